@@ -1,0 +1,53 @@
+# Every target works on a machine that has Python 3.11 or newer and make, and creates what it needs.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .tools
+DIR ?=
+ONCE ?=
+# The environment of this project is its own: a venv that happens to be active is none of uv's business.
+unexport VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check crds bench format clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Make .venv from uv.lock
+
+$(VENV)/.installed: pyproject.toml uv.lock | $(TOOLS)/bin/uv
+	$(TOOLS)/bin/uv sync --frozen --python $(PYTHON)
+	@touch $@
+
+$(TOOLS)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Gatehouse needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+demo: install ## Run the main job on a local cluster, with a view of the gates; ONCE=1 stops when it is ready
+	$(BIN)/gatehouse demo $(if $(ONCE),--once) $(if $(DIR),--dir $(DIR))
+
+test: install ## Run every test but the figures
+	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+check: install ## Lint, types, import contracts, and that crds/ is up to date
+	$(BIN)/ruff format --check operator tests
+	$(BIN)/ruff check operator tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/gatehouse crds --check crds
+
+crds: install ## Render crds/ from the types
+	$(BIN)/gatehouse crds --write crds
+
+bench: install ## Print the figures: rates, counts, memory; JSON in bench-results/
+	$(BIN)/python -m tests.bench $(ARGS)
+
+format: install ## Format the code
+	$(BIN)/ruff format operator tests
+	$(BIN)/ruff check --fix operator tests
+
+clean: ## Remove what the other targets made here
+	rm -rf $(VENV) $(TOOLS) bench-results htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,227 @@
+"""ModelRegistry: the connections, stages and users of one registry."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from gatehouse.api.meta import (
+    CelRule,
+    ConditionedStatus,
+    DnsLabel,
+    KindInfo,
+    LocalObjectReference,
+    PrinterColumn,
+    Resource,
+    SecretKeyReference,
+    Struct,
+)
+
+__all__ = [
+    "AllowedNamespaces",
+    "DatabaseConnection",
+    "LabelSelector",
+    "LabelSelectorRequirement",
+    "ModelRegistry",
+    "ModelRegistrySpec",
+    "ModelRegistryStatus",
+    "ObjectStore",
+    "ObjectStoreStatus",
+    "ServingDefaults",
+    "Verification",
+]
+
+Duration = Annotated[
+    str,
+    StringConstraints(max_length=16, pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", min_length=2),
+]
+"""A Go duration in whole hours, minutes and seconds, as in 1h30m."""
+
+StageName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class DatabaseConnection(Struct):
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:-]+$")]
+    """Host name or address of the server."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """TCP port of the server."""
+    database: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+$")]
+    """Name of the database."""
+    username: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    """User who owns the tables."""
+    password_secret: SecretKeyReference | None = None
+    """Secret with the password."""
+    ca_secret: SecretKeyReference | None = None
+    """Secret with the PEM certificates that the server's certificate must chain to; TLS is required when present."""
+
+
+class MySqlConnection(DatabaseConnection):
+    port: Annotated[int, Field(ge=1, le=65535)] = 3306
+    """TCP port of the server."""
+
+
+class PostgresConnection(DatabaseConnection):
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    """TCP port of the server."""
+
+
+class ObjectStore(Struct):
+    uri_prefix: Annotated[
+        str,
+        StringConstraints(
+            min_length=6,
+            max_length=1024,
+            pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/$",
+        ),
+    ]
+    """Artifacts whose URI starts with this are read from this store; the longest matching prefix wins. Ends with a slash."""
+    endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    """URL of the store; the endpoint of AWS for the region when absent."""
+    region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
+    """Region that requests are signed for."""
+    credentials_secret: LocalObjectReference | None = None
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in a connection of OpenShift AI; anonymous when absent."""
+    ca_secret: SecretKeyReference | None = None
+    """Secret with the PEM certificates that the store's certificate must chain to."""
+
+
+class LabelSelectorRequirement(Struct):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=316)]
+    """Label key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the values are compared."""
+    values: Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)] = Field(
+        default_factory=list
+    )
+    """Label values."""
+
+
+class LabelSelector(Struct):
+    match_labels: Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    """Labels that a namespace must carry."""
+    match_expressions: Annotated[list[LabelSelectorRequirement], Field(max_length=64)] = Field(default_factory=list)
+    """Requirements on the labels of a namespace."""
+
+
+class AllowedNamespaces(Struct):
+    from_: Annotated[Literal["Same", "All", "Selector"], Field(alias="from")] = "Same"
+    """Same: only the registry's own namespace. All: every namespace. Selector: namespaces that the selector matches."""
+    selector: LabelSelector | None = None
+    """Which namespaces, when from is Selector."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "(self.from == 'Selector') == has(self.selector)",
+            "selector goes with from: Selector, and only with it",
+        ),
+    )
+
+
+class Verification(Struct):
+    content: bool = True
+    """Whether every byte is hashed; without it a digest cannot be established and no version becomes ready unless it has one."""
+    interval: Duration = "1h"
+    """How often the store is asked whether an artifact changed."""
+    grace: Duration = "24h"
+    """How long Ready holds while the store or the database cannot be reached."""
+    trust_store_checksums: bool = True
+    """Whether a full-object SHA-256 that the store computed may stand for reading the bytes."""
+
+
+class ServingDefaults(Struct):
+    connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
+    """Key in KServe's storage-config Secret (or name of the connection) that templates name."""
+    label_prefix: Annotated[
+        str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    ] = "modelregistry.opendatahub.io"
+    """Prefix of the labels that carry registry ids."""
+    vllm_image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s{}]+$")] = (
+        "vllm/vllm-openai:v0.11.0"
+    )
+    """Image of vLLM in serving runtimes."""
+
+
+class ModelRegistrySpec(Struct):
+    mysql: MySqlConnection | None = None
+    """Keep rows in MariaDB or MySQL. Without mysql and postgres rows are kept in SQLite in the operator's data directory."""
+    postgres: PostgresConnection | None = None
+    """Keep rows in PostgreSQL."""
+    object_stores: Annotated[
+        list[ObjectStore],
+        Field(
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uriPrefix"]},
+        ),
+    ] = Field(default_factory=list)
+    """Object stores that artifacts are read from."""
+    stages: Annotated[
+        list[StageName],
+        Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=lambda: ["staging", "production"])
+    """Stages in order; a later one needs the earlier one cleared."""
+    allowed_namespaces: AllowedNamespaces = Field(default_factory=AllowedNamespaces)
+    """Namespaces whose models this registry keeps, as in Gateway API."""
+    verification: Verification = Field(default_factory=Verification)
+    """How artifacts are verified."""
+    serving: ServingDefaults = Field(default_factory=ServingDefaults)
+    """What serving templates are made with."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!(has(self.mysql) && has(self.postgres))",
+            "choose one database: mysql or postgres, or neither for SQLite",
+        ),
+    )
+
+
+class ObjectStoreStatus(Struct):
+    uri_prefix: Annotated[str, StringConstraints(max_length=1024)]
+    """The prefix from the spec."""
+    reachable: bool
+    """Whether the store answered."""
+    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """What the store answered otherwise."""
+
+
+class ModelRegistryStatus(ConditionedStatus):
+    database: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Database in use, without credentials."""
+    schema_version: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Revision of the tables."""
+    object_stores: Annotated[
+        list[ObjectStoreStatus],
+        Field(
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uriPrefix"]},
+        ),
+    ] = Field(default_factory=list)
+    """Which stores answer."""
+    models: int | None = None
+    """Models that the registry holds, archived ones left out."""
+    versions: int | None = None
+    """Versions that the registry holds, archived ones left out."""
+
+
+class ModelRegistry(Resource):
+    """A registry: its database, its object stores, its stages and who may use it."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="ModelRegistry",
+        plural="modelregistries",
+        singular="modelregistry",
+        short="mreg",
+        namespaced=True,
+        columns=(
+            PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+            PrinterColumn("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
+            PrinterColumn("Models", ".status.models", "integer"),
+            PrinterColumn("Versions", ".status.versions", "integer"),
+            PrinterColumn("Database", ".status.database", wide=True),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )
+    spec: ModelRegistrySpec = Field(default_factory=ModelRegistrySpec)
+    status: ModelRegistryStatus = Field(default_factory=ModelRegistryStatus)

@@ -1,0 +1,182 @@
+"""Renders the CustomResourceDefinitions from the kinds' types.
+
+Pydantic writes JSON Schema; Kubernetes wants a structural OpenAPI v3 schema: no ``$ref``, no ``anyOf`` with null,
+a type on every node. This module inlines, drops what Kubernetes does not take, and adds CEL rules, list types and
+printer columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from gatehouse.api import KINDS
+from gatehouse.api.meta import GROUP, VERSION, CelRule, Resource, Struct
+
+__all__ = ["crd", "file_name", "openapi_schema", "render"]
+
+_KEPT = frozenset(
+    {
+        "type",
+        "format",
+        "description",
+        "default",
+        "enum",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "required",
+    }
+)
+_KUBERNETES = "x-kubernetes-"
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes repeated values out: anchors read badly in a CRD."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        return True
+
+
+def render() -> dict[str, str]:
+    """File name to YAML text of every CRD."""
+    header = "# Generated from operator/gatehouse/api by `make crds`. Do not edit.\n"
+    return {
+        file_name(kind): header
+        + yaml.dump(crd(kind), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
+        for kind in KINDS
+    }
+
+
+def file_name(kind: type[Resource]) -> str:
+    """Name of the file in ``crds/``."""
+    return f"{kind.info.plural}.yaml"
+
+
+def crd(kind: type[Resource]) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind as Kubernetes JSON."""
+    info = kind.info
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{info.plural}.{GROUP}", "labels": {"app.kubernetes.io/part-of": "gatehouse"}},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": info.kind,
+                "listKind": f"{info.kind}List",
+                "plural": info.plural,
+                "singular": info.singular,
+                "shortNames": [info.short],
+                "categories": ["gatehouse"],
+            },
+            "scope": "Namespaced" if info.namespaced else "Cluster",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": openapi_schema(kind)},
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {
+                            "name": column.name,
+                            "type": column.type,
+                            "jsonPath": column.path,
+                            **({"priority": 1} if column.wide else {}),
+                        }
+                        for column in info.columns
+                    ],
+                }
+            ],
+        },
+    }
+
+
+def openapi_schema(kind: type[Resource]) -> dict[str, Any]:
+    """The structural schema of a kind: ``apiVersion``, ``kind``, ``metadata``, ``spec`` and ``status``."""
+    generated = kind.model_json_schema(by_alias=True, mode="validation")
+    definitions = generated.get("$defs", {})
+    rules = {struct.__name__: struct.rules for struct in _structs(Struct) if struct.rules}
+    spec = _structural(generated["properties"]["spec"], definitions, rules)
+    status = _structural(generated["properties"]["status"], definitions, rules)
+    # kstatus holds an object for in progress until its status names its generation.
+    status["default"] = {"observedGeneration": -1}
+    status["description"] = "What Gatehouse established; only the operator writes it."
+    spec["description"] = "What is declared."
+    return {
+        "description": generated.get("description", ""),
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"Version of the kind: {GROUP}/{VERSION}."},
+            "kind": {"type": "string", "description": f"Name of the kind: {kind.info.kind}."},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+
+
+def _structs(base: type[Struct]) -> list[type[Struct]]:
+    return [base, *(found for child in base.__subclasses__() for found in _structs(child))]
+
+
+def _structural(
+    node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[CelRule, ...]]
+) -> dict[str, Any]:
+    node = _without_null(node)
+    validations: list[dict[str, str]] = list(node.get(f"{_KUBERNETES}validations", ()))
+    if "$ref" in node:
+        name = node["$ref"].rsplit("/", 1)[-1]
+        validations += [asdict(rule) for rule in rules.get(name, ())]
+        node = {**definitions[name], **{key: value for key, value in node.items() if key != "$ref"}}
+    out: dict[str, Any] = {key: node[key] for key in _KEPT if key in node and node[key] is not None}
+    out |= {
+        key: value for key, value in node.items() if key.startswith(_KUBERNETES) and not key.endswith("validations")
+    }
+    if "const" in node:
+        out["enum"] = [node["const"]]
+    if out.get("type") == "object":
+        out |= _object_members(node, definitions, rules)
+    if "items" in node:
+        out["items"] = _structural(node["items"], definitions, rules)
+    if out.get("type") == "integer" and "format" not in out:
+        out["format"] = "int64" if out.get("maximum", 0) > 2**31 - 1 else "int32"
+    if validations:
+        out[f"{_KUBERNETES}validations"] = validations
+    return _ordered(out)
+
+
+def _object_members(
+    node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[CelRule, ...]]
+) -> dict[str, Any]:
+    if "properties" in node:
+        members = {name: _structural(child, definitions, rules) for name, child in node["properties"].items()}
+        return {"properties": members}
+    values = node.get("additionalProperties")
+    if isinstance(values, dict):
+        return {"additionalProperties": _structural(values, definitions, rules)}
+    return {}
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    """Kubernetes leaves absent fields out instead of giving them null: an optional type is the type itself."""
+    branches = [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]
+    if len(branches) != 1:
+        return node
+    rest = {key: value for key, value in node.items() if key not in {"anyOf", "default"}}
+    return {**branches[0], **rest}
+
+
+def _ordered(node: dict[str, Any]) -> dict[str, Any]:
+    first = ("description", "type", "format", "default", "enum")
+    return {key: node[key] for key in (*first, *sorted(node.keys() - set(first))) if key in node}
