@@ -1,0 +1,1 @@
+"""Pure code: data in, data out. No I/O, no clock, no client library."""

@@ -1,0 +1,44 @@
+"""The one exception that every file format and manifest in this package raises."""
+
+from __future__ import annotations
+
+import reprlib
+
+__all__ = ["FormatError", "shown"]
+
+_SHOWN_CHARS = 200
+
+
+def _bounded_repr() -> reprlib.Repr:
+    limits = reprlib.Repr()
+    limits.maxstring = limits.maxother = _SHOWN_CHARS - 40
+    limits.maxlong = 60
+    limits.maxlevel = 3
+    return limits
+
+
+_REPR = _bounded_repr()
+
+
+def shown(value: object) -> str:
+    """Return `value` for people: escaped as `repr` does, at most 200 characters."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+
+
+class FormatError(ValueError):
+    """Bytes or names that are not what their format asks for.
+
+    Positional arguments, so that it survives pickling between processes.
+    """
+
+    def __init__(self, rule: str, found: str, wanted: str, remedy: str) -> None:
+        """`rule` is a short stable CamelCase code; the other three are sentences or parts of one."""
+        super().__init__(rule, found, wanted, remedy)
+        self.rule = rule
+        self.found = found
+        self.wanted = wanted
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.rule}: found {self.found}; wanted {self.wanted}. {self.remedy}"

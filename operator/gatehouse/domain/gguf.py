@@ -1,0 +1,255 @@
+"""The GGUF header: metadata and tensor infos, checked as llama.cpp's loader checks them, without any tensor data.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; what is refused: `ggml/src/gguf.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.ggml_types import GGML_TYPES
+from gatehouse.domain.gguf_cursor import MAX_HEADER, SCALARS, Cursor, MoreError, Scalar, refusal
+from gatehouse.domain.model_config import ModelConfig
+
+__all__ = ["MAX_HEADER", "GgufHeader", "GgufTypeTotal", "NeedMore", "parse"]
+
+MAX_TENSORS = 100_000
+MAX_KEYS = 65_536
+MAX_KEY_BYTES = 65_535
+MAX_TENSOR_NAME_BYTES = 255
+_FIRST_READ = 65_536
+_MAX_DIMENSIONS = 4
+_KEPT_ELEMENTS = 50_000
+_I64_MAX = (1 << 63) - 1
+
+_UINT32, _STRING, _ARRAY = 4, 8, 9
+
+Value: TypeAlias = Scalar | str | tuple[Scalar, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedMore:
+    """The header goes on: call again with the first `bytes_wanted` bytes of the object."""
+
+    bytes_wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTypeTotal:
+    """What the tensors of one ggml type add up to."""
+
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufHeader:
+    """The sums of a checked header.
+
+    `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`.
+    `tensor_bytes` is without padding. `split_count` is the number of files the model is split into, if it is.
+    """
+
+    version: int
+    tensors: int
+    parameters: int
+    tensor_bytes: int
+    types: Mapping[str, GgufTypeTotal]
+    config: ModelConfig
+    split_count: int | None
+
+
+def parse(prefix: bytes, *, object_size: int) -> GgufHeader | NeedMore:
+    """Read the header from the first bytes of an object of `object_size` bytes.
+
+    Starts anew with each call; `bytes_wanted` at least doubles, so the work stays linear.
+
+    Raises FormatError with the rules NotGguf, UnsupportedVersion, BigEndian, HeaderTooLarge, HeaderTruncated,
+    TooManyTensors, MetadataInvalid, DuplicateKey, DuplicateTensor, TensorInvalid, UnknownType, OffsetMismatch,
+    DataTruncated, and ConfigInvalid for absurd dimensions.
+    """
+    cursor = Cursor(prefix, object_size)
+    try:
+        version, tensor_count, key_count = _preamble(cursor)
+        metadata = _metadata(cursor, key_count)
+        infos = _Tensors()
+        alignment = _alignment(metadata)
+        for _ in range(tensor_count):
+            infos.read(cursor, alignment)
+    except MoreError as more:
+        wanted = max(more.end, 2 * len(prefix), _FIRST_READ)
+        return NeedMore(min(wanted, object_size, MAX_HEADER))
+    if tensor_count:
+        data_start = cursor.position + -cursor.position % alignment
+        if data_start + infos.end > object_size:
+            raise refusal(
+                "DataTruncated", f"an object of {object_size} bytes", f"{data_start + infos.end}, as its tensors say"
+            )
+    return GgufHeader(
+        version=version,
+        tensors=tensor_count,
+        parameters=sum(total.elements for total in infos.types.values()),
+        tensor_bytes=sum(total.bytes for total in infos.types.values()),
+        types=dict(sorted(infos.types.items())),
+        config=_config(metadata),
+        split_count=_integer(metadata, "split.count", most=100_000),
+    )
+
+
+def _preamble(cursor: Cursor) -> tuple[int, int, int]:
+    magic = cursor.take(4)
+    if magic != b"GGUF":
+        raise refusal("NotGguf", f"a file that begins with {shown(magic)}", "`GGUF`")
+    version = cursor.u32()
+    if version & 0xFFFF == 0 and version:
+        raise refusal("BigEndian", "a file in big-endian byte order", "little-endian")
+    if version not in (2, 3):
+        raise refusal("UnsupportedVersion", f"GGUF version {version}", "version 2 or 3")
+    tensor_count, key_count = cursor.u64(), cursor.u64()
+    if tensor_count > MAX_TENSORS:
+        raise refusal("TooManyTensors", f"{tensor_count} tensors", f"at most {MAX_TENSORS}")
+    if key_count > MAX_KEYS:
+        raise refusal("MetadataInvalid", f"{key_count} metadata keys", f"at most {MAX_KEYS}")
+    return version, tensor_count, key_count
+
+
+def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
+    metadata: dict[str, Value] = {}
+    room = _KEPT_ELEMENTS
+    for _ in range(count):
+        key = cursor.name(what="a metadata key", most=MAX_KEY_BYTES)
+        if not key:
+            raise refusal("MetadataInvalid", "an empty metadata key", "a name")
+        if key in metadata:
+            raise refusal("DuplicateKey", f"the key {shown(key)} twice", "each key once")
+        kind = cursor.u32()
+        if key == "general.alignment" and kind != _UINT32:
+            raise refusal("MetadataInvalid", f"general.alignment of type {kind}", "an unsigned 32-bit number")
+        if kind != _ARRAY:
+            metadata[key] = _value(cursor, key, kind)
+            continue
+        metadata[key] = numbers = _array(cursor, key, most=room)
+        room -= len(numbers) if numbers else 0
+    return metadata
+
+
+def _value(cursor: Cursor, key: str, kind: int) -> Value:
+    if kind == _STRING:
+        return cursor.text(what=f"the value of {shown(key)}")
+    if kind not in SCALARS:
+        raise refusal("MetadataInvalid", f"type {kind} of {shown(key)}", "a type from 0 to 12")
+    return cursor.scalar(kind)
+
+
+def _array(cursor: Cursor, key: str, *, most: int) -> tuple[Scalar, ...] | None:
+    """Return an array of at most `most` numbers; step over anything else, the vocabulary above all."""
+    kind, count = cursor.u32(), cursor.u64()
+    if kind == _STRING:
+        cursor.skip_strings(count)
+        return None
+    if kind not in SCALARS:
+        raise refusal("MetadataInvalid", f"elements of type {kind} in {shown(key)}", "numbers or strings")
+    if count > most:
+        cursor.skip(count * SCALARS[kind].size)
+        return None
+    cursor.require(count * SCALARS[kind].size)
+    return tuple(cursor.scalar(kind) for _ in range(count))
+
+
+def _alignment(metadata: Mapping[str, Value]) -> int:
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise refusal("MetadataInvalid", f"general.alignment {shown(alignment)}", "a power of two")
+    return alignment
+
+
+class _Tensors:
+    """Sums over the tensor infos read so far."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, GgufTypeTotal] = {}
+        self.end = 0
+        self._padded_end = 0
+        self._names: set[str] = set()
+
+    def read(self, cursor: Cursor, alignment: int) -> None:
+        name = cursor.name(what="a tensor name", most=MAX_TENSOR_NAME_BYTES)
+        if name in self._names:
+            raise refusal("DuplicateTensor", f"the tensor {shown(name)} twice", "each name once")
+        self._names.add(name)
+        dimensions = cursor.u32()
+        if dimensions > _MAX_DIMENSIONS:
+            raise refusal("TensorInvalid", f"{dimensions} dimensions of {shown(name)}", f"at most {_MAX_DIMENSIONS}")
+        shape = [cursor.u64() for _ in range(dimensions)]
+        kind, offset = cursor.u32(), cursor.u64()
+        if offset != self._padded_end:
+            raise refusal("OffsetMismatch", f"offset {offset} of tensor {shown(name)}", f"offset {self._padded_end}")
+        self._add(name, shape, kind)
+        self._padded_end = self.end + -self.end % alignment
+
+    def _add(self, name: str, shape: list[int], kind: int) -> None:
+        known = GGML_TYPES.get(kind)
+        if known is None:
+            raise refusal("UnknownType", f"ggml type {kind} of tensor {shown(name)}", "a type of ggml")
+        elements = 1
+        for size in shape:
+            elements *= size
+        if max(shape, default=1) > _I64_MAX or elements >= _I64_MAX:
+            raise refusal("TensorInvalid", f"shape {shown(shape)} of {shown(name)}", "fewer than 2^63 elements")
+        row = shape[0] if shape else 1
+        if row % known.block:
+            raise refusal(
+                "TensorInvalid",
+                f"rows of {row} elements in {shown(name)} of type {known.name}",
+                f"a multiple of {known.block}",
+            )
+        size = elements // known.block * known.size
+        before = self.types.get(known.name, GgufTypeTotal(0, 0))
+        self.types[known.name] = GgufTypeTotal(before.elements + elements, before.bytes + size)
+        self.end = self._padded_end + size
+
+
+def _config(metadata: Mapping[str, Value]) -> ModelConfig:
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise refusal("MetadataInvalid", f"general.architecture {shown(architecture)}", "its name")
+
+    def integer(name: str, *, most: int) -> int | None:
+        return _integer(metadata, f"{architecture}.{name}", most=most)
+
+    latent = integer("attention.kv_lora_rank", most=1_000_000)
+    return ModelConfig(
+        model_type=architecture,
+        num_hidden_layers=integer("block_count", most=10_000),
+        hidden_size=integer("embedding_length", most=1_000_000),
+        num_attention_heads=integer("attention.head_count", most=10_000),
+        num_key_value_heads=integer("attention.head_count_kv", most=10_000),
+        head_dim=integer("attention.key_length", most=100_000),
+        intermediate_size=integer("feed_forward_length", most=100_000_000),
+        vocab_size=integer("vocab_size", most=100_000_000),
+        max_position_embeddings=integer("context_length", most=10_000_000_000),
+        sliding_window=integer("attention.sliding_window", most=10_000_000_000),
+        kv_lora_rank=latent,
+        qk_rope_head_dim=integer("rope.dimension_count", most=100_000) if latent else None,
+        num_experts=integer("expert_count", most=1_000_000),
+        num_experts_per_tok=integer("expert_used_count", most=1_000_000),
+    )
+
+
+def _integer(metadata: Mapping[str, Value], key: str, *, most: int) -> int | None:
+    """Return the number at `key`; of one number a layer, the one that all layers share."""
+    value = metadata.get(key)
+    each = set(value) if isinstance(value, tuple) else {value} - {None}
+    for number in each:
+        if type(number) is not int or not 0 <= number <= most:
+            raise FormatError(
+                "ConfigInvalid",
+                f"{shown(key)} = {shown(number)}",
+                f"a whole number from 0 to {most}",
+                "Convert the model to GGUF again.",
+            )
+    shared = each.pop() if len(each) == 1 else None
+    return shared if isinstance(shared, int) and shared > 0 else None

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatehouse.domain import jsonbound
+from gatehouse.domain.format_error import FormatError, shown
+from modelfiles import outcome
+
+
+def loads(data: bytes, **limits: object) -> jsonbound.JsonValue:
+    bounds = {"what": "x.json", "max_bytes": 10_000, "max_depth": 8, "max_items": 100, **limits}
+    return jsonbound.loads(data, **bounds)  # type: ignore[arg-type]
+
+
+def refused(data: bytes, **limits: object) -> FormatError:
+    error = outcome(loads, data, **limits)
+    assert isinstance(error, FormatError)
+    return error
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(JSON, st.booleans())
+def test_reads_what_python_writes(value: object, ascii_only: bool) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert loads(data, max_depth=20) == value
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\u0189d ntrue', max_size=60).map(str.encode))
+def test_arbitrary_bytes_raise_nothing_but_format_errors(data: bytes) -> None:
+    match outcome(loads, data):
+        case FormatError() as error:
+            assert error.rule.startswith("Json")
+            assert len(str(error)) < 1000
+        case value:
+            assert json.loads(data) == value or "NaN" in data.decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "JsonInvalid"),
+        (b"{", "JsonInvalid"),
+        (b"{} x", "JsonInvalid"),
+        (b"\xef\xbb\xbf{}", "JsonInvalid"),
+        (b'"\xff"', "JsonInvalid"),
+        (b'"\\ud800"', "JsonInvalid"),
+        (b'{"\\udc00\\ud800": 1}', "JsonInvalid"),
+        (b"1e999", "JsonInvalid"),
+        (b"9" * 400, "JsonInvalid"),
+        (b"9" * 6000, "JsonInvalid"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "JsonDuplicateKey"),
+        (b"[" * 9 + b"]" * 9, "JsonTooDeep"),
+        (b"[" * 9000, "JsonTooManyItems"),
+        (b"[" + b"0," * 101 + b"0]", "JsonTooManyItems"),
+        (b" " * 10_001, "JsonTooLarge"),
+    ],
+)
+def test_refuses(data: bytes, rule: str) -> None:
+    error = refused(data)
+    assert error.rule == rule
+    assert "x.json" in error.found
+
+
+def test_punctuation_in_strings_is_text() -> None:
+    text = '[{"' * 50 + "," * 200 + "\\"
+    assert loads(json.dumps([text]).encode()) == [text]
+
+
+def test_depth_bound_is_exact() -> None:
+    assert loads(b"[" * 8 + b"]" * 8)
+    assert refused(b'["]]]]",' + b"[" * 8 + b"]" * 9).rule == "JsonTooDeep"
+
+
+def test_duplicate_keys_and_constants_are_options() -> None:
+    assert loads(b'{"a": 1, "a": 2}', unique_keys=False) == {"a": 2}
+    assert loads(b"[Infinity]") == [math.inf]
+    assert refused(b"[NaN]", constants=False).rule == "JsonInvalid"
+
+
+def test_minus_zero_is_no_integer() -> None:
+    assert type(loads(b"-0")) is float
+
+
+def test_shown_is_bounded_and_escaped() -> None:
+    assert shown("a\n\u202e\ud800") == "'a\\n\\u202e\\ud800'"
+    for value in ("x" * 10**6, b"x" * 10**6, 10**300, ["y" * 500] * 500, {"k" * 500: [1] * 500}):
+        assert len(shown(value)) <= 200

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling, declares_remote_code, parse_config
+from modelfiles import config_json, outcome
+
+
+def error_of(data: bytes) -> FormatError:
+    error = outcome(parse_config, data)
+    assert isinstance(error, FormatError)
+    return error
+
+
+def test_granite() -> None:
+    assert parse_config(config_json()) == ModelConfig(
+        architecture="GraniteForCausalLM",
+        model_type="granite",
+        num_hidden_layers=40,
+        hidden_size=4096,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=12800,
+        vocab_size=49155,
+        max_position_embeddings=131072,
+        dtype="bfloat16",
+        quantization=Quantization(
+            method="compressed-tensors", format="float-quantized", bits=8, weight_type="float", activation_bits=8
+        ),
+    )
+
+
+def test_what_is_absent_is_unknown() -> None:
+    assert parse_config(b"{}") == ModelConfig()
+    assert parse_config(config_json(head_dim=None, num_key_value_heads=...)).num_key_value_heads is None
+
+
+def test_latent_attention_experts_and_rope() -> None:
+    config = parse_config(
+        config_json(
+            kv_lora_rank=512,
+            qk_rope_head_dim=64,
+            qk_nope_head_dim=128,
+            v_head_dim=128,
+            n_routed_experts=256,
+            num_experts_per_tok=8,
+            rope_scaling={"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096},
+        )
+    )
+    assert (config.kv_lora_rank, config.qk_rope_head_dim) == (512, 64)
+    assert (config.qk_nope_head_dim, config.v_head_dim) == (128, 128)
+    assert (config.num_experts, config.num_experts_per_tok) == (256, 8)
+    assert config.rope_scaling == RopeScaling(kind="yarn", factor=40.0, original_max_position_embeddings=4096)
+
+
+def test_sliding_windows() -> None:
+    config = parse_config(
+        config_json(
+            sliding_window=4096,
+            use_sliding_window=False,
+            max_window_layers=28,
+            sliding_window_pattern="LLLG",
+            layer_types=["sliding_attention", "full_attention"] * 2,
+        )
+    )
+    assert (config.sliding_window, config.use_sliding_window, config.max_window_layers) == (4096, False, 28)
+    assert config.sliding_window_pattern == "LLLG"
+    assert config.layer_types == {"full_attention": 2, "sliding_attention": 2}
+    assert parse_config(config_json(sliding_window_pattern=6)).sliding_window_pattern == 6
+
+
+@pytest.mark.parametrize("part", ["text_config", "llm_config", "language_config"])
+def test_the_language_part_of_a_multimodal_model_counts(part: str) -> None:
+    whole = {
+        "architectures": ["SeeingForConditionalGeneration"],
+        "model_type": "seeing",
+        "hidden_size": 1,
+        "torch_dtype": "float16",
+        part: {"model_type": "llama", "num_hidden_layers": 4, "hidden_size": 64, "torch_dtype": None},
+        "vision_config": {"hidden_size": 7, "num_hidden_layers": 9},
+    }
+    config = parse_config(json.dumps(whole).encode())
+    assert (config.architecture, config.model_type) == ("SeeingForConditionalGeneration", "seeing")
+    assert config.text_model_type == "llama"
+    assert (config.num_hidden_layers, config.hidden_size, config.dtype) == (4, 64, "float16")
+
+
+def test_dtype_loses_its_prefix_and_new_spelling_wins() -> None:
+    assert parse_config(b'{"dtype": "torch.bfloat16", "torch_dtype": "float32"}').dtype == "bfloat16"
+
+
+def test_quantization_by_bits_and_mixed_groups() -> None:
+    assert parse_config(b'{"quantization_config": {"quant_method": "gptq", "bits": 4}}').quantization == Quantization(
+        method="gptq", bits=4
+    )
+    groups = {"a": {"weights": {"num_bits": 4, "type": "int"}}, "b": {"weights": {"num_bits": 8, "type": "float"}}}
+    mixed = {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}}
+    assert parse_config(json.dumps(mixed).encode()).quantization == Quantization(method="compressed-tensors")
+    cached = {"quantization_config": {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}}
+    assert parse_config(json.dumps(cached).encode()).quantization == Quantization(method="fp8", kv_cache_bits=8)
+
+
+def test_a_number_for_each_layer_is_unknown() -> None:
+    assert parse_config(config_json(intermediate_size=[8, 16])).intermediate_size is None
+    assert error_of(config_json(intermediate_size=[8, "16"])).rule == "ConfigInvalid"
+
+
+NUMBERS = ["num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "vocab_size"]
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, 10**18, 10**300, "32", True, 32.0, 1e9, {}, float("nan"), float("inf")])
+def test_absurd_numbers_are_refused_by_name(field: str, value: object) -> None:
+    error = error_of(config_json(**{field: value}))
+    assert error.rule == "ConfigInvalid"
+    assert error.found.startswith(f"{field} = ")
+    assert "whole number from" in error.wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"architectures": "Granite"}, "architectures = "),
+        ({"architectures": [1]}, "architectures[0] = "),
+        ({"architectures": ["\x1b[31m"]}, "architectures[0] = '\\x1b"),
+        ({"model_type": "x" * 500}, "model_type = "),
+        ({"torch_dtype": 16}, "torch_dtype = "),
+        ({"rope_scaling": "yarn"}, "rope_scaling = "),
+        ({"rope_scaling": {"type": "yarn", "factor": float("nan")}}, "rope_scaling.factor = nan"),
+        ({"rope_scaling": {"type": "yarn", "factor": 0}}, "rope_scaling.factor = 0"),
+        ({"use_sliding_window": 1}, "use_sliding_window = 1"),
+        ({"layer_types": "full"}, "layer_types = "),
+        ({"layer_types": [None]}, "layer_types = "),
+        ({"layer_types": ["a"] * 10_001}, "layer_types = "),
+        ({"quantization_config": []}, "quantization_config = "),
+        ({"quantization_config": {"bits": "4"}}, "quantization_config.bits = "),
+        ({"quantization_config": {"config_groups": {"g": {"weights": {"num_bits": 0}}}}}, "quantization_config."),
+        ({"text_config": {"num_hidden_layers": -1}}, "num_hidden_layers = -1"),
+    ],
+)
+def test_fields_of_the_wrong_kind_are_refused_by_name(changes: dict[str, Any], found: str) -> None:
+    error = error_of(config_json(**changes))
+    assert error.rule == "ConfigInvalid"
+    assert error.found.startswith(found)
+    assert len(str(error)) < 600
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "JsonInvalid"),
+        (b"[]", "ConfigInvalid"),
+        (b'{"num_hidden_layers": 1, "num_hidden_layers": 2}', "JsonDuplicateKey"),
+        (b'{"a":' * 100 + b"1" + b"}" * 100, "JsonTooDeep"),
+        (b" " * 9_000_000, "JsonTooLarge"),
+    ],
+)
+def test_refuses_what_is_no_configuration(data: bytes, rule: str) -> None:
+    assert error_of(data).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("document", "declared"),
+    [
+        ({}, False),
+        ({"note": "auto_map"}, False),
+        ({"auto_map": {"AutoModel": "modeling.X"}}, True),
+        ({"auto_map": None}, True),
+        ({"text_config": {"auto_map": {}}}, True),
+        ({"parts": [[{"auto_map": 1}]]}, True),
+    ],
+)
+def test_remote_code(document: dict[str, Any], declared: bool) -> None:
+    data = json.dumps(document).encode()
+    assert declares_remote_code(data) is declared
+    assert parse_config(data).auto_map is declared
+
+
+INTEGERS = st.none() | st.integers(1, 10_000)
+CONFIGS = st.builds(
+    ModelConfig,
+    architecture=st.none() | st.just("A"),
+    num_hidden_layers=INTEGERS,
+    head_dim=INTEGERS,
+    sliding_window=st.none() | st.integers(0, 9),
+    use_sliding_window=st.none() | st.booleans(),
+    layer_types=st.dictionaries(st.sampled_from(["full", "sliding"]), st.integers(1, 9)),
+    rope_scaling=st.none() | st.builds(RopeScaling, factor=st.none() | st.floats(1, 9)),
+    quantization=st.none() | st.builds(Quantization, bits=INTEGERS),
+    auto_map=st.booleans(),
+)
+
+
+@given(CONFIGS)
+def test_survives_a_row(config: ModelConfig) -> None:
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_row_is_compact_and_may_know_more() -> None:
+    assert ModelConfig().to_dict() == {}
+    kept = {"hidden_size": 3, "later": 1, "rope_scaling": {"factor": 2.0, "later": 1}}
+    assert ModelConfig.from_dict(kept) == ModelConfig(hidden_size=3, rope_scaling=RopeScaling(factor=2.0))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from([*ModelConfig.__dataclass_fields__, "architectures", "quantization_config", "text_config"])
+
+
+@given(st.dictionaries(FIELDS, VALUES, max_size=4), st.binary(max_size=60))
+def test_arbitrary_documents_and_bytes(document: dict[str, Any], data: bytes) -> None:
+    for text in (json.dumps(document).encode(), data):
+        config = outcome(parse_config, text)
+        assert isinstance(config, FormatError) or ModelConfig.from_dict(config.to_dict()) == config
+        assert isinstance(outcome(declares_remote_code, text), bool | FormatError)
