@@ -1,0 +1,31 @@
+"""Kubernetes quantities as bytes."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import ceil
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["bytes_of"]
+
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|Ki|[MGTPE]i?)?", re.ASCII)
+_LONGEST = 32
+_FACTORS: Final = MappingProxyType(
+    {"": Fraction(1), "m": Fraction(1, 1000), "k": Fraction(1000), "Ki": Fraction(1024)}
+    | {prefix: Fraction(1000**power) for power, prefix in enumerate("MGTPE", start=2)}
+    | {f"{prefix}i": Fraction(1024**power) for power, prefix in enumerate("MGTPE", start=2)}
+)
+
+
+def bytes_of(quantity: str) -> int:
+    """Bytes of a quantity such as 23034Mi, rounded up to whole bytes as Kubernetes does.
+
+    Neither signs nor exponents: no memory of an accelerator is written so. Raises ValueError naming the value.
+    """
+    matched = _QUANTITY.fullmatch(quantity) if len(quantity) <= _LONGEST else None
+    if matched is None:
+        shown = quantity if len(quantity) <= _LONGEST else f"{quantity[:_LONGEST]}..."
+        raise ValueError(f"{shown!r} is not a quantity of memory; wanted a number and a unit, as in 23034Mi or 24G")
+    return ceil(Fraction(matched[1]) * _FACTORS[matched[2] or ""])

@@ -1,0 +1,45 @@
+"""Why a serving template is not written.
+
+::
+
+    TemplateRefused
+      ReservedArgument      an argument of vLLM that would undo what was vetted
+      ReservedEnvironment   the same by an environment variable
+      NameRefused           no name that KServe takes
+      NothingToServe        the version does not fit its hardware
+"""
+
+from __future__ import annotations
+
+from gatehouse.domain.artifact import Problem
+
+__all__ = ["NameRefused", "NothingToServe", "ReservedArgument", "ReservedEnvironment", "TemplateRefused"]
+
+
+class TemplateRefused(Exception):
+    """The template is refused for a ``problem``: rule, found, wanted, remedy."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.rule}: {problem.found}; wanted {problem.wanted}")
+        self._problem = problem
+
+    @property
+    def problem(self) -> Problem:
+        """What is wrong and what to do."""
+        return self._problem
+
+
+class ReservedArgument(TemplateRefused):
+    """``serving.extraArgs`` holds an argument that is not the version's to set."""
+
+
+class ReservedEnvironment(TemplateRefused):
+    """``serving.env`` holds a variable that is not the version's to set."""
+
+
+class NameRefused(TemplateRefused):
+    """There is no name, or not this one, that KServe takes."""
+
+
+class NothingToServe(TemplateRefused):
+    """The version does not fit its hardware profile."""

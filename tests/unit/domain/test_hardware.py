@@ -1,0 +1,476 @@
+"""Whether a model fits the accelerators of a profile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatehouse.domain.hardware import SHORTEST_USEFUL, UNKNOWN_MAX_MODEL_LEN, Fit, fit
+from gatehouse.domain.kv_cache import FAMILIES, STATEFUL, CacheLayout, Unmodelled, cache_layout, family_of
+from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling
+from unit.domain.fits import FP8, granite, granite_fp8_bytes, profile, shipped, summary
+
+GIB = 2**30
+
+
+def layout(config: ModelConfig, *, tp: int = 1, element_bytes: int = 2) -> CacheLayout:
+    family = family_of(config)
+    assert not isinstance(family, Unmodelled)
+    found = cache_layout(config, family, tensor_parallel_size=tp, element_bytes=element_bytes)
+    assert isinstance(found, CacheLayout)
+    return found
+
+
+class TestGranite:
+    """The reference model on the reference accelerator."""
+
+    def test_its_weights(self) -> None:
+        assert granite_fp8_bytes()[0] / GIB == pytest.approx(7.80, abs=0.005)
+
+    def test_fits_an_l4(self) -> None:
+        found = fit(summary(), shipped("nvidia-l4").spec)
+        assert (found.verdict, found.reason) == ("Fits", "FitsWithMargin")
+        assert found.kv_cache_bytes_per_token == 160 * 1024
+        assert found.max_model_len == found.safe_max_model_len == 61_184
+        assert 60_000 <= found.max_model_len <= 80_000
+        assert found.largest_max_model_len == 74_752
+        assert found.warnings == ()
+
+    def test_does_not_fit_with_the_length_of_its_configuration(self) -> None:
+        found = fit(summary(), shipped("nvidia-l4").spec, requested_max_model_len=131_072)
+        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "ContextTooLong", 74_752)
+        assert found.remedy is not None
+        assert "74,752" in found.remedy
+        assert "131,072" in found.found
+
+    @pytest.mark.parametrize(
+        ("length", "verdict"), [(16_384, "Fits"), (61_184, "Fits"), (74_752, "Tight"), (75_500, "DoesNotFit")]
+    )
+    def test_a_length_asked_for_is_kept(self, length: int, verdict: str) -> None:
+        found = fit(summary(), shipped("nvidia-l4").spec, requested_max_model_len=length)
+        assert found.verdict == verdict
+        assert found.max_model_len == (length if verdict != "DoesNotFit" else 74_752)
+
+    @pytest.mark.parametrize(
+        ("utilization", "dtype", "published"),
+        [("0.90", "auto", 4.6 * 16_384), ("0.92", "fp8", 9.5 * 16_384)],
+    )
+    def test_published_cache_sizes(self, utilization: str, dtype: str, published: float) -> None:
+        machine = profile(serving={"gpuMemoryUtilization": utilization, "kvCacheDtype": dtype})
+        found = fit(summary(granite(max_position_embeddings=10_000_000)), machine)
+        assert found.largest_max_model_len == pytest.approx(published, rel=0.01)
+
+    def test_more_than_the_model_takes_is_refused_with_what_fits(self) -> None:
+        found = fit(summary(), profile(memory="80Gi"), requested_max_model_len=200_000)
+        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "MaxModelLenTooLong", 131_072)
+        assert "131,072" in found.found
+        assert "131,072" in (found.remedy or "")
+
+    def test_the_models_own_limit_is_reached_exactly(self) -> None:
+        found = fit(summary(granite(max_position_embeddings=4_095)), profile())
+        assert (found.verdict, found.max_model_len) == ("Fits", 4_095)
+
+
+class TestWeights:
+    def test_too_large(self) -> None:
+        found = fit(summary(weights_bytes=40 * GIB), profile())
+        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "WeightsTooLarge", None)
+
+    def test_no_room_for_a_useful_length(self) -> None:
+        found = fit(summary(weights_bytes=int(19.1 * GIB)), profile())
+        assert (found.verdict, found.reason) == ("DoesNotFit", "ContextTooLong")
+        assert f"{SHORTEST_USEFUL:,}" in found.found
+
+    def test_tight_without_a_request(self) -> None:
+        found = fit(summary(weights_bytes=int(17.5 * GIB)), profile())
+        assert (found.verdict, found.reason) == ("Tight", "FitsWithoutMargin")
+        assert found.max_model_len == found.largest_max_model_len
+
+    def test_fp32_is_loaded_in_half_precision(self) -> None:
+        config = granite(quantization=None, dtype="float32")
+        found = fit(summary(config, weights_bytes=16 * GIB, dtypes={"F32": 4 * GIB}), profile())
+        assert found.weights_bytes == 8 * GIB
+
+
+class TestTensorParallelism:
+    @pytest.mark.parametrize(
+        ("changes", "count", "size", "kv_bytes"),
+        [
+            ({}, 1, 1, 163_840),
+            ({}, 2, 2, 81_920),
+            ({}, 8, 8, 20_480),
+            ({}, 16, 16, 20_480),
+            ({}, 3, 2, 81_920),
+            ({"num_attention_heads": 24, "num_key_value_heads": 8, "hidden_size": 3072}, 6, 4, 40_960),
+            ({"num_attention_heads": 25, "num_key_value_heads": 5, "hidden_size": 3200}, 4, 1, 102_400),
+            ({"intermediate_size": 12_801}, 2, 1, 163_840),
+        ],
+    )
+    def test_heads_are_split_and_kv_heads_copied(
+        self, changes: dict[str, Any], count: int, size: int, kv_bytes: int
+    ) -> None:
+        found = fit(summary(granite(**changes)), profile(count=count))
+        assert found.tensor_parallel_size == size
+        assert found.kv_cache_bytes_per_token == kv_bytes
+        assert found.weights_bytes == -(-granite_fp8_bytes()[0] // size)
+        assert any("not used" in warning for warning in found.warnings) == (size < count)
+
+
+class TestCacheLayouts:
+    def test_every_head_has_its_own_keys_without_grouping(self) -> None:
+        assert layout(granite(num_key_value_heads=None)).full_bytes == 4 * 163_840
+
+    def test_latent_attention_is_not_divided(self) -> None:
+        deepseek = granite(
+            architecture="DeepseekV3ForCausalLM", num_hidden_layers=61, kv_lora_rank=512, qk_rope_head_dim=64
+        )
+        assert layout(deepseek).full_bytes == layout(deepseek, tp=8).full_bytes == 61 * 576 * 2
+
+    def test_windowed_layers_are_bounded(self) -> None:
+        mistral = granite(architecture="MistralForCausalLM", sliding_window=4096)
+        found = layout(mistral)
+        assert (found.full_bytes, found.window_bytes, found.window_tokens) == (0, 163_840, 4096 + 8192 + 16)
+        assert found.cost(1_000_000) == found.cost(100_000) == 163_840 * 12_304
+
+    @pytest.mark.parametrize(
+        ("changes", "full"),
+        [
+            ({"architecture": "Gemma3ForCausalLM", "sliding_window": 1024}, 6),
+            ({"architecture": "Gemma2ForCausalLM", "sliding_window": 4096}, 20),
+            ({"architecture": "GptOssForCausalLM", "sliding_window": 128}, 20),
+            ({"architecture": "Gemma3ForCausalLM", "sliding_window": 1024, "sliding_window_pattern": 4}, 10),
+            ({"architecture": "Gemma3ForCausalLM", "sliding_window": 1024, "sliding_window_pattern": "LLG"}, 40),
+            ({"architecture": "MistralForCausalLM", "sliding_window": None}, 40),
+            ({"architecture": "Qwen2ForCausalLM", "sliding_window": 4096, "use_sliding_window": True}, 40),
+            (
+                {
+                    "architecture": "Qwen3ForCausalLM",
+                    "sliding_window": 4096,
+                    "layer_types": {"full_attention": 28, "sliding_attention": 12},
+                },
+                28,
+            ),
+            ({"architecture": "MistralForCausalLM", "sliding_window": 4096, "use_sliding_window": False}, 40),
+        ],
+    )
+    def test_which_layers_keep_every_token(self, changes: dict[str, Any], full: int) -> None:
+        found = layout(granite(head_dim=128, **changes))
+        assert found.full_bytes == full * 4096
+        assert found.window_bytes == (40 - full) * 4096
+
+    def test_a_bare_gemma_3_has_the_numbers_of_its_class(self) -> None:
+        gemma = ModelConfig(
+            architecture="Gemma3ForConditionalGeneration",
+            model_type="gemma3",
+            num_hidden_layers=34,
+            hidden_size=2560,
+            sliding_window=1024,
+            rope_scaling=RopeScaling(kind="linear", factor=8.0),
+        )
+        found = fit(summary(gemma, weights_bytes=8 * GIB, dtypes={"BF16": 4 * GIB}), profile())
+        assert (found.verdict, found.max_model_len) == ("Fits", 131_072)
+        assert found.kv_cache_bytes_per_token == 34 * 2 * 4 * 256 * 2
+        assert any("images" in warning for warning in found.warnings)
+
+
+class TestLengthLimits:
+    @pytest.mark.parametrize(
+        ("rope", "limit"),
+        [
+            (None, 131_072),
+            (RopeScaling(kind="llama3", factor=8.0), 131_072),
+            (RopeScaling(kind="longrope", factor=32.0), 131_072),
+            (RopeScaling(kind="linear", factor=2.5), 327_680),
+            (RopeScaling(kind="yarn", factor=4.0, original_max_position_embeddings=32_768), 131_072),
+            (RopeScaling(kind="yarn", factor=4.0), 524_288),
+            (RopeScaling(kind="dynamic"), 131_072),
+        ],
+    )
+    def test_rope_scaling_stretches_as_in_vllm(self, rope: RopeScaling | None, limit: int) -> None:
+        config = granite(rope_scaling=rope)
+        big = profile(memory="1000Gi")
+        assert fit(summary(config), big).max_model_len == limit
+        assert fit(summary(config), big, requested_max_model_len=limit + 1).reason == "MaxModelLenTooLong"
+
+
+class TestPrecision:
+    @pytest.mark.parametrize(
+        ("machine", "verdict", "reason", "warned"),
+        [
+            ("nvidia-l4", "Fits", "FitsWithMargin", False),
+            ("nvidia-a10g", "Fits", "FitsWithMargin", True),
+            ("nvidia-h100-80gb", "Fits", "FitsWithMargin", False),
+            ("nvidia-b200", "Fits", "FitsWithMargin", False),
+            ("amd-mi300x", "Fits", "FitsWithMargin", False),
+        ],
+    )
+    def test_fp8_on_shipped_profiles(self, machine: str, verdict: str, reason: str, warned: bool) -> None:
+        found = fit(summary(), shipped(machine).spec)
+        assert (found.verdict, found.reason, bool(found.warnings)) == (verdict, reason, warned)
+
+    def test_a_t4_runs_fp8_weights_in_fp16(self) -> None:
+        found = fit(summary(), shipped("nvidia-t4").spec)
+        assert (found.verdict, found.dtype, len(found.warnings)) == ("Fits", "half", 2)
+        assert "--dtype=half" in found.warnings[1]
+
+    @pytest.mark.parametrize(
+        ("machine", "reason"),
+        [
+            ({"computeCapability": "7.0"}, "Fp8NotSupported"),
+            ({"computeCapability": "6.1"}, "AcceleratorTooOld"),
+            ({"fp8": "None"}, "Fp8NotSupported"),
+            ({"vendor": "AMD", "computeCapability": None, "fp8": "None"}, "Fp8NotSupported"),
+        ],
+    )
+    def test_accelerators_that_do_not_run_fp8(self, machine: dict[str, Any], reason: str) -> None:
+        found = fit(summary(), profile(**machine))
+        assert (found.verdict, found.reason) == ("DoesNotFit", reason)
+        assert found.remedy
+
+    @pytest.mark.parametrize(
+        ("machine", "warning"),
+        [
+            ({"vendor": "AMD", "computeCapability": None, "fp8": "WeightOnly"}, "less throughput"),
+            ({"vendor": "AMD", "computeCapability": None}, "not known"),
+            ({"computeCapability": "8.0"}, "less throughput"),
+            ({"computeCapability": "8.0", "fp8": "Compute"}, ""),
+        ],
+    )
+    def test_accelerators_that_may(self, machine: dict[str, Any], warning: str) -> None:
+        found = fit(summary(), profile(**machine))
+        assert found.verdict == "Fits"
+        assert all(warning in each for each in found.warnings)
+        assert bool(found.warnings) == bool(warning)
+
+    @pytest.mark.parametrize(
+        ("quantization", "capability", "reason"),
+        [
+            (Quantization(method="mxfp4"), "7.5", "QuantizationNotSupported"),
+            (Quantization(method="compressed-tensors", bits=4, weight_type="float"), "8.9", "FitsWithMargin"),
+            (Quantization(method="awq", bits=4), "7.0", "QuantizationNotSupported"),
+            (Quantization(method="gptq", bits=4), "7.0", "FitsWithMargin"),
+            (Quantization(method="compressed-tensors", bits=8, weight_type="int"), "7.0", "QuantizationNotSupported"),
+        ],
+    )
+    def test_other_quantizations(self, quantization: Quantization, capability: str, reason: str) -> None:
+        config = granite(quantization=quantization, dtype="float16")
+        assert fit(summary(config, dtypes={"I32": 10**9}), profile(computeCapability=capability)).reason == reason
+
+    def test_gemma_needs_bf16(self) -> None:
+        config = granite(architecture="Gemma2ForCausalLM", model_type="gemma2", quantization=None)
+        found = fit(summary(config, weights_bytes=4 * GIB, dtypes={"BF16": 2 * GIB}), shipped("nvidia-t4").spec)
+        assert (found.verdict, found.reason) == ("DoesNotFit", "Bfloat16NotSupported")
+
+    def test_an_fp8_cache_wants_ada(self) -> None:
+        found = fit(summary(), profile(computeCapability="8.0", serving={"kvCacheDtype": "fp8"}))
+        assert any("KV cache" in warning for warning in found.warnings)
+
+
+class TestUnknown:
+    @pytest.mark.parametrize(
+        ("given_summary", "reason"),
+        [
+            (summary(granite(architecture="GraniteMoeHybridForCausalLM")), "ArchitectureStateful"),
+            (summary(granite(architecture="NobodyKnowsForCausalLM")), "ArchitectureUnknown"),
+            (summary(granite(architecture=None)), "ArchitectureUnknown"),
+            (summary(granite(num_hidden_layers=None)), "ConfigIncomplete"),
+            (summary(granite(num_attention_heads=None)), "ConfigIncomplete"),
+            (summary(granite(hidden_size=None)), "ConfigIncomplete"),
+            (summary(granite(max_position_embeddings=None)), "ConfigIncomplete"),
+            (summary(granite(architecture="DeepseekV3ForCausalLM")), "ConfigIncomplete"),
+            (summary(granite(layer_types={"full_attention": 39})), "ConfigIncomplete"),
+            (summary(granite(layer_types={"linear_attention": 40})), "LayerTypeUnknown"),
+            (replace(summary(), config=None), "ConfigMissing"),
+            (summary(format="gguf"), "FormatNotComputed"),
+            (summary(format="onnx"), "FormatNotComputed"),
+            (replace(summary(), weights_bytes=None), "FormatNotComputed"),
+        ],
+    )
+    def test_is_said_and_not_guessed(self, given_summary: Any, reason: str) -> None:
+        found = fit(given_summary, profile())
+        assert (found.verdict, found.reason) == ("Unknown", reason)
+        assert found.max_model_len == UNKNOWN_MAX_MODEL_LEN
+        assert any("unknown" in warning for warning in found.warnings)
+        assert found.kv_cache_bytes_per_token is None
+        asked = fit(given_summary, profile(), requested_max_model_len=10_000)
+        assert (asked.verdict, asked.max_model_len) == ("Unknown", 10_000)
+
+    def test_but_weights_and_limits_hold_for_every_architecture(self) -> None:
+        hybrid = granite(architecture="MambaForCausalLM")
+        assert fit(summary(hybrid, weights_bytes=30 * GIB), profile()).reason == "WeightsTooLarge"
+        assert fit(summary(hybrid), profile(), requested_max_model_len=131_073).reason == "MaxModelLenTooLong"
+
+    def test_no_architecture_is_both(self) -> None:
+        assert not STATEFUL & FAMILIES.keys()
+
+
+def counts(largest: int) -> st.SearchStrategy[int | None]:
+    return st.none() | st.integers(1, largest)
+
+
+CONFIGS = st.builds(
+    ModelConfig,
+    architecture=st.sampled_from([*FAMILIES, *STATEFUL, "OtherForCausalLM", None]),
+    model_type=st.sampled_from(["granite", "gemma2", "gemma3", None]),
+    num_hidden_layers=counts(10_000),
+    hidden_size=counts(1_000_000),
+    num_attention_heads=counts(10_000),
+    num_key_value_heads=counts(10_000),
+    head_dim=counts(100_000),
+    intermediate_size=counts(100_000_000),
+    max_position_embeddings=counts(10_000_000_000),
+    dtype=st.sampled_from(["bfloat16", "float16", "float32", None]),
+    sliding_window=counts(10_000_000_000),
+    use_sliding_window=st.none() | st.booleans(),
+    sliding_window_pattern=st.none() | st.integers(1, 10_000) | st.just("LLG"),
+    kv_lora_rank=counts(1_000_000),
+    qk_rope_head_dim=counts(100_000),
+    rope_scaling=st.none()
+    | st.builds(
+        RopeScaling,
+        kind=st.sampled_from(["yarn", "linear", "llama3", None]),
+        factor=st.none() | st.floats(min_value=0, max_value=1e9, exclude_min=True),
+        original_max_position_embeddings=counts(10_000_000_000),
+    ),
+    quantization=st.none() | st.just(FP8) | st.just(Quantization(method="awq", bits=4)),
+)
+REASONABLE = st.builds(
+    granite,
+    architecture=st.sampled_from(["GraniteForCausalLM", "MistralForCausalLM", "Gemma2ForCausalLM"]),
+    num_hidden_layers=st.integers(1, 120),
+    num_attention_heads=st.sampled_from([8, 16, 24, 32, 64]),
+    num_key_value_heads=st.sampled_from([1, 2, 4, 8]),
+    head_dim=st.sampled_from([64, 128, 256]),
+    max_position_embeddings=st.integers(1, 1_000_000),
+    sliding_window=st.sampled_from([None, 512, 4096]),
+    intermediate_size=st.just(14336),
+)
+MEMORY = st.integers(0, 2**21).map(lambda mebibytes: f"{mebibytes}Mi")
+WEIGHTS = st.integers(0, 300 * GIB)
+REQUESTS = st.none() | st.integers(1, 2_000_000)
+RANK = {"DoesNotFit": 0, "Tight": 1, "Fits": 2}
+
+
+def judged(found: Fit) -> tuple[int, int, int]:
+    return RANK[found.verdict], found.safe_max_model_len or 0, found.largest_max_model_len or 0
+
+
+class TestProperties:
+    @given(
+        config=st.none() | CONFIGS,
+        weights=st.none() | st.integers(0, 2**70),
+        memory=MEMORY,
+        count=st.integers(1, 64),
+        capability=st.sampled_from([None, "6.1", "7.5", "8.0", "8.9", "10.0"]),
+        request=REQUESTS,
+    )
+    def test_absurd_models_never_crash_it(
+        self,
+        *,
+        config: ModelConfig | None,
+        weights: int | None,
+        memory: str,
+        count: int,
+        capability: str | None,
+        request: int | None,
+    ) -> None:
+        model = replace(summary(), config=config, weights_bytes=weights, dtypes={"F32": 10, "BF16": 3})
+        found = fit(
+            model, profile(memory=memory, count=count, computeCapability=capability), requested_max_model_len=request
+        )
+        figures = (
+            found.weights_bytes,
+            found.kv_cache_bytes_per_token,
+            found.max_model_len,
+            found.safe_max_model_len,
+            found.largest_max_model_len,
+        )
+        assert all(figure is None or figure >= 0 for figure in figures)
+        assert 1 <= found.tensor_parallel_size <= count
+        assert found.verdict == "DoesNotFit" or found.max_model_len
+        assert all(len(warning) <= 512 for warning in found.warnings)
+
+    @given(config=REASONABLE, weights=WEIGHTS, memory=MEMORY, request=REQUESTS)
+    def test_a_verdict_satisfies_its_inequality(
+        self, config: ModelConfig, weights: int, memory: str, request: int | None
+    ) -> None:
+        machine = profile(memory=memory)
+        found = fit(summary(config, weights_bytes=weights), machine, requested_max_model_len=request)
+        usable = int(memory[:-2]) * 2**20 * 0.9
+        if found.verdict == "DoesNotFit":
+            return
+        assert found.max_model_len is not None
+        need = weights + layout(config).cost(found.max_model_len)
+        overhead = {"Fits": 2.3 * GIB + 0.05 * weights, "Tight": 0.6 * GIB}[found.verdict]
+        assert need + overhead <= usable
+        assert found.max_model_len <= (config.max_position_embeddings or 0)
+        assert request in (None, found.max_model_len)
+
+    @given(config=REASONABLE, weights=WEIGHTS, memory=MEMORY)
+    def test_what_a_refusal_offers_is_accepted_and_a_block_more_is_not(
+        self, config: ModelConfig, weights: int, memory: str
+    ) -> None:
+        model, machine = summary(config, weights_bytes=weights), profile(memory=memory)
+        refused = fit(model, machine, requested_max_model_len=2_000_000)
+        assert refused.verdict == "DoesNotFit"
+        if refused.max_model_len is None:
+            assert fit(model, machine, requested_max_model_len=1).verdict == "DoesNotFit"
+            return
+        assert fit(model, machine, requested_max_model_len=refused.max_model_len).verdict in {"Fits", "Tight"}
+        beyond = fit(model, machine, requested_max_model_len=refused.max_model_len + 256)
+        assert beyond.verdict == "DoesNotFit"
+
+    @given(config=REASONABLE, weights=WEIGHTS, less=st.integers(0, 2**20), more=st.integers(0, 2**20), request=REQUESTS)
+    def test_more_memory_never_fits_worse(
+        self, config: ModelConfig, weights: int, less: int, more: int, request: int | None
+    ) -> None:
+        model = summary(config, weights_bytes=weights)
+        small = fit(model, profile(memory=f"{less}Mi"), requested_max_model_len=request)
+        large = fit(model, profile(memory=f"{less + more}Mi"), requested_max_model_len=request)
+        assert all(a <= b for a, b in zip(judged(small), judged(large), strict=True))
+
+    @given(
+        config=REASONABLE,
+        weights=WEIGHTS,
+        memory=MEMORY,
+        few=st.integers(1, 16),
+        more=st.integers(0, 16),
+        request=REQUESTS,
+    )
+    def test_more_accelerators_never_fit_worse(
+        self, *, config: ModelConfig, weights: int, memory: str, few: int, more: int, request: int | None
+    ) -> None:
+        model = summary(config, weights_bytes=weights)
+        small = fit(model, profile(memory=memory, count=few), requested_max_model_len=request)
+        large = fit(model, profile(memory=memory, count=few + more), requested_max_model_len=request)
+        assert all(a <= b for a, b in zip(judged(small), judged(large), strict=True))
+
+    @given(config=REASONABLE, weights=WEIGHTS, memory=MEMORY, request=REQUESTS)
+    def test_a_smaller_cache_element_never_fits_worse(
+        self, config: ModelConfig, weights: int, memory: str, request: int | None
+    ) -> None:
+        model = summary(config, weights_bytes=weights)
+        wide = fit(model, profile(memory=memory), requested_max_model_len=request)
+        narrow = fit(model, profile(memory=memory, serving={"kvCacheDtype": "fp8"}), requested_max_model_len=request)
+        assert all(a <= b for a, b in zip(judged(wide), judged(narrow), strict=True))
+
+    @given(
+        st.builds(
+            CacheLayout,
+            full_bytes=st.integers(0, 10**6),
+            window_bytes=st.integers(0, 10**6),
+            window_tokens=st.integers(0, 10**5),
+        ),
+        st.integers(-(10**12), 10**12),
+        st.integers(0, 10**7),
+    )
+    @settings(max_examples=300)
+    def test_the_longest_sequence_is_the_longest(self, given_layout: CacheLayout, budget: int, limit: int) -> None:
+        longest = given_layout.longest(budget, limit=limit)
+        assert 0 <= longest <= limit
+        assert longest == 0 or given_layout.cost(longest) <= budget
+        assert longest == limit or given_layout.cost(longest + 1) > budget
