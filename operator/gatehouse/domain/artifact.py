@@ -1,0 +1,115 @@
+"""An artifact in object storage as values: what a listing shows, what the checks found, what is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.model_config import ModelConfig
+
+__all__ = [
+    "ArtifactOutcome",
+    "ArtifactRecord",
+    "ArtifactSummary",
+    "CheckProgress",
+    "Listing",
+    "Problem",
+    "StoredObject",
+]
+
+ArtifactOutcome = Literal["Verified", "Invalid", "Missing", "Unverified"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object below an artifact's prefix. ``path`` is relative to it; ``etag`` is what If-Match takes."""
+
+    path: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects below a prefix, sorted by path as bytes."""
+
+    objects: tuple[StoredObject, ...]
+
+    @classmethod
+    def of(cls, objects: Iterable[StoredObject]) -> Listing:
+        """Sorts the objects by path as bytes."""
+        return cls(tuple(sorted(objects, key=lambda o: o.path.encode("utf-8", "surrogateescape"))))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over path, size and ETag of every object: the same fingerprint, nothing to read again."""
+        digest = hashlib.sha256()
+        for stored in self.objects:
+            line = f"{len(stored.path)} {stored.path} {stored.size} {stored.etag}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the objects' sizes in bytes."""
+        return sum(stored.size for stored in self.objects)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why an artifact is refused: the rule, what was found, what was wanted, what to do."""
+
+    rule: str
+    found: str
+    wanted: str
+    remedy: str
+
+    @classmethod
+    def in_file(cls, path: str, error: FormatError) -> Problem:
+        """What is wrong with the file at ``path``."""
+        return cls(rule=error.rule, found=f"{shown(path)}: {error.found}", wanted=error.wanted, remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSummary:
+    """What the structure check learned. ``dtypes`` is parameters by data type; None means unknown, not zero."""
+
+    format: str
+    files: int
+    total_bytes: int
+    parameters: int | None = None
+    weights_bytes: int | None = None
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+    config: ModelConfig | None = None
+    unsafe_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRecord:
+    """The last finished check, as the row keeps it.
+
+    ``fingerprint`` is the listing's that was checked. ``digest`` is that of the manifest when every file was hashed.
+    ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
+    """
+
+    outcome: ArtifactOutcome
+    fingerprint: str
+    digest: str | None
+    verified_at: datetime
+    summary: ArtifactSummary | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckProgress:
+    """How far a content check is."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int

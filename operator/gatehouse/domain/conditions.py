@@ -1,0 +1,61 @@
+"""Conditions as data: what a status shows of gates and errors, in the order of their weight.
+
+kstatus reads ``Stalled`` (failed: somebody must act) and ``Reconciling`` (in progress) before ``Ready``. Both are
+abnormal when True and vanish when healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from gatehouse.api.meta import Condition
+
+__all__ = ["MESSAGE_LIMIT", "READY", "RECONCILING", "STALLED", "ConditionState", "find", "merge", "timestamp"]
+
+READY: Final = "Ready"
+RECONCILING: Final = "Reconciling"
+STALLED: Final = "Stalled"
+MESSAGE_LIMIT: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionState:
+    """A condition without its times."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def merge(
+    before: Sequence[Condition], states: Iterable[ConditionState], *, generation: int, now: datetime
+) -> list[Condition]:
+    """The conditions to write: ``states`` in their order, each keeping the time at which its status last changed."""
+    known = {condition.type: condition for condition in before}
+    return [_condition(known.get(state.type), state, generation=generation, now=now) for state in states]
+
+
+def _condition(known: Condition | None, state: ConditionState, *, generation: int, now: datetime) -> Condition:
+    unchanged = known is not None and known.status == state.status
+    return Condition(
+        type=state.type,
+        status=state.status,
+        observed_generation=generation,
+        last_transition_time=known.last_transition_time if known is not None and unchanged else timestamp(now),
+        reason=state.reason,
+        message=state.message[:MESSAGE_LIMIT],
+    )
+
+
+def find(conditions: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of a type."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def timestamp(at: datetime) -> str:
+    """RFC 3339 in whole seconds, as Kubernetes writes it."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,49 @@
+"""What is known about a ModelVersion at one moment: everything that ``decide`` may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.records import VersionRecord
+
+__all__ = ["Facts", "Unmet"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmet:
+    """A reference that leads nowhere, or to something that does not allow it.
+
+    ``needs_person`` when it will not come right by itself once the missing object is applied.
+    """
+
+    reason: str
+    found: str
+    wanted: str
+    remedy: str
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Facts about one version.
+
+    ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
+    whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
+    when nothing was looked at yet, or nothing needs to be.
+    """
+
+    now: datetime
+    version: ModelVersion
+    spec_json: str
+    model: RegisteredModel | Unmet
+    registry: ModelRegistry | Unmet
+    profile: HardwareProfile | Unmet
+    row: VersionRecord | None = None
+    holder_exists: bool = False
+    artifact: ArtifactRecord | CheckProgress | None = None

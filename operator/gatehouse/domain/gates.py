@@ -1,0 +1,304 @@
+"""The gates in front of a version: what has to hold, what was found, what is wanted, what to do. All pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.hardware import Fit
+from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_names import inference_service_name
+from gatehouse.domain.serving_refusals import TemplateRefused
+from gatehouse.domain.sizes import human_bytes
+
+__all__ = [
+    "GateState",
+    "artifact_gate",
+    "conflict_of",
+    "hardware_gate",
+    "recorded_digest",
+    "registered_gate",
+    "template_gate",
+]
+
+Attention = Literal["Person", "Time", "None"]
+"""Who opens a shut gate: a person, the passing of time (or an object that is still to come), or nobody has to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateState:
+    """One gate, judged. ``reason`` is stable; ``status`` is what its condition shows."""
+
+    name: str
+    open: bool
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    rule: str
+    found: str
+    wanted: str
+    remedy: str = ""
+    attention: Attention = "None"
+
+    @property
+    def message(self) -> str:
+        """The gate as one sentence for a condition."""
+        if self.open:
+            return self.found
+        return f"{self.found}; wanted: {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
+ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
+HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
+TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
+
+
+def registered_gate(facts: Facts) -> GateState:
+    """Registry, model and store are there and allow the version, and nobody else holds its name."""
+    for reference in (facts.model, facts.registry):
+        if isinstance(reference, Unmet):
+            return _unmet("Registered", REGISTERED_RULE, reference)
+    conflict = conflict_of(facts)
+    if conflict is not None:
+        return _unmet("Registered", REGISTERED_RULE, conflict)
+    assert isinstance(facts.registry, ModelRegistry)  # noqa: S101 - the loop above has told
+    registry = f"{facts.registry.metadata.namespace}/{facts.registry.metadata.name}"
+    return _open("Registered", "Registered", REGISTERED_RULE, f"kept by registry {registry}", "a row in the registry")
+
+
+def conflict_of(facts: Facts) -> Unmet | None:
+    """Another object, or other bytes, that (model, version) already stands for."""
+    row, version = facts.row, facts.version
+    if row is None:
+        return None
+    own = (row.namespace, row.object_name) == (version.metadata.namespace, version.metadata.name)
+    what = f"version {row.version} of model {row.model}"
+    if not own and facts.holder_exists:
+        return Unmet(
+            reason="VersionConflict",
+            found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
+            wanted="a version that is unique in its model",
+            remedy="give this ModelVersion another spec.version, or delete the other one",
+            needs_person=True,
+        )
+    if row.uri.rstrip("/") != version.spec.artifact.uri.rstrip("/"):
+        return Unmet(
+            reason="VersionReused",
+            found=f"{what} was registered with {row.uri}",
+            wanted=f"the same artifact for ever, not {version.spec.artifact.uri}",
+            remedy="a new artifact is a new version: choose another spec.version",
+            needs_person=True,
+        )
+    return None
+
+
+def recorded_digest(facts: Facts) -> str | None:
+    """The digest that the bytes must have: of the row, or else the declared one."""
+    row: VersionRecord | None = facts.row
+    return (row.digest if row else None) or facts.version.spec.artifact.digest
+
+
+def artifact_gate(facts: Facts) -> GateState:
+    """The bytes at the URI are all there, well formed and the recorded ones."""
+    uri = facts.version.spec.artifact.uri
+    match facts.artifact:
+        case None:
+            return _shut(
+                "ArtifactVerified",
+                "NotVerified",
+                ARTIFACT_RULE,
+                "nothing was checked yet",
+                f"verified files at {uri}",
+                status="Unknown",
+                attention="Time",
+            )
+        case CheckProgress() as progress:
+            found = (
+                f"{progress.files_done} of {progress.files} files and {human_bytes(progress.bytes_done)} "
+                f"of {human_bytes(progress.bytes)} hashed"
+            )
+            return _shut(
+                "ArtifactVerified",
+                "Verifying",
+                ARTIFACT_RULE,
+                found,
+                "every file hashed",
+                status="Unknown",
+                attention="Time",
+            )
+        case ArtifactRecord() as record:
+            return _judge_record(facts, record)
+
+
+def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
+    uri = facts.version.spec.artifact.uri
+    if record.outcome == "Missing":
+        return _shut(
+            "ArtifactVerified",
+            "ArtifactMissing",
+            ARTIFACT_RULE,
+            f"nothing at {uri}",
+            "the files of the model",
+            remedy=f"upload them, for example: aws s3 cp --recursive ./model {uri}",
+            attention="Time",
+        )
+    if record.outcome == "Invalid":
+        return _invalid(record)
+    if record.outcome == "Unverified" or record.digest is None:
+        found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
+        return _shut(
+            "ArtifactVerified",
+            "ContentNotVerified",
+            ARTIFACT_RULE,
+            found,
+            "a digest of every file",
+            remedy="set spec.verification.content of the registry to true, or upload with full-object SHA-256 checksums",
+            attention="Person",
+        )
+    wanted = recorded_digest(facts)
+    if wanted is not None and wanted != record.digest:
+        return _shut(
+            "ArtifactVerified",
+            "ArtifactChanged",
+            ARTIFACT_RULE,
+            f"digest {record.digest}",
+            f"digest {wanted}",
+            remedy=f"put the recorded files back at {uri}, or register the new ones as a new version",
+            attention="Person",
+        )
+    size = human_bytes(record.summary.total_bytes) if record.summary else "?"
+    files = record.summary.files if record.summary else 0
+    return _open(
+        "ArtifactVerified",
+        "Verified",
+        ARTIFACT_RULE,
+        f"{files} files, {size}, digest {record.digest}",
+        "the recorded digest" if wanted else "any digest, from now on this one",
+    )
+
+
+def _invalid(record: ArtifactRecord) -> GateState:
+    first = record.problems[0] if record.problems else Problem(rule="Invalid", found="?", wanted="?", remedy="")
+    more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
+    return _shut(
+        "ArtifactVerified",
+        "ArtifactInvalid",
+        f"{ARTIFACT_RULE} ({first.rule})",
+        first.found + more,
+        first.wanted,
+        remedy=first.remedy,
+        attention="Person",
+    )
+
+
+def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
+    """The version fits its hardware profile. Unknown does not shut it."""
+    if isinstance(facts.profile, Unmet):
+        return _unmet("HardwareFits", HARDWARE_RULE, facts.profile)
+    if fit is None:
+        return _shut(
+            "HardwareFits",
+            "NotVerified",
+            HARDWARE_RULE,
+            "the weights are not known yet",
+            "a verified artifact",
+            status="Unknown",
+            attention="Time",
+        )
+    if fit.verdict == "DoesNotFit":
+        return _shut(
+            "HardwareFits",
+            fit.reason,
+            HARDWARE_RULE,
+            fit.found,
+            fit.wanted,
+            remedy=fit.remedy or "",
+            attention="Person",
+        )
+    state = _open("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
+    if fit.verdict == "Unknown":
+        return GateState(
+            name=state.name,
+            open=True,
+            status="Unknown",
+            reason=state.reason,
+            rule=state.rule,
+            found=state.found,
+            wanted=state.wanted,
+            remedy=fit.remedy or "",
+        )
+    return state
+
+
+def template_gate(facts: Facts, *, owed: bool) -> GateState:
+    """The serving template can be written. It is ``owed`` once every other gate is open."""
+    refusal = _template_refusal(facts.version)
+    if refusal is not None:
+        return _shut(
+            "TemplateEmitted",
+            refusal.rule,
+            TEMPLATE_RULE,
+            refusal.found,
+            refusal.wanted,
+            remedy=refusal.remedy,
+            attention="Person",
+        )
+    if not owed:
+        return _shut(
+            "TemplateEmitted",
+            "NotOwed",
+            TEMPLATE_RULE,
+            "no template, as another gate is shut",
+            "every other gate open",
+            attention="None",
+        )
+    return _open("TemplateEmitted", "Emitted", TEMPLATE_RULE, "the serving template is in place", "a serving template")
+
+
+def _template_refusal(version: ModelVersion) -> Problem | None:
+    """What would keep ``gatehouse.domain.serving.render`` from writing, apart from the fit."""
+    namespace = version.metadata.namespace
+    try:
+        check_serving(version.spec.serving)
+        inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
+    except TemplateRefused as refused:
+        return refused.problem
+    return None
+
+
+def _unmet(name: str, rule: str, unmet: Unmet) -> GateState:
+    attention: Attention = "Person" if unmet.needs_person else "Time"
+    return _shut(name, unmet.reason, rule, unmet.found, unmet.wanted, remedy=unmet.remedy, attention=attention)
+
+
+def _open(name: str, reason: str, rule: str, found: str, wanted: str) -> GateState:
+    return GateState(name=name, open=True, status="True", reason=reason, rule=rule, found=found, wanted=wanted)
+
+
+def _shut(
+    name: str,
+    reason: str,
+    rule: str,
+    found: str,
+    wanted: str,
+    *,
+    remedy: str = "",
+    attention: Attention,
+    status: Literal["False", "Unknown"] = "False",
+) -> GateState:
+    return GateState(
+        name=name,
+        open=False,
+        status=status,
+        reason=reason,
+        rule=rule,
+        found=found,
+        wanted=wanted,
+        remedy=remedy,
+        attention=attention,
+    )

@@ -1,0 +1,195 @@
+"""What a ModelVersion is: a pure function of facts. There is no state machine to get stuck.
+
+``decide`` judges each gate, finds the phase in a table where the first match wins, and says which row and history entry
+follow, whether the serving template is owed, and when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import Phase
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.access import duration
+from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.gates import (
+    GateState,
+    artifact_gate,
+    conflict_of,
+    hardware_gate,
+    recorded_digest,
+    registered_gate,
+    template_gate,
+)
+from gatehouse.domain.hardware import Fit, fit
+from gatehouse.domain.records import StateChange, VersionRecord
+from gatehouse.domain.schedule import next_check
+
+__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "wants_artifact"]
+
+ACTOR: Final = "gatehouse"
+READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from the facts.
+
+    ``record`` is the row as it should be, None when no row is owed; ``change`` its history entry, None when nothing
+    changed. ``look_again`` is when the artifact is due; None when only a change brings the version back.
+    """
+
+    phase: Phase
+    gates: tuple[GateState, ...]
+    fit: Fit | None
+    cleared_for: tuple[str, ...]
+    record: VersionRecord | None
+    change: StateChange | None
+    look_again: datetime | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether every gate of at least the first stage is open."""
+        return self.phase == READY_TO_DEPLOY
+
+    @property
+    def first_shut(self) -> GateState | None:
+        """The gate to speak of first."""
+        return next((gate for gate in self.gates if not gate.open), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    facts: Facts
+    registered: GateState
+    artifact: GateState
+    hardware: GateState
+    template: GateState
+
+    @property
+    def declared(self) -> str:
+        model = self.facts.model
+        archived = isinstance(model, RegisteredModel) and model.spec.state == "Archived"
+        return "Archived" if archived else self.facts.version.spec.state
+
+
+_PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
+    ("Archived", lambda view: view.declared == "Archived"),
+    ("Deprecated", lambda view: view.declared == "Deprecated"),
+    ("Draft", lambda view: view.declared == "Draft"),
+    ("Waiting", lambda view: not view.registered.open or isinstance(view.facts.profile, Unmet)),
+    ("Artifact Missing", lambda view: view.artifact.reason == "ArtifactMissing"),
+    ("Artifact Invalid", lambda view: view.artifact.reason == "ArtifactInvalid"),
+    ("Artifact Changed", lambda view: view.artifact.reason == "ArtifactChanged"),
+    ("Verifying", lambda view: not view.artifact.open),
+    ("Does Not Fit", lambda view: not view.hardware.open),
+    ("Policy Denied", lambda view: not view.template.open),  # KServe's rules, or ours on arguments
+    (READY_TO_DEPLOY, lambda _: True),
+)
+
+
+def wants_artifact(facts: Facts) -> bool:
+    """Whether the artifact may be looked at: the version is submitted, and the registry allows it and its URI."""
+    model = facts.model
+    return (
+        facts.version.spec.state == "Submitted"
+        and isinstance(model, RegisteredModel)
+        and model.spec.state == "Live"
+        and isinstance(facts.registry, ModelRegistry)
+        and conflict_of(facts) is None
+    )
+
+
+def decide(facts: Facts) -> Decision:
+    """The phase, gates, row and next look that follow from the facts. Never raises, never looks at anything else."""
+    version_fit = _fit(facts)
+    registered, artifact = registered_gate(facts), artifact_gate(facts)
+    hardware = hardware_gate(facts, version_fit)
+    owed = registered.open and artifact.open and hardware.open and wants_artifact(facts)
+    template = template_gate(facts, owed=owed)
+    view = _View(facts, registered, artifact, hardware, template)
+    phase = next(name for name, holds in _PHASES if holds(view))
+    gates = (registered, artifact, hardware, template)
+    record = _record(facts, phase, artifact_open=artifact.open)
+    return Decision(
+        phase=phase,
+        gates=gates,
+        fit=version_fit,
+        cleared_for=_stages(facts) if phase == READY_TO_DEPLOY else (),
+        record=record,
+        change=_change(facts, record, gates),
+        look_again=_look_again(facts),
+    )
+
+
+def _fit(facts: Facts) -> Fit | None:
+    record = facts.artifact
+    if (
+        not isinstance(record, ArtifactRecord)
+        or record.summary is None
+        or not isinstance(facts.profile, HardwareProfile)
+    ):
+        return None
+    return fit(record.summary, facts.profile.spec, requested_max_model_len=facts.version.spec.serving.max_model_len)
+
+
+def _stages(facts: Facts) -> tuple[str, ...]:
+    return tuple(facts.registry.spec.stages) if isinstance(facts.registry, ModelRegistry) else ()
+
+
+def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord | None:
+    version, row = facts.version, facts.row
+    if isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None:
+        return None
+    found = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
+    return VersionRecord(
+        id=row.id if row else None,
+        model_id=row.model_id if row else None,
+        model=version.spec.model_ref.name,
+        version=version.spec.version,
+        namespace=version.metadata.namespace,
+        object_name=version.metadata.name,
+        uid=version.metadata.uid,
+        uri=version.spec.artifact.uri,
+        state="ARCHIVED" if phase == "Archived" else "LIVE",
+        phase=phase,
+        digest=(row.digest if row else None) or (found.digest if found and artifact_open else None),
+        hardware_profile=version.spec.hardware_profile_ref.name,
+        artifact=found or (row.artifact if row else None),
+        spec=facts.spec_json,
+    )
+
+
+def _change(facts: Facts, record: VersionRecord | None, gates: tuple[GateState, ...]) -> StateChange | None:
+    row = facts.row
+    if record is None or (row is not None and (row.phase, row.digest) == (record.phase, record.digest)):
+        return None
+    shut = next((gate for gate in gates if not gate.open), None)
+    return StateChange(
+        at=facts.now,
+        actor=ACTOR,
+        before=row.phase if row else None,
+        after=record.phase,
+        digest=record.digest,
+        reason=shut.reason if shut else record.phase.replace(" ", ""),
+        message=shut.message if shut else "every gate is open",
+    )
+
+
+def _look_again(facts: Facts) -> datetime | None:
+    if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
+        return None
+    if not wants_artifact(facts):
+        return None
+    return next_check(
+        facts.artifact,
+        uid=facts.version.metadata.uid,
+        interval=duration(facts.registry.spec.verification.interval),
+        recorded_digest=recorded_digest(facts),
+    )

@@ -1,0 +1,111 @@
+"""One table from (decision or error) to conditions, event and the time of the next look. All kinds use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from gatehouse.api.meta import Condition
+from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find
+from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
+
+__all__ = ["EventNote", "Requeue", "conditions_after_error", "requeue_after_error", "transition"]
+
+PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
+"""kstatus' word for an outage that heals by itself."""
+
+EXPECTED_REASONS: Final = frozenset({"Verifying", "Draft", "Archived", "Deprecated"})
+"""Not ready, but just as somebody wanted it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeue:
+    """When to look again: with backoff, or ``after`` seconds, or when something changes."""
+
+    retry: bool = False
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    """What one Event says."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def requeue_after_error(error: ReconcileError) -> Requeue:
+    """Stalled waits for a change, Waiting for its time, Transient backs off."""
+    match error:
+        case Waiting():
+            return Requeue(after=error.after.total_seconds())
+        case Transient():
+            not_before = error.not_before
+            return Requeue(retry=True, after=not_before.total_seconds() if not_before else None)
+        case _:
+            return Requeue()
+
+
+def conditions_after_error(
+    before: Sequence[Condition], error: ReconcileError, *, now: datetime, verified_at: datetime | None, grace: timedelta
+) -> list[ConditionState]:
+    """Everything that was established stays as it was; what is down is said beside it.
+
+    Ready keeps its value while the last verification (or, where that is not known, the begin of the outage) is younger
+    than ``grace``; an error that somebody must mend shuts it at once.
+    """
+    ready = find(before, READY)
+    since = verified_at or _began(before) or now
+    if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and now - since < grace:
+        shown = _same(ready)
+    else:
+        shown = ConditionState(READY, "False", error.reason, _say(error))
+    kept = (_same(condition) for condition in before if condition.type not in {READY, RECONCILING, STALLED})
+    return [shown, _abnormal(error), *kept]
+
+
+def _abnormal(error: ReconcileError) -> ConditionState:
+    match error:
+        case Stalled():
+            return ConditionState(STALLED, "True", error.reason, _say(error))
+        case Transient():
+            return ConditionState(RECONCILING, "True", PROGRESSING_WITH_RETRY, f"{error.reason}: {_say(error)}")
+        case _:
+            return ConditionState(RECONCILING, "True", error.reason, _say(error))
+
+
+def _say(error: ReconcileError) -> str:
+    return f"{error.message}; {error.remedy}" if error.remedy else error.message
+
+
+def _same(condition: Condition) -> ConditionState:
+    return ConditionState(condition.type, condition.status, condition.reason, condition.message)
+
+
+def _began(before: Sequence[Condition]) -> datetime | None:
+    reconciling = find(before, RECONCILING)
+    if reconciling is None or reconciling.status != "True":
+        return None
+    return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def transition(
+    before: Sequence[Condition], after: Sequence[Condition], *, phase_before: str | None, phase_after: str | None
+) -> EventNote | None:
+    """The Event of a transition: of the phase, of Ready, into an outage or out of one. None when nothing changed."""
+    was, now = _headline(before), _headline(after)
+    if now is None:
+        return None
+    unchanged = was is not None and (was.type, was.status, was.reason) == (now.type, now.status, now.reason)
+    if unchanged and phase_before == phase_after:
+        return None
+    healthy = (now.type == READY and now.status == "True") or now.reason in EXPECTED_REASONS
+    return EventNote("Normal" if healthy else "Warning", now.reason, now.message)
+
+
+def _headline(conditions: Sequence[Condition]) -> Condition | None:
+    """What a person should read first: something abnormal, or else Ready."""
+    return find(conditions, STALLED) or find(conditions, RECONCILING) or find(conditions, READY)

@@ -1,0 +1,89 @@
+"""What the registry keeps: the rows as values. They outlive the objects they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from gatehouse.domain.artifact import ArtifactRecord
+
+__all__ = ["FileRecord", "ModelRecord", "RegistryCounts", "RowState", "StateChange", "VersionIds", "VersionRecord"]
+
+RowState = Literal["LIVE", "ARCHIVED"]
+"""The two states that clients of the Kubeflow Model Registry know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """The row of a RegisteredModel. ``name`` is unique in the registry; ``spec`` is its spec as JSON text."""
+
+    id: int | None = None
+    name: str
+    namespace: str
+    uid: str
+    state: RowState
+    spec: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRecord:
+    """The row of a ModelVersion. (``model``, ``version``) is unique in the registry.
+
+    ``object_name`` in ``namespace`` with ``uid`` is the object that holds the row. ``digest`` is the recorded one: once
+    set it never changes. ``spec`` is the object's spec as JSON text.
+    """
+
+    id: int | None = None
+    model_id: int | None = None
+    model: str
+    version: str
+    namespace: str
+    object_name: str
+    uid: str
+    uri: str
+    state: RowState
+    phase: str
+    digest: str | None
+    hardware_profile: str
+    artifact: ArtifactRecord | None
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionIds:
+    """Ids of a version's rows."""
+
+    model_id: int
+    version_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """The content check of one file: it stands as long as the store shows the same size and ETag."""
+
+    path: str
+    size: int
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """One entry of a version's history: it is only ever appended."""
+
+    at: datetime
+    actor: str
+    before: str | None
+    after: str
+    digest: str | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryCounts:
+    """How many live models and versions a registry holds."""
+
+    models: int
+    versions: int

@@ -1,0 +1,35 @@
+"""When an artifact is to be looked at again."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import datetime, timedelta
+from typing import Final
+
+from gatehouse.domain.artifact import ArtifactRecord
+
+__all__ = ["next_check"]
+
+MISSING_INTERVAL: Final = timedelta(seconds=30)
+"""An upload is expected, and a listing of nothing is cheap."""
+BROKEN_INTERVAL: Final = timedelta(seconds=60)
+"""Somebody may be mending the files."""
+SPREAD: Final = 0.1
+"""Checks of versions that were registered together drift apart by up to a tenth of the interval either way."""
+
+
+def next_check(record: ArtifactRecord, *, uid: str, interval: timedelta, recorded_digest: str | None) -> datetime:
+    """When the store is to be listed again.
+
+    The spread comes from the object's uid and the time from the row, so that a restart moves nothing.
+    """
+    if record.outcome == "Missing":
+        return record.verified_at + min(interval, MISSING_INTERVAL)
+    healthy = record.outcome == "Verified" and recorded_digest in {None, record.digest}
+    if not healthy:
+        return record.verified_at + min(interval, BROKEN_INTERVAL)
+    return record.verified_at + interval * (1 - SPREAD + 2 * SPREAD * _fraction(uid))
+
+
+def _fraction(uid: str) -> float:
+    return zlib.crc32(uid.encode()) / 0xFFFFFFFF

@@ -1,0 +1,127 @@
+"""The status of a ModelVersion, put together from a decision. Pure; compared with what is there before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import (
+    ArtifactStatus,
+    Gate,
+    HardwareStatus,
+    ModelVersion,
+    ModelVersionStatus,
+    Progress,
+    TemplateStatus,
+)
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
+from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.gates import GateState
+from gatehouse.domain.hardware import Fit
+from gatehouse.domain.lifecycle import Decision
+from gatehouse.domain.sizes import human_bytes
+
+__all__ = ["version_status"]
+
+DECLARED_PHASES: Final = frozenset({"Draft", "Deprecated", "Archived"})
+MESSAGES: Final = {
+    "Draft": "the author has not submitted the version; set spec.state to Submitted",
+    "Deprecated": "the author wants nobody to deploy the version any more",
+    "Archived": "the version, or its model, is archived",
+}
+SHOWN_UNSAFE_FILES: Final = 20
+
+
+def version_status(
+    facts: Facts, decision: Decision, *, registry_id: int | None, template: TemplateStatus | None, now: datetime
+) -> ModelVersionStatus:
+    """The status that says what was decided, with the ids and the template that came of it."""
+    version = facts.version
+    registry = facts.registry
+    return ModelVersionStatus(
+        observed_generation=version.metadata.generation,
+        last_handled_reconcile_at=version.requested_at,
+        phase=decision.phase,
+        cleared_for=list(decision.cleared_for),
+        deployed_to=version.status.deployed_to,
+        registry=_registry_name(registry),
+        registry_id=None if registry_id is None else str(registry_id),
+        artifact=_artifact(facts.artifact),
+        verification=_progress(facts.artifact),
+        hardware=None if decision.fit is None else _hardware(decision.fit),
+        template=template,
+        gates=[_gate(gate) for gate in decision.gates],
+        conditions=merge(
+            version.status.conditions, _conditions(decision), generation=version.metadata.generation, now=now
+        ),
+    )
+
+
+def _conditions(decision: Decision) -> Iterable[ConditionState]:
+    """Ready, derived from the gates; then what is abnormal; then one condition a gate."""
+    shut = decision.first_shut
+    if decision.ready:
+        stages = ", ".join(decision.cleared_for)
+        yield ConditionState(READY, "True", "ReadyToDeploy", f"every gate is open for {stages}")
+    elif decision.phase in DECLARED_PHASES:
+        yield ConditionState(READY, "False", decision.phase, MESSAGES[decision.phase])
+    elif shut is not None:
+        yield ConditionState(READY, "False", shut.reason, shut.message)
+        if shut.attention != "None":
+            type_ = STALLED if shut.attention == "Person" else RECONCILING
+            yield ConditionState(type_, "True", shut.reason, shut.message)
+    for gate in decision.gates:
+        yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
+
+
+def _gate(gate: GateState) -> Gate:
+    return Gate(
+        name=gate.name,
+        open=gate.open,
+        rule=gate.rule[:512],
+        found=gate.found[:2048],
+        wanted=gate.wanted[:1024],
+        remedy=gate.remedy[:1024] or None,
+    )
+
+
+def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | None:
+    if not isinstance(found, ArtifactRecord) or found.summary is None:
+        return None
+    summary = found.summary
+    return ArtifactStatus(
+        digest=found.digest,
+        total_bytes=summary.total_bytes,
+        size=human_bytes(summary.total_bytes),
+        files=summary.files,
+        parameters=summary.parameters,
+        architecture=summary.config.architecture if summary.config else None,
+        dtypes=dict(summary.dtypes),
+        unsafe_files=list(summary.unsafe_files[:SHOWN_UNSAFE_FILES]),
+    )
+
+
+def _progress(found: ArtifactRecord | CheckProgress | None) -> Progress | None:
+    if not isinstance(found, CheckProgress):
+        return None
+    return Progress(files_done=found.files_done, files=found.files, bytes_done=found.bytes_done, bytes=found.bytes)
+
+
+def _hardware(fit: Fit) -> HardwareStatus:
+    return HardwareStatus(
+        verdict=fit.verdict,
+        weights_bytes=fit.weights_bytes,
+        kv_cache_bytes_per_token=fit.kv_cache_bytes_per_token,
+        max_model_len=fit.max_model_len,
+        tensor_parallel_size=fit.tensor_parallel_size,
+        warnings=[warning[:512] for warning in fit.warnings[:8]],
+    )
+
+
+def _registry_name(registry: ModelRegistry | Unmet) -> str | None:
+    if not isinstance(registry, ModelRegistry):
+        return None
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

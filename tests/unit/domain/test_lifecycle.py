@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import worlds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.lifecycle import READY_TO_DEPLOY, decide, wants_artifact
+
+GONE = Unmet(reason="ModelNotFound", found="no model", wanted="a model", remedy="apply it")
+PROGRESS = CheckProgress(files_done=1, files=2, bytes_done=10, bytes=20)
+PROBLEM = Problem(rule="HeaderTooLarge", found="x", wanted="y", remedy="z")
+INVALID = worlds.record(outcome="Invalid", digest=None, problems=(PROBLEM,))
+MISSING = worlds.record(outcome="Missing", digest=None, summary=None)
+UNVERIFIED = worlds.record(outcome="Unverified", digest=None)
+
+CASES: list[tuple[str, dict[str, Any], str, str | None]] = [
+    ("everything holds", {}, "Ready to Deploy", None),
+    ("archived", {"version": worlds.version(state="Archived")}, "Archived", None),
+    ("its model is archived", {"model": worlds.model(state="Archived")}, "Archived", None),
+    ("deprecated", {"version": worlds.version(state="Deprecated")}, "Deprecated", None),
+    ("draft", {"version": worlds.version(state="Draft"), "artifact": None}, "Draft", "NotVerified"),
+    ("no model", {"model": GONE, "registry": GONE, "artifact": None}, "Waiting", "ModelNotFound"),
+    ("no registry", {"registry": replace(GONE, reason="RegistryNotFound")}, "Waiting", "RegistryNotFound"),
+    ("no profile", {"profile": replace(GONE, reason="ProfileNotFound")}, "Waiting", "ProfileNotFound"),
+    ("nothing at the URI", {"artifact": MISSING}, "Artifact Missing", "ArtifactMissing"),
+    ("broken files", {"artifact": INVALID}, "Artifact Invalid", "ArtifactInvalid"),
+    ("other bytes than the row says", {"row": worlds.row(digest=worlds.OTHER_DIGEST)}, "Artifact Changed", "ArtifactChanged"),
+    (
+        "other bytes than declared",
+        {"version": worlds.version(artifact={"uri": worlds.URI, "digest": worlds.OTHER_DIGEST})},
+        "Artifact Changed",
+        "ArtifactChanged",
+    ),
+    ("nothing looked at", {"artifact": None}, "Verifying", "NotVerified"),
+    ("content under way", {"artifact": PROGRESS}, "Verifying", "Verifying"),
+    ("content not to be read", {"artifact": UNVERIFIED}, "Verifying", "ContentNotVerified"),
+    ("too long", {"version": worlds.version(serving={"maxModelLen": 131072})}, "Does Not Fit", "ContextTooLong"),
+    ("too small", {"profile": worlds.profile(memory="4Gi")}, "Does Not Fit", "WeightsTooLarge"),
+    (
+        "an argument that undoes the vetting",
+        {"version": worlds.version(serving={"extraArgs": ["--model=evil/other"]})},
+        "Policy Denied",
+        "ReservedArgument",
+    ),
+    (
+        "the version's name is held by another object",
+        {"row": worlds.row(object_name="granite-other"), "holder_exists": True},
+        "Waiting",
+        "VersionConflict",
+    ),
+    ("the name stood for other files", {"row": worlds.row(uri="s3://models/old/")}, "Waiting", "VersionReused"),
+]
+
+
+@pytest.mark.parametrize(("changes", "phase", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_first_match_wins(changes: dict[str, Any], phase: str, reason: str | None) -> None:
+    decision = decide(worlds.facts(**changes))
+
+    assert decision.phase == phase
+    if reason is not None:
+        assert decision.first_shut is not None
+        assert decision.first_shut.reason == reason
+
+
+def test_a_ready_version_is_cleared_for_every_stage_and_gets_a_row() -> None:
+    decision = decide(worlds.facts())
+
+    assert decision.cleared_for == ("staging", "production")
+    assert decision.record is not None
+    assert decision.record.digest == worlds.DIGEST
+    assert decision.change is not None
+    assert (decision.change.before, decision.change.after) == (None, READY_TO_DEPLOY)
+
+
+def test_a_converged_version_changes_nothing() -> None:
+    known = worlds.row(artifact=worlds.record())
+    decision = decide(worlds.facts(row=known, artifact=known.artifact))
+
+    assert decision.record == known
+    assert decision.change is None
+
+
+def test_the_row_of_an_object_that_is_gone_is_taken_over_when_it_stands_for_the_same_files() -> None:
+    decision = decide(worlds.facts(row=worlds.row(object_name="old", uid="old"), holder_exists=False))
+
+    assert decision.phase == READY_TO_DEPLOY
+    assert decision.record is not None
+    assert (decision.record.id, decision.record.object_name) == (7, "granite-1")
+
+
+def test_changed_bytes_leave_the_recorded_digest_in_the_row() -> None:
+    found = worlds.record(digest=worlds.OTHER_DIGEST)
+    decision = decide(worlds.facts(row=worlds.row(), artifact=found))
+
+    assert decision.phase == "Artifact Changed"
+    assert decision.record is not None
+    assert decision.record.digest == worlds.DIGEST
+    assert decision.record.artifact == found
+
+
+def test_nothing_is_recorded_in_a_row_that_belongs_to_another_object() -> None:
+    assert decide(worlds.facts(row=worlds.row(object_name="other"), holder_exists=True)).record is None
+
+
+@pytest.mark.parametrize(
+    ("found", "least", "most"),
+    [(worlds.record(), 54, 66), (MISSING, 0.5, 0.5), (INVALID, 1, 1), (worlds.record(digest=worlds.OTHER_DIGEST), 1, 1)],
+    ids=["verified", "missing", "invalid", "changed"],
+)
+def test_when_to_look_again(found: Any, least: float, most: float) -> None:
+    decision = decide(worlds.facts(artifact=found, row=worlds.row()))
+
+    assert decision.look_again is not None
+    after = decision.look_again - found.verified_at
+    assert timedelta(minutes=least) <= after <= timedelta(minutes=most)
+
+
+def test_no_artifact_is_wanted_of_what_the_registry_does_not_allow() -> None:
+    assert not wants_artifact(worlds.facts(registry=replace(GONE, reason="NamespaceNotAllowed")))
+    assert not wants_artifact(worlds.facts(version=worlds.version(state="Draft")))
+    assert wants_artifact(worlds.facts())
+
+
+any_facts = st.builds(
+    worlds.facts,
+    version=st.sampled_from(
+        [
+            worlds.version(),
+            worlds.version(state="Draft"),
+            worlds.version(state="Archived"),
+            worlds.version(state="Deprecated"),
+            worlds.version(serving={"maxModelLen": 131072}),
+            worlds.version(serving={"extraArgs": ["--trust-remote-code"]}),
+            worlds.version(artifact={"uri": worlds.URI, "digest": worlds.OTHER_DIGEST}),
+        ]
+    ),
+    model=st.sampled_from([worlds.model(), worlds.model(state="Archived"), GONE]),
+    registry=st.sampled_from([worlds.registry(), GONE]),
+    profile=st.sampled_from([worlds.profile(), worlds.profile(memory="4Gi"), GONE]),
+    row=st.sampled_from([None, worlds.row(), worlds.row(object_name="other"), worlds.row(digest=worlds.OTHER_DIGEST)]),
+    holder_exists=st.booleans(),
+    artifact=st.sampled_from([None, PROGRESS, worlds.record(), INVALID, MISSING, UNVERIFIED]),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(any_facts)
+def test_decide_is_total_pure_and_fails_closed(known: Facts) -> None:
+    decision = decide(known)
+
+    assert decision == decide(known)
+    assert decision.ready == (all(gate.open for gate in decision.gates) and known.version.spec.state == "Submitted")
+    assert bool(decision.cleared_for) == decision.ready
+    for gate in decision.gates:
+        assert gate.rule
+        assert gate.found
+        assert gate.wanted
+        if not gate.open and gate.attention == "Person":
+            assert gate.remedy, gate
+    if decision.ready:
+        assert decision.record is not None
+        assert decision.record.digest == worlds.DIGEST
+    if decision.record is not None and known.row is not None and known.row.digest is not None:
+        assert decision.record.digest == known.row.digest
+
+
+@settings(max_examples=200, deadline=None)
+@given(any_facts)
+def test_deciding_again_on_what_was_recorded_changes_nothing(known: Facts) -> None:
+    first = decide(known)
+    if first.record is None:
+        return
+    again = decide(replace(known, row=replace(first.record, id=7, model_id=3)))
+
+    assert again.phase == first.phase
+    assert again.change is None
