@@ -1,0 +1,132 @@
+"""HTTP sessions to the API server for listing and watching."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import kopf
+import orjson
+
+from gatehouse.engine.informer import ListPage
+from gatehouse.engine.objects import Resource
+from gatehouse.engine.sweep import ListedObject, MetadataPage
+
+__all__ = ["Login", "MetadataClient", "default_login", "open_session", "page_reader"]
+
+Login = Callable[[], kopf.ConnectionInfo]
+"""Finds the API server and the credentials; called again when they are refused. May read files."""
+
+PAGE_SIZE = 500
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+
+
+def default_login() -> kopf.ConnectionInfo:
+    """The service account of the Pod, else KUBECONFIG. Raises `kopf.LoginError` when there is neither."""
+    settings = kopf.OperatorSettings()
+    info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    if info is None:
+        raise kopf.LoginError("found neither a service account token nor a kubeconfig: run in a Pod or set KUBECONFIG")
+    return info
+
+
+async def open_session(
+    info: kopf.ConnectionInfo, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+) -> aiohttp.ClientSession:
+    """A session with the credentials, on the running loop."""
+    context = await asyncio.to_thread(info.as_ssl_context)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
+        response_class=response_class,
+    )
+
+
+def page_reader(
+    paths: Mapping[str, tuple[str, str | None]], take: Callable[[ListPage], Awaitable[None]]
+) -> type[aiohttp.ClientResponse]:
+    """A response class that hands the pages of lists to ``take`` and leaves the reader an empty list.
+
+    kopf turns each listed object into a queue and a task and never tells when a list is complete. Taken
+    from the response instead, a list costs little more than its JSON, the end of each is known, and
+    with it which objects have vanished while no watch was open. ``paths`` maps the path of each
+    collection to its kind and namespace.
+    """
+
+    class PageReader(aiohttp.ClientResponse):
+        async def json(self, **_options: Any) -> Any:
+            document = orjson.loads(await self.read())
+            scope = paths.get(self.url.path)
+            if self.status != 200 or scope is None or not isinstance(document.get("items"), list):
+                return document
+            items, metadata = document.pop("items"), document.get("metadata", {})
+            kind, namespace = scope
+            page = ListPage(
+                kind=kind,
+                namespace=namespace,
+                items=tuple(items),
+                resource_version=metadata.get("resourceVersion", ""),
+                first="continue" not in self.url.query,
+                last=not metadata.get("continue"),
+            )
+            del items
+            await take(page)
+            return {**document, "items": []}
+
+    return PageReader
+
+
+@dataclass(slots=True)
+class MetadataClient:
+    """Lists names and versions without bodies."""
+
+    login: Login
+    session: aiohttp.ClientSession | None = None
+    server: str = ""
+
+    async def list_metadata(self, resource: Resource, namespace: str | None) -> AsyncIterator[MetadataPage]:
+        """The pages of a consistent list. Raises `aiohttp.ClientError` or `TimeoutError` when it fails."""
+        token = ""
+        while True:
+            document = await self._get(resource.path(namespace), token)
+            metadata = document.get("metadata", {})
+            yield MetadataPage(
+                resource_version=metadata.get("resourceVersion", ""),
+                objects=tuple(
+                    ListedObject(
+                        namespace=item["metadata"].get("namespace") or "",
+                        name=item["metadata"]["name"],
+                        resource_version=item["metadata"].get("resourceVersion", ""),
+                    )
+                    for item in document.get("items") or ()
+                ),
+            )
+            token = metadata.get("continue") or ""
+            if not token:
+                return
+
+    async def close(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+            self.session = None
+
+    async def _get(self, path: str, token: str) -> dict[str, Any]:
+        if self.session is None:
+            info = await asyncio.to_thread(self.login)
+            self.server = info.server.rstrip("/")
+            self.session = await open_session(info)
+        params = {"limit": str(PAGE_SIZE)} | ({"continue": token} if token else {})
+        async with self.session.get(
+            self.server + path, params=params, headers={"Accept": _METADATA_ONLY}, timeout=_TIMEOUT
+        ) as response:
+            if response.status == 401:
+                await self.close()  # the token has expired: log in again next time
+            response.raise_for_status()
+            document: dict[str, Any] = orjson.loads(await response.read())
+            return document

@@ -1,0 +1,186 @@
+"""From what a source of events tells to cached objects and keys to reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gatehouse.engine.cache import Caches, Change, ChangeType, digest
+from gatehouse.engine.clock import Clock
+from gatehouse.engine.objects import Body, ObjectKey, key_of
+from gatehouse.engine.watches import Watch, needs_reconcile, status_was_changed_by_others
+
+__all__ = ["EventSource", "Informer", "ListPage", "Sink"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """One page of a list of a kind in one namespace, or in all (None).
+
+    ``resource_version`` is that of the list, the same on all its pages.
+    """
+
+    kind: str
+    namespace: str | None
+    items: tuple[Body, ...]
+    resource_version: str
+    first: bool
+    last: bool
+
+
+class Sink(Protocol):
+    """Takes what a source delivers, on the sink's event loop."""
+
+    def take_event(self, kind: str, event_type: str | None, body: Body) -> None: ...
+
+    def take_page(self, page: ListPage) -> None: ...
+
+
+class EventSource(Protocol):
+    """Lists and watches for as long as it runs."""
+
+    async def run(self, sink: Sink) -> None:
+        """Deliver lists and events until cancelled, whatever fails."""
+        ...
+
+    def relist(self) -> None:
+        """Drop the watches and list everything again."""
+        ...
+
+    def stalled_for(self) -> float:
+        """Seconds for which the source has not shown that it is alive; 0 when it has, or is restarting."""
+        ...
+
+
+class Informer:
+    """Feeds caches and enqueues the keys that changes call for.
+
+    A key is enqueued when its object is new, gone, or has another generation, deletionTimestamp or
+    reconcile request. A status that differs from the cached one is judged ``status_settle`` seconds
+    later, because the watch can tell of an own write before its answer has been put into the cache;
+    if it was not an own write, the key is enqueued so that a forged or wiped status is healed.
+    """
+
+    def __init__(
+        self,
+        *,
+        watches: Iterable[Watch],
+        caches: Caches,
+        enqueue: Callable[[ObjectKey], None],
+        clock: Clock,
+        enqueue_after: Callable[[ObjectKey, float], None] | None = None,
+        namespaces: Iterable[str] = (),
+        status_settle: float = 0.25,
+        on_event: Callable[[str, str], None] = lambda _kind, _type: None,
+    ) -> None:
+        self._watches = {watch.kind: watch for watch in watches}
+        self._caches = caches
+        self._enqueue = enqueue
+        self._enqueue_after = enqueue_after or (lambda key, _seconds: enqueue(key))
+        self._clock = clock
+        self._status_settle = status_settle
+        self._on_event = on_event
+        self._relevant: dict[ObjectKey, int] = {}
+        self._listing: dict[tuple[str, str | None], set[ObjectKey]] = {}
+        self._unlisted = {
+            (watch.kind, scope) for watch in self._watches.values() for scope in scopes(watch, tuple(namespaces))
+        }
+        self.synced = asyncio.Event()
+        for kind in self._watches:
+            caches[kind].subscribe(self._dispatch)
+
+    @property
+    def missing(self) -> list[str]:
+        """The kinds whose first list is not complete."""
+        return sorted({kind for kind, _ in self._unlisted})
+
+    def take_event(self, kind: str, event_type: str | None, body: Body) -> None:
+        """Take in one watch event."""
+        self._on_event(kind, event_type or "LISTED")
+        self._apply(kind, event_type, body)
+
+    def take_page(self, page: ListPage) -> None:
+        """Take in one page of a list; the last one drops the objects that the list did not have."""
+        scope = (page.kind, page.namespace)
+        if page.first:
+            self._listing[scope] = set()
+        live = self._listing.get(scope)
+        if live is None:
+            return
+        for body in page.items:
+            live.add(key_of(page.kind, body))
+            self._on_event(page.kind, "LISTED")
+            self._apply(page.kind, None, body)
+        if page.last:
+            del self._listing[scope]
+            vanished = self._caches[page.kind].retain(
+                live, namespace=page.namespace, resource_version=page.resource_version
+            )
+            for _ in vanished:
+                self._on_event(page.kind, "VANISHED")
+            self._mark_listed(scope)
+
+    def _apply(self, kind: str, event_type: str | None, body: Body) -> None:
+        try:
+            self._caches[kind].apply(event_type, body)
+        except Exception:
+            name = body.get("metadata", {}).get("name")
+            log.exception("object left out of the cache", kind=kind, name=name)
+
+    def _mark_listed(self, scope: tuple[str, str | None]) -> None:
+        self._unlisted.discard(scope)
+        if not self._unlisted and not self.synced.is_set():
+            log.info("caches are complete", objects={cache.kind: len(cache) for cache in self._caches})
+            self.synced.set()
+
+    def _dispatch(self, change: Change) -> None:
+        watch = self._watches[change.key.kind]
+        if watch.reconciled:
+            self._dispatch_own(change)
+        if watch.relevant is not None:
+            self._dispatch_dependents(watch, change)
+
+    def _dispatch_own(self, change: Change) -> None:
+        if needs_reconcile(change):
+            self._enqueue(change.key)
+        elif status_was_changed_by_others(change) and change.after is not None:
+            key, version = change.key, change.after.resource_version
+            self._clock.call_at(self._clock.now() + self._status_settle, lambda: self._judge_status(key, version))
+
+    def _judge_status(self, key: ObjectKey, version: str) -> None:
+        if not self._caches[key.kind].is_own_version(key, version):
+            log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
+            self._enqueue(key)
+
+    def _dispatch_dependents(self, watch: Watch, change: Change) -> None:
+        if watch.relevant is None or watch.fan_out is None:
+            return
+        before = self._relevant.get(change.key)
+        if change.type is ChangeType.DELETED:
+            self._relevant.pop(change.key, None)
+        else:
+            now = digest(watch.relevant(change.body))
+            self._relevant[change.key] = now
+            if before == now:
+                return
+        if not self.synced.is_set():
+            return  # until the caches are complete every object is enqueued as it appears
+        dependents = set(watch.fan_out(change.body, self._caches))
+        if (old := change.body_before) is not None:
+            dependents.update(watch.fan_out(old, self._caches))
+        for key in dependents:
+            if watch.settle:
+                self._enqueue_after(key, watch.settle)
+            else:
+                self._enqueue(key)
+
+
+def scopes(watch: Watch, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:
+    """The separate lists of a watch: one for each namespace, or one for all (None)."""
+    return namespaces if namespaces and watch.resource.namespaced else (None,)

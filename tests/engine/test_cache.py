@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatehouse.engine.cache import (
+    REQUESTED_AT,
+    Caches,
+    Change,
+    ChangeType,
+    ObjectCache,
+    digest,
+    is_newer,
+)
+from gatehouse.engine.objects import Body, ObjectKey, Resource, key_of
+
+
+def body(name: str = "a", version: str = "10", **parts: Any) -> Body:
+    metadata = {"name": name, "namespace": "team", "uid": f"uid-{name}", "resourceVersion": version}
+    metadata |= parts.pop("metadata", {})
+    return {"metadata": metadata, "spec": {"model": "granite"}, **parts}
+
+
+def by_model(found: Body) -> list[str]:
+    return [found["spec"]["model"]]
+
+
+def key(name: str = "a") -> ObjectKey:
+    return ObjectKey("widgets", "team", name)
+
+
+@pytest.fixture
+def cache() -> ObjectCache:
+    return ObjectCache("widgets", {"model": by_model})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "known", "newer"),
+    [
+        ("11", "10", True),
+        ("10", "10", False),
+        ("9", "10", False),
+        ("100", "99", True),
+        ("abc", "10", True),
+        ("abc", "abc", False),
+        ("", "", False),
+        ("9" * 5000, "10", True),
+        ("٩", "10", True),
+    ],
+)
+def test_resource_versions_compare_as_numbers_where_they_are(candidate: str, known: str, newer: bool) -> None:
+    assert is_newer(candidate, known) is newer
+
+
+def test_a_body_comes_back_without_the_ballast(cache: ObjectCache) -> None:
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{...}", "mine": "yes"}
+    given_body = body(metadata={"managedFields": [{"manager": "kubectl"}], "annotations": annotations})
+    untouched = copy.deepcopy(given_body)
+    cache.apply("ADDED", given_body)
+    got = cache.get("team", "a")
+    assert got is not None
+    assert got["spec"] == {"model": "granite"}
+    assert got["metadata"]["annotations"] == {"mine": "yes"}
+    assert "managedFields" not in got["metadata"]
+    assert given_body == untouched
+
+
+def test_what_get_returns_is_the_callers_own(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body())
+    first = cache.get("team", "a")
+    assert first is not None
+    first["spec"]["model"] = "changed"
+    assert cache.get("team", "a") != first
+
+
+@pytest.mark.parametrize("version", ["9", "10"])
+def test_older_and_equal_versions_are_ignored(cache: ObjectCache, version: str) -> None:
+    cache.apply("ADDED", body(version="10"))
+    assert cache.apply("MODIFIED", body(version=version, spec={"model": "stale"})) is None
+    assert cache.select("model", "stale") == []
+
+
+def test_a_change_tells_before_and_after(cache: ObjectCache) -> None:
+    added = cache.apply(None, body(version="10", metadata={"generation": 1}))
+    changed = cache.apply(
+        "MODIFIED",
+        body(
+            version="11",
+            spec={"model": "mistral"},
+            metadata={"generation": 2, "deletionTimestamp": "now", "annotations": {REQUESTED_AT: "t"}},
+        ),
+    )
+    assert added is not None
+    assert (added.type, added.before, added.body_before) == (ChangeType.ADDED, None, None)
+    assert changed is not None
+    assert changed.before is not None
+    assert changed.after is not None
+    assert changed.type is ChangeType.MODIFIED
+    assert (changed.before.generation, changed.after.generation) == (1, 2)
+    assert (changed.after.deletion_timestamp, changed.after.requested_at) == ("now", "t")
+    assert changed.body_before is not None
+    assert changed.body_before["spec"] == {"model": "granite"}
+
+
+def test_indexes_follow_changes_and_deletions(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body("a"))
+    cache.apply("ADDED", body("b"))
+    assert set(cache.select("model", "granite")) == {key("a"), key("b")}
+    cache.apply("MODIFIED", body("a", version="11", spec={"model": "mistral"}))
+    assert cache.select("model", "granite") == [key("b")]
+    assert cache.select("model", "mistral") == [key("a")]
+    cache.apply("DELETED", body("b", version="12"))
+    assert cache.select("model", "granite") == []
+    assert cache._reverse == {"model": {"mistral": {key("a")}}}
+
+
+def test_an_unknown_index_is_named_with_the_known_ones(cache: ObjectCache) -> None:
+    with pytest.raises(LookupError, match=r"no index 'modle', only \['model'\]"):
+        cache.select("modle", "granite")
+
+
+def test_an_index_that_fails_leaves_the_cache_as_it_was(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body())
+    with pytest.raises(KeyError):
+        cache.apply("MODIFIED", body(version="11", spec={}))
+    assert cache.select("model", "granite") == [key()]
+    assert cache.knows(key(), "10")
+    assert not cache.knows(key(), "11")
+
+
+def test_a_late_event_does_not_bring_a_deleted_object_back(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body(version="10"))
+    cache.apply("DELETED", body(version="12"))
+    assert cache.apply("MODIFIED", body(version="11")) is None
+    assert len(cache) == 0
+    assert cache.apply("ADDED", body(version="13")) is not None
+
+
+def test_a_late_deletion_of_an_earlier_life_is_ignored(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body(version="20", metadata={"uid": "second"}))
+    assert cache.apply("DELETED", body(version="15", metadata={"uid": "first"})) is None
+    assert len(cache) == 1
+
+
+def test_deleting_the_unknown_changes_nothing(cache: ObjectCache) -> None:
+    assert cache.apply("DELETED", body()) is None
+
+
+def test_tombstones_are_bounded(cache: ObjectCache) -> None:
+    for number in range(10_000):
+        cache.apply("DELETED", body(f"n{number}", version=str(number)))
+    assert len(cache._gone.versions) == 4096
+
+
+def test_an_own_write_is_read_at_once_and_its_event_is_nothing_new(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body(version="10"))
+    written = body(version="11", status={"phase": "Ready"})
+    change = cache.put_own_write(written)
+    assert change is not None
+    assert change.own
+    got = cache.get("team", "a")
+    assert got is not None
+    assert got["status"] == {"phase": "Ready"}
+    assert cache.apply("MODIFIED", written) is None
+    assert cache.is_own_version(key(), "11")
+    assert not cache.is_own_version(key(), "12")
+
+
+def test_an_own_write_whose_event_came_first_is_still_known_as_own(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body(version="10"))
+    cache.apply("MODIFIED", body(version="11", status={"phase": "Ready"}))
+    assert not cache.is_own_version(key(), "11")
+    assert cache.put_own_write(body(version="11", status={"phase": "Ready"})) is None
+    assert cache.is_own_version(key(), "11")
+
+
+def test_an_own_write_does_not_bring_a_deleted_object_back(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body(version="10"))
+    cache.apply("DELETED", body(version="12"))
+    assert cache.put_own_write(body(version="11")) is None
+    assert len(cache) == 0
+    assert cache._own_versions == {}
+
+
+def test_retain_drops_what_a_list_did_not_have_but_nothing_newer(cache: ObjectCache) -> None:
+    told: list[Change] = []
+    for name, version in (("kept", "10"), ("gone", "11"), ("newer", "21")):
+        cache.apply("ADDED", body(name, version))
+    cache.apply("ADDED", body("elsewhere", "12", metadata={"namespace": "other"}))
+    cache.subscribe(told.append)
+    dropped = cache.retain({key("kept")}, namespace="team", resource_version="20")
+    assert [change.key for change in dropped] == [key("gone")]
+    assert told == dropped
+    assert {found.name for found in cache.keys(None)} == {"kept", "newer", "elsewhere"}
+    assert cache.apply("MODIFIED", body("gone", "19")) is None
+
+
+def test_keys_and_bodies_of_one_namespace(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body("a"))
+    cache.apply("ADDED", body("b", metadata={"namespace": "other"}))
+    assert [found.name for found in cache.keys("team")] == ["a"]
+    assert [found["metadata"]["name"] for found in cache.bodies("other")] == ["b"]
+    assert len(list(cache.bodies())) == 2
+
+
+def test_caches_find_by_kind_and_name_the_kinds_they_have(cache: ObjectCache) -> None:
+    cache.apply("ADDED", body())
+    caches = Caches([cache])
+    assert caches.get(key()) is not None
+    assert caches.select("widgets", "model", "granite") == [key()]
+    with pytest.raises(LookupError, match=r"no cache for 'gadgets', only for \['widgets'\]"):
+        caches["gadgets"]
+
+
+def test_cluster_scoped_objects_have_an_empty_namespace() -> None:
+    assert key_of("profiles", {"metadata": {"name": "l4"}}) == ObjectKey("profiles", "", "l4")
+
+
+def test_paths_of_collections() -> None:
+    widgets, pods = Resource("example.dev", "v1", "widgets", True), Resource("", "v1", "pods", True)
+    profiles = Resource("example.dev", "v1", "profiles", False)
+    assert widgets.path() == "/apis/example.dev/v1/widgets"
+    assert widgets.path("team") == "/apis/example.dev/v1/namespaces/team/widgets"
+    assert pods.path("team") == "/api/v1/namespaces/team/pods"
+    assert profiles.path("team") == "/apis/example.dev/v1/profiles"
+
+
+def test_digests_ignore_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(1, 30)), max_size=30))
+def test_in_whatever_order_events_come_the_newest_wins(events: list[tuple[str, bool, int]]) -> None:
+    """Each version is one event, as on a server; the cache must end as if they had come in order."""
+    cache = ObjectCache("widgets", {"model": by_model})
+    newest: dict[str, tuple[int, bool]] = {}
+    told: dict[int, tuple[str, bool]] = {}
+    for name, deleted, version in events:
+        if told.setdefault(version, (name, deleted)) != (name, deleted):
+            continue
+        cache.apply("DELETED" if deleted else "MODIFIED", body(name, str(version)))
+        if name not in newest or version > newest[name][0] or (deleted and not newest[name][1]):
+            newest[name] = (version, deleted)
+    live = {name for name, (_, deleted) in newest.items() if not deleted}
+    assert {found.name for found in cache.keys(None)} == live
+    assert {found.name for found in cache.select("model", "granite")} == live
