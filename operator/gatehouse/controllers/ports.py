@@ -1,0 +1,216 @@
+"""What the controllers need of the world, as Protocols. ``objectstore``, ``registry`` and ``cluster`` implement them.
+
+Every method that reaches outside raises :mod:`gatehouse.domain.errors` and nothing else for what can go wrong outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.records import (
+    FileRecord,
+    ModelRecord,
+    RegistryCounts,
+    StateChange,
+    VersionIds,
+    VersionRecord,
+)
+
+__all__ = [
+    "ArtifactStore",
+    "ArtifactStores",
+    "Clock",
+    "ClusterWriter",
+    "EventRecorder",
+    "ObjectName",
+    "ObjectReader",
+    "RegistryRows",
+    "RegistryRowsFactory",
+    "SecretReader",
+]
+
+
+class ObjectName(NamedTuple):
+    """Names one object of a kind."""
+
+    namespace: str
+    name: str
+
+
+class Clock(Protocol):
+    """Time is passed in, so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """The time in UTC, with its zone."""
+        ...
+
+
+class ObjectReader(Protocol):
+    """The cache of watched objects, by plural name of the kind. Complete before the first reconcile."""
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """The newest body known, or None. The caller may keep it."""
+        ...
+
+    def revision(self, kind: str, namespace: str, name: str) -> str | None:
+        """The resourceVersion of what ``get`` would answer."""
+        ...
+
+    def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
+        """The objects of a kind whose index has the value, in no particular order."""
+        ...
+
+    def names(self, kind: str) -> Sequence[ObjectName]:
+        """Every object of a kind."""
+        ...
+
+    def created(self, kind: str, namespace: str, name: str) -> str:
+        """creationTimestamp of an object; empty when it is not there."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """One bucket of an S3 store, opened with one set of credentials.
+
+    Raises ``Waiting`` (AccessDenied, CertificateRejected), ``Transient`` (StoreUnavailable, StoreThrottled, ObjectChanged
+    when If-Match fails or too few bytes come). A bucket that does not exist lists as None.
+    """
+
+    async def list(self, prefix: str, *, limit: int) -> Listing | None:
+        """Objects below ``prefix`` (which ends with a slash, or is empty), paths relative to it; at most ``limit`` + 1 of them."""
+        ...
+
+    async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` of the object as it was listed."""
+        ...
+
+    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
+        """Hex SHA-256 of the object's bytes, streamed; ``progress`` is told the bytes of each step."""
+        ...
+
+    async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
+        """Hex SHA-256 of the whole object as the store itself computed it (ChecksumType FULL_OBJECT), if it has one."""
+        ...
+
+
+class ArtifactStores(Protocol):
+    """Opens stores. One client per endpoint and credentials, kept open."""
+
+    def open(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> ArtifactStore:
+        """The bucket of a store, with (access key id, secret access key) or anonymously."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        ...
+
+
+class RegistryRows(Protocol):
+    """The rows of one registry. Concurrent calls are grouped: reads into one SELECT, writes into one transaction.
+
+    Raises ``Transient`` (DatabaseUnavailable, RowConflict, DatabaseReadOnly), ``Stalled`` (SchemaTooNew).
+    """
+
+    @property
+    def schema_version(self) -> str:
+        """Revision of the tables."""
+        ...
+
+    async def load_version(self, *, model: str, version: str) -> VersionRecord | None:
+        """The row of a version."""
+        ...
+
+    async def save_version(
+        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+    ) -> VersionIds:
+        """Inserts (id None) or updates a row with its history entry, in one transaction.
+
+        The model's row is made when it is not there. ``files`` replaces the file rows; None leaves them.
+        """
+        ...
+
+    async def load_files(self, *, model: str, version: str) -> Mapping[str, FileRecord]:
+        """Files checked so far, by path."""
+        ...
+
+    async def save_files(self, *, model: str, version: str, files: Sequence[FileRecord]) -> None:
+        """Adds or replaces rows of files, so that a check can go on where it was stopped."""
+        ...
+
+    async def load_model(self, *, model: str) -> ModelRecord | None:
+        """The row of a model."""
+        ...
+
+    async def save_model(self, record: ModelRecord) -> int:
+        """Inserts or updates the row of a model; its id."""
+        ...
+
+    async def archive_object(
+        self, kind: Literal["model", "version"], *, namespace: str, name: str, change: StateChange
+    ) -> int:
+        """Archives the live row that an object held which is gone; how many rows that were (0 or 1)."""
+        ...
+
+    def live_objects(self) -> AsyncIterator[tuple[Literal["model", "version"], str, str]]:
+        """(kind "model" or "version", namespace, object name) of every live row, for the sweep."""
+        ...
+
+    async def counts(self) -> RegistryCounts:
+        """Live rows."""
+        ...
+
+
+class RegistryRowsFactory(Protocol):
+    """Opens databases, migrates them, keeps one bounded pool each."""
+
+    async def open(self, registry: ModelRegistry, *, password: str | None, ca_pem: str | None) -> RegistryRows:
+        """Connects and migrates to the newest schema under a database lock."""
+        ...
+
+    def describe(self, registry: ModelRegistry) -> str:
+        """The database in use, without credentials."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes every pool."""
+        ...
+
+
+class SecretReader(Protocol):
+    """Reads Secrets. The values go to the adapters and nowhere else."""
+
+    async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
+        """The named keys, decoded. Raises ``Waiting`` (SecretNotFound, SecretKeyMissing, SecretForbidden)."""
+        ...
+
+
+class ClusterWriter(Protocol):
+    """Writes to Kubernetes. Raises ``Transient`` on conflict and outage, ``Stalled`` on what can never be accepted."""
+
+    async def write_status(self, kind: str, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        """Replaces the status of an object, if it still has the resourceVersion of ``body``."""
+        ...
+
+    async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
+        """Creates the ConfigMap, or applies it over what is there."""
+        ...
+
+    async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
+        """Deletes the ConfigMap if it is there and belongs to the owner."""
+        ...
+
+
+class EventRecorder(Protocol):
+    """Posts Events in the background, bounded; a lost Event is counted, never waited for."""
+
+    def record(
+        self, kind: str, body: Mapping[str, Any], *, type_: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """One Event about an object."""
+        ...

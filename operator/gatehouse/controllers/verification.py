@@ -1,0 +1,241 @@
+"""One check of an artifact: list, layout, structure, content, digest.
+
+A tiny artifact costs one LIST and one GET an object. An artifact whose listing is as it was at the last check costs the
+LIST alone. Files whose size and ETag are those of an earlier check keep its hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gatehouse.controllers.ports import ArtifactStore, Clock
+from gatehouse.controllers.structure import Structure, StructureReader, each
+from gatehouse.domain import manifest
+from gatehouse.domain.artifact import (
+    ArtifactOutcome,
+    ArtifactRecord,
+    ArtifactSummary,
+    CheckProgress,
+    Listing,
+    StoredObject,
+)
+from gatehouse.domain.errors import Transient
+from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
+from gatehouse.domain.records import FileRecord
+
+__all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "CheckSlots", "Verification"]
+
+CHECKSUM_WORTH_BYTES = 8 * 1024 * 1024
+"""Smaller objects are read as fast as their checksum is asked for."""
+HEAVY_BYTES = 64 * 1024 * 1024
+"""With more to hash than this, an artifact queues with the large ones."""
+
+_MOST_PROBLEMS = 10
+_MOST_UNSAFE = 100
+_LISTINGS = 3
+_FILES_AT_ONCE = 4
+_NO_OBJECTS = Listing(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest:
+    """What to check and how.
+
+    ``prefix`` ends with a slash. ``known`` are files of an earlier check by path, ``previous`` is its outcome; ``save``
+    keeps files of this one, for a check that goes on after an interruption. Two requests are the same check if they
+    differ in nothing else.
+    """
+
+    store: ArtifactStore
+    prefix: str
+    artifact_format: str
+    content: bool = True
+    trust_store_checksums: bool = True
+    previous: ArtifactRecord | None = field(default=None, compare=False)
+    known: Mapping[str, FileRecord] = field(default_factory=dict, compare=False)
+    save: Callable[[Sequence[FileRecord]], Awaitable[None]] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What came out, and the files whose hash is known. ``files`` is None when the listing was as at the last check."""
+
+    record: ArtifactRecord
+    files: tuple[FileRecord, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSlots:
+    """How much runs at once: checks, contents of large artifacts, and headers too large to hold many of.
+
+    Large artifacts queue apart, so that small ones do not wait behind them.
+    """
+
+    checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
+    heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    large_header: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Verification:
+    """One check while it runs."""
+
+    def __init__(self, request: CheckRequest, *, clock: Clock, slots: CheckSlots) -> None:
+        self._request = request
+        self._clock = clock
+        self._slots = slots
+        self._reader = StructureReader(request.store, request.prefix, large=slots.large_header)
+        self._known = dict(request.known)
+        self._fresh: list[FileRecord] = []
+        self._progress = CheckProgress(files_done=0, files=0, bytes_done=0, bytes=0)
+
+    @property
+    def progress(self) -> CheckProgress:
+        """How far it is."""
+        return self._progress
+
+    def take_fresh(self) -> list[FileRecord]:
+        """Files that were hashed since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    async def run(self) -> CheckResult:
+        """Check the artifact.
+
+        Raises what the store raises; Transient (ObjectChanged) if the artifact changes faster than it can be read.
+        """
+        for left in reversed(range(_LISTINGS)):
+            try:
+                return await self._check()
+            except Transient as error:
+                if error.reason != "ObjectChanged" or left == 0:
+                    raise
+        raise AssertionError("the last listing returns or raises")
+
+    async def _check(self) -> CheckResult:
+        request = self._request
+        async with self._slots.checks:
+            found = await request.store.list(request.prefix, limit=MAX_FILES)
+            listing = _NO_OBJECTS if found is None else found
+            if request.previous is not None and self._stands(request.previous, listing):
+                return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
+            layout = lay_out(listing, artifact_format=request.artifact_format)
+            structure = Structure()
+            if layout.files and len(listing.objects) <= MAX_FILES:
+                structure = await self._reader.read(layout, artifact_format=request.artifact_format)
+            if not layout.files or layout.problems or structure.problems:
+                outcome: ArtifactOutcome = "Invalid" if layout.files else "Missing"
+                return CheckResult(self._record(outcome, listing, layout, structure), ())
+            pending = self._keep_known(layout, structure)
+            heavy = sum(stored.size for stored in pending) > HEAVY_BYTES
+            if not heavy:
+                await self._hash(pending)
+        if heavy:
+            async with self._slots.heavy:
+                await self._hash(pending)
+        return self._result(listing, layout, structure)
+
+    def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
+        """Whether the last outcome needs no other look at the files."""
+        if previous.fingerprint != listing.fingerprint:
+            return False
+        same_format = previous.summary is None or previous.summary.format == self._request.artifact_format
+        return same_format and (previous.outcome != "Unverified" or not self._request.content)
+
+    def _keep_known(self, layout: Layout, structure: Structure) -> list[StoredObject]:
+        """The files that are still to be hashed, the largest first; the others count as done."""
+        done: list[StoredObject] = []
+        pending: list[StoredObject] = []
+        for stored in layout.files:
+            known = self._known.get(stored.path)
+            if known is not None and (known.size, known.etag) == (stored.size, stored.etag):
+                done.append(stored)
+            elif stored.path in structure.hashes:
+                self._learned(stored, structure.hashes[stored.path])
+                done.append(stored)
+            else:
+                self._known.pop(stored.path, None)
+                pending.append(stored)
+        self._progress = CheckProgress(
+            files_done=len(done),
+            files=len(layout.files),
+            bytes_done=sum(stored.size for stored in done),
+            bytes=layout.total_bytes,
+        )
+        return sorted(pending, key=lambda stored: -stored.size)
+
+    async def _hash(self, pending: Sequence[StoredObject]) -> None:
+        async def one(stored: StoredObject) -> None:
+            sha256 = await self._sha256(stored)
+            if sha256 is not None:
+                self._learned(stored, sha256)
+                self._advance(files=1)
+
+        await each(pending, one, at_once=_FILES_AT_ONCE)
+
+    async def _sha256(self, stored: StoredObject) -> str | None:
+        request = self._request
+        worth_asking = stored.size >= CHECKSUM_WORTH_BYTES or not request.content
+        if request.trust_store_checksums and worth_asking:
+            sha256 = await request.store.stored_sha256(request.prefix, stored)
+            if sha256 is not None:
+                self._advance(size=stored.size)
+                return sha256
+        if not request.content:
+            return None
+        return await request.store.sha256(request.prefix, stored, progress=lambda size: self._advance(size=size))
+
+    def _advance(self, *, files: int = 0, size: int = 0) -> None:
+        self._progress = replace(
+            self._progress,
+            files_done=self._progress.files_done + files,
+            bytes_done=self._progress.bytes_done + size,
+        )
+
+    def _learned(self, stored: StoredObject, sha256: str) -> None:
+        record = FileRecord(path=stored.path, size=stored.size, etag=stored.etag, sha256=sha256)
+        self._known[stored.path] = record
+        self._fresh.append(record)
+
+    def _result(self, listing: Listing, layout: Layout, structure: Structure) -> CheckResult:
+        files = tuple(self._known[stored.path] for stored in layout.files if stored.path in self._known)
+        unknown = len(layout.files) - len(files)
+        if unknown:
+            note = f"content is not read, and {unknown} of {len(layout.files)} files have no SHA-256 of the store"
+            return CheckResult(self._record("Unverified", listing, layout, structure, notes=(note,)), files)
+        return CheckResult(self._record("Verified", listing, layout, structure, digest=_digest(files)), files)
+
+    def _record(
+        self,
+        outcome: ArtifactOutcome,
+        listing: Listing,
+        layout: Layout,
+        structure: Structure,
+        *,
+        digest: str | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> ArtifactRecord:
+        summary = ArtifactSummary(
+            format=self._request.artifact_format,
+            files=len(layout.files),
+            total_bytes=layout.total_bytes,
+            parameters=structure.parameters,
+            weights_bytes=structure.weights_bytes,
+            dtypes=structure.dtypes,
+            config=structure.config,
+            unsafe_files=(*layout.unsafe, *structure.unsafe)[:_MOST_UNSAFE],
+            notes=(*notes, *layout.notes),
+        )
+        return ArtifactRecord(
+            outcome=outcome,
+            fingerprint=listing.fingerprint,
+            digest=digest,
+            verified_at=self._clock.now(),
+            summary=None if outcome == "Missing" else summary,
+            problems=(*layout.problems, *structure.problems)[:_MOST_PROBLEMS] if outcome == "Invalid" else (),
+        )
+
+
+def _digest(files: Iterable[FileRecord]) -> str:
+    return manifest.digest(manifest.ManifestEntry(file.path, file.size, file.sha256) for file in files)

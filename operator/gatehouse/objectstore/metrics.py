@@ -1,0 +1,43 @@
+"""What is counted about requests to object stores."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+__all__ = ["Operation", "PrometheusStoreMetrics", "StoreMetrics"]
+
+Operation: TypeAlias = Literal["list", "head", "read"]
+
+
+class StoreMetrics(Protocol):
+    """Told about every request that leaves, retries included."""
+
+    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
+        """One request ended; ``outcome`` is ``ok`` or the reason of the error."""
+        ...
+
+    def received(self, amount: int) -> None:
+        """That many bytes of objects arrived."""
+        ...
+
+
+class PrometheusStoreMetrics:
+    """Counts in a Prometheus registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "gatehouse_store_requests", "Requests to object stores.", ["operation", "outcome"], registry=registry
+        )
+        self._seconds = Histogram(
+            "gatehouse_store_request_duration_seconds", "Time of one request.", ["operation"], registry=registry
+        )
+        self._bytes = Counter("gatehouse_store_read_bytes", "Bytes of objects read.", registry=registry)
+
+    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
+        self._requests.labels(operation, outcome).inc()
+        self._seconds.labels(operation).observe(seconds)
+
+    def received(self, amount: int) -> None:
+        self._bytes.inc(amount)

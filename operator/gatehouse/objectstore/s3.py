@@ -1,0 +1,248 @@
+"""Artifacts in S3 stores, by generic S3 alone: ListObjectsV2, HeadObject and GetObject with If-Match, path style.
+
+Listing needs every name as it is and errors need the store's own code and Retry-After, so requests are made here, on
+aiohttp, rather than through a library that alters the first and hides the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+import aiohttp
+
+from gatehouse.api.model_registry import ObjectStore
+from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.errors import Transient, Waiting
+from gatehouse.objectstore.checksums import full_object_sha256
+from gatehouse.objectstore.errors import StoreAddress, answer_invalid, object_changed
+from gatehouse.objectstore.hashing import Chunks, ContentHasher
+from gatehouse.objectstore.limits import Limits, RetryPolicy
+from gatehouse.objectstore.listing import ListingPage, PageError, parse_page
+from gatehouse.objectstore.metrics import StoreMetrics
+from gatehouse.objectstore.signing import Signer
+from gatehouse.objectstore.transport import Request, Transport
+
+__all__ = ["S3Store", "S3Stores"]
+
+_PAGE_KEYS = 1_000
+_MAX_PAGE = 8 * 1024 * 1024
+_READ_BUFFER = 1024 * 1024
+_CONNECTIONS = 64
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+
+
+class S3Stores:
+    """Opens buckets. One session for each endpoint and certificate authority, kept open; one hasher for all."""
+
+    def __init__(self, metrics: StoreMetrics, *, limits: Limits | None = None) -> None:
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._hasher = ContentHasher()
+        self._sessions: dict[tuple[str, str | None], aiohttp.ClientSession] = {}
+        self._stores: dict[tuple[str, str, str, tuple[str, str] | None, str | None], S3Store] = {}
+
+    def open(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> S3Store:
+        """The bucket of a store. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
+        endpoint = (store.endpoint or f"https://s3.{store.region}.amazonaws.com").rstrip("/")
+        key = (endpoint, bucket, store.region, credentials, ca_pem)
+        known = self._stores.get(key)
+        if known is not None:
+            return known
+        address = StoreAddress(endpoint, bucket)
+        transport = Transport(
+            session=self._session(address, ca_pem),
+            address=address,
+            signer=credentials
+            and Signer(access_key_id=credentials[0], secret_access_key=credentials[1], region=store.region),
+            metrics=self._metrics,
+        )
+        # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
+        for other in [other for other in self._stores if (*other[:3], other[4]) == (*key[:3], key[4])]:
+            del self._stores[other]
+        opened = self._stores[key] = S3Store(transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits)
+        return opened
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        self._stores.clear()
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+        self._hasher.close()
+
+    def _session(self, address: StoreAddress, ca_pem: str | None) -> aiohttp.ClientSession:
+        key = (address.endpoint, ca_pem)
+        session = self._sessions.get(key)
+        if session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=self._limits.read)
+            session = self._sessions[key] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_trust(address, ca_pem)),
+                timeout=timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=_READ_BUFFER,
+            )
+        return session
+
+
+class S3Store:
+    """One bucket. Two stores with the same connection are the same object."""
+
+    def __init__(self, transport: Transport, *, hasher: ContentHasher, metrics: StoreMetrics, limits: Limits) -> None:
+        self._transport = transport
+        self._hasher = hasher
+        self._metrics = metrics
+        self._limits = limits
+
+    async def list(self, prefix: str, *, limit: int) -> Listing | None:
+        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket."""
+        found: dict[str, StoredObject] = {}
+        token: str | None = None
+        while len(found) <= limit:
+            page = await self._page(prefix, token, most=min(_PAGE_KEYS, limit + 1 - len(found)))
+            if page is None:
+                return None
+            before = len(found)
+            for listed in page.keys:
+                if not listed.key.startswith(prefix) or listed.key in found:
+                    raise self._invalid(prefix, "an object outside the prefix, or twice")
+                found[listed.key] = StoredObject(
+                    path=listed.key.removeprefix(prefix), size=listed.size, etag=listed.etag
+                )
+            token = page.next_token
+            if token is None:
+                break
+            if len(found) == before:
+                raise self._invalid(prefix, "a page without objects that is not the last")
+        return Listing.of(found.values())
+
+    async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` of the object as it was listed."""
+        return b"".join(await self._range(prefix, stored, self._limits.small, start, length))
+
+    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
+        """Hex SHA-256 of the object's bytes as it was listed, in bounded memory."""
+        fetch = partial(self._range, prefix, stored, self._limits.content)
+        return await self._hasher.sha256(size=stored.size, fetch=fetch, progress=progress)
+
+    async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
+        """Hex SHA-256 of the whole object as the store itself computed it, if it has one."""
+        what = f"asking for the checksum of {_shown(prefix + stored.path)}"
+
+        async def consume(response: aiohttp.ClientResponse) -> str | None:
+            self._same_object(response, stored, what=what)
+            return full_object_sha256(response.headers)
+
+        headers = {"if-match": stored.etag, "x-amz-checksum-mode": "ENABLED"}
+        request = Request(operation="head", method="HEAD", key=prefix + stored.path, headers=headers, what=what)
+        return await self._transport.run(request, self._limits.small, consume)
+
+    async def _page(self, prefix: str, token: str | None, *, most: int) -> ListingPage | None:
+        what = f"listing {_shown(prefix)}"
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": prefix}
+        if token is not None:
+            query["continuation-token"] = token
+
+        async def consume(response: aiohttp.ClientResponse) -> ListingPage:
+            body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=what)
+            try:
+                return await asyncio.to_thread(parse_page, body) if len(body) > 65_536 else parse_page(body)
+            except PageError as error:
+                raise answer_invalid(self._transport.address, what=what, found=str(error)) from error
+
+        try:
+            return await self._transport.run(
+                Request(operation="list", query=query, what=what), self._limits.small, consume
+            )
+        except Transient as error:
+            if error.reason == "BucketMissing":
+                return None
+            raise
+
+    async def _range(self, prefix: str, stored: StoredObject, policy: RetryPolicy, start: int, length: int) -> Chunks:
+        what = f"reading {_shown(prefix + stored.path)}"
+        whole = start == 0 and length == stored.size
+        headers = {"if-match": stored.etag}
+        if not whole:
+            headers["range"] = f"bytes={start}-{start + length - 1}"
+
+        async def consume(response: aiohttp.ClientResponse) -> Chunks:
+            self._same_object(response, stored, what=what)
+            if not whole:
+                self._same_range(response, stored, start=start, length=length, what=what)
+            chunks: list[bytes] = []
+            received = 0
+            async for chunk in response.content.iter_any():
+                received += len(chunk)
+                self._metrics.received(len(chunk))
+                if received > length:
+                    break
+                chunks.append(chunk)
+            if received != length:
+                raise answer_invalid(
+                    self._transport.address, what=what, found=f"{received} bytes or more, not the {length} asked for"
+                )
+            return chunks
+
+        request = Request(operation="read", key=prefix + stored.path, headers=headers, what=what)
+        return await self._transport.run(request, policy, consume)
+
+    def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
+        """Some stores ignore If-Match: the answer itself must be about the object that was listed."""
+        etag = response.headers.get("ETag")
+        if etag is not None and etag.strip('"') != stored.etag.strip('"'):
+            raise object_changed(self._transport.address, what=what, found="another object has taken its place")
+        if response.status == 200 and response.content_length not in (None, stored.size):
+            raise object_changed(
+                self._transport.address,
+                what=what,
+                found=f"it has {response.content_length} bytes, the listing said {stored.size}",
+            )
+
+    def _same_range(
+        self, response: aiohttp.ClientResponse, stored: StoredObject, *, start: int, length: int, what: str
+    ) -> None:
+        shown = response.headers.get("Content-Range", "")
+        said = _CONTENT_RANGE.fullmatch(shown)
+        if response.status != 206 or said is None:
+            raise answer_invalid(self._transport.address, what=what, found="an answer without the range asked for")
+        first, last, size = (int(number) for number in said.groups())
+        if size != stored.size:
+            raise object_changed(
+                self._transport.address, what=what, found=f"it has {size} bytes, the listing said {stored.size}"
+            )
+        if (first, last) != (start, start + length - 1):
+            raise answer_invalid(
+                self._transport.address,
+                what=what,
+                found=f"bytes {first} to {last}, not {start} to {start + length - 1}",
+            )
+
+    def _invalid(self, prefix: str, found: str) -> Transient:
+        return answer_invalid(self._transport.address, what=f"listing {_shown(prefix)}", found=found)
+
+
+def _trust(address: StoreAddress, ca_pem: str | None) -> ssl.SSLContext | bool:
+    """The certificates in ``ca_pem`` and no others, or the system's."""
+    if ca_pem is None:
+        return True
+    try:
+        return ssl.create_default_context(cadata=ca_pem)
+    except (ssl.SSLError, ValueError):
+        raise Waiting(
+            reason="CertificateRejected",
+            message=f"{address}: the caSecret holds no PEM certificates",
+            after=timedelta(minutes=1),
+            remedy="Put the PEM certificate of the store's authority into the caSecret.",
+        ) from None
+
+
+def _shown(key: str) -> str:
+    return ascii(key)[1:-1][:200]

@@ -1,0 +1,163 @@
+"""Signed requests to one bucket: timeouts, retries, refusals as errors that carry a policy, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Literal, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.objectstore.errors import (
+    Refusal,
+    StoreAddress,
+    answer_invalid,
+    from_exception,
+    from_refusal,
+)
+from gatehouse.objectstore.limits import RetryPolicy
+from gatehouse.objectstore.listing import error_code
+from gatehouse.objectstore.metrics import Operation, StoreMetrics
+from gatehouse.objectstore.signing import Signer, encode_path, encode_query
+
+__all__ = ["Request", "Transport"]
+
+T = TypeVar("T")
+
+_MAX_REFUSAL = 65_536
+_RETRIED = frozenset({"StoreUnavailable", "StoreThrottled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request; ``key`` is the object's, empty for the bucket itself. ``what`` names it in messages."""
+
+    operation: Operation
+    what: str
+    key: str = ""
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+    method: Literal["GET", "HEAD"] = "GET"
+
+
+class Transport:
+    """Requests to one bucket with one set of credentials, over a session that is shared by endpoint."""
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        address: StoreAddress,
+        signer: Signer | None,
+        metrics: StoreMetrics,
+    ) -> None:
+        self._session = session
+        self._address = address
+        self._signer = signer
+        self._metrics = metrics
+        self._base = URL(address.endpoint)
+        self._host = self._base.raw_authority
+
+    @property
+    def address(self) -> StoreAddress:
+        """Which bucket of which endpoint."""
+        return self._address
+
+    async def run(
+        self, request: Request, policy: RetryPolicy, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
+    ) -> T:
+        """Send, hand the successful response to ``consume``, and start over after an outage as the policy has it.
+
+        Raises Waiting and Transient as :mod:`gatehouse.objectstore.errors` lists them.
+        """
+        for attempt in range(1, policy.attempts + 1):
+            try:
+                return await self._attempt(request, policy, consume)
+            except Transient as error:
+                pause = _pause(error, policy, attempt)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(
+        self, request: Request, policy: RetryPolicy, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
+    ) -> T:
+        began = time.monotonic()
+        outcome = "cancelled"
+        try:
+            async with asyncio.timeout(policy.deadline), self._response(request) as response:
+                consumed = await consume(response)
+            outcome = "ok"
+        except ReconcileError as error:
+            outcome = error.reason
+            raise
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
+            known = from_exception(self._address, error, what=request.what)
+            outcome = known.reason
+            raise known from error
+        finally:
+            self._metrics.request(request.operation, outcome, time.monotonic() - began)
+        return consumed
+
+    @asynccontextmanager
+    async def _response(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        path = f"/{self._address.bucket}" + (f"/{encode_path(request.key)}" if request.key else "")
+        query = encode_query(request.query or {})
+        headers: Mapping[str, str] = {"accept-encoding": "identity", **(request.headers or {})}
+        if self._signer is not None:
+            headers = self._signer.sign(
+                request.method, host=self._host, path=path, query=query, headers=headers, at=datetime.now(UTC)
+            )
+        url = URL(f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}", encoded=True)
+        # A redirect could lead anywhere, with the signature.
+        async with self._session.request(request.method, url, headers=headers, allow_redirects=False) as response:
+            if response.status not in (200, 206):
+                raise from_refusal(self._address, await _refusal(response), what=request.what)
+            yield response
+
+    async def bounded_body(self, response: aiohttp.ClientResponse, *, most: int, what: str) -> bytes:
+        """The body, if it has at most ``most`` bytes. Raises Transient (StoreAnswerInvalid)."""
+        parts: list[bytes] = []
+        left = most
+        async for part in response.content.iter_any():
+            left -= len(part)
+            if left < 0:
+                raise answer_invalid(self._address, what=what, found=f"an answer of more than {most} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _pause(error: Transient, policy: RetryPolicy, attempt: int) -> float | None:
+    """Seconds until the next attempt, or None when there is none."""
+    if error.reason not in _RETRIED or attempt >= policy.attempts:
+        return None
+    backoff = policy.backoff * 2.0 ** (attempt - 1)
+    if error.not_before is None and error.reason == "StoreUnavailable":
+        return backoff
+    asked = max(backoff, error.not_before.total_seconds() if error.not_before else 0.0)
+    return asked if asked <= policy.patience else None
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Refusal:
+    body = b""
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > _MAX_REFUSAL:
+            break
+    code = error_code(body[:_MAX_REFUSAL])
+    if not code and response.method == "HEAD" and response.status == HTTPStatus.NOT_FOUND:
+        code = "NoSuchKey"
+    return Refusal(
+        status=response.status,
+        code=code,
+        retry_after=response.headers.get("Retry-After"),
+        region=response.headers.get("x-amz-bucket-region"),
+    )
