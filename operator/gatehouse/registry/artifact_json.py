@@ -1,0 +1,97 @@
+"""An artifact record as the JSON text that its row keeps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import orjson
+
+from gatehouse.domain.artifact import ArtifactOutcome, ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.model_config import ModelConfig
+
+__all__ = ["dump_artifact", "load_artifact"]
+
+_OUTCOMES = frozenset(get_args(ArtifactOutcome))
+
+
+def dump_artifact(record: ArtifactRecord) -> str:
+    """JSON text. What JSON cannot say (half a surrogate pair in an object's name) is written as an escape."""
+    document = _document(record)
+    try:
+        return orjson.dumps(document).decode()
+    except TypeError:
+        return orjson.dumps(_escaped(document)).decode()
+
+
+def load_artifact(text: str) -> ArtifactRecord:
+    """What :func:`dump_artifact` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: the text is not that.
+    """
+    kept: dict[str, Any] = orjson.loads(text)
+    if kept["outcome"] not in _OUTCOMES:
+        raise ValueError(f"outcome is {kept['outcome']!r}, not one of {', '.join(sorted(_OUTCOMES))}")
+    summary = kept.get("summary")
+    return ArtifactRecord(
+        outcome=kept["outcome"],
+        fingerprint=kept["fingerprint"],
+        digest=kept.get("digest"),
+        verified_at=datetime.fromisoformat(kept["verified_at"]),
+        summary=None if summary is None else _summary(summary),
+        problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
+    )
+
+
+def _document(record: ArtifactRecord) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "outcome": record.outcome,
+        "fingerprint": record.fingerprint,
+        "digest": record.digest,
+        "verified_at": record.verified_at.astimezone(UTC).isoformat(),
+    }
+    summary = record.summary
+    if summary is not None:
+        document["summary"] = {
+            "format": summary.format,
+            "files": summary.files,
+            "total_bytes": summary.total_bytes,
+            "parameters": summary.parameters,
+            "weights_bytes": summary.weights_bytes,
+            "dtypes": dict(summary.dtypes),
+            "config": None if summary.config is None else summary.config.to_dict(),
+            "unsafe_files": summary.unsafe_files,
+            "notes": summary.notes,
+        }
+    if record.problems:
+        document["problems"] = [
+            {"rule": each.rule, "found": each.found, "wanted": each.wanted, "remedy": each.remedy}
+            for each in record.problems
+        ]
+    return document
+
+
+def _summary(kept: dict[str, Any]) -> ArtifactSummary:
+    config = kept["config"]
+    return ArtifactSummary(
+        format=kept["format"],
+        files=kept["files"],
+        total_bytes=kept["total_bytes"],
+        parameters=kept["parameters"],
+        weights_bytes=kept["weights_bytes"],
+        dtypes=kept["dtypes"],
+        config=None if config is None else ModelConfig.from_dict(config),
+        unsafe_files=tuple(kept["unsafe_files"]),
+        notes=tuple(kept["notes"]),
+    )
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(member) for member in value]
+    return value

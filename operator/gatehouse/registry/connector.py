@@ -1,0 +1,67 @@
+"""The one connection to a database: how it is made, and what its errors mean."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from gatehouse.registry.address import Target
+from gatehouse.registry.drivers import WRITES, driver_for
+from gatehouse.registry.failures import Cause, Failure
+
+__all__ = ["Connector"]
+
+_LONGEST_DETAIL = 300
+
+
+class Connector:
+    """An engine with at most one connection. Its URL has no credentials, its errors show no parameters."""
+
+    def __init__(self, target: Target) -> None:
+        kind = target.address.kind
+        self.name = str(target.address)
+        self.driver = driver_for(kind)
+        self._secrets = target.credentials.secrets
+        driver = self.driver
+
+        def connect() -> Any:
+            return driver.connect(target)
+
+        isolation = {} if kind == "sqlite" else {"isolation_level": "READ COMMITTED"}
+        self.engine: Engine = create_engine(
+            driver.URL,
+            creator=connect,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            hide_parameters=True,
+            **isolation,
+        )
+        if kind == "sqlite":
+            event.listen(self.engine, "begin", _begin_immediately)
+
+    def failure_of(self, error: SQLAlchemyError | OSError, *, connected: bool) -> Failure:
+        """Classifies an error of the engine. Secrets are taken out of its words, should a server repeat them."""
+        if isinstance(error, DBAPIError):
+            cause, words = self.driver.cause_of(error.orig)
+        elif isinstance(error, ssl.SSLError):
+            cause, words = Cause.CERTIFICATE, error.reason or type(error).__name__
+        elif isinstance(error, OSError):
+            cause, words = Cause.UNAVAILABLE, error.strerror or type(error).__name__
+        else:
+            cause, words = Cause.OTHER, type(error).__name__
+        return Failure(cause=cause, connected=connected, database=self.name, detail=self._clean(words))
+
+    def _clean(self, words: str) -> str:
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        line = " ".join(words.split())
+        return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
+
+
+def _begin_immediately(connection: Connection) -> None:
+    if connection.get_execution_options().get(WRITES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,125 @@
+"""One database: its connection, its thread, its batches, and what is tried again when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gatehouse.domain.errors import ReconcileError
+from gatehouse.registry.address import Target
+from gatehouse.registry.batching import Batcher, Outcome
+from gatehouse.registry.connector import Connector
+from gatehouse.registry.drivers import WRITES
+from gatehouse.registry.failures import Cause, Failure
+from gatehouse.registry.metrics import RowMetrics
+from gatehouse.registry.operations import Connect, Operation, Read, Write
+from gatehouse.registry.reading import read
+from gatehouse.registry.schema import ensure_schema
+from gatehouse.registry.writing import write
+
+__all__ = ["Database"]
+
+_ATTEMPTS = 4
+_PAUSE = 0.01
+
+_T = TypeVar("_T")
+
+
+class Database:
+    """Runs operations on one database with one set of credentials.
+
+    It has one connection and one thread. Everything it runs may be run twice: a commit whose answer was lost is simply
+    tried again.
+    """
+
+    def __init__(self, target: Target, *, metrics: RowMetrics) -> None:
+        self._patience = target.limits.lock
+        self._metrics = metrics
+        self._connector = Connector(target)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatehouse-rows")
+        self._batcher = Batcher(self._run, thread=self._thread, name=self._connector.name)
+        self._ready = False
+
+    async def ready(self) -> None:
+        """Returns when the tables have the newest revision.
+
+        Raises:
+            ReconcileError: as :meth:`submit`.
+        """
+        if not self._ready:
+            await self.submit(Connect())
+
+    async def submit(self, operation: Operation[_T]) -> _T:
+        """The result of an operation.
+
+        Raises:
+            Transient: DatabaseUnavailable, DatabaseContention, DatabaseReadOnly, RowConflict, DatabaseError.
+            Waiting: DatabaseAccessDenied, DatabaseNotFound, DatabaseCertificateRejected.
+            Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and those of the operation.
+        """
+        return await self._batcher.submit(operation)
+
+    async def aclose(self) -> None:
+        """Finishes what was submitted and closes the connection."""
+        await self._batcher.aclose()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connector.engine.dispose)
+        self._thread.shutdown()
+
+    def _run(self, operations: Sequence[Operation[Any]]) -> Outcome:
+        """A batch with all its retries. Runs in the database's thread."""
+        started = time.monotonic()
+        for attempt in range(1, _ATTEMPTS + 1):
+            outcome = self._attempt(operations)
+            if not isinstance(outcome, Failure):
+                return outcome
+            if outcome.drops_connection:
+                self._disconnect()
+            late = time.monotonic() - started > self._patience
+            if not outcome.retry_now or attempt == _ATTEMPTS or late:
+                return self._give_up(operations, outcome)
+            self._metrics.retried(reason=outcome.reason)
+            if outcome.cause is Cause.CONTENTION:
+                time.sleep(_PAUSE * attempt)
+        raise AssertionError("the last attempt returns")
+
+    def _attempt(self, operations: Sequence[Operation[Any]]) -> Outcome | Failure:
+        connected = False
+        try:
+            if not self._ready:
+                ensure_schema(self._connector)
+                self._ready = True
+            with self._connector.engine.connect() as connection:
+                connected = True
+                if not isinstance(operations[0], Write):
+                    results = read(connection, cast("Sequence[Read[Any]]", operations))
+                    self._metrics.queried(operations=len(operations))
+                    return Outcome(results)
+                with connection.execution_options(**{WRITES: True}).begin():
+                    results, rows = write(connection, cast("Sequence[Write[Any]]", operations))
+            self._metrics.committed(operations=len(operations), rows=rows)
+            return Outcome(results)
+        except ReconcileError as error:
+            return Outcome([error] * len(operations), down=error)
+        except (SQLAlchemyError, OSError) as error:
+            return self._connector.failure_of(error, connected=connected)
+
+    def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> Outcome:
+        if failure.poisoned and len(operations) > 1:
+            results: list[object] = []
+            for index, operation in enumerate(operations):
+                outcome = self._run([operation])
+                results += outcome.results
+                if outcome.down is not None:
+                    return Outcome([*results, *[outcome.down] * (len(operations) - index - 1)], down=outcome.down)
+            return Outcome(results)
+        return Outcome([failure.error() for _ in operations], down=failure.error() if failure.down else None)
+
+    def _disconnect(self) -> None:
+        """The tables are looked at again with the next connection: it may be another server, or another revision."""
+        self._ready = False
+        self._connector.engine.dispose()

@@ -1,0 +1,98 @@
+"""Opens the databases of registries: one connection for each address and credentials, kept open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
+from gatehouse.registry.database import Database
+from gatehouse.registry.metrics import NoMetrics, RowMetrics
+from gatehouse.registry.rows import Rows
+
+__all__ = ["Databases"]
+
+
+class _Key(NamedTuple):
+    address: Address
+    credentials: Credentials
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Databases:
+    """The databases in use.
+
+    Args:
+        data_dir: where SQLite's files are, for registries that name no server.
+        now: the time, with its zone.
+        limits: on waiting for servers.
+        metrics: is told about transactions and rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        now: Callable[[], datetime] = _utc_now,
+        limits: Limits | None = None,
+        metrics: RowMetrics | None = None,
+    ) -> None:
+        self._data_dir = data_dir
+        self._now = now
+        self._limits = limits or Limits()
+        self._metrics: RowMetrics = metrics or NoMetrics()
+        self._databases: dict[_Key, Database] = {}
+        self._users: dict[str, _Key] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, registry: ModelRegistry, *, password: str | None, ca_pem: str | None) -> Rows:
+        """The rows of a registry, in tables of the newest revision. Costs nothing when they are open already.
+
+        Raises:
+            ReconcileError: as :meth:`Database.submit`.
+        """
+        name = _name_of(registry)
+        key = _Key(address_of(registry, data_dir=self._data_dir), Credentials(password, ca_pem))
+        if self._users.get(name) != key:
+            self.forget(registry)
+            self._users[name] = key
+        database = self._databases.get(key)
+        if database is None:
+            target = Target(
+                address=key.address, credentials=key.credentials, limits=self._limits, data_dir=self._data_dir
+            )
+            database = Database(target, metrics=self._metrics)
+            self._databases[key] = database
+        await database.ready()
+        return Rows(registry=name, database=database, now=self._now)
+
+    def describe(self, registry: ModelRegistry) -> str:
+        """The database in use, without credentials."""
+        return str(address_of(registry, data_dir=self._data_dir))
+
+    def forget(self, registry: ModelRegistry) -> None:
+        """Closes, in the background, the database that nobody but this registry used."""
+        key = self._users.pop(_name_of(registry), None)
+        if key is None or key in self._users.values():
+            return
+        closing = asyncio.create_task(self._databases.pop(key).aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Finishes what was submitted and closes every connection."""
+        databases = list(self._databases.values())
+        self._databases.clear()
+        self._users.clear()
+        await asyncio.gather(*(database.aclose() for database in databases), *self._closing)
+
+
+def _name_of(registry: ModelRegistry) -> str:
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

@@ -1,0 +1,67 @@
+"""SQLite, the embedded default."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from gatehouse.registry.address import Target
+from gatehouse.registry.failures import Cause
+
+__all__ = ["URL", "cause_of", "connect", "migration_lock"]
+
+URL = "sqlite://"
+
+_CAUSES: dict[int, Cause] = {
+    sqlite3.SQLITE_BUSY: Cause.CONTENTION,
+    sqlite3.SQLITE_LOCKED: Cause.CONTENTION,
+    sqlite3.SQLITE_READONLY: Cause.READ_ONLY,
+    sqlite3.SQLITE_CONSTRAINT: Cause.DUPLICATE,
+    sqlite3.SQLITE_TOOBIG: Cause.REJECTED,
+    sqlite3.SQLITE_MISMATCH: Cause.REJECTED,
+    sqlite3.SQLITE_CORRUPT: Cause.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Cause.DAMAGED,
+    sqlite3.SQLITE_FULL: Cause.UNAVAILABLE,
+    sqlite3.SQLITE_IOERR: Cause.UNAVAILABLE,
+    sqlite3.SQLITE_CANTOPEN: Cause.UNAVAILABLE,
+    sqlite3.SQLITE_NOMEM: Cause.UNAVAILABLE,
+}
+"""By primary result code."""
+
+
+def connect(target: Target) -> sqlite3.Connection:
+    """A connection whose commits outlive the process and a power cut."""
+    file = target.address.file
+    if file is None:
+        raise ValueError(f"{target.address} has no file")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    connection = sqlite3.connect(file, timeout=target.limits.lock, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL outlives a power cut and not only the process: history cannot be made again from the cluster.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def cause_of(error: BaseException | None) -> tuple[Cause, str]:
+    """By the result code."""
+    if not isinstance(error, sqlite3.Error):
+        return Cause.OTHER, type(error).__name__
+    if str(error).startswith("no such table"):
+        return Cause.NO_TABLE, str(error)
+    extended = getattr(error, "sqlite_errorcode", None)
+    return Cause.OTHER if extended is None else _CAUSES.get(extended & 0xFF, Cause.OTHER), str(error)
+
+
+@contextmanager
+def migration_lock(connection: Connection, _seconds: int) -> Iterator[bool]:
+    """The lock of a transaction that writes. How long it waits for that is the connection's."""
+    with connection.begin():
+        yield True

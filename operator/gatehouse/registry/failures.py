@@ -1,0 +1,109 @@
+"""What a driver's error means: who has to act, and whether the same work may be tried again at once.
+
+Drivers sort their errors into these causes. What they do not know is ``DatabaseError``, retried with backoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+
+from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
+
+__all__ = ["Cause", "Failure"]
+
+_LOOK_AGAIN = timedelta(seconds=30)
+
+
+class Cause(Enum):
+    """What went wrong."""
+
+    UNAVAILABLE = auto()
+    CONTENTION = auto()
+    READ_ONLY = auto()
+    DENIED = auto()
+    NOT_FOUND = auto()
+    CERTIFICATE = auto()
+    DUPLICATE = auto()
+    REJECTED = auto()
+    DAMAGED = auto()
+    NO_TABLE = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A classified error of a driver. ``connected`` tells whether there was a connection when it happened."""
+
+    cause: Cause
+    connected: bool
+    database: str
+    detail: str
+
+    @property
+    def retry_now(self) -> bool:
+        """Whether another attempt at once may well succeed: a lost connection is made anew, a deadlock is over."""
+        lost = self.cause is Cause.UNAVAILABLE and self.connected
+        return lost or self.cause in {Cause.CONTENTION, Cause.DUPLICATE}
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether one record of a batch may be at fault, so that the others deserve a transaction of their own."""
+        return self.cause in {Cause.DUPLICATE, Cause.REJECTED, Cause.OTHER}
+
+    @property
+    def down(self) -> bool:
+        """Whether everything else that waits for this database would fail the same way now."""
+        return self.cause in {Cause.UNAVAILABLE, Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE, Cause.DAMAGED}
+
+    @property
+    def drops_connection(self) -> bool:
+        """Whether to connect anew: after a failover the name may lead to a server that takes writes."""
+        return self.down or self.cause is Cause.READ_ONLY
+
+    @property
+    def reason(self) -> str:
+        """Stable word for conditions and metrics."""
+        return _WORDS[self.cause][0]
+
+    def error(self) -> ReconcileError:
+        """A new exception, one for each caller: a shared one would gather all their tracebacks."""
+        reason, what, remedy = _WORDS[self.cause]
+        message = f"Database {self.database} {what}: {self.detail}"
+        if self.cause in {Cause.REJECTED, Cause.DAMAGED}:
+            return Stalled(reason=reason, message=message, remedy=remedy)
+        if self.cause in {Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE}:
+            return Waiting(reason=reason, message=message, after=_LOOK_AGAIN, remedy=remedy)
+        return Transient(reason=reason, message=message, remedy=remedy)
+
+
+_WORDS: dict[Cause, tuple[str, str, str]] = {
+    Cause.UNAVAILABLE: ("DatabaseUnavailable", "cannot be reached", ""),
+    Cause.CONTENTION: ("DatabaseContention", "is contended", ""),
+    Cause.READ_ONLY: (
+        "DatabaseReadOnly",
+        "takes no writes",
+        "Name the primary in the ModelRegistry, or make this server writable.",
+    ),
+    Cause.DENIED: (
+        "DatabaseAccessDenied",
+        "refuses the user",
+        "Check username and passwordSecret of the ModelRegistry, and that the user may create and change tables.",
+    ),
+    Cause.NOT_FOUND: (
+        "DatabaseNotFound",
+        "is not on that server",
+        "Create the database, or name another one in the ModelRegistry.",
+    ),
+    Cause.CERTIFICATE: (
+        "DatabaseCertificateRejected",
+        "has no certificate that the CA in caSecret vouches for",
+        "Put the server's CA into the Secret that caSecret names, or remove caSecret.",
+    ),
+    Cause.DUPLICATE: ("RowConflict", "has that row already", ""),
+    Cause.REJECTED: ("RowRejected", "does not take the row", "Change the value that the message names."),
+    Cause.DAMAGED: ("DatabaseDamaged", "is damaged", "Restore it from a backup."),
+    Cause.NO_TABLE: ("DatabaseError", "misses a table", "Let the user create tables, or restore the missing one."),
+    Cause.OTHER: ("DatabaseError", "answered with an error", ""),
+}

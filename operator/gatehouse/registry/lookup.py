@@ -1,0 +1,50 @@
+"""Finding many rows by their names with one statement, whose cost grows with the names and not with the table.
+
+Each database takes a list of keys in a way of its own that its planner meets with an index: MariaDB a list of tuples,
+PostgreSQL arrays, SQLite JSON. A list of tuples makes PostgreSQL plan for longer than it reads, and SQLite scan the
+table; a registry outside the keys makes PostgreSQL read the whole registry until the table was analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from gatehouse.registry.operations import ModelKey, VersionKey
+from gatehouse.registry.tables import registered_models
+
+__all__ = ["among", "of_models", "of_versions"]
+
+
+def of_versions(connection: Connection, table: Table, keys: Iterable[VersionKey]) -> ColumnElement[bool]:
+    """The rows of versions, or of their files."""
+    return among(connection, (table.c.registry, table.c.model, table.c.version), keys)
+
+
+def of_models(connection: Connection, keys: Iterable[ModelKey]) -> ColumnElement[bool]:
+    """The rows of models."""
+    return among(connection, (registered_models.c.registry, registered_models.c.name), keys)
+
+
+def among(
+    connection: Connection, columns: Sequence[Column[str]], keys: Iterable[tuple[str, ...]]
+) -> ColumnElement[bool]:
+    """The rows whose columns have the values of one of the keys. There is at least one key."""
+    # Sorted, so that two operators take their locks in the same order.
+    rows = [list(key) for key in sorted(set(keys))]
+    match connection.dialect.name:
+        case "postgresql":
+            arrays = [literal(list(values), ARRAY(Text)) for values in zip(*rows, strict=True)]
+            names = [f"k{index}" for index in range(len(columns))]
+            listed = func.unnest(*arrays).table_valued(*names, name="keys").render_derived()
+            return tuple_(*columns).in_(select(*[listed.c[name] for name in names]))
+        case "sqlite":
+            each = func.json_each(orjson.dumps(rows).decode()).table_valued("value", name="keys")
+            return tuple_(*columns).in_(
+                select(*[func.json_extract(each.c.value, f"$[{index}]") for index in range(len(columns))])
+            )
+        case _:
+            return tuple_(*columns).in_([tuple(row) for row in rows])

@@ -1,0 +1,20 @@
+"""The migrations, run by the operator itself: forward only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+__all__ = ["upgrade"]
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Brings the tables to a revision. The caller holds the lock and commits."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

@@ -1,0 +1,14 @@
+"""What Alembic runs around the migrations, on the connection that it is given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from gatehouse.registry.schema import VERSION_TABLE
+from gatehouse.registry.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE
+)
+with context.begin_transaction():
+    context.run_migrations()

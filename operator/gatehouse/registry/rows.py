@@ -1,0 +1,149 @@
+"""The rows of one registry, as the controllers see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionIds, VersionRecord
+from gatehouse.registry.database import Database
+from gatehouse.registry.encoding import RowValues, change_values, check_key, file_values, model_values, version_values
+from gatehouse.registry.operations import (
+    ArchiveObject,
+    CountRows,
+    ListLive,
+    LoadFiles,
+    LoadHistory,
+    LoadModel,
+    LoadVersion,
+    ModelKey,
+    SaveFiles,
+    SaveModel,
+    SaveVersion,
+    VersionKey,
+)
+from gatehouse.registry.schema import HEAD
+from gatehouse.registry.tables import model_versions, registered_models
+
+__all__ = ["Rows"]
+
+_PAGE = 1000
+
+
+class Rows:
+    """The rows of one registry in a database that other registries may share.
+
+    Every method may raise what :meth:`Database.submit` raises. After a ``Transient`` nobody knows whether the rows were
+    written: load them again before the next save.
+    """
+
+    def __init__(self, *, registry: str, database: Database, now: Callable[[], datetime]) -> None:
+        self._registry = registry
+        self._database = database
+        self._now = now
+
+    @property
+    def schema_version(self) -> str:
+        """Revision of the tables."""
+        return HEAD
+
+    async def load_version(self, *, model: str, version: str) -> VersionRecord | None:
+        """The row of a version.
+
+        Raises:
+            Stalled: RowUnreadable, somebody else changed the row's JSON.
+        """
+        return await self._database.submit(LoadVersion(self._version(model, version)))
+
+    async def save_version(
+        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+    ) -> VersionIds:
+        """Inserts (id None) or updates a row with its history entry, in one transaction.
+
+        Raises:
+            Transient: RowConflict, the row is another's or is not the one with that id: load it again.
+            Stalled: DigestImmutable; NameTaken, the model belongs to another namespace; RowRejected.
+        """
+        key = self._version(record.model, record.version)
+        operation = SaveVersion(
+            key=key,
+            id=record.id,
+            values=version_values(self._registry, record),
+            files=None if files is None else self._files(key, files),
+            change=None if change is None else change_values(change, str(key)),
+            at=self._now(),
+        )
+        return await self._database.submit(operation)
+
+    async def load_files(self, *, model: str, version: str) -> Mapping[str, FileRecord]:
+        """Files checked so far, by path."""
+        return await self._database.submit(LoadFiles(self._version(model, version)))
+
+    async def save_files(self, *, model: str, version: str, files: Sequence[FileRecord]) -> None:
+        """Adds or replaces rows of files, also before the version has a row.
+
+        Raises:
+            Stalled: RowRejected.
+        """
+        key = self._version(model, version)
+        await self._database.submit(SaveFiles(key=key, files=self._files(key, files)))
+
+    async def load_model(self, *, model: str) -> ModelRecord | None:
+        """The row of a model."""
+        return await self._database.submit(LoadModel(self._model(model)))
+
+    async def save_model(self, record: ModelRecord) -> int:
+        """Inserts or updates the row of a model; its id. A row that a version made, or an archived one, is taken over.
+
+        Raises:
+            Transient: RowConflict, the row is not the one with that id: load it again.
+            Stalled: NameTaken, a live object in another namespace has the name; RowRejected.
+        """
+        values = model_values(self._registry, record)
+        return await self._database.submit(
+            SaveModel(key=self._model(record.name), id=record.id, values=values, at=self._now())
+        )
+
+    async def archive_object(
+        self, kind: Literal["model", "version"], *, namespace: str, name: str, change: StateChange
+    ) -> int:
+        """Archives the live row that an object held which is gone; how many rows that were.
+
+        The history gets ``change``; its ``before`` and ``digest`` are the row's where they are None.
+        """
+        values = change_values(change, f"{kind} {namespace}/{name}")
+        return await self._database.submit(
+            ArchiveObject(registry=self._registry, kind=kind, namespace=namespace, name=name, change=values)
+        )
+
+    async def live_objects(self) -> AsyncIterator[tuple[Literal["model", "version"], str, str]]:
+        """(kind "model" or "version", namespace, object name) of every live row."""
+        kinds: tuple[Literal["model", "version"], ...] = ("model", "version")
+        for kind in kinds:
+            after = 0
+            while page := await self._database.submit(ListLive(kind, self._registry, after, _PAGE)):
+                for held in page:
+                    yield kind, held.namespace, held.name
+                after = page[-1].id
+
+    async def counts(self) -> RegistryCounts:
+        """Live rows."""
+        return await self._database.submit(CountRows(self._registry))
+
+    async def history(self, *, model: str, version: str, limit: int = 1000) -> Sequence[StateChange]:
+        """The newest ``limit`` entries of a version's history, oldest first."""
+        return await self._database.submit(LoadHistory(self._version(model, version), limit))
+
+    def _version(self, model: str, version: str) -> VersionKey:
+        check_key(model_versions, model=model, version=version)
+        return VersionKey(self._registry, model, version)
+
+    def _model(self, name: str) -> ModelKey:
+        check_key(registered_models, name=name)
+        return ModelKey(self._registry, name)
+
+    def _files(self, key: VersionKey, files: Sequence[FileRecord]) -> Sequence[RowValues]:
+        """One row a path: of two with the same path the later one counts."""
+        newest = {file.path: file for file in files}
+        return [file_values(*key, file) for file in newest.values()]

@@ -1,0 +1,98 @@
+"""Which revision the tables have, and bringing them to the newest under a lock.
+
+A restart costs one SELECT of one row; Alembic is imported only when a migration is owed.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.registry.connector import Connector
+from gatehouse.registry.drivers import WRITES
+from gatehouse.registry.failures import Cause
+from gatehouse.registry.tables import metadata
+
+__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ensure_schema"]
+
+REVISIONS = ("0001",)
+"""Every revision that this code knows, in order."""
+
+HEAD = REVISIONS[-1]
+VERSION_TABLE = "gatehouse_schema"
+"""Not Alembic's default: other programs that use Alembic may share the database."""
+
+_FOUND = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+_LOCK_SECONDS = 30
+
+
+def ensure_schema(connector: Connector) -> None:
+    """Migrates to the newest revision unless the tables have it.
+
+    Raises:
+        Stalled: SchemaTooNew, a newer Gatehouse migrated it; SchemaForeign, a table of ours is somebody else's.
+        Transient: MigrationRunning, another operator holds the lock for too long.
+        DBAPIError: of the driver.
+    """
+    if not _owed(connector):
+        return
+    with connector.engine.connect() as plain:
+        connection = plain.execution_options(**{WRITES: True})
+        with connector.driver.migration_lock(connection, _LOCK_SECONDS) as held:
+            if not held:
+                raise Transient(
+                    reason="MigrationRunning",
+                    message=f"Another operator has been migrating {connector.name} for more than {_LOCK_SECONDS} s",
+                )
+            if _is_owed(_revision(connection), connector.name):
+                _upgrade(connection)
+                _check_columns(connection, connector.name)
+
+
+def _owed(connector: Connector) -> bool:
+    with connector.engine.connect() as connection:
+        try:
+            found = connection.scalar(_FOUND)
+        except DBAPIError as error:
+            if connector.driver.cause_of(error.orig)[0] is Cause.NO_TABLE:
+                return True
+            raise
+        return _is_owed(found, connector.name)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(_FOUND)
+    return found
+
+
+def _is_owed(found: str | None, database: str) -> bool:
+    if found is not None and found not in REVISIONS:
+        raise Stalled(
+            reason="SchemaTooNew",
+            message=f"The tables in {database} have revision {found}, this Gatehouse knows revisions up to {HEAD}",
+            remedy="Run the Gatehouse that migrated them, or a newer one. Tables are never migrated back.",
+        )
+    return found != HEAD
+
+
+def _upgrade(connection: Connection) -> None:
+    from gatehouse.registry.migrations import upgrade  # noqa: PLC0415 - Alembic is needed once in a schema's life
+
+    upgrade(connection, HEAD)
+
+
+def _check_columns(connection: Connection, database: str) -> None:
+    """A migration leaves alone what is there already: made by an operator that died, or by somebody else."""
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        found = {column["name"] for column in inspector.get_columns(table.name)}
+        missing = sorted({column.name for column in table.c} - found)
+        if missing:
+            raise Stalled(
+                reason="SchemaForeign",
+                message=f"Table {table.name} in {database} was not made by Gatehouse: it has no column {missing[0]}",
+                remedy="Give Gatehouse a database of its own.",
+            )

@@ -1,0 +1,161 @@
+"""The tables. They are made by migrations only; a test holds migrations and these definitions together.
+
+Widths: a registry's key is ``namespace/name`` (63 + 1 + 253), names of Kubernetes objects have at most 253 characters,
+of versions 128, object keys of S3 1024. The widest key takes (317 + 253 + 128 + 64) * 4 = 3048 of InnoDB's 3072 bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+__all__ = [
+    "TABLE_OPTIONS",
+    "Id",
+    "LongText",
+    "UtcDateTime",
+    "artifact_files",
+    "history",
+    "metadata",
+    "model_versions",
+    "registered_models",
+]
+
+TABLE_OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+"""Names that differ only in case are different names, as they are in Kubernetes and object stores."""
+
+Id = BigInteger().with_variant(Integer(), "sqlite")
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC with microseconds. Databases without time zones keep it without one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """PostgreSQL's timestamptz, MariaDB's datetime(6), SQLite's ISO text."""
+        if dialect.name in {"mysql", "mariadb"}:
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Raises ValueError for a datetime without a zone: it would be guessed."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone")
+        utc = value.astimezone(UTC)
+        return utc if dialect.name == "postgresql" else utc.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """The same moment in UTC."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+registered_models = Table(
+    "registered_models",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("registry", String(317), nullable=False),
+    Column("name", String(253), nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("uid", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("spec", LongText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("archived_at", UtcDateTime),
+    UniqueConstraint("registry", "name"),
+    **TABLE_OPTIONS,
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model_id", Id, ForeignKey(registered_models.c.id), nullable=False),
+    Column("registry", String(317), nullable=False),
+    Column("model", String(253), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("object_name", String(253), nullable=False),
+    Column("uid", String(64), nullable=False),
+    Column("uri", String(1024), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("phase", String(64), nullable=False),
+    Column("digest", String(71)),
+    Column("hardware_profile", String(253), nullable=False),
+    Column("artifact", LongText),
+    Column("spec", LongText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("archived_at", UtcDateTime),
+    UniqueConstraint("registry", "model", "version"),
+    Index(None, "registry", "namespace", "object_name"),
+    Index(None, "model_id"),
+    **TABLE_OPTIONS,
+)
+
+artifact_files = Table(
+    "artifact_files",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("model", String(253), primary_key=True),
+    Column("version", String(128), primary_key=True),
+    Column("path_hash", String(64), primary_key=True),
+    Column("path", String(1024), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("etag", String(255), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    **TABLE_OPTIONS,
+)
+"""Content checks by file. They come before the version's row, which is written when its check is over."""
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("model_id", Id, ForeignKey(registered_models.c.id), nullable=False),
+    Column("version_id", Id, ForeignKey(model_versions.c.id)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(512), nullable=False),
+    Column("state_before", String(64)),
+    Column("state_after", String(64), nullable=False),
+    Column("digest", String(71)),
+    Column("reason", String(128), nullable=False),
+    Column("message", LongText, nullable=False),
+    Index(None, "version_id", "id"),
+    Index(None, "model_id", "id"),
+    **TABLE_OPTIONS,
+)
+"""Only ever appended. Without a version it is the model's."""
