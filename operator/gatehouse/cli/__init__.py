@@ -1,0 +1,1 @@
+"""The ``gatehouse`` command, which is also ``kubectl gatehouse``."""

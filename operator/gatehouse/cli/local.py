@@ -1,0 +1,185 @@
+"""`gatehouse local`: a real control plane, object store and database on this machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.cluster import LocalCluster, ServerStatus
+from gatehouse.local.errors import LocalClusterError
+from gatehouse.local.programs import PROGRAMS
+from gatehouse.local.progress import ConsoleProgress
+from gatehouse.local.state import DatabaseKind
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="local",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Run a whole cluster on this machine: Kubernetes API server, S3 store, database and the operator.\n\n"
+    "No containers are needed. Exit codes: 0 done, 1 no (not up, not running, could not be done), 2 wrong usage.",
+)
+
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", metavar="DIR", help="Where it keeps its data. Default: the user's state folder."),
+]
+
+
+@contextmanager
+def _reporting() -> Iterator[ConsoleProgress]:
+    """Progress on stderr; an error becomes one message there and exit code 1."""
+    try:
+        with ConsoleProgress() as progress:
+            yield progress
+    except (LocalClusterError, OSError) as error:
+        typer.echo(f"gatehouse local: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def up(
+    directory: Directory = None,
+    database: Annotated[
+        DatabaseKind | None,
+        typer.Option(help="Where the registry keeps its rows. Default: as before, or sqlite the first time."),
+    ] = None,
+    no_operator: Annotated[
+        bool, typer.Option("--no-operator", help="Leave the operator out, to run it yourself.")
+    ] = False,
+) -> None:
+    """Start what does not run yet, and return when all of it answers.
+
+    The first time, programs that are not installed are downloaded or built, which takes some minutes.
+
+    Examples:
+
+      gatehouse local up && eval "$(gatehouse local env)" && kubectl get modelregistries -A
+
+      gatehouse local up --database mariadb
+
+      gatehouse local up --dir ./cluster --no-operator
+
+    Exit codes: 0 everything answers, 1 something could not be started.
+    """
+    with _reporting() as progress:
+        cluster = LocalCluster(directory, progress=progress)
+        started = cluster.up(database=database, operator=not no_operator)
+        progress.say(f"Started {', '.join(started)}." if started else "Everything was up already.")
+        option = f" --dir {shlex.quote(str(directory))}" if directory else ""
+        progress.say(f'To use it: eval "$(gatehouse local env{option})"')
+
+
+@app.command()
+def env(directory: Directory = None) -> None:
+    """Print the variables with which kubectl, S3 clients and SQLAlchemy find the cluster.
+
+    kubectl's folder is added to PATH where no kubectl is on it.
+
+    Examples:
+
+      eval "$(gatehouse local env)"
+
+    Exit codes: 0 printed, 1 there is no cluster.
+    """
+    with _reporting() as progress:
+        cluster = LocalCluster(directory, progress=progress)
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in cluster.env().items()]
+        kubectl = None if shutil.which("kubectl") else cluster.kubectl()
+        if kubectl is not None:
+            lines.append(f'export PATH="$PATH":{shlex.quote(str(kubectl.parent))}')
+        typer.echo("\n".join(lines))
+
+
+@app.command()
+def status(
+    directory: Directory = None,
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is printed.")] = "table",
+) -> None:
+    """Show each server, whether it runs and whether it answers.
+
+    Examples:
+
+      gatehouse local status -o json
+
+    Exit codes: 0 all of them answer, 1 one does not or there is no cluster.
+    """
+    with _reporting() as progress:
+        cluster = LocalCluster(directory, progress=progress)
+        servers = cluster.status()
+    if output == "json":
+        typer.echo(json.dumps([_as_json(server) for server in servers], indent=2))
+    else:
+        typer.echo(_table(servers))
+    if not all(server.answering for server in servers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(
+    directory: Directory = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove its data, keys and logs.")] = False,
+) -> None:
+    """Stop exactly what `up` started. Its data stays, and the next `up` continues with it.
+
+    Examples:
+
+      gatehouse local down
+
+      gatehouse local down --purge
+
+    Exit codes: 0 nothing of it runs any more, 1 something could not be stopped.
+    """
+    with _reporting() as progress:
+        cluster = LocalCluster(directory, progress=progress)
+        stopped = cluster.down(purge=purge)
+        progress.say(f"Stopped {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@app.command()
+def programs() -> None:
+    """Find, download or build every program of the cluster ahead of time, and print where they are.
+
+    Examples:
+
+      gatehouse local programs
+
+    Exit codes: 0 all are there, 1 one could not be obtained.
+    """
+    with _reporting() as progress:
+        for name, path in Binaries(progress=progress).obtain(PROGRAMS).items():
+            typer.echo(f"{name}\t{path}")
+
+
+def _state(server: ServerStatus) -> str:
+    if server.pid is None:
+        return "stopped"
+    return "up" if server.answering else "not answering"
+
+
+def _as_json(server: ServerStatus) -> dict[str, object]:
+    return {
+        "name": server.name,
+        "state": _state(server),
+        "pid": server.pid,
+        "address": server.address,
+        "log": str(server.log),
+    }
+
+
+def _table(servers: Sequence[ServerStatus]) -> str:
+    rows = [("NAME", "STATE", "PID", "ADDRESS", "LOG")]
+    rows += [(each.name, _state(each), str(each.pid or "-"), each.address, str(each.log)) for each in servers]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

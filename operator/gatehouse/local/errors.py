@@ -1,0 +1,62 @@
+"""What can go wrong with the local cluster, as one tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "ApiRefused",
+    "BuildFailed",
+    "DownloadUnavailable",
+    "LocalClusterError",
+    "NotReady",
+    "NotUp",
+    "ProgramMissing",
+    "ServerDied",
+    "StateUnreadable",
+]
+
+
+class LocalClusterError(Exception):
+    """Anything the user of the local cluster is told as one message."""
+
+
+class ProgramMissing(LocalClusterError):
+    """A program is neither installed nor obtainable."""
+
+
+class DownloadUnavailable(LocalClusterError):
+    """The release archive cannot be had here; the caller falls back to building."""
+
+
+class BuildFailed(LocalClusterError):
+    """`go build`, or what it needs, failed."""
+
+
+class ServerDied(LocalClusterError):
+    """A server ended while it was starting."""
+
+    def __init__(self, name: str, log: Path, tail: str) -> None:
+        super().__init__(f"{name} ended while starting. The end of {log}:\n{tail or '(empty)'}")
+        self.name = name
+        self.log = log
+
+
+class NotReady(LocalClusterError):
+    """A server runs but does not answer in its time."""
+
+
+class ApiRefused(LocalClusterError):
+    """The Kubernetes API answered a request with an error status."""
+
+    def __init__(self, method: str, path: str, status: int, message: str) -> None:
+        super().__init__(f"{method} {path}: the API server answered {status}: {message}")
+        self.status = status
+
+
+class NotUp(LocalClusterError):
+    """There is no local cluster in this directory."""
+
+
+class StateUnreadable(LocalClusterError):
+    """The state file of a local cluster is not what this version writes."""

@@ -1,0 +1,120 @@
+"""The objects that make an empty control plane a place to use Gatehouse, as manifests."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gatehouse.local.databases import Database
+from gatehouse.local.s3 import S3Endpoint
+
+__all__ = ["BUCKET", "NAMESPACE", "REGISTRY", "bindings", "namespace", "registry"]
+
+Manifest = dict[str, Any]
+
+NAMESPACE = "gatehouse-system"
+REGISTRY = "local"
+BUCKET = "models"
+_OBJECT_STORE_SECRET = "local-object-store"  # noqa: S105  the name of a Secret
+_DATABASE_SECRET = "local-database"  # noqa: S105  the name of a Secret
+_PASSWORD_KEY = "password"  # noqa: S105  a key in a Secret
+_LABELS = {"app.kubernetes.io/part-of": "gatehouse"}
+
+
+def namespace(name: str = NAMESPACE) -> Manifest:
+    """A Namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _LABELS}}
+
+
+def bindings(*, operator_user: str) -> Iterator[Manifest]:
+    """Bind the operator's user to the shipped ClusterRole, and the two groups of people to what they need.
+
+    People see everything but Secrets. Developers change models and versions, administrators every kind of Gatehouse.
+    """
+    yield _binding("gatehouse-operator", "gatehouse-operator", kind="User", name=operator_user)
+    yield _binding("gatehouse-local-users-view", "view", kind="Group", name="rhoai-users")
+    yield _binding("gatehouse-local-users-edit", "gatehouse-edit", kind="Group", name="rhoai-users")
+    yield _binding("gatehouse-local-admins-view", "view", kind="Group", name="rhoai-admins")
+    yield _binding("gatehouse-local-admins-admin", "gatehouse-admin", kind="Group", name="rhoai-admins")
+
+
+def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manifest]:
+    """The default ModelRegistry `local` with its Secrets; without a database its rows are in the operator's SQLite."""
+    credentials = endpoint.credentials
+    yield _secret(
+        _OBJECT_STORE_SECRET,
+        {
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_S3_ENDPOINT": endpoint.url,
+            "AWS_S3_BUCKET": BUCKET,
+            "AWS_DEFAULT_REGION": endpoint.region,
+        },
+        labels={"opendatahub.io/dashboard": "true", "opendatahub.io/managed": "true"},
+        annotations={
+            "opendatahub.io/connection-type": "s3",
+            "opendatahub.io/connection-type-protocol": "s3",
+        },
+    )
+    spec: Manifest = {
+        "allowedNamespaces": {"from": "All"},
+        "objectStores": [
+            {
+                "uriPrefix": f"s3://{BUCKET}/",
+                "endpoint": endpoint.url,
+                "region": endpoint.region,
+                "credentialsSecret": {"name": _OBJECT_STORE_SECRET},
+            }
+        ],
+    }
+    if database is not None:
+        yield _secret(_DATABASE_SECRET, {_PASSWORD_KEY: database.password})
+        spec["mysql" if database.kind == "mariadb" else "postgres"] = {
+            "host": database.host,
+            "port": database.port,
+            "database": database.database,
+            "username": database.username,
+            "passwordSecret": {"name": _DATABASE_SECRET, "key": _PASSWORD_KEY},
+        }
+    yield {
+        "apiVersion": "gatehouse.dev/v1alpha1",
+        "kind": "ModelRegistry",
+        "metadata": {
+            "name": REGISTRY,
+            "namespace": NAMESPACE,
+            "labels": _LABELS,
+            "annotations": {"gatehouse.dev/default-registry": "true"},
+        },
+        "spec": spec,
+    }
+
+
+def _binding(binding: str, role: str, *, kind: str, name: str) -> Manifest:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": binding, "labels": _LABELS},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}],
+    }
+
+
+def _secret(
+    name: str,
+    values: Mapping[str, str],
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": {**_LABELS, **(labels or {})},
+            "annotations": dict(annotations or {}),
+        },
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+    }

@@ -1,0 +1,91 @@
+"""The programs of the local cluster and the versions it uses, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program"]
+
+# The same versions as in hack/controlplane/*/go.mod; a unit test holds the two together.
+KUBERNETES_VERSION = "v1.36.3"
+_ETCD_VERSION = "v3.6.8"
+_MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+_VERSITYGW_VERSION = "v1.8.0"
+
+_, _MINOR, _ = KUBERNETES_VERSION.split(".")
+# Without these the API server reports v0.0.0, and clients that look at its version misbehave.
+_KUBERNETES_STAMP = (
+    f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    "-X k8s.io/component-base/version.gitMajor=1",
+    f"-X k8s.io/component-base/version.gitMinor={_MINOR}",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program: what it is called, which Go package builds it and whether envtest's archive has it.
+
+    `module` is the folder below `hack/controlplane`; `minutes` is what a first build took on two cores.
+    """
+
+    name: str
+    component: str
+    version: str
+    module: str
+    package: str
+    minutes: float
+    stamp: tuple[str, ...] = ()
+    in_envtest: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in the cache."""
+        return f"{self.component}-{self.version}"
+
+
+def _kubernetes(name: str, *, minutes: float, in_envtest: bool) -> Program:
+    return Program(
+        name=name,
+        component="kubernetes",
+        version=KUBERNETES_VERSION,
+        module="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        minutes=minutes,
+        stamp=_KUBERNETES_STAMP,
+        in_envtest=in_envtest,
+    )
+
+
+PROGRAMS: dict[str, Program] = {
+    program.name: program
+    for program in (
+        Program(
+            name="etcd",
+            component="etcd",
+            version=_ETCD_VERSION,
+            module="kubernetes",
+            package="go.etcd.io/etcd/server/v3",
+            minutes=0.7,
+            in_envtest=True,
+        ),
+        _kubernetes("kube-apiserver", minutes=3, in_envtest=True),
+        _kubernetes("kubectl", minutes=0.5, in_envtest=True),
+        _kubernetes("kube-controller-manager", minutes=1, in_envtest=False),
+        Program(
+            name="minio",
+            component="minio",
+            version=_MINIO_VERSION,
+            module="minio",
+            package="github.com/minio/minio",
+            minutes=2,
+        ),
+        Program(
+            name="versitygw",
+            component="versitygw",
+            version=_VERSITYGW_VERSION,
+            module="versitygw",
+            package="github.com/versity/versitygw/cmd/versitygw",
+            minutes=0.8,
+        ),
+    )
+}

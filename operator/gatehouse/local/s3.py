@@ -1,0 +1,70 @@
+"""What the two S3 servers of the local cluster have in common: an address, credentials, buckets."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gatehouse.local.errors import LocalClusterError
+
+__all__ = ["REGION", "S3Credentials", "S3Endpoint", "ensure_bucket", "new_credentials"]
+
+REGION = "us-east-1"
+_EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+
+
+@dataclass(frozen=True, slots=True)
+class S3Credentials:
+    """An access key and its secret."""
+
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"S3Credentials(access_key={self.access_key!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Endpoint:
+    """A running S3 server. `authority` is the certificate authority (PEM file) of one that speaks TLS."""
+
+    url: str
+    credentials: S3Credentials
+    region: str = REGION
+    authority: Path | None = None
+
+
+def new_credentials() -> S3Credentials:
+    """Random credentials, within the lengths that MinIO takes."""
+    return S3Credentials(f"gatehouse-{secrets.token_hex(5)}", secrets.token_urlsafe(30))
+
+
+def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
+    """Create a bucket unless it is there.
+
+    Raises:
+        LocalClusterError: the server refused.
+    """
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint.url,
+        region_name=endpoint.region,
+        aws_access_key_id=endpoint.credentials.access_key,
+        aws_secret_access_key=endpoint.credentials.secret_key,
+        verify=str(endpoint.authority) if endpoint.authority else None,
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
+    try:
+        client.create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in _EXISTS:
+            raise LocalClusterError(f"creating bucket {bucket} at {endpoint.url}: {error}") from error
+    except BotoCoreError as error:
+        raise LocalClusterError(f"creating bucket {bucket} at {endpoint.url}: {error}") from error
+    finally:
+        client.close()

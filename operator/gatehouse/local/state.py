@@ -1,0 +1,103 @@
+"""What a local cluster remembers between runs: ports, credentials, choices."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gatehouse.local.controlplane import ControlPlanePorts, new_tokens
+from gatehouse.local.errors import StateUnreadable
+from gatehouse.local.files import write_private
+from gatehouse.local.net import free_port, is_free
+from gatehouse.local.s3 import S3Credentials, new_credentials
+
+__all__ = ["DatabaseKind", "State"]
+
+DatabaseKind = Literal["sqlite", "mariadb", "postgres"]
+
+# Which server listens on which of the ports below.
+_LISTENERS: Mapping[str, str] = {
+    "etcd": "etcd",
+    "etcd_peer": "etcd",
+    "apiserver": "kube-apiserver",
+    "controller_manager": "kube-controller-manager",
+    "minio": "minio",
+    "mariadb": "mariadb",
+    "postgres": "postgres",
+    "operator": "operator",
+}
+
+
+class State(BaseModel):
+    """The content of `state.json`; holds every secret of the cluster, so the file has mode 0600."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layout: Literal[1] = 1
+    database: DatabaseKind = "sqlite"
+    operator: bool = True
+    ports: dict[str, int]
+    tokens: dict[str, str] = Field(repr=False)
+    access_key: str
+    secret_key: str = Field(repr=False)
+    database_password: str = Field(repr=False)
+
+    @classmethod
+    def new(cls) -> Self:
+        """The state of a cluster that never ran: free ports, random credentials."""
+        credentials = new_credentials()
+        return cls(
+            ports={},
+            tokens=new_tokens(),
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            database_password=secrets.token_urlsafe(24),
+        ).with_free_ports(running=frozenset())
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """The state in a file; None if there is no such file.
+
+        Raises:
+            StateUnreadable: the file is not the state of a local cluster.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            fields = ", ".join(".".join(map(str, entry["loc"])) or "the whole file" for entry in error.errors())
+            raise StateUnreadable(
+                f"{path} is not the state of a local cluster of this version (wrong: {fields}). "
+                "Stop it with the version that made it, or remove the folder and start anew."
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write the state atomically."""
+        write_private(path, self.model_dump_json(indent=2))
+
+    def with_free_ports(self, *, running: frozenset[str]) -> Self:
+        """The same state with another port wherever a server that does not run finds its own taken."""
+        ports: dict[str, int] = {}
+        for name, server in _LISTENERS.items():
+            port = self.ports.get(name)
+            taken = frozenset({*self.ports.values(), *ports.values()})
+            usable = port is not None and (server in running or is_free(port))
+            ports[name] = port if port is not None and usable else free_port(avoid=taken)
+        return self.model_copy(update={"ports": ports})
+
+    @property
+    def control_plane_ports(self) -> ControlPlanePorts:
+        """The ports of the control plane."""
+        return ControlPlanePorts.model_validate({name: self.ports[name] for name in ControlPlanePorts.model_fields})
+
+    @property
+    def s3_credentials(self) -> S3Credentials:
+        """The credentials of the object store."""
+        return S3Credentials(self.access_key, self.secret_key)

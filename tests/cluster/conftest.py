@@ -1,0 +1,88 @@
+"""Real servers for the tests in this folder, each started once a session and only if a test asks for it.
+
+A server whose program is not installed skips the tests that need it, with the reason; with CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import pytest
+
+from gatehouse.local import ephemeral
+from gatehouse.local.databases import Database
+from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
+from gatehouse.local.errors import BuildFailed, ProgramMissing
+from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse.local.s3 import S3Endpoint
+
+Running = TypeVar("Running")
+
+
+@contextlib.contextmanager
+def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except (ProgramMissing, BuildFailed) as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must have every server: {error}")
+            pytest.skip(str(error))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[RunningControlPlane]:
+    """A real API server with the CRDs, the roles and their bindings."""
+    with _available(ephemeral.control_plane()) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(control_plane: RunningControlPlane) -> Iterator[str]:
+    """A fresh namespace, deleted with all it holds after the test."""
+    name = f"test-{secrets.token_hex(4)}"
+    with contextlib.closing(control_plane.client()) as client:
+        client.apply(namespace_manifest(name))
+        yield name
+        client.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[S3Endpoint]:
+    """MinIO without buckets."""
+    with _available(ephemeral.minio()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def minio_tls() -> Iterator[S3Endpoint]:
+    """MinIO behind TLS; `authority` is the only certificate authority that vouches for it."""
+    with _available(ephemeral.minio(tls=True)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def versitygw() -> Iterator[RunningVersitygw]:
+    """A second S3 server; its objects are plain files below `data`."""
+    with _available(ephemeral.versitygw()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Database]:
+    """MariaDB; its user may do everything, such as create databases and end sessions."""
+    with _available(ephemeral.mariadb()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Database]:
+    """PostgreSQL; its user may do everything, such as create databases and end sessions."""
+    with _available(ephemeral.postgres()) as running:
+        yield running

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.local.databases import Database
+from gatehouse.local.objects import registry
+from gatehouse.local.programs import PROGRAMS
+from gatehouse.local.s3 import S3Credentials, S3Endpoint
+from gatehouse.local.stack import Stack, in_stop_order
+from gatehouse.local.state import State
+from gatehouse.registry.address import address_of
+
+ENDPOINT = S3Endpoint(url="http://127.0.0.1:9", credentials=S3Credentials("access", "secret"))
+
+
+def model_registry(database: Database | None) -> ModelRegistry:
+    return ModelRegistry.model_validate(list(registry(ENDPOINT, database))[-1])
+
+
+def test_the_embedded_registry_and_env_name_the_same_file(tmp_path: Path) -> None:
+    programs = {name: Path(name) for name in PROGRAMS}
+    stack = Stack(tmp_path, state=State.new(), programs=programs)
+    assert stack.database_url == str(address_of(model_registry(None), data_dir=tmp_path / "operator"))
+
+
+@pytest.mark.parametrize(("kind", "field"), [("mariadb", "mysql"), ("postgres", "postgres")])
+def test_a_registry_with_a_server_is_valid_and_holds_no_password(kind: str, field: str) -> None:
+    database = Database(kind=kind, port=7, username="gatehouse", password="hush")  # type: ignore[arg-type]  # both kinds
+    declared = model_registry(database)
+    connection = getattr(declared.spec, field)
+    assert (connection.host, connection.port, connection.username) == ("127.0.0.1", 7, "gatehouse")
+    assert "hush" not in declared.model_dump_json()
+
+
+def test_a_server_is_stopped_before_those_it_needs() -> None:
+    assert in_stop_order(["etcd", "minio", "operator", "kube-apiserver", "unheard-of"]) == [
+        "unheard-of",
+        "operator",
+        "kube-apiserver",
+        "etcd",
+        "minio",
+    ]
+
+
+def test_the_operator_gets_its_users_kubeconfig_and_none_of_our_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ours")
+    monkeypatch.setenv("KUBECONFIG", "/ours")
+    state = State.new()
+    stack = Stack(tmp_path, state=state, programs={name: Path(name) for name in PROGRAMS})
+    server = stack.operator()
+    kubeconfig = tmp_path / "kubernetes" / "gatehouse-operator.kubeconfig"
+    assert server.argv[1:] == (
+        "-m",
+        "gatehouse",
+        "run",
+        f"--kubeconfig={kubeconfig}",
+        "--context=gatehouse-operator",
+        f"--data-dir={tmp_path / 'operator'}",
+        f"--health-address=127.0.0.1:{state.ports['operator']}",
+    )
+    assert server.env["KUBECONFIG"] == str(kubeconfig)
+    assert "AWS_SECRET_ACCESS_KEY" not in server.env

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gatehouse.local.controlplane import ControlPlane
+from gatehouse.local.errors import StateUnreadable
+from gatehouse.local.kube import trust
+from gatehouse.local.net import LOOPBACK, free_port, is_free
+from gatehouse.local.pki import ensure_certificate, ensure_key_pair
+from gatehouse.local.state import State
+
+
+def test_a_state_survives_its_file(tmp_path: Path) -> None:
+    state = State.new()
+    state.save(tmp_path / "state.json")
+    assert State.load(tmp_path / "state.json") == state
+    assert State.load(tmp_path / "none.json") is None
+
+
+def test_two_clusters_share_no_secret_and_no_state_shows_one() -> None:
+    one, other = State.new(), State.new()
+    assert not set(one.tokens.values()) & set(other.tokens.values())
+    assert one.secret_key != other.secret_key
+    assert len(set(one.ports.values())) == len(one.ports)
+    shown = repr(one)
+    assert not [secret for secret in (*one.tokens.values(), one.secret_key, one.database_password) if secret in shown]
+    assert one.secret_key not in repr(one.s3_credentials)
+
+
+def test_a_port_is_kept_unless_a_stranger_has_it() -> None:
+    state = State.new()
+    with socket.socket() as stranger:
+        stranger.bind((LOOPBACK, state.ports["minio"]))
+        stranger.listen()
+        assert not is_free(state.ports["minio"])
+        moved = state.with_free_ports(running=frozenset())
+        assert state.with_free_ports(running=frozenset({"minio"})) == state, "its own server has it"
+    assert moved.ports["minio"] != state.ports["minio"]
+    assert {**moved.ports, "minio": 0} == {**state.ports, "minio": 0}
+
+
+def test_a_port_to_avoid_is_not_given() -> None:
+    taken = frozenset(range(20000, 31999))
+    assert free_port(avoid=taken) == 31999
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"layout": 2}', "\x00"])
+def test_a_foreign_state_file_is_refused_without_quoting_it(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(content)
+    with pytest.raises(StateUnreadable, match="is not the state of a local cluster of this version"):
+        State.load(path)
+
+
+def test_a_broken_state_file_does_not_leak_its_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    State.new().model_copy(update={"tokens": {"admin": "hush"}}).save(path)
+    path.write_text(path.read_text().replace('"hush"', '["hush"]'))
+    with pytest.raises(StateUnreadable) as refused:
+        State.load(path)
+    assert "tokens.admin" in str(refused.value)
+    assert "hush" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_certificates_and_keys_are_made_once(tmp_path: Path) -> None:
+    first = ensure_certificate(tmp_path, authority="a")
+    pair = ensure_key_pair(tmp_path, "service-account")
+    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert ensure_certificate(tmp_path, authority="a") == first
+    assert ensure_key_pair(tmp_path, "service-account") == pair
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
+    assert len(trust(first.authority).get_ca_certs()) == 1
+
+
+def test_a_half_made_certificate_is_made_anew(tmp_path: Path) -> None:
+    first = ensure_certificate(tmp_path, authority="a")
+    before = first.authority.read_bytes()
+    first.key.unlink()
+    again = ensure_certificate(tmp_path, authority="a")
+    assert again.key.exists()
+    assert again.authority.read_bytes() != before
+
+
+def test_a_machines_kubeconfig_holds_no_other_token(tmp_path: Path) -> None:
+    state = State.new()
+    plane = ControlPlane(tmp_path, ports=state.control_plane_ports, tokens=state.tokens, programs={})
+    plane.prepare()
+    config = yaml.safe_load(plane.user_kubeconfig("gatehouse-operator").read_text())
+    assert [entry["name"] for entry in config["contexts"]] == ["gatehouse-operator"]
+    assert [entry["user"]["token"] for entry in config["users"]] == [state.tokens["gatehouse-operator"]]
+    people = yaml.safe_load(plane.kubeconfig.read_text())
+    assert people["current-context"] == "admin"
+    assert {entry["name"] for entry in people["contexts"]} == {
+        "admin",
+        "ai-admin",
+        "ai-developer",
+        "gatehouse-operator",
+    }
