@@ -1,0 +1,41 @@
+"""The engine's caches as the controllers' port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gatehouse.controllers.ports import ObjectName
+from gatehouse.engine.cache import Caches
+from gatehouse.engine.objects import ObjectKey
+
+__all__ = ["CacheReader"]
+
+
+class CacheReader:
+    """Implements the port ``ObjectReader``."""
+
+    def __init__(self, caches: Caches) -> None:
+        self._caches = caches
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """The newest body known."""
+        return self._caches[kind].get(namespace, name)
+
+    def revision(self, kind: str, namespace: str, name: str) -> str | None:
+        """Its resourceVersion."""
+        meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))
+        return None if meta is None else meta.resource_version
+
+    def created(self, kind: str, namespace: str, name: str) -> str:
+        """Its creationTimestamp."""
+        meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))
+        return "" if meta is None else meta.created
+
+    def names(self, kind: str) -> Sequence[ObjectName]:
+        """Every object of a kind."""
+        return [ObjectName(key.namespace, key.name) for key in self._caches[kind].keys()]  # noqa: SIM118 - not a dict
+
+    def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
+        """The objects of a kind with the value in the index."""
+        return [ObjectName(key.namespace, key.name) for key in self._caches.select(kind, index, value)]

@@ -1,0 +1,33 @@
+"""The informer's way to the API server: the same credentials as the client's, in kopf's form."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import kopf
+
+from gatehouse.cluster.client import load_configuration
+from gatehouse.engine.api_session import Login
+
+__all__ = ["login_with"]
+
+
+def login_with(*, kubeconfig: Path | None, context: str | None) -> Login:
+    """Finds the credentials each time the informer asks, so that rotated ones are taken up. Runs in a thread."""
+
+    def login() -> kopf.ConnectionInfo:
+        configuration = asyncio.run(load_configuration(kubeconfig=kubeconfig, context=context))
+        scheme, _, token = str(configuration.api_key.get("BearerToken", "")).rpartition(" ")
+        return kopf.ConnectionInfo(
+            server=str(configuration.host),
+            ca_path=configuration.ssl_ca_cert,
+            ca_data=configuration.ca_cert_data,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            scheme=scheme or "Bearer",
+            token=token or None,
+        )
+
+    return login

@@ -1,0 +1,50 @@
+"""Prometheus collectors of what the operator does outside the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+__all__ = ["OperatorMetrics"]
+
+
+class OperatorMetrics:
+    """API requests, row writes, versions by phase, Events lost. The store counts for itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._api = Counter(
+            "gatehouse_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=registry
+        )
+        self._rows = Counter("gatehouse_row_writes", "Rows written to registries.", ["table"], registry=registry)
+        self._transactions = Counter("gatehouse_row_transactions", "Transactions committed.", registry=registry)
+        self._retries = Counter("gatehouse_row_retries", "Rounds tried again.", ["reason"], registry=registry)
+        self._reads = Counter("gatehouse_row_reads", "Reads answered by registries.", registry=registry)
+        self._dropped = Counter("gatehouse_events_dropped", "Events that could not be posted.", registry=registry)
+        self._phases = Gauge("gatehouse_versions", "Versions by phase.", ["phase"], registry=registry)
+
+    def api_request(self, verb: str, resource: str, code: int) -> None:
+        """The API server answered; 0 for no answer."""
+        self._api.labels(verb, resource, str(code)).inc()
+
+    def event_dropped(self) -> None:
+        """An Event was lost."""
+        self._dropped.inc()
+
+    def versions_in(self, phase: str, read: Callable[[], float]) -> None:
+        """Counts the versions of a phase whenever the metrics are scraped."""
+        self._phases.labels(phase).set_function(read)
+
+    def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:  # noqa: ARG002 - the registry's signature
+        """One transaction was committed."""
+        self._transactions.inc()
+        for table, count in rows.items():
+            self._rows.labels(table).inc(count)
+
+    def queried(self, *, operations: int) -> None:
+        """One round of reads answered so many operations."""
+        self._reads.inc(operations)
+
+    def retried(self, *, reason: str) -> None:
+        """A round is tried again."""
+        self._retries.labels(reason).inc()

@@ -1,0 +1,210 @@
+"""Puts the operator together and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar, get_args
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from gatehouse.api.meta import Resource
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion, Phase
+from gatehouse.app.cache_reader import CacheReader
+from gatehouse.app.lease import KubernetesLease
+from gatehouse.app.login import login_with
+from gatehouse.app.logs import configure_logging
+from gatehouse.app.metrics import OperatorMetrics
+from gatehouse.app.settings import Settings
+from gatehouse.app.watches import VERSIONS, WATCHES
+from gatehouse.cluster.client import ApiClient, ClusterError
+from gatehouse.cluster.events import KubernetesEvents
+from gatehouse.cluster.secrets import KubernetesSecrets
+from gatehouse.cluster.writer import KubernetesWriter
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.hardware_profile import HardwareProfileController
+from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.model_version import ModelVersionController
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.runner import KindController, Runner
+from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.domain.serving_text import TemplateWriter
+from gatehouse.engine.api_session import MetadataClient
+from gatehouse.engine.cache import Caches
+from gatehouse.engine.clock import LoopClock
+from gatehouse.engine.kopf_source import KopfSource
+from gatehouse.engine.leader import Leader, LeadershipLost
+from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
+from gatehouse.engine.metrics import EngineMetrics
+from gatehouse.engine.objects import ObjectKey
+from gatehouse.engine.watches import build_caches
+from gatehouse.objectstore.metrics import PrometheusStoreMetrics
+from gatehouse.objectstore.s3 import S3Stores
+from gatehouse.registry.databases import Databases
+
+__all__ = ["run_operator"]
+
+STOPPED: Final = 0
+LOST_LEADERSHIP: Final = 1
+NOT_STARTED: Final = 2
+PHASE_INDEX: Final = "phase"
+
+R = TypeVar("R", bound=Resource)
+
+_log = structlog.get_logger(__name__)
+
+
+class WallClock:
+    """The controllers' clock."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        return datetime.now(UTC)
+
+
+def run_operator(settings: Settings, *, log_level: str) -> int:
+    """Runs the operator; the exit code of the process."""
+    try:
+        configure_logging(log_level)
+    except ValueError as error:
+        structlog.get_logger(__name__).error("not started", error=str(error))
+        return NOT_STARTED
+    try:
+        uvloop.run(_run(settings))
+    except LeadershipLost as lost:
+        _log.error("leadership lost", error=str(lost))
+        return LOST_LEADERSHIP
+    except (ClusterError, OSError) as error:
+        _log.error("not started", error=str(error))
+        return NOT_STARTED
+    return STOPPED
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _operator(settings) as manager:
+        await manager.run(stop)
+
+
+@asynccontextmanager
+async def _operator(settings: Settings) -> AsyncIterator[Manager]:
+    """Every part, wired; closed in reverse."""
+    collectors = CollectorRegistry()
+    metrics = OperatorMetrics(collectors)
+    caches = build_caches(WATCHES)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            await ApiClient.connect(
+                kubeconfig=settings.kubeconfig, context=settings.context, observe=metrics.api_request
+            )
+        )
+        events = KubernetesEvents(client, instance=settings.identity, dropped=metrics.event_dropped)
+        events.start()
+        stack.push_async_callback(events.aclose)
+        connections = Connections(
+            stores=S3Stores(PrometheusStoreMetrics(collectors)),
+            databases=Databases(data_dir=settings.data_dir, metrics=metrics),
+            secrets=KubernetesSecrets(client),
+            clock=WallClock(),
+        )
+        stack.push_async_callback(connections.aclose)
+        enqueue = _Enqueue()
+        checks = VerificationPool[tuple[str, str]](clock=WallClock(), on_progress=enqueue.version)
+        stack.push_async_callback(checks.aclose)
+        parts = _Parts(settings, caches, client, events, connections, checks)
+        manager = _manager(settings, parts, collectors)
+        enqueue.manager = manager
+        yield manager
+
+
+class _Enqueue:
+    """Tells the manager, which is built last, of checks that moved on."""
+
+    manager: Manager | None = None
+
+    def version(self, key: tuple[str, str]) -> None:
+        """Has a version reconciled."""
+        if self.manager is not None:
+            self.manager.enqueue(ObjectKey(VERSIONS, *key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    settings: Settings
+    caches: Caches
+    client: ApiClient
+    events: KubernetesEvents
+    connections: Connections
+    checks: VerificationPool[tuple[str, str]]
+
+    def reconcilers(self) -> Mapping[str, Reconciler]:
+        """One a kind."""
+        clock = WallClock()
+        reader = CacheReader(self.caches)
+        objects = Objects(reader)
+        writer = KubernetesWriter(self.client, written=self._written)
+
+        def runner(controller: KindController[R], *, workers: int) -> tuple[str, Reconciler]:
+            run = Runner(controller, reader=reader, writer=writer, events=self.events, clock=clock)
+            return controller.kind.info.plural, Reconciler(run, workers)
+
+        versions = ModelVersionController(
+            objects=objects,
+            connections=self.connections,
+            checks=self.checks,
+            writer=writer,
+            templates=TemplateWriter(),
+            clock=clock,
+            patience=self.settings.patience,
+        )
+        return dict(
+            (
+                runner(ModelRegistryController(objects=objects, connections=self.connections, clock=clock), workers=2),
+                runner(
+                    RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4
+                ),
+                runner(HardwareProfileController(reader=reader, clock=clock), workers=1),
+                runner(versions, workers=self.settings.version_workers),
+            )
+        )
+
+    def _written(self, kind: str, body: dict[str, Any]) -> None:
+        self.caches[kind].put_own_write(body)
+
+
+def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -> Manager:
+    login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
+    leader = None
+    if settings.leader_elect:
+        lease = KubernetesLease(parts.client, namespace=settings.lease_namespace, name=settings.lease_name)
+        leader = Leader(client=lease, identity=settings.identity, clock=LoopClock())
+    return Manager(
+        watches=WATCHES,
+        caches=parts.caches,
+        reconcilers=parts.reconcilers(),
+        source=KopfSource(
+            resources=[watch.resource for watch in WATCHES],
+            identity=settings.identity,
+            namespaces=settings.namespaces,
+            login=login,
+        ),
+        metrics=EngineMetrics(collectors),
+        leader=leader,
+        lister=MetadataClient(login),
+        options=ManagerOptions(
+            namespaces=settings.namespaces,
+            health_address=settings.health_address,
+            sweep_interval=settings.sweep_interval,
+        ),
+    )

@@ -1,0 +1,133 @@
+"""Which kinds are watched, and who is reconciled again when one of them changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.meta import Resource as Kind
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.controllers.indexes import (
+    BY_CLAIM,
+    BY_MODEL,
+    BY_NAMESPACE,
+    BY_PROFILE,
+    BY_REGISTRY,
+    MODEL_INDEXES,
+    REGISTRY_INDEXES,
+    VERSION_INDEXES,
+    claim_key,
+    model_key,
+    registry_key,
+)
+from gatehouse.engine.cache import Caches
+from gatehouse.engine.objects import Body, ObjectKey, Resource
+from gatehouse.engine.watches import Watch
+
+__all__ = ["WATCHES"]
+
+VERSIONS: Final = ModelVersion.info.plural
+MODELS: Final = RegisteredModel.info.plural
+REGISTRIES: Final = ModelRegistry.info.plural
+PROFILES: Final = HardwareProfile.info.plural
+SUMMARY_SETTLE: Final = 1.0
+"""Seconds in which changes of many versions are gathered into one count of their model, profile and registry."""
+
+
+def _resource(kind: type[Kind]) -> Resource:
+    return Resource(GROUP, VERSION, kind.info.plural, kind.info.namespaced)
+
+
+def _status(body: Body) -> Body:
+    status: Body = body.get("status") or {}
+    return status
+
+
+def _ready(body: Body) -> str:
+    conditions = _status(body).get("conditions") or ()
+    return next((str(condition["status"]) for condition in conditions if condition["type"] == "Ready"), "Unknown")
+
+
+def _versions_of_models(models: Iterable[ObjectKey], caches: Caches) -> Iterable[ObjectKey]:
+    for model in models:
+        yield model
+        yield from caches.select(VERSIONS, BY_MODEL, model_key(model.namespace, model.name))
+
+
+def _registry_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    metadata = body["metadata"]
+    named = caches.select(MODELS, BY_REGISTRY, registry_key(metadata["namespace"], metadata["name"]))
+    yield from _versions_of_models([*named, *caches.select(MODELS, BY_REGISTRY, "")], caches)
+
+
+def _model_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    metadata = body["metadata"]
+    return caches.select(VERSIONS, BY_MODEL, model_key(metadata["namespace"], metadata["name"]))
+
+
+def _profile_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    return caches.select(VERSIONS, BY_PROFILE, body["metadata"]["name"])
+
+
+def _namespace_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    namespace = body["metadata"]["name"]
+    yield from caches.select(MODELS, BY_NAMESPACE, namespace)
+    yield from caches.select(VERSIONS, BY_NAMESPACE, namespace)
+
+
+def _summaries(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
+    """What counts a version."""
+    spec = body["spec"]
+    yield ObjectKey(MODELS, body["metadata"]["namespace"], spec["modelRef"]["name"])
+    yield ObjectKey(PROFILES, "", spec["hardwareProfileRef"]["name"])
+    namespace, _, name = str(_status(body).get("registry") or "").partition("/")
+    if name:
+        yield ObjectKey(REGISTRIES, namespace, name)
+
+
+def _rivals(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    """Versions that claim the same name in the same model: one may take it when another lets it go."""
+    spec, metadata = body["spec"], body["metadata"]
+    claim = claim_key(metadata["namespace"], spec["modelRef"]["name"], spec["version"])
+    for key in caches.select(VERSIONS, BY_CLAIM, claim):
+        if key.name != metadata["name"]:
+            yield key
+
+
+def _version_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
+    yield from _summaries(body, caches)
+    yield from _rivals(body, caches)
+
+
+WATCHES: Final = (
+    Watch(
+        resource=Resource("", "v1", "namespaces", namespaced=False),
+        reconciled=False,
+        relevant=lambda body: body["metadata"].get("labels"),
+        fan_out=_namespace_dependents,
+    ),
+    Watch(resource=_resource(HardwareProfile), relevant=lambda body: body["spec"], fan_out=_profile_dependents),
+    Watch(
+        resource=_resource(ModelRegistry),
+        indexes=REGISTRY_INDEXES,
+        relevant=lambda body: [body["spec"], body["metadata"].get("annotations"), _ready(body)],
+        fan_out=_registry_dependents,
+    ),
+    Watch(
+        resource=_resource(RegisteredModel),
+        indexes=MODEL_INDEXES,
+        relevant=lambda body: body["spec"],
+        fan_out=_model_dependents,
+    ),
+    Watch(
+        resource=_resource(ModelVersion),
+        indexes=VERSION_INDEXES,
+        relevant=lambda body: _status(body).get("phase"),
+        fan_out=_version_dependents,
+        settle=SUMMARY_SETTLE,
+    ),
+)

@@ -1,0 +1,79 @@
+"""How a command reaches the cluster, and how it says that it could not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from kubernetes.aio.config import list_kube_config_contexts
+from kubernetes.aio.config.config_exception import ConfigException
+
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+
+__all__ = [
+    "ERROR",
+    "NOT_READY",
+    "ContextOption",
+    "KubeconfigOption",
+    "NamespaceOption",
+    "OutputOption",
+    "cluster",
+    "default_namespace",
+    "fail",
+    "run_command",
+]
+
+NOT_READY = 1
+ERROR = 2
+
+T = TypeVar("T")
+
+KubeconfigOption = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Kubeconfig file; KUBECONFIG or ~/.kube/config when absent.")
+]
+ContextOption = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
+NamespaceOption = Annotated[
+    str | None, typer.Option("-n", help="Namespace of the ModelVersion; that of the context when absent.")
+]
+OutputOption = Annotated[str, typer.Option("-o", "--output", help="Format of the output.")]
+
+
+def fail(message: str, *, code: int = ERROR) -> NoReturn:
+    """Says why on stderr and ends the command."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def run_command(work: Callable[[], Awaitable[T]]) -> T:
+    """Runs a command's coroutine; what the cluster refuses ends it with code 2 and the reason."""
+
+    async def guarded() -> T:
+        return await work()
+
+    try:
+        return asyncio.run(guarded())
+    except ApiError as error:
+        fail(f"{error.message} ({error.status} {error.reason})")
+    except ClusterError as error:
+        fail(str(error))
+
+
+@asynccontextmanager
+async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator[ApiClient]:
+    """A client of the cluster."""
+    async with await ApiClient.connect(kubeconfig=kubeconfig, context=context, connections=8) as client:
+        yield client
+
+
+async def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
+    """The namespace of the context, as kubectl takes it."""
+    try:
+        contexts, active = list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
+    except ConfigException:
+        return "default"
+    chosen = next((each for each in contexts if each["name"] == context), active) if context else active
+    return str(chosen.get("context", {}).get("namespace") or "default")

@@ -1,0 +1,169 @@
+"""``gatehouse demo``: the main job on a local cluster, with a view of the gates as they open."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cli.connection import NOT_READY, fail, run_command
+from gatehouse.cli.explain import explanation, print_explanation
+from gatehouse.cluster.client import ApiClient
+from gatehouse.local.cluster import LocalCluster, default_directory
+from gatehouse.local.errors import LocalClusterError
+from gatehouse.local.progress import ConsoleProgress
+from gatehouse.local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
+
+__all__ = ["demo"]
+
+GATES: Final = ("Registered", "ArtifactVerified", "HardwareFits", "TemplateEmitted")
+PATIENCE: Final = 60.0
+"""Seconds in which the miniature must become ready; it takes less than one."""
+POLL: Final = 0.1
+PLURALS: Final = {"Namespace": "namespaces", "RegisteredModel": "registeredmodels", "ModelVersion": "modelversions"}
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when the version is Ready to Deploy.")] = False,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Folder of the demo's cluster; it is removed at the end.")
+    ] = None,
+) -> None:
+    """Start a local cluster, register a miniature Granite, and watch its gates open.
+
+    Everything listens on loopback, and is stopped and removed at the end.
+
+    Exit codes: 0 the version became Ready to Deploy, 1 it did not (and why), 2 the cluster could not be started.
+
+    Example: gatehouse demo --once
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    folder = directory or default_directory().with_name("demo")
+    with _cluster(folder) as cluster:
+        env = cluster.env()
+        ready = run_command(lambda: _main_job(console, env))
+        _show(console, cluster, env)
+        if not ready:
+            raise typer.Exit(NOT_READY)
+        if not once:
+            _stay(console, folder)
+
+
+@contextmanager
+def _cluster(folder: Path) -> Iterator[LocalCluster]:
+    try:
+        with ConsoleProgress() as progress:
+            cluster = LocalCluster(folder, progress=progress)
+            cluster.down(purge=True)
+            cluster.up(database="sqlite")
+    except LocalClusterError as error:
+        fail(str(error))
+    try:
+        yield cluster
+    finally:
+        with ConsoleProgress() as progress:
+            LocalCluster(folder, progress=progress).down(purge=True)
+
+
+async def _main_job(console: Console, env: Mapping[str, str]) -> bool:
+    console.print(f"Uploading a miniature of Granite 3.1 8B FP8 (real files, tiny dimensions) to {ARTIFACT_URI}")
+    count = await asyncio.to_thread(upload_miniature, env)
+    console.print(f"{count} files uploaded. Applying RegisteredModel {MODEL} and ModelVersion {VERSION}")
+    async with await ApiClient.connect(kubeconfig=Path(env["KUBECONFIG"]), context="admin") as client:
+        for manifest in manifests():
+            await _apply(client, manifest)
+        version = await _watch(console, client)
+    console.print()
+    print_explanation(console, version)
+    return bool(explanation(version)["ready"])
+
+
+async def _apply(client: ApiClient, manifest: Mapping[str, Any]) -> None:
+    metadata = manifest["metadata"]
+    await client.patch(
+        PLURALS[manifest["kind"]],
+        metadata.get("namespace", ""),
+        metadata["name"],
+        manifest,
+        kind="application/apply-patch+yaml",
+        params={"fieldManager": "gatehouse-demo", "force": "true"},
+    )
+
+
+async def _watch(console: Console, client: ApiClient) -> ModelVersion:
+    """Shows the gates until the version is ready, or for as long as it may take."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    with Live(console=console, transient=True, refresh_per_second=10) as live:
+        while True:
+            version = ModelVersion.model_validate(await client.get(PLURALS["ModelVersion"], NAMESPACE, VERSION))
+            live.update(_view(version))
+            if explanation(version)["ready"] or loop.time() > deadline:
+                return version
+            await asyncio.sleep(POLL)
+
+
+def _view(version: ModelVersion) -> RenderableType:
+    gates = {gate.name: gate for gate in version.status.gates}
+    lines = [Text(f"{version.metadata.name}  {version.status.phase or 'not looked at yet'}", style="bold")]
+    for name in GATES:
+        gate = gates.get(name)
+        mark, style = ("open", "green") if gate and gate.open else ("shut", "yellow")
+        lines.append(Text.assemble((f"  {mark} ", style), name, f"  {gate.found if gate else ''}"))
+    progress = version.status.verification
+    if progress is not None:
+        lines.append(Text(f"  {progress.bytes_done} of {progress.bytes} bytes hashed"))
+    return Group(*lines)
+
+
+def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+    kubectl = cluster.kubectl() or shutil.which("kubectl")
+    config_map = f"{VERSION}-serving"
+    commands = (
+        ["get", "modelversions", "-A"],
+        ["get", "configmap", config_map, "-n", NAMESPACE, "-o", r"jsonpath={.data.inferenceservice\.yaml}"],
+    )
+    for arguments in commands:
+        console.print(f"\n$ kubectl {' '.join(arguments)}", style="bold", markup=False)
+        if kubectl is not None:
+            answer = subprocess.run(
+                [str(kubectl), "--context=admin", *arguments],
+                env={"KUBECONFIG": env["KUBECONFIG"]},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            console.print(answer.stdout or answer.stderr, markup=False)
+
+
+def _stay(console: Console, folder: Path) -> None:
+    option = f"--dir {folder}"
+    console.print(
+        f"""
+The cluster stays until Ctrl-C. In another terminal:
+
+  eval "$(gatehouse local env {option})"
+  kubectl get modelversions -A -o wide
+  gatehouse explain {VERSION} -n {NAMESPACE}
+  gatehouse template {VERSION} -n {NAMESPACE}
+
+Break the artifact and watch it turn to Artifact Changed:
+
+  echo x | aws s3 cp - {ARTIFACT_URI}README.md        # or any S3 client
+  kubectl annotate mv {VERSION} -n {NAMESPACE} --overwrite gatehouse.dev/reconcile-requested-at="$(date)"
+  kubectl get mv -n {NAMESPACE} -w
+""",
+        markup=False,
+    )
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -1,0 +1,95 @@
+"""``gatehouse template``: the serving template of a version, ready to apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cli.connection import (
+    NOT_READY,
+    ContextOption,
+    KubeconfigOption,
+    NamespaceOption,
+    cluster,
+    default_namespace,
+    fail,
+    run_command,
+)
+from gatehouse.cli.explain import explanation
+from gatehouse.domain.serving import ServingTemplate, retarget
+from gatehouse.domain.serving_refusals import TemplateRefused
+from gatehouse.domain.serving_text import read_template, to_yaml
+
+__all__ = ["template"]
+
+
+def template(
+    name: Annotated[str, typer.Argument(help="Name of the ModelVersion.", metavar="NAME")],
+    namespace: NamespaceOption = None,
+    output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Refuse unless the version is cleared for this stage; label it so.")
+    ] = None,
+    service_name: Annotated[
+        str | None, typer.Option("--name", help="Name of the InferenceService; one of the version's when absent.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--namespace", help="Namespace to deploy to; that of the version when absent.")
+    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Print the ServingRuntime and the InferenceService of a version that is Ready to Deploy.
+
+    Exit codes: 0 printed, 1 the version is not ready (and why), 2 an error.
+
+    Example: gatehouse template granite-3.1-8b -n private-ai --stage staging | kubectl apply -f -
+    """
+    version, config_map = run_command(lambda: _read(name, namespace, kubeconfig, context))
+    refusal = _refusal(version, stage)
+    if refusal is not None or config_map is None:
+        fail(refusal or f"the template of {name} is not there; try again in a moment", code=NOT_READY)
+    try:
+        found = retarget(read_template(config_map), name=service_name, namespace=target, stage=stage)
+    except TemplateRefused as refused:
+        problem = refused.problem
+        fail(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}")
+    except ValueError as error:
+        fail(f"ConfigMap {config_map['metadata']['name']}: {error}")
+    typer.echo(_render(found, output), nl=False)
+
+
+async def _read(
+    name: str, namespace: str | None, kubeconfig: Path | None, context: str | None
+) -> tuple[ModelVersion, dict[str, Any] | None]:
+    where = namespace or await default_namespace(kubeconfig, context)
+    async with cluster(kubeconfig, context) as client:
+        version = ModelVersion.model_validate(await client.get(ModelVersion.info.plural, where, name))
+        emitted = version.status.template
+        if emitted is None:
+            return version, None
+        return version, await client.get("configmaps", where, emitted.name)
+
+
+def _refusal(version: ModelVersion, stage: str | None) -> str | None:
+    facts = explanation(version)
+    where = f"{version.metadata.namespace}/{version.metadata.name}"
+    if not facts["ready"]:
+        phase = version.status.phase or "not looked at yet"
+        return f"{where} is {phase}, not Ready to Deploy: {facts['summary']}"
+    if stage is not None and stage not in version.status.cleared_for:
+        cleared = ", ".join(version.status.cleared_for) or "no stage"
+        return f"{where} is not cleared for stage {stage}; it is cleared for {cleared}"
+    return None
+
+
+def _render(found: ServingTemplate, output: str) -> str:
+    objects = (found.serving_runtime, found.inference_service)
+    if output == "json":
+        listed = {"apiVersion": "v1", "kind": "List", "items": [dict(each) for each in objects]}
+        return orjson.dumps(listed, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return "---\n".join(to_yaml(each) for each in objects)

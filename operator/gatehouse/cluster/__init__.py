@@ -1,0 +1,1 @@
+"""Everything Gatehouse writes to Kubernetes, and the Secrets it reads there."""

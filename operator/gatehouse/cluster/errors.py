@@ -1,0 +1,30 @@
+"""What an answer of the API server means for a reconcile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError
+from gatehouse.domain.errors import ReconcileError, Stalled, Transient
+
+__all__ = ["to_reconcile_error"]
+
+
+def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
+    """The error that a controller raises for ``error`` while ``doing`` something, as in "writing the status"."""
+    if not isinstance(error, ApiError):
+        reason = "ApiUnavailable" if isinstance(error, ApiUnavailable) else "ApiError"
+        return Transient(reason=reason, message=f"{doing}: {error}")
+    message = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
+    not_before = timedelta(seconds=error.retry_after) if error.retry_after is not None else None
+    if error.status == 403:
+        return Transient(
+            reason="ApiForbidden",
+            message=message,
+            remedy="bind the operator's user to the ClusterRole gatehouse-operator",
+        )
+    if error.status == 409 or (error.status == 422 and "test" in error.message):
+        return Transient(reason="Conflict", message=message)
+    if error.status in {400, 404, 405, 413, 415, 422}:
+        return Stalled(reason="ApiRefused", message=message)
+    return Transient(reason="ApiUnavailable", message=message, not_before=not_before)

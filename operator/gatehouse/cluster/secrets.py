@@ -1,0 +1,68 @@
+"""Reads Secrets, by name, when a connection is opened. Values are handed to adapters and kept nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.domain.errors import Waiting
+
+__all__ = ["KubernetesSecrets"]
+
+LOOK_AGAIN: Final = timedelta(seconds=30)
+"""Secrets are not watched: the right to watch is the right to read them all."""
+
+
+class KubernetesSecrets:
+    """Implements the port ``SecretReader``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
+        """The named keys, decoded.
+
+        :raises Waiting: SecretNotFound, SecretForbidden, SecretKeyMissing.
+        :raises Transient: the API server does not answer.
+        """
+        try:
+            secret = await self._client.get("secrets", namespace, name)
+        except ApiError as error:
+            if error.status == 404:
+                raise _waiting("SecretNotFound", f"Secret {namespace}/{name} does not exist", "create it") from error
+            if error.status == 403:
+                raise _waiting(
+                    "SecretForbidden",
+                    f"the operator may not read Secret {namespace}/{name}",
+                    f"grant it get on secrets in namespace {namespace}",
+                ) from error
+            raise to_reconcile_error(error, doing=f"reading Secret {namespace}/{name}") from error
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing=f"reading Secret {namespace}/{name}") from error
+        data = secret.get("data") or {}
+        return {key: _value(namespace, name, key, data) for key in keys}
+
+
+def _value(namespace: str, name: str, key: str, data: Mapping[str, str]) -> str:
+    if key not in data:
+        raise _waiting(
+            "SecretKeyMissing",
+            f"Secret {namespace}/{name} has no key {key}; it has {', '.join(sorted(data)) or 'none'}",
+            f"add the key {key}",
+        )
+    try:
+        return base64.b64decode(data[key], validate=True).decode("utf-8").strip()
+    except (binascii.Error, UnicodeDecodeError):
+        # The cause would quote the bytes.
+        raise _waiting(
+            "SecretInvalid", f"key {key} of Secret {namespace}/{name} is not UTF-8 text", "write it as text"
+        ) from None
+
+
+def _waiting(reason: str, message: str, remedy: str) -> Waiting:
+    return Waiting(reason=reason, message=message, remedy=remedy, after=LOOK_AGAIN)

@@ -1,0 +1,134 @@
+"""Open connections of registries: credentials are read when a connection is opened, and again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+from gatehouse.api.meta import SecretKeyReference
+from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.controllers.ports import (
+    ArtifactStore,
+    ArtifactStores,
+    Clock,
+    RegistryRows,
+    RegistryRowsFactory,
+    SecretReader,
+)
+from gatehouse.domain.access import locate
+from gatehouse.domain.errors import ReconcileError, Waiting
+
+__all__ = ["Connections"]
+
+ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
+SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+REREAD: Final = timedelta(seconds=60)
+"""How long a rotated Secret may go unnoticed while the old one still works."""
+REFUSED: Final = timedelta(seconds=2)
+"""How long an error answers for everybody who asks, so that 10,000 versions do not each ask a server that is down."""
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Slot(Generic[T]):
+    """One connection: what it was opened for, until when that stands, and what came of it."""
+
+    generation: int
+    until: datetime
+    opened: asyncio.Future[T]
+
+
+class Connections:
+    """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening."""
+
+    def __init__(
+        self, *, stores: ArtifactStores, databases: RegistryRowsFactory, secrets: SecretReader, clock: Clock
+    ) -> None:
+        self._stores = stores
+        self._databases = databases
+        self._secrets = secrets
+        self._clock = clock
+        self._rows: dict[str, _Slot[RegistryRows]] = {}
+        self._buckets: dict[tuple[str, str, str], _Slot[ArtifactStore]] = {}
+
+    async def rows(self, registry: ModelRegistry) -> RegistryRows:
+        """The rows of a registry. Raises what opening the database raises."""
+        return await self._once(self._rows, _name(registry), registry, lambda: self._open_rows(registry))
+
+    async def bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
+        """One bucket of a store of a registry. Raises what reading its Secrets raises."""
+        key = (_name(registry), store.uri_prefix, bucket)
+        return await self._once(self._buckets, key, registry, lambda: self._open_bucket(registry, store, bucket))
+
+    async def probe(self, registry: ModelRegistry, store: ObjectStore) -> None:
+        """Asks a store for one name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
+        location = locate(store.uri_prefix)
+        bucket = await self.bucket(registry, store, location.bucket)
+        if await bucket.list(location.prefix, limit=1) is None:
+            raise Waiting(
+                reason="BucketNotFound",
+                message=f"there is no bucket {location.bucket} at {store.endpoint or store.region}",
+                remedy="make the bucket, or mend uriPrefix in the registry",
+                after=REREAD,
+            )
+
+    def reread(self, registry: ModelRegistry) -> None:
+        """Read the Secrets again at the next use: a server refused what they hold."""
+        name = _name(registry)
+        self._rows.pop(name, None)
+        for key in [key for key in self._buckets if key[0] == name]:
+            del self._buckets[key]
+
+    def describe(self, registry: ModelRegistry) -> str:
+        """The database of a registry, without credentials."""
+        return self._databases.describe(registry)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self._stores.aclose()
+        await self._databases.aclose()
+
+    async def _once(
+        self, slots: dict[K, _Slot[T]], key: K, registry: ModelRegistry, opener: Callable[[], Awaitable[T]]
+    ) -> T:
+        now, slot = self._clock.now(), slots.get(key)
+        if slot is None or slot.generation != registry.metadata.generation or slot.until <= now:
+            opened: asyncio.Future[T] = asyncio.ensure_future(opener())
+            slot = _Slot(registry.metadata.generation, now + REREAD, opened)
+            slots[key] = slot
+        try:
+            return await asyncio.shield(slot.opened)
+        except ReconcileError:
+            slot.until = min(slot.until, self._clock.now() + REFUSED)
+            raise
+
+    async def _open_rows(self, registry: ModelRegistry) -> RegistryRows:
+        connection = registry.spec.mysql or registry.spec.postgres
+        password = await self._secret(registry, connection.password_secret if connection else None)
+        ca_pem = await self._secret(registry, connection.ca_secret if connection else None)
+        return await self._databases.open(registry, password=password, ca_pem=ca_pem)
+
+    async def _open_bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
+        credentials: tuple[str, str] | None = None
+        if store.credentials_secret is not None:
+            values = await self._secrets.read(
+                registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)
+            )
+            credentials = (values[ACCESS_KEY], values[SECRET_KEY])
+        ca_pem = await self._secret(registry, store.ca_secret)
+        return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
+
+    async def _secret(self, registry: ModelRegistry, reference: SecretKeyReference | None) -> str | None:
+        if reference is None:
+            return None
+        values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
+        return values[reference.key]
+
+
+def _name(registry: ModelRegistry) -> str:
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

@@ -1,0 +1,66 @@
+"""HardwareProfile: checks that the figures can be reckoned with, and counts the versions that name the profile.
+
+A changed profile re-decides its versions: the cache's reverse map hands them to the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileStatus
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.controllers.indexes import BY_PROFILE
+from gatehouse.controllers.ports import Clock, ObjectReader
+from gatehouse.controllers.runner import Result
+from gatehouse.domain.conditions import READY, ConditionState, merge
+from gatehouse.domain.errors import Stalled
+from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.quantity import bytes_of
+
+__all__ = ["HardwareProfileController"]
+
+
+class HardwareProfileController:
+    """Reconciles HardwareProfiles."""
+
+    kind = HardwareProfile
+
+    def __init__(self, *, reader: ObjectReader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+
+    async def reconcile(self, resource: HardwareProfile, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
+        """Raises ``Stalled`` when the memory is not a quantity that an accelerator has."""
+        memory = resource.spec.accelerator.memory
+        try:
+            known = bytes_of(memory) > 0
+        except ValueError:
+            known = False
+        if not known:
+            raise Stalled(
+                reason="ProfileInvalid",
+                message=f"accelerator.memory is {memory!r}, wanted a positive quantity",
+                remedy="write what the driver reports, for example 23034Mi",
+            )
+        generation = resource.metadata.generation
+        states = [ConditionState(READY, "True", "Valid", "versions can be checked against the profile")]
+        status = HardwareProfileStatus(
+            observed_generation=generation,
+            last_handled_reconcile_at=resource.requested_at,
+            versions=len(self._reader.select(ModelVersion.info.plural, BY_PROFILE, resource.metadata.name)),
+            conditions=merge(resource.status.conditions, states, generation=generation, now=self._clock.now()),
+        )
+        return Result(status=status, requeue=Requeue())
+
+    async def gone(self, namespace: str, name: str) -> None:
+        """Nothing is kept of a profile; its versions wait for it."""
+
+    def outage(self, resource: HardwareProfile) -> HardwareProfileStatus:
+        """What was established."""
+        return resource.status
+
+    def grace(self, resource: HardwareProfile) -> timedelta:  # noqa: ARG002
+        """A profile depends on nothing outside the cluster."""
+        return timedelta(0)

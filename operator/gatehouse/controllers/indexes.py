@@ -1,0 +1,104 @@
+"""Reverse maps from what an object names to the object, as functions of its body. The cache keeps them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
+
+__all__ = [
+    "BY_CLAIM",
+    "BY_MODEL",
+    "BY_NAMESPACE",
+    "BY_PHASE",
+    "BY_PROFILE",
+    "BY_REGISTRY",
+    "DEFAULT",
+    "IS_DEFAULT",
+    "MODEL_INDEXES",
+    "REGISTRY_INDEXES",
+    "VERSION_INDEXES",
+    "claim_key",
+    "model_key",
+    "phase_key",
+    "registry_key",
+]
+
+Body = Mapping[str, Any]
+Index = Callable[[Any], Iterable[str]]
+
+BY_CLAIM: Final = "claim"
+BY_MODEL: Final = "model"
+BY_PHASE: Final = "phase"
+BY_PROFILE: Final = "profile"
+BY_NAMESPACE: Final = "namespace"
+BY_REGISTRY: Final = "registry"
+DEFAULT: Final = "default"
+IS_DEFAULT: Final = "true"
+
+
+def model_key(namespace: str, model: str) -> str:
+    """Value of ``BY_MODEL``."""
+    return f"{namespace}/{model}"
+
+
+def phase_key(namespace: str, model: str, phase: str) -> str:
+    """Value of ``BY_PHASE``."""
+    return f"{namespace}/{model}/{phase}"
+
+
+def claim_key(namespace: str, model: str, version: str) -> str:
+    """Value of ``BY_CLAIM``: the name of a version in its model, which several objects may claim."""
+    return f"{namespace}/{model}/{version}"
+
+
+def registry_key(namespace: str, name: str) -> str:
+    """Value of ``BY_REGISTRY``: the registry that a model names; empty for the default one."""
+    return f"{namespace}/{name}"
+
+
+def _namespace(body: Body) -> Iterable[str]:
+    yield body["metadata"].get("namespace", "")
+
+
+def _version_model(body: Body) -> Iterable[str]:
+    yield model_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"])
+
+
+def _version_phase(body: Body) -> Iterable[str]:
+    phase = (body.get("status") or {}).get("phase")
+    if phase:
+        yield phase_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], phase)
+
+
+def _version_claim(body: Body) -> Iterable[str]:
+    yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
+
+
+def _version_profile(body: Body) -> Iterable[str]:
+    yield body["spec"]["hardwareProfileRef"]["name"]
+
+
+def _model_registry(body: Body) -> Iterable[str]:
+    reference = body["spec"].get("registryRef")
+    if reference is None:
+        yield ""
+    else:
+        yield registry_key(reference.get("namespace") or body["metadata"]["namespace"], reference["name"])
+
+
+def _registry_default(body: Body) -> Iterable[str]:
+    if (body["metadata"].get("annotations") or {}).get(ANNOTATION_DEFAULT_REGISTRY) == IS_DEFAULT:
+        yield IS_DEFAULT
+
+
+VERSION_INDEXES: Final[Mapping[str, Index]] = {
+    BY_MODEL: _version_model,
+    BY_PHASE: _version_phase,
+    BY_CLAIM: _version_claim,
+    BY_PROFILE: _version_profile,
+    BY_NAMESPACE: _namespace,
+}
+MODEL_INDEXES: Final[Mapping[str, Index]] = {BY_REGISTRY: _model_registry, BY_NAMESPACE: _namespace}
+REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default}

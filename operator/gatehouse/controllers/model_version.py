@@ -1,0 +1,253 @@
+"""ModelVersion: gather the facts, decide, apply the difference.
+
+``gather`` reads the objects that the version names from the cache, its row from the registry (reads of many versions are
+grouped), and the artifact from the store when the row does not say that it was looked at lately. ``decide`` is pure.
+``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready finds
+everything that it promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion, ModelVersionSpec, ModelVersionStatus, TemplateStatus
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import Clock, ClusterWriter, RegistryRows
+from gatehouse.controllers.retirement import retire
+from gatehouse.controllers.runner import Result, after_error
+from gatehouse.controllers.verification import CheckRequest
+from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.domain.access import duration, locate, store_for
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.errors import ReconcileError, Waiting
+from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.gates import recorded_digest
+from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
+from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.records import FileRecord, VersionIds
+from gatehouse.domain.schedule import next_check
+from gatehouse.domain.serving import ServingInput, ServingTemplate, render
+from gatehouse.domain.serving_names import config_map_name
+from gatehouse.domain.serving_text import TemplateWriter
+from gatehouse.domain.status import version_status
+
+__all__ = ["ModelVersionController"]
+
+VERSIONS: Final = ModelVersion.info.plural
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """The facts, and what they were read from. ``files`` are those of a check that just ended."""
+
+    facts: Facts
+    rows: RegistryRows | None = None
+    files: Sequence[FileRecord] | None = None
+
+
+class ModelVersionController:
+    """Reconciles ModelVersions."""
+
+    kind = ModelVersion
+
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        connections: Connections,
+        checks: VerificationPool[tuple[str, str]],
+        writer: ClusterWriter,
+        templates: TemplateWriter,
+        clock: Clock,
+        patience: float,
+    ) -> None:
+        self._objects = objects
+        self._connections = connections
+        self._checks = checks
+        self._writer = writer
+        self._templates = templates
+        self._clock = clock
+        self._patience = patience
+
+    async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
+        """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
+        gathered = await self._gather(resource, body)
+        if wants_artifact(gathered.facts) and gathered.rows is not None:
+            try:
+                gathered = await self._look(gathered, gathered.rows)
+            except ReconcileError as error:
+                return self._after_store_error(gathered.facts, error)
+        decision = decide(gathered.facts)
+        return await self._apply(gathered, decision)
+
+    async def gone(self, namespace: str, name: str) -> None:
+        """Ends a running check and archives the row."""
+        await self._checks.cancel((namespace, name))
+        await retire(
+            "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
+        )
+
+    def outage(self, resource: ModelVersion) -> ModelVersionStatus:
+        """What was established; a version that nothing is known of is still to be verified."""
+        status = resource.status
+        return status if status.phase is not None else status.model_copy(update={"phase": "Verifying"})
+
+    def grace(self, resource: ModelVersion) -> timedelta:
+        """The grace of the version's registry."""
+        registry = self._objects.registry_of(self._objects.model_of(resource))
+        return duration(registry.spec.verification.grace) if isinstance(registry, ModelRegistry) else timedelta(0)
+
+    # gather
+
+    async def _gather(self, version: ModelVersion, body: Mapping[str, Any]) -> _Gathered:
+        model = self._objects.model_of(version)
+        registry = self._objects.registry_of_version(version, model)
+        facts = Facts(
+            now=self._clock.now(),
+            version=version,
+            spec_json=orjson.dumps(body["spec"], option=orjson.OPT_SORT_KEYS).decode(),
+            model=model,
+            registry=registry,
+            profile=self._objects.profile_of(version),
+        )
+        if isinstance(registry, Unmet):
+            return _Gathered(facts)
+        rows = await self._connections.rows(registry)
+        row = await rows.load_version(model=version.spec.model_ref.name, version=version.spec.version)
+        if row is None:
+            return _Gathered(facts, rows)
+        holder = self._objects.reader.revision(VERSIONS, row.namespace, row.object_name)
+        return _Gathered(replace(facts, row=row, holder_exists=holder is not None, artifact=row.artifact), rows)
+
+    async def _look(self, gathered: _Gathered, rows: RegistryRows) -> _Gathered:
+        """Looks at the artifact, unless the row says that it was looked at lately and nobody asked."""
+        facts = gathered.facts
+        version, registry = facts.version, facts.registry
+        assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
+        if not self._due(facts, registry):
+            return gathered
+        found = await self._checks.check(
+            (version.metadata.namespace, version.metadata.name),
+            await self._request(facts, registry, rows),
+            patience=self._patience,
+        )
+        if isinstance(found, CheckProgress):
+            return replace(gathered, facts=replace(facts, artifact=found))
+        return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
+
+    def _due(self, facts: Facts, registry: ModelRegistry) -> bool:
+        version, record = facts.version, facts.artifact
+        key = (version.metadata.namespace, version.metadata.name)
+        if not isinstance(record, ArtifactRecord) or self._checks.running(key):
+            return True
+        if version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at:
+            return True
+        due = next_check(
+            record,
+            uid=version.metadata.uid,
+            interval=duration(registry.spec.verification.interval),
+            recorded_digest=recorded_digest(facts),
+        )
+        return due <= facts.now
+
+    async def _request(self, facts: Facts, registry: ModelRegistry, rows: RegistryRows) -> CheckRequest:
+        spec = facts.version.spec
+        store, location = store_for(registry, spec.artifact.uri), locate(spec.artifact.uri)
+        if store is None:
+            raise TypeError("a version outside every store of its registry is not looked at")
+        known = {} if facts.row is None else await rows.load_files(model=spec.model_ref.name, version=spec.version)
+        return CheckRequest(
+            store=await self._connections.bucket(registry, store, location.bucket),
+            prefix=location.prefix,
+            artifact_format=spec.artifact.format,
+            content=registry.spec.verification.content,
+            trust_store_checksums=registry.spec.verification.trust_store_checksums,
+            previous=facts.row.artifact if facts.row else None,
+            known=known,
+            save=partial(_save_files, rows, spec),
+        )
+
+    # apply
+
+    async def _apply(self, gathered: _Gathered, decision: Decision) -> Result:
+        facts = gathered.facts
+        ids = await self._save(gathered, decision)
+        template = await self._emit(facts, decision, ids)
+        status = version_status(
+            facts, decision, registry_id=ids.version_id if ids else None, template=template, now=facts.now
+        )
+        after = None if decision.look_again is None else (decision.look_again - facts.now).total_seconds()
+        return Result(status=status, requeue=Requeue(after=None if after is None else max(after, 1.0)))
+
+    async def _save(self, gathered: _Gathered, decision: Decision) -> VersionIds | None:
+        row, record = gathered.facts.row, decision.record
+        if record is None or gathered.rows is None:
+            return None
+        if record == row and gathered.files is None and row.id is not None and row.model_id is not None:
+            return VersionIds(row.model_id, row.id)
+        return await gathered.rows.save_version(record, files=gathered.files, change=decision.change)
+
+    async def _emit(self, facts: Facts, decision: Decision, ids: VersionIds | None) -> TemplateStatus | None:
+        """Puts the template in place, or takes it away from a version that is not ready any more."""
+        version = facts.version
+        emitted = version.status.template
+        if not decision.ready or ids is None:
+            if emitted is not None:
+                await self._writer.delete_config_map(
+                    version.metadata.namespace, emitted.name, owner_uid=version.metadata.uid
+                )
+            return None
+        template = render(_serving_input(facts, decision, ids))
+        wanted = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
+        if wanted != emitted:
+            config_map = self._templates.config_map(template, owner=version.metadata)
+            await self._writer.put_config_map(version.metadata.namespace, config_map)
+        return wanted
+
+    def _after_store_error(self, facts: Facts, error: ReconcileError) -> Result:
+        if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
+            self._connections.reread(facts.registry)
+        verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
+        return after_error(self, facts.version, error, clock=self._clock, verified_at=verified_at)
+
+
+async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:
+    await rows.save_files(model=spec.model_ref.name, version=spec.version, files=files)
+
+
+def _serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingInput:
+    version, model, registry, profile = facts.version, facts.model, facts.registry, facts.profile
+    if (
+        isinstance(model, Unmet)
+        or isinstance(registry, Unmet)
+        or isinstance(profile, Unmet)
+        or decision.fit is None
+        or decision.record is None
+        or decision.record.digest is None
+    ):
+        raise TypeError("a version is ready only when all that it names is there")
+    return ServingInput(
+        name=version.metadata.name,
+        namespace=version.metadata.namespace,
+        model=model.metadata.name,
+        version=version.spec.version,
+        display_name=model.spec.display_name,
+        description=version.spec.description or model.spec.description,
+        artifact_uri=version.spec.artifact.uri,
+        digest=decision.record.digest,
+        model_id=ids.model_id,
+        version_id=ids.version_id,
+        profile_name=profile.metadata.name,
+        profile=profile.spec,
+        fit=decision.fit,
+        serving=version.spec.serving,
+        defaults=registry.spec.serving,
+    )

@@ -1,0 +1,40 @@
+"""Archives the rows of objects that are gone: their rows outlive them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.objects import Objects
+from gatehouse.domain.lifecycle import ACTOR
+from gatehouse.domain.records import StateChange
+
+__all__ = ["retire"]
+
+
+async def retire(
+    kind: Literal["model", "version"],
+    namespace: str,
+    name: str,
+    *,
+    objects: Objects,
+    connections: Connections,
+    now: datetime,
+) -> None:
+    """Archives the live row that the object held, in whichever registry that is. Raises what the databases raise."""
+    change = StateChange(
+        at=now,
+        actor=ACTOR,
+        before=None,
+        after="Archived",
+        digest=None,
+        reason="ObjectDeleted",
+        message=f"{namespace}/{name} was deleted from the cluster",
+    )
+    for where in objects.reader.names(ModelRegistry.info.plural):
+        registry = objects.get(ModelRegistry, where.namespace, where.name)
+        if registry is not None:
+            rows = await connections.rows(registry)
+            await rows.archive_object(kind, namespace=namespace, name=name, change=change)
