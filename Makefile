@@ -43,7 +43,7 @@ crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds
 
 bench: install ## Print the figures: rates, counts, memory; JSON in bench-results/
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python tests/bench $(ARGS)
 
 format: install ## Format the code
 	$(BIN)/ruff format operator tests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ async def until(condition: Callable[[], bool], *, what: str = "the condition") -
     """Wait for a condition that other tasks and threads bring about."""
     try:
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"{what} did not come about") from None
@@ -107,7 +107,7 @@ class Rig:
 
     @property
     def widgets(self) -> set[str]:
-        return {key.name for key in self.caches["widgets"].keys()}
+        return {key.name for key in self.caches["widgets"].keys(None)}
 
     async def idle(self) -> None:
         await until(lambda: self.manager.idle, what="an idle engine")
@@ -127,7 +127,3 @@ async def running(rig: Rig) -> AsyncIterator[Rig]:
         rig.stop.set()
         await task
         await rig.client.close()
-
-
-def named(prefix: str, count: int) -> Iterable[str]:
-    return (f"{prefix}{number}" for number in range(count))

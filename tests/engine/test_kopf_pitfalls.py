@@ -371,7 +371,7 @@ async def test_only_the_given_namespaces_are_listed_and_watched(api: FakeApi) ->
         api.put("late", namespace="blue", spec={})
         api.delete("of-red", namespace="red")
         await until(lambda: rig.widgets == {"of-blue", "late"})
-        assert [key.name for key in rig.caches["profiles"].keys()] == ["l4"]
+        assert [key.name for key in rig.caches["profiles"].keys(None)] == ["l4"]
     assert "/apis/example.dev/v1/widgets" not in {path for _, path, _ in api.requests}
 
 

@@ -48,7 +48,7 @@ class Accelerator(Struct):
     compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}\.[0-9]$")] | None = None
     """NVIDIA compute capability, as in "8.9". Absent for other vendors."""
     fp8: Literal["Compute", "WeightOnly", "None"] | None = None
-    """How FP8 models run on an accelerator without a compute capability: in FP8 arithmetic, as storage only, or not at all."""
+    """How FP8 models run where there is no compute capability: in FP8 arithmetic, as storage only, or not at all."""
     count: Annotated[int, Field(ge=1, le=64)] = 1
     """Accelerators on one node that a replica uses."""
     resource_name: QualifiedName = "nvidia.com/gpu"

@@ -53,7 +53,7 @@ class DatabaseConnection(Struct):
     password_secret: SecretKeyReference | None = None
     """Secret with the password."""
     ca_secret: SecretKeyReference | None = None
-    """Secret with the PEM certificates that the server's certificate must chain to; TLS is required when present."""
+    """Secret with the PEM certificates that the server's must chain to; TLS is required when present."""
 
 
 class MySqlConnection(DatabaseConnection):
@@ -75,13 +75,13 @@ class ObjectStore(Struct):
             pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/$",
         ),
     ]
-    """Artifacts whose URI starts with this are read from this store; the longest matching prefix wins. Ends with a slash."""
+    """Artifacts whose URI starts with this are read from this store; the longest prefix wins. Ends with a slash."""
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
     """URL of the store; the endpoint of AWS for the region when absent."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Region that requests are signed for."""
     credentials_secret: LocalObjectReference | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in a connection of OpenShift AI; anonymous when absent."""
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
     ca_secret: SecretKeyReference | None = None
     """Secret with the PEM certificates that the store's certificate must chain to."""
 
@@ -122,7 +122,7 @@ class AllowedNamespaces(Struct):
 
 class Verification(Struct):
     content: bool = True
-    """Whether every byte is hashed; without it a digest cannot be established and no version becomes ready unless it has one."""
+    """Whether every byte is hashed; otherwise only checksums of the store can make a version ready."""
     interval: Duration = "1h"
     """How often the store is asked whether an artifact changed."""
     grace: Duration = "24h"
@@ -146,7 +146,7 @@ class ServingDefaults(Struct):
 
 class ModelRegistrySpec(Struct):
     mysql: MySqlConnection | None = None
-    """Keep rows in MariaDB or MySQL. Without mysql and postgres rows are kept in SQLite in the operator's data directory."""
+    """Keep rows in MariaDB or MySQL. Without mysql and postgres they are in SQLite in the operator's data directory."""
     postgres: PostgresConnection | None = None
     """Keep rows in PostgreSQL."""
     object_stores: Annotated[

@@ -178,7 +178,8 @@ class ModelVersionSpec(Struct):
             "artifact.uri cannot change: a new artifact is a new version",
         ),
         CelRule(
-            "!has(oldSelf.artifact.digest) || (has(self.artifact.digest) && self.artifact.digest == oldSelf.artifact.digest)",
+            "!has(oldSelf.artifact.digest) || "
+            "(has(self.artifact.digest) && self.artifact.digest == oldSelf.artifact.digest)",
             "artifact.digest cannot change once set: a new artifact is a new version",
         ),
     )

@@ -51,7 +51,8 @@ class RegisteredModelSpec(Struct):
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
-            "has(self.registryRef) == has(oldSelf.registryRef) && (!has(self.registryRef) || self.registryRef == oldSelf.registryRef)",
+            "has(self.registryRef) == has(oldSelf.registryRef) && "
+            "(!has(self.registryRef) || self.registryRef == oldSelf.registryRef)",
             "registryRef cannot change: rows do not move between registries; make a new RegisteredModel",
         ),
     )

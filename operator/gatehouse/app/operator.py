@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar, get_args
 
 import structlog
@@ -15,8 +16,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from gatehouse.api.meta import Resource
-from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import ModelVersion, Phase
+from gatehouse.api.model_version import Phase
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
@@ -27,14 +27,17 @@ from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError
 from gatehouse.cluster.events import KubernetesEvents
 from gatehouse.cluster.secrets import KubernetesSecrets
+from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.hardware_profile import HardwareProfileController
+from gatehouse.controllers.indexes import BY_STATUS
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.runner import KindController, Runner
+from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.engine.api_session import MetadataClient
@@ -45,6 +48,7 @@ from gatehouse.engine.leader import Leader, LeadershipLost
 from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.engine.objects import ObjectKey
+from gatehouse.engine.periodic import Periodic
 from gatehouse.engine.watches import build_caches
 from gatehouse.objectstore.metrics import PrometheusStoreMetrics
 from gatehouse.objectstore.s3 import S3Stores
@@ -55,7 +59,6 @@ __all__ = ["run_operator"]
 STOPPED: Final = 0
 LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
-PHASE_INDEX: Final = "phase"
 
 R = TypeVar("R", bound=Resource)
 
@@ -122,10 +125,19 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         enqueue = _Enqueue()
         checks = VerificationPool[tuple[str, str]](clock=WallClock(), on_progress=enqueue.version)
         stack.push_async_callback(checks.aclose)
-        parts = _Parts(settings, caches, client, events, connections, checks)
+        templates = TemplateSweep(
+            reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version
+        )
+        parts = _Parts(settings, caches, client, events, connections, checks, templates)
         manager = _manager(settings, parts, collectors)
+        for phase in get_args(Phase):
+            metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
         yield manager
+
+
+def _count(caches: Caches, phase: str) -> float:
+    return len(caches.select(VERSIONS, BY_STATUS, phase))
 
 
 class _Enqueue:
@@ -147,6 +159,7 @@ class _Parts:
     events: KubernetesEvents
     connections: Connections
     checks: VerificationPool[tuple[str, str]]
+    template_sweep: TemplateSweep
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
         """One a kind."""
@@ -165,6 +178,7 @@ class _Parts:
             checks=self.checks,
             writer=writer,
             templates=TemplateWriter(),
+            sweep=self.template_sweep,
             clock=clock,
             patience=self.settings.patience,
         )
@@ -202,6 +216,9 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
         metrics=EngineMetrics(collectors),
         leader=leader,
         lister=MetadataClient(login),
+        periodic=[
+            Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
+        ],
         options=ManagerOptions(
             namespaces=settings.namespaces,
             health_address=settings.health_address,

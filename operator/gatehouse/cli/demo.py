@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -139,7 +140,7 @@ def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> No
         if kubectl is not None:
             answer = subprocess.run(
                 [str(kubectl), "--context=admin", *arguments],
-                env={"KUBECONFIG": env["KUBECONFIG"]},
+                env={**os.environ, "KUBECONFIG": env["KUBECONFIG"]},
                 capture_output=True,
                 text=True,
                 check=False,

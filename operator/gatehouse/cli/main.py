@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - the signature is typer's
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"gatehouse {__version__}")
         raise typer.Exit

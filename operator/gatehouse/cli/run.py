@@ -31,7 +31,7 @@ def run(
             envvar="GATEHOUSE_HEALTH_ADDRESS",
             help="HOST:PORT of /healthz, /readyz and /metrics; 0 for none.",
         ),
-    ] = "0.0.0.0:8081",  # noqa: S104 - the kubelet and Prometheus come from outside the Pod
+    ] = "0.0.0.0:8081",
     leader_elect: Annotated[
         bool, typer.Option(envvar="GATEHOUSE_LEADER_ELECT", help="Lead only while holding a Lease.")
     ] = True,

@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
 Observer = Callable[[str, str, int], None]
 """Told the verb, the resource's plural name and the HTTP status (0 for no answer) of each request."""
@@ -156,6 +158,10 @@ class ApiClient:
         verb = "get" if name else "list"
         return await self._request(verb, "GET", plural, resource_path(plural, namespace, name), params=params)
 
+    async def list_metadata(self, plural: str, *, params: Mapping[str, str]) -> dict[str, Any]:
+        """One page of a list in all namespaces, of the objects' metadata alone."""
+        return await self._request("list", "GET", plural, resource_path(plural), params=params, accept=METADATA_ONLY)
+
     async def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Creates an object."""
         return await self._request("create", "POST", plural, resource_path(plural, namespace), body=body)
@@ -201,9 +207,10 @@ class ApiClient:
         *,
         body: object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        headers = {"Accept": "application/json", "User-Agent": "gatehouse"}
+        headers = {"Accept": accept, "User-Agent": "gatehouse"}
         headers |= await self._authorization()
         data = None
         if body is not None:

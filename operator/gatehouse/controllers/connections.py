@@ -66,7 +66,7 @@ class Connections:
         return await self._once(self._buckets, key, registry, lambda: self._open_bucket(registry, store, bucket))
 
     async def probe(self, registry: ModelRegistry, store: ObjectStore) -> None:
-        """Asks a store for one name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
+        """Asks a store for a name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
         location = locate(store.uri_prefix)
         bucket = await self.bucket(registry, store, location.bucket)
         if await bucket.list(location.prefix, limit=1) is None:

@@ -14,6 +14,7 @@ __all__ = [
     "BY_PHASE",
     "BY_PROFILE",
     "BY_REGISTRY",
+    "BY_STATUS",
     "DEFAULT",
     "IS_DEFAULT",
     "MODEL_INDEXES",
@@ -34,6 +35,7 @@ BY_PHASE: Final = "phase"
 BY_PROFILE: Final = "profile"
 BY_NAMESPACE: Final = "namespace"
 BY_REGISTRY: Final = "registry"
+BY_STATUS: Final = "status"
 DEFAULT: Final = "default"
 IS_DEFAULT: Final = "true"
 
@@ -72,6 +74,12 @@ def _version_phase(body: Body) -> Iterable[str]:
         yield phase_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], phase)
 
 
+def _version_status(body: Body) -> Iterable[str]:
+    phase = (body.get("status") or {}).get("phase")
+    if phase:
+        yield phase
+
+
 def _version_claim(body: Body) -> Iterable[str]:
     yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
 
@@ -96,6 +104,7 @@ def _registry_default(body: Body) -> Iterable[str]:
 VERSION_INDEXES: Final[Mapping[str, Index]] = {
     BY_MODEL: _version_model,
     BY_PHASE: _version_phase,
+    BY_STATUS: _version_status,
     BY_CLAIM: _version_claim,
     BY_PROFILE: _version_profile,
     BY_NAMESPACE: _namespace,

@@ -15,7 +15,6 @@ from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, RegistryRows
 from gatehouse.controllers.runner import Result
-from gatehouse.domain.access import duration
 from gatehouse.domain.conditions import READY, RECONCILING, ConditionState, merge
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.lifecycle import ACTOR

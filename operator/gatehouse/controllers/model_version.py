@@ -1,8 +1,8 @@
 """ModelVersion: gather the facts, decide, apply the difference.
 
-``gather`` reads the objects that the version names from the cache, its row from the registry (reads of many versions are
-grouped), and the artifact from the store when the row does not say that it was looked at lately. ``decide`` is pure.
-``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready finds
+``gather`` reads the objects that the version names from the cache, its row from the registry (reads of many versions
+are grouped), and the artifact from the store when the row does not say that it was looked at lately. ``decide`` is
+pure. ``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready finds
 everything that it promises.
 """
 
@@ -20,9 +20,10 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionSpec, ModelVersionStatus, TemplateStatus
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
-from gatehouse.controllers.ports import Clock, ClusterWriter, RegistryRows
+from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
 from gatehouse.controllers.runner import Result, after_error
+from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.access import duration, locate, store_for
@@ -34,7 +35,7 @@ from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.records import FileRecord, VersionIds
 from gatehouse.domain.schedule import next_check
-from gatehouse.domain.serving import ServingInput, ServingTemplate, render
+from gatehouse.domain.serving import ServingInput, render
 from gatehouse.domain.serving_names import config_map_name
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.domain.status import version_status
@@ -66,6 +67,7 @@ class ModelVersionController:
         checks: VerificationPool[tuple[str, str]],
         writer: ClusterWriter,
         templates: TemplateWriter,
+        sweep: TemplateSweep,
         clock: Clock,
         patience: float,
     ) -> None:
@@ -74,6 +76,7 @@ class ModelVersionController:
         self._checks = checks
         self._writer = writer
         self._templates = templates
+        self._sweep = sweep
         self._clock = clock
         self._patience = patience
 
@@ -198,18 +201,21 @@ class ModelVersionController:
     async def _emit(self, facts: Facts, decision: Decision, ids: VersionIds | None) -> TemplateStatus | None:
         """Puts the template in place, or takes it away from a version that is not ready any more."""
         version = facts.version
+        name = ObjectName(version.metadata.namespace, version.metadata.name)
         emitted = version.status.template
         if not decision.ready or ids is None:
             if emitted is not None:
                 await self._writer.delete_config_map(
                     version.metadata.namespace, emitted.name, owner_uid=version.metadata.uid
                 )
+            self._sweep.written(name)
             return None
         template = render(_serving_input(facts, decision, ids))
         wanted = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
-        if wanted != emitted:
+        if wanted != emitted or self._sweep.is_lost(name):
             config_map = self._templates.config_map(template, owner=version.metadata)
             await self._writer.put_config_map(version.metadata.namespace, config_map)
+            self._sweep.written(name)
         return wanted
 
     def _after_store_error(self, facts: Facts, error: ReconcileError) -> Result:

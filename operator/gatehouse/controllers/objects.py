@@ -140,7 +140,7 @@ def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] 
     return Unmet(
         reason="NamespaceNotAllowed",
         found=f"registry {_full_name(registry)} does not keep models of namespace {namespace}",
-        wanted=f"a namespace that spec.allowedNamespaces of the registry (from: {registry.spec.allowed_namespaces.from_}) lets in",
+        wanted=f"a namespace that spec.allowedNamespaces (from: {registry.spec.allowed_namespaces.from_}) lets in",
         remedy="use a registry that allows this namespace, or have the platform team allow it",
         needs_person=True,
     )

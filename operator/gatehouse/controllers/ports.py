@@ -31,6 +31,7 @@ __all__ = [
     "RegistryRows",
     "RegistryRowsFactory",
     "SecretReader",
+    "TemplateLister",
 ]
 
 
@@ -76,12 +77,12 @@ class ObjectReader(Protocol):
 class ArtifactStore(Protocol):
     """One bucket of an S3 store, opened with one set of credentials.
 
-    Raises ``Waiting`` (AccessDenied, CertificateRejected), ``Transient`` (StoreUnavailable, StoreThrottled, ObjectChanged
-    when If-Match fails or too few bytes come). A bucket that does not exist lists as None.
+    Raises ``Waiting`` (AccessDenied, CertificateRejected), ``Transient`` (StoreUnavailable, StoreThrottled,
+    ObjectChanged when If-Match fails or too few bytes come). A bucket that does not exist lists as None.
     """
 
     async def list(self, prefix: str, *, limit: int) -> Listing | None:
-        """Objects below ``prefix`` (which ends with a slash, or is empty), paths relative to it; at most ``limit`` + 1 of them."""
+        """Objects below ``prefix`` (empty, or with a slash at its end), paths relative to it; at most ``limit`` + 1."""
         ...
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
@@ -203,6 +204,14 @@ class ClusterWriter(Protocol):
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Deletes the ConfigMap if it is there and belongs to the owner."""
+        ...
+
+
+class TemplateLister(Protocol):
+    """Lists serving templates. Raises ``Transient``."""
+
+    async def templates(self) -> Mapping[tuple[str, str], str]:
+        """(namespace, name) of each template to the digest that it was written with, or another word if changed."""
         ...
 
 

@@ -132,7 +132,7 @@ def after_error(
     clock: Clock,
     verified_at: datetime | None = None,
 ) -> Result:
-    """What was established stands; the conditions say what is wrong. A generation counts as handled only when stalled."""
+    """What was established stands; the conditions say what is wrong. Only Stalled counts a generation as handled."""
     now, status = clock.now(), controller.outage(resource)
     states = conditions_after_error(
         status.conditions, error, now=now, verified_at=verified_at, grace=controller.grace(resource)

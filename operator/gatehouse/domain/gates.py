@@ -157,7 +157,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             ARTIFACT_RULE,
             found,
             "a digest of every file",
-            remedy="set spec.verification.content of the registry to true, or upload with full-object SHA-256 checksums",
+            remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
             attention="Person",
         )
     wanted = recorded_digest(facts)

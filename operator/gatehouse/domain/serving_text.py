@@ -16,12 +16,15 @@ from gatehouse.domain.serving_names import config_map_name, label_value
 __all__ = [
     "ANNOTATION_TEMPLATE_DIGEST",
     "INFERENCE_SERVICE_KEY",
+    "MANAGED_BY",
     "SERVING_RUNTIME_KEY",
     "TemplateWriter",
     "read_template",
     "to_yaml",
 ]
 
+MANAGED_BY: Final = ("app.kubernetes.io/managed-by", "gatehouse")
+"""Label that every template carries."""
 INFERENCE_SERVICE_KEY: Final = "inferenceservice.yaml"
 SERVING_RUNTIME_KEY: Final = "servingruntime.yaml"
 ANNOTATION_TEMPLATE_DIGEST: Final = f"{GROUP}/template-digest"
@@ -79,7 +82,7 @@ class TemplateWriter:
                 "name": config_map_name(owner.name),
                 "namespace": owner.namespace,
                 "labels": {
-                    "app.kubernetes.io/managed-by": "gatehouse",
+                    MANAGED_BY[0]: MANAGED_BY[1],
                     f"{GROUP}/model-version": label_value(owner.name),
                     **{label: metadata["labels"][label] for label in shared},
                 },

@@ -1,4 +1,4 @@
-"""The status of a ModelVersion, put together from a decision. Pure; compared with what is there before it is written."""
+"""The status of a ModelVersion, put together from a decision. It is compared with what is there before a write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from gatehouse.api.model_version import (
     ArtifactStatus,
     Gate,
     HardwareStatus,
-    ModelVersion,
     ModelVersionStatus,
     Progress,
     TemplateStatus,

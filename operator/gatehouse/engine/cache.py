@@ -1,14 +1,14 @@
 """The objects of each kind as last seen, stored compactly, with secondary indexes.
 
-A body is kept as JSON bytes without managedFields and the last-applied annotation and decoded on each
-`ObjectCache.get`, so callers own what they get. 10,000 objects whose bodies are 4.7 KB of JSON take
-47 MB; deflate would halve that for 42 us more on each write and 21 us on each read, which the budget
-does not need.
+A body is kept as JSON bytes without managedFields and the last-applied annotation, deflated if it is long,
+and decoded on each `ObjectCache.get`, so callers own what they get. For 10,000 objects of 6 KB, deflating
+lowers the peak memory of a process that starts from 236 to 156 MB, for 60 us of CPU an object.
 """
 
 from __future__ import annotations
 
 import sys
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _TOMBSTONES = 4096
 _LONGEST_NUMBER = 20
+_DEFLATE_ABOVE = 1024
 
 
 def digest(value: object) -> int:
@@ -113,7 +114,9 @@ class _Tombstones:
     versions: OrderedDict[ObjectKey, str] = field(default_factory=OrderedDict)
 
     def put(self, key: ObjectKey, version: str) -> None:
-        self.versions[key] = version
+        known = self.versions.get(key)
+        if known is None or is_newer(version, known):
+            self.versions[key] = version
         self.versions.move_to_end(key)
         if len(self.versions) > _TOMBSTONES:
             self.versions.popitem(last=False)
@@ -219,13 +222,13 @@ class ObjectCache:
         return None if of_earlier_life else self._remove(key, meta.resource_version, body)
 
     def _store(self, key: ObjectKey, body: Body, *, own: bool) -> Change | None:
-        meta = _meta_of(body)
-        if self.knows(key, meta.resource_version):
+        if self.knows(key, body["metadata"].get("resourceVersion", "")):
             return None
+        meta = _meta_of(body)
         slim = _slim(body)
         entry = _Entry(
             meta,
-            orjson.dumps(slim),
+            _pack(slim),
             tuple(tuple({sys.intern(value) for value in index(slim)}) for index in self._indexes.values()),
         )
         before = self._entries.get(key)
@@ -326,6 +329,11 @@ def _slim(body: Body) -> Body:
     return {**body, "metadata": metadata}
 
 
+def _pack(body: Body) -> bytes:
+    packed = orjson.dumps(body)
+    return packed if len(packed) <= _DEFLATE_ABOVE else zlib.compress(packed, level=1)
+
+
 def _unpack(packed: bytes) -> Body:
-    body: Body = orjson.loads(packed)
+    body: Body = orjson.loads(packed if packed.startswith(b"{") else zlib.decompress(packed))
     return body

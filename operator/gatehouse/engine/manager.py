@@ -18,6 +18,7 @@ from gatehouse.engine.informer import EventSource, Informer
 from gatehouse.engine.leader import Leader
 from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.engine.objects import ObjectKey
+from gatehouse.engine.periodic import Periodic
 from gatehouse.engine.sweep import MetadataLister, Sweeper
 from gatehouse.engine.watches import Watch
 from gatehouse.engine.workqueue import Backoff
@@ -72,6 +73,7 @@ class Manager:
         metrics: EngineMetrics,
         leader: Leader | None = None,
         lister: MetadataLister | None = None,
+        periodic: Iterable[Periodic] = (),
         options: ManagerOptions | None = None,
         readiness: Mapping[str, Check] | None = None,
         clock: Clock | None = None,
@@ -83,6 +85,7 @@ class Manager:
         self._metrics = metrics
         self._leader = leader
         self._lister = lister
+        self._periodic = tuple(periodic)
         self._options = options or ManagerOptions()
         self._readiness = dict(readiness or {})
         self._clock = clock or LoopClock()
@@ -166,6 +169,7 @@ class Manager:
         if self._lister is not None:
             helpers.append(asyncio.create_task(self._sweep(informer, self._lister), name="sweeper"))
         stopped = asyncio.create_task(stop.wait(), name="stop")
+        helpers += [asyncio.create_task(self._periodically(informer, each), name=each.name) for each in self._periodic]
         try:
             done, _ = await asyncio.wait([work, stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if stopped in done:
@@ -181,6 +185,10 @@ class Manager:
         async with asyncio.TaskGroup() as controllers:
             for controller in self._controllers.values():
                 controllers.create_task(controller.run(), name=f"{controller.kind} controller")
+
+    async def _periodically(self, informer: Informer, periodic: Periodic) -> None:
+        await informer.synced.wait()
+        await periodic.run(self._clock)
 
     async def _sweep(self, informer: Informer, lister: MetadataLister) -> None:
         await informer.synced.wait()

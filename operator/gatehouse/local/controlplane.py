@@ -28,6 +28,8 @@ __all__ = [
     "new_tokens",
 ]
 
+# Twice etcd's default: ten thousand versions with their revisions of the last minutes fit.
+_ETCD_QUOTA_BYTES = 4 << 30
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
@@ -128,6 +130,7 @@ class ControlPlane:
                 str(self._programs["etcd"]),
                 f"--data-dir={make_private(self._home / 'etcd')}",
                 "--unsafe-no-fsync",
+                f"--quota-backend-bytes={_ETCD_QUOTA_BYTES}",
                 f"--listen-client-urls={client}",
                 f"--advertise-client-urls={client}",
                 f"--listen-peer-urls={peer}",

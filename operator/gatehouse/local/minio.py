@@ -61,5 +61,6 @@ class Minio:
                 "MINIO_BROWSER": "off",
                 "MINIO_UPDATE": "off",
             },
-            ready=http_ready(self._port, "/minio/health/ready", tls=context),
+            # /minio/health/ready says 200 before anything is initialised; this one waits for credentials and buckets.
+            ready=http_ready(self._port, "/minio/health/cluster", tls=context),
         )

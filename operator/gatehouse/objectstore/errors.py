@@ -32,7 +32,7 @@ import aiohttp
 
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
 
-__all__ = ["Refusal", "StoreAddress", "answer_invalid", "from_exception", "from_refusal", "object_changed"]
+__all__ = ["Refusal", "StoreAddress", "answer_invalid", "cut_short", "from_exception", "from_refusal", "object_changed"]
 
 _LOOK_AGAIN = timedelta(minutes=1)
 _LONGEST_RETRY_AFTER = timedelta(minutes=10)
@@ -149,6 +149,13 @@ def answer_invalid(address: StoreAddress, *, what: str, found: str) -> Transient
         reason="StoreAnswerInvalid",
         message=f"{what}, {address}: {found}",
         remedy="Check that the endpoint is an S3 API and nothing between changes its answers.",
+    )
+
+
+def cut_short(address: StoreAddress, *, what: str, received: int, wanted: int) -> Transient:
+    """The error for a body that ended early without the connection saying so."""
+    return Transient(
+        reason=_UNAVAILABLE.reason, message=f"{what}, {address}: {received} bytes came of {wanted} asked for"
     )
 
 

@@ -1,131 +1,101 @@
-"""Streamed hashing: ranges read ahead, hashed in order in threads, one bound on memory for all objects together."""
+"""Streamed hashing: one connection an object, a batch hashed in a thread while the next arrives.
+
+One stream measured faster than ranges read ahead, with a fifth of the memory and one request instead of a thousand.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeAlias
+from contextlib import asynccontextmanager
 
-__all__ = ["RANGE_BYTES", "Chunks", "ContentHasher"]
+__all__ = ["ContentHasher", "Feed"]
 
-RANGE_BYTES = 8 * 1024 * 1024
-_AHEAD = 4
-_RANGES_IN_MEMORY = 8
-_HASHED_INLINE = 262_144
-
-Chunks: TypeAlias = Sequence[bytes]
-
-
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+BATCH_BYTES = 2 * 1024 * 1024
+_INLINE_BYTES = 262_144
+_SMALL_BYTES = 8 * 1024 * 1024
+_SMALL_AT_ONCE = 8
+_LARGE_AT_ONCE = 6
 
 
 class ContentHasher:
-    """Hashes objects range by range. At most eight ranges of 8 MiB are in memory, four of them of one object.
+    """Threads that hash, and a bound on memory: each object being hashed takes some 6 MiB at most.
 
-    An object waits for memory only while it holds none, and holds its ranges in order: the first one can always be
-    hashed, so nothing waits in a circle.
+    At most six objects of more than 8 MiB are read at once, and eight smaller ones, which need not wait for those. Tiny
+    ones never wait.
     """
 
     def __init__(self) -> None:
-        self._memory = asyncio.Semaphore(_RANGES_IN_MEMORY)
         self._threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="sha256")
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
 
-    async def sha256(
-        self, *, size: int, fetch: Callable[[int, int], Awaitable[Chunks]], progress: Callable[[int], None]
-    ) -> str:
-        """Hex SHA-256 of the ``size`` bytes that ``fetch(start, length)`` reads; ``progress`` is told of each range."""
-        reading = _Reading(self._memory, self._threads, size=size, fetch=fetch, progress=progress)
-        try:
-            return await reading.run()
-        finally:
-            await reading.close()
+    @asynccontextmanager
+    async def feed(self, size: int, progress: Callable[[int], None]) -> AsyncIterator[Feed]:
+        """A hash to write an object of ``size`` bytes to; ``progress`` is told the bytes of each batch hashed."""
+        if size <= _INLINE_BYTES:
+            yield Feed(None, progress)
+            return
+        async with self._large if size > _SMALL_BYTES else self._small:
+            yield Feed(self._threads, progress)
 
     def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class _Reading:
-    """One object being hashed."""
+class Feed:
+    """The bytes of one object on their way into its hash. They may come over more than one connection."""
 
-    def __init__(
-        self,
-        memory: asyncio.Semaphore,
-        threads: ThreadPoolExecutor,
-        *,
-        size: int,
-        fetch: Callable[[int, int], Awaitable[Chunks]],
-        progress: Callable[[int], None],
-    ) -> None:
-        self._memory = memory
+    def __init__(self, threads: ThreadPoolExecutor | None, progress: Callable[[int], None]) -> None:
         self._threads = threads
-        self._size = size
-        self._fetch = fetch
         self._progress = progress
-        self._next = 0
-        self._ahead: deque[asyncio.Future[Chunks]] = deque()
-        self._held = 0
         self._digest = hashlib.sha256()
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
         self._hashing: asyncio.Future[int] | None = None
+        self._received = 0
 
-    async def run(self) -> str:
-        await self._read_ahead()
-        while self._ahead:
-            chunks = await self._ahead[0]
-            self._ahead.popleft()
-            await self._finish_hashing()
-            self._hash(chunks)
-            del chunks
-            await self._read_ahead()
-        await self._finish_hashing()
+    @property
+    def received(self) -> int:
+        """Bytes written so far."""
+        return self._received
+
+    async def write(self, chunk: bytes) -> bool:
+        """Take the next bytes; whether they completed a batch, which waits until the one before is hashed."""
+        self._batch.append(chunk)
+        self._batch_bytes += len(chunk)
+        self._received += len(chunk)
+        if self._batch_bytes < BATCH_BYTES:
+            return False
+        await self._hash_batch()
+        return True
+
+    async def hexdigest(self) -> str:
+        """The hash of all bytes written."""
+        await self._hash_batch()
+        await self._settle()
         return self._digest.hexdigest()
 
-    async def _read_ahead(self) -> None:
-        while self._next < self._size and len(self._ahead) < _AHEAD:
-            if self._ahead and self._memory.locked():
-                return
-            if self._held and self._memory.locked():
-                await self._finish_hashing()
-            await self._memory.acquire()
-            self._held += 1
-            length = min(RANGE_BYTES, self._size - self._next)
-            self._ahead.append(asyncio.ensure_future(self._fetch(self._next, length)))
-            self._next += length
-
-    def _hash(self, chunks: Chunks) -> None:
-        if self._size <= _HASHED_INLINE:
-            self._hashing = asyncio.get_running_loop().create_future()
-            self._hashing.set_result(_update(self._digest, chunks))
+    async def _hash_batch(self) -> None:
+        await self._settle()
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if self._threads is None:
+            self._progress(self._update(batch))
         else:
-            self._hashing = asyncio.get_running_loop().run_in_executor(self._threads, _update, self._digest, chunks)
+            self._hashing = asyncio.get_running_loop().run_in_executor(self._threads, self._update, batch)
 
-    async def _finish_hashing(self) -> None:
-        if self._hashing is None:
-            return
-        hashed = await self._hashing
-        self._hashing = None
-        self._release()
-        self._progress(hashed)
+    async def _settle(self) -> None:
+        if self._hashing is not None:
+            # Shielded: a cancelled hash would leave the bytes in doubt that a later connection goes on from.
+            hashed = await asyncio.shield(self._hashing)
+            self._hashing = None
+            self._progress(hashed)
 
-    def _release(self) -> None:
-        self._held -= 1
-        self._memory.release()
-
-    async def close(self) -> None:
-        """Cancels what is being read and gives the memory back."""
-        for future in self._ahead:
-            future.cancel()
-        await asyncio.gather(*self._ahead, return_exceptions=True)
-        while self._held:
-            self._release()
-
-
-def _update(digest: _Hash, chunks: Chunks) -> int:
-    for chunk in chunks:
-        digest.update(chunk)
-    return sum(len(chunk) for chunk in chunks)
+    def _update(self, batch: list[bytes]) -> int:
+        for chunk in batch:
+            self._digest.update(chunk)
+        return sum(len(chunk) for chunk in batch)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from functools import partial
+from typing import TypeVar
 
 import aiohttp
 
@@ -19,9 +19,9 @@ from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.objectstore.checksums import full_object_sha256
-from gatehouse.objectstore.errors import StoreAddress, answer_invalid, object_changed
-from gatehouse.objectstore.hashing import Chunks, ContentHasher
-from gatehouse.objectstore.limits import Limits, RetryPolicy
+from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
+from gatehouse.objectstore.hashing import ContentHasher
+from gatehouse.objectstore.limits import Limits, retried
 from gatehouse.objectstore.listing import ListingPage, PageError, parse_page
 from gatehouse.objectstore.metrics import StoreMetrics
 from gatehouse.objectstore.signing import Signer
@@ -29,9 +29,12 @@ from gatehouse.objectstore.transport import Request, Transport
 
 __all__ = ["S3Store", "S3Stores"]
 
+T = TypeVar("T")
+
 _PAGE_KEYS = 1_000
 _MAX_PAGE = 8 * 1024 * 1024
-_READ_BUFFER = 1024 * 1024
+_LARGE_PAGE = 64 * 1024
+_READ_BUFFER = 256 * 1024
 _CONNECTIONS = 64
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
@@ -125,74 +128,104 @@ class S3Store:
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` of the object as it was listed."""
-        return b"".join(await self._range(prefix, stored, self._limits.small, start, length))
+        request = _get(prefix, stored, start=start, length=length)
+
+        async def consume(response: aiohttp.ClientResponse) -> bytes:
+            return b"".join([chunk async for chunk in self._body(response, stored, start, length, request.what)])
+
+        return await self._retried(request, consume)
 
     async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
-        """Hex SHA-256 of the object's bytes as it was listed, in bounded memory."""
-        fetch = partial(self._range, prefix, stored, self._limits.content)
-        return await self._hasher.sha256(size=stored.size, fetch=fetch, progress=progress)
+        """Hex SHA-256 of the object's bytes as it was listed, in bounded memory.
+
+        When a connection ends early, another one goes on from there.
+        """
+        limits = self._limits
+        async with self._hasher.feed(stored.size, progress) as feed:
+
+            async def attempt() -> None:
+                start, length = feed.received, stored.size - feed.received
+                if length == 0:
+                    return
+                request = _get(prefix, stored, start=start, length=length)
+
+                async def consume(response: aiohttp.ClientResponse) -> None:
+                    async with asyncio.timeout(limits.batch) as batch:
+                        async for chunk in self._body(response, stored, start, length, request.what):
+                            if await feed.write(chunk):
+                                batch.reschedule(asyncio.get_running_loop().time() + limits.batch)
+
+                await self._transport.send(request, consume, deadline=limits.content.deadline)
+
+            while True:
+                before = feed.received
+                try:
+                    await retried(limits.content, attempt)
+                except Transient as error:
+                    if feed.received == before or error.reason != "StoreUnavailable":
+                        raise
+                else:
+                    return await feed.hexdigest()
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
         """Hex SHA-256 of the whole object as the store itself computed it, if it has one."""
-        what = f"asking for the checksum of {_shown(prefix + stored.path)}"
+        key = prefix + stored.path
+        request = Request(
+            operation="head",
+            method="HEAD",
+            key=key,
+            headers={"if-match": stored.etag, "x-amz-checksum-mode": "ENABLED"},
+            what=f"asking for the checksum of {_shown(key)}",
+        )
 
         async def consume(response: aiohttp.ClientResponse) -> str | None:
-            self._same_object(response, stored, what=what)
+            self._same_object(response, stored, what=request.what)
             return full_object_sha256(response.headers)
 
-        headers = {"if-match": stored.etag, "x-amz-checksum-mode": "ENABLED"}
-        request = Request(operation="head", method="HEAD", key=prefix + stored.path, headers=headers, what=what)
-        return await self._transport.run(request, self._limits.small, consume)
+        return await self._retried(request, consume)
+
+    async def _retried(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+        policy = self._limits.small
+        return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
 
     async def _page(self, prefix: str, token: str | None, *, most: int) -> ListingPage | None:
-        what = f"listing {_shown(prefix)}"
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": prefix}
         if token is not None:
             query["continuation-token"] = token
+        request = Request(operation="list", query=query, what=f"listing {_shown(prefix)}")
 
         async def consume(response: aiohttp.ClientResponse) -> ListingPage:
-            body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=what)
+            body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
             try:
-                return await asyncio.to_thread(parse_page, body) if len(body) > 65_536 else parse_page(body)
+                return await asyncio.to_thread(parse_page, body) if len(body) > _LARGE_PAGE else parse_page(body)
             except PageError as error:
-                raise answer_invalid(self._transport.address, what=what, found=str(error)) from error
+                raise answer_invalid(self._transport.address, what=request.what, found=str(error)) from error
 
         try:
-            return await self._transport.run(
-                Request(operation="list", query=query, what=what), self._limits.small, consume
-            )
+            return await self._retried(request, consume)
         except Transient as error:
             if error.reason == "BucketMissing":
                 return None
             raise
 
-    async def _range(self, prefix: str, stored: StoredObject, policy: RetryPolicy, start: int, length: int) -> Chunks:
-        what = f"reading {_shown(prefix + stored.path)}"
-        whole = start == 0 and length == stored.size
-        headers = {"if-match": stored.etag}
-        if not whole:
-            headers["range"] = f"bytes={start}-{start + length - 1}"
-
-        async def consume(response: aiohttp.ClientResponse) -> Chunks:
-            self._same_object(response, stored, what=what)
-            if not whole:
-                self._same_range(response, stored, start=start, length=length, what=what)
-            chunks: list[bytes] = []
-            received = 0
-            async for chunk in response.content.iter_any():
-                received += len(chunk)
-                self._metrics.received(len(chunk))
-                if received > length:
-                    break
-                chunks.append(chunk)
-            if received != length:
+    async def _body(
+        self, response: aiohttp.ClientResponse, stored: StoredObject, start: int, length: int, what: str
+    ) -> AsyncIterator[bytes]:
+        """Exactly the ``length`` bytes from ``start`` of the object that was listed."""
+        self._same_object(response, stored, what=what)
+        if length != stored.size:
+            self._same_range(response, stored, start=start, length=length, what=what)
+        received = 0
+        async for chunk, _ in response.content.iter_chunks():
+            received += len(chunk)
+            self._metrics.received(len(chunk))
+            if received > length:
                 raise answer_invalid(
-                    self._transport.address, what=what, found=f"{received} bytes or more, not the {length} asked for"
+                    self._transport.address, what=what, found=f"more than the {length} bytes asked for"
                 )
-            return chunks
-
-        request = Request(operation="read", key=prefix + stored.path, headers=headers, what=what)
-        return await self._transport.run(request, policy, consume)
+            yield chunk
+        if received < length:
+            raise cut_short(self._transport.address, what=what, received=received, wanted=length)
 
     def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
         """Some stores ignore If-Match: the answer itself must be about the object that was listed."""
@@ -227,6 +260,14 @@ class S3Store:
 
     def _invalid(self, prefix: str, found: str) -> Transient:
         return answer_invalid(self._transport.address, what=f"listing {_shown(prefix)}", found=found)
+
+
+def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Request:
+    headers = {"if-match": stored.etag}
+    if length != stored.size:
+        headers["range"] = f"bytes={start}-{start + length - 1}"
+    key = prefix + stored.path
+    return Request(operation="read", key=key, headers=headers, what=f"reading {_shown(key)}")
 
 
 def _trust(address: StoreAddress, ca_pem: str | None) -> ssl.SSLContext | bool:

@@ -1,4 +1,4 @@
-"""Signed requests to one bucket: timeouts, retries, refusals as errors that carry a policy, and what is counted."""
+"""Signed requests to one bucket: refusals and outages as errors that carry a policy, and what is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import aiohttp
 from yarl import URL
 
-from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.domain.errors import ReconcileError
 from gatehouse.objectstore.errors import (
     Refusal,
     StoreAddress,
@@ -22,7 +22,6 @@ from gatehouse.objectstore.errors import (
     from_exception,
     from_refusal,
 )
-from gatehouse.objectstore.limits import RetryPolicy
 from gatehouse.objectstore.listing import error_code
 from gatehouse.objectstore.metrics import Operation, StoreMetrics
 from gatehouse.objectstore.signing import Signer, encode_path, encode_query
@@ -32,7 +31,6 @@ __all__ = ["Request", "Transport"]
 T = TypeVar("T")
 
 _MAX_REFUSAL = 65_536
-_RETRIED = frozenset({"StoreUnavailable", "StoreThrottled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +68,21 @@ class Transport:
         """Which bucket of which endpoint."""
         return self._address
 
-    async def run(
-        self, request: Request, policy: RetryPolicy, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
+    async def send(
+        self,
+        request: Request,
+        consume: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        *,
+        deadline: float | None,
     ) -> T:
-        """Send, hand the successful response to ``consume``, and start over after an outage as the policy has it.
+        """Send once and hand the successful response to ``consume``; ``deadline`` bounds the seconds of both.
 
         Raises Waiting and Transient as :mod:`gatehouse.objectstore.errors` lists them.
         """
-        for attempt in range(1, policy.attempts + 1):
-            try:
-                return await self._attempt(request, policy, consume)
-            except Transient as error:
-                pause = _pause(error, policy, attempt)
-                if pause is None:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _attempt(
-        self, request: Request, policy: RetryPolicy, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
-    ) -> T:
         began = time.monotonic()
         outcome = "cancelled"
         try:
-            async with asyncio.timeout(policy.deadline), self._response(request) as response:
+            async with asyncio.timeout(deadline), self._response(request) as response:
                 consumed = await consume(response)
             outcome = "ok"
         except ReconcileError as error:
@@ -133,17 +122,6 @@ class Transport:
                 raise answer_invalid(self._address, what=what, found=f"an answer of more than {most} bytes")
             parts.append(part)
         return b"".join(parts)
-
-
-def _pause(error: Transient, policy: RetryPolicy, attempt: int) -> float | None:
-    """Seconds until the next attempt, or None when there is none."""
-    if error.reason not in _RETRIED or attempt >= policy.attempts:
-        return None
-    backoff = policy.backoff * 2.0 ** (attempt - 1)
-    if error.not_before is None and error.reason == "StoreUnavailable":
-        return backoff
-    asked = max(backoff, error.not_before.total_seconds() if error.not_before else 0.0)
-    return asked if asked <= policy.patience else None
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Refusal:

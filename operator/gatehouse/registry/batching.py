@@ -69,7 +69,7 @@ class Batcher:
         """Takes no more operations, and returns when those that it has are done."""
         self._closed = True
         if self._worker is not None:
-            await self._worker
+            await asyncio.wait({self._worker})
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, func, literal, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, and_, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gatehouse.registry.operations import ModelKey, VersionKey
@@ -35,6 +35,9 @@ def among(
     """The rows whose columns have the values of one of the keys. There is at least one key."""
     # Sorted, so that two operators take their locks in the same order.
     rows = [list(key) for key in sorted(set(keys))]
+    if len(rows) == 1:
+        # MariaDB deletes with a list of one tuple by reading the whole table.
+        return and_(*[column == value for column, value in zip(columns, rows[0], strict=True)])
     match connection.dialect.name:
         case "postgresql":
             arrays = [literal(list(values), ARRAY(Text)) for values in zip(*rows, strict=True)]

@@ -34,6 +34,7 @@ class _Plan:
     """What becomes of each operation."""
 
     results: dict[VersionKey, VersionIds | ReconcileError] = field(default_factory=dict)
+    written: list[SaveVersion] = field(default_factory=list)
     inserts: list[SaveVersion] = field(default_factory=list)
     updates: list[tuple[SaveVersion, FoundRow]] = field(default_factory=list)
     repeats: list[tuple[SaveVersion, FoundRow]] = field(default_factory=list)
@@ -47,8 +48,7 @@ def save_versions(writer: Writer, operations: Sequence[SaveVersion]) -> list[obj
     _settle_repeats(writer, plan, newest)
     _insert(writer, plan)
     _update(writer, plan)
-    saved = [operation for operation in operations if _done(plan, operation)]
-    replaced = [operation for operation in saved if operation.files is not None]
+    replaced = [operation for operation in plan.written if operation.files is not None]
     writer.replace_all_files(
         [operation.key for operation in replaced],
         [row for operation in replaced for row in operation.files or ()],
@@ -56,7 +56,7 @@ def save_versions(writer: Writer, operations: Sequence[SaveVersion]) -> list[obj
     writer.append_history(
         [
             operation.change | {"model_id": ids.model_id, "version_id": ids.version_id}
-            for operation in saved
+            for operation in plan.written
             if operation.change
             and isinstance(ids := plan.results[operation.key], VersionIds)
             and not _repeats(operation.change, newest.get(ids.version_id))
@@ -151,6 +151,7 @@ def _insert(writer: Writer, plan: _Plan) -> None:
     allowed = [operation for operation in plan.inserts if operation.key not in plan.results]
     archive_displaced(writer, allowed)
     writer.insert(model_versions, rows)
+    plan.written += allowed
     if allowed:
         wanted = of_versions(writer.connection, model_versions, [operation.key for operation in allowed])
         for row in writer.look(_LOCKED.where(wanted)):
@@ -172,12 +173,7 @@ def _update(writer: Writer, plan: _Plan) -> None:
     )
     for operation, row in plan.updates:
         plan.results[operation.key] = VersionIds(row.model_id, row.id)
-
-
-def _done(plan: _Plan, operation: SaveVersion) -> bool:
-    return isinstance(plan.results[operation.key], VersionIds) and all(
-        operation is not repeat for repeat, _ in plan.repeats
-    )
+        plan.written.append(operation)
 
 
 def _newest_changes(writer: Writer, rows: Sequence[FoundRow]) -> dict[int, FoundRow]:

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import worlds
 
+import worlds
 from gatehouse.domain.access import ArtifactLocation, allows_namespace, duration, locate, store_for
 
 

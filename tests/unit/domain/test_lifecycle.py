@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import worlds
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY, decide, wants_artifact

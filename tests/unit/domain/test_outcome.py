@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-import worlds
 
+import worlds
 from gatehouse.api.meta import Condition
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting

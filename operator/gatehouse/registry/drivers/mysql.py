@@ -20,13 +20,13 @@ __all__ = ["URL", "cause_of", "connect", "migration_lock"]
 URL = "mysql+pymysql://"
 
 _CAUSES: dict[int, Cause] = {
-    **dict.fromkeys((1205, 1213, 1020, 1305, 3058), Cause.CONTENTION),
+    **dict.fromkeys((1020, 1205, 1213, 1412, 3058), Cause.CONTENTION),
     **dict.fromkeys((1290, 1792, 1836, 1874), Cause.READ_ONLY),
     **dict.fromkeys((1044, 1045, 1130, 1142, 1143, 1227, 1370, 1698, 1820, 1862, 4151), Cause.DENIED),
     1049: Cause.NOT_FOUND,
     1146: Cause.NO_TABLE,
     2026: Cause.CERTIFICATE,
-    **dict.fromkeys((1062, 1169, 1452, 1586), Cause.DUPLICATE),
+    **dict.fromkeys((1062, 1169, 1586), Cause.DUPLICATE),
     **dict.fromkeys((1048, 1153, 1264, 1265, 1292, 1366, 1406, 1118, 1301, 3140), Cause.REJECTED),
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
     **dict.fromkeys((0, 1021, 1037, 1040, 1041, 1042, 1043, 1047, 1053, 1077, 1079, 1080, 1114), Cause.UNAVAILABLE),

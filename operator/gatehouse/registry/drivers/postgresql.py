@@ -37,7 +37,6 @@ _SQLSTATE: dict[str, Cause] = {
     "40P01": Cause.CONTENTION,
     "55P03": Cause.CONTENTION,
     "23505": Cause.DUPLICATE,
-    "23503": Cause.DUPLICATE,
     "57014": Cause.UNAVAILABLE,
     "57P01": Cause.UNAVAILABLE,
     "57P02": Cause.UNAVAILABLE,
@@ -45,6 +44,8 @@ _SQLSTATE: dict[str, Cause] = {
     "57P05": Cause.UNAVAILABLE,
     "25P03": Cause.UNAVAILABLE,
     "57P04": Cause.NOT_FOUND,
+    "XX001": Cause.DAMAGED,
+    "XX002": Cause.DAMAGED,
 }
 _SQLSTATE_CLASS: dict[str, Cause] = {
     "08": Cause.UNAVAILABLE,
@@ -53,10 +54,9 @@ _SQLSTATE_CLASS: dict[str, Cause] = {
     "22": Cause.REJECTED,
     "23": Cause.REJECTED,
     "54": Cause.REJECTED,
-    "XX": Cause.DAMAGED,
 }
 _STARTUP = (
-    (re.compile(r"certificate|SSL was required|does not support SSL|SSL error"), Cause.CERTIFICATE),
+    (re.compile(r"certificate|SSL was required|does not support SSL"), Cause.CERTIFICATE),
     (
         re.compile(r"authentication failed|no pg_hba\.conf entry|role .* (does not exist|is not permitted)"),
         Cause.DENIED,

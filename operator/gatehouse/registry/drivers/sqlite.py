@@ -19,7 +19,7 @@ _CAUSES: dict[int, Cause] = {
     sqlite3.SQLITE_BUSY: Cause.CONTENTION,
     sqlite3.SQLITE_LOCKED: Cause.CONTENTION,
     sqlite3.SQLITE_READONLY: Cause.READ_ONLY,
-    sqlite3.SQLITE_CONSTRAINT: Cause.DUPLICATE,
+    sqlite3.SQLITE_CONSTRAINT: Cause.REJECTED,
     sqlite3.SQLITE_TOOBIG: Cause.REJECTED,
     sqlite3.SQLITE_MISMATCH: Cause.REJECTED,
     sqlite3.SQLITE_CORRUPT: Cause.DAMAGED,
@@ -57,6 +57,8 @@ def cause_of(error: BaseException | None) -> tuple[Cause, str]:
     if str(error).startswith("no such table"):
         return Cause.NO_TABLE, str(error)
     extended = getattr(error, "sqlite_errorcode", None)
+    if extended in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}:
+        return Cause.DUPLICATE, str(error)
     return Cause.OTHER if extended is None else _CAUSES.get(extended & 0xFF, Cause.OTHER), str(error)
 
 

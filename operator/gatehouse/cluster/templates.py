@@ -1,0 +1,51 @@
+"""Lists the serving templates that are in the cluster, without what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gatehouse.cluster.client import ApiClient, ClusterError
+from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.cluster.writer import FIELD_MANAGER
+from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY
+
+__all__ = ["KubernetesTemplates"]
+
+PAGE: Final = "500"
+TAMPERED: Final = "tampered"
+"""Stands where the digest would: somebody else's hand was on the data."""
+
+
+class KubernetesTemplates:
+    """Implements the port ``TemplateLister``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def templates(self) -> Mapping[tuple[str, str], str]:
+        """(namespace, name) of each template to the digest it was written with.
+
+        :raises Transient: the API server does not answer.
+        """
+        found: dict[tuple[str, str], str] = {}
+        params = {"labelSelector": f"{MANAGED_BY[0]}={MANAGED_BY[1]}", "limit": PAGE}
+        while True:
+            try:
+                page = await self._client.list_metadata("configmaps", params=params)
+            except ClusterError as error:
+                raise to_reconcile_error(error, doing="listing the templates") from error
+            for item in page.get("items", ()):
+                metadata = item["metadata"]
+                found[metadata["namespace"], metadata["name"]] = _digest(metadata)
+            token = page["metadata"].get("continue")
+            if not token:
+                return found
+            params = {**params, "continue": token}
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    for entry in metadata.get("managedFields", ()):
+        if entry.get("manager") != FIELD_MANAGER and "f:data" in (entry.get("fieldsV1") or {}):
+            return TAMPERED
+    return str((metadata.get("annotations") or {}).get(ANNOTATION_TEMPLATE_DIGEST, ""))

@@ -1,0 +1,58 @@
+"""Finds serving templates that somebody deleted or changed, so that they are put back.
+
+ConfigMaps are not watched: 10,000 of them would double the memory and the start of the operator. Now and then their
+metadata is listed instead, which tells what is missing and whose hand was on the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.controllers.ports import ObjectName, ObjectReader, TemplateLister
+
+__all__ = ["TemplateSweep"]
+
+SLICE: Final = 200
+"""Versions compared before other work has its turn."""
+
+_log = structlog.get_logger(__name__)
+
+
+class TemplateSweep:
+    """Compares templates with versions; ``enqueue`` is told each version whose template is not as it was written."""
+
+    def __init__(self, *, reader: ObjectReader, lister: TemplateLister, enqueue: Callable[[ObjectName], None]) -> None:
+        self._reader = reader
+        self._lister = lister
+        self._enqueue = enqueue
+        self._lost: set[ObjectName] = set()
+
+    async def sweep(self) -> None:
+        """Compares once. Raises what listing raises."""
+        found = await self._lister.templates()
+        names = self._reader.names(ModelVersion.info.plural)
+        for start in range(0, len(names), SLICE):
+            for name in names[start : start + SLICE]:
+                if self._is_lost(name, found):
+                    _log.warning("template is gone or changed", namespace=name.namespace, name=name.name)
+                    self._lost.add(name)
+                    self._enqueue(name)
+            await asyncio.sleep(0)
+
+    def is_lost(self, name: ObjectName) -> bool:
+        """Whether the template of a version has to be written though its status says that it was."""
+        return name in self._lost
+
+    def written(self, name: ObjectName) -> None:
+        """The template of a version is in place again, or not owed any more."""
+        self._lost.discard(name)
+
+    def _is_lost(self, name: ObjectName, found: Mapping[tuple[str, str], str]) -> bool:
+        body = self._reader.get(ModelVersion.info.plural, name.namespace, name.name)
+        template = ((body or {}).get("status") or {}).get("template")
+        return template is not None and found.get((name.namespace, template["name"])) != template["digest"]

@@ -1,0 +1,90 @@
+"""The contract on real servers, each test in a database of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import psycopg
+import pymysql
+import pytest
+from psycopg import sql
+
+from gatehouse.local.databases import Database
+from gatehouse.registry.databases import Databases
+from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_registry
+
+
+@contextmanager
+def empty_database(server: Database) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    execute(server, "CREATE DATABASE {}", name)
+    yield name
+    execute(server, "DROP DATABASE {}" + (" WITH (FORCE)" if server.kind == "postgres" else ""), name)
+
+
+def execute(server: Database, statement: str, *names: str) -> None:
+    """Runs a statement as the user who may do everything."""
+    if server.kind == "mariadb":
+        with (
+            pymysql.connect(
+                host=server.host, port=server.port, user=server.username, password=server.password, autocommit=True
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(statement.format(*names))
+        return
+    with psycopg.connect(
+        host=server.host,
+        port=server.port,
+        user=server.username,
+        password=server.password,
+        dbname=server.database,
+        autocommit=True,
+    ) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def opened_on(server: Database, database: str, folder: Path) -> AsyncIterator[Opened]:
+    counts = Counts()
+    databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
+    kind = {"mariadb": "mysql", "postgres": "postgres"}[server.kind]
+    spec = {"host": server.host, "port": server.port, "database": database, "username": server.username}
+    registry = a_registry(**{kind: spec})
+    rows = await databases.open(registry, password=server.password, ca_pem=None)
+    yield Opened(registry, server.password, databases, rows, counts)
+    await databases.aclose()
+
+
+class OnServer(RegistryContract):
+    @pytest.fixture
+    def database(self, server: Database) -> Iterator[str]:
+        with empty_database(server) as name:
+            yield name
+
+    @pytest.fixture
+    async def opened(self, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+        async with opened_on(server, database, tmp_path) as opened:
+            yield opened
+
+    @pytest.fixture
+    async def again(
+        self, opened: Opened, server: Database, database: str, tmp_path: Path
+    ) -> AsyncIterator[Opened]:
+        async with opened_on(server, database, tmp_path) as again:
+            yield again
+
+
+class TestMariadb(OnServer):
+    @pytest.fixture
+    def server(self, mariadb: Database) -> Database:
+        return mariadb
+
+
+class TestPostgres(OnServer):
+    @pytest.fixture
+    def server(self, postgres: Database) -> Database:
+        return postgres
