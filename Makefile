@@ -30,6 +30,7 @@ demo: install ## Run the main job on a local cluster, with a view of the gates; 
 	$(BIN)/gatehouse demo $(if $(ONCE),--once) $(if $(DIR),--dir $(DIR))
 
 test: install ## Run every test but the figures
+	$(BIN)/gatehouse local programs
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 check: install ## Lint, types, import contracts, and that crds/ is up to date
@@ -43,6 +44,7 @@ crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds
 
 bench: install ## Print the figures: rates, counts, memory; JSON in bench-results/
+	$(BIN)/gatehouse local programs
 	$(BIN)/python tests/bench $(ARGS)
 
 format: install ## Format the code

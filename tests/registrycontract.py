@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, Problem
@@ -124,7 +125,13 @@ def a_model(**changes: Any) -> ModelRecord:
 
 def a_change(before: str | None = None, after: str = "Ready to Deploy", **changes: Any) -> StateChange:
     change = StateChange(
-        at=NOW, actor="alice", before=before, after=after, digest=DIGEST, reason="Verified", message="Every gate is open"
+        at=NOW,
+        actor="alice",
+        before=before,
+        after=after,
+        digest=DIGEST,
+        reason="Verified",
+        message="Every gate is open",
     )
     return replace(change, **changes)
 
@@ -174,7 +181,9 @@ class RegistryContract:
         names = ["v1", "V1", "vÏ", "vI", "vi"]
         await asyncio.gather(
             *(
-                opened.rows.save_version(a_version(n, version=name), files=[a_file(name), a_file(f"{name} ")], change=None)
+                opened.rows.save_version(
+                    a_version(n, version=name), files=[a_file(name), a_file(f"{name} ")], change=None
+                )
                 for n, name in enumerate(names)
             )
         )
@@ -317,7 +326,7 @@ class RegistryContract:
     async def test_a_state_that_comes_back_is_told_again(self, opened: Opened) -> None:
         ids = await opened.rows.save_version(a_version(), files=None, change=a_change(None))
         states = ["Ready to Deploy", "Artifact Missing", "Ready to Deploy", "Artifact Missing"]
-        for before, after in zip(states, states[1:], strict=False):
+        for before, after in itertools.pairwise(states):
             await opened.rows.save_version(
                 a_version(id=ids.version_id, phase=after), files=None, change=a_change(before, after)
             )
@@ -433,9 +442,7 @@ class RegistryContract:
         assert opened.count(model_versions) == 1000
 
     async def test_an_unreadable_row_fails_alone_and_is_named(self, opened: Opened) -> None:
-        await asyncio.gather(
-            *(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(3))
-        )
+        await asyncio.gather(*(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(3)))
         opened.run(update(model_versions).where(model_versions.c.version == "v1").values(artifact='{"outcome":"Verif'))
         outcomes = await asyncio.gather(
             *(opened.rows.load_version(model="granite", version=f"v{n}") for n in range(3)), return_exceptions=True
@@ -466,9 +473,7 @@ class RegistryContract:
                 known = await rows.load_version(model=record.model, version=record.version)
                 change = a_change(None, at=NOW + timedelta(seconds=second)) if known is None else None
                 try:
-                    await rows.save_version(
-                        replace(record, id=known and known.id), files=[a_file()], change=change
-                    )
+                    await rows.save_version(replace(record, id=known and known.id), files=[a_file()], change=change)
                 except Transient as error:
                     assert error.reason in {"RowConflict", "DatabaseContention"}  # noqa: PT017 - retried otherwise
                 else:
@@ -482,3 +487,23 @@ class RegistryContract:
         assert opened.count(model_versions) == 300
         assert opened.count(artifact_files) == 300
         assert opened.count(history) == 300
+
+    async def test_a_newer_schema_is_refused(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened.run(text("UPDATE gatehouse_schema SET version_num = '9999'"))
+        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        with pytest.raises(Stalled, match="revision 9999, this Gatehouse knows revisions up to") as caught:
+            await databases.open(opened.registry, password=opened.password, ca_pem=None)
+        assert caught.value.reason == "SchemaTooNew"
+        await databases.aclose()
+
+    async def test_somebody_elses_tables_are_left_alone(self, opened: Opened) -> None:
+        for table in ("history", "artifact_files", "model_versions", "registered_models", "gatehouse_schema"):
+            opened.run(text(f"DROP TABLE {table}"))
+        opened.run(text("CREATE TABLE registered_models (name VARCHAR(256) NOT NULL PRIMARY KEY)"))
+        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        with pytest.raises(
+            Stalled, match="registered_models was not made by Gatehouse: there is no column id in"
+        ) as caught:
+            await databases.open(opened.registry, password=opened.password, ca_pem=None)
+        assert caught.value.reason == "SchemaForeign"
+        await databases.aclose()

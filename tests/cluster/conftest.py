@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import pytest
+from cluster.rig import Operator, World, make_world
 
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
@@ -20,6 +21,7 @@ from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse.local.errors import BuildFailed, ProgramMissing
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
+from gatehouse.local.shipped import documents
 
 Running = TypeVar("Running")
 
@@ -86,3 +88,26 @@ def postgres() -> Iterator[Database]:
     """PostgreSQL; its user may do everything, such as create databases and end sessions."""
     with _available(ephemeral.postgres()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def installed(control_plane: RunningControlPlane) -> RunningControlPlane:
+    """The control plane with the namespace of the operator's Lease and the shipped hardware profiles."""
+    with contextlib.closing(control_plane.client()) as client:
+        for manifest in (namespace_manifest(), *documents("manifests/hardware")):
+            client.apply(manifest)
+    return control_plane
+
+
+@pytest.fixture(scope="module")
+def operator(installed: RunningControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """The real operator, shared by the tests of a module; a test that stops it starts it again."""
+    with contextlib.closing(Operator(installed, tmp_path_factory.mktemp("operator"))) as running:
+        yield running.start()
+
+
+@pytest.fixture
+def world(installed: RunningControlPlane, minio: S3Endpoint) -> Iterator[World]:
+    """A namespace, a bucket, and a registry on SQLite that looks at its artifacts every hour."""
+    with make_world(installed, minio) as made:
+        yield made

@@ -258,6 +258,16 @@ def test_data_and_addresses_outlive_down_and_up(fresh: LocalCluster) -> None:
     assert s3(fresh).get_object(Bucket="models", Key="kept")["Body"].read() == b"bytes"
 
 
+def test_the_operator_starts_with_its_own_rights_and_stops_when_not_wanted(fresh: LocalCluster) -> None:
+    assert "operator" in fresh.up()
+    assert {server.name for server in fresh.status() if server.answering} == {*SERVERS, "operator"}
+    assert fresh.up() == ()
+    fresh.up(operator=False)
+    assert {server.name for server in fresh.status()} == SERVERS
+    assert not any("gatehouse run" in line for line in processes_of(fresh.directory))
+    assert "forbidden" not in (fresh.directory / "logs" / "operator.log").read_text()
+
+
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_rows_outlive_down_and_up(fresh: LocalCluster, kind: DatabaseKind) -> None:
     need_programs(kind)

@@ -71,9 +71,7 @@ class OnServer(RegistryContract):
             yield opened
 
     @pytest.fixture
-    async def again(
-        self, opened: Opened, server: Database, database: str, tmp_path: Path
-    ) -> AsyncIterator[Opened]:
+    async def again(self, opened: Opened, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as again:
             yield again
 

@@ -185,8 +185,7 @@ class FakeApi:
             groups = sorted({(r.group, r.version) for r in self.resources if r.group})
             return {
                 "groups": [
-                    {"name": g, "versions": [{"version": v}], "preferredVersion": {"version": v}}
-                    for g, v in groups
+                    {"name": g, "versions": [{"version": v}], "preferredVersion": {"version": v}} for g, v in groups
                 ]
             }
         listed = [r for r in self.resources if path == r.path().rpartition("/")[0]]
@@ -227,9 +226,7 @@ class FakeApi:
         page = snapshot.items[start:end]
         if "PartialObjectMetadataList" in request.headers.get("Accept", ""):
             page = [{"metadata": body["metadata"]} for body in page]
-        return web.json_response(
-            {"kind": "WidgetList", "apiVersion": "v1", "metadata": metadata, "items": page}
-        )
+        return web.json_response({"kind": "WidgetList", "apiVersion": "v1", "metadata": metadata, "items": page})
 
     def expire_continue_tokens(self) -> None:
         self._snapshots.clear()
@@ -273,9 +270,7 @@ class FakeApi:
         if expected is not None and expected != stored["metadata"]["resourceVersion"]:
             return _status(409, "the object has been modified")
         part = "status" if rest == ["status"] else "spec"
-        return web.json_response(
-            self.put(key[2], namespace=key[1], plural=key[0], **{part: sent.get(part, {})})
-        )
+        return web.json_response(self.put(key[2], namespace=key[1], plural=key[0], **{part: sent.get(part, {})}))
 
 
 def _concerns(watcher: Watcher, plural: str, body: Body) -> bool:

@@ -82,9 +82,7 @@ class Rig:
         self.manager = Manager(
             watches=watches,
             caches=self.caches,
-            reconcilers={
-                resource.plural: Reconciler(self.reconcile_of(resource)) for resource in self.resources
-            },
+            reconcilers={resource.plural: Reconciler(self.reconcile_of(resource)) for resource in self.resources},
             source=self.source,
             lister=self.client if self.lister else None,
             metrics=EngineMetrics(self.registry),

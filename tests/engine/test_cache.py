@@ -234,18 +234,36 @@ def test_digests_ignore_the_order_of_keys() -> None:
     assert digest({"a": 1}) != digest({"a": 2})
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(1, 30)), max_size=30))
-def test_in_whatever_order_events_come_the_newest_wins(events: list[tuple[str, bool, int]]) -> None:
-    """Each version is one event, as on a server; the cache must end as if they had come in order."""
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[tuple[str, Body]], set[str]]:
+    """The events of some objects' lives in any order, some twice, and the names that live at the end."""
+    events: list[tuple[str, Body]] = []
+    live: dict[str, int] = {}
+    for version, (name, deletes) in enumerate(
+        draw(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=15)), start=1
+    ):
+        born = live.setdefault(name, version)
+        state = body(name, str(version), metadata={"uid": f"{name}-{born}"})
+        events.append(("DELETED" if deletes else "MODIFIED", state))
+        if deletes:
+            del live[name]
+    delivered = draw(st.permutations(events))
+    return delivered + draw(st.permutations(events)), set(live)
+
+
+@given(deliveries())
+def test_in_whatever_order_events_come_the_newest_wins(
+    delivered: tuple[list[tuple[str, Body]], set[str]],
+) -> None:
+    events, live = delivered
     cache = ObjectCache("widgets", {"model": by_model})
-    newest: dict[str, tuple[int, bool]] = {}
-    told: dict[int, tuple[str, bool]] = {}
-    for name, deleted, version in events:
-        if told.setdefault(version, (name, deleted)) != (name, deleted):
-            continue
-        cache.apply("DELETED" if deleted else "MODIFIED", body(name, str(version)))
-        if name not in newest or version > newest[name][0] or (deleted and not newest[name][1]):
-            newest[name] = (version, deleted)
-    live = {name for name, (_, deleted) in newest.items() if not deleted}
+    for event_type, state in events:
+        cache.apply(event_type, state)
     assert {found.name for found in cache.keys(None)} == live
     assert {found.name for found in cache.select("model", "granite")} == live
+
+
+def test_an_older_deletion_does_not_hide_a_newer_one(cache: ObjectCache) -> None:
+    cache.apply("DELETED", body(version="12"))
+    cache.apply("DELETED", body(version="10"))
+    assert cache.apply("MODIFIED", body(version="11")) is None

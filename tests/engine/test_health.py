@@ -22,9 +22,7 @@ def server(
 ) -> HealthServer:
     registry = CollectorRegistry()
     Counter("widgets", "Widgets made.", registry=registry).inc(3)
-    return HealthServer(
-        address, liveness=liveness or {}, readiness={"caches": lambda: ready}, registry=registry
-    )
+    return HealthServer(address, liveness=liveness or {}, readiness={"caches": lambda: ready}, registry=registry)
 
 
 async def test_all_well() -> None:

@@ -114,9 +114,7 @@ OWN = [("versions", "v1")]
     ("change", "enqueued"),
     [
         pytest.param({"metadata": {"generation": 2}}, OWN, id="generation"),
-        pytest.param(
-            {"metadata": {"deletionTimestamp": "2026-11-21T08:00:00Z"}}, OWN, id="deletionTimestamp"
-        ),
+        pytest.param({"metadata": {"deletionTimestamp": "2026-11-21T08:00:00Z"}}, OWN, id="deletionTimestamp"),
         pytest.param({"metadata": {"annotations": {REQUESTED_AT: "now"}}}, OWN, id="reconcile requested"),
         pytest.param({"metadata": {"uid": "recreated"}}, OWN, id="another object of the same name"),
         pytest.param({"metadata": {"labels": {"team": "red"}}}, [], id="labels"),
@@ -161,9 +159,7 @@ def test_a_kind_that_is_not_reconciled_never_enqueues_itself(bench: Bench) -> No
 
 
 def test_labels_count_where_the_watch_says_so(bench: Bench) -> None:
-    bench.informer.take_event(
-        "models", "MODIFIED", body("granite", 20, metadata={"labels": {"tier": "high"}})
-    )
+    bench.informer.take_event("models", "MODIFIED", body("granite", 20, metadata={"labels": {"tier": "high"}}))
     assert bench.names() == [("versions", "v1"), ("versions", "v2")]
 
 
@@ -275,9 +271,7 @@ def test_a_page_of_a_list_that_was_not_begun_is_ignored(bench: Bench) -> None:
 
 def test_an_object_that_cannot_be_indexed_does_not_stop_the_others(bench: Bench) -> None:
     broken = body("broken", 20, spec={})
-    bench.informer.take_page(
-        page("versions", broken, body("v1", 10), body("v2", 11), body("v3", 21), version=200)
-    )
+    bench.informer.take_page(page("versions", broken, body("v1", 10), body("v2", 11), body("v3", 21), version=200))
     assert ("versions", "v3") in bench.names()
     assert len(bench.caches["versions"]) == 3
 

@@ -138,9 +138,7 @@ async def test_pitfall_07_a_watch_that_is_open_but_silent_is_found_by_the_sweep(
         assert body["spec"] == {"edit": 1}
 
 
-async def test_pitfall_08_a_user_without_a_name_can_run_it(
-    api: FakeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pitfall_08_a_user_without_a_name_can_run_it(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_name() -> str:
         raise KeyError("getpwuid(): uid not found: 1000680000")
 
@@ -189,9 +187,7 @@ async def test_pitfall_12_ending_kopf_cancels_nobody_elses_tasks(api: FakeApi) -
     assert rig.names == ["a"]
 
 
-async def test_pitfall_13_kopf_does_not_log_each_event(
-    api: FakeApi, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_pitfall_13_kopf_does_not_log_each_event(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with running(Rig(api)) as rig:
         await rig.idle()
@@ -269,14 +265,10 @@ async def test_a_list_that_fails_is_tried_again(api: FakeApi, status: int) -> No
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0, 410])
-async def test_a_list_that_fails_for_longer_than_kopf_retries_is_tried_again(
-    api: FakeApi, status: int
-) -> None:
+async def test_a_list_that_fails_for_longer_than_kopf_retries_is_tried_again(api: FakeApi, status: int) -> None:
     for number in range(1100):
         api.put(f"w{number}", spec={})
-    api.faults.append(
-        Fault(lambda request: is_list(request) and "continue" in request.query, status, times=10)
-    )
+    api.faults.append(Fault(lambda request: is_list(request) and "continue" in request.query, status, times=10))
     async with running(Rig(api)) as rig:
         await rig.idle()
         assert len(rig.widgets) == 1100

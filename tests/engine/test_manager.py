@@ -56,9 +56,7 @@ class FakeSource:
         assert self.sink is not None
         items = tuple(body(name) for name in names)
         self.sink.take_page(
-            ListPage(
-                kind="widgets", namespace=None, items=items, resource_version="99", first=True, last=True
-            )
+            ListPage(kind="widgets", namespace=None, items=items, resource_version="99", first=True, last=True)
         )
 
 

@@ -73,9 +73,7 @@ async def test_no_key_is_held_by_two_workers(queue: WorkQueue[str]) -> None:
 
 
 @pytest.mark.parametrize("delays", [(5.0, 2.0), (2.0, 5.0), (2.0, 2.0)])
-async def test_the_earliest_due_time_wins(
-    queue: WorkQueue[str], clock: FakeClock, delays: tuple[float, float]
-) -> None:
+async def test_the_earliest_due_time_wins(queue: WorkQueue[str], clock: FakeClock, delays: tuple[float, float]) -> None:
     for delay in delays:
         queue.add_after("a", delay)
     clock.advance(1.9)
@@ -94,9 +92,7 @@ async def test_adding_now_replaces_a_delay(queue: WorkQueue[str], clock: FakeClo
     assert queue.depth == 0
 
 
-async def test_a_delay_that_ends_during_processing_waits_for_done(
-    queue: WorkQueue[str], clock: FakeClock
-) -> None:
+async def test_a_delay_that_ends_during_processing_waits_for_done(queue: WorkQueue[str], clock: FakeClock) -> None:
     queue.add("a")
     await queue.get()
     queue.add_after("a", 1.0)
@@ -118,9 +114,7 @@ async def test_a_delay_that_is_not_finite_is_refused(queue: WorkQueue[str], seco
         queue.add_after("a", seconds)
 
 
-async def test_backoff_doubles_for_each_key_alone_until_forgotten(
-    queue: WorkQueue[str], clock: FakeClock
-) -> None:
+async def test_backoff_doubles_for_each_key_alone_until_forgotten(queue: WorkQueue[str], clock: FakeClock) -> None:
     waits = []
     for _ in range(4):
         queue.add_rate_limited("a")
@@ -232,9 +226,7 @@ async def test_the_wait_of_a_key_added_while_processed_counts_from_then(
     assert queue.oldest_wait() == 4
 
 
-async def test_it_stalls_only_when_a_key_waits_and_no_worker_moves(
-    queue: WorkQueue[str], clock: FakeClock
-) -> None:
+async def test_it_stalls_only_when_a_key_waits_and_no_worker_moves(queue: WorkQueue[str], clock: FakeClock) -> None:
     clock.advance(1000)
     assert queue.stalled_for() == 0
     queue.add("a")
@@ -259,9 +251,7 @@ async def test_memory_is_bounded_when_a_key_is_rescheduled_again_and_again(
     assert clock.pending == 1
 
 
-async def test_ten_thousand_delayed_keys_need_one_timer_and_no_task(
-    queue: WorkQueue[str], clock: FakeClock
-) -> None:
+async def test_ten_thousand_delayed_keys_need_one_timer_and_no_task(queue: WorkQueue[str], clock: FakeClock) -> None:
     for number in range(10_000):
         queue.add_after(f"key {number}", 60.0 + number / 1000)
     assert clock.pending == 1

@@ -21,9 +21,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock(time=0.0)
-        self.queue: WorkQueue[str] = WorkQueue(
-            clock=self.clock, backoff=Backoff(base=1.0, cap=8.0, jitter=0.0)
-        )
+        self.queue: WorkQueue[str] = WorkQueue(clock=self.clock, backoff=Backoff(base=1.0, cap=8.0, jitter=0.0))
         self.wanted: dict[str, float] = {}
         self.held: set[str] = set()
         self.failures: dict[str, int] = {}

@@ -40,7 +40,7 @@ from gatehouse.controllers.runner import KindController, Runner
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.serving_text import TemplateWriter
-from gatehouse.engine.api_session import MetadataClient
+from gatehouse.engine.api_session import Login, MetadataClient
 from gatehouse.engine.cache import Caches
 from gatehouse.engine.clock import LoopClock
 from gatehouse.engine.kopf_source import KopfSource
@@ -128,7 +128,10 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         templates = TemplateSweep(
             reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version
         )
-        parts = _Parts(settings, caches, client, events, connections, checks, templates)
+        login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
+        lister = MetadataClient(login)
+        stack.push_async_callback(lister.close)
+        parts = _Parts(settings, caches, client, events, connections, checks, templates, login, lister)
         manager = _manager(settings, parts, collectors)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
@@ -160,6 +163,8 @@ class _Parts:
     connections: Connections
     checks: VerificationPool[tuple[str, str]]
     template_sweep: TemplateSweep
+    login: Login
+    lister: MetadataClient
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
         """One a kind."""
@@ -198,7 +203,6 @@ class _Parts:
 
 
 def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -> Manager:
-    login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
     leader = None
     if settings.leader_elect:
         lease = KubernetesLease(parts.client, namespace=settings.lease_namespace, name=settings.lease_name)
@@ -211,11 +215,11 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
             resources=[watch.resource for watch in WATCHES],
             identity=settings.identity,
             namespaces=settings.namespaces,
-            login=login,
+            login=parts.login,
         ),
         metrics=EngineMetrics(collectors),
         leader=leader,
-        lister=MetadataClient(login),
+        lister=parts.lister,
         periodic=[
             Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
         ],

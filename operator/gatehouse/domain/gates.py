@@ -178,7 +178,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         "Verified",
         ARTIFACT_RULE,
         f"{files} files, {size}, digest {record.digest}",
-        "the recorded digest" if wanted else "any digest, from now on this one",
+        "the recorded digest",
     )
 
 

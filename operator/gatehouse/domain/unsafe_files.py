@@ -29,7 +29,9 @@ _VERSIONED_LIBRARY = re.compile(r"\.so(\.[0-9]+)+$")
 def danger_of(path: str) -> Danger | None:
     """Why the file at ``path`` is unsafe, if it is. Case does not matter, nor do spaces and dots at the end."""
     name = path.rpartition("/")[2].lower().rstrip(" .")
-    ending = name.rpartition(".")[2]
+    _, dot, ending = name.rpartition(".")
+    if not dot:
+        return None
     if ending in _PICKLE:
         return "Pickle"
     if ending in _CODE or _VERSIONED_LIBRARY.search(name):

@@ -13,7 +13,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, cast
 
 import kopf
@@ -28,6 +28,9 @@ from gatehouse.engine.workqueue import Backoff
 __all__ = ["KopfSource"]
 
 log = structlog.get_logger(__name__)
+
+Scope = tuple[str, str | None]
+"""A kind and the namespace it is listed in, or None for all."""
 
 _HEARTBEAT = 1.0
 _STOP_WAIT = 15.0
@@ -91,8 +94,8 @@ class KopfSource:
             await asyncio.sleep(delay)
 
     def relist(self) -> None:
-        """End kopf and start it again, which lists everything."""
-        if self._life is not None:
+        """End kopf and start it again, which lists everything, unless it is about to do that anyway."""
+        if self._life is not None and self._life.has_listed(self._paths().values()):
             self._life.relist_asked = True
             self._life.stop()
 
@@ -104,7 +107,7 @@ class KopfSource:
         registry = build_registry(
             self._resources, handle=life.handler, login=self._login_handler(life), cleanup=life.ending
         )
-        life.expect_lists({kind for kind, _ in self._paths().values()}, within=self._list_limit)
+        life.expect_lists(self._paths().values(), within=self._list_limit)
         await kopf.operator(
             registry=registry,
             settings=self._settings(),
@@ -143,7 +146,7 @@ class KopfSource:
             except Exception:
                 log.exception("login failed and is tried again")
 
-    def _paths(self) -> dict[str, tuple[str, str | None]]:
+    def _paths(self) -> dict[str, Scope]:
         return {
             resource.path(scope): (resource.plural, scope)
             for resource in self._resources
@@ -163,7 +166,8 @@ class _Life:
         self._inner = asyncio.new_event_loop()
         self._ended: concurrent.futures.Future[BaseException | None] = concurrent.futures.Future()
         self._beat_at = time.monotonic()
-        self._listed: set[str] = set()
+        self._begun: set[Scope] = set()
+        self._complete: set[Scope] = set()
         self._failure: Exception | None = None
         self._helpers: list[asyncio.Task[None]] = []
 
@@ -189,16 +193,21 @@ class _Life:
     def stalled_for(self) -> float:
         return max(0.0, time.monotonic() - self._beat_at - 2 * _HEARTBEAT)
 
-    def expect_lists(self, kinds: set[str], *, within: float) -> None:
-        """End kopf if it does not begin to list all these kinds in time."""
+    def expect_lists(self, scopes: Iterable[Scope], *, within: float) -> None:
+        """End kopf if it does not begin all these lists in time."""
 
         async def watchdog() -> None:
             await asyncio.sleep(within)
-            if missing := sorted(kinds - self._listed):
-                self._failure = NotListedError(f"not listed within {within:g} s: {', '.join(missing)}")
+            if missing := {kind for kind, _ in set(scopes) - self._begun}:
+                kinds = ", ".join(sorted(missing))
+                self._failure = NotListedError(f"not listed within {within:g} s: {kinds}")
                 self.stopping.set()
 
         self._helpers.append(asyncio.create_task(watchdog()))
+
+    def has_listed(self, scopes: Iterable[Scope]) -> bool:
+        """Whether all these lists have ended at least once."""
+        return self._complete.issuperset(scopes)
 
     def handler(self, kind: str) -> EventHandler:
         async def handle(*, event: kopf.RawEvent, **_: Any) -> None:
@@ -208,12 +217,15 @@ class _Life:
 
     async def take_page(self, page: ListPage) -> None:
         """Have the sink take the page before kopf asks for the next one."""
-        self._listed.add(page.kind)
+        scope = (page.kind, page.namespace)
+        self._begun.add(scope)
 
         async def take() -> None:
             self._sink.take_page(page)
 
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(take(), self._outer))
+        if page.last:
+            self._complete.add(scope)
 
     def _forward(self, call: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the outer loop is closed: nobody listens any more

@@ -197,6 +197,8 @@ class LocalCluster:
     def _purge(self) -> None:
         for home in database_homes(self.directory):
             shutil.rmtree(home, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others' data, or ours that goes next, lies beside it
+                home.parent.rmdir()
         for folder in _OWN_FOLDERS:
             shutil.rmtree(self.directory / folder, ignore_errors=True)
         self._state_file.unlink(missing_ok=True)

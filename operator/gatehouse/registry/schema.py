@@ -12,9 +12,8 @@ from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause
-from gatehouse.registry.tables import metadata
 
-__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ensure_schema"]
+__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "ensure_schema"]
 
 REVISIONS = ("0001",)
 """Every revision that this code knows, in order."""
@@ -25,6 +24,13 @@ VERSION_TABLE = "gatehouse_schema"
 
 _FOUND = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _LOCK_SECONDS = 30
+
+
+class ForeignTableError(Exception):
+    """A migration found a table with the name of one of ours that is not ours."""
+
+    def __init__(self, table: str, missing: str) -> None:
+        super().__init__(f"Table {table} was not made by Gatehouse: there is no column {missing}")
 
 
 def ensure_schema(connector: Connector) -> None:
@@ -46,8 +52,14 @@ def ensure_schema(connector: Connector) -> None:
                     message=f"Another operator has been migrating {connector.name} for more than {_LOCK_SECONDS} s",
                 )
             if _is_owed(_revision(connection), connector.name):
-                _upgrade(connection)
-                _check_columns(connection, connector.name)
+                try:
+                    _upgrade(connection)
+                except ForeignTableError as error:
+                    raise Stalled(
+                        reason="SchemaForeign",
+                        message=f"{error} in {connector.name}",
+                        remedy="Give Gatehouse a database of its own.",
+                    ) from None
 
 
 def _owed(connector: Connector) -> bool:
@@ -82,17 +94,3 @@ def _upgrade(connection: Connection) -> None:
     from gatehouse.registry.migrations import upgrade  # noqa: PLC0415 - Alembic is needed once in a schema's life
 
     upgrade(connection, HEAD)
-
-
-def _check_columns(connection: Connection, database: str) -> None:
-    """A migration leaves alone what is there already: made by an operator that died, or by somebody else."""
-    inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        found = {column["name"] for column in inspector.get_columns(table.name)}
-        missing = sorted({column.name for column in table.c} - found)
-        if missing:
-            raise Stalled(
-                reason="SchemaForeign",
-                message=f"Table {table.name} in {database} was not made by Gatehouse: it has no column {missing[0]}",
-                remedy="Give Gatehouse a database of its own.",
-            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gatehouse.registry.schema import ForeignTableError
 from gatehouse.registry.tables import TABLE_OPTIONS, Id, LongText, UtcDateTime
 
 revision = "0001"
@@ -100,8 +101,14 @@ def _times() -> tuple[sa.Column[object], ...]:
 
 
 def _create(name: str, *parts: sa.schema.SchemaItem) -> None:
-    if not sa.inspect(op.get_bind()).has_table(name):
+    inspector = sa.inspect(op.get_bind())
+    if not inspector.has_table(name):
         op.create_table(name, *parts, **TABLE_OPTIONS)
+        return
+    found = {column["name"] for column in inspector.get_columns(name)}
+    for part in parts:
+        if isinstance(part, sa.Column) and part.name not in found:
+            raise ForeignTableError(name, part.name)
 
 
 def _index(table: str, *columns: str) -> None:

@@ -1,0 +1,143 @@
+"""Many versions: made, reconciled from nothing, and found unchanged by an operator that starts again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from bench.load import Cluster, flood, upload
+from bench.processes import Operator, Usage, is_idle
+from bench.samples import BUCKET, Farm, artifact, prefix
+from bench.scrape import Samples
+from bench.servers import Servers
+
+__all__ = ["SETTLE", "WRITES", "Run", "cold_start", "populate", "restart", "sizes"]
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
+SETTLE = 3.0
+"""Seconds after the end in which late writes are still counted; summaries are put off by one second."""
+_READY = "Ready to Deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one life of the operator cost.
+
+    ``seconds`` are from its start until all was written, ``settled`` until also the summaries were. ``api`` and
+    ``operator`` are what the two counted meanwhile.
+    """
+
+    count: int
+    seconds: float
+    settled: float
+    usage: Usage
+    api: Samples
+    operator: Samples
+
+    def writes(self, resource: str, subresource: str = "") -> float:
+        """Writes of a resource that the API server carried out."""
+        return self.api.sum(
+            "apiserver_request_total", verb=WRITES, resource=resource, subresource=subresource, code=("200", "201")
+        )
+
+    @property
+    def refused_writes(self) -> float:
+        """Writes that the API server refused, conflicts above all."""
+        return self.api.sum("apiserver_request_total", verb=WRITES, code=("409", "422", "429", "500", "504"))
+
+
+async def populate(servers: Servers, farm: Farm, cluster: Cluster) -> None:
+    """Uploads every artifact and applies every object, while the operator is off."""
+    with servers.progress.step(f"uploading {farm.count:,} artifacts of three objects"):
+        await upload(servers.store.url, BUCKET, ((prefix(number), artifact(number)) for number in range(farm.count)))
+    with servers.progress.step(f"creating {farm.count:,} versions of {farm.models} models"):
+        await make_namespace(cluster, farm.namespace)
+        await flood(farm.registered_models(), lambda body: cluster.create("registeredmodels", body))
+        await flood(
+            (farm.version(number) for number in range(farm.count)), lambda body: cluster.create("modelversions", body)
+        )
+
+
+async def make_namespace(cluster: Cluster, name: str) -> None:
+    """Makes a namespace and waits for the ConfigMap that Kubernetes puts into each."""
+    await cluster.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    while not [body async for body in cluster.objects("configmaps", name)]:
+        await asyncio.sleep(0.1)
+
+
+async def cold_start(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
+    """From a new operator until every version is Ready to Deploy and every Event is posted.
+
+    Raises ``TimeoutError``, and ``ValueError`` for a version that came to something else.
+    """
+    count = farm.count
+    before = await cluster.samples()
+    with servers.progress.step(f"reconciling {count:,} new versions"):
+        async with servers.operator(f"cold-{count}") as operator:
+            await operator.until(
+                lambda now: _written(now, "patch", "modelversions") >= count and _written(now, "create", "events") >= count,
+                what=f"{count:,} status writes and Events",
+                within=60 + count / 10,
+            )
+            seconds = operator.age
+            counters, usage = await _settled(operator)
+            settled = operator.age
+    phases = Counter([body["status"].get("phase") async for body in cluster.objects("modelversions", farm.namespace)])
+    if phases != {_READY: count}:
+        raise ValueError(f"wanted {count} versions {_READY}, found {dict(phases)}")
+    api = (await cluster.samples()).since(before)
+    return Run(count=count, seconds=seconds, settled=settled, usage=usage, api=api, operator=counters)
+
+
+async def restart(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
+    """A new life of the operator over versions that are as they should be, until it is idle."""
+    before = await cluster.samples()
+    with servers.progress.step(f"starting again with {farm.count:,} converged versions"):
+        async with servers.operator(f"restart-{farm.count}") as operator:
+            await operator.until(
+                lambda now: now.sum("gatehouse_reconciles_total", kind="modelversions") >= farm.count and is_idle(now),
+                what=f"{farm.count:,} reconciles",
+                within=60 + farm.count / 100,
+            )
+            seconds = operator.age
+            counters, usage = await _settled(operator)
+            settled = operator.age
+    api = (await cluster.samples()).since(before)
+    return Run(count=farm.count, seconds=seconds, settled=settled, usage=usage, api=api, operator=counters)
+
+
+async def _settled(operator: Operator) -> tuple[Samples, Usage]:
+    """Waits until nothing has been reconciled for a while."""
+    reconciles, quiet_since = -1.0, time.monotonic()
+    while True:
+        now = await operator.samples()
+        found = now.sum("gatehouse_reconciles_total")
+        if found != reconciles or not is_idle(now):
+            reconciles, quiet_since = found, time.monotonic()
+        elif time.monotonic() - quiet_since >= SETTLE:
+            return now, operator.usage
+        await asyncio.sleep(0.25)
+
+
+def _written(now: Samples, verb: str, resource: str) -> float:
+    return now.sum("gatehouse_api_requests_total", verb=verb, resource=resource, code=("200", "201"))
+
+
+async def sizes(cluster: Cluster, farm: Farm) -> Mapping[str, float]:
+    """Mean bytes of a version and of a template as the API server answers them, of the first ones."""
+    found = {}
+    for plural in ("modelversions", "configmaps"):
+        page = await cluster.send("GET", f"{_collection(plural, farm.namespace)}?limit=50")
+        bodies = [orjson.dumps(item) for item in page["items"]]
+        found[plural] = sum(map(len, bodies)) / len(bodies)
+    return found
+
+
+def _collection(plural: str, namespace: str) -> str:
+    group = "/api/v1" if plural == "configmaps" else "/apis/gatehouse.dev/v1alpha1"
+    return f"{group}/namespaces/{namespace}/{plural}"

@@ -1,0 +1,153 @@
+"""The operator as a process of its own, and what /proc tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from bench.scrape import Samples, parse
+from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.net import LOOPBACK, free_port
+from gatehouse.local.process import base_environment
+
+__all__ = ["MIB", "Operator", "OperatorDied", "Usage", "is_idle", "usage"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_POLL = 0.1
+_STOP_SECONDS = 30.0
+MIB = 1024 * 1024
+
+
+class OperatorDied(Exception):
+    """The operator ended by itself; the message has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds of user and system, resident bytes now and at most."""
+
+    cpu: float
+    resident: int
+    peak: int
+
+
+def usage(pid: int) -> Usage:
+    """What a process has used so far."""
+    proc = Path("/proc") / str(pid)
+    fields = (proc / "stat").read_text().rpartition(")")[2].split()
+    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
+    resident, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return Usage((int(fields[11]) + int(fields[12])) / _TICKS, resident, peak)
+
+
+class Operator:
+    """``gatehouse run`` with the rights of the operator's own user; use it as an asynchronous context manager.
+
+    ``wrapper`` are arguments of Python before ``-m gatehouse``, as those of a profiler.
+    """
+
+    def __init__(
+        self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()
+    ) -> None:
+        self._port = free_port()
+        self._log = log
+        self._command = [
+            sys.executable,
+            *wrapper,
+            "-m",
+            "gatehouse",
+            "run",
+            f"--kubeconfig={plane.kubeconfig}",
+            f"--context={OPERATOR_USER}",
+            f"--data-dir={data}",
+            f"--health-address={LOOPBACK}:{self._port}",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._started = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        with self._log.open("ab") as log:
+            self._started = time.monotonic()
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=base_environment()
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                await asyncio.to_thread(process.wait, _STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        if self._process is None:
+            raise RuntimeError("the operator was not started")
+        return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started
+
+    @property
+    def usage(self) -> Usage:
+        """What it has used so far."""
+        return usage(self.pid)
+
+    def forget_peak(self) -> None:
+        """Has the kernel begin the peak of the memory anew."""
+        (Path("/proc") / str(self.pid) / "clear_refs").write_text("5")
+
+    async def samples(self) -> Samples:
+        """Its metrics; nothing while it does not answer."""
+        if self._process is None or self._session is None:
+            raise RuntimeError("the operator was not started")
+        if self._process.poll() is not None:
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+            raise OperatorDied(f"the operator ended with code {self._process.returncode}:\n{tail}")
+        with suppress(aiohttp.ClientConnectionError):
+            async with self._session.get(f"http://{LOOPBACK}:{self._port}/metrics") as response:
+                return parse(await response.text(), names=("gatehouse_",))
+        return Samples()
+
+    async def until(self, reached: Callable[[Samples], bool], *, what: str, within: float) -> Samples:
+        """Waits until its metrics say so. Raises ``TimeoutError`` with what they said last."""
+        last = Samples()
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            last = await self.samples()
+            if reached(last):
+                return last
+            await asyncio.sleep(_POLL)
+        said = {name: last.sum(name) for name in sorted({name for name, _ in last.values}) if "bucket" not in name}
+        raise TimeoutError(f"waited {within:.0f} s for {what}; the operator's metrics: {said}")
+
+
+def is_idle(samples: Samples) -> bool:
+    """Nothing is ready and nothing is in hand."""
+    return (
+        samples.sum("gatehouse_queue_depth") == 0
+        and samples.sum("gatehouse_queue_unfinished_seconds") == 0
+        and samples.sum("gatehouse_reconciles_total") > 0
+    )

@@ -1,0 +1,75 @@
+"""The real servers of a bench, fresh for each, stopped when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from bench.processes import Operator
+from bench.samples import BUCKET
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.ephemeral import RunningControlPlane, control_plane, minio
+from gatehouse.local.install import install_defaults
+from gatehouse.local.progress import Progress
+from gatehouse.local.s3 import S3Endpoint, ensure_bucket
+
+__all__ = ["Servers", "servers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """A control plane with the shipped profiles and the default registry, and a store; the operator is off."""
+
+    plane: RunningControlPlane
+    store: S3Endpoint
+    home: Path
+    progress: Progress
+    profiles: Path | None = field(default=None)
+
+    def operator(self, name: str) -> Operator:
+        """The operator; each of its lives has the same data. ``name`` is that of its profile, if one is asked for."""
+        wrapper = ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()
+        return Operator(self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=wrapper)
+
+
+@contextlib.contextmanager
+def servers(progress: Progress, *, profiles: Path | None = None) -> Iterator[Servers]:
+    """etcd, kube-apiserver, kube-controller-manager and MinIO with an empty bucket."""
+    binaries = Binaries(progress=progress)
+    with contextlib.ExitStack() as stack:
+        with progress.step("starting the control plane and MinIO"):
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatehouse-bench-")))
+            plane = stack.enter_context(control_plane(binaries))
+            store = stack.enter_context(minio(binaries))
+            _open_bucket(store)
+            with contextlib.closing(plane.client()) as client:
+                install_defaults(client, endpoint=store, database=None)
+        yield Servers(plane=plane, store=store, home=home, progress=progress, profiles=profiles)
+
+
+def _open_bucket(store: S3Endpoint) -> None:
+    """Anybody may write, so that filling the store costs no signatures."""
+    ensure_bucket(store, BUCKET)
+    client = boto3.client(
+        "s3",
+        endpoint_url=store.url,
+        region_name=store.region,
+        aws_access_key_id=store.credentials.access_key,
+        aws_secret_access_key=store.credentials.secret_key,
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": ["*"]},
+        "Action": ["s3:PutObject"],
+        "Resource": [f"arn:aws:s3:::{BUCKET}/*"],
+    }
+    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    client.close()

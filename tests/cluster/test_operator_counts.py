@@ -1,0 +1,114 @@
+"""What the main job costs: writes to the API, rows and requests to the store, counted by the operator."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from cluster.rig import Operator, World, condition, make_world
+
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.s3 import S3Endpoint
+
+VERSIONS = [f"v{number}" for number in range(5)]
+SUFFIX = secrets.token_hex(3)
+NAMESPACES = {kind: f"counts-{kind}-{SUFFIX}" for kind in ("sqlite", "mariadb", "postgres")}
+
+
+@pytest.fixture(scope="module")
+def operator(installed: RunningControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator that sees the namespaces of this module only, so that it counts nothing else."""
+    folder = tmp_path_factory.mktemp("operator")
+    with contextlib.closing(Operator(installed, folder, namespaces=tuple(NAMESPACES.values()))) as running:
+        yield running.start()
+
+
+@pytest.fixture(scope="module", params=NAMESPACES)
+def world(
+    installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, request: pytest.FixtureRequest
+) -> Iterator[World]:
+    """A world on each database, with a model and the artifacts of five versions that are not applied yet."""
+    kind = request.param
+    database = None if kind == "sqlite" else request.getfixturevalue(kind)
+    with make_world(installed, minio, database=database, namespace=NAMESPACES[kind]) as made:
+        for name in VERSIONS:
+            made.upload(name)
+        made.apply(made.registry(), made.model())
+        made.wait("granite", lambda body: body["status"].get("registryId"), kind="RegisteredModel")
+        operator.wait_idle()
+        yield made
+
+
+def summed_up(world: World, operator: Operator) -> None:
+    """Waits until model and registry count the five versions, and the operator rests."""
+    world.wait("granite", lambda body: body["status"].get("latestReady") == VERSIONS[-1], kind="RegisteredModel")
+    world.wait(
+        "granite",
+        lambda body: body["status"]["versionsByPhase"] == [{"phase": "Ready to Deploy", "count": 5}],
+        kind="RegisteredModel",
+    )
+    world.wait("registry", lambda body: body["status"].get("versions") == 5, kind="ModelRegistry")
+    operator.wait_idle()
+
+
+def test_a_version_costs_one_row_one_config_map_one_status_and_one_event(world: World, operator: Operator) -> None:
+    before = operator.metrics()
+    world.apply(*(world.version(name) for name in VERSIONS))
+    for name in VERSIONS:
+        world.ready(name)
+    summed_up(world, operator)
+    written = operator.metrics().since(before)
+    if written["patch modelversions"] != 5:
+        print(operator.text())
+        import json
+        for name in VERSIONS: print(json.dumps(world.get("ModelVersion",name)["status"]), world.events(name), world.history(operator,name))
+    assert written["rows model_versions"] == 5
+    assert written["create configmaps"] == 5
+    assert written["patch modelversions"] == 5
+    assert written.keys() <= {
+        "rows model_versions",
+        "rows artifact_files",
+        "rows history",
+        "create configmaps",
+        "patch modelversions",
+        "patch registeredmodels",
+        "patch modelregistries",
+        "patch hardwareprofiles",
+        "create events",
+        "store",
+    }
+    assert written["patch registeredmodels"] <= 2
+    assert [[event["reason"] for event in world.events(name)] for name in VERSIONS] == [["ReadyToDeploy"]] * 5
+    assert [world.history(operator, name) for name in VERSIONS] == [["Ready to Deploy"]] * 5
+
+
+def test_a_restart_with_nothing_changed_writes_nothing(world: World, operator: Operator) -> None:
+    summed_up(world, operator)
+    versions = {name: world.get("ModelVersion", name) for name in VERSIONS}
+    rows = world.rows(operator)
+    assert operator.stop() == 0
+    operator.start()
+    now = operator.metrics()
+    assert now.sum("gatehouse_reconciles_total", kind="modelversions", outcome="retry") == 0
+    assert now.api_writes == {}
+    assert now.row_writes == {}
+    # The probe of each registry's store is all that leaves.
+    assert now.store_requests <= len(NAMESPACES)
+    assert {name: world.get("ModelVersion", name) for name in VERSIONS} == versions
+    assert world.rows(operator) == rows
+
+
+def test_a_request_to_reconcile_costs_one_list_and_one_status(world: World, operator: Operator) -> None:
+    summed_up(world, operator)
+    before = operator.metrics()
+    value = world.ask("v1")
+    body = world.wait("v1", lambda found: found["status"].get("lastHandledReconcileAt") == value)
+    operator.wait_idle()
+    written = operator.metrics().since(before)
+    assert written.pop("rows model_versions") == 1  # when it was last looked at
+    assert written == {"patch modelversions": 1, "store": 1}
+    ready = condition(body, "Ready")
+    assert ready is not None
+    assert ready["status"] == "True"

@@ -1,0 +1,577 @@
+"""Servers that go away, lose answers, hang, take no writes, deadlock or refuse: no row is lost and none is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+from sqlalchemy import event, func, select
+
+from gatehouse.domain.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.records import VersionRecord
+from gatehouse.local.databases import Database, account_for, give_to
+from gatehouse.local.files import make_traversable
+from gatehouse.local.identity import wait_for_exit
+from gatehouse.local.mariadb import Mariadb
+from gatehouse.local.net import LOOPBACK, free_port
+from gatehouse.local.pki import ensure_certificate
+from gatehouse.local.postgres import Postgres
+from gatehouse.local.process import Server, Supervisor
+from gatehouse.registry.databases import Databases
+from gatehouse.registry.rows import Rows
+from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
+from registrycontract import LIMITS, NOW, Counts, Opened, a_change, a_file, a_registry, a_version, load
+
+KINDS = ["mariadb", "postgres"]
+PASSWORD = "the-secret-word"
+
+
+class Machine:
+    """A server of this module's own, behind TLS, that can be killed and started."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        made = Mariadb if kind == "mariadb" else Postgres
+        self._server = made(folder / "server", port=free_port(), password=PASSWORD, superuser=True)
+        self._supervisor = Supervisor(run=folder / "run", logs=folder / "logs")
+        files = ensure_certificate(folder / "pki", authority="test")
+        self.authority = files.authority.read_text()
+        account = account_for("mysql" if kind == "mariadb" else "postgres")
+        self._tls = make_traversable(folder / "tls")
+        for file in (files.certificate, files.key):
+            shutil.copy(file, self._tls / file.name)
+            give_to(account, self._tls / file.name).chmod(0o600)
+
+    @property
+    def database(self) -> Database:
+        return self._server.database
+
+    def start(self) -> None:
+        self._server.prepare()
+        self._supervisor.ensure(self._described())
+        if isinstance(self._server, Postgres):
+            self._server.ensure_database()
+
+    def kill(self) -> None:
+        """As a crash: PostgreSQL's own signal for it also takes its children along."""
+        record = self._supervisor.records()[self._described().name]
+        crash = signal.SIGQUIT if isinstance(self._server, Postgres) else signal.SIGKILL
+        os.kill(record.identity.pid, crash)
+        assert wait_for_exit(record.identity, seconds=30)
+
+    def stop(self) -> None:
+        self._supervisor.stop(self._described().name)
+        shutil.rmtree(self._server.home, ignore_errors=True)
+
+    def _described(self) -> Server:
+        server = self._server.server()
+        certificate, key = self._tls / "public.crt", self._tls / "private.key"
+        extra = (
+            (f"--ssl-cert={certificate}", f"--ssl-key={key}")
+            if isinstance(self._server, Mariadb)
+            else ("-c", "ssl=on", "-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}")
+        )
+        return replace(server, argv=(*server.argv, *extra))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(request.param, make_traversable(tmp_path_factory.mktemp(f"machine-{request.param}")))
+    try:
+        machine.start()
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Database:
+    """The session's server; it speaks without TLS."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def database(server: Database) -> Iterator[str]:
+    """A database of the test's own on the session's server."""
+    with closing(connect(server, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
+        name = f"outage_{os.urandom(4).hex()}"
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield name
+        cursor.execute(f"DROP DATABASE {name}{' WITH (FORCE)' if server.kind == 'postgres' else ''}")
+
+
+def connect(server: Database, database: str | None = None, *, autocommit: bool = False) -> Any:
+    """A connection of the driver's own."""
+    where = {"host": server.host, "port": server.port, "user": server.username, "password": server.password}
+    if server.kind == "mariadb":
+        return pymysql.connect(**where, database=database or server.database, autocommit=autocommit)
+    return psycopg.connect(**where, dbname=database or server.database, autocommit=autocommit)
+
+
+def execute(server: Database, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
+    """Runs statements one by one; the rows of the last one."""
+    with closing(connect(server, database, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@dataclass(kw_only=True)
+class Site:
+    """Where a test's registry is and how it gets there."""
+
+    server: Database
+    database: str
+    folder: Path
+    port: int | None = None
+    username: str | None = None
+    password: str | None = None
+    ca_pem: str | None = None
+    silence: int = LIMITS.silence
+
+    async def open(self, databases: Databases | None = None) -> Opened:
+        counts = Counts()
+        limits = replace(LIMITS, silence=self.silence)
+        databases = databases or Databases(data_dir=self.folder, now=lambda: NOW, limits=limits, metrics=counts)
+        registry = a_registry(
+            **{
+                {"mariadb": "mysql", "postgres": "postgres"}[self.server.kind]: {
+                    "host": self.server.host,
+                    "port": self.port or self.server.port,
+                    "database": self.database,
+                    "username": self.username or self.server.username,
+                }
+            }
+        )
+        password = self.password or self.server.password
+        try:
+            rows = await databases.open(registry, password=password, ca_pem=self.ca_pem)
+        except ReconcileError:
+            await databases.aclose()
+            raise
+        return Opened(registry, password, databases, rows, counts)
+
+
+@pytest.fixture
+async def opened(server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+    opened = await Site(server=server, database=database, folder=tmp_path).open()
+    yield opened
+    await opened.databases.aclose()
+
+
+class Proxy:
+    """Between a client and a server, for what networks do. It acts on the next COMMIT that it is armed for."""
+
+    def __init__(self, server: Database) -> None:
+        self._server = server
+        self._armed: str | None = None
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._sockets: list[socket.socket] = []
+        self.port: int = self._listener.getsockname()[1]
+        self.muted = False
+        self.acted = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self, action: str) -> None:
+        """``lose commit``: it does not reach the server. ``lose answer``: the server commits, nobody hears of it."""
+        self._armed = action
+        self.acted.clear()
+
+    def close(self) -> None:
+        for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                upstream = socket.create_connection((self._server.host, self._server.port))
+                self._sockets += [client, upstream]
+                answer_lost = threading.Event()
+                threading.Thread(target=self._requests, args=(client, upstream, answer_lost), daemon=True).start()
+                threading.Thread(target=self._answers, args=(client, upstream, answer_lost), daemon=True).start()
+
+    def _requests(self, client: socket.socket, upstream: socket.socket, answer_lost: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                if self.muted:
+                    continue
+                action = self._armed if b"COMMIT" in data else None
+                if action is not None:
+                    self._armed = None
+                if action == "lose commit":
+                    break
+                if action == "lose answer":
+                    answer_lost.set()
+                upstream.sendall(data)
+        self._cut(client, upstream)
+
+    def _answers(self, client: socket.socket, upstream: socket.socket, answer_lost: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := upstream.recv(65536):
+                if answer_lost.is_set():
+                    break
+                client.sendall(data)
+        self._cut(client, upstream)
+
+    def _cut(self, *both: socket.socket) -> None:
+        for each in both:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.acted.set()
+
+
+@pytest.fixture
+def proxy(server: Database) -> Iterator[Proxy]:
+    proxy = Proxy(server)
+    yield proxy
+    proxy.close()
+
+
+def engine_of(opened: Opened) -> Any:
+    (database,) = opened.databases._databases.values()
+    return database._connector.engine
+
+
+@pytest.mark.parametrize("action", ["lose commit", "lose answer"])
+async def test_a_lost_commit_and_a_lost_answer_look_the_same_and_double_nothing(
+    action: str, proxy: Proxy, server: Database, database: str, tmp_path: Path
+) -> None:
+    opened = await Site(server=server, database=database, folder=tmp_path, port=proxy.port).open()
+    old = await asyncio.gather(
+        *(
+            opened.rows.save_version(a_version(n, phase="Verifying"), files=None, change=a_change(None, "Verifying"))
+            for n in range(20)
+        )
+    )
+    proxy.arm(action)
+    ids = await asyncio.gather(
+        *(
+            opened.rows.save_version(
+                a_version(n, id=old[n].version_id if n < 20 else None),
+                files=[a_file()],
+                change=a_change("Verifying" if n < 20 else None),
+            )
+            for n in range(40)
+        )
+    )
+    assert proxy.acted.is_set()
+    assert opened.counts.retries == {"DatabaseUnavailable": 1}
+    assert ids[:20] == old
+    assert len({each.version_id for each in ids}) == 40
+    assert (opened.count(model_versions), opened.count(artifact_files), opened.count(history)) == (40, 40, 60)
+    await opened.databases.aclose()
+
+
+async def test_a_silent_server_is_given_up(proxy: Proxy, server: Database, database: str, tmp_path: Path) -> None:
+    opened = await Site(server=server, database=database, folder=tmp_path, port=proxy.port, silence=1).open()
+    proxy.muted = True
+    outcomes = await asyncio.gather(*(opened.rows.counts() for _ in range(500)), return_exceptions=True)
+    assert {getattr(outcome, "reason", None) for outcome in outcomes} == {"DatabaseUnavailable"}
+    proxy.muted = False
+    assert (await opened.rows.counts()).versions == 0
+    await opened.databases.aclose()
+
+
+async def test_an_ended_session_is_not_noticed(opened: Opened, server: Database, database: str) -> None:
+    await opened.rows.save_version(a_version(1), files=None, change=a_change())
+    end_sessions(server, database)
+    assert (await load(opened.rows)).phase == "Ready to Deploy"
+    end_sessions(server, database)
+    await opened.rows.save_version(a_version(2), files=None, change=a_change())
+    assert opened.counts.retries == {"DatabaseUnavailable": 2}
+    assert (opened.count(model_versions), opened.count(history)) == (2, 2)
+
+
+def end_sessions(server: Database, database: str) -> None:
+    with closing(connect(server, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
+        if server.kind == "postgres":
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+            return
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (database,))
+        for (session,) in cursor.fetchall():
+            cursor.execute(f"KILL {session}")
+
+
+@pytest.mark.parametrize("moment", ["in the transaction", "before its commit"])
+async def test_a_server_killed_in_the_middle_of_a_batch(machine: Machine, moment: str, tmp_path: Path) -> None:
+    site = Site(server=machine.database, database=machine.database.database, folder=tmp_path)
+    execute(site.server, *(f"DROP TABLE IF EXISTS {name}" for name in drop_order()))
+    opened = await site.open()
+    loop, down, up = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    up.set()
+    batches = 0
+
+    def crash(*_: Any) -> None:
+        nonlocal batches
+        batches += 1
+        if batches in {1, 3, 5}:
+            loop.call_soon_threadsafe(up.clear)
+            machine.kill()
+            loop.call_soon_threadsafe(down.set)
+
+    def crash_in_history(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("INSERT INTO history", "INSERT INTO `history`")):
+            crash()
+
+    if moment == "before its commit":
+        event.listen(engine_of(opened), "commit", crash)
+    else:
+        event.listen(engine_of(opened), "before_cursor_execute", crash_in_history)
+
+    async def nurse() -> None:
+        while True:
+            await down.wait()
+            down.clear()
+            await asyncio.to_thread(machine.start)
+            up.set()
+
+    nursing = asyncio.create_task(nurse())
+    await asyncio.gather(*(converge(opened.rows, a_version(n), up) for n in range(300)))
+    nursing.cancel()
+    assert batches > 5
+    assert opened.count(registered_models) == 1
+    assert opened.count(model_versions) == 300
+    assert opened.count(artifact_files) == 300
+    per_version = opened.run(select(history.c.version_id, func.count()).group_by(history.c.version_id))
+    assert {count for _, count in per_version} == {2}
+    assert opened.run(select(model_versions.c.phase).distinct()) == [("Ready to Deploy",)]
+    await opened.databases.aclose()
+
+
+def drop_order() -> list[str]:
+    return ["history", "artifact_files", "model_versions", "registered_models", "gatehouse_schema"]
+
+
+async def converge(rows: Rows, wanted: VersionRecord, up: asyncio.Event) -> None:
+    """What a controller does: load, compare, save; after an outage, again from the start."""
+    while True:
+        await up.wait()
+        try:
+            found = await rows.load_version(model=wanted.model, version=wanted.version)
+            if found is None:
+                await rows.save_version(
+                    replace(wanted, phase="Verifying"), files=[a_file()], change=a_change(None, "Verifying")
+                )
+            elif found.phase == "Verifying":
+                await rows.save_version(
+                    replace(wanted, id=found.id), files=None, change=a_change("Verifying", "Ready to Deploy")
+                )
+            else:
+                return
+        except Transient as error:
+            assert error.reason == "DatabaseUnavailable", error  # noqa: PT017 - an outage leads to another round
+            await asyncio.sleep(0)
+
+
+async def test_an_absent_server_is_an_outage_and_not_an_endless_wait(machine: Machine, tmp_path: Path) -> None:
+    site = Site(server=machine.database, database=machine.database.database, folder=tmp_path, port=free_port())
+    with pytest.raises(Transient) as caught:
+        await site.open()
+    assert caught.value.reason == "DatabaseUnavailable"
+    assert f"{site.server.host}:{site.port}/" in caught.value.message
+    assert PASSWORD not in repr(caught.value)
+
+
+async def test_a_deadlock_is_tried_again(opened: Opened, server: Database, database: str) -> None:
+    ids = await asyncio.gather(*(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(2)))
+    with closing(connect(server, database)) as rival, closing(rival.cursor()) as cursor:
+        rivals_row = (
+            "INSERT INTO registered_models (registry, name, namespace, uid, state, spec, created_at, updated_at) "
+            "VALUES ('rival', %s, 'n', 'u', 'LIVE', '', '2026-01-01', '2026-01-01')"
+        )
+        # The heavier transaction wins in InnoDB; in PostgreSQL the one that came last to wait.
+        for n in range(50):
+            cursor.execute(rivals_row, (f"m{n}",))
+        locking = "SELECT id FROM model_versions WHERE id = %s FOR UPDATE"
+        cursor.execute(locking, (ids[1].version_id,))
+        saving = asyncio.gather(
+            *(
+                opened.rows.save_version(a_version(n, id=ids[n].version_id), files=None, change=a_change())
+                for n in range(2)
+            )
+        )
+        await until(lambda: waits_for_lock(server))
+        await asyncio.to_thread(cursor.execute, locking, (ids[0].version_id,))
+        rival.commit()
+    assert await saving == ids
+    assert opened.counts.retries == {"DatabaseContention": 1}
+    assert opened.count(history) == 2
+
+
+def waits_for_lock(server: Database) -> bool:
+    if server.kind == "postgres":
+        return bool(execute(server, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    return bool(execute(server, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - a server cannot set an Event
+            await asyncio.sleep(0)
+
+
+async def test_a_lock_held_for_too_long_is_contention(opened: Opened, server: Database, database: str) -> None:
+    ids = await opened.rows.save_version(a_version(), files=None, change=None)
+    with closing(connect(server, database)) as rival, closing(rival.cursor()) as cursor:
+        cursor.execute("SELECT id FROM model_versions FOR UPDATE")
+        with pytest.raises(Transient) as caught:
+            await opened.rows.save_version(a_version(id=ids.version_id), files=None, change=a_change())
+    assert caught.value.reason == "DatabaseContention"
+    assert opened.count(history) == 0
+    await opened.rows.save_version(a_version(id=ids.version_id), files=None, change=a_change())
+    assert opened.count(history) == 1
+
+
+async def test_a_replica_that_takes_no_writes(server: Database, database: str, tmp_path: Path) -> None:
+    user = plain_user(server, database)
+    site = Site(server=server, database=database, folder=tmp_path, username=user, password=PASSWORD)
+    opened = await site.open()
+    await opened.rows.save_version(a_version(1), files=None, change=None)
+    read_only(server, database, on=True)
+    try:
+        with pytest.raises(Transient, match="takes no writes") as caught:
+            await opened.rows.save_version(a_version(2), files=None, change=a_change())
+        assert caught.value.reason == "DatabaseReadOnly"
+        assert (await load(opened.rows)).version == "v1"
+        assert (await opened.rows.counts()).versions == 1
+    finally:
+        read_only(server, database, on=False)
+    with contextlib.suppress(Transient):
+        await opened.rows.save_version(a_version(2), files=None, change=a_change())
+    known = await opened.rows.load_version(model="granite", version="v2")
+    if known is None:
+        await opened.rows.save_version(a_version(2), files=None, change=a_change())
+    assert (opened.count(model_versions), opened.count(history)) == (2, 1)
+    await opened.databases.aclose()
+    drop_user(server, user)
+
+
+def plain_user(server: Database, database: str) -> str:
+    """A user who may do everything in the database and nothing on the server: read_only holds for no superuser."""
+    user = f"plain_{database}"
+    if server.kind == "mariadb":
+        execute(
+            server,
+            f"CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'",
+            f"GRANT ALL ON `{database}`.* TO '{user}'@'%'",
+        )
+    else:
+        execute(
+            server,
+            f"CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'",
+            f"ALTER DATABASE {database} OWNER TO {user}",
+        )
+    return user
+
+
+def drop_user(server: Database, user: str) -> None:
+    if server.kind == "mariadb":
+        execute(server, f"DROP USER '{user}'@'%'")
+    else:
+        execute(server, f"REASSIGN OWNED BY {user} TO {server.username}", database=user.removeprefix("plain_"))
+        execute(server, f"DROP ROLE {user}")
+
+
+def read_only(server: Database, database: str, *, on: bool) -> None:
+    if server.kind == "mariadb":
+        execute(server, f"SET GLOBAL read_only = {int(on)}")
+        return
+    # Only new sessions see it, as after a failover.
+    execute(server, f"ALTER DATABASE {database} SET default_transaction_read_only = {'on' if on else 'off'}")
+    end_sessions(server, database)
+
+
+async def test_a_wrong_password_and_its_rotation(server: Database, database: str, tmp_path: Path) -> None:
+    user = plain_user(server, database)
+    site = Site(server=server, database=database, folder=tmp_path, username=user, password="not-the-word")
+    databases = Databases(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
+    with pytest.raises(Waiting) as caught:
+        await site.open()
+    assert caught.value.reason == "DatabaseAccessDenied"
+    assert caught.value.after.total_seconds() == 30
+    assert f"{server.host}:{server.port}/{database}" in caught.value.message
+    assert "not-the-word" not in f"{caught.value!r} {caught.value.remedy} {caught.value.__cause__}"
+
+    databases = Databases(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
+    old = await replace(site, password=PASSWORD).open(databases)
+    await old.rows.save_version(a_version(), files=None, change=None)
+    host = "@'%'" if server.kind == "mariadb" else ""
+    quoted = f"'{user}'{host} IDENTIFIED BY 'rotated'" if host else f"{user} PASSWORD 'rotated'"
+    execute(server, f"ALTER {'USER' if host else 'ROLE'} {quoted}")
+    new = await replace(site, password="rotated").open(databases)
+    assert (await load(new.rows)).version == "v1"
+    with pytest.raises(Transient) as closed:
+        await old.rows.counts()
+    assert closed.value.reason == "DatabaseClosed"
+    assert len(databases._databases) == 1
+    await databases.aclose()
+    drop_user(server, user)
+
+
+async def test_a_database_that_is_not_there(server: Database, tmp_path: Path) -> None:
+    with pytest.raises(Waiting, match="nowhere") as caught:
+        await Site(server=server, database="nowhere", folder=tmp_path).open()
+    assert caught.value.reason == "DatabaseNotFound"
+
+
+async def test_tls_is_required_and_verified_with_a_ca(machine: Machine, server: Database, tmp_path: Path) -> None:
+    here = Site(server=machine.database, database=machine.database.database, folder=tmp_path)
+    good = await replace(here, ca_pem=machine.authority).open()
+    assert encrypted(good, machine.database)
+    await good.databases.aclose()
+    strangers = ensure_certificate(tmp_path / "stranger", authority="stranger").authority.read_text()
+    plain = Site(server=server, database=server.database, folder=tmp_path, ca_pem=machine.authority)
+    for site in (replace(here, ca_pem=strangers), replace(here, ca_pem="no certificate"), plain):
+        with pytest.raises(Waiting) as caught:
+            await site.open()
+        assert caught.value.reason == "DatabaseCertificateRejected"
+
+
+def encrypted(opened: Opened, server: Database) -> bool:
+    from sqlalchemy import text
+
+    if server.kind == "postgres":
+        return bool(opened.run(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))[0][0])
+    return bool(opened.run(text("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1])
+
+
+async def test_operators_that_migrate_at_once(server: Database, database: str, tmp_path: Path) -> None:
+    site = Site(server=server, database=database, folder=tmp_path)
+    everyone = await asyncio.gather(*(site.open() for _ in range(6)))
+    ids = await asyncio.gather(
+        *(each.rows.save_version(a_version(n), files=None, change=None) for n, each in enumerate(everyone)),
+        return_exceptions=True,
+    )
+    assert not any(isinstance(outcome, BaseException) for outcome in ids)
+    assert everyone[0].run(select(func.count()).select_from(model_versions)) == [(6,)]
+    for each in everyone:
+        await each.databases.aclose()
+
+
+async def test_a_migration_that_died_half_way_is_finished(server: Database, database: str, tmp_path: Path) -> None:
+    site = Site(server=server, database=database, folder=tmp_path)
+    whole = await site.open()
+    await whole.databases.aclose()
+    execute(
+        server, "DROP TABLE history", "DROP TABLE artifact_files", "DELETE FROM gatehouse_schema", database=database
+    )
+    opened = await site.open()
+    await opened.rows.save_version(a_version(), files=[a_file()], change=a_change())
+    assert opened.count(history) == 1
+    await opened.databases.aclose()

@@ -1,0 +1,178 @@
+"""Which object is what, from names and sizes alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.layout import MAX_FILES, OWN_FILES, Layout, lay_out
+from gatehouse.domain.unsafe_files import danger_of
+
+
+def listing(*paths: str, **sizes: int) -> Listing:
+    return Listing.of(StoredObject(path=path, size=sizes.get(path, 10), etag='"e"') for path in paths)
+
+
+def sized(**paths: int) -> Listing:
+    return Listing.of(StoredObject(path=path, size=size, etag='"e"') for path, size in paths.items())
+
+
+def rules(found: Layout) -> list[str]:
+    return [problem.rule for problem in found.problems]
+
+
+def paths(objects: tuple[StoredObject, ...]) -> list[str]:
+    return [stored.path for stored in objects]
+
+
+SINGLE = ("config.json", "model.safetensors", "tokenizer.json")
+SHARDED = (
+    "config.json",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+)
+
+
+@pytest.mark.parametrize(
+    ("artifact_format", "names", "weights"),
+    [
+        ("safetensors", SINGLE, ["model.safetensors"]),
+        ("safetensors", SHARDED, list(SHARDED[1:3])),
+        ("safetensors", ("config.json", "any-name.safetensors"), ["any-name.safetensors"]),
+        ("gguf", ("model-Q4_K_M.gguf", "README.md"), ["model-Q4_K_M.gguf"]),
+        ("gguf", ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf"), ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+        ("onnx", ("onnx/decoder.onnx", "onnx/encoder.onnx"), ["onnx/decoder.onnx", "onnx/encoder.onnx"]),
+        ("tensorrt", ("rank0.engine",), []),
+    ],
+)
+def test_weights_of_a_sound_artifact(artifact_format: str, names: tuple[str, ...], weights: list[str]) -> None:
+    found = lay_out(listing(*names), artifact_format=artifact_format)
+    assert (rules(found), paths(found.weights)) == ([], weights)
+    assert paths(found.files) == sorted(names)
+
+
+def test_other_weights_are_checked_but_do_not_count() -> None:
+    found = lay_out(listing(*SINGLE, "adapter/adapter_model.safetensors"), artifact_format="safetensors")
+    assert paths(found.weights) == ["model.safetensors"]
+    assert paths(found.others) == ["adapter/adapter_model.safetensors"]
+    projector = lay_out(listing("model.gguf", "mmproj-model.gguf"), artifact_format="gguf")
+    assert (paths(projector.weights), paths(projector.others)) == (["model.gguf"], ["mmproj-model.gguf"])
+
+
+@pytest.mark.parametrize(
+    ("artifact_format", "names", "expected"),
+    [
+        ("safetensors", ("model.safetensors",), ["ConfigMissing"]),
+        ("safetensors", ("nested/config.json", "model.safetensors"), ["ConfigMissing"]),
+        ("safetensors", ("config.json",), ["WeightsMissing"]),
+        ("safetensors", ("config.json", "sub/model.safetensors"), ["WeightsMissing"]),
+        ("safetensors", ("config.json", "MODEL.SAFETENSORS"), ["WeightsMissing"]),
+        ("safetensors", ("config.json", "a.safetensors", "b.safetensors"), ["IndexMissing"]),
+        ("safetensors", (*SHARDED, "model.safetensors"), ["AmbiguousWeights"]),
+        ("gguf", ("README.md",), ["WeightsMissing"]),
+        ("gguf", ("mmproj.gguf",), ["WeightsMissing"]),
+        ("gguf", ("a.gguf", "b.gguf"), ["AmbiguousWeights"]),
+        ("gguf", ("a-00001-of-00002.gguf", "b.gguf"), ["AmbiguousWeights"]),
+        ("gguf", ("a-00001-of-00002.gguf", "a-00003-of-00002.gguf"), ["ShardMissing"]),
+        ("gguf", ("a-00001-of-00002.gguf",), ["ShardMissing"]),
+        ("gguf", ("a-00001-of-99999.gguf",), ["ShardMissing"]),
+        ("onnx", ("model.safetensors",), ["WeightsMissing"]),
+        ("safetensors", (*SINGLE, "pytorch_model.bin"), ["UnsafeFile"]),
+        ("safetensors", (*SINGLE, "modeling.py", "kernel.so.1"), ["UnsafeFile", "UnsafeFile"]),
+        ("tensorrt", ("model.pkl",), ["UnsafeFile"]),
+        ("safetensors", (*SINGLE, "../x"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "a//b"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "a/./b"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "new\nline"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "bell\x07"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "not-utf8-\udcff"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "lost-\ufffd"), ["HostileName"]),
+        ("safetensors", (*SINGLE, "folder/"), ["HostileName"]),
+        ("safetensors", (*SINGLE, ""), ["HostileName"]),
+        ("safetensors", (*SINGLE, "x", "x/y/z"), ["PathConflict"]),
+        ("safetensors", (*SINGLE, "x/y", "x/y/z"), ["PathConflict"]),
+    ],
+)
+def test_problems(artifact_format: str, names: tuple[str, ...], expected: list[str]) -> None:
+    found = lay_out(listing(*names), artifact_format=artifact_format)
+    assert rules(found) == expected
+    assert all(problem.found and problem.wanted and problem.remedy for problem in found.problems)
+
+
+def test_an_empty_file_is_named_and_not_read() -> None:
+    found = lay_out(sized(**{"config.json": 0, "model.safetensors": 10}), artifact_format="safetensors")
+    assert rules(found)[0] == "EmptyFile"
+    assert "config.json" in found.problems[0].found
+    assert found.config is None
+
+
+def test_folders_of_consoles_are_no_files() -> None:
+    found = lay_out(sized(**{"": 0, "sub/": 0, **dict.fromkeys(SINGLE, 10)}), artifact_format="safetensors")
+    assert (rules(found), paths(found.files)) == ([], sorted(SINGLE))
+
+
+def test_a_folder_with_a_hostile_name_is_a_problem() -> None:
+    found = lay_out(sized(**{"../": 0, **dict.fromkeys(SINGLE, 10)}), artifact_format="safetensors")
+    assert "HostileName" in rules(found)
+
+
+def test_own_files_are_passed_over() -> None:
+    found = lay_out(listing(*SINGLE, *OWN_FILES), artifact_format="safetensors")
+    assert paths(found.files) == sorted(SINGLE)
+    assert paths(lay_out(listing(*SINGLE, "sub/model.sig"), artifact_format="safetensors").files)[-1] == "tokenizer.json"
+
+
+def test_too_many_files_are_one_problem() -> None:
+    many = listing(*(f"{number}.bin" for number in range(MAX_FILES + 1)))
+    assert rules(lay_out(many, artifact_format="safetensors")) == ["TooManyFiles"]
+    just_enough = lay_out(listing(*(f"f{number}" for number in range(MAX_FILES))), artifact_format="other")
+    assert rules(just_enough) == []
+
+
+def test_configurations_that_can_name_code() -> None:
+    names = (*SINGLE, "tokenizer_config.json", "processor_config.json", "vision/config.json", "chat.json")
+    found = lay_out(listing(*names), artifact_format="safetensors")
+    assert paths(found.configurations) == [
+        "config.json",
+        "processor_config.json",
+        "tokenizer_config.json",
+        "vision/config.json",
+    ]
+
+
+def test_missing_tokenizer_files_are_noted() -> None:
+    assert lay_out(listing(*SINGLE[:2]), artifact_format="safetensors").notes == ("there are no tokenizer files",)
+    assert lay_out(listing(*SINGLE), artifact_format="safetensors").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "danger"),
+    [
+        ("pytorch_model.bin", "Pickle"),
+        ("sub/TRAINING_ARGS.BIN", "Pickle"),
+        ("model.ckpt", "Pickle"),
+        ("model.pth.", "Pickle"),
+        ("model.pt ", "Pickle"),
+        ("model.joblib", "Pickle"),
+        ("model.keras", "Pickle"),
+        ("modeling_x.py", "Code"),
+        ("lib.so.1.2", "Code"),
+        ("lib.dll", "Code"),
+        ("model.safetensors", None),
+        ("model.bin.safetensors", None),
+        ("array.npy", None),
+        ("tokenizer.model", None),
+        ("bin", None),
+        ("python", None),
+        ("notes.also", None),
+    ],
+)
+def test_danger_by_name(path: str, danger: str | None) -> None:
+    assert danger_of(path) == danger
+
+
+def test_the_unsafe_are_named_without_harm_to_a_terminal() -> None:
+    found = lay_out(listing(*SINGLE, "evil\x1b[31m.pkl"), artifact_format="safetensors")
+    assert found.unsafe == ("evil\\x1b[31m.pkl",)
