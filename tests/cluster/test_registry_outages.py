@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -87,13 +88,15 @@ class Machine:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine(request.param, make_traversable(tmp_path_factory.mktemp(f"machine-{request.param}")))
-    try:
-        machine.start()
-        yield machine
-    finally:
-        machine.stop()
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    # pytest's own folders are closed to the accounts that database servers run as.
+    with tempfile.TemporaryDirectory(prefix="gatehouse-") as folder:
+        machine = Machine(request.param, make_traversable(Path(folder)))
+        try:
+            machine.start()
+            yield machine
+        finally:
+            machine.stop()
 
 
 @pytest.fixture(params=KINDS)

@@ -279,3 +279,25 @@ def test_an_object_that_cannot_be_indexed_does_not_stop_the_others(bench: Bench)
 def test_a_watch_needs_relevant_and_fan_out_together() -> None:
     with pytest.raises(ValueError, match="the watch of models needs both"):
         Watch(resource=MODELS, fan_out=versions_of_model)
+
+
+def test_dependents_that_only_sum_up_are_enqueued_later() -> None:
+    summed = Watch(
+        resource=VERSIONS, relevant=lambda body: body["spec"], fan_out=model_of_version, reconciled=False, settle=2.0
+    )
+    caches = build_caches([summed])
+    now: list[ObjectKey] = []
+    later: list[tuple[ObjectKey, float]] = []
+    informer = Informer(
+        watches=[summed],
+        caches=caches,
+        enqueue=now.append,
+        enqueue_after=lambda key, seconds: later.append((key, seconds)),
+        clock=FakeClock(),
+    )
+    informer.take_page(page("versions"))
+
+    informer.take_event("versions", "ADDED", body("v1", 101))
+
+    assert now == []
+    assert later == [(ObjectKey("models", "team", "granite"), 2.0)]

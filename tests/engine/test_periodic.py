@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from fakes import FakeClock
-
+from engine.fakes import FakeClock
 from gatehouse.engine.periodic import Periodic
 
 
