@@ -15,7 +15,7 @@ __all__ = ["FakeStore"]
 
 @dataclass(eq=False)
 class FakeStore:
-    """Objects by key. ``before`` is called with (operation, key) before each request and may raise or change objects."""
+    """Objects by key. ``before`` is told (operation, key) of each request and may raise or change objects."""
 
     objects: dict[str, bytes]
     checksums: set[str] = field(default_factory=set)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,14 @@ class Opened:
 
 def a_registry(name: str = "local", **spec: Any) -> ModelRegistry:
     return ModelRegistry.model_validate({"metadata": {"name": name, "namespace": "registries"}, "spec": spec})
+
+
+async def open_file(folder: Path) -> Opened:
+    """A registry in SQLite."""
+    counts = Counts()
+    databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
+    rows = await databases.open(a_registry(), password=None, ca_pem=None)
+    return Opened(a_registry(), None, databases, rows, counts)
 
 
 def an_artifact(**changes: Any) -> ArtifactRecord:
@@ -323,6 +332,14 @@ class RegistryContract:
         ]
         assert (opened.count(model_versions), opened.count(artifact_files)) == (1, 1)
 
+    async def test_the_same_row_with_another_story_is_a_conflict(self, opened: Opened) -> None:
+        """Another operator saved what we would: its history stands, and ours is not added to it."""
+        await opened.rows.save_version(a_version(), files=None, change=a_change())
+        with pytest.raises(Transient) as caught:
+            await opened.rows.save_version(a_version(), files=None, change=a_change(at=NOW + timedelta(microseconds=1)))
+        assert caught.value.reason == "RowConflict"
+        assert opened.count(history) == 1
+
     async def test_a_state_that_comes_back_is_told_again(self, opened: Opened) -> None:
         ids = await opened.rows.save_version(a_version(), files=None, change=a_change(None))
         states = ["Ready to Deploy", "Artifact Missing", "Ready to Deploy", "Artifact Missing"]
@@ -452,6 +469,27 @@ class RegistryContract:
         assert error.reason == "RowUnreadable"
         assert "version 'v1' of model 'granite'" in error.message
         assert opened.counts.queries > 0
+
+    async def test_one_bad_row_does_not_keep_the_others_out(self, opened: Opened) -> None:
+        (database,) = opened.databases._databases.values()
+        forbidding = (
+            "CREATE TRIGGER forbid BEFORE INSERT ON model_versions WHEN NEW.version = 'v13' "
+            "BEGIN SELECT RAISE(ABORT, 'v13 is forbidden'); END"
+            if database._connector.engine.dialect.name == "sqlite"
+            else "ALTER TABLE model_versions ADD CONSTRAINT forbid CHECK (version <> 'v13')"
+        )
+        opened.run(text(forbidding))
+        outcomes = await asyncio.gather(
+            *(opened.rows.save_version(a_version(n), files=[a_file()], change=a_change()) for n in range(100)),
+            return_exceptions=True,
+        )
+        errors = {n: outcome for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)}
+        assert set(errors) == {13}
+        assert isinstance(errors[13], Stalled)
+        assert errors[13].reason == "RowRejected"
+        assert "forbid" in errors[13].message
+        assert opened.counts.transactions < 20
+        assert (opened.count(model_versions), opened.count(history), opened.count(artifact_files)) == (99, 99, 99)
 
     async def test_migrations_make_the_tables_that_the_code_defines(self, opened: Opened) -> None:
         from alembic.autogenerate import compare_metadata

@@ -80,7 +80,9 @@ async def cold_start(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
     with servers.progress.step(f"reconciling {count:,} new versions"):
         async with servers.operator(f"cold-{count}") as operator:
             await operator.until(
-                lambda now: _written(now, "patch", "modelversions") >= count and _written(now, "create", "events") >= count,
+                lambda now: (
+                    _written(now, "patch", "modelversions") >= count and _written(now, "create", "events") >= count
+                ),
                 what=f"{count:,} status writes and Events",
                 within=60 + count / 10,
             )
@@ -100,7 +102,7 @@ async def restart(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
     with servers.progress.step(f"starting again with {farm.count:,} converged versions"):
         async with servers.operator(f"restart-{farm.count}") as operator:
             await operator.until(
-                lambda now: now.sum("gatehouse_reconciles_total", kind="modelversions") >= farm.count and is_idle(now),
+                lambda now: min(now.sum("gatehouse_reconciles_total", kind="modelversions") / farm.count, is_idle(now)),
                 what=f"{farm.count:,} reconciles",
                 within=60 + farm.count / 100,
             )

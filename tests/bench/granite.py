@@ -1,4 +1,4 @@
-"""Granite 3.1 8B Instruct FP8-dynamic at full size: real tensor names, shapes and dtypes, and no disk space to speak of.
+"""Granite 3.1 8B Instruct FP8-dynamic at full size: real tensor names, shapes and dtypes, hardly any disk space.
 
 Two shards of 8.4 GB together hold headers and holes. A store whose objects are files can serve them: the headers are
 uploaded, so that the store keeps an ETag, and the files are then made longer.

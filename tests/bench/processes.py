@@ -24,7 +24,7 @@ from gatehouse.local.process import base_environment
 __all__ = ["MIB", "Operator", "OperatorDied", "Usage", "is_idle", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_POLL = 0.1
+_SHORTEST_POLL, _LONGEST_POLL = 0.1, 2.0
 _STOP_SECONDS = 30.0
 MIB = 1024 * 1024
 
@@ -57,9 +57,7 @@ class Operator:
     ``wrapper`` are arguments of Python before ``-m gatehouse``, as those of a profiler.
     """
 
-    def __init__(
-        self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()) -> None:
         self._port = free_port()
         self._log = log
         self._command = [
@@ -131,15 +129,19 @@ class Operator:
                 return parse(await response.text(), names=("gatehouse_",))
         return Samples()
 
-    async def until(self, reached: Callable[[Samples], bool], *, what: str, within: float) -> Samples:
-        """Waits until its metrics say so. Raises ``TimeoutError`` with what they said last."""
+    async def until(self, reached: Callable[[Samples], float], *, what: str, within: float) -> Samples:
+        """Waits until the share of the work that its metrics show as done is 1; looks the more often the nearer that is.
+
+        A look costs the operator some milliseconds. Raises ``TimeoutError`` with what the metrics said last.
+        """
         last = Samples()
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             last = await self.samples()
-            if reached(last):
+            share = reached(last)
+            if share >= 1:
                 return last
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(min(max(self.age * (1 - share) / 4, _SHORTEST_POLL), _LONGEST_POLL))
         said = {name: last.sum(name) for name in sorted({name for name, _ in last.values}) if "bucket" not in name}
         raise TimeoutError(f"waited {within:.0f} s for {what}; the operator's metrics: {said}")
 

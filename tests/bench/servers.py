@@ -35,7 +35,7 @@ class Servers:
 
     def operator(self, name: str) -> Operator:
         """The operator; each of its lives has the same data. ``name`` is that of its profile, if one is asked for."""
-        wrapper = ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()
+        wrapper = ("/tmp/runprof.py", str(self.profiles / f"{name}.prof")) if self.profiles else ()
         return Operator(self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=wrapper)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -11,6 +12,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
+from cluster.faultstore import FaultStore, running
 from sqlalchemy import create_engine, text
 
 from gatehouse.local.controlplane import OPERATOR_USER
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "API",
+    "MINIATURE",
+    "FaultyStore",
     "Metrics",
     "Operator",
     "World",
@@ -402,6 +407,23 @@ class World:
 
         return until(probe, what=lambda: f"{kind} {name} {what}: {json.dumps(self.get(kind, name))}", seconds=seconds)
 
+    def final(self, name: str, *, kind: str) -> Manifest:
+        """An object as soon as its current generation is Ready."""
+
+        def reached(found: Manifest) -> bool:
+            ready = condition(found, "Ready")
+            current = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+            return current and ready is not None and ready["status"] == "True"
+
+        found = self.wait(name, reached, kind=kind, what="is not Ready")
+        assert not kstatus(found), (kstatus(found), found)
+        return found
+
+    def templates(self) -> list[str]:
+        """Names of the serving templates in the namespace."""
+        found = self.list("ConfigMap")
+        return sorted(each["metadata"]["name"] for each in found if each["metadata"]["name"].endswith("-serving"))
+
     def phase(self, name: str, phase: str, *, seconds: float = PATIENCE) -> Manifest:
         """The version as soon as its current generation has the phase; its status conforms to kstatus."""
 
@@ -564,3 +586,40 @@ def kstatus(body: Manifest) -> list[str]:
     if ready is not None and ready["status"] == "True" and "Stalled" in types:
         broken.append("Ready and Stalled at once")
     return broken
+
+
+# A store that fails as it is told
+
+
+class FaultyStore:
+    """A `FaultStore`, served by a thread of its own. Its one bucket is ``models``."""
+
+    def __init__(self) -> None:
+        self.store = FaultStore()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="faulty store")
+
+    def __enter__(self) -> FaultyStore:
+        self._thread.start()
+        assert self._up.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def requests(self) -> int:
+        """How many requests came."""
+        return self.store.requests.total()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        async with running(self.store):
+            self._up.set()
+            await self._stop.wait()

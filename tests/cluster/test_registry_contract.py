@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,10 +12,14 @@ import psycopg
 import pymysql
 import pytest
 from psycopg import sql
+from sqlalchemy import delete
 
 from gatehouse.local.databases import Database
 from gatehouse.registry.databases import Databases
-from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_registry
+from gatehouse.registry.lookup import of_versions
+from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.tables import artifact_files
+from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
 
 
 @contextmanager
@@ -80,6 +85,20 @@ class TestMariadb(OnServer):
     @pytest.fixture
     def server(self, mariadb: Database) -> Database:
         return mariadb
+
+    @pytest.mark.parametrize("count", [1, 2, 20])
+    async def test_files_are_replaced_without_reading_the_table(self, opened: Opened, count: int) -> None:
+        names = [f"v{n}" for n in range(200)]
+        await asyncio.gather(
+            *(opened.rows.save_files(model="granite", version=name, files=[a_file()]) for name in names)
+        )
+        (database,) = opened.databases._databases.values()
+        with database._connector.engine.connect() as connection:
+            keys = [VersionKey("registries/local", "granite", name) for name in names[:count]]
+            connection.exec_driver_sql("FLUSH STATUS")
+            connection.execute(delete(artifact_files).where(of_versions(connection, artifact_files, keys)))
+            (read,) = connection.exec_driver_sql("SHOW STATUS LIKE 'Handler_read_rnd_next'").all()
+            assert int(read[1]) < 10
 
 
 class TestPostgres(OnServer):

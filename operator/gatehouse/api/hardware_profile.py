@@ -45,7 +45,7 @@ class Accelerator(Struct):
     """Model of the accelerator, as in L4."""
     memory: Quantity
     """Memory of one accelerator as its driver reports it, as in 23034Mi."""
-    compute_capability: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}\.[0-9]$")] | None = None
+    compute_capability: Annotated[str, StringConstraints(max_length=5, pattern=r"^[0-9]{1,3}\.[0-9]$")] | None = None
     """NVIDIA compute capability, as in "8.9". Absent for other vendors."""
     fp8: Literal["Compute", "WeightOnly", "None"] | None = None
     """How FP8 models run where there is no compute capability: in FP8 arithmetic, as storage only, or not at all."""
@@ -85,7 +85,7 @@ class ResourceRequirements(Struct):
 
 
 class ProfileServing(Struct):
-    gpu_memory_utilization: Annotated[str, StringConstraints(pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")] = "0.90"
+    gpu_memory_utilization: Annotated[str, StringConstraints(max_length=6, pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")] = "0.90"
     """Part of the accelerator's memory that vLLM may take, as its flag --gpu-memory-utilization."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Data type of the KV cache, as vLLM's flag --kv-cache-dtype."""

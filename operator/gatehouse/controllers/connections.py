@@ -79,7 +79,14 @@ class Connections:
 
     def reread(self, registry: ModelRegistry) -> None:
         """Read the Secrets again at the next use: a server refused what they hold."""
-        name = _name(registry)
+        self._drop(_name(registry))
+
+    def forget(self, name: str) -> None:
+        """Closes the database of the registry ``namespace/name``, which is gone."""
+        self._drop(name)
+        self._databases.forget(name)
+
+    def _drop(self, name: str) -> None:
         self._rows.pop(name, None)
         for key in [key for key in self._buckets if key[0] == name]:
             del self._buckets[key]

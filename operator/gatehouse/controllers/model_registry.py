@@ -64,6 +64,7 @@ class ModelRegistryController:
     async def gone(self, namespace: str, name: str) -> None:
         """The rows stay; what reads them waits for a registry again."""
         self._swept.pop(f"{namespace}/{name}", None)
+        self._connections.forget(f"{namespace}/{name}")
 
     def outage(self, resource: ModelRegistry) -> ModelRegistryStatus:
         """What was established."""

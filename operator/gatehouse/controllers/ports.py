@@ -77,8 +77,9 @@ class ObjectReader(Protocol):
 class ArtifactStore(Protocol):
     """One bucket of an S3 store, opened with one set of credentials.
 
-    Raises ``Waiting`` (AccessDenied, CertificateRejected), ``Transient`` (StoreUnavailable, StoreThrottled,
-    ObjectChanged when If-Match fails or too few bytes come). A bucket that does not exist lists as None.
+    Raises ``Waiting`` (AccessDenied, CredentialsRejected, CertificateRejected, RegionMismatch, ClockSkewed,
+    StoreRefused), ``Transient`` (StoreUnavailable, StoreThrottled, StoreAnswerInvalid, BucketMissing, and ObjectChanged
+    when the object is not the one that was listed). A bucket that does not exist lists as None.
     """
 
     async def list(self, prefix: str, *, limit: int) -> Listing | None:
@@ -115,7 +116,9 @@ class ArtifactStores(Protocol):
 class RegistryRows(Protocol):
     """The rows of one registry. Concurrent calls are grouped: reads into one SELECT, writes into one transaction.
 
-    Raises ``Transient`` (DatabaseUnavailable, RowConflict, DatabaseReadOnly), ``Stalled`` (SchemaTooNew).
+    Raises ``Transient`` (DatabaseUnavailable, DatabaseReadOnly, DatabaseContention, RowConflict), ``Waiting``
+    (DatabaseAccessDenied, DatabaseNotFound, DatabaseCertificateRejected), ``Stalled`` (SchemaTooNew, SchemaForeign,
+    NameTaken, DigestImmutable, RowRejected, RowUnreadable, DatabaseDamaged).
     """
 
     @property
@@ -176,6 +179,10 @@ class RegistryRowsFactory(Protocol):
 
     def describe(self, registry: ModelRegistry) -> str:
         """The database in use, without credentials."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Closes the database of the registry ``namespace/name``, unless another registry uses it too."""
         ...
 
     async def aclose(self) -> None:

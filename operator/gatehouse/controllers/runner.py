@@ -121,7 +121,9 @@ class Runner(Generic[R]):
         if note is None:
             return
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
-        _log.info("transition", phase=_phase(status), reason=note.reason, message=note.message)
+        _log.info(
+            "transition", phase=_phase(status), digest=_digest(status), reason=note.reason, message=note.message
+        )
 
 
 def after_error(
@@ -148,3 +150,8 @@ def after_error(
 def _phase(status: ConditionedStatus) -> str | None:
     phase: str | None = getattr(status, "phase", None)
     return phase
+
+
+def _digest(status: ConditionedStatus) -> str | None:
+    digest: str | None = getattr(getattr(status, "artifact", None), "digest", None)
+    return digest

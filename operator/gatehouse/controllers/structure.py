@@ -106,6 +106,7 @@ class StructureReader:
         await each((*layout.weights, *layout.others), header)
         counted = {stored.path for stored in layout.weights}
         if layout.index is not None:
+            counted = set()
             with _Refusals(layout.index, found):
                 data = await self._whole(layout.index, found, most=safetensors.MAX_INDEX)
                 index = await _parsed(data, safetensors.parse_index)

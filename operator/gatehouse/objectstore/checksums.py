@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 __all__ = ["full_object_sha256"]
@@ -24,6 +23,6 @@ def full_object_sha256(headers: Mapping[str, str]) -> str | None:
         return None
     try:
         digest = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return digest.hex() if len(digest) == _SHA256_BYTES else None

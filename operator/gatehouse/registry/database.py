@@ -109,14 +109,14 @@ class Database:
             return self._connector.failure_of(error, connected=connected)
 
     def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> Outcome:
+        """Fails them all, or halves the batch until only what is at fault fails."""
         if failure.poisoned and len(operations) > 1:
-            results: list[object] = []
-            for index, operation in enumerate(operations):
-                outcome = self._run([operation])
-                results += outcome.results
-                if outcome.down is not None:
-                    return Outcome([*results, *[outcome.down] * (len(operations) - index - 1)], down=outcome.down)
-            return Outcome(results)
+            middle = len(operations) // 2
+            first = self._run(operations[:middle])
+            if first.down is not None:
+                return Outcome([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
+            second = self._run(operations[middle:])
+            return Outcome([*first.results, *second.results], down=second.down)
         return Outcome([failure.error() for _ in operations], down=failure.error() if failure.down else None)
 
     def _disconnect(self) -> None:

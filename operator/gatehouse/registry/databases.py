@@ -61,7 +61,7 @@ class Databases:
         name = _name_of(registry)
         key = _Key(address_of(registry, data_dir=self._data_dir), Credentials(password, ca_pem))
         if self._users.get(name) != key:
-            self.forget(registry)
+            self.forget(name)
             self._users[name] = key
         database = self._databases.get(key)
         if database is None:
@@ -77,9 +77,9 @@ class Databases:
         """The database in use, without credentials."""
         return str(address_of(registry, data_dir=self._data_dir))
 
-    def forget(self, registry: ModelRegistry) -> None:
+    def forget(self, name: str) -> None:
         """Closes, in the background, the database that nobody but this registry used."""
-        key = self._users.pop(_name_of(registry), None)
+        key = self._users.pop(name, None)
         if key is None or key in self._users.values():
             return
         closing = asyncio.create_task(self._databases.pop(key).aclose())

@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fakestore import FakeStore, failing
-from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
 
+from fakestore import FakeStore, failing
 from gatehouse.controllers.verification import (
     CHECKSUM_WORTH_BYTES,
     CheckRequest,
@@ -20,6 +19,7 @@ from gatehouse.controllers.verification import (
 )
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.domain.records import FileRecord
+from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEIGHTS = safetensors_file({"a": ("BF16", (4, 4)), "b": ("F8_E4M3", (8,))})
@@ -145,7 +145,9 @@ async def test_a_known_hash_counts_only_with_its_size_and_etag() -> None:
     assert hashes["tokenizer.json"] == "0" * 64
 
 
-@pytest.mark.parametrize("store", [FakeStore({}), FakeStore({"other/x": b"1"}), FakeStore({"m/": b""}), FakeStore({"m/model.sig": b"1"})])
+@pytest.mark.parametrize(
+    "store", [FakeStore({}), FakeStore({"other/x": b"1"}), FakeStore({"m/": b""}), FakeStore({"m/model.sig": b"1"})]
+)
 async def test_nothing_there_is_missing(store: FakeStore) -> None:
     result = await check(store)
     assert (result.record.outcome, result.record.summary, store.requests["read"]) == ("Missing", None, 0)
@@ -195,9 +197,36 @@ SHARD = safetensors_file({"a": ("BF16", (4,))})
         (tiny(**{"model.safetensors": b"1234"}), ["ObjectTooSmall"]),
         (tiny(**{"model.safetensors": b""}), ["EmptyFile", "WeightsMissing"]),
         (tiny(**{"model.safetensors": (2**40).to_bytes(8, "little") + b"{}"}), ["HeaderTooLarge"]),
-        (tiny(**{"model.safetensors": safetensors_frame(b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,1]}}', b"1")}), ["UnknownDtype"]),
-        (tiny(**{"model.safetensors": safetensors_frame(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', b"12")}), ["OffsetGap"]),
-        (tiny(**{"model.safetensors": safetensors_frame(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', b"1")}), ["SizeMismatch"]),
+        (
+            tiny(
+                **{
+                    "model.safetensors": safetensors_frame(
+                        b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,1]}}', b"1"
+                    )
+                }
+            ),
+            ["UnknownDtype"],
+        ),
+        (
+            tiny(
+                **{
+                    "model.safetensors": safetensors_frame(
+                        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', b"12"
+                    )
+                }
+            ),
+            ["OffsetGap"],
+        ),
+        (
+            tiny(
+                **{
+                    "model.safetensors": safetensors_frame(
+                        b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', b"1"
+                    )
+                }
+            ),
+            ["SizeMismatch"],
+        ),
         (tiny(**{"sub/adapter.safetensors": b"12345678"}), ["HeaderTooLarge"]),
         (sharded(**{"two.safetensors": None}), ["ShardMissing"]),
         (sharded(**{"two.safetensors": SHARD}), ["TensorMissing"]),

@@ -42,7 +42,11 @@ SHARDED = (
         ("safetensors", SHARDED, list(SHARDED[1:3])),
         ("safetensors", ("config.json", "any-name.safetensors"), ["any-name.safetensors"]),
         ("gguf", ("model-Q4_K_M.gguf", "README.md"), ["model-Q4_K_M.gguf"]),
-        ("gguf", ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf"), ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+        (
+            "gguf",
+            ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf"),
+            ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"],
+        ),
         ("onnx", ("onnx/decoder.onnx", "onnx/encoder.onnx"), ["onnx/decoder.onnx", "onnx/encoder.onnx"]),
         ("tensorrt", ("rank0.engine",), []),
     ],
@@ -121,7 +125,9 @@ def test_a_folder_with_a_hostile_name_is_a_problem() -> None:
 def test_own_files_are_passed_over() -> None:
     found = lay_out(listing(*SINGLE, *OWN_FILES), artifact_format="safetensors")
     assert paths(found.files) == sorted(SINGLE)
-    assert paths(lay_out(listing(*SINGLE, "sub/model.sig"), artifact_format="safetensors").files)[-1] == "tokenizer.json"
+    assert (
+        paths(lay_out(listing(*SINGLE, "sub/model.sig"), artifact_format="safetensors").files)[-1] == "tokenizer.json"
+    )
 
 
 def test_too_many_files_are_one_problem() -> None:

@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.registry.databases import Databases
-from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_registry
-
-
-async def open_file(folder: Path) -> Opened:
-    counts = Counts()
-    databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
-    registry = a_registry()
-    rows = await databases.open(registry, password=None, ca_pem=None)
-    return Opened(registry, None, databases, rows, counts)
+from registrycontract import Opened, RegistryContract, open_file
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ _CAUSES: dict[int, Cause] = {
     1146: Cause.NO_TABLE,
     2026: Cause.CERTIFICATE,
     **dict.fromkeys((1062, 1169, 1586), Cause.DUPLICATE),
-    **dict.fromkeys((1048, 1153, 1264, 1265, 1292, 1366, 1406, 1118, 1301, 3140), Cause.REJECTED),
+    **dict.fromkeys((1048, 1153, 1264, 1265, 1292, 1366, 1406, 1118, 1301, 3140, 3819, 4025), Cause.REJECTED),
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
     **dict.fromkeys((0, 1021, 1037, 1040, 1041, 1042, 1043, 1047, 1053, 1077, 1079, 1080, 1114), Cause.UNAVAILABLE),
     **dict.fromkeys((1129, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184), Cause.UNAVAILABLE),

@@ -126,6 +126,7 @@ def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
     """An advisory lock of this database that ends with the transaction."""
     with connection.begin():
         connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         try:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         except DBAPIError as error:
@@ -133,7 +134,6 @@ def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
                 raise
             yield False
             return
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
         yield True
 
 

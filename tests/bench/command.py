@@ -1,0 +1,123 @@
+"""The command line of the benches."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from bench.farms import bench_farm
+from bench.figures import Result, table, to_json
+from bench.granite_bench import bench_granite
+from bench.latency import bench_latency
+from gatehouse.local.errors import LocalClusterError
+from gatehouse.local.progress import ConsoleProgress, Progress
+
+__all__ = ["main"]
+
+_NAMES = ("cold", "restart", "latency", "flux", "granite")
+_RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
+_FLUX_COUNT = 1_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is asked for. 0 when every count is as it must be, 1 when not, 2 when a bench did not end."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    console = Console(width=max(Console().width, 120))
+    results: list[Result] = []
+    started = datetime.now(UTC)
+    failure: Exception | None = None
+    try:
+        with ConsoleProgress() as progress:
+            for bench in _plan(options, progress):
+                results += asyncio.run(bench)
+    except (LocalClusterError, TimeoutError, OSError, ValueError, ExceptionGroup) as error:
+        failure = error
+    console.print(table(results))
+    for result in results:
+        for note in result.notes:
+            console.print(f"{result.bench}: {note}", highlight=False)
+    _write(results, started, console)
+    if failure is not None:
+        console.print(f"[red]A bench did not end:[/] {failure!r}", highlight=False)
+        return 2
+    wrong = [
+        f"{result.bench}: {count.name}: found {count.found:g}, wanted {count.wanted}"
+        for result in results
+        for count in result.wrong
+    ]
+    for line in wrong:
+        console.print(f"[red]{line}[/]", highlight=False)
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench ARGS='...'", description=__doc__)
+    parser.add_argument("--only", action="append", choices=_NAMES, help="this bench and no other; may be given again")
+    parser.add_argument("--scale", type=int, default=10_000, metavar="N", help="versions of the largest farm (10000)")
+    parser.add_argument("--quick", action="store_true", help="one farm of 300 and ten repeats: does it work?")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="run the operator under cProfile, results to DIR")
+    return parser
+
+
+def _plan(options: argparse.Namespace, progress: Progress) -> list[Coroutine[Any, Any, list[Result]]]:
+    """The benches in order; the largest farm last but one, so that one sees early whether all is well."""
+    names = frozenset(options.only or _NAMES)
+    scale = 300 if options.quick else options.scale
+    if scale < 1:
+        raise ValueError(f"--scale is {scale}, wanted at least 1")
+    farms: dict[int, set[str]] = {}
+    if "flux" in names:
+        farms.setdefault(min(_FLUX_COUNT, scale), set()).add("flux")
+    if "cold" in names:
+        for count in {scale} if options.quick else {max(1, scale // 10), max(1, 3 * scale // 10), scale}:
+            farms.setdefault(count, set()).add("cold")
+    if "restart" in names:
+        farms.setdefault(scale, set()).add("restart")
+    planned = [
+        bench_farm(count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
+        for count in sorted(farms)
+    ]
+    if "latency" in names:
+        planned.insert(0, bench_latency(others=200, repeats=10 if options.quick else 60, progress=progress))
+    if "granite" in names:
+        planned.append(bench_granite(whole=not options.quick, progress=progress))
+    return planned
+
+
+def _write(results: Sequence[Result], started: datetime, console: Console) -> None:
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{started:%Y%m%dT%H%M%SZ}.json"
+    document = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+        "machine": {
+            "cores": os.cpu_count(),
+            "kind": platform.machine(),
+            "system": platform.system(),
+            "load": os.getloadavg(),
+        },
+        "python": platform.python_version(),
+        "arguments": sys.argv[1:],
+        "results": to_json(results),
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    console.print(
+        f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", highlight=False
+    )
+
+
+def _stop(*_: object) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C, so that every server is stopped."""
+    raise KeyboardInterrupt

@@ -1,0 +1,148 @@
+"""The benches of many versions: ``cold``, ``restart`` and ``flux``. One farm is made once and serves all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.bare import bare_rate
+from bench.farm import Run, cold_start, populate, restart, sizes
+from bench.figures import Count, Figure, Result, at_least, at_most
+from bench.load import Cluster
+from bench.processes import MIB
+from bench.samples import Farm
+from bench.servers import servers
+from gatehouse.local.progress import Progress
+
+__all__ = ["bench_farm"]
+
+FILES = 3
+_BARE = 2_000
+_FLUX_RATE = 32.0
+"""The best of the reference: 1,000 Buckets of three objects cold, 27 to 32 a second, 9 writes of the object each."""
+_SUMMARIES = ("registeredmodels", "modelregistries", "hardwareprofiles")
+
+
+async def bench_farm(
+    count: int, *, benches: frozenset[str], progress: Progress, profiles: Path | None = None
+) -> list[Result]:
+    """Makes ``count`` versions and takes the figures of the benches that are asked for."""
+    farm = Farm(count)
+    results = []
+    with servers(progress, profiles=profiles) as running:
+        async with Cluster(running.plane) as cluster:
+            await populate(running, farm, cluster)
+            cold = await cold_start(running, farm, cluster)
+            if "restart" in benches:
+                bytes_of = await sizes(cluster, farm)
+                again = await restart(running, farm, cluster)
+                results.append(_restart_result(again, object_bytes=bytes_of["modelversions"]))
+            if "cold" in benches:
+                bare = await bare_rate(running, farm, cluster, count=min(count, _BARE))
+                results.insert(0, _cold_result(cold, farm, bare=bare))
+            if "flux" in benches:
+                results.append(_flux_result(cold))
+    return results
+
+
+def _cold_result(run: Run, farm: Farm, *, bare: float) -> Result:
+    count, rate = run.count, run.count / run.seconds
+    return Result(
+        bench=f"cold {count:,}",
+        figures=(
+            Figure("versions a second, from the start of the process", rate, "/s"),
+            Figure("bare client making the same writes", bare, "/s"),
+            Figure("rate as a share of the bare client's", rate / bare, "", at_least(0.5)),
+            Figure("CPU a version", run.usage.cpu / count * 1000, "ms"),
+            Figure("CPU of the API server a version", run.api.sum("process_cpu_seconds_total") / count * 1000, "ms"),
+            Figure("peak memory", run.usage.peak / MIB, "MiB", at_most(400)),
+            Figure("all, with the summaries", run.settled, "s"),
+        ),
+        counts=(
+            Count.exactly(
+                "rows of versions written",
+                run.operator.sum("gatehouse_row_writes_total", table="model_versions"),
+                count,
+            ),
+            Count.exactly(
+                "rows of files written",
+                run.operator.sum("gatehouse_row_writes_total", table="artifact_files"),
+                FILES * count,
+            ),
+            Count.exactly(
+                "rows of history written", run.operator.sum("gatehouse_row_writes_total", table="history"), count
+            ),
+            Count.exactly("ConfigMaps written", run.writes("configmaps"), count),
+            Count.exactly("status writes of versions", run.writes("modelversions", "status"), count),
+            Count.exactly("Events of versions", _events(run), count),
+            Count.exactly("objects listed and read", _store(run, "list", "read", "head"), (1 + FILES) * count),
+            Count("writes of summaries", _summaries(run), 0, _most_summaries(run, farm)),
+            Count.exactly("writes refused", run.refused_writes, 0),
+        ),
+    )
+
+
+def _events(run: Run) -> float:
+    """Those of versions: models, profiles and the registry post one each as they become ready."""
+    others = run.operator.sum("gatehouse_cached_objects", kind=_SUMMARIES)
+    return run.writes("events") - others
+
+
+def _store(run: Run, *operations: str) -> float:
+    return run.operator.sum("gatehouse_store_requests_total", operation=operations) - _probes(run)
+
+
+def _probes(run: Run) -> float:
+    """The registry lists one name of its store whenever it is reconciled."""
+    return run.operator.sum("gatehouse_reconciles_total", kind="modelregistries")
+
+
+def _summaries(run: Run) -> float:
+    return sum(run.writes(resource, "status") for resource in _SUMMARIES)
+
+
+def _most_summaries(run: Run, farm: Farm) -> float:
+    """At most one a second for each object whose count changes, and the first write of each."""
+    counting = farm.models + 2
+    return counting * (run.settled + 1) + run.operator.sum("gatehouse_cached_objects", kind=_SUMMARIES)
+
+
+def _restart_result(run: Run, *, object_bytes: float) -> Result:
+    writes = sum(
+        run.writes(resource, subresource)
+        for resource in ("modelversions", *_SUMMARIES, "configmaps", "events", "secrets")
+        for subresource in ("", "status")
+    )
+    return Result(
+        bench=f"restart {run.count:,}",
+        figures=(
+            Figure("CPU until idle", run.usage.cpu, "s", at_most(10)),
+            Figure("peak memory", run.usage.peak / MIB, "MiB", at_most(250)),
+            Figure("until idle", run.seconds, "s"),
+            Figure("size of a version as the API server answers it", object_bytes, "bytes"),
+        ),
+        counts=(
+            Count.exactly("writes to the API server", writes, 0),
+            Count.exactly("rows written", run.operator.sum("gatehouse_row_writes_total"), 0),
+            Count.exactly("objects read", _store(run, "read", "head", "list"), 0),
+            Count.exactly(
+                "reconciles of versions",
+                run.operator.sum("gatehouse_reconciles_total", kind="modelversions"),
+                run.count,
+            ),
+            Count.exactly("writes refused", run.refused_writes, 0),
+        ),
+    )
+
+
+def _flux_result(run: Run) -> Result:
+    rate = run.count / run.seconds
+    return Result(
+        bench=f"flux {run.count:,}",
+        figures=(
+            Figure("versions a second (Flux's Buckets: 27 to 32)", rate, "/s"),
+            Figure("times Flux's best rate", rate / _FLUX_RATE, "", at_least(3)),
+            Figure("writes of the object each (Flux: 9)", run.writes("modelversions", "status") / run.count),
+            Figure("CPU each (Flux: 16 ms)", run.usage.cpu / run.count * 1000, "ms"),
+            Figure("peak memory (Flux: 217 MiB)", run.usage.peak / MIB, "MiB"),
+        ),
+    )

@@ -1,0 +1,353 @@
+"""The kinds as the API server serves them: descriptions, rules, columns, names, and what the operator may do."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from cluster.rig import API, World, make_world
+from typer.testing import CliRunner
+
+from gatehouse.cli.main import app
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+from gatehouse.local.s3 import S3Endpoint
+from gatehouse.local.shipped import documents, shipped
+
+KINDS = {
+    "modelregistries": ("ModelRegistry", "mreg", "Namespaced"),
+    "registeredmodels": ("RegisteredModel", "rm", "Namespaced"),
+    "modelversions": ("ModelVersion", "mv", "Namespaced"),
+    "hardwareprofiles": ("HardwareProfile", "hwp", "Cluster"),
+}
+
+
+@pytest.fixture(scope="module")
+def admin(installed: RunningControlPlane) -> Iterator[KubeClient]:
+    with contextlib.closing(installed.client()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def world(installed: RunningControlPlane, minio: S3Endpoint) -> Iterator[World]:
+    """Objects that nobody reconciles."""
+    with make_world(installed, minio) as made:
+        made.apply(made.registry(), made.model(), made.version())
+        yield made
+
+
+def definition(admin: KubeClient, plural: str) -> dict[str, Any]:
+    return admin.request("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.gatehouse.dev")
+
+
+def undescribed(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, child in schema.get("properties", {}).items():
+        if f"{path}.{name}" != ".metadata":
+            if not child.get("description"):
+                yield f"{path}.{name}"
+            yield from undescribed(child, f"{path}.{name}")
+    for child in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(child, dict):
+            yield from undescribed(child, f"{path}[]")
+
+
+def unbounded(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Strings, lists and maps of a spec without a largest size."""
+    bounds = {"string": "maxLength", "array": "maxItems"}
+    bound = bounds.get(str(schema.get("type")))
+    if schema.get("type") == "object" and "additionalProperties" in schema:
+        bound = "maxProperties"
+    if bound is not None and bound not in schema and not {"enum", "format"} & schema.keys():
+        yield f"{path} has no {bound}"
+    for name, child in schema.get("properties", {}).items():
+        yield from unbounded(child, f"{path}.{name}")
+    for child in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(child, dict):
+            yield from unbounded(child, f"{path}[]")
+
+
+@pytest.mark.parametrize("plural", KINDS)
+def test_a_kind_is_established_with_its_names_and_its_status(admin: KubeClient, plural: str) -> None:
+    found = definition(admin, plural)
+    conditions = {each["type"]: each["status"] for each in found["status"]["conditions"]}
+    assert conditions["Established"] == "True"
+    assert conditions["NamesAccepted"] == "True"
+    assert "NonStructuralSchema" not in conditions
+    kind, short, scope = KINDS[plural]
+    assert found["spec"]["names"]["kind"] == kind
+    assert found["spec"]["names"]["shortNames"] == [short]
+    assert found["spec"]["names"]["categories"] == ["gatehouse"]
+    assert found["spec"]["scope"] == scope
+    [version] = found["spec"]["versions"]
+    assert version["subresources"] == {"status": {}}
+
+
+@pytest.mark.parametrize("plural", KINDS)
+def test_every_field_is_described_and_every_size_is_bounded(admin: KubeClient, plural: str) -> None:
+    [version] = definition(admin, plural)["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+    assert schema["description"]
+    assert list(undescribed(schema)) == []
+    assert list(unbounded(schema["properties"]["spec"])) == []
+    assert list(unbounded(schema["properties"]["status"])) == []
+
+
+def test_a_new_object_waits_for_the_operator(world: World) -> None:
+    for kind, name in (("ModelRegistry", "registry"), ("RegisteredModel", "granite"), ("ModelVersion", "granite-1")):
+        found = world.get(kind, name)
+        assert found is not None
+        assert found["status"] == {"observedGeneration": -1}
+
+
+def test_a_status_is_not_written_by_way_of_the_object(world: World) -> None:
+    world.apply({**world.version(), "status": {"phase": "Ready to Deploy"}})
+    found = world.get("ModelVersion", "granite-1")
+    assert found is not None
+    assert found["status"] == {"observedGeneration": -1}
+
+
+def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a dotted path; None removes the field."""
+    copied = copy.deepcopy(manifest)
+    *parents, last = path.split(".")
+    node = copied
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    if value is None:
+        node.pop(last)
+    else:
+        node[last] = value
+    return copied
+
+
+DIGEST, OTHER_DIGEST = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+UPDATES = [
+    ("ModelVersion", "spec.modelRef.name", "other", "modelRef cannot change: make a new ModelVersion"),
+    ("ModelVersion", "spec.version", "2", "version cannot change: make a new ModelVersion"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models/x/", "artifact.uri cannot change"),
+    ("ModelVersion", "spec.artifact.digest", OTHER_DIGEST, "artifact.digest cannot change once set"),
+    ("ModelVersion", "spec.artifact.digest", None, "artifact.digest cannot change once set"),
+    ("RegisteredModel", "spec.registryRef.name", "other", "registryRef cannot change"),
+    ("RegisteredModel", "spec.registryRef", None, "registryRef cannot change"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "message"), UPDATES)
+def test_what_must_not_change_does_not(world: World, kind: str, path: str, value: Any, message: str) -> None:
+    name = {"ModelVersion": "frozen", "RegisteredModel": "granite"}[kind]
+    manifest = world.model() if kind == "RegisteredModel" else world.version("frozen")
+    if kind == "ModelVersion":
+        manifest["spec"]["artifact"]["digest"] = DIGEST
+    world.apply(manifest)
+    with pytest.raises(ApiRefused, match=message) as refused:
+        world.patch(kind, name, _merge(path, value))
+    assert refused.value.status == 422
+
+
+def test_a_digest_may_be_added_later(world: World) -> None:
+    world.apply(world.version("later"))
+    found = world.patch("ModelVersion", "later", _merge("spec.artifact.digest", DIGEST))
+    assert found["spec"]["artifact"]["digest"] == DIGEST
+
+
+def _merge(path: str, value: Any) -> dict[str, Any]:
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+DATABASE = {"host": "db", "database": "registry", "username": "registry"}
+
+CREATES: list[tuple[str, str, Any, str]] = [
+    ("ModelVersion", "spec.artifact.uri", "s3://models/a/../b/", "must not have '.' or '..' as a segment"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models/a/..", "must not have '.' or '..' as a segment"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models/./a", "must not have '.' or '..' as a segment"),
+    ("ModelVersion", "spec.artifact.uri", "gs://models/a/", "spec.artifact.uri"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models", "spec.artifact.uri"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models/a//b/", "spec.artifact.uri"),
+    ("ModelVersion", "spec.artifact.uri", "s3://models/a?b/", "spec.artifact.uri"),
+    ("ModelVersion", "spec.artifact.digest", "sha256:abc", "spec.artifact.digest"),
+    ("ModelVersion", "spec.artifact", None, "spec.artifact: Required"),
+    ("ModelVersion", "spec.version", "1 0", "spec.version"),
+    ("ModelVersion", "spec.state", "Approved", "Unsupported value"),
+    ("ModelVersion", "spec.runtime", "Triton", "Unsupported value"),
+    ("ModelVersion", "spec.serving.maxModelLen", 0, "spec.serving.maxModelLen"),
+    ("ModelVersion", "spec.serving.extraArgs", ["--a={{.B}}"], "spec.serving.extraArgs"),
+    ("ModelVersion", "spec.serving.extraArgs", ["rm -rf /"], "spec.serving.extraArgs"),
+    ("ModelVersion", "spec.serving.env", [{"name": "A B"}], "spec.serving.env"),
+    ("RegisteredModel", "spec.riskTier", "Severe", "Unsupported value"),
+    ("ModelRegistry", "spec", {"mysql": DATABASE, "postgres": DATABASE}, "choose one database"),
+    ("ModelRegistry", "spec", {"allowedNamespaces": {"from": "Selector"}}, "selector goes with from: Selector"),
+    (
+        "ModelRegistry",
+        "spec",
+        {"allowedNamespaces": {"from": "All", "selector": {"matchLabels": {"a": "b"}}}},
+        "selector goes with from: Selector",
+    ),
+    ("ModelRegistry", "spec", {"stages": []}, "spec.stages"),
+    ("ModelRegistry", "spec", {"stages": ["a", "a"]}, "Duplicate value"),
+    ("ModelRegistry", "spec", {"verification": {"interval": "1 hour"}}, "spec.verification.interval"),
+    ("ModelRegistry", "spec", {"objectStores": [{"uriPrefix": "s3://models"}]}, "uriPrefix"),
+    (
+        "ModelRegistry",
+        "spec",
+        {"objectStores": [{"uriPrefix": "s3://models/"}, {"uriPrefix": "s3://models/"}]},
+        "Duplicate value",
+    ),
+    (
+        "ModelRegistry",
+        "spec",
+        {"objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://user:password@minio"}]},
+        "endpoint",
+    ),
+    ("HardwareProfile", "spec.accelerator.computeCapability", None, "an NVIDIA accelerator needs"),
+    ("HardwareProfile", "spec.accelerator.memory", "a lot", "spec.accelerator.memory"),
+    ("HardwareProfile", "spec.accelerator.count", 0, "spec.accelerator.count"),
+    ("HardwareProfile", "spec.serving.gpuMemoryUtilization", "1.5", "gpuMemoryUtilization"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "message"), CREATES)
+def test_what_cannot_be_meant_is_refused(world: World, kind: str, path: str, value: Any, message: str) -> None:
+    profile = next(each for each in documents("manifests/hardware") if each["metadata"]["name"] == "nvidia-l4")
+    manifests = {
+        "ModelVersion": world.version("refused"),
+        "RegisteredModel": world.model("refused"),
+        "ModelRegistry": {**world.registry(), "metadata": {"name": "refused", "namespace": world.namespace}},
+        "HardwareProfile": {**profile, "metadata": {"name": "refused"}},
+    }
+    with pytest.raises(ApiRefused) as refused:
+        world.kube.request("POST", world.path(kind), changed(manifests[kind], path, value))
+    assert refused.value.status == 422
+    assert message in str(refused.value)
+
+
+# kubectl
+
+
+def kubectl(installed: RunningControlPlane, *arguments: str) -> str:
+    program = Binaries().obtain(["kubectl"])["kubectl"]
+    answer = subprocess.run(
+        [str(program), *arguments],
+        env={**os.environ, "KUBECONFIG": str(installed.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def columns(table: str) -> list[str]:
+    return table.splitlines()[0].split()
+
+
+def test_kubectl_prints_the_columns_that_people_look_for(installed: RunningControlPlane, world: World) -> None:
+    where = f"--namespace={world.namespace}"
+    plain = ["NAME", "MODEL", "VERSION", "STATUS", "DEPLOYED", "HARDWARE", "RUNTIME"]
+    assert columns(kubectl(installed, "get", "modelversions", where)) == [*plain, "AGE"]
+    wide = columns(kubectl(installed, "get", "modelversions", where, "-o", "wide"))
+    assert wide == [*plain, "FIT", "DIGEST", "SIZE", "URI", "AGE"]
+
+
+@pytest.mark.parametrize("name", ["mreg", "rm", "mv", "hwp", "modelversion", "modelversions.gatehouse.dev"])
+def test_short_names_and_others_lead_to_the_kind(installed: RunningControlPlane, world: World, name: str) -> None:
+    assert kubectl(installed, "get", name, f"--namespace={world.namespace}", "-o", "name")
+
+
+def test_a_category_shows_everything_of_gatehouse(installed: RunningControlPlane, world: World) -> None:
+    found = kubectl(installed, "get", "gatehouse", f"--namespace={world.namespace}", "-o", "name").split()
+    assert {name.split(".")[0] for name in found} == {
+        "modelregistry",
+        "registeredmodel",
+        "modelversion",
+        "hardwareprofile",
+    }
+
+
+def test_kubectl_explains_a_field(installed: RunningControlPlane) -> None:
+    said = kubectl(installed, "explain", "modelversion.spec.artifact.digest")
+    assert "Digest that the files must have" in said
+
+
+def test_the_crds_in_the_repository_are_those_of_the_types() -> None:
+    answer = CliRunner().invoke(app, ["crds", "--check", str(shipped("crds"))])
+    assert answer.exit_code == 0, answer.output
+
+
+# Roles
+
+OPERATOR_MAY = {
+    ("gatehouse.dev", "modelversions"): {"get", "list", "watch"},
+    ("gatehouse.dev", "modelversions/status"): {"update", "patch"},
+    ("gatehouse.dev", "registeredmodels"): {"get", "list", "watch"},
+    ("gatehouse.dev", "registeredmodels/status"): {"update", "patch"},
+    ("gatehouse.dev", "modelregistries"): {"get", "list", "watch"},
+    ("gatehouse.dev", "modelregistries/status"): {"update", "patch"},
+    ("gatehouse.dev", "hardwareprofiles"): {"get", "list", "watch"},
+    ("gatehouse.dev", "hardwareprofiles/status"): {"update", "patch"},
+    ("", "configmaps"): {"get", "list", "create", "patch", "delete"},
+    ("", "secrets"): {"get"},
+    ("", "namespaces"): {"get", "list", "watch"},
+    ("", "events"): {"create"},
+    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
+    ("", "pods"): set(),
+    ("", "nodes"): set(),
+    ("", "serviceaccounts"): set(),
+    ("apps", "deployments"): set(),
+    ("serving.kserve.io", "inferenceservices"): set(),
+    ("rbac.authorization.k8s.io", "clusterroles"): set(),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): set(),
+}
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+
+
+@pytest.mark.parametrize(("group", "resource"), OPERATOR_MAY)
+def test_the_operator_may_do_what_it_does_and_nothing_else(
+    installed: RunningControlPlane, group: str, resource: str
+) -> None:
+    with contextlib.closing(installed.client(OPERATOR_USER)) as operator:
+        allowed = {verb for verb in VERBS if may(operator, verb, group, resource)}
+    assert allowed == OPERATOR_MAY[group, resource]
+
+
+def may(client: KubeClient, verb: str, group: str, resource: str) -> bool:
+    plural, _, subresource = resource.partition("/")
+    attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource, "namespace": "default"}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("user", "verb", "resource", "allowed"),
+    [
+        ("ai-developer", "create", "modelversions", True),
+        ("ai-developer", "patch", "modelversions/status", False),
+        ("ai-developer", "create", "modelregistries", False),
+        ("ai-developer", "list", "hardwareprofiles", True),
+        ("ai-admin", "create", "modelregistries", True),
+        ("ai-admin", "patch", "hardwareprofiles", True),
+        ("ai-admin", "patch", "modelversions/status", False),
+    ],
+)
+def test_people_declare_and_never_write_a_status(
+    installed: RunningControlPlane, user: str, verb: str, resource: str, allowed: bool
+) -> None:
+    with contextlib.closing(installed.client(user)) as client:
+        assert may(client, verb, "gatehouse.dev", resource) is allowed
+        assert client.request("GET", f"{API}/modelversions")["kind"] == "ModelVersionList"
