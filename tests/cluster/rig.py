@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,15 +26,27 @@ from botocore.config import Config
 from cluster.faultstore import FaultStore, running
 from sqlalchemy import create_engine, text
 
-from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.controlplane import (
+    CONTROL_PLANE_PROGRAMS,
+    OPERATOR_USER,
+    ControlPlane,
+    ControlPlanePorts,
+    new_tokens,
+)
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
+from gatehouse.local.install import install_kinds
 from gatehouse.local.kube import KubeClient
+from gatehouse.local.mariadb import Mariadb
 from gatehouse.local.miniature import miniature_granite
+from gatehouse.local.minio import Minio
 from gatehouse.local.net import LOOPBACK, free_port, http_ready
 from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse.local.process import Server, Supervisor
+from gatehouse.local.s3 import S3Endpoint, new_credentials
+from gatehouse.local.shipped import documents
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,11 +57,15 @@ __all__ = [
     "FaultyStore",
     "Metrics",
     "Operator",
+    "Restartable",
     "World",
     "condition",
     "kstatus",
     "make_world",
     "open_store",
+    "restartable_control_plane",
+    "restartable_mariadb",
+    "restartable_minio",
     "secret",
     "until",
 ]
@@ -586,6 +603,86 @@ def kstatus(body: Manifest) -> list[str]:
     if ready is not None and ready["status"] == "True" and "Stalled" in types:
         broken.append("Ready and Stalled at once")
     return broken
+
+
+# Servers that come and go
+
+
+class Restartable:
+    """A server in a folder of its own, to be stopped and started again."""
+
+    def __init__(self, folder: Path, describe: Callable[[], Server]) -> None:
+        self._supervisor = Supervisor(run=folder / "run", logs=folder / "logs")
+        self._describe = describe
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._supervisor.ensure(self._describe())
+
+    def stop(self) -> None:
+        """Returns when it has ended."""
+        self._supervisor.stop(self._describe().name)
+
+    def kill(self) -> None:
+        """kill -9."""
+        name = self._describe().name
+        os.kill(self._supervisor.records()[name].identity.pid, signal.SIGKILL)
+        self._supervisor.stop(name)
+
+
+@contextlib.contextmanager
+def restartable_minio(folder: Path) -> Iterator[tuple[Restartable, S3Endpoint]]:
+    """MinIO, started."""
+    store = Minio(
+        folder / "minio", program=Binaries().obtain(["minio"])["minio"], port=free_port(), credentials=new_credentials()
+    )
+    server = Restartable(folder, store.server)
+    server.start()
+    try:
+        yield server, store.endpoint
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def restartable_mariadb(folder: Path) -> Iterator[tuple[Restartable, Database]]:
+    """MariaDB, prepared but not started."""
+    database = Mariadb(folder / "mariadb", port=free_port(), password=secrets.token_urlsafe(24), superuser=True)
+    database.prepare()
+    server = Restartable(folder, database.server)
+    try:
+        yield server, database.database
+    finally:
+        server.stop()
+        shutil.rmtree(database.home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def restartable_control_plane(folder: Path) -> Iterator[tuple[Restartable, RunningControlPlane]]:
+    """etcd and an API server with the kinds, the roles and one hardware profile; the API server is restartable."""
+    programs = Binaries().obtain(CONTROL_PLANE_PROGRAMS)
+    etcd, peer, apiserver, manager = (free_port() for _ in range(4))
+    ports = ControlPlanePorts(etcd=etcd, etcd_peer=peer, apiserver=apiserver, controller_manager=manager)
+    tokens = new_tokens()
+    plane = ControlPlane(folder / "kubernetes", ports=ports, tokens=tokens, programs=programs)
+    plane.prepare()
+    servers = [Restartable(folder, plane.etcd), Restartable(folder, plane.apiserver)]
+    try:
+        for server in servers:
+            server.start()
+        with contextlib.closing(plane.client()) as client:
+            install_kinds(client)
+            for manifest in (namespace_manifest(), *documents("manifests/hardware")):
+                client.apply(manifest)
+        yield (
+            servers[1],
+            RunningControlPlane(
+                url=plane.url, authority=plane.authority, kubeconfig=plane.kubeconfig, tokens=tokens, _client=plane.client
+            ),
+        )
+    finally:
+        for server in reversed(servers):
+            server.stop()
 
 
 # A store that fails as it is told

@@ -1,20 +1,20 @@
-"""AWS Signature Version 4 in the Authorization header, for requests without a body.
+"""Requests without a body as S3 wants them: names escaped byte by byte, signed by botocore.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from urllib.parse import quote
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 __all__ = ["Signer", "encode_path", "encode_query"]
 
 _UNRESERVED = "-_.~"
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 def encode_path(path: str) -> str:
@@ -29,45 +29,17 @@ def encode_query(parameters: Mapping[str, str]) -> str:
 
 
 class Signer:
-    """Signs requests for one region with one access key. The key of a day is derived once."""
+    """Signs requests for one region with one access key."""
 
     def __init__(self, *, access_key_id: str, secret_access_key: str, region: str) -> None:
-        self._access_key_id = access_key_id
-        self._secret = f"AWS4{secret_access_key}".encode()
+        self._auth = S3SigV4Auth(Credentials(access_key_id, secret_access_key), "s3", region)
         self._region = region
-        self._day = ""
-        self._day_key = b""
 
     def __repr__(self) -> str:
         return f"Signer(region={self._region!r})"
 
-    def sign(
-        self, method: str, *, host: str, path: str, query: str, headers: Mapping[str, str], at: datetime
-    ) -> dict[str, str]:
-        """The headers to send: ``headers`` (lower-case names) with those that authenticate the request.
-
-        ``path`` and ``query`` are encoded as in the URL. Of ``headers``, ``x-amz-*`` are signed.
-        """
-        stamp = at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        added = {"host": host, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": stamp}
-        signed = {**{name: value for name, value in headers.items() if name.startswith("x-amz-")}, **added}
-        names = sorted(signed)
-        canonical = "\n".join(
-            (method, path, query, *(f"{name}:{signed[name]}" for name in names), "", ";".join(names), _EMPTY_SHA256)
-        )
-        scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key_of(stamp[:8]), text.encode(), "sha256").hex()
-        authorization = (
-            f"AWS4-HMAC-SHA256 Credential={self._access_key_id}/{scope}, "
-            f"SignedHeaders={';'.join(names)}, Signature={signature}"
-        )
-        return {**headers, **added, "authorization": authorization}
-
-    def _key_of(self, day: str) -> bytes:
-        if day != self._day:
-            key = self._secret
-            for part in (day, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._day, self._day_key = day, key
-        return self._day_key
+    def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent."""
+        request = AWSRequest(method=method, url=url, headers=dict(headers))
+        self._auth.add_auth(request)
+        return dict(request.headers.items())

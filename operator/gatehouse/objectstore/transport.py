@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
@@ -101,13 +100,13 @@ class Transport:
         path = f"/{self._address.bucket}" + (f"/{encode_path(request.key)}" if request.key else "")
         query = encode_query(request.query or {})
         headers: Mapping[str, str] = {"accept-encoding": "identity", **(request.headers or {})}
+        url = f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}"
         if self._signer is not None:
-            headers = self._signer.sign(
-                request.method, host=self._host, path=path, query=query, headers=headers, at=datetime.now(UTC)
-            )
-        url = URL(f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}", encoded=True)
+            headers = self._signer.sign(request.method, url=url, headers=headers)
         # A redirect could lead anywhere, with the signature.
-        async with self._session.request(request.method, url, headers=headers, allow_redirects=False) as response:
+        async with self._session.request(
+            request.method, URL(url, encoded=True), headers=headers, allow_redirects=False
+        ) as response:
             if response.status not in (200, 206):
                 raise from_refusal(self._address, await _refusal(response), what=request.what)
             yield response
