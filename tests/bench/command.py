@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import uvloop
 from rich.console import Console
 
 from bench.farms import bench_farm
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ConsoleProgress() as progress:
             for bench in _plan(options, progress):
-                results += asyncio.run(bench)
+                results += uvloop.run(bench)
     except (LocalClusterError, TimeoutError, OSError, ValueError, ExceptionGroup) as error:
         failure = error
     console.print(table(results))

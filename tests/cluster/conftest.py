@@ -6,42 +6,23 @@ A server whose program is not installed skips the tests that need it, with the r
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import TypeVar
 
 import pytest
-from cluster.rig import Operator, World, make_world
+from cluster.rig import Operator, World, available, make_world
 
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
-from gatehouse.local.errors import BuildFailed, ProgramMissing
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.shipped import documents
 
-Running = TypeVar("Running")
-
-
-@contextlib.contextmanager
-def _available(server: AbstractContextManager[Running]) -> Iterator[Running]:
-    with contextlib.ExitStack() as stack:
-        try:
-            running = stack.enter_context(server)
-        except (ProgramMissing, BuildFailed) as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"CI must have every server: {error}")
-            pytest.skip(str(error))
-        yield running
-
-
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[RunningControlPlane]:
     """A real API server with the CRDs, the roles and their bindings."""
-    with _available(ephemeral.control_plane()) as running:
+    with available(ephemeral.control_plane()) as running:
         yield running
 
 
@@ -58,35 +39,35 @@ def namespace(control_plane: RunningControlPlane) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def minio() -> Iterator[S3Endpoint]:
     """MinIO without buckets."""
-    with _available(ephemeral.minio()) as running:
+    with available(ephemeral.minio()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def minio_tls() -> Iterator[S3Endpoint]:
     """MinIO behind TLS; `authority` is the only certificate authority that vouches for it."""
-    with _available(ephemeral.minio(tls=True)) as running:
+    with available(ephemeral.minio(tls=True)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def versitygw() -> Iterator[RunningVersitygw]:
     """A second S3 server; its objects are plain files below `data`."""
-    with _available(ephemeral.versitygw()) as running:
+    with available(ephemeral.versitygw()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Database]:
     """MariaDB; its user may do everything, such as create databases and end sessions."""
-    with _available(ephemeral.mariadb()) as running:
+    with available(ephemeral.mariadb()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Database]:
     """PostgreSQL; its user may do everything, such as create databases and end sessions."""
-    with _available(ephemeral.postgres()) as running:
+    with available(ephemeral.postgres()) as running:
         yield running
 
 

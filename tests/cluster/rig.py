@@ -13,15 +13,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
+import pytest
 from botocore.config import Config
 from cluster.faultstore import FaultStore, running
 from sqlalchemy import create_engine, text
@@ -36,7 +39,8 @@ from gatehouse.local.controlplane import (
 )
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
+from gatehouse.local.errors import ApiRefused, BuildFailed, ProgramMissing
+from gatehouse.local.files import make_traversable
 from gatehouse.local.install import install_kinds
 from gatehouse.local.kube import KubeClient
 from gatehouse.local.mariadb import Mariadb
@@ -59,6 +63,7 @@ __all__ = [
     "Operator",
     "Restartable",
     "World",
+    "available",
     "condition",
     "kstatus",
     "make_world",
@@ -608,6 +613,19 @@ def kstatus(body: Manifest) -> list[str]:
 # Servers that come and go
 
 
+@contextlib.contextmanager
+def available(server: AbstractContextManager[T]) -> Iterator[T]:
+    """A server; one whose program is not installed skips the test, with the reason, and fails it with CI=true."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except (ProgramMissing, BuildFailed) as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must have every server: {error}")
+            pytest.skip(str(error))
+        yield running
+
+
 class Restartable:
     """A server in a folder of its own, to be stopped and started again."""
 
@@ -645,8 +663,9 @@ def restartable_minio(folder: Path) -> Iterator[tuple[Restartable, S3Endpoint]]:
 
 
 @contextlib.contextmanager
-def restartable_mariadb(folder: Path) -> Iterator[tuple[Restartable, Database]]:
-    """MariaDB, prepared but not started."""
+def restartable_mariadb() -> Iterator[tuple[Restartable, Database]]:
+    """MariaDB, prepared but not started. Its account may not enter pytest's folders."""
+    folder = make_traversable(Path(tempfile.mkdtemp(prefix="gatehouse-")))
     database = Mariadb(folder / "mariadb", port=free_port(), password=secrets.token_urlsafe(24), superuser=True)
     database.prepare()
     server = Restartable(folder, database.server)
@@ -655,6 +674,7 @@ def restartable_mariadb(folder: Path) -> Iterator[tuple[Restartable, Database]]:
     finally:
         server.stop()
         shutil.rmtree(database.home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cluster.faultstore import Fault, abort, code, stalling, truncated
@@ -17,6 +17,7 @@ from cluster.rig import (
     Operator,
     Restartable,
     World,
+    available,
     condition,
     kstatus,
     make_world,
@@ -29,7 +30,6 @@ from sqlalchemy import text
 
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ProgramMissing
 from gatehouse.local.s3 import S3Endpoint
 
 
@@ -69,17 +69,9 @@ def everything_said(world: World, operator: Operator) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Restartable, Database]]:
-    """A MariaDB of this module's own; each test finds and leaves it running."""
-    folder = tmp_path_factory.mktemp("mariadb")
-    folder.chmod(0o711)
-    for parent in folder.parents[:2]:
-        parent.chmod(0o711)
-    with contextlib.ExitStack() as stack:
-        try:
-            found = stack.enter_context(restartable_mariadb(folder))
-        except ProgramMissing as missing:
-            pytest.skip(str(missing))
+def server() -> Iterator[tuple[Restartable, Database]]:
+    """A MariaDB of this module's own; each test brings it into the state that it needs."""
+    with available(restartable_mariadb()) as found:
         yield found
 
 
@@ -189,18 +181,25 @@ def test_a_password_that_was_rotated_is_taken_up(
     world.secrets()
     world.ask("registry", kind="ModelRegistry")
     asked_until_ready(world)
-    # Rotated once more, under connections that are in use.
+    # Rotated once more, under connections that are in use; a start of the server sets the first password again.
     rotated = secrets.token_urlsafe(16)
-    account = f"'{address.username}'@'{address.host}'"
-    with contextlib.ExitStack() as stack:
-        world.query(operator, text(f"ALTER USER {account} IDENTIFIED BY '{rotated}'"))
-        stack.callback(database.stop)  # starting it again sets the first password
-        database_of = world.database
-        world.secrets(password=rotated)
-        database.kill()
-        assert database_of is not None
-    database.start()
-    assert rotated not in everything_said(world, operator)
+    world.query(operator, text(f"ALTER USER '{address.username}'@'{address.host}' IDENTIFIED BY '{rotated}'"))
+    world.database = dataclasses.replace(address, password=rotated)
+    [connection] = world.query(
+        operator, text("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND db = 'gatehouse'")
+    )
+    world.query(operator, text(f"KILL {connection['id']}"))
+    world.ask("granite-1")
+    held = world.wait("granite-1", lambda body: condition(body, "Reconciling"), what="does not say so")
+    assert ready(held)
+    assert shown(held, "Reconciling")[1] == "DatabaseAccessDenied"
+    world.secrets()
+    world.ask("registry", kind="ModelRegistry")
+    asked_until_ready(world)
+    said = everything_said(world, operator)
+    assert rotated not in said
+    assert address.password not in said
+    world.query(operator, text(f"ALTER USER '{address.username}'@'{address.host}' IDENTIFIED BY '{address.password}'"))
 
 
 def test_tables_of_a_newer_gatehouse_are_left_alone(
@@ -396,7 +395,7 @@ def test_only_the_right_authority_is_trusted(
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_read_again(
-    installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, tmp_path: Path
+    installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
 ) -> None:
     with FaultyStore() as faulty, make_world(installed, minio) as world:
         objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
@@ -413,10 +412,4 @@ def test_an_object_that_is_replaced_while_it_is_read_is_read_again(
         world.apply(world.model(), world.version(artifact={"uri": "s3://models/granite-1/"}))
         world.ready()
         hashes = world.files(operator)
-        assert hashes["README.md"] == sha256(b"# Replaced while it was read\n")
-
-
-def sha256(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
+        assert hashes["README.md"] == hashlib.sha256(b"# Replaced while it was read\n").hexdigest()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cluster.rig import MINIATURE, Manifest, Operator, World, condition, kstatus, make_world, until
 
+from cluster.rig import MINIATURE, Manifest, Operator, World, condition, kstatus, make_world, until
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 
@@ -285,7 +286,10 @@ def test_an_artifact_that_changes_is_noticed_and_one_put_back_is_ready_again(wor
     changed = world.phase("granite-1", "Artifact Changed")
     assert reason(changed, "Stalled") == "ArtifactChanged"
     assert before in message(changed)
+    assert "other bytes in README.md" in message(changed)
     assert changed["status"]["artifact"]["digest"] != before
+    recorded = world.files(operator)["README.md"]
+    assert recorded == hashlib.sha256(MINIATURE["README.md"]).hexdigest()
     assert world.templates() == []
     [row] = world.rows(operator)
     assert row["digest"] == before

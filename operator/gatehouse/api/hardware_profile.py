@@ -85,7 +85,9 @@ class ResourceRequirements(Struct):
 
 
 class ProfileServing(Struct):
-    gpu_memory_utilization: Annotated[str, StringConstraints(max_length=6, pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")] = "0.90"
+    gpu_memory_utilization: Annotated[str, StringConstraints(max_length=6, pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")] = (
+        "0.90"
+    )
     """Part of the accelerator's memory that vLLM may take, as its flag --gpu-memory-utilization."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Data type of the KV cache, as vLLM's flag --kv-cache-dtype."""

@@ -189,7 +189,15 @@ class _Parts:
         )
         return dict(
             (
-                runner(ModelRegistryController(objects=objects, connections=self.connections, clock=clock), workers=2),
+                runner(
+                    ModelRegistryController(
+                        objects=objects,
+                        connections=self.connections,
+                        clock=clock,
+                        namespaces=self.settings.namespaces,
+                    ),
+                    workers=2,
+                ),
                 runner(
                     RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4
                 ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,12 +14,11 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, RegistryRows
+from gatehouse.controllers.retirement import object_deleted
 from gatehouse.controllers.runner import Result
 from gatehouse.domain.conditions import READY, RECONCILING, ConditionState, merge
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.domain.lifecycle import ACTOR
+from gatehouse.domain.errors import ReconcileError, Waiting
 from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
-from gatehouse.domain.records import StateChange
 
 __all__ = ["ModelRegistryController"]
 
@@ -31,21 +30,31 @@ _log = structlog.get_logger(__name__)
 
 
 class ModelRegistryController:
-    """Reconciles ModelRegistries."""
+    """Reconciles ModelRegistries. ``namespaces`` are those that are watched; all of them when there are none."""
 
     kind = ModelRegistry
 
-    def __init__(self, *, objects: Objects, connections: Connections, clock: Clock) -> None:
+    def __init__(
+        self, *, objects: Objects, connections: Connections, clock: Clock, namespaces: Collection[str] = ()
+    ) -> None:
         self._objects = objects
         self._connections = connections
         self._clock = clock
+        self._namespaces = frozenset(namespaces)
         self._swept: dict[str, datetime] = {}
 
     async def reconcile(self, resource: ModelRegistry, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Opens the database, sweeps its rows, probes each store. Raises what the database raises."""
-        rows = await self._connections.rows(resource)
-        await self._sweep(resource, rows)
-        counts = await rows.counts()
+        if resource.requested_at != resource.status.last_handled_reconcile_at:
+            self._connections.reread(resource)
+        try:
+            rows = await self._connections.rows(resource)
+            await self._sweep(resource, rows)
+            counts = await rows.counts()
+        except Waiting:
+            # Somebody has to mend the credentials, which are not watched: the next look reads them again.
+            self._connections.reread(resource)
+            raise
         stores = [await self._probe(resource, store) for store in resource.spec.object_stores]
         states = _states(self._connections.describe(resource), stores)
         generation = resource.metadata.generation
@@ -91,18 +100,11 @@ class ModelRegistryController:
         orphans = [
             (kind, namespace, object_name)
             async for kind, namespace, object_name in rows.live_objects()
-            if reader.revision(PLURALS[kind], namespace, object_name) is None
+            if (not self._namespaces or namespace in self._namespaces)
+            and reader.revision(PLURALS[kind], namespace, object_name) is None
         ]
         for kind, namespace, object_name in orphans:
-            change = StateChange(
-                at=now,
-                actor=ACTOR,
-                before=None,
-                after="Archived",
-                digest=None,
-                reason="ObjectDeleted",
-                message=f"{namespace}/{object_name} is not in the cluster any more",
-            )
+            change = object_deleted(namespace, object_name, now=now)
             await rows.archive_object(kind, namespace=namespace, name=object_name, change=change)
         if orphans:
             _log.info("archived the rows of objects that are gone", registry=name, rows=len(orphans))

@@ -2,8 +2,8 @@
 
 ``gather`` reads the objects that the version names from the cache, its row from the registry (reads of many versions
 are grouped), and the artifact from the store when the row does not say that it was looked at lately. ``decide`` is
-pure. ``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready finds
-everything that it promises.
+pure. ``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready
+finds everything that it promises.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from gatehouse.domain.status import version_status
 __all__ = ["ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
+SHOWN_DIFFERENCES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +138,15 @@ class ModelVersionController:
         assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
         if not self._due(facts, registry):
             return gathered
-        found = await self._checks.check(
-            (version.metadata.namespace, version.metadata.name),
-            await self._request(facts, registry, rows),
-            patience=self._patience,
-        )
+        request = await self._request(facts, registry, rows)
+        key = (version.metadata.namespace, version.metadata.name)
+        found = await self._checks.check(key, request, patience=self._patience)
         if isinstance(found, CheckProgress):
             return replace(gathered, facts=replace(facts, artifact=found))
+        if found.files is not None and _is_other(found.record, recorded_digest(facts)):
+            # The rows keep the files that were recorded: they are the evidence, and tell what changed.
+            changed = _differences(request.known, found.files) if found.record.outcome == "Verified" else ()
+            return replace(gathered, facts=replace(facts, artifact=replace(found.record, changed=changed)))
         return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
 
     def _due(self, facts: Facts, registry: ModelRegistry) -> bool:
@@ -175,7 +178,7 @@ class ModelVersionController:
             trust_store_checksums=registry.spec.verification.trust_store_checksums,
             previous=facts.row.artifact if facts.row else None,
             known=known,
-            save=partial(_save_files, rows, spec),
+            save=None if facts.row and facts.row.digest else partial(_save_files, rows, spec),
         )
 
     # apply
@@ -223,6 +226,18 @@ class ModelVersionController:
             self._connections.reread(facts.registry)
         verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
         return after_error(self, facts.version, error, clock=self._clock, verified_at=verified_at)
+
+
+def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
+    return recorded is not None and record.digest != recorded
+
+
+def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]) -> tuple[str, ...]:
+    """The first few paths that were added, removed, or have other bytes."""
+    now = {file.path: file.sha256 for file in found}
+    before = {path: file.sha256 for path, file in recorded.items()}
+    differing = sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
+    return tuple(differing[:SHOWN_DIFFERENCES])
 
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:

@@ -8,10 +8,11 @@ from typing import Literal
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
+from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.lifecycle import ACTOR
 from gatehouse.domain.records import StateChange
 
-__all__ = ["retire"]
+__all__ = ["object_deleted", "retire"]
 
 
 async def retire(
@@ -23,18 +24,33 @@ async def retire(
     connections: Connections,
     now: datetime,
 ) -> None:
-    """Archives the live row that the object held, in whichever registry that is. Raises what the databases raise."""
-    change = StateChange(
+    """Archives the live row that the object held, in whichever registry that is.
+
+    Raises what the databases raise, once each was asked: one that is down holds up no other.
+    """
+    change = object_deleted(namespace, name, now=now)
+    down: ReconcileError | None = None
+    for where in objects.reader.names(ModelRegistry.info.plural):
+        registry = objects.get(ModelRegistry, where.namespace, where.name)
+        if registry is None:
+            continue
+        try:
+            rows = await connections.rows(registry)
+            await rows.archive_object(kind, namespace=namespace, name=name, change=change)
+        except ReconcileError as error:
+            down = down or error
+    if down is not None:
+        raise down
+
+
+def object_deleted(namespace: str, name: str, *, now: datetime) -> StateChange:
+    """The history entry of a row whose object is gone."""
+    return StateChange(
         at=now,
         actor=ACTOR,
         before=None,
         after="Archived",
         digest=None,
         reason="ObjectDeleted",
-        message=f"{namespace}/{name} was deleted from the cluster",
+        message=f"{namespace}/{name} is not in the cluster any more",
     )
-    for where in objects.reader.names(ModelRegistry.info.plural):
-        registry = objects.get(ModelRegistry, where.namespace, where.name)
-        if registry is not None:
-            rows = await connections.rows(registry)
-            await rows.archive_object(kind, namespace=namespace, name=name, change=change)

@@ -121,9 +121,7 @@ class Runner(Generic[R]):
         if note is None:
             return
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
-        _log.info(
-            "transition", phase=_phase(status), digest=_digest(status), reason=note.reason, message=note.message
-        )
+        _log.info("transition", phase=_phase(status), digest=_digest(status), reason=note.reason, message=note.message)
 
 
 def after_error(

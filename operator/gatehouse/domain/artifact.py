@@ -95,6 +95,7 @@ class ArtifactRecord:
 
     ``fingerprint`` is the listing's that was checked. ``digest`` is that of the manifest when every file was hashed.
     ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
+    ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
     """
 
     outcome: ArtifactOutcome
@@ -103,6 +104,7 @@ class ArtifactRecord:
     verified_at: datetime
     summary: ArtifactSummary | None
     problems: tuple[Problem, ...] = ()
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             "ArtifactVerified",
             "ArtifactChanged",
             ARTIFACT_RULE,
-            f"digest {record.digest}",
+            f"digest {record.digest}" + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
             f"digest {wanted}",
             remedy=f"put the recorded files back at {uri}, or register the new ones as a new version",
             attention="Person",

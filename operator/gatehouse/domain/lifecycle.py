@@ -6,7 +6,7 @@ follow, whether the serving template is owed, and when to look again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -35,17 +35,26 @@ __all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "wants_artifact"]
 
 ACTOR: Final = "gatehouse"
 READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
+DECLARED_PHASES: Final[Mapping[str, str]] = {
+    "Draft": "the author has not submitted the version; set spec.state to Submitted",
+    "Deprecated": "the author wants nobody to deploy the version any more",
+    "Archived": "the version, or its model, is archived",
+}
+"""Phases that somebody declared, and what they mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What follows from the facts.
 
-    ``record`` is the row as it should be, None when no row is owed; ``change`` its history entry, None when nothing
-    changed. ``look_again`` is when the artifact is due; None when only a change brings the version back.
+    ``reason`` and ``message`` are what a person should read first. ``record`` is the row as it should be, None when no
+    row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
+    None when only a change brings the version back.
     """
 
     phase: Phase
+    reason: str
+    message: str
     gates: tuple[GateState, ...]
     fit: Fit | None
     cleared_for: tuple[str, ...]
@@ -117,13 +126,17 @@ def decide(facts: Facts) -> Decision:
     phase = next(name for name, holds in _PHASES if holds(view))
     gates = (registered, artifact, hardware, template)
     record = _record(facts, phase, artifact_open=artifact.open)
+    cleared_for = _stages(facts) if phase == READY_TO_DEPLOY else ()
+    reason, message = headline = _headline(phase, gates, cleared_for)
     return Decision(
         phase=phase,
+        reason=reason,
+        message=message,
         gates=gates,
         fit=version_fit,
-        cleared_for=_stages(facts) if phase == READY_TO_DEPLOY else (),
+        cleared_for=cleared_for,
         record=record,
-        change=_change(facts, record, gates),
+        change=_change(facts, record, headline),
         look_again=_look_again(facts),
     )
 
@@ -166,19 +179,29 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord
     )
 
 
-def _change(facts: Facts, record: VersionRecord | None, gates: tuple[GateState, ...]) -> StateChange | None:
+def _headline(phase: Phase, gates: tuple[GateState, ...], stages: tuple[str, ...]) -> tuple[str, str]:
+    """Reason and message of Ready and of the history: what a person should read first."""
+    shut = next((gate for gate in gates if not gate.open), None)
+    if phase in DECLARED_PHASES:
+        return phase, DECLARED_PHASES[phase]
+    if shut is not None:
+        return shut.reason, shut.message
+    return "ReadyToDeploy", f"every gate is open for {', '.join(stages)}"
+
+
+def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str]) -> StateChange | None:
     row = facts.row
     if record is None or (row is not None and (row.phase, row.digest) == (record.phase, record.digest)):
         return None
-    shut = next((gate for gate in gates if not gate.open), None)
+    reason, message = headline
     return StateChange(
         at=facts.now,
         actor=ACTOR,
         before=row.phase if row else None,
         after=record.phase,
         digest=record.digest,
-        reason=shut.reason if shut else record.phase.replace(" ", ""),
-        message=shut.message if shut else "every gate is open",
+        reason=reason,
+        message=message,
     )
 
 

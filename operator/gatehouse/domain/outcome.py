@@ -16,6 +16,9 @@ __all__ = ["EventNote", "Requeue", "conditions_after_error", "requeue_after_erro
 PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
 """kstatus' word for an outage that heals by itself."""
 
+STALLED_SECONDS: Final = 600.0
+"""What somebody must mend may be something that nobody watches: a table, or a ConfigMap in the way."""
+
 EXPECTED_REASONS: Final = frozenset({"Verifying", "Draft", "Archived", "Deprecated"})
 """Not ready, but just as somebody wanted it."""
 
@@ -38,7 +41,7 @@ class EventNote:
 
 
 def requeue_after_error(error: ReconcileError) -> Requeue:
-    """Stalled waits for a change, Waiting for its time, Transient backs off."""
+    """Stalled waits for a change or a long time, Waiting for its time, Transient backs off."""
     match error:
         case Waiting():
             return Requeue(after=error.after.total_seconds())
@@ -46,7 +49,7 @@ def requeue_after_error(error: ReconcileError) -> Requeue:
             not_before = error.not_before
             return Requeue(retry=True, after=not_before.total_seconds() if not_before else None)
         case _:
-            return Requeue()
+            return Requeue(after=STALLED_SECONDS)
 
 
 def conditions_after_error(

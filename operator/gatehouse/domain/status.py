@@ -20,17 +20,11 @@ from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionSt
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.lifecycle import Decision
+from gatehouse.domain.lifecycle import DECLARED_PHASES, Decision
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = ["version_status"]
 
-DECLARED_PHASES: Final = frozenset({"Draft", "Deprecated", "Archived"})
-MESSAGES: Final = {
-    "Draft": "the author has not submitted the version; set spec.state to Submitted",
-    "Deprecated": "the author wants nobody to deploy the version any more",
-    "Archived": "the version, or its model, is archived",
-}
 SHOWN_UNSAFE_FILES: Final = 20
 
 
@@ -61,17 +55,11 @@ def version_status(
 
 def _conditions(decision: Decision) -> Iterable[ConditionState]:
     """Ready, derived from the gates; then what is abnormal; then one condition a gate."""
+    yield ConditionState(READY, "True" if decision.ready else "False", decision.reason, decision.message)
     shut = decision.first_shut
-    if decision.ready:
-        stages = ", ".join(decision.cleared_for)
-        yield ConditionState(READY, "True", "ReadyToDeploy", f"every gate is open for {stages}")
-    elif decision.phase in DECLARED_PHASES:
-        yield ConditionState(READY, "False", decision.phase, MESSAGES[decision.phase])
-    elif shut is not None:
-        yield ConditionState(READY, "False", shut.reason, shut.message)
-        if shut.attention != "None":
-            type_ = STALLED if shut.attention == "Person" else RECONCILING
-            yield ConditionState(type_, "True", shut.reason, shut.message)
+    if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
+        abnormal = STALLED if shut.attention == "Person" else RECONCILING
+        yield ConditionState(abnormal, "True", shut.reason, shut.message)
     for gate in decision.gates:
         yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
 

@@ -41,6 +41,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         verified_at=datetime.fromisoformat(kept["verified_at"]),
         summary=None if summary is None else _summary(summary),
         problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
+        changed=tuple(kept.get("changed", ())),
     )
 
 
@@ -69,6 +70,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
             {"rule": each.rule, "found": each.found, "wanted": each.wanted, "remedy": each.remedy}
             for each in record.problems
         ]
+    if record.changed:
+        document["changed"] = record.changed
     return document
 
 

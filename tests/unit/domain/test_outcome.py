@@ -29,7 +29,7 @@ READY_CONDITIONS = (ConditionState(READY, "True", "ReadyToDeploy", "open"), Cond
         (TRANSIENT, Requeue(retry=True)),
         (Transient(reason="R", message="m", not_before=timedelta(seconds=7)), Requeue(retry=True, after=7.0)),
         (WAITING, Requeue(after=30.0)),
-        (STALLED_ERROR, Requeue()),
+        (STALLED_ERROR, Requeue(after=600.0)),
     ],
     ids=["transient", "transient with Retry-After", "waiting", "stalled"],
 )
