@@ -66,7 +66,7 @@ async def populate(servers: Servers, farm: Farm, cluster: Cluster) -> None:
 async def make_namespace(cluster: Cluster, name: str) -> None:
     """Makes a namespace and waits for the ConfigMap that Kubernetes puts into each."""
     await cluster.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    while not [body async for body in cluster.objects("configmaps", name)]:
+    while not [body async for body in cluster.objects("configmaps", name)]:  # noqa: ASYNC110 - another process's doing
         await asyncio.sleep(0.1)
 
 

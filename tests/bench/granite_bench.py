@@ -219,7 +219,7 @@ async def _content(rig: _Rig, cluster: Cluster, operator: Operator) -> Result:
 
 
 async def _verify(cluster: Cluster, *, content: bool) -> None:
-    """Has the registry read content or not; never has it trust checksums of the store, which would spare the reading."""
+    """Has the registry read content or not. Checksums of the store are never trusted: they would spare the reading."""
     await cluster.send(
         "PATCH",
         _path("modelregistries", REGISTRY_NAMESPACE, REGISTRY),

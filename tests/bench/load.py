@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -101,7 +101,7 @@ class Cluster:
             if not token:
                 return
 
-    async def watch(self, plural: str, namespace: str) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, plural: str, namespace: str) -> AsyncGenerator[dict[str, Any], None]:
         """The bodies of objects of a kind as they change, from now on."""
         page = await self.send("GET", f"{collection(plural, namespace)}?limit=1")
         start = page["metadata"]["resourceVersion"]

@@ -79,7 +79,7 @@ class Operator:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
         with self._log.open("ab") as log:
             self._started = time.monotonic()
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=base_environment()
             )
         return self
@@ -130,9 +130,11 @@ class Operator:
         return Samples()
 
     async def until(self, reached: Callable[[Samples], float], *, what: str, within: float) -> Samples:
-        """Waits until the share of the work that its metrics show as done is 1; looks the more often the nearer that is.
+        """Waits until the share of the work that its metrics show as done is 1.
 
-        A look costs the operator some milliseconds. Raises ``TimeoutError`` with what the metrics said last.
+        It looks the more often the nearer that is, as a look costs the operator some milliseconds.
+
+        Raises ``TimeoutError`` with what the metrics said last.
         """
         last = Samples()
         deadline = time.monotonic() + within

@@ -31,8 +31,6 @@ class Servers:
     profiles: Path | None = field(default=None)
 
     def operator(self, name: str) -> Operator:
-        import os
-        if os.environ.get("RUNPROF"): return Operator(self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=("/tmp/runprof.py", f"/tmp/prof/{name}.prof"))
         """The operator; each of its lives has the same data. ``name`` is that of its profile, if one is asked for."""
         wrapper = ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()
         return Operator(self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=wrapper)

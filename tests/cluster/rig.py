@@ -223,9 +223,9 @@ class Operator:
         self._end()
 
     def close(self) -> None:
-        """Ends it if it runs."""
+        """Ends it if it runs, in peace, so that the next one need not wait for its lease to expire."""
         if self.running:
-            self.kill()
+            self.stop()
 
     def exited(self) -> int | None:
         """Its exit code, None while it runs."""

@@ -7,6 +7,7 @@ import copy
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,11 @@ def plain(world: World, value: object) -> str:
     return repr(value).replace(world.namespace, "NAMESPACE")
 
 
+def operator_of(world: World, plane: RunningControlPlane, folder: Path) -> Operator:
+    """An operator that has nothing to do with what other tests leave."""
+    return Operator(plane, folder, namespaces=(world.namespace,))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(
     installed: RunningControlPlane, minio: S3Endpoint, tmp_path_factory: pytest.TempPathFactory
@@ -130,7 +136,7 @@ def undisturbed(
     """What an operator makes that nobody disturbs."""
     with (
         make_world(installed, minio) as world,
-        contextlib.closing(Operator(installed, tmp_path_factory.mktemp("undisturbed"))) as operator,
+        contextlib.closing(operator_of(world, installed, tmp_path_factory.mktemp("undisturbed"))) as operator,
     ):
         prepare(world)
         operator.start()
@@ -145,12 +151,15 @@ def undisturbed(
 
 @pytest.fixture
 def disturbed(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> Iterator[tuple[World, Operator]]:
-    with make_world(installed, minio) as world, contextlib.closing(Operator(installed, tmp_path)) as operator:
+    with (
+        make_world(installed, minio) as world,
+        contextlib.closing(operator_of(world, installed, tmp_path)) as operator,
+    ):
         prepare(world)
         yield world, operator
 
 
-def has_written(world: World, operator: Operator, rows: int) -> bool:
+def has_written(operator: Operator, rows: int) -> bool:
     """Whether the operator has written so many rows of versions since it started."""
     with contextlib.suppress(OSError):
         return operator.metrics().row_writes.get("model_versions", 0) >= rows
@@ -164,10 +173,9 @@ def test_kills_at_any_moment_change_nothing_of_what_comes_out(
     world, operator = disturbed
     draw = random.Random(seed)
     submit(world)
-    for _ in range(4):
+    for rows in (draw.randint(1, 40) for _ in range(3)):
         operator.start(wait=False)
-        rows = draw.randint(1, 30)
-        until(lambda rows=rows: has_written(world, operator, rows), what=lambda: f"few rows: {operator.tail()}")  # type: ignore[misc]  # a default is a loop's value
+        until(partial(has_written, operator, rows), what=lambda: f"few rows: {operator.tail()}")
         operator.kill()
         release_lease(world)
     operator.start()
@@ -191,7 +199,7 @@ def test_told_to_stop_it_ends_in_time_and_leaves_nothing_half_written(
     world, operator = disturbed
     submit(world)
     operator.start(wait=False)
-    until(lambda: has_written(world, operator, 20), what="few rows")
+    until(partial(has_written, operator, 20), what=lambda: f"few rows: {operator.tail()}")
     assert operator.stop() == 0
     rows = {row["object_name"]: row for row in world.rows(operator)}
     versions = {body["metadata"]["name"]: body["status"] for body in world.list("ModelVersion")}
@@ -212,9 +220,12 @@ def test_told_to_stop_it_ends_in_time_and_leaves_nothing_half_written(
 def test_a_second_operator_takes_over_within_15_seconds_and_repeats_nothing(
     installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path
 ) -> None:
-    first, second = Operator(installed, tmp_path / "first"), Operator(installed, tmp_path / "second")
-    second.data_dir = first.data_dir
-    with make_world(installed, minio) as world, contextlib.closing(first), contextlib.closing(second):
+    with contextlib.ExitStack() as stack:
+        world = stack.enter_context(make_world(installed, minio))
+        first, second = (operator_of(world, installed, tmp_path / name) for name in ("first", "second"))
+        stack.enter_context(contextlib.closing(first))
+        stack.enter_context(contextlib.closing(second))
+        second.data_dir = first.data_dir
         world.upload()
         first.start()
         second.start(wait=False)

@@ -281,23 +281,38 @@ def test_a_watch_needs_relevant_and_fan_out_together() -> None:
         Watch(resource=MODELS, fan_out=versions_of_model)
 
 
-def test_dependents_that_only_sum_up_are_enqueued_later() -> None:
+def summing_informer(clock: FakeClock, keys: list[ObjectKey]) -> Informer:
     summed = Watch(
         resource=VERSIONS, relevant=lambda body: body["spec"], fan_out=model_of_version, reconciled=False, settle=2.0
     )
-    caches = build_caches([summed])
-    now: list[ObjectKey] = []
-    later: list[tuple[ObjectKey, float]] = []
-    informer = Informer(
-        watches=[summed],
-        caches=caches,
-        enqueue=now.append,
-        enqueue_after=lambda key, seconds: later.append((key, seconds)),
-        clock=FakeClock(),
-    )
+    informer = Informer(watches=[summed], caches=build_caches([summed]), enqueue=keys.append, clock=clock)
     informer.take_page(page("versions"))
+    return informer
 
-    informer.take_event("versions", "ADDED", body("v1", 101))
 
-    assert now == []
-    assert later == [(ObjectKey("models", "team", "granite"), 2.0)]
+GRANITE = ObjectKey("models", "team", "granite")
+
+
+def test_dependents_that_only_sum_up_are_enqueued_once_the_changes_have_settled() -> None:
+    clock, keys = FakeClock(), list[ObjectKey]()
+    informer = summing_informer(clock, keys)
+
+    for number in range(5):
+        informer.take_event("versions", "ADDED", body(f"v{number}", 101 + number))
+        clock.advance(1.5)
+    assert keys == []
+
+    clock.advance(0.6)
+    assert keys == [GRANITE]
+    assert clock.pending == 0
+
+
+def test_changes_that_never_settle_are_summed_up_now_and_then() -> None:
+    clock, keys = FakeClock(), list[ObjectKey]()
+    informer = summing_informer(clock, keys)
+
+    for number in range(61):
+        informer.take_event("versions", "ADDED", body(f"v{number}", 101 + number))
+        clock.advance(1.0)
+
+    assert keys == [GRANITE] * 3

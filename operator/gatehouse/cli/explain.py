@@ -93,6 +93,8 @@ def print_explanation(console: Console, version: ModelVersion) -> None:
     console.print(f"{facts['namespace']}/{facts['name']}  {facts['phase'] or 'not looked at yet'}", style="bold")
     if facts["summary"]:
         console.print(f"  {facts['summary']}", markup=False)
+    if facts["abnormal"] and facts["abnormal"]["message"] != facts["summary"]:
+        console.print(f"  {facts['abnormal']['type']}: {facts['abnormal']['message']}", markup=False)
     for gate in version.status.gates:
         console.print()
         console.print(

@@ -23,6 +23,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="local",
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Run a whole cluster on this machine: Kubernetes API server, S3 store, database and the operator.\n\n"

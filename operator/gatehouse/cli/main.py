@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from gatehouse import __version__
-from gatehouse.cli import crds, demo, explain, local, run, template
 
 __all__ = ["app", "main"]
 
+_COMMANDS: Final = ("explain", "template", "demo", "run", "crds", "local")
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is called: the operator needs nothing of the local cluster, which takes 28 MB.
+
+    The types of Click that the signatures name are private to typer.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Click's
+        """Every command, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """The command ``gatehouse NAME``: the function NAME, or the commands ``app``, of the module NAME."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"gatehouse.cli.{cmd_name}")
+        commands: typer.Typer | None = getattr(module, "app", None)
+        if commands is None:
+            commands = typer.Typer(add_completion=False)
+            commands.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(commands)
+
+
 app = typer.Typer(
     name="gatehouse",
+    cls=_Commands,
     help="A model registry that is a control plane.\n\nExit codes: 0 done, 1 not (yet) so, 2 an error.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -33,14 +60,6 @@ def _root(
     ] = False,
 ) -> None:
     """A model registry that is a control plane."""
-
-
-app.command("explain")(explain.explain)
-app.command("template")(template.template)
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("crds")(crds.crds)
-app.add_typer(local.app, name="local")
 
 
 def main() -> None:

@@ -54,7 +54,9 @@ def template(
     if refusal is not None or config_map is None:
         fail(refusal or f"the template of {name} is not there; try again in a moment", code=NOT_READY)
     try:
-        found = retarget(read_template(config_map), name=service_name, namespace=target, stage=stage)
+        emitted = read_template(config_map)
+        _check_emitted(version, emitted)
+        found = retarget(emitted, name=service_name, namespace=target, stage=stage)
     except TemplateRefused as refused:
         problem = refused.problem
         fail(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}")
@@ -73,6 +75,16 @@ async def _read(
         if emitted is None:
             return version, None
         return version, await client.get("configmaps", where, emitted.name)
+
+
+def _check_emitted(version: ModelVersion, found: ServingTemplate) -> None:
+    """Raises ValueError for another template than the operator wrote: more people may write ConfigMaps than statuses."""
+    wanted = version.status.template
+    if wanted is None or wanted.digest != found.digest:
+        raise ValueError(
+            f"the template is {found.digest}, but the version's status says {wanted.digest if wanted else 'none'}; "
+            "delete the ConfigMap to have it written again"
+        )
 
 
 def _refusal(version: ModelVersion, stage: str | None) -> str | None:

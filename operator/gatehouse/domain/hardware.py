@@ -36,14 +36,14 @@ from gatehouse.domain.sizes import human_bytes
 __all__ = ["SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit"]
 
 _GIB: Final = 2**30
-_DRIVER_SHARE: Final = Fraction(2, 100)
+_DRIVER_PERCENT: Final = 2
 _DRIVER_MOST: Final = 768 * 2**20
 """Of the memory that nvidia-smi shows a program sees less: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
 40339, H100 81559 and 81008, B200 183359 and 182630 (deviceQuery and torch's total_memory)."""
 
 _SMALL_OVERHEAD: Final = 6 * _GIB // 10
 _CAREFUL_BASE: Final = 23 * _GIB // 10
-_CAREFUL_SHARE: Final = Fraction(5, 100)
+_CAREFUL_PERCENT: Final = 5
 
 SHORTEST_USEFUL: Final = 2048
 """The length that must fit when a version asks for none: vLLM's smallest default batch, in tokens."""
@@ -100,7 +100,7 @@ class _Case:
 
     @property
     def careful_budget(self) -> int:
-        return self.usable - self.weights - _CAREFUL_BASE - int(self.weights * _CAREFUL_SHARE)
+        return self.usable - self.weights - _CAREFUL_BASE - self.weights * _CAREFUL_PERCENT // 100
 
     @property
     def wanted(self) -> str:
@@ -175,7 +175,7 @@ def _case(summary: ArtifactSummary, config: ModelConfig, profile: HardwareProfil
 
 
 def _visible(memory: int) -> int:
-    return memory - min(int(memory * _DRIVER_SHARE), _DRIVER_MOST)
+    return memory - min(memory * _DRIVER_PERCENT // 100, _DRIVER_MOST)
 
 
 def _loaded_bytes(summary: ArtifactSummary) -> int:

@@ -8,11 +8,12 @@ runtime beside the old one, and no running model restarts because of another.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
+
+import orjson
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.meta import GROUP
@@ -210,6 +211,7 @@ def _resources(given: ServingInput) -> JsonObject:
 
 
 def _serving_runtime(given: ServingInput) -> JsonObject:
+    accelerators = [given.profile.accelerator.resource_name]
     runtime: dict[str, Any] = {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
@@ -218,7 +220,7 @@ def _serving_runtime(given: ServingInput) -> JsonObject:
             "annotations": {
                 "openshift.io/display-name": "vLLM (Gatehouse)",
                 "opendatahub.io/template-display-name": "vLLM (Gatehouse)",
-                "opendatahub.io/recommended-accelerators": json.dumps([given.profile.accelerator.resource_name]),
+                "opendatahub.io/recommended-accelerators": orjson.dumps(accelerators).decode(),
                 "opendatahub.io/apiProtocol": "REST",
             },
         },
@@ -274,5 +276,4 @@ _PROBES: Final = MappingProxyType(
 
 
 def _content_hash(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -18,6 +18,8 @@ __all__ = ["EventSource", "Informer", "ListPage", "Sink"]
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_SETTLE = 10.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPage:
@@ -58,6 +60,14 @@ class EventSource(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Unsettled:
+    """When a key is enqueued that waits for changes to end. Seconds of the clock."""
+
+    due: float
+    latest: float
+
+
 class Informer:
     """Feeds caches and enqueues the keys that changes call for.
 
@@ -74,7 +84,6 @@ class Informer:
         caches: Caches,
         enqueue: Callable[[ObjectKey], None],
         clock: Clock,
-        enqueue_after: Callable[[ObjectKey, float], None] | None = None,
         namespaces: Iterable[str] = (),
         status_settle: float = 0.25,
         on_event: Callable[[str, str], None] = lambda _kind, _type: None,
@@ -82,11 +91,11 @@ class Informer:
         self._watches = {watch.kind: watch for watch in watches}
         self._caches = caches
         self._enqueue = enqueue
-        self._enqueue_after = enqueue_after or (lambda key, _seconds: enqueue(key))
         self._clock = clock
         self._status_settle = status_settle
         self._on_event = on_event
         self._relevant: dict[ObjectKey, int] = {}
+        self._unsettled: dict[ObjectKey, _Unsettled] = {}
         self._listing: dict[tuple[str, str | None], set[ObjectKey]] = {}
         self._unlisted = {
             (watch.kind, scope) for watch in self._watches.values() for scope in scopes(watch, tuple(namespaces))
@@ -176,9 +185,31 @@ class Informer:
             dependents.update(watch.fan_out(old, self._caches))
         for key in dependents:
             if watch.settle:
-                self._enqueue_after(key, watch.settle)
+                self._enqueue_settled(key, watch.settle)
             else:
                 self._enqueue(key)
+
+    def _enqueue_settled(self, key: ObjectKey, seconds: float) -> None:
+        """Enqueue the key once nothing has asked for it for so long, but no later than ten times that from now."""
+        now = self._clock.now()
+        unsettled = self._unsettled.get(key)
+        if unsettled is not None:
+            unsettled.due = min(now + seconds, unsettled.latest)
+            return
+        unsettled = self._unsettled[key] = _Unsettled(due=now + seconds, latest=now + seconds * _LONGEST_SETTLE)
+        self._call_when_settled(key, unsettled)
+
+    def _call_when_settled(self, key: ObjectKey, unsettled: _Unsettled) -> None:
+        scheduled = unsettled.due
+
+        def settled() -> None:
+            if unsettled.due > scheduled:
+                self._call_when_settled(key, unsettled)
+                return
+            del self._unsettled[key]
+            self._enqueue(key)
+
+        self._clock.call_at(scheduled, settled)
 
 
 def scopes(watch: Watch, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:

@@ -112,11 +112,6 @@ class Manager:
         if (controller := self._controllers.get(key.kind)) is not None:
             controller.queue.add(key)
 
-    def enqueue_after(self, key: ObjectKey, seconds: float) -> None:
-        """Have the key reconciled in so many seconds, or before."""
-        if (controller := self._controllers.get(key.kind)) is not None:
-            controller.queue.add_after(key, seconds)
-
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. Raises `LeadershipLost` when the lease is lost."""
         self._build()
@@ -150,7 +145,6 @@ class Manager:
             watches=self._watches,
             caches=self._caches,
             enqueue=self.enqueue,
-            enqueue_after=self.enqueue_after,
             clock=self._clock,
             namespaces=self._options.namespaces,
             on_event=self._metrics.watch_event,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
 __all__ = ["upgrade"]
+
+_ALEMBIC: Final = Lock()
+"""Alembic keeps the migration that runs in globals of its modules, so that two databases must not meet there."""
 
 
 def upgrade(connection: Connection, revision: str) -> None:
@@ -17,4 +22,5 @@ def upgrade(connection: Connection, revision: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    with _ALEMBIC:
+        command.upgrade(config, revision)

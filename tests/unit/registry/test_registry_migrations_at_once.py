@@ -1,0 +1,25 @@
+"""Several registries that open for the first time at once, each in the thread of its database."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.registry.databases import Databases
+
+
+async def test_databases_that_are_migrated_at_once_do_not_meet(tmp_path: Path) -> None:
+    databases = Databases(data_dir=tmp_path)
+    registries = [
+        ModelRegistry.model_validate({"metadata": {"name": f"registry-{number}", "namespace": "team"}})
+        for number in range(16)
+    ]
+    try:
+        opened = await asyncio.gather(
+            *(databases.open(registry, password=None, ca_pem=None) for registry in registries)
+        )
+        counts = [await rows.counts() for rows in opened]
+    finally:
+        await databases.aclose()
+    assert {(each.models, each.versions) for each in counts} == {(0, 0)}
