@@ -38,7 +38,9 @@ def model(**spec: Any) -> RegisteredModel:
     )
 
 
-def version(*, metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **spec: Any) -> ModelVersion:
+def version(
+    *, metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **spec: Any
+) -> ModelVersion:
     """A submitted version of the model."""
     return ModelVersion.model_validate(
         {

@@ -10,14 +10,15 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from cluster.rig import Operator, World, available, make_world
 
+from cluster.rig import Operator, World, available, make_world
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.shipped import documents
+
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[RunningControlPlane]:

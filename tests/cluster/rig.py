@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 import pytest
 from botocore.config import Config
-from cluster.faultstore import FaultStore, running
 from sqlalchemy import create_engine, text
 
+from cluster.faultstore import FaultStore, running
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import (
     CONTROL_PLANE_PROGRAMS,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
-from cluster.rig import Manifest, Operator, World, condition, make_world
 from typer.testing import CliRunner
 
+from cluster.rig import Manifest, Operator, World, condition, make_world
 from gatehouse.cli.main import app
 from gatehouse.domain.serving import ServingTemplate
 from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, to_yaml

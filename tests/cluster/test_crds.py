@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from cluster.rig import API, World, make_world
 from typer.testing import CliRunner
 
+from cluster.rig import API, World, make_world
 from gatehouse.cli.main import app
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import OPERATOR_USER

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, make_world
 
+from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster.rig import MINIATURE, Manifest, Operator, World, condition, make_world, restartable_control_plane, until
 
+from cluster.rig import MINIATURE, Manifest, Operator, World, condition, make_world, restartable_control_plane, until
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 
@@ -265,23 +265,22 @@ def test_a_stopped_leader_hands_over_at_once(
 def test_an_api_server_that_is_killed_and_comes_back_is_survived(minio: S3Endpoint, tmp_path: Path) -> None:
     with (
         restartable_control_plane(tmp_path) as (server, plane),
-        contextlib.closing(Operator(plane, tmp_path)) as operator,
+        contextlib.closing(Operator(plane, tmp_path)) as operator,make_world(plane, minio) as world
     ):
-        with make_world(plane, minio) as world:
-            world.upload()
+        world.upload()
+        operator.start()
+        world.apply(world.registry(), world.model(), world.version())
+        before = world.ready()
+        server.kill()
+        server.start()
+        until(lambda: reachable(world), what="the API server does not answer")
+        world.apply(world.version("granite-2", artifact={"uri": world.uri("granite-1")}))
+        if operator.exited() is not None:  # it was down for longer than a lease may go without a renewal
+            assert operator.exited() == 1
             operator.start()
-            world.apply(world.registry(), world.model(), world.version())
-            before = world.ready()
-            server.kill()
-            server.start()
-            until(lambda: reachable(world), what="the API server does not answer")
-            world.apply(world.version("granite-2", artifact={"uri": world.uri("granite-1")}))
-            if operator.exited() is not None:  # it was down for longer than a lease may go without a renewal
-                assert operator.exited() == 1
-                operator.start()
-            world.ready("granite-2")
-            assert world.get("ModelVersion", "granite-1") == before
-            assert operator.stop() == 0
+        world.ready("granite-2")
+        assert world.get("ModelVersion", "granite-1") == before
+        assert operator.stop() == 0
 
 
 def reachable(world: World) -> bool:

@@ -9,6 +9,8 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
+
 from cluster.faultstore import Fault, abort, code, stalling, truncated
 from cluster.rig import (
     MINIATURE,
@@ -26,8 +28,6 @@ from cluster.rig import (
     secret,
     until,
 )
-from sqlalchemy import text
-
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster.rig import MINIATURE, Operator, World, condition, kstatus, make_world
 
+from cluster.rig import MINIATURE, Operator, World, condition, kstatus, make_world
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.net import LOOPBACK

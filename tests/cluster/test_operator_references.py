@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, kstatus, make_world
 
+from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, kstatus, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -81,10 +80,6 @@ def run_operator(settings: Settings, *, log_level: str) -> int:
     except ValueError as error:
         structlog.get_logger(__name__).error("not started", error=str(error))
         return NOT_STARTED
-    # What the imports made lives as long as the process: the collector need not look through it again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         uvloop.run(_run(settings))
     except LeadershipLost as lost:

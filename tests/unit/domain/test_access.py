@@ -39,20 +39,30 @@ def test_the_longest_matching_prefix_wins(uri: str, prefix: str | None) -> None:
     assert (found.uri_prefix if found else None) == prefix
 
 
+def label(operator: str, *values: str) -> dict[str, Any]:
+    """A selector with one requirement on the label ``a``."""
+    requirement = {"key": "a", "operator": operator, **({"values": list(values)} if values else {})}
+    return {"from": "Selector", "selector": {"matchExpressions": [requirement]}}
+
+
+YES = {"from": "Selector", "selector": {"matchLabels": {"ai": "yes"}}}
+
+
 @pytest.mark.parametrize(
     ("allowed", "namespace", "labels", "expected"),
     [
         ({"from": "All"}, "any", None, True),
         ({"from": "Same"}, "gatehouse-system", {}, True),
         ({"from": "Same"}, "team", {}, False),
-        ({"from": "Selector", "selector": {"matchLabels": {"ai": "yes"}}}, "team", {"ai": "yes"}, True),
-        ({"from": "Selector", "selector": {"matchLabels": {"ai": "yes"}}}, "team", {"ai": "no"}, False),
-        ({"from": "Selector", "selector": {"matchLabels": {"ai": "yes"}}}, "team", None, False),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}, "t", {"a": ""}, True),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}}, "t", {"a": ""}, False),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["x"]}]}}, "t", {"a": "x"}, True),
-        ({"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}}, "t", {"a": "x"}, False),
-        ({"from": "Selector", "selector": {}}, "t", {}, True),
+        (YES, "team", {"ai": "yes"}, True),
+        (YES, "team", {"ai": "no"}, False),
+        (YES, "team", None, False),
+        (label("Exists"), "team", {"a": ""}, True),
+        (label("DoesNotExist"), "team", {"a": ""}, False),
+        (label("In", "x"), "team", {"a": "x"}, True),
+        (label("In", "x"), "team", {"a": "y"}, False),
+        (label("NotIn", "x"), "team", {"a": "x"}, False),
+        ({"from": "Selector", "selector": {}}, "team", {}, True),
     ],
 )
 def test_who_may_use_a_registry(

@@ -31,7 +31,12 @@ CASES: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("no profile", {"profile": replace(GONE, reason="ProfileNotFound")}, "Waiting", "ProfileNotFound"),
     ("nothing at the URI", {"artifact": MISSING}, "Artifact Missing", "ArtifactMissing"),
     ("broken files", {"artifact": INVALID}, "Artifact Invalid", "ArtifactInvalid"),
-    ("other bytes than the row says", {"row": worlds.row(digest=worlds.OTHER_DIGEST)}, "Artifact Changed", "ArtifactChanged"),
+    (
+        "other bytes than the row says",
+        {"row": worlds.row(digest=worlds.OTHER_DIGEST)},
+        "Artifact Changed",
+        "ArtifactChanged",
+    ),
     (
         "other bytes than declared",
         {"version": worlds.version(artifact={"uri": worlds.URI, "digest": worlds.OTHER_DIGEST})},
@@ -111,7 +116,12 @@ def test_nothing_is_recorded_in_a_row_that_belongs_to_another_object() -> None:
 
 @pytest.mark.parametrize(
     ("found", "least", "most"),
-    [(worlds.record(), 54, 66), (MISSING, 0.5, 0.5), (INVALID, 1, 1), (worlds.record(digest=worlds.OTHER_DIGEST), 1, 1)],
+    [
+        (worlds.record(), 54, 66),
+        (MISSING, 0.5, 0.5),
+        (INVALID, 1, 1),
+        (worlds.record(digest=worlds.OTHER_DIGEST), 1, 1),
+    ],
     ids=["verified", "missing", "invalid", "changed"],
 )
 def test_when_to_look_again(found: Any, least: float, most: float) -> None:

@@ -20,7 +20,10 @@ def conditions(*states: ConditionState, ago: timedelta = timedelta(0)) -> list[C
     return merge([], states, generation=1, now=worlds.NOW - ago)
 
 
-READY_CONDITIONS = (ConditionState(READY, "True", "ReadyToDeploy", "open"), ConditionState("Registered", "True", "R", "r"))
+READY_CONDITIONS = (
+    ConditionState(READY, "True", "ReadyToDeploy", "open"),
+    ConditionState("Registered", "True", "R", "r"),
+)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,9 @@ def test_one_event_a_transition() -> None:
     ready = conditions(*READY_CONDITIONS)
     down = after(TRANSIENT, ready, verified_ago=timedelta(0))
 
-    def note(before: list[Condition], now: list[Condition], phases: tuple[str | None, str | None]) -> tuple[str, str] | None:
+    def note(
+        before: list[Condition], now: list[Condition], phases: tuple[str | None, str | None]
+    ) -> tuple[str, str] | None:
         found = transition(before, now, phase_before=phases[0], phase_after=phases[1])
         return None if found is None else (found.type, found.reason)
 
