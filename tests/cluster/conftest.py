@@ -11,7 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.rig import Operator, World, available, make_world
+from cluster.rig import Operator
+from cluster.servers import available
+from cluster.world import World, make_world
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw

@@ -6,16 +6,18 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from cluster.rig import Manifest, Operator, World, condition, make_world
+from cluster.rig import Operator
+from cluster.status import Manifest, condition
+from cluster.world import World, make_world
 from gatehouse.cli.main import app
 from gatehouse.domain.serving import ServingTemplate
 from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, to_yaml
@@ -41,8 +43,9 @@ def world(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator)
 
 
 def gatehouse(installed: RunningControlPlane, *arguments: str, user: str = "ai-developer") -> Result:
-    environment = {"KUBECONFIG": str(installed.kubeconfig), "NO_COLOR": "1"}
-    return CliRunner().invoke(app, [*arguments, f"--context={user}"], env=environment)
+    """Runs a command; of an option that is given twice the later one counts."""
+    command, *rest = arguments
+    return CliRunner().invoke(app, [command, f"--kubeconfig={installed.kubeconfig}", f"--context={user}", *rest])
 
 
 # explain
@@ -86,7 +89,7 @@ def test_explain_as_json_is_what_the_status_says(installed: RunningControlPlane,
     assert found["summary"] == condition(body, "Ready")["message"]  # type: ignore[index]  # it has one
 
 
-def test_explain_takes_the_namespace_of_the_context(
+def test_explain_finds_the_cluster_and_the_namespace_as_kubectl_does(
     installed: RunningControlPlane, world: World, tmp_path: Path
 ) -> None:
     config = yaml.safe_load(installed.kubeconfig.read_text())
@@ -94,8 +97,15 @@ def test_explain_takes_the_namespace_of_the_context(
         context["context"]["namespace"] = world.namespace
     mine = tmp_path / "kubeconfig"
     mine.write_text(yaml.safe_dump(config))
-    said = gatehouse(installed, "explain", "granite-1", f"--kubeconfig={mine}")
-    assert said.exit_code == 0, said.output
+    said = subprocess.run(
+        [sys.executable, "-m", "gatehouse", "explain", "granite-1"],
+        env={**os.environ, "KUBECONFIG": str(mine)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith(f"{world.namespace}/granite-1  Ready to Deploy\n")
 
 
 @pytest.mark.parametrize("command", ["explain", "template"])

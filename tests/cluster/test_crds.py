@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.rig import API, World, make_world
+from cluster.world import API, World, make_world
 from gatehouse.cli.main import app
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import OPERATOR_USER

@@ -9,7 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, make_world
+from cluster.rig import Operator
+from cluster.servers import FaultyStore
+from cluster.status import Manifest, condition
+from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 
@@ -54,7 +57,10 @@ BAD: dict[str, tuple[dict[str, bytes | None], str]] = {
         "model.safetensors",
     ),
     "a tensor twice": (
-        {**SINGLE, "model.safetensors": safetensors(b'{"a":%b,"a":%b}' % ((orjson.dumps(tensor(0, 4)),) * 2), bytes(4))},
+        {
+            **SINGLE,
+            "model.safetensors": safetensors(b'{"a":%b,"a":%b}' % ((orjson.dumps(tensor(0, 4)),) * 2), bytes(4)),
+        },
         "model.safetensors",
     ),
     "an unknown dtype": (

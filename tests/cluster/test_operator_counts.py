@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.rig import Operator, World, condition, make_world
+from cluster.rig import Operator
+from cluster.status import condition
+from cluster.world import World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 

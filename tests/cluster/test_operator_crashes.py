@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.rig import MINIATURE, Manifest, Operator, World, condition, make_world, restartable_control_plane, until
+from cluster.rig import Operator, until
+from cluster.servers import restartable_control_plane
+from cluster.status import Manifest, condition
+from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 
@@ -50,8 +53,8 @@ def submit(world: World) -> None:
 
 def settled(world: World) -> bool:
     """Whether every version has come to an end, and every model has counted its own."""
-    phases = [body["status"].get("phase") for body in world.list("ModelVersion")]
-    models = world.list("RegisteredModel")
+    phases = [body["status"].get("phase") for body in world.all("ModelVersion")]
+    models = world.all("RegisteredModel")
     return (
         len(phases) == VERSIONS
         and set(phases) == {"Ready to Deploy", "Artifact Invalid"}
@@ -65,7 +68,7 @@ def wait_settled(world: World) -> None:
 
 
 def phases(world: World) -> dict[str, int]:
-    found = [str(body["status"].get("phase")) for body in world.list("ModelVersion")]
+    found = [str(body["status"].get("phase")) for body in world.all("ModelVersion")]
     return {phase: found.count(phase) for phase in set(found)}
 
 
@@ -74,8 +77,8 @@ def phases(world: World) -> dict[str, int]:
 
 def outcome(world: World, operator: Operator) -> dict[str, Any]:
     rows = {row["object_name"]: row for row in world.rows(operator)}
-    versions = {body["metadata"]["name"]: body for body in world.list("ModelVersion")}
-    config_maps = {body["metadata"]["name"]: body for body in world.list("ConfigMap")}
+    versions = {body["metadata"]["name"]: body for body in world.all("ModelVersion")}
+    config_maps = {body["metadata"]["name"]: body for body in world.all("ConfigMap")}
     assert rows.keys() == versions.keys()
     for name, row in rows.items():
         assert versions[name]["status"]["registryId"] == str(row["id"])
@@ -188,9 +191,7 @@ def test_kills_at_any_moment_change_nothing_of_what_comes_out(
 def release_lease(world: World) -> None:
     """The next operator need not wait for the lease of the killed one to expire; another test does."""
     path = "/apis/coordination.k8s.io/v1/namespaces/gatehouse-system/leases/gatehouse-operator"
-    world.kube.request(
-        "PATCH", path, {"spec": {"holderIdentity": ""}}, content_type="application/merge-patch+json"
-    )
+    world.kube.request("PATCH", path, {"spec": {"holderIdentity": ""}}, content_type="application/merge-patch+json")
 
 
 def test_told_to_stop_it_ends_in_time_and_leaves_nothing_half_written(
@@ -202,7 +203,7 @@ def test_told_to_stop_it_ends_in_time_and_leaves_nothing_half_written(
     until(partial(has_written, operator, 20), what=lambda: f"few rows: {operator.tail()}")
     assert operator.stop() == 0
     rows = {row["object_name"]: row for row in world.rows(operator)}
-    versions = {body["metadata"]["name"]: body["status"] for body in world.list("ModelVersion")}
+    versions = {body["metadata"]["name"]: body["status"] for body in world.all("ModelVersion")}
     written = {name: status for name, status in versions.items() if "phase" in status}
     assert 20 <= len(written) < VERSIONS
     assert {name: row["phase"] for name, row in rows.items()} == {name: each["phase"] for name, each in written.items()}
@@ -249,9 +250,7 @@ def test_a_second_operator_takes_over_within_15_seconds_and_repeats_nothing(
         assert [len(world.events(name)) for name in ("granite-1", "granite-2")] == [1, 1]
 
 
-def test_a_stopped_leader_hands_over_at_once(
-    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path
-) -> None:
+def test_a_stopped_leader_hands_over_at_once(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> None:
     first, second = Operator(installed, tmp_path / "first"), Operator(installed, tmp_path / "second")
     with contextlib.closing(first), contextlib.closing(second):
         first.start()
@@ -265,7 +264,8 @@ def test_a_stopped_leader_hands_over_at_once(
 def test_an_api_server_that_is_killed_and_comes_back_is_survived(minio: S3Endpoint, tmp_path: Path) -> None:
     with (
         restartable_control_plane(tmp_path) as (server, plane),
-        contextlib.closing(Operator(plane, tmp_path)) as operator,make_world(plane, minio) as world
+        contextlib.closing(Operator(plane, tmp_path)) as operator,
+        make_world(plane, minio) as world,
     ):
         world.upload()
         operator.start()

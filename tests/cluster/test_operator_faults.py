@@ -12,22 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from cluster.faultstore import Fault, abort, code, stalling, truncated
-from cluster.rig import (
-    MINIATURE,
-    FaultyStore,
-    Manifest,
-    Operator,
-    Restartable,
-    World,
-    available,
-    condition,
-    kstatus,
-    make_world,
-    restartable_mariadb,
-    restartable_minio,
-    secret,
-    until,
-)
+from cluster.rig import Operator, until
+from cluster.servers import FaultyStore, Restartable, available, restartable_mariadb, restartable_minio
+from cluster.status import Manifest, condition, kstatus
+from cluster.world import MINIATURE, World, make_world, secret
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
@@ -62,7 +50,7 @@ def asked_until_ready(world: World, name: str = "granite-1") -> Manifest:
 def everything_said(world: World, operator: Operator) -> str:
     """Log, objects and Events in which no secret may stand; the Secrets themselves left out."""
     kinds = ("ModelRegistry", "RegisteredModel", "ModelVersion", "ConfigMap", "Event")
-    return operator.text() + json.dumps([world.list(kind) for kind in kinds])
+    return operator.text() + json.dumps([world.all(kind) for kind in kinds])
 
 
 # The database
@@ -96,8 +84,10 @@ def test_a_database_that_comes_late_is_taken_up(
         status, reason, message = shown(waiting, "Ready")
         assert (status, reason) == ("False", "DatabaseUnavailable")
         assert f"{address.host}:{address.port}" in message
-    assert shown(waiting, "Reconciling")[2].startswith("DatabaseUnavailable: ")
-    assert waiting["status"]["phase"] == "Verifying"
+        assert shown(waiting, "Reconciling")[2].startswith("DatabaseUnavailable: ")
+    version = world.get("ModelVersion", "granite-1")
+    assert version is not None
+    assert version["status"]["phase"] == "Verifying"
     database.start()
     world.ready()
     world.final("registry", kind="ModelRegistry")
@@ -151,7 +141,10 @@ def test_a_version_applied_during_an_outage_is_ready_after_it(
 
 
 def test_one_database_that_is_down_holds_up_no_other_registry(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator, installed: RunningControlPlane,
+    server: tuple[Restartable, Database],
+    on_mariadb: World,
+    operator: Operator,
+    installed: RunningControlPlane,
     minio: S3Endpoint,
 ) -> None:
     database, _ = server

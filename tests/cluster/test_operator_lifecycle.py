@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from cluster.rig import MINIATURE, Manifest, Operator, World, condition, kstatus, make_world, until
+from cluster.rig import Operator, until
+from cluster.status import Manifest, condition, kstatus
+from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 
@@ -81,7 +83,9 @@ def test_the_order_in_which_things_come_does_not_matter(world: World, own_profil
         parts[part]()
         applied.add(part)
         if "version" in applied and len(applied) < len(PARTS):
-            waiting = world.phase("granite-1", "Artifact Missing" if "artifact" not in applied and len(applied) == 4 else "Waiting")
+            waiting = world.phase(
+                "granite-1", "Artifact Missing" if "artifact" not in applied and len(applied) == 4 else "Waiting"
+            )
             assert reason(waiting, "Reconciling") in {
                 "RegistryNotFound",
                 "ModelNotFound",
@@ -266,8 +270,8 @@ def test_a_model_of_another_namespace_does_not_take_over_a_name(
     submit(world)
     world.apply(world.registry(allowedNamespaces={"from": "All"}))
     with make_world(installed, minio) as other:
-        elsewhere = {"registryRef": {"name": "registry", "namespace": world.namespace}}
-        other.apply(other.model(**elsewhere), other.version(artifact={"uri": world.uri("granite-1")}))
+        elsewhere = other.model(registryRef={"name": "registry", "namespace": world.namespace})
+        other.apply(elsewhere, other.version(artifact={"uri": world.uri("granite-1")}))
         model = other.wait("granite", lambda body: condition(body, "Ready"), kind="RegisteredModel")
         assert condition(model, "Ready")["status"] == "False"  # type: ignore[index]  # it has one
         assert world.namespace in message(model)

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.rig import MINIATURE, FaultyStore, Manifest, Operator, World, condition, kstatus, make_world
+from cluster.rig import Operator
+from cluster.servers import FaultyStore
+from cluster.status import Manifest, condition, kstatus
+from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
@@ -37,8 +40,9 @@ def registry(home: World, store: FaultyStore, **spec: object) -> Manifest:
     return home.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.store.url}], **spec)
 
 
-def of_registry(home: World) -> Manifest:
-    return {"registryRef": {"name": "registry", "namespace": home.namespace}}
+def model(home: World, other: World) -> Manifest:
+    """A model of another namespace that the registry is to keep."""
+    return other.model(registryRef={"name": "registry", "namespace": home.namespace})
 
 
 def version(world: World, uri: str = "s3://models/granite-1/") -> Manifest:
@@ -69,7 +73,7 @@ def test_nothing_is_read_for_a_namespace_that_is_not_allowed(
     home.final("registry", kind="ModelRegistry")
     operator.wait_idle()
     before = store.requests
-    other.apply(other.model(**of_registry(home)), version(other))
+    other.apply(model(home, other), version(other))
     assert home.namespace in stalled(other, "NamespaceNotAllowed")["message"]
     operator.wait_idle()
     assert store.requests == before
@@ -81,8 +85,10 @@ def test_a_namespace_is_let_in_by_its_labels_and_shut_out_again(
     worlds: tuple[World, World], store: FaultyStore
 ) -> None:
     home, other = worlds
-    home.apply(registry(home, store, allowedNamespaces={"from": "Selector", "selector": {"matchLabels": {"team": "ai"}}}))
-    other.apply(other.model(**of_registry(home)), version(other))
+    home.apply(
+        registry(home, store, allowedNamespaces={"from": "Selector", "selector": {"matchLabels": {"team": "ai"}}})
+    )
+    other.apply(model(home, other), version(other))
     stalled(other, "NamespaceNotAllowed")
     labelled = namespace_manifest(other.namespace)
     other.apply({**labelled, "metadata": {**labelled["metadata"], "labels": {"team": "ai"}}})

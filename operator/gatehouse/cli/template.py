@@ -78,7 +78,7 @@ async def _read(
 
 
 def _check_emitted(version: ModelVersion, found: ServingTemplate) -> None:
-    """Raises ValueError for another template than the operator wrote: more people may write ConfigMaps than statuses."""
+    """Raises ValueError for another template than the operator wrote: many may write ConfigMaps, few a status."""
     wanted = version.status.template
     if wanted is None or wanted.digest != found.digest:
         raise ValueError(

@@ -26,9 +26,7 @@ def fail(password: str) -> None:
 
 
 @pytest.mark.parametrize("library", ["structlog", "logging"])
-def test_a_traceback_is_json_without_the_values_of_variables(
-    capsys: pytest.CaptureFixture[str], library: str
-) -> None:
+def test_a_traceback_is_json_without_the_values_of_variables(capsys: pytest.CaptureFixture[str], library: str) -> None:
     configure_logging("info")
     log = structlog.get_logger("test") if library == "structlog" else logging.getLogger("test")
     try:

@@ -1,0 +1,209 @@
+"""What the controllers of registries do with databases that are down, refuse, or hold rows of others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pytest
+
+import worlds
+from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
+from gatehouse.controllers.retirement import retire
+from gatehouse.domain.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionIds, VersionRecord
+
+REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
+
+
+class Cache:
+    """Some registries, and nothing else."""
+
+    def __init__(self, *names: str) -> None:
+        self._bodies = {name: body(name) for name in names}
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self._bodies.get(name) if kind == "modelregistries" else None
+
+    def revision(self, kind: str, namespace: str, name: str) -> str | None:
+        return "1" if self.get(kind, namespace, name) else None
+
+    def names(self, kind: str) -> Sequence[ObjectName]:
+        return [ObjectName("gatehouse-system", name) for name in self._bodies]
+
+    def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
+        return []
+
+    def created(self, kind: str, namespace: str, name: str) -> str:
+        return ""
+
+
+def body(name: str, *, asked: str | None = None, handled: str | None = None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": "gatehouse-system", "generation": 1}
+    if asked:
+        metadata["annotations"] = {REQUESTED_AT: asked}
+    return {"metadata": metadata, "spec": {}, "status": {"lastHandledReconcileAt": handled} if handled else {}}
+
+
+@dataclass
+class Rows:
+    """Live rows of objects, by (kind, namespace, name)."""
+
+    live: list[tuple[Literal["model", "version"], str, str]] = field(default_factory=list)
+    archived: list[str] = field(default_factory=list)
+    refuses: ReconcileError | None = None
+    schema_version: str = "0001"
+
+    async def archive_object(
+        self, kind: Literal["model", "version"], *, namespace: str, name: str, change: StateChange
+    ) -> int:
+        self.archived.append(f"{kind} {namespace}/{name}")
+        return 1
+
+    async def live_objects(self) -> AsyncIterator[tuple[Literal["model", "version"], str, str]]:
+        for each in self.live:
+            yield each
+
+    async def counts(self) -> RegistryCounts:
+        if self.refuses is not None:
+            raise self.refuses
+        return RegistryCounts(models=0, versions=0)
+
+    async def load_version(self, *, model: str, version: str) -> VersionRecord | None:
+        raise NotImplementedError
+
+    async def save_version(
+        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+    ) -> VersionIds:
+        raise NotImplementedError
+
+    async def load_files(self, *, model: str, version: str) -> Mapping[str, FileRecord]:
+        raise NotImplementedError
+
+    async def save_files(self, *, model: str, version: str, files: Sequence[FileRecord]) -> None:
+        raise NotImplementedError
+
+    async def load_model(self, *, model: str) -> ModelRecord | None:
+        raise NotImplementedError
+
+    async def save_model(self, record: ModelRecord) -> int:
+        raise NotImplementedError
+
+
+class Databases:
+    """The rows of each registry, or why they cannot be opened."""
+
+    def __init__(self, **found: Rows | ReconcileError) -> None:
+        self._found = found
+        self.opened = 0
+
+    async def open(self, registry: ModelRegistry, *, password: str | None, ca_pem: str | None) -> RegistryRows:
+        self.opened += 1
+        found = self._found[registry.metadata.name]
+        if isinstance(found, ReconcileError):
+            raise found
+        return found
+
+    def describe(self, registry: ModelRegistry) -> str:
+        return "fake:///"
+
+    def forget(self, name: str) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Stores:
+    def open(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> ArtifactStore:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Secrets:
+    async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
+        raise NotImplementedError
+
+
+class StoppedClock:
+    def now(self) -> datetime:
+        return worlds.NOW
+
+
+def connections(databases: Databases) -> Connections:
+    return Connections(stores=Stores(), databases=databases, secrets=Secrets(), clock=StoppedClock())
+
+
+DOWN = Transient(reason="DatabaseUnavailable", message="no answer")
+DENIED = Waiting(reason="DatabaseAccessDenied", message="refused", after=timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("order", [("down", "up"), ("up", "down")])
+async def test_a_database_that_is_down_holds_up_the_retirement_in_no_other(order: tuple[str, ...]) -> None:
+    rows = Rows()
+    databases = Databases(down=DOWN, up=rows)
+    with pytest.raises(Transient, match="no answer"):
+        await retire(
+            "version",
+            "team",
+            "granite-1",
+            objects=Objects(Cache(*order)),
+            connections=connections(databases),
+            now=worlds.NOW,
+        )
+    assert rows.archived == ["version team/granite-1"]
+
+
+def controller(databases: Databases, **options: Any) -> ModelRegistryController:
+    return ModelRegistryController(
+        objects=Objects(Cache("registry")), connections=connections(databases), clock=StoppedClock(), **options
+    )
+
+
+async def reconcile(registries: ModelRegistryController, **marks: str) -> None:
+    wire = body("registry", **marks)
+    await registries.reconcile(ModelRegistry.model_validate(wire), wire)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "archived"),
+    [((), ["model team/granite", "version other/x"]), (("team",), ["model team/granite"])],
+    ids=["all are watched", "one is watched"],
+)
+async def test_only_rows_of_watched_namespaces_are_judged_by_what_the_cache_lacks(
+    namespaces: tuple[str, ...], archived: list[str]
+) -> None:
+    rows = Rows(live=[("model", "team", "granite"), ("version", "other", "x")])
+    await reconcile(controller(Databases(registry=rows), namespaces=namespaces))
+    assert rows.archived == archived
+
+
+async def test_an_open_database_is_opened_again_only_on_request() -> None:
+    databases = Databases(registry=Rows())
+    registries = controller(databases)
+    await reconcile(registries)
+    await reconcile(registries, asked="1", handled="1")
+    assert databases.opened == 1
+    await reconcile(registries, asked="2", handled="1")
+    assert databases.opened == 2
+
+
+async def test_credentials_that_a_database_refuses_later_are_read_again() -> None:
+    rows = Rows(refuses=DENIED)
+    databases = Databases(registry=rows)
+    registries = controller(databases)
+    with pytest.raises(Waiting):
+        await reconcile(registries)
+    rows.refuses = None
+    await reconcile(registries)
+    assert databases.opened == 2
