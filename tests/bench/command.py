@@ -8,8 +8,10 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +30,10 @@ __all__ = ["main"]
 _NAMES = ("cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
+_BUSY = 0.5
+"""Load of the machine before a bench from which its times are not to be trusted."""
+
+Bench = Callable[[], Coroutine[Any, Any, list[Result]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ConsoleProgress() as progress:
             for bench in _plan(options, progress):
-                results += uvloop.run(bench)
+                load = os.getloadavg()[0]
+                results += [_with_load(result, load) for result in uvloop.run(bench())]
     except (LocalClusterError, TimeoutError, OSError, ValueError, ExceptionGroup) as error:
         failure = error
     console.print(table(results))
@@ -71,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(options: argparse.Namespace, progress: Progress) -> list[Coroutine[Any, Any, list[Result]]]:
+def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     """The benches in order; the largest farm last but one, so that one sees early whether all is well."""
     names = frozenset(options.only or _NAMES)
     scale = 300 if options.quick else options.scale
@@ -86,14 +93,21 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Coroutine[Any
     if "restart" in names:
         farms.setdefault(scale, set()).add("restart")
     planned = [
-        bench_farm(count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
+        partial(bench_farm, count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
         for count in sorted(farms)
     ]
     if "latency" in names:
-        planned.insert(0, bench_latency(others=200, repeats=10 if options.quick else 60, progress=progress))
+        planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
     if "granite" in names:
-        planned.append(bench_granite(whole=not options.quick, progress=progress))
+        planned.append(partial(bench_granite, whole=not options.quick, progress=progress))
     return planned
+
+
+def _with_load(result: Result, load: float) -> Result:
+    if load < _BUSY:
+        return result
+    busy = f"the machine was busy before it began (load {load:.1f}): its times and rates may be others'"
+    return replace(result, notes=(*result.notes, busy))
 
 
 def _write(results: Sequence[Result], started: datetime, console: Console) -> None:

@@ -91,7 +91,7 @@ def test_a_version_costs_one_row_one_config_map_one_status_and_one_event(world: 
         "store",
     }
     assert written["patch registeredmodels"] <= 2
-    assert [[event["reason"] for event in world.events(name)] for name in VERSIONS] == [["ReadyToDeploy"]] * 5
+    assert [world.events(name, at_least=1) for name in VERSIONS] == [["Normal ReadyToDeploy"]] * 5
     assert [world.history(operator, name) for name in VERSIONS] == [["Ready to Deploy"]] * 5
 
 

@@ -200,7 +200,7 @@ class World:
 
         def reached(found: Manifest) -> bool:
             status = found["status"]
-            return status.get("phase") == phase and status.get("observedGeneration") == found["metadata"]["generation"]
+            return (status.get("phase"), status.get("observedGeneration")) == (phase, found["metadata"]["generation"])
 
         found = self.wait(name, reached, seconds=seconds, what=f"is not {phase!r}")
         assert not kstatus(found), (kstatus(found), found)

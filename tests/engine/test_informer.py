@@ -307,12 +307,26 @@ def test_dependents_that_only_sum_up_are_enqueued_once_the_changes_have_settled(
     assert clock.pending == 0
 
 
+def test_one_object_that_changes_puts_off_the_dependents_of_all() -> None:
+    clock, keys = FakeClock(), list[ObjectKey]()
+    informer = summing_informer(clock, keys)
+
+    informer.take_event("versions", "ADDED", body("v1", 101))
+    clock.advance(1.5)
+    informer.take_event("versions", "ADDED", body("v2", 102, spec={"model": "llama"}))
+    clock.advance(1.5)
+    assert keys == []
+
+    clock.advance(0.6)
+    assert set(keys) == {GRANITE, ObjectKey("models", "team", "llama")}
+
+
 def test_changes_that_never_settle_are_summed_up_now_and_then() -> None:
     clock, keys = FakeClock(), list[ObjectKey]()
     informer = summing_informer(clock, keys)
 
-    for number in range(61):
+    for number in range(130):
         informer.take_event("versions", "ADDED", body(f"v{number}", 101 + number))
         clock.advance(1.0)
 
-    assert keys == [GRANITE] * 3
+    assert keys == [GRANITE] * 2

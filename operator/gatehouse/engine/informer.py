@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -18,7 +18,7 @@ __all__ = ["EventSource", "Informer", "ListPage", "Sink"]
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_SETTLE = 10.0
+_LONGEST_SETTLE = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +62,11 @@ class EventSource(Protocol):
 
 @dataclass(slots=True)
 class _Unsettled:
-    """When a key is enqueued that waits for changes to end. Seconds of the clock."""
+    """Keys that wait for the changes of a kind to end, and until when. Seconds of the clock."""
 
     due: float
     latest: float
+    keys: set[ObjectKey] = field(default_factory=set)
 
 
 class Informer:
@@ -95,7 +96,7 @@ class Informer:
         self._status_settle = status_settle
         self._on_event = on_event
         self._relevant: dict[ObjectKey, int] = {}
-        self._unsettled: dict[ObjectKey, _Unsettled] = {}
+        self._unsettled: dict[str, _Unsettled] = {}
         self._listing: dict[tuple[str, str | None], set[ObjectKey]] = {}
         self._unlisted = {
             (watch.kind, scope) for watch in self._watches.values() for scope in scopes(watch, tuple(namespaces))
@@ -183,31 +184,33 @@ class Informer:
         dependents = set(watch.fan_out(change.body, self._caches))
         if (old := change.body_before) is not None:
             dependents.update(watch.fan_out(old, self._caches))
-        for key in dependents:
-            if watch.settle:
-                self._enqueue_settled(key, watch.settle)
-            else:
-                self._enqueue(key)
-
-    def _enqueue_settled(self, key: ObjectKey, seconds: float) -> None:
-        """Enqueue the key once nothing has asked for it for so long, but no later than ten times that from now."""
-        now = self._clock.now()
-        unsettled = self._unsettled.get(key)
-        if unsettled is not None:
-            unsettled.due = min(now + seconds, unsettled.latest)
+        if watch.settle:
+            self._enqueue_settled(watch, dependents)
             return
-        unsettled = self._unsettled[key] = _Unsettled(due=now + seconds, latest=now + seconds * _LONGEST_SETTLE)
-        self._call_when_settled(key, unsettled)
+        for key in dependents:
+            self._enqueue(key)
 
-    def _call_when_settled(self, key: ObjectKey, unsettled: _Unsettled) -> None:
+    def _enqueue_settled(self, watch: Watch, keys: Iterable[ObjectKey]) -> None:
+        """Enqueue the keys once the kind has not changed for ``settle`` seconds, or after thirty times that."""
+        now = self._clock.now()
+        unsettled = self._unsettled.get(watch.kind)
+        if unsettled is None:
+            latest = now + watch.settle * _LONGEST_SETTLE
+            unsettled = self._unsettled[watch.kind] = _Unsettled(due=now + watch.settle, latest=latest)
+            self._call_when_settled(watch.kind, unsettled)
+        unsettled.due = min(now + watch.settle, unsettled.latest)
+        unsettled.keys.update(keys)
+
+    def _call_when_settled(self, kind: str, unsettled: _Unsettled) -> None:
         scheduled = unsettled.due
 
         def settled() -> None:
             if unsettled.due > scheduled:
-                self._call_when_settled(key, unsettled)
+                self._call_when_settled(kind, unsettled)
                 return
-            del self._unsettled[key]
-            self._enqueue(key)
+            del self._unsettled[kind]
+            for key in unsettled.keys:
+                self._enqueue(key)
 
         self._clock.call_at(scheduled, settled)
 

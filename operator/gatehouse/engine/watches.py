@@ -23,8 +23,8 @@ class Watch:
 
     ``reconciled`` is False for a kind that only others depend on. ``fan_out`` is asked for dependents
     when the value of ``relevant`` changes, and when the object appears or vanishes. Dependents that only
-    sum up many objects are enqueued when no change came for ``settle`` seconds, and while changes keep coming every ten
-    times that, so that many changes make one reconcile.
+    sum up many objects are enqueued when no object of the kind changed for ``settle`` seconds, and while changes keep
+    coming every thirty times that, so that many changes make one reconcile.
     """
 
     resource: Resource
