@@ -9,7 +9,6 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,8 +29,6 @@ __all__ = ["main"]
 _NAMES = ("cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
-_BUSY = 0.5
-"""Load of the machine before a bench from which its times are not to be trusted."""
 
 Bench = Callable[[], Coroutine[Any, Any, list[Result]]]
 
@@ -47,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ConsoleProgress() as progress:
             for bench in _plan(options, progress):
-                load = os.getloadavg()[0]
-                results += [_with_load(result, load) for result in uvloop.run(bench())]
+                results += uvloop.run(bench())
     except (LocalClusterError, TimeoutError, OSError, ValueError, ExceptionGroup) as error:
         failure = error
     console.print(table(results))
@@ -92,7 +88,7 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
             farms.setdefault(count, set()).add("cold")
     if "restart" in names:
         farms.setdefault(scale, set()).add("restart")
-    planned = [
+    planned: list[Bench] = [
         partial(bench_farm, count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
         for count in sorted(farms)
     ]
@@ -101,13 +97,6 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     if "granite" in names:
         planned.append(partial(bench_granite, whole=not options.quick, progress=progress))
     return planned
-
-
-def _with_load(result: Result, load: float) -> Result:
-    if load < _BUSY:
-        return result
-    busy = f"the machine was busy before it began (load {load:.1f}): its times and rates may be others'"
-    return replace(result, notes=(*result.notes, busy))
 
 
 def _write(results: Sequence[Result], started: datetime, console: Console) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from bench.load import Cluster, flood, upload
-from bench.processes import Operator, Usage, is_idle
+from bench.processes import Operator, is_idle, machine_usage
 from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.scrape import Samples
 from bench.servers import Servers
@@ -28,14 +28,19 @@ _READY = "Ready to Deploy"
 class Run:
     """What one life of the operator cost.
 
-    ``seconds`` are from its start until all was written, ``settled`` until also the summaries were. ``api`` and
-    ``operator`` are what the two counted meanwhile.
+    ``seconds`` are from its start until all was done, ``settled`` until also the summaries were. ``cpu`` is the
+    operator's in seconds, ``servers`` that of the others by program, both until ``seconds``; ``others`` is how many
+    cores were busy with something else meanwhile. ``peak`` is in bytes. ``api`` and ``operator`` are what the two
+    counted.
     """
 
     count: int
     seconds: float
     settled: float
-    usage: Usage
+    cpu: float
+    peak: int
+    servers: Mapping[str, float]
+    others: float
     api: Samples
     operator: Samples
 
@@ -76,44 +81,66 @@ async def cold_start(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
     Raises ``TimeoutError``, and ``ValueError`` for a version that came to something else.
     """
     count = farm.count
-    before = await cluster.samples()
     with servers.progress.step(f"reconciling {count:,} new versions"):
-        async with servers.operator(f"cold-{count}") as operator:
-            await operator.until(
-                lambda now: (
-                    _written(now, "patch", "modelversions") >= count and _written(now, "create", "events") >= count
-                ),
-                what=f"{count:,} status writes and Events",
-                within=60 + count / 10,
-            )
-            seconds = operator.age
-            counters, usage = await _settled(operator)
-            settled = operator.age
+        run = await _life(
+            servers,
+            cluster,
+            name=f"cold-{count}",
+            count=count,
+            share=lambda now: min(_written(now, "patch", "modelversions"), _written(now, "create", "events")) / count,
+            within=60 + count / 10,
+        )
     phases = Counter([body["status"].get("phase") async for body in cluster.objects("modelversions", farm.namespace)])
     if phases != {_READY: count}:
         raise ValueError(f"wanted {count} versions {_READY}, found {dict(phases)}")
-    api = (await cluster.samples()).since(before)
-    return Run(count=count, seconds=seconds, settled=settled, usage=usage, api=api, operator=counters)
+    return run
 
 
 async def restart(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
     """A new life of the operator over versions that are as they should be, until it is idle."""
-    before = await cluster.samples()
-    with servers.progress.step(f"starting again with {farm.count:,} converged versions"):
-        async with servers.operator(f"restart-{farm.count}") as operator:
-            await operator.until(
-                lambda now: min(now.sum("gatehouse_reconciles_total", kind="modelversions") / farm.count, is_idle(now)),
-                what=f"{farm.count:,} reconciles",
-                within=60 + farm.count / 100,
-            )
-            seconds = operator.age
-            counters, usage = await _settled(operator)
-            settled = operator.age
-    api = (await cluster.samples()).since(before)
-    return Run(count=farm.count, seconds=seconds, settled=settled, usage=usage, api=api, operator=counters)
+    count = farm.count
+    with servers.progress.step(f"starting again with {count:,} converged versions"):
+        return await _life(
+            servers,
+            cluster,
+            name=f"restart-{count}",
+            count=count,
+            share=lambda now: min(now.sum("gatehouse_reconciles_total", kind="modelversions") / count, is_idle(now)),
+            within=60 + count / 100,
+        )
 
 
-async def _settled(operator: Operator) -> tuple[Samples, Usage]:
+async def _life(
+    servers: Servers,
+    cluster: Cluster,
+    *,
+    name: str,
+    count: int,
+    share: Callable[[Samples], float],
+    within: float,
+) -> Run:
+    """Runs the operator until all is done and has settled."""
+    before, machine_before = await cluster.samples(), machine_usage(servers.marks)
+    async with servers.operator(name) as operator:
+        await operator.until(share, what=name, within=within)
+        seconds, cpu = operator.age, operator.usage.cpu
+        machine = machine_usage(servers.marks, besides=operator.pid).since(machine_before)
+        counters = await _settled(operator)
+        settled, peak = operator.age, operator.usage.peak
+    return Run(
+        count=count,
+        seconds=seconds,
+        settled=settled,
+        cpu=cpu,
+        peak=peak,
+        servers=machine.servers,
+        others=max(0.0, machine.all - machine.own - cpu - sum(machine.servers.values())) / seconds,
+        api=(await cluster.samples()).since(before),
+        operator=counters,
+    )
+
+
+async def _settled(operator: Operator) -> Samples:
     """Waits until nothing has been reconciled for a while."""
     reconciles, quiet_since = -1.0, time.monotonic()
     while True:
@@ -122,7 +149,7 @@ async def _settled(operator: Operator) -> tuple[Samples, Usage]:
         if found != reconciles or not is_idle(now):
             reconciles, quiet_since = found, time.monotonic()
         elif time.monotonic() - quiet_since >= SETTLE:
-            return now, operator.usage
+            return now
         await asyncio.sleep(0.25)
 
 

@@ -114,9 +114,9 @@ class Cluster:
                 yield body
 
     async def samples(self) -> Samples:
-        """The API server's own counters of requests, and its CPU seconds."""
+        """The API server's own counters of requests."""
         async with self._session.get(f"{self._url}/metrics") as response:
-            return parse(await response.text(), names=("apiserver_request_total", "process_cpu_seconds_total"))
+            return parse(await response.text(), names=("apiserver_request_total",))
 
 
 def collection(plural: str, namespace: str = "") -> str:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.net import LOOPBACK, free_port
 from gatehouse.local.process import base_environment
 
-__all__ = ["MIB", "Operator", "OperatorDied", "Usage", "is_idle", "usage"]
+__all__ = ["MIB", "MachineUsage", "Operator", "OperatorDied", "Usage", "is_idle", "machine_usage", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHORTEST_POLL, _LONGEST_POLL = 0.1, 2.0
@@ -49,6 +50,34 @@ def usage(pid: int) -> Usage:
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
     resident, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
     return Usage((int(fields[11]) + int(fields[12])) / _TICKS, resident, peak)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUsage:
+    """CPU seconds so far: of the servers by their program, of this process, and of everything that runs."""
+
+    servers: Mapping[str, float]
+    own: float
+    all: float
+
+    def since(self, before: MachineUsage) -> MachineUsage:
+        """What was used since an earlier look. Servers that have ended meanwhile are left out."""
+        servers = {name: cpu - before.servers.get(name, 0.0) for name, cpu in self.servers.items()}
+        return MachineUsage(servers, self.own - before.own, self.all - before.all)
+
+
+def machine_usage(marks: Collection[str], *, besides: int = 0) -> MachineUsage:
+    """What was used so far. A server is a process, besides this one and another, whose command line has a mark."""
+    servers: Counter[str] = Counter()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (folder / "cmdline").read_text(errors="replace").split("\0")
+            if int(folder.name) not in {os.getpid(), besides} and any(
+                mark in part for mark in marks for part in command
+            ):
+                servers[Path(command[0]).name] += usage(int(folder.name)).cpu  # type: ignore[assignment] # typed for int
+    user, nice, system, _idle, _wait, *other = (int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:9])
+    return MachineUsage(servers, time.process_time(), (user + nice + system + sum(other[:2])) / _TICKS)
 
 
 class Operator:

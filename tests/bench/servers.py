@@ -30,6 +30,11 @@ class Servers:
     progress: Progress
     profiles: Path | None = field(default=None)
 
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What only the command lines of these servers contain: the folder of the control plane, the store's port."""
+        return str(self.plane.kubeconfig.parent), self.store.url.rpartition("/")[2]
+
     def operator(self, name: str) -> Operator:
         """The operator; each of its lives has the same data. ``name`` is that of its profile, if one is asked for."""
         wrapper = ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()

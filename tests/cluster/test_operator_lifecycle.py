@@ -366,12 +366,14 @@ def config_map(world: World, name: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mine": "yes"}}
 
 
-def test_a_config_map_of_somebody_else_is_not_overwritten(world: World) -> None:
+def test_a_config_map_of_somebody_else_is_not_overwritten(world: World, operator: Operator) -> None:
     world.apply(config_map(world, TEMPLATE))
     world.upload()
     world.apply(world.registry(), world.model(), world.version())
     refused = world.wait("granite-1", lambda body: condition(body, "Stalled"))
     assert reason(refused) == "TemplateNameTaken"
+    assert refused["status"]["phase"] == "Policy Denied"
+    assert [row["phase"] for row in world.rows(operator)] == ["Policy Denied"]
     assert f"{world.namespace}/{TEMPLATE}" in message(refused)
     assert kstatus(refused) == []
     kept = world.get("ConfigMap", TEMPLATE)

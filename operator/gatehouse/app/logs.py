@@ -50,3 +50,5 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
+    # Ten lines about how it migrates, once in the life of a database.
+    logging.getLogger("alembic").setLevel(max(number, logging.WARNING))

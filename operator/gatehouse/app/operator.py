@@ -33,7 +33,7 @@ from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.indexes import BY_STATUS
-from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.model_registry import PROBE_INTERVAL, ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.registered_model import RegisteredModelController
@@ -51,6 +51,7 @@ from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.engine.objects import ObjectKey
 from gatehouse.engine.periodic import Periodic
 from gatehouse.engine.watches import build_caches
+from gatehouse.engine.workqueue import Backoff
 from gatehouse.objectstore.metrics import PrometheusStoreMetrics
 from gatehouse.objectstore.s3 import S3Stores
 from gatehouse.registry.databases import Databases
@@ -180,9 +181,11 @@ class _Parts:
         objects = Objects(reader)
         writer = KubernetesWriter(self.client, written=self._written)
 
-        def runner(controller: KindController[R], *, workers: int) -> tuple[str, Reconciler]:
+        def runner(
+            controller: KindController[R], *, workers: int, backoff: Backoff | None = None
+        ) -> tuple[str, Reconciler]:
             run = Runner(controller, reader=reader, writer=writer, events=self.events, clock=clock)
-            return controller.kind.info.plural, Reconciler(run, workers)
+            return controller.kind.info.plural, Reconciler(run, workers, backoff)
 
         versions = ModelVersionController(
             objects=objects,
@@ -204,6 +207,8 @@ class _Parts:
                         namespaces=self.settings.namespaces,
                     ),
                     workers=2,
+                    # All that waits for a registry looks again when it is ready, so its own retries stay frequent.
+                    backoff=Backoff(cap=PROBE_INTERVAL.total_seconds()),
                 ),
                 runner(
                     RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4

@@ -35,7 +35,7 @@ MODELS: Final = RegisteredModel.info.plural
 REGISTRIES: Final = ModelRegistry.info.plural
 PROFILES: Final = HardwareProfile.info.plural
 SUMMARY_SETTLE: Final = 1.0
-"""Seconds in which changes of many versions are gathered into one count of their model, profile and registry."""
+"""Seconds without a change of any version, after which models, profiles and registries count theirs once."""
 
 
 def _resource(kind: type[Kind]) -> Resource:

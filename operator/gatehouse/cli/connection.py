@@ -19,8 +19,6 @@ __all__ = [
     "NOT_READY",
     "ContextOption",
     "KubeconfigOption",
-    "NamespaceOption",
-    "OutputOption",
     "cluster",
     "default_namespace",
     "fail",
@@ -36,10 +34,6 @@ KubeconfigOption = Annotated[
     Path | None, typer.Option("--kubeconfig", help="Kubeconfig file; KUBECONFIG or ~/.kube/config when absent.")
 ]
 ContextOption = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
-NamespaceOption = Annotated[
-    str | None, typer.Option("-n", help="Namespace of the ModelVersion; that of the context when absent.")
-]
-OutputOption = Annotated[str, typer.Option("-o", "--output", help="Format of the output.")]
 
 
 def fail(message: str, *, code: int = ERROR) -> NoReturn:

@@ -15,7 +15,6 @@ from gatehouse.cli.connection import (
     NOT_READY,
     ContextOption,
     KubeconfigOption,
-    NamespaceOption,
     cluster,
     default_namespace,
     run_command,
@@ -28,7 +27,10 @@ __all__ = ["explain", "explanation", "print_explanation"]
 
 def explain(
     name: Annotated[str, typer.Argument(help="Name of the ModelVersion.", metavar="NAME")],
-    namespace: NamespaceOption = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; that of the context when absent."),
+    ] = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,

@@ -13,7 +13,6 @@ from gatehouse.cli.connection import (
     NOT_READY,
     ContextOption,
     KubeconfigOption,
-    NamespaceOption,
     cluster,
     default_namespace,
     fail,
@@ -29,7 +28,9 @@ __all__ = ["template"]
 
 def template(
     name: Annotated[str, typer.Argument(help="Name of the ModelVersion.", metavar="NAME")],
-    namespace: NamespaceOption = None,
+    namespace: Annotated[
+        str | None, typer.Option("-n", help="Namespace of the ModelVersion; that of the context when absent.")
+    ] = None,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
     stage: Annotated[
         str | None, typer.Option("--stage", help="Refuse unless the version is cleared for this stage; label it so.")

@@ -39,6 +39,7 @@ class _Slot(Generic[T]):
     """One connection: what it was opened for, until when that stands, and what came of it."""
 
     generation: int
+    since: datetime
     until: datetime
     opened: asyncio.Future[T]
 
@@ -77,19 +78,22 @@ class Connections:
                 after=REREAD,
             )
 
-    def reread(self, registry: ModelRegistry) -> None:
-        """Read the Secrets again at the next use: a server refused what they hold."""
-        self._drop(_name(registry))
+    def reread(self, registry: ModelRegistry, *, older_than: timedelta = timedelta(0)) -> None:
+        """Read the Secrets again at the next use, unless that was done lately: a server refused what they hold."""
+        self._drop(_name(registry), opened_before=self._clock.now() - older_than)
 
     def forget(self, name: str) -> None:
         """Closes the database of the registry ``namespace/name``, which is gone."""
-        self._drop(name)
+        self._drop(name, opened_before=self._clock.now())
         self._databases.forget(name)
 
-    def _drop(self, name: str) -> None:
-        self._rows.pop(name, None)
-        for key in [key for key in self._buckets if key[0] == name]:
-            del self._buckets[key]
+    def _drop(self, name: str, *, opened_before: datetime) -> None:
+        rows = self._rows.get(name)
+        if rows is not None and rows.since <= opened_before:
+            del self._rows[name]
+        for key, slot in list(self._buckets.items()):
+            if key[0] == name and slot.since <= opened_before:
+                del self._buckets[key]
 
     def describe(self, registry: ModelRegistry) -> str:
         """The database of a registry, without credentials."""
@@ -106,7 +110,7 @@ class Connections:
         now, slot = self._clock.now(), slots.get(key)
         if slot is None or slot.generation != registry.metadata.generation or slot.until <= now:
             opened: asyncio.Future[T] = asyncio.ensure_future(opener())
-            slot = _Slot(registry.metadata.generation, now + REREAD, opened)
+            slot = _Slot(registry.metadata.generation, now, now + REREAD, opened)
             slots[key] = slot
         try:
             return await asyncio.shield(slot.opened)

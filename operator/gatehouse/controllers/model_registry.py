@@ -20,7 +20,7 @@ from gatehouse.domain.conditions import READY, RECONCILING, ConditionState, merg
 from gatehouse.domain.errors import ReconcileError, Waiting
 from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
 
-__all__ = ["ModelRegistryController"]
+__all__ = ["PROBE_INTERVAL", "ModelRegistryController"]
 
 PROBE_INTERVAL: Final = timedelta(seconds=60)
 SWEEP_INTERVAL: Final = timedelta(hours=1)

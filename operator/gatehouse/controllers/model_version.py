@@ -27,12 +27,12 @@ from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.access import duration, locate, store_for
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
-from gatehouse.domain.errors import ReconcileError, Waiting
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.errors import ReconcileError, Stalled, Waiting
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import recorded_digest
 from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
-from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
 from gatehouse.domain.schedule import next_check
 from gatehouse.domain.serving import ServingInput, render
@@ -44,6 +44,8 @@ __all__ = ["ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
 SHOWN_DIFFERENCES: Final = 10
+REFUSED_AGAIN: Final = timedelta(seconds=10)
+"""Credentials that were read so lately are not read again because one more version was refused with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +186,38 @@ class ModelVersionController:
     # apply
 
     async def _apply(self, gathered: _Gathered, decision: Decision) -> Result:
+        """The template needs the ids of the rows; once there are some it comes first, so that no row promises it."""
         facts = gathered.facts
-        ids = await self._save(gathered, decision)
-        template = await self._emit(facts, decision, ids)
+        known = _known_ids(facts, decision)
+        ids = known or await self._save(gathered, decision)
+        try:
+            template = await self._emit(facts, decision, ids)
+        except Stalled as error:
+            return await self._apply_refused(gathered, decision, ids, error)
+        if known is not None:
+            await self._save(gathered, decision)
         status = version_status(
             facts, decision, registry_id=ids.version_id if ids else None, template=template, now=facts.now
         )
         after = None if decision.look_again is None else (decision.look_again - facts.now).total_seconds()
         return Result(status=status, requeue=Requeue(after=None if after is None else max(after, 1.0)))
+
+    async def _apply_refused(
+        self, gathered: _Gathered, decision: Decision, ids: VersionIds | None, error: Stalled
+    ) -> Result:
+        """The cluster does not take the template: that is a fact like others, and shuts its gate."""
+        facts, saved = gathered.facts, _known_ids(gathered.facts, decision) is None
+        row = facts.row
+        if saved and decision.record is not None and ids is not None:
+            row = replace(decision.record, id=ids.version_id, model_id=ids.model_id)
+        problem = Problem(rule=error.reason, found=error.message, wanted="a serving template", remedy=error.remedy)
+        refused = replace(
+            gathered,
+            facts=replace(facts, row=row, template_problem=problem),
+            files=None if saved else gathered.files,
+        )
+        result = await self._apply(refused, decide(refused.facts))
+        return replace(result, requeue=requeue_after_error(error))
 
     async def _save(self, gathered: _Gathered, decision: Decision) -> VersionIds | None:
         row, record = gathered.facts.row, decision.record
@@ -223,9 +249,17 @@ class ModelVersionController:
 
     def _after_store_error(self, facts: Facts, error: ReconcileError) -> Result:
         if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
-            self._connections.reread(facts.registry)
+            self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
         verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
         return after_error(self, facts.version, error, clock=self._clock, verified_at=verified_at)
+
+
+def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
+    """The ids of the row that the decision goes into, if there is one already."""
+    row = facts.row
+    if decision.record is None or row is None or row.id is None or row.model_id is None:
+        return None
+    return VersionIds(row.model_id, row.id)
 
 
 def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:

@@ -9,7 +9,7 @@ from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.records import VersionRecord
 
 __all__ = ["Facts", "Unmet"]
@@ -35,7 +35,8 @@ class Facts:
 
     ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
     whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
-    when nothing was looked at yet, or nothing needs to be.
+    when nothing was looked at yet, or nothing needs to be. ``template_problem`` is why the cluster did not take the
+    serving template.
     """
 
     now: datetime
@@ -47,3 +48,4 @@ class Facts:
     row: VersionRecord | None = None
     holder_exists: bool = False
     artifact: ArtifactRecord | CheckProgress | None = None
+    template_problem: Problem | None = None

@@ -237,7 +237,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
 
 def template_gate(facts: Facts, *, owed: bool) -> GateState:
     """The serving template can be written. It is ``owed`` once every other gate is open."""
-    refusal = _template_refusal(facts.version)
+    refusal = facts.template_problem or _template_refusal(facts.version)
     if refusal is not None:
         return _shut(
             "TemplateEmitted",

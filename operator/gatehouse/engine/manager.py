@@ -30,10 +30,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """How one kind is reconciled, and by how many workers at once."""
+    """How one kind is reconciled, by how many workers at once, and with which backoff if not that of all."""
 
     reconcile: Reconcile
     workers: int = 4
+    backoff: Backoff | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ class Manager:
                 workers=reconciler.workers,
                 clock=self._clock,
                 metrics=self._metrics,
-                backoff=self._options.backoff,
+                backoff=reconciler.backoff or self._options.backoff,
             )
             for kind, reconciler in self._reconcilers.items()
         }
