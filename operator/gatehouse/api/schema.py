@@ -111,6 +111,8 @@ def openapi_schema(kind: type[Resource]) -> dict[str, Any]:
     # kstatus holds an object for in progress until its status names its generation.
     status["default"] = {"observedGeneration": -1}
     status["description"] = "What Gatehouse established; only the operator writes it."
+    # One writer owns all of it, so that managedFields need not name each field: they would be as large as the status.
+    status["x-kubernetes-map-type"] = "atomic"
     spec["description"] = "What is declared."
     return {
         "description": generated.get("description", ""),

@@ -29,7 +29,7 @@ class Settings:
     lease_namespace: str = "gatehouse-system"
     lease_name: str = "gatehouse-operator"
     identity: str = field(default_factory=default_identity)
-    version_workers: int = 32
+    version_workers: int = 128
     """Versions reconciled at once. Each waits on the store, the database or the API most of its time."""
     sweep_interval: float = 600.0
     """How often the caches are compared with the API server."""

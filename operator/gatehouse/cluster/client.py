@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
@@ -165,6 +166,11 @@ class ApiClient:
     async def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Creates an object."""
         return await self._request("create", "POST", plural, resource_path(plural, namespace), body=body)
+
+    async def post(self, plural: str, namespace: str, body: Mapping[str, Any]) -> None:
+        """Creates an object of which nothing but its being there matters; the server answers with its metadata."""
+        path = resource_path(plural, namespace)
+        await self._request("create", "POST", plural, path, body=body, accept=METADATA_OF_ONE)
 
     async def update(self, plural: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces an object that still has the body's resourceVersion."""

@@ -59,7 +59,7 @@ class KubernetesWriter:
         :raises Transient: the API server does not answer, or an owner of the same name is just being deleted.
         """
         try:
-            await self._client.create("configmaps", namespace, config_map)
+            await self._client.post("configmaps", namespace, config_map)
         except ApiError as error:
             if error.status != 409:
                 raise to_reconcile_error(error, doing="creating the template") from error
