@@ -9,10 +9,11 @@ from typing import Any
 
 from bench.farm import make_namespace
 from bench.load import Cluster, flood
+from bench.processes import machine_usage
 from bench.samples import Farm
 from bench.servers import Servers
 
-__all__ = ["bare_rate"]
+__all__ = ["BareRun", "bare_run"]
 
 _NAMESPACE = "bare"
 
@@ -26,8 +27,16 @@ class _Written:
     status: Mapping[str, Any]
 
 
-async def bare_rate(servers: Servers, farm: Farm, cluster: Cluster, *, count: int) -> float:
-    """Versions a second: for each a ConfigMap, a status and an Event like those that the operator wrote."""
+@dataclass(frozen=True, slots=True)
+class BareRun:
+    """Versions a second, and the CPU seconds of servers and client that one version took."""
+
+    rate: float
+    cpu: float
+
+
+async def bare_run(servers: Servers, farm: Farm, cluster: Cluster, *, count: int) -> BareRun:
+    """For each version a ConfigMap, a status and an Event like those that the operator wrote."""
     written = await _sample(cluster, farm)
     bare = Farm(count, namespace=_NAMESPACE)
     await make_namespace(cluster, _NAMESPACE)
@@ -38,9 +47,10 @@ async def bare_rate(servers: Servers, farm: Farm, cluster: Cluster, *, count: in
 
     with servers.progress.step(f"making the writes of {count:,} versions without an operator"):
         await flood(range(count), create)
-        started = time.monotonic()
+        started, before = time.monotonic(), machine_usage(servers.marks)
         await flood(created, lambda version: _write(cluster, version, written))
-        return count / (time.monotonic() - started)
+        seconds, used = time.monotonic() - started, machine_usage(servers.marks).since(before)
+    return BareRun(count / seconds, (used.own + sum(used.servers.values())) / count)
 
 
 async def _sample(cluster: Cluster, farm: Farm) -> _Written:

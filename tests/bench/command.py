@@ -29,12 +29,16 @@ __all__ = ["main"]
 _NAMES = ("cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
+_STOPPED = 130
 
 Bench = Callable[[], Coroutine[Any, Any, list[Result]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is asked for. 0 when every count is as it must be, 1 when not, 2 when a bench did not end."""
+    """Runs what is asked for.
+
+    0 when every count is as it must be, 1 when one is not, 2 when a bench did not end, 130 when it was stopped.
+    """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     console = Console(width=max(Console().width, 120))
@@ -45,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ConsoleProgress() as progress:
             for bench in _plan(options, progress):
                 results += uvloop.run(bench())
+    except KeyboardInterrupt:
+        console.print("stopped; every server too")
+        return _STOPPED
     except (LocalClusterError, TimeoutError, OSError, ValueError, ExceptionGroup) as error:
         failure = error
     console.print(table(results))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.bare import bare_rate
+from bench.bare import BareRun, bare_run
 from bench.farm import Run, cold_start, populate, restart, sizes
 from bench.figures import Count, Figure, Result, at_least, at_most
 from bench.load import Cluster
@@ -39,21 +39,23 @@ async def bench_farm(
                 again = await restart(running, farm, cluster)
                 results.append(_restart_result(again, object_bytes=bytes_of["modelversions"]))
             if "cold" in benches:
-                bare = await bare_rate(running, farm, cluster, count=min(count, _BARE))
+                bare = await bare_run(running, farm, cluster, count=min(count, _BARE))
                 results.insert(0, _cold_result(cold, farm, bare=bare))
             if "flux" in benches:
                 results.append(_flux_result(cold))
     return results
 
 
-def _cold_result(run: Run, farm: Farm, *, bare: float) -> Result:
+def _cold_result(run: Run, farm: Farm, *, bare: BareRun) -> Result:
     count, rate = run.count, run.count / run.seconds
+    all_cpu = (run.cpu + sum(run.servers.values())) / count
     return Result(
         bench=f"cold {count:,}",
         figures=(
             Figure("versions a second, from the start of the process", rate, "/s"),
-            Figure("bare client making the same writes", bare, "/s"),
-            Figure("rate as a share of the bare client's", rate / bare, "", at_least(0.5)),
+            Figure("bare client making the same writes", bare.rate, "/s"),
+            Figure("rate as a share of the bare client's", rate / bare.rate, "", at_least(0.5)),
+            Figure("the same by CPU of all that took part", bare.cpu / all_cpu),
             Figure("CPU a version", run.cpu / count * 1000, "ms"),
             *(
                 Figure(f"CPU of {name} a version", cpu / count * 1000, "ms")

@@ -29,8 +29,8 @@ class Settings:
     lease_namespace: str = "gatehouse-system"
     lease_name: str = "gatehouse-operator"
     identity: str = field(default_factory=default_identity)
-    version_workers: int = 128
-    """Versions reconciled at once. Each waits on the store, the database or the API most of its time."""
+    version_workers: int = 64
+    """Versions reconciled at once. Each waits most of its time, and the rows of those that wait share a transaction."""
     sweep_interval: float = 600.0
     """How often the caches are compared with the API server."""
     patience: float = 2.0

@@ -40,7 +40,7 @@ def run(
     ] = "gatehouse-system",
     workers: Annotated[
         int, typer.Option("--workers", envvar="GATEHOUSE_WORKERS", min=1, max=256, help="Versions reconciled at once.")
-    ] = 128,
+    ] = 64,
     log_level: Annotated[
         str, typer.Option("--log-level", envvar="GATEHOUSE_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
