@@ -28,13 +28,14 @@ _READY = "Ready to Deploy"
 class Run:
     """What one life of the operator cost.
 
-    ``seconds`` are from its start until all was done, ``settled`` until also the summaries were. ``cpu`` is the
-    operator's in seconds, ``servers`` that of the others by program, both until ``seconds``; ``others`` is how many
-    cores were busy with something else meanwhile. ``peak`` is in bytes. ``api`` and ``operator`` are what the two
-    counted.
+    ``ready`` are the seconds from its start until every version had its status, ``seconds`` until all was done and
+    ``settled`` until also the summaries were. ``cpu`` is the operator's in seconds, ``servers`` that of the others by
+    program, both until ``seconds``; ``others`` is how many cores were busy with something else meanwhile. ``peak`` is
+    in bytes. ``api`` and ``operator`` are what the two counted.
     """
 
     count: int
+    ready: float
     seconds: float
     settled: float
     cpu: float
@@ -87,6 +88,7 @@ async def cold_start(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
             cluster,
             name=f"cold-{count}",
             count=count,
+            ready=lambda now: _written(now, "patch", "modelversions") / count,
             share=lambda now: min(_written(now, "patch", "modelversions"), _written(now, "create", "events")) / count,
             within=60 + count / 10,
         )
@@ -105,7 +107,8 @@ async def restart(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
             cluster,
             name=f"restart-{count}",
             count=count,
-            share=lambda now: min(now.sum("gatehouse_reconciles_total", kind="modelversions") / count, is_idle(now)),
+            ready=lambda now: now.sum("gatehouse_reconciles_total", kind="modelversions") / count,
+            share=is_idle,
             within=60 + count / 100,
         )
 
@@ -116,12 +119,15 @@ async def _life(
     *,
     name: str,
     count: int,
+    ready: Callable[[Samples], float],
     share: Callable[[Samples], float],
     within: float,
 ) -> Run:
     """Runs the operator until all is done and has settled."""
     before, machine_before = await cluster.samples(), machine_usage(servers.marks)
     async with servers.operator(name) as operator:
+        await operator.until(ready, what=name, within=within)
+        ready_after = operator.age
         await operator.until(share, what=name, within=within)
         seconds, cpu = operator.age, operator.usage.cpu
         machine = machine_usage(servers.marks, besides=operator.pid).since(machine_before)
@@ -129,6 +135,7 @@ async def _life(
         settled, peak = operator.age, operator.usage.peak
     return Run(
         count=count,
+        ready=ready_after,
         seconds=seconds,
         settled=settled,
         cpu=cpu,

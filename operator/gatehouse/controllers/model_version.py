@@ -138,7 +138,10 @@ class ModelVersionController:
         facts = gathered.facts
         version, registry = facts.version, facts.registry
         assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
-        if not self._due(facts, registry):
+        if _was_asked(version):
+            # Whoever asks may just have mended a Secret.
+            self._connections.reread(registry)
+        elif not self._due(facts, registry):
             return gathered
         request = await self._request(facts, registry, rows)
         key = (version.metadata.namespace, version.metadata.name)
@@ -155,8 +158,6 @@ class ModelVersionController:
         version, record = facts.version, facts.artifact
         key = (version.metadata.namespace, version.metadata.name)
         if not isinstance(record, ArtifactRecord) or self._checks.running(key):
-            return True
-        if version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at:
             return True
         due = next_check(
             record,
@@ -260,6 +261,10 @@ def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
     if decision.record is None or row is None or row.id is None or row.model_id is None:
         return None
     return VersionIds(row.model_id, row.id)
+
+
+def _was_asked(version: ModelVersion) -> bool:
+    return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
 
 
 def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
