@@ -16,7 +16,7 @@ __all__ = ["KubernetesEvents"]
 
 QUEUE_LIMIT: Final = 20_000
 """Some 40 MB of Events. More than that are waiting only when the API server is down; the newest are then dropped."""
-POSTERS: Final = 4
+POSTERS: Final = 8
 MESSAGE_LIMIT: Final = 1024
 """The API server's own limit on an Event's message."""
 

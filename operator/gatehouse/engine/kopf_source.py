@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import kopf
 import structlog
-import uvloop
 
 from gatehouse.engine.api_session import Login, default_login, open_session, page_reader
 from gatehouse.engine.informer import ListPage, Sink
@@ -164,7 +163,7 @@ class _Life:
         self._operate = operate
         self._sink = sink
         self._outer = asyncio.get_running_loop()
-        self._inner = uvloop.new_event_loop()
+        self._inner = asyncio.new_event_loop()
         self._ended: concurrent.futures.Future[BaseException | None] = concurrent.futures.Future()
         self._beat_at = time.monotonic()
         self._begun: set[Scope] = set()
