@@ -31,10 +31,9 @@ from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.errors import ReconcileError, Stalled, Waiting
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import recorded_digest
-from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
+from gatehouse.domain.lifecycle import Decision, decide, look_again, wants_artifact
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
-from gatehouse.domain.schedule import next_check
 from gatehouse.domain.serving import ServingInput, render
 from gatehouse.domain.serving_names import config_map_name
 from gatehouse.domain.serving_text import TemplateWriter
@@ -141,7 +140,7 @@ class ModelVersionController:
         if _was_asked(version):
             # Whoever asks may just have mended a Secret.
             self._connections.reread(registry)
-        elif not self._due(facts, registry):
+        elif not self._due(facts):
             return gathered
         request = await self._request(facts, registry, rows)
         key = (version.metadata.namespace, version.metadata.name)
@@ -154,18 +153,10 @@ class ModelVersionController:
             return replace(gathered, facts=replace(facts, artifact=replace(found.record, changed=changed)))
         return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
 
-    def _due(self, facts: Facts, registry: ModelRegistry) -> bool:
-        version, record = facts.version, facts.artifact
-        key = (version.metadata.namespace, version.metadata.name)
-        if not isinstance(record, ArtifactRecord) or self._checks.running(key):
-            return True
-        due = next_check(
-            record,
-            uid=version.metadata.uid,
-            interval=duration(registry.spec.verification.interval),
-            recorded_digest=recorded_digest(facts),
-        )
-        return due <= facts.now
+    def _due(self, facts: Facts) -> bool:
+        key = (facts.version.metadata.namespace, facts.version.metadata.name)
+        due = look_again(facts)
+        return due is None or due <= facts.now or self._checks.running(key)
 
     async def _request(self, facts: Facts, registry: ModelRegistry, rows: RegistryRows) -> CheckRequest:
         spec = facts.version.spec

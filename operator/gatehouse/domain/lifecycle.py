@@ -31,7 +31,7 @@ from gatehouse.domain.hardware import Fit, fit
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
 
-__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "wants_artifact"]
+__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact"]
 
 ACTOR: Final = "gatehouse"
 READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
@@ -137,7 +137,7 @@ def decide(facts: Facts) -> Decision:
         cleared_for=cleared_for,
         record=record,
         change=_change(facts, record, headline),
-        look_again=_look_again(facts),
+        look_again=look_again(facts),
     )
 
 
@@ -205,7 +205,8 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     )
 
 
-def _look_again(facts: Facts) -> datetime | None:
+def look_again(facts: Facts) -> datetime | None:
+    """When the artifact is due; None when it was not looked at yet, or must not be."""
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None
     if not wants_artifact(facts):
