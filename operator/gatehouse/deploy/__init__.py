@@ -1,0 +1,1 @@
+"""Installing Gatehouse on a cluster with kubectl and kustomize, and taking it off again."""

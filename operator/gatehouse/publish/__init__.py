@@ -1,0 +1,1 @@
+"""What a person or a pipeline publishes: uploads, registrations, the seed."""
