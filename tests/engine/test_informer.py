@@ -8,7 +8,7 @@ import pytest
 
 from engine.fakes import FakeClock
 from gatehouse.engine.cache import REQUESTED_AT, Caches
-from gatehouse.engine.informer import Informer, ListPage
+from gatehouse.engine.informer import Informer, ListPage, WatchEvent
 from gatehouse.engine.objects import Body, ObjectKey, Resource
 from gatehouse.engine.watches import Watch, build_caches
 
@@ -52,6 +52,10 @@ WATCHES = (
         fan_out=lambda body, caches: caches.select("versions", "profile", body["metadata"]["name"]),
     ),
 )
+
+
+def tell(informer: Informer, kind: str, event_type: str, changed: Body) -> None:
+    informer.take_events(kind, [WatchEvent(type=event_type, body=changed)])
 
 
 def body(name: str, version: int, **parts: Any) -> Body:
@@ -125,20 +129,22 @@ OWN = [("versions", "v1")]
 def test_a_change_enqueues_its_own_key_only_when_it_means_something(
     bench: Bench, change: dict[str, Any], enqueued: list[tuple[str, str]]
 ) -> None:
-    bench.informer.take_event("versions", "MODIFIED", body("v1", 20, **change))
+    tell(bench.informer, "versions", "MODIFIED", body("v1", 20, **change))
     assert bench.names() == enqueued
 
 
 def test_the_same_event_twice_enqueues_once(bench: Bench) -> None:
     for _ in range(2):
-        bench.informer.take_event("versions", "MODIFIED", body("v1", 20, metadata={"generation": 2}))
+        bench.informer.take_events(
+            "versions", [WatchEvent(type="MODIFIED", body=body("v1", 20, metadata={"generation": 2}))]
+        )
     assert len(bench.keys) == 1
 
 
 def test_new_and_deleted_objects_enqueue_themselves_and_their_dependents(bench: Bench) -> None:
-    bench.informer.take_event("versions", "ADDED", body("v3", 20))
+    tell(bench.informer, "versions", "ADDED", body("v3", 20))
     assert bench.names() == [("models", "granite"), ("versions", "v3")]
-    bench.informer.take_event("versions", "DELETED", body("v3", 21))
+    tell(bench.informer, "versions", "DELETED", body("v3", 21))
     assert bench.names() == [("models", "granite"), ("versions", "v3")]
 
 
@@ -149,37 +155,39 @@ def test_new_and_deleted_objects_enqueue_themselves_and_their_dependents(bench: 
 def test_dependents_are_enqueued_only_when_the_relevant_part_changed(
     bench: Bench, spec: dict[str, str], enqueued: list[tuple[str, str]]
 ) -> None:
-    bench.informer.take_event("profiles", "MODIFIED", profile(20, **spec))
+    tell(bench.informer, "profiles", "MODIFIED", profile(20, **spec))
     assert bench.names() == enqueued
 
 
 def test_a_kind_that_is_not_reconciled_never_enqueues_itself(bench: Bench) -> None:
-    bench.informer.take_event("profiles", "DELETED", profile(20))
+    tell(bench.informer, "profiles", "DELETED", profile(20))
     assert bench.names() == [("versions", "v1"), ("versions", "v2")]
 
 
 def test_labels_count_where_the_watch_says_so(bench: Bench) -> None:
-    bench.informer.take_event("models", "MODIFIED", body("granite", 20, metadata={"labels": {"tier": "high"}}))
+    bench.informer.take_events(
+        "models", [WatchEvent(type="MODIFIED", body=body("granite", 20, metadata={"labels": {"tier": "high"}}))]
+    )
     assert bench.names() == [("versions", "v1"), ("versions", "v2")]
 
 
 def test_an_object_that_moves_tells_its_old_and_its_new_dependents(bench: Bench) -> None:
     moved = body("v1", 20, spec={"model": "mistral"}, metadata={"generation": 2})
-    bench.informer.take_event("versions", "MODIFIED", moved)
+    tell(bench.informer, "versions", "MODIFIED", moved)
     assert bench.names() == [("models", "granite"), ("models", "mistral"), ("versions", "v1")]
 
 
 def test_an_own_status_write_enqueues_dependents_but_not_itself(bench: Bench) -> None:
     written = body("v1", 20, status={"phase": "Ready"})
     bench.caches["versions"].put_own_write(written)
-    bench.informer.take_event("versions", "MODIFIED", written)
+    tell(bench.informer, "versions", "MODIFIED", written)
     bench.clock.advance(1)
     assert bench.names() == [("models", "granite")]
 
 
 def test_an_own_write_seen_by_the_watch_first_is_not_taken_for_a_forgery(bench: Bench) -> None:
     written = body("v1", 20, status={"phase": "Ready"})
-    bench.informer.take_event("versions", "MODIFIED", written)
+    tell(bench.informer, "versions", "MODIFIED", written)
     bench.clock.advance(0.1)
     bench.caches["versions"].put_own_write(written)
     bench.clock.advance(1)
@@ -189,7 +197,9 @@ def test_an_own_write_seen_by_the_watch_first_is_not_taken_for_a_forgery(bench: 
 def test_an_own_write_that_carries_a_newer_spec_enqueues_itself(bench: Bench) -> None:
     """The event of the spec change is older than the write and will be ignored."""
     bench.caches["versions"].put_own_write(body("v1", 21, metadata={"generation": 2}, status={"phase": "x"}))
-    bench.informer.take_event("versions", "MODIFIED", body("v1", 20, metadata={"generation": 2}))
+    bench.informer.take_events(
+        "versions", [WatchEvent(type="MODIFIED", body=body("v1", 20, metadata={"generation": 2}))]
+    )
     assert ("versions", "v1") in bench.names()
 
 
@@ -199,7 +209,7 @@ def test_a_status_forged_or_wiped_by_somebody_else_enqueues_its_key(
 ) -> None:
     bench.caches["versions"].put_own_write(body("v1", 20, status={"phase": "Rejected"}))
     bench.names()
-    bench.informer.take_event("versions", "MODIFIED", body("v1", 21, status=status or {}))
+    tell(bench.informer, "versions", "MODIFIED", body("v1", 21, status=status or {}))
     bench.clock.advance(0.2)
     assert ("versions", "v1") not in bench.names()
     bench.clock.advance(0.1)
@@ -207,7 +217,9 @@ def test_a_status_forged_or_wiped_by_somebody_else_enqueues_its_key(
 
 
 def test_a_status_forged_and_then_overwritten_by_an_own_write_is_left_alone(bench: Bench) -> None:
-    bench.informer.take_event("versions", "MODIFIED", body("v1", 20, status={"phase": "forged"}))
+    bench.informer.take_events(
+        "versions", [WatchEvent(type="MODIFIED", body=body("v1", 20, status={"phase": "forged"}))]
+    )
     bench.caches["versions"].put_own_write(body("v1", 21, status={"phase": "Rejected"}))
     bench.names()
     bench.clock.advance(1)
@@ -298,7 +310,7 @@ def test_dependents_that_only_sum_up_are_enqueued_once_the_changes_have_settled(
     informer = summing_informer(clock, keys)
 
     for number in range(5):
-        informer.take_event("versions", "ADDED", body(f"v{number}", 101 + number))
+        tell(informer, "versions", "ADDED", body(f"v{number}", 101 + number))
         clock.advance(1.5)
     assert keys == []
 
@@ -311,9 +323,9 @@ def test_one_object_that_changes_puts_off_the_dependents_of_all() -> None:
     clock, keys = FakeClock(), list[ObjectKey]()
     informer = summing_informer(clock, keys)
 
-    informer.take_event("versions", "ADDED", body("v1", 101))
+    tell(informer, "versions", "ADDED", body("v1", 101))
     clock.advance(1.5)
-    informer.take_event("versions", "ADDED", body("v2", 102, spec={"model": "llama"}))
+    tell(informer, "versions", "ADDED", body("v2", 102, spec={"model": "llama"}))
     clock.advance(1.5)
     assert keys == []
 
@@ -326,7 +338,7 @@ def test_changes_that_never_settle_are_summed_up_now_and_then() -> None:
     informer = summing_informer(clock, keys)
 
     for number in range(130):
-        informer.take_event("versions", "ADDED", body(f"v{number}", 101 + number))
+        tell(informer, "versions", "ADDED", body(f"v{number}", 101 + number))
         clock.advance(1.0)
 
     assert keys == [GRANITE] * 2

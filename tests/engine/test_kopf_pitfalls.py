@@ -42,7 +42,7 @@ async def no_login(**_: object) -> kopf.AiohttpSession:
 
 
 def test_pitfall_01_nothing_is_indexed_by_kopf() -> None:
-    registry = build_registry([WIDGETS], handle=lambda _kind: nothing, login=no_login, cleanup=nothing)
+    registry = build_registry([WIDGETS], login=no_login, cleanup=nothing)
     assert not registry._indexing.get_all_handlers()
     assert len(registry._watching.get_all_handlers()) == 1
 
@@ -219,13 +219,13 @@ async def test_pitfall_14_liveness_fails_when_the_queue_stalls(api: FakeApi) -> 
 
 
 def test_pitfall_15_no_webhooks_are_registered() -> None:
-    registry = build_registry([WIDGETS], handle=lambda _kind: nothing, login=no_login, cleanup=nothing)
+    registry = build_registry([WIDGETS], login=no_login, cleanup=nothing)
     assert not registry._webhooks.get_all_handlers()
     assert build_settings().admission.server is None
 
 
 def test_nothing_needs_a_finalizer_or_a_patch() -> None:
-    registry = build_registry([WIDGETS], handle=lambda _kind: nothing, login=no_login, cleanup=nothing)
+    registry = build_registry([WIDGETS], login=no_login, cleanup=nothing)
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
 

@@ -16,7 +16,7 @@ from engine.rig import Ended, until
 from engine.test_leader import FakeLease
 from gatehouse.engine.clock import LoopClock
 from gatehouse.engine.controller import Outcome
-from gatehouse.engine.informer import ListPage, Sink
+from gatehouse.engine.informer import ListPage, Sink, WatchEvent
 from gatehouse.engine.leader import Leader, LeaderOptions, LeadershipLost, LeaseRecord
 from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.engine.metrics import EngineMetrics
@@ -116,7 +116,7 @@ async def test_it_reconciles_only_once_the_caches_are_complete() -> None:
     bench = Bench()
     async with bench.running():
         assert bench.source.sink is not None
-        bench.source.sink.take_event("widgets", "ADDED", body("early", 5))
+        bench.source.sink.take_events("widgets", [WatchEvent(type="ADDED", body=body("early", 5))])
         await settle()
         assert bench.seen == []
         bench.source.list("early", "late")

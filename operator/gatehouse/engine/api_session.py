@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,10 @@ import aiohttp
 import kopf
 import orjson
 
-from gatehouse.engine.informer import ListPage
 from gatehouse.engine.objects import Resource
 from gatehouse.engine.sweep import ListedObject, MetadataPage
 
-__all__ = ["Login", "MetadataClient", "default_login", "open_session", "page_reader"]
+__all__ = ["Login", "MetadataClient", "default_login", "open_session"]
 
 Login = Callable[[], kopf.ConnectionInfo]
 """Finds the API server and the credentials; called again when they are refused. May read files."""
@@ -46,40 +45,6 @@ async def open_session(
         trust_env=info.trust_env,
         response_class=response_class,
     )
-
-
-def page_reader(
-    paths: Mapping[str, tuple[str, str | None]], take: Callable[[ListPage], Awaitable[None]]
-) -> type[aiohttp.ClientResponse]:
-    """A response class that hands the pages of lists to ``take`` and leaves the reader an empty list.
-
-    kopf turns each listed object into a queue and a task and never tells when a list is complete. Taken
-    from the response instead, a list costs little more than its JSON, the end of each is known, and
-    with it which objects have vanished while no watch was open. ``paths`` maps the path of each
-    collection to its kind and namespace.
-    """
-
-    class PageReader(aiohttp.ClientResponse):
-        async def json(self, **_options: Any) -> Any:
-            document = orjson.loads(await self.read())
-            scope = paths.get(self.url.path)
-            if self.status != 200 or scope is None or not isinstance(document.get("items"), list):
-                return document
-            items, metadata = document.pop("items"), document.get("metadata", {})
-            kind, namespace = scope
-            page = ListPage(
-                kind=kind,
-                namespace=namespace,
-                items=tuple(items),
-                resource_version=metadata.get("resourceVersion", ""),
-                first="continue" not in self.url.query,
-                last=not metadata.get("continue"),
-            )
-            del items
-            await take(page)
-            return {**document, "items": []}
-
-    return PageReader
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from gatehouse.engine.clock import Clock
 from gatehouse.engine.objects import Body, ObjectKey, key_of
 from gatehouse.engine.watches import Watch, needs_reconcile, status_was_changed_by_others
 
-__all__ = ["EventSource", "Informer", "ListPage", "Sink"]
+__all__ = ["EventSource", "Informer", "ListPage", "Sink", "WatchEvent"]
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +36,18 @@ class ListPage:
     last: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEvent:
+    """ADDED, MODIFIED or DELETED, and the object's body, of a deleted one its last."""
+
+    type: str
+    body: Body
+
+
 class Sink(Protocol):
     """Takes what a source delivers, on the sink's event loop."""
 
-    def take_event(self, kind: str, event_type: str | None, body: Body) -> None: ...
+    def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None: ...
 
     def take_page(self, page: ListPage) -> None: ...
 
@@ -110,10 +118,11 @@ class Informer:
         """The kinds whose first list is not complete."""
         return sorted({kind for kind, _ in self._unlisted})
 
-    def take_event(self, kind: str, event_type: str | None, body: Body) -> None:
-        """Take in one watch event."""
-        self._on_event(kind, event_type or "LISTED")
-        self._apply(kind, event_type, body)
+    def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
+        """Take in watch events of one kind, in their order."""
+        for event in events:
+            self._on_event(kind, event.type)
+            self._apply(kind, event.type, event.body)
 
     def take_page(self, page: ListPage) -> None:
         """Take in one page of a list; the last one drops the objects that the list did not have."""

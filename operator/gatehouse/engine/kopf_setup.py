@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
 
 import kopf
 
@@ -15,7 +14,7 @@ from gatehouse.engine.objects import Resource
 
 __all__ = ["build_registry", "build_settings", "quiet_loggers"]
 
-EventHandler = Callable[..., Awaitable[None]]
+CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]
 
 
@@ -71,11 +70,10 @@ def build_settings(*, page_size: int = 500) -> kopf.OperatorSettings:
 def build_registry(
     resources: Collection[Resource],
     *,
-    handle: Callable[[str], EventHandler],
     login: LoginHandler,
-    cleanup: EventHandler,
+    cleanup: CleanupHandler,
 ) -> kopf.OperatorRegistry:
-    """A registry of its own with one event handler a resource, ``handle(plural)``."""
+    """A registry of its own with an event handler for each resource: kopf watches what has one."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry, id="login")(login)
     kopf.on.cleanup(registry=registry, id="cleanup")(cleanup)
@@ -86,17 +84,12 @@ def build_registry(
             plural=resource.plural,
             registry=registry,
             id=resource.plural,
-        )(_ignoring_result(handle(resource.plural)))
+        )(_handle)
     return registry
 
 
-def _ignoring_result(handler: EventHandler) -> Callable[..., Any]:
-    """kopf would patch a handler's result into the object's status."""
-
-    async def handle(**facts: Any) -> None:
-        await handler(**facts)
-
-    return handle
+async def _handle(**_: object) -> None:
+    """Nothing comes here: events are taken from the response."""
 
 
 def quiet_loggers() -> None:

@@ -13,24 +13,22 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, cast
 
 import kopf
 import structlog
 
-from gatehouse.engine.api_session import Login, default_login, open_session, page_reader
-from gatehouse.engine.informer import ListPage, Sink
-from gatehouse.engine.kopf_setup import EventHandler, build_registry, build_settings, quiet_loggers
+from gatehouse.engine.api_session import Login, default_login, open_session
+from gatehouse.engine.informer import ListPage, Sink, WatchEvent
+from gatehouse.engine.kopf_setup import build_registry, build_settings, quiet_loggers
 from gatehouse.engine.objects import Resource
+from gatehouse.engine.taking import Scope, taking_response
 from gatehouse.engine.workqueue import Backoff
 
 __all__ = ["KopfSource"]
 
 log = structlog.get_logger(__name__)
-
-Scope = tuple[str, str | None]
-"""A kind and the namespace it is listed in, or None for all."""
 
 _HEARTBEAT = 1.0
 _STOP_WAIT = 15.0
@@ -104,9 +102,7 @@ class KopfSource:
         return self._life.stalled_for() if self._life is not None else 0.0
 
     async def _operate(self, life: _Life) -> None:
-        registry = build_registry(
-            self._resources, handle=life.handler, login=self._login_handler(life), cleanup=life.ending
-        )
+        registry = build_registry(self._resources, login=self._login_handler(life), cleanup=life.ending)
         life.expect_lists(self._paths().values(), within=self._list_limit)
         await kopf.operator(
             registry=registry,
@@ -118,11 +114,11 @@ class KopfSource:
         )
 
     def _login_handler(self, life: _Life) -> Callable[..., Awaitable[kopf.AiohttpSession]]:
-        reader = page_reader(self._paths(), life.take_page)
+        response_class = taking_response(self._paths(), life)
 
         async def login(**_: Any) -> kopf.AiohttpSession:
             info = await self._logged_in()
-            session = await open_session(info, reader)
+            session = await open_session(info, response_class)
             return kopf.AiohttpSession(
                 server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
             )
@@ -209,12 +205,6 @@ class _Life:
         """Whether all these lists have ended at least once."""
         return self._complete.issuperset(scopes)
 
-    def handler(self, kind: str) -> EventHandler:
-        async def handle(*, event: kopf.RawEvent, **_: Any) -> None:
-            self._forward(self._sink.take_event, kind, event["type"], event["object"])
-
-        return handle
-
     async def take_page(self, page: ListPage) -> None:
         """Have the sink take the page before kopf asks for the next one."""
         scope = (page.kind, page.namespace)
@@ -227,9 +217,10 @@ class _Life:
         if page.last:
             self._complete.add(scope)
 
-    def _forward(self, call: Callable[..., None], *args: Any) -> None:
+    def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
+        """Have the sink take the events."""
         with contextlib.suppress(RuntimeError):  # the outer loop is closed: nobody listens any more
-            self._outer.call_soon_threadsafe(call, *args)
+            self._outer.call_soon_threadsafe(self._sink.take_events, kind, events)
 
     def _main(self) -> None:
         error: BaseException | None = None
