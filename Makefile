@@ -6,11 +6,15 @@ BIN := $(VENV)/bin
 TOOLS := .tools
 DIR ?=
 ONCE ?=
+OVERLAY ?= rhoai
+IMAGE ?=
+OBJECT_STORE ?=
+DELETE_DATA ?=
 # The environment of this project is its own: a venv that happens to be active is none of uv's business.
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check crds bench format clean
+.PHONY: help install demo test e2e check crds bench deploy undeploy kind format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +33,22 @@ $(TOOLS)/bin/uv:
 demo: install ## Run the main job on a local cluster, with a view of the gates; ONCE=1 stops when it is ready
 	$(BIN)/gatehouse demo $(if $(ONCE),--once) $(if $(DIR),--dir $(DIR))
 
-test: install ## Run every test but the figures
+test: install ## Run every test but those that need a node
 	$(BIN)/gatehouse local programs
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
+	$(BIN)/gatehouse local programs --node
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+deploy: install ## Install on the cluster of the current context: OVERLAY=rhoai|postgres|embedded|kind [IMAGE=] [OBJECT_STORE=minio]
+	$(BIN)/gatehouse deploy $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(OBJECT_STORE),--object-store $(OBJECT_STORE)) $(ARGS)
+
+undeploy: install ## Take it off again; keeps data unless DELETE_DATA=1
+	$(BIN)/gatehouse undeploy $(OVERLAY) $(if $(DELETE_DATA),--delete-data) $(if $(OBJECT_STORE),--object-store $(OBJECT_STORE)) $(ARGS)
+
+kind: install ## The same on a kind cluster that this makes; needs Docker
+	$(BIN)/gatehouse kind $(ARGS)
 
 check: install ## Lint, types, import contracts, and that crds/ is up to date
 	$(BIN)/ruff format --check operator tests

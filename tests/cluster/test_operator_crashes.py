@@ -66,7 +66,11 @@ def settled(world: World) -> bool:
 
 
 def wait_settled(world: World) -> None:
-    until(lambda: settled(world), what=lambda: f"versions do not come to an end: {phases(world)}", seconds=90 + VERSIONS / 5)
+    until(
+        lambda: settled(world),
+        what=lambda: f"versions do not come to an end: {phases(world)}",
+        seconds=90 + VERSIONS / 5,
+    )
 
 
 def phases(world: World) -> dict[str, int]:
