@@ -28,7 +28,6 @@ from gatehouse.local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, ma
 
 __all__ = ["demo"]
 
-GATES: Final = ("Registered", "ArtifactVerified", "HardwareFits", "TemplateEmitted")
 PATIENCE: Final = 60.0
 """Seconds in which the miniature must become ready; it takes less than one."""
 POLL: Final = 0.1
@@ -116,12 +115,10 @@ async def _watch(console: Console, client: ApiClient) -> ModelVersion:
 
 
 def _view(version: ModelVersion) -> RenderableType:
-    gates = {gate.name: gate for gate in version.status.gates}
     lines = [Text(f"{version.metadata.name}  {version.status.phase or 'not looked at yet'}", style="bold")]
-    for name in GATES:
-        gate = gates.get(name)
-        mark, style = ("open", "green") if gate and gate.open else ("shut", "yellow")
-        lines.append(Text.assemble((f"  {mark} ", style), name, f"  {gate.found if gate else ''}"))
+    for gate in version.status.gates:
+        mark, style = ("open", "green") if gate.open else ("shut", "yellow")
+        lines.append(Text.assemble((f"  {mark} ", style), gate.name, f"  {gate.found}"))
     progress = version.status.verification
     if progress is not None:
         lines.append(Text(f"  {progress.bytes_done} of {progress.bytes} bytes hashed"))
