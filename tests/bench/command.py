@@ -20,13 +20,14 @@ from rich.console import Console
 from bench.farms import bench_farm
 from bench.figures import Result, table, to_json
 from bench.granite_bench import bench_granite
+from bench.idle import bench_idle
 from bench.latency import bench_latency
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
-_NAMES = ("cold", "restart", "latency", "flux", "granite")
+_NAMES = ("idle", "cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -101,6 +102,8 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     ]
     if "latency" in names:
         planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
+    if "idle" in names:
+        planned.insert(0, partial(bench_idle, versions=100, seconds=10 if options.quick else 60, progress=progress))
     if "granite" in names:
         planned.append(partial(bench_granite, whole=not options.quick, progress=progress))
     return planned
