@@ -1,4 +1,4 @@
-"""The kinds as the API server serves them: descriptions, rules, columns, names, and what the operator may do."""
+"""The kinds as the API server serves them: descriptions, rules, columns and names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.world import API, World, make_world
+from cluster.world import World, make_world
 from gatehouse.cli.main import app
 from gatehouse.local.binaries import Binaries
-from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
@@ -283,71 +282,3 @@ def test_kubectl_explains_a_field(installed: RunningControlPlane) -> None:
 def test_the_crds_in_the_repository_are_those_of_the_types() -> None:
     answer = CliRunner().invoke(app, ["crds", "--check", str(shipped("crds"))])
     assert answer.exit_code == 0, answer.output
-
-
-# Roles
-
-OPERATOR_MAY = {
-    ("gatehouse.dev", "modelversions"): {"get", "list", "watch"},
-    ("gatehouse.dev", "modelversions/status"): {"update", "patch"},
-    ("gatehouse.dev", "registeredmodels"): {"get", "list", "watch"},
-    ("gatehouse.dev", "registeredmodels/status"): {"update", "patch"},
-    ("gatehouse.dev", "modelregistries"): {"get", "list", "watch"},
-    ("gatehouse.dev", "modelregistries/status"): {"update", "patch"},
-    ("gatehouse.dev", "hardwareprofiles"): {"get", "list", "watch"},
-    ("gatehouse.dev", "hardwareprofiles/status"): {"update", "patch"},
-    ("", "configmaps"): {"get", "list", "create", "patch", "delete"},
-    ("", "secrets"): {"get"},
-    ("", "namespaces"): {"get", "list", "watch"},
-    ("", "events"): {"create"},
-    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
-    ("", "pods"): set(),
-    ("", "nodes"): set(),
-    ("", "serviceaccounts"): set(),
-    ("apps", "deployments"): set(),
-    ("serving.kserve.io", "inferenceservices"): set(),
-    ("rbac.authorization.k8s.io", "clusterroles"): set(),
-    ("apiextensions.k8s.io", "customresourcedefinitions"): set(),
-}
-VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-
-
-@pytest.mark.parametrize(("group", "resource"), OPERATOR_MAY)
-def test_the_operator_may_do_what_it_does_and_nothing_else(
-    installed: RunningControlPlane, group: str, resource: str
-) -> None:
-    with contextlib.closing(installed.client(OPERATOR_USER)) as operator:
-        allowed = {verb for verb in VERBS if may(operator, verb, group, resource)}
-    assert allowed == OPERATOR_MAY[group, resource]
-
-
-def may(client: KubeClient, verb: str, group: str, resource: str) -> bool:
-    plural, _, subresource = resource.partition("/")
-    attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource, "namespace": "default"}
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    }
-    answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool(answer["status"]["allowed"])
-
-
-@pytest.mark.parametrize(
-    ("user", "verb", "resource", "allowed"),
-    [
-        ("ai-developer", "create", "modelversions", True),
-        ("ai-developer", "patch", "modelversions/status", False),
-        ("ai-developer", "create", "modelregistries", False),
-        ("ai-developer", "list", "hardwareprofiles", True),
-        ("ai-admin", "create", "modelregistries", True),
-        ("ai-admin", "patch", "hardwareprofiles", True),
-        ("ai-admin", "patch", "modelversions/status", False),
-    ],
-)
-def test_people_declare_and_never_write_a_status(
-    installed: RunningControlPlane, user: str, verb: str, resource: str, allowed: bool
-) -> None:
-    with contextlib.closing(installed.client(user)) as client:
-        assert may(client, verb, "gatehouse.dev", resource) is allowed
-        assert client.request("GET", f"{API}/modelversions")["kind"] == "ModelVersionList"

@@ -16,12 +16,14 @@ from sqlalchemy import create_engine, text
 
 from cluster.rig import PATIENCE, PLURALS, Operator, until
 from cluster.status import Manifest, condition, kstatus
+from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
 from gatehouse.local.miniature import miniature_granite
 from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse.local.objects import registry_access
 from gatehouse.local.s3 import S3Endpoint
 
 if TYPE_CHECKING:
@@ -300,6 +302,7 @@ def make_world(
     with contextlib.closing(plane.client()) as kube, contextlib.closing(open_store(endpoint)) as store:
         world = World(kube, name, name, store, endpoint, database, dict(verification))
         kube.apply(namespace_manifest(name))
+        kube.apply(registry_access(name, operator_user=OPERATOR_USER))
         store.create_bucket(Bucket=name)
         world.secrets()
         yield world

@@ -39,7 +39,7 @@ class KubernetesSecrets:
                 raise _waiting(
                     "SecretForbidden",
                     f"the operator may not read Secret {namespace}/{name}",
-                    f"grant it get on secrets in namespace {namespace}",
+                    f"bind the ClusterRole gatehouse-registry-secrets to it in namespace {namespace}",
                 ) from error
             raise to_reconcile_error(error, doing=f"reading Secret {namespace}/{name}") from error
         except ClusterError as error:

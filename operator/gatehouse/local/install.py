@@ -13,14 +13,14 @@ __all__ = ["install_defaults", "install_kinds"]
 
 
 def install_kinds(client: KubeClient) -> None:
-    """Apply the CRDs, the roles and their bindings, and wait until the kinds are served."""
+    """Apply the CRDs, the operator's namespace, the roles and their bindings; wait until the kinds are served."""
     definitions = [client.apply(definition) for definition in documents("crds")]
-    for manifest in (*documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
+    for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
         client.apply(manifest)
     client.wait_served(definitions)
 
 
 def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Database | None) -> None:
     """Apply the shipped hardware profiles and the default registry with its Secrets."""
-    for manifest in (*documents("manifests/hardware"), namespace(), *registry(endpoint, database)):
+    for manifest in (*documents("manifests/hardware"), *registry(endpoint, database)):
         client.apply(manifest)

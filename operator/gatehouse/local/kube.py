@@ -39,9 +39,9 @@ class _Resource:
 class KubeClient:
     """A blocking client of one API server with one user's token. Not for use by several threads."""
 
-    def __init__(self, *, port: int, token: str, tls: ssl.SSLContext) -> None:
+    def __init__(self, *, port: int, token: str, tls: ssl.SSLContext, host: str = LOOPBACK) -> None:
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=_TIMEOUT_SECONDS, context=tls)
+        self._connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=tls)
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class KubeClient:
 
     def _is_served(self, definition: Mapping[str, Any]) -> bool:
         current = self.request("GET", self.path_of(definition))
-        conditions = current.get("status", {}).get("conditions", [])
+        conditions = current.get("status", {}).get("conditions") or []
         if not any(entry["type"] == "Established" and entry["status"] == "True" for entry in conditions):
             return False
         spec = current["spec"]

@@ -9,7 +9,7 @@ from typing import Any
 from gatehouse.local.databases import Database
 from gatehouse.local.s3 import S3Endpoint
 
-__all__ = ["BUCKET", "NAMESPACE", "REGISTRY", "bindings", "namespace", "registry"]
+__all__ = ["BUCKET", "NAMESPACE", "REGISTRY", "bindings", "namespace", "registry", "registry_access"]
 
 Manifest = dict[str, Any]
 
@@ -20,6 +20,7 @@ _OBJECT_STORE_SECRET = "local-object-store"  # noqa: S105  the name of a Secret
 _DATABASE_SECRET = "local-database"  # noqa: S105  the name of a Secret
 _PASSWORD_KEY = "password"  # noqa: S105  a key in a Secret
 _LABELS = {"app.kubernetes.io/part-of": "gatehouse"}
+_RBAC = "rbac.authorization.k8s.io"
 
 
 def namespace(name: str = NAMESPACE) -> Manifest:
@@ -28,15 +29,32 @@ def namespace(name: str = NAMESPACE) -> Manifest:
 
 
 def bindings(*, operator_user: str) -> Iterator[Manifest]:
-    """Bind the operator's user to the shipped ClusterRole, and the two groups of people to what they need.
+    """Bind the operator's user to the shipped roles, and the two groups of people to what they need.
 
-    People see everything but Secrets. Developers change models and versions, administrators every kind of Gatehouse.
+    People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`;
+    administrators change every kind of Gatehouse.
     """
-    yield _binding("gatehouse-operator", "gatehouse-operator", kind="User", name=operator_user)
-    yield _binding("gatehouse-local-users-view", "view", kind="Group", name="rhoai-users")
-    yield _binding("gatehouse-local-users-edit", "gatehouse-edit", kind="Group", name="rhoai-users")
-    yield _binding("gatehouse-local-admins-view", "view", kind="Group", name="rhoai-admins")
-    yield _binding("gatehouse-local-admins-admin", "gatehouse-admin", kind="Group", name="rhoai-admins")
+    operator = _subject("User", operator_user)
+    yield _binding("gatehouse-operator", _cluster_role("gatehouse-operator"), operator)
+    yield _binding("gatehouse-operator", _role("gatehouse-operator"), operator, namespace=NAMESPACE)
+    yield registry_access(NAMESPACE, operator_user=operator_user)
+    users, admins = _subject("Group", "rhoai-users"), _subject("Group", "rhoai-admins")
+    yield _binding("gatehouse-local-users-view", _cluster_role("view"), users)
+    # The API server makes this namespace too, but some time after it is ready.
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+    yield _binding("gatehouse-local-users-deploy", _cluster_role("gatehouse-deployer"), users, namespace="default")
+    yield _binding("gatehouse-local-admins-view", _cluster_role("view"), admins)
+    yield _binding("gatehouse-local-admins-admin", _cluster_role("gatehouse-admin"), admins)
+
+
+def registry_access(namespace: str, *, operator_user: str) -> Manifest:
+    """Let the operator's user read the Secrets of a namespace that holds a ModelRegistry."""
+    return _binding(
+        "gatehouse-registry-secrets",
+        _cluster_role("gatehouse-registry-secrets"),
+        _subject("User", operator_user),
+        namespace=namespace,
+    )
 
 
 def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manifest]:
@@ -90,14 +108,32 @@ def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manife
     }
 
 
-def _binding(binding: str, role: str, *, kind: str, name: str) -> Manifest:
+def _binding(
+    name: str, role: Mapping[str, str], subject: Mapping[str, str], *, namespace: str | None = None
+) -> Manifest:
+    """A RoleBinding in the namespace, a ClusterRoleBinding without one."""
+    metadata: Manifest = {"name": name, "labels": _LABELS}
+    if namespace is not None:
+        metadata["namespace"] = namespace
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": binding, "labels": _LABELS},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}],
+        "kind": "ClusterRoleBinding" if namespace is None else "RoleBinding",
+        "metadata": metadata,
+        "roleRef": dict(role),
+        "subjects": [dict(subject)],
     }
+
+
+def _cluster_role(name: str) -> Mapping[str, str]:
+    return {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name}
+
+
+def _role(name: str) -> Mapping[str, str]:
+    return {"apiGroup": _RBAC, "kind": "Role", "name": name}
+
+
+def _subject(kind: str, name: str) -> Mapping[str, str]:
+    return {"apiGroup": _RBAC, "kind": kind, "name": name}
 
 
 def _secret(

@@ -1,0 +1,169 @@
+"""Alerts and dashboard ask for metrics that exist, with labels and values that they have, in PromQL that parses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from gatehouse.api.model_version import Phase
+from gatehouse.app.metrics import OperatorMetrics
+from gatehouse.engine.clock import LoopClock
+from gatehouse.engine.controller import Controller, Outcome
+from gatehouse.engine.metrics import EngineMetrics
+from gatehouse.local.shipped import shipped
+from gatehouse.objectstore import errors as store_errors
+from gatehouse.objectstore.metrics import PrometheusStoreMetrics
+
+COMPONENT = shipped("kustomize/components/monitoring")
+RUNBOOKS = shipped("docs/monitoring.md")
+JOB = "gatehouse-operator"
+OF_PROMETHEUS = {"up": {"job", "instance", "namespace", "pod"}}
+TARGET = {"job", "instance", "namespace", "pod"}
+"""Labels that the scrape adds."""
+
+
+def load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((COMPONENT / name).read_text())
+    return loaded
+
+
+RULES = [rule for group in load("rules.yaml")["spec"]["groups"] for rule in group["rules"]]
+DASHBOARD = json.loads((COMPONENT / "gatehouse.json").read_text())
+TARGETS = [(panel, target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+QUERIES = [rule["expr"] for rule in RULES] + [target["expr"] for _, target in TARGETS]
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, set[str]]:
+    """Labels by name of each sample that the operator exports."""
+    return {
+        f"{collector._name}{suffix}": {*collector._labelnames, *(("le",) if suffix == "_bucket" else ())}
+        for collector in asyncio.run(collectors())
+        for suffix in SUFFIXES[collector._type]
+    }
+
+
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+
+
+async def collectors() -> list[Any]:
+    """What the parts of the operator register. Their clock needs a loop."""
+    registry = CollectorRegistry()
+    OperatorMetrics(registry)
+    PrometheusStoreMetrics(registry)
+    Controller(kind="modelversions", reconcile=nothing, workers=1, clock=LoopClock(), metrics=EngineMetrics(registry))
+    return list(registry._collector_to_names)
+
+
+async def nothing(namespace: str, name: str, /) -> Outcome:
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One metric in a query, with what its labels must be."""
+
+    name: str
+    matchers: tuple[tuple[str, str], ...]
+
+
+def selectors(query: str) -> list[Selector]:
+    """Every metric that a query asks for."""
+    found: list[Selector] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            matchers = tuple((each.name, each.value) for each in node.matchers.matchers)
+            found.append(Selector(node.name, matchers))
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return found
+
+
+def groupings(query: str) -> Iterator[set[str]]:
+    """The labels of each `by (…)`."""
+    for inside in re.findall(r"\bby \(([^)]*)\)", query):
+        yield {label.strip() for label in inside.split(",")}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_asks_for_what_is_exported(exported: dict[str, set[str]], query: str) -> None:
+    known = exported | OF_PROMETHEUS
+    asked = selectors(query)
+    assert asked
+    for selector in asked:
+        assert selector.name in known, selector.name
+        assert {name for name, _ in selector.matchers} <= known[selector.name] | TARGET
+        assert dict(selector.matchers)["job"] == JOB
+    common = set.intersection(*(known[selector.name] for selector in asked))
+    for labels in groupings(query):
+        assert labels <= common
+
+
+REFUSALS = {each.reason for each in vars(store_errors).values() if isinstance(each, store_errors._Meaning)}
+VALUES = {
+    ("gatehouse_versions", "phase"): set(get_args(Phase)),
+    ("gatehouse_reconciles_total", "outcome"): {"done", "later", "retry", "error"},
+    ("gatehouse_store_requests_total", "outcome"): {"ok", "cancelled", "CertificateRejected", *REFUSALS},
+    ("gatehouse_api_requests_total", "code"): {"0", "403", "429", "5.."},
+}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_matches_values_that_occur(query: str) -> None:
+    for selector in selectors(query):
+        for label, value in selector.matchers:
+            if label != "job":
+                assert set(value.split("|")) <= VALUES[selector.name, label]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_tells_what_to_do(rule: dict[str, Any]) -> None:
+    name = rule["alert"]
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    assert rule["annotations"]["runbook_url"].endswith(f"/docs/monitoring.md#{name.lower()}")
+    section = RUNBOOKS.read_text().split(f"\n### {name}\n")
+    assert len(section) == 2, f"{RUNBOOKS.name} has no section {name}"
+    text = section[1].split("\n### ")[0]
+    assert "**Means.**" in text
+    assert "**Do.**" in text
+
+
+def test_no_runbook_is_left_over() -> None:
+    assert re.findall(r"^### (\w+)$", RUNBOOKS.read_text(), re.MULTILINE) == [rule["alert"] for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_the_labels_of_a_description_are_those_of_the_alert(rule: dict[str, Any]) -> None:
+    named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["description"]))
+    grouped = set.union(set(), *groupings(rule["expr"]))
+    assert named <= grouped
+
+
+def test_every_panel_names_the_labels_that_its_query_keeps() -> None:
+    for panel, target in TARGETS:
+        assert panel["title"]
+        named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert named <= set.union(set(), *groupings(target["expr"])), panel["title"]
+
+
+def test_the_scrape_finds_the_service() -> None:
+    service = yaml.safe_load(shipped("kustomize/base/operator/service.yaml").read_text())
+    monitor = load("service-monitor.yaml")
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
+    assert service["metadata"]["name"] == JOB
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
