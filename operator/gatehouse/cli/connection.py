@@ -27,6 +27,8 @@ __all__ = [
 
 NOT_READY = 1
 ERROR = 2
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a Pod finds the namespace that it is in."""
 
 T = TypeVar("T")
 
@@ -64,10 +66,19 @@ async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator
 
 
 async def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
-    """The namespace of the context, as kubectl takes it."""
+    """The namespace of the context, or of the Pod, as kubectl takes it."""
+    if kubeconfig is None and context is None and (namespace := _pod_namespace()):
+        return namespace
     try:
         contexts, active = list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
     except ConfigException:
         return "default"
     chosen = next((each for each in contexts if each["name"] == context), active) if context else active
     return str(chosen.get("context", {}).get("namespace") or "default")
+
+
+def _pod_namespace() -> str:
+    try:
+        return POD_NAMESPACE.read_text().strip()
+    except OSError:
+        return ""

@@ -12,7 +12,22 @@ from gatehouse import __version__
 
 __all__ = ["app", "main"]
 
-_COMMANDS: Final = ("explain", "template", "demo", "run", "crds", "local")
+_COMMANDS: Final = (
+    "explain",
+    "template",
+    "seed",
+    "register",
+    "upload",
+    "demo",
+    "run",
+    "settings",
+    "crds",
+    "local",
+    "deploy",
+    "undeploy",
+    "credentials",
+    "kind",
+)
 
 
 class _Commands(TyperGroup):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient
 
 __all__ = ["to_reconcile_error"]
+
+FAILED_TEST: Final = "the server rejected our request due to an error in our request"
+"""All that the API server says of a JSON patch whose ``test`` does not hold; a refusal by the schema names fields."""
 
 
 def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
@@ -23,7 +27,7 @@ def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
             message=message,
             remedy="bind the operator's user to the ClusterRole gatehouse-operator",
         )
-    if error.status == 409 or (error.status == 422 and "test" in error.message):
+    if error.status == 409 or (error.status == 422 and error.message == FAILED_TEST):
         return Transient(reason="Conflict", message=message)
     if error.status in {400, 404, 405, 413, 415, 422}:
         return Stalled(reason="ApiRefused", message=message)

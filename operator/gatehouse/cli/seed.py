@@ -1,0 +1,138 @@
+"""``gatehouse seed``: the shipped profiles and the first model, registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import orjson
+import typer
+from pydantic import ValidationError
+
+from gatehouse.api.meta import ObjectReference
+from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, fail, run_command
+from gatehouse.cli.durations import TimeoutOption
+from gatehouse.cli.signals import Stopped, until_told_to_stop
+from gatehouse.engine.clock import LoopClock
+from gatehouse.local.progress import ConsoleProgress, Progress
+from gatehouse.local.shipped import shipped
+from gatehouse.publish.declared import Declared, in_namespace, in_registry, load_folder
+from gatehouse.publish.errors import InputInvalid, NotRegistered, PublishError
+from gatehouse.publish.patience import Patience
+from gatehouse.publish.seeding import SeededVersion, Seeding
+from gatehouse.publish.seeding import seed as run_seed
+from gatehouse.publish.standing import Goal
+
+__all__ = ["seed"]
+
+COMPLETE = "Model Registration Complete"
+
+
+def seed(
+    manifests: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifests", help="Folder of models and versions; the shipped ones when absent.", file_okay=False
+        ),
+    ] = None,
+    profiles: Annotated[bool, typer.Option(help="Apply the shipped hardware profiles first.")] = True,
+    namespace: Annotated[
+        str | None,
+        typer.Option("-n", "--namespace", help="Namespace of the models; the one in their manifests when absent."),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", metavar="NAMESPACE/NAME", help="ModelRegistry; the default one when absent."),
+    ] = None,
+    timeout: TimeoutOption = 300.0,
+    require_ready: Annotated[
+        bool, typer.Option("--require-ready", help="Wait until each version is Ready to Deploy; fail if it is not.")
+    ] = False,
+    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Apply the shipped hardware profiles and the first model, and wait until it is registered.
+
+    It can be run again at any time: what is there already stays, and an object that somebody changed is left as it is.
+    It waits for what is not there yet: the kinds, the namespace, the operator, the registry's database. The files of a
+    version may come later; the summary says how to upload them.
+
+    Exit codes: 0 registered, 1 not (in time), with the reason, 2 an error.
+
+    Examples:
+
+      gatehouse seed
+
+      gatehouse seed --namespace team-a --registry models/team-registry --require-ready --timeout 10m
+    """
+    goal: Goal = "ready" if require_ready else "registered"
+    try:
+        objects = _objects(manifests, profiles=profiles, namespace=namespace, registry=registry)
+        with ConsoleProgress() as progress, progress.step("registering"):
+            done = run_command(
+                lambda: until_told_to_stop(
+                    _seed(objects, goal, timeout, progress, kubeconfig=kubeconfig, context=context)
+                )
+            )
+    except NotRegistered as error:
+        fail(str(error), code=NOT_READY)
+    except Stopped as stopped:
+        fail(f"{stopped} before the models were registered; what was applied stays, run it again", code=NOT_READY)
+    except PublishError as error:
+        fail(str(error))
+    if output == "json":
+        typer.echo(orjson.dumps(done.wire(), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(COMPLETE, err=True)
+    else:
+        typer.echo("\n".join(_summary(done)))
+
+
+def _objects(
+    manifests: Path | None, *, profiles: bool, namespace: str | None, registry: str | None
+) -> tuple[Declared, ...]:
+    objects = load_folder(manifests or shipped("manifests/seed"))
+    if namespace is not None:
+        objects = in_namespace(objects, namespace)
+    if registry is not None:
+        objects = in_registry(objects, _reference(registry))
+    return (*(load_folder(shipped("manifests/hardware")) if profiles else ()), *objects)
+
+
+def _reference(registry: str) -> ObjectReference:
+    namespace, slash, name = registry.partition("/")
+    try:
+        return ObjectReference(namespace=namespace, name=name) if slash else ObjectReference(name=namespace)
+    except ValidationError:
+        raise InputInvalid(f"--registry is {registry!r}; wanted: NAMESPACE/NAME of a ModelRegistry") from None
+
+
+async def _seed(
+    objects: tuple[Declared, ...],
+    goal: Goal,
+    timeout: float,  # noqa: ASYNC109 - the time of all steps together, each said when it takes long
+    progress: Progress,
+    *,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> Seeding:
+    async with cluster(kubeconfig, context) as client:
+        patience = Patience(seconds=timeout, clock=LoopClock(), say=progress.say)
+        return await run_seed(client, objects, goal=goal, patience=patience)
+
+
+def _summary(done: Seeding) -> list[str]:
+    rows = [("MODEL", "VERSION", "STATUS", "HARDWARE", "RUNTIME", "ID")]
+    rows += [(v.model, v.version, v.phase, v.hardware, v.runtime, v.registry_id) for v in done.versions]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{each.declared} is kept as it is: {each.kept}" for each in done.kept]
+    notes += [_advice(version) for version in done.versions if not version.ready]
+    return [*lines, "", *notes, *([""] if notes else []), COMPLETE]
+
+
+def _advice(version: SeededVersion) -> str:
+    where = f"{version.namespace}/{version.name} is {version.phase}"
+    if version.phase == "Artifact Missing":
+        return f"{where}: nothing at {version.uri}\n  upload it: gatehouse upload DIR {version.uri}"
+    return f"{where}: {version.message}"

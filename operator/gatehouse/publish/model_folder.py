@@ -1,0 +1,65 @@
+"""What a Hugging Face folder says about its model: the model card, config.json and the names of the files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.layout import CONFIG
+from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
+from gatehouse.domain.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
+from gatehouse.publish.checking import guess_format
+from gatehouse.publish.errors import InputInvalid
+from gatehouse.publish.folder import LocalFile, scan
+
+__all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
+
+_CARD: Final = "README.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderFacts:
+    """What was found; what was not is empty or None. ``notes`` name what was left out."""
+
+    card: ModelCard = field(default_factory=ModelCard)
+    config: ModelConfig | None = None
+    artifact_format: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_model_folder(root: Path) -> FolderFacts:
+    """Reads the card and config.json of a folder; a folder without them says nothing.
+
+    Raises InputInvalid when it is no folder, or one of the two cannot be read or is not well formed.
+    """
+    try:
+        found = scan(root)
+        files = {file.path: file for file in found.files}
+        card = parse_card(_read(files[_CARD], MAX_CARD)) if _CARD in files else ModelCard()
+        config = parse_config(_read(files[CONFIG], MAX_CONFIG + 1)) if CONFIG in files else None
+    except OSError as error:
+        raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
+    except FormatError as error:
+        raise InputInvalid(f"{root}: {error}") from error
+    problems = [each.found for each in found.problems if _CARD in each.found or CONFIG in each.found]
+    notes = (*(f"{_CARD}: {note}" for note in card.notes), *(f"left out: {problem}" for problem in problems))
+    return FolderFacts(card=card, config=config, artifact_format=guess_format(found), notes=notes)
+
+
+def quantization_label(found: Quantization | None) -> str | None:
+    """How the weights are quantized, for people: FP8 or INT4 where type and width are known, else the method's name."""
+    if found is None:
+        return None
+    if found.bits is None or found.weight_type is None:
+        return found.method
+    return f"{'FP' if found.weight_type == 'float' else 'INT'}{found.bits}"
+
+
+def _read(file: LocalFile, limit: int) -> bytes:
+    # What has taken the file's place since it was found may be a pipe, which must not be waited for.
+    descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        return opened.read(limit)

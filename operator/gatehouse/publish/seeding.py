@@ -1,0 +1,124 @@
+"""Seeding: the shipped profiles and the first model, applied and registered, as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.conditions import READY, find
+from gatehouse.domain.lifecycle import READY_TO_DEPLOY
+from gatehouse.publish.applying import Applied, ObjectApi, apply
+from gatehouse.publish.declared import Declared
+from gatehouse.publish.patience import Patience
+from gatehouse.publish.registration import await_registration
+from gatehouse.publish.standing import Goal
+
+__all__ = ["FIELD_MANAGER", "SeededVersion", "Seeding", "seed"]
+
+FIELD_MANAGER: Final = "gatehouse-seed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeededVersion:
+    """A registered version: what it is, where it stands, and what to do when it is not ready."""
+
+    namespace: str
+    name: str
+    model: str
+    version: str
+    phase: str
+    ready: bool
+    message: str
+    uri: str
+    hardware: str
+    runtime: str
+    registry: str
+    registry_id: str
+
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        return {
+            "namespace": self.namespace,
+            "name": self.name,
+            "model": self.model,
+            "version": self.version,
+            "phase": self.phase,
+            "ready": self.ready,
+            "message": self.message,
+            "uri": self.uri,
+            "hardwareProfile": self.hardware,
+            "runtime": self.runtime,
+            "registry": self.registry,
+            "registryId": self.registry_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeding:
+    """What seeding came to."""
+
+    applied: tuple[Applied, ...]
+    versions: tuple[SeededVersion, ...]
+
+    @property
+    def kept(self) -> tuple[Applied, ...]:
+        """What was left as somebody else wants it."""
+        return tuple(each for each in self.applied if each.kept is not None)
+
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        return {
+            "complete": True,
+            "applied": [
+                {
+                    "kind": each.declared.kind.info.kind,
+                    "namespace": each.declared.namespace or None,
+                    "name": each.declared.name,
+                    "kept": each.kept,
+                }
+                for each in self.applied
+            ],
+            "versions": [version.wire() for version in self.versions],
+        }
+
+
+async def seed(api: ObjectApi, objects: Sequence[Declared], *, goal: Goal, patience: Patience) -> Seeding:
+    """Applies the objects in their order and waits until models and versions have reached the goal.
+
+    Raises PublishError.
+    """
+    applied = [await apply(api, each, manager=FIELD_MANAGER, patience=patience) for each in objects]
+    found = await await_registration(api, objects, goal=goal, manager=FIELD_MANAGER, patience=patience)
+    models = {
+        (each.metadata.namespace, each.metadata.name): each for each in found if isinstance(each, RegisteredModel)
+    }
+    return Seeding(
+        applied=tuple(applied),
+        versions=tuple(
+            _seeded(each, models.get((each.metadata.namespace, each.spec.model_ref.name)))
+            for each in found
+            if isinstance(each, ModelVersion)
+        ),
+    )
+
+
+def _seeded(version: ModelVersion, model: RegisteredModel | None) -> SeededVersion:
+    status, spec = version.status, version.spec
+    ready = find(status.conditions, READY)
+    return SeededVersion(
+        namespace=version.metadata.namespace,
+        name=version.metadata.name,
+        model=(model.spec.display_name if model else None) or spec.model_ref.name,
+        version=spec.version,
+        phase=status.phase or "",
+        ready=status.phase == READY_TO_DEPLOY and ready is not None and ready.status == "True",
+        message=ready.message if ready else "",
+        uri=spec.artifact.uri,
+        hardware=spec.hardware_profile_ref.name,
+        runtime=spec.runtime,
+        registry=status.registry or "",
+        registry_id=status.registry_id or "",
+    )
