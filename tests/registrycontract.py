@@ -18,7 +18,15 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, Problem
 from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionRecord
+from gatehouse.domain.records import (
+    FileRecord,
+    KnownIds,
+    ModelRecord,
+    RegistryCounts,
+    StateChange,
+    VersionIds,
+    VersionRecord,
+)
 from gatehouse.registry.address import Limits
 from gatehouse.registry.databases import Databases
 from gatehouse.registry.rows import Rows
@@ -400,6 +408,59 @@ class RegistryContract:
         assert (old.state, old.phase) == ("ARCHIVED", "Archived")
         (entry,) = await opened.rows.history(model="granite", version="v1")
         assert (entry.before, entry.reason) == ("Ready to Deploy", "ObjectReplaced")
+
+    async def test_a_lost_row_comes_back_under_the_ids_that_its_object_knows(self, opened: Opened) -> None:
+        save, known = opened.rows.save_version, KnownIds(model=40, version=70)
+        assert await save(a_version(1), files=None, change=a_change(), known=known) == VersionIds(40, 70)
+        # A second one that knows the same id, from another database's life, gets one of its own; so do new ones.
+        ids = [await save(a_version(n), files=None, change=a_change(), known=known) for n in (2, 3)]
+        ids += [await save(a_version(n), files=None, change=a_change()) for n in (4, 5)]
+        assert {each.model_id for each in ids} == {40}
+        assert all(each.version_id > 70 for each in ids)
+        assert len({each.version_id for each in ids}) == 4
+        assert await opened.rows.save_model(a_model(name="lost"), known=33) == 33
+        assert await opened.rows.save_model(a_model(name="rival"), known=33) not in {33, 40}
+        assert await save(a_version(6), files=None, change=None, known=KnownIds(version=60)) == VersionIds(40, 60)
+        assert (await save(a_version(7), files=None, change=None)).version_id not in {60, 70}
+
+    async def test_lost_rows_and_new_ones_are_told_apart_in_one_batch(self, opened: Opened) -> None:
+        await opened.rows.save_version(a_version(0), files=None, change=None)
+        wanted = {n: KnownIds(version=1000 - n) for n in range(1, 90, 2)}
+        ids = await asyncio.gather(
+            *(
+                opened.rows.save_version(a_version(n), files=[a_file()], change=a_change(), known=wanted.get(n))
+                for n in range(1, 90)
+            )
+        )
+        assert len({each.version_id for each in ids}) == 89
+        for n, each in enumerate(ids, start=1):
+            assert (await load(opened.rows, n)).id == each.version_id
+            assert n not in wanted or each.version_id == 1000 - n
+            assert (await opened.rows.history(model="granite", version=f"v{n}"))[0].digest == DIGEST
+
+    async def test_no_new_row_gets_a_reserved_id(self, opened: Opened) -> None:
+        await opened.rows.reserve(KnownIds(model=20, version=30))
+        first = await opened.rows.save_version(a_version(1), files=None, change=None)
+        await opened.rows.reserve(KnownIds(version=10))
+        second = await opened.rows.save_version(a_version(2), files=None, change=None)
+        assert first == VersionIds(21, 31)
+        assert second.version_id > 31
+        back = await opened.rows.save_version(a_version(3), files=None, change=None, known=KnownIds(version=30))
+        assert back.version_id == 30
+
+    async def test_tables_that_are_emptied_under_a_connection_give_no_id_out_again(self, opened: Opened) -> None:
+        """As when an older backup is restored: what is numbered from the start would be known by others already."""
+        saved = [await opened.rows.save_version(a_version(n), files=None, change=None) for n in range(3)]
+        for table in ("history", "artifact_files", "model_versions", "registered_models", "gatehouse_schema"):
+            opened.run(text(f"DROP TABLE {table}"))
+        assert await opened.rows.load_version(model="granite", version="v0") is None
+        fresh = await opened.rows.save_version(a_version(9, model="new"), files=None, change=None)
+        assert fresh.version_id > saved[-1].version_id
+        assert fresh.model_id > saved[-1].model_id
+        for n, before in enumerate(saved):
+            known = KnownIds(model=before.model_id, version=before.version_id)
+            again = await opened.rows.save_version(a_version(n), files=None, change=a_change(), known=known)
+            assert again == before
 
     async def test_live_rows_are_listed_and_counted(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("gatehouse.registry.rows._PAGE", 2)

@@ -172,8 +172,8 @@ def can(client: KubeClient, verb: str, group: str, resource: str, namespace: str
         ),
         (
             "ai-developer",
-            [("create", "gatehouse.dev", "modelversions"), ("list", "", "configmaps")],
-            [("create", "gatehouse.dev", "modelregistries"), ("get", "", "secrets")],
+            [("list", "gatehouse.dev", "modelversions"), ("create", "serving.kserve.io", "inferenceservices")],
+            [("create", "gatehouse.dev", "modelversions"), ("get", "", "secrets")],
         ),
     ],
 )
@@ -208,7 +208,7 @@ def test_kubectl_finds_a_context_for_each_user(cluster: LocalCluster) -> None:
     }
 
 
-def test_the_operators_user_has_the_shipped_role_and_nothing_else(cluster: LocalCluster) -> None:
+def test_the_operators_user_has_the_shipped_roles_and_nothing_else(cluster: LocalCluster) -> None:
     def rules(client: KubeClient, namespace: str) -> set[tuple[str, str, str]]:
         review = client.request(
             "POST",
@@ -231,11 +231,19 @@ def test_the_operators_user_has_the_shipped_role_and_nothing_else(cluster: Local
         }
 
     with contextlib.closing(admin(cluster)) as client:
-        role = client.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/gatehouse-operator")
-        everyone = client.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:basic-user")
+        rbac = "/apis/rbac.authorization.k8s.io/v1"
+        roles = [
+            client.request("GET", f"{rbac}/{path}")
+            for path in (
+                "clusterroles/gatehouse-operator",
+                "clusterroles/gatehouse-registry-secrets",
+                "namespaces/gatehouse-system/roles/gatehouse-operator",
+            )
+        ]
+        everyone = client.request("GET", f"{rbac}/clusterroles/system:basic-user")
     with contextlib.closing(admin(cluster, "gatehouse-operator")) as client:
         granted = rules(client, "gatehouse-system")
-    assert granted - flatten(everyone["rules"]) == flatten(role["rules"])
+    assert granted - flatten(everyone["rules"]) == flatten([rule for role in roles for rule in role["rules"]])
 
 
 def test_data_and_addresses_outlive_down_and_up(fresh: LocalCluster) -> None:
@@ -266,6 +274,25 @@ def test_the_operator_starts_with_its_own_rights_and_stops_when_not_wanted(fresh
     assert {server.name for server in fresh.status()} == SERVERS
     assert not any("gatehouse run" in line for line in processes_of(fresh.directory))
     assert "forbidden" not in (fresh.directory / "logs" / "operator.log").read_text()
+
+
+def test_a_bare_cluster_is_kubernetes_and_nothing_else_until_more_is_wanted(fresh: LocalCluster) -> None:
+    assert set(fresh.up(bare=True)) == SERVERS - {"minio"}
+    assert fresh.env().keys() == {"KUBECONFIG"}
+    with contextlib.closing(admin(fresh)) as client:
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        assert client.request("GET", path)["items"] == []
+        assert fresh.up() == (), "the choice is remembered"
+        with pytest.raises(LocalClusterError, match="say --no-bare"):
+            fresh.up(database="mariadb")
+        assert fresh.up(bare=False, operator=False) == ("minio",)
+        assert len(client.request("GET", path)["items"]) > 0
+
+
+def test_a_gpu_without_a_node_is_refused(fresh: LocalCluster) -> None:
+    with pytest.raises(LocalClusterError, match="Say --node"):
+        fresh.up(gpu=True)
+    assert fresh.down() == ()
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])

@@ -149,7 +149,7 @@ async def test_an_outage_shorter_than_the_deadline_is_survived(lease: FakeLease,
     holding = asyncio.create_task(leader.hold())
     for _ in range(5):
         lease.down = True
-        await clock.run(5)
+        await clock.run(4)
         lease.down = False
         await clock.run(5)
     assert leader.leads

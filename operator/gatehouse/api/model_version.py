@@ -279,6 +279,8 @@ class ModelVersionStatus(ConditionedStatus):
     """Id of the version's row in the registry."""
     artifact: ArtifactStatus | None = None
     """What was found at the URI."""
+    recorded_digest: Digest | None = None
+    """Digest that the registry holds the version to, where what was found is not that."""
     verification: Progress | None = None
     """How far the content check is, while it runs."""
     hardware: HardwareStatus | None = None

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, get_args
 
@@ -23,7 +23,7 @@ from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
 from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
-from gatehouse.app.settings import Settings
+from gatehouse.app.settings import Settings, default_identity
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError
 from gatehouse.cluster.events import KubernetesEvents
@@ -33,10 +33,12 @@ from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.indexes import BY_STATUS
-from gatehouse.controllers.model_registry import PROBE_INTERVAL, ModelRegistryController
+from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
@@ -77,13 +79,9 @@ class WallClock:
         return datetime.now(UTC)
 
 
-def run_operator(settings: Settings, *, log_level: str) -> int:
+def run_operator(settings: Settings) -> int:
     """Runs the operator; the exit code of the process."""
-    try:
-        configure_logging(log_level)
-    except ValueError as error:
-        structlog.get_logger(__name__).error("not started", error=str(error))
-        return NOT_STARTED
+    configure_logging(settings.log_level)
     # What the imports made lives as long as the process: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
@@ -111,6 +109,7 @@ async def _run(settings: Settings) -> None:
 @asynccontextmanager
 async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     """Every part, wired; closed in reverse."""
+    identity = default_identity()
     collectors = CollectorRegistry()
     metrics = OperatorMetrics(collectors)
     caches = build_caches(WATCHES)
@@ -120,17 +119,24 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 kubeconfig=settings.kubeconfig, context=settings.context, observe=metrics.api_request
             )
         )
-        events = KubernetesEvents(client, instance=settings.identity, dropped=metrics.event_dropped)
+        events = KubernetesEvents(client, instance=identity, dropped=metrics.event_dropped)
         events.start()
         stack.push_async_callback(events.aclose)
+        enqueue = _Enqueue()
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
             databases=Databases(data_dir=settings.data_dir, metrics=metrics),
             secrets=KubernetesSecrets(client),
             clock=WallClock(),
+            check_rows=RowSweep(
+                reader=CacheReader(caches),
+                enqueue=enqueue.object,
+                clock=WallClock(),
+                namespaces=settings.namespaces,
+            ),
+            reread=timedelta(seconds=settings.secret_interval),
         )
         stack.push_async_callback(connections.aclose)
-        enqueue = _Enqueue()
         checks = VerificationPool[tuple[str, str]](clock=WallClock(), on_progress=enqueue.version)
         stack.push_async_callback(checks.aclose)
         templates = TemplateSweep(
@@ -139,7 +145,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
-        parts = _Parts(settings, caches, client, events, connections, checks, templates, login, lister)
+        parts = _Parts(settings, identity, caches, client, events, connections, checks, templates, login, lister)
         manager = _manager(settings, parts, collectors)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
@@ -152,19 +158,24 @@ def _count(caches: Caches, phase: str) -> float:
 
 
 class _Enqueue:
-    """Tells the manager, which is built last, of checks that moved on."""
+    """Tells the manager, which is built last, of objects to look at again."""
 
     manager: Manager | None = None
 
     def version(self, key: tuple[str, str]) -> None:
         """Has a version reconciled."""
+        self.object(VERSIONS, ObjectName(*key))
+
+    def object(self, kind: str, name: ObjectName) -> None:
+        """Has an object reconciled."""
         if self.manager is not None:
-            self.manager.enqueue(ObjectKey(VERSIONS, *key))
+            self.manager.enqueue(ObjectKey(kind, *name))
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     settings: Settings
+    identity: str
     caches: Caches
     client: ApiClient
     events: KubernetesEvents
@@ -201,20 +212,19 @@ class _Parts:
             (
                 runner(
                     ModelRegistryController(
-                        objects=objects,
                         connections=self.connections,
                         clock=clock,
-                        namespaces=self.settings.namespaces,
+                        interval=timedelta(seconds=self.settings.probe_interval),
                     ),
                     workers=2,
                     # All that waits for a registry looks again when it is ready, so its own retries stay frequent.
-                    backoff=Backoff(cap=PROBE_INTERVAL.total_seconds()),
+                    backoff=Backoff(cap=self.settings.probe_interval),
                 ),
                 runner(
                     RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4
                 ),
                 runner(HardwareProfileController(reader=reader, clock=clock), workers=1),
-                runner(versions, workers=self.settings.version_workers),
+                runner(versions, workers=self.settings.workers),
             )
         )
 
@@ -226,14 +236,14 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
     leader = None
     if settings.leader_elect:
         lease = KubernetesLease(parts.client, namespace=settings.lease_namespace, name=settings.lease_name)
-        leader = Leader(client=lease, identity=settings.identity, clock=LoopClock())
+        leader = Leader(client=lease, identity=parts.identity, clock=LoopClock(), options=settings.leader_options)
     return Manager(
         watches=WATCHES,
         caches=parts.caches,
         reconcilers=parts.reconcilers(),
         source=KopfSource(
             resources=[watch.resource for watch in WATCHES],
-            identity=settings.identity,
+            identity=parts.identity,
             namespaces=settings.namespaces,
             login=parts.login,
         ),
@@ -246,6 +256,8 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
         options=ManagerOptions(
             namespaces=settings.namespaces,
             health_address=settings.health_address,
+            grace=settings.shutdown_grace,
+            stall_limit=settings.stall_limit,
             sweep_interval=settings.sweep_interval,
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from gatehouse.cli.local_image import image
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.cluster import LocalCluster, ServerStatus
 from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.programs import PROGRAMS
+from gatehouse.local.programs import programs_for
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.state import DatabaseKind
 
@@ -27,7 +29,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Run a whole cluster on this machine: Kubernetes API server, S3 store, database and the operator.\n\n"
-    "No containers are needed. Exit codes: 0 done, 1 no (not up, not running, could not be done), 2 wrong usage.",
+    "No containers are needed; with --node (Linux, root) there are Pods too. "
+    "Exit codes: 0 done, 1 no (not up, not running, could not be done), 2 wrong usage.",
 )
 
 Directory = Annotated[
@@ -57,6 +60,26 @@ def up(
     no_operator: Annotated[
         bool, typer.Option("--no-operator", help="Leave the operator out, to run it yourself.")
     ] = False,
+    bare: Annotated[
+        bool | None,
+        typer.Option(
+            "--bare/--no-bare",
+            help="Kubernetes and nothing else, to install Gatehouse on it. Default: as before, or no the first time.",
+        ),
+    ] = None,
+    node: Annotated[
+        bool | None,
+        typer.Option(
+            "--node/--no-node",
+            help="Run Pods, with containerd and the kubelet; Linux, root. Default: as before, or no the first time.",
+        ),
+    ] = None,
+    gpu: Annotated[
+        bool | None,
+        typer.Option(
+            "--gpu/--no-gpu", help="The node pretends to have an NVIDIA L4. Default: as before, or no the first time."
+        ),
+    ] = None,
 ) -> None:
     """Start what does not run yet, and return when all of it answers.
 
@@ -70,11 +93,13 @@ def up(
 
       gatehouse local up --dir ./cluster --no-operator
 
+      sudo gatehouse local up --node --bare && eval "$(sudo gatehouse local env)" && make deploy OVERLAY=rhoai
+
     Exit codes: 0 everything answers, 1 something could not be started.
     """
     with _reporting() as progress:
         cluster = LocalCluster(directory, progress=progress)
-        started = cluster.up(database=database, operator=not no_operator)
+        started = cluster.up(database=database, operator=not no_operator, bare=bare, node=node, gpu=gpu)
         progress.say(f"Started {', '.join(started)}." if started else "Everything was up already.")
         option = f" --dir {shlex.quote(str(directory))}" if directory else ""
         progress.say(f'To use it: eval "$(gatehouse local env{option})"')
@@ -132,6 +157,8 @@ def down(
 ) -> None:
     """Stop exactly what `up` started. Its data stays, and the next `up` continues with it.
 
+    Of a node no process, mount, interface or cgroup is left.
+
     Examples:
 
       gatehouse local down
@@ -157,8 +184,11 @@ def programs() -> None:
     Exit codes: 0 all are there, 1 one could not be obtained.
     """
     with _reporting() as progress:
-        for name, path in Binaries(progress=progress).obtain(PROGRAMS).items():
+        for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform)).items():
             typer.echo(f"{name}\t{path}")
+
+
+app.command()(image)
 
 
 def _state(server: ServerStatus) -> str:

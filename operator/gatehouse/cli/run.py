@@ -2,69 +2,73 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gatehouse.cli.connection import ContextOption, KubeconfigOption
+from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, SettingsError, declared_settings, load_settings
+from gatehouse.cli.connection import ERROR
 
-__all__ = ["run"]
+__all__ = ["run", "settings_signature"]
 
 
-def run(
-    data_dir: Annotated[
-        Path, typer.Option("--data-dir", envvar="GATEHOUSE_DATA_DIR", help="Where SQLite registries live.")
-    ] = Path("/var/lib/gatehouse"),
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--namespace", envvar="GATEHOUSE_NAMESPACES", help="Watch only these namespaces; all of them when absent."
-        ),
-    ] = None,
-    health_address: Annotated[
-        str,
-        typer.Option(
-            "--health-address",
-            envvar="GATEHOUSE_HEALTH_ADDRESS",
-            help="HOST:PORT of /healthz, /readyz and /metrics; 0 for none.",
-        ),
-    ] = "0.0.0.0:8081",
-    leader_elect: Annotated[
-        bool, typer.Option(envvar="GATEHOUSE_LEADER_ELECT", help="Lead only while holding a Lease.")
-    ] = True,
-    lease_namespace: Annotated[
-        str, typer.Option("--lease-namespace", envvar="POD_NAMESPACE", help="Namespace of the Lease.")
-    ] = "gatehouse-system",
-    workers: Annotated[
-        int, typer.Option("--workers", envvar="GATEHOUSE_WORKERS", min=1, max=256, help="Versions reconciled at once.")
-    ] = 64,
-    log_level: Annotated[
-        str, typer.Option("--log-level", envvar="GATEHOUSE_LOG_LEVEL", help="debug, info, warning or error.")
-    ] = "info",
-) -> None:
+def run(*, config: Path | None, **flags: Any) -> None:
     """Run the operator until it is told to stop.
 
-    Credentials come from the service account of the Pod, or else from a kubeconfig.
+    Settings come from flags, the environment and a file, in this order; docs/settings.md tells them all. Credentials
+    come from the service account of the Pod, or else from a kubeconfig.
+
+    Examples:
+
+      gatehouse run --config /etc/gatehouse/config.yaml
+
+      gatehouse run --data-dir ./data --namespace team-a --namespace team-b --no-leader-elect
 
     Exit codes: 0 it was told to stop, 1 it lost leadership (start it again), 2 it could not start.
     """
+    try:
+        loaded = load_settings(flags=flags, environ=os.environ, config=config)
+    except SettingsError as error:
+        for problem in error.problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(ERROR) from None
     # The operator's parts take a second to import, which no other command should wait for.
-    from gatehouse.app import Settings, run_operator  # noqa: PLC0415
+    from gatehouse.app.operator import run_operator  # noqa: PLC0415
 
-    code = run_operator(
-        Settings(
-            data_dir=data_dir,
-            kubeconfig=kubeconfig,
-            context=context,
-            namespaces=tuple(namespace or ()),
-            health_address=health_address,
-            leader_elect=leader_elect,
-            lease_namespace=lease_namespace,
-            version_workers=workers,
-        ),
-        log_level=log_level,
-    )
-    raise typer.Exit(code)
+    raise typer.Exit(run_operator(loaded.settings))
+
+
+def settings_signature() -> Signature:
+    """``--config`` and one flag for each setting; what they hold is judged with the other sources."""
+    return Signature(list(_parameters()), return_annotation=None)
+
+
+def _parameters() -> Iterator[Parameter]:
+    help_text = f"A YAML file of settings, by their keys. Environment: {CONFIG_VARIABLE}."
+    option = typer.Option("--config", metavar="FILE", help=help_text, show_default=False)
+    yield Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option])
+    for setting in declared_settings():
+        annotation: Any = Annotated[_type_of(setting), _option(setting)]
+        yield Parameter(setting.field, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _type_of(setting: Declared) -> Any:
+    if setting.switch:
+        return bool | None
+    return list[str] | None if setting.repeatable else str | None
+
+
+def _option(setting: Declared) -> Any:
+    names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}" if setting.switch else setting.flag
+    default = f" [default: {setting.default}]" if setting.default else ""
+    # Brackets are markup in the help.
+    text = f"{setting.description} Environment: {setting.variable}.{default}".replace("[", r"\[")
+    return typer.Option(names, metavar=setting.placeholder or None, help=text, show_default=False)
+
+
+# Typer reads the flags from the signature, and the signature follows from the declaration of the settings.
+run.__signature__ = settings_signature()  # type: ignore[attr-defined]

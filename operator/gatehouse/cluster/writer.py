@@ -74,6 +74,9 @@ class KubernetesWriter:
         try:
             current = await self._client.get("configmaps", namespace, name)
             _check_owner(current["metadata"], config_map["metadata"]["ownerReferences"][0])
+            if _holds(current, config_map):
+                # Of an operator that was killed before it wrote so into the status.
+                return
             await self._client.patch(
                 "configmaps",
                 namespace,
@@ -115,6 +118,14 @@ def _check_owner(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         reason="TemplateNameTaken",
         message=f"ConfigMap {where} exists and does not belong to {wanted['kind']} {wanted['name']}",
         remedy=f"delete or rename the ConfigMap {where}",
+    )
+
+
+def _holds(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a ConfigMap has the wanted data and metadata; what others added to the metadata is theirs."""
+    here, there = current["metadata"], wanted["metadata"]
+    return current.get("data") == wanted.get("data") and all(
+        (here.get(part) or {}).items() >= (there.get(part) or {}).items() for part in ("labels", "annotations")
     )
 
 

@@ -26,9 +26,11 @@ __all__ = ["Connections"]
 ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
 SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 REREAD: Final = timedelta(seconds=60)
-"""How long a rotated Secret may go unnoticed while the old one still works."""
+BUCKET_COMES: Final = timedelta(seconds=60)
 REFUSED: Final = timedelta(seconds=2)
 """How long an error answers for everybody who asks, so that 10,000 versions do not each ask a server that is down."""
+
+CheckRows = Callable[[ModelRegistry, RegistryRows], Awaitable[None]]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -45,15 +47,28 @@ class _Slot(Generic[T]):
 
 
 class Connections:
-    """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening."""
+    """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening.
+
+    ``reread`` is how long a rotated Secret may go unnoticed while the old one still works. Nobody gets the rows of a
+    registry before ``check_rows`` has compared them with the objects, each time they are opened.
+    """
 
     def __init__(
-        self, *, stores: ArtifactStores, databases: RegistryRowsFactory, secrets: SecretReader, clock: Clock
+        self,
+        *,
+        stores: ArtifactStores,
+        databases: RegistryRowsFactory,
+        secrets: SecretReader,
+        clock: Clock,
+        check_rows: CheckRows | None = None,
+        reread: timedelta = REREAD,
     ) -> None:
         self._stores = stores
         self._databases = databases
         self._secrets = secrets
         self._clock = clock
+        self._check_rows = check_rows
+        self._reread = reread
         self._rows: dict[str, _Slot[RegistryRows]] = {}
         self._buckets: dict[tuple[str, str, str], _Slot[ArtifactStore]] = {}
 
@@ -75,7 +90,7 @@ class Connections:
                 reason="BucketNotFound",
                 message=f"there is no bucket {location.bucket} at {store.endpoint or store.region}",
                 remedy="make the bucket, or mend uriPrefix in the registry",
-                after=REREAD,
+                after=BUCKET_COMES,
             )
 
     def reread(self, registry: ModelRegistry, *, older_than: timedelta = timedelta(0)) -> None:
@@ -110,7 +125,8 @@ class Connections:
         now, slot = self._clock.now(), slots.get(key)
         if slot is None or slot.generation != registry.metadata.generation or slot.until <= now:
             opened: asyncio.Future[T] = asyncio.ensure_future(opener())
-            slot = _Slot(registry.metadata.generation, now, now + REREAD, opened)
+            opened.add_done_callback(_retrieved)
+            slot = _Slot(registry.metadata.generation, now, now + self._reread, opened)
             slots[key] = slot
         try:
             return await asyncio.shield(slot.opened)
@@ -122,7 +138,10 @@ class Connections:
         connection = registry.spec.mysql or registry.spec.postgres
         password = await self._secret(registry, connection.password_secret if connection else None)
         ca_pem = await self._secret(registry, connection.ca_secret if connection else None)
-        return await self._databases.open(registry, password=password, ca_pem=ca_pem)
+        rows = await self._databases.open(registry, password=password, ca_pem=ca_pem)
+        if self._check_rows is not None:
+            await self._check_rows(registry, rows)
+        return rows
 
     async def _open_bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
         credentials: tuple[str, str] | None = None
@@ -139,6 +158,12 @@ class Connections:
             return None
         values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
         return values[reference.key]
+
+
+def _retrieved(opened: asyncio.Future[T]) -> None:
+    """Nobody may be left to hear of an error: who waited was cancelled, as the process stops."""
+    if not opened.cancelled():
+        opened.exception()
 
 
 def _name(registry: ModelRegistry) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "BY_NAMESPACE",
     "BY_PHASE",
     "BY_PROFILE",
+    "BY_REGISTERED",
     "BY_REGISTRY",
     "BY_STATUS",
     "DEFAULT",
@@ -23,6 +24,7 @@ __all__ = [
     "claim_key",
     "model_key",
     "phase_key",
+    "registered_key",
     "registry_key",
 ]
 
@@ -34,6 +36,7 @@ BY_MODEL: Final = "model"
 BY_PHASE: Final = "phase"
 BY_PROFILE: Final = "profile"
 BY_NAMESPACE: Final = "namespace"
+BY_REGISTERED: Final = "registered"
 BY_REGISTRY: Final = "registry"
 BY_STATUS: Final = "status"
 DEFAULT: Final = "default"
@@ -53,6 +56,11 @@ def phase_key(namespace: str, model: str, phase: str) -> str:
 def claim_key(namespace: str, model: str, version: str) -> str:
     """Value of ``BY_CLAIM``: the name of a version in its model, which several objects may claim."""
     return f"{namespace}/{model}/{version}"
+
+
+def registered_key(registry: str, *, archived: bool) -> str:
+    """Value of ``BY_REGISTERED``: the registry that has a row of the object, and whether that row is a live one."""
+    return f"{registry} archived" if archived else registry
 
 
 def registry_key(namespace: str, name: str) -> str:
@@ -84,6 +92,18 @@ def _version_claim(body: Body) -> Iterable[str]:
     yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
 
 
+def _version_registered(body: Body) -> Iterable[str]:
+    status = body.get("status") or {}
+    if status.get("registry") and status.get("registryId"):
+        yield registered_key(status["registry"], archived=status.get("phase") == "Archived")
+
+
+def _model_registered(body: Body) -> Iterable[str]:
+    status = body.get("status") or {}
+    if status.get("registry") and status.get("registryId"):
+        yield registered_key(status["registry"], archived=body["spec"].get("state") == "Archived")
+
+
 def _version_profile(body: Body) -> Iterable[str]:
     yield body["spec"]["hardwareProfileRef"]["name"]
 
@@ -107,7 +127,12 @@ VERSION_INDEXES: Final[Mapping[str, Index]] = {
     BY_STATUS: _version_status,
     BY_CLAIM: _version_claim,
     BY_PROFILE: _version_profile,
+    BY_REGISTERED: _version_registered,
     BY_NAMESPACE: _namespace,
 }
-MODEL_INDEXES: Final[Mapping[str, Index]] = {BY_REGISTRY: _model_registry, BY_NAMESPACE: _namespace}
+MODEL_INDEXES: Final[Mapping[str, Index]] = {
+    BY_REGISTRY: _model_registry,
+    BY_REGISTERED: _model_registered,
+    BY_NAMESPACE: _namespace,
+}
 REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default}

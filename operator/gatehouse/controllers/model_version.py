@@ -28,10 +28,11 @@ from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.access import duration, locate, store_for
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
-from gatehouse.domain.errors import ReconcileError, Stalled, Waiting
+from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import recorded_digest
 from gatehouse.domain.lifecycle import Decision, decide, look_again, wants_artifact
+from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
 from gatehouse.domain.serving import ServingInput, render
@@ -90,6 +91,8 @@ class ModelVersionController:
                 gathered = await self._look(gathered, gathered.rows)
             except ReconcileError as error:
                 return self._after_store_error(gathered.facts, error)
+        if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
+            return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
         return await self._apply(gathered, decision)
 
@@ -217,7 +220,9 @@ class ModelVersionController:
             return None
         if record == row and gathered.files is None and row.id is not None and row.model_id is not None:
             return VersionIds(row.model_id, row.id)
-        return await gathered.rows.save_version(record, files=gathered.files, change=decision.change)
+        return await gathered.rows.save_version(
+            record, files=gathered.files, change=decision.change, known=known_ids(gathered.facts)
+        )
 
     async def _emit(self, facts: Facts, decision: Decision, ids: VersionIds | None) -> TemplateStatus | None:
         """Puts the template in place, or takes it away from a version that is not ready any more."""
@@ -238,6 +243,15 @@ class ModelVersionController:
             await self._writer.put_config_map(version.metadata.namespace, config_map)
             self._sweep.written(name)
         return wanted
+
+    def _while_rebuilt(self, facts: Facts, progress: CheckProgress) -> Result:
+        """That a database lost the row says nothing about the artifact: what was established holds, for the grace."""
+        lost = Transient(
+            reason="RowLost",
+            message=f"the database has lost the row; it is made again when the artifact is hashed "
+            f"({progress.files_done} of {progress.files} files)",
+        )
+        return after_error(self, facts.version, lost, clock=self._clock)
 
     def _after_store_error(self, facts: Facts, error: ReconcileError) -> Result:
         if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):

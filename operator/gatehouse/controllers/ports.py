@@ -13,6 +13,7 @@ from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.records import (
     FileRecord,
+    KnownIds,
     ModelRecord,
     RegistryCounts,
     StateChange,
@@ -131,11 +132,17 @@ class RegistryRows(Protocol):
         ...
 
     async def save_version(
-        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+        self,
+        record: VersionRecord,
+        *,
+        files: Sequence[FileRecord] | None,
+        change: StateChange | None,
+        known: KnownIds | None = None,
     ) -> VersionIds:
         """Inserts (id None) or updates a row with its history entry, in one transaction.
 
-        The model's row is made when it is not there. ``files`` replaces the file rows; None leaves them.
+        The model's row is made when it is not there. ``files`` replaces the file rows; None leaves them. New rows get
+        the ``known`` ids where these are free.
         """
         ...
 
@@ -151,8 +158,8 @@ class RegistryRows(Protocol):
         """The row of a model."""
         ...
 
-    async def save_model(self, record: ModelRecord) -> int:
-        """Inserts or updates the row of a model; its id."""
+    async def save_model(self, record: ModelRecord, *, known: int | None = None) -> int:
+        """Inserts or updates the row of a model; its id, which is the ``known`` one of a new row where that is free."""
         ...
 
     async def archive_object(
@@ -163,6 +170,10 @@ class RegistryRows(Protocol):
 
     def live_objects(self) -> AsyncIterator[tuple[Literal["model", "version"], str, str]]:
         """(kind "model" or "version", namespace, object name) of every live row, for the sweep."""
+        ...
+
+    async def reserve(self, highest: KnownIds) -> None:
+        """No row gets an id up to these from now on, unless it is known by it."""
         ...
 
     async def counts(self) -> RegistryCounts:

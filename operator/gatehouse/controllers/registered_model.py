@@ -21,6 +21,7 @@ from gatehouse.domain.access import duration
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY
+from gatehouse.domain.memory import id_in
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.records import ModelRecord
 
@@ -47,7 +48,7 @@ class RegisteredModelController:
         if isinstance(registry, Unmet):
             return self._result(resource, _unmet(registry), registry=None, registry_id=resource.status.registry_id)
         rows = await self._connections.rows(registry)
-        row_id = await self._save(rows, resource, body)
+        row_id = await self._save(rows, resource, body, known=id_in(resource.status, registry))
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
         state = "is archived" if resource.spec.state == "Archived" else "is registered"
         ready = [ConditionState(READY, "True", "Registered", f"the model {state} in registry {name} as {row_id}")]
@@ -68,7 +69,9 @@ class RegisteredModelController:
         registry = self._objects.registry_of(resource)
         return duration(registry.spec.verification.grace) if isinstance(registry, ModelRegistry) else timedelta(0)
 
-    async def _save(self, rows: RegistryRows, resource: RegisteredModel, body: Mapping[str, Any]) -> int:
+    async def _save(
+        self, rows: RegistryRows, resource: RegisteredModel, body: Mapping[str, Any], *, known: int | None
+    ) -> int:
         row = await rows.load_model(model=resource.metadata.name)
         wanted = ModelRecord(
             id=row.id if row else None,
@@ -80,7 +83,7 @@ class RegisteredModelController:
         )
         if row is not None and row.id is not None and row == wanted:
             return row.id
-        return await rows.save_model(wanted)
+        return await rows.save_model(wanted, known=known)
 
     def _result(
         self,

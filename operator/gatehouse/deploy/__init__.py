@@ -1,1 +1,1 @@
-"""Installing Gatehouse on a cluster with kubectl and kustomize, and taking it off again."""
+"""Installing Gatehouse on a cluster, and taking it away: kubectl driven, Secrets made."""

@@ -10,6 +10,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware import Fit
+from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.serving_arguments import check_serving
 from gatehouse.domain.serving_names import inference_service_name
@@ -98,9 +99,9 @@ def conflict_of(facts: Facts) -> Unmet | None:
 
 
 def recorded_digest(facts: Facts) -> str | None:
-    """The digest that the bytes must have: of the row, or else the declared one."""
+    """The digest that the bytes must have: of the row, also of a lost one, or else the declared one."""
     row: VersionRecord | None = facts.row
-    return (row.digest if row else None) or facts.version.spec.artifact.digest
+    return (row.digest if row else None) or known_digest(facts) or facts.version.spec.artifact.digest
 
 
 def artifact_gate(facts: Facts) -> GateState:

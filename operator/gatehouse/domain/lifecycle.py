@@ -28,12 +28,15 @@ from gatehouse.domain.gates import (
     template_gate,
 )
 from gatehouse.domain.hardware import Fit, fit
+from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
 
 __all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact"]
 
 ACTOR: Final = "gatehouse"
+REBUILT: Final = "Rebuilt"
+"""Reason in the history of a row that a database lost."""
 READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
 DECLARED_PHASES: Final[Mapping[str, str]] = {
     "Draft": "the author has not submitted the version; set spec.state to Submitted",
@@ -172,7 +175,9 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord
         uri=version.spec.artifact.uri,
         state="ARCHIVED" if phase == "Archived" else "LIVE",
         phase=phase,
-        digest=(row.digest if row else None) or (found.digest if found and artifact_open else None),
+        digest=(row.digest if row else None)
+        or known_digest(facts)
+        or (found.digest if found and artifact_open else None),
         hardware_profile=version.spec.hardware_profile_ref.name,
         artifact=found or (row.artifact if row else None),
         spec=facts.spec_json,
@@ -194,10 +199,13 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     if record is None or (row is not None and (row.phase, row.digest) == (record.phase, record.digest)):
         return None
     reason, message = headline
+    lost = is_lost(facts)
+    if lost:
+        reason, message = REBUILT, f"the database had lost the row; it was made again from the object: {message}"
     return StateChange(
         at=facts.now,
         actor=ACTOR,
-        before=row.phase if row else None,
+        before=facts.version.status.phase if lost else row.phase if row else None,
         after=record.phase,
         digest=record.digest,
         reason=reason,

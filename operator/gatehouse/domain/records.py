@@ -8,7 +8,16 @@ from typing import Literal
 
 from gatehouse.domain.artifact import ArtifactRecord
 
-__all__ = ["FileRecord", "ModelRecord", "RegistryCounts", "RowState", "StateChange", "VersionIds", "VersionRecord"]
+__all__ = [
+    "FileRecord",
+    "KnownIds",
+    "ModelRecord",
+    "RegistryCounts",
+    "RowState",
+    "StateChange",
+    "VersionIds",
+    "VersionRecord",
+]
 
 RowState = Literal["LIVE", "ARCHIVED"]
 """The two states that clients of the Kubeflow Model Registry know."""
@@ -56,6 +65,14 @@ class VersionIds:
 
     model_id: int
     version_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownIds:
+    """Ids of rows that objects know, of a model and of a version. No other row may get them."""
+
+    model: int | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ def version_status(
     """The status that says what was decided, with the ids and the template that came of it."""
     version = facts.version
     registry = facts.registry
+    artifact = _artifact(facts.artifact)
     return ModelVersionStatus(
         observed_generation=version.metadata.generation,
         last_handled_reconcile_at=version.requested_at,
@@ -42,7 +43,8 @@ def version_status(
         deployed_to=version.status.deployed_to,
         registry=_registry_name(registry),
         registry_id=None if registry_id is None else str(registry_id),
-        artifact=_artifact(facts.artifact),
+        artifact=artifact,
+        recorded_digest=_other_digest(decision, artifact),
         verification=_progress(facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
@@ -89,6 +91,12 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
         dtypes=dict(summary.dtypes),
         unsafe_files=list(summary.unsafe_files[:SHOWN_UNSAFE_FILES]),
     )
+
+
+def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | None:
+    """The recorded digest, unless it is what was found."""
+    recorded = decision.record.digest if decision.record else None
+    return None if artifact is not None and artifact.digest == recorded else recorded
 
 
 def _progress(found: ArtifactRecord | CheckProgress | None) -> Progress | None:

@@ -78,7 +78,7 @@ class LeaseClient(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderOptions:
-    """Seconds. Others take over at most ``duration`` and two ``retry_period`` after the last renewal.
+    """Seconds. Others take over at most ``duration`` and two and a half ``retry_period`` after the last renewal.
 
     The holder gives up ``renew_deadline`` after the last renewal that it knows of, counted from when
     that request was sent: before anybody else can take the lease.
@@ -86,7 +86,7 @@ class LeaderOptions:
 
     duration: int = 10
     renew_deadline: float = 7.0
-    retry_period: float = 2.0
+    retry_period: float = 1.5
 
     def __post_init__(self) -> None:
         if not 0 < self.retry_period < self.renew_deadline < self.duration:

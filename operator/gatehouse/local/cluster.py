@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.errors import LocalClusterError, NotUp
 from gatehouse.local.files import exclusive, make_traversable
-from gatehouse.local.install import install_defaults, install_kinds
-from gatehouse.local.objects import BUCKET
-from gatehouse.local.process import Server, Supervisor
+from gatehouse.local.images import Images
+from gatehouse.local.node.namespace import HOLDER
+from gatehouse.local.node.node import check, clear, containerd_address, end_pods
+from gatehouse.local.process import Supervisor
 from gatehouse.local.progress import Progress, Silent
-from gatehouse.local.s3 import ensure_bucket
-from gatehouse.local.stack import PROGRAM_NAMES, Stack, database_homes, in_stop_order
+from gatehouse.local.stack import NODE_FOLDER, Stack, database_homes, in_stop_order, program_names
+from gatehouse.local.startup import Startup
 from gatehouse.local.state import DatabaseKind, State
 
 __all__ = ["LocalCluster", "ServerStatus", "default_directory"]
 
 _LOCK = "lock"
 _STATE = "state.json"
-_OWN_FOLDERS = ("kubernetes", "minio", "mariadb", "postgres", "operator", "run", "logs")
+_OWN_FOLDERS = ("kubernetes", "minio", "mariadb", "postgres", "operator", "node", "run", "logs")
 
 
 def default_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -46,7 +46,7 @@ class ServerStatus:
 
 
 class LocalCluster:
-    """A control plane, an object store, a database and the operator, kept in one directory.
+    """A control plane, an object store, a database, the operator and, if wanted, a node, kept in one directory.
 
     Every method may be called from another process than the one that called `up`.
     """
@@ -57,37 +57,62 @@ class LocalCluster:
         *,
         binaries: Binaries | None = None,
         progress: Progress | None = None,
+        images: Images | None = None,
     ) -> None:
         self.directory = (directory or default_directory()).absolute()
         self._progress = progress or Silent()
         self._binaries = binaries or Binaries(progress=self._progress)
+        self._images = images or Images(progress=self._progress)
 
-    def up(self, *, database: DatabaseKind | None = None, operator: bool = True) -> tuple[str, ...]:
+    def up(
+        self,
+        *,
+        database: DatabaseKind | None = None,
+        operator: bool = True,
+        bare: bool | None = None,
+        node: bool | None = None,
+        gpu: bool | None = None,
+    ) -> tuple[str, ...]:
         """Have everything running and answering; what runs already is kept, what is missing is started.
 
         Args:
             database: where the registry keeps its rows; the one used before, or SQLite, when None.
-            operator: whether the operator runs too.
+            operator: whether the operator runs too, as a process beside the cluster.
+            bare: whether Kubernetes is all: no kinds, no registry, no object store, no database, no operator.
+                As before when None, first no.
+            node: whether Pods run, on a node with containerd. As before when None, first no.
+            gpu: whether the node pretends to have an NVIDIA L4. As before when None, first no.
 
         Returns:
             The names of the servers that had to be started; none if all was up.
 
         Raises:
+            NodeImpossible: this machine cannot run a node, or not now. Nothing was changed.
             LocalClusterError: something could not be started. What was started stays, for `up` or `down`.
         """
         self._refuse_foreign_directory()
-        programs = self._binaries.obtain(PROGRAM_NAMES)
+        if node:
+            check(self._node_home)
         make_traversable(self.directory)
         with self._locked() as lock:
             supervisor = self._supervisor(lock)
-            running = frozenset(name for name, record in supervisor.records().items() if record.is_running())
             known = self._state() or State.new()
-            changes = {"database": database or known.database, "operator": operator}
-            state = known.model_copy(update=changes).with_free_ports(running=running)
+            state = known.choose(database=database, operator=operator, bare=bare, node=node, gpu=gpu)
+            _refuse_contradictions(state, database=database)
+            if state.node:
+                check(self._node_home)
+            programs = self._binaries.obtain(program_names(state))
+            running = frozenset(name for name, record in supervisor.records().items() if record.is_running())
+            state = state.with_free_ports(running=running)
             state.save(self._state_file)
             stack = Stack(self.directory, state=state, programs=programs)
-            self._stop_unwanted(supervisor, stack)
-            return self._start(supervisor, stack, lock=lock, operator=operator)
+            unwanted = {name for name in supervisor.records() if name not in stack.addresses()}
+            if HOLDER in unwanted:
+                unwanted.add("kube-apiserver")  # it listens on the node's network, and hangs when that goes first
+            self._stop(supervisor, unwanted)
+            if stack.node is None:
+                self._clear_node()
+            return Startup(supervisor, stack, progress=self._progress, images=self._images, lock=lock).run()
 
     def down(self, *, purge: bool = False) -> tuple[str, ...]:
         """Stop exactly what `up` started, also if `up` was killed half-way. With `purge`, remove its data.
@@ -101,14 +126,11 @@ class LocalCluster:
             raise NotUp(f"{self.directory} is not the directory of a local cluster; nothing was touched.")
         with self._locked() as lock:
             supervisor = self._supervisor(lock)
-            stopped = []
-            for name in in_stop_order(supervisor.records()):
-                with self._progress.step(f"stopping {name}"):
-                    if supervisor.stop(name):
-                        stopped.append(name)
+            stopped = self._stop(supervisor, supervisor.records())
+            self._clear_node()
             if purge:
                 self._purge()
-        return tuple(stopped)
+        return stopped
 
     def status(self) -> tuple[ServerStatus, ...]:
         """Every server that should run, and any other that does.
@@ -120,6 +142,7 @@ class LocalCluster:
         supervisor = self._supervisor(None)
         records = {name: record for name, record in supervisor.records().items() if record.is_running()}
         addresses = stack.addresses()
+        holder = records[HOLDER].identity.pid if HOLDER in records else None
         return tuple(
             ServerStatus(
                 name=server.name,
@@ -128,7 +151,7 @@ class LocalCluster:
                 address=addresses[server.name],
                 log=supervisor.log_file(server.name),
             )
-            for server in stack.servers()
+            for server in stack.servers(holder=holder)
         )
 
     def env(self) -> dict[str, str]:
@@ -138,9 +161,12 @@ class LocalCluster:
             NotUp: there never was a cluster here.
         """
         stack = self._stack()
+        kubectl = {"KUBECONFIG": str(stack.control_plane.kubeconfig)}
+        if stack.minio is None:
+            return kubectl
         endpoint = stack.minio.endpoint
         return {
-            "KUBECONFIG": str(stack.control_plane.kubeconfig),
+            **kubectl,
             "AWS_ENDPOINT_URL": endpoint.url,
             "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": endpoint.credentials.secret_key,
@@ -152,47 +178,28 @@ class LocalCluster:
         """The kubectl that goes with the cluster's API server, if it was obtained."""
         return self._binaries.find("kubectl")
 
-    def _start(self, supervisor: Supervisor, stack: Stack, *, lock: int, operator: bool) -> tuple[str, ...]:
-        started: list[str] = []
-        ensure = _recorder(supervisor, self._progress, started)
+    def containerd_address(self) -> Path | None:
+        """The socket of the node's containerd; None if no node runs."""
+        record = self._supervisor(None).records().get("containerd") if self._is_ours() else None
+        holder = self._supervisor(None).records().get(HOLDER) if record is not None and record.is_running() else None
+        return None if holder is None or not holder.is_running() else containerd_address(holder.identity.pid)
 
-        def control_plane() -> None:
-            plane = stack.control_plane
-            plane.prepare()
-            for server in (plane.etcd(), plane.apiserver(), plane.controller_manager()):
-                ensure(server)
-            with (
-                contextlib.closing(plane.client()) as client,
-                self._progress.step("applying CRDs and manifests"),
-            ):
-                install_kinds(client)
-                install_defaults(
-                    client, endpoint=stack.minio.endpoint, database=stack.database.database if stack.database else None
-                )
+    def _stop(self, supervisor: Supervisor, names: Iterable[str]) -> tuple[str, ...]:
+        """Stop the named servers; the names of those that ran."""
+        stopped = []
+        for name in in_stop_order(names):
+            with self._progress.step(f"stopping {name}"):
+                if supervisor.stop(name):
+                    stopped.append(name)
+                if name == "kubelet":
+                    end_pods(self._node_home)
+        return tuple(stopped)
 
-        def object_store() -> None:
-            ensure(stack.minio.server())
-            ensure_bucket(stack.minio.endpoint, BUCKET)
-
-        def database() -> None:
-            if stack.database is not None:
-                with self._progress.step(f"preparing {stack.database.database.kind}"):
-                    stack.database.prepare(lock=lock)
-                ensure(stack.database.server())
-                stack.database.ensure_database()
-
-        with ThreadPoolExecutor(max_workers=3, thread_name_prefix="up") as pool:
-            for part in [pool.submit(step) for step in (control_plane, object_store, database)]:
-                part.result()
-        if operator:
-            ensure(stack.operator())
-        return tuple(started)
-
-    def _stop_unwanted(self, supervisor: Supervisor, stack: Stack) -> None:
-        wanted = stack.addresses().keys()
-        for name in supervisor.records():
-            if name not in wanted:
-                supervisor.stop(name)
+    def _clear_node(self) -> None:
+        """Take from the machine what a node left on it, however it ended."""
+        if self._node_home.exists():
+            with self._progress.step("removing the node"):
+                clear(self._node_home)
 
     def _purge(self) -> None:
         for home in database_homes(self.directory):
@@ -207,6 +214,10 @@ class LocalCluster:
             self.directory.rmdir()
 
     @property
+    def _node_home(self) -> Path:
+        return self.directory / NODE_FOLDER
+
+    @property
     def _state_file(self) -> Path:
         return self.directory / _STATE
 
@@ -217,7 +228,7 @@ class LocalCluster:
         state = self._state()
         if state is None:
             raise NotUp(f"There is no local cluster in {self.directory}. Start one with: gatehouse local up")
-        programs = {name: self._binaries.find(name) or Path(name) for name in PROGRAM_NAMES}
+        programs = {name: self._binaries.find(name) or Path(name) for name in program_names(state)}
         return Stack(self.directory, state=state, programs=programs)
 
     def _supervisor(self, lock: int | None) -> Supervisor:
@@ -241,10 +252,10 @@ class LocalCluster:
             )
 
 
-def _recorder(supervisor: Supervisor, progress: Progress, started: list[str]) -> Callable[[Server], None]:
-    def ensure(server: Server) -> None:
-        with progress.step(f"starting {server.name}"):
-            if supervisor.ensure(server):
-                started.append(server.name)
-
-    return ensure
+def _refuse_contradictions(state: State, *, database: DatabaseKind | None) -> None:
+    if state.bare and database is not None:
+        raise LocalClusterError(
+            f"A bare cluster has no database, and {database} was asked for. Leave --database out, or say --no-bare."
+        )
+    if state.gpu and not state.node:
+        raise LocalClusterError("A GPU is pretended by a node, and there is none. Say --node, or leave --gpu out.")

@@ -1,22 +1,37 @@
-"""etcd, kube-apiserver and kube-controller-manager on loopback, with users and a kubeconfig."""
+"""etcd, kube-apiserver, kube-controller-manager and, for a node, kube-scheduler, with users and kubeconfigs."""
 
 from __future__ import annotations
 
-import csv
-import io
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from gatehouse.local.files import make_private, write_private
 from gatehouse.local.kube import KubeClient, trust
 from gatehouse.local.net import LOOPBACK, http_ready
-from gatehouse.local.pki import KeyPair, ServingCertificate, ensure_certificate, ensure_key_pair
+from gatehouse.local.node import network
+from gatehouse.local.pki import (
+    ClientCertificate,
+    KeyPair,
+    ServingCertificate,
+    ensure_certificate,
+    ensure_client_certificate,
+    ensure_key_pair,
+)
 from gatehouse.local.process import Server
+from gatehouse.local.users import (
+    ADMIN,
+    CONTROLLERS,
+    MACHINES,
+    OPERATOR_USER,
+    PEOPLE,
+    SCHEDULER_USER,
+    User,
+    new_tokens,
+    render_kubeconfig,
+    token_file,
+)
 
 __all__ = [
     "ADMIN",
@@ -31,35 +46,12 @@ __all__ = [
 # Twice etcd's default: ten thousand versions with their revisions of the last minutes fit.
 _ETCD_QUOTA_BYTES = 4 << 30
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who a token belongs to."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-
-
-ADMIN = "admin"
-OPERATOR_USER = "gatehouse-operator"
-_CONTROLLERS = "gatehouse-controller-manager"
-_PEOPLE = (
-    User(ADMIN, ("system:masters",)),
-    User("ai-admin", ("rhoai-admins",)),
-    User("ai-developer", ("rhoai-users",)),
-)
-_MACHINES = (User(OPERATOR_USER), User(_CONTROLLERS, ("system:masters",)))
-_USERS = (*_PEOPLE, *_MACHINES)
-
-
-def new_tokens() -> dict[str, str]:
-    """A fresh random token for each user."""
-    return {user.name: secrets.token_urlsafe(32) for user in _USERS}
+# Without a node nothing makes the accounts' tokens of use, and Pods, which never start, need not name one.
+_WITHOUT_NODE = ("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount")
 
 
 class ControlPlanePorts(BaseModel):
-    """The loopback ports of the control plane."""
+    """The ports of the control plane."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,6 +59,7 @@ class ControlPlanePorts(BaseModel):
     etcd_peer: int
     apiserver: int
     controller_manager: int
+    scheduler: int = 0
 
 
 class ControlPlane:
@@ -76,13 +69,23 @@ class ControlPlane:
         home: a folder of its own; data, keys and kubeconfigs live in it.
         ports: where the servers listen.
         tokens: a token for each user, from `new_tokens`.
-        programs: the paths of `CONTROL_PLANE_PROGRAMS`.
+        programs: the paths of `CONTROL_PLANE_PROGRAMS`, and of kube-scheduler with a node.
+        node: whether Pods run. Then the API server listens where they reach it, and gives them service accounts;
+            else it listens on loopback.
     """
 
     def __init__(
-        self, home: Path, *, ports: ControlPlanePorts, tokens: Mapping[str, str], programs: Mapping[str, Path]
+        self,
+        home: Path,
+        *,
+        ports: ControlPlanePorts,
+        tokens: Mapping[str, str],
+        programs: Mapping[str, Path],
+        node: bool = False,
     ) -> None:
         self._home = home
+        self._node = node
+        self._address = network.HOST_ADDRESS if node else LOOPBACK
         self._ports = ports
         self._tokens = tokens
         self._programs = programs
@@ -90,7 +93,7 @@ class ControlPlane:
     @property
     def url(self) -> str:
         """The address of the API server."""
-        return f"https://{LOOPBACK}:{self._ports.apiserver}"
+        return f"https://{self._address}:{self._ports.apiserver}"
 
     @property
     def authority(self) -> Path:
@@ -111,14 +114,16 @@ class ControlPlane:
         make_private(self._home)
         self._certificate()
         self._service_account_keys()
-        write_private(self._token_file, _token_csv(self._tokens))
-        write_private(self.kubeconfig, self._render(*(user.name for user in _PEOPLE), OPERATOR_USER))
-        for machine in _MACHINES:
+        write_private(self._token_file, token_file(self._tokens))
+        write_private(self.kubeconfig, self._render(*(user.name for user in PEOPLE), OPERATOR_USER))
+        for machine in MACHINES:
             write_private(self.user_kubeconfig(machine.name), self._render(machine.name))
 
     def client(self, user: str = ADMIN) -> KubeClient:
         """A client of the API server as one of the users."""
-        return KubeClient(port=self._ports.apiserver, token=self._tokens[user], tls=trust(self.authority))
+        return KubeClient(
+            host=self._address, port=self._ports.apiserver, token=self._tokens[user], tls=trust(self.authority)
+        )
 
     def etcd(self) -> Server:
         """etcd. It does not fsync: data outlives the processes, not a power cut."""
@@ -150,21 +155,28 @@ class ControlPlane:
             argv=(
                 str(self._programs["kube-apiserver"]),
                 f"--etcd-servers=http://{LOOPBACK}:{self._ports.etcd}",
-                f"--bind-address={LOOPBACK}",
+                f"--bind-address={self._address}",
                 f"--secure-port={self._ports.apiserver}",
                 f"--tls-cert-file={certificate.certificate}",
                 f"--tls-private-key-file={certificate.key}",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={keys.public}",
                 f"--service-account-signing-key-file={keys.private}",
-                "--authorization-mode=RBAC",
                 f"--token-auth-file={self._token_file}",
-                "--service-cluster-ip-range=10.0.0.0/24",
-                "--disable-admission-plugins=ServiceAccount",
+                f"--service-cluster-ip-range={network.SERVICES}",
                 "--allow-privileged=true",
+                *(self._for_node() if self._node else _WITHOUT_NODE),
             ),
-            settings=(_token_csv(self._tokens),),
-            ready=http_ready(self._ports.apiserver, "/readyz", tls=trust(self.authority), token=self._tokens[ADMIN]),
+            settings=(token_file(self._tokens),),
+            # It keeps nothing, and takes its time when the address it listens on has gone.
+            stop_seconds=8,
+            ready=http_ready(
+                self._ports.apiserver,
+                "/readyz",
+                host=self._address,
+                tls=trust(self.authority),
+                token=self._tokens[ADMIN],
+            ),
         )
 
     def controller_manager(self) -> Server:
@@ -174,7 +186,7 @@ class ControlPlane:
             name="kube-controller-manager",
             argv=(
                 str(self._programs["kube-controller-manager"]),
-                f"--kubeconfig={self.user_kubeconfig(_CONTROLLERS)}",
+                f"--kubeconfig={self.user_kubeconfig(CONTROLLERS)}",
                 f"--master={self.url}",
                 "--controllers=*,-nodeipam",
                 f"--service-account-private-key-file={self._service_account_keys().private}",
@@ -183,9 +195,66 @@ class ControlPlane:
                 f"--secure-port={self._ports.controller_manager}",
                 f"--tls-cert-file={certificate.certificate}",
                 f"--tls-private-key-file={certificate.key}",
+                # Every namespace gets it as a ConfigMap, for its Pods to trust the API server.
+                *([f"--root-ca-file={self.authority}"] if self._node else []),
             ),
-            settings=(self._tokens[_CONTROLLERS],),
+            settings=(self._tokens[CONTROLLERS],),
             ready=http_ready(self._ports.controller_manager, "/healthz", tls=trust(self.authority)),
+        )
+
+    def scheduler(self) -> Server:
+        """kube-scheduler, which only a node has work for."""
+        certificate = self._certificate()
+        return Server(
+            name="kube-scheduler",
+            argv=(
+                str(self._programs["kube-scheduler"]),
+                f"--kubeconfig={self.user_kubeconfig(SCHEDULER_USER)}",
+                f"--master={self.url}",
+                "--leader-elect=false",
+                f"--bind-address={LOOPBACK}",
+                f"--secure-port={self._ports.scheduler}",
+                f"--tls-cert-file={certificate.certificate}",
+                f"--tls-private-key-file={certificate.key}",
+            ),
+            settings=(self._tokens[SCHEDULER_USER],),
+            ready=http_ready(self._ports.scheduler, "/healthz", tls=trust(self.authority)),
+        )
+
+    def servers(self) -> tuple[Server, ...]:
+        """All of them, in the order they need one another."""
+        scheduler = (self.scheduler(),) if self._node else ()
+        return (self.etcd(), self.apiserver(), self.controller_manager(), *scheduler)
+
+    def addresses(self) -> dict[str, str]:
+        """Where each of them listens, by name."""
+        found = {
+            "etcd": f"http://{LOOPBACK}:{self._ports.etcd}",
+            "kube-apiserver": self.url,
+            "kube-controller-manager": f"https://{LOOPBACK}:{self._ports.controller_manager}",
+        }
+        if self._node:
+            found["kube-scheduler"] = f"https://{LOOPBACK}:{self._ports.scheduler}"
+        return found
+
+    def kubelet_client(self) -> ClientCertificate:
+        """By what the kubelet recognises the API server; made once."""
+        return ensure_client_certificate(
+            self._home / "kubelet-client",
+            authority="gatehouse-local-kubelet-client",
+            common_name="kube-apiserver",
+            organization="system:masters",
+        )
+
+    def _for_node(self) -> tuple[str, ...]:
+        client = self.kubelet_client()
+        return (
+            f"--advertise-address={self._address}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={client.certificate}",
+            f"--kubelet-client-key={client.key}",
         )
 
     @property
@@ -193,31 +262,14 @@ class ControlPlane:
         return self._home / "tokens.csv"
 
     def _certificate(self) -> ServingCertificate:
-        return ensure_certificate(self._home / "tls", authority="gatehouse-local-kubernetes")
+        return ensure_certificate(
+            self._home / "tls",
+            authority="gatehouse-local-kubernetes",
+            addresses=(network.HOST_ADDRESS, network.API_SERVICE_ADDRESS),
+        )
 
     def _service_account_keys(self) -> KeyPair:
         return ensure_key_pair(self._home / "tls", "service-account")
 
     def _render(self, *users: str) -> str:
-        cluster = {"server": self.url, "certificate-authority": str(self.authority)}
-        return yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": users[0],
-                "clusters": [{"name": "gatehouse", "cluster": cluster}],
-                "users": [{"name": user, "user": {"token": self._tokens[user]}} for user in users],
-                "contexts": [{"name": user, "context": {"cluster": "gatehouse", "user": user}} for user in users],
-            },
-            sort_keys=False,
-        )
-
-
-def _token_csv(tokens: Mapping[str, str]) -> str:
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    for user in _USERS:
-        # An empty fourth column would be a group without a name.
-        groups = [",".join(user.groups)] if user.groups else []
-        writer.writerow([tokens[user.name], user.name, user.name, *groups])
-    return lines.getvalue()
+        return render_kubeconfig(users, url=self.url, authority=self.authority, tokens=self._tokens)

@@ -9,6 +9,7 @@ __all__ = [
     "BuildFailed",
     "DownloadUnavailable",
     "LocalClusterError",
+    "NodeImpossible",
     "NotReady",
     "NotUp",
     "ProgramMissing",
@@ -52,6 +53,10 @@ class ApiRefused(LocalClusterError):
     def __init__(self, method: str, path: str, status: int, message: str) -> None:
         super().__init__(f"{method} {path}: the API server answered {status}: {message}")
         self.status = status
+
+
+class NodeImpossible(LocalClusterError):
+    """This machine cannot run a node, or not now; the message says what to do."""
 
 
 class NotUp(LocalClusterError):

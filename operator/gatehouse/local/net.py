@@ -41,15 +41,15 @@ def free_port(*, avoid: frozenset[int] = frozenset()) -> int:
 
 
 def http_ready(
-    port: int, path: str, *, tls: ssl.SSLContext | None = None, token: str | None = None
+    port: int, path: str, *, host: str = LOOPBACK, tls: ssl.SSLContext | None = None, token: str | None = None
 ) -> Callable[[], bool]:
-    """A check that GETs `path` on a loopback port and is content with any 2xx."""
+    """A check that GETs `path` on a port of this machine and is content with any 2xx."""
 
     def answers() -> bool:
         connection = (
-            http.client.HTTPConnection(LOOPBACK, port, timeout=2)
+            http.client.HTTPConnection(host, port, timeout=2)
             if tls is None
-            else http.client.HTTPSConnection(LOOPBACK, port, timeout=2, context=tls)
+            else http.client.HTTPSConnection(host, port, timeout=2, context=tls)
         )
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})

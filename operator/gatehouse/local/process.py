@@ -122,13 +122,17 @@ class Supervisor:
             ServerDied: it ended before it answered.
             NotReady: it did not answer in its time.
         """
-        record = _read_record(self._record_file(server.name))
-        fresh = record is None or not record.is_running() or record.fingerprint != server.fingerprint()
+        fresh = not self.runs(server)
         if fresh:
             self.stop(server.name)
             self.start(server)
         self.wait_ready(server)
         return fresh
+
+    def runs(self, server: Server) -> bool:
+        """Whether `server` runs just as described; it may not answer yet."""
+        record = _read_record(self._record_file(server.name))
+        return record is not None and record.is_running() and record.fingerprint == server.fingerprint()
 
     def start(self, server: Server) -> Record:
         """Start `server` in the background and return as soon as its record is written."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program"]
+__all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program", "programs_for"]
 
 # The same versions as in hack/controlplane/*/go.mod; a unit test holds the two together.
 KUBERNETES_VERSION = "v1.36.3"
 _ETCD_VERSION = "v3.6.8"
+_COREDNS_VERSION = "v1.13.1"
 _MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _VERSITYGW_VERSION = "v1.8.0"
 
@@ -36,6 +37,7 @@ class Program:
     minutes: float
     stamp: tuple[str, ...] = ()
     in_envtest: bool = False
+    only_linux: bool = False
 
     @property
     def folder(self) -> str:
@@ -43,7 +45,7 @@ class Program:
         return f"{self.component}-{self.version}"
 
 
-def _kubernetes(name: str, *, minutes: float, in_envtest: bool) -> Program:
+def _kubernetes(name: str, *, minutes: float, in_envtest: bool = False, only_linux: bool = False) -> Program:
     return Program(
         name=name,
         component="kubernetes",
@@ -53,6 +55,7 @@ def _kubernetes(name: str, *, minutes: float, in_envtest: bool) -> Program:
         minutes=minutes,
         stamp=_KUBERNETES_STAMP,
         in_envtest=in_envtest,
+        only_linux=only_linux,
     )
 
 
@@ -70,7 +73,19 @@ PROGRAMS: dict[str, Program] = {
         ),
         _kubernetes("kube-apiserver", minutes=3, in_envtest=True),
         _kubernetes("kubectl", minutes=0.5, in_envtest=True),
-        _kubernetes("kube-controller-manager", minutes=1, in_envtest=False),
+        _kubernetes("kube-controller-manager", minutes=1),
+        _kubernetes("kube-scheduler", minutes=0.5, only_linux=True),
+        _kubernetes("kubelet", minutes=0.7, only_linux=True),
+        _kubernetes("kube-proxy", minutes=0.3, only_linux=True),
+        Program(
+            name="coredns",
+            component="coredns",
+            version=_COREDNS_VERSION,
+            module="coredns",
+            package="github.com/coredns/coredns",
+            minutes=2.3,
+            only_linux=True,
+        ),
         Program(
             name="minio",
             component="minio",
@@ -89,3 +104,8 @@ PROGRAMS: dict[str, Program] = {
         ),
     )
 }
+
+
+def programs_for(platform: str) -> tuple[str, ...]:
+    """The names of the programs that are of use on a platform (in the words of `sys.platform`)."""
+    return tuple(name for name, program in PROGRAMS.items() if platform == "linux" or not program.only_linux)

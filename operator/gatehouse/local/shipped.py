@@ -12,6 +12,8 @@ from gatehouse.local.errors import LocalClusterError
 
 __all__ = ["documents", "shipped"]
 
+# Lists the files of its folder for kustomize; it is no object.
+_KUSTOMIZATION = "kustomization.yaml"
 _INSTALLED = Path(__file__).parent / "data"
 _CHECKOUT = Path(__file__).parents[3]
 
@@ -39,6 +41,8 @@ def shipped(relative: str) -> Path:
 def documents(relative: str) -> Iterator[dict[str, Any]]:
     """Every object in the `*.yaml` files of a shipped folder, in the order of their names."""
     for path in sorted(shipped(relative).glob("*.yaml")):
+        if path.name == _KUSTOMIZATION:
+            continue
         for document in yaml.safe_load_all(path.read_text()):
             if document:
                 yield document

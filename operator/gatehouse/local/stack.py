@@ -17,15 +17,42 @@ from gatehouse.local.files import make_private
 from gatehouse.local.mariadb import Mariadb
 from gatehouse.local.minio import Minio
 from gatehouse.local.net import LOOPBACK, http_ready
+from gatehouse.local.node.namespace import HOLDER
+from gatehouse.local.node.node import NODE_PROGRAMS, Node, NodeAccess
 from gatehouse.local.objects import NAMESPACE, REGISTRY
 from gatehouse.local.postgres import Postgres
 from gatehouse.local.process import Server
 from gatehouse.local.state import DatabaseKind, State
 
-__all__ = ["PROGRAM_NAMES", "DatabaseServer", "Stack", "database_homes", "database_server", "in_stop_order"]
+__all__ = [
+    "NODE_FOLDER",
+    "PROGRAM_NAMES",
+    "DatabaseServer",
+    "Stack",
+    "database_homes",
+    "database_server",
+    "in_stop_order",
+    "program_names",
+]
 
 PROGRAM_NAMES = (*CONTROL_PLANE_PROGRAMS, "minio", "kubectl")
-_STOP_ORDER = ("operator", "kube-controller-manager", "kube-apiserver", "etcd", "minio", "mariadb", "postgres")
+NODE_FOLDER = "node"
+# The kubelet goes before what it would start again, the node's network after the API server that listens on it.
+_STOP_ORDER = (
+    "operator",
+    "kubelet",
+    "coredns",
+    "kube-proxy",
+    "containerd",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+    "etcd",
+    HOLDER,
+    "minio",
+    "mariadb",
+    "postgres",
+)
 # The operator names the file of a registry without a server after the registry.
 _SQLITE_FILE = f"{NAMESPACE}.{REGISTRY}.db"
 _OPERATOR_VARIABLES = ("PYTHON", "COVERAGE_", "GATEHOUSE_")
@@ -61,6 +88,12 @@ def database_server(kind: DatabaseKind, folder: Path, state: State) -> DatabaseS
     return None
 
 
+def program_names(state: State) -> tuple[str, ...]:
+    """The programs that a cluster of this state runs."""
+    names = [name for name in PROGRAM_NAMES if not (state.bare and name == "minio")]
+    return (*names, *(NODE_PROGRAMS if state.node else ()))
+
+
 def database_homes(folder: Path) -> Iterator[Path]:
     """Where the database servers of a cluster in `folder` keep their data, whether or not they ever ran."""
     for name, account in (("mariadb", mariadb.ACCOUNT), ("postgres", postgres.ACCOUNT)):
@@ -81,15 +114,15 @@ class Stack:
         self._folder = folder
         self._state = state
         self.control_plane = ControlPlane(
-            folder / "kubernetes", ports=state.control_plane_ports, tokens=state.tokens, programs=programs
+            folder / "kubernetes",
+            ports=state.control_plane_ports,
+            tokens=state.tokens,
+            programs=programs,
+            node=state.node,
         )
-        self.minio = Minio(
-            folder / "minio",
-            program=programs["minio"],
-            port=state.ports["minio"],
-            credentials=state.s3_credentials,
-        )
-        self.database = database_server(state.database, folder, state)
+        self.minio = None if state.bare else _minio(folder, state, programs)
+        self.database = None if state.bare else database_server(state.database, folder, state)
+        self.node = self._node(programs) if state.node else None
 
     @property
     def database_url(self) -> str:
@@ -97,6 +130,16 @@ class Stack:
         if self.database is not None:
             return self.database.database.url
         return f"sqlite:///{self._operator_data / _SQLITE_FILE}"
+
+    @property
+    def runs_operator(self) -> bool:
+        """Whether the operator is a process beside the cluster."""
+        return self._state.operator and not self._state.bare
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the node pretends to have a GPU."""
+        return self._state.gpu
 
     def operator(self) -> Server:
         """The operator, with the rights of its own user and none of our environment's credentials."""
@@ -125,28 +168,53 @@ class Stack:
     def addresses(self) -> dict[str, str]:
         """Where each wanted server listens, by name."""
         ports = self._state.ports
-        found = {
-            "etcd": f"http://{LOOPBACK}:{ports['etcd']}",
-            "kube-apiserver": self.control_plane.url,
-            "kube-controller-manager": f"https://{LOOPBACK}:{ports['controller_manager']}",
-            "minio": self.minio.endpoint.url,
-        }
+        found = self.control_plane.addresses()
+        if self.node is not None:
+            found |= self.node.addresses()
+        if self.minio is not None:
+            found["minio"] = self.minio.endpoint.url
         if self.database is not None:
             found[self._state.database] = f"{LOOPBACK}:{self.database.database.port}"
-        if self._state.operator:
+        if self.runs_operator:
             found["operator"] = f"http://{LOOPBACK}:{ports['operator']}"
         return found
 
-    def servers(self) -> list[Server]:
-        """The servers that are to run, in the order they need one another."""
-        plane = self.control_plane
-        wanted = [plane.etcd(), plane.apiserver(), plane.controller_manager(), self.minio.server()]
+    def servers(self, *, holder: int | None) -> list[Server]:
+        """The servers that are to run, in the order they need one another.
+
+        Args:
+            holder: the process that keeps the node's namespaces, if one does.
+        """
+        wanted = [self.node.holder()] if self.node is not None else []
+        wanted += self.control_plane.servers()
+        if self.node is not None:
+            wanted += self.node.servers(holder or 0)
+        if self.minio is not None:
+            wanted.append(self.minio.server())
         if self.database is not None:
             wanted.append(self.database.server())
-        if self._state.operator:
+        if self.runs_operator:
             wanted.append(self.operator())
         return wanted
 
     @property
     def _operator_data(self) -> Path:
         return self._folder / "operator"
+
+    def _node(self, programs: Mapping[str, Path]) -> Node:
+        plane = self.control_plane
+        access = NodeAccess(
+            kubeconfig=plane.user_kubeconfig,
+            url=plane.url,
+            kubelet_client_authority=plane.kubelet_client().authority,
+        )
+        return Node(self._folder / NODE_FOLDER, programs=programs, access=access)
+
+
+def _minio(folder: Path, state: State, programs: Mapping[str, Path]) -> Minio:
+    return Minio(
+        folder / "minio",
+        program=programs["minio"],
+        port=state.ports["minio"],
+        credentials=state.s3_credentials,
+    )

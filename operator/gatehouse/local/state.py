@@ -9,11 +9,12 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gatehouse.local.controlplane import ControlPlanePorts, new_tokens
+from gatehouse.local.controlplane import ControlPlanePorts
 from gatehouse.local.errors import StateUnreadable
 from gatehouse.local.files import write_private
 from gatehouse.local.net import free_port, is_free
 from gatehouse.local.s3 import S3Credentials, new_credentials
+from gatehouse.local.users import new_tokens
 
 __all__ = ["DatabaseKind", "State"]
 
@@ -25,6 +26,7 @@ _LISTENERS: Mapping[str, str] = {
     "etcd_peer": "etcd",
     "apiserver": "kube-apiserver",
     "controller_manager": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
     "minio": "minio",
     "mariadb": "mariadb",
     "postgres": "postgres",
@@ -40,6 +42,9 @@ class State(BaseModel):
     layout: Literal[1] = 1
     database: DatabaseKind = "sqlite"
     operator: bool = True
+    bare: bool = False
+    node: bool = False
+    gpu: bool = False
     ports: dict[str, int]
     tokens: dict[str, str] = Field(repr=False)
     access_key: str
@@ -82,6 +87,17 @@ class State(BaseModel):
         """Write the state atomically."""
         write_private(path, self.model_dump_json(indent=2))
 
+    def choose(
+        self, *, database: DatabaseKind | None, operator: bool, bare: bool | None, node: bool | None, gpu: bool | None
+    ) -> Self:
+        """The same cluster with other choices; what is None stays as it was. Users that are new get a token."""
+        chosen = {"database": database, "bare": bare, "node": node, "gpu": gpu}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        if node is False and gpu is None:
+            changes["gpu"] = False  # it goes with its node
+        tokens = {**new_tokens(), **self.tokens}
+        return self.model_copy(update={**changes, "operator": operator, "tokens": tokens})
+
     def with_free_ports(self, *, running: frozenset[str]) -> Self:
         """The same state with another port wherever a server that does not run finds its own taken."""
         ports: dict[str, int] = {}
@@ -95,7 +111,9 @@ class State(BaseModel):
     @property
     def control_plane_ports(self) -> ControlPlanePorts:
         """The ports of the control plane."""
-        return ControlPlanePorts.model_validate({name: self.ports[name] for name in ControlPlanePorts.model_fields})
+        return ControlPlanePorts.model_validate(
+            {name: port for name, port in self.ports.items() if name in ControlPlanePorts.model_fields}
+        )
 
     @property
     def s3_credentials(self) -> S3Credentials:

@@ -16,6 +16,9 @@ StoreUnavailable          Transient 5xx, no connection, no answer in time, a bod
 StoreAnswerInvalid        Transient an answer that is not S3's
 ObjectChanged             Transient an object is not the one that was listed
 BucketMissing             Transient there is no such bucket; a listing says so by being None
+BytesRefused              Transient the bytes that arrived have not the checksum that was announced
+UploadGone                Transient an upload in parts was completed or given up by somebody else
+StoreFull                 Waiting   the store or the bucket's quota has no room left
 ========================= ========= ==============================================================
 """
 
@@ -86,6 +89,9 @@ _THROTTLED = _Meaning("StoreThrottled", "the store asks for fewer requests", wai
 _UNAVAILABLE = _Meaning("StoreUnavailable", "the store is not available", waits=False)
 _CHANGED = _Meaning("ObjectChanged", "the object is not the one that was listed", waits=False)
 _NO_BUCKET = _Meaning("BucketMissing", "there is no such bucket", waits=False)
+_BYTES = _Meaning("BytesRefused", "the bytes that arrived are not those that were announced", waits=False)
+_GONE = _Meaning("UploadGone", "the upload in parts is no longer there", waits=False)
+_FULL = _Meaning("StoreFull", "there is no room left", "Free space in the store, or raise the bucket's quota.")
 _REFUSED = _Meaning(
     "StoreRefused", "the store refuses the request", "Check endpoint, bucket and region of the object store."
 )
@@ -94,12 +100,16 @@ _BY_CODE: Mapping[str, _Meaning] = {
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "AuthorizationHeaderMalformed": _REGION_WRONG,
+    "BadDigest": _BYTES,
     "ExpiredToken": _CREDENTIALS,
     "InvalidAccessKeyId": _CREDENTIALS,
     "InvalidToken": _CREDENTIALS,
     "NoSuchBucket": _NO_BUCKET,
+    "InvalidPart": _GONE,
     "NoSuchKey": _CHANGED,
+    "NoSuchUpload": _GONE,
     "PermanentRedirect": _REGION_WRONG,
+    "QuotaExceeded": _FULL,
     "RequestLimitExceeded": _THROTTLED,
     "RequestTimeTooSkewed": _CLOCK,
     "SignatureDoesNotMatch": _CREDENTIALS,
@@ -107,6 +117,10 @@ _BY_CODE: Mapping[str, _Meaning] = {
     "SlowDownRead": _THROTTLED,
     "TemporaryRedirect": _REGION_WRONG,
     "TooManyRequests": _THROTTLED,
+    "XAmzContentChecksumMismatch": _BYTES,
+    "XAmzContentSHA256Mismatch": _BYTES,
+    "XMinioAdminBucketQuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
     # versitygw's word for an unknown access key, with status 404.
     "XAdminUserNotFound": _CREDENTIALS,
 }
@@ -119,6 +133,7 @@ _BY_STATUS: Mapping[int, _Meaning] = {
     412: _CHANGED,
     416: _CHANGED,
     429: _THROTTLED,
+    507: _FULL,
 }
 
 

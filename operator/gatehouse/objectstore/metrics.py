@@ -8,7 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 __all__ = ["Operation", "PrometheusStoreMetrics", "StoreMetrics"]
 
-Operation: TypeAlias = Literal["list", "head", "read"]
+Operation: TypeAlias = Literal[
+    "list", "head", "read", "put", "uploads", "begin", "parts", "part", "complete", "copy", "delete"
+]
 
 
 class StoreMetrics(Protocol):

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
 from typing import TypeVar
 
 import aiohttp
 
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.errors import Transient, Waiting
+from gatehouse.domain.errors import Transient
 from gatehouse.objectstore.checksums import full_object_sha256
+from gatehouse.objectstore.documents import DocumentError
 from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
 from gatehouse.objectstore.hashing import ContentHasher
 from gatehouse.objectstore.limits import Limits, retried
-from gatehouse.objectstore.listing import ListingPage, PageError, parse_page
+from gatehouse.objectstore.listing import ListingPage, parse_page
 from gatehouse.objectstore.metrics import StoreMetrics
+from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer
-from gatehouse.objectstore.transport import Request, Transport
+from gatehouse.objectstore.transport import Request, Transport, shown_key
 
 __all__ = ["S3Store", "S3Stores"]
 
@@ -34,8 +34,6 @@ T = TypeVar("T")
 _PAGE_KEYS = 1_000
 _MAX_PAGE = 8 * 1024 * 1024
 _LARGE_PAGE = 64 * 1024
-_READ_BUFFER = 256 * 1024
-_CONNECTIONS = 64
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 
@@ -84,14 +82,7 @@ class S3Stores:
         key = (address.endpoint, ca_pem)
         session = self._sessions.get(key)
         if session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=self._limits.read)
-            session = self._sessions[key] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_trust(address, ca_pem)),
-                timeout=timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                read_bufsize=_READ_BUFFER,
-            )
+            session = self._sessions[key] = open_session(address, ca_pem=ca_pem, limits=self._limits)
         return session
 
 
@@ -175,7 +166,7 @@ class S3Store:
             method="HEAD",
             key=key,
             headers={"if-match": stored.etag, "x-amz-checksum-mode": "ENABLED"},
-            what=f"asking for the checksum of {_shown(key)}",
+            what=f"asking for the checksum of {shown_key(key)}",
         )
 
         async def consume(response: aiohttp.ClientResponse) -> str | None:
@@ -192,13 +183,13 @@ class S3Store:
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": prefix}
         if token is not None:
             query["continuation-token"] = token
-        request = Request(operation="list", query=query, what=f"listing {_shown(prefix)}")
+        request = Request(operation="list", query=query, what=f"listing {shown_key(prefix)}")
 
         async def consume(response: aiohttp.ClientResponse) -> ListingPage:
             body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
             try:
                 return await asyncio.to_thread(parse_page, body) if len(body) > _LARGE_PAGE else parse_page(body)
-            except PageError as error:
+            except DocumentError as error:
                 raise answer_invalid(self._transport.address, what=request.what, found=str(error)) from error
 
         try:
@@ -259,7 +250,7 @@ class S3Store:
             )
 
     def _invalid(self, prefix: str, found: str) -> Transient:
-        return answer_invalid(self._transport.address, what=f"listing {_shown(prefix)}", found=found)
+        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=found)
 
 
 def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Request:
@@ -267,26 +258,4 @@ def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Reque
     if length != stored.size:
         headers["range"] = f"bytes={start}-{start + length - 1}"
     key = prefix + stored.path
-    return Request(operation="read", key=key, headers=headers, what=f"reading {_shown(key)}")
-
-
-def _trust(address: StoreAddress, ca_pem: str | None) -> ssl.SSLContext | bool:
-    """The certificates in ``ca_pem`` and no others, or the system's."""
-    if ca_pem is None:
-        return True
-    # Not create_default_context: given an empty text, that would trust the system's certificates.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cadata=ca_pem)
-    except (ssl.SSLError, ValueError):
-        raise Waiting(
-            reason="CertificateRejected",
-            message=f"{address}: the caSecret holds no PEM certificates",
-            after=timedelta(minutes=1),
-            remedy="Put the PEM certificate of the store's authority into the caSecret.",
-        ) from None
-    return context
-
-
-def _shown(key: str) -> str:
-    return ascii(key)[1:-1][:200]
+    return Request(operation="read", key=key, headers=headers, what=f"reading {shown_key(key)}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from gatehouse.domain.errors import ReconcileError
+from gatehouse.objectstore.documents import error_code
 from gatehouse.objectstore.errors import (
     Refusal,
     StoreAddress,
@@ -21,15 +22,41 @@ from gatehouse.objectstore.errors import (
     from_exception,
     from_refusal,
 )
-from gatehouse.objectstore.listing import error_code
 from gatehouse.objectstore.metrics import Operation, StoreMetrics
-from gatehouse.objectstore.signing import Signer, encode_path, encode_query
+from gatehouse.objectstore.signing import encode_path, encode_query
 
-__all__ = ["Request", "Transport"]
+__all__ = ["CONTENT_SHA256", "Body", "BodyError", "Request", "RequestSigner", "Transport", "shown_key"]
 
 T = TypeVar("T")
 
+CONTENT_SHA256: Final = "x-amz-content-sha256"
+"""The header in which a signer gets the hex SHA-256 of a body, and sends it."""
 _MAX_REFUSAL = 65_536
+_SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
+
+
+class RequestSigner(Protocol):
+    """Authenticates requests."""
+
+    def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """``headers`` with those that authenticate the request."""
+        ...
+
+
+class BodyError(Exception):
+    """The bytes to be sent are not to be had: the request is not tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """``size`` bytes with the hex ``sha256``; ``read`` gives them from the start, anew for each attempt.
+
+    ``read`` may raise BodyError and OSError, which the request then raises.
+    """
+
+    size: int
+    sha256: str
+    read: Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +68,8 @@ class Request:
     key: str = ""
     query: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
-    method: Literal["GET", "HEAD"] = "GET"
+    method: Literal["GET", "HEAD", "PUT", "POST", "DELETE"] = "GET"
+    body: Body | None = None
 
 
 class Transport:
@@ -52,7 +80,7 @@ class Transport:
         *,
         session: aiohttp.ClientSession,
         address: StoreAddress,
-        signer: Signer | None,
+        signer: RequestSigner | None,
         metrics: StoreMetrics,
     ) -> None:
         self._session = session
@@ -76,18 +104,26 @@ class Transport:
     ) -> T:
         """Send once and hand the successful response to ``consume``; ``deadline`` bounds the seconds of both.
 
-        Raises Waiting and Transient as :mod:`gatehouse.objectstore.errors` lists them.
+        While a body is sent, the deadline begins anew with each chunk that the connection takes.
+
+        Raises Waiting and Transient as :mod:`gatehouse.objectstore.errors` lists them, and what reading a body raises.
         """
         began = time.monotonic()
         outcome = "cancelled"
+        sending: _Sending | None = None
         try:
-            async with asyncio.timeout(deadline), self._response(request) as response:
-                consumed = await consume(response)
+            async with asyncio.timeout(deadline) as timer:
+                if request.body is not None:
+                    sending = _Sending(request.body, timer, deadline)
+                async with self._response(request, sending) as response:
+                    consumed = await consume(response)
             outcome = "ok"
         except ReconcileError as error:
             outcome = error.reason
             raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
+            if sending is not None and sending.failure is not None:
+                raise sending.failure from None
             known = from_exception(self._address, error, what=request.what)
             outcome = known.reason
             raise known from error
@@ -96,18 +132,26 @@ class Transport:
         return consumed
 
     @asynccontextmanager
-    async def _response(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _response(self, request: Request, sending: _Sending | None) -> AsyncIterator[aiohttp.ClientResponse]:
         path = f"/{self._address.bucket}" + (f"/{encode_path(request.key)}" if request.key else "")
         query = encode_query(request.query or {})
-        headers: Mapping[str, str] = {"accept-encoding": "identity", **(request.headers or {})}
+        headers: Mapping[str, str] = {
+            "accept-encoding": "identity",
+            **(request.headers or {}),
+            **_body_headers(request.body),
+        }
         url = f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}"
         if self._signer is not None:
             headers = self._signer.sign(request.method, url=url, headers=headers)
         # A redirect could lead anywhere, with the signature.
         async with self._session.request(
-            request.method, URL(url, encoded=True), headers=headers, allow_redirects=False
+            request.method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=None if sending is None else sending.chunks(),
+            allow_redirects=False,
         ) as response:
-            if response.status not in (200, 206):
+            if response.status not in _SUCCESS:
                 raise from_refusal(self._address, await _refusal(response), what=request.what)
             yield response
 
@@ -121,6 +165,41 @@ class Transport:
                 raise answer_invalid(self._address, what=what, found=f"an answer of more than {most} bytes")
             parts.append(part)
         return b"".join(parts)
+
+
+def shown_key(key: str) -> str:
+    """A key for messages: escaped, at most 200 characters."""
+    return ascii(key)[1:-1][:200]
+
+
+def _body_headers(body: Body | None) -> Mapping[str, str]:
+    return {} if body is None else {"content-length": str(body.size), CONTENT_SHA256: body.sha256}
+
+
+class _Sending:
+    """A body on its way: each chunk that the connection takes begins the deadline anew."""
+
+    def __init__(self, body: Body, timer: asyncio.Timeout, deadline: float | None) -> None:
+        self._body = body
+        self._timer = timer
+        self._deadline = deadline
+        self.failure: BodyError | OSError | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body.read():
+                yield chunk
+                self._again()
+        except (BodyError, OSError) as error:
+            # aiohttp would make a broken connection of it.
+            self.failure = error
+            raise
+
+    def _again(self) -> None:
+        if self._deadline is not None:
+            # A store may answer before it has taken the whole body: then the timer is over.
+            with suppress(RuntimeError):
+                self._timer.reschedule(asyncio.get_running_loop().time() + self._deadline)
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Refusal:

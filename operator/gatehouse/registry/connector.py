@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
@@ -26,9 +27,13 @@ class Connector:
         self.driver = driver_for(kind)
         self._secrets = target.credentials.secrets
         driver = self.driver
+        self._file = target.address.file
+        self._opened: tuple[int, int] | None = None
 
         def connect() -> Any:
-            return driver.connect(target)
+            connection = driver.connect(target)
+            self._opened = _identity(self._file)
+            return connection
 
         isolation = {} if kind == "sqlite" else {"isolation_level": "READ COMMITTED"}
         self.engine: Engine = create_engine(
@@ -42,6 +47,10 @@ class Connector:
         )
         if kind == "sqlite":
             event.listen(self.engine, "begin", _begin_immediately)
+
+    def moved(self) -> bool:
+        """Whether another file, or none, is where SQLite's was when it was opened: somebody has put a backup there."""
+        return self._opened is not None and _identity(self._file) != self._opened
 
     def failure_of(self, error: SQLAlchemyError | OSError, *, connected: bool) -> Failure:
         """Classifies an error of the engine. Secrets are taken out of its words, should a server repeat them."""
@@ -60,6 +69,17 @@ class Connector:
             words = words.replace(secret, "***")
         line = " ".join(words.split())
         return line if len(line) <= _LONGEST_DETAIL else f"{line[:_LONGEST_DETAIL]}…"
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Device and inode; None for no file."""
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _begin_immediately(connection: Connection) -> None:

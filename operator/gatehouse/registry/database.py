@@ -11,12 +11,14 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.records import KnownIds
 from gatehouse.registry.address import Target
 from gatehouse.registry.batching import Batcher, Outcome
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
 from gatehouse.registry.metrics import RowMetrics
+from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import Connect, Operation, Read, Write
 from gatehouse.registry.reading import read
 from gatehouse.registry.schema import ensure_schema
@@ -44,6 +46,7 @@ class Database:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatehouse-rows")
         self._batcher = Batcher(self._run, thread=self._thread, name=self._connector.name)
         self._ready = False
+        self._highest = HighestIds()
 
     async def ready(self) -> None:
         """Returns when the tables have the newest revision.
@@ -63,6 +66,10 @@ class Database:
             Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and those of the operation.
         """
         return await self._batcher.submit(operation)
+
+    def reserve(self, highest: KnownIds) -> None:
+        """New rows get ids above these."""
+        self._highest.learn(highest)
 
     async def aclose(self) -> None:
         """Finishes what was submitted and closes the connection."""
@@ -89,6 +96,8 @@ class Database:
 
     def _attempt(self, operations: Sequence[Operation[Any]]) -> Outcome | Failure:
         connected = False
+        if self._connector.moved():
+            self._disconnect()
         try:
             if not self._ready:
                 ensure_schema(self._connector)
@@ -97,10 +106,12 @@ class Database:
                 connected = True
                 if not isinstance(operations[0], Write):
                     results = read(connection, cast("Sequence[Read[Any]]", operations))
+                    self._highest.learn_from(results)
                     self._metrics.queried(operations=len(operations))
                     return Outcome(results)
                 with connection.execution_options(**{WRITES: True}).begin():
-                    results, rows = write(connection, cast("Sequence[Write[Any]]", operations))
+                    results, rows = write(connection, cast("Sequence[Write[Any]]", operations), self._highest)
+            self._highest.learn_from(results)
             self._metrics.committed(operations=len(operations), rows=rows)
             return Outcome(results)
         except ReconcileError as error:

@@ -43,8 +43,8 @@ class Failure:
 
     @property
     def retry_now(self) -> bool:
-        """Whether another attempt at once may well succeed: a lost connection is made anew, a deadlock is over."""
-        lost = self.cause is Cause.UNAVAILABLE and self.connected
+        """Whether another attempt at once may well succeed: connections and tables are made anew, deadlocks are over."""
+        lost = self.cause in {Cause.UNAVAILABLE, Cause.NO_TABLE} and self.connected
         return lost or self.cause in {Cause.CONTENTION, Cause.DUPLICATE}
 
     @property
@@ -60,7 +60,7 @@ class Failure:
     @property
     def drops_connection(self) -> bool:
         """Whether to connect anew: after a failover the name may lead to a server that takes writes."""
-        return self.down or self.cause is Cause.READ_ONLY
+        return self.down or self.cause in {Cause.READ_ONLY, Cause.NO_TABLE}
 
     @property
     def reason(self) -> str:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionIds, VersionRecord
+from gatehouse.domain.records import (
+    FileRecord,
+    KnownIds,
+    ModelRecord,
+    RegistryCounts,
+    StateChange,
+    VersionIds,
+    VersionRecord,
+)
 from gatehouse.registry.encoding import RowValues
 
 __all__ = [
@@ -144,10 +152,11 @@ class CountRows(Read[RegistryCounts]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveVersion(Write[VersionIds]):
-    """``values`` as columns; ``id`` None inserts. ``files`` None leaves the file rows."""
+    """``values`` as columns; ``id`` None inserts, with the ``known`` ids. ``files`` None leaves the file rows."""
 
     key: VersionKey
     id: int | None
+    known: KnownIds
     values: RowValues
     files: Sequence[RowValues] | None
     change: RowValues | None
@@ -180,10 +189,11 @@ class SaveFiles(Write[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveModel(Write[int]):
-    """``values`` as columns; ``id`` None when the caller knows of no row."""
+    """``values`` as columns; ``id`` None when the caller knows of no row, which is then made with the ``known`` id."""
 
     key: ModelKey
     id: int | None
+    known: int | None
     values: RowValues
     at: datetime
 

@@ -6,7 +6,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionIds, VersionRecord
+from gatehouse.domain.records import (
+    FileRecord,
+    KnownIds,
+    ModelRecord,
+    RegistryCounts,
+    StateChange,
+    VersionIds,
+    VersionRecord,
+)
 from gatehouse.registry.database import Database
 from gatehouse.registry.encoding import RowValues, change_values, check_key, file_values, model_values, version_values
 from gatehouse.registry.operations import (
@@ -57,9 +65,16 @@ class Rows:
         return await self._database.submit(LoadVersion(self._version(model, version)))
 
     async def save_version(
-        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+        self,
+        record: VersionRecord,
+        *,
+        files: Sequence[FileRecord] | None,
+        change: StateChange | None,
+        known: KnownIds | None = None,
     ) -> VersionIds:
         """Inserts (id None) or updates a row with its history entry, in one transaction.
+
+        A row that is new, and its model's, get the ``known`` ids where no other row has them.
 
         Raises:
             Transient: RowConflict, the row is another's or is not the one with that id: load it again.
@@ -69,6 +84,7 @@ class Rows:
         operation = SaveVersion(
             key=key,
             id=record.id,
+            known=known or KnownIds(),
             values=version_values(self._registry, record),
             files=None if files is None else self._files(key, files),
             change=None if change is None else change_values(change, str(key)),
@@ -93,8 +109,10 @@ class Rows:
         """The row of a model."""
         return await self._database.submit(LoadModel(self._model(model)))
 
-    async def save_model(self, record: ModelRecord) -> int:
+    async def save_model(self, record: ModelRecord, *, known: int | None = None) -> int:
         """Inserts or updates the row of a model; its id. A row that a version made, or an archived one, is taken over.
+
+        A row that is new gets the ``known`` id where no other row has it.
 
         Raises:
             Transient: RowConflict, the row is not the one with that id: load it again.
@@ -102,7 +120,7 @@ class Rows:
         """
         values = model_values(self._registry, record)
         return await self._database.submit(
-            SaveModel(key=self._model(record.name), id=record.id, values=values, at=self._now())
+            SaveModel(key=self._model(record.name), id=record.id, known=known, values=values, at=self._now())
         )
 
     async def archive_object(
@@ -126,6 +144,10 @@ class Rows:
                 for held in page:
                     yield kind, held.namespace, held.name
                 after = page[-1].id
+
+    async def reserve(self, highest: KnownIds) -> None:
+        """The database numbers no row up to these ids from now on: objects know them, of rows that it has lost."""
+        self._database.reserve(highest)
 
     async def counts(self) -> RegistryCounts:
         """Live rows."""

@@ -30,7 +30,11 @@ def save_models(writer: Writer, operations: Sequence[SaveModel]) -> list[object]
         [_changed(operation, held[operation.key]) for operation in allowed if operation.key in held],
     )
     missing = [operation for operation in allowed if operation.key not in held]
-    writer.insert(registered_models, [_new(operation.values, operation.at) for operation in missing])
+    writer.insert_numbered(
+        registered_models,
+        [_new(operation.values, operation.at) for operation in missing],
+        [operation.known for operation in missing],
+    )
     held |= _held(writer, [operation.key for operation in missing])
     return [refused[operation.key] or held[operation.key].id for operation in operations]
 
@@ -43,7 +47,11 @@ def models_of(writer: Writer, operations: Sequence[SaveVersion]) -> dict[tuple[M
     first = {_model_key(operation): operation for operation in reversed(operations)}
     held = _held(writer, list(first))
     missing = [key for key in first if key not in held]
-    writer.insert(registered_models, [_new(_values_for(key, first[key]), first[key].at) for key in missing])
+    writer.insert_numbered(
+        registered_models,
+        [_new(_values_for(key, first[key]), first[key].at) for key in missing],
+        [first[key].known.model for key in missing],
+    )
     held |= _held(writer, missing)
     wanted = {(_model_key(operation), operation.values["namespace"]) for operation in operations}
     return {(key, namespace): _taken(key, held[key], namespace) or held[key].id for key, namespace in wanted}

@@ -150,7 +150,7 @@ def _insert(writer: Writer, plan: _Plan) -> None:
         )
     allowed = [operation for operation in plan.inserts if operation.key not in plan.results]
     archive_displaced(writer, allowed)
-    writer.insert(model_versions, rows)
+    writer.insert_numbered(model_versions, rows, [operation.known.version for operation in allowed])
     plan.written += allowed
     if allowed:
         wanted = of_versions(writer.connection, model_versions, [operation.key for operation in allowed])

@@ -10,6 +10,7 @@ from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam,
 
 from gatehouse.registry.encoding import RowValues
 from gatehouse.registry.lookup import among, of_versions
+from gatehouse.registry.numbering import HighestIds, assign_ids, pass_explicit_ids
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.tables import artifact_files, history
 
@@ -24,8 +25,9 @@ _FILES_AT_ONCE = 200
 class Writer:
     """Writes rows, always many with one statement."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, highest: HighestIds) -> None:
         self.connection = connection
+        self._highest = highest
         self.rows: Counter[str] = Counter()
         """Rows inserted or updated, by table."""
 
@@ -42,6 +44,16 @@ class Writer:
         if rows:
             self.connection.execute(insert(table), rows)
             self.rows[table.name] += len(rows)
+
+    def insert_numbered(self, table: Table, rows: Sequence[RowValues], known: Sequence[int | None]) -> None:
+        """Adds rows under the ids that objects know of them, and otherwise under new ones that none knows."""
+        if not rows:
+            return
+        ids = assign_ids(self.connection, table, known, highest=self._highest.of(table))
+        numbered = [row | {"id": id_} for row, id_ in zip(rows, ids, strict=True) if id_ is not None]
+        self.insert(table, numbered)
+        pass_explicit_ids(self.connection, table, numbered)
+        self.insert(table, [row for row, id_ in zip(rows, ids, strict=True) if id_ is None])
 
     def update(self, table: Table, rows: Sequence[RowValues]) -> None:
         """Sets columns of the rows with the given ``id``. All rows have the same columns."""

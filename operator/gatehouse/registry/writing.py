@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gatehouse.registry.archiving import archive_objects
+from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import ArchiveObject, SaveFiles, SaveModel, SaveVersion, Write
 from gatehouse.registry.saving_models import save_models
 from gatehouse.registry.saving_versions import save_versions
@@ -17,9 +18,11 @@ from gatehouse.registry.writer import Writer
 __all__ = ["write"]
 
 
-def write(connection: Connection, operations: Sequence[Write[Any]]) -> tuple[list[object], dict[str, int]]:
+def write(
+    connection: Connection, operations: Sequence[Write[Any]], highest: HighestIds
+) -> tuple[list[object], dict[str, int]]:
     """The result of each operation, or the error that is its own, and rows written by table. The caller commits."""
-    writer = Writer(connection)
+    writer = Writer(connection, highest)
     kinds: dict[type, list[int]] = defaultdict(list)
     for index, operation in enumerate(operations):
         kinds[type(operation)].append(index)

@@ -17,7 +17,15 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
-from gatehouse.domain.records import FileRecord, ModelRecord, RegistryCounts, StateChange, VersionIds, VersionRecord
+from gatehouse.domain.records import (
+    FileRecord,
+    KnownIds,
+    ModelRecord,
+    RegistryCounts,
+    StateChange,
+    VersionIds,
+    VersionRecord,
+)
 
 REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 
@@ -57,6 +65,7 @@ class Rows:
 
     live: list[tuple[Literal["model", "version"], str, str]] = field(default_factory=list)
     archived: list[str] = field(default_factory=list)
+    reserved: list[KnownIds] = field(default_factory=list)
     refuses: ReconcileError | None = None
     schema_version: str = "0001"
 
@@ -79,7 +88,12 @@ class Rows:
         raise NotImplementedError
 
     async def save_version(
-        self, record: VersionRecord, *, files: Sequence[FileRecord] | None, change: StateChange | None
+        self,
+        record: VersionRecord,
+        *,
+        files: Sequence[FileRecord] | None,
+        change: StateChange | None,
+        known: KnownIds | None = None,
     ) -> VersionIds:
         raise NotImplementedError
 
@@ -92,8 +106,11 @@ class Rows:
     async def load_model(self, *, model: str) -> ModelRecord | None:
         raise NotImplementedError
 
-    async def save_model(self, record: ModelRecord) -> int:
+    async def save_model(self, record: ModelRecord, *, known: int | None = None) -> int:
         raise NotImplementedError
+
+    async def reserve(self, highest: KnownIds) -> None:
+        self.reserved.append(highest)
 
 
 class Databases:
@@ -164,28 +181,13 @@ async def test_a_database_that_is_down_holds_up_the_retirement_in_no_other(order
     assert rows.archived == ["version team/granite-1"]
 
 
-def controller(databases: Databases, **options: Any) -> ModelRegistryController:
-    return ModelRegistryController(
-        objects=Objects(Cache("registry")), connections=connections(databases), clock=StoppedClock(), **options
-    )
+def controller(databases: Databases) -> ModelRegistryController:
+    return ModelRegistryController(connections=connections(databases), clock=StoppedClock())
 
 
 async def reconcile(registries: ModelRegistryController, **marks: str) -> None:
     wire = body("registry", **marks)
     await registries.reconcile(ModelRegistry.model_validate(wire), wire)
-
-
-@pytest.mark.parametrize(
-    ("namespaces", "archived"),
-    [((), ["model team/granite", "version other/x"]), (("team",), ["model team/granite"])],
-    ids=["all are watched", "one is watched"],
-)
-async def test_only_rows_of_watched_namespaces_are_judged_by_what_the_cache_lacks(
-    namespaces: tuple[str, ...], archived: list[str]
-) -> None:
-    rows = Rows(live=[("model", "team", "granite"), ("version", "other", "x")])
-    await reconcile(controller(Databases(registry=rows), namespaces=namespaces))
-    assert rows.archived == archived
 
 
 async def test_an_open_database_is_opened_again_only_on_request() -> None:

@@ -43,6 +43,29 @@ def test_a_port_is_kept_unless_a_stranger_has_it() -> None:
     assert {**moved.ports, "minio": 0} == {**state.ports, "minio": 0}
 
 
+def test_what_is_not_chosen_stays_and_new_users_get_a_token() -> None:
+    known = State.new().choose(database=None, operator=False, bare=True, node=True, gpu=True)
+    older = known.model_copy(update={"tokens": {"admin": known.tokens["admin"]}})
+    chosen = older.choose(database="mariadb", operator=True, bare=None, node=None, gpu=False)
+    assert (chosen.database, chosen.operator, chosen.bare, chosen.node, chosen.gpu) == (
+        "mariadb",
+        True,
+        True,
+        True,
+        False,
+    )
+    assert not known.choose(database=None, operator=True, bare=None, node=False, gpu=None).gpu, "it goes with its node"
+    assert chosen.tokens.keys() == known.tokens.keys()
+    assert chosen.tokens["admin"] == known.tokens["admin"]
+
+
+def test_a_certificate_that_lacks_an_address_is_made_anew(tmp_path: Path) -> None:
+    first = ensure_certificate(tmp_path, authority="a").authority.read_bytes()
+    second = ensure_certificate(tmp_path, authority="a", addresses=["10.88.0.1"]).authority.read_bytes()
+    assert second != first
+    assert ensure_certificate(tmp_path, authority="a").authority.read_bytes() == second, "one that names more will do"
+
+
 def test_a_port_to_avoid_is_not_given() -> None:
     taken = frozenset(range(20000, 31999))
     assert free_port(avoid=taken) == 31999

@@ -31,6 +31,7 @@ _CAUSES: dict[int, Cause] = {
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
     **dict.fromkeys((0, 1021, 1037, 1040, 1041, 1042, 1043, 1047, 1053, 1077, 1079, 1080, 1114), Cause.UNAVAILABLE),
     **dict.fromkeys((1129, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184), Cause.UNAVAILABLE),
+    1046: Cause.UNAVAILABLE,  # the database was dropped under the connection, and may be there again
     **dict.fromkeys((1203, 1226, 1317, 1927, 1969, 3024, 4031), Cause.UNAVAILABLE),
     **dict.fromkeys(range(2000, 2026), Cause.UNAVAILABLE),
     **dict.fromkeys((2027, 2045, 2055), Cause.UNAVAILABLE),

@@ -1,0 +1,47 @@
+"""``gatehouse credentials``: the Secrets of an installation, made once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, fail, run_command
+from gatehouse.cli.signals import Stopped, until_told_to_stop
+from gatehouse.deploy.credentials import ensure
+from gatehouse.deploy.credentials_file import CredentialsFile, load_credentials_file
+from gatehouse.deploy.errors import DeployError
+
+__all__ = ["credentials"]
+
+
+def credentials(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Which Secrets, as YAML; see kustomize/overlays.")],
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Create the Secrets that are absent, with random passwords, and bring copies in line with their source.
+
+    A Secret that exists is kept as it is. No password is printed. Run it as often as you like, also twice at once.
+
+    Exit codes: 0 all are there, 1 stopped before that, 2 an error, such as a Secret that lacks a key.
+
+    Examples:
+
+      gatehouse credentials credentials.yaml
+    """
+    try:
+        wanted = load_credentials_file(file)
+        run_command(lambda: until_told_to_stop(_report(wanted, kubeconfig=kubeconfig, context=context)))
+    except Stopped as stopped:
+        fail(f"{stopped}; what was made stays, run it again", code=NOT_READY)
+    except DeployError as error:
+        fail(str(error))
+
+
+async def _report(wanted: CredentialsFile, *, kubeconfig: Path | None, context: str | None) -> None:
+    async with cluster(kubeconfig, context) as client:
+        for secret in wanted.secrets:
+            for outcome in await ensure(client, secret):
+                typer.echo(str(outcome))

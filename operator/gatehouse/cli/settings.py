@@ -1,0 +1,92 @@
+"""``gatehouse settings``: what the operator would run with."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatehouse.app.settings_doc import settings_markdown
+from gatehouse.app.settings_sources import Loaded, SettingsError, declared_settings, load_settings, shown
+from gatehouse.cli.connection import ERROR, NOT_READY
+from gatehouse.cli.run import settings_signature
+
+__all__ = ["settings"]
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def settings(*, config: Path | None, output: Output, write: Path | None, check: Path | None, **flags: Any) -> None:
+    """Print what `gatehouse run` would use here, given the same flags, and where each value comes from.
+
+    Examples:
+
+      gatehouse settings --config config.yaml
+
+      kubectl -n gatehouse-system exec deploy/gatehouse-operator -- gatehouse settings
+
+    Exit codes: 0 they can be used, 1 the file of --check is out of date, 2 they cannot be used, and why.
+    """
+    if write is not None:
+        write.write_text(settings_markdown())
+        return
+    if check is not None:
+        if not check.is_file() or check.read_text() != settings_markdown():
+            typer.echo(f"stale: {check}; run `gatehouse settings --write {check}`", err=True)
+            raise typer.Exit(NOT_READY)
+        return
+    try:
+        loaded = load_settings(flags=flags, environ=os.environ, config=config)
+    except SettingsError as error:
+        for problem in error.problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(ERROR) from None
+    if output is Output.JSON:
+        values = loaded.settings.model_dump(mode="json", by_alias=True)
+        typer.echo(json.dumps({"settings": values, "sources": dict(_sources(loaded))}, indent=2))
+        return
+    table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
+    for setting in declared_settings():
+        value = shown(setting, getattr(loaded.settings, setting.field))
+        table.add_row(setting.key, value, loaded.sources.get(setting.field, "default"))
+    Console().print(table)
+
+
+def _sources(loaded: Loaded) -> dict[str, str]:
+    return {setting.key: loaded.sources.get(setting.field, "default") for setting in declared_settings()}
+
+
+def _signature() -> Signature:
+    given: dict[str, Any] = {
+        "output": (Output.TABLE, Annotated[Output, typer.Option("--output", "-o", help="table or json.")]),
+        "write": (
+            None,
+            Annotated[
+                Path | None, typer.Option("--write", metavar="FILE", help="Write the documentation of them all.")
+            ],
+        ),
+        "check": (
+            None,
+            Annotated[
+                Path | None, typer.Option("--check", metavar="FILE", help="Exit 1 when that file is out of date.")
+            ],
+        ),
+    }
+    added = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (default, annotation) in given.items()
+    ]
+    return Signature([*settings_signature().parameters.values(), *added], return_annotation=None)
+
+
+settings.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,0 +1,211 @@
+"""``gatehouse upload``: a folder becomes an artifact in object storage, checked before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import orjson
+import typer
+from botocore.exceptions import BotoCoreError
+from rich.console import Console
+
+from gatehouse.cli.connection import NOT_READY, fail, run_command
+from gatehouse.cli.signals import Stopped, until_told_to_stop
+from gatehouse.cli.transfer import Amounts, shown
+from gatehouse.domain.errors import ReconcileError
+from gatehouse.objectstore.metrics import Operation
+from gatehouse.objectstore.uploading import open_bucket
+from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format
+from gatehouse.publish.errors import PublishError
+from gatehouse.publish.folder import scan
+from gatehouse.publish.local_files import FolderStore
+from gatehouse.publish.store_access import StoreFlags, bucket_access, location_of
+from gatehouse.publish.upload_errors import FolderRefused, ObjectsInTheWay
+from gatehouse.publish.upload_report import UploadReport, VersionNames
+from gatehouse.publish.uploading import Upload, UploadOptions
+
+__all__ = ["upload"]
+
+_MOST_NAMED: Final = 20
+_REMEDIES: Final[Mapping[str, str]] = {
+    "AccessDenied": "The access key needs s3:ListBucket, s3:GetObject, s3:PutObject, s3:ListBucketMultipartUploads, "
+    "s3:ListMultipartUploadParts, and s3:DeleteObject for --prune.",
+    "CredentialsRejected": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to valid credentials.",
+    "CertificateRejected": "Name the store's authority with --ca or AWS_CA_BUNDLE, or correct the endpoint.",
+    "RegionMismatch": "Set AWS_DEFAULT_REGION or --region, and AWS_ENDPOINT_URL or --endpoint.",
+    "StoreRefused": "Check --endpoint, the bucket and --region.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    folder: Path
+    uri: str
+    artifact_format: str | None
+    exclude: tuple[str, ...]
+    follow_links: bool
+    store: StoreFlags
+    options: UploadOptions
+    dry_run: bool
+    names: VersionNames
+
+
+def upload(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one model.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Where they go, as in s3://models/granite-3.1-8b/.")],
+    artifact_format: Annotated[
+        str | None, typer.Option("--format", help="safetensors, gguf, onnx; told from the names when absent.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave files out, as in 'original/*'.")
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also send what links outside of DIR lead to.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other objects of the same names.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete objects below the URI that are not in DIR.")] = False,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, max=64, help="Requests at once.")] = 8,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, compare and print the digest, but send nothing.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="RegisteredModel of the YAML; after the URI's folder when absent.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Version of the YAML; the digest's first digits when absent.")
+    ] = None,
+    hardware_profile: Annotated[
+        str, typer.Option("--hardware-profile", help="HardwareProfile of the YAML.")
+    ] = "nvidia-l4",
+    namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace of the YAML.")] = None,
+    output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
+) -> None:
+    """Check a model's folder, send it to object storage, and print its digest and a ModelVersion to apply.
+
+    The folder is checked first, by the operator's own rules: what it would refuse is refused before a byte is sent.
+    Large files go in parts, in parallel. After an interruption the same command sends what is missing. The manifest
+    gatehouse.manifest comes last; `sha256sum -c` reads it. Endpoint and credentials are found as boto3 finds them.
+
+    A version means the same bytes for ever: send a new artifact to a new URI. Names that begin with a dot are left out.
+
+    Exit codes: 0 all of it is there, 1 the folder or other objects stand against it, 2 an error.
+
+    Examples:
+
+      gatehouse upload ./granite s3://models/granite-3.1-8b-instruct-FP8-dynamic/ > version.yaml
+
+      gatehouse upload ~/.cache/huggingface/hub/models--ibm-granite--m/snapshots/1f2e s3://models/m/ --exclude '*.bin'
+
+      gatehouse upload ./granite s3://models/granite/ --version 3.1 --dry-run -o json
+    """
+    call = _Call(
+        folder=folder,
+        uri=uri,
+        artifact_format=artifact_format,
+        exclude=tuple(exclude or ()),
+        follow_links=follow_links,
+        store=StoreFlags(endpoint=endpoint, region=region, ca=ca),
+        options=UploadOptions(parallel=parallel, overwrite=overwrite, prune=prune),
+        dry_run=dry_run,
+        names=VersionNames(model=model, version=version, hardware_profile=hardware_profile, namespace=namespace),
+    )
+    report = _guarded(call)
+    if output == "json":
+        typer.echo(orjson.dumps(report.wire(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        typer.echo(report.yaml(), nl=False)
+
+
+def _guarded(call: _Call) -> UploadReport:
+    try:
+        return run_command(lambda: until_told_to_stop(_upload(call, Console(stderr=True))))
+    except (FolderRefused, ObjectsInTheWay) as error:
+        fail(str(error), code=NOT_READY)
+    except ReconcileError as error:
+        remedy = _REMEDIES.get(error.reason, error.remedy)
+        fail(f"{error.message}. {remedy}" if remedy else f"{error.message}. The same command goes on from here.")
+    except Stopped as stopped:
+        fail(f"{stopped} before everything was sent; the same command goes on from here")
+    except KeyboardInterrupt:
+        fail("stopped before everything was sent; the same command goes on from here")
+    except (PublishError, BotoCoreError, OSError) as error:
+        fail(str(error))
+
+
+async def _upload(call: _Call, console: Console) -> UploadReport:
+    location = location_of(call.uri)
+    access = bucket_access(location.bucket, call.store)
+    found = scan(call.folder, exclude=call.exclude, follow_links=call.follow_links)
+    _say_left_out(found.left_out, console)
+    check_names(found, prefix=location.prefix)
+    store = FolderStore(found)
+    artifact = await _checked(store, call.artifact_format or guess_format(found), console)
+    async with open_bucket(access, metrics=_NoMetrics()) as bucket:
+        sending = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=call.options)
+        plan = await sending.plan()
+        report = UploadReport(
+            uri=call.uri, artifact=artifact, plan=plan, result=None, left_out=found.left_out, names=call.names
+        )
+        # A name that is none is said before hours of sending, not after.
+        report.model_version()
+        if call.dry_run:
+            return report
+        async with shown("sending", lambda: _amounts(sending), console=console):
+            result = await sending.run(plan)
+    return UploadReport(
+        uri=call.uri, artifact=artifact, plan=plan, result=result, left_out=found.left_out, names=call.names
+    )
+
+
+async def _checked(store: FolderStore, artifact_format: str, console: Console) -> CheckedArtifact:
+    check = FolderCheck(store, artifact_format=artifact_format)
+
+    def amounts() -> Amounts:
+        now = check.progress
+        return Amounts(files_done=now.files_done, files=now.files, bytes_done=now.bytes_done, bytes=now.bytes)
+
+    async with shown("checking", amounts, console=console):
+        artifact = await check.run()
+    for note in artifact.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    return artifact
+
+
+def _amounts(sending: Upload) -> Amounts:
+    now = sending.progress
+    return Amounts(
+        files_done=now.files_done,
+        files=now.files,
+        bytes_done=now.bytes_done,
+        bytes=now.bytes,
+        bytes_kept=now.bytes_kept,
+        note=f"the store computes {now.summing} checksums" if now.summing else "",
+    )
+
+
+def _say_left_out(names: tuple[str, ...], console: Console) -> None:
+    if names:
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        said = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
+        console.print(f"left out: {said}{more}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _NoMetrics:
+    """A command counts nothing."""
+
+    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
+        del operation, outcome, seconds
+
+    def received(self, amount: int) -> None:
+        del amount

@@ -1,0 +1,188 @@
+"""Secrets with passwords that nobody had to think of: made once, kept, and copied to where they are used.
+
+Every step looks at what is there and mends only what differs, so a run that was cut short is continued by the next one,
+and two runs at once come to the same end. Values are neither logged nor part of any error.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from gatehouse.cluster.client import ApiError, Patch
+from gatehouse.deploy.credentials_file import SecretCopy, WantedSecret
+from gatehouse.deploy.errors import SecretIncomplete, SecretLost
+
+__all__ = ["INITIALISED_WITH", "MANAGER", "Outcome", "SecretApi", "ensure", "new_password"]
+
+MANAGER: Final = "gatehouse-credentials"
+"""Value of app.kubernetes.io/managed-by on each Secret that was made here."""
+INITIALISED_WITH: Final = "gatehouse.dev/initialised-with"
+"""Annotation of a volume: the Secret whose passwords the database on it was initialised with."""
+
+_SECRETS: Final = "secrets"
+_CLAIMS: Final = "persistentvolumeclaims"
+_ALPHABET: Final = string.ascii_letters + string.digits
+_LENGTH: Final = 32
+_ATTEMPTS: Final = 5
+
+Body = Mapping[str, Any]
+
+
+class SecretApi(Protocol):
+    """What of the Kubernetes API is needed."""
+
+    async def get(self, plural: str, namespace: str = "", name: str = "") -> dict[str, Any]: ...
+
+    async def create(self, plural: str, namespace: str, body: Body) -> dict[str, Any]: ...
+
+    async def update(self, plural: str, namespace: str, name: str, body: Body) -> dict[str, Any]: ...
+
+    async def patch(self, plural: str, namespace: str, name: str, body: object, *, kind: Patch) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was done about one Secret."""
+
+    namespace: str
+    name: str
+    done: Literal["created", "updated", "kept"]
+
+    def __str__(self) -> str:
+        return f"{self.done} Secret {self.namespace}/{self.name}"
+
+
+def new_password() -> str:
+    """32 letters and digits, 190 bits: safe in every shell, URL and SQL statement."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+async def ensure(
+    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password
+) -> tuple[Outcome, ...]:
+    """Have the Secret, and its copies in line with it.
+
+    Raises:
+        SecretIncomplete: it is there, but lacks a key.
+        SecretLost: it is not there, but a volume was initialised with it.
+        ApiError: the API server refused, for one because a namespace does not exist yet.
+    """
+    source, created = await _source(api, wanted, password=password)
+    await _mark_volume(api, wanted)
+    outcomes = [Outcome(namespace=wanted.namespace, name=wanted.name, done="created" if created else "kept")]
+    outcomes += [await _copy(api, source, copy) for copy in wanted.copies]
+    return tuple(outcomes)
+
+
+async def _source(api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str]) -> tuple[Body, bool]:
+    found, created = await _find(api, _SECRETS, wanted.namespace, wanted.name), False
+    if found is None:
+        await _refuse_lost(api, wanted)
+        values = {**wanted.values, **{key: password() for key in wanted.generate}}
+        body = _secret(wanted.namespace, wanted.name, _encoded(values))
+        try:
+            found, created = await api.create(_SECRETS, wanted.namespace, body), True
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            # Another run was faster: what it made is kept.
+            found = await api.get(_SECRETS, wanted.namespace, wanted.name)
+    data = found.get("data") or {}
+    if missing := [key for key in wanted.keys if key not in data]:
+        raise SecretIncomplete(
+            f"Secret {wanted.namespace}/{wanted.name} is there and so is kept, but has no key {', '.join(missing)} "
+            f"(it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to have it made anew"
+        )
+    return found, created
+
+
+async def _refuse_lost(api: SecretApi, wanted: WantedSecret) -> None:
+    if wanted.volume is None:
+        return
+    claim = await _find(api, _CLAIMS, wanted.namespace, wanted.volume)
+    if claim is not None and INITIALISED_WITH in (claim["metadata"].get("annotations") or {}):
+        raise SecretLost(
+            f"Secret {wanted.namespace}/{wanted.name} is gone, but the database on PersistentVolumeClaim "
+            f"{wanted.volume} was initialised with its passwords, and new ones would not open it. Restore the Secret "
+            f"with the keys {', '.join(wanted.keys)} from a backup, or set new passwords in the database "
+            f"(docs/install.md); to give the data up, delete the PersistentVolumeClaim"
+        )
+
+
+async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
+    """Have the volume remember which Secret it belongs to, for as long as its data lives."""
+    if wanted.volume is None:
+        return
+    claim = await _find(api, _CLAIMS, wanted.namespace, wanted.volume)
+    if claim is None or (claim["metadata"].get("annotations") or {}).get(INITIALISED_WITH) == wanted.name:
+        return
+    patch = {"metadata": {"annotations": {INITIALISED_WITH: wanted.name}}}
+    await api.patch(_CLAIMS, wanted.namespace, wanted.volume, patch, kind="application/merge-patch+json")
+
+
+async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
+    """Have the copy's keys as they are in the source. Other keys, labels and annotations in it are left alone."""
+    data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **_encoded(copy.values)}
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _copy_once(api, data, copy)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+    raise SecretIncomplete(
+        f"Secret {copy.namespace}/{copy.name} is changed by somebody else all the time; stop that and run this again"
+    )
+
+
+async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) -> Outcome:
+    found = await _find(api, _SECRETS, copy.namespace, copy.name)
+    if found is None:
+        body = _secret(copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
+        await api.create(_SECRETS, copy.namespace, body)
+        return Outcome(namespace=copy.namespace, name=copy.name, done="created")
+    current = found.get("data") or {}
+    if all(current.get(key) == value for key, value in data.items()):
+        return Outcome(namespace=copy.namespace, name=copy.name, done="kept")
+    # It has its resourceVersion: a change in between is a conflict, and looked at again.
+    await api.update(_SECRETS, copy.namespace, copy.name, {**found, "data": {**current, **data}})
+    return Outcome(namespace=copy.namespace, name=copy.name, done="updated")
+
+
+async def _find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[str, Any] | None:
+    try:
+        return await api.get(plural, namespace, name)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _secret(
+    namespace: str,
+    name: str,
+    data: Mapping[str, str],
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    own = {"app.kubernetes.io/part-of": "gatehouse", "app.kubernetes.io/managed-by": MANAGER}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": {**(labels or {}), **own},
+            "annotations": dict(annotations or {}),
+        },
+        "data": dict(data),
+    }
+
+
+def _encoded(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: b64encode(value.encode()).decode() for key, value in values.items()}

@@ -1,0 +1,111 @@
+"""Taking an installation away, and keeping its data unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatehouse.api.meta import GROUP
+from gatehouse.deploy.credentials import MANAGER
+from gatehouse.deploy.kubectl import Kubectl
+from gatehouse.deploy.manifests import Manifest, of_kind
+from gatehouse.deploy.overlays import Plan
+from gatehouse.local.progress import Progress
+
+__all__ = ["Kept", "uninstall"]
+
+_DELETED_WITHIN: Final = 180.0
+_DATA: Final = frozenset({"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim", "Secret"})
+_LEASE: Final = "gatehouse-operator"
+_CONTENTS: Final = (
+    "pods,persistentvolumeclaims,secrets,configmaps,services,deployments.apps,statefulsets.apps,jobs.batch"
+)
+_IN_EVERY_NAMESPACE: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt"})
+_ACCOUNT_SECRETS: Final = frozenset({"kubernetes.io/service-account-token", "kubernetes.io/dockercfg"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What was left, and what is in it: a namespace with the names of its contents, or the names of the kinds."""
+
+    what: str
+    contents: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"kept {self.what}: {', '.join(self.contents)}" if self.contents else f"kept {self.what}"
+
+
+def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Progress) -> tuple[Kept, ...]:
+    """Delete the plan's objects and tell what was kept.
+
+    Kept are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.
+    Installing again continues with them. With ``delete_data`` only namespaces with something of somebody else's are
+    kept.
+
+    Raises:
+        KubectlFailed: the API server refused, or something did not go in time. Run it again.
+    """
+    with progress.step("stopping the operator and what belongs to it"):
+        kubectl.delete(plan.workloads, seconds=_DELETED_WITHIN)
+    with progress.step("deleting roles, accounts, services and policies"):
+        kubectl.delete(_removable(plan.manifests), seconds=_DELETED_WITHIN)
+        for namespace in {each.namespace for each in of_kind(plan.manifests, "Deployment")}:
+            kubectl.run("delete", "lease", _LEASE, f"--namespace={namespace}", "--ignore-not-found")
+    if delete_data:
+        with progress.step("deleting volumes, Secrets, and the kinds with all their objects"):
+            kubectl.delete(of_kind(plan.manifests, "PersistentVolumeClaim"), seconds=_DELETED_WITHIN)
+            for namespace in plan.namespaces:
+                _delete_secrets(kubectl, namespace)
+            kubectl.delete(plan.definitions, seconds=_DELETED_WITHIN)
+    with progress.step("deleting namespaces that are empty"):
+        return tuple(_keep(kubectl, plan))
+
+
+def _removable(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """What holds no data, last applied first."""
+    kept = (*of_kind(manifests, *_DATA, "Deployment", "Job"),)
+    return tuple(each for each in reversed(manifests) if each not in kept and not _is_declared(each))
+
+
+def _is_declared(manifest: Manifest) -> bool:
+    """Whether it is of Gatehouse's own kinds, which people's data is."""
+    return manifest.api_version.startswith(f"{GROUP}/")
+
+
+def _delete_secrets(kubectl: Kubectl, namespace: str) -> None:
+    kubectl.run("delete", "secrets", f"--namespace={namespace}", f"--selector=app.kubernetes.io/managed-by={MANAGER}")
+
+
+def _keep(kubectl: Kubectl, plan: Plan) -> Iterator[Kept]:
+    definitions = _served(kubectl, plan)
+    if definitions:
+        yield Kept(what="the kinds with all their objects", contents=tuple(each.name for each in definitions))
+    kinds = (_CONTENTS, *(each.name for each in definitions if each.body["spec"]["scope"] == "Namespaced"))
+    empty = []
+    for namespace in of_kind(plan.manifests, "Namespace"):
+        listed = kubectl.list(",".join(kinds), f"--namespace={namespace.name}")
+        contents = tuple(_name(body) for body in listed if _matters(body))
+        if contents:
+            yield Kept(what=f"namespace {namespace.name}", contents=contents)
+        else:
+            empty.append(namespace)
+    if empty:
+        kubectl.delete(empty, seconds=_DELETED_WITHIN)
+
+
+def _served(kubectl: Kubectl, plan: Plan) -> tuple[Manifest, ...]:
+    """The plan's CRDs that are still there."""
+    live = {body["metadata"]["name"] for body in kubectl.list("customresourcedefinitions")}
+    return tuple(each for each in plan.definitions if each.name in live)
+
+
+def _matters(body: Mapping[str, Any]) -> bool:
+    """Whether somebody would miss it. Pods that end and what each namespace has by itself do not count."""
+    if body["metadata"].get("deletionTimestamp") or body["metadata"]["name"] in _IN_EVERY_NAMESPACE:
+        return False
+    return body.get("type") not in _ACCOUNT_SECRETS
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return f"{body['kind']} {body['metadata']['name']}"

@@ -1,0 +1,112 @@
+"""The XML that S3 answers with, read without losing or altering a value: fields of the root and one repeated element.
+
+Everything else in the answer is passed over. Depth and the length of each value are bounded; there is no DOCTYPE, and
+so no entity expansion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+__all__ = ["Document", "DocumentError", "Shape", "error_code", "read_document"]
+
+_MAX_DEPTH = 16
+_MAX_TEXT = 16_384
+_ERROR_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
+
+
+class DocumentError(ValueError):
+    """The answer is not the document that was asked for; its text says why, quoting nothing of the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What to read: the root's name and ``fields``, and of each ``entry`` below it ``entry_fields``."""
+
+    root: str
+    fields: frozenset[str]
+    entry: str = ""
+    entry_fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The values found, as text, by name."""
+
+    fields: Mapping[str, str]
+    entries: tuple[Mapping[str, str], ...]
+
+
+def read_document(body: bytes, shape: Shape) -> Document:
+    """Read an answer. Raises DocumentError."""
+    reader = _Reader(shape)
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    # Entities are declared in a DOCTYPE: no DOCTYPE, no entity expansion and no external reference.
+    parser.StartDoctypeDeclHandler = reader.refuse_doctype
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError as error:
+        raise DocumentError(f"XML that is not well-formed at line {error.lineno}, column {error.offset}") from None
+    return Document(fields=reader.fields, entries=tuple(reader.entries))
+
+
+def error_code(body: bytes) -> str:
+    """S3's code in the body of a refusal, or an empty string."""
+    found = _ERROR_CODE.search(body)
+    return found[1].decode("ascii") if found else ""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """The state of one parse: names of the open elements and the fields collected so far."""
+
+    shape: Shape
+    open: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    entries: list[dict[str, str]] = field(default_factory=list)
+    parts: list[str] | None = None
+    length: int = 0
+
+    def start(self, name: str, _attributes: dict[str, str]) -> None:
+        local, shape = name.rpartition(" ")[2], self.shape
+        if not self.open and local != shape.root:
+            raise DocumentError(f"XML that is not a {shape.root}")
+        if len(self.open) >= _MAX_DEPTH:
+            raise DocumentError(f"XML nested deeper than {_MAX_DEPTH} levels")
+        if self.parts is not None:
+            raise DocumentError("an element inside a value")
+        self.open.append(local)
+        match self.open:
+            case [_, wanted] if wanted == shape.entry:
+                self.entries.append({})
+            case [_, entry, wanted] if entry == shape.entry and wanted in shape.entry_fields:
+                self.parts, self.length = [], 0
+            case [_, wanted] if wanted in shape.fields:
+                self.parts, self.length = [], 0
+
+    def text(self, data: str) -> None:
+        if self.parts is not None:
+            self.length += len(data)
+            if self.length > _MAX_TEXT:
+                raise DocumentError(f"a value of more than {_MAX_TEXT} characters")
+            self.parts.append(data)
+
+    def end(self, _name: str) -> None:
+        local = self.open.pop()
+        if self.parts is None:
+            return
+        holder = self.entries[-1] if len(self.open) == 2 else self.fields
+        if local in holder:
+            raise DocumentError(f"an entry with {local} twice")
+        holder[local] = "".join(self.parts)
+        self.parts = None
+
+    def refuse_doctype(self, *_: object) -> None:
+        raise DocumentError("XML with a DOCTYPE")

@@ -1,0 +1,142 @@
+"""The check of a folder before a byte is sent: the very check that the operator makes of the objects afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verification
+from gatehouse.domain import manifest
+from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.format_error import shown
+from gatehouse.domain.layout import OWN_FILES
+from gatehouse.objectstore.multipart import MAX_OBJECT_BYTES
+from gatehouse.publish.folder import FolderFiles
+from gatehouse.publish.local_files import FolderStore
+from gatehouse.publish.upload_errors import FolderRefused
+
+__all__ = ["MANIFEST", "CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format"]
+
+MANIFEST: Final = OWN_FILES[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFile:
+    """One file and its hashes in hex; ``parts`` are those of its parts when it will be sent in parts."""
+
+    path: str
+    size: int
+    sha256: str
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedArtifact:
+    """A folder that the operator would accept. ``manifest`` is its text, ``digest`` that of the manifest."""
+
+    artifact_format: str
+    digest: str
+    manifest: str
+    files: tuple[CheckedFile, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the files' sizes in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def guess_format(found: FolderFiles) -> str:
+    """The format of the weights from the names in the folder; safetensors where nothing tells."""
+    names = [file.path.lower() for file in found.files if "/" not in file.path]
+    formats = ("safetensors", "gguf", "onnx")
+    return next((each for each in formats if any(name.endswith(f".{each}") for name in names)), formats[0])
+
+
+class FolderCheck:
+    """One check of a folder while it runs."""
+
+    def __init__(self, store: FolderStore, *, artifact_format: str) -> None:
+        request = CheckRequest(
+            store=store, prefix="", artifact_format=artifact_format, content=True, trust_store_checksums=False
+        )
+        self._store = store
+        self._format = artifact_format
+        self._verification = Verification(request, clock=_WallClock(), slots=CheckSlots())
+
+    @property
+    def progress(self) -> CheckProgress:
+        """How far it is."""
+        return self._verification.progress
+
+    async def run(self) -> CheckedArtifact:
+        """Check and hash every file. Raises FolderRefused, FileChanged, OSError."""
+        result = await self._verification.run()
+        record = result.record
+        if record.digest is None or result.files is None:
+            raise FolderRefused(record.problems or (_nothing(),))
+        entries = [manifest.ManifestEntry(file.path, file.size, file.sha256) for file in result.files]
+        return CheckedArtifact(
+            artifact_format=self._format,
+            digest=record.digest,
+            manifest=manifest.render(entries),
+            files=tuple(
+                CheckedFile(
+                    path=file.path, size=file.size, sha256=file.sha256, parts=self._store.part_sums.get(file.path, ())
+                )
+                for file in result.files
+            ),
+            notes=record.summary.notes if record.summary else (),
+        )
+
+
+def check_names(found: FolderFiles, *, prefix: str) -> None:
+    """Refuse what is seen without reading: the scan's own problems, keys and objects too large for S3.
+
+    Raises FolderRefused.
+    """
+    problems = [*found.problems, *_too_long(found, prefix), *_too_large(found)]
+    if problems:
+        raise FolderRefused(problems)
+
+
+def _too_long(found: FolderFiles, prefix: str) -> Sequence[Problem]:
+    return [
+        Problem(
+            rule="KeyTooLong",
+            found=f"{shown(file.path)}, a key of {length} bytes below {prefix}",
+            wanted=f"at most {manifest.MAX_PATH_BYTES} bytes",
+            remedy="Choose a shorter prefix, or rename the file.",
+        )
+        for file in found.files
+        if (length := len((prefix + file.path).encode("utf-8", "surrogateescape"))) > manifest.MAX_PATH_BYTES
+    ]
+
+
+def _too_large(found: FolderFiles) -> Sequence[Problem]:
+    return [
+        Problem(
+            rule="FileTooLarge",
+            found=f"{shown(file.path)} of {file.size} bytes",
+            wanted=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
+            remedy="Split the weights into shards.",
+        )
+        for file in found.files
+        if file.size > MAX_OBJECT_BYTES
+    ]
+
+
+def _nothing() -> Problem:
+    return Problem(
+        rule="NoFiles",
+        found="no files",
+        wanted="the files of one model",
+        remedy="Name the folder that holds them; names that begin with a dot do not count.",
+    )
+
+
+class _WallClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,85 @@
+"""Stands where a node would: Pods of Deployments become ready, Pods of Jobs end with the code of a function.
+
+So Deployments and Jobs of a control plane without nodes come to their ends by their real controllers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+
+__all__ = ["pretend_kubelet"]
+
+_POLL = 0.05
+
+Pod = Mapping[str, Any]
+RunJob = Callable[[Pod], int]
+
+
+@contextlib.contextmanager
+def pretend_kubelet(plane: RunningControlPlane, *, run_job: RunJob) -> Iterator[None]:
+    """For as long as the block lasts. ``run_job`` is told each new Pod of a Job, and answers its exit code."""
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.closing(plane.client()) as client:
+            try:
+                while not stop.wait(_POLL):
+                    for pod in client.request("GET", "/api/v1/pods")["items"]:
+                        _advance(client, pod, run_job)
+            except BaseException as error:  # noqa: BLE001 - handed to the test
+                failures.append(error)
+
+    thread = threading.Thread(target=work, name="kubelet", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _advance(client: KubeClient, pod: Pod, run_job: RunJob) -> None:
+    status = pod.get("status", {})
+    if pod["metadata"].get("deletionTimestamp") or status.get("phase") not in (None, "Pending"):
+        return
+    names = [container["name"] for container in pod["spec"]["containers"]]
+    if "batch.kubernetes.io/job-name" in pod["metadata"]["labels"]:
+        code = run_job(pod)
+        phase, state = "Failed" if code else "Succeeded", {"terminated": {"exitCode": code}}
+        conditions: list[dict[str, str]] = []
+    else:
+        phase, state = "Running", {"running": {}}
+        conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "ContainersReady", "Ready")]
+    answer = {
+        "status": {
+            "phase": phase,
+            "conditions": conditions,
+            "containerStatuses": [
+                {
+                    "name": name,
+                    "state": state,
+                    "ready": phase == "Running",
+                    "restartCount": 0,
+                    "image": "",
+                    "imageID": "",
+                }
+                for name in names
+            ],
+        }
+    }
+    path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
+    try:
+        client.request("PATCH", path, answer, content_type="application/merge-patch+json")
+    except ApiRefused as refused:
+        if refused.status not in {404, 409}:  # gone or changed since it was listed
+            raise

@@ -1,0 +1,209 @@
+"""`gatehouse credentials` on a real API server: what it makes, keeps, mends, and may do at all."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from gatehouse.cli.main import app
+from gatehouse.cluster.client import ApiClient
+from gatehouse.deploy.credentials import INITIALISED_WITH, ensure
+from gatehouse.deploy.credentials_file import SecretCopy, WantedSecret
+from gatehouse.deploy.errors import SecretLost
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+from gatehouse.local.objects import namespace as namespace_manifest
+
+SOURCE, COPY, VOLUME = "db-creds", "registry-db-creds", "db-pvc"
+
+
+@pytest.fixture
+def admin(control_plane: RunningControlPlane) -> Iterator[KubeClient]:
+    with contextlib.closing(control_plane.client()) as client:
+        yield client
+
+
+@pytest.fixture
+def other(admin: KubeClient) -> Iterator[str]:
+    """A second namespace."""
+    name = f"test-{secrets.token_hex(4)}"
+    admin.apply(namespace_manifest(name))
+    yield name
+    admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def wanted(namespace: str, other: str) -> WantedSecret:
+    return WantedSecret(
+        namespace=namespace,
+        name=SOURCE,
+        values={"database-user": "mlmd"},
+        generate=["database-password", "database-root-password"],
+        volume=VOLUME,
+        copies=[
+            SecretCopy(
+                namespace=other,
+                name=COPY,
+                keys={"password": "database-password"},
+                values={"host": "db"},
+                labels={"team": "a"},
+            )
+        ],
+    )
+
+
+def file_for(folder: Path, secret: WantedSecret) -> Path:
+    path = folder / "credentials.yaml"
+    path.write_text(yaml.safe_dump({"secrets": [secret.model_dump(mode="json")]}))
+    return path
+
+
+def run(plane: RunningControlPlane, file: Path) -> Result:
+    return CliRunner().invoke(app, ["credentials", str(file), f"--kubeconfig={plane.kubeconfig}"])
+
+
+def read(admin: KubeClient, namespace: str, name: str) -> dict[str, str]:
+    body = admin.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+    return {key: base64.b64decode(value).decode() for key, value in body["data"].items()}
+
+
+def version(admin: KubeClient, namespace: str, name: str) -> str:
+    body = admin.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+    return str(body["metadata"]["resourceVersion"])
+
+
+def claim(admin: KubeClient, namespace: str) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    admin.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": VOLUME, "namespace": namespace},
+            "spec": spec,
+        }
+    )
+
+
+def test_it_makes_secrets_once_and_keeps_them(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, wanted(namespace, other))
+    first = run(control_plane, file)
+    assert first.exit_code == 0, first.output
+    made, copied = read(admin, namespace, SOURCE), read(admin, other, COPY)
+    assert made.keys() == {"database-user", "database-password", "database-root-password"}
+    assert made["database-password"] != made["database-root-password"]
+    assert min(len(made["database-password"]), len(made["database-root-password"])) == 32
+    assert copied == {"password": made["database-password"], "host": "db"}
+    assert first.output.splitlines() == [f"created Secret {namespace}/{SOURCE}", f"created Secret {other}/{COPY}"]
+    before = version(admin, namespace, SOURCE), version(admin, other, COPY)
+    again = run(control_plane, file)
+    assert again.output.splitlines() == [f"kept Secret {namespace}/{SOURCE}", f"kept Secret {other}/{COPY}"]
+    assert (version(admin, namespace, SOURCE), version(admin, other, COPY)) == before
+    for value in (*made.values(), copied["password"]):
+        assert value == "mlmd" or value not in first.output + again.output
+
+
+def test_a_copy_follows_a_rotated_source_and_keeps_what_is_not_its_business(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, wanted(namespace, other))
+    assert run(control_plane, file).exit_code == 0
+    patch(admin, namespace, SOURCE, {"stringData": {"database-password": "rotated"}})
+    patch(admin, other, COPY, {"stringData": {"extra": "of somebody"}, "metadata": {"labels": {"team": "b"}}})
+    answer = run(control_plane, file)
+    assert answer.output.splitlines() == [f"kept Secret {namespace}/{SOURCE}", f"updated Secret {other}/{COPY}"]
+    assert read(admin, other, COPY) == {"password": "rotated", "host": "db", "extra": "of somebody"}
+    body = admin.request("GET", f"/api/v1/namespaces/{other}/secrets/{COPY}")
+    assert body["metadata"]["labels"]["team"] == "b"
+    assert "rotated" not in answer.output
+
+
+def test_a_run_that_was_cut_short_is_continued(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    missing = f"test-{secrets.token_hex(4)}"
+    file = file_for(tmp_path, wanted(namespace, missing))
+    first = run(control_plane, file)
+    assert first.exit_code == 2
+    assert f'namespaces "{missing}" not found' in first.output
+    password = read(admin, namespace, SOURCE)["database-password"]
+    admin.apply(namespace_manifest(missing))
+    assert run(control_plane, file).exit_code == 0
+    assert read(admin, namespace, SOURCE)["database-password"] == password
+    assert read(admin, missing, COPY)["password"] == password
+    admin.request("DELETE", f"/api/v1/namespaces/{missing}")
+
+
+async def test_runs_at_once_come_to_the_same_end(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str
+) -> None:
+    async with await ApiClient.connect(kubeconfig=control_plane.kubeconfig) as client:
+        outcomes = await asyncio.gather(*(ensure(client, wanted(namespace, other)) for _ in range(8)))
+    assert sum(outcome[0].done == "created" for outcome in outcomes) == 1
+    assert read(admin, other, COPY)["password"] == read(admin, namespace, SOURCE)["database-password"]
+
+
+def test_what_somebody_made_is_kept_and_completeness_is_demanded(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str, tmp_path: Path
+) -> None:
+    own = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SOURCE, "namespace": namespace}}
+    admin.apply({**own, "stringData": {"database-password": "chosen", "database-user": "me"}})
+    file = file_for(tmp_path, wanted(namespace, other))
+    refused = run(control_plane, file)
+    assert refused.exit_code == 2
+    assert "has no key database-root-password (it has database-password, database-user)" in refused.output
+    assert "chosen" not in refused.output
+    admin.apply({**own, "stringData": {"database-password": "chosen", "database-root-password": "too"}})
+    patch(admin, namespace, SOURCE, {"stringData": {"database-user": "me"}})
+    assert run(control_plane, file).exit_code == 0
+    assert read(admin, namespace, SOURCE)["database-user"] == "me"
+    assert read(admin, other, COPY)["password"] == "chosen"
+
+
+def test_a_lost_secret_of_an_initialised_volume_is_not_made_anew(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, wanted(namespace, other))
+    claim(admin, namespace)
+    assert run(control_plane, file).exit_code == 0
+    body = admin.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{VOLUME}")
+    assert body["metadata"]["annotations"][INITIALISED_WITH] == SOURCE
+    admin.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{SOURCE}")
+    refused = run(control_plane, file)
+    assert refused.exit_code == 2
+    assert "is gone, but the database on PersistentVolumeClaim db-pvc was initialised with its passwords" in (
+        refused.output
+    )
+    with pytest.raises(ApiRefused, match="not found"):
+        read(admin, namespace, SOURCE)
+
+
+async def test_a_volume_that_comes_later_is_marked_by_the_next_run(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str
+) -> None:
+    async with await ApiClient.connect(kubeconfig=control_plane.kubeconfig) as client:
+        await ensure(client, wanted(namespace, other))
+        claim(admin, namespace)
+        await ensure(client, wanted(namespace, other))
+        admin.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{SOURCE}")
+        with pytest.raises(SecretLost):
+            await ensure(client, wanted(namespace, other))
+
+
+def patch(admin: KubeClient, namespace: str, name: str, body: dict[str, Any]) -> None:
+    admin.request(
+        "PATCH",
+        f"/api/v1/namespaces/{namespace}/secrets/{name}",
+        body,
+        content_type="application/merge-patch+json",
+    )

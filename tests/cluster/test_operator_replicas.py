@@ -1,0 +1,303 @@
+"""Two replicas: one leads at a time, nothing is written twice, and clocks that differ by a minute change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import text
+
+from cluster.rig import Operator, until
+from cluster.servers import restartable_control_plane
+from cluster.world import World, make_world
+from gatehouse.engine.leader import LeaderOptions
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.s3 import S3Endpoint
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/gatehouse-system/leases/gatehouse-operator"
+VERSIONS = 80
+NAMES = [f"v{number:02}" for number in range(VERSIONS)]
+TAKEOVER = 15.0
+FAKETIME = "libfaketime.so.1"
+FEW_HANDS = ("--workers=4",)
+"""So that there is work left when the leader ends."""
+RENEWALS = 8
+"""They take longer than a Lease lasts."""
+
+
+def test_the_lease_bounds_a_takeover_by_15_seconds() -> None:
+    """The last renewal is seen a retry period late, and so is its end; each period is drawn up to a fifth longer."""
+    options = LeaderOptions()
+    assert RENEWALS * options.retry_period > options.duration
+    assert options.duration + 2 * 1.2 * options.retry_period <= TAKEOVER - 1
+
+
+@dataclass
+class Pair:
+    """Two operators on one database; the first leads."""
+
+    first: Operator
+    second: Operator
+    world: World
+
+    def start(self) -> None:
+        self.first.start()
+        self.second.start(wait=False)
+        until(lambda: "waiting for leadership" in self.second.text(), what="the second does not wait")
+
+    def leaders(self) -> list[Operator]:
+        """The operators that say that they lead."""
+        return [each for each in (self.first, self.second) if each.running and leads(each)]
+
+    def lease(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.world.kube.request("GET", LEASE)["spec"]
+        return spec
+
+
+def leads(operator: Operator) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(operator.metrics().sum("gatehouse_leader"))
+    return False
+
+
+def moment(lease: dict[str, Any], name: str) -> datetime:
+    return datetime.fromisoformat(lease[name])
+
+
+class ClockedOperator(Operator):
+    """An operator whose wall clock is ahead; the clock that counts on is left alone."""
+
+    ahead: timedelta
+
+    def _environment(self) -> dict[str, str]:
+        faked = {
+            "LD_PRELOAD": str(faketime()),
+            "FAKETIME": f"{self.ahead.total_seconds():+.0f}s",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        return {**super()._environment(), **faked}
+
+
+def faketime() -> Path:
+    """Debian's package libfaketime, which .ci/run installs."""
+    found = sorted(Path("/usr/lib").glob(f"*/faketime/{FAKETIME}"))
+    assert found, f"{FAKETIME} is not below /usr/lib: apt-get install libfaketime"
+    return found[0]
+
+
+@contextlib.contextmanager
+def make_pair(
+    plane: RunningControlPlane,
+    endpoint: S3Endpoint,
+    folder: Path,
+    *,
+    first: type[Operator] = Operator,
+    second: type[Operator] = Operator,
+    arguments: tuple[str, ...] = (),
+) -> Iterator[Pair]:
+    with contextlib.ExitStack() as stack:
+        world = stack.enter_context(make_world(plane, endpoint))
+        made = [
+            kind(plane, folder / name, namespaces=(world.namespace,), arguments=arguments)
+            for name, kind in (("first", first), ("second", second))
+        ]
+        for operator in made:
+            operator.data_dir = folder
+            stack.enter_context(contextlib.closing(operator))
+        yield Pair(*made, world)
+
+
+@dataclass
+class Written:
+    """Every write to the objects of a world since it was made, as the API server tells them to a watch."""
+
+    plane: RunningControlPlane
+    world: World
+    since: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind in ("ModelVersion", "ConfigMap"):
+            listed = self.world.kube.request("GET", self.world.path(kind))
+            self.since[kind] = listed["metadata"]["resourceVersion"]
+
+    def counts(self, kind: str) -> Counter[tuple[str, str]]:
+        """How often each object was ADDED, MODIFIED and DELETED."""
+        query = f"watch=true&resourceVersion={self.since[kind]}&timeoutSeconds=1"
+        where = urlsplit(self.plane.url)
+        trusted = ssl.create_default_context(cafile=str(self.plane.authority))
+        server = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=30, context=trusted)
+        with contextlib.closing(server):
+            headers = {"Authorization": f"Bearer {self.plane.tokens['admin']}"}
+            server.request("GET", f"{self.world.path(kind)}?{query}", headers=headers)
+            events = [json.loads(line) for line in server.getresponse()]
+        assert all(event["type"] in {"ADDED", "MODIFIED", "DELETED"} for event in events), events[-1]
+        return Counter((event["object"]["metadata"]["name"], event["type"]) for event in events)
+
+
+def submit(world: World, *names: str) -> None:
+    world.apply(*(world.version(name, artifact={"uri": world.uri("granite-1")}) for name in names))
+
+
+def prepare(world: World) -> None:
+    world.upload()
+    world.apply(world.registry(), world.model())
+
+
+def rows_written(operator: Operator) -> float:
+    with contextlib.suppress(OSError):
+        return operator.metrics().row_writes.get("model_versions", 0)
+    return 0
+
+
+def wait_ready(world: World, count: int) -> None:
+    def done() -> bool:
+        phases = [body["status"].get("phase") for body in world.all("ModelVersion")]
+        return phases == ["Ready to Deploy"] * count
+
+    until(done, what="versions do not come to an end", seconds=60)
+
+
+def check_written_once(pair: Pair, written: Written, names: list[str]) -> None:
+    """One status, one template, one row and one line of history each."""
+    world = pair.world
+    assert written.counts("ModelVersion") == Counter(
+        {(name, event): 1 for name in names for event in ("ADDED", "MODIFIED")}
+    )
+    templates = {each: count for each, count in written.counts("ConfigMap").items() if each[0].endswith("-serving")}
+    assert templates == {(f"{name}-serving", "ADDED"): 1 for name in names}
+    rows = world.rows(pair.second)
+    assert sorted(row["version"] for row in rows) == sorted(names)
+    assert [row["version"] for row in rows if row["created_at"] != row["updated_at"]] == []
+    entries = world.query(pair.second, text("SELECT version_id, COUNT(*) AS entries FROM history GROUP BY version_id"))
+    assert [row["entries"] for row in entries] == [1] * len(names)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_a_leader_that_ends_in_mid_work_is_followed_and_nothing_is_written_twice(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path, end: str
+) -> None:
+    with make_pair(installed, minio, tmp_path, arguments=FEW_HANDS) as pair:
+        world = pair.world
+        prepare(world)
+        pair.start()
+        world.final("granite", kind="RegisteredModel")
+        written = Written(installed, world)
+        before = pair.lease()
+        submit(world, *NAMES)
+        until(lambda: rows_written(pair.first) >= 5, what=lambda: f"no rows: {pair.first.tail()}")
+        if end == "killed":
+            pair.first.kill()
+        else:
+            assert pair.first.stop() == 0
+        left = pair.lease()
+        unfinished = [body for body in world.all("ModelVersion") if "phase" not in body["status"]]
+        assert unfinished, "the leader had nothing left to do when it ended"
+        assert rows_written(pair.second) == 0
+        pair.second.wait_leading()
+        wait_ready(world, VERSIONS)
+        pair.second.wait_idle()
+        now = pair.lease()
+        assert now["holderIdentity"] != before["holderIdentity"]
+        assert now["leaseTransitions"] == before["leaseTransitions"] + 1
+        # As both replicas wrote it down: from the last sign of the first to the first of the second.
+        waited = (moment(now, "acquireTime") - moment(left, "renewTime")).total_seconds()
+        options = LeaderOptions()
+        if end == "killed":
+            assert left["holderIdentity"] == before["holderIdentity"]
+            assert options.duration <= waited <= TAKEOVER
+        else:
+            assert waited <= 2 * 1.2 * options.retry_period
+        check_written_once(pair, written, NAMES)
+
+
+def test_an_api_server_that_is_killed_under_both_leaves_one_leader(minio: S3Endpoint, tmp_path: Path) -> None:
+    with restartable_control_plane(tmp_path / "plane") as (server, plane), make_pair(plane, minio, tmp_path) as pair:
+        world = pair.world
+        prepare(world)
+        pair.start()
+        submit(world, "before")
+        first_written = world.ready("before")
+        for name in ("after-one", "after-two"):
+            server.kill()
+            server.start()
+            until(lambda: answers(world), what="the API server does not answer")
+            for operator in (pair.first, pair.second):
+                if operator.exited() is not None:  # it was down for longer than a lease may go without a renewal
+                    assert operator.exited() == 1
+                    operator.start(wait=False)
+            written = Written(plane, world)
+            submit(world, name)
+            world.ready(name)
+            until(lambda: len(pair.leaders()) == 1, what="there is not one leader")
+            assert written.counts("ModelVersion") == Counter({(name, "ADDED"): 1, (name, "MODIFIED"): 1})
+        assert world.get("ModelVersion", "before") == first_written
+        [leader] = pair.leaders()
+        assert leader.metrics().sum("gatehouse_leader") == 1
+        assert [world.history(pair.first, name) for name in ("before", "after-one", "after-two")] == [
+            ["Ready to Deploy"]
+        ] * 3
+
+
+def answers(world: World) -> bool:
+    with contextlib.suppress(OSError):
+        return world.get("ModelVersion", "before") is not None
+    return False
+
+
+def ahead(seconds: float) -> type[Operator]:
+    class Ahead(ClockedOperator):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.ahead = timedelta(seconds=seconds)
+
+    return Ahead
+
+
+@pytest.mark.parametrize("who", ["the leader", "the other"])
+def test_a_clock_that_is_a_minute_ahead_neither_takes_nor_keeps_the_lease(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path, who: str
+) -> None:
+    """By their clocks the lease of the one would have been over for long, or would last a minute more."""
+    kinds = {"first" if who == "the leader" else "second": ahead(60)}
+    with make_pair(installed, minio, tmp_path, **kinds) as pair:
+        world = pair.world
+        prepare(world)
+        pair.start()
+        submit(world, "before")
+        world.ready("before")
+        begun = pair.lease()
+        skew = moment(begun, "renewTime") - datetime.now(moment(begun, "renewTime").tzinfo)
+        assert (skew > timedelta(seconds=50)) == (who == "the leader"), "the clock is not the one that is wanted"
+        if who == "the other":
+            # Somebody who compared the times would have taken it at once.
+            renewals = {begun["renewTime"]}
+            until(
+                lambda: renewals.add(pair.lease()["renewTime"]) or len(renewals) > RENEWALS,
+                what="the lease is not renewed",
+            )
+        assert pair.lease()["holderIdentity"] == begun["holderIdentity"]
+        assert pair.leaders() == [pair.first]
+        pair.first.kill()
+        last = pair.lease()
+        submit(world, "after")
+        # Less than a minute: nobody waits until the time that the leader wrote down is over.
+        pair.second.wait_leading()
+        world.ready("after")
+        now = pair.lease()
+        assert now["leaseTransitions"] == last["leaseTransitions"] + 1
+        assert now["holderIdentity"] != last["holderIdentity"]
+        other = moment(now, "acquireTime") - moment(last, "renewTime")
+        apart = timedelta(seconds=-60 if who == "the leader" else 60)
+        assert timedelta(seconds=LeaderOptions().duration) <= other - apart <= timedelta(seconds=TAKEOVER)
+        pair.second.wait_idle()
+        assert [world.history(pair.second, name) for name in ("before", "after")] == [["Ready to Deploy"]] * 2

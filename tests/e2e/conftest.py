@@ -1,0 +1,69 @@
+"""One real node for the tests in this folder, with real Pods.
+
+A machine that cannot run a node (it needs Linux, root and some packages) skips the tests, with the reason; with CI=true
+they fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.machine import Machine
+from gatehouse.local.cluster import LocalCluster
+from gatehouse.local.errors import NodeImpossible, ProgramMissing
+from gatehouse.local.images import RECIPES, Images
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Machine]:
+    """A bare cluster with a node that pretends to have a GPU, and every image of the project loaded."""
+    # Pods of any user read below it, and pytest's own folders are closed to them.
+    folder = Path(tempfile.mkdtemp(prefix="gatehouse-e2e-"))
+    cluster = LocalCluster(folder / "cluster")
+    try:
+        with _possible():
+            archives = Images().obtain(RECIPES)
+            cluster.up(bare=True, node=True, gpu=True, operator=False)
+        machine = Machine(cluster)
+        machine.load(archives)
+        yield machine
+    finally:
+        cluster.down(purge=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def namespace(node: Machine) -> Iterator[str]:
+    """A fresh namespace, deleted with all it holds after the test."""
+    name = f"e2e-{secrets.token_hex(4)}"
+    node.kubectl("create", "namespace", name)
+    yield name
+    node.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def aside(node: Machine) -> Iterator[None]:
+    """The session's node is down during the tests of a module, so that another one can be up; then it goes on."""
+    node.cluster.down()
+    try:
+        yield
+    finally:
+        node.cluster.up(operator=False)
+
+
+@contextlib.contextmanager
+def _possible() -> Iterator[None]:
+    try:
+        yield
+    except (NodeImpossible, ProgramMissing) as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))

@@ -1,0 +1,171 @@
+"""An overlay on the node, and what a user does with it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from e2e.machine import Machine
+from gatehouse.local.miniature import miniature_granite
+
+__all__ = ["COMPLETE", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
+
+OPERATOR = ("--namespace=gatehouse-system", "--selector=app.kubernetes.io/name=gatehouse-operator")
+VERSION = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
+ARTIFACT_URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
+COMPLETE = "Model Registration Complete"
+READY = "Ready to Deploy"
+SEEDED = {"rhoai": "rhoai-model-registries", "postgres": "model-registry", "embedded": "gatehouse-system"}
+"""The namespace of the seed's Job."""
+MODEL_NAMESPACES = {"rhoai": "private-ai", "postgres": "model-registry", "embedded": "gatehouse-system"}
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """One overlay with MinIO beside it, driven by the `gatehouse` command."""
+
+    node: Machine
+    overlay: str
+
+    @property
+    def models(self) -> str:
+        """The namespace of the seed's models."""
+        return MODEL_NAMESPACES[self.overlay]
+
+    def gatehouse(self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None) -> str:
+        """What the command prints on stdout; fails unless it ends with the code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gatehouse", *arguments],
+            env={**os.environ, "KUBECONFIG": str(self.node.kubeconfig), **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (
+            f"gatehouse {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout
+
+    def deploy(self) -> str:
+        """Install or upgrade."""
+        return self.gatehouse("deploy", self.overlay, "--object-store", "minio")
+
+    def undeploy(self, *options: str) -> str:
+        """Take it off."""
+        return self.gatehouse("undeploy", self.overlay, "--object-store", "minio", *options)
+
+    def upload(self, folder: Path, uri: str = ARTIFACT_URI, *, label: str = "") -> str:
+        """Put a miniature of the model into the cluster's MinIO, as its owner would."""
+        folder.mkdir(exist_ok=True)
+        for name, content in miniature_granite().items():
+            (folder / name).write_bytes(content)
+        (folder / "README.md").write_text(f"# A miniature {label}\n")
+        service = self.node.get("service", "minio", "--namespace=minio")
+        secret = self.node.get("secret", "minio-root", "--namespace=minio")["data"]
+        user, password = (base64.b64decode(secret[key]).decode() for key in ("root-user", "root-password"))
+        return self.gatehouse(
+            "upload",
+            str(folder),
+            uri,
+            env={
+                "AWS_ENDPOINT_URL": f"http://{service['spec']['clusterIP']}:9000",
+                "AWS_ACCESS_KEY_ID": user,
+                "AWS_SECRET_ACCESS_KEY": password,
+                "AWS_REGION": "us-east-1",
+            },
+        )
+
+    def version(self, name: str = VERSION) -> dict[str, Any]:
+        """A version's status."""
+        found: dict[str, Any] = self.node.get("modelversion", name, f"--namespace={self.models}")
+        return found.get("status", {})
+
+    def look_again(self, name: str = VERSION) -> None:
+        """Ask for a reconcile now, as the docs tell."""
+        self.node.kubectl(
+            "annotate",
+            "modelversion",
+            name,
+            f"--namespace={self.models}",
+            "--overwrite",
+            f"gatehouse.dev/reconcile-requested-at={os.urandom(4).hex()}",
+        )
+
+    def wait_phase(self, phase: str, name: str = VERSION, *, seconds: int = 90) -> dict[str, Any]:
+        """Wait for a phase."""
+        self.node.wait(self.models, f"modelversion/{name}", f"jsonpath={{.status.phase}}={phase}", seconds=seconds)
+        return self.version(name)
+
+    def submit(self, name: str, uri: str) -> None:
+        """Another version of the seed's model."""
+        self.node.apply(
+            {
+                "apiVersion": "gatehouse.dev/v1alpha1",
+                "kind": "ModelVersion",
+                "metadata": {"name": name, "namespace": self.models},
+                "spec": {
+                    "modelRef": {"name": "granite-3.1-8b-instruct-fp8"},
+                    "version": name,
+                    "artifact": {"uri": uri, "format": "safetensors"},
+                    "hardwareProfileRef": {"name": "nvidia-l4"},
+                    "runtime": "vLLM",
+                    "serving": {"maxModelLen": 4096},
+                },
+            }
+        )
+
+    def leader(self) -> str:
+        """The name of the Pod that leads."""
+        lease = self.node.get("lease", "gatehouse-operator", "--namespace=gatehouse-system")
+        return str(lease["spec"]["holderIdentity"]).rpartition("_")[0]
+
+    def wait_operator(self) -> None:
+        """Wait until the operator's Deployment is as wanted."""
+        self.node.kubectl(
+            "rollout", "status", "deployment/gatehouse-operator", "--namespace=gatehouse-system", "--timeout=90s"
+        )
+
+
+@dataclass(kw_only=True)
+class Phases:
+    """Every phase that a watch saw, by version."""
+
+    seen: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def watched(cls, node: Machine, namespace: str) -> Iterator[Phases]:
+        """Watch for as long as the block lasts."""
+        phases = cls()
+        program = node.cluster.kubectl()
+        columns = r"jsonpath={.metadata.name}{'='}{.status.phase}{'\n'}"
+        watch = subprocess.Popen(
+            [str(program), "get", "modelversions", f"--namespace={namespace}", "--watch", "--output", columns],
+            env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started = threading.Event()
+        reader = threading.Thread(target=phases._read, args=(watch, started.set))
+        reader.start()
+        try:
+            assert started.wait(30), "the watch shows nothing"
+            yield phases
+        finally:
+            watch.terminate()
+            reader.join()
+            watch.wait()
+
+    def _read(self, watch: subprocess.Popen[str], started: Callable[[], None]) -> None:
+        for line in watch.stdout or ():
+            name, _, phase = line.strip().partition("=")
+            self.seen.setdefault(name, []).append(phase)
+            started()

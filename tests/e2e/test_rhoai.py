@@ -1,0 +1,129 @@
+"""The overlay rhoai on a node with real Pods: used, disturbed and upgraded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.installation import COMPLETE, OPERATOR, READY, VERSION, Installation, Phases
+from e2e.machine import Machine
+
+
+@pytest.fixture(scope="module")
+def rhoai(node: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The overlay rhoai with its seeded version Ready to Deploy, for the tests that disturb it."""
+    installation = Installation(node=node, overlay="rhoai")
+    installation.deploy()
+    installation.upload(tmp_path_factory.mktemp("model") / "granite")
+    installation.look_again()
+    installation.wait_phase(READY)
+    yield installation
+    installation.undeploy("--delete-data")
+
+
+def pod_uids(node: Machine) -> set[str]:
+    """The operator's Pods that are not on their way out."""
+    pods = node.get("pods", *OPERATOR)["items"]
+    return {each["metadata"]["uid"] for each in pods if "deletionTimestamp" not in each["metadata"]}
+
+
+def test_a_leader_that_is_deleted_is_followed_and_nothing_is_written_twice(rhoai: Installation, tmp_path: Path) -> None:
+    node = rhoai.node
+    for number in range(5):
+        rhoai.upload(tmp_path / str(number), f"s3://models/many-{number}/", label=str(number))
+    before, leader = rhoai.version(), rhoai.leader()
+    names = [f"many-{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        rhoai.submit(name, f"s3://models/many-{number % 5}/")
+        if number == 10:
+            node.kubectl("delete", "pod", leader, "--namespace=gatehouse-system", "--grace-period=0", "--force")
+    found = [rhoai.wait_phase(READY, name) for name in names]
+    assert rhoai.leader() != leader
+    assert len({status["registryId"] for status in found}) == len(names)
+    assert rhoai.version() == before
+    events = node.get("events", f"--namespace={rhoai.models}")["items"]
+    ready = [each["involvedObject"]["name"] for each in events if each["reason"] == "ReadyToDeploy"]
+    assert sorted(name for name in ready if name in names) == sorted(names)
+    rhoai.wait_operator()
+
+
+@pytest.mark.parametrize(
+    ("namespace", "selector", "what"),
+    [("private-ai", "app=model-registry-db", "the database"), ("minio", "app=minio", "the store")],
+)
+def test_a_server_that_is_deleted_in_mid_work_costs_no_phase(
+    rhoai: Installation, tmp_path: Path, namespace: str, selector: str, what: str
+) -> None:
+    node, name = rhoai.node, f"beside-{namespace}"
+    rhoai.upload(tmp_path / "beside", f"s3://models/{name}/", label=what)
+    with Phases.watched(node, rhoai.models) as phases:
+        rhoai.submit(name, f"s3://models/{name}/")
+        node.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector={selector}", "--wait=false")
+        rhoai.look_again()
+        rhoai.wait_phase(READY, name, seconds=150)
+    assert set(phases.seen[VERSION]) == {READY}
+    assert not set(phases.seen[name]) - {"", "Waiting", "Verifying", "Artifact Missing", READY}
+
+
+def test_a_rolling_upgrade_loses_no_phase(rhoai: Installation) -> None:
+    node = rhoai.node
+    old = pod_uids(node)
+    with Phases.watched(node, rhoai.models) as phases:
+        node.kubectl("rollout", "restart", "deployment/gatehouse-operator", "--namespace=gatehouse-system")
+        rhoai.wait_operator()
+        rhoai.look_again()
+        node.kubectl(
+            "wait",
+            f"--namespace={rhoai.models}",
+            f"modelversion/{VERSION}",
+            f"--for=jsonpath={{.status.lastHandledReconcileAt}}={requested(rhoai)}",
+            "--timeout=60s",
+        )
+    assert not old & pod_uids(node)
+    assert set(phases.seen[VERSION]) == {READY}
+
+
+def requested(installation: Installation) -> str:
+    """The value of the last request to look again."""
+    version = installation.node.get("modelversion", VERSION, f"--namespace={installation.models}")
+    return str(version["metadata"]["annotations"]["gatehouse.dev/reconcile-requested-at"])
+
+
+def test_the_operator_and_the_servers_run_restricted(rhoai: Installation) -> None:
+    pods = rhoai.node.get("pods", "--all-namespaces", "--selector=app.kubernetes.io/part-of=gatehouse")["items"]
+    assert pods
+    for each in pods:
+        for container in each["spec"]["containers"]:
+            context: dict[str, Any] = container["securityContext"]
+            assert context["readOnlyRootFilesystem"], each["metadata"]["name"]
+            assert context["allowPrivilegeEscalation"] is False, each["metadata"]["name"]
+            assert context["capabilities"] == {"drop": ["ALL"]}, each["metadata"]["name"]
+
+
+def test_people_may_what_their_group_may(rhoai: Installation) -> None:
+    node, models = rhoai.node, f"--namespace={rhoai.models}"
+    assert VERSION in node.kubectl("get", "modelversions", "--all-namespaces", context="ai-developer")
+    with pytest.raises(AssertionError, match="orbidden"):
+        node.kubectl("delete", "modelversion", VERSION, models, context="ai-developer")
+    patch = json.dumps({"spec": {"description": "changed by ai-admin"}})
+    node.kubectl("patch", "modelversion", VERSION, models, "--type=merge", "-p", patch, context="ai-admin")
+    with pytest.raises(AssertionError, match="orbidden"):
+        node.kubectl("get", "secrets", "--namespace=private-ai", context="ai-developer")
+
+
+def test_a_seed_that_is_made_anew_says_the_same(rhoai: Installation) -> None:
+    node, namespace = rhoai.node, "rhoai-model-registries"
+    job = node.get("job", "model-registry-seed", f"--namespace={namespace}")
+    node.kubectl("delete", "job", "model-registry-seed", f"--namespace={namespace}")
+    job["metadata"] = {key: job["metadata"][key] for key in ("name", "namespace", "labels")}
+    del job["status"], job["spec"]["selector"]
+    del job["spec"]["template"]["metadata"]
+    node.apply(job)
+    node.wait(namespace, "job/model-registry-seed", "condition=complete")
+    log = node.logs(namespace, "job/model-registry-seed")
+    assert COMPLETE in log
+    assert READY in log

@@ -1,0 +1,80 @@
+"""The file that says which Secrets to make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatehouse.deploy.credentials import new_password
+from gatehouse.deploy.credentials_file import load_credentials_file
+from gatehouse.deploy.errors import CredentialsInvalid
+
+SECRET: dict[str, Any] = {
+    "namespace": "ai",
+    "name": "creds",
+    "values": {"user": "mlmd"},
+    "generate": ["password"],
+    "copies": [{"namespace": "reg", "name": "copy", "keys": {"pw": "password"}}],
+}
+
+
+def written(folder: Path, value: Any) -> Path:
+    path = folder / "credentials.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    (secret,) = load_credentials_file(written(tmp_path, {"secrets": [SECRET]})).secrets
+    assert secret.keys == ("user", "password")
+    assert secret.copies[0].keys == {"pw": "password"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"generat": ["x"]}, r"secrets\.0\.generat: Extra inputs are not permitted"),
+        ({"generate": []}, r"secrets\.0\.generate: List should have at least 1 item"),
+        ({"name": "Up"}, r"secrets\.0\.name: String should match pattern"),
+        ({"generate": ["a/b"]}, r"secrets\.0\.generate\.0: String should match pattern"),
+        (
+            {"copies": [{"namespace": "reg", "name": "copy", "keys": {"pw": "passwort"}}]},
+            r"the copy reg/copy repeats passwort, which is no key of ai/creds; it has user, password",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(CredentialsInvalid, match=said):
+        load_credentials_file(written(tmp_path, {"secrets": [{**SECRET, **change}]}))
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"", b"[]", b"\xff\xfe\x00", b"secrets: []", b"x" * 300_000])
+def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "credentials.yaml"
+    path.write_bytes(content)
+    with pytest.raises(CredentialsInvalid):
+        load_credentials_file(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsInvalid, match=r"none\.yaml cannot be read: No such file"):
+        load_credentials_file(tmp_path / "none.yaml")
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_is_refused_in_our_words(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("rubbish") / "credentials.yaml"
+    path.write_bytes(content)
+    with pytest.raises(CredentialsInvalid):
+        load_credentials_file(path)
+
+
+def test_passwords_are_long_plain_and_never_the_same() -> None:
+    made = {new_password() for _ in range(200)}
+    assert len(made) == 200
+    assert all(len(each) == 32 and each.isalnum() and each.isascii() for each in made)

@@ -1,0 +1,62 @@
+"""Finding and calling kubectl, with a script in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatehouse.deploy.errors import ClusterNotUsable, KubectlFailed, KubectlMissing
+from gatehouse.deploy.kubectl import Kubectl, find_kubectl
+from gatehouse.deploy.preflight import check_cluster
+
+
+def program(folder: Path, script: str) -> Path:
+    path = folder / "kubectl"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_one_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = program(tmp_path, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_kubectl() == found
+
+
+def test_without_any_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    with pytest.raises(KubectlMissing, match="gatehouse local programs"):
+        find_kubectl()
+
+
+def test_the_context_is_passed_and_errors_are_kubectls_own_words(tmp_path: Path) -> None:
+    echo = Kubectl(program(tmp_path, 'echo "$@"'), context="staging", kubeconfig=tmp_path / "config")
+    assert echo.run("get", "pods").split() == [f"--kubeconfig={tmp_path}/config", "--context=staging", "get", "pods"]
+    broken = Kubectl(program(tmp_path, "echo refused >&2; exit 1"), context="staging")
+    with pytest.raises(KubectlFailed, match=r"^kubectl get: refused$"):
+        broken.run("get", "pods")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo connection refused >&2; exit 1", "the cluster does not answer: kubectl version: connection refused"),
+        ("""echo '{"serverVersion": {"gitVersion": "v1.28.4"}}'""", "runs Kubernetes v1.28.4; wanted: v1.29 or newer"),
+        ("echo '{}'", "did not tell the version"),
+        (
+            """case "$*" in *can-i*) exit 1;; *) echo '{"serverVersion": {"gitVersion": "v1.30.0+k3s1"}}';; esac""",
+            "this user may not create namespaces, patch customresourcedefinitions",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_installed_on_is_refused(tmp_path: Path, script: str, said: str) -> None:
+    with pytest.raises(ClusterNotUsable, match=said.replace("+", r"\+")):
+        check_cluster(Kubectl(program(tmp_path, script)))
+
+
+def test_a_usable_cluster_tells_its_version(tmp_path: Path) -> None:
+    script = """case "$*" in *version*) echo '{"serverVersion": {"gitVersion": "v1.36.3"}}';; *) echo yes;; esac"""
+    assert check_cluster(Kubectl(program(tmp_path, script))) == "v1.36.3"

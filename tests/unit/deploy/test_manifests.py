@@ -1,0 +1,109 @@
+"""Rendered overlays as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gatehouse.deploy.errors import OverlayInvalid
+from gatehouse.deploy.manifests import dump, load, of_kind, with_image
+from gatehouse.deploy.overlays import render
+
+STREAM = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: operator, namespace: system}
+spec:
+  template:
+    spec:
+      initContainers: [{name: bucket, image: localhost/gatehouse:0.1.0}]
+      containers: [{name: operator, image: localhost/gatehouse:0.1.0}, {name: db, image: mariadb:10.11}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: system}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: note, namespace: system}
+data: {image: localhost/gatehouse:0.1.0}
+"""
+
+
+def test_a_stream_is_loaded_in_its_order_and_dumped_as_it_was() -> None:
+    manifests = load(STREAM)
+    assert [str(each) for each in manifests] == [
+        "Deployment system/operator",
+        "Namespace system",
+        "ConfigMap system/note",
+    ]
+    assert list(yaml.safe_load_all(dump(manifests))) == list(yaml.safe_load_all(STREAM))
+    assert [each.name for each in of_kind(manifests, "Namespace", "ConfigMap")] == ["system", "note"]
+
+
+def test_the_image_is_set_in_our_containers_and_nowhere_else() -> None:
+    deployment, _, note = with_image(load(STREAM), "example.com/gatehouse@sha256:00")
+    pod = deployment.body["spec"]["template"]["spec"]
+    assert [each["image"] for each in (*pod["initContainers"], *pod["containers"])] == [
+        "example.com/gatehouse@sha256:00",
+        "example.com/gatehouse@sha256:00",
+        "mariadb:10.11",
+    ]
+    assert note.body["data"] == {"image": "localhost/gatehouse:0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "is list; wanted: an object"),
+        ("kind: A", "without apiVersion, kind or metadata.name"),
+        ("{apiVersion: v1, kind: A, metadata: 3}", "without apiVersion, kind or metadata.name"),
+    ],
+)
+def test_what_is_no_object_is_refused(text: str, said: str) -> None:
+    with pytest.raises(OverlayInvalid, match=said):
+        load(text)
+
+
+def folder(tmp_path: Path, *below: str) -> Path:
+    for each in below:
+        (tmp_path / each).mkdir(parents=True)
+        (tmp_path / each / "kustomization.yaml").touch()
+    return tmp_path
+
+
+def test_minio_is_rendered_beside_the_overlay(tmp_path: Path) -> None:
+    where = folder(tmp_path, "overlays/small", "minio/small")
+    asked: list[str] = []
+
+    def kustomize(path: Path) -> str:
+        asked.append(str(path.relative_to(where)))
+        return STREAM
+
+    assert len(render("small", folder=where, kustomize=kustomize).manifests) == 3
+    assert len(render("small", folder=where, kustomize=kustomize, object_store="minio").manifests) == 6
+    assert asked == ["overlays/small", "overlays/small", "minio/small"]
+
+
+def test_an_overlay_that_has_minio_does_not_get_it_twice(tmp_path: Path) -> None:
+    where = folder(tmp_path, "overlays/small")
+    minio = "{apiVersion: v1, kind: Namespace, metadata: {name: minio}}"
+    assert len(render("small", folder=where, kustomize=lambda _: minio, object_store="minio").manifests) == 1
+
+
+@pytest.mark.parametrize(
+    ("overlay", "store", "said"),
+    [
+        ("large", None, r"there is no overlay 'large' in .*; it has small"),
+        ("../small", None, r"there is no overlay '../small'"),
+        ("small", "minio", r"there is no minio for the overlay 'small'"),
+        ("small", "ceph", r"there is no object store 'ceph'; wanted: minio"),
+    ],
+)
+def test_an_unknown_overlay_or_store_is_named(tmp_path: Path, overlay: str, store: str | None, said: str) -> None:
+    where = folder(tmp_path, "overlays/small")
+    with pytest.raises(OverlayInvalid, match=said):
+        render(overlay, folder=where, kustomize=lambda _: STREAM, object_store=store)
