@@ -43,7 +43,7 @@ class Failure:
 
     @property
     def retry_now(self) -> bool:
-        """Whether another attempt at once may well succeed: connections and tables are made anew, deadlocks are over."""
+        """Whether trying again at once may well succeed: connections and tables are made anew, deadlocks are over."""
         lost = self.cause in {Cause.UNAVAILABLE, Cause.NO_TABLE} and self.connected
         return lost or self.cause in {Cause.CONTENTION, Cause.DUPLICATE}
 

@@ -12,7 +12,7 @@ from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.domain.quantity import bytes_of
 from unit.domain.fits import PROFILES
 
-FILES = sorted(PROFILES.glob("*.yaml"))
+FILES = sorted(path for path in PROFILES.glob("*.yaml") if path.stem != "kustomization")
 
 EXPECTED = {
     "amd-mi300x",
