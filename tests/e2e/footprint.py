@@ -8,6 +8,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from gatehouse.local.node.node import namespace_of
+
 __all__ = ["footprint"]
 
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
@@ -29,22 +31,28 @@ def footprint(directory: Path) -> dict[str, list[str]]:
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "routes": _lines("ip", "-4", "route", "show", "table", "all"),
         "rules": _matching("\n".join(_lines("iptables-save") + _lines("ip6tables-save")), directory),
-        "cgroups": sorted(path for path, _, _ in os.walk("/sys/fs/cgroup") if _CGROUP.search(path)),
+        "cgroups": sorted(path for path, _, _ in os.walk("/sys/fs/cgroup") if _cgroup(directory) in path),
         "sysctls": [f"{name} {(Path('/proc/sys') / name).read_text().strip()}" for name in _SYSCTLS],
         "folders": [folder for folder in _FOLDERS if Path(folder).exists()],
     }
 
 
 def _processes(directory: Path) -> list[str]:
-    """Processes that name the directory, are in a node's cgroup, or are called like the node's and its Pods'."""
+    """Processes that name the directory, are in its node's cgroup, or are called like a node's and in nobody's."""
+    own = _cgroup(directory)
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            ours = str(directory) in command or _PROGRAMS.search(command)
-            if process.name != str(os.getpid()) and (ours or _CGROUP.search((process / "cgroup").read_text())):
+            groups = (process / "cgroup").read_text()
+            stray = _PROGRAMS.search(command) and not _CGROUP.search(groups)
+            if process.name != str(os.getpid()) and (str(directory) in command or own in groups or stray):
                 found.append(f"{process.name} {command}")
     return sorted(found)
+
+
+def _cgroup(directory: Path) -> str:
+    return namespace_of(directory / "node").cgroup.root
 
 
 def _matching(text: str, directory: Path) -> list[str]:

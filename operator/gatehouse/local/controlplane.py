@@ -46,8 +46,15 @@ __all__ = [
 # Twice etcd's default: ten thousand versions with their revisions of the last minutes fit.
 _ETCD_QUOTA_BYTES = 4 << 30
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-# Without a node nothing makes the accounts' tokens of use, and Pods, which never start, need not name one.
-_WITHOUT_NODE = ("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount")
+# Without a node nothing makes the accounts' tokens of use, and Pods, which never start, need not name one. Nobody asks
+# for the API's endpoints; left to itself, the API server would advertise the address of the default route, and not
+# start on a machine without one.
+_WITHOUT_NODE = (
+    "--authorization-mode=RBAC",
+    "--disable-admission-plugins=ServiceAccount",
+    f"--advertise-address={LOOPBACK}",
+    "--endpoint-reconciler-type=none",
+)
 
 
 class ControlPlanePorts(BaseModel):
