@@ -56,6 +56,7 @@ check: install ## Lint, types, import contracts, and that crds/ is up to date
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/gatehouse crds --check crds
+	$(BIN)/gatehouse settings --check docs/settings.md
 
 crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds
