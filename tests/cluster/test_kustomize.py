@@ -196,6 +196,15 @@ def test_the_operator_reads_secrets_only_where_registries_are(
     assert bindings == {each.namespace for each in of_kind(rendered[overlay], "ModelRegistry")}
 
 
+def test_a_database_is_probed_by_a_user_that_is_named(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    """Clients look up the name of the Pod's user otherwise, and a user that OpenShift assigned has none."""
+    for overlay, variable in (("rhoai", "$MARIADB_USER"), ("postgres", "$POSTGRES_USER")):
+        database = next(each for each in of_kind(rendered[overlay], "Deployment") if each.name == "model-registry-db")
+        container = database.body["spec"]["template"]["spec"]["containers"][0]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert variable in container[probe]["exec"]["command"][-1]
+
+
 def test_only_rhoai_leaves_users_and_groups_to_openshift(rendered: dict[str, tuple[Manifest, ...]]) -> None:
     for overlay, found in rendered.items():
         databases = [each for each in of_kind(found, "Deployment") if each.name in {"model-registry-db", "minio"}]

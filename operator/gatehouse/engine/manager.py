@@ -239,8 +239,9 @@ class Manager:
         if self._stopping:
             return "stopping"
         if self._leader is not None and not self._leader.leads:
-            waiting = f"waiting for leadership, held by {self._leader.holder or 'nobody'!r}"
-            return None if self._options.standby_ready else waiting
+            if self._leader.holder and self._options.standby_ready:
+                return None  # it stands by; one that does not know of a leader may be the next moment's
+            return f"waiting for leadership, held by {self._leader.holder or 'nobody'!r}"
         if self._informer is None or not self._informer.synced.is_set():
             missing = self._informer.missing if self._informer else []
             return f"waiting for the first list of {', '.join(missing) or 'everything'}"

@@ -9,7 +9,7 @@ import yaml
 
 from gatehouse.deploy.errors import OverlayInvalid
 from gatehouse.deploy.manifests import dump, load, of_kind, with_image
-from gatehouse.deploy.overlays import render
+from gatehouse.deploy.overlays import Plan, render
 
 STREAM = """
 apiVersion: apps/v1
@@ -107,3 +107,20 @@ def test_an_unknown_overlay_or_store_is_named(tmp_path: Path, overlay: str, stor
     where = folder(tmp_path, "overlays/small")
     with pytest.raises(OverlayInvalid, match=said):
         render(overlay, folder=where, kustomize=lambda _: STREAM, object_store=store)
+
+
+def in_wave(kind: str, wave: int | None) -> str:
+    annotations = {} if wave is None else {"argocd.argoproj.io/sync-wave": str(wave)}
+    metadata = {"name": f"{kind.lower()}-{wave}", "annotations": annotations}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": kind, "metadata": metadata})
+
+
+def test_secrets_are_made_before_what_needs_them_starts() -> None:
+    order = [("CustomResourceDefinition", -5), ("Namespace", -5), ("Role", -4), ("Deployment", -2), ("Job", 5)]
+    order += [("Job", -2), ("PersistentVolumeClaim", -2), ("PersistentVolumeClaim", 0), ("Service", None)]
+    plan = Plan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in order)))
+    assert [each.name for each in plan.definitions] == ["customresourcedefinition--5"]
+    assert [each.name for each in plan.first] == ["namespace--5", "role--4", "job--2", "persistentvolumeclaim--2"]
+    assert [each.name for each in plan.second] == ["deployment--2", "job-5", "persistentvolumeclaim-0", "service-None"]
+    assert plan.last_job is not None
+    assert plan.last_job.name == "job-5"
