@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from gatehouse.api.durations import Duration
 from gatehouse.api.meta import (
     CelRule,
     ConditionedStatus,
@@ -29,14 +30,9 @@ __all__ = [
     "ObjectStore",
     "ObjectStoreStatus",
     "ServingDefaults",
+    "StageName",
     "Verification",
 ]
-
-Duration = Annotated[
-    str,
-    StringConstraints(max_length=16, pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", min_length=2),
-]
-"""A Go duration in whole hours, minutes and seconds, as in 1h30m."""
 
 StageName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 

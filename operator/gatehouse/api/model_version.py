@@ -24,6 +24,7 @@ __all__ = [
     "ArtifactStatus",
     "CodeReference",
     "DeclaredState",
+    "Digest",
     "EnvVar",
     "Gate",
     "HardwareStatus",
@@ -150,7 +151,9 @@ class ModelVersionSpec(Struct):
     description: Text | None = None
     """What is new in the version."""
     submitted_by: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """Author of the version."""
+    """Author of the version: its approvals must be of others. Admission binds it to the caller; set once, it stays."""
+    submitted_via: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Who applied the version for its author, as a GitOps controller does; admission binds it to the caller."""
     artifact: Artifact
     """Where the files are and what they must be."""
     hardware_profile_ref: LocalObjectReference
@@ -181,6 +184,14 @@ class ModelVersionSpec(Struct):
             "!has(oldSelf.artifact.digest) || "
             "(has(self.artifact.digest) && self.artifact.digest == oldSelf.artifact.digest)",
             "artifact.digest cannot change once set: a new artifact is a new version",
+        ),
+        CelRule(
+            "!has(oldSelf.submittedBy) || (has(self.submittedBy) && self.submittedBy == oldSelf.submittedBy)",
+            "submittedBy cannot change once set: whoever submitted the version may not approve it",
+        ),
+        CelRule(
+            "!has(oldSelf.submittedVia) || (has(self.submittedVia) && self.submittedVia == oldSelf.submittedVia)",
+            "submittedVia cannot change once set: whoever submitted the version may not approve it",
         ),
     )
 
@@ -246,10 +257,12 @@ class TemplateStatus(Struct):
 
 
 class Gate(Struct):
-    """One thing that has to hold before the version may be deployed."""
+    """One thing that has to hold before the version may be deployed to a stage."""
 
     name: Label
     """Name of the gate, the same as its condition's type."""
+    stage: Annotated[str, StringConstraints(max_length=63)] = ""
+    """Stage that the gate stands before; every stage when empty."""
     open: bool
     """Whether it holds."""
     rule: Annotated[str, StringConstraints(max_length=512)]
@@ -290,8 +303,8 @@ class ModelVersionStatus(ConditionedStatus):
     gates: Annotated[
         list[Gate],
         Field(
-            max_length=32,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "stage"]},
         ),
     ] = Field(default_factory=list)
     """Every gate with what was found and what is wanted; `gatehouse explain` prints them."""

@@ -1,0 +1,139 @@
+"""ModelEvaluation: what was measured of one digest."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from gatehouse.api.meta import (
+    CelRule,
+    ConditionedStatus,
+    DnsLabel,
+    KindInfo,
+    Label,
+    PrinterColumn,
+    Resource,
+    Struct,
+    Text,
+)
+from gatehouse.api.model_version import Digest
+
+__all__ = [
+    "EvaluationKind",
+    "MetricResult",
+    "ModelEvaluation",
+    "ModelEvaluationSpec",
+    "ModelEvaluationStatus",
+    "VersionReference",
+]
+
+EvaluationKind = Literal["Task", "Bias", "Safety", "Robustness"]
+Value = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40, pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?$"),
+]
+"""A decimal number as text: JSON readers disagree about floats."""
+
+
+class VersionReference(Struct):
+    name: DnsLabel
+    """Name of the ModelVersion."""
+    uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """Its metadata.uid: a result for one that was deleted and made again does not count."""
+
+
+class EvaluationDataset(Struct):
+    name: Label
+    """Data set that was used."""
+    version: Label | None = None
+    """Its version, revision or hash."""
+
+
+class MetricSlice(Struct):
+    name: Label
+    """Part of the data, as in language=de."""
+    value: Value
+    """Value of the metric for that part."""
+
+
+class MetricResult(Struct):
+    name: Label
+    """Name of the metric, as in acc_norm."""
+    value: Value
+    """Its value."""
+    stderr: Value | None = None
+    """Standard error of the value."""
+    slices: Annotated[
+        list[MetricSlice],
+        Field(
+            max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = Field(default_factory=list)
+    """The metric for parts of the data."""
+
+
+class ModelEvaluationSpec(Struct):
+    version_ref: VersionReference
+    """The ModelVersion that was evaluated, in the same namespace."""
+    digest: Digest
+    """Digest of the bytes that were evaluated; a result for other bytes does not count."""
+    kind: EvaluationKind
+    """What the evaluation is about."""
+    suite: Label
+    """Suite that was run, as in lm-evaluation-harness."""
+    suite_version: Label | None = None
+    """Version of the suite."""
+    task: Label | None = None
+    """Task of the suite, as in arc_challenge."""
+    dataset: EvaluationDataset
+    """Data that was used."""
+    evaluator: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Who ran it; admission binds it to the caller."""
+    evaluated_at: Annotated[datetime, Field(json_schema_extra={"format": "date-time"})]
+    """When it was run. One in the future does not count."""
+    metrics: Annotated[
+        list[MetricResult],
+        Field(
+            min_length=1,
+            max_length=64,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    """What was measured."""
+    report_url: Annotated[str, StringConstraints(max_length=1024, pattern=r"^(https?|s3)://\S+$")] | None = None
+    """Link to the report."""
+    notes: Text | None = None
+    """What a reader should know."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule("self == oldSelf", "an evaluation never changes: apply a new ModelEvaluation"),
+    )
+
+
+class ModelEvaluationStatus(ConditionedStatus):
+    """An evaluation says what was measured; whether it counts is said by the version's gates."""
+
+
+class ModelEvaluation(Resource):
+    """Metric results for one digest. It never changes; a newer one replaces it."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="ModelEvaluation",
+        plural="modelevaluations",
+        singular="modelevaluation",
+        short="mev",
+        namespaced=True,
+        columns=(
+            PrinterColumn("Version", ".spec.versionRef.name"),
+            PrinterColumn("Kind", ".spec.kind"),
+            PrinterColumn("Suite", ".spec.suite"),
+            PrinterColumn("Dataset", ".spec.dataset.name"),
+            PrinterColumn("Evaluator", ".spec.evaluator", wide=True),
+            PrinterColumn("Digest", ".spec.digest", wide=True),
+            PrinterColumn("Evaluated", ".spec.evaluatedAt", "date"),
+        ),
+    )
+    spec: ModelEvaluationSpec
+    status: ModelEvaluationStatus = Field(default_factory=ModelEvaluationStatus)

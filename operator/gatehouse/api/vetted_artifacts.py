@@ -1,0 +1,82 @@
+"""VettedArtifacts: what admission lets through, written by the operator only.
+
+One object a stage and bucket, so that each stays below etcd's limit of 1.5 MB. A ValidatingAdmissionPolicy is asked
+with every one of them in turn and all must say yes, so each knows all keys: one that does not hold an artifact's key
+agrees if the key exists, and a key that nobody has is refused by all.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from gatehouse.api.meta import ConditionedStatus, KindInfo, PrinterColumn, Resource, Struct
+from gatehouse.api.model_registry import StageName
+from gatehouse.api.model_version import Digest
+
+__all__ = ["VettedArtifacts", "VettedArtifactsSpec", "VettedArtifactsStatus"]
+
+Key = Annotated[str, StringConstraints(min_length=3, max_length=128, pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$")]
+Uri = Annotated[str, StringConstraints(max_length=1024)]
+ATOMIC_MAP = {"x-kubernetes-map-type": "atomic"}
+ATOMIC_LIST = {"x-kubernetes-list-type": "atomic"}
+
+
+class VettedArtifactsSpec(Struct):
+    stage: StageName
+    """Stage that the artifacts are cleared for."""
+    bucket: Annotated[str, StringConstraints(min_length=3, max_length=63)]
+    """Bucket that the artifacts are in."""
+    key: Key
+    """stage/bucket, as admission looks it up."""
+    keys: Annotated[list[Key], Field(max_length=1024, json_schema_extra=ATOMIC_LIST)]
+    """Keys of every VettedArtifacts object, this one's too."""
+    artifacts: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
+        default_factory=dict
+    )
+    """URI (with a slash at its end) to digest of each artifact that is cleared for the stage."""
+    retained: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
+        default_factory=dict
+    )
+    """Artifacts that are not cleared any more, but run, and whose services may go on and have new Pods."""
+    refused: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=256)]],
+        Field(max_length=2000, json_schema_extra=ATOMIC_MAP),
+    ] = Field(default_factory=dict)
+    """URI to the reason of artifacts that are known and not cleared: what admission tells."""
+    runtimes: Annotated[list[Annotated[str, StringConstraints(max_length=253)]], Field(max_length=256)] = Field(
+        default_factory=list
+    )
+    """Serving runtimes that InferenceServices may name."""
+    images: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=256)] = Field(
+        default_factory=list
+    )
+    """Images that model servers may run."""
+    accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
+        default_factory=list
+    )
+    """Extended resources of the hardware profiles, as in nvidia.com/gpu."""
+
+
+class VettedArtifactsStatus(ConditionedStatus):
+    """Nothing is reconciled from it: the operator writes it, admission reads it."""
+
+
+class VettedArtifacts(Resource):
+    """What admission lets through for one stage and bucket. Only the operator writes it."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="VettedArtifacts",
+        plural="vettedartifacts",
+        singular="vettedartifacts",
+        short="va",
+        namespaced=False,
+        columns=(
+            PrinterColumn("Stage", ".spec.stage"),
+            PrinterColumn("Bucket", ".spec.bucket"),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )
+    spec: VettedArtifactsSpec
+    status: VettedArtifactsStatus = Field(default_factory=VettedArtifactsStatus)
