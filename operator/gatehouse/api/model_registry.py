@@ -158,6 +158,10 @@ class ModelRegistrySpec(Struct):
         Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=lambda: ["staging", "production"])
     """Stages in order; a later one needs the earlier one cleared."""
+    required_policies: Annotated[
+        list[DnsLabel], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list)
+    """GovernancePolicies that must be there: while one is missing, no version is cleared."""
     allowed_namespaces: AllowedNamespaces = Field(default_factory=AllowedNamespaces)
     """Namespaces whose models this registry keeps, as in Gateway API."""
     verification: Verification = Field(default_factory=Verification)

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from gatehouse.api.meta import (
     CelRule,
     ConditionedStatus,
+    DnsLabel,
     KindInfo,
     Label,
     LocalObjectReference,
@@ -33,6 +34,7 @@ __all__ = [
     "ModelVersionSpec",
     "ModelVersionStatus",
     "Phase",
+    "PolicyOutcome",
     "Progress",
     "Serving",
     "TemplateStatus",
@@ -275,6 +277,13 @@ class Gate(Struct):
     """What to do, when it is shut."""
 
 
+class PolicyOutcome(Struct):
+    name: DnsLabel
+    """Policy that applies to the version."""
+    outcome: Literal["Complies", "Owes", "Denies"]
+    """What it says of the version, the worst over all stages; an Audit policy only reports it."""
+
+
 class ModelVersionStatus(ConditionedStatus):
     phase: Phase | None = None
     """Where the version stands."""
@@ -300,6 +309,13 @@ class ModelVersionStatus(ConditionedStatus):
     """Whether the version fits the profile, and with which figures."""
     template: TemplateStatus | None = None
     """The serving template."""
+    policies: Annotated[
+        list[PolicyOutcome],
+        Field(
+            max_length=128, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = Field(default_factory=list)
+    """Policies that apply to the version, and what they say."""
     gates: Annotated[
         list[Gate],
         Field(

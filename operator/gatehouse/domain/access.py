@@ -9,7 +9,7 @@ from typing import Final
 
 from gatehouse.api.model_registry import LabelSelector, LabelSelectorRequirement, ModelRegistry, ObjectStore
 
-__all__ = ["ArtifactLocation", "allows_namespace", "duration", "locate", "store_for"]
+__all__ = ["ArtifactLocation", "allows_namespace", "duration", "locate", "selects", "store_for"]
 
 _SECONDS: Final = {"h": 3600, "m": 60, "s": 1}
 
@@ -43,10 +43,11 @@ def allows_namespace(registry: ModelRegistry, namespace: str, labels: Mapping[st
         return True
     if allowed.from_ == "Same" or allowed.selector is None or labels is None:
         return False
-    return _selects(allowed.selector, labels)
+    return selects(allowed.selector, labels)
 
 
-def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether a selector takes an object with these labels."""
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
         _holds(requirement, labels) for requirement in selector.match_expressions
     )

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.records import VersionRecord
 
 __all__ = ["Facts", "Unmet"]
@@ -36,7 +39,8 @@ class Facts:
     ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
     whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
     when nothing was looked at yet, or nothing needs to be. ``template_problem`` is why the cluster did not take the
-    serving template.
+    serving template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
+    ``evaluations`` are all that name the version, whether they count or not.
     """
 
     now: datetime
@@ -49,3 +53,7 @@ class Facts:
     holder_exists: bool = False
     artifact: ArtifactRecord | CheckProgress | None = None
     template_problem: Problem | None = None
+    policies: tuple[CompiledPolicy, ...] = ()
+    policy_names: frozenset[str] = frozenset()
+    approvals: tuple[ModelApproval, ...] = ()
+    evaluations: tuple[ModelEvaluation, ...] = ()

@@ -18,12 +18,15 @@ from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = [
+    "NOT_OWED",
     "GateState",
     "artifact_gate",
     "conflict_of",
     "hardware_gate",
+    "open_gate",
     "recorded_digest",
     "registered_gate",
+    "shut_gate",
     "template_gate",
 ]
 
@@ -44,6 +47,8 @@ class GateState:
     wanted: str
     remedy: str = ""
     attention: Attention = "None"
+    stage: str = ""
+    """Stage that the gate stands before; every stage when empty."""
 
     @property
     def message(self) -> str:
@@ -53,6 +58,8 @@ class GateState:
         return f"{self.found}; wanted: {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
 
 
+NOT_OWED: Final = "NotOwed"
+"""Why there is no template while another gate is shut."""
 REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
 ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
 HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
@@ -69,7 +76,9 @@ def registered_gate(facts: Facts) -> GateState:
         return _unmet("Registered", REGISTERED_RULE, conflict)
     assert isinstance(facts.registry, ModelRegistry)  # noqa: S101 - the loop above has told
     registry = f"{facts.registry.metadata.namespace}/{facts.registry.metadata.name}"
-    return _open("Registered", "Registered", REGISTERED_RULE, f"kept by registry {registry}", "a row in the registry")
+    return open_gate(
+        "Registered", "Registered", REGISTERED_RULE, f"kept by registry {registry}", "a row in the registry"
+    )
 
 
 def conflict_of(facts: Facts) -> Unmet | None:
@@ -109,7 +118,7 @@ def artifact_gate(facts: Facts) -> GateState:
     uri = facts.version.spec.artifact.uri
     match facts.artifact:
         case None:
-            return _shut(
+            return shut_gate(
                 "ArtifactVerified",
                 "NotVerified",
                 ARTIFACT_RULE,
@@ -123,7 +132,7 @@ def artifact_gate(facts: Facts) -> GateState:
                 f"{progress.files_done} of {progress.files} files and {human_bytes(progress.bytes_done)} "
                 f"of {human_bytes(progress.bytes)} hashed"
             )
-            return _shut(
+            return shut_gate(
                 "ArtifactVerified",
                 "Verifying",
                 ARTIFACT_RULE,
@@ -139,7 +148,7 @@ def artifact_gate(facts: Facts) -> GateState:
 def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
     uri = facts.version.spec.artifact.uri
     if record.outcome == "Missing":
-        return _shut(
+        return shut_gate(
             "ArtifactVerified",
             "ArtifactMissing",
             ARTIFACT_RULE,
@@ -152,7 +161,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         return _invalid(record)
     if record.outcome == "Unverified" or record.digest is None:
         found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
-        return _shut(
+        return shut_gate(
             "ArtifactVerified",
             "ContentNotVerified",
             ARTIFACT_RULE,
@@ -163,7 +172,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         )
     wanted = recorded_digest(facts)
     if wanted is not None and wanted != record.digest:
-        return _shut(
+        return shut_gate(
             "ArtifactVerified",
             "ArtifactChanged",
             ARTIFACT_RULE,
@@ -174,7 +183,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         )
     size = human_bytes(record.summary.total_bytes) if record.summary else "?"
     files = record.summary.files if record.summary else 0
-    return _open(
+    return open_gate(
         "ArtifactVerified",
         "Verified",
         ARTIFACT_RULE,
@@ -186,7 +195,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
 def _invalid(record: ArtifactRecord) -> GateState:
     first = record.problems[0] if record.problems else Problem(rule="Invalid", found="?", wanted="?", remedy="")
     more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
-    return _shut(
+    return shut_gate(
         "ArtifactVerified",
         "ArtifactInvalid",
         f"{ARTIFACT_RULE} ({first.rule})",
@@ -202,7 +211,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
     if isinstance(facts.profile, Unmet):
         return _unmet("HardwareFits", HARDWARE_RULE, facts.profile)
     if fit is None:
-        return _shut(
+        return shut_gate(
             "HardwareFits",
             "NotVerified",
             HARDWARE_RULE,
@@ -212,7 +221,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
             attention="Time",
         )
     if fit.verdict == "DoesNotFit":
-        return _shut(
+        return shut_gate(
             "HardwareFits",
             fit.reason,
             HARDWARE_RULE,
@@ -221,7 +230,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
             remedy=fit.remedy or "",
             attention="Person",
         )
-    state = _open("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
+    state = open_gate("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
     if fit.verdict == "Unknown":
         return GateState(
             name=state.name,
@@ -240,7 +249,7 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
     """The serving template can be written. It is ``owed`` once every other gate is open."""
     refusal = facts.template_problem or _template_refusal(facts.version)
     if refusal is not None:
-        return _shut(
+        return shut_gate(
             "TemplateEmitted",
             refusal.rule,
             TEMPLATE_RULE,
@@ -250,15 +259,17 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
             attention="Person",
         )
     if not owed:
-        return _shut(
+        return shut_gate(
             "TemplateEmitted",
-            "NotOwed",
+            NOT_OWED,
             TEMPLATE_RULE,
             "no template, as another gate is shut",
             "every other gate open",
             attention="None",
         )
-    return _open("TemplateEmitted", "Emitted", TEMPLATE_RULE, "the serving template is in place", "a serving template")
+    return open_gate(
+        "TemplateEmitted", "Emitted", TEMPLATE_RULE, "the serving template is in place", "a serving template"
+    )
 
 
 def _template_refusal(version: ModelVersion) -> Problem | None:
@@ -274,14 +285,17 @@ def _template_refusal(version: ModelVersion) -> Problem | None:
 
 def _unmet(name: str, rule: str, unmet: Unmet) -> GateState:
     attention: Attention = "Person" if unmet.needs_person else "Time"
-    return _shut(name, unmet.reason, rule, unmet.found, unmet.wanted, remedy=unmet.remedy, attention=attention)
+    return shut_gate(name, unmet.reason, rule, unmet.found, unmet.wanted, remedy=unmet.remedy, attention=attention)
 
 
-def _open(name: str, reason: str, rule: str, found: str, wanted: str) -> GateState:
-    return GateState(name=name, open=True, status="True", reason=reason, rule=rule, found=found, wanted=wanted)
+def open_gate(name: str, reason: str, rule: str, found: str, wanted: str, *, stage: str = "") -> GateState:
+    """A gate that is open."""
+    return GateState(
+        name=name, open=True, status="True", reason=reason, rule=rule, found=found, wanted=wanted, stage=stage
+    )
 
 
-def _shut(
+def shut_gate(
     name: str,
     reason: str,
     rule: str,
@@ -291,7 +305,9 @@ def _shut(
     remedy: str = "",
     attention: Attention,
     status: Literal["False", "Unknown"] = "False",
+    stage: str = "",
 ) -> GateState:
+    """A gate that is shut."""
     return GateState(
         name=name,
         open=False,
@@ -302,4 +318,5 @@ def _shut(
         wanted=wanted,
         remedy=remedy,
         attention=attention,
+        stage=stage,
     )

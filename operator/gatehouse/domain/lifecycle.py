@@ -6,9 +6,10 @@ follow, whether the serving template is owed, and when to look again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Final
 
 from gatehouse.api.hardware_profile import HardwareProfile
@@ -19,6 +20,7 @@ from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import (
+    NOT_OWED,
     GateState,
     artifact_gate,
     conflict_of,
@@ -27,6 +29,7 @@ from gatehouse.domain.gates import (
     registered_gate,
     template_gate,
 )
+from gatehouse.domain.governance import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.hardware import Fit, fit
 from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
@@ -52,7 +55,8 @@ class Decision:
 
     ``reason`` and ``message`` are what a person should read first. ``record`` is the row as it should be, None when no
     row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
-    None when only a change brings the version back.
+    None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
+    ``outcomes`` what each policy says.
     """
 
     phase: Phase
@@ -64,6 +68,8 @@ class Decision:
     record: VersionRecord | None
     change: StateChange | None
     look_again: datetime | None
+    standings: tuple[Standing, ...] = ()
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -72,8 +78,8 @@ class Decision:
 
     @property
     def first_shut(self) -> GateState | None:
-        """The gate to speak of first."""
-        return next((gate for gate in self.gates if not gate.open), None)
+        """The gate to speak of first: of those before every stage, and before the first one."""
+        return _first_shut(self.gates, self.standings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class _View:
     registered: GateState
     artifact: GateState
     hardware: GateState
+    first: Standing | None
     template: GateState
 
     @property
@@ -89,6 +96,16 @@ class _View:
         model = self.facts.model
         archived = isinstance(model, RegisteredModel) and model.spec.state == "Archived"
         return "Archived" if archived else self.facts.version.spec.state
+
+    @property
+    def denied(self) -> bool:
+        """A policy says no, or KServe's rules or ours on arguments do."""
+        refused = not self.template.open and self.template.reason != NOT_OWED
+        return refused or (self.first is not None and self.first.denied)
+
+    def decided(self, decision: str) -> bool:
+        """A person said so for the first stage."""
+        return self.first is not None and self.first.decided == decision
 
 
 _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
@@ -101,7 +118,10 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
     ("Artifact Changed", lambda view: view.artifact.reason == "ArtifactChanged"),
     ("Verifying", lambda view: not view.artifact.open),
     ("Does Not Fit", lambda view: not view.hardware.open),
-    ("Policy Denied", lambda view: not view.template.open),  # KServe's rules, or ours on arguments
+    ("Policy Denied", lambda view: view.denied),
+    ("Rejected", lambda view: view.decided("Rejected")),
+    ("Changes Requested", lambda view: view.decided("ChangesRequested")),
+    ("Pending Review", lambda view: view.first is None or not view.first.open),
     (READY_TO_DEPLOY, lambda _: True),
 )
 
@@ -123,14 +143,16 @@ def decide(facts: Facts) -> Decision:
     version_fit = _fit(facts)
     registered, artifact = registered_gate(facts), artifact_gate(facts)
     hardware = hardware_gate(facts, version_fit)
-    owed = registered.open and artifact.open and hardware.open and wants_artifact(facts)
+    stages = standings(facts, version_fit, verified=registered.open and artifact.open and wants_artifact(facts))
+    first = next(iter(stages), None)
+    owed = registered.open and artifact.open and hardware.open and first is not None and first.open
     template = template_gate(facts, owed=owed)
-    view = _View(facts, registered, artifact, hardware, template)
+    view = _View(facts, registered, artifact, hardware, first, template)
     phase = next(name for name, holds in _PHASES if holds(view))
-    gates = (registered, artifact, hardware, template)
+    gates = (registered, artifact, hardware, *_stage_gates(stages), template)
     record = _record(facts, phase, artifact_open=artifact.open)
-    cleared_for = _stages(facts) if phase == READY_TO_DEPLOY else ()
-    reason, message = headline = _headline(phase, gates, cleared_for)
+    cleared_for = _cleared(stages) if phase == READY_TO_DEPLOY else ()
+    reason, message = headline = _headline(phase, _first_shut(gates, stages), cleared_for)
     return Decision(
         phase=phase,
         reason=reason,
@@ -140,8 +162,29 @@ def decide(facts: Facts) -> Decision:
         cleared_for=cleared_for,
         record=record,
         change=_change(facts, record, headline),
-        look_again=look_again(facts),
+        look_again=min(
+            (at for at in (look_again(facts), next_expiry(facts, record.digest if record else None)) if at),
+            default=None,
+        ),
+        standings=stages,
+        outcomes=outcomes(facts.policies, stages),
     )
+
+
+def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
+    for standing in stages:
+        yield standing.policy
+        yield standing.approval
+
+
+def _cleared(stages: Sequence[Standing]) -> tuple[str, ...]:
+    """A later stage needs the earlier ones cleared."""
+    return tuple(standing.stage for standing in takewhile(lambda each: each.open, stages))
+
+
+def _first_shut(gates: Sequence[GateState], stages: Sequence[Standing]) -> GateState | None:
+    first = stages[0].stage if stages else ""
+    return next((gate for gate in gates if not gate.open and gate.stage in {"", first}), None)
 
 
 def _fit(facts: Facts) -> Fit | None:
@@ -153,10 +196,6 @@ def _fit(facts: Facts) -> Fit | None:
     ):
         return None
     return fit(record.summary, facts.profile.spec, requested_max_model_len=facts.version.spec.serving.max_model_len)
-
-
-def _stages(facts: Facts) -> tuple[str, ...]:
-    return tuple(facts.registry.spec.stages) if isinstance(facts.registry, ModelRegistry) else ()
 
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord | None:
@@ -184,9 +223,8 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord
     )
 
 
-def _headline(phase: Phase, gates: tuple[GateState, ...], stages: tuple[str, ...]) -> tuple[str, str]:
+def _headline(phase: Phase, shut: GateState | None, stages: tuple[str, ...]) -> tuple[str, str]:
     """Reason and message of Ready and of the history: what a person should read first."""
-    shut = next((gate for gate in gates if not gate.open), None)
     if phase in DECLARED_PHASES:
         return phase, DECLARED_PHASES[phase]
     if shut is not None:

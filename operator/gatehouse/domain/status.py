@@ -12,6 +12,7 @@ from gatehouse.api.model_version import (
     Gate,
     HardwareStatus,
     ModelVersionStatus,
+    PolicyOutcome,
     Progress,
     TemplateStatus,
 )
@@ -48,6 +49,7 @@ def version_status(
         verification=_progress(facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
+        policies=[PolicyOutcome(name=name, outcome=outcome) for name, outcome in decision.outcomes.items()],
         gates=[_gate(gate) for gate in decision.gates],
         conditions=merge(
             version.status.conditions, _conditions(decision), generation=version.metadata.generation, now=now
@@ -62,13 +64,21 @@ def _conditions(decision: Decision) -> Iterable[ConditionState]:
     if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
         abnormal = STALLED if shut.attention == "Person" else RECONCILING
         yield ConditionState(abnormal, "True", shut.reason, shut.message)
-    for gate in decision.gates:
+    for gate in _shown(decision):
         yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
+
+
+def _shown(decision: Decision) -> Iterable[GateState]:
+    """One gate a condition: of those that every stage has, the one of the first stage that is not cleared."""
+    stages = [standing.stage for standing in decision.standings]
+    spoken_of = next((stage for stage in stages if stage not in decision.cleared_for), stages[-1] if stages else "")
+    return (gate for gate in decision.gates if gate.stage in {"", spoken_of})
 
 
 def _gate(gate: GateState) -> Gate:
     return Gate(
         name=gate.name,
+        stage=gate.stage,
         open=gate.open,
         rule=gate.rule[:512],
         found=gate.found[:2048],

@@ -1,0 +1,251 @@
+"""How a version stands before each stage: what the policies say, who approved. Judged only once its bytes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from gatehouse.api.governance_policy import ApprovalRequirement
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.facts import Facts
+from gatehouse.domain.gates import GateState, open_gate, recorded_digest, shut_gate
+from gatehouse.domain.hardware import Fit
+from gatehouse.domain.policy import Ballot, Case, CompiledPolicy, Finding, ballots, count_approvals, judge
+from gatehouse.domain.policy.evaluations import expiry, judge_evaluation
+
+__all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry", "outcomes", "standings"]
+
+POLICY_COMPLIANT: Final = "PolicyCompliant"
+APPROVED: Final = "Approved"
+POLICY_RULE: Final = "every policy that applies to the version holds"
+APPROVAL_RULE: Final = "as many people approved these very bytes as the policies want, none of them the submitter"
+Outcome = Literal["Complies", "Owes", "Denies"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The two gates of one stage, and what they were judged from."""
+
+    stage: str
+    policy: GateState
+    approval: GateState
+    findings: tuple[Finding, ...] = ()
+    ballots: tuple[Ballot, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether both gates are."""
+        return self.policy.open and self.approval.open
+
+    @property
+    def denied(self) -> bool:
+        """Whether a policy says no; more evaluations or approvals would not help."""
+        return any(finding.enforced and finding.weight == "Denied" for finding in self.findings)
+
+    @property
+    def decided(self) -> Literal["Rejected", "ChangesRequested"] | None:
+        """A current decision that says no."""
+        said = {ballot.approval.spec.decision for ballot in self.ballots if ballot.counts}
+        return "Rejected" if "Rejected" in said else "ChangesRequested" if "ChangesRequested" in said else None
+
+
+def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standing, ...]:
+    """How the version stands before each stage of its registry, in the registry's order."""
+    registry, model, artifact = facts.registry, facts.model, facts.artifact
+    if not isinstance(registry, ModelRegistry):
+        return ()
+    if not verified or not isinstance(model, RegisteredModel) or not isinstance(artifact, ArtifactRecord):
+        return tuple(_not_judged(stage) for stage in registry.spec.stages)
+    case = Case(
+        now=facts.now,
+        version=facts.version,
+        model=model,
+        artifact=artifact,
+        digest=recorded_digest(facts) or artifact.digest,
+        fit=fit,
+        trusts_store_checksums=registry.spec.verification.trust_store_checksums,
+        evaluations=facts.evaluations,
+    )
+    missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
+    return tuple(_standing(facts, case, stage, missing) for stage in registry.spec.stages)
+
+
+def _not_judged(stage: str) -> Standing:
+    def gate(name: str, rule: str) -> GateState:
+        return shut_gate(
+            name,
+            "NotJudged",
+            rule,
+            "not judged yet",
+            "a verified artifact",
+            status="Unknown",
+            attention="None",
+            stage=stage,
+        )
+
+    return Standing(stage=stage, policy=gate(POLICY_COMPLIANT, POLICY_RULE), approval=gate(APPROVED, APPROVAL_RULE))
+
+
+def _missing(name: str) -> Finding:
+    return Finding(
+        policy=name,
+        rule="requiredPolicies",
+        weight="Denied",
+        enforced=True,
+        reason="PolicyMissing",
+        found=f"the registry requires GovernancePolicy {name}, which is not there",
+        wanted=f"GovernancePolicy {name}",
+        remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+    )
+
+
+def _standing(facts: Facts, case: Case, stage: str, missing: tuple[Finding, ...]) -> Standing:
+    findings = (*missing, *(finding for policy in facts.policies for finding in judge(policy, case, stage)))
+    cast = ballots(
+        facts.approvals, version=case.version, digest=case.digest, tier=case.model.spec.risk_tier, stage=stage
+    )
+    named = {account for _, each in _requirements(facts.policies, stage) for account in each.service_accounts}
+    heard = tuple(ballot for ballot in cast if ballot.is_heard(named))
+    return Standing(
+        stage=stage,
+        policy=_policy_gate(facts.policies, findings, stage),
+        approval=_approval_gate(facts, heard, stage),
+        findings=findings,
+        ballots=heard,
+    )
+
+
+def _requirements(policies: Iterable[CompiledPolicy], stage: str) -> Iterator[tuple[str, ApprovalRequirement]]:
+    for policy in policies:
+        if policy.enforced:
+            for requirement in policy.policy.spec.approvals:
+                if requirement.stage == stage:
+                    yield policy.name, requirement
+
+
+def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[Finding], stage: str) -> GateState:
+    shut = sorted((each for each in findings if each.enforced), key=lambda each: each.weight != "Denied")
+    if not shut:
+        reported = [each for each in findings if not each.enforced]
+        found = f"{len(policies)} policies apply and hold" if policies else "no policy applies"
+        if reported:
+            found += "; in audit only: " + "; ".join(f"{each.policy}: {each.found}" for each in reported[:3])
+        return open_gate(POLICY_COMPLIANT, "Compliant", POLICY_RULE, found, "no objection", stage=stage)
+    first = shut[0]
+    more = f" (and {len(shut) - 1} more)" if len(shut) > 1 else ""
+    return shut_gate(
+        POLICY_COMPLIANT,
+        first.reason,
+        f"{POLICY_RULE} ({first.policy}: {first.rule})",
+        f"{first.found}{more}",
+        first.wanted,
+        remedy=first.remedy,
+        attention="Person" if first.weight == "Denied" else "Time",
+        stage=stage,
+    )
+
+
+def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateState:
+    for decision in ("Rejected", "ChangesRequested"):
+        against = [each for each in cast if each.counts and each.approval.spec.decision == decision]
+        if against:
+            return _refused(decision, against[0], stage)
+    wanted = list(_requirements(facts.policies, stage))
+    if not wanted:
+        return open_gate(
+            APPROVED, "NotRequired", APPROVAL_RULE, f"no policy wants an approval for {stage}", "none", stage=stage
+        )
+    if facts.version.spec.submitted_by is None:
+        return shut_gate(
+            APPROVED,
+            "SubmitterUnknown",
+            APPROVAL_RULE,
+            "spec.submittedBy names nobody, so nobody can be told from the submitter",
+            "a version that somebody submitted",
+            remedy=f"its author runs: gatehouse submit {facts.version.metadata.name}",
+            attention="Time",
+            stage=stage,
+        )
+    approvers: set[str] = set()
+    for policy, requirement in wanted:
+        count = count_approvals(requirement, cast)
+        approvers.update(count.approvers)
+        if not count.met:
+            return _owed(facts, policy, requirement, count.approvers, count.passed_over)
+    return open_gate(
+        APPROVED,
+        "Approved",
+        APPROVAL_RULE,
+        f"approved for {stage} by {', '.join(sorted(approvers))}",
+        "the approvals that the policies want",
+        stage=stage,
+    )
+
+
+def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
+    spec = ballot.approval.spec
+    rejected = decision == "Rejected"
+    return shut_gate(
+        APPROVED,
+        decision,
+        APPROVAL_RULE,
+        f"{spec.approver} {'rejected' if rejected else 'requested changes of'} the version for {stage}: {spec.reason}",
+        "no current decision against it",
+        remedy="a new artifact is a new version"
+        if rejected
+        else f"make the changes, then ask {spec.approver} to decide again",
+        attention="Person",
+        stage=stage,
+    )
+
+
+def _owed(
+    facts: Facts,
+    policy: str,
+    requirement: ApprovalRequirement,
+    approvers: Sequence[str],
+    passed_over: Sequence[str],
+) -> GateState:
+    found = f"{len(approvers)} of {requirement.count} approvals" + (f" ({', '.join(approvers)})" if approvers else "")
+    if passed_over:
+        found += "; not counted: " + "; ".join(passed_over[:3])
+    groups = f" from {' or '.join(requirement.groups)}" if requirement.groups else ""
+    return shut_gate(
+        APPROVED,
+        "ApprovalOwed",
+        f"{APPROVAL_RULE} ({policy})",
+        found,
+        f"{requirement.count} approvals{groups}",
+        remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
+        attention="Time",
+        stage=requirement.stage,
+    )
+
+
+def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
+    """What each policy says of the version, by name: the worst over all stages."""
+    weights: dict[str, set[str]] = {policy.name: set() for policy in policies}
+    for standing in found:
+        for finding in standing.findings:
+            weights.setdefault(finding.policy, set()).add(finding.weight)
+    return {
+        name: "Denies" if "Denied" in said else "Owes" if "Owed" in said else "Complies"
+        for name, said in sorted(weights.items())
+    }
+
+
+def next_expiry(facts: Facts, digest: str | None) -> datetime | None:
+    """When the next evaluation that meets a requirement now gets too old for it."""
+    uid = facts.version.metadata.uid
+    times = []
+    for policy in facts.policies:
+        for requirement in policy.policy.spec.evaluations:
+            verdict = judge_evaluation(requirement, facts.evaluations, uid=uid, digest=digest, now=facts.now)
+            until = expiry(requirement, verdict.evaluation) if verdict.met and verdict.evaluation else None
+            if until is not None:
+                times.append(until)
+    return min(times, default=None)

@@ -1,0 +1,21 @@
+"""Governance policies: which apply, what they want, whether it holds, whose approval counts. All pure."""
+
+from __future__ import annotations
+
+from gatehouse.domain.policy.approvals import ApprovalCount, Ballot, ballots, count_approvals
+from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy
+from gatehouse.domain.policy.findings import Finding
+from gatehouse.domain.policy.judging import Case, judge
+
+__all__ = [
+    "ApprovalCount",
+    "Ballot",
+    "Case",
+    "CompiledPolicy",
+    "Finding",
+    "applying",
+    "ballots",
+    "compile_policy",
+    "count_approvals",
+    "judge",
+]

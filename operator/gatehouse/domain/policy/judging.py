@@ -1,0 +1,225 @@
+"""What one policy says of one version for one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from gatehouse.api.governance_policy import EvaluationRequirement, LineageField
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import Lineage, ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.hardware import Fit
+from gatehouse.domain.policy.cel import CompiledExpression
+from gatehouse.domain.policy.compiled import CompiledPolicy
+from gatehouse.domain.policy.evaluations import counting, judge_evaluation
+from gatehouse.domain.policy.findings import Finding, Weight
+from gatehouse.domain.policy.values import expression_values
+
+__all__ = ["Case", "judge"]
+
+_LINEAGE: Final[Mapping[LineageField, Callable[[Lineage], object]]] = {
+    "baseModel": lambda lineage: lineage.base_model,
+    "trainingData": lambda lineage: lineage.training_data,
+    "code.repository": lambda lineage: lineage.code and lineage.code.repository,
+    "code.commit": lambda lineage: lineage.code and lineage.code.commit,
+    "pipelineRun": lambda lineage: lineage.pipeline_run,
+    "hyperparameters": lambda lineage: lineage.hyperparameters,
+    "dependencies": lambda lineage: lineage.dependencies,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one."""
+
+    now: datetime
+    version: ModelVersion
+    model: RegisteredModel
+    artifact: ArtifactRecord
+    digest: str | None
+    fit: Fit | None
+    trusts_store_checksums: bool
+    evaluations: Sequence[ModelEvaluation]
+
+    def values(self, stage: str) -> Mapping[str, Any]:
+        """What expressions see."""
+        uid = self.version.metadata.uid
+        return expression_values(
+            version=self.version,
+            model=self.model,
+            artifact=self.artifact,
+            fit=self.fit,
+            evaluations=counting(self.evaluations, uid=uid, digest=self.digest, now=self.now),
+            stage=stage,
+        )
+
+
+def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[Finding, ...]:
+    """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere."""
+    return tuple(_Judge(policy, case, stage).findings())
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    policy: CompiledPolicy
+    case: Case
+    stage: str
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._problems()
+        yield from self._artifact()
+        yield from self._hardware()
+        yield from self._licence()
+        yield from self._lineage()
+        yield from self._evaluations()
+        yield from self._expressions()
+
+    def _finding(
+        self, rule: str, reason: str, *, found: str, wanted: str, remedy: str, weight: Weight = "Denied"
+    ) -> Finding:
+        return Finding(
+            policy=self.policy.name,
+            rule=rule,
+            weight=weight,
+            enforced=self.policy.enforced,
+            reason=reason,
+            found=found,
+            wanted=wanted,
+            remedy=remedy,
+        )
+
+    def _wanted_here(self, stages: Sequence[str]) -> bool:
+        return not stages or self.stage in stages
+
+    def _problems(self) -> Iterator[Finding]:
+        for name, problem in self.policy.problems.items():
+            yield self._finding(
+                name,
+                "PolicyDoesNotCompile",
+                found=f"rule {name} does not compile: line {problem.line}, column {problem.column}: {problem.message}",
+                wanted="a policy that compiles",
+                remedy="whoever keeps the policy has to mend the rule: kubectl describe governancepolicy "
+                + self.policy.name,
+            )
+
+    def _artifact(self) -> Iterator[Finding]:
+        wanted, spec = self.policy.policy.spec.artifact, self.case.version.spec.artifact
+        if wanted.formats and spec.format not in wanted.formats:
+            yield self._finding(
+                "artifact.formats",
+                "FormatNotAllowed",
+                found=f"format {spec.format}",
+                wanted=f"one of: {', '.join(wanted.formats)}",
+                remedy="convert the weights and submit them as a new version",
+            )
+        summary = self.case.artifact.summary
+        if wanted.remote_code == "Deny" and summary and summary.config and summary.config.auto_map:
+            yield self._finding(
+                "artifact.remoteCode",
+                "RemoteCode",
+                found="config.json names code that a loader would run (auto_map)",
+                wanted="a model that runs without code of its own",
+                remedy="remove auto_map and submit the model as a new version",
+            )
+        if wanted.verification == "Content" and self.case.trusts_store_checksums:
+            yield self._finding(
+                "artifact.verification",
+                "ContentNotHashed",
+                found="the registry takes a checksum that the store computed for the bytes",
+                wanted="every byte hashed by Gatehouse",
+                remedy="set verification.trustStoreChecksums of the ModelRegistry to false",
+            )
+
+    def _hardware(self) -> Iterator[Finding]:
+        fit = self.case.fit
+        unknown = fit is None or fit.verdict == "Unknown"
+        if self.policy.policy.spec.hardware.unknown_fit == "Deny" and unknown:
+            yield self._finding(
+                "hardware.unknownFit",
+                "FitUnknown",
+                found=fit.found if fit else "the fit is not known",
+                wanted="a model that is known to fit its hardware profile",
+                remedy=(fit.remedy if fit else None) or "use a format whose headers tell the size of the model",
+            )
+
+    def _licence(self) -> Iterator[Finding]:
+        allowed, licence = self.policy.policy.spec.licenses, self.case.model.spec.license
+        if allowed and (licence or "").casefold() not in {each.casefold() for each in allowed}:
+            yield self._finding(
+                "licenses",
+                "LicenseNotAllowed",
+                found=f"license {licence}" if licence else "the model names no license",
+                wanted=f"one of: {', '.join(allowed)}",
+                remedy="set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
+            )
+
+    def _lineage(self) -> Iterator[Finding]:
+        required = self.policy.policy.spec.lineage
+        if required is None:
+            return
+        missing = [name for name in required.required if not _LINEAGE[name](self.case.version.spec.lineage)]
+        if missing:
+            yield self._finding(
+                "lineage.required",
+                "LineageMissing",
+                found=f"spec.lineage lacks {', '.join(missing)}",
+                wanted=f"all of: {', '.join(required.required)}",
+                remedy="fill spec.lineage of the ModelVersion",
+            )
+
+    def _evaluations(self) -> Iterator[Finding]:
+        for requirement in self.policy.policy.spec.evaluations:
+            if self._wanted_here(requirement.stages):
+                yield from self._evaluation(requirement)
+
+    def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[Finding]:
+        case = self.case
+        verdict = judge_evaluation(
+            requirement, case.evaluations, uid=case.version.metadata.uid, digest=case.digest, now=case.now
+        )
+        if verdict.met:
+            return
+        failed = verdict.value is not None
+        yield self._finding(
+            f"evaluations.{requirement.name}",
+            "EvaluationFailed" if failed else "EvaluationOwed",
+            found=verdict.found,
+            wanted=_wanted(requirement),
+            remedy="a better model is a new version; a new evaluation of this one replaces the result"
+            if failed
+            else "evaluate these bytes and apply the result: gatehouse evaluate import results.json",
+            weight="Denied" if failed else "Owed",
+        )
+
+    def _expressions(self) -> Iterator[Finding]:
+        rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
+        values = self.case.values(self.stage) if rules else {}
+        for rule in rules:
+            compiled = self.policy.expressions[rule.name]
+            if not isinstance(compiled, CompiledExpression):
+                continue
+            judgement = compiled.judge(values)
+            if not judgement.holds:
+                yield self._finding(
+                    rule.name,
+                    "RuleNotMet" if judgement.error is None else "RuleFailed",
+                    found=f"rule {rule.name} is not true" + (f": {judgement.error}" if judgement.error else ""),
+                    wanted=rule.message,
+                    remedy="change the version or the model so that it holds",
+                )
+
+
+def _wanted(requirement: EvaluationRequirement) -> str:
+    parts = [f"{requirement.metric} {requirement.operator} {requirement.threshold}"]
+    if requirement.suite:
+        parts.append(f"of {requirement.suite}")
+    if requirement.dataset:
+        version = f" {requirement.dataset_version}" if requirement.dataset_version else ""
+        parts.append(f"on {requirement.dataset}{version}")
+    if requirement.max_age:
+        parts.append(f"not older than {requirement.max_age}")
+    return " ".join(parts)

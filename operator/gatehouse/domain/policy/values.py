@@ -1,0 +1,86 @@
+"""What expressions see: plain values under the names of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.hardware import Fit
+
+__all__ = ["expression_values"]
+
+
+def expression_values(
+    *,
+    version: ModelVersion,
+    model: RegisteredModel,
+    artifact: ArtifactRecord,
+    fit: Fit | None,
+    evaluations: Sequence[ModelEvaluation],
+    stage: str,
+) -> Mapping[str, Any]:
+    """One value a variable of CEL; docs/policies.md lists their fields. ``evaluations`` are those that count."""
+    return {
+        "version": _described(version.spec.wire(), version),
+        "model": _described(model.spec.wire(), model),
+        "artifact": _artifact(version, artifact),
+        "hardware": _hardware(version, fit),
+        "evaluations": [_evaluation(each) for each in evaluations],
+        "stage": stage,
+    }
+
+
+def _described(spec: dict[str, Any], resource: ModelVersion | RegisteredModel) -> dict[str, Any]:
+    metadata = resource.metadata
+    return spec | {"name": metadata.name, "namespace": metadata.namespace, "labels": dict(metadata.labels)}
+
+
+def _artifact(version: ModelVersion, artifact: ArtifactRecord) -> dict[str, Any]:
+    summary = artifact.summary
+    known: dict[str, Any] = {"uri": version.spec.artifact.uri, "format": version.spec.artifact.format}
+    if artifact.digest is not None:
+        known["digest"] = artifact.digest
+    if summary is None:
+        return known
+    known |= {"files": summary.files, "totalBytes": summary.total_bytes, "dtypes": dict(summary.dtypes)}
+    if summary.parameters is not None:
+        known["parameters"] = summary.parameters
+    if summary.config is not None:
+        known["config"] = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in asdict(summary.config).items()
+            if isinstance(value, str | bool | int | float | Mapping)
+        }
+    return known
+
+
+def _hardware(version: ModelVersion, fit: Fit | None) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "profile": version.spec.hardware_profile_ref.name,
+        "verdict": fit.verdict if fit else "Unknown",
+    }
+    if fit is not None and fit.max_model_len is not None:
+        known["maxModelLen"] = fit.max_model_len
+    if fit is not None and fit.weights_bytes is not None:
+        known["weightsBytes"] = fit.weights_bytes
+    return known
+
+
+def _evaluation(evaluation: ModelEvaluation) -> dict[str, Any]:
+    spec = evaluation.spec
+    known: dict[str, Any] = {
+        "name": evaluation.metadata.name,
+        "kind": spec.kind,
+        "suite": spec.suite,
+        "dataset": spec.dataset.name,
+        "evaluator": spec.evaluator,
+        "evaluatedAt": spec.evaluated_at,
+        "metrics": {each.name: float(each.value) for each in spec.metrics},
+    }
+    optional = {"datasetVersion": spec.dataset.version, "task": spec.task, "suiteVersion": spec.suite_version}
+    return known | {name: value for name, value in optional.items() if value is not None}
