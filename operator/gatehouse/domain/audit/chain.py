@@ -1,0 +1,251 @@
+"""Looking through a trail, record by record, in bounded memory: what was changed, removed, inserted, moved or cut off.
+
+Hashes alone show every touch that was not followed by computing all later hashes anew; checkpoints show that as well.
+Times that go backwards are no fault of the trail, which is ordered by position: they are noted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import orjson
+
+from gatehouse.domain.audit.checkpoints import PublicKeys, Summary
+from gatehouse.domain.audit.findings import Finding, Verdict
+from gatehouse.domain.audit.records import GENESIS, AuditHead, StoredRecord, digest_of
+from gatehouse.domain.audit.trusting import Trusted
+
+__all__ = ["CHECKPOINT_EVERY", "SUMMARISED", "TRAIL", "verify_chain"]
+
+CHECKPOINT_EVERY: Final = 1_000
+"""Records that may follow a checkpoint before there is another."""
+TRAIL: Final = "AuditTrail"
+"""Kind of the records that tell of the trail itself."""
+SUMMARISED: Final = "Summarised"
+_REMEMBERED: Final = 1_024
+_UNSIGNED: Final = 5 * CHECKPOINT_EVERY
+"""So many may be waiting for a checkpoint while very much is written at once."""
+_RESTORE: Final = "Restore the database from a backup, and find out who may write to it."
+
+
+def verify_chain(
+    rows: Iterable[StoredRecord],
+    *,
+    registry: str,
+    head: AuditHead | None,
+    trusted: Trusted,
+    keys: PublicKeys | None = None,
+    start: AuditHead | None = None,
+) -> Verdict:
+    """Looks through the records of a registry, which come by position, up to the first that is not as it was written.
+
+    Args:
+        rows: the records, all of them, or those after ``start``.
+        registry: its ``namespace/name``.
+        head: the newest record as the database has it apart; None when it has none.
+        trusted: the checkpoints.
+        keys: what summaries must be signed with; their signatures are not looked at without.
+        start: a record that is known to be good.
+    """
+    walk = _Walk(registry, trusted, start)
+    finding = next(walk.through(rows), None)
+    findings = list(trusted.findings)
+    if finding is not None:
+        findings.append(finding)
+    else:
+        findings += walk.at_the_end(head, keys)
+    return Verdict(
+        registry=registry,
+        records=walk.records,
+        first=walk.first,
+        last=walk.last.seq,
+        summarised=walk.gap.seq if walk.gap else 0,
+        checkpoints=walk.agreed,
+        vouched=walk.vouched,
+        findings=sorted(findings, key=lambda each: each.position),
+        notes=tuple(walk.notes(finding)),
+    )
+
+
+class _Walk:
+    """One look through a trail. ``last`` is the newest good record; ``gap`` what is missing at the beginning."""
+
+    def __init__(self, registry: str, trusted: Trusted, start: AuditHead | None) -> None:
+        self._registry = registry
+        self._trusted = {checkpoint.seq: checkpoint.hash for checkpoint in trusted.checkpoints}
+        self._newest = trusted.newest.seq if trusted.newest else 0
+        self._fresh = start is None
+        self.last = start or AuditHead(0, GENESIS)
+        self.gap: AuditHead | None = None
+        self.records = self.first = self.agreed = 0
+        self.vouched = self.last.seq
+        self._recent: OrderedDict[int, str] = OrderedDict()
+        self._summaries: list[dict[str, Any]] = []
+        self._time = ""
+        self._unvouched_since = ""
+        self._backwards: list[int] = []
+        self._backwards_count = 0
+
+    def through(self, rows: Iterable[StoredRecord]) -> Iterator[Finding]:
+        """What is wrong with each record."""
+        for stored in rows:
+            finding = self._take(stored)
+            if finding is not None:
+                yield finding
+
+    def _take(self, stored: StoredRecord) -> Finding | None:
+        if digest_of(stored.content) != stored.hash:
+            return self._missing_before(stored) or _found(
+                "Changed", stored.seq, "its content does not have the hash that it is kept with"
+            )
+        try:
+            kept = orjson.loads(stored.content)
+            registry, seq, previous, at = kept["registry"], kept["seq"], kept["previous"], kept["at"]
+        except (ValueError, TypeError, KeyError):
+            return self._missing_before(stored) or _found("Changed", stored.seq, "it is no record of Gatehouse's")
+        if not self.records and self._fresh and stored.seq > 1 and seq == stored.seq:
+            self.gap = self.last = AuditHead(stored.seq - 1, str(previous))
+            if (finding := self._compare(self.gap)) is not None:
+                return finding
+        finding = self._misplaced(stored, seq) or self._missing_before(stored)
+        if finding is None and registry != self._registry:
+            finding = _found("Changed", stored.seq, f"it is of registry {str(registry)[:400]}")
+        if finding is None and previous != self.last.hash:
+            finding = self._broken_link(stored)
+        if finding is None:
+            finding = self._compare(AuditHead(stored.seq, stored.hash))
+        if finding is None:
+            self._accept(stored, str(at), kept)
+        return finding
+
+    def _accept(self, stored: StoredRecord, at: str, kept: dict[str, Any]) -> None:
+        self.first = self.first or stored.seq
+        self.records += 1
+        self.last = AuditHead(stored.seq, stored.hash)
+        self._recent[stored.seq] = stored.hash
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        if at < self._time:
+            self._backwards_count += 1
+            self._backwards += [stored.seq] if len(self._backwards) < 3 else []
+        self._time = at
+        if stored.seq > self._newest and not self._unvouched_since:
+            self._unvouched_since = at
+        if self.gap is not None and kept.get("kind") == TRAIL and kept.get("reason") == SUMMARISED:
+            after = kept.get("after")
+            if isinstance(after, dict) and after.get("to") == self.gap.seq:
+                self._summaries = [after]
+
+    def _missing_before(self, stored: StoredRecord) -> Finding | None:
+        expected = self.last.seq + 1
+        if stored.seq < expected:
+            return _found("Inserted", stored.seq, f"it stands where record {expected} is due")
+        if stored.seq > expected and (self.records or not self._fresh):
+            return _found(
+                "Removed", expected, f"after record {self.last.seq} comes record {stored.seq}", stored.seq - 1
+            )
+        return None
+
+    def _misplaced(self, stored: StoredRecord, seq: Any) -> Finding | None:
+        """A good record, at another position than its own."""
+        if seq == stored.seq:
+            return None
+        if isinstance(seq, int) and seq < stored.seq and self._recent.get(seq, stored.hash) != stored.hash:
+            # Records were moved to make room: what stands in its place was put there.
+            return _found("Inserted", seq, f"record {seq} as it was written stands at {stored.seq}", stored.seq - 1)
+        if stored.seq != self.last.seq + 1 and (missing := self._missing_before(stored)) is not None:
+            return missing
+        return _found("Moved", stored.seq, f"what stands there was written as record {str(seq)[:20]}")
+
+    def _broken_link(self, stored: StoredRecord) -> Finding:
+        """Of two records that do not fit, the earlier is the wrong one, unless somebody vouches for it."""
+        if not self.records or self.vouched == self.last.seq:
+            return _found("Changed", stored.seq, f"it does not follow record {self.last.seq}")
+        return _found(
+            "Changed",
+            self.last.seq,
+            f"it was written anew with a hash of its own: record {stored.seq} follows another one",
+        )
+
+    def _compare(self, here: AuditHead) -> Finding | None:
+        signed = self._trusted.get(here.seq)
+        if signed is None:
+            return None
+        if signed != here.hash:
+            return _found(
+                "Replaced",
+                self.vouched + 1,
+                f"records were written anew: the checkpoint of record {here.seq} names another hash",
+                here.seq,
+            )
+        self.agreed += 1
+        self.vouched = here.seq
+        return None
+
+    def at_the_end(self, head: AuditHead | None, keys: PublicKeys | None) -> list[Finding]:
+        """What is wrong with the trail as a whole."""
+        findings = [finding for finding in (self._unexplained(keys), self._cut(head)) if finding is not None]
+        owed = self.last.seq - self._newest
+        if not findings and keys is not None and self._fresh and owed > _UNSIGNED:
+            findings.append(
+                Finding(
+                    kind="Unsigned",
+                    position=self._newest + 1,
+                    until=self.last.seq,
+                    message=f"no checkpoint vouches for the last {owed} records, wanted one each {CHECKPOINT_EVERY}",
+                    remedy="Give the copies of the checkpoints with --checkpoints. Look at the operator's log: does it "
+                    "have --audit-key?",
+                )
+            )
+        return findings
+
+    def _unexplained(self, keys: PublicKeys | None) -> Finding | None:
+        if self.gap is None:
+            return None
+        summary = Summary(registry=self._registry, to=self.gap.seq, hash=self.gap.hash)
+        for said in self._summaries:
+            signed = keys is None or keys.signed_summary(
+                summary, key_id=str(said.get("keyId")), signature=str(said.get("signature"))
+            )
+            if signed and said.get("hash") == self.gap.hash:
+                return None
+        return _found(
+            "Removed", 1, f"the trail begins with record {self.gap.seq + 1}, and no summary tells why", self.gap.seq
+        )
+
+    def _cut(self, head: AuditHead | None) -> Finding | None:
+        last = self.last.seq
+        if self._newest > last:
+            return _found("CutOff", last + 1, f"there is a checkpoint of record {self._newest}", self._newest)
+        if head is None:
+            return _found("CutOff", last + 1, "the head of the trail is gone") if self.records else None
+        if head.seq > last:
+            return _found("CutOff", last + 1, f"the head of the trail is record {head.seq}", head.seq)
+        if head.seq < last:
+            return _found("Inserted", head.seq + 1, f"the head of the trail is record {head.seq}", last)
+        if head.hash != self.last.hash and last > 0:
+            return _found("Changed", last, "the head of the trail names another hash")
+        return None
+
+    def notes(self, finding: Finding | None) -> Iterator[str]:
+        """What is worth knowing and no fault."""
+        if self._backwards_count:
+            where = ", ".join(map(str, self._backwards))
+            yield f"{self._backwards_count} records are older than those before them (at {where}): a clock was set back"
+        if self.gap is not None:
+            yield f"records 1 to {self.gap.seq} were older than the retention; a summary stands for them"
+        owed = self.last.seq - self._newest
+        if finding is None and owed > 0:
+            yield f"the last {owed} records, since {self._unvouched_since}, have no checkpoint yet, only hashes"
+
+
+def _found(kind: Any, position: int, message: str, until: int | None = None) -> Finding:
+    return Finding(
+        kind=kind,
+        position=position,
+        until=position if until is None else until,
+        message=message,
+        remedy=_RESTORE,
+    )
