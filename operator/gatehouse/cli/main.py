@@ -15,6 +15,19 @@ __all__ = ["app", "main"]
 _COMMANDS: Final = (
     "explain",
     "template",
+    "queue",
+    "approve",
+    "reject",
+    "request-changes",
+    "withdraw",
+    "submit",
+    "deprecate",
+    "archive",
+    "restore",
+    "promote",
+    "diff",
+    "evaluate",
+    "policy",
     "seed",
     "register",
     "upload",
@@ -28,6 +41,11 @@ _COMMANDS: Final = (
     "credentials",
     "kind",
 )
+_TOGETHER: Final = {
+    **dict.fromkeys(("approve", "reject", "request-changes", "withdraw"), "decisions"),
+    **dict.fromkeys(("submit", "deprecate", "archive", "restore"), "lifecycle"),
+}
+"""Commands that share a module; any other has one of its own name."""
 
 
 class _Commands(TyperGroup):
@@ -44,11 +62,11 @@ class _Commands(TyperGroup):
         """The command ``gatehouse NAME``: the function NAME, or the commands ``app``, of the module NAME."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"gatehouse.cli.{cmd_name}")
+        module = import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
         commands: typer.Typer | None = getattr(module, "app", None)
         if commands is None:
             commands = typer.Typer(add_completion=False)
-            commands.command(cmd_name)(getattr(module, cmd_name))
+            commands.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
         return typer.main.get_command(commands)
 
 

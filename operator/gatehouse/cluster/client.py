@@ -74,8 +74,15 @@ _GROUPS: Final[Mapping[str, _Path]] = {
     "registeredmodels": _Path("gatehouse.dev", "v1alpha1"),
     "modelversions": _Path("gatehouse.dev", "v1alpha1"),
     "hardwareprofiles": _Path("gatehouse.dev", "v1alpha1"),
+    "governancepolicies": _Path("gatehouse.dev", "v1alpha1"),
+    "modelevaluations": _Path("gatehouse.dev", "v1alpha1"),
+    "modelapprovals": _Path("gatehouse.dev", "v1alpha1"),
+    "vettedartifacts": _Path("gatehouse.dev", "v1alpha1"),
     "leases": _Path("coordination.k8s.io", "v1"),
     "selfsubjectaccessreviews": _Path("authorization.k8s.io", "v1"),
+    "selfsubjectreviews": _Path("authentication.k8s.io", "v1"),
+    "inferenceservices": _Path("serving.kserve.io", "v1beta1"),
+    "servingruntimes": _Path("serving.kserve.io", "v1alpha1"),
 }
 
 
@@ -163,9 +170,11 @@ class ApiClient:
         """One page of a list in all namespaces, of the objects' metadata alone."""
         return await self._request("list", "GET", plural, resource_path(plural), params=params, accept=METADATA_ONLY)
 
-    async def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def create(
+        self, plural: str, namespace: str, body: Mapping[str, Any], *, params: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """Creates an object."""
-        return await self._request("create", "POST", plural, resource_path(plural, namespace), body=body)
+        return await self._request("create", "POST", plural, resource_path(plural, namespace), body=body, params=params)
 
     async def post(self, plural: str, namespace: str, body: Mapping[str, Any]) -> None:
         """Creates an object of which nothing but its being there matters; the server answers with its metadata."""
@@ -193,11 +202,18 @@ class ApiClient:
         return await self._request(verb, "PATCH", plural, path, body=body, content_type=kind, params=params)
 
     async def delete(
-        self, plural: str, namespace: str, name: str, *, preconditions: Mapping[str, str] | None = None
+        self,
+        plural: str,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Deletes an object, under preconditions on its uid or resourceVersion."""
         body = {"preconditions": dict(preconditions)} if preconditions else None
-        return await self._request("delete", "DELETE", plural, resource_path(plural, namespace, name), body=body)
+        path = resource_path(plural, namespace, name)
+        return await self._request("delete", "DELETE", plural, path, body=body, params=params)
 
     async def _authorization(self) -> dict[str, str]:
         """The header that the official client would send; it refreshes tokens when they are due."""

@@ -1,0 +1,265 @@
+"""Decisions: written for the bytes, the stage and the risk tier as they are now, under the name of who decides."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.model_approval import ApprovalDecision, ModelApproval, ModelApprovalSpec
+from gatehouse.api.model_evaluation import VersionReference
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.review.errors import NothingToDo, Refused
+from gatehouse.review.person import Action, Person, approving, may_each, whoami
+from gatehouse.review.reading import digest_of, listed, listed_if_allowed, read, stages_of
+
+__all__ = [
+    "ANNOTATION_REASON",
+    "Decided",
+    "Decision",
+    "Situation",
+    "Withdrawal",
+    "counted_groups",
+    "decide",
+    "decision_name",
+    "why_refused",
+    "withdraw",
+]
+
+MANAGER: Final = "gatehouse-review"
+ANNOTATION_REASON: Final = f"{GROUP}/reason"
+"""Why somebody took a decision back or set the state of a version, in his words."""
+_MOST_GROUPS: Final = 64
+_LONGEST_NAME: Final = 253
+_HASH_LENGTH: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person wants to say of a version. With ``dry_run`` the API server checks it and keeps nothing."""
+
+    namespace: str
+    name: str
+    stage: str
+    decision: ApprovalDecision
+    reason: str
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a decision is checked against before it is written."""
+
+    person: Person
+    version: ModelVersion
+    model: RegisteredModel
+    stages: Sequence[str]
+    may_approve: bool
+    may_write: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The object of a decision. ``notes`` say what a person should know of it."""
+
+    body: Mapping[str, Any]
+    outcome: Literal["created", "unchanged"]
+    notes: tuple[str, ...]
+
+
+async def decide(api: ApiClient, wanted: Decision) -> Decided:
+    """Writes a ModelApproval. To say the same again of the same bytes changes nothing.
+
+    Raises Refused with who may do it instead, and ClusterError for what admission refuses.
+    """
+    version, person = await asyncio.gather(read(api, ModelVersion, wanted.namespace, wanted.name), whoami(api))
+    model = await read(api, RegisteredModel, wanted.namespace, version.spec.model_ref.name)
+    approve = approving(model.spec.risk_tier)
+    write = Action(verb="create", resource="modelapprovals", namespace=wanted.namespace)
+    stages, rights, policies, decisions = await asyncio.gather(
+        stages_of(api, version),
+        may_each(api, (approve, write)),
+        listed_if_allowed(api, GovernancePolicy),
+        listed_if_allowed(api, ModelApproval, wanted.namespace),
+    )
+    situation = Situation(
+        person=person,
+        version=version,
+        model=model,
+        stages=stages,
+        may_approve=rights[approve],
+        may_write=rights[write],
+    )
+    refusal = why_refused(situation, wanted.stage)
+    if refusal is not None:
+        raise Refused(refusal)
+    groups = counted_groups(person, policies, wanted.stage)
+    spec = _spec(situation, wanted, groups)
+    newest = _newest(decisions or (), spec)
+    notes = tuple(_notes(person, policies, groups))
+    if newest is not None and _says(newest.spec, spec):
+        body = await api.get("modelapprovals", wanted.namespace, newest.metadata.name)
+        return Decided(body=body, outcome="unchanged", notes=notes)
+    return Decided(body=await _create(api, wanted, spec, after=newest), outcome="created", notes=notes)
+
+
+def why_refused(situation: Situation, stage: str) -> str | None:
+    """Why a decision of the person would not count or not be let in; None when nothing is known against it."""
+    person, version, tier = situation.person, situation.version, situation.model.spec.risk_tier
+    where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
+    if situation.stages and stage not in situation.stages:
+        return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
+    if version.spec.state != "Submitted":
+        return f"{where} is {version.spec.state}; only what is Submitted is decided on"
+    if version.spec.submitted_by is None:
+        return f"nobody submitted {where}, so nobody's decision counts; its author runs: gatehouse submit"
+    if person.name in {version.spec.submitted_by, version.spec.submitted_via}:
+        return (
+            f"you ({person.name}) submitted {where}; a decision on it is for another person who may approve "
+            f"{tier} risk (gatehouse queue shows him what waits)"
+        )
+    if digest_of(version) is None:
+        return f"{where} has no digest yet, as it is {version.status.phase or 'not looked at yet'}; decide afterwards"
+    if version.status.recorded_digest is not None:
+        return (
+            f"{where} is {version.status.phase}: its files are not the ones that were recorded; see gatehouse explain"
+        )
+    if not situation.may_approve:
+        return (
+            f"you ({person.name}) may not decide on {tier} risk; wanted: the verb approve on "
+            f"risktiers.{GROUP}/{tier}, as the ClusterRoles of approvers grant it"
+        )
+    if not situation.may_write:
+        return (
+            f"you ({person.name}) may not create modelapprovals.{GROUP} in namespace {version.metadata.namespace}; "
+            "ask whoever binds roles there"
+        )
+    return None
+
+
+def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, stage: str) -> tuple[str, ...]:
+    """Groups to name in a decision: those that policies ask for, so that no other membership is told.
+
+    All of them, as far as they fit, where policies cannot be read.
+    """
+    if policies is None:
+        return person.groups[:_MOST_GROUPS]
+    asked = {
+        group
+        for policy in policies
+        for requirement in policy.spec.approvals
+        if requirement.stage == stage
+        for group in requirement.groups
+    }
+    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+
+
+def decision_name(spec: ModelApprovalSpec, *, after: str) -> str:
+    """Name of a decision: the same when a command is run twice at once, another for each later change of mind.
+
+    ``after`` is the uid of the person's decision before it, empty for the first one.
+    """
+    told = f"{spec.version_ref.uid}\n{spec.digest}\n{spec.stage}\n{spec.approver}\n{after}"
+    ending = f"-{spec.stage}-{hashlib.sha256(told.encode()).hexdigest()[:_HASH_LENGTH]}"
+    return spec.version_ref.name[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
+
+
+def _spec(situation: Situation, wanted: Decision, groups: Sequence[str]) -> ModelApprovalSpec:
+    version = situation.version
+    return ModelApprovalSpec(
+        version_ref=VersionReference(name=version.metadata.name, uid=version.metadata.uid),
+        digest=digest_of(version) or "",
+        stage=wanted.stage,
+        risk_tier=situation.model.spec.risk_tier,
+        decision=wanted.decision,
+        reason=wanted.reason,
+        approver=situation.person.name,
+        groups=list(groups),
+    )
+
+
+def _says(told: ModelApprovalSpec, wanted: ModelApprovalSpec) -> bool:
+    """Whether a decision says what is wanted; one that names more groups does."""
+    same = told.model_copy(update={"groups": wanted.groups}) == wanted
+    return same and set(wanted.groups) <= set(told.groups)
+
+
+def _newest(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> ModelApproval | None:
+    mine = [
+        each
+        for each in decisions
+        if (each.spec.approver, each.spec.version_ref.uid, each.spec.digest, each.spec.stage)
+        == (spec.approver, spec.version_ref.uid, spec.digest, spec.stage)
+    ]
+    return max(mine, key=lambda each: (str(each.metadata.creation_timestamp), each.metadata.name), default=None)
+
+
+def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: Sequence[str]) -> Iterable[str]:
+    if person.name.startswith("system:serviceaccount:"):
+        yield "a service account's decision counts only where a policy names the account"
+    if policies is None and len(person.groups) > len(groups):
+        yield f"{len(person.groups)} groups of yours are too many: the decision names the first {len(groups)}"
+
+
+async def _create(
+    api: ApiClient, wanted: Decision, spec: ModelApprovalSpec, *, after: ModelApproval | None
+) -> Mapping[str, Any]:
+    name = decision_name(spec, after=after.metadata.uid if after else "")
+    body = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": ModelApproval.info.kind,
+        "metadata": {"name": name, "namespace": wanted.namespace},
+        "spec": spec.wire(),
+    }
+    params = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if wanted.dry_run else {})
+    try:
+        return await api.create("modelapprovals", wanted.namespace, body, params=params)
+    except ApiError as error:
+        if error.reason != "AlreadyExists":
+            raise
+        raise Refused(
+            f"ModelApproval {wanted.namespace}/{name} was just written by another call; look at it"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Whose decisions to take back: one's own on a version for a stage."""
+
+    namespace: str
+    name: str
+    stage: str
+    reason: str | None = None
+    dry_run: bool = False
+
+
+async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, ...]:
+    """Deletes the person's own decisions, also on earlier bytes; the reason is written into each of them first.
+
+    Raises NothingToDo when there is none, and ClusterError.
+    """
+    person, decisions = await asyncio.gather(whoami(api), listed(api, ModelApproval, wanted.namespace))
+    mine = tuple(
+        each
+        for each in decisions
+        if (each.spec.approver, each.spec.version_ref.name, each.spec.stage) == (person.name, wanted.name, wanted.stage)
+    )
+    if not mine:
+        raise NothingToDo(
+            f"no decision of {person.name} on {wanted.namespace}/{wanted.name} for stage {wanted.stage}; "
+            f"kubectl get modelapprovals -n {wanted.namespace} shows those of others"
+        )
+    dry = {"dryRun": "All"} if wanted.dry_run else {}
+    for each in mine:
+        key = ("modelapprovals", wanted.namespace, each.metadata.name)
+        if wanted.reason is not None:
+            note = {"metadata": {"uid": each.metadata.uid, "annotations": {ANNOTATION_REASON: wanted.reason}}}
+            await api.patch(*key, note, kind="application/merge-patch+json", params={"fieldManager": MANAGER} | dry)
+        await api.delete(*key, preconditions={"uid": each.metadata.uid}, params=dry)
+    return mine
