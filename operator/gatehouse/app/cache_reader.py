@@ -36,6 +36,10 @@ class CacheReader:
         """Every object of a kind."""
         return [ObjectName(key.namespace, key.name) for key in self._caches[kind].keys()]  # noqa: SIM118 - not a dict
 
+    def values(self, kind: str, index: str) -> Sequence[str]:
+        """Every value of an index."""
+        return self._caches[kind].values(index)
+
     def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
         """The objects of a kind with the value in the index."""
         return [ObjectName(key.namespace, key.name) for key in self._caches.select(kind, index, value)]

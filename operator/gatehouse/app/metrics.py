@@ -21,6 +21,11 @@ class OperatorMetrics:
         self._retries = Counter("gatehouse_row_retries", "Rounds tried again.", ["reason"], registry=registry)
         self._reads = Counter("gatehouse_row_reads", "Reads answered by registries.", registry=registry)
         self._dropped = Counter("gatehouse_events_dropped", "Events that could not be posted.", registry=registry)
+        self._running = Gauge(
+            "gatehouse_running_uncleared",
+            "Versions that run in a stage that they are not cleared for.",
+            registry=registry,
+        )
         self._phases = Gauge("gatehouse_versions", "Versions by phase.", ["phase"], registry=registry)
 
     def api_request(self, verb: str, resource: str, code: int) -> None:
@@ -34,6 +39,10 @@ class OperatorMetrics:
     def versions_in(self, phase: str, read: Callable[[], float]) -> None:
         """Counts the versions of a phase whenever the metrics are scraped."""
         self._phases.labels(phase).set_function(read)
+
+    def running_uncleared(self, read: Callable[[], float]) -> None:
+        """Counts the versions that run without clearance whenever the metrics are scraped."""
+        self._running.set_function(read)
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:  # noqa: ARG002 - the registry's signature
         """One transaction was committed."""

@@ -16,8 +16,12 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import Resource
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
+from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
@@ -28,11 +32,13 @@ from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError
 from gatehouse.cluster.events import KubernetesEvents
 from gatehouse.cluster.secrets import KubernetesSecrets
+from gatehouse.cluster.services import KubernetesServices
 from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
-from gatehouse.controllers.indexes import BY_STATUS
+from gatehouse.controllers.indexes import BY_STANDING, BY_STATUS
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
@@ -40,11 +46,14 @@ from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
+from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.domain.serving_text import TemplateWriter
+from gatehouse.domain.vetting import VersionStanding
 from gatehouse.engine.api_session import Login, MetadataClient
-from gatehouse.engine.cache import Caches
+from gatehouse.engine.cache import Caches, Change
 from gatehouse.engine.clock import LoopClock
 from gatehouse.engine.kopf_source import KopfSource
 from gatehouse.engine.leader import Leader, LeadershipLost
@@ -142,19 +151,35 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         templates = TemplateSweep(
             reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version
         )
+        services = ServiceSweep(reader=CacheReader(caches), lister=KubernetesServices(client), enqueue=enqueue.version)
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
-        parts = _Parts(settings, identity, caches, client, events, connections, checks, templates, login, lister)
+        parts = _Parts(
+            settings, identity, caches, client, events, connections, checks, templates, services, login, lister
+        )
         manager = _manager(settings, parts, collectors)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
+        metrics.running_uncleared(partial(_running_uncleared, caches))
+        for vetted_by in (
+            VERSIONS,
+            ModelRegistry.info.plural,
+            GovernancePolicy.info.plural,
+            HardwareProfile.info.plural,
+        ):
+            caches[vetted_by].subscribe(enqueue.vetted)
         yield manager
 
 
 def _count(caches: Caches, phase: str) -> float:
     return len(caches.select(VERSIONS, BY_STATUS, phase))
+
+
+def _running_uncleared(caches: Caches) -> float:
+    standings = (VersionStanding.unpacked(each) for each in caches[VERSIONS].values(BY_STANDING))
+    return sum(bool(set(each.deployed_to) - set(each.cleared_for)) for each in standings)
 
 
 class _Enqueue:
@@ -165,6 +190,10 @@ class _Enqueue:
     def version(self, key: tuple[str, str]) -> None:
         """Has a version reconciled."""
         self.object(VERSIONS, ObjectName(*key))
+
+    def vetted(self, _change: Change) -> None:
+        """Has admission told, which counts on every version, registry, policy and profile."""
+        self.object(VettedArtifacts.info.plural, ObjectName("", EVERY))
 
     def object(self, kind: str, name: ObjectName) -> None:
         """Has an object reconciled."""
@@ -182,6 +211,7 @@ class _Parts:
     connections: Connections
     checks: VerificationPool[tuple[str, str]]
     template_sweep: TemplateSweep
+    service_sweep: ServiceSweep
     login: Login
     lister: MetadataClient
 
@@ -205,6 +235,7 @@ class _Parts:
             writer=writer,
             templates=TemplateWriter(),
             sweep=self.template_sweep,
+            services=self.service_sweep,
             clock=clock,
             patience=self.settings.patience,
         )
@@ -222,6 +253,11 @@ class _Parts:
                 ),
                 runner(
                     RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4
+                ),
+                runner(GovernancePolicyController(reader=reader, clock=clock), workers=1),
+                (
+                    VettedArtifacts.info.plural,
+                    Reconciler(VettedArtifactsKeeper(objects=objects, writer=writer, clock=clock), 1),
                 ),
                 runner(HardwareProfileController(reader=reader, clock=clock), workers=1),
                 runner(versions, workers=self.settings.workers),
@@ -252,6 +288,7 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
         lister=parts.lister,
         periodic=[
             Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
+            Periodic(name="services", interval=settings.service_interval, work=parts.service_sweep.sweep),
         ],
         options=ManagerOptions(
             namespaces=settings.namespaces,

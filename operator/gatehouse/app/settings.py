@@ -171,6 +171,12 @@ class Settings(BaseModel):
         description="How often the database and the object stores of a registry are asked, and its rows compared with "
         "the objects.",
     )
+    service_interval: Seconds = Field(
+        default=15.0,
+        ge=1,
+        le=3_600,
+        description="How often the InferenceServices are listed, to tell which version runs in which stage.",
+    )
     secret_interval: Seconds = Field(
         default=60.0,
         ge=1,

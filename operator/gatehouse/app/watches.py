@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.meta import Resource as Kind
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.controllers.indexes import (
     BY_CLAIM,
     BY_MODEL,
     BY_NAMESPACE,
     BY_PROFILE,
     BY_REGISTRY,
+    JUDGED_INDEXES,
     MODEL_INDEXES,
     REGISTRY_INDEXES,
     VERSION_INDEXES,
@@ -33,6 +38,7 @@ __all__ = ["WATCHES"]
 VERSIONS: Final = ModelVersion.info.plural
 MODELS: Final = RegisteredModel.info.plural
 REGISTRIES: Final = ModelRegistry.info.plural
+POLICIES: Final = GovernancePolicy.info.plural
 PROFILES: Final = HardwareProfile.info.plural
 SUMMARY_SETTLE: Final = 1.0
 """Seconds without a change of any version, after which models, profiles and registries count theirs once."""
@@ -84,9 +90,19 @@ def _summaries(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG0
     spec = body["spec"]
     yield ObjectKey(MODELS, body["metadata"]["namespace"], spec["modelRef"]["name"])
     yield ObjectKey(PROFILES, "", spec["hardwareProfileRef"]["name"])
+    for policy in _status(body).get("policies") or ():
+        yield ObjectKey(POLICIES, "", policy["name"])
     namespace, _, name = str(_status(body).get("registry") or "").partition("/")
     if name:
         yield ObjectKey(REGISTRIES, namespace, name)
+
+
+def _every_version(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
+    return caches[VERSIONS].keys()
+
+
+def _judged_version(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
+    yield ObjectKey(VERSIONS, body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
 
 
 def _rivals(body: Body, caches: Caches) -> Iterable[ObjectKey]:
@@ -118,15 +134,35 @@ WATCHES: Final = (
         fan_out=_registry_dependents,
     ),
     Watch(
+        resource=_resource(GovernancePolicy),
+        relevant=lambda body: body["spec"],
+        fan_out=_every_version,
+    ),
+    Watch(
+        resource=_resource(ModelApproval),
+        indexes=JUDGED_INDEXES,
+        reconciled=False,
+        relevant=lambda body: body["spec"],
+        fan_out=_judged_version,
+    ),
+    Watch(
+        resource=_resource(ModelEvaluation),
+        indexes=JUDGED_INDEXES,
+        reconciled=False,
+        relevant=lambda body: body["spec"],
+        fan_out=_judged_version,
+    ),
+    Watch(resource=_resource(VettedArtifacts)),
+    Watch(
         resource=_resource(RegisteredModel),
         indexes=MODEL_INDEXES,
-        relevant=lambda body: body["spec"],
+        relevant=lambda body: [body["spec"], body["metadata"].get("labels")],
         fan_out=_model_dependents,
     ),
     Watch(
         resource=_resource(ModelVersion),
         indexes=VERSION_INDEXES,
-        relevant=lambda body: _status(body).get("phase"),
+        relevant=lambda body: [_status(body).get("phase"), _status(body).get("policies")],
         fan_out=_version_dependents,
         settle=SUMMARY_SETTLE,
     ),

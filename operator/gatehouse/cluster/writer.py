@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 from gatehouse.domain.errors import Stalled, Transient
@@ -12,6 +13,7 @@ from gatehouse.domain.errors import Stalled, Transient
 __all__ = ["FIELD_MANAGER", "KubernetesWriter"]
 
 FIELD_MANAGER: Final = "gatehouse"
+VETTED_ARTIFACTS: Final = VettedArtifacts.info.plural
 
 
 class KubernetesWriter:
@@ -51,6 +53,38 @@ class KubernetesWriter:
         except ClusterError as error:
             raise to_reconcile_error(error, doing=f"writing the status of {_name(metadata)}") from error
         self._written(kind, answer)
+
+    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
+        """Creates the VettedArtifacts, or makes its spec this one.
+
+        :raises Transient: the API server does not answer.
+        """
+        name = body["metadata"]["name"]
+        try:
+            answer = await self._client.patch(
+                VETTED_ARTIFACTS,
+                "",
+                name,
+                body,
+                kind="application/apply-patch+yaml",
+                params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            )
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing=f"writing VettedArtifacts {name}") from error
+        self._written(VETTED_ARTIFACTS, answer)
+
+    async def delete_vetted_artifacts(self, name: str) -> None:
+        """Deletes it if it is there.
+
+        :raises Transient: the API server does not answer.
+        """
+        try:
+            await self._client.delete(VETTED_ARTIFACTS, "", name)
+        except ApiError as error:
+            if error.status != 404:
+                raise to_reconcile_error(error, doing=f"deleting VettedArtifacts {name}") from error
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing=f"deleting VettedArtifacts {name}") from error
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
         """Creates the ConfigMap, or applies it over the one there if that has the same owner.

@@ -6,26 +6,35 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
+from gatehouse.domain.vetting import standing_of
 
 __all__ = [
     "BY_CLAIM",
     "BY_MODEL",
     "BY_NAMESPACE",
     "BY_PHASE",
+    "BY_POLICY",
     "BY_PROFILE",
     "BY_REGISTERED",
     "BY_REGISTRY",
+    "BY_SERVED",
+    "BY_STANDING",
     "BY_STATUS",
+    "BY_VERSION",
     "DEFAULT",
     "IS_DEFAULT",
+    "JUDGED_INDEXES",
     "MODEL_INDEXES",
     "REGISTRY_INDEXES",
     "VERSION_INDEXES",
     "claim_key",
+    "folder_of",
     "model_key",
     "phase_key",
+    "policy_key",
     "registered_key",
     "registry_key",
+    "version_key",
 ]
 
 Body = Mapping[str, Any]
@@ -34,11 +43,15 @@ Index = Callable[[Any], Iterable[str]]
 BY_CLAIM: Final = "claim"
 BY_MODEL: Final = "model"
 BY_PHASE: Final = "phase"
+BY_POLICY: Final = "policy"
 BY_PROFILE: Final = "profile"
 BY_NAMESPACE: Final = "namespace"
 BY_REGISTERED: Final = "registered"
 BY_REGISTRY: Final = "registry"
+BY_SERVED: Final = "served"
+BY_STANDING: Final = "standing"
 BY_STATUS: Final = "status"
+BY_VERSION: Final = "version"
 DEFAULT: Final = "default"
 IS_DEFAULT: Final = "true"
 
@@ -66,6 +79,21 @@ def registered_key(registry: str, *, archived: bool) -> str:
 def registry_key(namespace: str, name: str) -> str:
     """Value of ``BY_REGISTRY``: the registry that a model names; empty for the default one."""
     return f"{namespace}/{name}"
+
+
+def version_key(namespace: str, name: str) -> str:
+    """Value of ``BY_VERSION``: the ModelVersion that an approval or an evaluation is about."""
+    return f"{namespace}/{name}"
+
+
+def policy_key(name: str, *, denies: bool = False) -> str:
+    """Value of ``BY_POLICY``: a policy that applies to a version, or one that denies it."""
+    return f"{name} denies" if denies else name
+
+
+def folder_of(uri: str) -> str:
+    """Value of ``BY_SERVED``: an artifact's URI with a slash at its end, as templates and admission write it."""
+    return uri.rstrip("/") + "/"
 
 
 def _namespace(body: Body) -> Iterable[str]:
@@ -104,6 +132,27 @@ def _model_registered(body: Body) -> Iterable[str]:
         yield registered_key(status["registry"], archived=body["spec"].get("state") == "Archived")
 
 
+def _version_policies(body: Body) -> Iterable[str]:
+    for each in (body.get("status") or {}).get("policies") or ():
+        yield policy_key(each["name"])
+        if each["outcome"] == "Denies":
+            yield policy_key(each["name"], denies=True)
+
+
+def _version_served(body: Body) -> Iterable[str]:
+    yield folder_of(body["spec"]["artifact"]["uri"])
+
+
+def _version_standing(body: Body) -> Iterable[str]:
+    standing = standing_of(body)
+    if standing is not None:
+        yield standing.packed()
+
+
+def _judged_version(body: Body) -> Iterable[str]:
+    yield version_key(body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
+
+
 def _version_profile(body: Body) -> Iterable[str]:
     yield body["spec"]["hardwareProfileRef"]["name"]
 
@@ -129,6 +178,9 @@ VERSION_INDEXES: Final[Mapping[str, Index]] = {
     BY_PROFILE: _version_profile,
     BY_REGISTERED: _version_registered,
     BY_NAMESPACE: _namespace,
+    BY_POLICY: _version_policies,
+    BY_SERVED: _version_served,
+    BY_STANDING: _version_standing,
 }
 MODEL_INDEXES: Final[Mapping[str, Index]] = {
     BY_REGISTRY: _model_registry,
@@ -136,3 +188,5 @@ MODEL_INDEXES: Final[Mapping[str, Index]] = {
     BY_NAMESPACE: _namespace,
 }
 REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default}
+JUDGED_INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _judged_version}
+"""Of approvals and evaluations."""

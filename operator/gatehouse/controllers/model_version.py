@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import orjson
 
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionSpec, ModelVersionStatus, TemplateStatus
 from gatehouse.controllers.connections import Connections
@@ -23,6 +25,7 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
 from gatehouse.controllers.runner import Result, after_error
+from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
@@ -71,6 +74,7 @@ class ModelVersionController:
         writer: ClusterWriter,
         templates: TemplateWriter,
         sweep: TemplateSweep,
+        services: ServiceSweep,
         clock: Clock,
         patience: float,
     ) -> None:
@@ -80,6 +84,7 @@ class ModelVersionController:
         self._writer = writer
         self._templates = templates
         self._sweep = sweep
+        self._services = services
         self._clock = clock
         self._patience = patience
 
@@ -125,6 +130,11 @@ class ModelVersionController:
             model=model,
             registry=registry,
             profile=self._objects.profile_of(version),
+            policies=self._objects.policies_of(model),
+            policy_names=frozenset(each.name for each in self._objects.policies()),
+            approvals=self._objects.about(ModelApproval, version),
+            evaluations=self._objects.about(ModelEvaluation, version),
+            deployed_to=tuple(self._services.deployed_to(version)),
         )
         if isinstance(registry, Unmet):
             return _Gathered(facts)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, Resource
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.controllers.indexes import DEFAULT, IS_DEFAULT
+from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
+from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy
 
 __all__ = ["Objects"]
 
@@ -29,6 +31,7 @@ class Objects:
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
         self._parsed: dict[tuple[str, str, str], tuple[str, Resource]] = {}
+        self._compilations: dict[str, CompiledPolicy] = {}
 
     @property
     def reader(self) -> ObjectReader:
@@ -77,6 +80,34 @@ class Objects:
             wanted=f"the HardwareProfile {name}",
             remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
         )
+
+    def policies(self) -> tuple[CompiledPolicy, ...]:
+        """Every GovernancePolicy, compiled once a resourceVersion."""
+        found = []
+        for name in self._reader.names(GovernancePolicy.info.plural):
+            policy = self.get(GovernancePolicy, name.namespace, name.name)
+            if policy is not None and policy.metadata.deletion_timestamp is None:
+                found.append(self._compiled(policy))
+        return tuple(found)
+
+    def _compiled(self, policy: GovernancePolicy) -> CompiledPolicy:
+        known = self._compilations.get(policy.metadata.name)
+        if known is None or known.policy is not policy:
+            known = self._compilations[policy.metadata.name] = compile_policy(policy)
+        return known
+
+    def policies_of(self, model: RegisteredModel | Unmet) -> tuple[CompiledPolicy, ...]:
+        """The policies that apply to versions of a model."""
+        if isinstance(model, Unmet):
+            return ()
+        return applying(self.policies(), model, self._namespace_labels(model.metadata.namespace))
+
+    def about(self, kind: type[R], version: ModelVersion) -> tuple[R, ...]:
+        """The approvals or evaluations that name a version."""
+        key = version_key(version.metadata.namespace, version.metadata.name)
+        names = self._reader.select(kind.info.plural, BY_VERSION, key)
+        found = (self.get(kind, name.namespace, name.name) for name in sorted(names))
+        return tuple(each for each in found if each is not None and each.metadata.deletion_timestamp is None)
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
         """The registry that keeps a model, if it is there and allows the model's namespace."""

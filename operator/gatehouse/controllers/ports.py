@@ -66,6 +66,10 @@ class ObjectReader(Protocol):
         """The objects of a kind whose index has the value, in no particular order."""
         ...
 
+    def values(self, kind: str, index: str) -> Sequence[str]:
+        """Every value that some object of a kind has in an index."""
+        ...
+
     def names(self, kind: str) -> Sequence[ObjectName]:
         """Every object of a kind."""
         ...
@@ -218,6 +222,14 @@ class ClusterWriter(Protocol):
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
         """Creates the ConfigMap, or applies it over what is there."""
+        ...
+
+    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
+        """Creates the VettedArtifacts, or makes its spec this one."""
+        ...
+
+    async def delete_vetted_artifacts(self, name: str) -> None:
+        """Deletes it if it is there."""
         ...
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:

@@ -18,7 +18,7 @@ from gatehouse.api.meta import Condition, ConditionedStatus, Resource
 from gatehouse.controllers.ports import Clock, ClusterWriter, EventRecorder, ObjectReader
 from gatehouse.domain.conditions import merge
 from gatehouse.domain.errors import ReconcileError, Stalled
-from gatehouse.domain.outcome import Requeue, conditions_after_error, requeue_after_error, transition
+from gatehouse.domain.outcome import EventNote, Requeue, alarm, conditions_after_error, requeue_after_error, transition
 
 __all__ = ["GONE", "KindController", "Result", "Runner", "after_error"]
 
@@ -118,8 +118,11 @@ class Runner(Generic[R]):
             return
         await self._writer.write_status(self._info.plural, body, wire)
         note = transition(before.conditions, status.conditions, phase_before=_phase(before), phase_after=_phase(status))
-        if note is None:
-            return
+        for each in (note, alarm(before.conditions, status.conditions)):
+            if each is not None:
+                self._tell(body, status, each)
+
+    def _tell(self, body: Mapping[str, Any], status: ConditionedStatus, note: EventNote) -> None:
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
         _log.info("transition", phase=_phase(status), digest=_digest(status), reason=note.reason, message=note.message)
 

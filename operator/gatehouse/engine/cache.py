@@ -169,6 +169,12 @@ class ObjectCache:
             raise LookupError(f"{self.kind} has no index {index!r}, only {sorted(self._reverse)}")
         return list(self._reverse[index].get(value, ()))
 
+    def values(self, index: str) -> list[str]:
+        """Every value that some object has in the index. Raises `LookupError` for an unknown index."""
+        if index not in self._reverse:
+            raise LookupError(f"{self.kind} has no index {index!r}, only {sorted(self._reverse)}")
+        return list(self._reverse[index])
+
     def knows(self, key: ObjectKey, version: str) -> bool:
         """Whether the cache has seen that version of the object, or a newer one, or its deletion."""
         entry = self._entries.get(key)

@@ -1,0 +1,52 @@
+"""Lists the InferenceServices of the cluster, where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.errors import to_reconcile_error
+
+__all__ = ["KubernetesServices"]
+
+PAGE: Final = "500"
+
+
+class KubernetesServices:
+    """Implements the port ``ServiceLister``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def services(self) -> Mapping[str, frozenset[str]]:
+        """Namespace to storage URIs. A service that is malformed names none.
+
+        :raises Transient: the API server does not answer.
+        """
+        found: dict[str, set[str]] = {}
+        params = {"limit": PAGE}
+        while True:
+            try:
+                page = await self._client.get("inferenceservices", params=params)
+            except ApiError as error:
+                if error.status == 404:
+                    return {}
+                raise to_reconcile_error(error, doing="listing the InferenceServices") from error
+            except ClusterError as error:
+                raise to_reconcile_error(error, doing="listing the InferenceServices") from error
+            for item in page.get("items", ()):
+                uri = _storage_uri(item)
+                if uri is not None:
+                    found.setdefault(item["metadata"]["namespace"], set()).add(uri)
+            token = page["metadata"].get("continue")
+            if not token:
+                return {namespace: frozenset(uris) for namespace, uris in found.items()}
+            params = {**params, "continue": token}
+
+
+def _storage_uri(item: Mapping[str, Any]) -> str | None:
+    value: Any = item
+    for part in ("spec", "predictor", "model", "storageUri"):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
