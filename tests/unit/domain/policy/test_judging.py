@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import worlds
+from gatehouse.api import GovernancePolicy
+from gatehouse.domain.governance import next_expiry
+from gatehouse.domain.lifecycle import Decision, decide
+from gatehouse.domain.policy import applying, compile_policy
+from policies import approval, evaluation, policy
+
+SHIPPED = Path(__file__).parents[4] / "manifests" / "policies"
+NEEDS_ACC: dict[str, Any] = {
+    "name": "task",
+    "kind": "Task",
+    "metric": "acc",
+    "operator": ">=",
+    "threshold": "0.7",
+    "maxAge": "720h",
+}
+
+
+def decided(*policies: Any, **changes: Any) -> Decision:
+    changes.setdefault("version", worlds.version(submittedBy="carol"))
+    return decide(worlds.facts(policies=policies, policy_names=frozenset(each.name for each in policies), **changes))
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "reason"),
+    [
+        ({"artifact": {"formats": ["gguf"]}}, {}, "FormatNotAllowed"),
+        (
+            {"artifact": {"remoteCode": "Deny"}},
+            {"artifact": worlds.record(summary=worlds.summary(config=replace(worlds.config(), auto_map=True)))},
+            "RemoteCode",
+        ),
+        ({"artifact": {"verification": "Content"}}, {}, "ContentNotHashed"),
+        (
+            {"hardware": {"unknownFit": "Deny"}},
+            {"artifact": worlds.record(summary=worlds.summary(weights_bytes=None, config=None))},
+            "FitUnknown",
+        ),
+        ({"licenses": ["Apache-2.0"]}, {}, "LicenseNotAllowed"),
+        ({"licenses": ["Apache-2.0"]}, {"model": worlds.model(license="llama3")}, "LicenseNotAllowed"),
+        ({"lineage": {"required": ["baseModel", "code.commit"]}}, {}, "LineageMissing"),
+        ({"rules": [{"name": "no", "expression": "stage == 'x'", "message": "never"}]}, {}, "RuleNotMet"),
+        ({"rules": [{"name": "no", "expression": "version.x == 1", "message": "never"}]}, {}, "RuleFailed"),
+        ({"rules": [{"name": "no", "expression": "((", "message": "never"}]}, {}, "PolicyDoesNotCompile"),
+        (
+            {"evaluations": [NEEDS_ACC]},
+            {"evaluations": (evaluation(metrics=[{"name": "acc", "value": "0.6999"}]),)},
+            "EvaluationFailed",
+        ),
+    ],
+)
+def test_a_policy_denies_and_says_why(spec: dict[str, Any], changes: dict[str, Any], reason: str) -> None:
+    enforced = decided(policy(**spec), **changes)
+
+    assert (enforced.phase, enforced.reason, enforced.cleared_for) == ("Policy Denied", reason, ())
+    assert enforced.outcomes == {"strict": "Denies"}
+
+    audited = decided(policy(mode="Audit", **spec), **changes)
+    assert (audited.phase, audited.outcomes) == ("Ready to Deploy", {"strict": "Denies"})
+    assert any("in audit only: strict" in gate.found for gate in audited.gates)
+
+
+def test_licences_are_compared_without_case() -> None:
+    found = decided(policy(licenses=["Apache-2.0"]), model=worlds.model(license="apache-2.0"))
+
+    assert found.phase == "Ready to Deploy"
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ((), "no task evaluation"),
+        ((evaluation(digest=worlds.OTHER_DIGEST),), "of other bytes"),
+        ((evaluation(days=31),), "31 days old"),
+        ((evaluation(days=-1),), "from the future"),
+        ((evaluation(kind="Safety"),), "no task evaluation"),
+        ((evaluation(versionRef={"name": "granite-1", "uid": "gone"}),), "was deleted"),
+    ],
+)
+def test_an_evaluation_that_does_not_count_is_owed_and_said_so(there: tuple[Any, ...], found: str) -> None:
+    decision = decided(policy(evaluations=[NEEDS_ACC]), evaluations=there)
+
+    assert (decision.phase, decision.reason) == ("Pending Review", "EvaluationOwed")
+    assert found in decision.message
+    assert "acc >= 0.7" in decision.message
+
+
+def test_the_newest_evaluation_counts_not_the_best() -> None:
+    worse = evaluation("new", days=1, metrics=[{"name": "acc", "value": "0.5"}])
+    better = evaluation("old", days=2, metrics=[{"name": "acc", "value": "0.9"}])
+
+    assert decided(policy(evaluations=[NEEDS_ACC]), evaluations=(better, worse)).reason == "EvaluationFailed"
+
+
+def test_a_version_is_looked_at_again_when_its_evaluation_gets_too_old() -> None:
+    facts = worlds.facts(policies=(policy(evaluations=[NEEDS_ACC]),), evaluations=(evaluation(days=1),))
+    due = next_expiry(facts, worlds.DIGEST)
+    assert due == worlds.NOW + timedelta(days=29)
+
+    later = decide(replace(facts, now=due + timedelta(seconds=1)))
+    assert later.phase == "Pending Review"
+    assert decide(facts).look_again is not None
+
+
+def test_stages_are_cleared_in_order() -> None:
+    only_production = policy(approvals=[{"stage": "production", "count": 1}])
+    assert decided(only_production).cleared_for == ("staging",)
+    assert decided(only_production, approvals=(approval(stage="production"),)).cleared_for == ("staging", "production")
+
+    only_staging = policy(approvals=[{"stage": "staging", "count": 1}])
+    found = decided(only_staging, approvals=(approval(stage="production"),))
+    assert (found.phase, found.cleared_for) == ("Pending Review", ())
+
+
+def test_a_later_stage_that_is_shut_leaves_the_version_ready() -> None:
+    found = decided(policy(approvals=[{"stage": "production", "count": 2}]))
+
+    assert found.ready
+    assert found.first_shut is None
+
+
+def test_every_policy_that_applies_has_its_say() -> None:
+    wants_two = policy("two", approvals=[{"stage": "staging", "count": 2}])
+    wants_board = policy("board", approvals=[{"stage": "staging", "groups": ["board"]}])
+    both = (approval("bob"), approval("eve"))
+
+    assert decided(wants_two, wants_board, approvals=both).phase == "Pending Review"
+    with_board = (approval("bob"), approval("eve", groups=["board"]))
+    assert decided(wants_two, wants_board, approvals=with_board).phase == "Ready to Deploy"
+
+
+@pytest.mark.parametrize(("decision", "phase"), [("Rejected", "Rejected"), ("ChangesRequested", "Changes Requested")])
+def test_a_current_decision_against_it_shuts_the_stage_also_when_no_policy_asked(decision: str, phase: str) -> None:
+    found = decided(approvals=(approval("eve", decision, minutes=1), approval("bob", minutes=2)))
+
+    assert (found.phase, found.reason) == (phase, decision)
+    assert "eve" in found.message
+    assert "because" in found.message
+
+
+def test_the_submitter_and_machines_reject_nothing() -> None:
+    against = (approval("carol", "Rejected"), approval("system:serviceaccount:ci:robot", "Rejected"))
+
+    assert decided(approvals=against).phase == "Ready to Deploy"
+
+
+def test_without_a_submitter_nobody_can_approve() -> None:
+    found = decided(policy(approvals=[{"stage": "staging"}]), version=worlds.version(), approvals=(approval("bob"),))
+
+    assert (found.phase, found.reason) == ("Pending Review", "SubmitterUnknown")
+    assert "gatehouse submit granite-1" in found.message
+
+
+def test_a_required_policy_that_was_deleted_denies() -> None:
+    registry = worlds.registry(requiredPolicies=["strict"])
+
+    gone = decided(registry=registry)
+    assert (gone.phase, gone.reason) == ("Policy Denied", "PolicyMissing")
+    assert decided(policy("strict"), registry=registry).phase == "Ready to Deploy"
+
+
+def test_nothing_is_judged_before_the_bytes_are_known() -> None:
+    found = decided(policy(licenses=["MIT"]), artifact=None)
+
+    assert found.phase == "Verifying"
+    assert {gate.reason for gate in found.gates if gate.stage} == {"NotJudged"}
+
+
+def test_which_policies_apply() -> None:
+    by_tier = policy("tier", match={"riskTiers": ["High"]})
+    by_namespace = policy("namespace", match={"namespaceSelector": {"matchLabels": {"team": "a"}}})
+    by_model = policy("model", match={"modelSelector": {"matchLabels": {"kind": "chat"}}})
+    every = (by_tier, by_namespace, by_model)
+
+    assert [each.name for each in applying(every, worlds.model(), {"team": "a"})] == ["namespace"]
+    assert [each.name for each in applying(every, worlds.model(riskTier="High"), {})] == ["tier"]
+    # Labels that are not known take nobody out.
+    assert [each.name for each in applying(every, worlds.model(), None)] == ["namespace"]
+
+
+def test_the_shipped_policies_compile_and_grow_with_the_tier() -> None:
+    shipped = [
+        compile_policy(GovernancePolicy.model_validate(yaml.safe_load(path.read_text())))
+        for path in sorted(SHIPPED.glob("*-risk.yaml"))
+    ]
+    assert [each.name for each in shipped] == ["high-risk", "low-risk", "medium-risk"]
+    assert not any(each.problems for each in shipped)
+
+    phases = {}
+    for tier in ("Low", "Medium", "High"):
+        model = worlds.model(riskTier=tier, license="apache-2.0")
+        phases[tier] = decided(*applying(shipped, model, {}), model=model).cleared_for
+    assert phases == {"Low": ("staging", "production"), "Medium": (), "High": ()}
+    lineage = {"baseModel": "ibm/granite"}
+    medium = worlds.model(riskTier="Medium", license="apache-2.0")
+    version = worlds.version(submittedBy="carol", lineage=lineage)
+    assert decided(*applying(shipped, medium, {}), model=medium, version=version).cleared_for == ("staging",)
