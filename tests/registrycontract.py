@@ -496,6 +496,8 @@ class RegistryContract:
             "model_versions": 1000,
             "artifact_files": 1000,
             "history": 1000,
+            "audit_records": 1007,
+            "audit_heads": 5,
         }
         found = await asyncio.gather(
             *(opened.rows.load_version(model=record.model, version=record.version) for record in records)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.audit.records import FactChange
 from gatehouse.domain.records import (
     FileRecord,
     KnownIds,
@@ -142,11 +143,13 @@ class RegistryRows(Protocol):
         files: Sequence[FileRecord] | None,
         change: StateChange | None,
         known: KnownIds | None = None,
+        facts: Sequence[FactChange] = (),
     ) -> VersionIds:
-        """Inserts (id None) or updates a row with its history entry, in one transaction.
+        """Inserts (id None) or updates a row with its history entry and its audit records, in one transaction.
 
-        The model's row is made when it is not there. ``files`` replaces the file rows; None leaves them. New rows get
-        the ``known`` ids where these are free.
+        What the row itself says, ``change`` included, is one record; each of ``facts`` is another. The model's row is
+        made when it is not there. ``files`` replaces the file rows; None leaves them. New rows get the ``known`` ids
+        where these are free.
         """
         ...
 

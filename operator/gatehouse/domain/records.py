@@ -40,7 +40,8 @@ class VersionRecord:
     """The row of a ModelVersion. (``model``, ``version``) is unique in the registry.
 
     ``object_name`` in ``namespace`` with ``uid`` is the object that holds the row. ``digest`` is the recorded one: once
-    set it never changes. ``spec`` is the object's spec as JSON text.
+    set it never changes. ``spec`` is the object's spec as JSON text, ``governance`` what the version was last judged
+    with.
     """
 
     id: int | None = None
@@ -57,6 +58,7 @@ class VersionRecord:
     hardware_profile: str
     artifact: ArtifactRecord | None
     spec: str
+    governance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

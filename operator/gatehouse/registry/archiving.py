@@ -11,6 +11,7 @@ from sqlalchemy import select
 from gatehouse.registry.encoding import RowValues
 from gatehouse.registry.lookup import among
 from gatehouse.registry.operations import ArchiveObject, SaveVersion
+from gatehouse.registry.row_facts import archived_fact
 from gatehouse.registry.tables import model_versions, registered_models
 from gatehouse.registry.writer import FoundRow, Writer
 
@@ -62,7 +63,7 @@ def _holder(operation: ArchiveObject) -> _Holder:
 
 def _archive_versions(writer: Writer, changes: dict[_Holder, RowValues]) -> Counter[_Holder]:
     query = (
-        select(_V.id, _V.model_id, _V.registry, _V.namespace, _V.object_name, _V.phase, _V.digest)
+        select(_V.id, _V.model_id, _V.registry, _V.model, _V.version, _V.namespace, _V.object_name, _V.phase, _V.digest)
         .where(among(writer.connection, _VERSION_HOLDER, changes), _V.state == "LIVE")
         .order_by(_V.id)
     )
@@ -82,9 +83,15 @@ def _archive_versions(writer: Writer, changes: dict[_Holder, RowValues]) -> Coun
             for holder, row in rows
         ],
     )
-    writer.append_history(
-        [_entry(changes[holder], row, version_id=row.id, before=row.phase, digest=row.digest) for holder, row in rows]
-    )
+    entries = [
+        _entry(changes[holder], row, version_id=row.id, before=row.phase, digest=row.digest) for holder, row in rows
+    ]
+    writer.append_history(entries)
+    for (holder, row), entry in zip(rows, entries, strict=True):
+        fact = archived_fact(
+            entry, namespace=holder.namespace, name=holder.name, model=row.model, version=row.version, phase=row.phase
+        )
+        writer.tell(holder.registry, [fact])
     return Counter(holder for holder, _ in rows)
 
 
@@ -107,9 +114,13 @@ def _archive_models(writer: Writer, changes: dict[_Holder, RowValues]) -> Counte
             for holder, row in rows
         ],
     )
-    writer.append_history(
-        [_entry(changes[holder], row, version_id=None, before=None, digest=None) for holder, row in rows]
-    )
+    entries = [_entry(changes[holder], row, version_id=None, before=None, digest=None) for holder, row in rows]
+    writer.append_history(entries)
+    for (holder, row), entry in zip(rows, entries, strict=True):
+        fact = archived_fact(
+            entry, namespace=holder.namespace, name=holder.name, model=row.name, version=None, phase=None
+        )
+        writer.tell(holder.registry, [fact])
     return Counter(holder for holder, _ in rows)
 
 

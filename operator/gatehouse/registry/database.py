@@ -77,11 +77,11 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connector.engine.dispose)
         self._thread.shutdown()
 
-    def _run(self, operations: Sequence[Operation[Any]]) -> Outcome:
-        """A batch with all its retries. Runs in the database's thread."""
+    def _run(self, operations: Sequence[Operation[Any]], *, again: bool = False) -> Outcome:
+        """A batch with all its retries. Runs in the database's thread. ``again`` when it may be committed already."""
         started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
-            outcome = self._attempt(operations)
+            outcome = self._attempt(operations, again=again or attempt > 1)
             if not isinstance(outcome, Failure):
                 return outcome
             if outcome.drops_connection:
@@ -94,7 +94,7 @@ class Database:
                 time.sleep(_PAUSE * attempt)
         raise AssertionError("the last attempt returns")
 
-    def _attempt(self, operations: Sequence[Operation[Any]]) -> Outcome | Failure:
+    def _attempt(self, operations: Sequence[Operation[Any]], *, again: bool) -> Outcome | Failure:
         connected = False
         if self._connector.moved():
             self._disconnect()
@@ -110,7 +110,9 @@ class Database:
                     self._metrics.queried(operations=len(operations))
                     return Outcome(results)
                 with connection.execution_options(**{WRITES: True}).begin():
-                    results, rows = write(connection, cast("Sequence[Write[Any]]", operations), self._highest)
+                    results, rows = write(
+                        connection, cast("Sequence[Write[Any]]", operations), self._highest, again=again
+                    )
             self._highest.learn_from(results)
             self._metrics.committed(operations=len(operations), rows=rows)
             return Outcome(results)
@@ -123,10 +125,10 @@ class Database:
         """Fails them all, or halves the batch until only what is at fault fails."""
         if failure.poisoned and len(operations) > 1:
             middle = len(operations) // 2
-            first = self._run(operations[:middle])
+            first = self._run(operations[:middle], again=True)
             if first.down is not None:
                 return Outcome([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
-            second = self._run(operations[middle:])
+            second = self._run(operations[middle:], again=True)
             return Outcome([*first.results, *second.results], down=second.down)
         return Outcome([failure.error() for _ in operations], down=failure.error() if failure.down else None)
 

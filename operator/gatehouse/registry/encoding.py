@@ -54,6 +54,7 @@ VERSION_COLUMNS = (
     _V.hardware_profile,
     _V.artifact,
     _V.spec,
+    _V.governance,
 )
 MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec)
 FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256)
@@ -86,6 +87,7 @@ def version_values(registry: str, record: VersionRecord) -> RowValues:
         "hardware_profile": record.hardware_profile,
         "artifact": None if record.artifact is None else dump_artifact(record.artifact),
         "spec": record.spec,
+        "governance": record.governance,
     }
     return _checked(model_versions, values, f"version {record.version!r} of model {record.model!r}")
 
@@ -96,9 +98,8 @@ def version_of(row: AnyRow) -> VersionRecord:
     Raises:
         Stalled: RowUnreadable, naming the row.
     """
-    (id_, model_id, model, version, namespace, object_name, uid, uri, state, phase, digest, profile, artifact, spec) = (
-        row
-    )
+    id_, model_id, model, version, namespace, object_name, uid, uri, state, phase, digest, profile, *texts = row
+    artifact, spec, governance = texts
     try:
         checked = None if artifact is None else load_artifact(artifact)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -123,6 +124,7 @@ def version_of(row: AnyRow) -> VersionRecord:
         hardware_profile=profile,
         artifact=checked,
         spec=spec,
+        governance=governance,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from gatehouse.domain.audit.records import FactDocument
 from gatehouse.domain.records import (
     FileRecord,
     KnownIds,
@@ -40,6 +41,9 @@ __all__ = [
     "VersionKey",
     "Write",
 ]
+
+_LARGEST_FACT = 8_000
+"""Bytes to expect of one at most; what is larger is rare."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -152,7 +156,10 @@ class CountRows(Read[RegistryCounts]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveVersion(Write[VersionIds]):
-    """``values`` as columns; ``id`` None inserts, with the ``known`` ids. ``files`` None leaves the file rows."""
+    """``values`` as columns; ``id`` None inserts, with the ``known`` ids. ``files`` None leaves the file rows.
+
+    ``facts`` go to the audit trail, after the one that follows from the row itself.
+    """
 
     key: VersionKey
     id: int | None
@@ -161,10 +168,12 @@ class SaveVersion(Write[VersionIds]):
     files: Sequence[RowValues] | None
     change: RowValues | None
     at: datetime
+    facts: Sequence[FactDocument] = ()
 
     @property
     def weight(self) -> int:
-        return len(self.values["spec"]) + len(self.values["artifact"] or "") + 300 * len(self.files or ())
+        texts = sum(len(self.values[column] or "") for column in ("spec", "artifact", "governance"))
+        return texts + 300 * len(self.files or ()) + _LARGEST_FACT * len(self.facts)
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
+from gatehouse.domain.audit.records import FactChange, fact_document
 from gatehouse.domain.records import (
     FileRecord,
     KnownIds,
@@ -71,9 +72,11 @@ class Rows:
         files: Sequence[FileRecord] | None,
         change: StateChange | None,
         known: KnownIds | None = None,
+        facts: Sequence[FactChange] = (),
     ) -> VersionIds:
-        """Inserts (id None) or updates a row with its history entry, in one transaction.
+        """Inserts (id None) or updates a row with its history entry and its audit records, in one transaction.
 
+        What the row itself says, ``change`` included, is one record of the audit trail; each of ``facts`` is another.
         A row that is new, and its model's, get the ``known`` ids where no other row has them.
 
         Raises:
@@ -89,6 +92,7 @@ class Rows:
             files=None if files is None else self._files(key, files),
             change=None if change is None else change_values(change, str(key)),
             at=self._now(),
+            facts=[fact_document(fact) for fact in facts],
         )
         return await self._database.submit(operation)
 

@@ -11,13 +11,15 @@ from gatehouse.domain.errors import ReconcileError, Stalled, Transient
 from gatehouse.registry.encoding import RowValues
 from gatehouse.registry.lookup import of_models
 from gatehouse.registry.operations import ModelKey, SaveModel, SaveVersion
+from gatehouse.registry.row_facts import model_fact
 from gatehouse.registry.tables import registered_models
 from gatehouse.registry.writer import FoundRow, Writer
 
 __all__ = ["archived_at", "models_of", "save_models"]
 
 _M = registered_models.c
-_HELD = select(_M.id, _M.registry, _M.name, _M.namespace, _M.state, _M.archived_at)
+_HELD = select(_M.id, _M.registry, _M.name, _M.namespace, _M.uid, _M.state, _M.archived_at)
+_WHOLE = _HELD.add_columns(_M.spec)
 
 
 def save_models(writer: Writer, operations: Sequence[SaveModel]) -> list[object]:
@@ -29,6 +31,9 @@ def save_models(writer: Writer, operations: Sequence[SaveModel]) -> list[object]
         registered_models,
         [_changed(operation, held[operation.key]) for operation in allowed if operation.key in held],
     )
+    for operation in allowed:
+        fact = model_fact(operation.values, held.get(operation.key), at=operation.at)
+        writer.tell(operation.key.registry, [fact])
     missing = [operation for operation in allowed if operation.key not in held]
     writer.insert_numbered(
         registered_models,
@@ -47,6 +52,9 @@ def models_of(writer: Writer, operations: Sequence[SaveVersion]) -> dict[tuple[M
     first = {_model_key(operation): operation for operation in reversed(operations)}
     held = _held(writer, list(first))
     missing = [key for key in first if key not in held]
+    for key in missing:
+        values = _values_for(key, first[key])
+        writer.tell(key.registry, [model_fact(values, None, at=first[key].at, made_for=first[key])])
     writer.insert_numbered(
         registered_models,
         [_new(_values_for(key, first[key]), first[key].at) for key in missing],
@@ -67,8 +75,11 @@ def archived_at(state: str, at: datetime, row: FoundRow | None = None) -> dateti
 def _held(writer: Writer, keys: Sequence[ModelKey], *, lock: bool = False) -> dict[ModelKey, FoundRow]:
     if not keys:
         return {}
-    query = _HELD.where(of_models(writer.connection, keys)).order_by(_M.registry, _M.name)
-    rows = writer.lock(query) if lock else writer.look(query)
+    wanted = of_models(writer.connection, keys)
+    if lock:
+        rows = writer.lock(_WHOLE.where(wanted).order_by(_M.registry, _M.name))
+    else:
+        rows = writer.look(_HELD.where(wanted))
     return {ModelKey(row.registry, row.name): row for row in rows}
 
 

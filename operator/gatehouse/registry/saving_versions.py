@@ -2,7 +2,7 @@
 
 The rows are locked first, so every decision below holds until the commit, also while another operator is at work.
 Running a transaction again that was committed already changes nothing: a new row is recognised by its content, and
-an entry of the history by being the newest one already.
+an entry of the history by being the newest one already. Of the audit trail :mod:`gatehouse.registry.auditing` tells.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gatehouse.registry.archiving import archive_displaced
 from gatehouse.registry.encoding import RowValues
 from gatehouse.registry.lookup import of_versions
 from gatehouse.registry.operations import ModelKey, SaveVersion, VersionKey
+from gatehouse.registry.row_facts import version_fact
 from gatehouse.registry.saving_models import archived_at, models_of
 from gatehouse.registry.tables import history, model_versions
 from gatehouse.registry.writer import FoundRow, Writer
@@ -25,7 +26,7 @@ from gatehouse.registry.writer import FoundRow, Writer
 __all__ = ["save_versions"]
 
 _V = model_versions.c
-_LOCKED = select(*[column for column in _V if column.name not in {"artifact", "spec"}])
+_LOCKED = select(*[column for column in _V if column.name not in {"artifact", "governance"}])
 _NEWEST = func.max(history.c.id)
 
 
@@ -43,7 +44,8 @@ class _Plan:
 
 def save_versions(writer: Writer, operations: Sequence[SaveVersion]) -> list[object]:
     """The ids of each version, or why it was not saved."""
-    plan = _plan(operations, _rows(writer, [operation.key for operation in operations]))
+    rows = _rows(writer, [operation.key for operation in operations])
+    plan = _plan(operations, rows)
     newest = _newest_changes(writer, [row for operation, row in (*plan.updates, *plan.repeats) if operation.change])
     _settle_repeats(writer, plan, newest)
     _insert(writer, plan)
@@ -53,15 +55,18 @@ def save_versions(writer: Writer, operations: Sequence[SaveVersion]) -> list[obj
         [operation.key for operation in replaced],
         [row for operation in replaced for row in operation.files or ()],
     )
-    writer.append_history(
-        [
-            operation.change | {"model_id": ids.model_id, "version_id": ids.version_id}
-            for operation in plan.written
-            if operation.change
-            and isinstance(ids := plan.results[operation.key], VersionIds)
-            and not _repeats(operation.change, newest.get(ids.version_id))
-        ]
-    )
+    entries: list[RowValues] = []
+    for operation in plan.written:
+        ids = plan.results[operation.key]
+        assert isinstance(ids, VersionIds)  # noqa: S101 - what was written has ids
+        change = operation.change
+        if change is not None and _repeats(change, newest.get(ids.version_id)):
+            change = None
+        if change is not None:
+            entries.append(change | {"model_id": ids.model_id, "version_id": ids.version_id})
+        fact = version_fact(operation, rows.get(operation.key), change=change)
+        writer.tell(operation.key.registry, [fact, *operation.facts])
+    writer.append_history(entries)
     return [plan.results[operation.key] for operation in operations]
 
 

@@ -32,6 +32,9 @@ __all__ = [
     "LongText",
     "UtcDateTime",
     "artifact_files",
+    "audit_checkpoints",
+    "audit_heads",
+    "audit_records",
     "history",
     "metadata",
     "model_versions",
@@ -120,6 +123,7 @@ model_versions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime),
+    Column("governance", LongText),
     UniqueConstraint("registry", "model", "version"),
     Index(None, "registry", "namespace", "object_name"),
     Index(None, "model_id"),
@@ -159,3 +163,41 @@ history = Table(
     **TABLE_OPTIONS,
 )
 """Only ever appended. Without a version it is the model's."""
+
+audit_records = Table(
+    "audit_records",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", LongText, nullable=False),
+    Column("hash", String(64), nullable=False),
+    **TABLE_OPTIONS,
+)
+"""One changed fact each, in the chain of its registry. ``content`` is all of it, as the text that was hashed."""
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("checkpoint", BigInteger, nullable=False),
+    **TABLE_OPTIONS,
+)
+"""The newest record of each chain. Whoever appends holds the lock of this row, and takes it last of all."""
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("previous_seq", BigInteger, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
+    Column("copied_to", String(1024)),
+    **TABLE_OPTIONS,
+)
+"""Signed. ``copied_to`` is where a copy of it was put, as the registry named it then."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, delete, insert, update
 
+from gatehouse.domain.audit.records import FactDocument
 from gatehouse.registry.encoding import RowValues
 from gatehouse.registry.lookup import among, of_versions
 from gatehouse.registry.numbering import HighestIds, assign_ids, pass_explicit_ids
@@ -30,6 +31,8 @@ class Writer:
         self._highest = highest
         self.rows: Counter[str] = Counter()
         """Rows inserted or updated, by table."""
+        self.facts: defaultdict[str, list[FactDocument]] = defaultdict(list)
+        """What the audit trails are to be told, by registry; :mod:`gatehouse.registry.auditing` appends it."""
 
     def lock(self, query: Select[Any]) -> Sequence[FoundRow]:
         """Rows that nobody else changes before this transaction ends. SQLite's lock is held already."""
@@ -90,6 +93,12 @@ class Writer:
                 )
             )
             self.insert(artifact_files, some)
+
+    def tell(self, registry: str, facts: Iterable[FactDocument | None]) -> None:
+        """Has facts appended to the audit trail at the end of the transaction; None is none."""
+        told = [fact for fact in facts if fact is not None]
+        if told:
+            self.facts[registry] += told
 
     def append_history(self, entries: Sequence[RowValues]) -> None:
         """Adds entries to the history, which nothing else ever touches."""

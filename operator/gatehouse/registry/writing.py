@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gatehouse.registry.archiving import archive_objects
+from gatehouse.registry.auditing import append_records
 from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import ArchiveObject, SaveFiles, SaveModel, SaveVersion, Write
 from gatehouse.registry.saving_models import save_models
@@ -19,9 +20,12 @@ __all__ = ["write"]
 
 
 def write(
-    connection: Connection, operations: Sequence[Write[Any]], highest: HighestIds
+    connection: Connection, operations: Sequence[Write[Any]], highest: HighestIds, *, again: bool = False
 ) -> tuple[list[object], dict[str, int]]:
-    """The result of each operation, or the error that is its own, and rows written by table. The caller commits."""
+    """The result of each operation, or the error that is its own, and rows written by table. The caller commits.
+
+    ``again`` when the same operations may have been committed already.
+    """
     writer = Writer(connection, highest)
     kinds: dict[type, list[int]] = defaultdict(list)
     for index, operation in enumerate(operations):
@@ -31,6 +35,7 @@ def write(
         if indexes := kinds.get(kind):
             for index, result in zip(indexes, run(writer, [operations[i] for i in indexes]), strict=True):
                 results[index] = result
+    append_records(writer, again=again)
     return results, dict(writer.rows)
 
 

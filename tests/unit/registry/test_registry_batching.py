@@ -201,5 +201,5 @@ async def test_statements_do_not_grow_with_the_batch(tmp_path: Path) -> None:
         assert statements - saved == {"SELECT": 1}
         counts[size] = saved
     assert counts[2] == counts[20] == counts[200]
-    assert counts[2] == {"BEGIN": 1, "SELECT": 7, "INSERT": 4, "DELETE": 1}
+    assert counts[2] == {"BEGIN": 1, "SELECT": 8, "INSERT": 5, "DELETE": 1, "UPDATE": 1}
     await opened.databases.aclose()

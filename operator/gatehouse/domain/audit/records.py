@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -44,7 +43,6 @@ LARGEST_FACTS: Final = 8 * 1024
 LONGEST_NAME: Final = 1_024
 DEEPEST: Final = 8
 _LARGEST_NUMBER: Final = 2**53 - 1
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _SORTED: Final = orjson.OPT_SORT_KEYS
 
 
@@ -69,8 +67,8 @@ class FactChange:
     digest: str | None = None
     reason: str
     message: str
-    before: Mapping[str, Any] = field(default=_NOTHING)
-    after: Mapping[str, Any] = field(default=_NOTHING)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
 
 
 FactDocument = dict[str, Any]

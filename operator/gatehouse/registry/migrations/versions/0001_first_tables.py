@@ -6,10 +6,9 @@ Whatever is there already stays: MariaDB commits each statement, so an operator 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
 
-from gatehouse.registry.schema import ForeignTableError
-from gatehouse.registry.tables import TABLE_OPTIONS, Id, LongText, UtcDateTime
+from gatehouse.registry.migrations.creating import create_index, create_table
+from gatehouse.registry.tables import Id, LongText, UtcDateTime
 
 revision = "0001"
 down_revision = None
@@ -19,7 +18,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Forward only: there is no downgrade."""
-    _create(
+    create_table(
         "registered_models",
         sa.Column("id", Id, nullable=False),
         sa.Column("registry", sa.String(317), nullable=False),
@@ -32,7 +31,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_registered_models"),
         sa.UniqueConstraint("registry", "name", name="uq_registered_models_registry_name"),
     )
-    _create(
+    create_table(
         "model_versions",
         sa.Column("id", Id, nullable=False),
         sa.Column("model_id", Id, nullable=False),
@@ -52,9 +51,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("registry", "model", "version", name="uq_model_versions_registry_model_version"),
         sa.ForeignKeyConstraint(["model_id"], ["registered_models.id"], name="fk_model_versions_model_id"),
     )
-    _index("model_versions", "registry", "namespace", "object_name")
-    _index("model_versions", "model_id")
-    _create(
+    create_index("model_versions", "registry", "namespace", "object_name")
+    create_index("model_versions", "model_id")
+    create_table(
         "artifact_files",
         *_version_key(),
         sa.Column("path_hash", sa.String(64), nullable=False),
@@ -64,7 +63,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("registry", "model", "version", "path_hash", name="pk_artifact_files"),
     )
-    _create(
+    create_table(
         "history",
         sa.Column("id", Id, nullable=False),
         sa.Column("model_id", Id, nullable=False),
@@ -80,8 +79,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["model_id"], ["registered_models.id"], name="fk_history_model_id"),
         sa.ForeignKeyConstraint(["version_id"], ["model_versions.id"], name="fk_history_version_id"),
     )
-    _index("history", "version_id", "id")
-    _index("history", "model_id", "id")
+    create_index("history", "version_id", "id")
+    create_index("history", "model_id", "id")
 
 
 def _version_key() -> tuple[sa.Column[str], ...]:
@@ -98,20 +97,3 @@ def _times() -> tuple[sa.Column[object], ...]:
         sa.Column("updated_at", UtcDateTime, nullable=False),
         sa.Column("archived_at", UtcDateTime),
     )
-
-
-def _create(name: str, *parts: sa.schema.SchemaItem) -> None:
-    inspector = sa.inspect(op.get_bind())
-    if not inspector.has_table(name):
-        op.create_table(name, *parts, **TABLE_OPTIONS)
-        return
-    found = {column["name"] for column in inspector.get_columns(name)}
-    for part in parts:
-        if isinstance(part, sa.Column) and part.name not in found:
-            raise ForeignTableError(name, part.name)
-
-
-def _index(table: str, *columns: str) -> None:
-    name = f"ix_{table}_{'_'.join(columns)}"
-    if all(index["name"] != name for index in sa.inspect(op.get_bind()).get_indexes(table)):
-        op.create_index(name, table, list(columns))

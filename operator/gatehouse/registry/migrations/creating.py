@@ -1,0 +1,39 @@
+"""What migrations are made of: whatever is there already stays.
+
+MariaDB commits each statement, so an operator that died may have left some of a migration behind.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from gatehouse.registry.schema import ForeignTableError
+from gatehouse.registry.tables import TABLE_OPTIONS
+
+__all__ = ["add_column", "create_index", "create_table"]
+
+
+def create_table(name: str, *parts: sa.schema.SchemaItem) -> None:
+    """Makes a table. Raises ForeignTableError when there is one of that name without our columns."""
+    inspector = sa.inspect(op.get_bind())
+    if not inspector.has_table(name):
+        op.create_table(name, *parts, **TABLE_OPTIONS)
+        return
+    found = {column["name"] for column in inspector.get_columns(name)}
+    for part in parts:
+        if isinstance(part, sa.Column) and part.name not in found:
+            raise ForeignTableError(name, part.name)
+
+
+def create_index(table: str, *columns: str) -> None:
+    """Makes an index under the name that the tables' convention gives it."""
+    name = f"ix_{table}_{'_'.join(columns)}"
+    if all(index["name"] != name for index in sa.inspect(op.get_bind()).get_indexes(table)):
+        op.create_index(name, table, list(columns))
+
+
+def add_column(table: str, column: sa.Column[object]) -> None:
+    """Adds a column."""
+    if all(found["name"] != column.name for found in sa.inspect(op.get_bind()).get_columns(table)):
+        op.add_column(table, column)

@@ -1,0 +1,151 @@
+"""What the writing of a row says to the audit trail: one fact a row, with what was there before and what is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from gatehouse.domain.audit.records import FactChange, FactDocument, digest_of, fact_document
+from gatehouse.domain.lifecycle import ACTOR
+from gatehouse.registry.encoding import RowValues
+from gatehouse.registry.operations import SaveVersion
+from gatehouse.registry.writer import FoundRow
+
+__all__ = ["archived_fact", "model_fact", "version_fact"]
+
+_VERSION: Final = "ModelVersion"
+_MODEL: Final = "RegisteredModel"
+_VERSION_COLUMNS: Final = ("phase", "state", "digest", "uri", "namespace", "object_name", "uid", "hardware_profile")
+_MODEL_COLUMNS: Final = ("state", "namespace", "uid")
+_FIRST: Final = ("phase", "state", "digest", "uri")
+"""What the first record of a version says; the rest is in its spec."""
+
+Difference = tuple[dict[str, Any], dict[str, Any]]
+"""Before and after."""
+
+
+def version_fact(operation: SaveVersion, row: FoundRow | None, *, change: RowValues | None) -> FactDocument | None:
+    """The fact of a version's row that is written; None when nothing but the time of a check is new.
+
+    ``row`` is what is there, None for a new one; ``change`` the entry that the history gets.
+    """
+    values = operation.values
+    before: dict[str, Any]
+    if row is None:
+        before, after = {}, {column: values[column] for column in _FIRST} | {"spec": _digest(values["spec"])}
+    else:
+        before, after = _differences(row, values, _VERSION_COLUMNS)
+    if change is None and not after:
+        return None
+    told = change or {
+        "at": operation.at,
+        "actor": ACTOR,
+        "digest": values["digest"],
+        "reason": "Registered" if row is None else "Changed",
+        "message": "" if row is None else f"changed: {_names(after)}",
+    }
+    if change is not None:
+        before, after = before | {"phase": change["state_before"]}, after | {"phase": change["state_after"]}
+    return _document(
+        told,
+        kind=_VERSION,
+        namespace=values["namespace"],
+        name=values["object_name"],
+        model=operation.key.model,
+        version=operation.key.version,
+        before=before,
+        after=after,
+    )
+
+
+def model_fact(
+    values: RowValues, row: FoundRow | None, *, at: datetime, made_for: SaveVersion | None = None
+) -> FactDocument | None:
+    """The fact of a model's row that is written; None when nothing is new."""
+    before: dict[str, Any]
+    if row is None:
+        before, after = {}, {column: values[column] for column in _MODEL_COLUMNS} | {"spec": _digest(values["spec"])}
+        reason, message = "Registered", "" if made_for is None else f"made for its {made_for.key}"[:500]
+    else:
+        before, after = _differences(row, values, _MODEL_COLUMNS)
+        reason = {"ARCHIVED": "Archived", "LIVE": "Restored"}.get(after.get("state", ""), "Changed")
+        message = f"changed: {_names(after)}"
+    if not after:
+        return None
+    return _document(
+        {"at": at, "actor": ACTOR, "digest": None, "reason": reason, "message": message},
+        kind=_MODEL,
+        namespace=values["namespace"],
+        name=values["name"],
+        model=values["name"],
+        version=None,
+        before=before,
+        after=after,
+    )
+
+
+def archived_fact(
+    change: RowValues, *, namespace: str, name: str, model: str, version: str | None, phase: str | None
+) -> FactDocument:
+    """The fact of a row that is archived because its object is gone, or is another one; of a model without version."""
+    before, after = {"state": "LIVE"}, {"state": "ARCHIVED"}
+    if version is not None:
+        before, after = before | {"phase": phase or ""}, after | {"phase": change["state_after"]}
+    return _document(
+        change,
+        kind=_MODEL if version is None else _VERSION,
+        namespace=namespace,
+        name=name,
+        model=model,
+        version=version,
+        before=before,
+        after=after,
+    )
+
+
+def _document(told: Mapping[str, Any], **fact: Any) -> FactDocument:
+    return fact_document(
+        FactChange(
+            at=told["at"],
+            actor=told["actor"],
+            digest=told["digest"],
+            reason=told["reason"],
+            message=told["message"],
+            **fact,
+        )
+    )
+
+
+def _differences(row: FoundRow, values: RowValues, columns: tuple[str, ...]) -> Difference:
+    changed = [column for column in columns if getattr(row, column) != values[column]]
+    before = {column: getattr(row, column) for column in changed}
+    after = {column: values[column] for column in changed}
+    if row.spec != values["spec"]:
+        old, new = _spec_differences(row.spec, values["spec"])
+        before, after = before | {"spec": old}, after | {"spec": new}
+    return before, after
+
+
+def _spec_differences(before: str, after: str) -> tuple[Any, Any]:
+    """The members that differ, or the hashes of texts that are no objects."""
+    try:
+        old, new = orjson.loads(before), orjson.loads(after)
+    except ValueError:
+        return _digest(before), _digest(after)
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return _digest(before), _digest(after)
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return {name: old[name] for name in names if name in old}, {name: new[name] for name in names if name in new}
+
+
+def _digest(text: str) -> dict[str, str]:
+    return {"sha256": digest_of(text)}
+
+
+def _names(after: Mapping[str, Any]) -> str:
+    spec = after.get("spec")
+    inside = [f"spec.{name}" for name in spec] if isinstance(spec, Mapping) and spec else ["spec"] if spec else []
+    return ", ".join([name for name in after if name != "spec"] + inside)[:500]
