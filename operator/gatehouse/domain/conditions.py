@@ -13,11 +13,23 @@ from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
 
-__all__ = ["MESSAGE_LIMIT", "READY", "RECONCILING", "STALLED", "ConditionState", "find", "merge", "timestamp"]
+__all__ = [
+    "MESSAGE_LIMIT",
+    "READY",
+    "RECONCILING",
+    "RUNNING_UNCLEARED",
+    "STALLED",
+    "ConditionState",
+    "find",
+    "merge",
+    "timestamp",
+]
 
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
+RUNNING_UNCLEARED: Final = "RunningUncleared"
+"""A service runs a version that is not cleared for its stage."""
 MESSAGE_LIMIT: Final = 2048
 
 

@@ -40,7 +40,8 @@ class Facts:
     whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
     when nothing was looked at yet, or nothing needs to be. ``template_problem`` is why the cluster did not take the
     serving template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
-    ``evaluations`` are all that name the version, whether they count or not.
+    ``evaluations`` are all that name the version, whether they count or not. ``deployed_to`` names the stages that run
+    it.
     """
 
     now: datetime
@@ -57,3 +58,4 @@ class Facts:
     policy_names: frozenset[str] = frozenset()
     approvals: tuple[ModelApproval, ...] = ()
     evaluations: tuple[ModelEvaluation, ...] = ()
+    deployed_to: tuple[str, ...] = ()

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find
+from gatehouse.domain.conditions import READY, RECONCILING, RUNNING_UNCLEARED, STALLED, ConditionState, find
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 
-__all__ = ["EventNote", "Requeue", "conditions_after_error", "requeue_after_error", "transition"]
+__all__ = ["EventNote", "Requeue", "alarm", "conditions_after_error", "requeue_after_error", "transition"]
 
 PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
 """kstatus' word for an outage that heals by itself."""
@@ -107,6 +107,14 @@ def transition(
         return None
     healthy = (now.type == READY and now.status == "True") or now.reason in EXPECTED_REASONS
     return EventNote("Normal" if healthy else "Warning", now.reason, now.message)
+
+
+def alarm(before: Sequence[Condition], after: Sequence[Condition]) -> EventNote | None:
+    """The Event of a service that began to run what is not cleared, or went on when it was not cleared any more."""
+    was, now = find(before, RUNNING_UNCLEARED), find(after, RUNNING_UNCLEARED)
+    if now is None or (was is not None and was.message == now.message):
+        return None
+    return EventNote("Warning", RUNNING_UNCLEARED, now.message)
 
 
 def _headline(conditions: Sequence[Condition]) -> Condition | None:

@@ -17,7 +17,7 @@ from gatehouse.api.model_version import (
     TemplateStatus,
 )
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
+from gatehouse.domain.conditions import READY, RECONCILING, RUNNING_UNCLEARED, STALLED, ConditionState, merge
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
 from gatehouse.domain.hardware import Fit
@@ -41,7 +41,7 @@ def version_status(
         last_handled_reconcile_at=version.requested_at,
         phase=decision.phase,
         cleared_for=list(decision.cleared_for),
-        deployed_to=version.status.deployed_to,
+        deployed_to=list(facts.deployed_to),
         registry=_registry_name(registry),
         registry_id=None if registry_id is None else str(registry_id),
         artifact=artifact,
@@ -52,18 +52,26 @@ def version_status(
         policies=[PolicyOutcome(name=name, outcome=outcome) for name, outcome in decision.outcomes.items()],
         gates=[_gate(gate) for gate in decision.gates],
         conditions=merge(
-            version.status.conditions, _conditions(decision), generation=version.metadata.generation, now=now
+            version.status.conditions, _conditions(facts, decision), generation=version.metadata.generation, now=now
         ),
     )
 
 
-def _conditions(decision: Decision) -> Iterable[ConditionState]:
+def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
     """Ready, derived from the gates; then what is abnormal; then one condition a gate."""
     yield ConditionState(READY, "True" if decision.ready else "False", decision.reason, decision.message)
     shut = decision.first_shut
     if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
         abnormal = STALLED if shut.attention == "Person" else RECONCILING
         yield ConditionState(abnormal, "True", shut.reason, shut.message)
+    uncleared = [stage for stage in facts.deployed_to if stage not in decision.cleared_for]
+    if uncleared:
+        yield ConditionState(
+            RUNNING_UNCLEARED,
+            "True",
+            "NotCleared",
+            f"it runs in {', '.join(uncleared)}, for which it is not cleared; no service is stopped: replace them",
+        )
     for gate in _shown(decision):
         yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
 

@@ -1,0 +1,172 @@
+"""What admission lets through, as a pure function of how every version stands. The cache keeps the standings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
+from gatehouse.domain.access import locate
+
+__all__ = ["Shard", "ShardKey", "VersionStanding", "manifest", "shards", "standing_of"]
+
+MOST_REFUSED: Final = 2000
+"""Reasons that one object carries: the first by URI. Without one, admission's message is less helpful, no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionStanding:
+    """How one version stands. ``digest`` is the recorded one; ``shut`` the first gate that is shut."""
+
+    registry: str
+    version: str
+    uri: str
+    digest: str
+    phase: str
+    cleared_for: tuple[str, ...]
+    deployed_to: tuple[str, ...]
+    policies: tuple[str, ...]
+    shut: str
+
+    def packed(self) -> str:
+        """As one string, for an index."""
+        return orjson.dumps(
+            [
+                self.registry,
+                self.version,
+                self.uri,
+                self.digest,
+                self.phase,
+                self.cleared_for,
+                self.deployed_to,
+                self.policies,
+                self.shut,
+            ]
+        ).decode()
+
+    @classmethod
+    def unpacked(cls, packed: str) -> VersionStanding:
+        """The standing that ``packed`` made a string of."""
+        registry, version, uri, digest, phase, cleared, deployed, policies, shut = orjson.loads(packed)
+        return cls(
+            registry=registry,
+            version=version,
+            uri=uri,
+            digest=digest,
+            phase=phase,
+            cleared_for=tuple(cleared),
+            deployed_to=tuple(deployed),
+            policies=tuple(policies),
+            shut=shut,
+        )
+
+
+def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
+    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome."""
+    status, metadata = body.get("status") or {}, body["metadata"]
+    phase, registry = status.get("phase"), status.get("registry")
+    if phase is None or registry is None or metadata.get("deletionTimestamp"):
+        return None
+    gates = status.get("gates") or ()
+    return VersionStanding(
+        registry=registry,
+        version=f"{metadata['namespace']}/{metadata['name']}",
+        uri=body["spec"]["artifact"]["uri"].rstrip("/") + "/",
+        digest=status.get("recordedDigest") or (status.get("artifact") or {}).get("digest") or "",
+        phase=phase,
+        cleared_for=tuple(status.get("clearedFor") or ()),
+        deployed_to=tuple(status.get("deployedTo") or ()),
+        policies=tuple(each["name"] for each in status.get("policies") or ()),
+        shut=next((gate["name"] for gate in gates if not gate["open"]), ""),
+    )
+
+
+class ShardKey(NamedTuple):
+    """One object: a stage and a bucket."""
+
+    stage: str
+    bucket: str
+
+    @property
+    def name(self) -> str:
+        """Name of the object."""
+        return f"{self.stage}.{self.bucket}"
+
+    @property
+    def key(self) -> str:
+        """What admission looks up."""
+        return f"{self.stage}/{self.bucket}"
+
+
+@dataclass(slots=True)
+class Shard:
+    """What one object holds."""
+
+    artifacts: dict[str, str]
+    retained: dict[str, str]
+    refused: dict[str, str]
+
+
+def shards(
+    standings: Iterable[VersionStanding], *, stages: Mapping[str, Collection[str]], strict: Collection[str]
+) -> Mapping[ShardKey, Shard]:
+    """Every shard by its key. ``stages`` are those of each registry; ``strict`` policies let nothing go on running.
+
+    Two versions may share a URI. It is cleared when one of them is, for the digest that one was cleared with: bytes
+    that changed clear neither.
+    """
+    found: dict[ShardKey, Shard] = {}
+    for standing in sorted(standings, key=lambda each: (each.uri, each.version)):
+        bucket = locate(standing.uri).bucket
+        for stage in stages.get(standing.registry, ()):
+            shard = found.setdefault(ShardKey(stage, bucket), Shard({}, {}, {}))
+            _place(standing, stage, shard, strict=strict)
+    for shard in found.values():
+        shard.retained = {uri: digest for uri, digest in shard.retained.items() if uri not in shard.artifacts}
+        refused = [(uri, reason) for uri, reason in shard.refused.items() if uri not in shard.artifacts]
+        shard.refused = dict(refused[:MOST_REFUSED])
+    return found
+
+
+def _place(standing: VersionStanding, stage: str, shard: Shard, *, strict: Collection[str]) -> None:
+    if standing.digest and stage in standing.cleared_for:
+        shard.artifacts.setdefault(standing.uri, standing.digest)
+        return
+    why = f"{standing.version} is {standing.phase}" + (f", gate {standing.shut} is shut" if standing.shut else "")
+    shard.refused.setdefault(standing.uri, why[:256])
+    if standing.digest and stage in standing.deployed_to and not set(standing.policies) & set(strict):
+        shard.retained.setdefault(standing.uri, standing.digest)
+
+
+def manifest(
+    key: ShardKey,
+    shard: Shard,
+    *,
+    keys: Iterable[str],
+    runtimes: Iterable[str],
+    images: Iterable[str],
+    accelerators: Iterable[str],
+) -> dict[str, Any]:
+    """The object as it should be."""
+    spec = VettedArtifactsSpec(
+        stage=key.stage,
+        bucket=key.bucket,
+        key=key.key,
+        keys=sorted(keys),
+        artifacts=shard.artifacts,
+        retained=shard.retained,
+        refused=shard.refused,
+        runtimes=sorted(set(runtimes)),
+        images=sorted(set(images)),
+        accelerators=sorted(set(accelerators)),
+    )
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": VettedArtifacts.info.kind,
+        "metadata": {"name": key.name, "labels": {"app.kubernetes.io/managed-by": "gatehouse"}},
+        "spec": spec.wire(),
+    }
