@@ -133,6 +133,7 @@ def row(**changes: Any) -> VersionRecord:
         "hardware_profile": "nvidia-l4",
         "artifact": record(),
         "spec": "{}",
+        "governance": '{"approvals":{},"clearedFor":["staging","production"],"evaluations":{},"policies":{}}',
     }
     return VersionRecord(**(values | changes))
 

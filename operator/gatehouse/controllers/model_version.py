@@ -231,7 +231,11 @@ class ModelVersionController:
         if record == row and gathered.files is None and row.id is not None and row.model_id is not None:
             return VersionIds(row.model_id, row.id)
         return await gathered.rows.save_version(
-            record, files=gathered.files, change=decision.change, known=known_ids(gathered.facts)
+            record,
+            files=gathered.files,
+            change=decision.change,
+            known=known_ids(gathered.facts),
+            facts=decision.facts,
         )
 
     async def _emit(self, facts: Facts, decision: Decision, ids: VersionIds | None) -> TemplateStatus | None:

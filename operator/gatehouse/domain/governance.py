@@ -23,6 +23,8 @@ POLICY_COMPLIANT: Final = "PolicyCompliant"
 APPROVED: Final = "Approved"
 POLICY_RULE: Final = "every policy that applies to the version holds"
 APPROVAL_RULE: Final = "as many people approved these very bytes as the policies want, none of them the submitter"
+NOT_JUDGED: Final = "NotJudged"
+"""Why both gates are shut while the bytes are not known."""
 Outcome = Literal["Complies", "Owes", "Denies"]
 
 
@@ -78,7 +80,7 @@ def _not_judged(stage: str) -> Standing:
     def gate(name: str, rule: str) -> GateState:
         return shut_gate(
             name,
-            "NotJudged",
+            NOT_JUDGED,
             rule,
             "not judged yet",
             "a verified artifact",
@@ -228,7 +230,8 @@ def _owed(
 
 def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
     """What each policy says of the version, by name: the worst over all stages."""
-    weights: dict[str, set[str]] = {policy.name: set() for policy in policies}
+    judged = any(standing.policy.reason != NOT_JUDGED for standing in found)
+    weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
     for standing in found:
         for finding in standing.findings:
             weights.setdefault(finding.policy, set()).add(finding.weight)

@@ -18,6 +18,7 @@ from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.audit.records import FactChange
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import (
     NOT_OWED,
@@ -31,6 +32,7 @@ from gatehouse.domain.gates import (
 )
 from gatehouse.domain.governance import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.hardware import Fit, fit
+from gatehouse.domain.judgement import fact_changes, judgement
 from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
@@ -56,7 +58,7 @@ class Decision:
     ``reason`` and ``message`` are what a person should read first. ``record`` is the row as it should be, None when no
     row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
     None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
-    ``outcomes`` what each policy says.
+    ``outcomes`` what each policy says. ``facts`` are the changes of what it is judged with, for the audit.
     """
 
     phase: Phase
@@ -70,6 +72,7 @@ class Decision:
     look_again: datetime | None
     standings: tuple[Standing, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    facts: tuple[FactChange, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -150,8 +153,10 @@ def decide(facts: Facts) -> Decision:
     view = _View(facts, registered, artifact, hardware, first, template)
     phase = next(name for name, holds in _PHASES if holds(view))
     gates = (registered, artifact, hardware, *_stage_gates(stages), template)
-    record = _record(facts, phase, artifact_open=artifact.open)
     cleared_for = _cleared(stages) if phase == READY_TO_DEPLOY else ()
+    said = outcomes(facts.policies, stages)
+    judged = judgement(facts, cleared_for=cleared_for, outcomes=said)
+    record = _record(facts, phase, artifact_open=artifact.open, governance=judged)
     reason, message = headline = _headline(phase, _first_shut(gates, stages), cleared_for)
     return Decision(
         phase=phase,
@@ -167,7 +172,8 @@ def decide(facts: Facts) -> Decision:
             default=None,
         ),
         standings=stages,
-        outcomes=outcomes(facts.policies, stages),
+        outcomes=said,
+        facts=fact_changes(facts, facts.row.governance if facts.row else None, judged) if record else (),
     )
 
 
@@ -198,7 +204,7 @@ def _fit(facts: Facts) -> Fit | None:
     return fit(record.summary, facts.profile.spec, requested_max_model_len=facts.version.spec.serving.max_model_len)
 
 
-def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord | None:
+def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
     version, row = facts.version, facts.row
     if isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None:
         return None
@@ -220,6 +226,7 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool) -> VersionRecord
         hardware_profile=version.spec.hardware_profile_ref.name,
         artifact=found or (row.artifact if row else None),
         spec=facts.spec_json,
+        governance=governance,
     )
 
 

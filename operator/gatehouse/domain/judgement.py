@@ -1,0 +1,167 @@
+"""What a version was judged with, as its row keeps it; each fact of that which changed is a record of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.domain.audit.records import FactChange, canonical
+from gatehouse.domain.conditions import timestamp
+from gatehouse.domain.facts import Facts
+from gatehouse.domain.governance import Outcome
+
+__all__ = ["SOMEBODY", "fact_changes", "judgement"]
+
+MOST_REMEMBERED: Final = 1000
+"""Decisions and evaluations of one version that its row remembers, by name."""
+GATEHOUSE: Final = "gatehouse"
+SOMEBODY: Final = "unknown"
+"""Who deleted an object: a watch does not tell, the API server's own audit log does."""
+
+Remembered = Mapping[str, Any]
+
+
+def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str, Outcome]) -> str:
+    """Canonical JSON text of what the version was judged with; the same facts make the same text."""
+    uid = facts.version.metadata.uid
+    approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
+    evaluations = [each for each in facts.evaluations if each.spec.version_ref.uid == uid]
+    return canonical(
+        {
+            "approvals": {each.metadata.name: _approval(each) for each in approvals[:MOST_REMEMBERED]},
+            "evaluations": {each.metadata.name: _evaluation(each) for each in evaluations[:MOST_REMEMBERED]},
+            "clearedFor": list(cleared_for),
+            "policies": dict(outcomes),
+        }
+    )
+
+
+def _approval(approval: ModelApproval) -> Remembered:
+    spec, created = approval.spec, approval.metadata.creation_timestamp
+    return {
+        "uid": approval.metadata.uid,
+        "approver": spec.approver,
+        "groups": list(spec.groups),
+        "decision": spec.decision,
+        "stage": spec.stage,
+        "riskTier": spec.risk_tier,
+        "digest": spec.digest,
+        "reason": spec.reason[:1024],
+        "at": timestamp(created) if created else "",
+    }
+
+
+def _evaluation(evaluation: ModelEvaluation) -> Remembered:
+    spec = evaluation.spec
+    return {
+        "uid": evaluation.metadata.uid,
+        "evaluator": spec.evaluator,
+        "kind": spec.kind,
+        "suite": spec.suite,
+        "dataset": spec.dataset.name,
+        "digest": spec.digest,
+        "at": timestamp(spec.evaluated_at),
+        "metrics": {each.name: each.value for each in spec.metrics},
+    }
+
+
+def fact_changes(facts: Facts, before: str | None, after: str) -> tuple[FactChange, ...]:
+    """One change a fact that differs between two judgements of a version; ``before`` is that of its row."""
+    if before == after:
+        return ()
+    return tuple(_Changes(facts, _read(before), _read(after)).all())
+
+
+def _read(text: str | None) -> dict[str, Any]:
+    known: dict[str, Any] = {"approvals": {}, "evaluations": {}, "clearedFor": [], "policies": {}}
+    return known | (orjson.loads(text) if text else {})
+
+
+class _Changes:
+    def __init__(self, facts: Facts, before: dict[str, Any], after: dict[str, Any]) -> None:
+        self._facts = facts
+        self._before = before
+        self._after = after
+
+    def all(self) -> Iterator[FactChange]:
+        """In the order in which they follow from each other."""
+        yield from self._objects("evaluations", "ModelEvaluation", author="evaluator", added="Evaluated")
+        yield from self._objects("approvals", "ModelApproval", author="approver", added=None)
+        yield from self._policies()
+        yield from self._stages()
+
+    def _fact(self, *, actor: str, kind: str, name: str, reason: str, message: str, **values: Any) -> FactChange:
+        version = self._facts.version
+        digest = values.pop("digest", None) or (self._facts.row.digest if self._facts.row else None)
+        return FactChange(
+            at=self._facts.now,
+            actor=actor,
+            kind=kind,
+            namespace=version.metadata.namespace,
+            name=name,
+            model=version.spec.model_ref.name,
+            version=version.spec.version,
+            digest=digest,
+            reason=reason,
+            message=message,
+            **values,
+        )
+
+    def _objects(self, part: str, kind: str, *, author: str, added: str | None) -> Iterator[FactChange]:
+        before, after = self._before[part], self._after[part]
+        for name in sorted(before.keys() - after.keys()):
+            was = before[name]
+            yield self._fact(
+                actor=SOMEBODY,
+                kind=kind,
+                name=name,
+                reason="Revoked",
+                message=f"the {kind} of {was[author]} was deleted",
+                digest=was["digest"],
+                before=was,
+            )
+        for name in sorted(after):
+            now = after[name]
+            if before.get(name, {}).get("uid") != now["uid"]:
+                yield self._fact(
+                    actor=now[author],
+                    kind=kind,
+                    name=name,
+                    reason=added or now["decision"],
+                    message=now.get("reason", ""),
+                    digest=now["digest"],
+                    after=now,
+                )
+
+    def _policies(self) -> Iterator[FactChange]:
+        before, after = self._before["policies"], self._after["policies"]
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                now = after.get(name)
+                yield self._fact(
+                    actor=GATEHOUSE,
+                    kind="GovernancePolicy",
+                    name=name,
+                    reason=f"Policy{now}" if now else "PolicyGone",
+                    message=f"policy {name} {now.lower()}" if now else f"policy {name} does not apply any more",
+                    before={"outcome": before[name]} if name in before else {},
+                    after={"outcome": now} if now else {},
+                )
+
+    def _stages(self) -> Iterator[FactChange]:
+        before, after = self._before["clearedFor"], self._after["clearedFor"]
+        for stage in [*(each for each in before if each not in after), *(each for each in after if each not in before)]:
+            cleared = stage in after
+            yield self._fact(
+                actor=GATEHOUSE,
+                kind="ModelVersion",
+                name=self._facts.version.metadata.name,
+                reason="Cleared" if cleared else "ClearanceWithdrawn",
+                message=f"{'cleared' if cleared else 'not cleared any more'} for {stage}",
+                before={"clearedFor": before},
+                after={"clearedFor": after},
+            )
