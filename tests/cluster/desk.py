@@ -17,7 +17,7 @@ from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.kube import KubeClient
 from gatehouse.local.objects import namespace as namespace_manifest
 
-__all__ = ["AUTHOR", "DIGEST", "REVIEWER", "Desk", "gate", "make_desk"]
+__all__ = ["AUTHOR", "DIGEST", "REVIEWER", "Desk", "gate", "make_desk", "pending"]
 
 AUTHOR, REVIEWER = "ai-developer", "ai-admin"
 DIGEST = "sha256:" + "a" * 64

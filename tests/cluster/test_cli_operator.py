@@ -71,7 +71,7 @@ def test_explain_says_what_to_do_about_a_shut_gate(
     assert said.exit_code == 1
     assert said.stdout.splitlines()[0] == f"{world.namespace}/{name}  {phase}"
     shut = said.stdout.split(f"shut {gate}\n")[1].split("\n\n")[0]
-    assert [line.split()[0] for line in shut.splitlines()] == ["rule", "found", "wanted", "do"]
+    assert [line.split()[0] for line in shut.splitlines()] == ["rule", "found", "wanted", "do", "you"]
     assert "next: gatehouse template" not in said.stdout
 
 

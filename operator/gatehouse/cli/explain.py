@@ -1,7 +1,9 @@
-"""``gatehouse explain``: every gate of a version, open or shut, and what to do next."""
+"""``gatehouse explain``: every gate of a version, open or shut, what to do next, and what of it the reader can do."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,17 +12,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from gatehouse.api.model_version import ModelVersion
-from gatehouse.cli.connection import (
-    NOT_READY,
-    ContextOption,
-    KubeconfigOption,
-    cluster,
-    default_namespace,
-    run_command,
-)
+from gatehouse.api.model_version import Gate, ModelVersion
+from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace
+from gatehouse.cli.version_options import reviewing
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, find
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY
+from gatehouse.domain.projections import project
+from gatehouse.review.advice import Advice, ask_advice
+from gatehouse.review.reading import read
 
 __all__ = ["explain", "explanation", "print_explanation"]
 
@@ -37,28 +36,38 @@ def explain(
 ) -> None:
     """Print every gate in front of a version: the rule, what was found, what is wanted, and what to do.
 
+    Gates before every stage come first, then those of each stage. Beside each shut gate stands what you could do about
+    it, from your own rights.
+
     Exit codes: 0 the version is Ready to Deploy, 1 it is not, 2 an error.
 
     Example: gatehouse explain granite-3.1-8b -n private-ai
     """
-    version = run_command(lambda: _read(name, namespace, kubeconfig, context))
-    facts = explanation(version)
+    version, advice = reviewing(lambda: _read(name, namespace, kubeconfig, context))
+    facts = explanation(version, advice)
     if output == "json":
         typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
-        print_explanation(Console(highlight=False, soft_wrap=True), version)
+        print_explanation(Console(highlight=False, soft_wrap=True), version, advice)
     if not facts["ready"]:
         raise typer.Exit(NOT_READY)
 
 
-async def _read(name: str, namespace: str | None, kubeconfig: Path | None, context: str | None) -> ModelVersion:
+async def _read(
+    name: str, namespace: str | None, kubeconfig: Path | None, context: str | None
+) -> tuple[ModelVersion, Advice]:
     where = namespace or await default_namespace(kubeconfig, context)
     async with cluster(kubeconfig, context) as client:
-        return ModelVersion.model_validate(await client.get(ModelVersion.info.plural, where, name))
+        version = await read(client, ModelVersion, where, name)
+        return version, await ask_advice(client, version)
 
 
-def explanation(version: ModelVersion) -> dict[str, Any]:
-    """What ``-o json`` prints: name, namespace, phase, ready, clearedFor, current, summary, gates, fit, digest."""
+def explanation(version: ModelVersion, advice: Advice | None = None) -> dict[str, Any]:
+    """What ``-o json`` prints.
+
+    ``gates`` are the status's; ``advice`` is what the reader could do about each shut one; ``projections`` are the
+    words that other registries have for the state.
+    """
     status = version.status
     ready = find(status.conditions, READY)
     current = status.observed_generation == version.metadata.generation
@@ -70,10 +79,15 @@ def explanation(version: ModelVersion) -> dict[str, Any]:
         "phase": status.phase,
         "ready": is_ready,
         "clearedFor": list(status.cleared_for),
+        "deployedTo": list(status.deployed_to),
+        "projections": project(status, stages=_stages(version)).wire(),
         "current": current,
         "summary": _summary(version, current=current),
         "abnormal": None if abnormal is None else {"type": abnormal.type, "message": abnormal.message},
         "gates": [gate.wire() for gate in status.gates],
+        "advice": [
+            {"gate": gate, "stage": stage, "you": sentence} for (gate, stage), sentence in (advice or {}).items()
+        ],
         "warnings": list(status.hardware.warnings) if status.hardware else [],
         "digest": status.artifact.digest if status.artifact else None,
         "registryId": status.registry_id,
@@ -89,7 +103,11 @@ def _summary(version: ModelVersion, *, current: bool) -> str:
     return ready.message if ready else ""
 
 
-def print_explanation(console: Console, version: ModelVersion) -> None:
+def _stages(version: ModelVersion) -> Sequence[str]:
+    return tuple(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage))
+
+
+def print_explanation(console: Console, version: ModelVersion, advice: Advice | None = None) -> None:
     """The same for people."""
     facts = explanation(version)
     console.print(f"{facts['namespace']}/{facts['name']}  {facts['phase'] or 'not looked at yet'}", style="bold")
@@ -97,17 +115,33 @@ def print_explanation(console: Console, version: ModelVersion) -> None:
         console.print(f"  {facts['summary']}", markup=False)
     if facts["abnormal"] and facts["abnormal"]["message"] != facts["summary"]:
         console.print(f"  {facts['abnormal']['type']}: {facts['abnormal']['message']}", markup=False)
-    for gate in version.status.gates:
-        console.print()
-        console.print(
-            Text.assemble(("open " if gate.open else "shut ", "green" if gate.open else "red"), (gate.name, "bold"))
-        )
-        for label, value in (("rule", gate.rule), ("found", gate.found), ("wanted", gate.wanted), ("do", gate.remedy)):
-            if value:
-                console.print(f"     {label:7}{value}", markup=False)
+    for stage, gates in _by_stage(version.status.gates).items():
+        if stage:
+            cleared = "cleared" if stage in version.status.cleared_for else "not cleared"
+            console.print(f"\nstage {stage}  {cleared}", style="bold")
+        for gate in gates:
+            _print_gate(console, gate, (advice or {}).get((gate.name, gate.stage)))
     for warning in facts["warnings"]:
         console.print(f"\nwarning: {warning}", markup=False)
     if facts["ready"]:
         console.print(
             f"\nnext: gatehouse template {facts['name']} -n {facts['namespace']} | kubectl apply -f -", markup=False
         )
+
+
+def _by_stage(gates: Sequence[Gate]) -> Mapping[str, Sequence[Gate]]:
+    """Gates before every stage first, under an empty name; then the stages in the order of the status."""
+    order = list(dict.fromkeys(["", *(gate.stage for gate in gates)]))
+    sorted_gates = sorted(gates, key=lambda gate: order.index(gate.stage))
+    return {stage: list(each) for stage, each in groupby(sorted_gates, key=lambda gate: gate.stage)}
+
+
+def _print_gate(console: Console, gate: Gate, you: str | None) -> None:
+    console.print()
+    console.print(
+        Text.assemble(("open " if gate.open else "shut ", "green" if gate.open else "red"), (gate.name, "bold"))
+    )
+    lines = (("rule", gate.rule), ("found", gate.found), ("wanted", gate.wanted), ("do", gate.remedy), ("you", you))
+    for label, value in lines:
+        if value:
+            console.print(f"     {label:7}{value}", markup=False)

@@ -23,7 +23,7 @@ from gatehouse.domain.serving import ServingTemplate, retarget
 from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.serving_text import read_template, to_yaml
 
-__all__ = ["template"]
+__all__ = ["check_emitted", "rendered", "template"]
 
 
 def template(
@@ -56,14 +56,14 @@ def template(
         fail(refusal or f"the template of {name} is not there; try again in a moment", code=NOT_READY)
     try:
         emitted = read_template(config_map)
-        _check_emitted(version, emitted)
+        check_emitted(version, emitted)
         found = retarget(emitted, name=service_name, namespace=target, stage=stage)
     except TemplateRefused as refused:
         problem = refused.problem
         fail(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}")
     except ValueError as error:
         fail(f"ConfigMap {config_map['metadata']['name']}: {error}")
-    typer.echo(_render(found, output), nl=False)
+    typer.echo(rendered(found, output), nl=False)
 
 
 async def _read(
@@ -78,7 +78,7 @@ async def _read(
         return version, await client.get("configmaps", where, emitted.name)
 
 
-def _check_emitted(version: ModelVersion, found: ServingTemplate) -> None:
+def check_emitted(version: ModelVersion, found: ServingTemplate) -> None:
     """Raises ValueError for another template than the operator wrote: many may write ConfigMaps, few a status."""
     wanted = version.status.template
     if wanted is None or wanted.digest != found.digest:
@@ -100,7 +100,8 @@ def _refusal(version: ModelVersion, stage: str | None) -> str | None:
     return None
 
 
-def _render(found: ServingTemplate, output: str) -> str:
+def rendered(found: ServingTemplate, output: str) -> str:
+    """The runtime and the service as YAML documents, or as a List in JSON."""
     objects = (found.serving_runtime, found.inference_service)
     if output == "json":
         listed = {"apiVersion": "v1", "kind": "List", "items": [dict(each) for each in objects]}

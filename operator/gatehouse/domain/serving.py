@@ -30,7 +30,7 @@ from gatehouse.domain.serving_names import (
 )
 from gatehouse.domain.serving_refusals import NothingToServe
 
-__all__ = ["JsonObject", "ServingInput", "ServingTemplate", "render", "retarget"]
+__all__ = ["LABEL_STAGE", "JsonObject", "ServingInput", "ServingTemplate", "render", "retarget"]
 
 JsonObject = Mapping[str, Any]
 """A JSON object as the Kubernetes API takes it; never changed in place."""

@@ -133,7 +133,7 @@ def why_refused(situation: Situation, stage: str) -> str | None:
     if not situation.may_approve:
         return (
             f"you ({person.name}) may not decide on {tier} risk; wanted: the verb approve on "
-            f"risktiers.{GROUP}/{tier}, as the ClusterRoles of approvers grant it"
+            f"risktiers.{GROUP}/{tier}, as the ClusterRole gatehouse-approver grants it"
         )
     if not situation.may_write:
         return (
