@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from http import HTTPStatus
+
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.databases import Database
+from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import bindings, namespace, registry
+from gatehouse.local.objects import Manifest, bindings, namespace, registry, with_operator
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.shipped import documents
 
@@ -13,14 +17,33 @@ __all__ = ["install_defaults", "install_kinds"]
 
 
 def install_kinds(client: KubeClient) -> None:
-    """Apply the CRDs, the operator's namespace, the roles and their bindings; wait until the kinds are served."""
-    definitions = [client.apply(definition) for definition in documents("crds")]
+    """Apply the CRDs, the operator's namespace, the roles, their bindings and the policies of admission.
+
+    Waits until the kinds are served. KServe's kinds are left alone where they are, and else made in miniature.
+    """
+    definitions = [client.apply(definition) for definition in (*documents("crds"), *_kserve(client))]
     for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
         client.apply(manifest)
     client.wait_served(definitions)
+    for manifest in documents("kustomize/base/admission"):
+        client.apply(with_operator(manifest, OPERATOR_USER))
 
 
 def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Database | None) -> None:
     """Apply the shipped hardware profiles and the default registry with its Secrets."""
     for manifest in (*documents("manifests/hardware"), *registry(endpoint, database)):
         client.apply(manifest)
+
+
+def _kserve(client: KubeClient) -> Iterator[Manifest]:
+    """The definitions of KServe's kinds that are not there, or are ours."""
+    for definition in documents("manifests/kserve-minimal"):
+        try:
+            found = client.request("GET", client.path_of(definition))
+        except ApiRefused as refused:
+            if refused.status != HTTPStatus.NOT_FOUND:
+                raise
+            yield definition
+            continue
+        if (found["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") == "gatehouse":
+            yield definition

@@ -9,7 +9,17 @@ from typing import Any
 from gatehouse.local.databases import Database
 from gatehouse.local.s3 import S3Endpoint
 
-__all__ = ["BUCKET", "NAMESPACE", "REGISTRY", "bindings", "namespace", "registry", "registry_access"]
+__all__ = [
+    "BUCKET",
+    "NAMESPACE",
+    "REGISTRY",
+    "Manifest",
+    "bindings",
+    "namespace",
+    "registry",
+    "registry_access",
+    "with_operator",
+]
 
 Manifest = dict[str, Any]
 
@@ -21,6 +31,7 @@ _DATABASE_SECRET = "local-database"  # noqa: S105  the name of a Secret
 _PASSWORD_KEY = "password"  # noqa: S105  a key in a Secret
 _LABELS = {"app.kubernetes.io/part-of": "gatehouse"}
 _RBAC = "rbac.authorization.k8s.io"
+_OPERATORS = "operators"
 
 
 def namespace(name: str = NAMESPACE) -> Manifest:
@@ -32,7 +43,7 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
     """Bind the operator's user to the shipped roles, and the two groups of people to what they need.
 
     People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`;
-    administrators change every kind of Gatehouse.
+    administrators change every kind of Gatehouse, approve models of every risk and say which namespaces are gated.
     """
     operator = _subject("User", operator_user)
     yield _binding("gatehouse-operator", _cluster_role("gatehouse-operator"), operator)
@@ -44,7 +55,8 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
     yield _binding("gatehouse-local-users-deploy", _cluster_role("gatehouse-deployer"), users, namespace="default")
     yield _binding("gatehouse-local-admins-view", _cluster_role("view"), admins)
-    yield _binding("gatehouse-local-admins-admin", _cluster_role("gatehouse-admin"), admins)
+    for role in ("gatehouse-admin", "gatehouse-approver", "gatehouse-stage-admin"):
+        yield _binding(f"gatehouse-local-admins-{role.removeprefix('gatehouse-')}", _cluster_role(role), admins)
 
 
 def registry_access(namespace: str, *, operator_user: str) -> Manifest:
@@ -55,6 +67,23 @@ def registry_access(namespace: str, *, operator_user: str) -> Manifest:
         _subject("User", operator_user),
         namespace=namespace,
     )
+
+
+def with_operator(policy: Manifest, user: str) -> Manifest:
+    """A policy of admission that also takes `user` for the operator; any other object as it is.
+
+    The policy says who the operator is in one variable, `operators`: a CEL list of user names.
+    """
+    variables = policy["spec"].get("variables", ()) if policy["kind"] == "ValidatingAdmissionPolicy" else ()
+    if not any(variable["name"] == _OPERATORS for variable in variables):
+        return policy
+    return {**policy, "spec": {**policy["spec"], "variables": [_joined(variable, user) for variable in variables]}}
+
+
+def _joined(variable: Mapping[str, str], user: str) -> Mapping[str, str]:
+    if variable["name"] != _OPERATORS:
+        return variable
+    return {**variable, "expression": f"{variable['expression']} + ['{user}']"}
 
 
 def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manifest]:
