@@ -21,6 +21,7 @@ from gatehouse.api.meta import (
 
 __all__ = [
     "AllowedNamespaces",
+    "Audit",
     "DatabaseConnection",
     "LabelSelector",
     "LabelSelectorRequirement",
@@ -127,6 +128,26 @@ class Verification(Struct):
     """Whether a full-object SHA-256 that the store computed may stand for reading the bytes."""
 
 
+class Audit(Struct):
+    uri: (
+        Annotated[
+            str,
+            StringConstraints(
+                min_length=6,
+                max_length=512,
+                pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/$",
+            ),
+        ]
+        | None
+    ) = None
+    """Where signed checkpoints are copied to, below one of objectStores, whose credentials may write there. Ends with a
+    slash. Best a bucket with Object Lock in another team's hands."""
+    checkpoint_interval: Duration | None = None
+    """How often a checkpoint is signed, if there are new records; the operator's own setting when absent."""
+    retention: Duration | None = None
+    """How old records become before a summary stands for them; they are kept for ever when absent."""
+
+
 class ServingDefaults(Struct):
     connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
     """Key in KServe's storage-config Secret (or name of the connection) that templates name."""
@@ -168,11 +189,18 @@ class ModelRegistrySpec(Struct):
     """How artifacts are verified."""
     serving: ServingDefaults = Field(default_factory=ServingDefaults)
     """What serving templates are made with."""
+    audit: Audit = Field(default_factory=Audit)
+    """How the audit trail is kept."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
             "!(has(self.mysql) && has(self.postgres))",
             "choose one database: mysql or postgres, or neither for SQLite",
+        ),
+        CelRule(
+            "!has(self.audit) || !has(self.audit.uri) || "
+            "(has(self.objectStores) && self.objectStores.exists(s, self.audit.uri.startsWith(s.uriPrefix)))",
+            "audit.uri must be below the uriPrefix of one of objectStores",
         ),
     )
 

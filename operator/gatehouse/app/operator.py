@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from gatehouse.api.meta import Resource
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.app.auditing import AUDIT_SWEEP, RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
@@ -35,6 +36,7 @@ from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.services import KubernetesServices
 from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
+from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
@@ -50,6 +52,7 @@ from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.domain.vetting import VersionStanding
 from gatehouse.engine.api_session import Login, MetadataClient
@@ -100,7 +103,7 @@ def run_operator(settings: Settings) -> int:
     except LeadershipLost as lost:
         _log.error("leadership lost", error=str(lost))
         return LOST_LEADERSHIP
-    except (ClusterError, OSError) as error:
+    except (ClusterError, OSError, AuditKeyError) as error:
         _log.error("not started", error=str(error))
         return NOT_STARTED
     return STOPPED
@@ -121,6 +124,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     identity = default_identity()
     collectors = CollectorRegistry()
     metrics = OperatorMetrics(collectors)
+    signer = load_signer(settings.audit_key)
+    written = RecordsWritten(metrics)
     caches = build_caches(WATCHES)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
@@ -134,7 +139,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         enqueue = _Enqueue()
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
-            databases=Databases(data_dir=settings.data_dir, metrics=metrics),
+            databases=Databases(data_dir=settings.data_dir, metrics=written),
             secrets=KubernetesSecrets(client),
             clock=WallClock(),
             check_rows=RowSweep(
@@ -158,7 +163,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         parts = _Parts(
             settings, identity, caches, client, events, connections, checks, templates, services, login, lister
         )
-        manager = _manager(settings, parts, collectors)
+        keeper = None if signer is None else parts.audit_keeper(signer, written=written.records)
+        manager = _manager(settings, parts, collectors, keeper)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
@@ -264,11 +270,23 @@ class _Parts:
             )
         )
 
+    def audit_keeper(self, signer: Signer, *, written: Callable[[], int]) -> AuditKeeper:
+        """Signs checkpoints of the audit trails."""
+        return AuditKeeper(
+            objects=Objects(CacheReader(self.caches)),
+            connections=self.connections,
+            events=self.events,
+            clock=WallClock(),
+            signer=signer,
+            interval=timedelta(seconds=self.settings.audit_checkpoint_interval),
+            written=written,
+        )
+
     def _written(self, kind: str, body: dict[str, Any]) -> None:
         self.caches[kind].put_own_write(body)
 
 
-def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -> Manager:
+def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None) -> Manager:
     leader = None
     if settings.leader_elect:
         lease = KubernetesLease(parts.client, namespace=settings.lease_namespace, name=settings.lease_name)
@@ -289,6 +307,7 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry) -
         periodic=[
             Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
             Periodic(name="services", interval=settings.service_interval, work=parts.service_sweep.sweep),
+            *([] if keeper is None else [Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)]),
         ],
         options=ManagerOptions(
             namespaces=settings.namespaces,

@@ -184,6 +184,18 @@ class Settings(BaseModel):
         description="How long a rotated Secret may go unnoticed while the old one still works. One that is refused is "
         "read again at once.",
     )
+    audit_key: File | None = Field(
+        default=None,
+        description="Private ed25519 key in PEM that checkpoints of the audit trails are signed with. Without one the "
+        "records are chained, and nothing is signed.",
+    )
+    audit_checkpoint_interval: Seconds = Field(
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="How often a checkpoint of an audit trail is signed when there are new records, where the registry "
+        "does not say. There is one at least each 1,000 records.",
+    )
     shutdown_grace: Seconds = Field(
         default=20.0,
         ge=0,

@@ -32,8 +32,8 @@ __all__ = [
 
 PREFIX: Final = "GATEHOUSE_"
 CONFIG_VARIABLE: Final = "GATEHOUSE_CONFIG"
-NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL"})
-"""The file's own, and what ``gatehouse local env`` exports for SQL clients."""
+NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
+"""The file's own, and what ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
 LARGEST_FILE: Final = 256 * 1024
 LONGEST_VALUE: Final = 80
 _POD_NAMESPACE: Final = "POD_NAMESPACE"

@@ -14,11 +14,12 @@ from gatehouse.controllers.ports import (
     ArtifactStore,
     ArtifactStores,
     Clock,
+    CopyArchive,
     RegistryRows,
     RegistryRowsFactory,
     SecretReader,
 )
-from gatehouse.domain.access import locate
+from gatehouse.domain.access import locate, store_for
 from gatehouse.domain.errors import ReconcileError, Waiting
 
 __all__ = ["Connections"]
@@ -80,6 +81,23 @@ class Connections:
         """One bucket of a store of a registry. Raises what reading its Secrets raises."""
         key = (_name(registry), store.uri_prefix, bucket)
         return await self._once(self._buckets, key, registry, lambda: self._open_bucket(registry, store, bucket))
+
+    async def archive(self, registry: ModelRegistry, uri: str) -> CopyArchive:
+        """The bucket that copies at ``uri`` go into.
+
+        Raises ``Waiting`` (ArchiveUnknown) when it is below none of the registry's stores, and what Secrets raise.
+        """
+        store, bucket = store_for(registry, uri), locate(uri).bucket
+        credentials = None if store is None else await self._credentials(registry, store)
+        if store is None or credentials is None:
+            raise Waiting(
+                reason="ArchiveUnknown",
+                message=f"{uri} is below no object store of the registry that has a credentialsSecret",
+                remedy="Add the store to objectStores, with credentials that may write there.",
+                after=BUCKET_COMES,
+            )
+        ca_pem = await self._secret(registry, store.ca_secret)
+        return self._stores.archive(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
 
     async def probe(self, registry: ModelRegistry, store: ObjectStore) -> None:
         """Asks a store for a name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
@@ -144,14 +162,17 @@ class Connections:
         return rows
 
     async def _open_bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
-        credentials: tuple[str, str] | None = None
-        if store.credentials_secret is not None:
-            values = await self._secrets.read(
-                registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)
-            )
-            credentials = (values[ACCESS_KEY], values[SECRET_KEY])
+        credentials = await self._credentials(registry, store)
         ca_pem = await self._secret(registry, store.ca_secret)
         return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
+
+    async def _credentials(self, registry: ModelRegistry, store: ObjectStore) -> tuple[str, str] | None:
+        if store.credentials_secret is None:
+            return None
+        values = await self._secrets.read(
+            registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)
+        )
+        return values[ACCESS_KEY], values[SECRET_KEY]
 
     async def _secret(self, registry: ModelRegistry, reference: SecretKeyReference | None) -> str | None:
         if reference is None:

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.audit.records import FactChange
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.records import FactChange, StoredRecord
 from gatehouse.domain.records import (
     FileRecord,
     KnownIds,
@@ -25,8 +26,10 @@ from gatehouse.domain.records import (
 __all__ = [
     "ArtifactStore",
     "ArtifactStores",
+    "AuditTrail",
     "Clock",
     "ClusterWriter",
+    "CopyArchive",
     "EventRecorder",
     "ObjectName",
     "ObjectReader",
@@ -105,6 +108,14 @@ class ArtifactStore(Protocol):
         ...
 
 
+class CopyArchive(Protocol):
+    """A bucket that takes copies which nobody changes. Raises what an ``ArtifactStore`` raises."""
+
+    async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
+        """Writes a small object; whether the store locked it (Object Lock, GOVERNANCE) until then."""
+        ...
+
+
 class ArtifactStores(Protocol):
     """Opens stores. One client per endpoint and credentials, kept open."""
 
@@ -114,8 +125,46 @@ class ArtifactStores(Protocol):
         """The bucket of a store, with (access key id, secret access key) or anonymously."""
         ...
 
+    def archive(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None
+    ) -> CopyArchive:
+        """The bucket of a store, to put copies into."""
+        ...
+
     async def aclose(self) -> None:
         """Closes every connection."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """The audit trail of one registry. Raises what :class:`RegistryRows` raises."""
+
+    async def append(self, facts: Sequence[FactChange]) -> None:
+        """Appends records of facts that change no row; those that do go with ``save_version``."""
+        ...
+
+    async def standing(self) -> AuditStanding:
+        """The newest record, the newest checkpoint, and the first record that is there."""
+        ...
+
+    async def records(self, *, after: int, limit: int) -> Sequence[StoredRecord]:
+        """A page of records with positions above ``after``."""
+        ...
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keeps a checkpoint. Raises ``Transient`` (RowConflict) when the trail is another by now."""
+        ...
+
+    async def checkpoints_to_copy(self, *, uri: str, limit: int) -> Sequence[Checkpoint]:
+        """Checkpoints that have no copy at ``uri`` yet, the oldest first."""
+        ...
+
+    async def mark_copied(self, seqs: Sequence[int], *, uri: str) -> None:
+        """Copies of these checkpoints are at ``uri``."""
+        ...
+
+    async def summarise(self, summary: Summary, *, signer: Signer, at: datetime) -> int:
+        """Deletes the records up to that of the summary, and appends the one that stands for them; how many."""
         ...
 
 
@@ -130,6 +179,11 @@ class RegistryRows(Protocol):
     @property
     def schema_version(self) -> str:
         """Revision of the tables."""
+        ...
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail of the registry."""
         ...
 
     async def load_version(self, *, model: str, version: str) -> VersionRecord | None:

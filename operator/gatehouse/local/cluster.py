@@ -172,6 +172,7 @@ class LocalCluster:
             "AWS_SECRET_ACCESS_KEY": endpoint.credentials.secret_key,
             "AWS_REGION": endpoint.region,
             "GATEHOUSE_DATABASE_URL": stack.database_url,
+            "GATEHOUSE_AUDIT_PUBLIC_KEY": str(stack.audit_key.public),
         }
 
     def kubectl(self) -> Path | None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gatehouse.domain.audit.checkpoints import new_key_pem
 from gatehouse.local.files import make_private, write_private
 from gatehouse.local.net import LOOPBACK
 
@@ -21,6 +22,7 @@ __all__ = [
     "ClientCertificate",
     "KeyPair",
     "ServingCertificate",
+    "ensure_audit_key",
     "ensure_certificate",
     "ensure_client_certificate",
     "ensure_key_pair",
@@ -102,6 +104,17 @@ def ensure_key_pair(folder: Path, name: str) -> KeyPair:
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         write_private(pair.public, public)
         write_private(pair.private, _private_pem(key))
+    return pair
+
+
+def ensure_audit_key(folder: Path) -> KeyPair:
+    """The ed25519 key that the operator signs checkpoints of audit trails with; made once, and never another."""
+    make_private(folder)
+    pair = KeyPair(private=folder / "audit.key", public=folder / "audit.pub")
+    if not pair.private.exists():
+        private, public = new_key_pem()
+        write_private(pair.public, public)
+        write_private(pair.private, private)
     return pair
 
 

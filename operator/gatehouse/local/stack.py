@@ -20,6 +20,7 @@ from gatehouse.local.net import LOOPBACK, http_ready
 from gatehouse.local.node.namespace import HOLDER
 from gatehouse.local.node.node import NODE_PROGRAMS, Node, NodeAccess
 from gatehouse.local.objects import NAMESPACE, REGISTRY
+from gatehouse.local.pki import KeyPair, ensure_audit_key
 from gatehouse.local.postgres import Postgres
 from gatehouse.local.process import Server
 from gatehouse.local.state import DatabaseKind, State
@@ -132,6 +133,11 @@ class Stack:
         return f"sqlite:///{self._operator_data / _SQLITE_FILE}"
 
     @property
+    def audit_key(self) -> KeyPair:
+        """What the operator signs checkpoints of audit trails with."""
+        return ensure_audit_key(self._operator_data)
+
+    @property
     def runs_operator(self) -> bool:
         """Whether the operator is a process beside the cluster."""
         return self._state.operator and not self._state.bare
@@ -155,6 +161,7 @@ class Stack:
                 f"--kubeconfig={kubeconfig}",
                 f"--context={OPERATOR_USER}",
                 f"--data-dir={make_private(self._operator_data)}",
+                f"--audit-key={self.audit_key.private}",
                 f"--health-address={LOOPBACK}:{port}",
             ),
             env={

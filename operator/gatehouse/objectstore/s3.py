@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
+from botocore.credentials import Credentials
 
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import Transient
+from gatehouse.objectstore.archive import Archive
 from gatehouse.objectstore.checksums import full_object_sha256
 from gatehouse.objectstore.documents import DocumentError
 from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
@@ -26,6 +28,7 @@ from gatehouse.objectstore.metrics import StoreMetrics
 from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer
 from gatehouse.objectstore.transport import Request, Transport, shown_key
+from gatehouse.objectstore.upload_signing import UploadSigner
 
 __all__ = ["S3Store", "S3Stores"]
 
@@ -51,7 +54,7 @@ class S3Stores:
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> S3Store:
         """The bucket of a store. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
-        endpoint = (store.endpoint or f"https://s3.{store.region}.amazonaws.com").rstrip("/")
+        endpoint = _endpoint(store)
         key = (endpoint, bucket, store.region, credentials, ca_pem)
         known = self._stores.get(key)
         if known is not None:
@@ -70,6 +73,15 @@ class S3Stores:
         opened = self._stores[key] = S3Store(transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits)
         return opened
 
+    def archive(self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None) -> Archive:
+        """The bucket of a store, to put copies into. Raises Waiting (CertificateRejected)."""
+        address = StoreAddress(_endpoint(store), bucket)
+        signer = UploadSigner(Credentials(*credentials), region=store.region)
+        return Archive(
+            Transport(session=self._session(address, ca_pem), address=address, signer=signer, metrics=self._metrics),
+            policy=self._limits.small,
+        )
+
     async def aclose(self) -> None:
         """Closes every connection."""
         self._stores.clear()
@@ -84,6 +96,10 @@ class S3Stores:
         if session is None:
             session = self._sessions[key] = open_session(address, ca_pem=ca_pem, limits=self._limits)
         return session
+
+
+def _endpoint(store: ObjectStore) -> str:
+    return (store.endpoint or f"https://s3.{store.region}.amazonaws.com").rstrip("/")
 
 
 class S3Store:

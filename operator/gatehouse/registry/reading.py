@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.records import FileRecord, RegistryCounts
+from gatehouse.registry.audit_reading import AUDIT_READERS
 from gatehouse.registry.encoding import (
     CHANGE_COLUMNS,
     FILE_COLUMNS,
@@ -149,4 +150,5 @@ _READERS: Mapping[type, Callable[[Connection, Sequence[Any]], list[object]]] = {
     ListLive: _live,
     CountRows: _counts,
     Connect: _nothing,
+    **AUDIT_READERS,
 }

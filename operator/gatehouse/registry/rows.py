@@ -16,6 +16,7 @@ from gatehouse.domain.records import (
     VersionIds,
     VersionRecord,
 )
+from gatehouse.registry.audit_rows import AuditRows
 from gatehouse.registry.database import Database
 from gatehouse.registry.encoding import RowValues, change_values, check_key, file_values, model_values, version_values
 from gatehouse.registry.operations import (
@@ -56,6 +57,11 @@ class Rows:
     def schema_version(self) -> str:
         """Revision of the tables."""
         return HEAD
+
+    @property
+    def audit(self) -> AuditRows:
+        """The registry's audit trail."""
+        return AuditRows(registry=self._registry, database=self._database)
 
     async def load_version(self, *, model: str, version: str) -> VersionRecord | None:
         """The row of a version.

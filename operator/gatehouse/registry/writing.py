@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from gatehouse.registry.archiving import archive_objects
 from gatehouse.registry.auditing import append_records
+from gatehouse.registry.checkpointing import AUDIT_RUNS
 from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import ArchiveObject, SaveFiles, SaveModel, SaveVersion, Write
 from gatehouse.registry.saving_models import save_models
@@ -49,5 +50,6 @@ _RUNS: tuple[tuple[type, Callable[[Writer, Sequence[Any]], list[object]]], ...] 
     (SaveModel, save_models),
     (SaveVersion, save_versions),
     (SaveFiles, _save_files),
+    *AUDIT_RUNS,
 )
 """Models before the versions that need their ids."""

@@ -31,6 +31,7 @@ from gatehouse.domain.audit.records import FORMAT, GENESIS, AuditHead, canonical
 __all__ = [
     "LARGEST_CHECKPOINT",
     "AuditKeyError",
+    "AuditStanding",
     "Checkpoint",
     "CheckpointUnreadable",
     "PublicKeys",
@@ -72,6 +73,15 @@ class Checkpoint:
     previous_seq: int
     previous_hash: str
     signature: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditStanding:
+    """The newest record of a trail, its newest checkpoint, and the first record that is there (0 for none)."""
+
+    head: AuditHead | None
+    checkpoint: Checkpoint | None
+    first: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,66 @@
+"""The operator's part in audit trails: its key, and how many records it has written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import structlog
+
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
+from gatehouse.registry.metrics import RowMetrics
+from gatehouse.registry.tables import audit_records
+
+__all__ = ["AUDIT_SWEEP", "RecordsWritten", "load_signer"]
+
+AUDIT_SWEEP: Final = 5.0
+"""Seconds between two looks whether a checkpoint is due. A look that finds none asks no database."""
+_LARGEST_KEY: Final = 16 * 1024
+
+_log = structlog.get_logger(__name__)
+
+
+def load_signer(file: Path | None) -> Signer | None:
+    """The key in a file. None without one, which is told.
+
+    Raises:
+        AuditKeyError: the file holds no key that can sign.
+        OSError: it cannot be read.
+    """
+    if file is None:
+        _log.warning("no --audit-key: the audit trails get no signed checkpoints")
+        return None
+    with file.open("rb") as stream:
+        pem = stream.read(_LARGEST_KEY + 1)
+    if len(pem) > _LARGEST_KEY:
+        raise AuditKeyError(f"{file} is larger than {_LARGEST_KEY} bytes, wanted a private key in PEM")
+    return Signer.from_pem(pem, where=str(file))
+
+
+class RecordsWritten:
+    """Hands on what the registry tells, and counts the audit records. Called from the databases' threads."""
+
+    def __init__(self, metrics: RowMetrics) -> None:
+        self._metrics = metrics
+        self._lock = Lock()
+        self._records = 0
+
+    def records(self) -> int:
+        """Of all registries, since the process started."""
+        return self._records
+
+    def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:
+        """One transaction was committed."""
+        with self._lock:
+            self._records += rows.get(audit_records.name, 0)
+        self._metrics.committed(operations=operations, rows=rows)
+
+    def queried(self, *, operations: int) -> None:
+        """One round of reads was answered."""
+        self._metrics.queried(operations=operations)
+
+    def retried(self, *, reason: str) -> None:
+        """A round is tried again."""
+        self._metrics.retried(reason=reason)

@@ -1,0 +1,240 @@
+"""Keeps audit trails: signs checkpoints, copies them elsewhere, and summarises what is past its retention.
+
+Nothing is signed before it was looked through: a trail that somebody touched gets no checkpoint, and an Event instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import AuditTrail, Clock, EventRecorder
+from gatehouse.domain.access import duration, locate
+from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
+from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
+from gatehouse.domain.audit.trusting import Trusted
+from gatehouse.domain.errors import ReconcileError
+
+__all__ = ["AuditKeeper", "copy_key"]
+
+SUMMARISED_AT_ONCE: Final = 5_000
+COPIED_AT_ONCE: Final = 100
+LOOK_AGAIN: Final = timedelta(minutes=1)
+"""After an outage."""
+LOCKED_FOR: Final = timedelta(days=3650)
+"""How long copies are locked when records are kept for ever."""
+KIND: Final = ModelRegistry.info.kind
+REGISTRIES: Final = ModelRegistry.info.plural
+_UNTRUSTED: Final = Trusted((), ())
+
+_log = structlog.get_logger(__name__)
+
+
+class _Broken(Exception):
+    """A trail is not as it was written."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is remembered of a registry: when it is due, the newest checkpoint, and whether its copies are locked."""
+
+    due: datetime
+    signed: Checkpoint | None = None
+    unlocked: bool = False
+
+
+class AuditKeeper:
+    """Looks after the trails of all registries; :meth:`sweep` is called every few seconds, and mostly does nothing.
+
+    Args:
+        objects: the registries.
+        connections: their rows and stores.
+        events: gets an Event about the registry for each checkpoint, and for each trail that is broken.
+        clock: the time.
+        signer: the operator's key.
+        interval: how often a checkpoint is due where the registry does not say.
+        written: how many records this process has written to all trails.
+    """
+
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        connections: Connections,
+        events: EventRecorder,
+        clock: Clock,
+        signer: Signer,
+        interval: timedelta,
+        written: Callable[[], int],
+    ) -> None:
+        self._objects = objects
+        self._connections = connections
+        self._events = events
+        self._clock = clock
+        self._signer = signer
+        self._keys = PublicKeys([signer.public_key])
+        self._interval = interval
+        self._written = written
+        self._written_before = written()
+        self._seen: dict[str, _Seen] = {}
+
+    async def sweep(self) -> None:
+        """Looks at each registry whose checkpoint is due, and at all of them once very much was written."""
+        written = self._written()
+        much = written - self._written_before >= CHECKPOINT_EVERY
+        if much:
+            self._written_before = written
+        for where in self._objects.reader.names(REGISTRIES):
+            registry = self._objects.get(ModelRegistry, where.namespace, where.name)
+            body = self._objects.reader.get(REGISTRIES, where.namespace, where.name)
+            if registry is None or body is None:
+                continue
+            now = self._clock.now()
+            seen = self._seen.setdefault(_name(registry), _Seen(due=now))
+            if much or seen.due <= now:
+                await self._look(registry, body, seen, now)
+
+    async def _look(self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, now: datetime) -> None:
+        name, interval = _name(registry), self._interval_of(registry)
+        is_due = seen.due <= now
+        if is_due:
+            seen.due = now + interval
+        try:
+            trail = (await self._connections.rows(registry)).audit
+            standing = await trail.standing()
+            newest = await self._sign(name, trail, standing, seen, now=now, is_due=is_due)
+            if newest is not None and newest != standing.checkpoint:
+                said = f"audit records up to {newest.seq} have hash {newest.hash}, signed by key {newest.key_id}"
+                self._events.record(KIND, body, type_="Normal", reason="AuditCheckpoint", message=said)
+            await self._copy(registry, trail, seen)
+            await self._summarise(registry, trail, standing, newest, now=now)
+        except _Broken as error:
+            said = f"the audit trail is not as it was written, no checkpoint is signed: {error}"
+            _log.error("audit trail broken", registry=name, message=str(error))
+            self._events.record(KIND, body, type_="Warning", reason="AuditChainBroken", message=said)
+        except ReconcileError as error:
+            _log.warning("audit trail put off", registry=name, reason=error.reason, message=error.message)
+            seen.due = min(seen.due, now + LOOK_AGAIN)
+
+    async def _sign(
+        self, name: str, trail: AuditTrail, standing: AuditStanding, seen: _Seen, *, now: datetime, is_due: bool
+    ) -> Checkpoint | None:
+        """Signs what came since the newest checkpoint, one for each 1,000 records; the newest there is then."""
+        newest = self._newest(standing, seen)
+        head = standing.head
+        if head is None:
+            return newest
+        last = AuditHead(newest.seq, newest.hash) if newest else None
+        if last is not None and last.seq == head.seq and last.hash != head.hash:
+            raise _Broken(f"the head of the trail, record {head.seq}, has another hash than its checkpoint")
+        while last is None or last.seq < head.seq:
+            page = await trail.records(after=last.seq if last else 0, limit=CHECKPOINT_EVERY)
+            if len(page) < CHECKPOINT_EVERY and not is_due:
+                break
+            last = self._looked_through(name, page, head, last)
+            newest = self._signer.checkpoint(name, last, at=now, previous=newest)
+            await trail.save_checkpoint(newest)
+            seen.signed = newest
+        return newest
+
+    def _newest(self, standing: AuditStanding, seen: _Seen) -> Checkpoint | None:
+        """The newest checkpoint, if it is not older than what was signed here and nobody touched it."""
+        newest, signed = standing.checkpoint, seen.signed
+        if signed is not None and (newest is None or newest.seq < signed.seq):
+            raise _Broken(f"checkpoint {signed.seq}, which was signed here, is gone; the database may be an older one")
+        if newest is not None and newest.key_id == self._signer.key_id and not self._keys.signed(newest):
+            raise _Broken(f"checkpoint {newest.seq} does not have the signature of what it says")
+        return newest
+
+    def _looked_through(
+        self, name: str, page: Sequence[StoredRecord], head: AuditHead, last: AuditHead | None
+    ) -> AuditHead:
+        """The head of a page of records, all of which are as they were written."""
+        if not page:
+            raise _Broken(f"it ends before record {head.seq}, which is its head")
+        end = AuditHead(page[-1].seq, page[-1].hash)
+        verdict = verify_chain(
+            page, registry=name, head=head if end.seq == head.seq else end, trusted=_UNTRUSTED, start=last
+        )
+        if verdict.first_bad is not None:
+            raise _Broken(str(verdict.first_bad))
+        return end
+
+    async def _copy(self, registry: ModelRegistry, trail: AuditTrail, seen: _Seen) -> None:
+        """Copies the checkpoints that lie in the database alone."""
+        uri = registry.spec.audit.uri
+        if uri is None:
+            return
+        retention = registry.spec.audit.retention
+        locked_for = duration(retention) if retention else LOCKED_FOR
+        while waiting := await trail.checkpoints_to_copy(uri=uri, limit=COPIED_AT_ONCE):
+            archive = await self._connections.archive(registry, uri)
+            for checkpoint in waiting:
+                locked = await archive.put(
+                    locate(uri).prefix + copy_key(checkpoint),
+                    checkpoint_json(checkpoint).encode(),
+                    retain_until=checkpoint.at + locked_for,
+                )
+                if not locked and not seen.unlocked:
+                    _log.warning(
+                        "the bucket has no Object Lock: copies could be changed", registry=_name(registry), uri=uri
+                    )
+                seen.unlocked = not locked
+            await trail.mark_copied([checkpoint.seq for checkpoint in waiting], uri=uri)
+
+    async def _summarise(
+        self,
+        registry: ModelRegistry,
+        trail: AuditTrail,
+        standing: AuditStanding,
+        newest: Checkpoint | None,
+        *,
+        now: datetime,
+    ) -> None:
+        """Puts a summary in the place of records that are older than the retention and have a checkpoint."""
+        retention = registry.spec.audit.retention
+        if not retention or newest is None or standing.head is None or not standing.first:
+            return
+        before = now - duration(retention)
+        upto = min(newest.seq, standing.head.seq - 1)
+        last: StoredRecord | None = None
+        for limit in (1, SUMMARISED_AT_ONCE):  # most looks find that even the oldest is too young
+            for stored in await trail.records(after=standing.first - 1, limit=limit):
+                if stored.seq > upto or not _older(stored, before):
+                    break
+                last = stored
+            if last is None:
+                break
+        if last is None:
+            return
+        summary = Summary(registry=_name(registry), to=last.seq, hash=last.hash)
+        count = await trail.summarise(summary, signer=self._signer, at=now)
+        _log.info("audit records summarised", registry=summary.registry, upto=summary.to, count=count)
+
+    def _interval_of(self, registry: ModelRegistry) -> timedelta:
+        own = registry.spec.audit.checkpoint_interval
+        return duration(own) if own else self._interval
+
+
+def copy_key(checkpoint: Checkpoint) -> str:
+    """Where the copy of a checkpoint lies below the prefix. Two that differ never share a place."""
+    return f"{checkpoint.registry}/{checkpoint.seq:012d}-{checkpoint.hash[:16]}.json"
+
+
+def _older(stored: StoredRecord, before: datetime) -> bool:
+    try:
+        return read_record(stored).fact.at < before
+    except RecordUnreadable as error:
+        raise _Broken(str(error)) from None
+
+
+def _name(registry: ModelRegistry) -> str:
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"
