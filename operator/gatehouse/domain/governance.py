@@ -221,7 +221,7 @@ def _owed(
         "ApprovalOwed",
         f"{APPROVAL_RULE} ({policy})",
         found,
-        f"{requirement.count} approvals{groups}",
+        f"{requirement.count} {'approval' if requirement.count == 1 else 'approvals'}{groups}",
         remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
         attention="Time",
         stage=requirement.stage,

@@ -12,17 +12,25 @@ from typing import Any
 
 import yaml
 
+import policies
 import worlds
-from gatehouse.api import HardwareProfile, ModelRegistry, ModelVersion, RegisteredModel
+from gatehouse.api import (
+    GovernancePolicy,
+    HardwareProfile,
+    ModelApproval,
+    ModelRegistry,
+    ModelVersion,
+    RegisteredModel,
+)
 from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.api.model_version import TemplateStatus
+from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.runner import KindController, after_error
 from gatehouse.domain.artifact import CheckProgress, Problem
-from gatehouse.domain.conditions import READY, ConditionState, merge
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.lifecycle import decide
@@ -206,13 +214,17 @@ class _Kept:
         return timedelta(hours=24)
 
 
-def pending() -> Body:
-    """A version that waits for somebody's decision."""
-    made = version()()
-    states = [ConditionState(READY, "False", "PendingReview", "one of two approvals is owed for stage staging")]
-    conditions = merge((), states, generation=1, now=worlds.NOW)
-    made["status"] |= {"phase": "Pending Review", "conditions": [each.wire() for each in conditions]}
-    return made
+def judged(*decisions: ModelApproval) -> Callable[[], Body]:
+    """A version that one other person has to approve, after these decisions."""
+    wanted = policies.policy("reviewed", approvals=[{"stage": "staging"}])
+    return version(version=worlds.version(submittedBy="carol"), policies=(wanted,), approvals=decisions)
+
+
+def policy(**spec: Any) -> Callable[[], Body]:
+    """A policy with these rules."""
+    controller = GovernancePolicyController(reader=Reader(), clock=Clock())  # type: ignore[arg-type]  # as below
+    made = GovernancePolicy.model_validate({"metadata": {"name": "strict", "generation": 1}, "spec": spec})
+    return lambda: reconciled(controller, made)
 
 
 def next_generation(before: Callable[[], Body]) -> Callable[[], Body]:
@@ -264,6 +276,7 @@ def without_status(resource: Resource) -> Callable[[], Body]:
     return lambda: body(resource, None)
 
 
+POLICY = {"metadata": {"name": "strict", "generation": 1}}
 CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
     ModelVersion.info.kind: {
         "no-status": without_status(worlds.version()),
@@ -284,7 +297,9 @@ CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
         "artifact-changed": version(row=worlds.row(digest=worlds.OTHER_DIGEST), holder_exists=True),
         "does-not-fit": version(version=worlds.version(serving={"maxModelLen": 100_000_000})),
         "policy-denied": version(version=worlds.version(serving={"extraArgs": ["--host=0.0.0.0"]})),
-        "pending-review": pending,
+        "pending-review": judged(),
+        "rejected": judged(policies.approval("bob", "Rejected")),
+        "changes-requested": judged(policies.approval("bob", "ChangesRequested")),
         "draft": version(version=worlds.version(state="Draft"), artifact=None),
         "deprecated": version(version=worlds.version(state="Deprecated")),
         "archived": version(model=worlds.model(state="Archived"), artifact=None),
@@ -307,6 +322,13 @@ CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
         "database-down": registry(database=DATABASE_DOWN),
         "secret-forbidden": registry(database=FORBIDDEN),
         "schema-too-new": registry(database=TOO_NEW),
+    },
+    GovernancePolicy.info.kind: {
+        "no-status": without_status(GovernancePolicy.model_validate(POLICY)),
+        "created": untouched(GovernancePolicy.model_validate(POLICY)),
+        "changed": next_generation(policy()),
+        "compiled": policy(),
+        "does-not-compile": policy(rules=[{"name": "bad", "expression": "stage == 1", "message": "never"}]),
     },
     HardwareProfile.info.kind: {
         "no-status": without_status(worlds.profile()),
