@@ -96,9 +96,18 @@ class SignatureRequirements(Struct):
         default_factory=list
     )
     """Identities of signers in Sigstore certificates."""
+    certificate_authorities: Annotated[str, StringConstraints(min_length=64, max_length=32768)] | None = None
+    """Certificates in PEM of the authorities that signers' certificates must chain to, as Fulcio's."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
-        CelRule("size(self.keys) + size(self.identities) > 0", "name at least one key or identity of a signer"),
+        CelRule(
+            "(has(self.keys) && size(self.keys) > 0) || (has(self.identities) && size(self.identities) > 0)",
+            "name at least one key or identity of a signer",
+        ),
+        CelRule(
+            "!has(self.identities) || size(self.identities) == 0 || has(self.certificateAuthorities)",
+            "identities need certificateAuthorities: the certificates, in PEM, of the authority that vouches for them",
+        ),
     )
 
 

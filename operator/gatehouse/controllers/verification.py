@@ -24,6 +24,7 @@ from gatehouse.domain.artifact import (
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
 from gatehouse.domain.records import FileRecord
+from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE, SignatureRecord, read_signature
 
 __all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "CheckSlots", "Verification"]
 
@@ -134,7 +135,7 @@ class Verification:
         if heavy:
             async with self._slots.heavy:
                 await self._hash(pending)
-        return self._result(listing, layout, structure)
+        return await self._result(listing, layout, structure)
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
         """Whether the last outcome needs no other look at the files."""
@@ -198,13 +199,23 @@ class Verification:
         self._known[stored.path] = record
         self._fresh.append(record)
 
-    def _result(self, listing: Listing, layout: Layout, structure: Structure) -> CheckResult:
+    async def _result(self, listing: Listing, layout: Layout, structure: Structure) -> CheckResult:
         files = tuple(self._known[stored.path] for stored in layout.files if stored.path in self._known)
         unknown = len(layout.files) - len(files)
         if unknown:
             note = f"content is not read, and {unknown} of {len(layout.files)} files have no SHA-256 of the store"
             return CheckResult(self._record("Unverified", listing, layout, structure, notes=(note,)), files)
-        return CheckResult(self._record("Verified", listing, layout, structure, digest=_digest(files)), files)
+        record = self._record("Verified", listing, layout, structure, digest=_digest(files))
+        return CheckResult(replace(record, signature=await self._signature(listing, files)), files)
+
+    async def _signature(self, listing: Listing, files: Iterable[FileRecord]) -> SignatureRecord | None:
+        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
+        if stored is None:
+            return None
+        if stored.size > LARGEST_SIGNATURE:
+            return SignatureRecord(problem=f"{stored.size} bytes; wanted: at most {LARGEST_SIGNATURE}")
+        bundle = await self._request.store.read(self._request.prefix, stored, start=0, length=stored.size)
+        return await asyncio.to_thread(read_signature, bundle, {file.path: file.sha256 for file in files})
 
     def _record(
         self,

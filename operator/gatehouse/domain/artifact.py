@@ -10,6 +10,7 @@ from typing import Literal
 
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.signature import SignatureRecord
 
 __all__ = [
     "ArtifactOutcome",
@@ -96,6 +97,7 @@ class ArtifactRecord:
     ``fingerprint`` is the listing's that was checked. ``digest`` is that of the manifest when every file was hashed.
     ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
     ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
+    ``signature`` is ``model.sig`` when every file was hashed and it is there.
     """
 
     outcome: ArtifactOutcome
@@ -105,6 +107,7 @@ class ArtifactRecord:
     summary: ArtifactSummary | None
     problems: tuple[Problem, ...] = ()
     changed: tuple[str, ...] = ()
+    signature: SignatureRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -9,6 +10,7 @@ import orjson
 
 from gatehouse.domain.artifact import ArtifactOutcome, ArtifactRecord, ArtifactSummary, Problem
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.signature import SignatureRecord
 
 __all__ = ["dump_artifact", "load_artifact"]
 
@@ -33,7 +35,7 @@ def load_artifact(text: str) -> ArtifactRecord:
     kept: dict[str, Any] = orjson.loads(text)
     if kept["outcome"] not in _OUTCOMES:
         raise ValueError(f"outcome is {kept['outcome']!r}, not one of {', '.join(sorted(_OUTCOMES))}")
-    summary = kept.get("summary")
+    summary, signature = kept.get("summary"), kept.get("signature")
     return ArtifactRecord(
         outcome=kept["outcome"],
         fingerprint=kept["fingerprint"],
@@ -42,6 +44,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         summary=None if summary is None else _summary(summary),
         problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
         changed=tuple(kept.get("changed", ())),
+        signature=None if signature is None else _signature(signature),
     )
 
 
@@ -72,6 +75,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         ]
     if record.changed:
         document["changed"] = record.changed
+    if record.signature is not None:
+        document["signature"] = asdict(record.signature)
     return document
 
 
@@ -88,6 +93,10 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),
     )
+
+
+def _signature(kept: dict[str, Any]) -> SignatureRecord:
+    return SignatureRecord(**kept | {"certificates": tuple(kept["certificates"])})
 
 
 def _escaped(value: Any) -> Any:

@@ -18,6 +18,7 @@ from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.policy.evaluations import counting, judge_evaluation
 from gatehouse.domain.policy.findings import Finding, Weight
 from gatehouse.domain.policy.values import expression_values
+from gatehouse.domain.signature_trust import judge_signature
 
 __all__ = ["Case", "judge"]
 
@@ -72,6 +73,7 @@ class _Judge:
     def findings(self) -> Iterator[Finding]:
         yield from self._problems()
         yield from self._artifact()
+        yield from self._signature()
         yield from self._hardware()
         yield from self._licence()
         yield from self._lineage()
@@ -132,6 +134,18 @@ class _Judge:
                 found="the registry takes a checksum that the store computed for the bytes",
                 wanted="every byte hashed by Gatehouse",
                 remedy="set verification.trustStoreChecksums of the ModelRegistry to false",
+            )
+
+    def _signature(self) -> Iterator[Finding]:
+        wanted = self.policy.policy.spec.artifact.signature
+        problem = None if wanted is None else judge_signature(self.case.artifact.signature, wanted).problem
+        if problem is not None:
+            yield self._finding(
+                "artifact.signature",
+                problem.reason,
+                found=problem.found,
+                wanted=problem.wanted,
+                remedy=problem.remedy,
             )
 
     def _hardware(self) -> Iterator[Finding]:
