@@ -1,0 +1,202 @@
+"""Results of an evaluation suite as ModelEvaluations of one version's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import ValidationError
+
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.model_evaluation import (
+    EvaluationDataset,
+    EvaluationKind,
+    MetricResult,
+    MetricSlice,
+    ModelEvaluation,
+    ModelEvaluationSpec,
+    VersionReference,
+)
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.format_error import shown
+from gatehouse.domain.lm_eval import HarnessRun, Measured, TaskResult
+from gatehouse.review.errors import Refused
+from gatehouse.review.person import Person
+from gatehouse.review.reading import digest_of
+
+__all__ = ["SUITE", "Import", "apply_evaluations", "evaluations", "run_notes"]
+
+SUITE: Final = "lm-evaluation-harness"
+MANAGER: Final = "gatehouse-evaluate"
+CLOCK_SKEW: Final = timedelta(minutes=5)
+_MOST_TASKS: Final = 500
+_MOST_SLICES: Final = 64
+_LONGEST_READABLE: Final = 200
+_HASH_LENGTH: Final = 10
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """What a result file is taken for. ``tasks`` are those to take, all when empty; ``dataset`` stands for all of them.
+
+    ``evaluated_at`` is for files that do not tell when.
+    """
+
+    version: ModelVersion
+    person: Person
+    now: datetime
+    kind: EvaluationKind = "Task"
+    tasks: Sequence[str] = ()
+    dataset: str | None = None
+    dataset_version: str | None = None
+    evaluated_at: datetime | None = None
+    report_url: str | None = None
+
+
+def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
+    """One ModelEvaluation a task, named by its content: to import the same file again makes nothing new.
+
+    Raises Refused when the version has no digest, a task is not in the file, or it was not run yet.
+    """
+    digest = _digest(wanted.version)
+    at = run.at or wanted.evaluated_at
+    if at is None:
+        raise Refused("the file does not tell when it was run; say so with --evaluated-at, as in 2026-11-21T12:00:00Z")
+    if at > wanted.now + CLOCK_SKEW:
+        raise Refused(f"the evaluation was run at {at.isoformat()}, in the future; it would not count")
+    results = {task.name: task for task in run.tasks}
+    chosen = [_named(results, name) for name in wanted.tasks] or list(run.tasks)
+    if not chosen:
+        raise Refused(f"no task of the file measured anything: {', '.join(run.empty[:10])}")
+    if len(chosen) > _MOST_TASKS:
+        raise Refused(f"{len(chosen)} tasks; wanted: at most {_MOST_TASKS} at once: choose some with --task")
+    try:
+        specs = [_spec(run, task, wanted, results=results, digest=digest, at=at) for task in chosen]
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"{field} is {shown(first['input'])}: {first['msg']}") from error
+    return tuple(_manifest(wanted, spec) for spec in specs)
+
+
+def run_notes(run: HarnessRun) -> Iterator[str]:
+    """What a person should know before he relies on a file."""
+    if run.limit is not None:
+        yield f"the run was limited ({run.limit} samples a task): a trial, not an evaluation"
+    if run.empty:
+        yield f"nothing was measured in: {', '.join(run.empty[:10])}"
+    for task in run.tasks:
+        if task.left_out:
+            yield f"{task.name}: no number in {', '.join(task.left_out[:10])}"
+
+
+def _digest(version: ModelVersion) -> str:
+    where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
+    if version.status.recorded_digest is not None:
+        raise Refused(f"{where} is {version.status.phase}: its files are not the ones that were recorded")
+    digest = digest_of(version)
+    if digest is None:
+        raise Refused(f"{where} has no digest yet, as it is {version.status.phase or 'not looked at yet'}")
+    return digest
+
+
+def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:
+    if name not in results:
+        raise Refused(f"--task is {name}; wanted: a task of the file: {', '.join(sorted(results)[:20])}")
+    return results[name]
+
+
+def _spec(
+    run: HarnessRun, task: TaskResult, wanted: Import, *, results: Mapping[str, TaskResult], digest: str, at: datetime
+) -> ModelEvaluationSpec:
+    metadata = wanted.version.metadata
+    named = wanted.dataset is not None
+    dataset = EvaluationDataset(
+        name=wanted.dataset or task.dataset or task.name,
+        version=wanted.dataset_version if named else task.dataset_revision or task.version,
+    )
+    return ModelEvaluationSpec(
+        version_ref=VersionReference(name=metadata.name, uid=metadata.uid),
+        digest=digest,
+        kind=wanted.kind,
+        suite=SUITE,
+        suite_version=run.harness,
+        task=task.name,
+        dataset=dataset,
+        evaluator=wanted.person.name,
+        evaluated_at=at,
+        metrics=[_metric(each, task, results) for each in task.metrics],
+        report_url=wanted.report_url,
+        notes="; ".join(_facts(run, task)) or None,
+    )
+
+
+def _metric(measured: Measured, task: TaskResult, results: Mapping[str, TaskResult]) -> MetricResult:
+    slices = [
+        MetricSlice(name=name, value=each.value)
+        for name in dict.fromkeys(task.subtasks)
+        if name in results
+        for each in results[name].metrics
+        if each.name == measured.name
+    ]
+    return MetricResult(
+        name=measured.name,
+        value=measured.value,
+        stderr=measured.stderr,
+        slices=slices if len(slices) <= _MOST_SLICES else [],
+    )
+
+
+def _facts(run: HarnessRun, task: TaskResult) -> Iterator[str]:
+    """Never the model's arguments: people put keys of their endpoints there."""
+    if run.model:
+        yield f"model {run.model}"
+    if task.shots is not None:
+        yield f"{task.shots}-shot"
+    if task.samples is not None:
+        yield f"{task.samples[0]} of {task.samples[1]} samples"
+    if task.version is not None:
+        yield f"task version {task.version}"
+    if run.limit is not None:
+        yield f"limit {run.limit}"
+
+
+def _manifest(wanted: Import, spec: ModelEvaluationSpec) -> Manifest:
+    metadata = wanted.version.metadata
+    wire = spec.wire()
+    content = hashlib.sha256(orjson.dumps(wire, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_HASH_LENGTH]
+    readable = re.sub(r"[^a-z0-9]+", "-", (spec.task or "").lower()).strip("-")
+    stem = f"{metadata.name}-{readable}"[:_LONGEST_READABLE].rstrip("-.")
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": ModelEvaluation.info.kind,
+        "metadata": {"name": f"{stem}-{content}", "namespace": metadata.namespace},
+        "spec": wire,
+    }
+
+
+async def apply_evaluations(
+    api: ApiClient, manifests: Sequence[Manifest]
+) -> Sequence[tuple[str, Literal["created", "unchanged"]]]:
+    """Creates them in their order; the name of each and whether it was there already. Raises ClusterError."""
+    return [(str(manifest["metadata"]["name"]), await _create(api, manifest)) for manifest in manifests]
+
+
+async def _create(api: ApiClient, manifest: Manifest) -> Literal["created", "unchanged"]:
+    params = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+    try:
+        await api.create("modelevaluations", manifest["metadata"]["namespace"], manifest, params=params)
+    except ApiError as error:
+        # The name is made of the content, and an evaluation never changes.
+        if error.reason == "AlreadyExists":
+            return "unchanged"
+        raise
+    return "created"

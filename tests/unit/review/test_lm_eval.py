@@ -1,0 +1,207 @@
+"""Result files of lm-evaluation-harness: what counts is read, what is odd is told, what is hostile is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worlds
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.lm_eval import MAX_RESULTS, number_text, parse_results
+from gatehouse.review.errors import Refused
+from gatehouse.review.evaluating import Import, evaluations, run_notes
+from gatehouse.review.person import Person
+
+SAMPLE = (Path(__file__).parent / "results.json").read_bytes()
+VALUE = r"-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?"
+
+
+def wanted(**changes: Any) -> Import:
+    version = worlds.version(status={"artifact": {"digest": worlds.DIGEST}})
+    given_: dict[str, Any] = {"version": version, "person": Person(name="ada"), "now": worlds.NOW}
+    return Import(**{**given_, **changes})
+
+
+def specs(**changes: Any) -> dict[str, Any]:
+    made = evaluations(parse_results(SAMPLE), wanted(**changes))
+    return {each["spec"]["task"]: ModelEvaluation.model_validate(each).spec for each in made}
+
+
+def test_a_file_of_the_harness_is_read() -> None:
+    run = parse_results(SAMPLE)
+    assert run.at == datetime.fromtimestamp(1763726400, UTC)
+    assert (run.harness, run.model, run.limit) == ("0.4.9.2", "granite-3.1-8b-instruct-FP8-dynamic", None)
+    assert run.empty == ("harness_overview",)
+    tasks = {task.name: task for task in run.tasks}
+    gsm8k = tasks["gsm8k"]
+    assert [(each.name, each.value, each.stderr) for each in gsm8k.metrics] == [
+        ("exact_match,strict-match", "0.7050796057619408", "1.2560698010954774e-02"),
+        ("exact_match,flexible-extract", "0.7149355572403336", "1.2430399829260839e-02"),
+    ]
+    assert (gsm8k.dataset, gsm8k.version, gsm8k.shots, gsm8k.samples) == ("openai/gsm8k/main", "3.0", 5, (1319, 1319))
+    assert gsm8k.dataset_revision == "e53f048856ff4f594e959d75785d2c2d37b678ee"
+    assert tasks["mmlu_mini"].version is None
+    assert [(each.name, each.stderr) for each in tasks["truthfulqa_gen"].metrics] == [("bleu_max", None)]
+    assert tasks["truthfulqa_gen"].left_out == ("rougeL_diff",)
+
+
+def test_one_evaluation_a_task_for_the_bytes_as_they_are() -> None:
+    made = specs()
+    assert set(made) == {"mmlu_mini", "mmlu_law", "mmlu_virology", "gsm8k", "truthfulqa_gen"}
+    gsm8k = made["gsm8k"]
+    assert (gsm8k.digest, gsm8k.version_ref.uid, gsm8k.evaluator) == (worlds.DIGEST, "v-1", "ada")
+    assert (gsm8k.kind, gsm8k.suite, gsm8k.suite_version) == ("Task", "lm-evaluation-harness", "0.4.9.2")
+    assert gsm8k.dataset.name == "openai/gsm8k/main"
+    assert gsm8k.dataset.version == "e53f048856ff4f594e959d75785d2c2d37b678ee"
+    assert gsm8k.notes == ("model granite-3.1-8b-instruct-FP8-dynamic; 5-shot; 1319 of 1319 samples; task version 3.0")
+    slices = {each.name: each.value for each in made["mmlu_mini"].metrics[0].slices}
+    assert slices == {"mmlu_law": "0.5", "mmlu_virology": "0.6"}
+    assert "do-not-copy" not in str(made)
+
+
+def test_the_same_file_makes_the_same_objects() -> None:
+    names = [[each["metadata"]["name"] for each in evaluations(parse_results(SAMPLE), wanted())] for _ in range(2)]
+    assert names[0] == names[1]
+    assert len(set(names[0])) == len(names[0])
+    dns = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+    assert all(dns.fullmatch(name) and len(name) <= 253 for name in names[0])
+    other = evaluations(parse_results(SAMPLE), wanted(person=Person(name="bob")))
+    assert not {each["metadata"]["name"] for each in other} & set(names[0])
+
+
+def test_options_choose_tasks_kind_and_data_set() -> None:
+    made = specs(tasks=["gsm8k"], kind="Safety", dataset="our-questions", dataset_version="7")
+    assert set(made) == {"gsm8k"}
+    assert (made["gsm8k"].kind, made["gsm8k"].dataset.name, made["gsm8k"].dataset.version) == (
+        "Safety",
+        "our-questions",
+        "7",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tasks": ["nothing"]}, "--task is nothing; wanted: a task of the file: gsm8k"),
+        ({"now": datetime(2024, 1, 1, tzinfo=UTC)}, "in the future; it would not count"),
+        ({"version": worlds.version()}, "has no digest yet, as it is not looked at yet"),
+        ({"report_url": "ftp://nowhere"}, "report_url is 'ftp://nowhere'"),
+        (
+            {
+                "version": worlds.version(
+                    status={
+                        "phase": "Artifact Changed",
+                        "artifact": {"digest": worlds.DIGEST},
+                        "recordedDigest": worlds.OTHER_DIGEST,
+                    }
+                )
+            },
+            "is Artifact Changed",
+        ),
+    ],
+)
+def test_what_would_not_count_is_refused(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(Refused, match=re.escape(expected)):
+        evaluations(parse_results(SAMPLE), wanted(**changes))
+
+
+def test_a_file_without_a_date_needs_one() -> None:
+    plain = json.dumps({"results": {"arc": {"acc": 0.5, "acc_stderr": 0.1}}}).encode()
+    run = parse_results(plain)
+    with pytest.raises(Refused, match="--evaluated-at"):
+        evaluations(run, wanted())
+    (made,) = evaluations(run, wanted(evaluated_at=worlds.NOW))
+    assert made["spec"]["metrics"] == [{"name": "acc", "value": "0.5", "stderr": "0.1", "slices": []}]
+    assert made["spec"]["dataset"] == {"name": "arc"}
+
+
+def test_a_trial_is_told() -> None:
+    whole = json.loads(SAMPLE)
+    whole["config"]["limit"] = 10
+    run = parse_results(json.dumps(whole).encode())
+    notes = list(run_notes(run))
+    assert "the run was limited (10 samples a task): a trial, not an evaluation" in notes
+    assert "truthfulqa_gen: no number in rougeL_diff" in notes
+    assert "nothing was measured in: harness_overview" in notes
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ([], "wanted a JSON object"),
+        ({}, "no member results"),
+        ({"results": {}}, "0 results"),
+        ({"results": []}, "as results"),
+        ({"results": {"a": 1}}, "results of 'a'"),
+        ({"results": {"": {}}}, "the name of a task"),
+        ({"results": {"a\u0000": {}}}, "the name of a task"),
+        ({"results": {"a": {"m" * 200: 1}}}, "a metric of 'a'"),
+        ({"results": {"a": {f"m{i}": 1 for i in range(65)}}}, "65 metrics of 'a'"),
+        ({"results": {"a": {"acc": 1}}, "date": "yesterday"}, "'yesterday' as date"),
+        ({"results": {"a": {"acc": 1}}, "date": 1e300}, "as date"),
+        ({"results": {"a": {"acc": 1}}, "versions": []}, "as versions"),
+        ({"results": {"a": {"acc": 1}}, "versions": {"a": True}}, "the version of 'a'"),
+        ({"results": {"a": {"acc": 1}}, "n-shot": {"a": -1}}, "-1 as a"),
+        ({"results": {"a": {"acc": 1}}, "group_subtasks": {"a": "b"}}, "in group_subtasks"),
+        ({"results": {"a": {"acc": 1}}, "lm_eval_version": 4}, "as lm_eval_version"),
+        ({"results": {"a": {"acc": 1}}, "configs": {"a": {"dataset_path": ["x"]}}}, "as dataset_path"),
+    ],
+)
+def test_what_is_not_of_the_format_is_refused_by_name(document: object, expected: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        parse_results(json.dumps(document).encode())
+    assert expected in str(refused.value)
+
+
+def test_a_file_that_is_too_large_is_not_decoded() -> None:
+    with pytest.raises(FormatError, match="JsonTooLarge"):
+        parse_results(b" " * (MAX_RESULTS + 1))
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**40), 10**40))
+def test_a_number_reads_back_as_it_was_or_is_left_out(value: float) -> None:
+    text = number_text(value)
+    if text is None:
+        assert value != value or abs(value) == float("inf") or not 1e-99 <= abs(value) <= 1e99  # noqa: PLR0124
+    else:
+        assert re.fullmatch(VALUE, text)
+        assert float(text) == float(value)
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=12,
+)
+names = st.sampled_from(["gsm8k", "mmlu", "acc,none", "acc_stderr,none", "alias", "dataset_path", "revision", "limit"])
+near = json_values | st.dictionaries(names, json_values | st.dictionaries(names, json_values, max_size=4), max_size=4)
+parts = ("configs", "versions", "n-shot", "n-samples", "group_subtasks", "config", "date", "lm_eval_version")
+measured = st.dictionaries(names, st.floats() | st.integers() | st.just("N/A"), max_size=4)
+results = st.dictionaries(names, measured, min_size=1, max_size=3)
+
+
+@given(results | near, st.dictionaries(st.sampled_from(parts), near, max_size=3))
+def test_whatever_is_in_it_nothing_but_a_format_error_comes_of_it(found: Any, others: dict[str, Any]) -> None:
+    try:
+        run = parse_results(json.dumps({"results": found, **others}).encode())
+    except FormatError:
+        return
+    assert all(re.fullmatch(VALUE, each.value) for task in run.tasks for each in task.metrics)
+    late = datetime(9999, 12, 30, tzinfo=UTC)
+    if run.tasks and (run.at is None or run.at <= late):
+        for made in evaluations(run, wanted(evaluated_at=worlds.NOW, now=late)):
+            ModelEvaluation.model_validate(made)
+
+
+@given(st.binary(max_size=64))
+def test_rubbish_is_refused(data: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_results(data)
