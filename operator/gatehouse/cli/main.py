@@ -28,6 +28,7 @@ _COMMANDS: Final = (
     "diff",
     "evaluate",
     "policy",
+    "audit",
     "seed",
     "register",
     "upload",

@@ -31,11 +31,11 @@ def checkpoints_of(connection: Connection, registry: str) -> list[Checkpoint]:
     return _checkpoints(connection, _CHECKPOINT.where(_C.registry == registry))
 
 
-def records_after(connection: Connection, registry: str, after: int, *, limit: int) -> list[StoredRecord]:
-    """A page of records, by position."""
-    page = (
-        select(_R.seq, _R.content, _R.hash).where(_R.registry == registry, _R.seq > after).order_by(_R.seq).limit(limit)
-    )
+def records_after(connection: Connection, registry: str, after: int | None, *, limit: int) -> list[StoredRecord]:
+    """A page of records, by position; from the first of all when ``after`` is None."""
+    page = select(_R.seq, _R.content, _R.hash).where(_R.registry == registry).order_by(_R.seq).limit(limit)
+    if after is not None:
+        page = page.where(_R.seq > after)
     return [StoredRecord(*row) for row in connection.execute(page)]
 
 

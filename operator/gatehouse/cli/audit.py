@@ -1,0 +1,344 @@
+"""``gatehouse audit``: what changed and who changed it, and whether the trail of it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import orjson
+import typer
+from botocore.exceptions import BotoCoreError
+from rich.console import Console
+from rich.table import Table
+
+from gatehouse.cli.connection import NOT_READY, fail
+from gatehouse.cli.counting import counted
+from gatehouse.cli.durations import seconds
+from gatehouse.domain.audit.chain import verify_chain
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
+from gatehouse.domain.audit.findings import Finding, Verdict
+from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record, time_text
+from gatehouse.domain.audit.trusting import trust
+from gatehouse.domain.errors import ReconcileError
+from gatehouse.publish.audit_copies import read_copies
+from gatehouse.publish.errors import PublishError
+from gatehouse.publish.store_access import StoreFlags
+from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
+
+__all__ = ["app", "log", "verify"]
+
+T = TypeVar("T")
+
+_LARGEST_KEYS: Final = 64 * 1024
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Read the audit trail of a registry, and check that nobody touched it. Reads the database alone.",
+)
+
+DatabaseOption = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="GATEHOUSE_DATABASE_URL",
+        show_envvar=True,
+        show_default=False,
+        help="Database as SQLAlchemy writes it. With a password in it, rather set the variable: arguments can be seen.",
+    ),
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
+]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option("--registry", metavar="NAMESPACE/NAME", help="The registry; the only one when absent."),
+]
+
+
+@app.command()
+def log(
+    database: DatabaseOption,
+    registry: RegistryOption = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only records about this model.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Only records about this version.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Not older, as in 24h, 2026-11-21 or 2026-11-21T08:00Z."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only about objects of this kind, as in ModelApproval.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The newest so many.")] = 100,
+    output: Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json.")] = "table",
+    database_ca: CaOption = None,
+) -> None:
+    """Print what changed, the newest last: when, who, what, why, and in JSON also before and after.
+
+    It believes what is written there: `gatehouse audit verify` tells whether one may.
+
+    Examples:
+
+      eval "$(gatehouse local env)" && gatehouse audit log --since 24h
+
+      gatehouse audit log --model granite-3.1-8b --kind ModelApproval -o json
+
+    Exit codes: 0 printed, 1 there is none that fits, 2 an error.
+    """
+    oldest = None if since is None else _time(since)
+    having = {name: value for name, value in (("model", model), ("version", version), ("kind", kind)) if value}
+
+    def read(trails: Trails) -> list[AuditRecord]:
+        name = _registry(trails, registry)
+        with counted(trails.newest_first(name, having), what="records looked through") as rows:
+            return list(islice(_fitting(rows, having, oldest), limit))[::-1]
+
+    found = _guarded(lambda: _with_trails(database, database_ca, read))
+    if output == "json":
+        typer.echo(orjson.dumps([_wire(record) for record in found], option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print_log(Console(highlight=False, soft_wrap=True), found)
+    if not found:
+        raise typer.Exit(NOT_READY)
+
+
+@app.command()
+def verify(
+    database: DatabaseOption,
+    registry: RegistryOption = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            envvar="GATEHOUSE_AUDIT_PUBLIC_KEY",
+            show_envvar=True,
+            help="PEM of the operator's public key, and of those it had before.",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoints", metavar="DIR|URI", help="Copies of the checkpoints: a folder, or s3://bucket/prefix/."
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent."),
+    ] = None,
+    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
+    database_ca: CaOption = None,
+) -> None:
+    """Look for records that were changed, removed, inserted, moved or cut off, and name the first bad position.
+
+    Hashes show a touch that was not hidden. Whoever may write to the database can compute all of them anew; only
+    signatures show that, and only copies that he cannot reach show that he deleted the checkpoints too. So give both.
+
+    Examples:
+
+      gatehouse audit verify --public-key audit.pub --checkpoints s3://audit/gatehouse/
+
+      GATEHOUSE_DATABASE_URL=sqlite:////var/lib/gatehouse/team.registry.db gatehouse audit verify -o json
+
+    Exit codes: 0 the trail is whole, 1 it is not, and where, 2 an error.
+    """
+    flags = StoreFlags(endpoint=endpoint, region=region, ca=ca)
+
+    def read(trails: Trails) -> Verdict:
+        name = _registry(trails, registry)
+        keys = None if public_key is None else _keys(public_key)
+        copies = () if checkpoints is None else asyncio.run(read_copies(checkpoints, name, store=flags))
+        return _verdict(trails, name, keys=keys, copies=copies)
+
+    verdict = _guarded(lambda: _with_trails(database, database_ca, read))
+    notes = list(verdict.notes)
+    if public_key is None:
+        notes.append("signatures were not looked at; give --public-key")
+    if checkpoints is None:
+        notes.append("checkpoints were taken from the database alone; give their copies with --checkpoints")
+    if output == "json":
+        typer.echo(orjson.dumps(_verdict_wire(verdict, notes), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print_verdict(Console(highlight=False, soft_wrap=True), verdict, notes)
+    if not verdict.intact:
+        raise typer.Exit(NOT_READY)
+
+
+def _verdict(trails: Trails, name: str, *, keys: PublicKeys | None, copies: Sequence[Checkpoint]) -> Verdict:
+    head = trails.head(name)
+    trusted = trust(name, kept=trails.checkpoints(name), copies=copies, head=head, keys=keys)
+    with counted(trails.records(name), what="records verified", total=head.seq if head else None) as rows:
+        return verify_chain(rows, registry=name, head=head, trusted=trusted, keys=keys)
+
+
+# The database
+
+
+@contextmanager
+def _trails(url: str, ca: Path | None) -> Iterator[Trails]:
+    with tempfile.TemporaryDirectory(prefix="gatehouse-audit-") as folder:
+        target = target_of_url(url, ca=ca, data_dir=Path(folder))
+        with open_trails(target) as trails:
+            yield trails
+
+
+def _with_trails(url: str, ca: Path | None, work: Callable[[Trails], T]) -> T:
+    with _trails(url, ca) as trails:
+        return work(trails)
+
+
+def _guarded(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except ReconcileError as error:
+        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
+    except (
+        DatabaseUrlError,
+        AuditKeyError,
+        CheckpointUnreadable,
+        RecordUnreadable,
+        PublishError,
+        BotoCoreError,
+        OSError,
+    ) as error:
+        fail(str(error))
+
+
+def _registry(trails: Trails, wanted: str | None) -> str:
+    known = trails.registries()
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted is None:
+        fail(f"the database has the trails of {', '.join(known) or 'no registry'}; name one with --registry")
+    if wanted not in known:
+        fail(f"there is no trail of registry {wanted}; there are: {', '.join(known) or 'none'}")
+    return wanted
+
+
+def _keys(file: Path) -> PublicKeys:
+    with file.open("rb") as stream:
+        pem = stream.read(_LARGEST_KEYS + 1)
+    if len(pem) > _LARGEST_KEYS:
+        fail(f"{file} is larger than {_LARGEST_KEYS} bytes, wanted public keys in PEM")
+    return PublicKeys.from_pem(pem, where=str(file))
+
+
+# Records
+
+
+def _fitting(rows: Iterable[StoredRecord], having: dict[str, str], oldest: datetime | None) -> Iterator[AuditRecord]:
+    for stored in rows:
+        record = read_record(stored)
+        fits = all(getattr(record.fact, name) == value for name, value in having.items())
+        if fits and (oldest is None or record.fact.at >= oldest):
+            yield record
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) - timedelta(seconds=seconds(text))
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _wire(record: AuditRecord) -> dict[str, Any]:
+    fact = record.fact
+    return {
+        "registry": record.registry,
+        "seq": record.seq,
+        "at": time_text(fact.at),
+        "actor": fact.actor,
+        "kind": fact.kind,
+        "namespace": fact.namespace,
+        "name": fact.name,
+        "model": fact.model,
+        "version": fact.version,
+        "digest": fact.digest,
+        "reason": fact.reason,
+        "message": fact.message,
+        "before": fact.before,
+        "after": fact.after,
+        "previous": record.previous,
+        "hash": record.hash,
+    }
+
+
+def _print_log(console: Console, records: Sequence[AuditRecord]) -> None:
+    table = Table("SEQ", "AT", "WHO", "WHAT", "WHY", "", box=None, pad_edge=False)
+    for record in records:
+        fact = record.fact
+        cells = (
+            str(record.seq),
+            f"{fact.at:%Y-%m-%d %H:%M:%S}",
+            fact.actor,
+            f"{fact.kind} {fact.namespace}/{fact.name}",
+            fact.reason,
+            fact.message,
+        )
+        table.add_row(*[_printable(cell) for cell in cells])
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    """Without what moves a terminal's cursor or is rich's markup: records hold what users wrote."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return plain.replace("[", r"\[")
+
+
+# The verdict
+
+
+def _verdict_wire(verdict: Verdict, notes: Sequence[str]) -> dict[str, Any]:
+    first = verdict.first_bad
+    return {
+        "registry": verdict.registry,
+        "intact": verdict.intact,
+        "records": verdict.records,
+        "first": verdict.first,
+        "last": verdict.last,
+        "summarised": verdict.summarised,
+        "checkpoints": verdict.checkpoints,
+        "vouched": verdict.vouched,
+        "firstBad": None if first is None else _finding_wire(first),
+        "findings": [_finding_wire(finding) for finding in verdict.findings],
+        "notes": list(notes),
+    }
+
+
+def _finding_wire(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "position": finding.position,
+        "until": finding.until,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def _print_verdict(console: Console, verdict: Verdict, notes: Sequence[str]) -> None:
+    word, style = ("intact", "green") if verdict.intact else ("BROKEN", "bold red")
+    console.print(f"[{style}]{word}[/]  {verdict.registry}")
+    console.print(
+        f"  {verdict.records} records looked at, {verdict.first} to {verdict.last}; "
+        f"{verdict.checkpoints} checkpoints agree, the newest at {verdict.vouched}"
+    )
+    for finding in verdict.findings:
+        upto = f" to {finding.until}" if finding.until != finding.position else ""
+        console.print(f"\n  record {finding.position}{upto}: {finding.kind}", style="red")
+        console.print(f"     found  {_printable(finding.message)}")
+        console.print(f"     do     {finding.remedy}")
+    for note in notes:
+        console.print(f"  note: {_printable(note)}")
