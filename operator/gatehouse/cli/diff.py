@@ -1,0 +1,158 @@
+"""``gatehouse diff``: two versions beside each other."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace, fail
+from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, reviewing, say
+from gatehouse.cluster.client import ApiClient
+from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.format_error import shown
+from gatehouse.domain.version_diff import Difference, Scalar, Side, compare_versions
+from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.trail import DatabaseUrlError, target_of_url
+from gatehouse.registry.version_rows import VersionRows, load_version_rows
+from gatehouse.review.errors import Refused
+from gatehouse.review.reading import listed_if_allowed, read
+
+__all__ = ["diff"]
+
+_NOT_READ: Final = (
+    "config.json, tokenizer, chat template and the hashes of files are in the registry's rows: compare them with "
+    "--database"
+)
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A ModelVersion, as NAME or NAMESPACE/NAME.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    namespace: NamespaceOption = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database",
+            metavar="URL",
+            envvar="GATEHOUSE_DATABASE_URL",
+            show_envvar=True,
+            show_default=False,
+            help="Database of the registry, as SQLAlchemy writes it, for config.json, tokenizer and files. With a "
+            "password in it, rather set the variable: arguments can be seen.",
+        ),
+    ] = None,
+    database_ca: Annotated[
+        Path | None,
+        typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
+    ] = None,
+    output: WrittenOutputOption = "text",
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Show what differs between two versions: metadata, lineage, metrics, evaluations, serving, artifact and fit.
+
+    With --database also config.json, the tokenizer with its chat template, and every file, by their hashes.
+
+    Exit codes: 0 they are the same, 1 they differ, 2 an error.
+
+    Examples:
+
+      gatehouse diff granite-3.1 granite-3.2 -n private-ai
+
+      eval "$(gatehouse local env)" && gatehouse diff team-a/granite-1 team-b/granite-1 -o json
+    """
+
+    async def work() -> tuple[Side, Side]:
+        where = namespace or await default_namespace(kubeconfig, context)
+        async with cluster(kubeconfig, context) as client:
+            first, second = await asyncio.gather(_side(client, a, where), _side(client, b, where))
+            return first, second
+
+    sides = reviewing(work)
+    if database is not None:
+        sides = _with_rows(sides, database, database_ca)
+    found = compare_versions(*sides)
+    notes = [_NOT_READ] if database is None else []
+    if output == "json":
+        differing = {name: [each.wire() for each in differences] for name, differences in found.items() if differences}
+        print_data({"a": _where(sides[0]), "b": _where(sides[1]), "compared": list(found), "differences": differing})
+    else:
+        _print(Console(highlight=False, soft_wrap=True), sides, found)
+    say(notes)
+    if any(found.values()):
+        raise typer.Exit(NOT_READY)
+
+
+async def _side(client: ApiClient, name: str, home: str) -> Side:
+    namespace, slash, rest = name.partition("/")
+    where, name = (namespace, rest) if slash else (home, name)
+    if not name:
+        raise Refused("a ModelVersion is named by NAME or NAMESPACE/NAME")
+    version, evaluations = await asyncio.gather(
+        read(client, ModelVersion, where, name), listed_if_allowed(client, ModelEvaluation, where)
+    )
+    return Side(version=version, evaluations=evaluations or ())
+
+
+def _with_rows(sides: tuple[Side, Side], database: str, ca: Path | None) -> tuple[Side, Side]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="gatehouse-diff-") as folder:
+            target = target_of_url(database, ca=ca, data_dir=Path(folder))
+            first, second = load_version_rows(target, [_key(side) for side in sides])
+    except ReconcileError as error:
+        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
+    except (DatabaseUrlError, OSError) as error:
+        fail(str(error))
+    return _with_row(sides[0], first), _with_row(sides[1], second)
+
+
+def _key(side: Side) -> VersionKey:
+    spec, registry = side.version.spec, side.version.status.registry
+    if registry is None:
+        fail(f"{_where(side)} is in no registry yet; compare without --database")
+    return VersionKey(registry, spec.model_ref.name, spec.version)
+
+
+def _with_row(side: Side, rows: VersionRows) -> Side:
+    if rows.record is None:
+        fail(f"the database has no row of {_where(side)}; is it the one of {side.version.status.registry}?")
+    artifact = rows.record.artifact
+    return replace(side, summary=artifact.summary if artifact else None, files=rows.files)
+
+
+def _where(side: Side) -> str:
+    return f"{side.version.metadata.namespace}/{side.version.metadata.name}"
+
+
+def _print(console: Console, sides: tuple[Side, Side], found: Mapping[str, Sequence[Difference]]) -> None:
+    console.print(Text.assemble(("- ", "red"), _where(sides[0])))
+    console.print(Text.assemble(("+ ", "green"), _where(sides[1])))
+    for section, differences in found.items():
+        if not differences:
+            continue
+        console.print(f"\n{section}", style="bold")
+        for each in differences:
+            console.print(Text(f"  {_text(each.field)}"))
+            console.print(Text.assemble(("    - ", "red"), _text(each.a)))
+            console.print(Text.assemble(("    + ", "green"), _text(each.b)))
+    same = [section for section, differences in found.items() if not differences]
+    if same:
+        console.print(Text(f"\nthe same: {', '.join(same)}"))
+
+
+def _text(value: Scalar) -> str:
+    """For a terminal: names of files are whatever somebody uploaded."""
+    if value is None:
+        return "(none)"
+    text = str(value)
+    return text if text.isprintable() else shown(text)
