@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,12 +62,16 @@ class Trail:
 
 def chain(facts: Iterable[FactChange], *, after: AuditHead | None = None) -> list[StoredRecord]:
     """The records of facts as they are appended."""
+    return list(chained(facts, after=after))
+
+
+def chained(facts: Iterable[FactChange], *, after: AuditHead | None = None) -> Iterator[StoredRecord]:
+    """The same, one by one."""
     seq, previous = (after.seq, after.hash) if after else (0, GENESIS)
-    rows = []
     for fact in facts:
-        rows.append(seal(fact_document(fact), registry=REGISTRY, seq=seq + 1, previous=previous))
-        seq, previous = rows[-1].seq, rows[-1].hash
-    return rows
+        row = seal(fact_document(fact), registry=REGISTRY, seq=seq + 1, previous=previous)
+        seq, previous = row.seq, row.hash
+        yield row
 
 
 def a_trail(count: int, *, checkpoints: Iterable[int] = ()) -> Trail:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import uvloop
 from rich.console import Console
 
+from bench.audit import bench_audit
 from bench.farms import bench_farm
 from bench.figures import Result, table, to_json
 from bench.granite_bench import bench_granite
@@ -27,7 +28,7 @@ from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "cold", "restart", "latency", "flux", "granite")
+_NAMES = ("idle", "audit", "cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -102,6 +103,9 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     ]
     if "latency" in names:
         planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
+    if "audit" in names:
+        versions, records = (300, 20_000) if options.quick else (2_000, 1_000_000)
+        planned.insert(0, partial(bench_audit, versions=versions, records=records, progress=progress))
     if "idle" in names:
         planned.insert(0, partial(bench_idle, versions=100, seconds=10 if options.quick else 60, progress=progress))
     if "granite" in names:
