@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.gated import Gate, make_gate
 from cluster.rig import Operator
 from cluster.servers import available
 from cluster.world import World, make_world
@@ -94,4 +95,11 @@ def operator(installed: RunningControlPlane, tmp_path_factory: pytest.TempPathFa
 def world(installed: RunningControlPlane, minio: S3Endpoint) -> Iterator[World]:
     """A namespace, a bucket, and a registry on SQLite that looks at its artifacts every hour."""
     with make_world(installed, minio) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def gate() -> Iterator[Gate]:
+    """A control plane of its own without an operator, a namespace with a stage, and what is cleared for it."""
+    with available(ephemeral.control_plane()) as plane, make_gate(plane) as made:
         yield made

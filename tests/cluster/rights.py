@@ -44,21 +44,53 @@ Rights = Mapping[str, str]
 
 REGISTRIES, MODELS = "modelregistries.gatehouse.dev", "registeredmodels.gatehouse.dev"
 VERSIONS, PROFILES = "modelversions.gatehouse.dev", "hardwareprofiles.gatehouse.dev"
-KINDS = (REGISTRIES, MODELS, VERSIONS, PROFILES)
+POLICIES, EVALUATIONS = "governancepolicies.gatehouse.dev", "modelevaluations.gatehouse.dev"
+APPROVALS, VETTED = "modelapprovals.gatehouse.dev", "vettedartifacts.gatehouse.dev"
+KINDS = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES, EVALUATIONS, APPROVALS, VETTED)
 STATUSES = tuple(kind.replace(".", "/status.", 1) for kind in KINDS)
+RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES)
+STAGES = "stages.gatehouse.dev"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
 
 READ = "get list watch"
 WRITE = "create update patch delete"
 
+
+def tier(name: str) -> str:
+    """What RBAC is asked about a risk tier: no kind, only a name."""
+    return f"risktiers.gatehouse.dev[{name}]"
+
+
+TIERS = tuple(tier(name) for name in ("Low", "Medium", "High"))
+
+
+def together(*tables: Rights) -> Rights:
+    """The rights of several roles of one subject."""
+    found: dict[str, str] = {}
+    for table in tables:
+        for resource, verbs in table.items():
+            found[resource] = f"{found.get(resource, '')} {verbs}".strip()
+    return found
+
+
+def decides(*tiers: str) -> Rights:
+    """Approves models of these tiers."""
+    return together(DISCOVERS, {APPROVALS: "create delete"}, dict.fromkeys(tiers, "approve"))
+
+
 DISCOVERS: Rights = dict.fromkeys(KINDS, READ)
-SUBMITS: Rights = {**DISCOVERS, MODELS: f"{READ} {WRITE}", VERSIONS: f"{READ} {WRITE}"}
-ADMINISTERS: Rights = dict.fromkeys(KINDS, f"{READ} {WRITE}")
+DECLARES: Rights = {**dict.fromkeys((MODELS, VERSIONS), WRITE), EVALUATIONS: "create"}
+SETS_UP: Rights = {**dict.fromkeys((REGISTRIES, PROFILES, POLICIES), WRITE), EVALUATIONS: "delete"}
+SUBMITS: Rights = together(DISCOVERS, DECLARES)
+ADMINISTERS: Rights = together(SUBMITS, SETS_UP)
+ASSIGNS: Rights = {STAGES: "assign", "namespaces": f"{READ} patch"}
 DEPLOYS: Rights = dict.fromkeys((SERVICES, RUNTIMES), f"{READ} {WRITE}")
 OPERATES: Rights = {
-    **dict.fromkeys(KINDS, "list watch"),
-    **dict.fromkeys(STATUSES, "patch"),
+    **dict.fromkeys(set(KINDS) - {VETTED}, "list watch"),
+    **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
+    VETTED: "list watch create patch delete",
+    SERVICES: "list",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",
     "events": "create",
@@ -71,8 +103,13 @@ SHIPPED: Mapping[str, Rights] = {
     "clusterroles/gatehouse-submitter": SUBMITS,
     "clusterroles/gatehouse-admin": ADMINISTERS,
     "clusterroles/gatehouse-aggregate-to-viewer": DISCOVERS,
-    "clusterroles/gatehouse-aggregate-to-submitter": dict.fromkeys((MODELS, VERSIONS), WRITE),
-    "clusterroles/gatehouse-aggregate-to-admin": dict.fromkeys((REGISTRIES, PROFILES), WRITE),
+    "clusterroles/gatehouse-aggregate-to-submitter": DECLARES,
+    "clusterroles/gatehouse-aggregate-to-admin": SETS_UP,
+    "clusterroles/gatehouse-approver": decides(*TIERS),
+    "clusterroles/gatehouse-approver-medium": decides(*TIERS[:2]),
+    "clusterroles/gatehouse-approver-low": decides(*TIERS[:1]),
+    "clusterroles/gatehouse-stage-admin": ASSIGNS,
+    "clusterroles/gatehouse-submitter-for-others": {VERSIONS: "submitfor"},
     "clusterroles/gatehouse-deployer": DEPLOYS,
     "clusterroles/gatehouse-operator": OPERATES,
     "clusterroles/gatehouse-registry-secrets": READS_SECRETS,
@@ -84,6 +121,8 @@ ASKED = (
     *KINDS,
     *STATUSES,
     *(kind.replace(".", "/finalizers.", 1) for kind in KINDS),
+    *TIERS,
+    STAGES,
     SERVICES,
     RUNTIMES,
     "configmaps",
@@ -110,7 +149,12 @@ ASKED = (
     "users",
 )
 """Every resource that is asked for, for each subject; what the subject's table does not name must be refused."""
-VERBS = (*READ.split(), *WRITE.split(), "deletecollection", "bind", "escalate", "impersonate")
+VERBS = (
+    *READ.split(),
+    *WRITE.split(),
+    *("deletecollection", "bind", "escalate", "impersonate"),
+    *("approve", "revoke", "assign", "submitfor"),
+)
 
 SEES_ALL: Rights = {
     **DISCOVERS,
@@ -130,6 +174,9 @@ SEES_ALL: Rights = {
     ),
 }
 """What the cluster's own role view lets see of what is asked, with Gatehouse's kinds."""
+
+GOVERNS: Rights = together(SEES_ALL, SETS_UP, DECLARES, decides(*TIERS), ASSIGNS)
+"""What ai-admin does: sets up, decides, and says which namespaces are gated."""
 
 HOME, ELSEWHERE = "home", "elsewhere"
 """Two namespaces of the test: the first is one that holds a ModelRegistry."""
@@ -152,11 +199,15 @@ SUBJECTS = (
     Subject(label="operator elsewhere", user=OPERATOR_USER, namespace=ELSEWHERE, may=OPERATES),
     Subject(label="developer", user="ai-developer", namespace="default", may=SEES_ALL | DEPLOYS),
     Subject(label="developer elsewhere", user="ai-developer", namespace=HOME, may=SEES_ALL),
-    Subject(label="admin", user="ai-admin", namespace=HOME, may=SEES_ALL | ADMINISTERS),
-    Subject(label="admin at the operator's", user="ai-admin", namespace=NAMESPACE, may=SEES_ALL | ADMINISTERS),
+    Subject(label="admin", user="ai-admin", namespace=HOME, may=GOVERNS),
+    Subject(label="admin at the operator's", user="ai-admin", namespace=NAMESPACE, may=GOVERNS),
     Subject(label="viewer", role="gatehouse-viewer", namespace=HOME, may=DISCOVERS),
     Subject(label="submitter", role="gatehouse-submitter", namespace=HOME, may=SUBMITS),
     Subject(label="administrator", role="gatehouse-admin", namespace=HOME, may=ADMINISTERS),
+    Subject(label="approver", role="gatehouse-approver", namespace=HOME, may=decides(*TIERS)),
+    Subject(label="approver of low risk", role="gatehouse-approver-low", namespace=HOME, may=decides(*TIERS[:1])),
+    Subject(label="administrator of stages", role="gatehouse-stage-admin", namespace=HOME, may=ASSIGNS),
+    Subject(label="controller", role="gatehouse-submitter-for-others", namespace=HOME, may={VERSIONS: "submitfor"}),
     Subject(label="deployer", role="gatehouse-deployer", namespace=HOME, may=DEPLOYS),
     Subject(label="reader of Secrets", role="gatehouse-registry-secrets", namespace=HOME, may=READS_SECRETS),
     Subject(label="viewer of the cluster", role="view", namespace=HOME, may=SEES_ALL),

@@ -10,10 +10,10 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from cluster.impersonation import As
 from cluster.rig import Metrics, Operator, until
 from cluster.rights import (
     ADMINISTERS,
@@ -41,24 +41,14 @@ from cluster.rights import (
 )
 from cluster.status import Manifest
 from cluster.world import World, make_world
-from gatehouse.local.controlplane import ADMIN, OPERATOR_USER
+from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient, trust
+from gatehouse.local.kube import KubeClient
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.objects import registry_access
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.shipped import documents
-
-
-class As(KubeClient):
-    """An administrator's client that impersonates a user without groups."""
-
-    def __init__(self, plane: RunningControlPlane, user: str) -> None:
-        port = urlsplit(plane.url).port
-        assert port is not None
-        super().__init__(port=port, token=plane.tokens[ADMIN], tls=trust(plane.authority))
-        self._headers = {**self._headers, "Impersonate-User": user}
 
 
 def connect(plane: RunningControlPlane, subject: Subject) -> KubeClient:

@@ -1,0 +1,315 @@
+"""A namespace with a stage, what is cleared for it, and what KServe makes of a good template: to test admission.
+
+Each of the ways past the gate is a good object with one thing changed, sent as the person who would try it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from cluster.rig import until
+from cluster.status import Manifest
+from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
+from gatehouse.domain.serving import render
+from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+from unit.domain.test_serving import DIGEST, serving_input
+
+__all__ = [
+    "ACCELERATOR",
+    "DEVELOPER",
+    "DIGEST",
+    "IMAGE",
+    "INITIALIZER",
+    "NO_LIST",
+    "REASON",
+    "REFUSED",
+    "RETAINED",
+    "STAGE",
+    "URI",
+    "Gate",
+    "altered",
+    "good_runtime",
+    "good_service",
+    "make_gate",
+    "model_pod",
+    "mutated_by_kserve",
+    "refusal",
+    "send",
+    "vetted",
+]
+
+STAGE, OTHER_STAGE = "production", "staging"
+URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
+REFUSED = "s3://models/tampered/"
+REASON = "private-ai/tampered-1 is Artifact Changed, gate ArtifactVerified is shut"
+RETAINED = "s3://models/retired/"
+IMAGE = "vllm/vllm-openai:v0.11.0"
+INITIALIZER = "kserve/storage-initializer:v0.20.0"
+ACCELERATOR = "nvidia.com/gpu"
+DEVELOPER = "ai-developer"
+NO_LIST = "no params found for policy binding with `Deny` parameterNotFoundAction"
+"""What the API server itself says while there are no VettedArtifacts."""
+KEYS = tuple(f"{stage}/{bucket}" for stage in (STAGE, OTHER_STAGE) for bucket in ("models", "weights"))
+
+
+def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None = None, **changes: Any) -> Manifest:
+    """The VettedArtifacts of one stage and bucket; those of production/models hold something."""
+    stage, _, bucket = key.partition("/")
+    known = key == f"{STAGE}/models"
+    given: dict[str, Any] = {
+        "stage": stage,
+        "bucket": bucket,
+        "key": key,
+        "keys": list(KEYS),
+        "artifacts": ({URI: DIGEST} if known else {}) if artifacts is None else dict(artifacts),
+        "retained": {RETAINED: DIGEST} if known else {},
+        "refused": {REFUSED: REASON} if known else {},
+        "images": [IMAGE],
+        "accelerators": [ACCELERATOR],
+    }
+    return {
+        "apiVersion": "gatehouse.dev/v1alpha1",
+        "kind": "VettedArtifacts",
+        "metadata": {"name": f"{stage}.{bucket}"},
+        "spec": VettedArtifactsSpec(**(given | changes)).wire(),
+    }
+
+
+def good_service(namespace: str, *, uri: str = URI, digest: str = DIGEST, **given: Any) -> Manifest:
+    """What the template has for the InferenceService."""
+    made = render(serving_input(namespace=namespace, artifact_uri=uri, digest=digest, **given))
+    return copy.deepcopy(dict(made.inference_service))
+
+
+def good_runtime(namespace: str, **given: Any) -> Manifest:
+    """What the template has for the ServingRuntime."""
+    return copy.deepcopy(dict(render(serving_input(namespace=namespace, **given)).serving_runtime))
+
+
+def mutated_by_kserve(service: Manifest) -> Manifest:
+    """The InferenceService after KServe's own webhook."""
+    changed = altered(service, {("metadata", "annotations", "modelFormat"): "vLLM"})
+    return altered(
+        changed,
+        {
+            ("metadata", "annotations", "serving.kserve.io/deploymentMode"): "Standard",
+            ("spec", "predictor", "model", "protocolVersion"): "v2",
+            ("spec", "predictor", "model", "name"): "",
+        },
+    )
+
+
+def model_pod(namespace: str, *, uri: str = URI) -> Manifest:
+    """The Pod that KServe makes of the good template, with what the API server and the kubelet expect in it."""
+    service, runtime = good_service(namespace, uri=uri), good_runtime(namespace)
+    model, spec = service["spec"]["predictor"]["model"], runtime["spec"]
+    name = service["metadata"]["name"]
+    container = copy.deepcopy(spec["containers"][0])
+    arguments = [argument.replace("{{.Name}}", name) for argument in container["args"]]
+    mounts = [{"name": "kserve-provision-location", "mountPath": "/mnt/models", "readOnly": True}]
+    access = {"name": "kube-api-access-x7x7x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    annotations = {key: value for key, value in service["metadata"]["annotations"].items() if "serving" not in key}
+    annotations["internal.serving.kserve.io/storage-initializer-sourceuri"] = uri
+    annotations["internal.serving.kserve.io/storage-spec"] = "true"
+    annotations["internal.serving.kserve.io/storage-spec-key"] = model["storage"]["key"]
+    initializer = {
+        "name": "storage-initializer",
+        "image": INITIALIZER,
+        "args": [uri, "/mnt/models"],
+        "env": [{"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": {"name": "storage-config", "key": "x"}}}],
+        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+        "volumeMounts": [{"name": "kserve-provision-location", "mountPath": "/mnt/models"}, access],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{name}-predictor-0",
+            "namespace": namespace,
+            "labels": {
+                **service["metadata"]["labels"],
+                "app": f"isvc.{name}-predictor",
+                "component": "predictor",
+                "serving.kserve.io/inferenceservice": name,
+            },
+            "annotations": annotations,
+        },
+        "spec": {
+            "serviceAccountName": "default",
+            "initContainers": [initializer],
+            "containers": [
+                {
+                    **container,
+                    "args": [*arguments, *model["args"]],
+                    "resources": model["resources"],
+                    "volumeMounts": [*container["volumeMounts"], *mounts, access],
+                }
+            ],
+            "volumes": [
+                *spec["volumes"],
+                {"name": "kserve-provision-location", "emptyDir": {}},
+                {
+                    "name": access["name"],
+                    "projected": {
+                        "sources": [
+                            {"serviceAccountToken": {"path": "token"}},
+                            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                        ]
+                    },
+                },
+            ],
+            "tolerations": service["spec"]["predictor"].get("tolerations", []),
+            "nodeSelector": service["spec"]["predictor"].get("nodeSelector", {}),
+        },
+    }
+
+
+Path = tuple[str | int, ...]
+"""Keys and places down to a field; ``-1`` as the last one appends to a list."""
+
+
+def altered(body: Manifest, changes: Mapping[Path, Any]) -> Manifest:
+    """A copy with other values; None removes a field."""
+    copied = copy.deepcopy(dict(body))
+    for path, value in changes.items():
+        *parents, last = path
+        node: Any = copied
+        for key in parents:
+            node = node[key] if isinstance(key, int) else node.setdefault(key, {})
+        if isinstance(last, int) and isinstance(node, list):
+            node.append(value) if last == -1 else node.__setitem__(last, value)
+        elif value is None:
+            node.pop(last, None)
+        else:
+            node[last] = value
+    return copied
+
+
+def by_gate(error: ApiRefused) -> bool:
+    """Whether a policy or RBAC said no: an object that is invalid, or an expression that fails, proves nothing."""
+    return error.status == HTTPStatus.FORBIDDEN or NO_LIST in str(error)
+
+
+def refusal(client: KubeClient, body: Manifest, *, method: str = "POST", query: str = "dryRun=All") -> str:
+    """What the API server says when it refuses the object, as it must. Nothing is persisted."""
+    try:
+        send(client, body, method=method, query=query)
+    except ApiRefused as refused:
+        if not by_gate(refused):
+            raise
+        return str(refused)
+    raise AssertionError(f"{body['kind']} {body['metadata'].get('name')} was let through")
+
+
+def send(client: KubeClient, body: Manifest, *, method: str = "POST", query: str = "dryRun=All") -> Manifest:
+    """The object as the API server answers it; persisted only with another query."""
+    path = client.path_of(body)
+    where = path.rpartition("/")[0] if method == "POST" else path
+    return client.request(method, f"{where}?{query}", body)
+
+
+def accepted(client: KubeClient, body: Manifest) -> bool:
+    """Whether the object would be let in."""
+    try:
+        send(client, body)
+    except ApiRefused as refused:
+        if not by_gate(refused):
+            raise
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A control plane whose gate is shut in ``namespace``, with clients of those who come to it."""
+
+    plane: RunningControlPlane
+    namespace: str
+    admin: KubeClient
+    developer: KubeClient
+    approver: KubeClient
+    operator: KubeClient
+
+    def service(self, changes: Mapping[Path, Any] | None = None, **given: Any) -> Manifest:
+        """The good InferenceService, changed."""
+        return altered(good_service(self.namespace, **given), changes or {})
+
+    def pod(self, changes: Mapping[Path, Any] | None = None, **given: Any) -> Manifest:
+        """The good Pod, changed."""
+        return altered(model_pod(self.namespace, **given), changes or {})
+
+    def runtime(self, changes: Mapping[Path, Any] | None = None, **given: Any) -> Manifest:
+        """The good ServingRuntime, changed."""
+        return altered(good_runtime(self.namespace, **given), changes or {})
+
+    def vet(self, *objects: Manifest) -> None:
+        """Writes VettedArtifacts as the operator does."""
+        for body in objects:
+            self.operator.apply(body)
+
+    def settle(self, *, refuses: Manifest | None = None, accepts: Manifest | None = None) -> None:
+        """Waits until the API server has seen the newest policies, labels and lists."""
+        if refuses is not None:
+            until(lambda: not accepted(self.developer, refuses), what="what must be refused is not")
+        if accepts is not None:
+            until(lambda: accepted(self.developer, accepts), what=lambda: refusal(self.developer, accepts))
+
+    @contextlib.contextmanager
+    def another(self, **labels: str) -> Iterator[Gate]:
+        """Another namespace with labels of Gatehouse's: ``stage``, ``gate``, ``accelerators``."""
+        name = f"gate-{secrets.token_hex(4)}"
+        _make(self.admin, name, labels)
+        try:
+            yield Gate(
+                plane=self.plane,
+                namespace=name,
+                admin=self.admin,
+                developer=self.developer,
+                approver=self.approver,
+                operator=self.operator,
+            )
+        finally:
+            self.admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@contextlib.contextmanager
+def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
+    """A namespace of stage production, in which ai-developer may deploy and edit."""
+    with contextlib.ExitStack() as stack:
+        admin, developer, approver, operator = (
+            stack.enter_context(contextlib.closing(plane.client(user)))
+            for user in ("admin", DEVELOPER, "ai-admin", OPERATOR_USER)
+        )
+        name = f"gate-{secrets.token_hex(4)}"
+        _make(admin, name, {"stage": STAGE})
+        gate = Gate(plane=plane, namespace=name, admin=admin, developer=developer, approver=approver, operator=operator)
+        gate.vet(*(vetted(key) for key in KEYS))
+        gate.settle(refuses=gate.service(uri=REFUSED), accepts=gate.service())
+        gate.settle(refuses=gate.pod(uri=REFUSED), accepts=gate.pod())
+        gate.settle(refuses=gate.runtime({("spec", "containers", 0, "image"): "evil"}), accepts=gate.runtime())
+        yield gate
+        admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def _make(admin: KubeClient, name: str, labels: Mapping[str, str]) -> None:
+    marks = {f"gatehouse.dev/{key}": value for key, value in labels.items()}
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": marks}})
+    for role in ("edit", "gatehouse-deployer"):
+        admin.apply(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": role, "namespace": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": DEVELOPER}],
+            }
+        )

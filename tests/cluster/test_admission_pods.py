@@ -1,0 +1,350 @@
+"""Pods, runtimes and KServe's other kinds at the gate: what is loaded, and who asks for an accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from cluster.gated import (
+    ACCELERATOR,
+    IMAGE,
+    INITIALIZER,
+    REASON,
+    REFUSED,
+    RETAINED,
+    STAGE,
+    URI,
+    Gate,
+    altered,
+    refusal,
+    send,
+)
+from cluster.status import Manifest
+from gatehouse.local.errors import ApiRefused
+
+Changes = Mapping[tuple[str | int, ...], Any]
+
+INIT, SERVER = ("spec", "initContainers", 0), ("spec", "containers", 0)
+LABEL = ("metadata", "labels", "serving.kserve.io/inferenceservice")
+SOURCE = ("metadata", "annotations", "internal.serving.kserve.io/storage-initializer-sourceuri")
+EVIL = "s3://models/evil/"
+GPU = {"limits": {ACCELERATOR: "1"}}
+
+
+def helpful(said: str, gate: Gate) -> None:
+    assert f"stage {STAGE}" in said
+    assert gate.namespace in said
+    assert "gatehouse explain" in said
+
+
+# Pods of InferenceServices
+
+
+def test_the_pod_that_kserve_makes_of_the_template_passes(gate: Gate) -> None:
+    assert send(gate.developer, gate.pod())
+
+
+def test_the_pod_of_what_a_policy_lets_run_on_passes(gate: Gate) -> None:
+    assert send(gate.developer, gate.pod(uri=RETAINED))
+
+
+@pytest.mark.parametrize("image", ["docker.io/kserve/storage-initializer:v0.20.0", f"{INITIALIZER}@sha256:{'a' * 64}"])
+def test_kserves_own_image_passes_under_its_names(gate: Gate, image: str) -> None:
+    assert send(gate.developer, gate.pod({(*INIT, "image"): image}))
+
+
+def test_a_pod_whose_artifact_is_not_cleared_is_refused_with_the_reason(gate: Gate) -> None:
+    said = refusal(gate.developer, gate.pod(uri=REFUSED))
+    assert f"{REFUSED} (stage {STAGE}): the artifact is not cleared for {STAGE}: {REASON}" in said
+    assert "gatehouse explain tampered-1 -n private-ai" in said
+
+
+PODS: Mapping[str, Changes] = {
+    "another URI": {(*INIT, "args"): [EVIL, "/mnt/models"]},
+    "a second URI": {(*INIT, "args"): [URI, "/mnt/models", EVIL, "/mnt/models"]},
+    "another folder": {(*INIT, "args"): [URI, "/srv"]},
+    "no initializer, as in a namespace that KServe passes by": {("spec", "initContainers"): None},
+    "a second init container": {("spec", "initContainers", -1): {"name": "evil", "image": "evil"}},
+    "an initializer of one's own": {(*INIT, "image"): "evil/storage-initializer:v0.20.0"},
+    "an image that begins the same": {(*INIT, "image"): "kserve/storage-initializer-evil:v1"},
+    "a command for the initializer": {(*INIT, "command"): ["sh", "-c", "evil"]},
+    "another endpoint for the initializer": {
+        (*INIT, "env", -1): {"name": "STORAGE_OVERRIDE_CONFIG", "value": '{"endpoint_url": "http://evil"}'}
+    },
+    "another secret for the initializer": {
+        (*INIT, "env", 0): {
+            "name": "STORAGE_CONFIG",
+            "valueFrom": {"secretKeyRef": {"name": "evil", "key": "x"}},
+        }
+    },
+    "a configuration in the clear": {(*INIT, "env", 0): {"name": "STORAGE_CONFIG", "value": "{}"}},
+    "a proxy for the initializer": {(*INIT, "env", -1): {"name": "HTTP_PROXY", "value": "http://evil"}},
+    "environment from elsewhere for the initializer": {(*INIT, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
+    "an initializer that stays": {(*INIT, "restartPolicy"): "Always"},
+    "a volume claim in place of the model's folder": {
+        ("spec", "volumes", 1): {"name": "kserve-provision-location", "persistentVolumeClaim": {"claimName": "evil"}}
+    },
+    "an image in place of the model's folder": {
+        ("spec", "volumes", 1): {"name": "kserve-provision-location", "image": {"reference": "evil"}}
+    },
+    "a host path": {("spec", "volumes", -1): {"name": "evil", "hostPath": {"path": "/models"}}},
+    "a config map": {("spec", "volumes", -1): {"name": "evil", "configMap": {"name": "evil"}}},
+    "a volume claim": {("spec", "volumes", -1): {"name": "evil", "persistentVolumeClaim": {"claimName": "evil"}}},
+    "a secret in the projection": {
+        ("spec", "volumes", 2, "projected", "sources", -1): {"secret": {"name": "evil"}},
+    },
+    "another volume at the model's folder": {
+        ("spec", "containers", 0, "volumeMounts"): [{"name": "shm", "mountPath": "/mnt/models"}]
+    },
+    "a volume over a file of the model": {
+        (*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/mnt/models/config.json"}
+    },
+    "a part of the volume": {(*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/srv/x", "subPath": "x"}},
+    "a sidecar": {("spec", "containers", -1): {"name": "sidecar", "image": IMAGE}},
+    "another container": {(*SERVER, "name"): "main"},
+    "an image with the model baked in": {(*SERVER, "image"): "evil"},
+    "another tag": {(*SERVER, "image"): "vllm/vllm-openai:latest"},
+    "another command": {(*SERVER, "command"): ["vllm", "serve", "org/evil"]},
+    "another model": {(*SERVER, "args", -1): "--model=org/evil"},
+    "another model by its beginning": {(*SERVER, "args", -1): "--mod=org/evil"},
+    "a model by its place": {(*SERVER, "args", -1): "org/evil"},
+    "an adapter": {(*SERVER, "args", -1): "--lora-modules=x=/tmp/x"},
+    "code of the model": {(*SERVER, "args", -1): "--trust-remote-code"},
+    "the network for models": {(*SERVER, "env", -1): {"name": "HF_HUB_OFFLINE", "value": "0"}},
+    "another hub": {(*SERVER, "env", -1): {"name": "HF_ENDPOINT", "value": "http://evil"}},
+    "a plugin": {(*SERVER, "env", -1): {"name": "VLLM_PLUGINS", "value": "evil"}},
+    "code by the environment": {(*SERVER, "env", -1): {"name": "PYTHONPATH", "value": "/srv"}},
+    "environment by reference": {
+        (*SERVER, "env", -1): {"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    },
+    "environment from elsewhere": {(*SERVER, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
+    "a hook": {(*SERVER, "lifecycle"): {"postStart": {"exec": {"command": ["evil"]}}}},
+    "a probe that runs something": {(*SERVER, "livenessProbe"): {"exec": {"command": ["evil"]}}},
+    "another server by name": {("spec", "hostAliases"): [{"ip": "10.0.0.9", "hostnames": ["minio.minio"]}]},
+    "another name server": {
+        ("spec", "dnsConfig"): {"nameservers": ["10.0.0.9"]},
+        ("spec", "dnsPolicy"): "None",
+    },
+    "the node's network": {("spec", "hostNetwork"): True},
+    "the node's processes": {("spec", "hostPID"): True},
+    "a shared process namespace": {("spec", "shareProcessNamespace"): True},
+    "a claim of a device": {("spec", "resourceClaims"): [{"name": "gpu", "resourceClaimName": "gpu"}]},
+    "no label, so that KServe does nothing": {LABEL: None},
+}
+
+
+@pytest.mark.parametrize("changes", PODS.values(), ids=list(PODS))
+def test_a_pod_of_a_service_loads_the_vetted_artifact_and_nothing_else(gate: Gate, changes: Changes) -> None:
+    helpful(refusal(gate.developer, gate.pod(changes)), gate)
+
+
+def test_a_pod_that_runs_is_not_changed_into_another(gate: Gate) -> None:
+    pod = gate.pod()
+    path = gate.developer.path_of(pod)
+    send(gate.developer, pod, query="fieldManager=test")
+    try:
+        for body, where in (
+            ({"spec": {"containers": [{"name": "kserve-container", "image": "evil"}]}}, path),
+            ({"spec": {"initContainers": [{"name": "storage-initializer", "image": "evil"}]}}, path),
+            ({"metadata": {"labels": {LABEL[-1]: None}}}, path),
+            (
+                {"spec": {"ephemeralContainers": [{"name": "debugger", "image": "evil"}]}},
+                f"{path}/ephemeralcontainers",
+            ),
+        ):
+            with pytest.raises(ApiRefused, match="gatehouse explain"):
+                gate.admin.request(
+                    "PATCH", f"{where}?dryRun=All", body, content_type="application/strategic-merge-patch+json"
+                )
+        harmless = {"metadata": {"annotations": {"note": "x"}, "finalizers": ["test.example.com/x"]}}
+        assert gate.developer.request(
+            "PATCH", f"{path}?dryRun=All", harmless, content_type="application/merge-patch+json"
+        )
+    finally:
+        gate.developer.request("DELETE", path)
+
+
+# Accelerators
+
+
+def plain_pod(gate: Gate, changes: Changes | None = None) -> Manifest:
+    container = {"name": "main", "image": "vllm/vllm-openai:v0.11.0", "args": ["--model=org/evil"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "plain", "namespace": gate.namespace},
+        "spec": {"containers": [container]},
+    }
+    return altered(pod, changes or {})
+
+
+ASKING: Mapping[str, Changes] = {
+    "by limits": {(*SERVER, "resources"): GPU},
+    "by an init container": {
+        ("spec", "initContainers"): [{"name": "first", "image": "x", "resources": GPU}],
+    },
+    "by a second container": {("spec", "containers", -1): {"name": "second", "image": "x", "resources": GPU}},
+    "a slice of one": {(*SERVER, "resources"): {"limits": {"nvidia.com/mig-1g.5gb": "1"}}},
+    "a share of one": {(*SERVER, "resources"): {"limits": {"nvidia.com/gpu.shared": "1"}}},
+    "by a claim": {("spec", "resourceClaims"): [{"name": "gpu", "resourceClaimName": "gpu"}]},
+}
+
+
+@pytest.mark.parametrize("changes", ASKING.values(), ids=list(ASKING))
+def test_a_bare_pod_that_asks_for_an_accelerator_is_refused(gate: Gate, changes: Changes) -> None:
+    said = refusal(gate.developer, plain_pod(gate, changes))
+    helpful(said, gate)
+    assert "gatehouse.dev/accelerators=Allow" in said
+
+
+def test_a_bare_pod_without_an_accelerator_passes(gate: Gate) -> None:
+    assert send(gate.developer, plain_pod(gate))
+
+
+def workload(gate: Gate, kind: str) -> Manifest:
+    """One that runs vLLM on a GPU."""
+    spec = plain_pod(gate, {(*SERVER, "resources"): GPU})["spec"]
+    labels = {"app": "vllm"}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    job = {"template": {"spec": {**spec, "restartPolicy": "Never"}}}
+    bodies: Mapping[str, tuple[str, Manifest]] = {
+        "Deployment": ("apps/v1", {"selector": {"matchLabels": labels}, "template": template}),
+        "StatefulSet": ("apps/v1", {"selector": {"matchLabels": labels}, "serviceName": "x", "template": template}),
+        "DaemonSet": ("apps/v1", {"selector": {"matchLabels": labels}, "template": template}),
+        "ReplicaSet": ("apps/v1", {"selector": {"matchLabels": labels}, "template": template}),
+        "ReplicationController": ("v1", {"template": template}),
+        "Job": ("batch/v1", job),
+        "CronJob": ("batch/v1", {"schedule": "0 * * * *", "jobTemplate": {"spec": job}}),
+    }
+    version, body = bodies[kind]
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": "vllm", "namespace": gate.namespace},
+        "spec": body,
+    }
+
+
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plain_workload_with_vllm_on_a_gpu_is_refused(gate: Gate, kind: str) -> None:
+    said = refusal(gate.developer, workload(gate, kind))
+    helpful(said, gate)
+    assert f"{kind} {gate.namespace}/vllm asks for nvidia.com/" in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_workload_in_a_namespace_that_may_have_accelerators_passes(gate: Gate, kind: str) -> None:
+    with gate.another(stage=STAGE, accelerators="Allow") as allowed:
+        allowed.settle(refuses=allowed.service(uri=REFUSED), accepts=workload(allowed, kind))
+        assert send(allowed.developer, workload(allowed, kind))
+
+
+def test_a_workload_from_before_the_gate_may_be_scaled_and_not_changed(gate: Gate) -> None:
+    with gate.another(stage=STAGE, gate="Off") as late:
+        deployment = workload(late, "Deployment")
+        late.settle(accepts=deployment)
+        send(late.developer, altered(deployment, {("spec", "replicas"): 0}), query="fieldManager=test")
+        late.admin.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": late.namespace, "labels": {"gatehouse.dev/stage": STAGE}},
+            }
+        )
+        late.settle(refuses=altered(deployment, {("metadata", "name"): "other"}))
+        path = f"{late.developer.path_of(deployment)}?dryRun=All"
+
+        def patch(spec: Manifest) -> Manifest:
+            return late.developer.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
+
+        assert patch({"replicas": 1})
+        with pytest.raises(ApiRefused, match="accelerators there are for models"):
+            patch({"template": {"spec": {"terminationGracePeriodSeconds": 5}}})
+
+
+# Runtimes
+
+
+RUNTIMES: Mapping[str, Changes] = {
+    "another image": {(*SERVER, "image"): "evil"},
+    "another command": {(*SERVER, "command"): ["evil"]},
+    "another model": {(*SERVER, "args", -1): "--model=org/evil"},
+    "the network for models": {(*SERVER, "env", 1): {"name": "HF_HUB_OFFLINE", "value": "0"}},
+    "a plugin": {(*SERVER, "env", -1): {"name": "VLLM_PLUGINS", "value": "evil"}},
+    "a template in the environment": {(*SERVER, "env", -1): {"name": "X", "value": "{{index .Labels `x`}}"}},
+    "environment by reference": {
+        (*SERVER, "env", -1): {"name": "X", "valueFrom": {"secretKeyRef": {"name": "evil", "key": "x"}}}
+    },
+    "environment from elsewhere": {(*SERVER, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
+    "a hook": {(*SERVER, "lifecycle"): {"postStart": {"exec": {"command": ["evil"]}}}},
+    "a probe that runs something": {(*SERVER, "livenessProbe"): {"exec": {"command": ["evil"]}}},
+    "a probe elsewhere": {(*SERVER, "livenessProbe", "httpGet", "host"): "evil"},
+    "a mount": {(*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/mnt/models"}},
+    "a volume": {("spec", "volumes", -1): {"name": "evil", "persistentVolumeClaim": {"claimName": "evil"}}},
+    "a sidecar": {("spec", "containers", -1): {"name": "sidecar", "image": IMAGE}},
+    "another container": {(*SERVER, "name"): "main"},
+    "labels of KServe's own": {("spec", "labels"): {"internal.serving.kserve.io/localmodel": "evil"}},
+    "annotations of KServe's own": {("spec", "annotations", "internal.serving.kserve.io/localmodel-pvc-name"): "evil"},
+    "workers": {("spec", "workerSpec"): {"containers": [{"name": "worker", "image": "evil"}]}},
+    "an adapter": {("spec", "builtInAdapter"): {"serverType": "triton", "env": []}},
+}
+
+
+@pytest.mark.parametrize("changes", RUNTIMES.values(), ids=list(RUNTIMES))
+def test_a_runtime_is_as_gatehouse_emits_it(gate: Gate, changes: Changes) -> None:
+    said = refusal(gate.developer, gate.runtime(changes))
+    helpful(said, gate)
+    assert "gatehouse template" in said
+
+
+def test_a_runtime_with_a_version_s_own_environment_passes(gate: Gate) -> None:
+    serving = {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "WARNING"}, {"name": "RANK_SEED", "value": "1e3"}]}
+    assert send(gate.developer, gate.runtime(serving=serving))
+
+
+def test_a_runtime_of_another_shape_is_applied_by_an_administrator_of_the_stage(gate: Gate) -> None:
+    assert send(gate.admin, gate.runtime({(*SERVER, "image"): "quay.io/modh/vllm:rhoai-2.25"}))
+
+
+# KServe's other kinds
+
+
+def test_an_llm_inference_service_is_refused_with_the_way(gate: Gate) -> None:
+    body = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "llm", "namespace": gate.namespace},
+        "spec": {"model": {"uri": URI, "name": "granite"}},
+    }
+    said = refusal(gate.admin, body)
+    helpful(said, gate)
+    assert URI in said
+    assert "InferenceServices only" in said
+
+
+# How strict a namespace is
+
+
+@pytest.mark.parametrize("strictness", ["Off", "Warn"])
+def test_a_namespace_that_is_not_held_to_it_lets_in(gate: Gate, strictness: str) -> None:
+    with gate.another(stage=STAGE, gate=strictness) as lenient:
+        lenient.settle(accepts=lenient.service(uri=REFUSED))
+        assert send(lenient.developer, lenient.service(uri=REFUSED))
+        assert send(lenient.developer, workload(lenient, "Deployment"))
+
+
+def test_a_word_that_is_none_of_the_three_is_held_to_it(gate: Gate) -> None:
+    with gate.another(stage=STAGE, gate="off") as held:
+        held.settle(refuses=held.service(uri=REFUSED))
+        assert REASON in refusal(held.developer, held.service(uri=REFUSED))
+
+
+def test_a_namespace_without_a_stage_is_not_gated(gate: Gate) -> None:
+    with gate.another() as free:
+        free.settle(accepts=free.service(uri=REFUSED))
+        assert send(free.developer, workload(free, "Deployment"))
