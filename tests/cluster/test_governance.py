@@ -1,0 +1,375 @@
+"""Policies, evaluations and approvals on the real API server: what clears a version, and what shuts the gate again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.gated import good_runtime
+from cluster.rig import Operator, until
+from cluster.status import Manifest, condition
+from cluster.world import API, World, make_world
+from gatehouse.domain.conditions import timestamp
+from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse.local.s3 import S3Endpoint
+
+POLICIES, VETTED = f"{API}/governancepolicies", f"{API}/vettedartifacts"
+SUBMITTER, REVIEWER = "admin", "ai-admin"
+
+
+@pytest.fixture(scope="module")
+def operator(installed: RunningControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator that looks every second at what runs."""
+    arguments = ["--service-interval=1"]
+    with contextlib.closing(Operator(installed, tmp_path_factory.mktemp("operator"), arguments=arguments)) as running:
+        yield running.start()
+
+
+class Court:
+    """A world whose versions are judged by a policy of their own, and people who submit and decide."""
+
+    def __init__(self, world: World, plane: RunningControlPlane) -> None:
+        self.world = world
+        self.reviewer = plane.client(REVIEWER)
+        self.policy_name = world.namespace
+
+    @property
+    def policy_path(self) -> str:
+        return f"{POLICIES}/{self.policy_name}"
+
+    def policy(self, **spec: Any) -> None:
+        """Applies the policy, which applies to this namespace alone."""
+        labels = {"kubernetes.io/metadata.name": self.world.namespace}
+        self.world.apply(
+            {
+                "apiVersion": "gatehouse.dev/v1alpha1",
+                "kind": "GovernancePolicy",
+                "metadata": {"name": self.policy_name},
+                "spec": {"match": {"namespaceSelector": {"matchLabels": labels}}, **spec},
+            }
+        )
+
+    def submit(self, name: str = "granite-1", **model: Any) -> None:
+        """A registry with a version that the administrator submitted."""
+        self.world.upload(name)
+        self.world.apply(
+            self.world.registry(), self.world.model(**model), self.world.version(name, submittedBy=SUBMITTER)
+        )
+
+    def _about(self, name: str) -> dict[str, Any]:
+        found = self.world.wait(name, lambda body: body["status"].get("artifact", {}).get("digest"))
+        reference = {"name": name, "uid": found["metadata"]["uid"]}
+        return {"versionRef": reference, "digest": found["status"]["artifact"]["digest"]}
+
+    def decide(self, decision: str = "Approved", *, stage: str = "staging", name: str = "granite-1") -> str:
+        """The reviewer decides; the name of the approval."""
+        made = f"{name}-{stage}-{decision}".lower()
+        spec = {
+            **self._about(name),
+            "stage": stage,
+            "riskTier": "Low",
+            "decision": decision,
+            "reason": "looked at it",
+            "approver": REVIEWER,
+            "groups": ["rhoai-admins"],
+        }
+        self._create(self.reviewer, "ModelApproval", "modelapprovals", made, spec)
+        return made
+
+    def evaluate(self, name: str, value: str, *, of: str = "granite-1", days: int = 0) -> None:
+        """The administrator evaluates."""
+        spec = {
+            **self._about(of),
+            "kind": "Task",
+            "suite": "lm-eval",
+            "dataset": {"name": "arc"},
+            "evaluator": SUBMITTER,
+            "evaluatedAt": timestamp(datetime.now(UTC) - timedelta(days=days)),
+            "metrics": [{"name": "acc", "value": value}],
+        }
+        self._create(self.world.kube, "ModelEvaluation", "modelevaluations", name, spec)
+
+    def _create(self, client: KubeClient, kind: str, plural: str, name: str, spec: Manifest) -> None:
+        namespace = self.world.namespace
+        client.request(
+            "POST",
+            f"{API}/namespaces/{namespace}/{plural}",
+            {
+                "apiVersion": "gatehouse.dev/v1alpha1",
+                "kind": kind,
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": spec,
+            },
+        )
+
+    def withdraw(self, approval: str) -> None:
+        """Deletes an approval."""
+        path = f"{API}/namespaces/{self.world.namespace}/modelapprovals/{approval}"
+        self.world.kube.request("DELETE", path)
+
+    def cleared(self, *stages: str, name: str = "granite-1") -> Manifest:
+        """The version as soon as it is cleared for these stages."""
+        wanted = list(stages)
+        return self.world.wait(name, lambda body: body["status"].get("clearedFor", []) == wanted, what=f"not {wanted}")
+
+    def let_through(self, stage: str = "staging") -> dict[str, str]:
+        """The artifacts that admission lets through."""
+        found = self.world.kube.request("GET", VETTED)["items"]
+        here = [each["spec"] for each in found if each["metadata"]["name"] == f"{stage}.{self.world.bucket}"]
+        return here[0]["artifacts"] if here else {}
+
+    def wait_through(self, *names: str, stage: str = "staging") -> None:
+        """Returns when admission lets exactly these versions' artifacts through."""
+        wanted = {self.world.uri(name) for name in names}
+        until(lambda: set(self.let_through(stage)) == wanted, what=lambda: f"let through: {self.let_through(stage)}")
+
+    def audit(self, operator: Operator) -> list[tuple[str, str]]:
+        """(kind, reason) of each record."""
+        rows = self.world.rows(operator, "audit_records")
+        found = [json.loads(row["content"]) for row in sorted(rows, key=lambda row: row["seq"])]
+        return [(each["kind"], each["reason"]) for each in found]
+
+
+@contextlib.contextmanager
+def make_court(installed: RunningControlPlane, minio: S3Endpoint, *, interval: str) -> Iterator[Court]:
+    with make_world(installed, minio, interval=interval) as world:
+        made = Court(world, installed)
+        try:
+            yield made
+        finally:
+            with contextlib.suppress(ApiRefused):
+                world.kube.request("DELETE", made.policy_path)
+            made.reviewer.close()
+
+
+@pytest.fixture
+def court(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[Court]:
+    """A registry that looks at its artifacts every second."""
+    with make_court(installed, minio, interval="1s") as made:
+        yield made
+
+
+@pytest.fixture
+def calm_court(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[Court]:
+    """A registry that looks at its artifacts every hour."""
+    with make_court(installed, minio, interval="1h") as made:
+        yield made
+
+
+def test_an_approval_clears_its_stage_and_revoking_it_shuts_the_gate(court: Court, operator: Operator) -> None:
+    court.policy(approvals=[{"stage": "staging", "groups": ["rhoai-admins"]}, {"stage": "production", "count": 2}])
+    court.submit()
+    court.world.phase("granite-1", "Pending Review")
+    assert court.let_through() == {}
+
+    approval = court.decide()
+    court.cleared("staging")
+    court.wait_through("granite-1")
+    assert court.world.templates() == ["granite-1-serving"]
+    assert court.let_through("production") == {}
+
+    court.withdraw(approval)
+    court.world.phase("granite-1", "Pending Review")
+    court.wait_through()
+    told = court.audit(operator)
+    for record in (("ModelApproval", "Approved"), ("ModelVersion", "Cleared"), ("ModelApproval", "Revoked")):
+        assert record in told
+    assert told.index(("ModelVersion", "ClearanceWithdrawn")) > told.index(("ModelVersion", "Cleared"))
+
+
+def test_a_decision_against_it_shuts_the_gate(court: Court) -> None:
+    court.submit()
+    court.world.ready()
+    court.wait_through("granite-1")
+
+    rejection = court.decide("Rejected")
+    found = court.world.phase("granite-1", "Rejected")
+    assert "looked at it" in condition(found, "Ready")["message"]  # type: ignore[index]
+    court.wait_through()
+
+    court.withdraw(rejection)
+    court.world.ready()
+    court.wait_through("granite-1")
+
+
+def test_evaluations_count_for_their_bytes_and_for_a_time(court: Court) -> None:
+    court.policy(
+        evaluations=[
+            {
+                "name": "task",
+                "kind": "Task",
+                "metric": "acc",
+                "operator": ">=",
+                "threshold": "0.7",
+                "maxAge": "720h",
+            }
+        ]
+    )
+    court.submit()
+    court.world.phase("granite-1", "Pending Review")
+    court.evaluate("old", "0.9", days=31)
+    court.world.wait("granite-1", lambda body: "31 days old" in condition(body, "PolicyCompliant")["message"])  # type: ignore[index]
+    court.evaluate("bad", "0.6", days=1)
+    court.world.phase("granite-1", "Policy Denied")
+    court.evaluate("good", "0.71")
+    court.world.ready()
+
+
+def test_bytes_that_changed_shut_the_gate_and_void_the_approval(court: Court) -> None:
+    court.policy(approvals=[{"stage": "staging"}])
+    court.submit()
+    court.decide()
+    court.world.ready()
+    court.wait_through("granite-1")
+
+    court.world.upload("granite-1", {"config.json": b'{"architectures": ["GraniteForCausalLM"], "changed": 1}'})
+    found = court.world.phase("granite-1", "Artifact Changed")
+    assert found["status"].get("clearedFor", []) == []
+    court.wait_through()
+
+
+def test_a_policy_that_does_not_compile_denies_and_says_where(court: Court) -> None:
+    court.submit()
+    court.world.ready()
+    court.policy(rules=[{"name": "bad", "expression": "stage ==\n  == 'x'", "message": "never"}])
+
+    court.world.phase("granite-1", "Policy Denied")
+    problem = until(
+        lambda: court.world.kube.request("GET", court.policy_path)["status"].get("problems"),
+        what="no problems are told",
+    )
+    assert (problem[0]["rule"], problem[0]["line"], problem[0]["column"]) == ("bad", 2, 3)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["1 / 0 == 1", "version.name", "version.nothing == 1", "[0,1,2,3].all(a, [0,1,2,3].all(b, 1 / a == b))"],
+)
+def test_an_expression_that_answers_no_boolean_denies(court: Court, expression: str) -> None:
+    court.policy(rules=[{"name": "bad", "expression": expression, "message": "never"}])
+    court.submit()
+
+    court.world.phase("granite-1", "Policy Denied")
+
+
+def test_an_expression_that_never_ends_denies_and_stops_nobody(court: Court) -> None:
+    digits = "[0,1,2,3,4,5,6,7,8,9]"
+    endless = "true"
+    for number in range(7):
+        endless = f"{digits}.all(x{number}, {endless})"
+    court.policy(rules=[{"name": "endless", "expression": endless, "message": "never"}])
+    court.submit()
+
+    found = court.world.phase("granite-1", "Policy Denied")
+    assert "budget" in condition(found, "PolicyCompliant")["message"]  # type: ignore[index]
+
+
+def test_a_policy_that_locks_everybody_out_is_taken_back_by_audit_mode(court: Court) -> None:
+    court.policy(rules=[{"name": "nobody", "expression": "false", "message": "nobody"}])
+    court.submit()
+    court.world.phase("granite-1", "Policy Denied")
+
+    court.policy(mode="Audit", rules=[{"name": "nobody", "expression": "false", "message": "nobody"}])
+    found = court.world.ready()
+    assert "in audit only" in condition(found, "PolicyCompliant")["message"]  # type: ignore[index]
+
+
+def test_a_required_policy_that_is_deleted_denies(court: Court) -> None:
+    court.policy()
+    court.world.upload()
+    court.world.apply(
+        court.world.registry(requiredPolicies=[court.policy_name]), court.world.model(), court.world.version()
+    )
+    court.world.ready()
+
+    court.world.kube.request("DELETE", court.policy_path)
+    found = court.world.phase("granite-1", "Policy Denied")
+    assert condition(found, "Ready")["reason"] == "PolicyMissing"  # type: ignore[index]
+    court.wait_through()
+
+
+def test_a_policy_edit_writes_only_the_versions_whose_outcome_changed(calm_court: Court, operator: Operator) -> None:
+    court = calm_court
+    court.policy()
+    names = [f"v-{number}" for number in range(6)]
+    court.world.apply(court.world.registry(), court.world.model())
+    for number, name in enumerate(names):
+        court.world.upload(name)
+        court.world.apply(court.world.version(name, customProperties={"number": str(number)}))
+    for name in names:
+        court.world.ready(name)
+    court.wait_through(*names)
+    operator.wait_idle()
+    before = operator.metrics()
+
+    rule = {"name": "small", "expression": "int(version.customProperties.number) < 4", "message": "small numbers"}
+    court.policy(rules=[rule])
+    for name in names[4:]:
+        court.world.phase(name, "Policy Denied")
+    court.wait_through(*names[:4])
+    operator.wait_idle()
+
+    writes = operator.metrics().since(before)
+    assert writes["patch modelversions"] == 2
+    assert writes["rows model_versions"] == 2
+
+
+def test_vetted_artifacts_edited_or_deleted_are_put_back(court: Court, installed: RunningControlPlane) -> None:
+    court.submit()
+    court.world.ready()
+    court.wait_through("granite-1")
+    path = f"{VETTED}/staging.{court.world.bucket}"
+    with contextlib.closing(installed.client(OPERATOR_USER)) as as_operator:
+        patch = {"spec": {"artifacts": {"s3://evil/model/": "sha256:" + "e" * 64}}}
+        as_operator.request("PATCH", path, patch, content_type="application/merge-patch+json")
+        court.wait_through("granite-1")
+        as_operator.request("DELETE", path)
+        court.wait_through("granite-1")
+
+
+def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Court, operator: Operator) -> None:
+    court.submit()
+    found = court.world.ready()
+    court.wait_through("granite-1")
+    stage = f"{court.world.namespace}-staging"
+    labelled = namespace_manifest(stage)
+    labelled["metadata"]["labels"] = {**labelled["metadata"].get("labels", {}), "gatehouse.dev/stage": "staging"}
+    court.world.apply(labelled)
+    try:
+        service = _service(court, found, stage)
+        court.world.apply(good_runtime(stage), service)
+        found = court.world.wait("granite-1", lambda body: body["status"].get("deployedTo") == ["staging"])
+        assert condition(found, "RunningUncleared") is None
+
+        court.decide("Rejected")
+        found = court.world.phase("granite-1", "Rejected")
+        assert condition(found, "RunningUncleared") is not None
+        assert "Warning RunningUncleared" in court.world.events("granite-1", at_least=2)
+        assert operator.metrics().sum("gatehouse_running_uncleared") == 1
+        assert court.world.kube.request("GET", _path(stage, service))["metadata"]["name"]
+    finally:
+        court.world.kube.request("DELETE", f"/api/v1/namespaces/{stage}")
+
+
+def _service(court: Court, version: Manifest, namespace: str) -> Manifest:
+    """The InferenceService of the version's template, for another namespace."""
+    template = court.world.get("ConfigMap", version["status"]["template"]["name"])
+    assert template is not None
+    service: Manifest = yaml.safe_load(template["data"]["inferenceservice.yaml"])
+    service["metadata"]["namespace"] = namespace
+    return service
+
+
+def _path(namespace: str, service: Manifest) -> str:
+    name = service["metadata"]["name"]
+    return f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/{name}"
