@@ -26,7 +26,8 @@ from gatehouse.domain.audit.trusting import trust
 
 REGISTRY = "registries/local"
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
-SIGNER = Signer.from_pem(new_key_pem()[0], where="the test's key")
+_PRIVATE_PEM, PUBLIC_PEM = new_key_pem()
+SIGNER = Signer.from_pem(_PRIVATE_PEM, where="the test's key")
 OTHER_SIGNER = Signer.from_pem(new_key_pem()[0], where="another key")
 KEYS = PublicKeys([SIGNER.public_key])
 
