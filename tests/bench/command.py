@@ -20,6 +20,7 @@ from rich.console import Console
 from bench.audit import bench_audit
 from bench.farms import bench_farm
 from bench.figures import Result, table, to_json
+from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
 from bench.idle import bench_idle
 from bench.latency import bench_latency
@@ -28,7 +29,7 @@ from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "audit", "cold", "restart", "latency", "flux", "granite")
+_NAMES = ("idle", "gate", "audit", "cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -106,6 +107,8 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     if "audit" in names:
         versions, records = (300, 20_000) if options.quick else (2_000, 1_000_000)
         planned.insert(0, partial(bench_audit, versions=versions, records=records, progress=progress))
+    if "gate" in names:
+        planned.insert(0, partial(bench_gate, artifacts=scale, repeats=50 if options.quick else 500, progress=progress))
     if "idle" in names:
         planned.insert(0, partial(bench_idle, versions=100, seconds=10 if options.quick else 60, progress=progress))
     if "granite" in names:

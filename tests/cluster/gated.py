@@ -36,6 +36,7 @@ __all__ = [
     "STAGE",
     "URI",
     "Gate",
+    "accepted",
     "altered",
     "good_runtime",
     "good_service",

@@ -1,0 +1,79 @@
+"""What the gate adds to creating an InferenceService, with many artifacts vetted."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bench.figures import Count, Figure, Result, at_most, percentile
+from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send, vetted
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.controlplane import ADMIN
+from gatehouse.local.ephemeral import control_plane
+from gatehouse.local.kube import KubeClient
+from gatehouse.local.progress import Progress
+
+__all__ = ["bench_gate"]
+
+_WARM_UP = 50
+_STAGES = (STAGE, "staging")
+
+
+async def bench_gate(*, artifacts: int, repeats: int, progress: Progress) -> list[Result]:
+    """Creates services in a namespace with a stage and in one without, in turns, ``repeats`` of each.
+
+    Both stages clear ``artifacts``, so that every request is held against twice as many.
+    """
+    with contextlib.ExitStack() as stack:
+        with progress.step("starting the control plane"):
+            plane = stack.enter_context(control_plane(Binaries(progress=progress)))
+            gate = stack.enter_context(make_gate(plane))
+            free = stack.enter_context(gate.another())
+            client = stack.enter_context(contextlib.closing(plane.client(ADMIN)))
+        with progress.step(f"vetting {artifacts:,} artifacts for each of {len(_STAGES)} stages"):
+            uris = [f"s3://models/granite-3.1-8b-instruct-{number:05}/" for number in range(artifacts)]
+            gate.vet(*(vetted(f"{stage}/models", artifacts=dict.fromkeys(uris, DIGEST)) for stage in _STAGES))
+            gate.settle(accepts=gate.service(uri=uris[-1]))
+        with progress.step(f"creating {repeats} services with the gate and {repeats} without"):
+            for _ in range(_WARM_UP):
+                _create(client, gate, uris[0])
+                _create(client, free, uris[0])
+            with_gate, without = [], []
+            for uri in _spread(uris, repeats):
+                without.append(_create(client, free, uri))
+                with_gate.append(_create(client, gate, uri))
+        refused = sum(not accepted(client, gate.service(uri=f"{uri}evil/")) for uri in _spread(uris, 20))
+    added = (percentile(with_gate, 50) - percentile(without, 50)) * 1000
+    return [
+        Result(
+            bench=f"the gate with {artifacts} artifacts",
+            figures=(
+                Figure("added to creating an InferenceService, p50", added, "ms", at_most(2)),
+                Figure("with the gate, p50", percentile(with_gate, 50) * 1000, "ms"),
+                Figure("with the gate, p99", percentile(with_gate, 99) * 1000, "ms"),
+                Figure("without, p50", percentile(without, 50) * 1000, "ms"),
+                Figure("without, p99", percentile(without, 99) * 1000, "ms"),
+                Figure("repeats", repeats),
+            ),
+            counts=(Count.exactly("refused of 20 that are not vetted", refused, 20),),
+        )
+    ]
+
+
+def _spread(uris: list[str], count: int) -> Iterator[str]:
+    """So many of them, from all over."""
+    for number in range(count):
+        yield uris[number * 7919 % len(uris)]
+
+
+def _create(client: KubeClient, gate: Gate, uri: str) -> float:
+    """Seconds of one creation; the service is taken away again."""
+    body: dict[str, Any] = dict(gate.service(uri=uri))
+    path = client.path_of(body)
+    started = time.monotonic()
+    send(client, body, query="fieldManager=bench")
+    elapsed = time.monotonic() - started
+    client.request("DELETE", path)
+    return elapsed
