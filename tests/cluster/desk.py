@@ -110,10 +110,11 @@ class Desk:
 
     def run(self, *arguments: str, user: str = REVIEWER) -> Result:
         """A command in the namespace as somebody."""
-        command, *rest = arguments
-        given = [command, *rest, f"--kubeconfig={self.plane.kubeconfig}", f"--context={user}"]
-        where = [] if "-A" in rest or "-n" in rest else ["-n", self.namespace]
-        return CliRunner().invoke(app, [*given, *where])
+        return self.run_anywhere(*arguments, "-n", self.namespace, user=user)
+
+    def run_anywhere(self, *arguments: str, user: str = REVIEWER) -> Result:
+        """A command as somebody."""
+        return CliRunner().invoke(app, [*arguments, f"--kubeconfig={self.plane.kubeconfig}", f"--context={user}"])
 
     def grant(self, name: str, user: str, *rules: Manifest, cluster: bool = False) -> Iterator[Manifest]:
         """Rights for somebody, in the namespace or everywhere."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +15,13 @@ from rich.text import Text
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace, fail
+from gatehouse.cli.registry_rows import DatabaseCaOption, RowsOption, rows_of
 from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, reviewing, say
 from gatehouse.cluster.client import ApiClient
-from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.version_diff import Difference, Scalar, Side, compare_versions
 from gatehouse.registry.operations import VersionKey
-from gatehouse.registry.trail import DatabaseUrlError, target_of_url
-from gatehouse.registry.version_rows import VersionRows, load_version_rows
+from gatehouse.registry.version_rows import VersionRows
 from gatehouse.review.errors import Refused
 from gatehouse.review.reading import listed_if_allowed, read
 
@@ -39,22 +37,8 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A ModelVersion, as NAME or NAMESPACE/NAME.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     namespace: NamespaceOption = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            "--database",
-            metavar="URL",
-            envvar="GATEHOUSE_DATABASE_URL",
-            show_envvar=True,
-            show_default=False,
-            help="Database of the registry, as SQLAlchemy writes it, for config.json, tokenizer and files. With a "
-            "password in it, rather set the variable: arguments can be seen.",
-        ),
-    ] = None,
-    database_ca: Annotated[
-        Path | None,
-        typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
-    ] = None,
+    database: RowsOption = None,
+    database_ca: DatabaseCaOption = None,
     output: WrittenOutputOption = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -105,14 +89,7 @@ async def _side(client: ApiClient, name: str, home: str) -> Side:
 
 
 def _with_rows(sides: tuple[Side, Side], database: str, ca: Path | None) -> tuple[Side, Side]:
-    try:
-        with tempfile.TemporaryDirectory(prefix="gatehouse-diff-") as folder:
-            target = target_of_url(database, ca=ca, data_dir=Path(folder))
-            first, second = load_version_rows(target, [_key(side) for side in sides])
-    except ReconcileError as error:
-        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
-    except (DatabaseUrlError, OSError) as error:
-        fail(str(error))
+    first, second = rows_of([_key(side) for side in sides], database=database, ca=ca)
     return _with_row(sides[0], first), _with_row(sides[1], second)
 
 

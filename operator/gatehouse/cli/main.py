@@ -29,6 +29,7 @@ _COMMANDS: Final = (
     "evaluate",
     "policy",
     "audit",
+    "evidence",
     "seed",
     "register",
     "upload",
@@ -68,7 +69,9 @@ class _Commands(TyperGroup):
         if commands is None:
             commands = typer.Typer(add_completion=False)
             commands.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
-        return typer.main.get_command(commands)
+        command = typer.main.get_command(commands)
+        command.name = cmd_name  # else the help shows a group without a name
+        return command
 
 
 app = typer.Typer(

@@ -15,6 +15,7 @@ from gatehouse.api.model_evaluation import VersionReference
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.policy.approvals import STRICTNESS
 from gatehouse.review.errors import NothingToDo, Refused
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed, listed_if_allowed, read, stages_of
@@ -96,20 +97,22 @@ async def decide(api: ApiClient, wanted: Decision) -> Decided:
         may_approve=rights[approve],
         may_write=rights[write],
     )
-    refusal = why_refused(situation, wanted.stage)
+    refusal = why_refused(situation, wanted.stage, wanted.decision)
     if refusal is not None:
         raise Refused(refusal)
     groups = counted_groups(person, policies, wanted.stage)
     spec = _spec(situation, wanted, groups)
-    newest = _newest(decisions or (), spec)
+    earlier = _earlier(decisions or (), spec)
+    newest = earlier[-1] if earlier else None
     notes = tuple(_notes(person, policies, groups))
     if newest is not None and _says(newest.spec, spec):
-        body = await api.get("modelapprovals", wanted.namespace, newest.metadata.name)
-        return Decided(body=body, outcome="unchanged", notes=notes)
-    return Decided(body=await _create(api, wanted, spec, after=newest), outcome="created", notes=notes)
+        there = await api.get("modelapprovals", wanted.namespace, newest.metadata.name)
+        return Decided(body=there, outcome="unchanged", notes=notes)
+    body = await _create(api, wanted, spec, earlier=earlier)
+    return Decided(body=body, outcome="created", notes=(*notes, *_tie(body, newest)))
 
 
-def why_refused(situation: Situation, stage: str) -> str | None:
+def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) -> str | None:
     """Why a decision of the person would not count or not be let in; None when nothing is known against it."""
     person, version, tier = situation.person, situation.version, situation.model.spec.risk_tier
     where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
@@ -117,8 +120,8 @@ def why_refused(situation: Situation, stage: str) -> str | None:
         return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
     if version.spec.state != "Submitted":
         return f"{where} is {version.spec.state}; only what is Submitted is decided on"
-    if version.spec.submitted_by is None:
-        return f"nobody submitted {where}, so nobody's decision counts; its author runs: gatehouse submit"
+    if version.spec.submitted_by is None and decision == "Approved":
+        return f"nobody submitted {where}, so nobody's approval counts; its author runs: gatehouse submit"
     if person.name in {version.spec.submitted_by, version.spec.submitted_via}:
         return (
             f"you ({person.name}) submitted {where}; a decision on it is for another person who may approve "
@@ -160,12 +163,13 @@ def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, 
     return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
 
 
-def decision_name(spec: ModelApprovalSpec, *, after: str) -> str:
+def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:
     """Name of a decision: the same when a command is run twice at once, another for each later change of mind.
 
-    ``after`` is the uid of the person's decision before it, empty for the first one.
+    ``earlier`` are the uids of the person's decisions on the same bytes and stage: no name is met twice, as a decision
+    that is there is one of them itself.
     """
-    told = f"{spec.version_ref.uid}\n{spec.digest}\n{spec.stage}\n{spec.approver}\n{after}"
+    told = f"{spec.version_ref.uid}\n{spec.digest}\n{spec.stage}\n{spec.approver}\n{','.join(sorted(earlier))}"
     ending = f"-{spec.stage}-{hashlib.sha256(told.encode()).hexdigest()[:_HASH_LENGTH]}"
     return spec.version_ref.name[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
 
@@ -190,14 +194,27 @@ def _says(told: ModelApprovalSpec, wanted: ModelApprovalSpec) -> bool:
     return same and set(wanted.groups) <= set(told.groups)
 
 
-def _newest(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> ModelApproval | None:
+def _earlier(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> Sequence[ModelApproval]:
+    """What the person said of the same bytes for the same stage before, the last word last."""
+    about = (spec.approver, spec.version_ref.uid, spec.digest, spec.stage)
     mine = [
         each
         for each in decisions
-        if (each.spec.approver, each.spec.version_ref.uid, each.spec.digest, each.spec.stage)
-        == (spec.approver, spec.version_ref.uid, spec.digest, spec.stage)
+        if (each.spec.approver, each.spec.version_ref.uid, each.spec.digest, each.spec.stage) == about
     ]
-    return max(mine, key=lambda each: (str(each.metadata.creation_timestamp), each.metadata.name), default=None)
+    return sorted(mine, key=_order)
+
+
+def _order(decision: ModelApproval) -> tuple[str, int, str]:
+    """As decisions are counted: of those in one second the strictest is the last word."""
+    return str(decision.metadata.creation_timestamp), STRICTNESS[decision.spec.decision], decision.metadata.name
+
+
+def _tie(body: Mapping[str, Any], newest: ModelApproval | None) -> Iterable[str]:
+    """A stricter decision of the same second still holds: times of Kubernetes have whole seconds."""
+    written = ModelApproval.model_validate(body)
+    if newest is not None and _order(written)[:2] < _order(newest)[:2]:
+        yield f"your {newest.spec.decision} of the same second still holds; withdraw it, or decide again"
 
 
 def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: Sequence[str]) -> Iterable[str]:
@@ -208,9 +225,9 @@ def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: 
 
 
 async def _create(
-    api: ApiClient, wanted: Decision, spec: ModelApprovalSpec, *, after: ModelApproval | None
+    api: ApiClient, wanted: Decision, spec: ModelApprovalSpec, *, earlier: Iterable[ModelApproval]
 ) -> Mapping[str, Any]:
-    name = decision_name(spec, after=after.metadata.uid if after else "")
+    name = decision_name(spec, earlier=[each.metadata.uid for each in earlier])
     body = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": ModelApproval.info.kind,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.governance_policy import ApprovalRequirement, GovernancePolicy
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
@@ -134,12 +134,8 @@ def waiting(
         if stage is None or digest is None:
             continue
         model = _model(known, version)
-        decided = by_version.get(version.metadata.uid, ())
-        cast = (
-            ()
-            if model is None
-            else ballots(decided, version=version, digest=digest, tier=model.spec.risk_tier, stage=stage)
-        )
+        wanted = _requirements(known, version, model, stage)
+        cast = _heard(by_version.get(version.metadata.uid, ()), wanted, version, model, stage)
         current = [each for each in cast if each.counts]
         if any(each.approval.spec.decision != "Approved" for each in current):
             continue
@@ -153,7 +149,7 @@ def waiting(
             submitted_by=version.spec.submitted_by,
             since=version.metadata.creation_timestamp,
             digest=digest,
-            approvals=_progress(_counts(known, version, model, stage, cast)),
+            approvals=_progress([count_approvals(requirement, cast) for requirement in wanted]),
             owed=tuple(_owed(version, stage)),
             why_not=why_not(person, version, model, rights, current),
         )
@@ -184,20 +180,34 @@ def _model(known: Known, version: ModelVersion) -> RegisteredModel | None:
     return known.models.get((version.metadata.namespace, version.spec.model_ref.name))
 
 
-def _counts(
-    known: Known, version: ModelVersion, model: RegisteredModel | None, stage: str, cast: Sequence[Ballot]
-) -> Sequence[ApprovalCount]:
+def _requirements(
+    known: Known, version: ModelVersion, model: RegisteredModel | None, stage: str
+) -> Sequence[ApprovalRequirement]:
     if known.policies is None or model is None:
         return ()
     labels = known.namespaces.get(version.metadata.namespace)
-    wanted = [
+    return [
         requirement
         for policy in applying(known.policies, model, labels)
         if policy.enforced
         for requirement in policy.policy.spec.approvals
         if requirement.stage == stage
     ]
-    return [count_approvals(requirement, cast) for requirement in wanted]
+
+
+def _heard(
+    decided: Iterable[ModelApproval],
+    wanted: Iterable[ApprovalRequirement],
+    version: ModelVersion,
+    model: RegisteredModel | None,
+    stage: str,
+) -> Sequence[Ballot]:
+    """The decisions of people, and of service accounts that a policy names."""
+    if model is None:
+        return ()
+    accounts = {account for requirement in wanted for account in requirement.service_accounts}
+    cast = ballots(decided, version=version, digest=digest_of(version), tier=model.spec.risk_tier, stage=stage)
+    return [ballot for ballot in cast if ballot.is_heard(accounts)]
 
 
 def _progress(counts: Sequence[ApprovalCount]) -> str:
