@@ -115,6 +115,10 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer({self.key_id})"
 
+    def sign(self, statement: bytes) -> str:
+        """The signature of any bytes, in base64."""
+        return base64.b64encode(self._key.sign(statement)).decode()
+
     def checkpoint(self, registry: str, head: AuditHead, *, at: datetime, previous: Checkpoint | None) -> Checkpoint:
         """The signed statement that the chain has this head."""
         unsigned = Checkpoint(
@@ -126,12 +130,11 @@ class Signer:
             previous_seq=previous.seq if previous else 0,
             previous_hash=previous.hash if previous else GENESIS,
         )
-        signature = base64.b64encode(self._key.sign(_statement(unsigned))).decode()
-        return replace(unsigned, signature=signature)
+        return replace(unsigned, signature=self.sign(_statement(unsigned)))
 
     def summary(self, summary: Summary) -> Mapping[str, Any]:
         """What the record of a summary says, signed: whoever may write rows must not be able to explain a gap away."""
-        signature = base64.b64encode(self._key.sign(summary_text(summary))).decode()
+        signature = self.sign(summary_text(summary))
         return {
             "from": 1,
             "to": summary.to,
@@ -172,13 +175,14 @@ class PublicKeys:
 
     def signed(self, checkpoint: Checkpoint) -> bool:
         """Whether one of the keys made the signature of the checkpoint."""
-        return self._made(checkpoint.key_id, checkpoint.signature, _statement(checkpoint))
+        return self.made(checkpoint.key_id, checkpoint.signature, _statement(checkpoint))
 
     def signed_summary(self, summary: Summary, *, key_id: str, signature: str) -> bool:
         """Whether one of the keys made the signature of the summary."""
-        return self._made(key_id, signature, summary_text(summary))
+        return self.made(key_id, signature, summary_text(summary))
 
-    def _made(self, key_id: str, signature: str, statement: bytes) -> bool:
+    def made(self, key_id: str, signature: str, statement: bytes) -> bool:
+        """Whether the key of that id made the signature of the bytes."""
         key = self._keys.get(key_id)
         if key is None:
             return False

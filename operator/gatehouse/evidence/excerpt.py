@@ -1,0 +1,112 @@
+"""The part of an audit trail that speaks of one version, with what proves it.
+
+A record's hash covers the hash of the one before it, so a record is proven by every record between it and a signed
+checkpoint. That proves what the excerpt has; that nothing else about the version is in the trail is proven only by the
+whole trail (``gatehouse audit verify``).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gatehouse.domain.audit.chain import verify_chain
+from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
+from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
+from gatehouse.domain.audit.trusting import Trusted
+from gatehouse.evidence.subject import AuditExcerpt
+
+__all__ = ["MOST_RECORDS", "ExcerptCheck", "lies_in", "ranges", "verify_excerpt"]
+
+MOST_RECORDS: Final = 100_000
+"""Records of one excerpt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExcerptCheck:
+    """How far an excerpt is proven: of ``about`` records of the version, ``proven`` precede a checkpoint that counts.
+
+    ``checkpoints`` agreed with a record. ``problems`` are what no trail has.
+    """
+
+    about: int
+    proven: int
+    checkpoints: int
+    problems: Sequence[str]
+
+
+def ranges(about: Sequence[int], checkpoints: Sequence[int], head: int) -> list[tuple[int, int]]:
+    """First and last position of each run of records that links records to the next checkpoint, or to the head."""
+    found: list[tuple[int, int]] = []
+    ordered = sorted(checkpoints)
+    for position in sorted(about):
+        if found and position <= found[-1][1]:
+            continue
+        at = bisect_left(ordered, position)
+        end = ordered[at] if at < len(ordered) else head
+        if found and position == found[-1][1] + 1:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((position, end))
+    return found
+
+
+def lies_in(position: int, runs: Sequence[tuple[int, int]]) -> bool:
+    """Whether a position lies in one of the runs."""
+    return any(first <= position <= last for first, last in runs)
+
+
+def verify_excerpt(excerpt: AuditExcerpt, *, keys: PublicKeys | None) -> ExcerptCheck:
+    """Looks through the runs of an excerpt. Checkpoints count if one of ``keys`` signed them; all of them without."""
+    signed = [each for each in excerpt.checkpoints if keys is None or keys.signed(each)]
+    counted = [each for each in signed if each.registry == excerpt.registry]
+    problems = [
+        f"checkpoint {each.seq} is of another registry, or of none of the keys given"
+        for each in excerpt.checkpoints
+        if each not in counted
+    ]
+    here = {stored.seq for stored in excerpt.records}
+    problems += [f"record {seq} is about the version and is not here" for seq in excerpt.about if seq not in here]
+    problems += [f"record {each.seq} of a checkpoint is not here" for each in counted if each.seq not in here]
+    ends = {each.seq for each in excerpt.checkpoints}
+    proven: set[int] = set()
+    vouched = 0
+    for run in _runs(excerpt.records):
+        first, last = run[0], run[-1]
+        within = [each for each in counted if first.seq <= each.seq <= last.seq]
+        verdict = _verify_run(excerpt.registry, run, within)
+        if last.seq != excerpt.head and last.seq not in ends:
+            verdict.append(f"record {last.seq + 1}, which links record {last.seq} to a checkpoint, is not here")
+        problems += verdict
+        if within and not verdict:
+            vouched += len(within)
+            proven.update(seq for seq in excerpt.about if first.seq <= seq <= within[-1].seq)
+    return ExcerptCheck(about=len(excerpt.about), proven=len(proven), checkpoints=vouched, problems=problems)
+
+
+def _verify_run(registry: str, run: Sequence[StoredRecord], within: Sequence[Checkpoint]) -> list[str]:
+    try:
+        before = AuditHead(run[0].seq - 1, read_record(run[0]).previous)
+    except RecordUnreadable as error:
+        return [str(error)]
+    verdict = verify_chain(
+        run,
+        registry=registry,
+        head=AuditHead(run[-1].seq, run[-1].hash),
+        trusted=Trusted(within, []),
+        start=before,
+    )
+    return [str(finding) for finding in verdict.findings]
+
+
+def _runs(records: Sequence[StoredRecord]) -> Iterator[list[StoredRecord]]:
+    run: list[StoredRecord] = []
+    for stored in records:
+        if run and stored.seq != run[-1].seq + 1:
+            yield run
+            run = []
+        run.append(stored)
+    if run:
+        yield run

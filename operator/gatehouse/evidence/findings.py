@@ -1,0 +1,142 @@
+"""What the facts of a version amount to, as data for evidence: who approved, which results count, who signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.domain.policy import ballots
+from gatehouse.domain.policy.evaluations import judge_evaluation, why_not_counting
+from gatehouse.domain.signature import SIGNATURE
+from gatehouse.domain.signature_trust import judge_signature
+from gatehouse.evidence.subject import Subject
+
+__all__ = ["approvals", "evaluations", "files_of_interest", "hardware", "policies", "signature"]
+
+_ROLES: Final[Mapping[str, str]] = {
+    "config.json": "configuration",
+    "generation_config.json": "configuration",
+    "quantization_config.json": "configuration",
+    "recipe.yaml": "configuration",
+    "tokenizer.json": "tokenizer",
+    "tokenizer.model": "tokenizer",
+    "tokenizer_config.json": "tokenizer, chat template",
+    "special_tokens_map.json": "tokenizer",
+    "added_tokens.json": "tokenizer",
+    "vocab.json": "tokenizer",
+    "vocab.txt": "tokenizer",
+    "merges.txt": "tokenizer",
+    "spiece.model": "tokenizer",
+    "tekken.json": "tokenizer",
+    "chat_template.jinja": "chat template",
+    "chat_template.json": "chat template",
+    "model.safetensors.index.json": "index of the weights",
+    "README.md": "model card",
+}
+
+
+def files_of_interest(subject: Subject) -> list[dict[str, Any]]:
+    """Configuration, tokenizer and chat template by their hashes: what changes a model's answers beside its weights."""
+    return [
+        {"path": file.path, "bytes": file.size, "sha256": file.sha256, "role": _ROLES[name]}
+        for file in subject.kept.files
+        if (name := file.path.rpartition("/")[2]) in _ROLES
+    ]
+
+
+def evaluations(subject: Subject) -> dict[str, Any]:
+    """Every result that names the version, whether it counts, and each requirement with what meets it."""
+    declared, digest = subject.declared, subject.digest
+    uid = declared.version.metadata.uid
+    results = []
+    for each in declared.evaluations:
+        reason = why_not_counting(each, uid=uid, digest=digest, now=subject.at)
+        results.append({"name": each.metadata.name, "counts": reason is None, "why": reason, "spec": each.spec.wire()})
+    requirements = []
+    for policy in declared.policies:
+        for wanted in policy.spec.evaluations:
+            verdict = judge_evaluation(wanted, declared.evaluations, uid=uid, digest=digest, now=subject.at)
+            met_by = verdict.evaluation.metadata.name if verdict.evaluation else None
+            requirements.append(
+                {
+                    "policy": policy.metadata.name,
+                    "requirement": wanted.wire(),
+                    "met": verdict.met,
+                    "found": verdict.found,
+                    "evaluation": met_by,
+                }
+            )
+    return {"results": sorted(results, key=lambda each: str(each["name"])), "requirements": requirements}
+
+
+def approvals(subject: Subject) -> list[dict[str, Any]]:
+    """Every decision on the version by stage, oldest first, and why it does not count if it does not."""
+    declared = subject.declared
+    if declared.model is None:
+        return [{"name": each.metadata.name, "spec": each.spec.wire()} for each in declared.approvals]
+    stages = dict.fromkeys([*subject.stages, *(each.spec.stage for each in declared.approvals)])
+    return [
+        {
+            "name": ballot.approval.metadata.name,
+            "at": ballot.approval.metadata.creation_timestamp,
+            "counts": ballot.counts,
+            "why": ballot.lapsed,
+            "spec": ballot.approval.spec.wire(),
+        }
+        for stage in stages
+        for ballot in ballots(
+            declared.approvals,
+            version=declared.version,
+            digest=subject.digest,
+            tier=declared.model.spec.risk_tier,
+            stage=stage,
+        )
+    ]
+
+
+def policies(subject: Subject) -> list[dict[str, Any]]:
+    """The policies that applied, with what each said of the version."""
+    modes = {each.metadata.name: each.spec.mode for each in subject.declared.policies}
+    return [
+        {"name": said.name, "outcome": said.outcome, "mode": modes.get(said.name)}
+        for said in subject.declared.version.status.policies
+    ]
+
+
+def signature(subject: Subject) -> dict[str, Any]:
+    """What ``model.sig`` is, and what each policy that wants a signature says of it."""
+    artifact = subject.kept.row.artifact
+    record = artifact.signature if artifact else None
+    judged = [_judged(policy, subject) for policy in subject.declared.policies if policy.spec.artifact.signature]
+    return {
+        "file": SIGNATURE,
+        "there": record is not None,
+        "problem": record.problem if record else None,
+        "record": asdict(record) if record else None,
+        "policies": judged,
+    }
+
+
+def _judged(policy: GovernancePolicy, subject: Subject) -> dict[str, Any]:
+    wanted, artifact = policy.spec.artifact.signature, subject.kept.row.artifact
+    if wanted is None:
+        return {}
+    check = judge_signature(artifact.signature if artifact else None, wanted)
+    return {
+        "policy": policy.metadata.name,
+        "signedBy": check.signed_by,
+        "problem": asdict(check.problem) if check.problem else None,
+    }
+
+
+def hardware(subject: Subject) -> dict[str, Any]:
+    """The verdict with its figures, and the gate's words."""
+    status = subject.declared.version.status
+    gate = next((each.wire() for each in status.gates if each.name == "HardwareFits"), None)
+    return {
+        "profile": subject.declared.version.spec.hardware_profile_ref.name,
+        "fit": status.hardware.wire() if status.hardware else None,
+        "gate": gate,
+    }

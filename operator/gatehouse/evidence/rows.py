@@ -1,0 +1,93 @@
+"""Reads what the registry's database keeps of a version, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
+from gatehouse.domain.records import VersionRecord
+from gatehouse.evidence.errors import EvidenceError, NoEvidence
+from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
+from gatehouse.evidence.subject import AuditExcerpt, Kept
+from gatehouse.registry.operations import LoadFiles, LoadHistory, LoadVersion, VersionKey
+from gatehouse.registry.trail import Trails
+
+__all__ = ["read_rows"]
+
+_HISTORY = 10_000
+
+
+def read_rows(trails: Trails, version: ModelVersion) -> Kept:
+    """The row of a version with its files, history and part of the audit trail.
+
+    Raises:
+        NoEvidence: no registry keeps the version, or no digest is recorded yet.
+        EvidenceError: the database is not that of the version, or the trail is too long.
+        ReconcileError: what the database refuses.
+    """
+    where = f"{version.metadata.namespace}/{version.metadata.name}"
+    registry = version.status.registry
+    if registry is None:
+        raise NoEvidence(f"no registry keeps {where} yet; see: gatehouse explain {version.metadata.name}")
+    key = VersionKey(registry, version.spec.model_ref.name, version.spec.version)
+    row, files, history = trails.load([LoadVersion(key), LoadFiles(key), LoadHistory(key, _HISTORY)])
+    if isinstance(row, Exception):
+        raise row
+    if row is None:
+        raise EvidenceError(f"the database has no row of {key}; is it the database of that registry?")
+    if row.digest is None:
+        raise NoEvidence(f"{where} has no recorded digest yet: its bytes were never verified")
+    if (row.namespace, row.object_name, row.uid) != (
+        version.metadata.namespace,
+        version.metadata.name,
+        version.metadata.uid,
+    ):
+        raise EvidenceError(f"the row of {key} is held by {row.namespace}/{row.object_name}, not by {where}")
+    excerpt, notes = _excerpt(trails, registry, row)
+    return Kept(
+        row=row,
+        files=sorted(files.values(), key=lambda file: file.path.encode()),
+        history=history,
+        excerpt=excerpt,
+        notes=notes,
+    )
+
+
+def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditExcerpt, Sequence[str]]:
+    head = trails.head(registry) or AuditHead(0, "")
+    about = sorted(_about(trails, registry, row))
+    checkpoints = trails.checkpoints(registry)
+    runs = ranges(about, [each.seq for each in checkpoints], head.seq)
+    wanted = sum(last - first + 1 for first, last in runs)
+    if wanted > MOST_RECORDS:
+        raise EvidenceError(
+            f"{wanted} records of the audit trail link this version's to checkpoints, wanted at most {MOST_RECORDS}; "
+            "does the operator sign checkpoints (--audit-key)?"
+        )
+    records = [stored for first, last in runs for stored in _run(trails, registry, first, last)]
+    notes = [] if about else ["the audit trail has no record about the version"]
+    excerpt = AuditExcerpt(
+        registry=registry,
+        about=about,
+        records=records,
+        checkpoints=[each for each in checkpoints if lies_in(each.seq, runs)],
+        head=head.seq,
+    )
+    return excerpt, notes
+
+
+def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
+    """Positions of the records about the version. What does not read is left to ``gatehouse audit verify``."""
+    for stored in trails.newest_first(registry, {"model": row.model, "version": row.version}):
+        try:
+            fact = read_record(stored).fact
+        except RecordUnreadable:
+            continue
+        if (fact.model, fact.version) == (row.model, row.version):
+            yield stored.seq
+
+
+def _run(trails: Trails, registry: str, first: int, last: int) -> Iterator[StoredRecord]:
+    return takewhile(lambda stored: stored.seq <= last, trails.records(registry, after=first - 1))
