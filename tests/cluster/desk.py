@@ -163,7 +163,7 @@ def make_desk(plane: RunningControlPlane) -> Iterator[Desk]:
         desk.admin.apply(namespace_manifest(name))
         writes = {"apiGroups": ["gatehouse.dev"], "verbs": ["create", "patch", "delete"]}
         author = {**writes, "resources": ["modelversions", "modelevaluations"]}
-        reviewer = {**writes, "resources": ["modelapprovals"]}
+        reviewer = {**writes, "resources": ["modelapprovals"], "verbs": ["create", "delete"]}
         approve = {"apiGroups": ["gatehouse.dev"], "resources": ["risktiers"], "verbs": ["approve"]}
         bound = [
             *desk.grant(f"{name}-reads", AUTHOR, READS, cluster=True),

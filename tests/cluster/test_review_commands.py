@@ -171,7 +171,7 @@ def test_only_own_decisions_are_withdrawn(desk: Desk) -> None:
         for stage in ("staging", "production"):
             said = desk.run("approve", "granite-1", f"--stage={stage}", "--reason=good", user=user)
             assert said.exit_code == 0, said.output
-    said = desk.run("withdraw", "granite-1", "--stage=staging", "--reason=I was wrong")
+    said = desk.run("withdraw", "granite-1", "--stage=staging")
     assert said.exit_code == 0, said.output
     left = {(each["spec"]["approver"], each["spec"]["stage"]) for each in desk.all("modelapprovals")}
     assert left == {(REVIEWER, "production"), ("admin", "staging"), ("admin", "production")}

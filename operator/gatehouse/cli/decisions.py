@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import typer
 
@@ -98,9 +98,6 @@ def request_changes(
 def withdraw(
     name: NameArgument,
     stage: StageOption,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is kept for auditors.")
-    ] = None,
     namespace: NamespaceOption = None,
     dry_run: DryRunOption = "none",
     output: WrittenOutputOption = "text",
@@ -111,12 +108,12 @@ def withdraw(
 
     Exit codes: 0 done, 1 you decided nothing, 2 refused, or an error.
 
-    Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging --reason "I looked at another version"
+    Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging
     """
 
     async def work() -> tuple[ModelApproval, ...]:
         where = namespace or await default_namespace(kubeconfig, context)
-        wanted = Withdrawal(namespace=where, name=name, stage=stage, reason=reason, dry_run=dry_run == "server")
+        wanted = Withdrawal(namespace=where, name=name, stage=stage, dry_run=dry_run == "server")
         async with cluster(kubeconfig, context) as client:
             return await take_back(client, wanted)
 

@@ -21,7 +21,6 @@ from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed, listed_if_allowed, read, stages_of
 
 __all__ = [
-    "ANNOTATION_REASON",
     "Decided",
     "Decision",
     "Situation",
@@ -34,8 +33,6 @@ __all__ = [
 ]
 
 MANAGER: Final = "gatehouse-review"
-ANNOTATION_REASON: Final = f"{GROUP}/reason"
-"""Why somebody took a decision back or set the state of a version, in his words."""
 _MOST_GROUPS: Final = 64
 _LONGEST_NAME: Final = 253
 _HASH_LENGTH: Final = 10
@@ -252,12 +249,14 @@ class Withdrawal:
     namespace: str
     name: str
     stage: str
-    reason: str | None = None
     dry_run: bool = False
 
 
 async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, ...]:
-    """Deletes the person's own decisions, also on earlier bytes; the reason is written into each of them first.
+    """Deletes the person's own decisions, also on earlier bytes.
+
+    There is no reason to give: a deletion carries none, and who may annotate decisions may also name an owner in them,
+    whose absence has the cluster delete a rejection of somebody else.
 
     Raises NothingToDo when there is none, and ClusterError.
     """
@@ -275,8 +274,5 @@ async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, .
     dry = {"dryRun": "All"} if wanted.dry_run else {}
     for each in mine:
         key = ("modelapprovals", wanted.namespace, each.metadata.name)
-        if wanted.reason is not None:
-            note = {"metadata": {"uid": each.metadata.uid, "annotations": {ANNOTATION_REASON: wanted.reason}}}
-            await api.patch(*key, note, kind="application/merge-patch+json", params={"fieldManager": MANAGER} | dry)
         await api.delete(*key, preconditions={"uid": each.metadata.uid}, params=dry)
     return mine

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_version import DeclaredState, ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.review.deciding import ANNOTATION_REASON
 from gatehouse.review.errors import Refused
 from gatehouse.review.person import Person, whoami
 
@@ -18,6 +17,8 @@ __all__ = ["ANNOTATION_BEFORE", "ANNOTATION_REASON", "Move", "Moved", "Verb", "c
 Verb = Literal["submit", "deprecate", "archive", "restore"]
 
 MANAGER: Final = "gatehouse-lifecycle"
+ANNOTATION_REASON: Final = f"{GROUP}/reason"
+"""Why ``spec.state`` is what it is, in the words of who set it. It goes when a command sets it without a reason."""
 ANNOTATION_BEFORE: Final = f"{GROUP}/state-before"
 """What ``restore`` puts back."""
 _ATTEMPTS: Final = 3
