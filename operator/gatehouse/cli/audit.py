@@ -156,13 +156,14 @@ def verify(
     """
     flags = StoreFlags(endpoint=endpoint, region=region, ca=ca)
 
-    def read(trails: Trails) -> Verdict:
-        name = _registry(trails, registry)
+    def work() -> Verdict:
         keys = None if public_key is None else _keys(public_key)
+        name = _with_trails(database, database_ca, lambda trails: _registry(trails, registry))
+        # Before the records: a copy is made after its checkpoint, which the records that are read later then have.
         copies = () if checkpoints is None else asyncio.run(read_copies(checkpoints, name, store=flags))
-        return _verdict(trails, name, keys=keys, copies=copies)
+        return _with_trails(database, database_ca, lambda trails: _verdict(trails, name, keys=keys, copies=copies))
 
-    verdict = _guarded(lambda: _with_trails(database, database_ca, read))
+    verdict = _guarded(work)
     notes = list(verdict.notes)
     if public_key is None:
         notes.append("signatures were not looked at; give --public-key")
