@@ -41,7 +41,7 @@ def test_the_queue_shows_what_waits_for_whom_and_why_not_for_others(desk: Desk) 
     assert json.loads(desk.run("queue", "--mine", "-o", "json", user=AUTHOR).stdout) == []
     assert names(desk.run("queue", "--stage", "production", "-o", "json").stdout) == ["later"]
     shown = desk.run("queue")
-    assert shown.stdout.splitlines()[0].split()[:3] == ["NAMESPACE", "NAME", "VERSION"]
+    assert shown.stdout.splitlines()[0].split()[:4] == ["NAME", "MODEL", "VERSION", "STAGE"]
     assert "may approve" in shown.stdout
 
 

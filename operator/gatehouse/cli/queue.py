@@ -14,7 +14,19 @@ from gatehouse.review.queue import Waiting, ask_queue
 
 __all__ = ["queue"]
 
-_HEADER: Final = ("NAMESPACE", "NAME", "VERSION", "STAGE", "TIER", "SUBMITTED BY", "AGE", "APPROVALS", "OWED", "YOU")
+_HEADER: Final = (
+    "NAMESPACE",
+    "NAME",
+    "MODEL",
+    "VERSION",
+    "STAGE",
+    "TIER",
+    "SUBMITTED BY",
+    "AGE",
+    "APPROVALS",
+    "OWED",
+    "YOU",
+)
 
 
 def queue(
@@ -55,7 +67,8 @@ def queue(
     if output == "json":
         print_data([each.wire() for each in found])
     elif found:
-        print_table([_HEADER, *(_row(each, now=datetime.now(UTC)) for each in found)])
+        rows = [_HEADER, *(_row(each, now=datetime.now(UTC)) for each in found)]
+        print_table(rows if all_namespaces else [row[1:] for row in rows])
     else:
         typer.echo("nothing waits for a review", err=True)
 
@@ -65,6 +78,7 @@ def _row(each: Waiting, *, now: datetime) -> Sequence[str]:
     return (
         each.namespace,
         each.name,
+        each.model,
         each.version,
         each.stage,
         each.tier or "?",

@@ -121,8 +121,8 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
         return f"nobody submitted {where}, so nobody's approval counts; its author runs: gatehouse submit"
     if person.name in {version.spec.submitted_by, version.spec.submitted_via}:
         return (
-            f"you ({person.name}) submitted {where}; a decision on it is for another person who may approve "
-            f"{tier} risk (gatehouse queue shows him what waits)"
+            f"you ({person.name}) submitted {where}: somebody else who may approve {tier} risk has "
+            "to decide, and finds it in gatehouse queue"
         )
     if digest_of(version) is None:
         return f"{where} has no digest yet, as it is {version.status.phase or 'not looked at yet'}; decide afterwards"
