@@ -36,6 +36,8 @@ def test_author_and_reviewer_are_told_what_each_can_do(desk: Desk) -> None:
     assert reviewer["Approved", "staging"] == (
         f"you may decide: gatehouse approve granite-1 -n {desk.namespace} --stage staging --reason …"
     )
+    assert desk.run("approve", "granite-1", "--stage=staging", "--reason=good").exit_code == 0
+    assert advice(desk, REVIEWER)["Approved", "staging"] == "you approved it: more people have to"
     assert author["PolicyCompliant", "staging"] == "you may change the version and import evaluations"
     assert author["HardwareFits", "later"] == "you may do that: you may change the version"
     other = desk.run("explain", "granite-1", "-o", "json", user="admin")

@@ -10,6 +10,7 @@ import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
 from gatehouse.cli.version_options import WrittenOutputOption, print_data, print_table, reviewing
+from gatehouse.local.progress import ConsoleProgress
 from gatehouse.review.queue import Waiting, ask_queue
 
 __all__ = ["queue"]
@@ -59,9 +60,11 @@ def queue(
         async with cluster(kubeconfig, context) as client:
             return await ask_queue(client, namespace=where)
 
+    with ConsoleProgress() as progress, progress.step("reading versions"):
+        everything = reviewing(ask)
     found = [
         each
-        for each in reviewing(ask)
+        for each in everything
         if (stage is None or each.stage == stage) and not (mine and each.why_not is not None)
     ]
     if output == "json":

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gatehouse.api.meta import GROUP
+from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.policy import ballots
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
-from gatehouse.review.reading import read
+from gatehouse.review.reading import digest_of, listed_if_allowed, read
 
 __all__ = ["Advice", "Standpoint", "advise", "ask_advice"]
 
@@ -34,6 +36,8 @@ class Standpoint:
     edit_registries: bool = False
     evaluate: bool = False
     approve: bool = False
+    approved: frozenset[str] = frozenset()
+    """Stages that the person approved already, for these bytes."""
 
 
 def advise(gate: Gate, version: ModelVersion, standpoint: Standpoint) -> str:
@@ -57,6 +61,8 @@ def _about_approval(stage: str, version: ModelVersion, standpoint: Standpoint) -
         return claim if standpoint.edit_version else "nobody submitted it; whoever may change it has to do that first"
     if name in {version.spec.submitted_by, version.spec.submitted_via}:
         return f"you submitted it: somebody else who may approve {tier or 'its'} risk has to"
+    if stage in standpoint.approved:
+        return "you approved it: more people have to"
     if standpoint.approve:
         return f"you may decide: gatehouse approve {where} --stage {stage} --reason …"
     return (
@@ -92,7 +98,9 @@ async def ask_advice(api: ApiClient, version: ModelVersion) -> Advice:
 
 async def _standpoint(api: ApiClient, version: ModelVersion) -> Standpoint:
     namespace, name = version.metadata.namespace, version.metadata.name
-    person, model = await asyncio.gather(whoami(api), _model(api, version))
+    person, model, approvals = await asyncio.gather(
+        whoami(api), _model(api, version), listed_if_allowed(api, ModelApproval, namespace)
+    )
     change = Action(verb="patch", resource="modelversions", namespace=namespace, name=name)
     amend = Action(verb="patch", resource="registeredmodels", namespace=namespace, name=version.spec.model_ref.name)
     policies = Action(verb="patch", resource="governancepolicies")
@@ -113,7 +121,18 @@ async def _standpoint(api: ApiClient, version: ModelVersion) -> Standpoint:
         edit_registries=rights[registries],
         evaluate=rights[evaluate],
         approve=approve is not None and rights[approve] and rights[write],
+        approved=frozenset(_approved(approvals or (), version, person, tier)) if tier else frozenset(),
     )
+
+
+def _approved(
+    approvals: Iterable[ModelApproval], version: ModelVersion, person: Person, tier: RiskTier
+) -> Iterator[str]:
+    cast = [each for each in approvals if each.spec.approver == person.name]
+    for stage in {each.spec.stage for each in cast}:
+        current = ballots(cast, version=version, digest=digest_of(version), tier=tier, stage=stage)
+        if any(each.counts and each.approval.spec.decision == "Approved" for each in current):
+            yield stage
 
 
 async def _model(api: ApiClient, version: ModelVersion) -> RegisteredModel | None:
