@@ -197,13 +197,14 @@ def test_kubectl_finds_a_context_for_each_user(cluster: LocalCluster) -> None:
             capture_output=True,
             check=True,
         ).stdout
-        for user in ("admin", "ai-admin", "ai-developer", "gatehouse-operator")
+        for user in ("admin", "ai-admin", "ai-developer", "data-scientist", "gatehouse-operator")
     ]
     users = [json.loads(answer)["status"]["userInfo"] for answer in whoami]
     assert {user["username"]: set(user["groups"]) - {"system:authenticated"} for user in users} == {
         "admin": {"system:masters"},
         "ai-admin": {"rhoai-admins"},
         "ai-developer": {"rhoai-users"},
+        "data-scientist": {"data-scientists"},
         "gatehouse-operator": set(),
     }
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
@@ -25,6 +26,7 @@ from gatehouse.local.cluster import LocalCluster, default_directory
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
+from gatehouse.local.walk import StepFailed, programs, run_step, steps
 
 __all__ = ["demo"]
 
@@ -35,16 +37,18 @@ PLURALS: Final = {"Namespace": "namespaces", "RegisteredModel": "registeredmodel
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End when the version is Ready to Deploy.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after the walk instead of waiting for Ctrl-C.")] = False,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="Folder of the demo's cluster; it is removed at the end.")
     ] = None,
 ) -> None:
-    """Start a local cluster, register a miniature Granite, and watch its gates open.
+    """Start a local cluster, register a miniature Granite, watch its gates open, and walk through the gatekeeper.
 
     Everything listens on loopback, and is stopped and removed at the end.
 
-    Exit codes: 0 the version became Ready to Deploy, 1 it did not (and why), 2 the cluster could not be started.
+    The walk is docs/walk.md, command by command: a model is refused, submitted, approved, deployed and altered.
+
+    Exit codes: 0 all went as it should, 1 it did not (and why), 2 the cluster could not be started.
 
     Example: gatehouse demo --once
     """
@@ -56,6 +60,7 @@ def demo(
         _show(console, cluster, env)
         if not ready:
             raise typer.Exit(NOT_READY)
+        _walk(console, cluster, env)
         if not once:
             _stay(console, folder)
 
@@ -143,6 +148,29 @@ def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> No
                 check=False,
             )
             console.print(answer.stdout or answer.stderr, markup=False)
+
+
+def _walk(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+    """Every step of docs/walk.md, with what it prints."""
+    kubectl = cluster.kubectl() or shutil.which("kubectl")
+    if kubectl is None:
+        console.print(
+            "\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.", markup=False
+        )
+        return
+    with TemporaryDirectory(prefix="gatehouse-walk-") as folder:
+        home = Path(folder)
+        path = programs(home / "bin", kubectl=Path(kubectl))
+        for step in steps():
+            if step.title:
+                console.print(f"\n{step.title}", style="bold cyan", markup=False)
+            console.print(f"\n$ {step.script}", style="bold", markup=False)
+            try:
+                said = run_step(step, folder=home, env={**os.environ, **env, "PATH": path})
+            except StepFailed as failed:
+                console.print(str(failed), style="red", markup=False)
+                raise typer.Exit(NOT_READY) from failed
+            console.print(said.rstrip(), markup=False)
 
 
 def _stay(console: Console, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -17,8 +18,10 @@ from gatehouse.cli.local_image import image
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.cluster import LocalCluster, ServerStatus
 from gatehouse.local.errors import LocalClusterError
+from gatehouse.local.miniature import miniature_granite
 from gatehouse.local.programs import programs_for
 from gatehouse.local.progress import ConsoleProgress
+from gatehouse.local.showcase import STORE_VARIABLES, put_file
 from gatehouse.local.state import DatabaseKind
 
 __all__ = ["app"]
@@ -48,6 +51,40 @@ def _reporting() -> Iterator[ConsoleProgress]:
     except (LocalClusterError, OSError) as error:
         typer.echo(f"gatehouse local: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+@app.command()
+def miniature(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it is made when it is not there.")],
+) -> None:
+    """Write a miniature of Granite 3.1 8B FP8: real files with tiny dimensions, to try things with.
+
+    Example: gatehouse local miniature ./granite && gatehouse upload ./granite s3://models/granite/
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = miniature_granite()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    typer.echo(f"{len(files)} files in {folder}")
+
+
+@app.command()
+def put(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="File to send.")],
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="Object to make or replace, as in s3://models/x/config.json.")
+    ],
+) -> None:
+    """Put one file into the local object store, unchecked: as somebody would who alters an artifact.
+
+    Example: eval "$(gatehouse local env)"; gatehouse local put altered.md s3://models/granite/README.md
+    """
+    missing = [name for name in STORE_VARIABLES if name not in os.environ]
+    with _reporting():
+        if missing:
+            raise LocalClusterError(f'{missing[0]} is not set; run: eval "$(gatehouse local env)"')
+        put_file(os.environ, file, uri)
+    typer.echo(f"{file} is {uri}")
 
 
 @app.command()

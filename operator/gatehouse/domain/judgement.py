@@ -22,6 +22,13 @@ GATEHOUSE: Final = "gatehouse"
 SOMEBODY: Final = "unknown"
 """Who deleted an object: a watch does not tell, the API server's own audit log does."""
 
+_SAYS: Final[Mapping[str | None, str]] = {
+    "Complies": "has nothing against the version",
+    "Owes": "waits for something that is still owed",
+    "Denies": "denies the version",
+    None: "does not apply any more",
+}
+
 Remembered = Mapping[str, Any]
 
 
@@ -147,7 +154,7 @@ class _Changes:
                     kind="GovernancePolicy",
                     name=name,
                     reason=f"Policy{now}" if now else "PolicyGone",
-                    message=f"policy {name} {now.lower()}" if now else f"policy {name} does not apply any more",
+                    message=f"policy {name} {_SAYS[now]}",
                     before={"outcome": before[name]} if name in before else {},
                     after={"outcome": now} if now else {},
                 )

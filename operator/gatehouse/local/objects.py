@@ -40,10 +40,11 @@ def namespace(name: str = NAMESPACE) -> Manifest:
 
 
 def bindings(*, operator_user: str) -> Iterator[Manifest]:
-    """Bind the operator's user to the shipped roles, and the two groups of people to what they need.
+    """Bind the operator's user to the shipped roles, and the groups of people to what they need.
 
-    People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`;
-    administrators change every kind of Gatehouse, approve models of every risk and say which namespaces are gated.
+    People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`; data
+    scientists submit them there; administrators change every kind of Gatehouse, approve models of every risk and say
+    which namespaces are gated.
     """
     operator = _subject("User", operator_user)
     yield _binding("gatehouse-operator", _cluster_role("gatehouse-operator"), operator)
@@ -54,6 +55,11 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
     # The API server makes this namespace too, but some time after it is ready.
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
     yield _binding("gatehouse-local-users-deploy", _cluster_role("gatehouse-deployer"), users, namespace="default")
+    scientists = _subject("Group", "data-scientists")
+    yield _binding("gatehouse-local-scientists-view", _cluster_role("view"), scientists)
+    yield _binding(
+        "gatehouse-local-scientists-submit", _cluster_role("gatehouse-submitter"), scientists, namespace="default"
+    )
     yield _binding("gatehouse-local-admins-view", _cluster_role("view"), admins)
     for role in ("gatehouse-admin", "gatehouse-approver", "gatehouse-stage-admin"):
         yield _binding(f"gatehouse-local-admins-{role.removeprefix('gatehouse-')}", _cluster_role(role), admins)

@@ -6,26 +6,67 @@ The objects are those that a data scientist would apply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
+from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.miniature import miniature_granite
 
-__all__ = ["ARTIFACT_URI", "MODEL", "NAMESPACE", "VERSION", "manifests", "upload_miniature"]
+__all__ = [
+    "ARTIFACT_URI",
+    "MODEL",
+    "NAMESPACE",
+    "STORE_VARIABLES",
+    "VERSION",
+    "manifests",
+    "put_file",
+    "upload_miniature",
+]
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 NAMESPACE: Final = "private-ai"
 MODEL: Final = "granite-3.1-8b-instruct-fp8"
 VERSION: Final = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 BUCKET: Final = "models"
 PREFIX: Final = "granite-3.1-8b-instruct-FP8-dynamic/"
+STORE_VARIABLES: Final = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""What names the local store in an environment."""
 ARTIFACT_URI: Final = f"s3://{BUCKET}/{PREFIX}"
 
 
 def upload_miniature(env: Mapping[str, str]) -> int:
     """Puts the miniature's files into the store that ``env`` (as ``gatehouse local env``) names; their number."""
-    store = boto3.client(
+    files = miniature_granite()
+    with closing(_store(env)) as store:
+        for name, content in files.items():
+            store.put_object(Bucket=BUCKET, Key=PREFIX + name, Body=content)
+    return len(files)
+
+
+def put_file(env: Mapping[str, str], file: Path, uri: str) -> None:
+    """Makes or replaces one object of the store that ``env`` names.
+
+    Raises LocalClusterError for a URI that names none, and when the store refuses.
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not key or key.endswith("/"):
+        raise LocalClusterError(f"{uri} names no object; wanted something like s3://{BUCKET}/granite/README.md")
+    with closing(_store(env)) as store:
+        try:
+            store.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+        except (BotoCoreError, ClientError) as error:
+            raise LocalClusterError(f"{uri} was not written: {error}") from error
+
+
+def _store(env: Mapping[str, str]) -> S3Client:
+    return boto3.client(
         "s3",
         endpoint_url=env["AWS_ENDPOINT_URL"],
         region_name=env["AWS_REGION"],
@@ -33,11 +74,6 @@ def upload_miniature(env: Mapping[str, str]) -> int:
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}, proxies={}),
     )
-    files = miniature_granite()
-    for name, content in files.items():
-        store.put_object(Bucket=BUCKET, Key=PREFIX + name, Body=content)
-    store.close()
-    return len(files)
 
 
 def manifests() -> tuple[dict[str, Any], ...]:

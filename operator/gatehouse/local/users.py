@@ -51,6 +51,7 @@ PEOPLE: Final = (
     User(ADMIN, ("system:masters",)),
     User("ai-admin", ("rhoai-admins",)),
     User("ai-developer", ("rhoai-users",)),
+    User("data-scientist", ("data-scientists",)),
 )
 MACHINES: Final = (
     User(OPERATOR_USER),

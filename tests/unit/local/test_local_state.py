@@ -122,5 +122,6 @@ def test_a_machines_kubeconfig_holds_no_other_token(tmp_path: Path) -> None:
         "admin",
         "ai-admin",
         "ai-developer",
+        "data-scientist",
         "gatehouse-operator",
     }

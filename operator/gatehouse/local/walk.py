@@ -1,0 +1,91 @@
+"""The walk of docs/walk.md: its commands as steps, run one after the other as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gatehouse.local.errors import LocalClusterError
+from gatehouse.local.shipped import shipped
+
+__all__ = ["Step", "StepFailed", "programs", "run_step", "steps"]
+
+PATIENCE: Final = 120
+"""Seconds that one step may take; the longest takes some."""
+_BLOCK: Final = re.compile(
+    r"(?:^## (?P<title>[^\n]*)$)|<!-- walk: (?P<marks>.*?) -->\n```sh\n(?P<script>.*?)\n```", re.MULTILINE | re.DOTALL
+)
+_FAILS: Final = "fails, "
+
+
+class StepFailed(LocalClusterError):
+    """A step did not end, or did not say, what the walk says it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One block of commands. ``shows`` is a regular expression that its output matches; ``fails`` when it must."""
+
+    title: str
+    script: str
+    shows: str
+    fails: bool
+
+
+def steps(text: str | None = None) -> tuple[Step, ...]:
+    """The steps of a document, or of docs/walk.md. A title stands before the first of its steps only."""
+    return tuple(_steps(shipped("docs/walk.md").read_text() if text is None else text))
+
+
+def _steps(text: str) -> Iterator[Step]:
+    title = ""
+    for block in _BLOCK.finditer(text):
+        if block["title"] is not None:
+            title = block["title"]
+            continue
+        fails = block["marks"].startswith(_FAILS)
+        yield Step(title=title, script=block["script"], shows=block["marks"].removeprefix(_FAILS), fails=fails)
+        title = ""
+
+
+def programs(folder: Path, *, kubectl: Path) -> str:
+    """A PATH on which ``gatehouse`` is this program and ``kubectl`` that one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kubectl").unlink(missing_ok=True)
+    (folder / "kubectl").symlink_to(kubectl)
+    launcher = folder / "gatehouse"
+    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gatehouse "$@"\n')
+    launcher.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+def run_step(step: Step, *, folder: Path, env: Mapping[str, str]) -> str:
+    """Runs a step in a folder; what it printed.
+
+    Raises StepFailed when it ended otherwise than it must, or did not show what it must.
+    """
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", step.script],
+            cwd=folder,
+            env=dict(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise StepFailed(f"not done after {PATIENCE} s:\n{step.script}\n{late.output or ''}") from late
+    if (done.returncode != 0) != step.fails:
+        expected = "a refusal" if step.fails else "0"
+        raise StepFailed(f"ended with {done.returncode}, wanted {expected}:\n{step.script}\n{done.stdout}")
+    if re.search(step.shows, done.stdout, re.DOTALL) is None:
+        raise StepFailed(f"did not show {step.shows!r}:\n{step.script}\n{done.stdout}")
+    return done.stdout
