@@ -33,9 +33,8 @@ from gatehouse.objectstore.multipart import (
 )
 from gatehouse.objectstore.s3 import S3Store
 from gatehouse.objectstore.sessions import open_session
-from gatehouse.objectstore.signing import encode_path
+from gatehouse.objectstore.signing import Signer, encode_path
 from gatehouse.objectstore.transport import Body, Request, Transport, shown_key
-from gatehouse.objectstore.upload_signing import UploadSigner
 
 __all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]
 
@@ -85,7 +84,7 @@ async def open_bucket(
         transport = Transport(
             session=session,
             address=address,
-            signer=UploadSigner(access.credentials, region=access.region),
+            signer=Signer(access.credentials, region=access.region),
             metrics=metrics,
         )
         try:
