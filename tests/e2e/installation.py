@@ -19,6 +19,7 @@ from gatehouse.local.miniature import miniature_granite
 __all__ = ["COMPLETE", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
 
 OPERATOR = ("--namespace=gatehouse-system", "--selector=app.kubernetes.io/name=gatehouse-operator")
+MODEL = "granite-3.1-8b-instruct-fp8"
 VERSION = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 ARTIFACT_URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
 COMPLETE = "Model Registration Complete"
@@ -104,6 +105,11 @@ class Installation:
         self.node.wait(self.models, f"modelversion/{name}", f"jsonpath={{.status.phase}}={phase}", seconds=seconds)
         return self.version(name)
 
+    def wait_counted(self, *, seconds: int = 30) -> None:
+        """Wait until the seed's model counts its ready version: the last that the operator writes by itself."""
+        latest = f"jsonpath={{.status.latestReady}}={VERSION}"
+        self.node.wait(self.models, f"registeredmodel/{MODEL}", latest, seconds=seconds)
+
     def submit(self, name: str, uri: str) -> None:
         """Another version of the seed's model."""
         self.node.apply(
@@ -112,7 +118,7 @@ class Installation:
                 "kind": "ModelVersion",
                 "metadata": {"name": name, "namespace": self.models},
                 "spec": {
-                    "modelRef": {"name": "granite-3.1-8b-instruct-fp8"},
+                    "modelRef": {"name": MODEL},
                     "version": name,
                     "artifact": {"uri": uri, "format": "safetensors"},
                     "hardwareProfileRef": {"name": "nvidia-l4"},
@@ -147,22 +153,22 @@ class Phases:
         phases = cls()
         program = node.cluster.kubectl()
         columns = r"jsonpath={.metadata.name}{'='}{.status.phase}{'\n'}"
-        watch = subprocess.Popen(
+        started = threading.Event()
+        with subprocess.Popen(
             [str(program), "get", "modelversions", f"--namespace={namespace}", "--watch", "--output", columns],
             env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
             stdout=subprocess.PIPE,
             text=True,
-        )
-        started = threading.Event()
-        reader = threading.Thread(target=phases._read, args=(watch, started.set))
-        reader.start()
-        try:
-            assert started.wait(30), "the watch shows nothing"
-            yield phases
-        finally:
-            watch.terminate()
-            reader.join()
-            watch.wait()
+        ) as watch:
+            reader = threading.Thread(target=phases._read, args=(watch, started.set))
+            reader.start()
+            try:
+                assert started.wait(30), "the watch shows nothing"
+                yield phases
+                assert watch.poll() is None, "the watch ended before the test did"
+            finally:
+                watch.terminate()
+                reader.join()
 
     def _read(self, watch: subprocess.Popen[str], started: Callable[[], None]) -> None:
         for line in watch.stdout or ():

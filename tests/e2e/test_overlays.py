@@ -47,6 +47,7 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         assert READY in nothing.kubectl("get", "modelversions", "--all-namespaces")
         assert installation.gatehouse("template", VERSION, "-n", installation.models)
 
+        installation.wait_counted()
         before = versions_of_objects(nothing)
         assert COMPLETE in installation.deploy()
         assert versions_of_objects(nothing) == before
