@@ -55,6 +55,20 @@ class Installation:
         )
         return done.stdout
 
+    def shell(self, script: str) -> str:
+        """What a script of the docs prints, with this installation's names; fails when the script does."""
+        folders = [str(self.node.kubectl_program.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+        names = {"VERSION": VERSION, "NAMESPACE": self.models, "REGISTRY_NAMESPACE": SEEDED[self.overlay]}
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            env={**os.environ, **names, "PATH": os.pathsep.join(folders), "KUBECONFIG": str(self.node.kubeconfig)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
     def deploy(self) -> str:
         """Install or upgrade."""
         return self.gatehouse("deploy", self.overlay, "--object-store", "minio")
@@ -89,16 +103,17 @@ class Installation:
         found: dict[str, Any] = self.node.get("modelversion", name, f"--namespace={self.models}")
         return found.get("status", {})
 
-    def look_again(self, name: str = VERSION) -> None:
-        """Ask for a reconcile now, as the docs tell."""
-        self.node.kubectl(
-            "annotate",
-            "modelversion",
-            name,
-            f"--namespace={self.models}",
-            "--overwrite",
-            f"gatehouse.dev/reconcile-requested-at={os.urandom(4).hex()}",
-        )
+    def look_again(self, name: str = VERSION) -> str:
+        """Ask for a reconcile now, as the docs tell; what it is told apart by."""
+        asked = os.urandom(4).hex()
+        annotation = f"gatehouse.dev/reconcile-requested-at={asked}"
+        self.node.kubectl("annotate", "modelversion", name, f"--namespace={self.models}", "--overwrite", annotation)
+        return asked
+
+    def wait_handled(self, asked: str, name: str = VERSION) -> None:
+        """Wait until somebody looked as asked."""
+        handled = f"jsonpath={{.status.lastHandledReconcileAt}}={asked}"
+        self.node.wait(self.models, f"modelversion/{name}", handled)
 
     def wait_phase(self, phase: str, name: str = VERSION, *, seconds: int = 90) -> dict[str, Any]:
         """Wait for a phase."""
@@ -151,11 +166,18 @@ class Phases:
     def watched(cls, node: Machine, namespace: str) -> Iterator[Phases]:
         """Watch for as long as the block lasts."""
         phases = cls()
-        program = node.cluster.kubectl()
         columns = r"jsonpath={.metadata.name}{'='}{.status.phase}{'\n'}"
         started = threading.Event()
         with subprocess.Popen(
-            [str(program), "get", "modelversions", f"--namespace={namespace}", "--watch", "--output", columns],
+            [
+                str(node.kubectl_program),
+                "get",
+                "modelversions",
+                f"--namespace={namespace}",
+                "--watch",
+                "--output",
+                columns,
+            ],
             env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
             stdout=subprocess.PIPE,
             text=True,
