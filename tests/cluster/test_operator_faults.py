@@ -36,15 +36,11 @@ def ready(body: Manifest) -> bool:
 
 
 def asked_until_ready(world: World, name: str = "granite-1") -> Manifest:
-    """Asks for a look until the version is ready: somebody has mended what nobody watches."""
-
-    def probe() -> Manifest | None:
-        world.ask(name)
-        found = world.get("ModelVersion", name)
-        assert found is not None
-        return found if ready(found) and condition(found, "Reconciling") is None else None
-
-    return until(probe, what=lambda: json.dumps(world.get("ModelVersion", name)))
+    """Asks for a look, as somebody has mended what nobody watches. Once: each request is a write of the object."""
+    world.ask(name)
+    return world.wait(
+        name, lambda body: ready(body) and condition(body, "Reconciling") is None, what="is not ready though asked"
+    )
 
 
 def everything_said(world: World, operator: Operator) -> str:

@@ -83,6 +83,7 @@ class ModelVersionController:
         self._sweep = sweep
         self._clock = clock
         self._patience = patience
+        self._asked: dict[tuple[str, str], str | None] = {}
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
         """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
@@ -99,6 +100,7 @@ class ModelVersionController:
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
+        self._asked.pop((namespace, name), None)
         await self._checks.cancel((namespace, name))
         await retire(
             "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
@@ -142,8 +144,7 @@ class ModelVersionController:
         version, registry = facts.version, facts.registry
         assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
         if _was_asked(version):
-            # Whoever asks may just have mended a Secret.
-            self._connections.reread(registry)
+            self._reread_once(version, registry)
         elif not self._due(facts):
             return gathered
         request = await self._request(facts, registry, rows)
@@ -156,6 +157,16 @@ class ModelVersionController:
             changed = _differences(request.known, found.files) if found.record.outcome == "Verified" else ()
             return replace(gathered, facts=replace(facts, artifact=replace(found.record, changed=changed)))
         return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
+
+    def _reread_once(self, version: ModelVersion, registry: ModelRegistry) -> None:
+        """Whoever asks may just have mended a Secret. While an outage keeps the request open, that is said once.
+
+        To read a Secret again is to open the database again, which looks at every object that has lost its row.
+        """
+        key = (version.metadata.namespace, version.metadata.name)
+        if self._asked.get(key) != version.requested_at:
+            self._asked[key] = version.requested_at
+            self._connections.reread(registry)
 
     def _due(self, facts: Facts) -> bool:
         key = (facts.version.metadata.namespace, facts.version.metadata.name)
