@@ -385,6 +385,7 @@ def test_a_request_that_stays_open_in_an_outage_does_not_open_the_database_again
         assert operator.text().count("rows of registered objects are missing") <= 2
         faulty.store.faults.clear()
         faulty.store.forever.clear()
+        world.ask("granite-1")
         healed = world.wait(
             "granite-1", lambda body: body["status"].get("lastHandledReconcileAt"), what="is not handled"
         )
