@@ -27,7 +27,8 @@ PLURALS = {
     "ModelVersion": "modelversions",
     "HardwareProfile": "hardwareprofiles",
 }
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds, and no bound on anything: beside much else an operator takes half a minute to start."""
 _POLL = 0.03
 
 T = TypeVar("T")
@@ -209,6 +210,8 @@ class Operator:
             f"--kubeconfig={self._plane.kubeconfig.with_name(f'{OPERATOR_USER}.kubeconfig')}",
             f"--data-dir={self.data_dir}",
             f"--health-address={LOOPBACK}:{self.port}",
+            # On a machine that does much else, progress would be shown where tests count what is written.
+            "--patience=10s",
             *(f"--namespace={name}" for name in self._namespaces),
             *self._arguments,
         ]

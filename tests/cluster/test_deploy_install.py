@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.pretend_kubelet import Pod, pretend_kubelet
-from cluster.rig import until
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from cluster.world import API
@@ -55,11 +54,7 @@ class Node:
 @pytest.fixture(scope="module")
 def plane() -> Iterator[RunningControlPlane]:
     """A cluster of its own that has never heard of Gatehouse."""
-    with available(ephemeral.control_plane()) as running:
-        with contextlib.closing(running.client()) as client:
-            for body in client.request("GET", DEFINITIONS)["items"]:
-                client.request("DELETE", f"{DEFINITIONS}/{body['metadata']['name']}")
-            until(lambda: not client.request("GET", DEFINITIONS)["items"], what="the kinds are still there")
+    with available(ephemeral.control_plane(bare=True)) as running:
         yield running
 
 
@@ -214,7 +209,7 @@ def test_what_cannot_work_is_said_before_anything_is_changed(
     assert "cluster-admin" in refused.output
     assert not there(cluster.kube, "/api/v1/namespaces/private-ai")
 
-    unknown = cluster.deploy("openshift")
+    unknown = cluster.gatehouse("deploy", "openshift")
     assert unknown.exit_code == 2
     assert "there is no overlay 'openshift'" in unknown.output
     assert "embedded, kind, postgres, rhoai" in unknown.output

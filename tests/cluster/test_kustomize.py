@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.rig import until
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
+from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
 from gatehouse.deploy.credentials_file import WantedSecret, load_credentials_file
 from gatehouse.deploy.kubectl import Kubectl
@@ -51,9 +51,7 @@ def rendered(kubectl_program: Path) -> dict[str, tuple[Manifest, ...]]:
 @pytest.fixture(scope="module")
 def plane() -> Iterator[RunningControlPlane]:
     """A cluster of its own that has never heard of Gatehouse."""
-    with available(ephemeral.control_plane()) as running:
-        with contextlib.closing(running.client()) as client:
-            forget_gatehouse(client)
+    with available(ephemeral.control_plane(bare=True)) as running:
         yield running
 
 
@@ -61,13 +59,6 @@ def plane() -> Iterator[RunningControlPlane]:
 def admin(plane: RunningControlPlane) -> Iterator[KubeClient]:
     with contextlib.closing(plane.client()) as client:
         yield client
-
-
-def forget_gatehouse(client: KubeClient) -> None:
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for body in client.request("GET", path)["items"]:
-        client.request("DELETE", f"{path}/{body['metadata']['name']}")
-    until(lambda: not client.request("GET", path)["items"], what="the kinds are still there")
 
 
 def apply(program: Path, plane: RunningControlPlane, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -131,6 +122,17 @@ def test_a_volume_is_in_the_wave_of_its_consumer(rendered: dict[str, tuple[Manif
             if claim := volume.get("persistentVolumeClaim"):
                 key = (each.namespace, "PersistentVolumeClaim", claim["claimName"])
                 assert waves[key] == waves[each.namespace, "Deployment", each.name]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_seeds_tries_fit_into_its_deadline(rendered: dict[str, tuple[Manifest, ...]], overlay: str) -> None:
+    (seed,) = (each for each in of_kind(rendered[overlay], "Job") if each.name == "model-registry-seed")
+    spec = seed.body["spec"]
+    command = spec["template"]["spec"]["containers"][0]["command"]
+    (timeout,) = (seconds(each.partition("=")[2]) for each in command if each.startswith("--timeout="))
+    # The Job waits 10 s after the first failure, 20 s after the second, and so on.
+    pauses = sum(10 * 2**tried for tried in range(spec["backoffLimit"]))
+    assert (spec["backoffLimit"] + 1) * timeout + pauses < spec["activeDeadlineSeconds"]
 
 
 def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Manifest, ...]]) -> None:

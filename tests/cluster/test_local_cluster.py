@@ -379,7 +379,7 @@ def test_up_continues_where_a_killed_one_stopped(fresh: LocalCluster) -> None:
     assert {name: after[name] for name in running} == running
 
 
-def test_a_second_up_waits_for_the_first(fresh: LocalCluster) -> None:
+def test_a_second_up_waits_for_the_first(fresh: LocalCluster, tmp_path: Path) -> None:
     said: list[str] = []
 
     class Listening:
@@ -389,16 +389,20 @@ def test_a_second_up_waits_for_the_first(fresh: LocalCluster) -> None:
         def say(self, line: str) -> None:
             said.append(line)
 
-    first = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(fresh.directory), "sqlite", "never"], stderr=subprocess.PIPE
-    )
-    while not (fresh.directory / "state.json").exists():
-        assert first.poll() is None
-        os.sched_yield()
-    second = LocalCluster(fresh.directory, progress=Listening())
-    started = second.up(operator=False)
-    _, errors = first.communicate()
-    assert first.returncode == 0, errors
+    errors = tmp_path / "errors"
+    # A process that was left behind would be the failure of whichever test comes next.
+    with (
+        errors.open("wb") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, str(fresh.directory), "sqlite", "never"], stderr=stderr
+        ) as first,
+    ):
+        while not (fresh.directory / "state.json").exists():
+            assert first.poll() is None, errors.read_text()
+            os.sched_yield()
+        second = LocalCluster(fresh.directory, progress=Listening())
+        started = second.up(operator=False)
+    assert first.returncode == 0, errors.read_text()
     assert started == (), "the first one had started everything"
     assert said == [f"Another gatehouse is at work on {fresh.directory}; waiting for it."]
 

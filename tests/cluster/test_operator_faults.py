@@ -36,15 +36,11 @@ def ready(body: Manifest) -> bool:
 
 
 def asked_until_ready(world: World, name: str = "granite-1") -> Manifest:
-    """Asks for a look until the version is ready: somebody has mended what nobody watches."""
-
-    def probe() -> Manifest | None:
-        world.ask(name)
-        found = world.get("ModelVersion", name)
-        assert found is not None
-        return found if ready(found) and condition(found, "Reconciling") is None else None
-
-    return until(probe, what=lambda: json.dumps(world.get("ModelVersion", name)))
+    """Asks for a look, as somebody has mended what nobody watches. Once: each request is a write of the object."""
+    world.ask(name)
+    return world.wait(
+        name, lambda body: ready(body) and condition(body, "Reconciling") is None, what="is not ready though asked"
+    )
 
 
 def everything_said(world: World, operator: Operator) -> str:
@@ -255,6 +251,52 @@ def test_a_store_that_is_lost_leaves_ready_standing_and_heals(
         world.final("registry", kind="ModelRegistry")
 
 
+def test_a_version_is_registered_while_the_store_is_down(
+    own_minio: tuple[Restartable, S3Endpoint], installed: RunningControlPlane, operator: Operator
+) -> None:
+    store, endpoint = own_minio
+    store.start()
+    with make_world(installed, endpoint) as world:
+        world.upload()
+        store.stop()
+        world.apply(world.registry(), world.model(), world.version())
+        down = world.wait("granite-1", retrying, what="does not say that the store is down")
+        [row] = world.rows(operator)
+        assert (row["state"], row["phase"]) == ("LIVE", "Verifying")
+        status = down["status"]
+        assert (status["registryId"], status["phase"]) == (str(row["id"]), "Verifying")
+        assert status["registry"] == f"{world.namespace}/registry"
+        assert status["observedGeneration"] == down["metadata"]["generation"]
+        assert shown(down, "Registered")[:2] == ("True", "Registered")
+        assert shown(down, "ArtifactVerified")[:2] == ("Unknown", "NotVerified")
+        assert shown(down, "Ready")[:2] == ("False", "StoreUnavailable")
+        assert endpoint.url in shown(down, "Ready")[2]
+        # Whatever the operator says while it tries again, it says the same.
+        tried = operator.metrics().sum("gatehouse_reconciles_total", kind="modelversions")
+        until(
+            lambda: operator.metrics().sum("gatehouse_reconciles_total", kind="modelversions") > tried + 1,
+            what="is not tried again",
+        )
+        assert world.get("ModelVersion", "granite-1") == down
+        store.start()
+        assert asked_until_ready(world)["status"]["registryId"] == str(row["id"])
+        assert world.history(operator) == ["Verifying", "Ready to Deploy"]
+
+
+def test_what_is_deleted_before_the_store_is_back_is_archived(
+    own_minio: tuple[Restartable, S3Endpoint], installed: RunningControlPlane, operator: Operator
+) -> None:
+    store, endpoint = own_minio
+    store.start()
+    with make_world(installed, endpoint) as world:
+        store.stop()
+        world.apply(world.registry(), world.model(), world.version())
+        world.wait("granite-1", retrying, what="does not say that the store is down")
+        world.delete("ModelVersion", "granite-1")
+        until(lambda: [row["state"] for row in world.rows(operator)] == ["ARCHIVED"], what="the row is not archived")
+        store.start()
+
+
 def test_ready_does_not_outlast_the_grace(
     own_minio: tuple[Restartable, S3Endpoint], installed: RunningControlPlane, operator: Operator
 ) -> None:
@@ -308,7 +350,7 @@ def test_a_store_that_fails_is_named_with_what_to_do(
         faulty.store.faults.clear()
         faulty.store.forever.clear()
         asked_until_ready(world)
-        assert world.history(operator) == ["Ready to Deploy"]
+        assert world.history(operator) == ["Verifying", "Ready to Deploy"]
 
 
 def test_a_store_that_stalls_shows_progress_and_blocks_nobody(

@@ -216,7 +216,8 @@ def test_a_leader_that_ends_in_mid_work_is_followed_and_nothing_is_written_twice
             assert left["holderIdentity"] == before["holderIdentity"]
             assert options.duration <= waited <= TAKEOVER
         else:
-            assert waited <= 2 * 1.2 * options.retry_period
+            # It was handed over: nobody waited until it had expired.
+            assert waited < options.duration
         check_written_once(pair, written, NAMES)
 
 
@@ -290,7 +291,6 @@ def test_a_clock_that_is_a_minute_ahead_neither_takes_nor_keeps_the_lease(
         pair.first.kill()
         last = pair.lease()
         submit(world, "after")
-        # Less than a minute: nobody waits until the time that the leader wrote down is over.
         pair.second.wait_leading()
         world.ready("after")
         now = pair.lease()
@@ -298,6 +298,7 @@ def test_a_clock_that_is_a_minute_ahead_neither_takes_nor_keeps_the_lease(
         assert now["holderIdentity"] != last["holderIdentity"]
         other = moment(now, "acquireTime") - moment(last, "renewTime")
         apart = timedelta(seconds=-60 if who == "the leader" else 60)
-        assert timedelta(seconds=LeaderOptions().duration) <= other - apart <= timedelta(seconds=TAKEOVER)
+        # Less than a minute: nobody waits until the time that the leader wrote down is over.
+        assert timedelta(seconds=LeaderOptions().duration) <= other - apart < timedelta(seconds=60)
         pair.second.wait_idle()
         assert [world.history(pair.second, name) for name in ("before", "after")] == [["Ready to Deploy"]] * 2

@@ -17,7 +17,7 @@ import pymysql
 import pytest
 from sqlalchemy import text
 
-from cluster.faultstore import stalling
+from cluster.faultstore import code, stalling
 from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
@@ -28,6 +28,8 @@ from gatehouse.local.s3 import S3Endpoint
 
 KINDS = ["sqlite", "mariadb", "postgres"]
 TABLES = ("registered_models", "model_versions", "artifact_files", "history")
+TRIES = 6
+"""The backoff between them comes to some six seconds."""
 DOCUMENT = Path(__file__).parents[2] / "docs/backup.md"
 
 
@@ -350,4 +352,42 @@ def test_a_version_whose_row_is_made_again_stays_ready_while_it_is_hashed(
         again = world.wait("granite-1", lambda body: not condition(body, "Reconciling"), what="does not heal")
         assert again["status"] == before["status"]
         assert [str(row["id"]) for row in world.rows(operator)] == [before["status"]["registryId"]]
+        assert world.history(operator) == ["Ready to Deploy"]
+
+
+def test_a_request_that_stays_open_in_an_outage_does_not_open_the_database_again_and_again(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path
+) -> None:
+    with FaultyStore() as faulty, contextlib.ExitStack() as stack:
+        world = stack.enter_context(make_world(installed, minio))
+        operator = Operator(installed, tmp_path, namespaces=(world.namespace,))
+        stack.enter_context(contextlib.closing(operator))
+        faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+        world.apply(world.registry(objectStores=stores), world.model())
+        world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
+        operator.start()
+        world.ready()
+        assert operator.stop() == 0
+        for table in ("history", "artifact_files", "model_versions"):
+            world.query(operator, text(f"DELETE FROM {table}"))  # noqa: S608 - a table of ours
+        faulty.store.fail("list", code(500, "InternalError"), forever=True)
+        world.ask("granite-1")
+        operator.start(wait=False)
+
+        def tried() -> bool:
+            with contextlib.suppress(OSError):
+                return operator.metrics().sum("gatehouse_reconciles_total", kind="modelversions") >= TRIES
+            return False
+
+        until(tried, what=lambda: f"is not tried again: {operator.tail()}")
+        # At the start, and once because somebody asked.
+        assert operator.text().count("rows of registered objects are missing") <= 2
+        faulty.store.faults.clear()
+        faulty.store.forever.clear()
+        world.ask("granite-1")
+        healed = world.wait(
+            "granite-1", lambda body: body["status"].get("lastHandledReconcileAt"), what="is not handled"
+        )
+        assert healed["status"]["phase"] == "Ready to Deploy"
         assert world.history(operator) == ["Ready to Deploy"]

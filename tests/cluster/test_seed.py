@@ -26,6 +26,7 @@ from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.install import install_kinds
+from gatehouse.local.net import LOOPBACK, free_port
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.shipped import documents
@@ -263,6 +264,20 @@ def test_a_store_that_the_registry_does_not_have_fails_with_reason_and_remedy_an
     world.apply(registry(world))
     again = seed(kubeconfig, *into(world))
     assert again.ended() == 0, again.said()
+
+
+def test_a_store_that_does_not_answer_holds_up_no_registration(
+    world: World, operator: Operator, kubeconfig: Path, seed: Seeds
+) -> None:
+    nobody = f"http://{LOOPBACK}:{free_port()}"
+    world.apply(world.registry(objectStores=[world.object_store(uriPrefix="s3://models/", endpoint=nobody)]))
+    done = seed(kubeconfig, *into(world))
+    assert done.ended() == 0, done.said()
+    lines = done.stdout.read_text().splitlines()
+    [row] = world.rows(operator)
+    assert re.split(" {3,}", lines[1])[2::3] == ["Verifying", str(row["id"])]
+    assert f"bucket models at {nobody}: no connection" in done.stdout.read_text()
+    assert lines[-1] == COMPLETE
 
 
 def test_every_right_of_the_job_is_needed(

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -38,6 +39,9 @@ from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FileChanged, ObjectsInTheWay
 from gatehouse.publish.uploading import Upload, UploadOptions, UploadResult
 from modelfiles import config_json, safetensors_file, shard_index
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 LARGE = "model-00001-of-00002.safetensors"
 SMALL = "model-00002-of-00002.safetensors"
@@ -505,15 +509,75 @@ async def test_objects_that_would_count_to_the_artifact_are_named_until_they_may
     assert (await verified(bucket)).record.digest == sender.artifact.digest
 
 
-async def test_two_at_once_of_the_same_end_well(minio_bucket: Bucket, folder: Path) -> None:
-    senders = [Sender(folder, minio_bucket) for _ in range(2)]
+async def test_two_at_once_of_the_same_end_well(bucket: Bucket, folder: Path) -> None:
+    senders = [Sender(folder, bucket) for _ in range(2)]
     for sender in senders:
         await sender.check()
 
     await asyncio.gather(*(sender.send() for sender in senders))
 
     assert senders[0].artifact is not None
-    assert (await verified(minio_bucket)).record.digest == senders[0].artifact.digest
+    assert (await verified(bucket)).record.digest == senders[0].artifact.digest
+
+
+def sent_again(bucket: Bucket, data: bytes) -> None:
+    """What another upload of the same does: the large file is there anew, in parts."""
+    large = {"Bucket": bucket.name, "Key": f"m/{LARGE}"}
+    upload = bucket.client.create_multipart_upload(**large, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE")
+    parts: list[CompletedPartTypeDef] = []
+    for number, start in enumerate(range(0, len(data), PART_BYTES), 1):
+        part = bucket.client.upload_part(
+            **large,
+            UploadId=upload["UploadId"],
+            PartNumber=number,
+            Body=data[start : start + PART_BYTES],
+            ChecksumAlgorithm="SHA256",
+        )
+        parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": part["ChecksumSHA256"]})
+    bucket.client.complete_multipart_upload(**large, UploadId=upload["UploadId"], MultipartUpload={"Parts": parts})
+
+
+@pytest.mark.parametrize(
+    ("order", "copies"),
+    [
+        ("the other is done before the copy", 1),
+        ("the other is done while the store copies", 1),
+        ("the other completes while the store copies", 2),
+        ("the other completes after the copy", 2),
+    ],
+)
+async def test_whoever_has_the_checksum_computed_may_be_overtaken(
+    minio_bucket: Bucket, folder: Path, weights: bytes, order: str, copies: int
+) -> None:
+    # What MinIO answers when the object is replaced while it reads it; the wait that it asks for is far too long here.
+    replaced = refuse(503, "SlowDownRead", retry_after="60")
+    async with running(minio_bucket.endpoint.url) as proxy:
+
+        async def overtaken(request: web.Request) -> web.StreamResponse | None:
+            match order:
+                case "the other is done before the copy":
+                    await Sender(folder, minio_bucket).send()
+                    return None
+                case "the other is done while the store copies":
+                    await Sender(folder, minio_bucket).send()
+                    return await replaced(request)
+                case "the other completes while the store copies":
+                    await asyncio.to_thread(sent_again, minio_bucket, weights)
+                    return await replaced(request)
+                case _:
+                    answer = await proxy.pass_on(request, "copy")
+                    await asyncio.to_thread(sent_again, minio_bucket, weights)
+                    return answer
+
+        proxy.fail("copy", overtaken)
+        sender = Sender(folder, minio_bucket, url=proxy.url)
+
+        result = await sender.send()
+
+        assert proxy.requests["copy"] == copies
+        assert result.unsummed == ()
+    assert sender.artifact is not None
+    assert (await verified(minio_bucket, content=False)).record.digest == sender.artifact.digest
 
 
 async def test_tls_with_the_stores_own_authority(minio_tls: S3Endpoint, small: Path) -> None:

@@ -305,8 +305,11 @@ def make_world(
         kube.apply(registry_access(name, operator_user=OPERATOR_USER))
         store.create_bucket(Bucket=name)
         world.secrets()
-        yield world
-        kube.request("DELETE", f"/api/v1/namespaces/{name}")
+        try:
+            yield world
+        finally:
+            # What a failing test left would keep the operators of the tests after it busy.
+            kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def open_store(endpoint: S3Endpoint) -> S3Client:

@@ -21,6 +21,16 @@ from gatehouse.local.cluster import LocalCluster
 from gatehouse.local.errors import NodeImpossible, ProgramMissing
 from gatehouse.local.images import RECIPES, Images
 
+_HERE = Path(__file__).parent
+_MOST_SECONDS = 900
+"""The first test on a machine waits for its images to be built."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.timeout(_MOST_SECONDS))
+
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Machine]:

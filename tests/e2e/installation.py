@@ -19,6 +19,7 @@ from gatehouse.local.miniature import miniature_granite
 __all__ = ["COMPLETE", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
 
 OPERATOR = ("--namespace=gatehouse-system", "--selector=app.kubernetes.io/name=gatehouse-operator")
+MODEL = "granite-3.1-8b-instruct-fp8"
 VERSION = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 ARTIFACT_URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
 COMPLETE = "Model Registration Complete"
@@ -52,6 +53,20 @@ class Installation:
         assert done.returncode == code, (
             f"gatehouse {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
+        return done.stdout
+
+    def shell(self, script: str) -> str:
+        """What a script of the docs prints, with this installation's names; fails when the script does."""
+        folders = [str(self.node.kubectl_program.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+        names = {"VERSION": VERSION, "NAMESPACE": self.models, "REGISTRY_NAMESPACE": SEEDED[self.overlay]}
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            env={**os.environ, **names, "PATH": os.pathsep.join(folders), "KUBECONFIG": str(self.node.kubeconfig)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def deploy(self) -> str:
@@ -88,21 +103,27 @@ class Installation:
         found: dict[str, Any] = self.node.get("modelversion", name, f"--namespace={self.models}")
         return found.get("status", {})
 
-    def look_again(self, name: str = VERSION) -> None:
-        """Ask for a reconcile now, as the docs tell."""
-        self.node.kubectl(
-            "annotate",
-            "modelversion",
-            name,
-            f"--namespace={self.models}",
-            "--overwrite",
-            f"gatehouse.dev/reconcile-requested-at={os.urandom(4).hex()}",
-        )
+    def look_again(self, name: str = VERSION) -> str:
+        """Ask for a reconcile now, as the docs tell; what it is told apart by."""
+        asked = os.urandom(4).hex()
+        annotation = f"gatehouse.dev/reconcile-requested-at={asked}"
+        self.node.kubectl("annotate", "modelversion", name, f"--namespace={self.models}", "--overwrite", annotation)
+        return asked
+
+    def wait_handled(self, asked: str, name: str = VERSION) -> None:
+        """Wait until somebody looked as asked."""
+        handled = f"jsonpath={{.status.lastHandledReconcileAt}}={asked}"
+        self.node.wait(self.models, f"modelversion/{name}", handled)
 
     def wait_phase(self, phase: str, name: str = VERSION, *, seconds: int = 90) -> dict[str, Any]:
         """Wait for a phase."""
         self.node.wait(self.models, f"modelversion/{name}", f"jsonpath={{.status.phase}}={phase}", seconds=seconds)
         return self.version(name)
+
+    def wait_counted(self, *, seconds: int = 30) -> None:
+        """Wait until the seed's model counts its ready version: the last that the operator writes by itself."""
+        latest = f"jsonpath={{.status.latestReady}}={VERSION}"
+        self.node.wait(self.models, f"registeredmodel/{MODEL}", latest, seconds=seconds)
 
     def submit(self, name: str, uri: str) -> None:
         """Another version of the seed's model."""
@@ -112,7 +133,7 @@ class Installation:
                 "kind": "ModelVersion",
                 "metadata": {"name": name, "namespace": self.models},
                 "spec": {
-                    "modelRef": {"name": "granite-3.1-8b-instruct-fp8"},
+                    "modelRef": {"name": MODEL},
                     "version": name,
                     "artifact": {"uri": uri, "format": "safetensors"},
                     "hardwareProfileRef": {"name": "nvidia-l4"},
@@ -145,24 +166,31 @@ class Phases:
     def watched(cls, node: Machine, namespace: str) -> Iterator[Phases]:
         """Watch for as long as the block lasts."""
         phases = cls()
-        program = node.cluster.kubectl()
         columns = r"jsonpath={.metadata.name}{'='}{.status.phase}{'\n'}"
-        watch = subprocess.Popen(
-            [str(program), "get", "modelversions", f"--namespace={namespace}", "--watch", "--output", columns],
+        started = threading.Event()
+        with subprocess.Popen(
+            [
+                str(node.kubectl_program),
+                "get",
+                "modelversions",
+                f"--namespace={namespace}",
+                "--watch",
+                "--output",
+                columns,
+            ],
             env={**os.environ, "KUBECONFIG": str(node.kubeconfig)},
             stdout=subprocess.PIPE,
             text=True,
-        )
-        started = threading.Event()
-        reader = threading.Thread(target=phases._read, args=(watch, started.set))
-        reader.start()
-        try:
-            assert started.wait(30), "the watch shows nothing"
-            yield phases
-        finally:
-            watch.terminate()
-            reader.join()
-            watch.wait()
+        ) as watch:
+            reader = threading.Thread(target=phases._read, args=(watch, started.set))
+            reader.start()
+            try:
+                assert started.wait(30), "the watch shows nothing"
+                yield phases
+                assert watch.poll() is None, "the watch ended before the test did"
+            finally:
+                watch.terminate()
+                reader.join()
 
     def _read(self, watch: subprocess.Popen[str], started: Callable[[], None]) -> None:
         for line in watch.stdout or ():

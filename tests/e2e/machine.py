@@ -45,6 +45,13 @@ class Machine:
         """A kubeconfig with the contexts admin (the current one), ai-admin and ai-developer."""
         return Path(self.cluster.env()["KUBECONFIG"])
 
+    @property
+    def kubectl_program(self) -> Path:
+        """The kubectl of the cluster's version."""
+        program = self.cluster.kubectl()
+        assert program is not None
+        return program
+
     def load(self, archives: Mapping[str, Path]) -> None:
         """Give images to the node."""
         address = self.cluster.containerd_address()
@@ -54,10 +61,8 @@ class Machine:
 
     def kubectl(self, *arguments: str, given: str | None = None, context: str = "admin") -> str:
         """What kubectl prints; fails with what it complains of."""
-        program = self.cluster.kubectl()
-        assert program is not None
         done = subprocess.run(
-            [str(program), f"--context={context}", *arguments],
+            [str(self.kubectl_program), f"--context={context}", *arguments],
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
             input=given,
             capture_output=True,

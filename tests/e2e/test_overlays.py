@@ -39,7 +39,7 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         assert COMPLETE in said
         assert "kubectl get modelversions" in said
         assert COMPLETE in nothing.logs(SEEDED[overlay], "job/model-registry-seed")
-        assert installation.version()["phase"] == "Artifact Missing"
+        installation.wait_phase("Artifact Missing")
 
         assert "sha256:" in installation.upload(tmp_path / "granite")
         installation.look_again()
@@ -47,6 +47,7 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         assert READY in nothing.kubectl("get", "modelversions", "--all-namespaces")
         assert installation.gatehouse("template", VERSION, "-n", installation.models)
 
+        installation.wait_counted()
         before = versions_of_objects(nothing)
         assert COMPLETE in installation.deploy()
         assert versions_of_objects(nothing) == before
@@ -63,5 +64,14 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
             status["registryId"],
             status["artifact"]["digest"],
         )
+    finally:
+        installation.undeploy("--delete-data")
+
+
+def test_the_seed_needs_no_object_store(nothing: Machine) -> None:
+    installation = Installation(node=nothing, overlay="embedded")
+    try:
+        assert COMPLETE in installation.gatehouse("deploy", "embedded")
+        assert installation.version()["phase"] == "Verifying"
     finally:
         installation.undeploy("--delete-data")

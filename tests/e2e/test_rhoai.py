@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,15 @@ import pytest
 
 from e2e.installation import COMPLETE, OPERATOR, READY, VERSION, Installation, Phases
 from e2e.machine import Machine
+
+DOCS = Path(__file__).parents[2] / "docs"
+PROMISED = [
+    pytest.param(word, command, id=command.splitlines()[0])
+    for document in ("backup.md", "install.md", "troubleshooting.md")
+    for word, command in re.findall(
+        r"<!-- pods show: (.*?) -->\n```\n(.*?)\n```\n", (DOCS / document).read_text(), re.DOTALL
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +62,27 @@ def test_a_leader_that_is_deleted_is_followed_and_nothing_is_written_twice(rhoai
 
 
 @pytest.mark.parametrize(
-    ("namespace", "selector", "what"),
-    [("private-ai", "app=model-registry-db", "the database"), ("minio", "app=minio", "the store")],
+    ("namespace", "selector"),
+    [("private-ai", "app=model-registry-db"), ("minio", "app=minio")],
+    ids=["database", "store"],
 )
 def test_a_server_that_is_deleted_in_mid_work_costs_no_phase(
-    rhoai: Installation, tmp_path: Path, namespace: str, selector: str, what: str
+    rhoai: Installation, tmp_path: Path, namespace: str, selector: str
 ) -> None:
-    node, name = rhoai.node, f"beside-{namespace}"
-    rhoai.upload(tmp_path / "beside", f"s3://models/{name}/", label=what)
+    node, uri = rhoai.node, f"s3://models/beside-{namespace}/"
+    rhoai.upload(tmp_path / "beside", uri, label=namespace)
+    names = [f"beside-{namespace}-{number}" for number in range(8)]
     with Phases.watched(node, rhoai.models) as phases:
-        rhoai.submit(name, f"s3://models/{name}/")
-        node.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector={selector}", "--wait=false")
+        for number, name in enumerate(names):
+            rhoai.submit(name, uri)
+            if number == 3:
+                node.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector={selector}")
         rhoai.look_again()
-        rhoai.wait_phase(READY, name, seconds=150)
+        found = [rhoai.wait_phase(READY, name, seconds=150) for name in names]
+    assert len({status["registryId"] for status in found}) == len(names)
     assert set(phases.seen[VERSION]) == {READY}
-    assert not set(phases.seen[name]) - {"", "Waiting", "Verifying", "Artifact Missing", READY}
+    for name in names:
+        assert not set(phases.seen[name]) - {"", "Verifying", READY}, name
 
 
 def test_a_rolling_upgrade_loses_no_phase(rhoai: Installation) -> None:
@@ -75,22 +91,9 @@ def test_a_rolling_upgrade_loses_no_phase(rhoai: Installation) -> None:
     with Phases.watched(node, rhoai.models) as phases:
         node.kubectl("rollout", "restart", "deployment/gatehouse-operator", "--namespace=gatehouse-system")
         rhoai.wait_operator()
-        rhoai.look_again()
-        node.kubectl(
-            "wait",
-            f"--namespace={rhoai.models}",
-            f"modelversion/{VERSION}",
-            f"--for=jsonpath={{.status.lastHandledReconcileAt}}={requested(rhoai)}",
-            "--timeout=60s",
-        )
+        rhoai.wait_handled(rhoai.look_again())
     assert not old & pod_uids(node)
     assert set(phases.seen[VERSION]) == {READY}
-
-
-def requested(installation: Installation) -> str:
-    """The value of the last request to look again."""
-    version = installation.node.get("modelversion", VERSION, f"--namespace={installation.models}")
-    return str(version["metadata"]["annotations"]["gatehouse.dev/reconcile-requested-at"])
 
 
 def test_the_operator_and_the_servers_run_restricted(rhoai: Installation) -> None:
@@ -127,3 +130,23 @@ def test_a_seed_that_is_made_anew_says_the_same(rhoai: Installation) -> None:
     log = node.logs(namespace, "job/model-registry-seed")
     assert COMPLETE in log
     assert READY in log
+
+
+@pytest.mark.parametrize(("word", "command"), PROMISED)
+def test_the_commands_of_the_docs_show_what_they_are_for(rhoai: Installation, word: str, command: str) -> None:
+    rhoai.wait_operator()
+    assert word in rhoai.shell(command)
+
+
+def test_an_operator_that_is_stopped_for_a_restore_goes_on_where_it_was(rhoai: Installation) -> None:
+    commands = dict(
+        re.findall(r"<!-- pods (stop|start) -->\n```\n(.*?)\n```\n", (DOCS / "backup.md").read_text(), re.DOTALL)
+    )
+    before = rhoai.version()
+    rhoai.shell(commands["stop"])
+    assert pod_uids(rhoai.node) == set()
+    rhoai.shell(commands["start"])
+    assert len(pod_uids(rhoai.node)) == 2
+    rhoai.wait_handled(rhoai.look_again())
+    after = rhoai.version()
+    assert (after["phase"], after["registryId"], after["artifact"]) == (READY, before["registryId"], before["artifact"])

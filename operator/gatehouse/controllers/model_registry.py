@@ -77,7 +77,8 @@ class ModelRegistryController:
         try:
             await self._connections.probe(registry, store)
         except ReconcileError as error:
-            return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=False, message=str(error)[:1024])
+            message = f"{error.reason}: {error.advice}"[:1024]
+            return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=False, message=message)
         return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=True)
 
 

@@ -26,6 +26,7 @@ from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, Regist
 from gatehouse.controllers.retirement import retire
 from gatehouse.controllers.runner import Result, after_error
 from gatehouse.controllers.services import ServiceSweep
+from gatehouse.controllers.serving_input import serving_input
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
@@ -38,7 +39,7 @@ from gatehouse.domain.lifecycle import Decision, decide, look_again, wants_artif
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
-from gatehouse.domain.serving import ServingInput, render
+from gatehouse.domain.serving import render
 from gatehouse.domain.serving_names import config_map_name
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.domain.status import version_status
@@ -87,6 +88,7 @@ class ModelVersionController:
         self._services = services
         self._clock = clock
         self._patience = patience
+        self._asked: dict[tuple[str, str], str | None] = {}
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
         """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
@@ -95,7 +97,7 @@ class ModelVersionController:
             try:
                 gathered = await self._look(gathered, gathered.rows)
             except ReconcileError as error:
-                return self._after_store_error(gathered.facts, error)
+                return await self._after_store_error(gathered, error)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -103,6 +105,7 @@ class ModelVersionController:
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
+        self._asked.pop((namespace, name), None)
         await self._checks.cancel((namespace, name))
         await retire(
             "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
@@ -151,8 +154,7 @@ class ModelVersionController:
         version, registry = facts.version, facts.registry
         assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
         if _was_asked(version):
-            # Whoever asks may just have mended a Secret.
-            self._connections.reread(registry)
+            self._reread_once(version, registry)
         elif not self._due(facts):
             return gathered
         request = await self._request(facts, registry, rows)
@@ -165,6 +167,16 @@ class ModelVersionController:
             changed = _differences(request.known, found.files) if found.record.outcome == "Verified" else ()
             return replace(gathered, facts=replace(facts, artifact=replace(found.record, changed=changed)))
         return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
+
+    def _reread_once(self, version: ModelVersion, registry: ModelRegistry) -> None:
+        """Whoever asks may just have mended a Secret. While an outage keeps the request open, that is said once.
+
+        To read a Secret again is to open the database again, which looks at every object that has lost its row.
+        """
+        key = (version.metadata.namespace, version.metadata.name)
+        if self._asked.get(key) != version.requested_at:
+            self._asked[key] = version.requested_at
+            self._connections.reread(registry)
 
     def _due(self, facts: Facts) -> bool:
         key = (facts.version.metadata.namespace, facts.version.metadata.name)
@@ -250,7 +262,7 @@ class ModelVersionController:
                 )
             self._sweep.written(name)
             return None
-        template = render(_serving_input(facts, decision, ids))
+        template = render(serving_input(facts, decision, ids))
         wanted = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
         if wanted != emitted or self._sweep.is_lost(name):
             config_map = self._templates.config_map(template, owner=version.metadata)
@@ -267,11 +279,24 @@ class ModelVersionController:
         )
         return after_error(self, facts.version, lost, clock=self._clock)
 
-    def _after_store_error(self, facts: Facts, error: ReconcileError) -> Result:
+    async def _after_store_error(self, gathered: _Gathered, error: ReconcileError) -> Result:
+        facts = gathered.facts
         if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
             self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
         verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
-        return after_error(self, facts.version, error, clock=self._clock, verified_at=verified_at)
+        version = await self._registered(gathered) if _is_unknown(facts) else facts.version
+        return after_error(self, version, error, clock=self._clock, verified_at=verified_at)
+
+    async def _registered(self, gathered: _Gathered) -> ModelVersion:
+        """The version with what can be said of it without its artifact: it is registered all the same."""
+        facts, decision = gathered.facts, decide(gathered.facts)
+        ids = await self._save(gathered, decision)
+        status = version_status(
+            facts, decision, registry_id=ids.version_id if ids else None, template=None, now=facts.now
+        )
+        # What somebody asked for is a look at the artifact, and that is still owed.
+        asked = {"last_handled_reconcile_at": facts.version.status.last_handled_reconcile_at}
+        return facts.version.model_copy(update={"status": status.model_copy(update=asked)})
 
 
 def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
@@ -284,6 +309,11 @@ def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
 
 def _was_asked(version: ModelVersion) -> bool:
     return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
+
+
+def _is_unknown(facts: Facts) -> bool:
+    """Whether nothing was established yet, neither in this registry nor in another that kept the version before."""
+    return facts.artifact is None and known_ids(facts).version is None and facts.version.status.template is None
 
 
 def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
@@ -300,33 +330,3 @@ def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:
     await rows.save_files(model=spec.model_ref.name, version=spec.version, files=files)
-
-
-def _serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingInput:
-    version, model, registry, profile = facts.version, facts.model, facts.registry, facts.profile
-    if (
-        isinstance(model, Unmet)
-        or isinstance(registry, Unmet)
-        or isinstance(profile, Unmet)
-        or decision.fit is None
-        or decision.record is None
-        or decision.record.digest is None
-    ):
-        raise TypeError("a version is ready only when all that it names is there")
-    return ServingInput(
-        name=version.metadata.name,
-        namespace=version.metadata.namespace,
-        model=model.metadata.name,
-        version=version.spec.version,
-        display_name=model.spec.display_name,
-        description=version.spec.description or model.spec.description,
-        artifact_uri=version.spec.artifact.uri,
-        digest=decision.record.digest,
-        model_id=ids.model_id,
-        version_id=ids.version_id,
-        profile_name=profile.metadata.name,
-        profile=profile.spec,
-        fit=decision.fit,
-        serving=version.spec.serving,
-        defaults=registry.spec.serving,
-    )

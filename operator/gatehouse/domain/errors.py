@@ -42,6 +42,11 @@ class ReconcileError(Exception):
         """What somebody can do about it; empty when it heals by itself."""
         return self._remedy
 
+    @property
+    def advice(self) -> str:
+        """The message, and after it the remedy if there is one."""
+        return f"{self._message}; {self._remedy}" if self._remedy else self._message
+
     def __str__(self) -> str:
         return f"{self._reason}: {self._message}"
 

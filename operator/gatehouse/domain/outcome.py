@@ -65,7 +65,7 @@ def conditions_after_error(
     if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and now - since < grace:
         shown = _same(ready)
     else:
-        shown = ConditionState(READY, "False", error.reason, _say(error))
+        shown = ConditionState(READY, "False", error.reason, error.advice)
     kept = (_same(condition) for condition in before if condition.type not in {READY, RECONCILING, STALLED})
     return [shown, _abnormal(error), *kept]
 
@@ -73,15 +73,11 @@ def conditions_after_error(
 def _abnormal(error: ReconcileError) -> ConditionState:
     match error:
         case Stalled():
-            return ConditionState(STALLED, "True", error.reason, _say(error))
+            return ConditionState(STALLED, "True", error.reason, error.advice)
         case Transient():
-            return ConditionState(RECONCILING, "True", PROGRESSING_WITH_RETRY, f"{error.reason}: {_say(error)}")
+            return ConditionState(RECONCILING, "True", PROGRESSING_WITH_RETRY, f"{error.reason}: {error.advice}")
         case _:
-            return ConditionState(RECONCILING, "True", error.reason, _say(error))
-
-
-def _say(error: ReconcileError) -> str:
-    return f"{error.message}; {error.remedy}" if error.remedy else error.message
+            return ConditionState(RECONCILING, "True", error.reason, error.advice)
 
 
 def _same(condition: Condition) -> ConditionState:

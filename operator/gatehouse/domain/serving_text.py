@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import yaml
 
 from gatehouse.api.meta import GROUP, VERSION, ObjectMeta
+from gatehouse.domain import yamlbound
 from gatehouse.domain.serving import JsonObject, ServingTemplate
 from gatehouse.domain.serving_names import config_map_name, label_value
 
@@ -28,19 +29,7 @@ MANAGED_BY: Final = ("app.kubernetes.io/managed-by", "gatehouse")
 INFERENCE_SERVICE_KEY: Final = "inferenceservice.yaml"
 SERVING_RUNTIME_KEY: Final = "servingruntime.yaml"
 ANNOTATION_TEMPLATE_DIGEST: Final = f"{GROUP}/template-digest"
-
-
 _LARGEST_TEXT: Final = 262_144
-_DEEPEST: Final = 64
-_OPENING: Final = (
-    yaml.BlockMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.FlowSequenceStartToken,
-)
-_CLOSING: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-
-
 _NOT_TEXT_TO_KUBECTL = re.compile(r"[-+]?\.?[0-9][0-9a-fA-FxXoObB_.:+-]*|[yYnN]", re.ASCII)
 """What Go's YAML takes for a number or a truth value and PyYAML does not, such as 1e3 and y; and more."""
 
@@ -132,18 +121,11 @@ def read_template(config_map: Mapping[str, Any]) -> ServingTemplate:
 
 
 def _plain_object(text: object, key: str) -> JsonObject:
-    if not isinstance(text, str) or len(text) > _LARGEST_TEXT:
-        raise ValueError(f"{key} of the ConfigMap is not there or longer than {_LARGEST_TEXT:,} characters")
-    try:
-        depth = 0
-        # The loader recurses and follows aliases; the scanner does neither.
-        for token in yaml.scan(text, Loader=yaml.CSafeLoader):
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if depth > _DEEPEST or isinstance(token, yaml.AliasToken):
-                raise ValueError(f"{key} of the ConfigMap is nested too deeply or has aliases")
-        value = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{key} of the ConfigMap is not YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{key} of the ConfigMap is not an object")  # noqa: TRY004 - a value from outside
-    return value
+    what = f"{key} of the ConfigMap"
+    if not isinstance(text, str):
+        raise ValueError(f"{what} is not there")  # noqa: TRY004 - a value from outside
+    match yamlbound.load_documents(text.encode("utf-8", "surrogatepass"), what=what, max_bytes=_LARGEST_TEXT):
+        case [dict(value)]:
+            return value
+        case _:
+            raise ValueError(f"{what} is not one object")

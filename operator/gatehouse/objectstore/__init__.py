@@ -1,4 +1,5 @@
-"""Reads artifacts in object storage: lists, ranged reads, streamed hashing, the store's own checksums."""
+"""Artifacts in object storage, over S3 alone. What the operator does is to read: lists, ranged reads, streamed hashing,
+the store's own checksums. :mod:`gatehouse.objectstore.uploading` writes, for those who publish."""
 
 from __future__ import annotations
 

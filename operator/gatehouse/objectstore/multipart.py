@@ -29,6 +29,7 @@ __all__ = [
     "completion",
     "composite_sha256",
     "parse_begun",
+    "parse_copied",
     "parse_parts",
     "parse_unfinished",
     "part_size",
@@ -50,6 +51,7 @@ _UPLOAD_ID = re.compile(r"[\x21-\x7e]{1,1024}")
 _ETAG = re.compile(r"[\x21-\x7e]{1,256}")
 
 _BEGUN: Final = Shape(root="InitiateMultipartUploadResult", fields=frozenset({"UploadId"}))
+_COPIED: Final = Shape(root="CopyObjectResult", fields=frozenset({"ETag"}))
 _UNFINISHED: Final = Shape(
     root="ListMultipartUploadsResult",
     fields=frozenset(),
@@ -134,6 +136,11 @@ def stored_sum(headers: Mapping[str, str], *, size: int) -> StoredSum:
 def parse_begun(body: bytes) -> str:
     """The id of the upload that was begun. Raises DocumentError."""
     return _upload_id(read_document(body, _BEGUN).fields.get("UploadId"))
+
+
+def parse_copied(body: bytes) -> str:
+    """The ETag of the object that a copy made; empty where the store does not tell it. Raises DocumentError."""
+    return read_document(body, _COPIED).fields.get("ETag", "")
 
 
 def parse_unfinished(body: bytes, *, key: str) -> tuple[str, ...]:

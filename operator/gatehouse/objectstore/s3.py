@@ -63,8 +63,7 @@ class S3Stores:
         transport = Transport(
             session=self._session(address, ca_pem),
             address=address,
-            signer=credentials
-            and Signer(access_key_id=credentials[0], secret_access_key=credentials[1], region=store.region),
+            signer=credentials and Signer(Credentials(*credentials), region=store.region),
             metrics=self._metrics,
         )
         # Rotated credentials leave the store that had the old ones: nobody will ask for it again.

@@ -1,19 +1,25 @@
-"""Requests without a body as S3 wants them: names escaped byte by byte, signed by botocore.
+"""Requests as S3 wants them: names escaped byte by byte, signed by botocore together with the hash of the body.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-__all__ = ["Signer", "encode_path", "encode_query"]
+__all__ = ["CONTENT_SHA256", "Signer", "encode_path", "encode_query"]
 
+CONTENT_SHA256: Final = "x-amz-content-sha256"
+"""The header in which a signer gets the hex SHA-256 of a body, and sends it."""
+_NO_BODY: Final = hashlib.sha256(b"").hexdigest()
+_PAYLOAD: Final = "gatehouse_payload_sha256"
 _UNRESERVED = "-_.~"
 
 
@@ -29,17 +35,28 @@ def encode_query(parameters: Mapping[str, str]) -> str:
 
 
 class Signer:
-    """Signs requests for one region with one access key."""
+    """Signs requests for one region. Credentials that botocore renews are read anew for each request."""
 
-    def __init__(self, *, access_key_id: str, secret_access_key: str, region: str) -> None:
-        self._auth = S3SigV4Auth(Credentials(access_key_id, secret_access_key), "s3", region)
+    def __init__(self, credentials: Credentials, *, region: str) -> None:
+        self._credentials = credentials
         self._region = region
 
     def __repr__(self) -> str:
         return f"Signer(region={self._region!r})"
 
     def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent."""
+        """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent.
+
+        Raises botocore's BotoCoreError when credentials that ran out cannot be renewed.
+        """
         request = AWSRequest(method=method, url=url, headers=dict(headers))
-        self._auth.add_auth(request)
+        request.context[_PAYLOAD] = headers.get(CONTENT_SHA256, _NO_BODY)
+        _KnownPayload(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
         return dict(request.headers.items())
+
+
+class _KnownPayload(S3SigV4Auth):
+    """Takes the body's hash from the request rather than reading the body once more."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return str(request.context[_PAYLOAD])

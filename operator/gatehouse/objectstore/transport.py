@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -23,24 +23,14 @@ from gatehouse.objectstore.errors import (
     from_refusal,
 )
 from gatehouse.objectstore.metrics import Operation, StoreMetrics
-from gatehouse.objectstore.signing import encode_path, encode_query
+from gatehouse.objectstore.signing import CONTENT_SHA256, Signer, encode_path, encode_query
 
-__all__ = ["CONTENT_SHA256", "Body", "BodyError", "Request", "RequestSigner", "Transport", "shown_key"]
+__all__ = ["Body", "BodyError", "Request", "Transport", "shown_key"]
 
 T = TypeVar("T")
 
-CONTENT_SHA256: Final = "x-amz-content-sha256"
-"""The header in which a signer gets the hex SHA-256 of a body, and sends it."""
 _MAX_REFUSAL = 65_536
 _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
-
-
-class RequestSigner(Protocol):
-    """Authenticates requests."""
-
-    def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """``headers`` with those that authenticate the request."""
-        ...
 
 
 class BodyError(Exception):
@@ -80,7 +70,7 @@ class Transport:
         *,
         session: aiohttp.ClientSession,
         address: StoreAddress,
-        signer: RequestSigner | None,
+        signer: Signer | None,
         metrics: StoreMetrics,
     ) -> None:
         self._session = session

@@ -27,15 +27,15 @@ from gatehouse.objectstore.multipart import (
     StoredSum,
     completion,
     parse_begun,
+    parse_copied,
     parse_parts,
     parse_unfinished,
     stored_sum,
 )
 from gatehouse.objectstore.s3 import S3Store
 from gatehouse.objectstore.sessions import open_session
-from gatehouse.objectstore.signing import encode_path
+from gatehouse.objectstore.signing import Signer, encode_path
 from gatehouse.objectstore.transport import Body, Request, Transport, shown_key
-from gatehouse.objectstore.upload_signing import UploadSigner
 
 __all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]
 
@@ -85,7 +85,7 @@ async def open_bucket(
         transport = Transport(
             session=session,
             address=address,
-            signer=UploadSigner(access.credentials, region=access.region),
+            signer=Signer(access.credentials, region=access.region),
             metrics=metrics,
         )
         try:
@@ -114,6 +114,11 @@ class Uploads:
     def __init__(self, transport: Transport, *, limits: Limits) -> None:
         self._transport = transport
         self._limits = limits
+
+    @property
+    def limits(self) -> Limits:
+        """How long and how often the store is asked."""
+        return self._limits
 
     async def head(self, key: str) -> StoredSum | None:
         """What the store knows about an object, or None when there is none."""
@@ -220,12 +225,17 @@ class Uploads:
             body=body,
             what=f"completing {shown_key(key)}",
         )
-        await self._finish(request)
 
-    async def copy_in_place(self, key: str, *, etag: str) -> None:
-        """Have the store write the object anew from itself, which makes it compute the SHA-256 of the whole.
+        async def consume(response: aiohttp.ClientResponse) -> None:
+            await self._finished(request, response)
 
-        For objects of at most 5 GiB. Some stores keep the old checksum all the same.
+        await self._large(request, consume)
+
+    async def copy_in_place(self, key: str, *, etag: str) -> str:
+        """Have the store write the object anew from itself, which makes it compute the SHA-256 of the whole; its ETag.
+
+        For objects of at most 5 GiB. Some stores keep the old checksum all the same. It is asked for once: what another
+        attempt should copy is to be looked at first.
         """
         request = Request(
             operation="copy",
@@ -240,7 +250,11 @@ class Uploads:
             },
             what=f"having the checksum of {shown_key(key)} computed",
         )
-        await self._finish(request)
+
+        async def consume(response: aiohttp.ClientResponse) -> str:
+            return self._parsed(request, await self._finished(request, response), parse_copied)
+
+        return await self._transport.send(request, consume, deadline=self._limits.content.deadline)
 
     async def delete(self, key: str) -> None:
         """Delete an object; one that is gone already is no error."""
@@ -262,23 +276,23 @@ class Uploads:
     async def _document(self, request: Request, parse: Callable[[bytes], T]) -> T:
         async def consume(response: aiohttp.ClientResponse) -> T:
             body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
-            try:
-                return parse(body)
-            except DocumentError as error:
-                raise self._invalid(request, str(error)) from error
+            return self._parsed(request, body, parse)
 
         return await self._small(request, consume)
 
-    async def _finish(self, request: Request) -> None:
-        """Ask for what takes long: the answer begins with 200 before the store knows whether it will succeed."""
+    def _parsed(self, request: Request, body: bytes, parse: Callable[[bytes], T]) -> T:
+        try:
+            return parse(body)
+        except DocumentError as error:
+            raise self._invalid(request, str(error)) from error
 
-        async def consume(response: aiohttp.ClientResponse) -> None:
-            body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
-            if b"<Error>" in body[:1024]:
-                refusal = Refusal(status=500, code=error_code(body))
-                raise from_refusal(self._transport.address, refusal, what=request.what)
-
-        await self._large(request, consume)
+    async def _finished(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
+        """The answer to what takes long: it begins with 200 before the store knows whether it will succeed."""
+        body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
+        if b"<Error>" in body[:1024]:
+            refusal = Refusal(status=500, code=error_code(body))
+            raise from_refusal(self._transport.address, refusal, what=request.what)
+        return body
 
     async def _ignore(self, response: aiohttp.ClientResponse) -> None:
         await self._transport.bounded_body(response, most=_MAX_ANSWER, what="the answer")

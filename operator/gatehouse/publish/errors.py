@@ -7,6 +7,7 @@
       ObjectMismatch       what is in the cluster stands for something else
       ApplyRefused         the API server refused an object for good
       NotRegistered        the operator says why it is not (yet) so
+      UploadError          an upload did not take place (publish.upload_errors has its own)
 """
 
 from __future__ import annotations

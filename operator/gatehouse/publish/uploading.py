@@ -14,7 +14,6 @@ from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.layout import MAX_FILES
 from gatehouse.objectstore.multipart import (
-    COPY_BYTES,
     SINGLE_BYTES,
     Part,
     StoredPart,
@@ -26,6 +25,7 @@ from gatehouse.objectstore.uploading import Bucket, bytes_body
 from gatehouse.publish.checking import MANIFEST, CheckedArtifact, CheckedFile
 from gatehouse.publish.comparing import Comparison, Plan, compare, extra_objects, plan_upload
 from gatehouse.publish.local_files import FolderStore
+from gatehouse.publish.summing import Summing
 from gatehouse.publish.upload_errors import SentDiffers
 
 __all__ = ["Upload", "UploadOptions", "UploadProgress", "UploadResult"]
@@ -87,7 +87,7 @@ class Upload:
         self._sending = asyncio.Semaphore(options.parallel)
         self._progress = UploadProgress()
         self._unsummed: list[str] = []
-        self._copies_sum = True
+        self._sums = Summing(bucket.uploads)
         text = artifact.manifest.encode()
         self._manifest = CheckedFile(path=MANIFEST, size=len(text), sha256=hashlib.sha256(text).hexdigest())
 
@@ -192,14 +192,9 @@ class Upload:
 
         Raises SentDiffers when the object is not what was sent.
         """
-        key = self._prefix + file.path
         async with self._sending:
-            known = await self._uploads.head(key)
-            if known is not None and file.size <= COPY_BYTES and known.sha256 is None and self._copies_sum:
-                with self._summing():
-                    await self._uploads.copy_in_place(key, etag=known.etag)
-                known = await self._uploads.head(key)
-                self._copies_sum = known is not None and known.sha256 is not None
+            with self._summing():
+                known = await self._sums.ask(self._prefix + file.path)
         if known is None or known.size != file.size:
             raise _differs(file.path, "no object" if known is None else f"{known.size} bytes")
         if known.sha256 not in {None, file.sha256}:

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import pytest
 
 import worlds
-from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.api.model_registry import ModelRegistry, ModelRegistryStatus, ObjectStore
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
+from gatehouse.domain.conditions import find
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.records import (
     FileRecord,
@@ -148,8 +149,15 @@ class Stores:
 
 
 class Secrets:
+    """None of them is there."""
+
     async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
-        raise NotImplementedError
+        raise Waiting(
+            reason="SecretNotFound",
+            message=f"Secret {namespace}/{name} is not there",
+            after=timedelta(seconds=60),
+            remedy=f"create it with {' and '.join(keys)}",
+        )
 
 
 class StoppedClock:
@@ -209,3 +217,21 @@ async def test_credentials_that_a_database_refuses_later_are_read_again() -> Non
     rows.refuses = None
     await reconcile(registries)
     assert databases.opened == 2
+
+
+async def test_a_store_whose_secret_is_refused_is_shown_with_what_to_do() -> None:
+    store = {"uriPrefix": "s3://models/", "endpoint": "http://minio", "credentialsSecret": {"name": "store"}}
+    wire = {**body("registry"), "spec": {"objectStores": [store]}}
+    result = await controller(Databases(registry=Rows())).reconcile(ModelRegistry.model_validate(wire), wire)
+
+    status = result.status
+    assert isinstance(status, ModelRegistryStatus)
+    [found] = status.object_stores
+    said = (
+        "SecretNotFound: Secret gatehouse-system/store is not there; "
+        "create it with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )
+    assert (found.reachable, found.message) == (False, said)
+    ready = find(status.conditions, "Ready")
+    assert ready is not None
+    assert said in ready.message

@@ -449,8 +449,23 @@ class TestText:
             "[" * 100_000,
             "a: " + "{b: " * 70 + "1" + "}" * 70,
             "x" * 300_000,
+            "a: 1\n---\na: 1\n",
+            "a: \ud800",
         ],
-        ids=["absent", "number", "empty", "list", "text", "broken", "alias", "deep-open", "deep", "long"],
+        ids=[
+            "absent",
+            "number",
+            "empty",
+            "list",
+            "text",
+            "broken",
+            "alias",
+            "deep-open",
+            "deep",
+            "long",
+            "two",
+            "surrogate",
+        ],
     )
     def test_what_is_no_template_is_refused(self, text: object) -> None:
         with pytest.raises(ValueError, match="ConfigMap"):

@@ -18,6 +18,7 @@ from gatehouse.objectstore.multipart import (
     completion,
     composite_sha256,
     parse_begun,
+    parse_copied,
     parse_parts,
     parse_unfinished,
     part_size,
@@ -69,6 +70,14 @@ def test_the_composite_is_the_hash_of_the_hashes() -> None:
     parts = [hashlib.sha256(data).hexdigest() for data in (b"a", b"b")]
     both = hashlib.sha256(b"a").digest() + hashlib.sha256(b"b").digest()
     assert composite_sha256(parts) == hashlib.sha256(both).hexdigest()
+
+
+def test_the_etag_of_a_copy() -> None:
+    copied = f'<CopyObjectResult xmlns="{NAMESPACE}"><ETag>&#34;e&#34;</ETag><LastModified>x</LastModified>'
+    assert parse_copied(f"{copied}</CopyObjectResult>".encode()) == '"e"'
+    assert parse_copied(b"<CopyObjectResult/>") == ""
+    with pytest.raises(DocumentError):
+        parse_copied(copied.encode())
 
 
 def test_parts_of_an_unfinished_upload() -> None:
