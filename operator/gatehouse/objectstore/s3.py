@@ -28,7 +28,6 @@ from gatehouse.objectstore.metrics import StoreMetrics
 from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer
 from gatehouse.objectstore.transport import Request, Transport, shown_key
-from gatehouse.objectstore.upload_signing import UploadSigner
 
 __all__ = ["S3Store", "S3Stores"]
 
@@ -75,7 +74,7 @@ class S3Stores:
     def archive(self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None) -> Archive:
         """The bucket of a store, to put copies into. Raises Waiting (CertificateRejected)."""
         address = StoreAddress(_endpoint(store), bucket)
-        signer = UploadSigner(Credentials(*credentials), region=store.region)
+        signer = Signer(Credentials(*credentials), region=store.region)
         return Archive(
             Transport(session=self._session(address, ca_pem), address=address, signer=signer, metrics=self._metrics),
             policy=self._limits.small,
