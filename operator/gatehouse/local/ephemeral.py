@@ -69,8 +69,8 @@ class RunningVersitygw:
 
 
 @contextlib.contextmanager
-def control_plane(binaries: Binaries | None = None) -> Iterator[RunningControlPlane]:
-    """etcd, kube-apiserver and kube-controller-manager, with the CRDs, the roles and their bindings."""
+def control_plane(binaries: Binaries | None = None, *, kinds: bool = True) -> Iterator[RunningControlPlane]:
+    """etcd, kube-apiserver and kube-controller-manager; with `kinds` also the CRDs, roles, bindings and policies."""
     programs = (binaries or Binaries()).obtain(CONTROL_PLANE_PROGRAMS)
     with _servers() as (home, supervisor):
         etcd, peer, apiserver, manager = _ports(4)
@@ -80,8 +80,9 @@ def control_plane(binaries: Binaries | None = None) -> Iterator[RunningControlPl
         plane.prepare()
         for server in (plane.etcd(), plane.apiserver(), plane.controller_manager()):
             supervisor.ensure(server)
-        with contextlib.closing(plane.client()) as client:
-            install_kinds(client)
+        if kinds:
+            with contextlib.closing(plane.client()) as client:
+                install_kinds(client)
         yield RunningControlPlane(
             url=plane.url,
             authority=plane.authority,
