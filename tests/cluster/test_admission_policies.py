@@ -1,15 +1,21 @@
-"""The policies themselves: what they say twice says the same, and the API server finds no fault with them."""
+"""The policies themselves: what they say twice says the same, and the API server finds no fault with them.
+
+There is a way back when they lock people out. No operator runs: the gate stands without it.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from cluster.gated import Gate
+from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.serving_arguments import (
@@ -18,7 +24,9 @@ from gatehouse.domain.serving_arguments import (
     RESERVED_FLAGS,
     check_serving,
 )
+from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.errors import ApiRefused
 from gatehouse.local.objects import with_operator
 from gatehouse.local.shipped import documents
 
@@ -98,3 +106,63 @@ def test_the_api_server_finds_no_fault_with_its_expressions(gate: Gate, policy: 
 
     status = until(checked, what=f"{policy} is not checked")
     assert not (status.get("typeChecking") or {}).get("expressionWarnings")
+
+
+# The way back
+
+
+def test_an_administrator_of_the_stage_switches_the_gate_of_a_namespace_off(gate: Gate) -> None:
+    with gate.another(stage=STAGE) as shut:
+        shut.settle(refuses=shut.service(uri=REFUSED))
+        gate.approver.request(
+            "PATCH",
+            f"/api/v1/namespaces/{shut.namespace}",
+            {"metadata": {"labels": {"gatehouse.dev/gate": "Off"}}},
+            content_type="application/merge-patch+json",
+        )
+        shut.settle(accepts=shut.service(uri=REFUSED))
+
+
+def test_a_cluster_administrator_takes_a_policy_s_bindings_away_and_puts_them_back(gate: Gate) -> None:
+    bindings = [body for body in STAGED if body["spec"]["policyName"] == "gatehouse-accelerators"]
+    container = {"name": "main", "image": "x", "resources": {"limits": {ACCELERATOR: "1"}}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "plain", "namespace": gate.namespace},
+        "spec": {"containers": [container]},
+    }
+    gate.settle(refuses=pod)
+    try:
+        for body in bindings:
+            gate.admin.request("DELETE", gate.admin.path_of(body))
+        gate.settle(accepts=pod)
+    finally:
+        for body in bindings:
+            gate.admin.apply(body)
+    gate.settle(refuses=pod)
+
+
+def test_whoever_is_no_cluster_administrator_takes_no_binding_away(gate: Gate) -> None:
+    for client in (gate.developer, gate.approver):
+        with pytest.raises(ApiRefused, match="cannot delete resource"):
+            client.request("DELETE", gate.admin.path_of(BINDINGS[0]))
+
+
+def test_a_namespace_that_is_only_warned_is_told(gate: Gate) -> None:
+    with gate.another(stage=STAGE, gate="Warn") as lenient:
+        kubectl = Binaries().obtain(["kubectl"])["kubectl"]
+
+        def said() -> str | None:
+            answer = subprocess.run(
+                [str(kubectl), "--context=ai-developer", "create", "--dry-run=server", "-f", "-"],
+                env={**os.environ, "KUBECONFIG": str(gate.plane.kubeconfig)},
+                input=json.dumps(lenient.service(uri=REFUSED)),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return answer.stderr if "Warning" in answer.stderr else None
+
+        lenient.settle(accepts=lenient.service(uri=REFUSED))
+        assert REASON in until(said, what="nothing is said")
