@@ -187,6 +187,8 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert json.loads(kept["signature.json"])["policies"][0]["signedBy"] == "makers"
     assert [each["counts"] for each in json.loads(kept["approvals.json"])] == [True]
     assert [each["met"] for each in json.loads(kept["evaluations.json"])["requirements"]] == [True]
+    facts = [json.loads(line) for line in kept["audit/records.jsonl"].splitlines()]
+    assert {each["kind"] for each in facts} >= {"ModelVersion", "ModelEvaluation", "ModelApproval"}
     assert {each["role"] for each in json.loads(kept["files.json"])} >= {"configuration", "tokenizer"}
     assert b"kind: InferenceService" in kept["template.yaml"]
     assert world.endpoint.credentials.secret_key.encode() not in before.read_bytes()
@@ -199,6 +201,7 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert changed["found"]["digest"] != digest
     assert changed["audit"]["records"] > found["audit"]["records"]
     assert entries(after)["manifest.txt"] == kept["manifest.txt"]
+    assert b"ANOTHER" in entries(after)["report.html"]
     assert verify_elsewhere(before) == 0, "what was true then still verifies"
 
 
