@@ -126,9 +126,23 @@ def model_pod(namespace: str, *, uri: str = URI) -> Manifest:
         "name": "storage-initializer",
         "image": INITIALIZER,
         "args": [uri, "/mnt/models"],
-        "env": [{"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": {"name": "storage-config", "key": "x"}}}],
+        "env": [
+            {"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": {"name": "storage-config", "key": "x"}}},
+            {"name": "AWS_CA_BUNDLE_CONFIGMAP", "value": "odh-kserve-custom-ca-bundle"},
+            {"name": "CA_BUNDLE_CONFIGMAP_NAME", "value": "odh-kserve-custom-ca-bundle"},
+            {"name": "CA_BUNDLE_VOLUME_MOUNT_POINT", "value": "/etc/ssl/custom-certs"},
+            {"name": "HF_HUB_ENABLE_HF_TRANSFER", "value": "1"},
+            {"name": "HF_XET_HIGH_PERFORMANCE", "value": "1"},
+            {"name": "HF_XET_NUM_CONCURRENT_RANGE_GETS", "value": "8"},
+        ],
         "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
-        "volumeMounts": [{"name": "kserve-provision-location", "mountPath": "/mnt/models"}, access],
+        "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 1000},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "kserve-provision-location", "mountPath": "/mnt/models"},
+            {"name": "cabundle-cert", "mountPath": "/etc/ssl/custom-certs", "readOnly": True},
+            access,
+        ],
     }
     return {
         "apiVersion": "v1",
@@ -167,6 +181,7 @@ def model_pod(namespace: str, *, uri: str = URI) -> Manifest:
                         ]
                     },
                 },
+                {"name": "cabundle-cert", "configMap": {"name": "odh-kserve-custom-ca-bundle"}},
             ],
             "tolerations": service["spec"]["predictor"].get("tolerations", []),
             "nodeSelector": service["spec"]["predictor"].get("nodeSelector", {}),

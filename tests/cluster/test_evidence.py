@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
+from gatehouse.cli.main import app
 from gatehouse.local.controlplane import ADMIN
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -82,9 +83,8 @@ class Office:
             *(f"--kubeconfig={self.plane.kubeconfig}", f"--context={ADMIN}"),
             *more,
         ]
-        environ = {**os.environ, "GATEHOUSE_DATABASE_URL": self.world.database_url(self.operator)}
-        ended = run(*arguments, environ=environ)
-        assert ended.returncode == expect, ended.stderr
+        ended = run(*arguments, GATEHOUSE_DATABASE_URL=self.world.database_url(self.operator))
+        assert ended.exit_code == expect, ended.output
         return file
 
     def verify(self, file: Path, *more: str) -> tuple[int, Any]:
@@ -95,9 +95,9 @@ class Office:
             "--audit-public-key",
             str(self.audit_key.public),
         )
-        ended = run("verify", str(file), *(more or given), "-o", "json", environ={"PATH": os.environ["PATH"]})
-        assert ended.stdout, ended.stderr
-        return ended.returncode, json.loads(ended.stdout)
+        ended = run("verify", str(file), *(more or given), "-o", "json")
+        assert ended.stdout, ended.output
+        return ended.exit_code, json.loads(ended.stdout)
 
     def proven(self, name: str) -> tuple[Path, Any]:
         """The evidence as soon as a checkpoint vouches for every record in it."""
@@ -118,10 +118,15 @@ class Office:
             client.request("POST", path, body)
 
 
-def run(*arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """``gatehouse evidence`` as a process."""
-    command = [sys.executable, "-m", "gatehouse", "evidence", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+def run(*arguments: str, **environ: str) -> Result:
+    """``gatehouse evidence``."""
+    return CliRunner().invoke(app, ["evidence", *arguments], env=environ)
+
+
+def verify_elsewhere(file: Path) -> int:
+    """``gatehouse evidence verify`` as a process that knows no cluster, no database and no key."""
+    command = [sys.executable, "-m", "gatehouse", "evidence", "verify", str(file)]
+    return subprocess.run(command, capture_output=True, env={}, cwd="/", check=False).returncode
 
 
 @pytest.fixture
@@ -133,8 +138,8 @@ def office(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) ->
         contextlib.closing(Operator(installed, tmp_path, arguments=arguments)) as operator,
     ):
         office = Office(world, installed, operator.start(), key, tmp_path)
-        made = run("keygen", str(tmp_path / "evidence.key"), environ=dict(os.environ))
-        assert made.returncode == 0, made.stderr
+        made = run("keygen", str(tmp_path / "evidence.key"))
+        assert made.exit_code == 0, made.output
         yield office
         world.kube.request("DELETE", f"{POLICIES}/{world.namespace}")
 
@@ -182,6 +187,8 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert json.loads(kept["signature.json"])["policies"][0]["signedBy"] == "makers"
     assert [each["counts"] for each in json.loads(kept["approvals.json"])] == [True]
     assert [each["met"] for each in json.loads(kept["evaluations.json"])["requirements"]] == [True]
+    facts = [json.loads(line) for line in kept["audit/records.jsonl"].splitlines()]
+    assert {each["kind"] for each in facts} >= {"ModelVersion", "ModelEvaluation", "ModelApproval"}
     assert {each["role"] for each in json.loads(kept["files.json"])} >= {"configuration", "tokenizer"}
     assert b"kind: InferenceService" in kept["template.yaml"]
     assert world.endpoint.credentials.secret_key.encode() not in before.read_bytes()
@@ -194,7 +201,8 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert changed["found"]["digest"] != digest
     assert changed["audit"]["records"] > found["audit"]["records"]
     assert entries(after)["manifest.txt"] == kept["manifest.txt"]
-    assert office.verify(before)[0] == 0, "what was true then still verifies"
+    assert b"ANOTHER" in entries(after)["report.html"]
+    assert verify_elsewhere(before) == 0, "what was true then still verifies"
 
 
 def test_evidence_that_was_touched_or_is_of_another_key_is_refused(office: Office) -> None:
@@ -213,7 +221,10 @@ def test_evidence_that_was_touched_or_is_of_another_key_is_refused(office: Offic
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     assert office.verify(file)[0] == 1
-    assert run("verify", str(office.folder / "none.zip"), environ={"PATH": os.environ["PATH"]}).returncode == 2
+    assert verify_elsewhere(file) == 1
+    assert run("verify", str(office.folder / "none.zip")).exit_code == 2
+    assert (office.folder / "evidence.key").stat().st_mode & 0o777 == 0o600
+    assert run("keygen", str(office.folder / "evidence.key")).exit_code == 2
 
 
 def test_there_is_no_evidence_of_what_was_never_verified(office: Office) -> None:

@@ -100,6 +100,7 @@ def export(
     try:
         signer = None if key is None else Signer.from_pem(_small(key), where=str(key))
         declared = run_command(lambda: _declared(name, namespace, kubeconfig, context))
+        typer.echo("reading the registry's rows and its audit trail", err=True)
         data = bundle(_subject(declared, database, database_ca), signer=signer)
         _write(output, data)
     except NoEvidence as error:

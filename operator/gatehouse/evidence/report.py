@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.audit.records import RecordUnreadable, read_record
 from gatehouse.domain.sizes import human_bytes
 from gatehouse.evidence import findings
@@ -50,19 +51,28 @@ def _parts(subject: Subject) -> Iterator[str]:
 
 def _summary(subject: Subject) -> str:
     version, row = subject.declared.version, subject.kept.row
-    found = row.artifact.digest if row.artifact else None
     return facts(
         {
             "Object": f"ModelVersion {version.metadata.namespace}/{version.metadata.name} ({version.metadata.uid})",
             "Registry": f"{subject.registry}, row {row.id}",
             "Recorded digest": subject.digest,
-            "Digest found last": found if found != subject.digest else "the recorded one",
+            "Digest found last": _found(row.artifact, subject.digest),
             "Phase": version.status.phase,
             "Cleared for": ", ".join(version.status.cleared_for) or "no stage",
             "Deployed to": ", ".join(version.status.deployed_to) or "no stage",
             "Made": f"{subject.at.isoformat(timespec='seconds')} by {subject.tool}",
         }
     ) + items([*subject.declared.notes, *subject.kept.notes])
+
+
+def _found(artifact: ArtifactRecord | None, recorded: str) -> str:
+    if artifact is None:
+        return "not looked at"
+    when = f"on {artifact.verified_at.isoformat(timespec='seconds')}"
+    if artifact.digest == recorded:
+        return f"the recorded one, {when}"
+    paths = f"; other bytes in {', '.join(artifact.changed)}" if artifact.changed else ""
+    return f"ANOTHER: {artifact.digest or artifact.outcome}, {when}{paths}"
 
 
 def _general(subject: Subject) -> Iterator[str]:

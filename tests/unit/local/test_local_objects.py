@@ -61,6 +61,7 @@ def test_the_operator_gets_its_users_kubeconfig_and_none_of_our_credentials(
         f"--kubeconfig={kubeconfig}",
         "--context=gatehouse-operator",
         f"--data-dir={tmp_path / 'operator'}",
+        f"--audit-key={tmp_path / 'operator' / 'audit.key'}",
         f"--health-address=127.0.0.1:{state.ports['operator']}",
     )
     assert server.env["KUBECONFIG"] == str(kubeconfig)
