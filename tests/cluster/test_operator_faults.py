@@ -375,6 +375,29 @@ def test_a_store_that_stalls_shows_progress_and_blocks_nobody(
         world.ready("granite-1")
 
 
+def test_a_store_that_falls_silent_leaves_ready_standing_and_heals(
+    installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
+) -> None:
+    with FaultyStore() as faulty, make_world(installed, minio) as world:
+        faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+        world.apply(world.registry(objectStores=stores), world.model())
+        world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
+        before = world.ready("granite-1")
+        faulty.store.fail("list", stalling(4), forever=True)
+        world.ask("granite-1")
+        silent = world.wait("granite-1", retrying, what="does not say that the store is silent")
+        assert silent["status"]["phase"] == "Ready to Deploy"
+        assert ready(silent)
+        assert "has not answered" in shown(silent, "Reconciling")[2]
+        assert world.templates() == ["granite-1-serving"]
+        faulty.store.faults.clear()
+        faulty.store.forever.clear()
+        healed = world.wait("granite-1", lambda body: not retrying(body), what="does not heal")
+        assert condition(healed, "Ready") == condition(before, "Ready")
+        assert world.history(operator) == ["Ready to Deploy"]
+
+
 def test_a_missing_bucket_is_said_by_the_registry(
     installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
 ) -> None:

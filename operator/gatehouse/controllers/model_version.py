@@ -161,6 +161,8 @@ class ModelVersionController:
         key = (version.metadata.namespace, version.metadata.name)
         found = await self._checks.check(key, request, patience=self._patience)
         if isinstance(found, CheckProgress):
+            if found.files == 0 and facts.artifact is not None:
+                raise _silent(self._patience)
             return replace(gathered, facts=replace(facts, artifact=found))
         if found.files is not None and _is_other(found.record, recorded_digest(facts)):
             # The rows keep the files that were recorded: they are the evidence, and tell what changed.
@@ -314,6 +316,15 @@ def _was_asked(version: ModelVersion) -> bool:
 def _is_unknown(facts: Facts) -> bool:
     """Whether nothing was established yet, neither in this registry nor in another that kept the version before."""
     return facts.artifact is None and known_ids(facts).version is None and facts.version.status.template is None
+
+
+def _silent(seconds: float) -> Transient:
+    """Nothing was found to differ from what the row says, so its word stands, as in any other outage."""
+    return Transient(
+        reason="StoreUnavailable",
+        message=f"the object store has not answered within {seconds:g} s; it is still being asked",
+        remedy="look at the store, and at the network between it and the operator",
+    )
 
 
 def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:

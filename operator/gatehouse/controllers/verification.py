@@ -93,7 +93,7 @@ class Verification:
 
     @property
     def progress(self) -> CheckProgress:
-        """How far it is."""
+        """How far it is; no files until the listing has come and is another than at the last check."""
         return self._progress
 
     def take_fresh(self) -> list[FileRecord]:
@@ -122,6 +122,9 @@ class Verification:
             if request.previous is not None and self._stands(request.previous, listing):
                 return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
             layout = lay_out(listing, artifact_format=request.artifact_format)
+            self._progress = CheckProgress(
+                files_done=0, files=len(layout.files), bytes_done=0, bytes=layout.total_bytes
+            )
             structure = Structure()
             if layout.files and len(listing.objects) <= MAX_FILES:
                 structure = await self._reader.read(layout, artifact_format=request.artifact_format)
