@@ -178,9 +178,10 @@ def test_a_starter_killed_right_after_the_fork_leaves_a_record(tmp_path: Path) -
 
 def test_the_server_does_not_keep_the_lock(tmp_path: Path) -> None:
     waited: list[str] = []
+    ready = tmp_path / "ready"  # the shell that starts the server keeps the lock until it becomes the server
     with exclusive(tmp_path / "lock", waiting=lambda: None) as lock:
         supervisor = Supervisor(run=tmp_path / "run", logs=tmp_path / "logs", lock=lock)
-        supervisor.ensure(shell(LONG))
+        supervisor.ensure(shell(f"touch {ready}; {LONG}", ready=ready.exists))
     with exclusive(tmp_path / "lock", waiting=lambda: waited.append("waited")):
         supervisor.stop("server")
     assert waited == []
