@@ -24,12 +24,13 @@ from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
 from bench.idle import bench_idle
 from bench.latency import bench_latency
+from bench.policies import bench_policies
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "gate", "audit", "cold", "restart", "latency", "flux", "granite")
+_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -111,6 +112,8 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
         planned.insert(0, partial(bench_gate, artifacts=scale, repeats=50 if options.quick else 500, progress=progress))
     if "idle" in names:
         planned.insert(0, partial(bench_idle, versions=100, seconds=10 if options.quick else 60, progress=progress))
+    if "policies" in names:
+        planned.append(partial(bench_policies, versions=scale, progress=progress, profiles=options.profile))
     if "granite" in names:
         planned.append(partial(bench_granite, whole=not options.quick, progress=progress))
     return planned
