@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from gatehouse.api.governance_policy import EvaluationRequirement, LineageField
@@ -33,7 +34,7 @@ _LINEAGE: Final[Mapping[LineageField, Callable[[Lineage], object]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one."""
 
@@ -48,6 +49,10 @@ class Case:
 
     def values(self, stage: str) -> Mapping[str, Any]:
         """What expressions see."""
+        return {**self._values, "stage": stage}
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
         uid = self.version.metadata.uid
         return expression_values(
             version=self.version,
@@ -55,7 +60,6 @@ class Case:
             artifact=self.artifact,
             fit=self.fit,
             evaluations=counting(self.evaluations, uid=uid, digest=self.digest, now=self.now),
-            stage=stage,
         )
 
 

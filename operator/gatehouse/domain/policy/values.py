@@ -22,16 +22,14 @@ def expression_values(
     artifact: ArtifactRecord,
     fit: Fit | None,
     evaluations: Sequence[ModelEvaluation],
-    stage: str,
 ) -> Mapping[str, Any]:
-    """One value a variable of CEL; docs/policies.md lists their fields. ``evaluations`` are those that count."""
+    """One value a variable of CEL, ``stage`` left out; docs/policies.md lists their fields. ``evaluations`` count."""
     return {
         "version": _described(version.spec.wire(), version),
         "model": _described(model.spec.wire(), model),
         "artifact": _artifact(version, artifact),
         "hardware": _hardware(version, fit),
         "evaluations": [_evaluation(each) for each in evaluations],
-        "stage": stage,
     }
 
 
