@@ -22,7 +22,7 @@ from gatehouse.registry.encoding import VERSION_COLUMNS, version_of
 from gatehouse.registry.failures import Cause
 from gatehouse.registry.operations import Read
 from gatehouse.registry.reading import read
-from gatehouse.registry.tables import audit_heads, audit_records, model_versions
+from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, model_versions
 
 __all__ = ["DatabaseUrlError", "Trails", "open_trails", "target_of_url"]
 
@@ -48,7 +48,8 @@ class Trails:
     def registries(self) -> Sequence[str]:
         """Every registry that has a trail, also one whose head is gone."""
         heads = self._connection.scalars(select(audit_heads.c.registry))
-        return sorted({*heads, *self._of_records()})
+        checkpoints = self._connection.scalars(select(audit_checkpoints.c.registry).distinct())
+        return sorted({*heads, *checkpoints, *self._of_records()})
 
     def head(self, registry: str) -> AuditHead | None:
         """The newest record as the head has it."""
