@@ -125,7 +125,7 @@ class AuditContract:
         assert [records[2].fact, records[3].fact] == facts
         verdict = look(opened)
         assert verdict.intact
-        assert "a clock was set back" in verdict.notes[0]
+        assert "a clock was wrong" in verdict.notes[0]
 
     async def test_governance_passes_through(self, opened: Opened) -> None:
         ids = await opened.rows.save_version(a_version(governance='{"policies":["ü"]}'), files=None, change=None)

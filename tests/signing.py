@@ -100,7 +100,7 @@ class Authority:
             .add_extension(x509.ExtendedKeyUsage([purpose or ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
-            .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(subject)]), critical=True)
+            .add_extension(x509.SubjectAlternativeName([_name(subject)]), critical=True)
             .add_extension(
                 x509.UnrecognizedExtension(ISSUER_V2, bytes([0x0C, len(issuer)]) + issuer.encode()), critical=False
             )
@@ -128,6 +128,10 @@ def restated(bundle: bytes, key: ec.EllipticCurvePrivateKey, change: Mapping[str
 
 def _encoding(payload: bytes) -> bytes:
     return b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload)
+
+
+def _name(subject: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(subject) if "://" in subject else x509.RFC822Name(subject)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

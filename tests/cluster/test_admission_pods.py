@@ -327,6 +327,44 @@ def test_an_llm_inference_service_is_refused_with_the_way(gate: Gate) -> None:
     assert "InferenceServices only" in said
 
 
+# The Secrets that say where models are
+
+
+def secret(gate: Gate, name: str, *, managed: bool = False) -> Manifest:
+    labels = {"opendatahub.io/managed": "true"} if managed else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": gate.namespace, "labels": labels},
+        "stringData": {"minio-connection": '{"type": "s3", "endpoint_url": "http://evil"}'},
+    }
+
+
+@pytest.mark.parametrize(("name", "managed"), [("storage-config", False), ("minio-connection", True)])
+def test_the_same_uri_is_not_fetched_from_another_server(gate: Gate, name: str, managed: bool) -> None:
+    body = secret(gate, name, managed=managed)
+    said = refusal(gate.developer, body)
+    assert f"Secret {gate.namespace}/{name} (stage {STAGE}) says which server vetted models are loaded from" in said
+    assert "gatehouse-stage-admin" in said
+    assert send(gate.admin, body)
+
+
+def test_a_connection_that_is_there_is_not_pointed_elsewhere(gate: Gate) -> None:
+    body = secret(gate, "minio-connection", managed=True)
+    path = gate.developer.path_of(body)
+    send(gate.admin, body, query="fieldManager=test")
+    try:
+        for change in ({"stringData": {"AWS_S3_ENDPOINT": "http://evil"}}, {"metadata": {"labels": None}}):
+            with pytest.raises(ApiRefused, match="says which server vetted models are loaded from"):
+                gate.developer.request("PATCH", path, change, content_type="application/merge-patch+json")
+    finally:
+        gate.admin.request("DELETE", path)
+
+
+def test_other_secrets_are_nobody_s_business(gate: Gate) -> None:
+    assert send(gate.developer, secret(gate, "of-the-team"))
+
+
 # How strict a namespace is
 
 

@@ -205,6 +205,22 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert verify_elsewhere(before) == 0, "what was true then still verifies"
 
 
+def test_evidence_outlives_the_object(office: Office) -> None:
+    world = office.world
+    office.policy()
+    world.upload()
+    world.apply(world.registry(), world.model(), world.version())
+    digest = world.ready()["status"]["artifact"]["digest"]
+    world.delete("ModelVersion", "granite-1")
+    until(lambda: world.rows(office.operator)[0]["state"] == "ARCHIVED", what="the row is not archived")
+    code, found = office.verify(office.export("gone.zip", "--key", str(office.folder / "evidence.key")))
+    assert (code, found["digest"]) == (0, digest)
+    assert any("is gone from the cluster" in note for note in found["notes"])
+    kept = entries(office.folder / "gone.zip")
+    assert json.loads(kept["judgement.json"])["policies"] == {world.namespace: "Complies"}
+    assert json.loads(kept["version.json"])["spec"]["version"] == "granite-1"
+
+
 def test_evidence_that_was_touched_or_is_of_another_key_is_refused(office: Office) -> None:
     world = office.world
     office.policy()

@@ -158,7 +158,9 @@ def verify(
 
     def work() -> Verdict:
         keys = None if public_key is None else _keys(public_key)
-        name = _with_trails(database, database_ca, lambda trails: _registry(trails, registry))
+        name = registry if registry and checkpoints else None
+        if name is None:  # with copies a trail that is gone altogether is a finding, and no error
+            name = _with_trails(database, database_ca, lambda trails: _registry(trails, registry))
         # Before the records: a copy is made after its checkpoint, which the records that are read later then have.
         copies = () if checkpoints is None else asyncio.run(read_copies(checkpoints, name, store=flags))
         return _with_trails(database, database_ca, lambda trails: _verdict(trails, name, keys=keys, copies=copies))
@@ -221,10 +223,12 @@ def _registry(trails: Trails, wanted: str | None) -> str:
     known = trails.registries()
     if wanted is None and len(known) == 1:
         return known[0]
+    if not known:
+        fail("the database has no record of any registry yet; was it the right one?")
     if wanted is None:
-        fail(f"the database has the trails of {', '.join(known) or 'no registry'}; name one with --registry")
+        fail(f"the database has the trails of {', '.join(known)}; name one with --registry")
     if wanted not in known:
-        fail(f"there is no trail of registry {wanted}; there are: {', '.join(known) or 'none'}")
+        fail(f"there is no trail of registry {wanted}; there are: {', '.join(known)}")
     return wanted
 
 

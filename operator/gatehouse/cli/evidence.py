@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +18,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from gatehouse import __version__
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.audit import CaOption, DatabaseOption
 from gatehouse.cli.connection import (
     NOT_READY,
@@ -30,11 +34,11 @@ from gatehouse.domain.errors import ReconcileError
 from gatehouse.evidence.archive import LARGEST_BUNDLE
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.exporting import bundle
-from gatehouse.evidence.gathering import read_declared
-from gatehouse.evidence.rows import read_rows
-from gatehouse.evidence.subject import Declared, Subject
+from gatehouse.evidence.gathering import read_declared, read_version, version_in
+from gatehouse.evidence.rows import read_rows, recall
+from gatehouse.evidence.subject import Declared, Kept, Subject
 from gatehouse.evidence.verifying import Verified, verify_bundle
-from gatehouse.registry.trail import DatabaseUrlError, open_trails, target_of_url
+from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
 from gatehouse.review.errors import ReviewError
 
 __all__ = ["app", "export", "keygen", "verify"]
@@ -99,9 +103,14 @@ def export(
     """
     try:
         signer = None if key is None else Signer.from_pem(_small(key), where=str(key))
-        declared = run_command(lambda: _declared(name, namespace, kubeconfig, context))
+        where = namespace or asyncio.run(default_namespace(kubeconfig, context))
+        body = run_command(lambda: _version(name, where, kubeconfig, context))
         typer.echo("reading the registry's rows and its audit trail", err=True)
-        data = bundle(_subject(declared, database, database_ca), signer=signer)
+        with _trails(database, database_ca) as trails:
+            version = recall(trails, where, name) if body is None else version_in(body)
+            kept = read_rows(trails, version)
+        declared = run_command(lambda: _declared(version, body, kubeconfig, context))
+        data = bundle(_subject(declared, kept), signer=signer)
         _write(output, data)
     except NoEvidence as error:
         fail(str(error), code=NOT_READY)
@@ -178,17 +187,28 @@ def keygen(
     typer.echo(f"{file} and {file.name}.pub, key {Signer.from_pem(private, where=str(file)).key_id}", err=True)
 
 
-async def _declared(name: str, namespace: str | None, kubeconfig: Path | None, context: str | None) -> Declared:
-    where = namespace or await default_namespace(kubeconfig, context)
+async def _version(name: str, namespace: str, kubeconfig: Path | None, context: str | None) -> Mapping[str, Any] | None:
     async with cluster(kubeconfig, context) as client:
-        return await read_declared(client, namespace=where, name=name)
+        return await read_version(client, namespace, name)
 
 
-def _subject(declared: Declared, database: str, ca: Path | None) -> Subject:
-    with tempfile.TemporaryDirectory(prefix="gatehouse-evidence-") as folder:
-        target = target_of_url(database, ca=ca, data_dir=Path(folder))
-        with open_trails(target) as trails:
-            kept = read_rows(trails, declared.version)
+async def _declared(
+    version: ModelVersion, body: Mapping[str, Any] | None, kubeconfig: Path | None, context: str | None
+) -> Declared:
+    async with cluster(kubeconfig, context) as client:
+        return await read_declared(client, version, body)
+
+
+@contextmanager
+def _trails(database: str, ca: Path | None) -> Iterator[Trails]:
+    with (
+        tempfile.TemporaryDirectory(prefix="gatehouse-evidence-") as folder,
+        open_trails(target_of_url(database, ca=ca, data_dir=Path(folder))) as trails,
+    ):
+        yield trails
+
+
+def _subject(declared: Declared, kept: Kept) -> Subject:
     return Subject(
         at=datetime.now(UTC),
         tool=f"gatehouse {__version__}",

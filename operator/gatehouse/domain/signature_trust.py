@@ -31,6 +31,15 @@ _ISSUER: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _ISSUER_BEFORE: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 """The issuer as a DER string, and as Fulcio wrote it before: bare."""
 _UTF8_STRING: Final = 0x0C
+_MALFORMED: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
+"""What a certificate by a stranger makes of the parser."""
 _WANTED_KEY: Final = "an ECDSA public key on P-256, P-384 or P-521 in PEM"
 
 
@@ -130,14 +139,17 @@ def _made_with(key: ec.EllipticCurvePublicKey, record: SignatureRecord) -> bool:
 
 
 def _made_with_certificate(leaf: x509.Certificate, record: SignatureRecord) -> bool:
-    key = leaf.public_key()
+    try:
+        key = leaf.public_key()
+    except _MALFORMED:
+        return False
     return isinstance(key, ec.EllipticCurvePublicKey) and _made_with(key, record)
 
 
 def _authorities(wanted: SignatureRequirements) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates((wanted.certificate_authorities or "").encode())
-    except ValueError:
+    except _MALFORMED:
         raise _UnusableError(wanted.identities[0].name, "certificateAuthorities has no certificate in PEM") from None
 
 
@@ -157,7 +169,7 @@ def _trusted(chain: Sequence[str], authorities: list[x509.Certificate]) -> x509.
         )
         verifier.verify(leaf, between)
         purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, VerificationError, x509.UnsupportedGeneralNameType, x509.ExtensionNotFound):
+    except (*_MALFORMED, VerificationError):
         return None
     return leaf if ExtendedKeyUsageOID.CODE_SIGNING in purposes else None
 
@@ -175,7 +187,7 @@ def _is(leaf: x509.Certificate, identity: SignatureIdentity) -> bool:
 def _subjects(leaf: x509.Certificate) -> list[str]:
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType):
+    except _MALFORMED:
         return []
     return [*names.get_values_for_type(x509.RFC822Name), *names.get_values_for_type(x509.UniformResourceIdentifier)]
 
@@ -184,7 +196,7 @@ def _issuer(leaf: x509.Certificate) -> str | None:
     for oid in (_ISSUER, _ISSUER_BEFORE):
         try:
             extension = leaf.extensions.get_extension_for_oid(oid).value
-        except (ValueError, x509.ExtensionNotFound):
+        except _MALFORMED:
             continue
         if isinstance(extension, x509.UnrecognizedExtension):
             value = extension.value
@@ -206,7 +218,7 @@ def _who(record: SignatureRecord) -> str:
         return "another key"
     try:
         leaf = x509.load_der_x509_certificate(base64.b64decode(record.certificates[0]))
-    except ValueError:
+    except _MALFORMED:
         return "a certificate that does not read"
     named = ", ".join(_subjects(leaf)[:3]) or "nobody that its certificate names"
     issuer = _issuer(leaf)

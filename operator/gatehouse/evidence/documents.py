@@ -87,6 +87,8 @@ def _entries(subject: Subject) -> Iterator[tuple[str, bytes]]:
         ("bom.cdx.json", bill_of_materials(subject)),
     ):
         yield name, json_bytes(value)
+    if kept.row.governance:
+        yield "judgement.json", kept.row.governance.encode()
     yield RECORDS, "".join(f"{stored.content}\n" for stored in kept.excerpt.records).encode("utf-8", "surrogatepass")
     if declared.template is not None:
         yield "template.yaml", declared.template.encode()

@@ -21,20 +21,40 @@ from gatehouse.evidence.errors import EvidenceError
 from gatehouse.evidence.subject import Declared
 from gatehouse.review.reading import listed_if_allowed
 
-__all__ = ["read_declared"]
+__all__ = ["read_declared", "read_version", "version_in"]
 
 R = TypeVar("R", bound=Resource)
 
 _NOT_FOR_OTHERS = frozenset({"managedFields", "selfLink"})
+_GONE = 404
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-async def read_declared(api: ApiClient, *, namespace: str, name: str) -> Declared:
-    """Raises ClusterError when the version cannot be read; what else is missing is noted."""
+async def read_version(api: ApiClient, namespace: str, name: str) -> Mapping[str, Any] | None:
+    """The version's body; None when it is gone. Raises ClusterError."""
+    try:
+        return await api.get(ModelVersion.info.plural, namespace, name)
+    except ApiError as error:
+        if error.status != _GONE:
+            raise
+        return None
+
+
+def version_in(body: Mapping[str, Any]) -> ModelVersion:
+    """Raises EvidenceError for a body that is not what this Gatehouse takes for a version."""
+    return _parsed(ModelVersion, body)
+
+
+async def read_declared(api: ApiClient, version: ModelVersion, body: Mapping[str, Any] | None) -> Declared:
+    """What belongs to a version, of which ``body`` is None when it is gone. Raises ClusterError, EvidenceError.
+
+    What may not be read, or is not there, is noted.
+    """
     reader = _Reader(api)
-    body = await api.get(ModelVersion.info.plural, namespace, name)
-    version = _parsed(ModelVersion, body)
-    reader.bodies["version.json"] = _plain(body)
+    namespace, name = version.metadata.namespace, version.metadata.name
+    if body is None:
+        reader.notes.append(f"ModelVersion {name} is gone from the cluster: version.json is what its row keeps")
+    reader.bodies["version.json"] = version.wire() if body is None else _plain(body)
     spec, status = version.spec, version.status
     registry_namespace, _, registry_name = (status.registry or "").partition("/")
     model = await reader.one(RegisteredModel, namespace, spec.model_ref.name, file="model.json")

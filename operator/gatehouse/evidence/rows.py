@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from typing import Any
+
+import orjson
 
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
@@ -14,9 +17,32 @@ from gatehouse.evidence.subject import AuditExcerpt, Kept
 from gatehouse.registry.operations import LoadFiles, LoadHistory, LoadVersion, VersionKey
 from gatehouse.registry.trail import Trails
 
-__all__ = ["read_rows"]
+__all__ = ["read_rows", "recall"]
 
 _HISTORY = 10_000
+
+
+def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
+    """A version whose object is gone, as its row keeps it.
+
+    Raises:
+        NoEvidence: no row was held by such an object.
+        EvidenceError: rows of several registries were, or the row does not read.
+    """
+    held = trails.held_by(namespace, name)
+    if not held:
+        raise NoEvidence(f"there is no ModelVersion {namespace}/{name}, and the database has no row of one")
+    if len(held) > 1:
+        raise EvidenceError(f"ModelVersion {namespace}/{name} is gone, and had rows in {', '.join(sorted(held))}")
+    ((registry, row),) = held.items()
+    try:
+        judged: dict[str, Any] = orjson.loads(row.governance or "{}")
+        outcomes = [{"name": policy, "outcome": said} for policy, said in judged.get("policies", {}).items()]
+        status = {"phase": row.phase, "registry": registry, "registryId": str(row.id), "policies": outcomes}
+        metadata = {"name": name, "namespace": namespace, "uid": row.uid}
+        return ModelVersion.model_validate({"metadata": metadata, "spec": orjson.loads(row.spec), "status": status})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"row {row.id} of {namespace}/{name} does not read: {str(error)[:200]}") from None
 
 
 def read_rows(trails: Trails, version: ModelVersion) -> Kept:

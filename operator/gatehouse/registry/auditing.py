@@ -18,7 +18,7 @@ from gatehouse.registry.writer import Writer
 
 __all__ = ["append_records", "lock_head"]
 
-_LOOKED_BACK: Final = 5_000
+_LOOKED_BACK: Final = 2_000
 """Newest records among which those of a transaction are looked for when its commit may have got through."""
 
 

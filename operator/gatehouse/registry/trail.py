@@ -14,13 +14,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead, StoredRecord
+from gatehouse.domain.records import VersionRecord
 from gatehouse.registry.address import Address, Credentials, DatabaseKind, Limits, Target
 from gatehouse.registry.audit_reading import checkpoints_of, head_of, records_after
 from gatehouse.registry.connector import Connector
+from gatehouse.registry.encoding import VERSION_COLUMNS, version_of
 from gatehouse.registry.failures import Cause
 from gatehouse.registry.operations import Read
 from gatehouse.registry.reading import read
-from gatehouse.registry.tables import audit_heads, audit_records
+from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, model_versions
 
 __all__ = ["DatabaseUrlError", "Trails", "open_trails", "target_of_url"]
 
@@ -46,7 +48,8 @@ class Trails:
     def registries(self) -> Sequence[str]:
         """Every registry that has a trail, also one whose head is gone."""
         heads = self._connection.scalars(select(audit_heads.c.registry))
-        return sorted({*heads, *self._of_records()})
+        checkpoints = self._connection.scalars(select(audit_checkpoints.c.registry).distinct())
+        return sorted({*heads, *checkpoints, *self._of_records()})
 
     def head(self, registry: str) -> AuditHead | None:
         """The newest record as the head has it."""
@@ -80,6 +83,16 @@ class Trails:
             if len(found) < PAGE:
                 return
             before = found[-1].seq
+
+    def held_by(self, namespace: str, name: str) -> Mapping[str, VersionRecord]:
+        """The row of the version that an object holds, or held last, by registry. Raises as ``load``."""
+        held = model_versions.c
+        query = (
+            select(held.registry, *VERSION_COLUMNS)
+            .where(held.namespace == namespace, held.object_name == name)
+            .order_by(held.updated_at)
+        )
+        return {registry: version_of(row) for registry, *row in self._connection.execute(query)}
 
     def load(self, operations: Sequence[Read[Any]]) -> Sequence[Any]:
         """The answers of other reads, of the same moment."""

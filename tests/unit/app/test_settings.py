@@ -51,10 +51,10 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "patience": (0.0, 0.1, 60.0),
     "sweep_interval": (10.0, 90.0, 86400.0),
     "probe_interval": (1.0, 90.0, 3600.0),
-    "service_interval": (1.0, 20.0, 3600.0),
-    "audit_key": (Path("/a"), Path("/b"), Path("/c")),
-    "audit_checkpoint_interval": (10.0, 90.0, 3600.0),
+    "service_interval": (1.0, 90.0, 3600.0),
     "secret_interval": (1.0, 90.0, 3600.0),
+    "audit_key": (Path("/a"), Path("b"), Path("/c/d")),
+    "audit_checkpoint_interval": (1.0, 90.0, 86400.0),
     "shutdown_grace": (0.0, 1.5, 300.0),
     "stall_limit": (10.0, 90.0, 3600.0),
 }
@@ -72,8 +72,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "patience": ("-1s", "61s", "inf", "nan"),
     "sweep_interval": ("9s", "25h", "1d"),
     "probe_interval": ("0", "61m", "1m1"),
-    "service_interval": ("999ms", "3601"),
+    "service_interval": ("999ms", "61m"),
     "secret_interval": ("999ms", "3601"),
+    "audit_checkpoint_interval": ("0.5s", "25h"),
     "shutdown_grace": ("5m1s", "s"),
     "stall_limit": ("9", "2h", "1h-"),
 }
@@ -187,7 +188,12 @@ SERVICE = {
 
 def test_what_kubernetes_and_the_local_cluster_put_into_the_environment_is_left_alone() -> None:
     plain = {name.replace("_OPERATOR", ""): value for name, value in SERVICE.items()}
-    own = {"GATEHOUSE_DATABASE_URL": "sqlite://", "PATH": "/bin", "KUBECONFIG": "/kubeconfig"}
+    own = {
+        "GATEHOUSE_DATABASE_URL": "sqlite://",
+        "GATEHOUSE_AUDIT_PUBLIC_KEY": "/k",
+        "PATH": "/bin",
+        "KUBECONFIG": "/kubeconfig",
+    }
     assert load(environ={**SERVICE, **plain, **own}).settings == Settings()
 
 

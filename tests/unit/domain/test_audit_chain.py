@@ -243,10 +243,11 @@ def test_very_many_records_without_a_checkpoint_are_told() -> None:
 
 
 def test_a_clock_that_was_set_back_is_noted_and_no_fault() -> None:
-    rows = chain([a_fact(1), a_fact(2, at=NOW - timedelta(days=1)), a_fact(3)])
-    verdict = judged(rows, head=AuditHead(3, rows[-1].hash))
+    times = [NOW, NOW - timedelta(minutes=4), NOW - timedelta(days=1), NOW - timedelta(hours=23), NOW]
+    rows = chain([a_fact(number, at=at) for number, at in enumerate(times)])
+    verdict = judged(rows, head=AuditHead(5, rows[-1].hash))
     assert verdict.intact
-    assert "1 records are older than those before them (at 2)" in verdict.notes[0]
+    assert "2 records are more than 5 minutes older than one before them (first at 3, 4)" in verdict.notes[0]
 
 
 def summarised(

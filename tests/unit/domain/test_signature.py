@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,28 @@ def test_a_certificate_of_the_authority_for_the_identity_is_taken_and_no_other(f
         assert f"{SUBJECT} (says {ISSUER})" in check.problem.found
     server = authority.sign(bundle, subject=SUBJECT, issuer=ISSUER, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
     assert refusal(judged(server, folder, identities(authority.pem))) == "SignerNotTrusted"
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_no_byte_of_a_certificate_can_change_and_none_is_an_error(folder: Path) -> None:
+    authority = Authority()
+    record = read_signature(authority.sign(sign_folder(folder, KEY), subject=SUBJECT, issuer=ISSUER), hashes_of(folder))
+    wanted = identities(authority.pem)
+    assert judge_signature(record, wanted).signed_by == "ml-team"
+    der = bytearray(base64.b64decode(record.certificates[0]))
+    for position in range(len(der)):
+        for bit in (0, 7):
+            der[position] ^= 1 << bit
+            changed = replace(record, certificates=(base64.b64encode(der).decode(),))
+            assert refusal(judge_signature(changed, wanted)) == "SignerNotTrusted", (position, bit)
+            der[position] ^= 1 << bit
+
+
+def test_a_workflow_is_an_identity_too(folder: Path) -> None:
+    authority, workflow = Authority(), "https://github.com/team/granite/.github/workflows/release.yaml@refs/tags/v1"
+    bundle = authority.sign(sign_folder(folder, KEY), subject=workflow, issuer=ISSUER)
+    assert judged(bundle, folder, identities(authority.pem, subject=workflow)).signed_by == "ml-team"
+    assert refusal(judged(bundle, folder, identities(authority.pem, subject=workflow[:-1]))) == "SignerNotTrusted"
 
 
 def test_a_certificate_beside_the_signature_of_another_key_is_refused(folder: Path) -> None:

@@ -64,5 +64,9 @@ def test_the_operator_gets_its_users_kubeconfig_and_none_of_our_credentials(
         f"--audit-key={tmp_path / 'operator' / 'audit.key'}",
         f"--health-address=127.0.0.1:{state.ports['operator']}",
     )
+    key = (tmp_path / "operator" / "audit.key").read_bytes()
+    assert stack.operator().argv == server.argv
+    assert (tmp_path / "operator" / "audit.key").read_bytes() == key, "it is made once, and kept"
+    assert (tmp_path / "operator" / "audit.key").stat().st_mode & 0o077 == 0
     assert server.env["KUBECONFIG"] == str(kubeconfig)
     assert "AWS_SECRET_ACCESS_KEY" not in server.env

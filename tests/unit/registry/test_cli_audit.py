@@ -105,6 +105,21 @@ async def test_copies_tell_of_a_trail_replaced_with_its_checkpoints(opened: Open
     assert document(result)["firstBad"]["position"] == 1
 
 
+async def test_a_trail_that_is_gone_altogether_is_found_by_its_copies(
+    opened: Opened, tmp_path: Path, key: Path
+) -> None:
+    copies = put_copies(tmp_path / "copies", await grown(opened, 10))
+    for table in (audit_records, audit_heads, audit_checkpoints):
+        opened.run(delete(table))
+    result = run(tmp_path, "verify")
+    assert result.exit_code == 2
+    assert "the database has no record of any registry yet" in result.stderr
+    arguments = ("verify", "--registry", REGISTRY, "--public-key", key, "--checkpoints", copies, "-o", "json")
+    result = run(tmp_path, *arguments)
+    assert result.exit_code == 1
+    assert ("CutOff", 1) in [(each["kind"], each["position"]) for each in document(result)["findings"]]
+
+
 async def test_the_log_is_filtered(opened: Opened, tmp_path: Path) -> None:
     audit = opened.rows.audit
     await audit.append([a_fact(number, at=NOW + timedelta(hours=number)) for number in range(5)])

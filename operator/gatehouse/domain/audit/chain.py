@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,8 @@ SUMMARISED: Final = "Summarised"
 _REMEMBERED: Final = 1_024
 _UNSIGNED: Final = 5 * CHECKPOINT_EVERY
 """So many may be waiting for a checkpoint while very much is written at once."""
+_SLACK: Final = timedelta(minutes=5)
+"""Facts are recorded in the order in which they are saved, which may be some minutes after they were found."""
 _RESTORE: Final = "Restore the database from a backup, and find out who may write to it."
 
 
@@ -83,7 +86,7 @@ class _Walk:
         self.vouched = self.last.seq
         self._recent: OrderedDict[int, str] = OrderedDict()
         self._summaries: list[dict[str, Any]] = []
-        self._time = ""
+        self._newest_time = ""
         self._unvouched_since = ""
         self._backwards: list[int] = []
         self._backwards_count = 0
@@ -127,10 +130,10 @@ class _Walk:
         self._recent[stored.seq] = stored.hash
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-        if at < self._time:
+        if at < self._newest_time and _apart(at, self._newest_time) > _SLACK:
             self._backwards_count += 1
             self._backwards += [stored.seq] if len(self._backwards) < 3 else []
-        self._time = at
+        self._newest_time = max(at, self._newest_time)
         if stored.seq > self._newest and not self._unvouched_since:
             self._unvouched_since = at
         if self.gap is not None and kept.get("kind") == TRAIL and kept.get("reason") == SUMMARISED:
@@ -233,12 +236,23 @@ class _Walk:
         """What is worth knowing and no fault."""
         if self._backwards_count:
             where = ", ".join(map(str, self._backwards))
-            yield f"{self._backwards_count} records are older than those before them (at {where}): a clock was set back"
+            yield (
+                f"{self._backwards_count} records are more than 5 minutes older than one before them "
+                f"(first at {where}): a clock was wrong"
+            )
         if self.gap is not None:
             yield f"records 1 to {self.gap.seq} were older than the retention; a summary stands for them"
         owed = self.last.seq - self._newest
         if finding is None and owed > 0:
             yield f"the last {owed} records, since {self._unvouched_since}, have no checkpoint yet, only hashes"
+
+
+def _apart(earlier: str, later: str) -> timedelta:
+    """Between two times; none when one of them is no time."""
+    try:
+        return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
+    except (ValueError, TypeError):
+        return timedelta(0)
 
 
 def _found(kind: Any, position: int, message: str, until: int | None = None) -> Finding:
