@@ -50,7 +50,7 @@ def rendered(kubectl_program: Path) -> dict[str, tuple[Manifest, ...]]:
 @pytest.fixture(scope="module")
 def plane() -> Iterator[RunningControlPlane]:
     """A cluster of its own that has never heard of Gatehouse."""
-    with available(ephemeral.control_plane(kinds=False)) as running:
+    with available(ephemeral.control_plane(bare=True)) as running:
         yield running
 
 

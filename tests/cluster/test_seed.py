@@ -387,7 +387,7 @@ def test_wrong_credentials_of_the_database_are_named_and_mended(
 def test_seed_that_comes_first_waits_for_kinds_namespace_operator_and_registry(
     minio: S3Endpoint, tmp_path: Path, seed: Seeds
 ) -> None:
-    with available(ephemeral.control_plane(kinds=False)) as plane, contextlib.closing(plane.client()) as kube:
+    with available(ephemeral.control_plane(bare=True)) as plane, contextlib.closing(plane.client()) as kube:
         first = seed(plane.kubeconfig, "--namespace=seeded", "--registry=seeded/registry")
         first.says("waiting: the cluster does not know hardwareprofiles.gatehouse.dev yet")
         install_kinds(kube)

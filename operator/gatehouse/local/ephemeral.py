@@ -44,7 +44,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningControlPlane:
-    """An API server with Gatehouse's kinds and roles.
+    """An API server, with Gatehouse's kinds and roles unless it is bare.
 
     `kubeconfig` has a context for each user, `admin` the current one; `tokens` are by user.
     """
@@ -69,8 +69,8 @@ class RunningVersitygw:
 
 
 @contextlib.contextmanager
-def control_plane(binaries: Binaries | None = None, *, kinds: bool = True) -> Iterator[RunningControlPlane]:
-    """etcd, kube-apiserver and kube-controller-manager; with `kinds` also the CRDs, roles, bindings and policies."""
+def control_plane(binaries: Binaries | None = None, *, bare: bool = False) -> Iterator[RunningControlPlane]:
+    """etcd, kube-apiserver and kube-controller-manager, with the CRDs, the roles and their bindings unless ``bare``."""
     programs = (binaries or Binaries()).obtain(CONTROL_PLANE_PROGRAMS)
     with _servers() as (home, supervisor):
         etcd, peer, apiserver, manager = _ports(4)
@@ -80,7 +80,7 @@ def control_plane(binaries: Binaries | None = None, *, kinds: bool = True) -> It
         plane.prepare()
         for server in (plane.etcd(), plane.apiserver(), plane.controller_manager()):
             supervisor.ensure(server)
-        if kinds:
+        if not bare:
             with contextlib.closing(plane.client()) as client:
                 install_kinds(client)
         yield RunningControlPlane(
