@@ -20,6 +20,7 @@ from cluster.rig import Operator, until
 from cluster.world import World, make_world, open_store
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
+from gatehouse.local.errors import ApiRefused
 from gatehouse.local.pki import KeyPair, ensure_audit_key
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.objectstore.s3 import S3Stores
@@ -147,6 +148,11 @@ def test_a_killed_operator_leaves_a_whole_trail(site: Site) -> None:
     _, records = site.audit("log", "--kind", "ModelVersion", "--limit", "1000")
     ready = [record["name"] for record in records if record["after"].get("phase") == "Ready to Deploy"]
     assert sorted(ready) == sorted(f"granite-{number}" for number in range(1, 12)), "each is told once"
+
+
+def test_copies_go_below_a_store_of_the_registry(world: World) -> None:
+    with pytest.raises(ApiRefused, match=r"audit\.uri must be below the uriPrefix of one of objectStores"):
+        world.apply(world.registry(audit={"uri": "s3://elsewhere/"}))
 
 
 # Object Lock

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import orjson
 import typer
 from botocore.exceptions import BotoCoreError
 from rich.console import Console
-from rich.table import Table
 
+from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
 from gatehouse.cli.connection import NOT_READY, fail
 from gatehouse.cli.counting import counted
 from gatehouse.cli.durations import seconds
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
-from gatehouse.domain.audit.findings import Finding, Verdict
-from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record, time_text
+from gatehouse.domain.audit.findings import Verdict
+from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trusting import trust
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.publish.audit_copies import read_copies
@@ -103,9 +103,9 @@ def log(
 
     found = _guarded(lambda: _with_trails(database, database_ca, read))
     if output == "json":
-        typer.echo(orjson.dumps([_wire(record) for record in found], option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps([record_wire(record) for record in found], option=orjson.OPT_INDENT_2).decode())
     else:
-        _print_log(Console(highlight=False, soft_wrap=True), found)
+        print_log(Console(highlight=False, soft_wrap=True), found)
     if not found:
         raise typer.Exit(NOT_READY)
 
@@ -172,9 +172,9 @@ def verify(
     if checkpoints is None:
         notes.append("checkpoints were taken from the database alone; give their copies with --checkpoints")
     if output == "json":
-        typer.echo(orjson.dumps(_verdict_wire(verdict, notes), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(verdict_wire(verdict, notes), option=orjson.OPT_INDENT_2).decode())
     else:
-        _print_verdict(Console(highlight=False, soft_wrap=True), verdict, notes)
+        print_verdict(Console(highlight=False, soft_wrap=True), verdict, notes)
     if not verdict.intact:
         raise typer.Exit(NOT_READY)
 
@@ -257,93 +257,3 @@ def _time(text: str) -> datetime:
     except ValueError:
         return datetime.now(UTC) - timedelta(seconds=seconds(text))
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _wire(record: AuditRecord) -> dict[str, Any]:
-    fact = record.fact
-    return {
-        "registry": record.registry,
-        "seq": record.seq,
-        "at": time_text(fact.at),
-        "actor": fact.actor,
-        "kind": fact.kind,
-        "namespace": fact.namespace,
-        "name": fact.name,
-        "model": fact.model,
-        "version": fact.version,
-        "digest": fact.digest,
-        "reason": fact.reason,
-        "message": fact.message,
-        "before": fact.before,
-        "after": fact.after,
-        "previous": record.previous,
-        "hash": record.hash,
-    }
-
-
-def _print_log(console: Console, records: Sequence[AuditRecord]) -> None:
-    table = Table("SEQ", "AT", "WHO", "WHAT", "WHY", "", box=None, pad_edge=False)
-    for record in records:
-        fact = record.fact
-        cells = (
-            str(record.seq),
-            f"{fact.at:%Y-%m-%d %H:%M:%S}",
-            fact.actor,
-            f"{fact.kind} {fact.namespace}/{fact.name}",
-            fact.reason,
-            fact.message,
-        )
-        table.add_row(*[_printable(cell) for cell in cells])
-    console.print(table)
-
-
-def _printable(text: str) -> str:
-    """Without what moves a terminal's cursor or is rich's markup: records hold what users wrote."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain.replace("[", r"\[")
-
-
-# The verdict
-
-
-def _verdict_wire(verdict: Verdict, notes: Sequence[str]) -> dict[str, Any]:
-    first = verdict.first_bad
-    return {
-        "registry": verdict.registry,
-        "intact": verdict.intact,
-        "records": verdict.records,
-        "first": verdict.first,
-        "last": verdict.last,
-        "summarised": verdict.summarised,
-        "checkpoints": verdict.checkpoints,
-        "vouched": verdict.vouched,
-        "firstBad": None if first is None else _finding_wire(first),
-        "findings": [_finding_wire(finding) for finding in verdict.findings],
-        "notes": list(notes),
-    }
-
-
-def _finding_wire(finding: Finding) -> dict[str, Any]:
-    return {
-        "kind": finding.kind,
-        "position": finding.position,
-        "until": finding.until,
-        "message": finding.message,
-        "remedy": finding.remedy,
-    }
-
-
-def _print_verdict(console: Console, verdict: Verdict, notes: Sequence[str]) -> None:
-    word, style = ("intact", "green") if verdict.intact else ("BROKEN", "bold red")
-    console.print(f"[{style}]{word}[/]  {verdict.registry}")
-    console.print(
-        f"  {verdict.records} records looked at, {verdict.first} to {verdict.last}; "
-        f"{verdict.checkpoints} checkpoints agree, the newest at {verdict.vouched}"
-    )
-    for finding in verdict.findings:
-        upto = f" to {finding.until}" if finding.until != finding.position else ""
-        console.print(f"\n  record {finding.position}{upto}: {finding.kind}", style="red")
-        console.print(f"     found  {_printable(finding.message)}")
-        console.print(f"     do     {finding.remedy}")
-    for note in notes:
-        console.print(f"  note: {_printable(note)}")
