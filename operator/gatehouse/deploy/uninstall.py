@@ -49,7 +49,7 @@ def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Prog
     with progress.step("stopping the operator and what belongs to it"):
         kubectl.delete(plan.workloads, seconds=_DELETED_WITHIN)
     with progress.step("deleting roles, accounts, services and policies"):
-        kubectl.delete(_removable(plan.manifests), seconds=_DELETED_WITHIN)
+        kubectl.drop(_removable(plan.manifests))
         for namespace in {each.namespace for each in of_kind(plan.manifests, "Deployment")}:
             kubectl.run("delete", "lease", _LEASE, f"--namespace={namespace}", "--ignore-not-found")
     if delete_data:
