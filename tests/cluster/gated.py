@@ -299,7 +299,7 @@ class Gate:
 
 @contextlib.contextmanager
 def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
-    """A namespace of stage production, in which ai-developer may deploy and edit."""
+    """A namespace of stage production, in which ai-developer may deploy and edit. It goes with its control plane."""
     with contextlib.ExitStack() as stack:
         admin, developer, approver, operator = (
             stack.enter_context(contextlib.closing(plane.client(user)))
@@ -313,7 +313,6 @@ def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
         gate.settle(refuses=gate.pod(uri=REFUSED), accepts=gate.pod())
         gate.settle(refuses=gate.runtime({("spec", "containers", 0, "image"): "evil"}), accepts=gate.runtime())
         yield gate
-        admin.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def _make(admin: KubeClient, name: str, labels: Mapping[str, str]) -> None:

@@ -40,7 +40,7 @@ from cluster.rights import (
     gatehouse,
 )
 from cluster.status import Manifest
-from cluster.world import World, make_world
+from cluster.world import API, World, make_world
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -295,6 +295,7 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
     world.patch("ModelVersion", "granite-1", {"spec": ARCHIVED["spec"]})
     world.phase("granite-1", "Archived")
     world.events("granite-1", at_least=2)
+    until(lambda: listed(world), what="nothing says what may be served")
     world.kube.request("DELETE", f"{VERSION_PATH.format(home=world.namespace)}/granite-1")
     operator.wait_idle()
     granted = {
@@ -314,6 +315,12 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
 
     until(lambda: not unused(), what=lambda: f"the operator has no use for {unused()}")
     world.kube.request("DELETE", world.kube.path_of(policy))
+
+
+def listed(world: World) -> bool:
+    """Whether there is a list of what admission lets through of the world's bucket."""
+    lists = world.kube.request("GET", f"{API}/vettedartifacts")["items"]
+    return any(each["spec"]["bucket"] == world.bucket for each in lists)
 
 
 def asked_for(counted: Metrics, verb: str, resource: str) -> bool:

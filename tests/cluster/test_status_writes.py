@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cluster.world import World
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 
 KIND = "registeredmodels"
+
+
+def operator_kubeconfig(plane: RunningControlPlane) -> Path:
+    """Nobody else writes a status."""
+    return plane.kubeconfig.with_name(f"{OPERATOR_USER}.kubeconfig")
 
 
 async def test_an_object_that_changed_since_it_was_read_is_a_conflict(
@@ -20,7 +28,7 @@ async def test_an_object_that_changed_since_it_was_read_is_a_conflict(
     read = world.get("RegisteredModel", "granite")
     assert read is not None
     world.patch("RegisteredModel", "granite", {"metadata": {"labels": {"changed": "yes"}}})
-    async with await ApiClient.connect(kubeconfig=installed.kubeconfig) as client:
+    async with await ApiClient.connect(kubeconfig=operator_kubeconfig(installed)) as client:
         writer = KubernetesWriter(client, written=lambda *_: None)
         with pytest.raises(Transient) as raised:
             await writer.write_status(KIND, read, {"versions": 1})
@@ -37,7 +45,7 @@ async def test_a_status_that_the_schema_does_not_let_in_is_no_conflict(
     world.apply(world.model("test"))
     read = world.get("RegisteredModel", "test")
     assert read is not None
-    async with await ApiClient.connect(kubeconfig=installed.kubeconfig) as client:
+    async with await ApiClient.connect(kubeconfig=operator_kubeconfig(installed)) as client:
         writer = KubernetesWriter(client, written=lambda *_: None)
         with pytest.raises(Stalled) as raised:
             await writer.write_status(KIND, read, {"versions": "many"})
