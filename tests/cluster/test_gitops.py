@@ -232,11 +232,10 @@ def test_the_monitoring_component_joins_every_overlay(
 
 
 def settled(client: KubeClient, manifests: Iterable[Manifest]) -> bool:
-    """Whether the controller manager has looked at every Deployment."""
-    deployments = [live(client, each) for each in manifests if each["kind"] == "Deployment"]
-    return all(
-        each.get("status", {}).get("observedGeneration") == each["metadata"]["generation"] for each in deployments
-    )
+    """Whether the controller manager has looked at everything that it writes a status of."""
+    looked_at = {"Deployment", "ValidatingAdmissionPolicy"}
+    found = [live(client, each) for each in manifests if each["kind"] in looked_at]
+    return all(each.get("status", {}).get("observedGeneration") == each["metadata"]["generation"] for each in found)
 
 
 # Health
