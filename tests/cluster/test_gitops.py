@@ -97,13 +97,27 @@ def differences(client: KubeClient, manifests: Iterable[Manifest]) -> list[str]:
     for manifest in manifests:
         before = live(client, manifest)
         predicted = apply(client, manifest, dry_run=True)
-        if predicted != before:
+        if compared(predicted) != compared(before):
             found.append(f"{identity(manifest)}: a server-side diff")
         if merged(manifest, before) != before:
             found.append(f"{identity(manifest)}: a client-side diff")
-        if apply(client, manifest) != before:
+        if compared(apply(client, manifest)) != compared(before):
             found.append(f"{identity(manifest)}: a second apply changed it")
     return found
+
+
+def compared(body: Manifest) -> Manifest:
+    """What counts of an object: all of it, but for policies of admission.
+
+    The controller manager applies their status in its own time, and managedFields is sorted by time: the next apply of
+    anybody else moves his entry there, and changes nothing besides.
+    """
+    if body["kind"] != "ValidatingAdmissionPolicy":
+        return body
+    metadata = {
+        key: value for key, value in body["metadata"].items() if key not in {"managedFields", "resourceVersion"}
+    }
+    return {**body, "metadata": metadata, "status": None}
 
 
 # Converged
@@ -191,9 +205,6 @@ def test_every_overlay_converges_at_once(bare: RunningControlPlane, overlay: str
         for manifest in [*manifests, *manifests]:
             apply(admin, manifest)
         until(lambda: settled(admin, manifests), what="the controllers do not come to rest")
-        # managedFields is sorted by time: the first apply after a controller's changes nothing but its place there.
-        for manifest in manifests:
-            apply(admin, manifest)
         # Argo CD knows the defaults of Kubernetes' own kinds, so a client-side diff of those is none.
         found = differences(admin, manifests)
         assert [each for each in found if "client-side" not in each or each.startswith("Model")] == []
@@ -235,10 +246,11 @@ def test_the_monitoring_component_joins_every_overlay(
 
 
 def settled(client: KubeClient, manifests: Iterable[Manifest]) -> bool:
-    """Whether the controller manager has looked at everything that it writes a status of."""
-    looked_at = {"Deployment", "ValidatingAdmissionPolicy"}
-    found = [live(client, each) for each in manifests if each["kind"] in looked_at]
-    return all(each.get("status", {}).get("observedGeneration") == each["metadata"]["generation"] for each in found)
+    """Whether the controller manager has looked at every Deployment."""
+    deployments = [live(client, each) for each in manifests if each["kind"] == "Deployment"]
+    return all(
+        each.get("status", {}).get("observedGeneration") == each["metadata"]["generation"] for each in deployments
+    )
 
 
 # Health
