@@ -31,7 +31,13 @@ from gatehouse.local.shipped import shipped
 
 OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
 FOLDER = shipped("kustomize")
-WITH_CONTROLLERS = {"Deployment", "Job", "PersistentVolumeClaim", "PodDisruptionBudget"}
+WITH_CONTROLLERS = {
+    "Deployment",
+    "Job",
+    "PersistentVolumeClaim",
+    "PodDisruptionBudget",
+    "ValidatingAdmissionPolicy",
+}
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,14 @@ def test_a_version_costs_one_row_one_config_map_one_status_and_one_event(world: 
     assert written["rows model_versions"] == 5
     assert written["create configmaps"] == 5
     assert written["patch modelversions"] == 5
+    # That it is ready, and that it is cleared for each of two stages.
+    assert written["rows audit_records"] == 15
+    assert written["rows audit_heads"] <= 5
+    assert written["apply vettedartifacts"] <= 2 * 5
     assert written.keys() <= {
+        "apply vettedartifacts",
+        "rows audit_heads",
+        "rows audit_records",
         "rows model_versions",
         "rows artifact_files",
         "rows history",

@@ -49,6 +49,8 @@ def test_a_version_becomes_ready_with_its_row_and_its_template(
         "Registered",
         "ArtifactVerified",
         "HardwareFits",
+        "PolicyCompliant",
+        "Approved",
         "TemplateEmitted",
     }
     [row] = world.rows(operator)

@@ -67,7 +67,7 @@ class VettedArtifactsKeeper:
         ]
         found = shards(
             await self._standings(),
-            stages={f"{each.metadata.namespace}/{each.metadata.name}": each.spec.stages for each in registries},
+            registries=registries,
             strict=[each.metadata.name for each in policies if _is_strict(each)],
         )
         keys = [key.key for key in found]

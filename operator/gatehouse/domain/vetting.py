@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
 from gatehouse.domain.access import locate
 
@@ -112,14 +114,21 @@ class Shard:
 
 
 def shards(
-    standings: Iterable[VersionStanding], *, stages: Mapping[str, Collection[str]], strict: Collection[str]
+    standings: Iterable[VersionStanding], *, registries: Iterable[ModelRegistry], strict: Collection[str]
 ) -> Mapping[ShardKey, Shard]:
-    """Every shard by its key. ``stages`` are those of each registry; ``strict`` policies let nothing go on running.
+    """Every shard by its key, an empty one for each stage and bucket of a registry that has no version there.
+
+    ``strict`` names the policies that let nothing go on running.
 
     Two versions may share a URI. It is cleared when one of them is, for the digest that one was cleared with: bytes
     that changed clear neither.
     """
     found: dict[ShardKey, Shard] = {}
+    stages: dict[str, Sequence[str]] = {}
+    for registry in registries:
+        stages[f"{registry.metadata.namespace}/{registry.metadata.name}"] = registry.spec.stages
+        for stage, store in product(registry.spec.stages, registry.spec.object_stores):
+            found.setdefault(ShardKey(stage, locate(store.uri_prefix).bucket), Shard({}, {}, {}))
     for standing in sorted(standings, key=lambda each: (each.uri, each.version)):
         bucket = locate(standing.uri).bucket
         for stage in stages.get(standing.registry, ()):
