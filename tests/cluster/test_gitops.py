@@ -228,15 +228,34 @@ def test_an_overlay_shows_the_operator_the_secrets_of_its_registries_alone(
     assert bound == [("RoleBinding", namespace, [operator]) for namespace in sorted(registries)]
 
 
+def with_component(plane: RunningControlPlane, overlay: str, component: str, folder: Path) -> list[Manifest]:
+    """An overlay and a component, as a kustomization of one's own puts them together."""
+    paths = [shipped(f"kustomize/{path}") for path in (f"overlays/{overlay}", f"components/{component}")]
+    resource, added = (os.path.relpath(path, folder) for path in paths)
+    (folder / "kustomization.yaml").write_text(json.dumps({"resources": [resource], "components": [added]}))
+    return rendered(plane, folder)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_audit_key_component_joins_every_overlay(
+    installed: RunningControlPlane, overlay: str, tmp_path: Path
+) -> None:
+    manifests = with_component(installed, overlay, "audit-key", tmp_path)
+    [operator] = [each for each in manifests if identity(each).startswith("Deployment gatehouse-system/gatehouse-op")]
+    pod = operator["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    [key] = [each["value"] for each in container["env"] if each["name"] == "GATEHOUSE_AUDIT_KEY"]
+    [mount] = [each for each in container["volumeMounts"] if key.startswith(each["mountPath"] + "/")]
+    [volume] = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    assert volume["secret"] == {"secretName": "gatehouse-audit-key", "defaultMode": 0o440}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_monitoring_component_joins_every_overlay(
     installed: RunningControlPlane, overlay: str, tmp_path: Path
 ) -> None:
-    folders = [shipped(f"kustomize/{path}") for path in (f"overlays/{overlay}", "components/monitoring")]
-    resource, component = (os.path.relpath(folder, tmp_path) for folder in folders)
-    (tmp_path / "kustomization.yaml").write_text(json.dumps({"resources": [resource], "components": [component]}))
-    added = {identity(each) for each in rendered(installed, tmp_path)} - {
-        identity(each) for each in rendered(installed, folders[0])
+    added = {identity(each) for each in with_component(installed, overlay, "monitoring", tmp_path)} - {
+        identity(each) for each in rendered(installed, shipped(f"kustomize/overlays/{overlay}"))
     }
     assert added == {
         "ConfigMap gatehouse-system/gatehouse-dashboard",
