@@ -327,14 +327,14 @@ def test_unsafe_files_are_refused_and_named(world: World) -> None:
 
 
 def forged(**status: Any) -> dict[str, Any]:
-    return {"status": {"phase": "Ready to Deploy", "clearedFor": ["production"], **status}}
+    return {"phase": "Ready to Deploy", "clearedFor": ["production"], **status}
 
 
 def test_a_forged_status_is_healed(world: World) -> None:
     world.upload(files={"README.md": b"no model"})
     world.apply(world.registry(), world.model(), world.version())
     honest = world.phase("granite-1", "Artifact Invalid")["status"]
-    world.patch("ModelVersion", "granite-1", forged(gates=[], conditions=[]), subresource="status")
+    world.patch_status("ModelVersion", "granite-1", forged(gates=[], conditions=[]))
     healed = world.wait("granite-1", lambda body: body["status"].get("phase") == "Artifact Invalid")["status"]
     # Conditions that were wiped and come back have a time of their own.
     assert without_times(healed) == without_times(honest)
@@ -342,7 +342,7 @@ def test_a_forged_status_is_healed(world: World) -> None:
 
 def test_a_wiped_status_is_written_again(world: World) -> None:
     honest = submit(world)["status"]
-    world.patch("ModelVersion", "granite-1", {"status": None}, subresource="status")
+    world.patch_status("ModelVersion", "granite-1", None)
     assert without_times(world.ready()["status"]) == without_times(honest)
 
 
@@ -350,7 +350,7 @@ def test_a_status_forged_to_another_template_deletes_no_config_map(world: World)
     submit(world)
     world.apply(config_map(world, "precious"))
     template = {"name": "precious", "digest": f"sha256:{'0' * 64}"}
-    world.patch("ModelVersion", "granite-1", forged(template=template), subresource="status")
+    world.patch_status("ModelVersion", "granite-1", forged(template=template))
     world.apply(world.version(state="Draft"))
     world.phase("granite-1", "Draft")
     assert world.get("ConfigMap", "precious") is not None

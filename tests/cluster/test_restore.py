@@ -311,7 +311,7 @@ def test_two_objects_that_know_one_id_get_two(site: Site) -> None:
     register(world, 1, 2)
     assert operator.stop() == 0
     one = ids(world)["granite-1"]
-    world.patch("ModelVersion", "granite-2", {"status": {"registryId": one}}, subresource="status")
+    world.patch_status("ModelVersion", "granite-2", {"registryId": one})
     site.drop()
     site.create()
     operator.start()

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from cluster.rig import PATIENCE, PLURALS, Operator, until
 from cluster.status import Manifest, condition, kstatus
-from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse.local.controlplane import ADMIN, OPERATOR_USER
 from gatehouse.local.databases import Database
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -44,6 +44,7 @@ class World:
     """
 
     kube: KubeClient
+    operator: KubeClient
     namespace: str
     bucket: str
     store: S3Client
@@ -152,9 +153,14 @@ class World:
         found: list[Manifest] = self.kube.request("GET", self.path(kind))["items"]
         return found
 
-    def patch(self, kind: str, name: str, patch: Mapping[str, Any], *, subresource: str = "") -> Manifest:
-        """Merge-patches an object or its subresource."""
-        path = self.path(kind, name) + (f"/{subresource}" if subresource else "")
+    def patch_status(self, kind: str, name: str, status: Mapping[str, Any] | None) -> Manifest:
+        """Merge-patches a status as the operator's user, who alone may."""
+        path = f"{self.path(kind, name)}/status"
+        return self.operator.request("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
+
+    def patch(self, kind: str, name: str, patch: Mapping[str, Any]) -> Manifest:
+        """Merge-patches an object."""
+        path = self.path(kind, name)
         return self.kube.request("PATCH", path, patch, content_type="application/merge-patch+json")
 
     def ask(self, name: str, *, kind: str = "ModelVersion") -> str:
@@ -299,8 +305,12 @@ def make_world(
 ) -> Iterator[World]:
     """A fresh namespace with its bucket and the Secrets of its registry; both go at the end."""
     name = namespace or f"test-{secrets.token_hex(4)}"
-    with contextlib.closing(plane.client()) as kube, contextlib.closing(open_store(endpoint)) as store:
-        world = World(kube, name, name, store, endpoint, database, dict(verification))
+    with contextlib.ExitStack() as stack:
+        kube, operator = (
+            stack.enter_context(contextlib.closing(plane.client(user))) for user in (ADMIN, OPERATOR_USER)
+        )
+        store = stack.enter_context(contextlib.closing(open_store(endpoint)))
+        world = World(kube, operator, name, name, store, endpoint, database, dict(verification))
         kube.apply(namespace_manifest(name))
         kube.apply(registry_access(name, operator_user=OPERATOR_USER))
         store.create_bucket(Bucket=name)
