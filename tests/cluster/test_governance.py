@@ -360,7 +360,7 @@ def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Co
         court.decide("Rejected")
         found = court.world.phase("granite-1", "Rejected")
         assert condition(found, "RunningUncleared") is not None
-        assert "Warning RunningUncleared" in court.world.events("granite-1", at_least=2)
+        assert "Warning RunningUncleared" in court.world.events("granite-1", at_least=3)
         assert operator.metrics().sum("gatehouse_running_uncleared") == 1
         assert court.world.kube.request("GET", _path(stage, service))["metadata"]["name"]
     finally:
