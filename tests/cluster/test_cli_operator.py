@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -23,7 +22,6 @@ from gatehouse.domain.serving import ServingTemplate
 from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, to_yaml
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
 from gatehouse.local.s3 import S3Endpoint
 
 
@@ -223,54 +221,20 @@ def test_template_refuses_one_that_somebody_changed(
         assert "error: ConfigMap granite-1-serving: the template is sha256:" in said.stderr
 
 
-def kserve(plural: str, kind: str, version: str) -> Manifest:
-    """A CustomResourceDefinition that takes any object of one of KServe's kinds."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.serving.kserve.io"},
-        "spec": {
-            "group": "serving.kserve.io",
-            "scope": "Namespaced",
-            "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
-            "versions": [
-                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
-            ],
-        },
-    }
-
-
-@pytest.fixture
-def kserve_kinds(world: World) -> Iterator[KubeClient]:
-    definitions = [
-        kserve("inferenceservices", "InferenceService", "v1beta1"),
-        kserve("servingruntimes", "ServingRuntime", "v1alpha1"),
-    ]
-    world.apply(*definitions)
-    world.kube.wait_served(definitions)
-    yield world.kube
-    for definition in definitions:
-        world.kube.request("DELETE", world.kube.path_of(definition))
-
-
-def test_a_template_is_applied_by_kubectl(
-    installed: RunningControlPlane, world: World, kserve_kinds: KubeClient
-) -> None:
+def test_a_template_is_applied_by_kubectl(installed: RunningControlPlane, world: World) -> None:
     printed = gatehouse(installed, "template", "granite-1", "-n", world.namespace)
     program = Binaries().obtain(["kubectl"])["kubectl"]
-    with contextlib.closing(kserve_kinds):
-        applied = subprocess.run(
-            [str(program), "apply", "--filename=-", "--output=name"],
-            input=printed.stdout,
-            env={**os.environ, "KUBECONFIG": str(installed.kubeconfig)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert applied.returncode == 0, applied.stderr
-        runtime, service = objects(printed)
-        assert applied.stdout.split() == [
-            f"servingruntime.serving.kserve.io/{runtime['metadata']['name']}",
-            f"inferenceservice.serving.kserve.io/{service['metadata']['name']}",
-        ]
+    applied = subprocess.run(
+        [str(program), "apply", "--filename=-", "--output=name"],
+        input=printed.stdout,
+        env={**os.environ, "KUBECONFIG": str(installed.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stderr
+    runtime, service = objects(printed)
+    assert applied.stdout.split() == [
+        f"servingruntime.serving.kserve.io/{runtime['metadata']['name']}",
+        f"inferenceservice.serving.kserve.io/{service['metadata']['name']}",
+    ]

@@ -61,6 +61,9 @@ def user_of(subject: Subject) -> str:
     return f"only-{subject.role}"
 
 
+PROFILE = next(each for each in documents("manifests/hardware"))["spec"]
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """The control plane with every subject's role bound, and the namespaces' real names."""
@@ -286,9 +289,10 @@ def test_a_registry_waits_for_the_right_to_read_its_secrets(world: World, operat
 def test_the_operator_needs_each_right_that_it_has(world: World, operator: Operator) -> None:
     """In the life of one version and one policy it makes use of everything that its tables grant."""
     policy = gatehouse("GovernancePolicy", world.namespace, {"mode": "Audit", "match": {"riskTiers": ["High"]}})
-    world.kube.apply(policy)
+    profile = gatehouse("HardwareProfile", world.namespace, PROFILE)
+    world.apply(policy, profile)
     world.upload()
-    world.apply(world.registry(), world.model(), world.version())
+    world.apply(world.registry(), world.model(), world.version(hardwareProfileRef={"name": world.namespace}))
     world.ready()
     world.patch("ModelVersion", "granite-1", {"spec": {"serving": {"maxModelLen": 8192}}})
     world.ready()
@@ -296,8 +300,9 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
     world.phase("granite-1", "Archived")
     world.events("granite-1", at_least=2)
     until(lambda: listed(world), what="nothing says what may be served")
-    world.kube.request("DELETE", f"{VERSION_PATH.format(home=world.namespace)}/granite-1")
+    world.delete("ModelVersion", "granite-1")
     operator.wait_idle()
+    world.delete("ModelRegistry", "registry")
     granted = {
         (verb, resource.partition("[")[0].partition(".")[0].partition("/")[0])
         for resource, verbs in spelled(OPERATES | READS_SECRETS | LEADS).items()
@@ -314,7 +319,8 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
         return {right for right in granted - unseen if not asked_for(counted, *right)}
 
     until(lambda: not unused(), what=lambda: f"the operator has no use for {unused()}")
-    world.kube.request("DELETE", world.kube.path_of(policy))
+    for each in (policy, profile):
+        world.kube.request("DELETE", world.kube.path_of(each))
 
 
 def listed(world: World) -> bool:
