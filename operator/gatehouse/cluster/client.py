@@ -6,7 +6,7 @@ reconcile that makes three writes notices. So its configuration is kept and its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ __all__ = [
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_PAGE: Final = "500"
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
@@ -166,9 +167,21 @@ class ApiClient:
         verb = "get" if name else "list"
         return await self._request(verb, "GET", plural, resource_path(plural, namespace, name), params=params)
 
-    async def list_metadata(self, plural: str, *, params: Mapping[str, str]) -> dict[str, Any]:
-        """One page of a list in all namespaces, of the objects' metadata alone."""
-        return await self._request("list", "GET", plural, resource_path(plural), params=params, accept=METADATA_ONLY)
+    async def items(
+        self, plural: str, namespace: str = "", *, selector: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every object of a namespace, or of all of them, read page by page; of their metadata alone if that does."""
+        path = resource_path(plural, namespace)
+        params = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
+        accept = {"accept": METADATA_ONLY} if metadata_only else {}
+        while True:
+            page = await self._request("list", "GET", plural, path, params=params, **accept)
+            for item in page.get("items", ()):
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            params = {**params, "continue": token}
 
     async def create(
         self, plural: str, namespace: str, body: Mapping[str, Any], *, params: Mapping[str, str] | None = None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 
 __all__ = ["KubernetesServices"]
-
-PAGE: Final = "500"
 
 
 class KubernetesServices:
@@ -25,24 +23,16 @@ class KubernetesServices:
         :raises Transient: the API server does not answer.
         """
         found: dict[str, set[str]] = {}
-        params = {"limit": PAGE}
-        while True:
-            try:
-                page = await self._client.get("inferenceservices", params=params)
-            except ApiError as error:
-                if error.status == 404:
-                    return {}
-                raise to_reconcile_error(error, doing="listing the InferenceServices") from error
-            except ClusterError as error:
-                raise to_reconcile_error(error, doing="listing the InferenceServices") from error
-            for item in page.get("items", ()):
+        try:
+            async for item in self._client.items("inferenceservices"):
                 uri = _storage_uri(item)
                 if uri is not None:
                     found.setdefault(item["metadata"]["namespace"], set()).add(uri)
-            token = page["metadata"].get("continue")
-            if not token:
-                return {namespace: frozenset(uris) for namespace, uris in found.items()}
-            params = {**params, "continue": token}
+        except ClusterError as error:
+            if isinstance(error, ApiError) and error.status == 404:
+                return {}
+            raise to_reconcile_error(error, doing="listing the InferenceServices") from error
+        return {namespace: frozenset(uris) for namespace, uris in found.items()}
 
 
 def _storage_uri(item: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,6 @@ from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY
 
 __all__ = ["KubernetesTemplates"]
 
-PAGE: Final = "500"
 TAMPERED: Final = "tampered"
 """Stands where the digest would: somebody else's hand was on the data."""
 
@@ -29,19 +28,13 @@ class KubernetesTemplates:
         :raises Transient: the API server does not answer.
         """
         found: dict[tuple[str, str], str] = {}
-        params = {"labelSelector": f"{MANAGED_BY[0]}={MANAGED_BY[1]}", "limit": PAGE}
-        while True:
-            try:
-                page = await self._client.list_metadata("configmaps", params=params)
-            except ClusterError as error:
-                raise to_reconcile_error(error, doing="listing the templates") from error
-            for item in page.get("items", ()):
+        try:
+            async for item in self._client.items("configmaps", selector="=".join(MANAGED_BY), metadata_only=True):
                 metadata = item["metadata"]
                 found[metadata["namespace"], metadata["name"]] = _digest(metadata)
-            token = page["metadata"].get("continue")
-            if not token:
-                return found
-            params = {**params, "continue": token}
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing="listing the templates") from error
+        return found
 
 
 def _digest(metadata: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
+from gatehouse.domain.access import folder_of
 from gatehouse.domain.vetting import standing_of
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "REGISTRY_INDEXES",
     "VERSION_INDEXES",
     "claim_key",
-    "folder_of",
     "model_key",
     "phase_key",
     "policy_key",
@@ -89,11 +89,6 @@ def version_key(namespace: str, name: str) -> str:
 def policy_key(name: str, *, denies: bool = False) -> str:
     """Value of ``BY_POLICY``: a policy that applies to a version, or one that denies it."""
     return f"{name} denies" if denies else name
-
-
-def folder_of(uri: str) -> str:
-    """Value of ``BY_SERVED``: an artifact's URI with a slash at its end, as templates and admission write it."""
-    return uri.rstrip("/") + "/"
 
 
 def _namespace(body: Body) -> Iterable[str]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.controllers.indexes import BY_SERVED, folder_of
+from gatehouse.controllers.indexes import BY_SERVED
 from gatehouse.controllers.ports import ObjectName, ObjectReader
+from gatehouse.domain.access import folder_of
+from gatehouse.domain.serving import LABEL_STAGE
 
 __all__ = ["ServiceLister", "ServiceSweep"]
-
-STAGE_LABEL = "gatehouse.dev/stage"
 
 
 class ServiceLister(Protocol):
@@ -56,4 +56,4 @@ class ServiceSweep:
     def _stage(self, namespace: str) -> str:
         body = self._reader.get("namespaces", "", namespace)
         labels = (body or {"metadata": {}})["metadata"].get("labels") or {}
-        return str(labels.get(STAGE_LABEL, ""))
+        return str(labels.get(LABEL_STAGE, ""))

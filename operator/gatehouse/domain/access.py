@@ -9,7 +9,7 @@ from typing import Final
 
 from gatehouse.api.model_registry import LabelSelector, LabelSelectorRequirement, ModelRegistry, ObjectStore
 
-__all__ = ["ArtifactLocation", "allows_namespace", "duration", "locate", "selects", "store_for"]
+__all__ = ["ArtifactLocation", "allows_namespace", "duration", "folder_of", "locate", "selects", "store_for"]
 
 _SECONDS: Final = {"h": 3600, "m": 60, "s": 1}
 
@@ -29,9 +29,14 @@ def locate(uri: str) -> ArtifactLocation:
     return ArtifactLocation(bucket=bucket, prefix=f"{folder}/" if folder else "")
 
 
+def folder_of(uri: str) -> str:
+    """The URI with a slash at its end, as templates and admission write it: without, KServe also loads siblings."""
+    return uri.rstrip("/") + "/"
+
+
 def store_for(registry: ModelRegistry, uri: str) -> ObjectStore | None:
     """The object store of the registry with the longest prefix of ``uri``, if any."""
-    folder = uri.rstrip("/") + "/"
+    folder = folder_of(uri)
     matching = [store for store in registry.spec.object_stores if folder.startswith(store.uri_prefix)]
     return max(matching, key=lambda store: len(store.uri_prefix), default=None)
 

@@ -19,6 +19,7 @@ from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
+from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.serving_arguments import check_serving
@@ -141,7 +142,7 @@ def _inference_service(given: ServingInput, *, runtime: str) -> JsonObject:
         "modelFormat": {"name": "vLLM"},
         "runtime": runtime,
         # Without the slash KServe's storage initializer also fetches siblings whose names begin the same.
-        "storageUri": given.artifact_uri.rstrip("/") + "/",
+        "storageUri": folder_of(given.artifact_uri),
         "storage": {"key": given.defaults.connection_secret},
         "args": _arguments(given),
         "resources": _resources(given),

@@ -12,7 +12,7 @@ import orjson
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
-from gatehouse.domain.access import locate
+from gatehouse.domain.access import folder_of, locate
 
 __all__ = ["Shard", "ShardKey", "VersionStanding", "manifest", "shards", "standing_of"]
 
@@ -77,7 +77,7 @@ def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     return VersionStanding(
         registry=registry,
         version=f"{metadata['namespace']}/{metadata['name']}",
-        uri=body["spec"]["artifact"]["uri"].rstrip("/") + "/",
+        uri=folder_of(body["spec"]["artifact"]["uri"]),
         digest=status.get("recordedDigest") or (status.get("artifact") or {}).get("digest") or "",
         phase=phase,
         cleared_for=tuple(status.get("clearedFor") or ()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,8 +15,6 @@ from gatehouse.review.errors import Refused
 
 __all__ = ["digest_of", "listed", "listed_if_allowed", "namespace_labels", "read", "stages_of"]
 
-_PAGE: Final = "500"
-
 R = TypeVar("R", bound=Resource)
 
 
@@ -27,15 +25,7 @@ async def read(api: ApiClient, kind: type[R], namespace: str, name: str) -> R:
 
 async def listed(api: ApiClient, kind: type[R], namespace: str = "") -> list[R]:
     """Every object of a kind in a namespace, or in all of them, read page by page. Raises as :func:`read`."""
-    found: list[R] = []
-    params = {"limit": _PAGE}
-    while True:
-        page = await api.get(kind.info.plural, namespace, params=params)
-        found += [_parsed(kind, body) for body in page["items"]]
-        after = page["metadata"].get("continue")
-        if not after:
-            return found
-        params = {"limit": _PAGE, "continue": after}
+    return [_parsed(kind, body) async for body in api.items(kind.info.plural, namespace)]
 
 
 async def listed_if_allowed(api: ApiClient, kind: type[R], namespace: str = "") -> list[R] | None:
