@@ -17,11 +17,15 @@ from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from cluster.world import API
 from gatehouse.cli.main import app
+from gatehouse.deploy.kubectl import Kubectl, find_kubectl
+from gatehouse.deploy.overlays import render
+from gatehouse.deploy.uninstall import uninstall
 from gatehouse.local import ephemeral
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
-from gatehouse.local.shipped import documents
+from gatehouse.local.progress import Silent
+from gatehouse.local.shipped import documents, shipped
 
 CREDENTIALS, SEED = "gatehouse-credentials", "model-registry-seed"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -179,6 +183,17 @@ def test_deleting_data_leaves_nothing_but_what_is_somebody_elses(cluster: Cluste
     again = cluster.gatehouse("undeploy", "postgres", "--delete-data")
     assert again.exit_code == 0, again.output
     assert not there(cluster.kube, "/api/v1/namespaces/model-registry")
+
+
+def test_kinds_that_were_just_made_go_without_a_wait(plane: RunningControlPlane) -> None:
+    kubectl = Kubectl(find_kubectl(), kubeconfig=plane.kubeconfig)
+    plan = render("embedded", folder=shipped("kustomize"), kustomize=kubectl.render)
+    for _ in range(
+        8
+    ):  # every other time or so some kind's objects cannot be listed yet, which used to hold it for minutes
+        kubectl.apply(plan.definitions)
+        uninstall(kubectl, plan, delete_data=True, progress=Silent())
+        assert not kubectl.list("customresourcedefinitions")
 
 
 def test_a_seed_that_fails_ends_the_deployment_with_its_reason(cluster: Cluster, node: Node) -> None:

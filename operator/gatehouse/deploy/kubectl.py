@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +77,22 @@ class Kubectl:
     def drop(self, manifests: Iterable[Manifest]) -> None:
         """Deletes what is there of these, which nothing holds back: to see that one is gone takes kubectl 0.2 s."""
         self.run("delete", "--ignore-not-found", "--wait=false", "--filename=-", text=dump(manifests))
+
+    def wait_gone(self, manifests: Iterable[Manifest], *, seconds: float) -> None:
+        """Returns when none of these is there.
+
+        Raises:
+            KubectlFailed: one still is, after so long.
+        """
+        self.run("wait", "--for=delete", f"--timeout={seconds:.0f}s", "--filename=-", text=dump(manifests))
+
+    def touch(self, manifest: Manifest) -> None:
+        """Makes the controllers look at it again: an annotation tells when this was asked.
+
+        Raises:
+            KubectlFailed: it is not there, or the API server refused.
+        """
+        self.run("annotate", "--overwrite", manifest.kind, manifest.name, f"gatehouse.dev/touched={time.time():.3f}")
 
     def list(self, kinds: str, *options: str) -> tuple[Mapping[str, Any], ...]:
         """The objects of the kinds (``a,b``)."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.api.meta import GROUP
 from gatehouse.deploy.credentials import MANAGER
+from gatehouse.deploy.errors import KubectlFailed
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, of_kind
 from gatehouse.deploy.overlays import Plan
@@ -16,6 +19,7 @@ from gatehouse.local.progress import Progress
 __all__ = ["Kept", "uninstall"]
 
 _DELETED_WITHIN: Final = 180.0
+_TOUCHED_EVERY: Final = 2.0
 _DATA: Final = frozenset({"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim", "Secret"})
 _LEASE: Final = "gatehouse-operator"
 _CONTENTS: Final = (
@@ -57,7 +61,7 @@ def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Prog
             kubectl.delete(of_kind(plan.manifests, "PersistentVolumeClaim"), seconds=_DELETED_WITHIN)
             for namespace in plan.namespaces:
                 _delete_secrets(kubectl, namespace)
-            kubectl.delete(plan.definitions, seconds=_DELETED_WITHIN)
+            _delete_definitions(kubectl, plan)
     with progress.step("deleting namespaces that are empty"):
         return tuple(_keep(kubectl, plan))
 
@@ -75,6 +79,25 @@ def _is_declared(manifest: Manifest) -> bool:
 
 def _delete_secrets(kubectl: Kubectl, namespace: str) -> None:
     kubectl.run("delete", "secrets", f"--namespace={namespace}", f"--selector=app.kubernetes.io/managed-by={MANAGER}")
+
+
+def _delete_definitions(kubectl: Kubectl, plan: Plan) -> None:
+    """Delete the kinds with all their objects.
+
+    Before it lets a kind go the API server lists its objects. While its cache of a young kind is not ready that list
+    fails ("storage is (re)initializing"), and it tries again after minutes only, or when the definition is touched.
+    """
+    until = time.monotonic() + _DELETED_WITHIN
+    kubectl.drop(plan.definitions)
+    while left := _served(kubectl, plan):
+        try:
+            kubectl.wait_gone(left, seconds=_TOUCHED_EVERY)
+        except KubectlFailed:
+            if time.monotonic() > until:
+                raise
+            for definition in left:
+                with contextlib.suppress(KubectlFailed):  # gone meanwhile: the next look tells
+                    kubectl.touch(definition)
 
 
 def _keep(kubectl: Kubectl, plan: Plan) -> Iterator[Kept]:
