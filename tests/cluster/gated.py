@@ -17,6 +17,7 @@ from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.domain.serving import render
+from gatehouse.domain.serving_arguments import admitted_arguments
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -25,6 +26,7 @@ from unit.domain.test_serving import DIGEST, serving_input
 
 __all__ = [
     "ACCELERATOR",
+    "ADDED",
     "DEVELOPER",
     "DIGEST",
     "IMAGE",
@@ -56,6 +58,8 @@ RETAINED = "s3://models/retired/"
 IMAGE = "vllm/vllm-openai:v0.11.0"
 INITIALIZER = "kserve/storage-initializer:v0.20.0"
 ACCELERATOR = "nvidia.com/gpu"
+ADDED = ("--enable-expert-parallel", "--max-cudagraph-capture-size=8")
+"""Arguments that a registry allows beside the list."""
 DEVELOPER = "ai-developer"
 NO_LIST = "no params found for policy binding with `Deny` parameterNotFoundAction"
 """What the API server itself says while there are no VettedArtifacts."""
@@ -75,6 +79,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "retained": {RETAINED: DIGEST} if known else {},
         "refused": {REFUSED: REASON} if known else {},
         "images": [IMAGE],
+        "arguments": admitted_arguments(ADDED),
         "accelerators": [ACCELERATOR],
     }
     return {

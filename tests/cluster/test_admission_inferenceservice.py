@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.gated import (
+    ADDED,
     DIGEST,
     NO_LIST,
     REASON,
@@ -22,6 +23,9 @@ from cluster.gated import (
     vetted,
 )
 from gatehouse.api.model_registry import ServingDefaults
+from gatehouse.api.model_version import Serving
+from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_rules import HARMLESS_ARGUMENTS
 from gatehouse.local.errors import ApiRefused
 
 PREDICTOR = ("spec", "predictor")
@@ -150,6 +154,12 @@ OVERRIDES: Mapping[str, Changes] = {
             "--served-model-name={{index .Labels `x`}}",
             "--seed={{index .Labels `x`}}",
             "--max-model-len=1 --model=org/evil",
+            '--limit-mm-per-prompt={"image":2}',
+            "--max-cudagraph-capture-size=9",
+            "--load-format=npcache",
+            "--enable-dbo",
+            "--seed=1\n",
+            "",
         )
     },
     # (b) other fields that name a source
@@ -213,6 +223,31 @@ def helpful(said: str, gate: Gate, *, uri: str) -> None:
     assert f"stage {STAGE}" in said
     assert gate.namespace in said
     assert "gatehouse explain" in said
+
+
+def test_every_argument_that_a_version_may_set_passes_and_its_pods_too(gate: Gate) -> None:
+    named = [each if "=" in each else f"{each}=x" for each in HARMLESS_ARGUMENTS]
+    serving = Serving.model_construct(extra_args=[*named, *ADDED], env=[])
+    check_serving(serving, added=ADDED)
+    arguments = [*gate.service()["spec"]["predictor"]["model"]["args"], *serving.extra_args]
+    assert send(gate.developer, gate.service({(*MODEL, "args"): arguments}))
+    given = gate.pod()["spec"]["containers"][0]["args"]
+    assert send(gate.developer, gate.pod({("spec", "containers", 0, "args"): [*given, *serving.extra_args]}))
+
+
+def test_the_message_for_an_argument_names_it_the_list_and_the_way_out(gate: Gate) -> None:
+    said = refusal(gate.developer, gate.service({(*MODEL, "args", -1): "--enable-dbo"}))
+    assert "spec.predictor.model.args has --enable-dbo, and each must be --flag or --flag=value" in said
+    assert f"spec.arguments in VettedArtifacts {STAGE}.models" in said
+    assert "spec.serving.allowedArguments" in said
+
+
+def test_lists_from_before_there_were_arguments_let_none_through(gate: Gate) -> None:
+    gate.vet(vetted(arguments=[]))
+    gate.settle(refuses=gate.service())
+    assert "spec.predictor.model.args has --max-model-len" in refusal(gate.developer, gate.service())
+    gate.vet(vetted())
+    gate.settle(accepts=gate.service())
 
 
 def test_the_message_tells_the_version_its_gate_and_what_to_do(gate: Gate) -> None:

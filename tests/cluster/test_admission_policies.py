@@ -17,13 +17,7 @@ import pytest
 
 from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
-from gatehouse.api.model_version import Serving
-from gatehouse.domain.serving_arguments import (
-    RESERVED_ENVIRONMENT,
-    RESERVED_ENVIRONMENT_PREFIXES,
-    RESERVED_FLAGS,
-    check_serving,
-)
+from gatehouse.domain.serving_rules import RESERVED_ENVIRONMENT, RESERVED_ENVIRONMENT_PREFIXES
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.errors import ApiRefused
@@ -40,9 +34,6 @@ BINDINGS = [
 ]
 STAGED = [body for body in BINDINGS if "matchResources" in body["spec"]]
 PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-BY_GATEHOUSE = frozenset(
-    {"--max-model-len", "--gpu-memory-utilization", "--tensor-parallel-size", "--kv-cache-dtype", "--dtype"}
-)
 
 
 def words(policy: str, variable: str) -> list[str]:
@@ -70,18 +61,6 @@ def test_the_gate_stands_in_namespaces_with_a_stage_and_warns_where_that_is_want
     assert found["gatehouse.dev/stage"]["operator"] == "Exists"
     gate = found["gatehouse.dev/gate"]
     assert (gate["operator"], gate["values"]) == (("In", ["Warn"]) if warns else ("NotIn", ["Warn", "Off"]))
-
-
-def test_services_and_pods_take_the_same_flags() -> None:
-    assert words("gatehouse-inferenceservice-shape", "flags") == words("gatehouse-pod-shape", "flags")
-
-
-@pytest.mark.parametrize("flag", words("gatehouse-inferenceservice-shape", "flags"))
-def test_a_flag_that_passes_is_gatehouse_s_own_or_one_that_a_version_may_set(flag: str) -> None:
-    if flag in BY_GATEHOUSE:
-        assert flag in RESERVED_FLAGS
-        return
-    check_serving(Serving(extra_args=[flag]))
 
 
 @pytest.mark.parametrize("policy", ["gatehouse-pod-shape", "gatehouse-serving-runtimes"])

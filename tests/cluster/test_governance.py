@@ -342,6 +342,22 @@ def test_vetted_artifacts_edited_or_deleted_are_put_back(court: Court, installed
         court.wait_through("granite-1")
 
 
+def test_an_argument_that_a_registry_adds_is_in_the_template_and_passes_the_gate(court: Court) -> None:
+    world, argument = court.world, "--enable-expert-parallel"
+    world.upload()
+    refused = world.version(submittedBy=SUBMITTER, serving={"extraArgs": [argument]})
+    world.apply(world.registry(), world.model(), refused)
+    found = world.phase("granite-1", "Policy Denied")
+    [shut] = [gate for gate in found["status"]["gates"] if gate["name"] == "TemplateEmitted"]
+    assert "allowedArguments of the ModelRegistry" in shut["remedy"]
+
+    world.apply(world.registry(serving={"allowedArguments": [argument]}))
+    found = world.ready()
+    assert argument in _service(court, found, world.namespace)["spec"]["predictor"]["model"]["args"]
+    court.wait_through("granite-1")
+    assert argument in world.kube.request("GET", f"{VETTED}/staging.{world.bucket}")["spec"]["arguments"]
+
+
 def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Court, operator: Operator) -> None:
     court.submit()
     found = court.world.ready()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -20,6 +20,7 @@ from gatehouse.api.meta import (
 )
 
 __all__ = [
+    "SERVING_ARGUMENT",
     "AllowedNamespaces",
     "Audit",
     "DatabaseConnection",
@@ -148,6 +149,10 @@ class Audit(Struct):
     """How old records become before a summary stands for them; they are kept for ever when absent."""
 
 
+SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9-]*(=[A-Za-z0-9._,:+-]*)?$"
+"""How an argument of vLLM is written to pass the gate: no path, no JSON, no template."""
+
+
 class ServingDefaults(Struct):
     connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
     """Key in KServe's storage-config Secret (or name of the connection) that templates name."""
@@ -159,6 +164,12 @@ class ServingDefaults(Struct):
         "vllm/vllm-openai:v0.11.0"
     )
     """Image of vLLM in serving runtimes."""
+    allowed_arguments: Annotated[
+        list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_ARGUMENT)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Arguments of vLLM that versions and services may set beside the built-in list: --flag with any plain value, or
+    --flag=value. Those that load other models or other code stay refused."""
 
 
 class ModelRegistrySpec(Struct):

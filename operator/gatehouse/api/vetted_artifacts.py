@@ -53,6 +53,10 @@ class VettedArtifactsSpec(Struct):
         default_factory=list
     )
     """Images that model servers may run."""
+    arguments: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=1024)] = Field(
+        default_factory=list
+    )
+    """Arguments that model servers may be started with: --flag with any plain value, or --flag=value just so."""
     accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )

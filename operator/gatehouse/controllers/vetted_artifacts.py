@@ -78,6 +78,7 @@ class VettedArtifactsKeeper:
                 keys=keys,
                 runtimes=[runtime for each in policies for runtime in each.spec.serving_runtimes],
                 images=[each.spec.serving.vllm_image for each in registries],
+                arguments=[argument for each in registries for argument in each.spec.serving.allowed_arguments],
                 accelerators=self._accelerators(),
             )
             for key, shard in found.items()

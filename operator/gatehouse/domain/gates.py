@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware import Fit
@@ -247,7 +246,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
 
 def template_gate(facts: Facts, *, owed: bool) -> GateState:
     """The serving template can be written. It is ``owed`` once every other gate is open."""
-    refusal = facts.template_problem or _template_refusal(facts.version)
+    refusal = facts.template_problem or _template_refusal(facts)
     if refusal is not None:
         return shut_gate(
             "TemplateEmitted",
@@ -272,11 +271,14 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
     )
 
 
-def _template_refusal(version: ModelVersion) -> Problem | None:
+def _template_refusal(facts: Facts) -> Problem | None:
     """What would keep ``gatehouse.domain.serving.render`` from writing, apart from the fit."""
+    version, registry = facts.version, facts.registry
     namespace = version.metadata.namespace
     try:
-        check_serving(version.spec.serving)
+        # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
+        if isinstance(registry, ModelRegistry):
+            check_serving(version.spec.serving, added=registry.spec.serving.allowed_arguments)
         inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
     except TemplateRefused as refused:
         return refused.problem

@@ -13,6 +13,7 @@ from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
 from gatehouse.domain.access import folder_of, locate
+from gatehouse.domain.serving_arguments import admitted_arguments
 
 __all__ = ["Shard", "ShardKey", "VersionStanding", "manifest", "shards", "standing_of"]
 
@@ -158,9 +159,10 @@ def manifest(
     keys: Iterable[str],
     runtimes: Iterable[str],
     images: Iterable[str],
+    arguments: Iterable[str],
     accelerators: Iterable[str],
 ) -> dict[str, Any]:
-    """The object as it should be."""
+    """The object as it should be. ``arguments`` are those that registries add to the list."""
     spec = VettedArtifactsSpec(
         stage=key.stage,
         bucket=key.bucket,
@@ -171,6 +173,7 @@ def manifest(
         refused=shard.refused,
         runtimes=sorted(set(runtimes)),
         images=sorted(set(images)),
+        arguments=admitted_arguments(arguments),
         accelerators=sorted(set(accelerators)),
     )
     return {

@@ -18,14 +18,10 @@ from gatehouse.api.model_version import Serving
 from gatehouse.domain.hardware import fit
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.serving import ServingInput, render, retarget
-from gatehouse.domain.serving_arguments import (
-    RESERVED_ENVIRONMENT,
-    RESERVED_ENVIRONMENT_PREFIXES,
-    RESERVED_FLAGS,
-    check_serving,
-)
+from gatehouse.domain.serving_arguments import check_serving
 from gatehouse.domain.serving_names import config_map_name, inference_service_name, label_value, longest_service_name
 from gatehouse.domain.serving_refusals import NameRefused, NothingToServe, ReservedArgument, ReservedEnvironment
+from gatehouse.domain.serving_rules import RESERVED_ENVIRONMENT, RESERVED_ENVIRONMENT_PREFIXES, RESERVED_FLAGS
 from gatehouse.domain.serving_text import TemplateWriter, read_template, to_yaml
 from unit.domain.fits import granite, shipped, summary
 

@@ -91,7 +91,10 @@ def test_a_standing_survives_the_index(text: str, many: list[str]) -> None:
 def test_every_object_names_every_key() -> None:
     held = found(standing())
     keys = [key.key for key in held]
-    made = [manifest(key, shard, keys=keys, runtimes=[], images=["i"], accelerators=[]) for key, shard in held.items()]
+    made = [
+        manifest(key, shard, keys=keys, runtimes=[], images=["i"], arguments=[], accelerators=[])
+        for key, shard in held.items()
+    ]
 
     assert {each["metadata"]["name"] for each in made} == {"staging.models", "production.models"}
     assert all(each["spec"]["keys"] == ["production/models", "staging/models"] for each in made)

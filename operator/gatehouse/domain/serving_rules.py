@@ -1,0 +1,226 @@
+"""Arguments of vLLM that may be set beside what Gatehouse sets, and what is wrong with known bad ones; and variables.
+
+This is the one list of arguments. ``check_serving`` holds versions to it, and the operator writes it into
+VettedArtifacts, which the gate holds InferenceServices and Pods to. Source: the argument parsers of vLLM 0.11 and on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+__all__ = [
+    "HARMLESS_ARGUMENTS",
+    "RESERVED_ENVIRONMENT",
+    "RESERVED_ENVIRONMENT_PREFIXES",
+    "RESERVED_FLAGS",
+    "TEMPLATE_FLAGS",
+]
+
+_BY_GATEHOUSE = "set by Gatehouse from the artifact, the hardware profile and spec.serving"
+_OTHER_BYTES = "it makes vLLM read other files than the verified ones"
+_OTHER_CODE = "it makes vLLM run code that was not verified"
+_OTHER_MEMORY = "it changes the memory that the hardware fit was computed with"
+_SECRET = "arguments and variables are no place for secrets"  # noqa: S105 - a sentence
+
+TEMPLATE_FLAGS: Final = (
+    "--dtype",
+    "--gpu-memory-utilization",
+    "--kv-cache-dtype",
+    "--max-model-len",
+    "--tensor-parallel-size",
+)
+"""What Gatehouse itself writes into the arguments of an InferenceService."""
+
+_SETTINGS: Final = (
+    "--attention-backend",
+    "--block-size",
+    "--chat-template-content-format",
+    "--convert",
+    "--guided-decoding-backend",
+    "--h11-max-header-count",
+    "--h11-max-incomplete-event-size",
+    "--logprobs-mode",
+    "--long-prefill-token-threshold",
+    "--max-log-len",
+    "--max-logprobs",
+    "--max-long-partial-prefills",
+    "--max-num-batched-tokens",
+    "--max-num-partial-prefills",
+    "--max-num-seqs",
+    "--mm-processor-cache-gb",
+    "--model-impl",
+    "--moe-backend",
+    "--optimization-level",
+    "--prefix-caching-hash-algo",
+    "--quantization",
+    "--reasoning-parser",
+    "--response-role",
+    "--runner",
+    "--scheduling-policy",
+    "--seed",
+    "--show-hidden-metrics-for-version",
+    "--stream-interval",
+    "--swap-space",
+    "--task",
+    "--tokenizer-mode",
+    "--tool-call-parser",
+    "--uvicorn-log-level",
+)
+
+_SWITCHES: Final = (
+    "--async-scheduling",
+    "--calculate-kv-scales",
+    "--disable-cascade-attn",
+    "--disable-chunked-mm-input",
+    "--disable-custom-all-reduce",
+    "--disable-fastapi-docs",
+    "--disable-log-requests",
+    "--disable-log-stats",
+    "--disable-uvicorn-access-log",
+    "--enable-auto-tool-choice",
+    "--enable-chunked-prefill",
+    "--enable-force-include-usage",
+    "--enable-log-requests",
+    "--enable-prefix-caching",
+    "--enable-prompt-tokens-details",
+    "--enable-reasoning",
+    "--enable-request-id-headers",
+    "--enable-server-load-tracking",
+    "--enforce-eager",
+    "--exclude-tools-when-tool-choice-none",
+    "--interleave-mm-strings",
+    "--return-tokens-as-token-ids",
+    "--use-tqdm-on-load",
+)
+"""Each is also there as ``--no-...``, which switches it off."""
+
+_ONE_VALUE_ONLY: Final = (
+    "--distributed-executor-backend=mp",
+    "--generation-config=auto",
+    "--generation-config=vllm",
+    "--load-format=auto",
+    "--load-format=safetensors",
+)
+"""With other values these load other files or other code."""
+
+HARMLESS_ARGUMENTS: Final = tuple(
+    sorted((*_SETTINGS, *_SWITCHES, *(flag.replace("--", "--no-", 1) for flag in _SWITCHES), *_ONE_VALUE_ONLY))
+)
+"""What a version may set: ``--flag`` with any plain value, or ``--flag=value`` just so. None reads a file beside
+the artifact, runs other code, or changes a term of the fit; larger batches than vLLM's own take of its overhead."""
+
+RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys((*TEMPLATE_FLAGS, "--host", "--port", "--served-model-name", "--uds"), _BY_GATEHOUSE),
+        **dict.fromkeys(
+            (
+                "--allowed-local-media-path",
+                "--chat-template",
+                "--code-revision",
+                "--config",
+                "--config-format",
+                "--default-mm-loras",
+                "--download-dir",
+                "--enable-lora",
+                "--generation-config",
+                "--hf-config-path",
+                "--hf-overrides",
+                "--ignore-patterns",
+                "--load-format",
+                "--lora-modules",
+                "--mm-encoder-fp8-scale-path",
+                "--model",
+                "--model-loader-extra-config",
+                "--model-tag",
+                "--prompt-adapters",
+                "--qlora-adapter-name-or-path",
+                "--revision",
+                "--spec-model",
+                "--speculative-config",
+                "--speculative-model",
+                "--tokenizer",
+                "--tokenizer-revision",
+                "--weight-transfer-config",
+            ),
+            _OTHER_BYTES,
+        ),
+        **dict.fromkeys(
+            (
+                "--additional-config",
+                "--compilation-config",
+                "--distributed-executor-backend",
+                "--ec-transfer-config",
+                "--enable-mm-embeds",
+                "--enable-prompt-embeds",
+                "--io-processor-plugin",
+                "--kv-transfer-config",
+                "--log-config-file",
+                "--logits-processor-pattern",
+                "--logits-processors",
+                "--middleware",
+                "--profiler-config",
+                "--reasoning-parser-plugin",
+                "--scheduler-cls",
+                "--tool-parser-plugin",
+                "--tool-server",
+                "--trust-remote-code",
+                "--trust-request-chat-template",
+                "--worker-cls",
+                "--worker-extension-cls",
+            ),
+            _OTHER_CODE,
+        ),
+        **dict.fromkeys(
+            (
+                "--data-parallel-size",
+                "--disable-hybrid-kv-cache-manager",
+                "--disable-sliding-window",
+                "--kv-cache-memory-bytes",
+                "--num-gpu-blocks-override",
+                "--pipeline-parallel-size",
+                "--rope-scaling",
+                "--rope-theta",
+            ),
+            _OTHER_MEMORY,
+        ),
+        **dict.fromkeys(("--api-key", "--hf-token", "--ssl-keyfile"), _SECRET),
+    }
+)
+"""Flags that nobody may set, whatever a registry allows, and why. Values in HARMLESS_ARGUMENTS are apart from them."""
+
+RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "BASH_ENV": _OTHER_CODE,
+        "CUDA_VISIBLE_DEVICES": _OTHER_MEMORY,
+        "ENV": _OTHER_CODE,
+        "HUGGING_FACE_HUB_TOKEN": _SECRET,
+        "MODEL_ID": _OTHER_BYTES,
+        "PATH": _OTHER_CODE,
+        "STORAGE_URI": _OTHER_BYTES,
+        "VLLM_ADDITIONAL_ARGS": _OTHER_BYTES,
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": _OTHER_CODE,
+        "VLLM_ALLOW_LONG_MAX_MODEL_LEN": _OTHER_MEMORY,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": _OTHER_BYTES,
+        "VLLM_API_KEY": _SECRET,
+        "VLLM_LOGGING_CONFIG_PATH": _OTHER_CODE,
+        "VLLM_MODEL_REDIRECT_PATH": _OTHER_BYTES,
+        "VLLM_PLUGINS": _OTHER_CODE,
+        "VLLM_USE_MODELSCOPE": _OTHER_BYTES,
+    }
+)
+"""Variables that ``serving.env`` must not hold, and why."""
+
+RESERVED_ENVIRONMENT_PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "AWS_": _SECRET,
+        "HF_": _OTHER_BYTES,
+        "LD_": _OTHER_CODE,
+        "MODELSCOPE_": _OTHER_BYTES,
+        "PYTHON": _OTHER_CODE,
+        "TRANSFORMERS_": _OTHER_BYTES,
+        "VLLM_LORA_RESOLVER_": _OTHER_BYTES,
+    }
+)
+"""Beginnings of variables that ``serving.env`` must not hold, and why."""
