@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from cluster.kservepods import KSERVE, Release, kserve_pod
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
@@ -44,7 +45,6 @@ __all__ = [
     "good_service",
     "make_gate",
     "model_pod",
-    "mutated_by_kserve",
     "refusal",
     "send",
     "vetted",
@@ -56,7 +56,7 @@ REFUSED = "s3://models/tampered/"
 REASON = "private-ai/tampered-1 is Artifact Changed, gate ArtifactVerified is shut"
 RETAINED = "s3://models/retired/"
 IMAGE = "vllm/vllm-openai:v0.11.0"
-INITIALIZER = "kserve/storage-initializer:v0.20.0"
+INITIALIZER = KSERVE.initializer
 ACCELERATOR = "nvidia.com/gpu"
 ADDED = ("--enable-expert-parallel", "--max-cudagraph-capture-size=8")
 """Arguments that a registry allows beside the list."""
@@ -101,97 +101,9 @@ def good_runtime(namespace: str, **given: Any) -> Manifest:
     return copy.deepcopy(dict(render(serving_input(namespace=namespace, **given)).serving_runtime))
 
 
-def mutated_by_kserve(service: Manifest) -> Manifest:
-    """The InferenceService after KServe's own webhook."""
-    changed = altered(service, {("metadata", "annotations", "modelFormat"): "vLLM"})
-    return altered(
-        changed,
-        {
-            ("metadata", "annotations", "serving.kserve.io/deploymentMode"): "Standard",
-            ("spec", "predictor", "model", "protocolVersion"): "v2",
-            ("spec", "predictor", "model", "name"): "",
-        },
-    )
-
-
-def model_pod(namespace: str, *, uri: str = URI) -> Manifest:
-    """The Pod that KServe makes of the good template, with what the API server and the kubelet expect in it."""
-    service, runtime = good_service(namespace, uri=uri), good_runtime(namespace)
-    model, spec = service["spec"]["predictor"]["model"], runtime["spec"]
-    name = service["metadata"]["name"]
-    container = copy.deepcopy(spec["containers"][0])
-    arguments = [argument.replace("{{.Name}}", name) for argument in container["args"]]
-    mounts = [{"name": "kserve-provision-location", "mountPath": "/mnt/models", "readOnly": True}]
-    access = {"name": "kube-api-access-x7x7x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
-    annotations = {key: value for key, value in service["metadata"]["annotations"].items() if "serving" not in key}
-    annotations["internal.serving.kserve.io/storage-initializer-sourceuri"] = uri
-    annotations["internal.serving.kserve.io/storage-spec"] = "true"
-    annotations["internal.serving.kserve.io/storage-spec-key"] = model["storage"]["key"]
-    initializer = {
-        "name": "storage-initializer",
-        "image": INITIALIZER,
-        "args": [uri, "/mnt/models"],
-        "env": [
-            {"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": {"name": "storage-config", "key": "x"}}},
-            {"name": "AWS_CA_BUNDLE_CONFIGMAP", "value": "odh-kserve-custom-ca-bundle"},
-            {"name": "CA_BUNDLE_CONFIGMAP_NAME", "value": "odh-kserve-custom-ca-bundle"},
-            {"name": "CA_BUNDLE_VOLUME_MOUNT_POINT", "value": "/etc/ssl/custom-certs"},
-            {"name": "HF_HUB_ENABLE_HF_TRANSFER", "value": "1"},
-            {"name": "HF_XET_HIGH_PERFORMANCE", "value": "1"},
-            {"name": "HF_XET_NUM_CONCURRENT_RANGE_GETS", "value": "8"},
-        ],
-        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 1000},
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "kserve-provision-location", "mountPath": "/mnt/models"},
-            {"name": "cabundle-cert", "mountPath": "/etc/ssl/custom-certs", "readOnly": True},
-            access,
-        ],
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{name}-predictor-0",
-            "namespace": namespace,
-            "labels": {
-                **service["metadata"]["labels"],
-                "app": f"isvc.{name}-predictor",
-                "component": "predictor",
-                "serving.kserve.io/inferenceservice": name,
-            },
-            "annotations": annotations,
-        },
-        "spec": {
-            "serviceAccountName": "default",
-            "initContainers": [initializer],
-            "containers": [
-                {
-                    **container,
-                    "args": [*arguments, *model["args"]],
-                    "resources": model["resources"],
-                    "volumeMounts": [*container["volumeMounts"], *mounts, access],
-                }
-            ],
-            "volumes": [
-                *spec["volumes"],
-                {"name": "kserve-provision-location", "emptyDir": {}},
-                {
-                    "name": access["name"],
-                    "projected": {
-                        "sources": [
-                            {"serviceAccountToken": {"path": "token"}},
-                            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                        ]
-                    },
-                },
-                {"name": "cabundle-cert", "configMap": {"name": "odh-kserve-custom-ca-bundle"}},
-            ],
-            "tolerations": service["spec"]["predictor"].get("tolerations", []),
-            "nodeSelector": service["spec"]["predictor"].get("nodeSelector", {}),
-        },
-    }
+def model_pod(namespace: str, *, uri: str = URI, release: Release = KSERVE) -> Manifest:
+    """The Pod that KServe makes of the good template."""
+    return kserve_pod(good_service(namespace, uri=uri), good_runtime(namespace), release=release)
 
 
 Path = tuple[str | int, ...]

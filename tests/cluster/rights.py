@@ -52,6 +52,22 @@ RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES)
 STAGES = "stages.gatehouse.dev"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
+LOADERS = tuple(
+    f"{kind}.serving.kserve.io"
+    for kind in (
+        "clusterservingruntimes",
+        "clusterstoragecontainers",
+        "inferencegraphs",
+        "llminferenceserviceconfigs",
+        "llminferenceservices",
+        "localmodelcaches",
+        "localmodelnamespacecaches",
+        "localmodelnodegroups",
+        "localmodelnodes",
+        "trainedmodels",
+    )
+)
+"""KServe's other kinds, by which models or loaders come in: nobody has a right to them."""
 
 READ = "get list watch"
 WRITE = "create update patch delete"
@@ -125,6 +141,7 @@ ASKED = (
     STAGES,
     SERVICES,
     RUNTIMES,
+    *LOADERS,
     "configmaps",
     "secrets",
     "events",

@@ -17,11 +17,11 @@ from cluster.gated import (
     STAGE,
     URI,
     Gate,
-    mutated_by_kserve,
     refusal,
     send,
     vetted,
 )
+from cluster.kservepods import mutated_by_kserve
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.serving_arguments import check_serving

@@ -84,16 +84,38 @@ PODS: Mapping[str, Changes] = {
     "environment from elsewhere for the initializer": {(*INIT, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
     "an initializer that stays": {(*INIT, "restartPolicy"): "Always"},
     "a volume claim in place of the model's folder": {
-        ("spec", "volumes", 1): {"name": "kserve-provision-location", "persistentVolumeClaim": {"claimName": "evil"}}
+        ("spec", "volumes", 2): {"name": "kserve-provision-location", "persistentVolumeClaim": {"claimName": "evil"}}
     },
     "an image in place of the model's folder": {
-        ("spec", "volumes", 1): {"name": "kserve-provision-location", "image": {"reference": "evil"}}
+        ("spec", "volumes", 2): {"name": "kserve-provision-location", "image": {"reference": "evil"}}
     },
     "a host path": {("spec", "volumes", -1): {"name": "evil", "hostPath": {"path": "/models"}}},
     "a config map": {("spec", "volumes", -1): {"name": "evil", "configMap": {"name": "evil"}}},
     "a volume claim": {("spec", "volumes", -1): {"name": "evil", "persistentVolumeClaim": {"claimName": "evil"}}},
     "a secret in the projection": {
-        ("spec", "volumes", 2, "projected", "sources", -1): {"secret": {"name": "evil"}},
+        ("spec", "volumes", 1, "projected", "sources", -1): {"secret": {"name": "evil"}},
+    },
+    "what somebody writes into an annotation, as a file": {
+        ("spec", "volumes", 1, "projected", "sources", -1): {
+            "downwardAPI": {"items": [{"path": "x.py", "fieldRef": {"fieldPath": "metadata.annotations['x']"}}]}
+        }
+    },
+    "the access to the API over code": {(*SERVER, "volumeMounts", 1, "mountPath"): "/usr/lib/python3/dist-packages"},
+    "a config map over the initializer's code": {
+        ("spec", "volumes", -1): {"name": "cabundle-cert", "configMap": {"name": "evil"}},
+        (*INIT, "volumeMounts", -1): {"name": "cabundle-cert", "mountPath": "/storage-initializer/scripts"},
+    },
+    "a config map over the server's code": {
+        ("spec", "volumes", -1): {"name": "cabundle-cert", "configMap": {"name": "evil"}},
+        (*SERVER, "volumeMounts", -1): {"name": "cabundle-cert", "mountPath": "/etc/ssl/../../usr/lib/python3"},
+    },
+    "a secret over the server's code": {
+        ("spec", "volumes", -1): {"name": "proxy-tls", "secret": {"secretName": "evil-serving-cert"}},
+        (*SERVER, "volumeMounts", -1): {"name": "proxy-tls", "mountPath": "/usr/lib/python3/dist-packages"},
+    },
+    "another secret": {
+        ("spec", "volumes", -1): {"name": "proxy-tls", "secret": {"secretName": "evil"}},
+        (*SERVER, "volumeMounts", -1): {"name": "proxy-tls", "mountPath": "/etc/tls/private"},
     },
     "another volume at the model's folder": {
         ("spec", "containers", 0, "volumeMounts"): [{"name": "shm", "mountPath": "/mnt/models"}]
@@ -312,22 +334,6 @@ def test_a_runtime_with_a_version_s_own_environment_passes(gate: Gate) -> None:
 
 def test_a_runtime_of_another_shape_is_applied_by_an_administrator_of_the_stage(gate: Gate) -> None:
     assert send(gate.admin, gate.runtime({(*SERVER, "image"): "quay.io/modh/vllm:rhoai-2.25"}))
-
-
-# KServe's other kinds
-
-
-def test_an_llm_inference_service_is_refused_with_the_way(gate: Gate) -> None:
-    body = {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "LLMInferenceService",
-        "metadata": {"name": "llm", "namespace": gate.namespace},
-        "spec": {"model": {"uri": URI, "name": "granite"}},
-    }
-    said = refusal(gate.admin, body)
-    helpful(said, gate)
-    assert URI in said
-    assert "InferenceServices only" in said
 
 
 # The Secrets that say where models are
