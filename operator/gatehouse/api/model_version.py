@@ -106,7 +106,7 @@ class Serving(Struct):
     max_model_len: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Longest sequence in tokens that vLLM is started for; the largest that fits when absent."""
     extra_args: Annotated[list[Argument], Field(max_length=32)] = Field(default_factory=list)
-    """More arguments of vLLM, each as --flag or --flag=value."""
+    """More arguments of vLLM, each as --flag or --flag=value, of those that the gate and the registry allow."""
     env: Annotated[
         list[EnvVar],
         Field(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.domain.serving_arguments import admitted_arguments
 from gatehouse.domain.vetting import ShardKey, VersionStanding, manifest, shards
 
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
@@ -92,9 +93,11 @@ def test_every_object_names_every_key() -> None:
     held = found(standing())
     keys = [key.key for key in held]
     made = [
-        manifest(key, shard, keys=keys, runtimes=[], images=["i"], arguments=[], accelerators=[])
+        manifest(key, shard, keys=keys, runtimes=[], images=["i"], arguments=["--x", "--model"], accelerators=[])
         for key, shard in held.items()
     ]
 
+    assert {tuple(each["spec"]["arguments"]) for each in made} == {tuple(admitted_arguments(["--x"]))}
+    assert "--x" in made[0]["spec"]["arguments"]
     assert {each["metadata"]["name"] for each in made} == {"staging.models", "production.models"}
     assert all(each["spec"]["keys"] == ["production/models", "staging/models"] for each in made)
