@@ -26,7 +26,6 @@ from gatehouse.domain.serving_rules import (
 __all__ = ["admitted_arguments", "check_serving"]
 
 _PLAIN: Final = re.compile(SERVING_ARGUMENT)
-_FLAG: Final = re.compile(r"--[a-z0-9][a-z0-9-]*")
 _LONGEST_SHOWN: Final = 300
 
 
@@ -53,9 +52,9 @@ def check_serving(serving: Serving, *, added: Collection[str] = ()) -> None:
 
 
 def _check_argument(argument: str, admitted: Collection[str]) -> None:
-    flag = _flag(argument)
+    flag, plain = _flag(argument), _PLAIN.fullmatch(argument) is not None
     known = flag in admitted
-    if _PLAIN.fullmatch(argument) and (known or argument in admitted):
+    if plain and (known or argument in admitted):
         return
     shown = repr(argument if len(argument) <= _LONGEST_SHOWN else f"{argument[:_LONGEST_SHOWN]}...")
     reserved = _reserved(flag)
@@ -63,7 +62,7 @@ def _check_argument(argument: str, admitted: Collection[str]) -> None:
     remedy = f"remove {shown} from spec.serving.extraArgs"
     if reserved is not None and not known:
         why, wanted = RESERVED_FLAGS[reserved], values or f"no {reserved} and no beginning of it"
-    elif known or not _FLAG.fullmatch(flag):
+    elif not plain:
         why = "it is not of the form --flag or --flag=value with a value of letters, digits and . _ , : + - only"
         wanted = "--flag or --flag=value; paths and JSON pass nowhere"
     else:

@@ -109,7 +109,7 @@ def test_what_is_on_the_list_is_written_as_arguments_are_and_is_no_beginning_of_
         ("--load-format=npcache", "read other files", "--load-format=auto or --load-format=safetensors"),
         ("--max-model-len=5", "set by Gatehouse", "no --max-model-len"),
         ("--enable-dbo", "--enable-dbo is not on the list", "spec.arguments of the VettedArtifacts"),
-        ('--limit-mm-per-prompt={"image":2}', "--limit-mm-per-prompt is not on the list", "spec.arguments"),
+        ('--limit-mm-per-prompt={"image":2}', "not of the form", "paths and JSON pass nowhere"),
         ("--seed=[1]", "not of the form --flag or --flag=value", "paths and JSON pass nowhere"),
         ("--seed=1\n", "not of the form", "--flag or --flag=value"),
         ("-tp=2", "not of the form", "--flag or --flag=value"),
