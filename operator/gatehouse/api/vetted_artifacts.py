@@ -1,8 +1,8 @@
 """VettedArtifacts: what admission lets through, written by the operator only.
 
-One object a stage and bucket, so that each stays below etcd's limit of 1.5 MB. A ValidatingAdmissionPolicy is asked
-with every one of them in turn and all must say yes, so each knows all keys: one that does not hold an artifact's key
-agrees if the key exists, and a key that nobody has is refused by all.
+One object a stage and bucket, or several with a range of its URIs each, so that each stays below etcd's limit of
+1.5 MB. A ValidatingAdmissionPolicy is asked with every one of them in turn and all must say yes, so each knows all
+keys: one that does not hold an artifact's key agrees if the key exists, and a key that nobody has is refused by all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ class VettedArtifactsSpec(Struct):
     key: Key
     """stage/bucket, as admission looks it up."""
     keys: Annotated[list[Key], Field(max_length=1024, json_schema_extra=ATOMIC_LIST)]
-    """Keys of every VettedArtifacts object, this one's too."""
+    """Keys of which the VettedArtifacts objects cover every URI."""
+    start: Uri = ""
+    """First URI that this object decides on; the lowest when empty."""
+    end: Uri = ""
+    """First URI after those that it decides on; there is none when empty."""
     artifacts: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
         default_factory=dict
     )
@@ -68,7 +72,7 @@ class VettedArtifactsStatus(ConditionedStatus):
 
 
 class VettedArtifacts(Resource):
-    """What admission lets through for one stage and bucket. Only the operator writes it."""
+    """What admission lets through for one stage and bucket, or a range of its URIs. Only the operator writes it."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="VettedArtifacts",
@@ -79,6 +83,8 @@ class VettedArtifacts(Resource):
         columns=(
             PrinterColumn("Stage", ".spec.stage"),
             PrinterColumn("Bucket", ".spec.bucket"),
+            PrinterColumn("Start", ".spec.start", wide=True),
+            PrinterColumn("End", ".spec.end", wide=True),
             PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
         ),
     )

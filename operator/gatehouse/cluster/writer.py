@@ -54,6 +54,17 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing=f"writing the status of {_name(metadata)}") from error
         self._written(kind, answer)
 
+    async def vetted_artifacts(self) -> frozenset[str]:
+        """Names of the VettedArtifacts that are there at this moment.
+
+        :raises Transient: the API server does not answer.
+        """
+        try:
+            found = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
+            return frozenset([each["metadata"]["name"] async for each in found])
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
+
     async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
         """Creates the VettedArtifacts, or makes its spec this one.
 

@@ -5,7 +5,7 @@ Every method that reaches outside raises :mod:`gatehouse.domain.errors` and noth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -279,6 +279,10 @@ class ClusterWriter(Protocol):
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
         """Creates the ConfigMap, or applies it over what is there."""
+        ...
+
+    async def vetted_artifacts(self) -> Collection[str]:
+        """Names of the VettedArtifacts that are there at this moment, as no cache can tell."""
         ...
 
     async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """VettedArtifacts: what admission lets through, kept as the versions' standings say.
 
 All objects are made from the cache in one go, since each names all keys. Changes of many versions make one write an
-object: it is looked at once a ``PAUSE``, however many versions changed meanwhile.
+object: it is looked at once a ``PAUSE``, however many versions changed meanwhile. An object that cannot be written
+holds up no other one, so that what is not vetted any more leaves those that can.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -23,7 +24,8 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.outcome import Requeue, requeue_after_error
-from gatehouse.domain.vetting import VersionStanding, manifest, shards
+from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
+from gatehouse.domain.vetting import Shard, ShardKey, VersionStanding, shards
 
 __all__ = ["EVERY", "VettedArtifactsKeeper"]
 
@@ -39,10 +41,11 @@ _log = structlog.get_logger(__name__)
 class VettedArtifactsKeeper:
     """Writes the difference between what is vetted and what admission has been told."""
 
-    def __init__(self, *, objects: Objects, writer: ClusterWriter, clock: Clock) -> None:
+    def __init__(self, *, objects: Objects, writer: ClusterWriter, clock: Clock, limit: int = LARGEST) -> None:
         self._objects = objects
         self._writer = writer
         self._clock = clock
+        self._limit = limit
         self._looked: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
@@ -52,37 +55,27 @@ class VettedArtifactsKeeper:
             return Requeue(after=(self._looked + PAUSE - now).total_seconds())
         self._looked = now
         try:
-            await self._write(await self._wanted())
+            await self._write(await self._shards(), self._common())
         except ReconcileError as error:
-            _log.warning("vetted artifacts not written", reason=error.reason, message=error.message)
             return requeue_after_error(error)
         return Requeue()
 
-    async def _wanted(self) -> Mapping[str, dict[str, Any]]:
-        policies = [each.policy for each in self._objects.policies()]
-        registries = [
-            registry
-            for name in self._objects.reader.names(ModelRegistry.info.plural)
-            if (registry := self._objects.get(ModelRegistry, *name)) is not None
-        ]
-        found = shards(
-            await self._standings(),
-            registries=registries,
-            strict=[each.metadata.name for each in policies if _is_strict(each)],
+    async def _shards(self) -> Mapping[ShardKey, Shard]:
+        strict = [each.policy.metadata.name for each in self._objects.policies() if _is_strict(each.policy)]
+        return shards(await self._standings(), registries=self._registries(), strict=strict)
+
+    def _common(self) -> Common:
+        policies = (each.policy for each in self._objects.policies())
+        return Common.of(
+            runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
+            images=(each.spec.serving.vllm_image for each in self._registries()),
+            arguments=(argument for each in self._registries() for argument in each.spec.serving.allowed_arguments),
+            accelerators=self._accelerators(),
         )
-        keys = [key.key for key in found]
-        return {
-            key.name: manifest(
-                key,
-                shard,
-                keys=keys,
-                runtimes=[runtime for each in policies for runtime in each.spec.serving_runtimes],
-                images=[each.spec.serving.vllm_image for each in registries],
-                arguments=[argument for each in registries for argument in each.spec.serving.allowed_arguments],
-                accelerators=self._accelerators(),
-            )
-            for key, shard in found.items()
-        }
+
+    def _registries(self) -> list[ModelRegistry]:
+        names = self._objects.reader.names(ModelRegistry.info.plural)
+        return [found for name in names if (found := self._objects.get(ModelRegistry, *name)) is not None]
 
     async def _standings(self) -> list[VersionStanding]:
         packed = self._objects.reader.values(ModelVersion.info.plural, BY_STANDING)
@@ -99,18 +92,44 @@ class VettedArtifactsKeeper:
             if (profile := self._objects.get(HardwareProfile, *name)) is not None
         ]
 
-    async def _write(self, wanted: Mapping[str, dict[str, Any]]) -> None:
-        """A new object comes before the others know its key, and an old one goes after they have forgotten it."""
-        kind, reader = VettedArtifacts.info.plural, self._objects.reader
-        there = {name.name: reader.get(kind, "", name.name) for name in reader.names(kind)}
-        for name, body in sorted(wanted.items(), key=lambda each: each[0] in there):
-            current = there.get(name)
-            if current is None or current.get("spec") != body["spec"]:
-                await self._writer.put_vetted_artifacts(body)
-                _log.info("vetted artifacts written", name=name, artifacts=len(body["spec"]["artifacts"]))
-        for name in sorted(there.keys() - wanted.keys()):
+    async def _write(self, shards: Mapping[ShardKey, Shard], common: Common) -> None:
+        there = self._there()
+        plan = VettedPlan.of(shards, there=there, common=common, limit=self._limit)
+        moves = plan.moves(there)
+        if moves:
+            # What this cache has not yet heard the end of covers nothing.
+            live = await self._writer.vetted_artifacts()
+            there = {name: spec for name, spec in there.items() if name in live}
+        errors = await self._put(plan.creations(there), there)
+        errors += await self._put(plan.updates(there), there)
+        if moves:
+            # A range that somebody had altered covers again what it should.
+            errors += await self._put(plan.updates(there), there)
+        for name in plan.deletions(there):
             await self._writer.delete_vetted_artifacts(name)
             _log.info("vetted artifacts deleted", name=name)
+        for error in errors:
+            raise error
+
+    def _there(self) -> dict[str, Mapping[str, Any]]:
+        kind, reader = VettedArtifacts.info.plural, self._objects.reader
+        bodies = ((name.name, reader.get(kind, "", name.name)) for name in reader.names(kind))
+        return {name: body["spec"] for name, body in bodies if body is not None}
+
+    async def _put(self, bodies: Iterable[dict[str, Any]], there: dict[str, Mapping[str, Any]]) -> list[ReconcileError]:
+        """Writes them, and into ``there`` what is written; what went wrong otherwise."""
+        errors = []
+        for body in bodies:
+            name, spec = body["metadata"]["name"], body["spec"]
+            try:
+                await self._writer.put_vetted_artifacts(body)
+            except ReconcileError as error:
+                errors.append(error)
+                _log.warning("vetted artifacts not written", name=name, reason=error.reason, message=error.message)
+            else:
+                there[name] = spec
+                _log.info("vetted artifacts written", name=name, artifacts=len(spec["artifacts"]))
+        return errors
 
 
 def _is_strict(policy: GovernancePolicy) -> bool:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
 from gatehouse.domain.access import folder_of, locate
-from gatehouse.domain.serving_arguments import admitted_arguments
 
-__all__ = ["Shard", "ShardKey", "VersionStanding", "manifest", "shards", "standing_of"]
+__all__ = ["Shard", "ShardKey", "VersionStanding", "shards", "standing_of"]
 
 MOST_REFUSED: Final = 2000
-"""Reasons that one object carries: the first by URI. Without one, admission's message is less helpful, no more."""
+"""Reasons that are told: the first by URI. Without one, admission's message is less helpful, no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,35 +34,16 @@ class VersionStanding:
 
     def packed(self) -> str:
         """As one string, for an index."""
-        return orjson.dumps(
-            [
-                self.registry,
-                self.version,
-                self.uri,
-                self.digest,
-                self.phase,
-                self.cleared_for,
-                self.deployed_to,
-                self.policies,
-                self.shut,
-            ]
-        ).decode()
+        return orjson.dumps(self).decode()
 
     @classmethod
     def unpacked(cls, packed: str) -> VersionStanding:
         """The standing that ``packed`` made a string of."""
-        registry, version, uri, digest, phase, cleared, deployed, policies, shut = orjson.loads(packed)
-        return cls(
-            registry=registry,
-            version=version,
-            uri=uri,
-            digest=digest,
-            phase=phase,
-            cleared_for=tuple(cleared),
-            deployed_to=tuple(deployed),
-            policies=tuple(policies),
-            shut=shut,
-        )
+        lists = orjson.loads(packed)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in lists.items()
+        }
+        return cls(**values)
 
 
 def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
@@ -89,14 +67,14 @@ def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
 
 
 class ShardKey(NamedTuple):
-    """One object: a stage and a bucket."""
+    """A stage and a bucket."""
 
     stage: str
     bucket: str
 
     @property
     def name(self) -> str:
-        """Name of the object."""
+        """Name of the object, if one does."""
         return f"{self.stage}.{self.bucket}"
 
     @property
@@ -107,11 +85,11 @@ class ShardKey(NamedTuple):
 
 @dataclass(slots=True)
 class Shard:
-    """What one object holds."""
+    """What is let through for a stage from a bucket, or from a range of its URIs."""
 
-    artifacts: dict[str, str]
-    retained: dict[str, str]
-    refused: dict[str, str]
+    artifacts: dict[str, str] = field(default_factory=dict)
+    retained: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def shards(
@@ -129,11 +107,11 @@ def shards(
     for registry in registries:
         stages[f"{registry.metadata.namespace}/{registry.metadata.name}"] = registry.spec.stages
         for stage, store in product(registry.spec.stages, registry.spec.object_stores):
-            found.setdefault(ShardKey(stage, locate(store.uri_prefix).bucket), Shard({}, {}, {}))
+            found.setdefault(ShardKey(stage, locate(store.uri_prefix).bucket), Shard())
     for standing in sorted(standings, key=lambda each: (each.uri, each.version)):
         bucket = locate(standing.uri).bucket
         for stage in stages.get(standing.registry, ()):
-            shard = found.setdefault(ShardKey(stage, bucket), Shard({}, {}, {}))
+            shard = found.setdefault(ShardKey(stage, bucket), Shard())
             _place(standing, stage, shard, strict=strict)
     for shard in found.values():
         shard.retained = {uri: digest for uri, digest in shard.retained.items() if uri not in shard.artifacts}
@@ -150,35 +128,3 @@ def _place(standing: VersionStanding, stage: str, shard: Shard, *, strict: Colle
     shard.refused.setdefault(standing.uri, why[:256])
     if standing.digest and stage in standing.deployed_to and not set(standing.policies) & set(strict):
         shard.retained.setdefault(standing.uri, standing.digest)
-
-
-def manifest(
-    key: ShardKey,
-    shard: Shard,
-    *,
-    keys: Iterable[str],
-    runtimes: Iterable[str],
-    images: Iterable[str],
-    arguments: Iterable[str],
-    accelerators: Iterable[str],
-) -> dict[str, Any]:
-    """The object as it should be. ``arguments`` are those that registries add to the list."""
-    spec = VettedArtifactsSpec(
-        stage=key.stage,
-        bucket=key.bucket,
-        key=key.key,
-        keys=sorted(keys),
-        artifacts=shard.artifacts,
-        retained=shard.retained,
-        refused=shard.refused,
-        runtimes=sorted(set(runtimes)),
-        images=sorted(set(images)),
-        arguments=admitted_arguments(arguments),
-        accelerators=sorted(set(accelerators)),
-    )
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": VettedArtifacts.info.kind,
-        "metadata": {"name": key.name, "labels": {"app.kubernetes.io/managed-by": "gatehouse"}},
-        "spec": spec.wire(),
-    }

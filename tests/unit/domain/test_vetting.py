@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.serving_arguments import admitted_arguments
-from gatehouse.domain.vetting import ShardKey, VersionStanding, manifest, shards
+from gatehouse.domain.vetting import ShardKey, VersionStanding, shards
 
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
 
@@ -87,17 +86,3 @@ def test_a_standing_survives_the_index(text: str, many: list[str]) -> None:
     made = standing(version=text, shut=text, policies=tuple(many))
 
     assert VersionStanding.unpacked(made.packed()) == made
-
-
-def test_every_object_names_every_key() -> None:
-    held = found(standing())
-    keys = [key.key for key in held]
-    made = [
-        manifest(key, shard, keys=keys, runtimes=[], images=["i"], arguments=["--x", "--model"], accelerators=[])
-        for key, shard in held.items()
-    ]
-
-    assert {tuple(each["spec"]["arguments"]) for each in made} == {tuple(admitted_arguments(["--x"]))}
-    assert "--x" in made[0]["spec"]["arguments"]
-    assert {each["metadata"]["name"] for each in made} == {"staging.models", "production.models"}
-    assert all(each["spec"]["keys"] == ["production/models", "staging/models"] for each in made)

@@ -1,0 +1,199 @@
+"""The VettedArtifacts objects as they should be, and the order in which they are written.
+
+A stage and bucket has one object, or several when it would become too large: each decides on the URIs of a range, by
+its own bounds. Admission asks every object by itself and all must agree, so one that is missing would be missed by
+nobody. That nothing unvetted passes rests on one invariant, at every instant and after a crash between any two writes:
+of each key that any object names in ``keys``, the objects that are there cover every URI. So
+
+- a key is named only when its objects are there, and they are deleted only when nobody names it any more;
+- objects are created before those that they stand in for are deleted; in between both are asked and both must agree;
+- an object that is about to go only loses artifacts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
+from gatehouse.domain.ranges import WHOLE, Range, covers, cut
+from gatehouse.domain.serving_arguments import admitted_arguments
+from gatehouse.domain.vetting import Shard, ShardKey
+
+__all__ = ["LARGEST", "Common", "ListKey", "VettedPlan"]
+
+LARGEST: Final = 512 * 1024
+"""Bytes of the artifacts of one object. etcd takes 1.5 MB; the lists of :class:`Common` and keys come on top."""
+PUNCTUATION: Final = 6
+"""Bytes of quotes, a colon and a comma about one entry."""
+
+Manifest = dict[str, Any]
+Specs = Mapping[str, Mapping[str, Any]]
+"""The objects that are there: name to spec."""
+
+
+class ListKey(NamedTuple):
+    """One object: a stage and a bucket, and the range of its URIs."""
+
+    shard: ShardKey
+    range: Range = WHOLE
+
+    @property
+    def name(self) -> str:
+        """Name of the object. No stage has a dot and no bucket 64 characters, so no two have the same."""
+        if self.range == WHOLE:
+            return self.shard.name
+        bounds = "\n".join(self.range).encode()
+        return f"{self.shard.name}.{hashlib.sha256(bounds).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What every object has."""
+
+    runtimes: tuple[str, ...]
+    images: tuple[str, ...]
+    arguments: tuple[str, ...]
+    accelerators: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, *, runtimes: Iterable[str], images: Iterable[str], arguments: Iterable[str], accelerators: Iterable[str]
+    ) -> Self:
+        """Each once, sorted. ``arguments`` are those that registries add to the list of admitted ones."""
+        return cls(
+            runtimes=tuple(sorted(set(runtimes))),
+            images=tuple(sorted(set(images))),
+            arguments=tuple(admitted_arguments(arguments)),
+            accelerators=tuple(sorted(set(accelerators))),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VettedPlan:
+    """From what is there to what is wanted. The caller does what each method says, in the order of the methods, and
+    hands the next one what is there then."""
+
+    shards: Mapping[ShardKey, Shard]
+    lists: Mapping[ListKey, Shard]
+    common: Common
+
+    @classmethod
+    def of(cls, shards: Mapping[ShardKey, Shard], *, there: Specs, common: Common, limit: int = LARGEST) -> Self:
+        """Cuts shards that are too large for one object; where, depends on what is there, so that few change."""
+        bounds: defaultdict[str, set[str]] = defaultdict(set)
+        for spec in there.values():
+            bounds[spec["key"]].update(_range(spec))
+        lists: dict[ListKey, Shard] = {}
+        for key, shard in shards.items():
+            ranges = cut(_sizes(shard), bounds=bounds[key.key], limit=limit)
+            lists |= zip((ListKey(key, each) for each in ranges), _pieces(shard, ranges), strict=True)
+        return cls(shards=shards, lists=lists, common=common)
+
+    def moves(self, there: Specs) -> bool:
+        """Whether more is to be done than to write other artifacts into the objects that are there."""
+        keys = sorted(key.key for key in self.shards)
+        named = any(spec["keys"] != keys for spec in there.values())
+        return named or there.keys() != {key.name for key in self.lists}
+
+    def creations(self, there: Specs) -> list[Manifest]:
+        """Objects that are not there. They do not name their own key yet, unless it has others that cover it."""
+        keys = self._keys(there)
+        return [self._manifest(key, keys) for key in self.lists if key.name not in there]
+
+    def updates(self, there: Specs) -> list[Manifest]:
+        """Objects that are there and should be otherwise, those that are to go before the others."""
+        keys = self._keys(there)
+        kept = {key.name: key for key in self.lists if key.name in there}
+        going = [self._going(name, spec, keys) for name, spec in there.items() if name not in kept]
+        bodies = [*going, *(self._manifest(key, keys) for key in kept.values())]
+        return [body for body in bodies if body["spec"] != there[body["metadata"]["name"]]]
+
+    def deletions(self, there: Specs) -> list[str]:
+        """Objects in whose place others are as they should be, or whose key nobody names."""
+        names = {key.name for key in self.lists}
+        going = {name: str(spec["key"]) for name, spec in there.items() if name not in names}
+        named = {key for spec in there.values() for key in spec["keys"]}
+        replaced = {key for key in going.values() if self._stands(key, there)}
+        return sorted(name for name, key in going.items() if key not in named or key in replaced)
+
+    def _stands(self, key: str, there: Specs) -> bool:
+        """Whether every object of a key that is wanted is there as it should be."""
+        lists, keys = [each for each in self.lists if each.shard.key == key], self._keys(there)
+        return bool(lists) and all(there.get(each.name) == self._manifest(each, keys)["spec"] for each in lists)
+
+    def _keys(self, there: Specs) -> list[str]:
+        """Keys that may be named: those that are wanted, and of which some object decides on each URI."""
+        ranges: defaultdict[str, list[Range]] = defaultdict(list)
+        for spec in there.values():
+            ranges[spec["key"]].append(_range(spec))
+        return sorted(key.key for key in self.shards if covers(ranges[key.key]))
+
+    def _manifest(self, key: ListKey, keys: Sequence[str]) -> Manifest:
+        return _manifest(key.name, key, self.lists[key], keys=keys, common=self.common)
+
+    def _going(self, name: str, spec: Mapping[str, Any], keys: Sequence[str]) -> Manifest:
+        """An object that is to go, without what is not vetted any more: it was taken once, so it is not too large."""
+        key = ListKey(ShardKey(spec["stage"], spec["bucket"]), _range(spec))
+        now = self.shards.get(key.shard, Shard())
+        left = Shard(
+            artifacts=dict(spec.get("artifacts", {}).items() & now.artifacts.items()),
+            retained=dict(spec.get("retained", {}).items() & now.retained.items()),
+            refused=dict(spec.get("refused", {}).items() & now.refused.items()),
+        )
+        return _manifest(name, key, left, keys=keys, common=self.common)
+
+
+def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], common: Common) -> Manifest:
+    spec = VettedArtifactsSpec(
+        stage=key.shard.stage,
+        bucket=key.shard.bucket,
+        key=key.shard.key,
+        keys=list(keys),
+        start=key.range.start,
+        end=key.range.end,
+        artifacts=shard.artifacts,
+        retained=shard.retained,
+        refused=shard.refused,
+        runtimes=list(common.runtimes),
+        images=list(common.images),
+        arguments=list(common.arguments),
+        accelerators=list(common.accelerators),
+    )
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": VettedArtifacts.info.kind,
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "gatehouse"}},
+        "spec": spec.wire(),
+    }
+
+
+def _range(spec: Mapping[str, Any]) -> Range:
+    return Range(spec.get("start", ""), spec.get("end", ""))
+
+
+def _pieces(shard: Shard, ranges: Sequence[Range]) -> list[Shard]:
+    """What of a shard is in each range."""
+    starts = [each.start for each in ranges]
+    found = [Shard() for _ in ranges]
+    for uri, digest in shard.artifacts.items():
+        found[bisect_right(starts, uri) - 1].artifacts[uri] = digest
+    for uri, digest in shard.retained.items():
+        found[bisect_right(starts, uri) - 1].retained[uri] = digest
+    for uri, reason in shard.refused.items():
+        found[bisect_right(starts, uri) - 1].refused[uri] = reason
+    return found
+
+
+def _sizes(shard: Shard) -> Mapping[str, int]:
+    """Bytes of JSON by URI. No URI and no reason has a character that JSON escapes."""
+    found: defaultdict[str, int] = defaultdict(int)
+    for entries in (shard.artifacts, shard.retained, shard.refused):
+        for uri, value in entries.items():
+            found[uri] += len(uri) + len(value) + PUNCTUATION
+    return found

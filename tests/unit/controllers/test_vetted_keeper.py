@@ -1,0 +1,278 @@
+"""Nothing that is not vetted passes at any instant, whatever is cut, joined, added or taken off, wherever it crashes.
+
+The API server is a map of objects here, and admission is what the ValidatingAdmissionPolicies do with them, in Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worlds
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import ObjectName
+from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.domain.errors import Stalled
+from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.ranges import Range
+from gatehouse.domain.vetting import VersionStanding
+
+STAGES: Final = ("staging", "production")
+URIS: Final = tuple(f"s3://models/m-{number}/" for number in range(8))
+NEVER: Final = ("s3://models/", "s3://models/m-3/x/", "s3://models/zzz/", "s3://other/m-1/", "s3://other/", "", "~")
+LIMIT: Final = 500
+"""Bytes: two to four artifacts."""
+
+Specs = Mapping[str, Mapping[str, Any]]
+Vetted = frozenset[tuple[str, str]]
+"""(stage, URI)."""
+
+
+def admits(objects: Specs, stage: str, uri: str) -> bool:
+    """What inferenceservice-artifact.yaml and pod-artifact.yaml say."""
+    key = f"{stage}/{uri.split('/')[2] if uri.startswith('s3://') else ''}"
+    for spec in objects.values():
+        of_a_bucket = any(uri.startswith(f"s3://{each.split('/')[1]}/") for each in spec["keys"])
+        if of_a_bucket and not uri.startswith(f"s3://{spec['bucket']}/"):
+            continue
+        if spec["key"] in spec["keys"] and not Range(spec["start"], spec["end"]).has(uri):
+            continue
+        if key not in spec["keys"] or (key == spec["key"] and uri not in spec["artifacts"]):
+            return False
+    return bool(objects)
+
+
+class Crashed(Exception):
+    """The operator was killed."""
+
+
+@dataclass
+class World:
+    """The API server and the operator's cache of it, which hears of deletions late."""
+
+    objects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    cached: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    vetted: Vetted = frozenset()
+    stages: tuple[str, ...] = STAGES
+    crash_after: int = 1000
+    refuses: Callable[[str], bool] = lambda _name: False
+    looks: Callable[[], None] = lambda: None
+    writes: list[str] = field(default_factory=list)
+    now_: datetime = worlds.NOW
+
+    def reconcile(self, *, limit: int = LIMIT) -> Requeue:
+        """One pass of a fresh operator."""
+        keeper = VettedArtifactsKeeper(objects=Objects(self), writer=self, clock=self, limit=limit)  # type: ignore[arg-type]
+        return asyncio.run(keeper("", EVERY))
+
+    def hear(self) -> None:
+        """The cache catches up."""
+        self.cached = dict(self.objects)
+
+    def _wrote(self, what: str) -> None:
+        self.writes.append(what)
+        self.looks()
+        self.crash_after -= 1
+        if self.crash_after < 0:
+            raise Crashed
+
+    # the writer
+
+    async def vetted_artifacts(self) -> Collection[str]:
+        return set(self.objects)
+
+    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
+        name, spec = body["metadata"]["name"], body["spec"]
+        if self.refuses(name):
+            raise Stalled(reason="Refused", message=f"{name} is refused")
+        assert len(name) <= 253
+        size = sum(len(uri) + len(said) + 6 for part in ("artifacts", "refused") for uri, said in spec[part].items())
+        assert size <= LIMIT or name.count(".") == 1
+        self.objects[name] = self.cached[name] = spec
+        self._wrote(f"put {name}")
+
+    async def delete_vetted_artifacts(self, name: str) -> None:
+        del self.objects[name]
+        self._wrote(f"delete {name}")
+
+    # the cache and the clock
+
+    def names(self, kind: str) -> Sequence[ObjectName]:
+        known: dict[str, list[ObjectName]] = {
+            "vettedartifacts": [ObjectName("", name) for name in self.cached],
+            "modelregistries": [ObjectName("gatehouse-system", "local")] if self.stages else [],
+        }
+        return known.get(kind, [])
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        if kind == "vettedartifacts":
+            return {"metadata": {"name": name}, "spec": self.cached[name]}
+        return worlds.registry(stages=list(self.stages)).model_dump(mode="json", by_alias=True)
+
+    def revision(self, kind: str, namespace: str, name: str) -> str | None:
+        return "1"
+
+    def values(self, kind: str, index: str) -> Sequence[str]:
+        return [
+            VersionStanding(
+                registry="gatehouse-system/local",
+                version=f"team/{number}",
+                uri=uri,
+                digest=worlds.DIGEST,
+                phase="Ready to Deploy",
+                cleared_for=tuple(stage for stage in STAGES if (stage, uri) in self.vetted),
+                deployed_to=(),
+                policies=(),
+                shut="",
+            ).packed()
+            for number, uri in enumerate(URIS)
+        ]
+
+    def now(self) -> datetime:
+        self.now_ += timedelta(seconds=2)
+        return self.now_
+
+
+def admitted(objects: Specs) -> Vetted:
+    return frozenset(
+        (stage, uri) for stage in (*STAGES, "unknown") for uri in (*URIS, *NEVER) if admits(objects, stage, uri)
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be let through from now on, and what goes wrong while that is written."""
+
+    vetted: Vetted
+    stages: tuple[str, ...]
+    crash_after: int
+    refused: int
+    heard: bool
+
+
+VETTED = st.frozensets(st.tuples(st.sampled_from(STAGES), st.sampled_from(URIS)), max_size=16)
+CHANGES = st.builds(
+    Change,
+    vetted=VETTED,
+    stages=st.sampled_from([STAGES, STAGES, STAGES[:1], STAGES[1:], ()]),
+    crash_after=st.sampled_from([1000, 1000, *range(10)]),
+    refused=st.integers(0, 7),
+    heard=st.booleans(),
+)
+
+
+@given(st.lists(CHANGES, max_size=8))
+def test_nothing_unvetted_passes_at_any_instant_and_what_is_vetted_does_in_the_end(changes: list[Change]) -> None:
+    world = World()
+    since: set[tuple[str, str]] = set()
+    """What was vetted at some time since the last pass that came to its end."""
+
+    def look() -> None:
+        assert admitted(world.objects) <= since, world.writes
+
+    world.looks = look
+    for change in changes:
+        world.vetted = frozenset(each for each in change.vetted if each[0] in change.stages)
+        world.stages, world.crash_after = change.stages, change.crash_after
+        # One name in eight is refused, in most passes.
+        world.refuses = lambda name, refused=change.refused: refused > 0 and sum(name.encode()) % 8 == refused  # type: ignore[misc]
+        since |= world.vetted
+        try:
+            done = world.reconcile() == Requeue()
+        except Crashed:
+            done = False
+            world.hear()
+        if done:
+            since = set(world.vetted)
+            look()
+            assert admitted(world.objects) == world.vetted
+        if change.heard:
+            world.hear()
+    world.hear()
+    world.crash_after, world.refuses = 1000, lambda _name: False
+    assert world.reconcile() == Requeue()
+    assert admitted(world.objects) == world.vetted
+
+    world.hear()
+    world.writes.clear()
+    assert world.reconcile() == Requeue()
+    assert not world.writes
+
+
+def test_a_list_that_grows_is_cut_and_one_that_shrinks_is_joined() -> None:
+    world = World(stages=STAGES[:1])
+    world.reconcile()
+    assert set(world.objects) == {"staging.models"}
+
+    world.vetted = frozenset(("staging", uri) for uri in URIS)
+    world.hear()
+    world.reconcile()
+    assert len(world.objects) > 1
+    assert "staging.models" not in world.objects
+
+    world.vetted = frozenset({("staging", URIS[0])})
+    world.hear()
+    world.reconcile(limit=4 * LIMIT)
+    assert set(world.objects) == {"staging.models"}
+
+
+def test_what_is_revoked_leaves_the_objects_there_when_new_ones_cannot_be_made() -> None:
+    world = World(stages=STAGES[:1], vetted=frozenset(("staging", uri) for uri in URIS[:2]))
+    world.reconcile()
+    world.hear()
+
+    world.vetted = frozenset(("staging", uri) for uri in URIS[1:])
+    world.refuses = lambda name: name not in world.objects
+    assert world.reconcile() != Requeue()
+    assert set(world.objects) == {"staging.models"}
+    assert admitted(world.objects) == {("staging", URIS[1])}
+
+
+def test_a_deletion_that_the_cache_has_not_heard_of_leaves_no_gap() -> None:
+    world = World(stages=STAGES[:1], vetted=frozenset(("staging", uri) for uri in URIS))
+    world.reconcile()
+    world.hear()
+    gone = min(world.objects)
+    del world.objects[gone]
+
+    world.vetted = frozenset({("staging", URIS[0])})
+    world.reconcile(limit=4 * LIMIT)
+    assert admitted(world.objects) == world.vetted
+
+
+def test_an_object_whose_range_was_altered_is_mended() -> None:
+    world = World(vetted=frozenset({("staging", URIS[0])}))
+    world.reconcile()
+    world.objects["staging.models"] = {**world.objects["staging.models"], "start": "s3://models/m-5/"}
+    world.hear()
+
+    world.reconcile()
+    assert admitted(world.objects) == world.vetted
+
+
+def test_an_object_goes_only_when_those_in_its_place_have_lost_what_it_has_lost() -> None:
+    world = World(stages=STAGES[:1], vetted=frozenset({("staging", URIS[0])}))
+    world.reconcile()
+    world.hear()
+    world.vetted = frozenset(("staging", uri) for uri in URIS)
+    world.reconcile(limit=10 * LIMIT)
+    world.hear()
+    world.crash_after = 1
+    with pytest.raises(Crashed):
+        world.reconcile()
+    world.hear()
+    assert "staging.models" in world.objects
+
+    world.vetted -= {("staging", URIS[0])}
+    holder = next(name for name, spec in world.objects.items() if URIS[0] in spec["artifacts"] and spec["end"])
+    world.crash_after, world.refuses = 1000, lambda name: name == holder
+    assert world.reconcile() != Requeue()
+    assert "staging.models" in world.objects
+    assert admitted(world.objects) == world.vetted

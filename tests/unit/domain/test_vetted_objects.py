@@ -1,0 +1,120 @@
+"""The objects as they are written: names, sizes, and that what is there is changed as little as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worlds
+from gatehouse.domain.ranges import WHOLE, Range
+from gatehouse.domain.vetted_objects import LARGEST, Common, ListKey, VettedPlan
+from gatehouse.domain.vetting import Shard, ShardKey
+
+COMMON = Common.of(runtimes=["r", "r"], images=["i"], arguments=["--x", "--model"], accelerators=["nvidia.com/gpu"])
+STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
+STAGE = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+BUCKET = st.from_regex(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", fullmatch=True)
+KEYS = st.builds(
+    ListKey, st.builds(ShardKey, STAGE, BUCKET), st.builds(Range, st.text(max_size=3), st.text(max_size=3))
+)
+
+
+def written(shards: Mapping[ShardKey, Shard], there: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What is there after everything was done, by name."""
+    found = dict(there or {})
+    plan = VettedPlan.of(shards, there=found, common=COMMON)
+    for step in (plan.creations, plan.updates):
+        found |= {body["metadata"]["name"]: body["spec"] for body in step(found)}
+    for name in plan.deletions(found):
+        del found[name]
+    return found
+
+
+def shard(count: int, *, length: int = 60) -> Shard:
+    uris = [f"s3://models/{number:05}-".ljust(length - 1, "x") + "/" for number in range(count)]
+    return Shard(artifacts=dict.fromkeys(uris, worlds.DIGEST))
+
+
+@given(KEYS, KEYS)
+def test_no_two_objects_have_one_name(left: ListKey, right: ListKey) -> None:
+    assert (left.name == right.name) == (left == right)
+    assert len(left.name) <= 253
+
+
+def test_a_bucket_that_is_named_like_a_part_of_another_is_told_apart() -> None:
+    part = ListKey(STAGING, Range("", "s3://models/m/"))
+    assert part.name.startswith("staging.models.")
+    assert len(part.name.partition(".")[2]) > 63, "a bucket of that name could be"
+
+
+def test_every_object_names_every_key_and_has_what_all_have() -> None:
+    found = written({STAGING: shard(1), PRODUCTION: Shard()})
+
+    assert set(found) == {"staging.models", "production.models"}
+    for spec in found.values():
+        assert spec["keys"] == ["production/models", "staging/models"]
+        assert "--x" in spec["arguments"]
+        assert "--model" not in spec["arguments"]
+        assert (spec["runtimes"], spec["images"], spec["accelerators"]) == (["r"], ["i"], ["nvidia.com/gpu"])
+
+
+def test_ten_thousand_artifacts_are_in_several_objects_far_below_the_limit_of_etcd() -> None:
+    whole = shard(10_000, length=80)
+    found = written({STAGING: whole})
+
+    assert len(orjson.dumps(whole.artifacts)) > 1_500_000
+    assert max(len(orjson.dumps(spec)) for spec in found.values()) < LARGEST + 10_000
+    assert {uri: digest for spec in found.values() for uri, digest in spec["artifacts"].items()} == whole.artifacts
+
+
+def test_one_artifact_more_changes_one_object_of_many() -> None:
+    before = written({STAGING: shard(10_000)})
+    more = shard(10_000)
+    more.artifacts["s3://models/05000-a/"] = worlds.DIGEST
+    after = written({STAGING: more}, before)
+
+    assert set(after) == set(before)
+    assert sum(after[name] != before[name] for name in before) == 1
+
+
+def test_what_is_retained_or_refused_is_in_the_range_of_its_uri_and_counts() -> None:
+    held = shard(5000)
+    uris = list(held.artifacts)
+    moved = Shard(
+        artifacts=dict(list(held.artifacts.items())[:1000]),
+        retained=dict(list(held.artifacts.items())[1000:]),
+        refused={uri: "team/v is Rejected".ljust(256, "x") for uri in uris[1000:3000]},
+    )
+    found = written({STAGING: moved})
+
+    assert len(found) > 1
+    for spec in found.values():
+        range_ = Range(spec["start"], spec["end"])
+        assert all(range_.has(uri) for part in ("artifacts", "retained", "refused") for uri in spec[part])
+        assert len(orjson.dumps(spec)) < LARGEST + 10_000
+
+
+def test_what_is_as_it_should_be_is_not_written() -> None:
+    shards = {STAGING: shard(10_000), PRODUCTION: shard(10)}
+    found = written(shards)
+    plan = VettedPlan.of(shards, there=found, common=COMMON)
+
+    assert not plan.moves(found)
+    assert not plan.creations(found)
+    assert not plan.updates(found)
+    assert not plan.deletions(found)
+
+
+def test_an_object_of_before_ranges_is_one_that_has_them_all() -> None:
+    found = written({STAGING: shard(1)})
+    old = {
+        name: {key: value for key, value in spec.items() if key not in {"start", "end"}} for name, spec in found.items()
+    }
+    plan = VettedPlan.of({STAGING: shard(1)}, there=old, common=COMMON)
+
+    assert list(plan.lists) == [ListKey(STAGING, WHOLE)]
+    assert not plan.moves(old)
