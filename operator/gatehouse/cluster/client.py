@@ -176,7 +176,8 @@ class ApiClient:
         accept = {"accept": METADATA_ONLY} if metadata_only else {}
         while True:
             page = await self._request("list", "GET", plural, path, params=params, **accept)
-            for item in page.get("items", ()):
+            # An empty list of metadata has null.
+            for item in page.get("items") or ():
                 yield item
             token = page["metadata"].get("continue")
             if not token:
