@@ -260,7 +260,7 @@ class _Parts:
                 runner(
                     RegisteredModelController(objects=objects, connections=self.connections, clock=clock), workers=4
                 ),
-                runner(GovernancePolicyController(reader=reader, clock=clock), workers=1),
+                runner(GovernancePolicyController(objects=objects, clock=clock), workers=1),
                 (
                     VettedArtifacts.info.plural,
                     Reconciler(VettedArtifactsKeeper(objects=objects, writer=writer, clock=clock), 1),

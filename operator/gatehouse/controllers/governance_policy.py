@@ -12,11 +12,12 @@ from typing import Any
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_POLICY, policy_key
-from gatehouse.controllers.ports import Clock, ObjectReader
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import Clock
 from gatehouse.controllers.runner import Result
 from gatehouse.domain.conditions import READY, STALLED, ConditionState, merge
 from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.policy import CompiledPolicy, compile_policy
+from gatehouse.domain.policy import CompiledPolicy
 
 __all__ = ["GovernancePolicyController"]
 
@@ -26,13 +27,13 @@ class GovernancePolicyController:
 
     kind = GovernancePolicy
 
-    def __init__(self, *, reader: ObjectReader, clock: Clock) -> None:
-        self._reader = reader
+    def __init__(self, *, objects: Objects, clock: Clock) -> None:
+        self._objects = objects
         self._clock = clock
 
     async def reconcile(self, resource: GovernancePolicy, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Compiles the rules; what does not compile is told with its line and column."""
-        compiled = compile_policy(resource)
+        compiled = self._objects.compiled(resource)
         generation = resource.metadata.generation
         status = GovernancePolicyStatus(
             observed_generation=generation,
@@ -61,7 +62,7 @@ class GovernancePolicyController:
         return timedelta(0)
 
     def _count(self, value: str) -> int:
-        return len(self._reader.select(ModelVersion.info.plural, BY_POLICY, value))
+        return len(self._objects.reader.select(ModelVersion.info.plural, BY_POLICY, value))
 
 
 def _states(compiled: CompiledPolicy) -> list[ConditionState]:

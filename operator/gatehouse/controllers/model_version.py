@@ -126,6 +126,7 @@ class ModelVersionController:
     async def _gather(self, version: ModelVersion, body: Mapping[str, Any]) -> _Gathered:
         model = self._objects.model_of(version)
         registry = self._objects.registry_of_version(version, model)
+        policies = self._objects.policies()
         facts = Facts(
             now=self._clock.now(),
             version=version,
@@ -133,8 +134,8 @@ class ModelVersionController:
             model=model,
             registry=registry,
             profile=self._objects.profile_of(version),
-            policies=self._objects.policies_of(model),
-            policy_names=frozenset(each.name for each in self._objects.policies()),
+            policies=self._objects.applying(policies, model),
+            policy_names=frozenset(each.name for each in policies),
             approvals=self._objects.about(ModelApproval, version),
             evaluations=self._objects.about(ModelEvaluation, version),
             deployed_to=tuple(self._services.deployed_to(version)),

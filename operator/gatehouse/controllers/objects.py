@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gatehouse.api.governance_policy import GovernancePolicy
@@ -82,25 +83,31 @@ class Objects:
         )
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
-        """Every GovernancePolicy, compiled once a resourceVersion."""
+        """Every GovernancePolicy."""
         found = []
         for name in self._reader.names(GovernancePolicy.info.plural):
             policy = self.get(GovernancePolicy, name.namespace, name.name)
             if policy is not None and policy.metadata.deletion_timestamp is None:
-                found.append(self._compiled(policy))
+                found.append(self.compiled(policy))
         return tuple(found)
 
-    def _compiled(self, policy: GovernancePolicy) -> CompiledPolicy:
+    def compiled(self, policy: GovernancePolicy) -> CompiledPolicy:
+        """The policy, compiled once a spec: a new status is no new rule."""
         known = self._compilations.get(policy.metadata.name)
-        if known is None or known.policy is not policy:
-            known = self._compilations[policy.metadata.name] = compile_policy(policy)
+        if known is None or known.policy.spec != policy.spec:
+            known = compile_policy(policy)
+        elif known.policy is not policy:
+            known = replace(known, policy=policy)
+        self._compilations[policy.metadata.name] = known
         return known
 
-    def policies_of(self, model: RegisteredModel | Unmet) -> tuple[CompiledPolicy, ...]:
-        """The policies that apply to versions of a model."""
+    def applying(
+        self, policies: Iterable[CompiledPolicy], model: RegisteredModel | Unmet
+    ) -> tuple[CompiledPolicy, ...]:
+        """Those of the policies that apply to versions of a model."""
         if isinstance(model, Unmet):
             return ()
-        return applying(self.policies(), model, self._namespace_labels(model.metadata.namespace))
+        return applying(policies, model, self._namespace_labels(model.metadata.namespace))
 
     def about(self, kind: type[R], version: ModelVersion) -> tuple[R, ...]:
         """The approvals or evaluations that name a version."""

@@ -25,6 +25,7 @@ from gatehouse.api import (
 from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.api.model_version import TemplateStatus
+from gatehouse.controllers import objects
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.model_registry import ModelRegistryController
@@ -222,7 +223,8 @@ def judged(*decisions: ModelApproval) -> Callable[[], Body]:
 
 def policy(**spec: Any) -> Callable[[], Body]:
     """A policy with these rules."""
-    controller = GovernancePolicyController(reader=Reader(), clock=Clock())  # type: ignore[arg-type]  # as below
+    reader: Any = Reader()
+    controller = GovernancePolicyController(objects=objects.Objects(reader), clock=Clock())
     made = GovernancePolicy.model_validate({"metadata": {"name": "strict", "generation": 1}, "spec": spec})
     return lambda: reconciled(controller, made)
 
