@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.figures import Count, Figure, Result, at_most, percentile
-from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send, vetted
+from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send
+from gatehouse.domain.vetting import Shard, ShardKey
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import ADMIN
 from gatehouse.local.ephemeral import control_plane
@@ -33,9 +34,14 @@ async def bench_gate(*, artifacts: int, repeats: int, progress: Progress) -> lis
             free = stack.enter_context(gate.another())
             client = stack.enter_context(contextlib.closing(plane.client(ADMIN)))
         with progress.step(f"vetting {artifacts:,} artifacts for each of {len(_STAGES)} stages"):
-            uris = [f"s3://models/granite-3.1-8b-instruct-{number:05}/" for number in range(artifacts)]
-            gate.vet(*(vetted(f"{stage}/models", artifacts=dict.fromkeys(uris, DIGEST)) for stage in _STAGES))
-            gate.settle(accepts=gate.service(uri=uris[-1]))
+            uris = [
+                f"s3://models/platform-team/granite-3.1-8b-instruct-v{number:05}-FP8-dynamic/"
+                for number in range(artifacts)
+            ]
+            shard = Shard(artifacts=dict.fromkeys(uris, DIGEST))
+            gate.keep({ShardKey(stage, "models"): shard for stage in _STAGES})
+            for uri in _spread(uris, 20):
+                gate.settle(accepts=gate.service(uri=uri))
         with progress.step(f"creating {repeats} services with the gate and {repeats} without"):
             for _ in range(_WARM_UP):
                 _create(client, gate, uris[0])

@@ -19,6 +19,8 @@ from cluster.status import Manifest
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_arguments import admitted_arguments
+from gatehouse.domain.vetted_objects import Common, VettedPlan
+from gatehouse.domain.vetting import Shard, ShardKey
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -188,6 +190,20 @@ class Gate:
         """Writes VettedArtifacts as the operator does."""
         for body in objects:
             self.operator.apply(body)
+
+    def keep(self, shards: Mapping[ShardKey, Shard]) -> None:
+        """Brings the VettedArtifacts to these, in as many objects as the operator would."""
+        path = "/apis/gatehouse.dev/v1alpha1/vettedartifacts"
+        items = self.operator.request("GET", path)["items"]
+        there = {each["metadata"]["name"]: each["spec"] for each in items}
+        common = Common.of(runtimes=[], images=[IMAGE], arguments=[], accelerators=[ACCELERATOR])
+        plan = VettedPlan.of(shards, there=there, common=common)
+        for step in (plan.creations, plan.updates):
+            for body in step(there):
+                self.vet(body)
+                there[body["metadata"]["name"]] = body["spec"]
+        for name in plan.deletions(there):
+            self.operator.request("DELETE", f"{path}/{name}")
 
     def settle(self, *, refuses: Manifest | None = None, accepts: Manifest | None = None) -> None:
         """Waits until the API server has seen the newest policies, labels and lists."""
