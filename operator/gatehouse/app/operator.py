@@ -36,6 +36,7 @@ from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.services import KubernetesServices
 from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
+from gatehouse.controllers.artifact_look import ArtifactLook
 from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.governance_policy import GovernancePolicyController
@@ -237,13 +238,12 @@ class _Parts:
         versions = ModelVersionController(
             objects=objects,
             connections=self.connections,
-            checks=self.checks,
+            look=ArtifactLook(connections=self.connections, checks=self.checks, patience=self.settings.patience),
             writer=writer,
             templates=TemplateWriter(),
             sweep=self.template_sweep,
             services=self.service_sweep,
             clock=clock,
-            patience=self.settings.patience,
         )
         return dict(
             (

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -19,7 +18,8 @@ import orjson
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import ModelVersion, ModelVersionSpec, ModelVersionStatus, TemplateStatus
+from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
+from gatehouse.controllers.artifact_look import ArtifactLook
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
@@ -28,14 +28,11 @@ from gatehouse.controllers.runner import Result, after_error
 from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.serving_input import serving_input
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.verification import CheckRequest
-from gatehouse.controllers.verification_pool import VerificationPool
-from gatehouse.domain.access import duration, locate, store_for
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.access import duration
+from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Facts, Unmet
-from gatehouse.domain.gates import recorded_digest
-from gatehouse.domain.lifecycle import Decision, decide, look_again, wants_artifact
+from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
@@ -47,7 +44,6 @@ from gatehouse.domain.status import version_status
 __all__ = ["ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
-SHOWN_DIFFERENCES: Final = 10
 REFUSED_AGAIN: Final = timedelta(seconds=10)
 """Credentials that were read so lately are not read again because one more version was refused with them."""
 
@@ -71,33 +67,31 @@ class ModelVersionController:
         *,
         objects: Objects,
         connections: Connections,
-        checks: VerificationPool[tuple[str, str]],
+        look: ArtifactLook,
         writer: ClusterWriter,
         templates: TemplateWriter,
         sweep: TemplateSweep,
         services: ServiceSweep,
         clock: Clock,
-        patience: float,
     ) -> None:
         self._objects = objects
         self._connections = connections
-        self._checks = checks
+        self._look = look
         self._writer = writer
         self._templates = templates
         self._sweep = sweep
         self._services = services
         self._clock = clock
-        self._patience = patience
-        self._asked: dict[tuple[str, str], str | None] = {}
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
         """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
         gathered = await self._gather(resource, body)
         if wants_artifact(gathered.facts) and gathered.rows is not None:
             try:
-                gathered = await self._look(gathered, gathered.rows)
+                looked = await self._look.at(gathered.facts, gathered.rows)
             except ReconcileError as error:
                 return await self._after_store_error(gathered, error)
+            gathered = replace(gathered, facts=replace(gathered.facts, artifact=looked.artifact), files=looked.files)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -105,8 +99,7 @@ class ModelVersionController:
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
-        self._asked.pop((namespace, name), None)
-        await self._checks.cancel((namespace, name))
+        await self._look.forget((namespace, name))
         await retire(
             "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
         )
@@ -148,60 +141,6 @@ class ModelVersionController:
             return _Gathered(facts, rows)
         holder = self._objects.reader.revision(VERSIONS, row.namespace, row.object_name)
         return _Gathered(replace(facts, row=row, holder_exists=holder is not None, artifact=row.artifact), rows)
-
-    async def _look(self, gathered: _Gathered, rows: RegistryRows) -> _Gathered:
-        """Looks at the artifact, unless the row says that it was looked at lately and nobody asked."""
-        facts = gathered.facts
-        version, registry = facts.version, facts.registry
-        assert isinstance(registry, ModelRegistry)  # noqa: S101 - wants_artifact has told
-        if _was_asked(version):
-            self._reread_once(version, registry)
-        elif not self._due(facts):
-            return gathered
-        request = await self._request(facts, registry, rows)
-        key = (version.metadata.namespace, version.metadata.name)
-        found = await self._checks.check(key, request, patience=self._patience)
-        if isinstance(found, CheckProgress):
-            if found.files == 0 and facts.artifact is not None:
-                raise _silent(self._patience)
-            return replace(gathered, facts=replace(facts, artifact=found))
-        if found.files is not None and _is_other(found.record, recorded_digest(facts)):
-            # The rows keep the files that were recorded: they are the evidence, and tell what changed.
-            changed = _differences(request.known, found.files) if found.record.outcome == "Verified" else ()
-            return replace(gathered, facts=replace(facts, artifact=replace(found.record, changed=changed)))
-        return replace(gathered, facts=replace(facts, artifact=found.record), files=found.files)
-
-    def _reread_once(self, version: ModelVersion, registry: ModelRegistry) -> None:
-        """Whoever asks may just have mended a Secret. While an outage keeps the request open, that is said once.
-
-        To read a Secret again is to open the database again, which looks at every object that has lost its row.
-        """
-        key = (version.metadata.namespace, version.metadata.name)
-        if self._asked.get(key) != version.requested_at:
-            self._asked[key] = version.requested_at
-            self._connections.reread(registry)
-
-    def _due(self, facts: Facts) -> bool:
-        key = (facts.version.metadata.namespace, facts.version.metadata.name)
-        due = look_again(facts)
-        return due is None or due <= facts.now or self._checks.running(key)
-
-    async def _request(self, facts: Facts, registry: ModelRegistry, rows: RegistryRows) -> CheckRequest:
-        spec = facts.version.spec
-        store, location = store_for(registry, spec.artifact.uri), locate(spec.artifact.uri)
-        if store is None:
-            raise TypeError("a version outside every store of its registry is not looked at")
-        known = {} if facts.row is None else await rows.load_files(model=spec.model_ref.name, version=spec.version)
-        return CheckRequest(
-            store=await self._connections.bucket(registry, store, location.bucket),
-            prefix=location.prefix,
-            artifact_format=spec.artifact.format,
-            content=registry.spec.verification.content,
-            trust_store_checksums=registry.spec.verification.trust_store_checksums,
-            previous=facts.row.artifact if facts.row else None,
-            known=known,
-            save=None if facts.row and facts.row.digest else partial(_save_files, rows, spec),
-        )
 
     # apply
 
@@ -310,35 +249,6 @@ def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
     return VersionIds(row.model_id, row.id)
 
 
-def _was_asked(version: ModelVersion) -> bool:
-    return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
-
-
 def _is_unknown(facts: Facts) -> bool:
     """Whether nothing was established yet, neither in this registry nor in another that kept the version before."""
     return facts.artifact is None and known_ids(facts).version is None and facts.version.status.template is None
-
-
-def _silent(seconds: float) -> Transient:
-    """Nothing was found to differ from what the row says, so its word stands, as in any other outage."""
-    return Transient(
-        reason="StoreUnavailable",
-        message=f"the object store has not answered within {seconds:g} s; it is still being asked",
-        remedy="look at the store, and at the network between it and the operator",
-    )
-
-
-def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
-    return recorded is not None and record.digest != recorded
-
-
-def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]) -> tuple[str, ...]:
-    """The first few paths that were added, removed, or have other bytes."""
-    now = {file.path: file.sha256 for file in found}
-    before = {path: file.sha256 for path, file in recorded.items()}
-    differing = sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
-    return tuple(differing[:SHOWN_DIFFERENCES])
-
-
-async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:
-    await rows.save_files(model=spec.model_ref.name, version=spec.version, files=files)

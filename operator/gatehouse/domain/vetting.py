@@ -39,10 +39,9 @@ class VersionStanding:
     @classmethod
     def unpacked(cls, packed: str) -> VersionStanding:
         """The standing that ``packed`` made a string of."""
-        lists = orjson.loads(packed)
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in lists.items()
-        }
+        values: dict[str, Any] = orjson.loads(packed)
+        for name in ("cleared_for", "deployed_to", "policies"):
+            values[name] = tuple(values[name])
         return cls(**values)
 
 
