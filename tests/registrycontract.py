@@ -565,6 +565,20 @@ class RegistryContract:
             )
             assert compare_metadata(context, metadata) == []
 
+    async def test_where_a_hash_is_from_is_kept_and_not_known_of_files_from_before(self, opened: Opened) -> None:
+        files = [a_file("a", source="Bytes"), a_file("b", source="StoreChecksum"), a_file("c")]
+        await opened.rows.save_version(a_version(), files=files, change=a_change())
+        kept = await opened.rows.load_files(model="granite", version=a_version().version)
+        assert {path: file.source for path, file in kept.items()} == {"a": "Bytes", "b": "StoreChecksum", "c": None}
+
+        opened.run(text("ALTER TABLE artifact_files DROP COLUMN source"))
+        opened.run(text("UPDATE gatehouse_schema SET version_num = '0002'"))
+        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        rows = await databases.open(opened.registry, password=opened.password, ca_pem=None)
+        old = await rows.load_files(model="granite", version=a_version().version)
+        await databases.aclose()
+        assert {path: replace(file, source=None) for path, file in kept.items()} == old
+
     async def test_two_operators_at_once_never_double_a_row(self, opened: Opened, again: Opened) -> None:
         records = [a_version(n, model=f"model-{n % 3}") for n in range(300)]
 

@@ -120,7 +120,7 @@ class ArtifactRequirements(Struct):
     remote_code: Literal["Deny", "Allow"] = "Allow"
     """Whether config.json may name code to be loaded (auto_map); such artifacts are invalid by default anyway."""
     verification: Literal["Any", "Content"] = "Any"
-    """Content: every byte was hashed by Gatehouse itself; a checksum that the store computed does not do."""
+    """Content: every byte was read by Gatehouse; a checksum of the store does not do, and is made up for by reading."""
     signature: SignatureRequirements | None = None
     """Who must have signed the artifact."""
 

@@ -126,7 +126,7 @@ class Verification(Struct):
     grace: Duration = "24h"
     """How long Ready holds while the store or the database cannot be reached."""
     trust_store_checksums: bool = True
-    """Whether a full-object SHA-256 that the store computed may stand for reading the bytes."""
+    """Whether a full-object SHA-256 of the store may stand for reading the bytes; once it may not, they are read."""
 
 
 class Audit(Struct):

@@ -201,6 +201,8 @@ class ModelVersionSpec(Struct):
 class ArtifactStatus(Struct):
     digest: Digest | None = None
     """Digest of the manifest of the files."""
+    content_source: Literal["Bytes", "StoreChecksum", "Mixed"] | None = None
+    """Where the SHA-256 of the files are from: computed from the bytes, or the store's own; absent when not known."""
     total_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """Size of all files in bytes."""
     size: Annotated[str, StringConstraints(max_length=32)] | None = None

@@ -13,8 +13,9 @@ from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.ports import RegistryRows
 from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
-from gatehouse.domain.access import locate, store_for
+from gatehouse.domain.access import duration, locate, store_for
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.content import asks_store, distrusted, owes_reading
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import recorded_digest
@@ -31,10 +32,15 @@ VersionKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What is known of the artifact now. ``files`` are those of a check that just ended."""
+    """What is known of the artifact now.
+
+    ``files`` are those of a check that just ended; ``rereading`` is how far files are read once more while ``artifact``
+    stands.
+    """
 
     artifact: ArtifactRecord | CheckProgress | None
     files: Sequence[FileRecord] | None = None
+    rereading: CheckProgress | None = None
 
 
 class ArtifactLook:
@@ -63,6 +69,8 @@ class ArtifactLook:
         if isinstance(found, CheckProgress):
             if found.files == 0 and facts.artifact is not None:
                 raise _silent(self._patience)
+            if found.rereading and isinstance(facts.artifact, ArtifactRecord):
+                return Looked(facts.artifact, rereading=found)
             return Looked(found)
         if found.files is not None and _is_other(found.record, recorded_digest(facts)):
             # The rows keep the files that were recorded: they are the evidence, and tell what changed.
@@ -86,7 +94,7 @@ class ArtifactLook:
 
     def _due(self, facts: Facts) -> bool:
         due = look_again(facts)
-        return due is None or due <= facts.now or self._checks.running(_key(facts.version))
+        return due is None or due <= facts.now or owes_reading(facts) or self._checks.running(_key(facts.version))
 
     async def _request(self, facts: Facts, registry: ModelRegistry, rows: RegistryRows) -> CheckRequest:
         spec = facts.version.spec
@@ -94,15 +102,19 @@ class ArtifactLook:
         if store is None:
             raise TypeError("a version outside every store of its registry is not looked at")
         known = {} if facts.row is None else await rows.load_files(model=spec.model_ref.name, version=spec.version)
+        recorded = facts.row is not None and facts.row.digest is not None
+        save = partial(_save_confirmed, rows, spec, known) if recorded else partial(_save_files, rows, spec)
         return CheckRequest(
             store=await self._connections.bucket(registry, store, location.bucket),
             prefix=location.prefix,
             artifact_format=spec.artifact.format,
             content=registry.spec.verification.content,
-            trust_store_checksums=registry.spec.verification.trust_store_checksums,
+            trust_store_checksums=asks_store(facts),
+            distrusted=distrusted(facts),
+            relist=duration(registry.spec.verification.interval),
             previous=facts.row.artifact if facts.row else None,
             known=known,
-            save=None if facts.row and facts.row.digest else partial(_save_files, rows, spec),
+            save=save,
         )
 
 
@@ -133,6 +145,15 @@ def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]
     before = {path: file.sha256 for path, file in recorded.items()}
     differing = sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
     return tuple(differing[:SHOWN_DIFFERENCES])
+
+
+async def _save_confirmed(
+    rows: RegistryRows, spec: ModelVersionSpec, known: Mapping[str, FileRecord], files: Sequence[FileRecord]
+) -> None:
+    """Once a digest is recorded, the rows of its files only ever learn that they were read and are what they were."""
+    confirmed = [file for file in files if file.path in known and replace(known[file.path], source=file.source) == file]
+    if confirmed:
+        await _save_files(rows, spec, confirmed)
 
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:

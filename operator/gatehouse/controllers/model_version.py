@@ -30,6 +30,7 @@ from gatehouse.controllers.serving_input import serving_input
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.content import must_be_read, owes_reading
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
@@ -90,8 +91,11 @@ class ModelVersionController:
             try:
                 looked = await self._look.at(gathered.facts, gathered.rows)
             except ReconcileError as error:
+                if owes_reading(gathered.facts) and must_be_read(gathered.facts):
+                    return await self._while_unread(gathered, error)
                 return await self._after_store_error(gathered, error)
-            gathered = replace(gathered, facts=replace(gathered.facts, artifact=looked.artifact), files=looked.files)
+            facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
+            gathered = replace(gathered, facts=facts, files=looked.files)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -220,6 +224,15 @@ class ModelVersionController:
             f"({progress.files_done} of {progress.files} files)",
         )
         return after_error(self, facts.version, lost, clock=self._clock)
+
+    async def _while_unread(self, gathered: _Gathered, error: ReconcileError) -> Result:
+        """An outage keeps what was established, but not against a policy that wants more than that."""
+        problem = Problem(
+            rule=error.reason, found=error.message, wanted="the files read", remedy=getattr(error, "remedy", "")
+        )
+        told = replace(gathered, facts=replace(gathered.facts, rereading=problem))
+        result = await self._apply(told, decide(told.facts))
+        return replace(result, requeue=requeue_after_error(error))
 
     async def _after_store_error(self, gathered: _Gathered, error: ReconcileError) -> Result:
         facts = gathered.facts

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from gatehouse.controllers.ports import ArtifactStore, Clock
 from gatehouse.controllers.structure import Structure, StructureReader, each
@@ -18,8 +19,11 @@ from gatehouse.domain.artifact import (
     ArtifactRecord,
     ArtifactSummary,
     CheckProgress,
+    ContentSource,
+    HashSource,
     Listing,
     StoredObject,
+    content_source,
 )
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
@@ -46,7 +50,8 @@ class CheckRequest:
 
     ``prefix`` ends with a slash. ``known`` are files of an earlier check by path, ``previous`` is its outcome; ``save``
     keeps files of this one, for a check that goes on after an interruption. Two requests are the same check if they
-    differ in nothing else.
+    differ in nothing else. Hashes from ``distrusted`` sources do not count: their files are read. As that may take long
+    while the outcome before stands, the store is listed again every ``relist``.
     """
 
     store: ArtifactStore
@@ -54,6 +59,8 @@ class CheckRequest:
     artifact_format: str
     content: bool = True
     trust_store_checksums: bool = True
+    distrusted: frozenset[ContentSource | None] = frozenset()
+    relist: timedelta | None = field(default=None, compare=False)
     previous: ArtifactRecord | None = field(default=None, compare=False)
     known: Mapping[str, FileRecord] = field(default_factory=dict, compare=False)
     save: Callable[[Sequence[FileRecord]], Awaitable[None]] | None = field(default=None, compare=False)
@@ -123,7 +130,13 @@ class Verification:
                 return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
             layout = lay_out(listing, artifact_format=request.artifact_format)
             self._progress = CheckProgress(
-                files_done=0, files=len(layout.files), bytes_done=0, bytes=layout.total_bytes
+                files_done=0,
+                files=len(layout.files),
+                bytes_done=0,
+                bytes=layout.total_bytes,
+                rereading=request.previous is not None
+                and request.previous.outcome == "Verified"
+                and self._is_same(request.previous, listing),
             )
             structure = Structure()
             if layout.files and len(listing.objects) <= MAX_FILES:
@@ -134,18 +147,23 @@ class Verification:
             pending = self._keep_known(layout, structure)
             heavy = sum(stored.size for stored in pending) > HEAVY_BYTES
             if not heavy:
-                await self._hash(pending)
+                await self._hash(pending, listing)
         if heavy:
             async with self._slots.heavy:
-                await self._hash(pending)
+                await self._hash(pending, listing)
         return await self._result(listing, layout, structure)
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
         """Whether the last outcome needs no other look at the files."""
-        if previous.fingerprint != listing.fingerprint:
+        if not self._is_same(previous, listing):
             return False
+        if previous.outcome == "Verified":
+            return previous.content_source not in self._request.distrusted
+        return previous.outcome != "Unverified" or not self._request.content
+
+    def _is_same(self, previous: ArtifactRecord, listing: Listing) -> bool:
         same_format = previous.summary is None or previous.summary.format == self._request.artifact_format
-        return same_format and (previous.outcome != "Unverified" or not self._request.content)
+        return same_format and previous.fingerprint == listing.fingerprint
 
     def _keep_known(self, layout: Layout, structure: Structure) -> list[StoredObject]:
         """The files that are still to be hashed, the largest first; the others count as done."""
@@ -153,42 +171,58 @@ class Verification:
         pending: list[StoredObject] = []
         for stored in layout.files:
             known = self._known.get(stored.path)
-            if known is not None and (known.size, known.etag) == (stored.size, stored.etag):
+            if known is not None and self._counts(known, stored):
                 done.append(stored)
             elif stored.path in structure.hashes:
-                self._learned(stored, structure.hashes[stored.path])
+                self._learned(stored, structure.hashes[stored.path], "Bytes")
                 done.append(stored)
             else:
                 self._known.pop(stored.path, None)
                 pending.append(stored)
-        self._progress = CheckProgress(
-            files_done=len(done),
-            files=len(layout.files),
-            bytes_done=sum(stored.size for stored in done),
-            bytes=layout.total_bytes,
-        )
+        self._progress = replace(self._progress, files_done=len(done), bytes_done=sum(stored.size for stored in done))
         return sorted(pending, key=lambda stored: -stored.size)
 
-    async def _hash(self, pending: Sequence[StoredObject]) -> None:
+    def _counts(self, known: FileRecord, stored: StoredObject) -> bool:
+        same = (known.size, known.etag) == (stored.size, stored.etag)
+        return same and known.source not in self._request.distrusted
+
+    async def _hash(self, pending: Sequence[StoredObject], listing: Listing) -> None:
+        looked_at = self._clock.now()
+
         async def one(stored: StoredObject) -> None:
-            sha256 = await self._sha256(stored)
-            if sha256 is not None:
-                self._learned(stored, sha256)
+            nonlocal looked_at
+            found = await self._sha256(stored)
+            if found is not None:
+                self._learned(stored, *found)
                 self._advance(files=1)
+            if self._is_due(looked_at):
+                looked_at = self._clock.now()
+                await self._still(listing)
 
         await each(pending, one, at_once=_FILES_AT_ONCE)
 
-    async def _sha256(self, stored: StoredObject) -> str | None:
+    def _is_due(self, looked_at: datetime) -> bool:
+        relist = self._request.relist
+        return self._progress.rereading and relist is not None and self._clock.now() - looked_at >= relist
+
+    async def _still(self, listing: Listing) -> None:
+        """Raises Transient (ObjectChanged) when the store shows another listing."""
+        found = await self._request.store.list(self._request.prefix, limit=MAX_FILES)
+        if found is None or found.fingerprint != listing.fingerprint:
+            raise Transient(reason="ObjectChanged", message="the artifact changed while it was read again")
+
+    async def _sha256(self, stored: StoredObject) -> tuple[str, HashSource] | None:
         request = self._request
         worth_asking = stored.size >= CHECKSUM_WORTH_BYTES or not request.content
         if request.trust_store_checksums and worth_asking:
             sha256 = await request.store.stored_sha256(request.prefix, stored)
             if sha256 is not None:
                 self._advance(size=stored.size)
-                return sha256
+                return sha256, "StoreChecksum"
         if not request.content:
             return None
-        return await request.store.sha256(request.prefix, stored, progress=lambda size: self._advance(size=size))
+        sha256 = await request.store.sha256(request.prefix, stored, progress=lambda size: self._advance(size=size))
+        return sha256, "Bytes"
 
     def _advance(self, *, files: int = 0, size: int = 0) -> None:
         self._progress = replace(
@@ -197,8 +231,8 @@ class Verification:
             bytes_done=self._progress.bytes_done + size,
         )
 
-    def _learned(self, stored: StoredObject, sha256: str) -> None:
-        record = FileRecord(path=stored.path, size=stored.size, etag=stored.etag, sha256=sha256)
+    def _learned(self, stored: StoredObject, sha256: str, source: HashSource) -> None:
+        record = FileRecord(path=stored.path, size=stored.size, etag=stored.etag, sha256=sha256, source=source)
         self._known[stored.path] = record
         self._fresh.append(record)
 
@@ -209,7 +243,9 @@ class Verification:
             note = f"content is not read, and {unknown} of {len(layout.files)} files have no SHA-256 of the store"
             return CheckResult(self._record("Unverified", listing, layout, structure, notes=(note,)), files)
         record = self._record("Verified", listing, layout, structure, digest=_digest(files))
-        return CheckResult(replace(record, signature=await self._signature(listing, files)), files)
+        signature = await self._signature(listing, files)
+        source = content_source(file.source for file in files)
+        return CheckResult(replace(record, signature=signature, content_source=source), files)
 
     async def _signature(self, listing: Listing, files: Iterable[FileRecord]) -> SignatureRecord | None:
         stored = next((each for each in listing.objects if each.path == SIGNATURE), None)

@@ -17,12 +17,30 @@ __all__ = [
     "ArtifactRecord",
     "ArtifactSummary",
     "CheckProgress",
+    "ContentSource",
+    "HashSource",
     "Listing",
     "Problem",
     "StoredObject",
+    "content_source",
 ]
 
 ArtifactOutcome = Literal["Verified", "Invalid", "Missing", "Unverified"]
+
+HashSource = Literal["Bytes", "StoreChecksum"]
+"""Where a file's SHA-256 is from: computed from the bytes that were read, or the store's own of the whole object."""
+ContentSource = Literal["Bytes", "StoreChecksum", "Mixed"]
+"""The same of all files of an artifact."""
+
+
+def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None:
+    """What the files' sources amount to; None when of one it is not known, and of none that it is the store's."""
+    found = frozenset(sources)
+    if found == {"Bytes"}:
+        return "Bytes"
+    if found == {"StoreChecksum"}:
+        return "StoreChecksum"
+    return "Mixed" if "StoreChecksum" in found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +115,8 @@ class ArtifactRecord:
     ``fingerprint`` is the listing's that was checked. ``digest`` is that of the manifest when every file was hashed.
     ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
     ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
-    ``signature`` is ``model.sig`` when every file was hashed and it is there.
+    ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
+    SHA-256 are from; None when there is no digest, or when that was not recorded.
     """
 
     outcome: ArtifactOutcome
@@ -108,13 +127,15 @@ class ArtifactRecord:
     problems: tuple[Problem, ...] = ()
     changed: tuple[str, ...] = ()
     signature: SignatureRecord | None = None
+    content_source: ContentSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckProgress:
-    """How far a content check is."""
+    """How far a content check is. ``rereading`` when the same listing was verified before: that stands meanwhile."""
 
     files_done: int
     files: int
     bytes_done: int
     bytes: int
+    rereading: bool = False

@@ -38,8 +38,9 @@ class Facts:
 
     ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
     whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
-    when nothing was looked at yet, or nothing needs to be. ``template_problem`` is why the cluster did not take the
-    serving template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
+    when nothing was looked at yet, or nothing needs to be; ``rereading`` is how far its files are read once more, or
+    why they cannot be, while what it says stands. ``template_problem`` is why the cluster did not take the serving
+    template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
     ``evaluations`` are all that name the version, whether they count or not. ``deployed_to`` names the stages that run
     it.
     """
@@ -53,6 +54,7 @@ class Facts:
     row: VersionRecord | None = None
     holder_exists: bool = False
     artifact: ArtifactRecord | CheckProgress | None = None
+    rereading: CheckProgress | Problem | None = None
     template_problem: Problem | None = None
     policies: tuple[CompiledPolicy, ...] = ()
     policy_names: frozenset[str] = frozenset()

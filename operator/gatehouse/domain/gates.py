@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.memory import known_digest
@@ -61,6 +62,12 @@ NOT_OWED: Final = "NotOwed"
 """Why there is no template while another gate is shut."""
 REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
 ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
+_SOURCES: Final[Mapping[ContentSource | None, str]] = {
+    "Bytes": ", every byte read",
+    "StoreChecksum": ", by the store's own SHA-256",
+    "Mixed": ", of some files by the store's own SHA-256",
+    None: "",
+}
 HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
 TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
 
@@ -186,7 +193,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         "ArtifactVerified",
         "Verified",
         ARTIFACT_RULE,
-        f"{files} files, {size}, digest {record.digest}",
+        f"{files} files, {size}, digest {record.digest}{_SOURCES[record.content_source]}",
         "the recorded digest",
     )
 

@@ -69,7 +69,8 @@ def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standin
         artifact=artifact,
         digest=recorded_digest(facts) or artifact.digest,
         fit=fit,
-        trusts_store_checksums=registry.spec.verification.trust_store_checksums,
+        reads_content=registry.spec.verification.content,
+        rereading=facts.rereading,
         evaluations=facts.evaluations,
     )
     missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)

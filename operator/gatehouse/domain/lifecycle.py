@@ -17,7 +17,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import duration
-from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
 from gatehouse.domain.audit.records import FactChange
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import (
@@ -259,10 +259,10 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
 
 
 def look_again(facts: Facts) -> datetime | None:
-    """When the artifact is due; None when it was not looked at yet, or must not be."""
+    """When the artifact is due; None when it was not looked at yet, must not be, or is being read again."""
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None
-    if not wants_artifact(facts):
+    if not wants_artifact(facts) or isinstance(facts.rereading, CheckProgress):
         return None
     return next_check(
         facts.artifact,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.artifact import ArtifactRecord, HashSource
 
 __all__ = [
     "FileRecord",
@@ -79,12 +79,16 @@ class KnownIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """The content check of one file: it stands as long as the store shows the same size and ETag."""
+    """The content check of one file: it stands as long as the store shows the same size and ETag.
+
+    ``source`` is None in rows from before it was recorded.
+    """
 
     path: str
     size: int
     etag: str
     sha256: str
+    source: HashSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from gatehouse.api.model_version import (
     Progress,
     TemplateStatus,
 )
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.conditions import READY, RECONCILING, RUNNING_UNCLEARED, STALLED, ConditionState, merge
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
@@ -46,7 +46,7 @@ def version_status(
         registry_id=None if registry_id is None else str(registry_id),
         artifact=artifact,
         recorded_digest=_other_digest(decision, artifact),
-        verification=_progress(facts.artifact),
+        verification=_progress(facts.rereading or facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
         policies=[PolicyOutcome(name=name, outcome=outcome) for name, outcome in decision.outcomes.items()],
@@ -101,6 +101,7 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
     summary = found.summary
     return ArtifactStatus(
         digest=found.digest,
+        content_source=found.content_source,
         total_bytes=summary.total_bytes,
         size=human_bytes(summary.total_bytes),
         files=summary.files,
@@ -117,7 +118,7 @@ def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | 
     return None if artifact is not None and artifact.digest == recorded else recorded
 
 
-def _progress(found: ArtifactRecord | CheckProgress | None) -> Progress | None:
+def _progress(found: ArtifactRecord | CheckProgress | Problem | None) -> Progress | None:
     if not isinstance(found, CheckProgress):
         return None
     return Progress(files_done=found.files_done, files=found.files, bytes_done=found.bytes_done, bytes=found.bytes)

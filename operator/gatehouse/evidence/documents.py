@@ -76,6 +76,7 @@ def _entries(subject: Subject) -> Iterator[tuple[str, bytes]]:
         ("policies.json", findings.policies(subject)),
         ("files.json", findings.files_of_interest(subject)),
         ("artifact.json", _artifact(subject)),
+        ("hashes.json", findings.hash_sources(subject)),
         ("signature.json", findings.signature(subject)),
         ("lineage.json", declared.version.spec.lineage.wire()),
         ("evaluations.json", findings.evaluations(subject)),
@@ -119,6 +120,7 @@ def _artifact(subject: Subject) -> dict[str, Any] | None:
     return {
         "outcome": artifact.outcome,
         "digest": artifact.digest,
+        "contentSource": artifact.content_source,
         "verifiedAt": time_text(artifact.verified_at),
         "problems": [asdict(each) for each in artifact.problems],
         "changed": list(artifact.changed),

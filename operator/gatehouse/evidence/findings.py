@@ -13,7 +13,7 @@ from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.signature_trust import judge_signature
 from gatehouse.evidence.subject import Subject
 
-__all__ = ["approvals", "evaluations", "files_of_interest", "hardware", "policies", "signature"]
+__all__ = ["approvals", "evaluations", "files_of_interest", "hardware", "hash_sources", "policies", "signature"]
 
 _ROLES: Final[Mapping[str, str]] = {
     "config.json": "configuration",
@@ -44,6 +44,14 @@ def files_of_interest(subject: Subject) -> list[dict[str, Any]]:
         for file in subject.kept.files
         if (name := file.path.rpartition("/")[2]) in _ROLES
     ]
+
+
+def hash_sources(subject: Subject) -> dict[str, list[str]]:
+    """The files by where their SHA-256 is from: the bytes that were read, the store's checksum, or not recorded."""
+    paths: dict[str, list[str]] = {"Bytes": [], "StoreChecksum": [], "NotRecorded": []}
+    for file in subject.kept.files:
+        paths[file.source or "NotRecorded"].append(file.path)
+    return paths
 
 
 def evaluations(subject: Subject) -> dict[str, Any]:

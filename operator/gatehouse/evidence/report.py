@@ -57,6 +57,7 @@ def _summary(subject: Subject) -> str:
             "Registry": f"{subject.registry}, row {row.id}",
             "Recorded digest": subject.digest,
             "Digest found last": _found(row.artifact, subject.digest),
+            "SHA-256 of the files": _sources(subject),
             "Phase": version.status.phase,
             "Cleared for": ", ".join(version.status.cleared_for) or "no stage",
             "Deployed to": ", ".join(version.status.deployed_to) or "no stage",
@@ -73,6 +74,16 @@ def _found(artifact: ArtifactRecord | None, recorded: str) -> str:
         return f"the recorded one, {when}"
     paths = f"; other bytes in {', '.join(artifact.changed)}" if artifact.changed else ""
     return f"ANOTHER: {artifact.digest or artifact.outcome}, {when}{paths}"
+
+
+def _sources(subject: Subject) -> str:
+    words = {
+        "Bytes": "read and hashed",
+        "StoreChecksum": "by the store's own checksum",
+        "NotRecorded": "not recorded how",
+    }
+    counts = ((words[name], len(paths)) for name, paths in findings.hash_sources(subject).items())
+    return ", ".join(f"{count} {word}" for word, count in counts if count)
 
 
 def _general(subject: Subject) -> Iterator[str]:

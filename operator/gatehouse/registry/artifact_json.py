@@ -8,13 +8,14 @@ from typing import Any, get_args
 
 import orjson
 
-from gatehouse.domain.artifact import ArtifactOutcome, ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.artifact import ArtifactOutcome, ArtifactRecord, ArtifactSummary, ContentSource, Problem
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.signature import SignatureRecord
 
 __all__ = ["dump_artifact", "load_artifact"]
 
 _OUTCOMES = frozenset(get_args(ArtifactOutcome))
+_SOURCES = frozenset(get_args(ContentSource))
 
 
 def dump_artifact(record: ArtifactRecord) -> str:
@@ -45,6 +46,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
         changed=tuple(kept.get("changed", ())),
         signature=None if signature is None else _signature(signature),
+        content_source=_source(kept.get("content_source")),
     )
 
 
@@ -77,6 +79,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         document["changed"] = record.changed
     if record.signature is not None:
         document["signature"] = asdict(record.signature)
+    if record.content_source is not None:
+        document["content_source"] = record.content_source
     return document
 
 
@@ -93,6 +97,13 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),
     )
+
+
+def _source(kept: Any) -> ContentSource | None:
+    if kept is not None and kept not in _SOURCES:
+        raise ValueError(f"content_source is {kept!r}, not one of {', '.join(sorted(_SOURCES))}")
+    found: ContentSource | None = kept
+    return found
 
 
 def _signature(kept: dict[str, Any]) -> SignatureRecord:

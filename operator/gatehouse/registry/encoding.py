@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from sqlalchemy import String, Table
 
+from gatehouse.domain.artifact import HashSource
 from gatehouse.domain.errors import Stalled
 from gatehouse.domain.records import FileRecord, ModelRecord, StateChange, VersionRecord
 from gatehouse.registry.artifact_json import dump_artifact, load_artifact
@@ -57,7 +58,7 @@ VERSION_COLUMNS = (
     _V.governance,
 )
 MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec)
-FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256)
+FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256, _F.source)
 CHANGE_COLUMNS = (_H.at, _H.actor, _H.state_before, _H.state_after, _H.digest, _H.reason, _H.message)
 
 _WIDTHS: dict[str, tuple[tuple[str, int | None], ...]] = {
@@ -65,6 +66,7 @@ _WIDTHS: dict[str, tuple[tuple[str, int | None], ...]] = {
     for table in (registered_models, model_versions, artifact_files, history)
 }
 _LARGEST_INTEGER = 2**63 - 1
+_HASH_SOURCES = frozenset(get_args(HashSource))
 
 
 def version_values(registry: str, record: VersionRecord) -> RowValues:
@@ -168,14 +170,16 @@ def file_values(registry: str, model: str, version: str, record: FileRecord) -> 
         "size": record.size,
         "etag": record.etag,
         "sha256": record.sha256,
+        "source": record.source,
     }
     return _checked(artifact_files, values, what) | {"path_hash": path_hash(record.path)}
 
 
 def file_of(row: AnyRow) -> FileRecord:
     """The record of a row of ``FILE_COLUMNS``."""
-    path, size, etag, sha256 = row
-    return FileRecord(path=path, size=size, etag=etag, sha256=sha256)
+    path, size, etag, sha256, source = row
+    known = source if source in _HASH_SOURCES else None
+    return FileRecord(path=path, size=size, etag=etag, sha256=sha256, source=known)
 
 
 def path_hash(path: str) -> str:

@@ -141,6 +141,7 @@ artifact_files = Table(
     Column("size", BigInteger, nullable=False),
     Column("etag", String(255), nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("source", String(16)),
     **TABLE_OPTIONS,
 )
 """Content checks by file. They come before the version's row, which is written when its check is over."""

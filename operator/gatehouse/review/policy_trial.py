@@ -217,8 +217,14 @@ def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:
             unsafe_files=tuple(found.unsafe_files),
         )
     )
-    digest = found.digest if found else None
-    return ArtifactRecord(outcome="Verified", fingerprint="", digest=digest, verified_at=now, summary=summary)
+    return ArtifactRecord(
+        outcome="Verified",
+        fingerprint="",
+        digest=found.digest if found else None,
+        verified_at=now,
+        summary=summary,
+        content_source=found.content_source if found else None,
+    )
 
 
 def _fit(version: ModelVersion) -> Fit | None:

@@ -17,6 +17,7 @@ from gatehouse.controllers.verification import (
     CheckSlots,
     Verification,
 )
+from gatehouse.domain.artifact import ContentSource
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.domain.records import FileRecord
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
@@ -290,9 +291,102 @@ async def test_checksums_of_the_store_stand_for_large_files_only() -> None:
     assert result.record.outcome == "Verified"
     assert store.requests["head"] == 1
     assert store.read_keys.count("m/model.safetensors") == 1  # the header alone
+    assert (result.record.content_source, sources(result)["model.safetensors"]) == ("Mixed", "StoreChecksum")
     read = await check(store, trust_store_checksums=False)
-    assert read.record == result.record
+    assert read.record == replace(result.record, content_source="Bytes")
     assert store.requests["head"] == 1
+
+
+async def test_without_content_every_hash_may_be_the_stores() -> None:
+    store = FakeStore({"m/model.gguf": gguf_file(metadata=[("pad", "x" * 100_000)])})
+    store.checksums = set(store.objects)
+
+    result = await check(store, content=False, artifact_format="gguf")
+
+    assert (result.record.outcome, result.record.content_source) == ("Verified", "StoreChecksum")
+
+
+BY_STORE: frozenset[ContentSource | None] = frozenset({"StoreChecksum", "Mixed"})
+
+
+def sources(result: CheckResult) -> dict[str, str | None]:
+    assert result.files is not None
+    return {file.path: file.source for file in result.files}
+
+
+async def checked_by_the_store() -> tuple[FakeStore, CheckResult, dict[str, FileRecord]]:
+    store = tiny(**{"model.safetensors": safetensors_file({"a": ("U8", (CHECKSUM_WORTH_BYTES,))})})
+    store.checksums = set(store.objects)
+    result = await check(store)
+    assert result.files is not None
+    store.requests.clear()
+    store.read_keys.clear()
+    return store, result, {file.path: file for file in result.files}
+
+
+async def test_what_the_store_hashed_is_read_once_that_does_not_count() -> None:
+    store, before, known = await checked_by_the_store()
+
+    running = verification(
+        request_for(store, trust_store_checksums=False, distrusted=BY_STORE, previous=before.record, known=known)
+    )
+    after = await running.run()
+
+    assert after.record == replace(before.record, content_source="Bytes")
+    assert set(sources(after).values()) == {"Bytes"}
+    assert running.progress.rereading
+    assert store.requests["head"] == 0
+    content = [key for key in store.read_keys if key == "m/model.safetensors"]
+    assert len(content) == 2  # the header, and the content; of the small files nothing is hashed again
+    again = await check(store, trust_store_checksums=False, distrusted=BY_STORE, previous=after.record)
+    assert (again.files, store.requests["list"]) == (None, 2)
+
+
+async def test_hashes_of_which_nothing_is_known_count_until_somebody_wants_more() -> None:
+    store, before, known = await checked_by_the_store()
+    old = {path: replace(file, source=None) for path, file in known.items()}
+    record = replace(before.record, content_source=None)
+
+    stands = await check(store, trust_store_checksums=False, distrusted=BY_STORE, previous=record, known=old)
+    assert (stands.files, store.requests.total()) == (None, 1)
+
+    read = await check(store, trust_store_checksums=False, distrusted=BY_STORE | {None}, previous=record, known=old)
+    assert (read.record.content_source, set(sources(read).values())) == ("Bytes", {"Bytes"})
+
+
+async def test_a_store_whose_checksum_is_not_that_of_the_bytes_is_found_out() -> None:
+    store, before, known = await checked_by_the_store()
+    lying = known | {"model.safetensors": replace(known["model.safetensors"], sha256="0" * 64)}
+
+    read = await check(store, trust_store_checksums=False, distrusted=BY_STORE, previous=before.record, known=lying)
+
+    assert read.files is not None
+    assert {file.path: file.sha256 for file in read.files}["model.safetensors"] == known["model.safetensors"].sha256
+
+
+async def test_while_files_are_read_again_the_listing_is_looked_at_too() -> None:
+    store, before, known = await checked_by_the_store()
+
+    def replaced_meanwhile(operation: str, key: str) -> None:
+        if operation == "read" and store.read_keys.count("m/model.safetensors") == 2:
+            store.objects["m/tokenizer.json"] = b'{"other": 1}'
+
+    store.before = replaced_meanwhile
+    running = verification(
+        request_for(
+            store,
+            trust_store_checksums=False,
+            distrusted=BY_STORE,
+            previous=before.record,
+            known=known,
+            relist=timedelta(0),
+        )
+    )
+    after = await running.run()
+
+    assert after.record.digest != before.record.digest
+    assert not running.progress.rereading
+    assert store.requests["list"] == 3  # before, after the first file, and all over
 
 
 async def test_a_store_without_checksums_is_read() -> None:

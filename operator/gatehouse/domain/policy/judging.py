@@ -12,7 +12,7 @@ from gatehouse.api.governance_policy import EvaluationRequirement, LineageField
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.policy.cel import CompiledExpression
 from gatehouse.domain.policy.compiled import CompiledPolicy
@@ -33,10 +33,19 @@ _LINEAGE: Final[Mapping[LineageField, Callable[[Lineage], object]]] = {
     "dependencies": lambda lineage: lineage.dependencies,
 }
 
+_SOURCES: Final[Mapping[ContentSource | None, str]] = {
+    "StoreChecksum": "the store computed every SHA-256",
+    "Mixed": "the store computed the SHA-256 of some files",
+    None: "of some files it is not recorded whether their SHA-256 was computed from the bytes",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one."""
+    """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one.
+
+    ``reads_content`` is whether the registry has files read, ``rereading`` how that goes for this one.
+    """
 
     now: datetime
     version: ModelVersion
@@ -44,7 +53,8 @@ class Case:
     artifact: ArtifactRecord
     digest: str | None
     fit: Fit | None
-    trusts_store_checksums: bool
+    reads_content: bool
+    rereading: CheckProgress | Problem | None
     evaluations: Sequence[ModelEvaluation]
 
     def values(self, stage: str) -> Mapping[str, Any]:
@@ -131,14 +141,31 @@ class _Judge:
                 wanted="a model that runs without code of its own",
                 remedy="remove auto_map and submit the model as a new version",
             )
-        if wanted.verification == "Content" and self.case.trusts_store_checksums:
-            yield self._finding(
-                "artifact.verification",
-                "ContentNotHashed",
-                found="the registry takes a checksum that the store computed for the bytes",
-                wanted="every byte hashed by Gatehouse",
-                remedy="set verification.trustStoreChecksums of the ModelRegistry to false",
-            )
+        if wanted.verification == "Content" and self.case.artifact.content_source != "Bytes":
+            yield self._not_read()
+
+    def _not_read(self) -> Finding:
+        case = self.case
+        found = _SOURCES[case.artifact.content_source]
+        match case.rereading:
+            case CheckProgress() as progress:
+                found += f"; {progress.files_done} of {progress.files} files read so far"
+            case Problem() as problem:
+                found += f"; they cannot be read: {problem.found}"
+        remedy = "no one has to: once the policy is enforced, Gatehouse reads the files by itself"
+        if self.policy.enforced:
+            remedy = case.rereading.remedy if isinstance(case.rereading, Problem) else ""
+            remedy = remedy or "wait: Gatehouse reads the files by itself"
+        if not case.reads_content:
+            remedy = "set verification.content of the ModelRegistry to true, and Gatehouse reads the files"
+        return self._finding(
+            "artifact.verification",
+            "ContentNotRead",
+            found=found,
+            wanted="every byte read and hashed by Gatehouse",
+            remedy=remedy,
+            weight="Owed" if case.reads_content else "Denied",
+        )
 
     def _signature(self) -> Iterator[Finding]:
         wanted = self.policy.policy.spec.artifact.signature

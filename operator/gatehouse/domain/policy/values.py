@@ -43,6 +43,8 @@ def _artifact(version: ModelVersion, artifact: ArtifactRecord) -> dict[str, Any]
     known: dict[str, Any] = {"uri": version.spec.artifact.uri, "format": version.spec.artifact.format}
     if artifact.digest is not None:
         known["digest"] = artifact.digest
+    if artifact.content_source is not None:
+        known["contentSource"] = artifact.content_source
     if summary is None:
         return known
     known |= {"files": summary.files, "totalBytes": summary.total_bytes, "dtypes": dict(summary.dtypes)}

@@ -10,6 +10,7 @@ import yaml
 
 import worlds
 from gatehouse.api import GovernancePolicy
+from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.governance import next_expiry
 from gatehouse.domain.lifecycle import Decision, decide
 from gatehouse.domain.policy import applying, compile_policy
@@ -40,7 +41,11 @@ def decided(*policies: Any, **changes: Any) -> Decision:
             {"artifact": worlds.record(summary=worlds.summary(config=replace(worlds.config(), auto_map=True)))},
             "RemoteCode",
         ),
-        ({"artifact": {"verification": "Content"}}, {}, "ContentNotHashed"),
+        (
+            {"artifact": {"verification": "Content"}},
+            {"registry": worlds.registry(verification={"content": False, "trustStoreChecksums": False})},
+            "ContentNotRead",
+        ),
         (
             {"hardware": {"unknownFit": "Deny"}},
             {"artifact": worlds.record(summary=worlds.summary(weights_bytes=None, config=None))},
@@ -68,6 +73,51 @@ def test_a_policy_denies_and_says_why(spec: dict[str, Any], changes: dict[str, A
     audited = decided(policy(mode="Audit", **spec), **changes)
     assert (audited.phase, audited.outcomes) == ("Ready to Deploy", {"strict": "Denies"})
     assert any("in audit only: strict" in gate.found for gate in audited.gates)
+
+
+READ: dict[str, Any] = {"artifact": {"verification": "Content"}}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("source", ["StoreChecksum", "Mixed", None])
+def test_content_that_was_not_read_is_owed_whatever_the_registry_trusts_now(source: Any, trusted: bool) -> None:
+    facts: dict[str, Any] = {
+        "registry": worlds.registry(verification={"trustStoreChecksums": trusted}),
+        "artifact": worlds.record(content_source=source),
+    }
+    enforced = decided(policy(**READ), **facts)
+
+    assert (enforced.phase, enforced.reason) == ("Pending Review", "ContentNotRead")
+    assert "Gatehouse reads the files by itself" in enforced.message
+
+    audited = decided(policy(mode="Audit", **READ), **facts)
+    assert (audited.phase, audited.outcomes) == ("Ready to Deploy", {"strict": "Owes"})
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_content_that_was_read_is_read_whatever_the_registry_trusts_now(trusted: bool) -> None:
+    registry = worlds.registry(verification={"trustStoreChecksums": trusted})
+    found = decided(policy(**READ), registry=registry, artifact=worlds.record(content_source="Bytes"))
+
+    assert found.phase == "Ready to Deploy"
+
+
+def test_how_far_the_files_are_read_is_said_and_why_they_cannot_be() -> None:
+    progress = CheckProgress(files_done=2, files=5, bytes_done=1, bytes=9, rereading=True)
+    assert "2 of 5 files read so far" in decided(policy(**READ), rereading=progress).message
+
+    outage = Problem(rule="StoreUnavailable", found="the store is down", wanted="", remedy="look at the store")
+    message = decided(policy(**READ), rereading=outage).message
+    assert "they cannot be read: the store is down" in message
+    assert "look at the store" in message
+
+
+def test_rules_see_where_the_hashes_are_from() -> None:
+    rule = {"name": "read", "expression": "artifact.contentSource == 'Bytes'", "message": "read"}
+
+    assert decided(policy(rules=[rule]), artifact=worlds.record(content_source="Bytes")).phase == "Ready to Deploy"
+    assert decided(policy(rules=[rule]), artifact=worlds.record(content_source="Mixed")).phase == "Policy Denied"
+    assert decided(policy(rules=[rule])).phase == "Policy Denied"
 
 
 def test_licences_are_compared_without_case() -> None:
