@@ -26,19 +26,24 @@ from botocore.credentials import Credentials
 
 from cluster.countingproxy import cut, hold, refuse, running
 from cluster.test_objectstore_servers import Bucket, Metrics, WallClock, bucket_at, opened
+from gatehouse.api.governance_policy import SignatureRequirements
 from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
 from gatehouse.domain.errors import Waiting
+from gatehouse.domain.layout import MANIFEST
+from gatehouse.domain.signature import SIGNATURE
+from gatehouse.domain.signature_trust import judge_signature
 from gatehouse.local.ephemeral import RunningVersitygw
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.objectstore.limits import Limits, RetryPolicy
 from gatehouse.objectstore.multipart import PART_BYTES
 from gatehouse.objectstore.uploading import BucketAccess, open_bucket
-from gatehouse.publish.checking import MANIFEST, CheckedArtifact, FolderCheck
+from gatehouse.publish.checking import CheckedArtifact, FolderCheck
 from gatehouse.publish.folder import scan
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FileChanged, ObjectsInTheWay
 from gatehouse.publish.uploading import Upload, UploadOptions, UploadResult
 from modelfiles import config_json, safetensors_file, shard_index
+from signing import make_key, public_pem, sign_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -475,6 +480,46 @@ async def test_an_object_of_the_same_size_is_told_by_its_bytes(bucket: Bucket, s
     # Written without a checksum, by whatever client: read, and found to be the same.
     bucket.put("m/model.safetensors", data)
     assert (await Sender(small, bucket).send()).sent == ("config.json",)
+
+
+async def test_a_signed_folder_keeps_its_signature(bucket: Bucket, small: Path) -> None:
+    key = make_key()
+    beside = sign_folder(small, key, into=small / SIGNATURE)
+    wanted = SignatureRequirements.model_validate({"keys": [{"name": "us", "publicKey": public_pem(key)}]})
+    sender = Sender(small, bucket)
+
+    result = await sender.send()
+
+    found = (await verified(bucket)).record
+    assert judge_signature(found.signature, wanted).signed_by == "us"
+    assert result.sent.index(SIGNATURE) < result.sent.index("config.json")
+    assert bucket.client.get_object(Bucket=bucket.name, Key=f"m/{SIGNATURE}")["Body"].read() == beside
+    assert sender.artifact is not None
+    assert (sender.artifact.notes, found.digest) == (("there are no tokenizer files",), sender.artifact.digest)
+    assert SIGNATURE not in sender.artifact.manifest
+
+
+async def test_a_folder_may_be_signed_when_it_is_there_already(bucket: Bucket, small: Path) -> None:
+    before = await Sender(small, bucket).send()
+    sign_folder(small, make_key(), into=small / SIGNATURE)
+
+    assert (await Sender(small, bucket).send()).sent == (SIGNATURE,)
+    assert (await Sender(small, bucket).send()).sent == ()
+    assert SIGNATURE not in before.sent
+
+    sign_folder(small, make_key(), into=small / SIGNATURE)
+    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig already. Say --overwrite"):
+        await Sender(small, bucket).send()
+    assert (await Sender(small, bucket, overwrite=True).send()).sent == (SIGNATURE,)
+
+
+async def test_a_signature_of_other_files_is_noted(minio_bucket: Bucket, small: Path) -> None:
+    (small / ".hidden").write_text("signed, but not sent")
+    sign_folder(small, make_key(), into=small / SIGNATURE)
+
+    artifact = await Sender(small, minio_bucket).check()
+
+    assert "model.sig: the signature is not of these files: signed, but not there: '.hidden'" in artifact.notes[-1]
 
 
 async def test_the_manifest_of_another_artifact_is_in_the_way(bucket: Bucket, small: Path) -> None:

@@ -98,6 +98,8 @@ def upload(
     gatehouse.manifest comes last; `sha256sum -c` reads it. Endpoint and credentials are found as boto3 finds them.
 
     A version means the same bytes for ever: send a new artifact to a new URI. Names that begin with a dot are left out.
+    A signature of the folder (model.sig, as `model_signing sign` writes it) goes with it; a note says if it is not of
+    these files. It does not count to the digest, so that a folder may be signed later and sent again.
 
     Exit codes: 0 all of it is there, 1 the folder or other objects stand against it, 2 an error.
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, Problem, StoredObject
 from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.unsafe_files import danger_of
 
-__all__ = ["CONFIG", "INDEX", "MAX_FILES", "OWN_FILES", "Layout", "lay_out"]
+__all__ = ["CONFIG", "INDEX", "MANIFEST", "MAX_FILES", "OWN_FILES", "Layout", "lay_out"]
 
 MAX_FILES = 10_000
-OWN_FILES = ("gatehouse.manifest", "model.sig")
+MANIFEST = "gatehouse.manifest"
+OWN_FILES = (MANIFEST, SIGNATURE)
 """The manifest as a file and the signature over it. Neither can be part of what they state."""
 
 CONFIG = "config.json"

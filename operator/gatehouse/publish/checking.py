@@ -11,15 +11,16 @@ from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verific
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.layout import OWN_FILES
+from gatehouse.domain.layout import MAX_FILES
+from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE
 from gatehouse.objectstore.multipart import MAX_OBJECT_BYTES
 from gatehouse.publish.folder import FolderFiles
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FolderRefused
 
-__all__ = ["MANIFEST", "CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format"]
+__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format"]
 
-MANIFEST: Final = OWN_FILES[0]
+_NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,22 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedArtifact:
-    """A folder that the operator would accept. ``manifest`` is its text, ``digest`` that of the manifest."""
+    """A folder that the operator would accept. ``manifest`` is its text, ``digest`` that of the manifest.
+
+    ``signature`` is ``model.sig``, which lies beside the ``files`` and is none of them.
+    """
 
     artifact_format: str
     digest: str
     manifest: str
     files: tuple[CheckedFile, ...]
     notes: tuple[str, ...]
+    signature: CheckedFile | None = None
+
+    @property
+    def objects(self) -> tuple[CheckedFile, ...]:
+        """What becomes an object of its own: the files and the signature."""
+        return self.files if self.signature is None else (*self.files, self.signature)
 
     @property
     def total_bytes(self) -> int:
@@ -77,6 +87,7 @@ class FolderCheck:
         record = result.record
         if record.digest is None or result.files is None:
             raise FolderRefused(record.problems or (_nothing(),))
+        signature, noted = await self._signature(), record.signature and record.signature.problem
         entries = [manifest.ManifestEntry(file.path, file.size, file.sha256) for file in result.files]
         return CheckedArtifact(
             artifact_format=self._format,
@@ -88,8 +99,20 @@ class FolderCheck:
                 )
                 for file in result.files
             ),
-            notes=record.summary.notes if record.summary else (),
+            notes=(
+                *(record.summary.notes if record.summary else ()),
+                *([_NOTED.format(problem=f"{SIGNATURE}: {noted}")] if noted else []),
+            ),
+            signature=signature,
         )
+
+    async def _signature(self) -> CheckedFile | None:
+        listing = await self._store.list("", limit=MAX_FILES)
+        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
+        if stored is None:
+            return None
+        sha256 = await self._store.sha256("", stored, progress=lambda _: None)
+        return CheckedFile(path=SIGNATURE, size=stored.size, sha256=sha256)
 
 
 def check_names(found: FolderFiles, *, prefix: str) -> None:
@@ -116,7 +139,7 @@ def _too_long(found: FolderFiles, prefix: str) -> Sequence[Problem]:
 
 
 def _too_large(found: FolderFiles) -> Sequence[Problem]:
-    return [
+    large = [
         Problem(
             rule="FileTooLarge",
             found=f"{shown(file.path)} of {file.size} bytes",
@@ -126,6 +149,17 @@ def _too_large(found: FolderFiles) -> Sequence[Problem]:
         for file in found.files
         if file.size > MAX_OBJECT_BYTES
     ]
+    signatures = [
+        Problem(
+            rule="FileTooLarge",
+            found=f"{SIGNATURE} of {file.size} bytes",
+            wanted=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
+            remedy=f"Sign the folder again, or leave it out: --exclude {SIGNATURE}.",
+        )
+        for file in found.files
+        if file.path == SIGNATURE and file.size > LARGEST_SIGNATURE
+    ]
+    return [*large, *signatures]
 
 
 def _nothing() -> Problem:

@@ -9,10 +9,11 @@ from typing import Final, Literal, TypeAlias
 from gatehouse.controllers.structure import each
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.layout import CONFIG, MAX_FILES, lay_out
+from gatehouse.domain.layout import CONFIG, MANIFEST, MAX_FILES, lay_out
+from gatehouse.domain.signature import SIGNATURE
 from gatehouse.objectstore.multipart import COPY_BYTES, SINGLE_BYTES, composite_sha256
 from gatehouse.objectstore.uploading import Bucket
-from gatehouse.publish.checking import MANIFEST, CheckedArtifact, CheckedFile
+from gatehouse.publish.checking import CheckedArtifact, CheckedFile
 from gatehouse.publish.upload_errors import ObjectsInTheWay
 
 __all__ = ["Comparison", "Plan", "Standing", "compare", "extra_objects", "plan_upload"]
@@ -70,7 +71,7 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
             f"there are more than {MAX_FILES} objects below {prefix}; wanted: a prefix of this artifact alone"
         )
     stored = {each_object.path: each_object for each_object in listing.objects}
-    files = (*artifact.files, manifest)
+    files = (*artifact.objects, manifest)
 
     async def standing(file: CheckedFile) -> Standing:
         return await _standing(bucket, prefix, file, stored.get(file.path))
@@ -90,6 +91,11 @@ def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool
         for path, standing in found.standings.items()
         if standing == "different"
     ]
+    if found.standings.get(SIGNATURE) == "different" and len(different) == 1 and not overwrite:
+        raise ObjectsInTheWay(
+            f"there is another {SIGNATURE} already. Say --overwrite to replace it: it is no part of the artifact, "
+            "whose digest stays."
+        )
     if different and not overwrite:
         raise ObjectsInTheWay(
             f"other objects are there already: {_some(different)}. A new artifact is a new version: upload it to a new "
@@ -101,7 +107,7 @@ def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool
             f"{_some([f'{shown(extra.path)} of {extra.size} bytes' for extra in found.extra])}. "
             "Upload to a new prefix, or say --prune to delete them."
         )
-    owed = [file for file in artifact.files if found.standings[file.path] in {"missing", "different"}]
+    owed = [file for file in artifact.objects if found.standings[file.path] in {"missing", "different"}]
     finished = found.standings[MANIFEST] in {"same", "same-in-parts"}
     return Plan(
         data=tuple(file for file in owed if file.path != CONFIG),

@@ -2,7 +2,7 @@
 
 A link may lead to a file below the folder, or, where the folder is a snapshot in the cache of Hugging Face, to the
 cache's blobs. Any other would send what nobody meant to publish: a model downloaded from elsewhere may bring a link to
-a private key. Names that begin with a dot, and the files that Gatehouse itself writes beside a model, are left out.
+a private key. Names that begin with a dot, and the manifest that Gatehouse itself writes beside a model, are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.layout import MAX_FILES, OWN_FILES
+from gatehouse.domain.layout import MANIFEST, MAX_FILES
 from gatehouse.publish.errors import InputInvalid
 
 __all__ = ["FileIdentity", "FolderFiles", "LocalFile", "scan"]
@@ -153,7 +153,7 @@ class _Walk:
     def _is_left_out(self, path: str, name: str) -> bool:
         return (
             name.startswith(".")
-            or path in OWN_FILES
+            or path == MANIFEST
             or any(fnmatch.fnmatchcase(path, pattern) for pattern in self.exclude)
         )
 

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 
 from gatehouse.api.meta import LocalObjectReference
 from gatehouse.api.model_version import Artifact, ModelVersionSpec
+from gatehouse.domain.layout import MANIFEST
 from gatehouse.domain.serving import JsonObject
+from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.sizes import human_bytes
-from gatehouse.publish.checking import MANIFEST, CheckedArtifact
+from gatehouse.publish.checking import CheckedArtifact
 from gatehouse.publish.comparing import Plan
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.manifests import manifests_yaml, model_version_manifest
@@ -65,11 +67,13 @@ class UploadReport:
 
     def summary(self) -> str:
         """One sentence for people."""
-        total = f"{len(self.artifact.files)} files, {human_bytes(self.artifact.total_bytes)}"
+        files = [file for file in self.plan.files if file.path != SIGNATURE]
+        signed = f", and {SIGNATURE}" if len(files) < len(self.plan.files) else ""
+        total = f"{len(self.artifact.files)} files, {human_bytes(self.artifact.total_bytes)}{signed}"
         if self.result is None:
-            return f"would send {len(self.plan.files)} of {total} ({human_bytes(self.plan.bytes)})"
+            return f"would send {len(files)} of {total} ({human_bytes(self.plan.bytes)})"
         kept = f", {human_bytes(self.result.kept_bytes)} were there" if self.result.kept_bytes else ""
-        return f"sent {len(self.plan.files)} of {total} ({human_bytes(self.result.sent_bytes)}{kept})"
+        return f"sent {len(files)} of {total} ({human_bytes(self.result.sent_bytes)}{kept})"
 
     def yaml(self) -> str:
         """The ModelVersion, with the digest and the summary as comments above it."""
@@ -84,6 +88,7 @@ class UploadReport:
             "digest": self.artifact.digest,
             "format": self.artifact.artifact_format,
             "manifest": f"{self.uri.rstrip('/')}/{MANIFEST}",
+            "signature": f"{self.uri.rstrip('/')}/{SIGNATURE}" if self.artifact.signature else None,
             "dryRun": result is None,
             "totalBytes": self.artifact.total_bytes,
             "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.artifact.files],

@@ -12,7 +12,7 @@ from typing import Final
 from gatehouse.controllers.structure import each
 from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.layout import MAX_FILES
+from gatehouse.domain.layout import MANIFEST, MAX_FILES
 from gatehouse.objectstore.multipart import (
     SINGLE_BYTES,
     Part,
@@ -22,7 +22,7 @@ from gatehouse.objectstore.multipart import (
     parts_of,
 )
 from gatehouse.objectstore.uploading import Bucket, bytes_body
-from gatehouse.publish.checking import MANIFEST, CheckedArtifact, CheckedFile
+from gatehouse.publish.checking import CheckedArtifact, CheckedFile
 from gatehouse.publish.comparing import Comparison, Plan, compare, extra_objects, plan_upload
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.summing import Summing
@@ -204,11 +204,11 @@ class Upload:
 
     async def _check_sent(self) -> None:
         """The manifest is written only over exactly the files that it names."""
-        for file in self._artifact.files:
+        for file in self._artifact.objects:
             self._folder.check_unchanged(file.path)
         listing = await self._bucket.store.list(self._prefix, limit=MAX_FILES)
         sizes = {} if listing is None else {stored.path: stored.size for stored in listing.objects}
-        for file in self._artifact.files:
+        for file in self._artifact.objects:
             if sizes.get(file.path) != file.size:
                 raise _differs(file.path, f"{sizes[file.path]} bytes" if file.path in sizes else "no object")
         for extra in () if listing is None else extra_objects(listing, self._artifact):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from gatehouse.cli.transfer import Amounts, line
-from gatehouse.publish.checking import CheckedArtifact, CheckedFile
+from gatehouse.domain.signature import LARGEST_SIGNATURE
+from gatehouse.publish.checking import CheckedArtifact, CheckedFile, check_names
 from gatehouse.publish.comparing import Plan
 from gatehouse.publish.errors import InputInvalid
+from gatehouse.publish.folder import scan
 from gatehouse.publish.store_access import StoreFlags, bucket_access, location_of
+from gatehouse.publish.upload_errors import FolderRefused
 from gatehouse.publish.upload_report import UploadReport, VersionNames
 
 DIGEST = "sha256:" + "1f" * 32
@@ -131,6 +135,28 @@ def test_the_json_says_what_would_be_sent() -> None:
     wire = report(VersionNames(hardware_profile="nvidia-l4")).wire()
     assert (wire["dryRun"], wire["sent"], wire["sentBytes"], wire["leftOut"]) == (True, ["config.json"], 2048, [".git"])
     assert wire["manifest"] == "s3://models/Granite-3.1_8b/gatehouse.manifest"
+
+
+def test_the_signature_is_told_beside_the_files() -> None:
+    signature = CheckedFile(path="model.sig", size=10, sha256="1" * 64)
+    plain = report(VersionNames(hardware_profile="nvidia-l4"))
+    signed = replace(
+        plain,
+        artifact=replace(plain.artifact, signature=signature),
+        plan=replace(plain.plan, data=(*plain.plan.data, signature)),
+    )
+
+    assert signed.summary() == "would send 1 of 1 files, 2.0 KiB, and model.sig (2.0 KiB)"
+    assert signed.wire()["signature"] == "s3://models/Granite-3.1_8b/model.sig"
+    assert [file["path"] for file in signed.wire()["files"]] == ["config.json"]
+    assert plain.wire()["signature"] is None
+
+
+def test_a_signature_that_is_too_large_to_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.sig").write_bytes(b" " * (LARGEST_SIGNATURE + 1))
+
+    with pytest.raises(FolderRefused, match=r"--exclude model\.sig"):
+        check_names(scan(tmp_path), prefix="m/")
 
 
 def test_a_line_of_progress() -> None:

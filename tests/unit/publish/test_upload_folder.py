@@ -41,11 +41,12 @@ def test_hidden_files_and_gatehouses_own_are_left_out_and_said(tmp_path: Path) -
         ".DS_Store",
         "sub/.cache/x",
         "gatehouse.manifest",
+        "model.sig",
         "sub/model.sig",
         "c.bin",
     )
     found = scan(tmp_path, exclude=["*.bin"])
-    assert paths(found) == ["a", "sub/b", "sub/model.sig"]
+    assert paths(found) == ["a", "model.sig", "sub/b", "sub/model.sig"]
     assert found.left_out == (".DS_Store", ".git", "c.bin", "gatehouse.manifest", "sub/.cache")
     assert not found.problems
 
