@@ -56,21 +56,33 @@ class Site:
             "AWS_ACCESS_KEY_ID": credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
         }
-        command = [sys.executable, "-m", "gatehouse", "audit", *arguments, "-o", "json"]
+        command = [sys.executable, "-m", "gatehouse", "audit", *arguments, "--registry", self.registry, "-o", "json"]
         ended = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
         assert ended.stdout, ended.stderr
         return ended.returncode, json.loads(ended.stdout)
+
+    @property
+    def registry(self) -> str:
+        return f"{self.world.namespace}/registry"
+
+    def execute(self, statement: str) -> None:
+        """A statement against the registry's database, with the registry as its parameter."""
+        self.world.query(self.operator, text(statement), registry=self.registry)
 
     def verify(self) -> tuple[int, Any]:
         return self.audit("verify", "--checkpoints", f"s3://{self.archive}/trail/")
 
 
-@pytest.fixture
-def site(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
+def site(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Site]:
+    """A site whose registry is on each kind of database; others share the servers."""
+    database = None if request.param == "sqlite" else request.getfixturevalue(request.param)
     key = ensure_audit_key(tmp_path / "keys")
     arguments = (f"--audit-key={key.private}", "--audit-checkpoint-interval=1s")
     with (
-        make_world(installed, minio) as world,
+        make_world(installed, minio, database=database) as world,
         contextlib.closing(Operator(installed, tmp_path, arguments=arguments)) as operator,
     ):
         site = Site(world, operator.start(), key)
@@ -116,13 +128,13 @@ def test_what_the_operator_does_is_signed_copied_and_told(site: Site) -> None:
 def test_a_trail_touched_in_the_database_is_found_and_no_longer_signed(site: Site) -> None:
     settled(site)
     before = set(site.copies())
-    site.world.query(
-        site.operator,
-        text("UPDATE audit_records SET content = REPLACE(content, 'gatehouse', 'nobody') WHERE seq = 2"),
+    site.execute(
+        "UPDATE audit_records SET content = REPLACE(content, 'gatehouse', 'nobody') "
+        "WHERE registry = :registry AND seq = 2"
     )
     code, verdict = site.verify()
     assert (code, verdict["firstBad"]["kind"], verdict["firstBad"]["position"]) == (1, "Changed", 2)
-    site.world.query(site.operator, text("DELETE FROM audit_checkpoints"))
+    site.execute("DELETE FROM audit_checkpoints WHERE registry = :registry")
     site.world.patch("ModelVersion", "granite-1", {"spec": {"state": "Deprecated"}})
     site.world.phase("granite-1", "Deprecated")
     until(

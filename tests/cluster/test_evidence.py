@@ -129,12 +129,16 @@ def verify_elsewhere(file: Path) -> int:
     return subprocess.run(command, capture_output=True, env={}, cwd="/", check=False).returncode
 
 
-@pytest.fixture
-def office(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> Iterator[Office]:
+@pytest.fixture(params=["sqlite", "mariadb", "postgres"])
+def office(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Office]:
+    """An office whose registry is on each kind of database; others share the servers."""
+    database = None if request.param == "sqlite" else request.getfixturevalue(request.param)
     key = ensure_audit_key(tmp_path / "keys")
     arguments = (f"--audit-key={key.private}", "--audit-checkpoint-interval=1s")
     with (
-        make_world(installed, minio, interval="1s") as world,
+        make_world(installed, minio, database=database, interval="1s") as world,
         contextlib.closing(Operator(installed, tmp_path, arguments=arguments)) as operator,
     ):
         office = Office(world, installed, operator.start(), key, tmp_path)
