@@ -271,13 +271,28 @@ def test_a_store_that_does_not_answer_holds_up_no_registration(
 ) -> None:
     nobody = f"http://{LOOPBACK}:{free_port()}"
     world.apply(world.registry(objectStores=[world.object_store(uriPrefix="s3://models/", endpoint=nobody)]))
-    done = seed(kubeconfig, *into(world))
+    done = seed(kubeconfig, *into(world), "--timeout=15s")
     assert done.ended() == 0, done.said()
     lines = done.stdout.read_text().splitlines()
     [row] = world.rows(operator)
     assert re.split(" {3,}", lines[1])[2::3] == ["Verifying", str(row["id"])]
     assert f"bucket models at {nobody}: no connection" in done.stdout.read_text()
+    assert "is not known, as the store has not answered yet" in done.stdout.read_text()
+    assert f"if nothing is there, upload it: gatehouse upload DIR s3://models/{PREFIX}/" in done.stdout.read_text()
     assert lines[-1] == COMPLETE
+
+
+def test_a_store_that_answers_later_is_waited_for_and_the_summary_says_what_is_there(
+    world: World, operator: Operator, kubeconfig: Path, seed: Seeds
+) -> None:
+    nobody = f"http://{LOOPBACK}:{free_port()}"
+    world.apply(world.registry(objectStores=[world.object_store(uriPrefix="s3://models/", endpoint=nobody)]))
+    waiting = seed(kubeconfig, *into(world))
+    waiting.says(f"the files of ModelVersion {world.namespace}/{VERSION} were not looked at yet")
+    world.apply(registry(world))
+    assert waiting.ended() == 0, waiting.said()
+    assert "Artifact Missing" in waiting.stdout.read_text()
+    assert f"upload it: gatehouse upload DIR s3://models/{PREFIX}/" in waiting.stdout.read_text()
 
 
 def test_every_right_of_the_job_is_needed(

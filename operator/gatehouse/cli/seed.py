@@ -55,8 +55,8 @@ def seed(
     """Apply the shipped hardware profiles and the first model, and wait until it is registered.
 
     It can be run again at any time: what is there already stays, and an object that somebody changed is left as it is.
-    It waits for what is not there yet: the kinds, the namespace, the operator, the registry's database. The files of a
-    version may come later; the summary says how to upload them.
+    It waits for what is not there yet: the kinds, the namespace, the operator, the registry's database, and up to a
+    minute for the store. The files of a version may come later; the summary says how to upload them.
 
     Exit codes: 0 registered, 1 not (in time), with the reason, 2 an error.
 
@@ -132,7 +132,4 @@ def _summary(done: Seeding) -> list[str]:
 
 
 def _advice(version: SeededVersion) -> str:
-    where = f"{version.namespace}/{version.name} is {version.phase}"
-    if version.phase == "Artifact Missing":
-        return f"{where}: nothing at {version.uri}\n  upload it: gatehouse upload DIR {version.uri}"
-    return f"{where}: {version.message}"
+    return f"{version.namespace}/{version.name} is {version.phase}: {version.advice}"

@@ -26,6 +26,11 @@ class Patience:
         self._topic = ""
         self._said_at = clock.now()
 
+    def within(self, seconds: float) -> Patience:
+        """Patience for a step that others do not wait for: ``seconds``, or what is left."""
+        left = max(self._until - self._clock.now(), 0.0)
+        return Patience(seconds=min(seconds, left), clock=self._clock, say=self._say)
+
     def now(self) -> float:
         """Monotonic seconds."""
         return self._clock.now()

@@ -14,12 +14,17 @@ from gatehouse.publish.applying import ObjectApi, why_wait
 from gatehouse.publish.declared import Declared
 from gatehouse.publish.errors import ApplyRefused, NotRegistered
 from gatehouse.publish.patience import Patience
-from gatehouse.publish.standing import Goal, Standing, model_standing, version_standing
+from gatehouse.publish.standing import Goal, Standing, artifact_standing, model_standing, version_standing
 
-__all__ = ["await_registration"]
+__all__ = ["await_first_look", "await_registration"]
 
 STALLED_SECONDS: Final = 5.0
 """How long an object that somebody must act on is looked at again: its cause may have been mended just now."""
+
+LOOK_SECONDS: Final = 60.0
+"""How long a registered version is waited for whose store does not answer yet, as when both were installed just now."""
+ASK_SECONDS: Final = 10.0
+"""How often the operator is asked to look meanwhile: its own pauses grow."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -34,6 +39,18 @@ async def await_registration(
     """
     wait = _Wait(api, goal=goal, manager=manager, patience=patience)
     return tuple([await wait.for_one(each) for each in objects if each.kind in (RegisteredModel, ModelVersion)])
+
+
+async def await_first_look(
+    api: ObjectApi, versions: Sequence[ModelVersion], *, manager: str, patience: Patience
+) -> tuple[ModelVersion, ...]:
+    """Registered versions once the operator has looked at their files, or after a minute as they are then.
+
+    Nothing fails for the time it takes: whether the files are there is not what registers a version. Raises
+    ApplyRefused when the API server does not let the versions be read.
+    """
+    wait = _Wait(api, goal="registered", manager=manager, patience=patience.within(LOOK_SECONDS))
+    return tuple([await wait.for_look(_declared(each), each) for each in versions])
 
 
 class _Wait:
@@ -60,6 +77,21 @@ class _Wait:
             why = f"{wanted} is not {self._goal} yet: {standing}"
             await self._patience.wait(why, topic=f"{wanted} {standing.reason}")
 
+    async def for_look(self, wanted: Declared, found: ModelVersion) -> ModelVersion:
+        asked = self._patience.now()
+        try:
+            while (standing := artifact_standing(found)).state != "Done":
+                if self._patience.now() - asked >= ASK_SECONDS:
+                    asked = self._patience.now()
+                    await self._ask(wanted)
+                why = f"the files of {wanted} were not looked at yet: {standing}"
+                await self._patience.wait(why, topic=f"{wanted} {standing.reason}")
+                again = await self._read(wanted)
+                found = again if isinstance(again, ModelVersion) else found
+        except NotRegistered:
+            return found
+        return found
+
     async def _read(self, wanted: Declared) -> Resource:
         since = self._patience.now()
         while True:
@@ -83,6 +115,11 @@ class _Wait:
             )
         except ClusterError as error:
             await self._patience.wait(f"{wanted}: {error}")
+
+
+def _declared(version: ModelVersion) -> Declared:
+    metadata = version.metadata
+    return Declared(kind=ModelVersion, namespace=metadata.namespace, name=metadata.name, body={})
 
 
 def _standing(found: Resource, *, goal: Goal) -> Standing:

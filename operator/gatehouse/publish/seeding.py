@@ -13,8 +13,8 @@ from gatehouse.domain.lifecycle import READY_TO_DEPLOY
 from gatehouse.publish.applying import Applied, ObjectApi, apply
 from gatehouse.publish.declared import Declared
 from gatehouse.publish.patience import Patience
-from gatehouse.publish.registration import await_registration
-from gatehouse.publish.standing import Goal
+from gatehouse.publish.registration import await_first_look, await_registration
+from gatehouse.publish.standing import Goal, artifact_standing
 
 __all__ = ["FIELD_MANAGER", "SeededVersion", "Seeding", "seed"]
 
@@ -23,7 +23,11 @@ FIELD_MANAGER: Final = "gatehouse-seed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededVersion:
-    """A registered version: what it is, where it stands, and what to do when it is not ready."""
+    """A registered version: what it is, where it stands, and what to do when it is not ready.
+
+    ``looked_at`` is whether the operator has seen its files, or that there are none; ``hashing`` how far it is with
+    them.
+    """
 
     namespace: str
     name: str
@@ -37,6 +41,25 @@ class SeededVersion:
     runtime: str
     registry: str
     registry_id: str
+    looked_at: bool
+    hashing: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What is to be done about a version that is not ready, and by whom."""
+        upload = f"gatehouse upload DIR {self.uri}"
+        if self.phase == "Artifact Missing":
+            return f"nothing at {self.uri}\n  upload it: {upload}"
+        explain = f"gatehouse explain {self.name} -n {self.namespace}"
+        if not self.looked_at:
+            return (
+                f"whether anything is at {self.uri} is not known, as the store has not answered yet: {self.message}\n"
+                f"  the operator asks again by itself; where it stands then: {explain}\n"
+                f"  if nothing is there, upload it: {upload}"
+            )
+        if self.hashing:
+            return f"{self.hashing}; nothing is to be done, and where it stands says: {explain}"
+        return self.message
 
     def wire(self) -> dict[str, Any]:
         """What ``-o json`` prints."""
@@ -53,6 +76,7 @@ class SeededVersion:
             "runtime": self.runtime,
             "registry": self.registry,
             "registryId": self.registry_id,
+            "lookedAt": self.looked_at,
         }
 
 
@@ -88,26 +112,27 @@ class Seeding:
 async def seed(api: ObjectApi, objects: Sequence[Declared], *, goal: Goal, patience: Patience) -> Seeding:
     """Applies the objects in their order and waits until models and versions have reached the goal.
 
-    Raises PublishError.
+    Then it waits a little for the first look at the files, so that it can say whether they are there. Raises
+    PublishError.
     """
     applied = [await apply(api, each, manager=FIELD_MANAGER, patience=patience) for each in objects]
     found = await await_registration(api, objects, goal=goal, manager=FIELD_MANAGER, patience=patience)
+    registered = [each for each in found if isinstance(each, ModelVersion)]
+    versions = await await_first_look(api, registered, manager=FIELD_MANAGER, patience=patience)
     models = {
         (each.metadata.namespace, each.metadata.name): each for each in found if isinstance(each, RegisteredModel)
     }
     return Seeding(
         applied=tuple(applied),
         versions=tuple(
-            _seeded(each, models.get((each.metadata.namespace, each.spec.model_ref.name)))
-            for each in found
-            if isinstance(each, ModelVersion)
+            _seeded(each, models.get((each.metadata.namespace, each.spec.model_ref.name))) for each in versions
         ),
     )
 
 
 def _seeded(version: ModelVersion, model: RegisteredModel | None) -> SeededVersion:
     status, spec = version.status, version.spec
-    ready = find(status.conditions, READY)
+    ready, progress = find(status.conditions, READY), status.verification
     return SeededVersion(
         namespace=version.metadata.namespace,
         name=version.metadata.name,
@@ -121,4 +146,6 @@ def _seeded(version: ModelVersion, model: RegisteredModel | None) -> SeededVersi
         runtime=spec.runtime,
         registry=status.registry or "",
         registry_id=status.registry_id or "",
+        looked_at=artifact_standing(version).state == "Done",
+        hashing=f"{progress.files_done} of {progress.files} files are hashed" if progress else "",
     )

@@ -12,7 +12,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, find
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY
 
-__all__ = ["Goal", "Standing", "model_standing", "version_standing"]
+__all__ = ["Goal", "Standing", "artifact_standing", "model_standing", "version_standing"]
 
 Goal = Literal["registered", "ready"]
 
@@ -54,6 +54,16 @@ def model_standing(model: RegisteredModel) -> Standing:
 def version_standing(version: ModelVersion, *, goal: Goal) -> Standing:
     """Whether the version's row is in the registry, or the version is ready to deploy, in its current generation."""
     return _ready(version) if goal == "ready" else _registered(version)
+
+
+def artifact_standing(version: ModelVersion) -> Standing:
+    """Whether the operator has looked at the files: it has not while the store keeps it from that."""
+    status = version.status
+    hashing = status.verification is not None and status.verification.files > 0
+    if status.phase != "Verifying" or hashing:
+        return Standing("Done")
+    told = find(status.conditions, RECONCILING) or find(status.conditions, READY)
+    return Standing("Pending", *((told.reason, told.message) if told else _NOT_LOOKED_AT))
 
 
 def _registered(version: ModelVersion) -> Standing:

@@ -8,7 +8,9 @@ import pytest
 
 import worlds
 from gatehouse.api import ModelVersion, RegisteredModel
-from gatehouse.publish.standing import model_standing, version_standing
+from gatehouse.api.model_version import Progress
+from gatehouse.publish.seeding import SeededVersion
+from gatehouse.publish.standing import artifact_standing, model_standing, version_standing
 
 
 def condition(type_: str, status: str, reason: str, message: str = "", *, generation: int = 2) -> dict[str, Any]:
@@ -83,3 +85,65 @@ ARTIFACT = condition("ArtifactVerified", "False", "ArtifactInvalid", "half a fil
 def test_a_version(found: ModelVersion, registered: str, ready: str) -> None:
     assert version_standing(found, goal="registered").state == registered
     assert version_standing(found, goal="ready").state == ready
+
+
+UNREACHED = condition("Reconciling", "True", "ProgressingWithRetry", "StoreUnavailable: bucket models: no connection")
+HASHING = {"filesDone": 2, "files": 5, "bytesDone": 3, "bytes": 9}
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "words"),
+    [
+        (version("Verifying", UNREACHED), "Pending", "no connection; look at the object store"),
+        (version("Verifying", condition("Ready", "False", "NotVerified", "not yet")), "Pending", "not yet"),
+        (version("Verifying"), "Pending", "the operator has not looked at it yet"),
+        (version("Artifact Missing", MISSING), "Done", ""),
+        (version("Artifact Invalid", INVALID), "Done", ""),
+        (version("Ready to Deploy", READY, OUTAGE), "Done", ""),
+    ],
+)
+def test_whether_the_files_were_looked_at(found: ModelVersion, state: str, words: str) -> None:
+    standing = artifact_standing(found)
+    assert standing.state == state
+    assert words in str(standing)
+
+
+def test_files_that_are_being_hashed_were_looked_at() -> None:
+    found = version("Verifying", UNREACHED)
+    hashing = found.model_copy(
+        update={"status": found.status.model_copy(update={"verification": Progress.model_validate(HASHING)})}
+    )
+    assert artifact_standing(hashing).state == "Done"
+    none = Progress.model_validate({**HASHING, "filesDone": 0, "files": 0})
+    listing = found.model_copy(update={"status": found.status.model_copy(update={"verification": none})})
+    assert artifact_standing(listing).state == "Pending"
+
+
+@pytest.mark.parametrize(
+    ("phase", "looked_at", "hashing", "words"),
+    [
+        ("Artifact Missing", True, "", "nothing at s3://models/m/\n  upload it: gatehouse upload DIR s3://models/m/"),
+        ("Verifying", False, "", "whether anything is at s3://models/m/ is not known"),
+        ("Verifying", True, "2 of 5 files are hashed", "2 of 5 files are hashed; nothing is to be done"),
+        ("Artifact Invalid", True, "", "half a file"),
+    ],
+)
+def test_what_is_to_be_done_is_said_of_each_version(phase: str, looked_at: bool, hashing: str, words: str) -> None:
+    seeded = SeededVersion(
+        namespace="team",
+        name="m-1",
+        model="m",
+        version="1",
+        phase=phase,
+        ready=False,
+        message="half a file",
+        uri="s3://models/m/",
+        hardware="nvidia-l4",
+        runtime="vLLM",
+        registry="team/registry",
+        registry_id="1",
+        looked_at=looked_at,
+        hashing=hashing,
+    )
+    assert seeded.advice.startswith(words)
+    assert ("gatehouse explain m-1 -n team" in seeded.advice) == (phase == "Verifying")
