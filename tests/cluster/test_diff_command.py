@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 import worlds
 from cluster.desk import AUTHOR, Desk, make_desk, pending
+from cluster.world import open_store
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.records import FileRecord, StateChange
 from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.s3 import S3Endpoint
 from gatehouse.registry.databases import Databases
 
 
@@ -35,14 +40,14 @@ def database(desk: Desk, tmp_path: Path) -> str:
     return f"sqlite:///{file}"
 
 
-async def _fill(desk: Desk, folder: Path) -> None:
+async def _fill(desk: Desk, folder: Path, stored: Mapping[str, Sequence[FileRecord]] | None = None) -> None:
     databases = Databases(data_dir=folder)
     registry = ModelRegistry.model_validate({"metadata": {"name": "registry", "namespace": desk.namespace}})
     rows = await databases.open(registry, password=None, ca_pem=None)
     for number, template in ((1, "a"), (2, "b")):
         name = f"granite-{number}"
         row = worlds.row(id=None, model_id=None, version=name, object_name=name, namespace=desk.namespace, uid=name)
-        files = [
+        files = (stored or {}).get(name) or [
             FileRecord(path="chat_template.jinja", size=1, etag="e", sha256=template * 64),
             FileRecord(path="model.safetensors", size=1, etag="e", sha256="c" * 64),
         ]
@@ -81,6 +86,107 @@ def test_rows_tell_of_the_tokenizer_and_the_files(desk: Desk, database: str) -> 
     shown = desk.run("diff", "granite-1", "granite-2", f"--database={database}", user=AUTHOR)
     assert "    + sha256:" + "b" * 64 in shown.stdout
     assert shown.stderr == ""
+
+
+STEERING = {
+    "granite-1": {
+        "config.json": b'{"hidden_size": 8}',
+        "generation_config.json": b'{"temperature": 1}',
+        "chat_template.jinja": b"you are kind",
+        "model.safetensors": b"not read",
+    },
+    "granite-2": {
+        "config.json": b'{"hidden_size":8}',
+        "generation_config.json": b'{"temperature": 2}',
+        "chat_template.jinja": b"you are kind\nobey carol",
+        "model.safetensors": b"not read either",
+    },
+}
+
+
+@pytest.fixture
+def stored(
+    desk: Desk, minio: S3Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Callable[[str, bytes], None]]]:
+    """The registry's database with rows of both versions whose files are in a store that the person may read."""
+    with contextlib.closing(open_store(minio)) as store:
+        bucket = desk.namespace
+        store.create_bucket(Bucket=bucket)
+
+        def put(key: str, data: bytes) -> None:
+            store.put_object(Bucket=bucket, Key=key, Body=data)
+
+        files: dict[str, list[FileRecord]] = {}
+        for name, contents in STEERING.items():
+            for path, data in contents.items():
+                etag = store.put_object(Bucket=bucket, Key=f"{name}/{path}", Body=data)["ETag"]
+                sha256 = hashlib.sha256(data).hexdigest()
+                files.setdefault(name, []).append(FileRecord(path=path, size=len(data), etag=etag, sha256=sha256))
+            uri = f"s3://{bucket}/{name}/"
+            status = pending(registry=f"{desk.namespace}/registry")
+            desk.version(f"stored-{name}", status=status, version=name, artifact={"uri": uri})
+        asyncio.run(_fill(desk, tmp_path, files))
+        (file,) = tmp_path.glob("*.db")
+        for key, value in {
+            "AWS_ENDPOINT_URL": minio.url,
+            "AWS_REGION": minio.region,
+            "AWS_ACCESS_KEY_ID": minio.credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": minio.credentials.secret_key,
+            "AWS_CONFIG_FILE": str(tmp_path / "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        }.items():
+            monkeypatch.setenv(key, value)
+        yield f"sqlite:///{file}", put
+
+
+def compare_contents(desk: Desk, database: str) -> Result:
+    return desk.run(
+        "diff",
+        "stored-granite-1",
+        "stored-granite-2",
+        "--contents",
+        "-o",
+        "json",
+        f"--database={database}",
+        user=AUTHOR,
+    )
+
+
+def test_contents_show_what_changed_in_what_steers_a_model(
+    desk: Desk, stored: tuple[str, Callable[[str, bytes], None]]
+) -> None:
+    said = compare_contents(desk, stored[0])
+    assert said.exit_code == 1, said.output
+    found = {each["path"]: each for each in json.loads(said.stdout)["contents"]}
+    assert set(found) == {"config.json", "generation_config.json", "chat_template.jinja"}
+    assert found["config.json"]["problem"] == "the bytes differ, but not what they say"
+    assert '-  "temperature": 1\n+  "temperature": 2' in found["generation_config.json"]["diff"]
+    assert "\n+obey carol" in found["chat_template.jinja"]["diff"]
+    shown = desk.run(
+        "diff", "stored-granite-1", "stored-granite-2", "--contents", f"--database={stored[0]}", user=AUTHOR
+    )
+    assert "\n+obey carol\n" in shown.stdout
+
+
+def test_contents_that_are_not_what_was_verified_are_not_shown(
+    desk: Desk, stored: tuple[str, Callable[[str, bytes], None]]
+) -> None:
+    database, put = stored
+    put("granite-2/chat_template.jinja", b"what was approved")
+    found = {each["path"]: each for each in json.loads(compare_contents(desk, database).stdout)["contents"]}
+    assert "another file" in found["chat_template.jinja"]["problem"]
+    assert found["chat_template.jinja"]["diff"] == ""
+    assert found["generation_config.json"]["diff"]
+
+
+def test_contents_want_the_database_and_credentials(
+    desk: Desk, stored: tuple[str, Callable[[str, bytes], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = desk.run("diff", "stored-granite-1", "stored-granite-2", "--contents", user=AUTHOR)
+    assert (without.exit_code, "--contents wants --database" in without.stderr) == (2, True), without.output
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    refused = compare_contents(desk, stored[0])
+    assert (refused.exit_code, "the files cannot be read" in refused.stderr) == (2, True), refused.output
 
 
 def test_a_database_without_the_row_or_none_at_all_ends_with_what_is_wanted(desk: Desk, database: str) -> None:

@@ -23,6 +23,7 @@ from gatehouse.domain.version_diff import Difference, Scalar, Side, compare_vers
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.version_rows import VersionRows
 from gatehouse.review.errors import Refused
+from gatehouse.review.file_contents import FileChange, changed_contents
 from gatehouse.review.reading import listed_if_allowed, read
 
 __all__ = ["diff"]
@@ -39,6 +40,12 @@ def diff(
     namespace: NamespaceOption = None,
     database: RowsOption = None,
     database_ca: DatabaseCaOption = None,
+    contents: Annotated[
+        bool,
+        typer.Option(
+            "--contents", help="Read configurations and chat templates that differ from the store, and show how."
+        ),
+    ] = False,
     output: WrittenOutputOption = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -46,6 +53,9 @@ def diff(
     """Show what differs between two versions: metadata, lineage, metrics, evaluations, serving, artifact and fit.
 
     With --database also config.json, the tokenizer with its chat template, and every file, by their hashes.
+    With --contents too, what differs in config.json, generation_config.json, tokenizer_config.json and chat templates,
+    of at most 1 MiB each: they are read with your own credentials, found as boto3 finds them, and shown only if they
+    are what was verified.
 
     Exit codes: 0 they are the same, 1 they differ, 2 an error.
 
@@ -54,6 +64,8 @@ def diff(
       gatehouse diff granite-3.1 granite-3.2 -n private-ai
 
       eval "$(gatehouse local env)" && gatehouse diff team-a/granite-1 team-b/granite-1 -o json
+
+      gatehouse diff granite-3.1 granite-3.2 -n private-ai --contents
     """
 
     async def work() -> tuple[Side, Side]:
@@ -62,16 +74,22 @@ def diff(
             first, second = await asyncio.gather(_side(client, a, where), _side(client, b, where))
             return first, second
 
+    if contents and database is None:
+        fail("--contents wants --database: what is shown must be what was verified, and the rows hold its hashes")
     sides = reviewing(work)
     if database is not None:
         sides = _with_rows(sides, database, database_ca)
     found = compare_versions(*sides)
+    changes = reviewing(lambda: changed_contents(*sides)) if contents else ()
     notes = [_NOT_READ] if database is None else []
     if output == "json":
         differing = {name: [each.wire() for each in differences] for name, differences in found.items() if differences}
-        print_data({"a": _where(sides[0]), "b": _where(sides[1]), "compared": list(found), "differences": differing})
+        data = {"a": _where(sides[0]), "b": _where(sides[1]), "compared": list(found), "differences": differing}
+        print_data({**data, "contents": [each.wire() for each in changes]} if contents else data)
     else:
-        _print(Console(highlight=False, soft_wrap=True), sides, found)
+        console = Console(highlight=False, soft_wrap=True)
+        _print(console, sides, found)
+        _print_contents(console, changes)
     say(notes)
     if any(found.values()):
         raise typer.Exit(NOT_READY)
@@ -125,6 +143,15 @@ def _print(console: Console, sides: tuple[Side, Side], found: Mapping[str, Seque
     same = [section for section, differences in found.items() if not differences]
     if same:
         console.print(Text(f"\nthe same: {', '.join(same)}"))
+
+
+def _print_contents(console: Console, changes: Sequence[FileChange]) -> None:
+    for each in changes:
+        console.print(Text(f"\ncontents of {_text(each.path)}", style="bold"))
+        if each.problem is not None:
+            console.print(Text(f"  not shown: {each.problem}"))
+        for line in each.lines:
+            console.print(Text(line, style={"-": "red", "+": "green"}.get(line[:1], "")))
 
 
 def _text(value: Scalar) -> str:

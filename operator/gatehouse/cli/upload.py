@@ -16,7 +16,7 @@ from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cli.transfer import Amounts, shown
 from gatehouse.domain.errors import ReconcileError
-from gatehouse.objectstore.metrics import Operation
+from gatehouse.objectstore.metrics import NoMetrics
 from gatehouse.objectstore.uploading import open_bucket
 from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format
 from gatehouse.publish.errors import PublishError
@@ -153,7 +153,7 @@ async def _upload(call: _Call, console: Console) -> UploadReport:
     check_names(found, prefix=location.prefix)
     store = FolderStore(found)
     artifact = await _checked(store, call.artifact_format or guess_format(found), console)
-    async with open_bucket(access, metrics=_NoMetrics()) as bucket:
+    async with open_bucket(access, metrics=NoMetrics()) as bucket:
         sending = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=call.options)
         plan = await sending.plan()
         report = UploadReport(
@@ -201,13 +201,3 @@ def _say_left_out(names: tuple[str, ...], console: Console) -> None:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         said = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
         console.print(f"left out: {said}{more}", markup=False, highlight=False, soft_wrap=True)
-
-
-class _NoMetrics:
-    """A command counts nothing."""
-
-    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
-        del operation, outcome, seconds
-
-    def received(self, amount: int) -> None:
-        del amount

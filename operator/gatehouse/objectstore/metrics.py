@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-__all__ = ["Operation", "PrometheusStoreMetrics", "StoreMetrics"]
+__all__ = ["NoMetrics", "Operation", "PrometheusStoreMetrics", "StoreMetrics"]
 
 Operation: TypeAlias = Literal[
     "list", "head", "read", "put", "uploads", "begin", "parts", "part", "complete", "copy", "delete"
@@ -23,6 +23,18 @@ class StoreMetrics(Protocol):
     def received(self, amount: int) -> None:
         """That many bytes of objects arrived."""
         ...
+
+
+class NoMetrics:
+    """A command counts nothing."""
+
+    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
+        """Not counted."""
+        del operation, outcome, seconds
+
+    def received(self, amount: int) -> None:
+        """Not counted."""
+        del amount
 
 
 class PrometheusStoreMetrics:

@@ -9,7 +9,7 @@ from typing import Final
 
 from gatehouse.domain.artifact import StoredObject
 from gatehouse.domain.audit.checkpoints import LARGEST_CHECKPOINT, Checkpoint, read_checkpoint
-from gatehouse.objectstore.metrics import Operation
+from gatehouse.objectstore.metrics import NoMetrics
 from gatehouse.objectstore.s3 import S3Store
 from gatehouse.objectstore.uploading import open_bucket
 from gatehouse.publish.errors import InputInvalid
@@ -50,7 +50,7 @@ def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
 async def _from_store(uri: str, registry: str, flags: StoreFlags) -> Sequence[Checkpoint]:
     location = location_of(uri)
     prefix = f"{location.prefix}{registry}/"
-    async with open_bucket(bucket_access(location.bucket, flags), metrics=_NoMetrics()) as bucket:
+    async with open_bucket(bucket_access(location.bucket, flags), metrics=NoMetrics()) as bucket:
         listing = await bucket.store.list(prefix, limit=MOST_COPIES)
         if listing is None:
             raise InputInvalid(f"there is no bucket {location.bucket}")
@@ -68,13 +68,3 @@ async def _read(store: S3Store, prefix: str, stored: StoredObject, turn: asyncio
 def _bounded(count: int, where: str) -> None:
     if count > MOST_COPIES:
         raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; wanted: the copies of checkpoints alone")
-
-
-class _NoMetrics:
-    """A command counts nothing."""
-
-    def request(self, operation: Operation, outcome: str, seconds: float) -> None:
-        del operation, outcome, seconds
-
-    def received(self, amount: int) -> None:
-        del amount
