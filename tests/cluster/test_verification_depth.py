@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from cluster.faultstore import code, stalling
 from cluster.rig import Operator
+from cluster.servers import FaultyStore
 from cluster.status import Manifest
 from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.controllers.verification import CHECKSUM_WORTH_BYTES
@@ -21,7 +23,7 @@ from gatehouse.local.s3 import S3Endpoint
 LARGE = "tokenizer.json"
 """The one file that is worth asking the store for its checksum."""
 FILES = {**MINIATURE, LARGE: b'{"pad": "' + b"x" * CHECKSUM_WORTH_BYTES + b'"}'}
-NAMESPACES = [f"depth-{secrets.token_hex(3)}" for _ in range(4)]
+NAMESPACES = [f"depth-{secrets.token_hex(3)}" for _ in range(6)]
 READ: Manifest = {"artifact": {"verification": "Content"}}
 
 
@@ -152,6 +154,71 @@ def test_an_upgrade_reads_and_writes_nothing_until_a_policy_wants_it(world: Worl
     with policy(world, **READ):
         world.wait("granite-1", was_read, what="was not read")
     assert set(sources(world, operator).values()) == {"Bytes"}
+
+
+@pytest.fixture
+def faulty(
+    worlds: contextlib.ExitStack, installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, names: Any
+) -> Iterator[tuple[World, FaultyStore]]:
+    """A world whose store fails as it is told, with a version whose row says that the store hashed all files."""
+    with FaultyStore() as faulty:
+        made = worlds.enter_context(make_world(installed, minio, namespace=next(names)))
+        faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
+        made.apply(store_of(made, faulty), made.model(), made.version(artifact={"uri": "s3://models/granite-1/"}))
+        assert source(made.ready()) == "Bytes"
+        assert operator.stop() == 0
+        [row] = made.rows(operator)
+        artifact = json.dumps({**json.loads(row["artifact"]), "content_source": "StoreChecksum"})
+        made.query(operator, text("UPDATE model_versions SET artifact = :artifact"), artifact=artifact)
+        made.query(operator, text("UPDATE artifact_files SET source = 'StoreChecksum'"))
+        operator.start()
+        made.wait("granite-1", lambda body: source(body) == "StoreChecksum")
+        yield made, faulty
+
+
+def store_of(world: World, faulty: FaultyStore, **verification: Any) -> Manifest:
+    stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+    return world.registry(objectStores=stores, verification=verification)
+
+
+def test_what_was_established_stands_while_files_are_read_again(
+    faulty: tuple[World, FaultyStore], operator: Operator
+) -> None:
+    world, server = faulty
+    server.store.fail("read", stalling(4), forever=True)
+    world.apply(store_of(world, server, trustStoreChecksums=False))
+
+    reading = world.wait("granite-1", lambda body: body["status"].get("verification"), what="shows no progress")
+    assert (reading["status"]["phase"], reading["status"]["verification"]["files"]) == ("Ready to Deploy", 8)
+    assert world.templates() == ["granite-1-serving"]
+    with policy(world, **READ):
+        pending = world.phase("granite-1", "Pending Review")
+        told = world.wait("granite-1", lambda body: "read so far" in gate(body)["found"], what="does not say how far")
+        assert gate(told)["found"] == "the store computed every SHA-256; 0 of 8 files read so far"
+        assert pending["status"].get("clearedFor", []) == []
+        assert operator.stop() == 0
+        server.store.faults.clear()
+        server.store.forever.clear()
+        operator.start()
+        found = world.wait("granite-1", was_read, what="was not read")
+    assert "verification" not in found["status"]
+    assert set(sources(world, operator).values()) == {"Bytes"}
+
+
+def test_an_outage_does_not_stand_against_a_policy_that_wants_bytes_read(
+    faulty: tuple[World, FaultyStore], operator: Operator
+) -> None:
+    world, server = faulty
+    server.store.fail("read", code(500, "InternalError"), forever=True)
+    with policy(world, **READ):
+        world.phase("granite-1", "Pending Review")
+        told = world.wait("granite-1", lambda body: "cannot be read" in gate(body)["found"], what="says no reason")
+        assert "HTTP 500" in gate(told)["found"]
+        assert world.templates() == []
+        server.store.faults.clear()
+        server.store.forever.clear()
+        world.ask("granite-1")
+        world.wait("granite-1", was_read, what="was not read")
 
 
 def as_it_was_before(world: World, operator: Operator) -> Manifest:
