@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import worlds
 from gatehouse.api import GovernancePolicy
 from gatehouse.domain import manifest
+from gatehouse.domain.artifact import HashSource
 from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
 from gatehouse.domain.records import FileRecord, StateChange
@@ -19,9 +20,15 @@ from policies import approval, evaluation
 __all__ = ["REGISTRY", "excerpt_of", "make_signer", "subject", "trail"]
 
 REGISTRY = "gatehouse-system/local"
+SOURCES: Mapping[str, HashSource | None] = {
+    "chat_template.jinja": "Bytes",
+    "config.json": "Bytes",
+    "model.safetensors": "StoreChecksum",
+    "tokenizer.json": None,
+}
 FILES = tuple(
-    FileRecord(path=path, size=len(path), etag=f'"{path}"', sha256=f"{number:064x}")
-    for number, path in enumerate(("chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"), 1)
+    FileRecord(path=path, size=len(path), etag=f'"{path}"', sha256=f"{number:064x}", source=source)
+    for number, (path, source) in enumerate(SOURCES.items(), 1)
 )
 DIGEST = manifest.digest(manifest.ManifestEntry(file.path, file.size, file.sha256) for file in FILES)
 

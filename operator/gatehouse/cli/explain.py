@@ -90,6 +90,7 @@ def explanation(version: ModelVersion, advice: Advice | None = None) -> dict[str
         ],
         "warnings": list(status.hardware.warnings) if status.hardware else [],
         "digest": status.artifact.digest if status.artifact else None,
+        "contentSource": status.artifact.content_source if status.artifact else None,
         "registryId": status.registry_id,
     }
 

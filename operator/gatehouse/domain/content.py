@@ -21,7 +21,7 @@ def wants_bytes(policy: CompiledPolicy) -> bool:
 
 
 def must_be_read(facts: Facts) -> bool:
-    """Whether an enforced policy wants that; one in mode Audit only reports, and costs no reading."""
+    """Whether an enforced policy wants that."""
     return any(policy.enforced and wants_bytes(policy) for policy in facts.policies)
 
 
@@ -30,13 +30,14 @@ def distrusted(facts: Facts) -> frozenset[ContentSource | None]:
 
     A registry that reads no content has nothing to put in their place, so that all count. One that stops to trust the
     store lets go of what is known to be the store's; what is not known is read only where a policy wants it, so that
-    nobody reads a whole store again without need.
+    nobody reads a whole store again without need. A policy in mode Audit has nothing read of a store that is trusted.
     """
     if not isinstance(facts.registry, ModelRegistry) or not facts.registry.spec.verification.content:
         return frozenset()
-    if must_be_read(facts):
+    trusted = facts.registry.spec.verification.trust_store_checksums
+    if must_be_read(facts) or (not trusted and any(map(wants_bytes, facts.policies))):
         return _NOT_READ
-    return frozenset() if facts.registry.spec.verification.trust_store_checksums else _BY_STORE
+    return frozenset() if trusted else _BY_STORE
 
 
 def asks_store(facts: Facts) -> bool:

@@ -24,6 +24,7 @@ NOT_READ = {"StoreChecksum", "Mixed", None}
         ({}, (policy(**READ),), False, NOT_READ),
         ({"trustStoreChecksums": False}, (policy(**READ),), False, NOT_READ),
         ({}, (policy(mode="Audit", **READ),), True, set()),
+        ({"trustStoreChecksums": False}, (policy(mode="Audit", **READ),), False, NOT_READ),
         ({}, (policy(),), True, set()),
         # A registry that reads nothing has nothing to put in the place of what is known.
         ({"content": False}, (policy(**READ),), True, set()),

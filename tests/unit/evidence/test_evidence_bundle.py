@@ -280,6 +280,16 @@ def test_tokenizer_configuration_and_chat_template_are_named_by_their_hashes() -
     assert "model.safetensors" not in roles
 
 
+def test_where_the_hash_of_each_file_is_from_is_told() -> None:
+    assert document("hashes.json") == {
+        "Bytes": ["chat_template.jinja", "config.json"],
+        "StoreChecksum": ["model.safetensors"],
+        "NotRecorded": ["tokenizer.json"],
+    }
+    report = unpack(SIGNED)["report.html"].decode()
+    assert "2 read and hashed, 1 by the store&#x27;s own checksum, 1 not recorded how" in report
+
+
 def test_the_report_has_the_nine_sections_and_escapes_what_people_wrote() -> None:
     report = unpack(SIGNED)["report.html"].decode()
     assert [f"<h2>{number}. " in report for number in range(1, 10)] == [True] * 9

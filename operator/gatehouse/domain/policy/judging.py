@@ -152,7 +152,7 @@ class _Judge:
                 found += f"; {progress.files_done} of {progress.files} files read so far"
             case Problem() as problem:
                 found += f"; they cannot be read: {problem.found}"
-        remedy = "no one has to: once the policy is enforced, Gatehouse reads the files by itself"
+        remedy = "once the policy is enforced, or the registry does not trust the store, Gatehouse reads the files"
         if self.policy.enforced:
             remedy = case.rereading.remedy if isinstance(case.rereading, Problem) else ""
             remedy = remedy or "wait: Gatehouse reads the files by itself"
