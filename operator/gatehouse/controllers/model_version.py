@@ -227,9 +227,7 @@ class ModelVersionController:
 
     async def _while_unread(self, gathered: _Gathered, error: ReconcileError) -> Result:
         """An outage keeps what was established, but not against a policy that wants more than that."""
-        problem = Problem(
-            rule=error.reason, found=error.message, wanted="the files read", remedy=getattr(error, "remedy", "")
-        )
+        problem = Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
         told = replace(gathered, facts=replace(gathered.facts, rereading=problem))
         result = await self._apply(told, decide(told.facts))
         return replace(result, requeue=requeue_after_error(error))
