@@ -17,7 +17,7 @@ from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.kube import KubeClient
 from gatehouse.local.objects import namespace as namespace_manifest
 
-__all__ = ["AUTHOR", "DIGEST", "REVIEWER", "Desk", "gate", "make_desk", "pending"]
+__all__ = ["AUTHOR", "DIGEST", "READS", "REVIEWER", "Desk", "gate", "make_desk", "pending"]
 
 AUTHOR, REVIEWER = "ai-developer", "ai-admin"
 DIGEST = "sha256:" + "a" * 64
@@ -163,7 +163,7 @@ def make_desk(plane: RunningControlPlane) -> Iterator[Desk]:
         desk.admin.apply(namespace_manifest(name))
         writes = {"apiGroups": ["gatehouse.dev"], "verbs": ["create", "patch", "delete"]}
         author = {**writes, "resources": ["modelversions", "modelevaluations"]}
-        reviewer = {**writes, "resources": ["modelapprovals"], "verbs": ["create", "delete"]}
+        reviewer = {**writes, "resources": ["modelapprovals"]}
         approve = {"apiGroups": ["gatehouse.dev"], "resources": ["risktiers"], "verbs": ["approve"]}
         bound = [
             *desk.grant(f"{name}-reads", AUTHOR, READS, cluster=True),

@@ -16,6 +16,7 @@ from typing import Any
 from cluster.kservepods import KSERVE, Release, kserve_pod
 from cluster.rig import until
 from cluster.status import Manifest
+from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_arguments import admitted_arguments
@@ -46,9 +47,11 @@ __all__ = [
     "good_runtime",
     "good_service",
     "make_gate",
+    "mark",
     "model_pod",
     "refusal",
     "send",
+    "take_back",
     "vetted",
 ]
 
@@ -150,6 +153,18 @@ def send(client: KubeClient, body: Manifest, *, method: str = "POST", query: str
     path = client.path_of(body)
     where = path.rpartition("/")[0] if method == "POST" else path
     return client.request(method, f"{where}?{query}", body)
+
+
+def mark(client: KubeClient, path: str, marks: Mapping[str, str | None]) -> Manifest:
+    """Writes annotations into an object; None takes one away."""
+    body = {"metadata": {"annotations": dict(marks)}}
+    return client.request("PATCH", path, body, content_type="application/merge-patch+json")
+
+
+def take_back(client: KubeClient, path: str, *, by: str, reason: str = "read the wrong report") -> None:
+    """Deletes a decision or a result as admission wants it."""
+    mark(client, path, {ANNOTATION_WITHDRAWN_BY: by, ANNOTATION_WITHDRAWAL_REASON: reason})
+    client.request("DELETE", path)
 
 
 def accepted(client: KubeClient, body: Manifest) -> bool:

@@ -92,12 +92,12 @@ def together(*tables: Rights) -> Rights:
 
 def decides(*tiers: str) -> Rights:
     """Approves models of these tiers."""
-    return together(DISCOVERS, {APPROVALS: "create delete"}, dict.fromkeys(tiers, "approve"))
+    return together(DISCOVERS, {APPROVALS: "create patch delete"}, dict.fromkeys(tiers, "approve"))
 
 
 DISCOVERS: Rights = dict.fromkeys(KINDS, READ)
 DECLARES: Rights = {**dict.fromkeys((MODELS, VERSIONS), WRITE), EVALUATIONS: "create"}
-SETS_UP: Rights = {**dict.fromkeys((REGISTRIES, PROFILES, POLICIES), WRITE), EVALUATIONS: "delete"}
+SETS_UP: Rights = {**dict.fromkeys((REGISTRIES, PROFILES, POLICIES), WRITE), EVALUATIONS: "patch delete"}
 SUBMITS: Rights = together(DISCOVERS, DECLARES)
 ADMINISTERS: Rights = together(SUBMITS, SETS_UP)
 ASSIGNS: Rights = {STAGES: "assign", "namespaces": f"{READ} patch"}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.desk import AUTHOR, DIGEST, Desk, make_desk
+from cluster.desk import AUTHOR, DIGEST, READS, Desk, make_desk
+from cluster.rig import until
 from gatehouse.local.ephemeral import RunningControlPlane
 
 RESULTS = {
@@ -50,6 +51,33 @@ def test_results_become_evaluations_of_the_caller(desk: Desk, results: str) -> N
     again = desk.run("evaluate", "import", results, "--version=granite-1", "--apply", user=AUTHOR)
     assert [line.split()[1] for line in again.stdout.splitlines()] == ["unchanged", "unchanged"]
     assert len(desk.all("modelevaluations")) == 2
+
+
+def test_an_evaluation_is_taken_back_by_who_may(desk: Desk, results: str) -> None:
+    desk.run("evaluate", "import", results, "--version=granite-1", "--apply", user=AUTHOR)
+    first, second = (each["metadata"]["name"] for each in desk.all("modelevaluations"))
+    command = ("evaluate", "withdraw", first, "--reason=wrong split")
+    tried = desk.run(*command, "--dry-run=server")
+    assert (tried.exit_code, len(desk.all("modelevaluations"))) == (0, 2), tried.output
+    said = desk.run(*command)
+    assert (said.exit_code, said.stdout) == (0, f"modelevaluation.gatehouse.dev/{first} deleted: it counts no more\n")
+    assert [each["metadata"]["name"] for each in desk.all("modelevaluations")] == [second]
+    again = desk.run(*command)
+    assert (again.exit_code, f"there is no ModelEvaluation {desk.namespace}/{first}" in again.stderr) == (1, True)
+
+
+def test_who_may_only_read_evaluations_is_told_what_it_takes(desk: Desk, results: str) -> None:
+    desk.run("evaluate", "import", results, "--version=granite-1", "--task=arc", "--apply", user=AUTHOR)
+    [there] = desk.all("modelevaluations")
+    assert len(list(desk.grant("reads", "data-scientist", READS))) == 2
+    command = ("evaluate", "withdraw", there["metadata"]["name"], "--reason=wrong split")
+
+    def refused() -> bool:
+        said = desk.run(*command, user="data-scientist")
+        return said.exit_code == 2 and "may not patch or delete modelevaluations.gatehouse.dev" in said.stderr
+
+    until(refused, what=lambda: desk.run(*command, user="data-scientist").output)
+    assert desk.all("modelevaluations") == [there]
 
 
 def test_what_is_printed_is_what_would_be_applied(desk: Desk, results: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.gated import good_runtime
+from cluster.gated import good_runtime, take_back
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import API, World, make_world
@@ -26,6 +26,7 @@ from gatehouse.local.s3 import S3Endpoint
 
 POLICIES, VETTED = f"{API}/governancepolicies", f"{API}/vettedartifacts"
 SUBMITTER, REVIEWER = "admin", "ai-admin"
+WITHDRAWN = "read the wrong report"
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +115,9 @@ class Court:
         )
 
     def withdraw(self, approval: str) -> None:
-        """Deletes an approval."""
+        """The reviewer takes a decision back."""
         path = f"{API}/namespaces/{self.world.namespace}/modelapprovals/{approval}"
-        self.world.kube.request("DELETE", path)
+        take_back(self.reviewer, path, by=REVIEWER, reason=WITHDRAWN)
 
     def cleared(self, *stages: str, name: str = "granite-1") -> Manifest:
         """The version as soon as it is cleared for these stages."""
@@ -134,11 +135,14 @@ class Court:
         wanted = {self.world.uri(name) for name in names}
         until(lambda: set(self.let_through(stage)) == wanted, what=lambda: f"let through: {self.let_through(stage)}")
 
+    def records(self, operator: Operator) -> list[Manifest]:
+        """Every record, in its order."""
+        rows = self.world.rows(operator, "audit_records")
+        return [json.loads(row["content"]) for row in sorted(rows, key=lambda row: row["seq"])]
+
     def audit(self, operator: Operator) -> list[tuple[str, str]]:
         """(kind, reason) of each record."""
-        rows = self.world.rows(operator, "audit_records")
-        found = [json.loads(row["content"]) for row in sorted(rows, key=lambda row: row["seq"])]
-        return [(each["kind"], each["reason"]) for each in found]
+        return [(each["kind"], each["reason"]) for each in self.records(operator)]
 
 
 @contextlib.contextmanager
@@ -185,6 +189,9 @@ def test_an_approval_clears_its_stage_and_revoking_it_shuts_the_gate(court: Cour
     told = court.audit(operator)
     for record in (("ModelApproval", "Approved"), ("ModelVersion", "Cleared"), ("ModelApproval", "Revoked")):
         assert record in told
+    [revoked] = [each for each in court.records(operator) if each["reason"] == "Revoked"]
+    assert (revoked["actor"], revoked["message"]) == (REVIEWER, WITHDRAWN)
+    assert revoked["before"]["approver"] == REVIEWER
     assert told.index(("ModelVersion", "ClearanceWithdrawn")) > told.index(("ModelVersion", "Cleared"))
 
 

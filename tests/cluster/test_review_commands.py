@@ -171,11 +171,15 @@ def test_only_own_decisions_are_withdrawn(desk: Desk) -> None:
         for stage in ("staging", "production"):
             said = desk.run("approve", "granite-1", f"--stage={stage}", "--reason=good", user=user)
             assert said.exit_code == 0, said.output
-    said = desk.run("withdraw", "granite-1", "--stage=staging")
+    unsaid = desk.run("withdraw", "granite-1", "--stage=staging")
+    assert (unsaid.exit_code, "--reason" in unsaid.stderr) == (2, True), unsaid.output
+    tried = desk.run("withdraw", "granite-1", "--stage=staging", "--reason=wrong report", "--dry-run=server")
+    assert (tried.exit_code, len(desk.all("modelapprovals"))) == (0, 4), tried.output
+    said = desk.run("withdraw", "granite-1", "--stage=staging", "--reason=wrong report")
     assert said.exit_code == 0, said.output
     left = {(each["spec"]["approver"], each["spec"]["stage"]) for each in desk.all("modelapprovals")}
     assert left == {(REVIEWER, "production"), ("admin", "staging"), ("admin", "production")}
-    again = desk.run("withdraw", "granite-1", "--stage=staging")
+    again = desk.run("withdraw", "granite-1", "--stage=staging", "--reason=wrong report")
     assert (again.exit_code, again.stdout) == (1, "")
     assert f"no decision of {REVIEWER} on {desk.namespace}/granite-1" in again.stderr
 

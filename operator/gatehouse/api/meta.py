@@ -13,6 +13,8 @@ from pydantic.config import JsonDict
 __all__ = [
     "ANNOTATION_DEFAULT_REGISTRY",
     "ANNOTATION_RECONCILE_REQUESTED_AT",
+    "ANNOTATION_WITHDRAWAL_REASON",
+    "ANNOTATION_WITHDRAWN_BY",
     "GROUP",
     "VERSION",
     "CelRule",
@@ -36,6 +38,9 @@ GROUP = "gatehouse.dev"
 VERSION = "v1alpha1"
 ANNOTATION_DEFAULT_REGISTRY = "gatehouse.dev/default-registry"
 ANNOTATION_RECONCILE_REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
+ANNOTATION_WITHDRAWN_BY = "gatehouse.dev/withdrawn-by"
+ANNOTATION_WITHDRAWAL_REASON = "gatehouse.dev/withdrawal-reason"
+"""Written into an approval or an evaluation before it is deleted; admission binds them to the caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, get_args
@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import Resource
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.vetted_artifacts import VettedArtifacts
@@ -53,11 +55,12 @@ from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.domain.vetting import VersionStanding
 from gatehouse.engine.api_session import Login, MetadataClient
-from gatehouse.engine.cache import Caches, Change
+from gatehouse.engine.cache import Caches, Change, ChangeType
 from gatehouse.engine.clock import LoopClock
 from gatehouse.engine.kopf_source import KopfSource
 from gatehouse.engine.leader import Leader, LeadershipLost
@@ -177,6 +180,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             HardwareProfile.info.plural,
         ):
             caches[vetted_by].subscribe(enqueue.vetted)
+        for withdrawn in (ModelApproval, ModelEvaluation):
+            caches[withdrawn.info.plural].subscribe(partial(_note_deleted, parts.withdrawals))
         yield manager
 
 
@@ -187,6 +192,11 @@ def _count(caches: Caches, phase: str) -> float:
 def _running_uncleared(caches: Caches) -> float:
     standings = (VersionStanding.unpacked(each) for each in caches[VERSIONS].values(BY_STANDING))
     return sum(bool(set(each.deployed_to) - set(each.cleared_for)) for each in standings)
+
+
+def _note_deleted(withdrawals: Withdrawals, change: Change) -> None:
+    if change.type is ChangeType.DELETED or change.body["metadata"].get("deletionTimestamp"):
+        withdrawals.deleted(change.body)
 
 
 class _Enqueue:
@@ -221,6 +231,7 @@ class _Parts:
     service_sweep: ServiceSweep
     login: Login
     lister: MetadataClient
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
         """One a kind."""
@@ -243,6 +254,7 @@ class _Parts:
             templates=TemplateWriter(),
             sweep=self.template_sweep,
             services=self.service_sweep,
+            withdrawals=self.withdrawals,
             clock=clock,
         )
         return dict(

@@ -22,8 +22,9 @@ from gatehouse.cli.version_options import (
     say,
     without_managers,
 )
-from gatehouse.review.deciding import Decided, Decision, Withdrawal, decide
-from gatehouse.review.deciding import withdraw as take_back
+from gatehouse.review.deciding import Decided, Decision, decide
+from gatehouse.review.withdrawing import Withdrawal
+from gatehouse.review.withdrawing import withdraw as take_back
 
 __all__ = ["approve", "reject", "request_changes", "withdraw"]
 
@@ -98,22 +99,23 @@ def request_changes(
 def withdraw(
     name: NameArgument,
     stage: StageOption,
+    reason: ReasonOption,
     namespace: NamespaceOption = None,
     dry_run: DryRunOption = "none",
     output: WrittenOutputOption = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Take your own decisions on a version for a stage back. That they were there, and went, stays on record.
+    """Take your own decisions on a version for a stage back. What they said, that you did, and why stay on record.
 
     Exit codes: 0 done, 1 you decided nothing, 2 refused, or an error.
 
-    Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging
+    Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging --reason "I read the wrong report"
     """
 
     async def work() -> tuple[ModelApproval, ...]:
         where = namespace or await default_namespace(kubeconfig, context)
-        wanted = Withdrawal(namespace=where, name=name, stage=stage, dry_run=dry_run == "server")
+        wanted = Withdrawal(namespace=where, name=name, stage=stage, reason=reason, dry_run=dry_run == "server")
         async with cluster(kubeconfig, context) as client:
             return await take_back(client, wanted)
 

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from gatehouse.api.meta import GROUP
-from gatehouse.api.model_evaluation import EvaluationKind
+from gatehouse.api.model_evaluation import EvaluationKind, ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, fail
-from gatehouse.cli.version_options import NamespaceOption, print_data, reviewing, say
+from gatehouse.cli.version_options import DryRunOption, NamespaceOption, ReasonOption, print_data, reviewing, say
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.lm_eval import MAX_RESULTS, HarnessRun, parse_results
 from gatehouse.domain.serving import JsonObject
@@ -22,6 +22,7 @@ from gatehouse.domain.serving_text import to_yaml
 from gatehouse.review.evaluating import Import, apply_evaluations, evaluations, run_notes
 from gatehouse.review.person import whoami
 from gatehouse.review.reading import read
+from gatehouse.review.withdrawing import EvaluationWithdrawal, withdraw_evaluation
 
 __all__ = ["app"]
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Record what evaluations measured of a version.\n\nExit codes: 0 done, 2 refused, or an error.",
+    help="What evaluations measured of a version.\n\nExit codes: 0 done, 1 it is not there, 2 refused, or an error.",
 )
 
 
@@ -105,6 +106,35 @@ def import_(
         print_data({"apiVersion": "v1", "kind": "List", "items": manifests})
     else:
         typer.echo("---\n".join(to_yaml(each) for each in manifests), nl=False)
+
+
+@app.command()
+def withdraw(
+    name: Annotated[str, typer.Argument(metavar="EVALUATION", help="Name of the ModelEvaluation.")],
+    reason: ReasonOption,
+    namespace: NamespaceOption = None,
+    dry_run: DryRunOption = "none",
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Take a ModelEvaluation back: what it measured does not count any more. That you did, and why, stays on record.
+
+    It takes the rights to patch and delete modelevaluations, which the ClusterRole gatehouse-admin has.
+
+    Exit codes: 0 done, 1 it is not there, 2 refused, or an error.
+
+    Example: gatehouse evaluate withdraw granite-3.1-8b-gsm8k-1f2e3d4c5b -n private-ai --reason "ran on the wrong split"
+    """
+
+    async def work() -> ModelEvaluation:
+        where = namespace or await default_namespace(kubeconfig, context)
+        wanted = EvaluationWithdrawal(namespace=where, name=name, reason=reason, dry_run=dry_run == "server")
+        async with cluster(kubeconfig, context) as client:
+            return await withdraw_evaluation(client, wanted)
+
+    gone = reviewing(work)
+    dry = " (server dry run)" if dry_run == "server" else ""
+    typer.echo(f"modelevaluation.{GROUP}/{gone.metadata.name} deleted{dry}: it counts no more")
 
 
 def _parsed(file: Path) -> HarnessRun:

@@ -28,6 +28,7 @@ from gatehouse.controllers.runner import Result, after_error
 from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.serving_input import serving_input
 from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.content import must_be_read, owes_reading
@@ -73,6 +74,7 @@ class ModelVersionController:
         templates: TemplateWriter,
         sweep: TemplateSweep,
         services: ServiceSweep,
+        withdrawals: Withdrawals,
         clock: Clock,
     ) -> None:
         self._objects = objects
@@ -82,6 +84,7 @@ class ModelVersionController:
         self._templates = templates
         self._sweep = sweep
         self._services = services
+        self._withdrawals = withdrawals
         self._clock = clock
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
@@ -135,6 +138,7 @@ class ModelVersionController:
             policy_names=frozenset(each.name for each in policies),
             approvals=self._objects.about(ModelApproval, version),
             evaluations=self._objects.about(ModelEvaluation, version),
+            withdrawals=self._withdrawals.by_uid,
             deployed_to=tuple(self._services.deployed_to(version)),
         )
         if isinstance(registry, Unmet):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gatehouse.api.hardware_profile import HardwareProfile
@@ -15,7 +16,7 @@ from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.records import VersionRecord
 
-__all__ = ["Facts", "Unmet"]
+__all__ = ["Facts", "Unmet", "Withdrawal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,14 @@ class Unmet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Who took an approval or an evaluation back, and why, as it said itself before it was deleted."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Facts about one version.
 
@@ -41,8 +50,8 @@ class Facts:
     when nothing was looked at yet, or nothing needs to be; ``rereading`` is how far its files are read once more, or
     why they cannot be, while what it says stands. ``template_problem`` is why the cluster did not take the serving
     template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
-    ``evaluations`` are all that name the version, whether they count or not. ``deployed_to`` names the stages that run
-    it.
+    ``evaluations`` are all that name the version, whether they count or not. ``withdrawals`` has, by uid, those that
+    were taken back lately, of any version. ``deployed_to`` names the stages that run it.
     """
 
     now: datetime
@@ -60,4 +69,5 @@ class Facts:
     policy_names: frozenset[str] = frozenset()
     approvals: tuple[ModelApproval, ...] = ()
     evaluations: tuple[ModelEvaluation, ...] = ()
+    withdrawals: Mapping[str, Withdrawal] = field(default_factory=dict)
     deployed_to: tuple[str, ...] = ()

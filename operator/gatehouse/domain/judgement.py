@@ -20,7 +20,7 @@ MOST_REMEMBERED: Final = 1000
 """Decisions and evaluations of one version that its row remembers, by name."""
 GATEHOUSE: Final = "gatehouse"
 SOMEBODY: Final = "unknown"
-"""Who deleted an object: a watch does not tell, the API server's own audit log does."""
+"""Who deleted an object that did not say so itself: a watch does not tell, the API server's own audit log does."""
 
 _SAYS: Final[Mapping[str | None, str]] = {
     "Complies": "has nothing against the version",
@@ -120,14 +120,16 @@ class _Changes:
 
     def _objects(self, part: str, kind: str, *, author: str, added: str | None) -> Iterator[FactChange]:
         before, after = self._before[part], self._after[part]
-        for name in sorted(before.keys() - after.keys()):
-            was = before[name]
+        for name, was in sorted(before.items()):
+            if after.get(name, {}).get("uid") == was["uid"]:
+                continue
+            withdrawal = self._facts.withdrawals.get(was["uid"])
             yield self._fact(
-                actor=SOMEBODY,
+                actor=withdrawal.by if withdrawal else SOMEBODY,
                 kind=kind,
                 name=name,
                 reason="Revoked",
-                message=f"the {kind} of {was[author]} was deleted",
+                message=withdrawal.reason if withdrawal else f"the {kind} of {was[author]} was deleted",
                 digest=was["digest"],
                 before=was,
             )

@@ -41,8 +41,8 @@ class User:
 
 ADMIN: Final = "admin"
 OPERATOR_USER: Final = "gatehouse-operator"
-CONTROLLERS: Final = "gatehouse-controller-manager"
-# Kubernetes binds these names and the group of nodes to just enough rights itself.
+# Kubernetes binds these names and the group of nodes to just enough rights itself; admission knows the first one.
+CONTROLLERS: Final = "system:kube-controller-manager"
 SCHEDULER_USER: Final = "system:kube-scheduler"
 PROXY_USER: Final = "system:kube-proxy"
 NODE_USER: Final = f"system:node:{NODE_NAME}"

@@ -16,20 +16,18 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.policy.approvals import STRICTNESS
-from gatehouse.review.errors import NothingToDo, Refused
+from gatehouse.review.errors import Refused
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
-from gatehouse.review.reading import digest_of, listed, listed_if_allowed, read, stages_of
+from gatehouse.review.reading import digest_of, listed_if_allowed, read, stages_of
 
 __all__ = [
     "Decided",
     "Decision",
     "Situation",
-    "Withdrawal",
     "counted_groups",
     "decide",
     "decision_name",
     "why_refused",
-    "withdraw",
 ]
 
 MANAGER: Final = "gatehouse-review"
@@ -240,39 +238,3 @@ async def _create(
         raise Refused(
             f"ModelApproval {wanted.namespace}/{name} was just written by another call; look at it"
         ) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """Whose decisions to take back: one's own on a version for a stage."""
-
-    namespace: str
-    name: str
-    stage: str
-    dry_run: bool = False
-
-
-async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, ...]:
-    """Deletes the person's own decisions, also on earlier bytes.
-
-    There is no reason to give: a deletion carries none, and who may annotate decisions may also name an owner in them,
-    whose absence has the cluster delete a rejection of somebody else.
-
-    Raises NothingToDo when there is none, and ClusterError.
-    """
-    person, decisions = await asyncio.gather(whoami(api), listed(api, ModelApproval, wanted.namespace))
-    mine = tuple(
-        each
-        for each in decisions
-        if (each.spec.approver, each.spec.version_ref.name, each.spec.stage) == (person.name, wanted.name, wanted.stage)
-    )
-    if not mine:
-        raise NothingToDo(
-            f"no decision of {person.name} on {wanted.namespace}/{wanted.name} for stage {wanted.stage}; "
-            f"kubectl get modelapprovals -n {wanted.namespace} shows those of others"
-        )
-    dry = {"dryRun": "All"} if wanted.dry_run else {}
-    for each in mine:
-        key = ("modelapprovals", wanted.namespace, each.metadata.name)
-        await api.delete(*key, preconditions={"uid": each.metadata.uid}, params=dry)
-    return mine

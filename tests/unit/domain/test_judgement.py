@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.facts import Facts
+from gatehouse.domain.facts import Facts, Withdrawal
 from gatehouse.domain.judgement import SOMEBODY
 from gatehouse.domain.lifecycle import Decision, decide
 from policies import approval, evaluation, policy
@@ -56,12 +56,33 @@ def test_a_revoked_approval_is_recorded_with_what_it_said() -> None:
     assert found.facts[0].digest == worlds.DIGEST
 
 
+def test_who_took_an_approval_back_and_why_is_recorded() -> None:
+    given = approval("bob")
+    before = facts(policies=(WANTS_ONE,), approvals=(given,))
+    taken = {given.metadata.uid: Withdrawal(by="bob", reason="read the wrong report")}
+
+    told = then(before, approvals=(), withdrawals=taken | {"another": Withdrawal(by="eve", reason="mine")}).facts[0]
+    assert (told.actor, told.reason, told.message) == ("bob", "Revoked", "read the wrong report")
+    assert told.before["reason"] == given.spec.reason
+
+
+def test_who_took_an_evaluation_back_and_why_is_recorded() -> None:
+    result = evaluation("e1")
+    taken = {result.metadata.uid: Withdrawal(by="ai-admin", reason="wrong split")}
+
+    told = then(facts(evaluations=(result,)), evaluations=(), withdrawals=taken).facts[0]
+    assert (told.actor, told.kind, told.message) == ("ai-admin", "ModelEvaluation", "wrong split")
+
+
 def test_an_approval_made_again_under_its_name_is_another_one() -> None:
     def made(uid: str) -> Any:
         each = approval("bob", name="a")
         return each.model_copy(update={"metadata": each.metadata.model_copy(update={"uid": uid})})
 
-    assert told(then(facts(approvals=(made("1"),)), approvals=(made("2"),))) == [("bob", "ModelApproval", "Approved")]
+    assert told(then(facts(approvals=(made("1"),)), approvals=(made("2"),))) == [
+        (SOMEBODY, "ModelApproval", "Revoked"),
+        ("bob", "ModelApproval", "Approved"),
+    ]
 
 
 def test_approval_and_drift_at_the_same_instant_clear_nothing() -> None:
