@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from sqlalchemy import delete, event, insert, select, update
 
 from gatehouse.domain.audit.checkpoints import Checkpoint, Summary
 from gatehouse.domain.audit.findings import Verdict
+from gatehouse.domain.audit.policies import PolicyText, policy_text
 from gatehouse.domain.audit.records import AuditHead, AuditRecord, read_record
 from gatehouse.domain.errors import Transient
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, history, model_versions
@@ -21,6 +23,11 @@ from registrycontract import NOW, OTHER_DIGEST, Opened, a_change, a_model, a_ver
 from trails import REGISTRY, SIGNER, a_fact, chain, found, judged, recomputed, rehashed
 
 _R, _H, _C = audit_records.c, audit_heads.c, audit_checkpoints.c
+
+
+def a_policy(name: str, *, uid: str = "a", generation: int = 1, **spec: Any) -> PolicyText:
+    metadata = {"name": name, "uid": uid, "generation": generation}
+    return policy_text({"metadata": metadata, "spec": {"mode": "Enforce", **spec}})
 
 
 async def records_of(opened: Opened) -> list[AuditRecord]:
@@ -109,6 +116,53 @@ class AuditContract:
         assert records[4].fact.before == {"phase": "Ready to Deploy", "state": "LIVE"}
         assert [record.seq for record in records] == [1, 2, 3, 4, 5, 6]
         assert look(opened).intact
+
+    async def test_each_change_of_a_policy_is_one_record(self, opened: Opened, again: Opened) -> None:
+        async def told(*policies: PolicyText, by: Opened = opened) -> None:
+            await by.rows.audit.record_policies(policies, at=NOW)
+
+        first, other = a_policy("strict"), a_policy("other", licenses=["mit"])
+        await told(first, other)
+        await told(first, other, by=again)
+        second = a_policy("strict", generation=2, mode="Audit")
+        await told(replace(second, via="kubectl-edit"), other)
+        assert await again.rows.audit.policies() == {"strict": second, "other": other}
+        made_anew = a_policy("strict", uid="b", mode="Audit")
+        await told(made_anew, other)
+        await told(made_anew, by=again)
+        records = await records_of(opened)
+        assert [(each.fact.name, each.fact.reason) for each in records] == [
+            ("other", "PolicyAdded"),
+            ("strict", "PolicyAdded"),
+            ("strict", "PolicyChanged"),
+            ("strict", "PolicyDeleted"),
+            ("strict", "PolicyAdded"),
+            ("other", "PolicyDeleted"),
+        ]
+        changed = records[2].fact
+        assert (changed.actor, changed.message) == ("unknown", "generation 1 to 2, written with kubectl-edit")
+        assert changed.before == {"uid": "a", "generation": 1, "sha256": first.sha256, "spec": {"mode": "Enforce"}}
+        assert changed.after["sha256"] == hashlib.sha256(b'{"mode":"Audit"}').hexdigest()
+        assert changed.after["via"] == "kubectl-edit"
+        assert look(opened).intact
+
+    async def test_to_tell_of_policies_again_writes_nothing(self, opened: Opened) -> None:
+        policies = [a_policy(f"p-{number}") for number in range(3)]
+        await opened.rows.audit.record_policies(policies, at=NOW)
+        opened.counts.rows.clear()
+        await opened.rows.audit.record_policies(policies, at=NOW + timedelta(days=1))
+        assert not opened.counts.rows
+        await opened.rows.audit.record_policies(policies[1:], at=NOW)
+        assert opened.counts.rows == {"audited_policies": 1, "audit_records": 1, "audit_heads": 1}
+
+    async def test_a_policy_that_is_too_long_is_told_by_its_hash(self, opened: Opened) -> None:
+        long = a_policy("long", rules=["x" * 9_000])
+        await opened.rows.audit.record_policies([long], at=NOW)
+        await opened.rows.audit.record_policies([], at=NOW)
+        for record in await records_of(opened):
+            told = {**record.fact.before, **record.fact.after}
+            assert told["spec"] == {"sha256": long.sha256, "bytes": len(long.spec)}
+            assert told["sha256"] == long.sha256
 
     async def test_further_facts_come_after_the_row_s_own(self, opened: Opened) -> None:
         facts = [a_fact(1, at=NOW), a_fact(2, at=NOW - timedelta(days=1), reason="Revoked")]

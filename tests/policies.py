@@ -22,7 +22,7 @@ def evaluation(name: str = "eval-1", *, days: float = 1, **spec: Any) -> ModelEv
     """A task evaluation of the version's bytes, ``days`` old."""
     return ModelEvaluation.model_validate(
         {
-            "metadata": {"name": name, "namespace": "team"},
+            "metadata": {"name": name, "namespace": "team", "uid": f"uid-of-{name}"},
             "spec": {
                 "versionRef": {"name": "granite-1", "uid": "v-1"},
                 "digest": worlds.DIGEST,
@@ -42,11 +42,13 @@ def approval(
     approver: str = "bob", decision: str = "Approved", *, name: str | None = None, minutes: float = 10, **spec: Any
 ) -> ModelApproval:
     """A decision on the version's bytes for staging, made ``minutes`` ago."""
+    called = name or f"{approver}-{decision}-{minutes:g}".lower()
     return ModelApproval.model_validate(
         {
             "metadata": {
-                "name": name or f"{approver}-{decision}-{minutes:g}".lower(),
+                "name": called,
                 "namespace": "team",
+                "uid": f"uid-of-{called}",
                 "creationTimestamp": timestamp(worlds.NOW - timedelta(minutes=minutes)),
             },
             "spec": {

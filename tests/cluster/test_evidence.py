@@ -193,6 +193,8 @@ def test_evidence_before_and_after_an_artifact_was_altered_verifies_offline(offi
     assert [each["met"] for each in json.loads(kept["evaluations.json"])["requirements"]] == [True]
     facts = [json.loads(line) for line in kept["audit/records.jsonl"].splitlines()]
     assert {each["kind"] for each in facts} >= {"ModelVersion", "ModelEvaluation", "ModelApproval"}
+    told = [each["after"]["spec"]["approvals"] for each in facts if each["reason"] == "PolicyAdded"]
+    assert [each["stage"] for each in told[0]] == ["staging"]
     assert {each["role"] for each in json.loads(kept["files.json"])} >= {"configuration", "tokenizer"}
     assert b"kind: InferenceService" in kept["template.yaml"]
     assert world.endpoint.credentials.secret_key.encode() not in before.read_bytes()

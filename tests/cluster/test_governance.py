@@ -20,13 +20,14 @@ from gatehouse.domain.conditions import timestamp
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
+from gatehouse.local.kube import FIELD_MANAGER, KubeClient
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
 
 POLICIES, VETTED = f"{API}/governancepolicies", f"{API}/vettedartifacts"
 SUBMITTER, REVIEWER = "admin", "ai-admin"
 WITHDRAWN = "read the wrong report"
+MERGE = "application/merge-patch+json"
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +335,35 @@ def test_a_policy_edit_writes_only_the_versions_whose_outcome_changed(calm_court
         assert after[name] == rows[name]
     for name in names[4:]:
         assert court.world.history(operator, name) == ["Ready to Deploy", "Policy Denied"]
+
+
+def test_an_edited_policy_is_told_with_its_text_and_once(calm_court: Court, operator: Operator) -> None:
+    court = calm_court
+    court.world.apply(court.world.registry())
+    court.world.final("registry", kind="ModelRegistry")
+
+    def told() -> list[Manifest]:
+        found = court.records(operator)
+        return [each for each in found if each["name"] == court.policy_name and not each["version"]]
+
+    def wait_told(*reasons: str) -> list[Manifest]:
+        until(lambda: [each["reason"] for each in told()] == list(reasons), what=lambda: f"told: {told()}")
+        return told()
+
+    court.policy(mode="Audit")
+    wait_told("PolicyAdded")
+    court.world.kube.request(
+        "PATCH", f"{court.policy_path}?fieldManager=by-hand", {"spec": {"mode": "Enforce"}}, content_type=MERGE
+    )
+    wait_told("PolicyAdded", "PolicyChanged")
+    assert operator.stop() == 0
+    operator.start()
+    court.world.kube.request("DELETE", court.policy_path)
+    added, changed, deleted = wait_told("PolicyAdded", "PolicyChanged", "PolicyDeleted")
+    assert (changed["actor"], changed["after"]["via"], added["after"]["via"]) == ("unknown", "by-hand", FIELD_MANAGER)
+    assert (changed["before"]["spec"]["mode"], changed["after"]["spec"]["mode"]) == ("Audit", "Enforce")
+    assert (changed["before"]["generation"], changed["after"]["generation"]) == (1, 2)
+    assert deleted["before"]["sha256"] == changed["after"]["sha256"]
 
 
 def test_vetted_artifacts_edited_or_deleted_are_put_back(court: Court, installed: RunningControlPlane) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.rig import Operator
-from cluster.status import condition
+from cluster.rig import Operator, until
+from cluster.status import Manifest, condition
 from cluster.world import World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
@@ -17,6 +17,15 @@ from gatehouse.local.s3 import S3Endpoint
 VERSIONS = [f"v{number}" for number in range(5)]
 SUFFIX = secrets.token_hex(3)
 NAMESPACES = {kind: f"counts-{kind}-{SUFFIX}" for kind in ("sqlite", "mariadb", "postgres")}
+
+
+POLICY: Manifest = {
+    "apiVersion": "gatehouse.dev/v1alpha1",
+    "kind": "GovernancePolicy",
+    "metadata": {"name": f"counts-{SUFFIX}"},
+    "spec": {"match": {"riskTiers": ["High"]}},
+}
+"""It applies to no version here; each registry is told of it all the same."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +41,13 @@ def operator(
 ) -> Iterator[Operator]:
     """An operator that sees the namespaces of this module only, so that it counts nothing else."""
     folder = tmp_path_factory.mktemp("operator")
-    with contextlib.closing(Operator(installed, folder, namespaces=tuple(NAMESPACES.values()))) as running:
+    with (
+        contextlib.closing(installed.client()) as admin,
+        contextlib.closing(Operator(installed, folder, namespaces=tuple(NAMESPACES.values()))) as running,
+    ):
+        admin.apply(POLICY)
         yield running.start()
+        admin.request("DELETE", admin.path_of(POLICY))
 
 
 @pytest.fixture(scope="module", params=NAMESPACES)
@@ -50,8 +64,16 @@ def world(
     made = worlds.enter_context(make_world(installed, minio, database=database, namespace=NAMESPACES[kind]))
     for name in VERSIONS:
         made.upload(name)
+    counted = operator.metrics().row_writes.get("audited_policies", 0)
     made.apply(made.registry(), made.model())
     made.wait("granite", lambda body: body["status"].get("registryId"), kind="RegisteredModel")
+    until(
+        lambda: (
+            operator.metrics().row_writes.get("audited_policies", 0) > counted
+            and [row["name"] for row in made.rows(operator, "audited_policies")] == [POLICY["metadata"]["name"]]
+        ),
+        what=lambda: f"told of policies: {made.rows(operator, 'audited_policies')}",
+    )
     operator.wait_idle()
     return made
 

@@ -13,10 +13,12 @@ from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
 from gatehouse.registry.metrics import RowMetrics
 from gatehouse.registry.tables import audit_records
 
-__all__ = ["AUDIT_SWEEP", "RecordsWritten", "load_signer"]
+__all__ = ["AUDIT_SWEEP", "POLICY_SWEEP", "RecordsWritten", "load_signer"]
 
 AUDIT_SWEEP: Final = 5.0
 """Seconds between two looks whether a checkpoint is due. A look that finds none asks no database."""
+POLICY_SWEEP: Final = 1.0
+"""Seconds between two looks whether a policy changed: edits that are further apart have records of their own."""
 _LARGEST_KEY: Final = 16 * 1024
 
 _log = structlog.get_logger(__name__)

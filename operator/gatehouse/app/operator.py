@@ -24,7 +24,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.vetted_artifacts import VettedArtifacts
-from gatehouse.app.auditing import AUDIT_SWEEP, RecordsWritten, load_signer
+from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP, RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
@@ -34,6 +34,7 @@ from gatehouse.app.settings import Settings, default_identity
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError
 from gatehouse.cluster.events import KubernetesEvents
+from gatehouse.cluster.policies import KubernetesPolicies
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.services import KubernetesServices
 from gatehouse.cluster.templates import KubernetesTemplates
@@ -47,6 +48,7 @@ from gatehouse.controllers.indexes import BY_STANDING, BY_STATUS
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.row_sweep import RowSweep
@@ -294,6 +296,15 @@ class _Parts:
             written=written,
         )
 
+    def policy_trail(self) -> PolicyTrail:
+        """Tells the audit trails of policies."""
+        return PolicyTrail(
+            objects=Objects(CacheReader(self.caches)),
+            connections=self.connections,
+            writers=KubernetesPolicies(self.client),
+            clock=WallClock(),
+        )
+
     def _written(self, kind: str, body: dict[str, Any]) -> None:
         self.caches[kind].put_own_write(body)
 
@@ -319,6 +330,7 @@ def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry, k
         periodic=[
             Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
             Periodic(name="services", interval=settings.service_interval, work=parts.service_sweep.sweep),
+            Periodic(name="policies", interval=POLICY_SWEEP, work=parts.policy_trail().sweep),
             *([] if keeper is None else [Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)]),
         ],
         options=ManagerOptions(

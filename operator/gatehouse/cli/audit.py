@@ -77,6 +77,9 @@ def log(
     kind: Annotated[
         str | None, typer.Option("--kind", help="Only about objects of this kind, as in ModelApproval.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Only about the object of this name, such as a policy or an approval.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The newest so many.")] = 100,
     output: Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json.")] = "table",
     database_ca: CaOption = None,
@@ -91,14 +94,17 @@ def log(
 
       gatehouse audit log --model granite-3.1-8b --kind ModelApproval -o json
 
+      gatehouse audit log --kind GovernancePolicy --name high-risk -o json
+
     Exit codes: 0 printed, 1 there is none that fits, 2 an error.
     """
     oldest = None if since is None else _time(since)
-    having = {name: value for name, value in (("model", model), ("version", version), ("kind", kind)) if value}
+    wanted = {"model": model, "version": version, "kind": kind, "name": name}
+    having = {member: value for member, value in wanted.items() if value}
 
     def read(trails: Trails) -> list[AuditRecord]:
-        name = _registry(trails, registry)
-        with counted(trails.newest_first(name, having), what="records looked through") as rows:
+        of = _registry(trails, registry)
+        with counted(trails.newest_first(of, having), what="records looked through") as rows:
             return list(islice(_fitting(rows, having, oldest), limit))[::-1]
 
     found = _guarded(lambda: _with_trails(database, database_ca, read))

@@ -46,7 +46,7 @@ def print_log(console: Console, records: Sequence[AuditRecord]) -> None:
             str(record.seq),
             f"{fact.at:%Y-%m-%d %H:%M:%S}",
             fact.actor,
-            f"{fact.kind} {fact.namespace}/{fact.name}",
+            fact.subject,
             fact.reason,
             fact.message,
         )

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
 from gatehouse.domain.records import (
     FileRecord,
@@ -33,6 +34,7 @@ __all__ = [
     "EventRecorder",
     "ObjectName",
     "ObjectReader",
+    "PolicyWriters",
     "RegistryRows",
     "RegistryRowsFactory",
     "SecretReader",
@@ -141,6 +143,14 @@ class AuditTrail(Protocol):
 
     async def append(self, facts: Sequence[FactChange]) -> None:
         """Appends records of facts that change no row; those that do go with ``save_version``."""
+        ...
+
+    async def policies(self) -> Mapping[str, PolicyText]:
+        """What was last recorded of each policy, by name."""
+        ...
+
+    async def record_policies(self, policies: Sequence[PolicyText], *, at: datetime) -> None:
+        """Appends records of how the policies, which are all there are, differ from what was last recorded."""
         ...
 
     async def standing(self) -> AuditStanding:
@@ -303,6 +313,14 @@ class TemplateLister(Protocol):
 
     async def templates(self) -> Mapping[tuple[str, str], str]:
         """(namespace, name) of each template to the digest that it was written with, or another word if changed."""
+        ...
+
+
+class PolicyWriters(Protocol):
+    """Tells with which programs policies were written. Raises ``Transient``."""
+
+    async def writers(self) -> Mapping[str, str]:
+        """The program that last wrote the spec of each policy, as it names itself, by the policy's name."""
         ...
 
 

@@ -288,8 +288,8 @@ def _audit_rows(subject: Subject) -> Iterator[tuple[Any, ...]]:
         except RecordUnreadable as error:
             yield stored.seq, None, None, None, None, str(error)
             continue
-        what = f"{fact.kind} {fact.namespace}/{fact.name}"
-        yield stored.seq, fact.at.isoformat(timespec="seconds"), fact.actor, what, fact.reason, fact.message
+        at = fact.at.isoformat(timespec="seconds")
+        yield stored.seq, at, fact.actor, fact.subject, fact.reason, fact.message
 
 
 def _standards() -> Iterator[str]:
@@ -317,8 +317,9 @@ def _checking(subject: Subject) -> Iterator[str]:
         "gatehouse evidence verify FILE.zip --public-key KEY.pub needs no network and finds any changed byte."
     )
     yield paragraph(
-        f"The audit excerpt has {len(excerpt.records)} records, {len(excerpt.about)} of them about this version and "
-        f"the others to link them to {len(excerpt.checkpoints)} checkpoints. It proves the records that it has; that "
-        "the trail has no others about this version is told by gatehouse audit verify on the whole trail.",
+        f"The audit excerpt has {len(excerpt.records)} records, {len(excerpt.about)} of them about this version or "
+        f"its policies, and the others to link them to {len(excerpt.checkpoints)} checkpoints. It proves the records "
+        "that it has; that the trail has no others about this version is told by gatehouse audit verify on the whole "
+        "trail.",
         hint=True,
     )

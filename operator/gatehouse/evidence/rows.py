@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import Any
 
 import orjson
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.records import VersionRecord
@@ -20,6 +21,8 @@ from gatehouse.registry.trail import Trails
 __all__ = ["read_rows", "recall"]
 
 _HISTORY = 10_000
+_POLICY_RECORDS = 50
+"""Of each policy, the newest."""
 
 
 def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
@@ -83,17 +86,22 @@ def read_rows(trails: Trails, version: ModelVersion) -> Kept:
 
 def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditExcerpt, Sequence[str]]:
     head = trails.head(registry) or AuditHead(0, "")
-    about = sorted(_about(trails, registry, row))
+    own = sorted(_about(trails, registry, row))
+    about = sorted({*own, *_about_policies(trails, registry, row)})
     checkpoints = trails.checkpoints(registry)
-    runs = ranges(about, [each.seq for each in checkpoints], head.seq)
-    wanted = sum(last - first + 1 for first, last in runs)
+    notes = [] if own else ["the audit trail has no record about the version"]
+    ends = [each.seq for each in checkpoints]
+    if _length(ranges(about, ends, head.seq)) > MOST_RECORDS:
+        notes.append("records about policies are left out: too many others link them to checkpoints")
+        about = own
+    runs = ranges(about, ends, head.seq)
+    wanted = _length(runs)
     if wanted > MOST_RECORDS:
         raise EvidenceError(
             f"{wanted} records of the audit trail link this version's to checkpoints, wanted at most {MOST_RECORDS}; "
             "does the operator sign checkpoints (--audit-key)?"
         )
     records = [stored for first, last in runs for stored in _run(trails, registry, first, last)]
-    notes = [] if about else ["the audit trail has no record about the version"]
     excerpt = AuditExcerpt(
         registry=registry,
         about=about,
@@ -113,6 +121,32 @@ def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
             continue
         if (fact.model, fact.version) == (row.model, row.version):
             yield stored.seq
+
+
+def _about_policies(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
+    """Positions of the newest records about the texts of the policies that the version was last judged by."""
+    try:
+        names = list(orjson.loads(row.governance or "{}").get("policies", {}))
+    except (ValueError, TypeError, AttributeError):
+        return
+    for name in names:
+        having = {"kind": GovernancePolicy.info.kind, "name": name}
+        yield from islice(_of_policy(trails.newest_first(registry, having), name), _POLICY_RECORDS)
+
+
+def _of_policy(records: Iterable[StoredRecord], name: str) -> Iterator[int]:
+    """What has a version tells of an outcome, and is that version's own."""
+    for stored in records:
+        try:
+            fact = read_record(stored).fact
+        except RecordUnreadable:
+            continue
+        if (fact.kind, fact.name, fact.version) == (GovernancePolicy.info.kind, name, None):
+            yield stored.seq
+
+
+def _length(runs: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in runs)
 
 
 def _run(trails: Trails, registry: str, first: int, last: int) -> Iterator[StoredRecord]:

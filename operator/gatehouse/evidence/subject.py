@@ -43,7 +43,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditExcerpt:
-    """Records of the audit trail, by position: those about the version, and those that link each to a checkpoint.
+    """Records of the audit trail: those about the version or its policies, and those that link each to a checkpoint.
 
     ``about`` are the positions of the former; ``head`` is the trail's newest record at the time.
     """

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
+from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactDocument, StoredRecord
 from gatehouse.registry.operations import Read, Write
 
 __all__ = [
     "AppendFacts",
     "LoadCheckpoints",
+    "LoadPolicies",
     "LoadRecords",
     "LoadStanding",
     "MarkCopied",
+    "RecordPolicies",
     "SaveCheckpoint",
     "SummariseRecords",
 ]
@@ -43,6 +47,30 @@ class LoadCheckpoints(Read[Sequence[Checkpoint]]):
     registry: str
     not_at: str
     limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPolicies(Read[Mapping[str, PolicyText]]):
+    """What a trail last said of each policy, by name."""
+
+    registry: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPolicies(Write[None]):
+    """Records how ``policies``, which are all there are, differ from what the trail last said."""
+
+    registry: str
+    policies: Sequence[PolicyText]
+    at: datetime
+
+    @property
+    def weight(self) -> int:
+        return sum(len(policy.spec) for policy in self.policies)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return ("policies", self.registry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

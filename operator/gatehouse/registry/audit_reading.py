@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint
 from gatehouse.domain.audit.records import AuditHead, StoredRecord
-from gatehouse.registry.audit_operations import LoadCheckpoints, LoadRecords, LoadStanding
+from gatehouse.registry.audit_operations import LoadCheckpoints, LoadPolicies, LoadRecords, LoadStanding
+from gatehouse.registry.audited_policies import load_policies
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
 
 __all__ = ["AUDIT_READERS", "checkpoints_of", "head_of", "records_after"]
@@ -72,4 +73,5 @@ AUDIT_READERS: Mapping[type, Callable[[Connection, Sequence[Any]], list[object]]
     LoadStanding: _each(_standing),
     LoadRecords: _each(_records),
     LoadCheckpoints: _each(_uncopied),
+    LoadPolicies: _each(load_policies),
 }

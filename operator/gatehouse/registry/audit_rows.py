@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord, fact_document
 from gatehouse.domain.lifecycle import ACTOR
 from gatehouse.registry.audit_operations import (
     AppendFacts,
     LoadCheckpoints,
+    LoadPolicies,
     LoadRecords,
     LoadStanding,
     MarkCopied,
+    RecordPolicies,
     SaveCheckpoint,
     SummariseRecords,
 )
@@ -35,6 +38,14 @@ class AuditRows:
         documents = [fact_document(fact) for fact in facts]
         if documents:
             await self._database.submit(AppendFacts(registry=self._registry, facts=documents))
+
+    async def policies(self) -> Mapping[str, PolicyText]:
+        """What was last recorded of each policy, by name."""
+        return await self._database.submit(LoadPolicies(registry=self._registry))
+
+    async def record_policies(self, policies: Sequence[PolicyText], *, at: datetime) -> None:
+        """Appends records of how the policies, which are all there are, differ from what was last recorded."""
+        await self._database.submit(RecordPolicies(registry=self._registry, policies=tuple(policies), at=at))
 
     async def standing(self) -> AuditStanding:
         """The newest record, the newest checkpoint, and the first record that is there."""

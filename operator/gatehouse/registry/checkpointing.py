@@ -1,4 +1,4 @@
-"""Writes of audit trails other than their records: checkpoints, and summaries of what is past its retention.
+"""Writes of audit trails that explain no row: checkpoints, summaries of what is past its retention, policies.
 
 Each holds the lock of the trail's head, so that what was signed is what is there.
 """
@@ -13,7 +13,14 @@ from sqlalchemy import delete, func, select, update
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import GENESIS
 from gatehouse.domain.errors import ReconcileError, Transient
-from gatehouse.registry.audit_operations import AppendFacts, MarkCopied, SaveCheckpoint, SummariseRecords
+from gatehouse.registry.audit_operations import (
+    AppendFacts,
+    MarkCopied,
+    RecordPolicies,
+    SaveCheckpoint,
+    SummariseRecords,
+)
+from gatehouse.registry.audited_policies import record_policies
 from gatehouse.registry.auditing import lock_head
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
 from gatehouse.registry.writer import Writer
@@ -101,6 +108,7 @@ def _each(work: Callable[[Writer, Any], object]) -> Callable[[Writer, Sequence[A
 
 AUDIT_RUNS: Final[tuple[tuple[type, Callable[[Writer, Sequence[Any]], list[object]]], ...]] = (
     (AppendFacts, _each(_append)),
+    (RecordPolicies, _each(record_policies)),
     (SaveCheckpoint, _each(_save_checkpoint)),
     (MarkCopied, _each(_mark_copied)),
     (SummariseRecords, _each(_summarise)),

@@ -35,6 +35,7 @@ __all__ = [
     "audit_checkpoints",
     "audit_heads",
     "audit_records",
+    "audited_policies",
     "history",
     "metadata",
     "model_versions",
@@ -202,3 +203,16 @@ audit_checkpoints = Table(
     **TABLE_OPTIONS,
 )
 """Signed. ``copied_to`` is where a copy of it was put, as the registry named it then."""
+
+audited_policies = Table(
+    "audited_policies",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("name", String(253), primary_key=True),
+    Column("uid", String(64), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("spec", LongText, nullable=False),
+    **TABLE_OPTIONS,
+)
+"""What the trail of a registry last said of each policy that is there."""

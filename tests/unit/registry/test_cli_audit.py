@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, text, update
 from typer.testing import CliRunner, Result
 
-from auditcontract import grown
+from auditcontract import a_policy, grown
 from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
@@ -138,12 +138,24 @@ async def test_the_log_is_filtered(opened: Opened, tmp_path: Path) -> None:
     assert seqs("--model", odd.model) == [6]
     assert seqs("--kind", "ModelVersion") == [6]
     assert seqs("--kind", "ModelEvaluation") == []
+    assert seqs("--name", odd.name) == [6]
+    assert seqs("--name", odd.name, "--kind", "ModelApproval") == []
     assert seqs("--since", (NOW + timedelta(hours=3)).isoformat()) == [4, 5]
     assert seqs("--registry", REGISTRY, "--since", "2026-11-21") == [1, 2, 3, 4, 5, 6]
     table = run(tmp_path, "log").stdout
     assert "alice" in table
     assert "\x1b" not in table
     assert "red [bold]" in table
+
+
+async def test_the_log_of_a_policy(opened: Opened, tmp_path: Path) -> None:
+    audit = opened.rows.audit
+    await audit.record_policies([a_policy("strict"), a_policy("other")], at=NOW)
+    await audit.append([a_fact(1, kind="GovernancePolicy", name="strict", reason="PolicyDenies", version="v1")])
+    await audit.record_policies([a_policy("strict", generation=2, mode="Audit")], at=NOW)
+    result = run(tmp_path, "log", "-o", "json", "--kind", "GovernancePolicy", "--name", "strict")
+    assert [each["reason"] for each in document(result)] == ["PolicyAdded", "PolicyDenies", "PolicyChanged"]
+    assert "GovernancePolicy strict " in run(tmp_path, "log").stdout
 
 
 async def test_several_registries_want_one_named(opened: Opened, tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ class FactChange:
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def subject(self) -> str:
+        """The object, as in ``ModelVersion team/granite-1``."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
 
 FactDocument = dict[str, Any]
 """A changed fact as JSON values, before it has a place in a chain."""
