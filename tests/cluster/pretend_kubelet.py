@@ -23,8 +23,13 @@ RunJob = Callable[[Pod], int]
 
 
 @contextlib.contextmanager
-def pretend_kubelet(plane: RunningControlPlane, *, run_job: RunJob) -> Iterator[None]:
-    """For as long as the block lasts. ``run_job`` is told each new Pod of a Job, and answers its exit code."""
+def pretend_kubelet(
+    plane: RunningControlPlane, *, run_job: RunJob, starts: Callable[[Pod], bool] = lambda _: True
+) -> Iterator[None]:
+    """For as long as the block lasts. ``run_job`` is told each new Pod of a Job, and answers its exit code.
+
+    A Pod that does not start stays Pending.
+    """
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -33,7 +38,8 @@ def pretend_kubelet(plane: RunningControlPlane, *, run_job: RunJob) -> Iterator[
             try:
                 while not stop.wait(_POLL):
                     for pod in client.request("GET", "/api/v1/pods")["items"]:
-                        _advance(client, pod, run_job)
+                        if starts(pod):
+                            _advance(client, pod, run_job)
             except BaseException as error:  # noqa: BLE001 - handed to the test
                 failures.append(error)
 

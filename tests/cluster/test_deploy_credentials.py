@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ from typer.testing import CliRunner, Result
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiClient
 from gatehouse.deploy.credentials import INITIALISED_WITH, ensure
-from gatehouse.deploy.credentials_file import SecretCopy, WantedSecret
+from gatehouse.deploy.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.deploy.errors import SecretLost
+from gatehouse.domain.audit.checkpoints import PublicKeys, Signer, new_key_pem
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
@@ -63,7 +65,7 @@ def wanted(namespace: str, other: str) -> WantedSecret:
 
 def file_for(folder: Path, secret: WantedSecret) -> Path:
     path = folder / "credentials.yaml"
-    path.write_text(yaml.safe_dump({"secrets": [secret.model_dump(mode="json")]}))
+    path.write_text(yaml.safe_dump({"secrets": [secret.model_dump(mode="json", exclude_defaults=True)]}))
     return path
 
 
@@ -198,6 +200,76 @@ async def test_a_volume_that_comes_later_is_marked_by_the_next_run(
         admin.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{SOURCE}")
         with pytest.raises(SecretLost):
             await ensure(client, wanted(namespace, other))
+
+
+# Keys
+
+
+def signing(namespace: str) -> WantedSecret:
+    published = PublishedKey(namespace=namespace, name="public-key", key="audit.pub")
+    return WantedSecret(namespace=namespace, name="audit-key", signing="audit.key", published=published)
+
+
+def published(admin: KubeClient, namespace: str) -> str:
+    body = admin.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/public-key")
+    return str(body["data"]["audit.pub"])
+
+
+def test_a_key_is_made_once_and_its_public_half_verifies(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, signing(namespace))
+    first = run(control_plane, file)
+    assert first.output.splitlines() == [
+        f"created Secret {namespace}/audit-key",
+        f"created ConfigMap {namespace}/public-key",
+    ]
+    private = read(admin, namespace, "audit-key")["audit.key"]
+    signer = Signer.from_pem(private.encode(), where="the Secret")
+    keys = PublicKeys.from_pem(published(admin, namespace).encode(), where="the ConfigMap")
+    assert keys.made(signer.key_id, signer.sign(b"x"), b"x")
+    again = run(control_plane, file)
+    assert [line.split()[0] for line in again.output.splitlines()] == ["kept", "kept"]
+    assert read(admin, namespace, "audit-key")["audit.key"] == private
+    body = admin.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/public-key")
+    assert "PRIVATE" not in json.dumps(body) + first.output + again.output
+
+
+def test_a_key_that_somebody_made_is_kept_and_earlier_ones_stay_published(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, signing(namespace))
+    assert run(control_plane, file).exit_code == 0
+    earlier = Signer.from_pem(read(admin, namespace, "audit-key")["audit.key"].encode(), where="the Secret")
+    private, _ = new_key_pem()
+    own = Signer.from_pem(private, where="a test")
+    patch(admin, namespace, "audit-key", {"stringData": {"audit.key": private.decode()}})
+    changed = run(control_plane, file)
+    assert [line.split()[0] for line in changed.output.splitlines()] == ["kept", "updated"]
+    assert read(admin, namespace, "audit-key")["audit.key"].encode() == private
+    found = PublicKeys.from_pem(published(admin, namespace).encode(), where="the ConfigMap")
+    assert found.ids == (own.key_id, earlier.key_id)
+    assert run(control_plane, file).output.splitlines()[1].startswith("kept ConfigMap")
+
+
+def test_what_is_no_key_is_refused_and_not_shown(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, tmp_path: Path
+) -> None:
+    own = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "audit-key", "namespace": namespace}}
+    admin.apply({**own, "stringData": {"audit.key": "the-secret-word"}})
+    refused = run(control_plane, file_for(tmp_path, signing(namespace)))
+    assert refused.exit_code == 2
+    assert f"key audit.key of Secret {namespace}/audit-key holds no private key in PEM" in refused.output
+    assert "the-secret-word" not in refused.output
+
+
+async def test_runs_at_once_publish_the_one_key(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str
+) -> None:
+    async with await ApiClient.connect(kubeconfig=control_plane.kubeconfig) as client:
+        await asyncio.gather(*(ensure(client, signing(namespace)) for _ in range(8)))
+    signer = Signer.from_pem(read(admin, namespace, "audit-key")["audit.key"].encode(), where="the Secret")
+    assert PublicKeys.from_pem(published(admin, namespace).encode(), where="the ConfigMap").ids == (signer.key_id,)
 
 
 def patch(admin: KubeClient, namespace: str, name: str, body: dict[str, Any]) -> None:

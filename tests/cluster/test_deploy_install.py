@@ -38,7 +38,12 @@ class Node:
         self._plane = plane
         self._folder = folder
         self.codes: dict[str, int] = {}
+        self.servers = True
         self.ran: list[str] = []
+
+    def starts(self, pod: Pod) -> bool:
+        """Pods of Deployments wait while ``servers`` is False."""
+        return self.servers or "batch.kubernetes.io/job-name" in pod["metadata"]["labels"]
 
     def __call__(self, pod: Pod) -> int:
         job, namespace = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"], pod["metadata"]["namespace"]
@@ -65,7 +70,7 @@ def plane() -> Iterator[RunningControlPlane]:
 @pytest.fixture
 def node(plane: RunningControlPlane, tmp_path: Path) -> Iterator[Node]:
     node = Node(plane, tmp_path)
-    with pretend_kubelet(plane, run_job=node):
+    with pretend_kubelet(plane, run_job=node, starts=node.starts):
         yield node
 
 
@@ -121,6 +126,8 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     assert "kubectl logs -n rhoai-model-registries job/model-registry-seed" in first.output
     made = secret(cluster.kube, "private-ai", "model-registry-db-creds")
     assert made["database-user"] == "mlmd"
+    key = secret(cluster.kube, "gatehouse-system", "gatehouse-audit-key")
+    assert key["audit.key"].startswith("-----BEGIN PRIVATE KEY-----")
     copied = secret(cluster.kube, "rhoai-model-registries", "private-ai-registry-db-creds")
     assert copied.keys() == {"database-name", "database-user", "database-password"}
     assert copied["database-password"] == made["database-password"]
@@ -146,19 +153,23 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     kept = {line for line in gone.output.splitlines() if line.startswith("kept ")}
     assert {line.split(":")[0] for line in kept} == {
         "kept the kinds with all their objects",
+        "kept namespace gatehouse-system",
         "kept namespace private-ai",
         "kept namespace rhoai-model-registries",
         "kept namespace minio",
     }
     assert any("PersistentVolumeClaim model-registry-db-pvc" in line for line in kept)
     assert not there(cluster.kube, "/apis/rbac.authorization.k8s.io/v1/clusterroles/gatehouse-operator")
-    assert not there(cluster.kube, "/api/v1/namespaces/gatehouse-system")
+    assert [line for line in kept if "gatehouse-system" in line] == [
+        "kept namespace gatehouse-system: Secret gatehouse-audit-key, ConfigMap gatehouse-audit-public-key"
+    ]
     assert there(cluster.kube, f"{API}/hardwareprofiles/{profile['metadata']['name']}")
     assert there(cluster.kube, f"{API}/namespaces/rhoai-model-registries/modelregistries/private-ai-registry")
 
     back = cluster.deploy("rhoai", "--object-store=minio")
     assert back.exit_code == 0, back.output
     assert secret(cluster.kube, "private-ai", "model-registry-db-creds") == made
+    assert secret(cluster.kube, "gatehouse-system", "gatehouse-audit-key") == key
 
 
 def test_deleting_data_leaves_nothing_but_what_is_somebody_elses(cluster: Cluster, node: Node) -> None:
@@ -198,7 +209,7 @@ def test_kinds_that_were_just_made_go_without_a_wait(plane: RunningControlPlane)
 
 def test_a_seed_that_fails_ends_the_deployment_with_its_reason(cluster: Cluster, node: Node) -> None:
     node.codes[SEED] = 1
-    answer = cluster.deploy("embedded", "--timeout=10s")
+    answer = cluster.deploy("embedded", "--timeout=30s")
     assert answer.exit_code == 1, answer.output
     assert "Job gatehouse-system/model-registry-seed: " in answer.output
     assert "container seed: ended with exit code 1" in answer.output
@@ -207,10 +218,11 @@ def test_a_seed_that_fails_ends_the_deployment_with_its_reason(cluster: Cluster,
     assert mended.exit_code == 0, mended.output
 
 
-def test_what_does_not_come_is_named_with_its_reason(cluster: Cluster) -> None:
-    answer = cluster.deploy("embedded", "--timeout=1s")
+def test_what_does_not_come_is_named_with_its_reason(cluster: Cluster, node: Node) -> None:
+    node.servers = False
+    answer = cluster.deploy("embedded", "--timeout=30s")
     assert answer.exit_code == 1
-    assert "not complete after 1 s; what was applied stays" in answer.output
+    assert "not complete after 30 s; what was applied stays" in answer.output
     assert "Deployment gatehouse-system/gatehouse-operator: 0 of 1 available" in answer.output
     assert "PersistentVolumeClaim gatehouse-data is not bound" in answer.output
 

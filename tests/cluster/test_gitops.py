@@ -237,10 +237,8 @@ def with_component(plane: RunningControlPlane, overlay: str, component: str, fol
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_audit_key_component_joins_every_overlay(
-    installed: RunningControlPlane, overlay: str, tmp_path: Path
-) -> None:
-    manifests = with_component(installed, overlay, "audit-key", tmp_path)
+def test_in_every_overlay_checkpoints_are_signed(installed: RunningControlPlane, overlay: str) -> None:
+    manifests = rendered(installed, shipped(f"kustomize/overlays/{overlay}"))
     [operator] = [each for each in manifests if identity(each).startswith("Deployment gatehouse-system/gatehouse-op")]
     pod = operator["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -248,6 +246,10 @@ def test_the_audit_key_component_joins_every_overlay(
     [mount] = [each for each in container["volumeMounts"] if key.startswith(each["mountPath"] + "/")]
     [volume] = [each for each in pod["volumes"] if each["name"] == mount["name"]]
     assert volume["secret"] == {"secretName": "gatehouse-audit-key", "defaultMode": 0o440}
+    [config] = [each for each in manifests if identity(each) == "ConfigMap gatehouse-system/gatehouse-credentials"]
+    [made] = yaml.safe_load(config["data"]["credentials.yaml"])["secrets"]
+    assert (made["namespace"], made["name"]) == ("gatehouse-system", volume["secret"]["secretName"])
+    assert key == f"{mount['mountPath']}/{made['signing']}"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

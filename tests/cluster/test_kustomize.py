@@ -22,6 +22,7 @@ from gatehouse.deploy.credentials_file import WantedSecret, load_credentials_fil
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, load, of_kind
 from gatehouse.deploy.overlays import overlay_names, render
+from gatehouse.domain.audit.checkpoints import new_key_pem
 from gatehouse.local import ephemeral
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.ephemeral import RunningControlPlane
@@ -297,7 +298,7 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
     needed = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "PersistentVolumeClaim")
     kubectl.apply(of_kind(rendered[overlay], *needed))
     configs = [each for each in of_kind(rendered[overlay], "ConfigMap") if each.name == "gatehouse-credentials"]
-    assert {each.namespace for each in configs} >= {"minio"}
+    assert {each.namespace for each in configs} >= {"minio", "gatehouse-system"}
     for each in configs:
         file = tmp_path / f"{each.namespace}.yaml"
         file.write_text(each.body["data"]["credentials.yaml"])
@@ -310,14 +311,23 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 0, again.output
         assert again.output.count("updated Secret") == len(wanted.copies)
+        assert again.output.count("updated ConfigMap") == (1 if wanted.published else 0)
         account = f"--as=system:serviceaccount:{each.namespace}:gatehouse-credentials"
         asked = kubectl.run("auth", "can-i", "--list", account, f"--namespace={each.namespace}")
-        rights = {tuple(line.split()) for line in asked.splitlines() if line.startswith("secrets")}
-        assert rights == {("secrets", "[]", "[]", "[create]"), ("secrets", "[]", f"[{wanted.name}]", "[get]")}
+        rights = {tuple(line.split()) for line in asked.splitlines() if line.startswith(("secrets", "configmaps"))}
+        public = ("configmaps", "[]", "[gatehouse-audit-public-key]", "[get", "update]")
+        assert rights == {
+            ("secrets", "[]", "[]", "[create]"),
+            ("secrets", "[]", f"[{wanted.name}]", "[get]"),
+            *([("configmaps", "[]", "[]", "[create]"), public] if wanted.published else []),
+        }
 
 
 def rotate(kubectl: Kubectl, wanted: WantedSecret) -> None:
-    patch = json.dumps({"stringData": {wanted.generate[0]: secrets.token_hex(8)}})
+    values = {key: secrets.token_hex(8) for key in wanted.generate[:1]}
+    if wanted.signing:
+        values[wanted.signing] = new_key_pem()[0].decode()
+    patch = json.dumps({"stringData": values})
     kubectl.run("patch", "secret", wanted.name, f"--namespace={wanted.namespace}", f"--patch={patch}")
 
 

@@ -1,4 +1,4 @@
-"""Secrets with passwords that nobody had to think of: made once, kept, and copied to where they are used.
+"""Secrets with passwords and keys that nobody had to think of: made once, kept, and copied to where they are used.
 
 Every step looks at what is there and mends only what differs, so a run that was cut short is continued by the next one,
 and two runs at once come to the same end. Values are neither logged nor part of any error.
@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import secrets
 import string
-from base64 import b64encode
-from collections.abc import Callable, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from gatehouse.cluster.client import ApiError, Patch
-from gatehouse.deploy.credentials_file import SecretCopy, WantedSecret
+from gatehouse.deploy.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.deploy.errors import SecretIncomplete, SecretLost
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer, new_key_pem
 
 __all__ = ["INITIALISED_WITH", "MANAGER", "Outcome", "SecretApi", "ensure", "new_password"]
 
 MANAGER: Final = "gatehouse-credentials"
-"""Value of app.kubernetes.io/managed-by on each Secret that was made here."""
+"""Value of app.kubernetes.io/managed-by on each Secret and ConfigMap that was made here."""
 INITIALISED_WITH: Final = "gatehouse.dev/initialised-with"
 """Annotation of a volume: the Secret whose passwords the database on it was initialised with."""
 
 _SECRETS: Final = "secrets"
+_CONFIG_MAPS: Final = "configmaps"
 _CLAIMS: Final = "persistentvolumeclaims"
 _ALPHABET: Final = string.ascii_letters + string.digits
 _LENGTH: Final = 32
@@ -47,14 +49,15 @@ class SecretApi(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was done about one Secret."""
+    """What was done about one Secret, or the ConfigMap of a public key."""
 
     namespace: str
     name: str
     done: Literal["created", "updated", "kept"]
+    kind: Literal["Secret", "ConfigMap"] = "Secret"
 
     def __str__(self) -> str:
-        return f"{self.done} Secret {self.namespace}/{self.name}"
+        return f"{self.done} {self.kind} {self.namespace}/{self.name}"
 
 
 def new_password() -> str:
@@ -65,10 +68,10 @@ def new_password() -> str:
 async def ensure(
     api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password
 ) -> tuple[Outcome, ...]:
-    """Have the Secret, and its copies in line with it.
+    """Have the Secret, and its copies and its public key in line with it.
 
     Raises:
-        SecretIncomplete: it is there, but lacks a key.
+        SecretIncomplete: it is there, but lacks a key, or what should be a private key is none.
         SecretLost: it is not there, but a volume was initialised with it.
         ApiError: the API server refused, for one because a namespace does not exist yet.
     """
@@ -76,6 +79,8 @@ async def ensure(
     await _mark_volume(api, wanted)
     outcomes = [Outcome(namespace=wanted.namespace, name=wanted.name, done="created" if created else "kept")]
     outcomes += [await _copy(api, source, copy) for copy in wanted.copies]
+    if wanted.signing is not None and wanted.published is not None:
+        outcomes.append(await _publish(api, _public_pem(source, wanted, wanted.signing), wanted.published))
     return tuple(outcomes)
 
 
@@ -84,7 +89,9 @@ async def _source(api: SecretApi, wanted: WantedSecret, *, password: Callable[[]
     if found is None:
         await _refuse_lost(api, wanted)
         values = {**wanted.values, **{key: password() for key in wanted.generate}}
-        body = _secret(wanted.namespace, wanted.name, _encoded(values))
+        if wanted.signing is not None:
+            values[wanted.signing] = new_key_pem()[0].decode()
+        body = _managed("Secret", wanted.namespace, wanted.name, _encoded(values))
         try:
             found, created = await api.create(_SECRETS, wanted.namespace, body), True
         except ApiError as error:
@@ -128,21 +135,23 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
     """Have the copy's keys as they are in the source. Other keys, labels and annotations in it are left alone."""
     data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **_encoded(copy.values)}
+    return await _settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
+
+
+async def _settled(once: Callable[[], Awaitable[Outcome]], *, what: str) -> Outcome:
     for _ in range(_ATTEMPTS):
         try:
-            return await _copy_once(api, data, copy)
+            return await once()
         except ApiError as error:
             if error.status != 409:
                 raise
-    raise SecretIncomplete(
-        f"Secret {copy.namespace}/{copy.name} is changed by somebody else all the time; stop that and run this again"
-    )
+    raise SecretIncomplete(f"{what} is changed by somebody else all the time; stop that and run this again")
 
 
 async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) -> Outcome:
     found = await _find(api, _SECRETS, copy.namespace, copy.name)
     if found is None:
-        body = _secret(copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
+        body = _managed("Secret", copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
         await api.create(_SECRETS, copy.namespace, body)
         return Outcome(namespace=copy.namespace, name=copy.name, done="created")
     current = found.get("data") or {}
@@ -151,6 +160,38 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
     # It has its resourceVersion: a change in between is a conflict, and looked at again.
     await api.update(_SECRETS, copy.namespace, copy.name, {**found, "data": {**current, **data}})
     return Outcome(namespace=copy.namespace, name=copy.name, done="updated")
+
+
+def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
+    """The public half of the private key that is there, whoever made it."""
+    where = f"key {key} of Secret {wanted.namespace}/{wanted.name}"
+    try:
+        return Signer.from_pem(b64decode(source["data"][key]), where=where).public_pem.decode()
+    except AuditKeyError as error:
+        raise SecretIncomplete(f"{error}; put one there, or delete the Secret to have one made") from None
+
+
+async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
+    """Have the public key in the ConfigMap, before those that were there: what they proved they still prove."""
+    what = f"ConfigMap {published.namespace}/{published.name}"
+    return await _settled(lambda: _publish_once(api, pem, published), what=what)
+
+
+async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
+    where = (_CONFIG_MAPS, published.namespace)
+    found = await _find(api, *where, published.name)
+    done: Literal["created", "updated", "kept"] = "kept"
+    if found is None:
+        body = _managed("ConfigMap", published.namespace, published.name, {published.key: pem})
+        await api.create(*where, body)
+        done = "created"
+    else:
+        there = (found.get("data") or {}).get(published.key, "")
+        if pem.strip() not in there:
+            data = {**(found.get("data") or {}), published.key: f"{pem}{there}"}
+            await api.update(*where, published.name, {**found, "data": data})
+            done = "updated"
+    return Outcome(namespace=published.namespace, name=published.name, done=done, kind="ConfigMap")
 
 
 async def _find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[str, Any] | None:
@@ -162,7 +203,8 @@ async def _find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[
         raise
 
 
-def _secret(
+def _managed(
+    kind: str,
     namespace: str,
     name: str,
     data: Mapping[str, str],
@@ -173,7 +215,7 @@ def _secret(
     own = {"app.kubernetes.io/part-of": "gatehouse", "app.kubernetes.io/managed-by": MANAGER}
     return {
         "apiVersion": "v1",
-        "kind": "Secret",
+        "kind": kind,
         "metadata": {
             "namespace": namespace,
             "name": name,

@@ -1,17 +1,17 @@
-"""The file that says which Secrets an installation needs. It holds no password."""
+"""The file that says which Secrets an installation needs. It holds no password and no key."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from gatehouse.api.meta import DnsLabel
 from gatehouse.deploy.errors import CredentialsInvalid
 
-__all__ = ["CredentialsFile", "SecretCopy", "WantedSecret", "load_credentials_file"]
+__all__ = ["CredentialsFile", "PublishedKey", "SecretCopy", "WantedSecret", "load_credentials_file"]
 
 _LARGEST: Final = 262_144
 
@@ -38,6 +38,14 @@ class SecretCopy(_Strict):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
+class PublishedKey(_Strict):
+    """A ConfigMap for those who verify what was signed."""
+
+    namespace: DnsLabel
+    name: DnsLabel
+    key: Key
+
+
 class WantedSecret(_Strict):
     """A Secret that must be there."""
 
@@ -45,8 +53,12 @@ class WantedSecret(_Strict):
     name: DnsLabel
     values: dict[Key, Value] = Field(default_factory=dict)
     """Keys with values that are not secret, such as the name of a user."""
-    generate: Annotated[list[Key], Field(min_length=1)]
+    generate: Annotated[list[Key], Field(min_length=1)] = Field(default_factory=list)
     """Keys that get a random password each."""
+    signing: Key | None = None
+    """Key that gets a private key, ed25519 in PEM."""
+    published: PublishedKey | None = None
+    """Where the public half of that is."""
     volume: DnsLabel | None = None
     """PersistentVolumeClaim of the database that is initialised with it."""
     copies: list[SecretCopy] = Field(default_factory=list)
@@ -54,7 +66,15 @@ class WantedSecret(_Strict):
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that it must have."""
-        return (*self.values, *self.generate)
+        return (*self.values, *self.generate, *([self.signing] if self.signing else ()))
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        if not self.generate and self.signing is None:
+            raise ValueError("wanted: generate, or signing; nothing in it would be secret")
+        if self.published is not None and self.signing is None:
+            raise ValueError("published is the public half of signing, which is not there")
+        return self
 
 
 class CredentialsFile(_Strict):

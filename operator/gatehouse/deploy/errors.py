@@ -44,7 +44,7 @@ class CredentialsInvalid(DeployError):
 
 
 class SecretIncomplete(DeployError):
-    """A Secret that is there, and so is kept, lacks a key."""
+    """A Secret that is there, and so is kept, lacks a key, or has something else in it."""
 
 
 class SecretLost(DeployError):

@@ -60,7 +60,7 @@ def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Prog
         with progress.step("deleting volumes, Secrets, and the kinds with all their objects"):
             kubectl.delete(of_kind(plan.manifests, "PersistentVolumeClaim"), seconds=_DELETED_WITHIN)
             for namespace in plan.namespaces:
-                _delete_secrets(kubectl, namespace)
+                _delete_generated(kubectl, namespace)
             _delete_definitions(kubectl, plan)
     with progress.step("deleting namespaces that are empty"):
         return tuple(_keep(kubectl, plan))
@@ -77,8 +77,10 @@ def _is_declared(manifest: Manifest) -> bool:
     return manifest.api_version.startswith(f"{GROUP}/")
 
 
-def _delete_secrets(kubectl: Kubectl, namespace: str) -> None:
-    kubectl.run("delete", "secrets", f"--namespace={namespace}", f"--selector=app.kubernetes.io/managed-by={MANAGER}")
+def _delete_generated(kubectl: Kubectl, namespace: str) -> None:
+    """Secrets, and the ConfigMaps of public keys."""
+    by = f"--selector=app.kubernetes.io/managed-by={MANAGER}"
+    kubectl.run("delete", "secrets,configmaps", f"--namespace={namespace}", by)
 
 
 def _delete_definitions(kubectl: Kubectl, plan: Plan) -> None:

@@ -40,6 +40,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     [
         ({"generat": ["x"]}, r"secrets\.0\.generat: Extra inputs are not permitted"),
         ({"generate": []}, r"secrets\.0\.generate: List should have at least 1 item"),
+        ({"generate": None}, r"secrets\.0\.generate: Input should be a valid list"),
+        (
+            {"published": {"namespace": "reg", "name": "key", "key": "a.pub"}},
+            r"secrets\.0: Value error, published is the public half of signing, which is not there",
+        ),
         ({"name": "Up"}, r"secrets\.0\.name: String should match pattern"),
         ({"generate": ["a/b"]}, r"secrets\.0\.generate\.0: String should match pattern"),
         (
@@ -51,6 +56,14 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(CredentialsInvalid, match=said):
         load_credentials_file(written(tmp_path, {"secrets": [{**SECRET, **change}]}))
+
+
+def test_a_secret_without_anything_secret_is_refused(tmp_path: Path) -> None:
+    plain = {"namespace": "ai", "name": "creds", "values": {"user": "mlmd"}}
+    with pytest.raises(CredentialsInvalid, match="wanted: generate, or signing; nothing in it would be secret"):
+        load_credentials_file(written(tmp_path, {"secrets": [plain]}))
+    (secret,) = load_credentials_file(written(tmp_path, {"secrets": [plain | {"signing": "audit.key"}]})).secrets
+    assert secret.keys == ("user", "audit.key")
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"", b"[]", b"\xff\xfe\x00", b"secrets: []", b"x" * 300_000])

@@ -115,6 +115,11 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer({self.key_id})"
 
+    @property
+    def public_pem(self) -> bytes:
+        """The public half, in PEM: what :meth:`PublicKeys.from_pem` reads."""
+        return self.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
     def sign(self, statement: bytes) -> str:
         """The signature of any bytes, in base64."""
         return base64.b64encode(self._key.sign(statement)).decode()
@@ -238,10 +243,7 @@ def summary_text(summary: Summary) -> bytes:
 def new_key_pem() -> tuple[bytes, bytes]:
     """A new private key and its public half, both in PEM."""
     key = Ed25519PrivateKey.generate()
-    return (
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-    )
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), Signer(key).public_pem
 
 
 def _statement(checkpoint: Checkpoint) -> bytes:
