@@ -84,7 +84,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "retained": {RETAINED: DIGEST} if known else {},
         "refused": {REFUSED: REASON} if known else {},
         "images": [IMAGE],
-        "arguments": admitted_arguments(ADDED),
+        "arguments": dict.fromkeys(admitted_arguments(ADDED), "gatehouse"),
         "accelerators": [ACCELERATOR],
     }
     return {
@@ -211,7 +211,7 @@ class Gate:
         path = "/apis/gatehouse.dev/v1alpha1/vettedartifacts"
         items = self.operator.request("GET", path)["items"]
         there = {each["metadata"]["name"]: each["spec"] for each in items}
-        common = Common.of(runtimes=[], images=[IMAGE], arguments=[], accelerators=[ACCELERATOR])
+        common = Common.of(runtimes=[], images=[IMAGE], arguments={}, accelerators=[ACCELERATOR])
         plan = VettedPlan.of(shards, there=there, common=common)
         for step in (plan.creations, plan.updates):
             for body in step(there):

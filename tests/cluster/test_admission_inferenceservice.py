@@ -243,7 +243,7 @@ def test_the_message_for_an_argument_names_it_the_list_and_the_way_out(gate: Gat
 
 
 def test_lists_from_before_there_were_arguments_let_none_through(gate: Gate) -> None:
-    gate.vet(vetted(arguments=[]))
+    gate.vet(vetted(arguments={}))
     gate.settle(refuses=gate.service())
     assert "spec.predictor.model.args has --max-model-len" in refusal(gate.developer, gate.service())
     gate.vet(vetted())

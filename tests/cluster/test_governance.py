@@ -392,7 +392,8 @@ def test_an_argument_that_a_registry_adds_is_in_the_template_and_passes_the_gate
     found = world.ready()
     assert argument in _service(court, found, world.namespace)["spec"]["predictor"]["model"]["args"]
     court.wait_through("granite-1")
-    assert argument in world.kube.request("GET", f"{VETTED}/staging.{world.bucket}")["spec"]["arguments"]
+    told = world.kube.request("GET", f"{VETTED}/staging.{world.bucket}")["spec"]["arguments"]
+    assert told[argument] == f"{world.namespace}/registry"
 
 
 def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Court, operator: Operator) -> None:

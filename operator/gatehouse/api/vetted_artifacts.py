@@ -57,10 +57,12 @@ class VettedArtifactsSpec(Struct):
         default_factory=list
     )
     """Images that model servers may run."""
-    arguments: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=1024)] = Field(
-        default_factory=list
-    )
-    """Arguments that model servers may be started with: --flag with any plain value, or --flag=value just so."""
+    arguments: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=320)]],
+        Field(max_length=1024, json_schema_extra=ATOMIC_MAP),
+    ] = Field(default_factory=dict)
+    """Arguments that model servers may be started with, --flag with any plain value or --flag=value just so, to who
+    allows them: gatehouse, or a registry."""
     accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )

@@ -69,7 +69,7 @@ class VettedArtifactsKeeper:
         return Common.of(
             runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
             images=(each.spec.serving.vllm_image for each in self._registries()),
-            arguments=(argument for each in self._registries() for argument in each.spec.serving.allowed_arguments),
+            arguments=_allowed_arguments(self._registries()),
             accelerators=self._accelerators(),
         )
 
@@ -130,6 +130,14 @@ class VettedArtifactsKeeper:
                 there[name] = spec
                 _log.info("vetted artifacts written", name=name, artifacts=len(spec["artifacts"]))
         return errors
+
+
+def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for registry in sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name)):
+        for argument in registry.spec.serving.allowed_arguments:
+            found.setdefault(argument, f"{registry.metadata.namespace}/{registry.metadata.name}")
+    return found
 
 
 def _is_strict(policy: GovernancePolicy) -> bool:

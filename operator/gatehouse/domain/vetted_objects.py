@@ -58,18 +58,23 @@ class Common:
 
     runtimes: tuple[str, ...]
     images: tuple[str, ...]
-    arguments: tuple[str, ...]
+    arguments: Mapping[str, str]
     accelerators: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, *, runtimes: Iterable[str], images: Iterable[str], arguments: Iterable[str], accelerators: Iterable[str]
+        cls,
+        *,
+        runtimes: Iterable[str],
+        images: Iterable[str],
+        arguments: Mapping[str, str],
+        accelerators: Iterable[str],
     ) -> Self:
-        """Each once, sorted. ``arguments`` are those that registries add to the list of admitted ones."""
+        """Each once, sorted. ``arguments`` are those that registries add to the list, and by which registry."""
         return cls(
             runtimes=tuple(sorted(set(runtimes))),
             images=tuple(sorted(set(images))),
-            arguments=tuple(admitted_arguments(arguments)),
+            arguments={each: arguments.get(each, "gatehouse") for each in admitted_arguments(arguments)},
             accelerators=tuple(sorted(set(accelerators))),
         )
 
@@ -162,7 +167,7 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         refused=shard.refused,
         runtimes=list(common.runtimes),
         images=list(common.images),
-        arguments=list(common.arguments),
+        arguments=dict(common.arguments),
         accelerators=list(common.accelerators),
     )
     return {

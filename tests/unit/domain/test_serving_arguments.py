@@ -61,7 +61,7 @@ def test_the_gate_holds_arguments_to_the_same_form_and_to_the_list_that_it_is_gi
     assert f"arg.matches('{SERVING_ARGUMENT}')" in said
     assert "(arg.split('=')[0] in variables.arguments || arg in variables.arguments)" in said
     assert "'--" not in said.replace("'--port=8080', '--model=/mnt/models'", "")
-    assert expression(policy, "arguments") == "params.spec.?arguments.orValue([])"
+    assert expression(policy, "arguments") == "params.spec.?arguments.orValue({})"
 
 
 TEXT = st.text(st.sampled_from("abkmxz019-_=.,:+/{}[]\" '\n\u00e9"), max_size=12)

@@ -14,7 +14,12 @@ from gatehouse.domain.ranges import WHOLE, Range
 from gatehouse.domain.vetted_objects import LARGEST, Common, ListKey, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey
 
-COMMON = Common.of(runtimes=["r", "r"], images=["i"], arguments=["--x", "--model"], accelerators=["nvidia.com/gpu"])
+COMMON = Common.of(
+    runtimes=["r", "r"],
+    images=["i"],
+    arguments={"--x": "team/one", "--model": "team/one"},
+    accelerators=["nvidia.com/gpu"],
+)
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
 STAGE = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 BUCKET = st.from_regex(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", fullmatch=True)
@@ -57,7 +62,7 @@ def test_every_object_names_every_key_and_has_what_all_have() -> None:
     assert set(found) == {"staging.models", "production.models"}
     for spec in found.values():
         assert spec["keys"] == ["production/models", "staging/models"]
-        assert "--x" in spec["arguments"]
+        assert spec["arguments"].items() >= {"--x": "team/one", "--seed": "gatehouse"}.items()
         assert "--model" not in spec["arguments"]
         assert (spec["runtimes"], spec["images"], spec["accelerators"]) == (["r"], ["i"], ["nvidia.com/gpu"])
 
