@@ -231,7 +231,7 @@ SUBJECTS = (
     Subject(label="stranger", user="stranger", namespace=HOME, may={}),
 )
 
-BUILT_IN: Mapping[str, Rights] = {"view": DISCOVERS, "edit": SUBMITS, "admin": ADMINISTERS}
+BUILT_IN: Mapping[str, Rights] = {"view": DISCOVERS, "edit": SUBMITS, "admin": SUBMITS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,8 +106,12 @@ def binding(subject: Subject) -> Manifest:
 
 
 def filled(admin: KubeClient) -> bool:
-    """Whether the last of the aggregated roles, the cluster's own admin, has our rules."""
-    return ours(rights(admin.request("GET", f"{RBAC}/clusterroles/admin"))) == spelled(ADMINISTERS)
+    """Whether the last of the aggregated roles, the cluster's own and ours, have our rules."""
+    last = {**BUILT_IN, "gatehouse-admin": ADMINISTERS}
+    return all(
+        ours(rights(admin.request("GET", f"{RBAC}/clusterroles/{name}"))) == spelled(table)
+        for name, table in last.items()
+    )
 
 
 # What the roles say
