@@ -181,7 +181,7 @@ def _annotations(given: ServingInput) -> dict[str, str]:
         "serving.kserve.io/autoscalerClass": "none",
         "openshift.io/display-name": f"{given.display_name or given.model} {given.version}",
         **described,
-        "opendatahub.io/hardware-profile-name": given.profile_name,
+        f"{GROUP}/hardware-profile": given.profile_name,
         "opendatahub.io/model-type": "generative",
         f"{GROUP}/artifact-digest": given.digest,
         f"{GROUP}/fit": given.fit.verdict,

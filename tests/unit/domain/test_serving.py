@@ -158,7 +158,7 @@ class TestKnownGoodPair:
         assert {
             "serving.kserve.io/deploymentMode": "RawDeployment",
             "serving.kserve.io/autoscalerClass": "none",
-            "opendatahub.io/hardware-profile-name": "nvidia-l4",
+            "gatehouse.dev/hardware-profile": "nvidia-l4",
             "opendatahub.io/model-type": "generative",
             "gatehouse.dev/artifact-digest": DIGEST,
         }.items() <= service["metadata"]["annotations"].items()
@@ -357,7 +357,7 @@ class TestNames:
     def test_long_profile_names_are_shortened_in_the_label_and_whole_in_the_annotation(self) -> None:
         metadata = render(serving_input(profile_name="p" * 200)).inference_service["metadata"]
         assert len(metadata["labels"]["gatehouse.dev/hardware-profile"]) == 63
-        assert metadata["annotations"]["opendatahub.io/hardware-profile-name"] == "p" * 200
+        assert metadata["annotations"]["gatehouse.dev/hardware-profile"] == "p" * 200
 
     @pytest.mark.parametrize("length", [1, 245, 246, 253])
     def test_config_maps_have_names_of_objects(self, length: int) -> None:
