@@ -20,6 +20,7 @@ from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, ve
 from gatehouse.cli.connection import NOT_READY, fail
 from gatehouse.cli.counting import counted
 from gatehouse.cli.durations import seconds
+from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
 from gatehouse.domain.audit.findings import Verdict
@@ -136,14 +137,9 @@ def verify(
             "--checkpoints", metavar="DIR|URI", help="Copies of the checkpoints: a folder, or s3://bucket/prefix/."
         ),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
-    ] = None,
-    region: Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent."),
-    ] = None,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    ca: StoreCaOption = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
     database_ca: CaOption = None,
 ) -> None:

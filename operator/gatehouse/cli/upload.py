@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.signals import Stopped, until_told_to_stop
+from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.cli.transfer import Amounts, shown
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.objectstore.metrics import NoMetrics
@@ -59,14 +60,9 @@ def upload(
     artifact_format: Annotated[
         str | None, typer.Option("--format", help="safetensors, gguf, onnx; told from the names when absent.")
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
-    ] = None,
-    region: Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent."),
-    ] = None,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    ca: StoreCaOption = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave files out, as in 'original/*'.")
     ] = None,

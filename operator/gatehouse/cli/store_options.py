@@ -1,0 +1,18 @@
+"""Options of the commands that talk to an object store; what is absent comes from AWS's environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EndpointOption", "RegionOption", "StoreCaOption"]
+
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
+]
+RegionOption = Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")]
+StoreCaOption = Annotated[
+    Path | None, typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent.")
+]
