@@ -15,7 +15,7 @@ from gatehouse.registry.failures import Cause
 
 __all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "ensure_schema"]
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision that this code knows, in order."""
 
 HEAD = REVISIONS[-1]
