@@ -5,6 +5,7 @@ Written on the standard library because importing a whole Kubernetes client cost
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 import ssl
@@ -23,6 +24,8 @@ __all__ = ["FIELD_MANAGER", "KubeClient", "trust"]
 FIELD_MANAGER = "gatehouse-local"
 _TIMEOUT_SECONDS = 30
 _PROBE_SECONDS = 0.02
+_MOST_REPEATS = 10
+_LONGEST_PAUSE_SECONDS = 5.0
 
 
 def trust(authority: Path) -> ssl.SSLContext:
@@ -58,22 +61,36 @@ class KubeClient:
     ) -> dict[str, Any]:
         """Send one request and return the object answered.
 
+        It is sent again when the server asks for that, as it does while its cache of a kind that was just made is not
+        ready (429 with Retry-After).
+
         Raises:
             ApiRefused: the server answered an error.
             OSError: the server was not reached.
         """
+        status, retry_after, content = self._send(method, path, body, content_type=content_type)
+        for _ in range(_MOST_REPEATS):
+            if status != http.HTTPStatus.TOO_MANY_REQUESTS or not retry_after.isdigit():
+                break
+            time.sleep(min(float(retry_after), _LONGEST_PAUSE_SECONDS))
+            status, retry_after, content = self._send(method, path, body, content_type=content_type)
+        if status >= http.HTTPStatus.BAD_REQUEST:
+            raise ApiRefused(method, path, status, _message(content))
+        answer: dict[str, Any] = json.loads(content)
+        return answer
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, *, content_type: str
+    ) -> tuple[int, str, bytes]:
+        """Status, Retry-After and body of the answer."""
         headers = {**self._headers, "Content-Type": content_type}
         try:
             self._connection.request(method, path, body=json.dumps(body) if body is not None else None, headers=headers)
             response = self._connection.getresponse()
-            content = response.read()
+            return response.status, response.headers.get("Retry-After", ""), response.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
             raise
-        if response.status >= 400:
-            raise ApiRefused(method, path, response.status, _message(content))
-        answer: dict[str, Any] = json.loads(content)
-        return answer
 
     def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply one object as `gatehouse-local`, taking over fields that others set."""
