@@ -24,6 +24,8 @@ __all__ = ["FIELD_MANAGER", "KubeClient", "trust"]
 FIELD_MANAGER = "gatehouse-local"
 _TIMEOUT_SECONDS = 30
 _PROBE_SECONDS = 0.02
+_LONGEST_IDLE_SECONDS = 60.0
+"""After 90 s without a request the API server closes the connection."""
 _MOST_REPEATS = 10
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -45,6 +47,7 @@ class KubeClient:
     def __init__(self, *, port: int, token: str, tls: ssl.SSLContext, host: str = LOOPBACK) -> None:
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=tls)
+        self._used = time.monotonic()
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     def close(self) -> None:
@@ -84,13 +87,17 @@ class KubeClient:
     ) -> tuple[int, str, bytes]:
         """Status, Retry-After and body of the answer."""
         headers = {**self._headers, "Content-Type": content_type}
+        if time.monotonic() - self._used > _LONGEST_IDLE_SECONDS:
+            self._connection.close()  # the request opens another
         try:
             self._connection.request(method, path, body=json.dumps(body) if body is not None else None, headers=headers)
             response = self._connection.getresponse()
-            return response.status, response.headers.get("Retry-After", ""), response.read()
+            answer = response.status, response.headers.get("Retry-After", ""), response.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
             raise
+        self._used = time.monotonic()
+        return answer
 
     def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Server-side apply one object as `gatehouse-local`, taking over fields that others set."""

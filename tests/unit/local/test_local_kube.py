@@ -27,6 +27,7 @@ class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     statuses: ClassVar[list[tuple[int, Mapping[str, str]]]]
     asked: ClassVar[int]
+    closes: ClassVar[bool]
 
     def do_GET(self) -> None:
         Answers.asked += 1
@@ -37,6 +38,7 @@ class Answers(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.closes
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -44,7 +46,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[KubeClient]:
-    Answers.statuses, Answers.asked = [], 0
+    Answers.statuses, Answers.asked, Answers.closes = [], 0, False
     certificate = ensure_certificate(tmp_path, authority="test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
@@ -81,3 +83,13 @@ def test_what_the_server_does_not_ask_to_try_again_is_said_at_once(
     with pytest.raises(ApiRefused):
         client.request("GET", "/apis")
     assert Answers.asked == 1
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatehouse.local.kube._LONGEST_IDLE_SECONDS", -1.0)
+    Answers.closes = True
+    client.request("GET", "/apis")
+    client.request("GET", "/apis")
+    assert Answers.asked == 2
