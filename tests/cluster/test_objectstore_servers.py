@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,15 +97,14 @@ async def opened(
     ca_pem: str | None = None,
     name: str | None = None,
 ) -> AsyncIterator[S3Store]:
-    stores = S3Stores(metrics or Metrics())
     own = (bucket.endpoint.credentials.access_key, bucket.endpoint.credentials.secret_key)
-    yield stores.open(
-        ObjectStore(uri_prefix=f"s3://{bucket.name}/", endpoint=bucket.endpoint.url, region=bucket.endpoint.region),
-        bucket=name or bucket.name,
-        credentials=None if anonymous else credentials or own,
-        ca_pem=ca_pem,
-    )
-    await stores.aclose()
+    async with aclosing(S3Stores(metrics or Metrics())) as stores:
+        yield stores.open(
+            ObjectStore(uri_prefix=f"s3://{bucket.name}/", endpoint=bucket.endpoint.url, region=bucket.endpoint.region),
+            bucket=name or bucket.name,
+            credentials=None if anonymous else credentials or own,
+            ca_pem=ca_pem,
+        )
 
 
 async def objects(store: S3Store, prefix: str) -> dict[str, StoredObject]:
