@@ -18,7 +18,7 @@ from gatehouse.local.ephemeral import RunningControlPlane
 __all__ = ["IN_FLIGHT", "Cluster", "Refused", "flood", "upload"]
 
 IN_FLIGHT = 24
-"""As many as the figures of the issue were taken with."""
+"""As many as the wanted figures were taken with."""
 _GROUP = "/apis/gatehouse.dev/v1alpha1"
 _PAGE = 500
 _LONGEST_LINE = 8 * 1024 * 1024
@@ -44,15 +44,15 @@ async def flood(items: Iterable[T], work: Callable[[T], Awaitable[object]], *, i
 
 
 class Cluster:
-    """One pool of connections to the API server, as ``admin``."""
+    """One pool of connections to the API server, as ``admin`` or another user."""
 
-    def __init__(self, plane: RunningControlPlane) -> None:
+    def __init__(self, plane: RunningControlPlane, *, user: str = ADMIN) -> None:
         self._url = plane.url
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=ssl.create_default_context(cafile=str(plane.authority)), limit=IN_FLIGHT + 4
             ),
-            headers={"Authorization": f"Bearer {plane.tokens[ADMIN]}"},
+            headers={"Authorization": f"Bearer {plane.tokens[user]}"},
             read_bufsize=_LONGEST_LINE,
             timeout=aiohttp.ClientTimeout(total=60),
         )
