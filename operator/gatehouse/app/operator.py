@@ -44,7 +44,7 @@ from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
-from gatehouse.controllers.indexes import BY_STANDING, BY_STATUS
+from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
@@ -60,7 +60,6 @@ from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
 from gatehouse.domain.serving_text import TemplateWriter
-from gatehouse.domain.vetting import VersionStanding
 from gatehouse.engine.api_session import Login, MetadataClient
 from gatehouse.engine.cache import Caches, Change, ChangeType
 from gatehouse.engine.clock import LoopClock
@@ -192,8 +191,7 @@ def _count(caches: Caches, phase: str) -> float:
 
 
 def _running_uncleared(caches: Caches) -> float:
-    standings = (VersionStanding.unpacked(each) for each in caches[VERSIONS].values(BY_STANDING))
-    return sum(bool(set(each.deployed_to) - set(each.cleared_for)) for each in standings)
+    return len(caches.select(VERSIONS, BY_UNCLEARED, RUNNING))
 
 
 def _note_deleted(withdrawals: Withdrawals, change: Change) -> None:

@@ -21,12 +21,14 @@ __all__ = [
     "BY_SERVED",
     "BY_STANDING",
     "BY_STATUS",
+    "BY_UNCLEARED",
     "BY_VERSION",
     "DEFAULT",
     "IS_DEFAULT",
     "JUDGED_INDEXES",
     "MODEL_INDEXES",
     "REGISTRY_INDEXES",
+    "RUNNING",
     "VERSION_INDEXES",
     "claim_key",
     "model_key",
@@ -51,9 +53,12 @@ BY_REGISTRY: Final = "registry"
 BY_SERVED: Final = "served"
 BY_STANDING: Final = "standing"
 BY_STATUS: Final = "status"
+BY_UNCLEARED: Final = "uncleared"
 BY_VERSION: Final = "version"
 DEFAULT: Final = "default"
 IS_DEFAULT: Final = "true"
+RUNNING: Final = "running"
+"""The only value of ``BY_UNCLEARED``: a version runs in a stage that it is not cleared for any more."""
 
 
 def model_key(namespace: str, model: str) -> str:
@@ -109,6 +114,12 @@ def _version_status(body: Body) -> Iterable[str]:
     phase = (body.get("status") or {}).get("phase")
     if phase:
         yield phase
+
+
+def _version_uncleared(body: Body) -> Iterable[str]:
+    status = body.get("status") or {}
+    if not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
+        yield RUNNING
 
 
 def _version_claim(body: Body) -> Iterable[str]:
@@ -169,6 +180,7 @@ VERSION_INDEXES: Final[Mapping[str, Index]] = {
     BY_MODEL: _version_model,
     BY_PHASE: _version_phase,
     BY_STATUS: _version_status,
+    BY_UNCLEARED: _version_uncleared,
     BY_CLAIM: _version_claim,
     BY_PROFILE: _version_profile,
     BY_REGISTERED: _version_registered,
