@@ -94,10 +94,12 @@ class Objects:
     def compiled(self, policy: GovernancePolicy) -> CompiledPolicy:
         """The policy, compiled once a spec: a new status is no new rule."""
         known = self._compilations.get(policy.metadata.name)
-        if known is None or known.policy.spec != policy.spec:
-            known = compile_policy(policy)
-        elif known.policy is not policy:
+        if known is not None and known.policy is policy:
+            return known
+        if known is not None and known.policy.spec == policy.spec:
             known = replace(known, policy=policy)
+        else:
+            known = compile_policy(policy)
         self._compilations[policy.metadata.name] = known
         return known
 

@@ -55,23 +55,21 @@ class VettedArtifactsKeeper:
             return Requeue(after=(self._looked + PAUSE - now).total_seconds())
         self._looked = now
         try:
-            await self._write(await self._shards(), self._common())
+            await self._bring()
         except ReconcileError as error:
             return requeue_after_error(error)
         return Requeue()
 
-    async def _shards(self) -> Mapping[ShardKey, Shard]:
-        strict = [each.policy.metadata.name for each in self._objects.policies() if _is_strict(each.policy)]
-        return shards(await self._standings(), registries=self._registries(), strict=strict)
-
-    def _common(self) -> Common:
-        policies = (each.policy for each in self._objects.policies())
-        return Common.of(
+    async def _bring(self) -> None:
+        policies, registries = [each.policy for each in self._objects.policies()], self._registries()
+        strict = [each.metadata.name for each in policies if _is_strict(each)]
+        common = Common.of(
             runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
-            images=(each.spec.serving.vllm_image for each in self._registries()),
-            arguments=_allowed_arguments(self._registries()),
+            images=(each.spec.serving.vllm_image for each in registries),
+            arguments=_allowed_arguments(registries),
             accelerators=self._accelerators(),
         )
+        await self._write(shards(await self._standings(), registries=registries, strict=strict), common)
 
     def _registries(self) -> list[ModelRegistry]:
         names = self._objects.reader.names(ModelRegistry.info.plural)

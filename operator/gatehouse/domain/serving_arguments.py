@@ -44,9 +44,10 @@ def check_serving(serving: Serving, *, added: Collection[str] = ()) -> None:
 
     ``added`` is ``spec.serving.allowedArguments`` of its registry. What passes here passes the gate.
     """
-    admitted = frozenset(admitted_arguments(added)) - frozenset(TEMPLATE_FLAGS)
-    for argument in serving.extra_args:
-        _check_argument(argument, admitted)
+    if serving.extra_args:  # most versions have none, and all are looked at
+        admitted = frozenset(admitted_arguments(added)) - frozenset(TEMPLATE_FLAGS)
+        for argument in serving.extra_args:
+            _check_argument(argument, admitted)
     for variable in serving.env:
         _check_variable(variable.name)
 
