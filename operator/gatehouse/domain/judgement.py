@@ -9,18 +9,16 @@ import orjson
 
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.domain.audit.records import FactChange, canonical
+from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical
 from gatehouse.domain.conditions import timestamp
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.governance import Outcome
 
-__all__ = ["SOMEBODY", "fact_changes", "judgement"]
+__all__ = ["fact_changes", "judgement"]
 
 MOST_REMEMBERED: Final = 1000
 """Decisions and evaluations of one version that its row remembers, by name."""
 GATEHOUSE: Final = "gatehouse"
-SOMEBODY: Final = "unknown"
-"""Who deleted an object that did not say so itself: a watch does not tell, the API server's own audit log does."""
 
 _SAYS: Final[Mapping[str | None, str]] = {
     "Complies": "has nothing against the version",

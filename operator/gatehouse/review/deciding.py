@@ -21,6 +21,7 @@ from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed_if_allowed, read, stages_of
 
 __all__ = [
+    "MANAGER",
     "Decided",
     "Decision",
     "Situation",

@@ -14,13 +14,13 @@ from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAW
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.review.deciding import MANAGER
 from gatehouse.review.errors import NothingToDo, Refused
 from gatehouse.review.person import Action, Person, may_each, whoami
 from gatehouse.review.reading import listed, read
 
 __all__ = ["EvaluationWithdrawal", "Withdrawal", "withdraw", "withdraw_evaluation"]
 
-MANAGER: Final = "gatehouse-review"
 VERBS: Final = ("patch", "delete")
 
 R = TypeVar("R", bound=Resource)

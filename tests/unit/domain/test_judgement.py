@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.domain.audit.records import SOMEBODY
 from gatehouse.domain.facts import Facts, Withdrawal
-from gatehouse.domain.judgement import SOMEBODY
 from gatehouse.domain.lifecycle import Decision, decide
 from policies import approval, evaluation, policy
 

@@ -12,13 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from gatehouse.domain.audit.records import FactChange, canonical, digest_of
+from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical, digest_of
 
 __all__ = ["PolicyText", "policy_facts", "policy_text"]
 
 KIND: Final = "GovernancePolicy"
-UNKNOWN: Final = "unknown"
-"""Who changed a policy: the API server's own audit log tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def _fact(
 ) -> FactChange:
     return FactChange(
         at=at,
-        actor=UNKNOWN,
+        actor=SOMEBODY,
         kind=KIND,
         namespace="",
         name=name,

@@ -19,6 +19,7 @@ __all__ = [
     "GENESIS",
     "LARGEST_FACTS",
     "LONGEST_MESSAGE",
+    "SOMEBODY",
     "AuditHead",
     "AuditRecord",
     "FactChange",
@@ -36,6 +37,8 @@ __all__ = [
 FORMAT: Final = 1
 GENESIS: Final = "0" * 64
 """What the first record of a chain names as its predecessor's hash."""
+SOMEBODY: Final = "unknown"
+"""Who did what neither the object nor a watch tells of: the API server's own audit log does."""
 LONGEST_MESSAGE: Final = 4_000
 """Characters."""
 LARGEST_FACTS: Final = 8 * 1024
