@@ -76,13 +76,13 @@ def page(kind: str, *items: Body, version: int = 100, **parts: Any) -> ListPage:
 class Bench:
     """An informer whose queue is a list."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, watches: tuple[Watch, ...] = WATCHES, **options: Any) -> None:
         self.clock = FakeClock()
-        self.caches = build_caches(WATCHES)
+        self.caches = build_caches(watches)
         self.keys: list[ObjectKey] = []
         self.events: list[tuple[str, str]] = []
         self.informer = Informer(
-            watches=WATCHES,
+            watches=watches,
             caches=self.caches,
             enqueue=self.keys.append,
             clock=self.clock,
@@ -162,6 +162,22 @@ def test_dependents_are_enqueued_only_when_the_relevant_part_changed(
 def test_a_kind_that_is_not_reconciled_never_enqueues_itself(bench: Bench) -> None:
     tell(bench.informer, "profiles", "DELETED", profile(20))
     assert bench.names() == [("versions", "v1"), ("versions", "v2")]
+
+
+def test_objects_that_are_one_piece_of_work_enqueue_one_key() -> None:
+    bench = Bench(watches=(Watch(resource=PROFILES, together="all"),))
+    every = ObjectKey("profiles", "", "all")
+    shards = [body(f"shard-{number}", number + 1, metadata={"namespace": ""}) for number in range(5)]
+    bench.informer.take_page(page("profiles", *shards))
+    assert set(bench.keys) == {every}
+    bench.keys.clear()
+    tell(bench.informer, "profiles", "MODIFIED", body("shard-1", 20, metadata={"namespace": "", "generation": 2}))
+    tell(bench.informer, "profiles", "DELETED", body("shard-2", 21, metadata={"namespace": ""}))
+    assert bench.keys == [every] * 2
+    bench.keys.clear()
+    tell(bench.informer, "profiles", "MODIFIED", body("shard-3", 22, metadata={"namespace": ""}, status={"forged": 1}))
+    bench.clock.advance(60)
+    assert bench.keys == [every]
 
 
 def test_labels_count_where_the_watch_says_so(bench: Bench) -> None:

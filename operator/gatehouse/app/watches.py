@@ -29,6 +29,7 @@ from gatehouse.controllers.indexes import (
     model_key,
     registry_key,
 )
+from gatehouse.controllers.vetted_artifacts import EVERY
 from gatehouse.engine.cache import Caches
 from gatehouse.engine.objects import Body, ObjectKey, Resource
 from gatehouse.engine.watches import Watch
@@ -152,7 +153,7 @@ WATCHES: Final = (
         relevant=lambda body: body["spec"],
         fan_out=_judged_version,
     ),
-    Watch(resource=_resource(VettedArtifacts)),
+    Watch(resource=_resource(VettedArtifacts), together=EVERY),
     Watch(
         resource=_resource(RegisteredModel),
         indexes=MODEL_INDEXES,

@@ -49,7 +49,7 @@ class VettedArtifactsKeeper:
         self._looked: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
-        """Brings every object to what it should be; called by the engine for any of them."""
+        """Brings every object to what it should be; the engine calls it for the key :data:`EVERY`."""
         now = self._clock.now()
         if self._looked is not None and now < self._looked + PAUSE:
             return Requeue(after=(self._looked + PAUSE - now).total_seconds())

@@ -161,21 +161,22 @@ class Informer:
     def _dispatch(self, change: Change) -> None:
         watch = self._watches[change.key.kind]
         if watch.reconciled:
-            self._dispatch_own(change)
+            self._dispatch_own(watch, change)
         if watch.relevant is not None:
             self._dispatch_dependents(watch, change)
 
-    def _dispatch_own(self, change: Change) -> None:
+    def _dispatch_own(self, watch: Watch, change: Change) -> None:
+        own = change.key if watch.together is None else ObjectKey(watch.kind, "", watch.together)
         if needs_reconcile(change):
-            self._enqueue(change.key)
+            self._enqueue(own)
         elif status_was_changed_by_others(change) and change.after is not None:
             key, version = change.key, change.after.resource_version
-            self._clock.call_at(self._clock.now() + self._status_settle, lambda: self._judge_status(key, version))
+            self._clock.call_at(self._clock.now() + self._status_settle, lambda: self._judge_status(key, version, own))
 
-    def _judge_status(self, key: ObjectKey, version: str) -> None:
+    def _judge_status(self, key: ObjectKey, version: str, own: ObjectKey) -> None:
         if not self._caches[key.kind].is_own_version(key, version):
             log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
-            self._enqueue(key)
+            self._enqueue(own)
 
     def _dispatch_dependents(self, watch: Watch, change: Change) -> None:
         if watch.relevant is None or watch.fan_out is None:

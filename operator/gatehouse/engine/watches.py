@@ -21,7 +21,8 @@ FanOut = Callable[[Body, Caches], Iterable[ObjectKey]]
 class Watch:
     """One kind to keep in the cache.
 
-    ``reconciled`` is False for a kind that only others depend on. ``fan_out`` is asked for dependents
+    ``reconciled`` is False for a kind that only others depend on. A kind whose objects are one piece of work has
+    ``together``: the name of the one key that is enqueued for any of them. ``fan_out`` is asked for dependents
     when the value of ``relevant`` changes, and when the object appears or vanishes. Dependents that only
     sum up many objects are enqueued when no object of the kind changed for ``settle`` seconds, and while changes keep
     coming every thirty times that, so that many changes make one reconcile.
@@ -30,6 +31,7 @@ class Watch:
     resource: Resource
     indexes: Mapping[str, Index] = field(default_factory=dict)
     reconciled: bool = True
+    together: str | None = None
     relevant: Relevant | None = None
     fan_out: FanOut | None = None
     settle: float = 0.0
