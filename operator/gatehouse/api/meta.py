@@ -87,6 +87,7 @@ class Struct(BaseModel):
         populate_by_name=True,
         extra="ignore",
         use_attribute_docstrings=True,
+        defer_build=True,
     )
 
     rules: ClassVar[tuple[CelRule, ...]] = ()

@@ -99,9 +99,6 @@ class WallClock:
 def run_operator(settings: Settings) -> int:
     """Runs the operator; the exit code of the process."""
     configure_logging(settings.log_level)
-    # What the imports made lives as long as the process: the collector need not look through it again and again.
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         uvloop.run(_run(settings))

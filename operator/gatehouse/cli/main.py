@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from gatehouse import __version__
+from gatehouse.cli.importing import for_good
 
 __all__ = ["app", "main"]
 
@@ -64,7 +65,8 @@ class _Commands(TyperGroup):
         """The command ``gatehouse NAME``: the function NAME, or the commands ``app``, of the module NAME."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+        with for_good():
+            module = import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
         commands: typer.Typer | None = getattr(module, "app", None)
         if commands is None:
             commands = typer.Typer(add_completion=False)

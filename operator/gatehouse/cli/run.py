@@ -12,6 +12,7 @@ import typer
 
 from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, SettingsError, declared_settings, load_settings
 from gatehouse.cli.connection import ERROR
+from gatehouse.cli.importing import for_good
 
 __all__ = ["run", "settings_signature"]
 
@@ -37,7 +38,8 @@ def run(*, config: Path | None, **flags: Any) -> None:
             typer.echo(f"error: {problem}", err=True)
         raise typer.Exit(ERROR) from None
     # The operator's parts take a second to import, which no other command should wait for.
-    from gatehouse.app.operator import run_operator  # noqa: PLC0415
+    with for_good():
+        from gatehouse.app.operator import run_operator  # noqa: PLC0415
 
     raise typer.Exit(run_operator(loaded.settings))
 
