@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache, partial
 from typing import Final, Literal
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
@@ -83,6 +84,15 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Lengths:
+    """The longest sequences in tokens, with the careful overhead and with the small one."""
+
+    bytes_per_token: int
+    safe: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
     """What is known before the cache is looked at. ``usable`` is the memory vLLM may take of one accelerator."""
 
@@ -106,17 +116,32 @@ class _Case:
     def wanted(self) -> str:
         return f"weights, overhead and the cache of one sequence within {human_bytes(self.usable)} on {self.machine}"
 
-    def outcome(self, verdict: Verdict, reason: str, found: str, *, remedy: str | None = None) -> Fit:
+    def outcome(
+        self,
+        verdict: Verdict,
+        reason: str,
+        found: str,
+        *,
+        wanted: str | None = None,
+        remedy: str | None = None,
+        max_model_len: int | None = None,
+        lengths: _Lengths | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Fit:
         return Fit(
             verdict=verdict,
             reason=reason,
             found=found,
-            wanted=self.wanted,
+            wanted=self.wanted if wanted is None else wanted,
             remedy=remedy,
             weights_bytes=self.weights,
+            kv_cache_bytes_per_token=lengths.bytes_per_token if lengths else None,
+            max_model_len=max_model_len,
+            safe_max_model_len=lengths.safe if lengths else None,
+            largest_max_model_len=lengths.largest if lengths else None,
             tensor_parallel_size=self.tensor_parallel_size,
             dtype=self.precision.dtype,
-            warnings=self.warnings,
+            warnings=self.warnings + warnings,
         )
 
 
@@ -152,7 +177,7 @@ def fit(summary: ArtifactSummary, profile: HardwareProfileSpec, *, requested_max
     if limit is None:
         incomplete = Unmodelled("ConfigIncomplete", "config.json does not say max_position_embeddings")
         return _unknown(case, incomplete, limit, requested_max_model_len)
-    return _judge(replace(case, warnings=case.warnings + _family_warnings(family)), layout, limit)
+    return _judge(case, layout, limit, warnings=_family_warnings(family))
 
 
 def _case(summary: ArtifactSummary, config: ModelConfig, profile: HardwareProfileSpec, requested: int | None) -> _Case:
@@ -165,7 +190,7 @@ def _case(summary: ArtifactSummary, config: ModelConfig, profile: HardwareProfil
     idle_warning = f"{idle} of {accelerator.count} accelerators are not used: {heads or 'unknown'} attention heads"
     return _Case(
         machine=name if parallel == 1 else f"each of {parallel} {name}",
-        usable=int(_visible(bytes_of(accelerator.memory)) * Fraction(profile.serving.gpu_memory_utilization)),
+        usable=_usable(accelerator.memory, profile.serving.gpu_memory_utilization),
         weights=-(-_loaded_bytes(summary) // parallel),
         tensor_parallel_size=parallel,
         requested=requested,
@@ -174,8 +199,12 @@ def _case(summary: ArtifactSummary, config: ModelConfig, profile: HardwareProfil
     )
 
 
-def _visible(memory: int) -> int:
-    return memory - min(memory * _DRIVER_PERCENT // 100, _DRIVER_MOST)
+@lru_cache(maxsize=64)
+def _usable(memory: str, utilization: str) -> int:
+    """Bytes; thousands of versions share a few profiles, and fractions are slow."""
+    shown = bytes_of(memory)
+    visible = shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
+    return int(visible * Fraction(utilization))
 
 
 def _loaded_bytes(summary: ArtifactSummary) -> int:
@@ -190,54 +219,70 @@ def _refusal(case: _Case) -> Fit | None:
     """What does not fit whatever the cache is."""
     problem = case.precision.problem
     if problem:
-        refused = case.outcome("DoesNotFit", problem.rule, problem.found, remedy=problem.remedy)
-        return replace(refused, wanted=problem.wanted)
+        return case.outcome("DoesNotFit", problem.rule, problem.found, wanted=problem.wanted, remedy=problem.remedy)
     if case.small_budget < 0:
         found = f"{human_bytes(case.weights)} of weights on {case.machine}; {human_bytes(case.usable)} can be used"
         return case.outcome("DoesNotFit", "WeightsTooLarge", found, remedy=f"{_MORE_MEMORY}, or quantize the model")
     return None
 
 
-def _beyond_limit(case: _Case, limit: int, requested: int) -> Fit:
-    found = f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens (max_position_embeddings)"
-    remedy = f"set spec.serving.maxModelLen to at most {limit:,}"
-    refused = case.outcome("DoesNotFit", "MaxModelLenTooLong", found, remedy=remedy)
-    return replace(refused, wanted=f"a maxModelLen of at most {limit:,}", max_model_len=limit)
-
-
-def _judge(case: _Case, layout: CacheLayout, limit: int) -> Fit:
-    safe = _rounded(layout.longest(case.careful_budget, limit=limit), limit)
-    largest = _rounded(layout.longest(case.small_budget, limit=limit), limit)
+def _judge(case: _Case, layout: CacheLayout, limit: int, *, warnings: tuple[str, ...]) -> Fit:
+    lengths = _Lengths(
+        bytes_per_token=layout.bytes_per_token,
+        safe=_rounded(layout.longest(case.careful_budget, limit=limit), limit),
+        largest=_rounded(layout.longest(case.small_budget, limit=limit), limit),
+    )
     asked = case.requested or min(SHORTEST_USEFUL, limit)
-    need = layout.cost(asked)
-    most = f"set spec.serving.maxModelLen to at most {largest:,} ({safe:,} fits with a margin)" if largest else None
-    found = (
-        f"{human_bytes(case.weights)} of weights and {human_bytes(layout.bytes_per_token)} of KV cache a token on "
-        f"{case.machine}: {safe:,} tokens fit with a margin, {largest:,} at most"
-    )
     if asked > limit:
-        refused = _beyond_limit(case, limit, asked)
-        judged = replace(refused, max_model_len=largest or None, remedy=most or _MORE_MEMORY)
-    elif need <= case.careful_budget:
-        judged = replace(case.outcome("Fits", "FitsWithMargin", found), max_model_len=case.requested or safe)
-    elif need <= case.small_budget:
-        way_out = f"lower spec.serving.maxModelLen: {safe:,} fits with a margin" if safe else _MORE_MEMORY
-        remedy = f"should vLLM not start, {way_out}"
-        judged = replace(
-            case.outcome("Tight", "FitsWithoutMargin", found, remedy=remedy), max_model_len=case.requested or largest
-        )
-    else:
-        remedy = f"{most}, or {_MORE_MEMORY}" if most else _MORE_MEMORY
-        judged = replace(
-            case.outcome("DoesNotFit", "ContextTooLong", f"{asked:,} tokens wanted; {found}", remedy=remedy),
-            max_model_len=largest or None,
-        )
-    return replace(
-        judged,
-        kv_cache_bytes_per_token=layout.bytes_per_token,
-        safe_max_model_len=safe,
-        largest_max_model_len=largest,
+        return _beyond_limit(case, limit, asked, lengths=lengths, warnings=warnings)
+    found = (
+        f"{human_bytes(case.weights)} of weights and {human_bytes(lengths.bytes_per_token)} of KV cache a token on "
+        f"{case.machine}: {lengths.safe:,} tokens fit with a margin, {lengths.largest:,} at most"
     )
+    need = layout.cost(asked)
+    known = partial(case.outcome, lengths=lengths, warnings=warnings)
+    if need <= case.careful_budget:
+        return known("Fits", "FitsWithMargin", found, max_model_len=case.requested or lengths.safe)
+    if need <= case.small_budget:
+        lower = f"lower spec.serving.maxModelLen: {lengths.safe:,} fits with a margin"
+        return known(
+            "Tight",
+            "FitsWithoutMargin",
+            found,
+            remedy=f"should vLLM not start, {lower if lengths.safe else _MORE_MEMORY}",
+            max_model_len=case.requested or lengths.largest,
+        )
+    shorter = _shorter(lengths)
+    return known(
+        "DoesNotFit",
+        "ContextTooLong",
+        f"{asked:,} tokens wanted; {found}",
+        remedy=f"{shorter}, or {_MORE_MEMORY}" if shorter else _MORE_MEMORY,
+        max_model_len=lengths.largest or None,
+    )
+
+
+def _beyond_limit(
+    case: _Case, limit: int, requested: int, *, lengths: _Lengths | None = None, warnings: tuple[str, ...] = ()
+) -> Fit:
+    """``lengths`` are None when only the model's own limit is known."""
+    within = f"set spec.serving.maxModelLen to at most {limit:,}"
+    return case.outcome(
+        "DoesNotFit",
+        "MaxModelLenTooLong",
+        f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens (max_position_embeddings)",
+        wanted=f"a maxModelLen of at most {limit:,}",
+        remedy=within if lengths is None else _shorter(lengths) or _MORE_MEMORY,
+        max_model_len=limit if lengths is None else lengths.largest or None,
+        lengths=lengths,
+        warnings=warnings,
+    )
+
+
+def _shorter(lengths: _Lengths) -> str | None:
+    if not lengths.largest:
+        return None
+    return f"set spec.serving.maxModelLen to at most {lengths.largest:,} ({lengths.safe:,} fits with a margin)"
 
 
 def _rounded(tokens: int, limit: int) -> int:

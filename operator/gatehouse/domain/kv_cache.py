@@ -150,11 +150,14 @@ class CacheLayout:
         """The longest sequence, at most ``limit`` tokens, that costs no more than ``budget`` bytes; 0 for none."""
         if limit < 1 or self.cost(limit) <= budget:
             return max(limit, 0)
-        low, high = 0, -(-limit // BLOCK)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.cost(middle * BLOCK) <= budget else (low, middle)
-        return low * BLOCK
+        if budget <= 0:
+            return 0
+        if budget > self.bytes_per_token * self.window_tokens:
+            # The windows are full: what is left goes to the layers that keep every token.
+            tokens = (budget - self.window_bytes * self.window_tokens) // self.full_bytes
+        else:
+            tokens = budget // self.bytes_per_token
+        return tokens // BLOCK * BLOCK
 
 
 def family_of(config: ModelConfig) -> Family | Unmodelled:
