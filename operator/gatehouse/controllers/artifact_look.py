@@ -52,8 +52,8 @@ class ArtifactLook:
         self._patience = patience
         self._asked: dict[VersionKey, str | None] = {}
 
-    async def at(self, facts: Facts, rows: RegistryRows) -> Looked:
-        """Looks at the artifact, unless the row says that it was looked at lately and nobody asked.
+    async def at(self, facts: Facts, rows: RegistryRows) -> Looked | None:
+        """Looks at the artifact; None when the row says that it was looked at lately and nobody asked.
 
         Raises what the object store raises, and ``Transient`` while it does not answer.
         """
@@ -63,7 +63,7 @@ class ArtifactLook:
         if _was_asked(version):
             self._reread_once(version, registry)
         elif not self._due(facts):
-            return Looked(facts.artifact)
+            return None
         request = await self._request(facts, registry, rows)
         found = await self._checks.check(_key(version), request, patience=self._patience)
         if isinstance(found, CheckProgress):

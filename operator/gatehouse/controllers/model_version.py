@@ -33,7 +33,7 @@ from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.content import must_be_read, owes_reading
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.facts import Facts
 from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
@@ -97,8 +97,9 @@ class ModelVersionController:
                 if owes_reading(gathered.facts) and must_be_read(gathered.facts):
                     return await self._while_unread(gathered, error)
                 return await self._after_store_error(gathered, error)
-            facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
-            gathered = replace(gathered, facts=facts, files=looked.files)
+            if looked is not None:
+                facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
+                gathered = replace(gathered, facts=facts, files=looked.files)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -126,6 +127,10 @@ class ModelVersionController:
     async def _gather(self, version: ModelVersion, body: Mapping[str, Any]) -> _Gathered:
         model = self._objects.model_of(version)
         registry = self._objects.registry_of_version(version, model)
+        rows = row = None
+        if isinstance(registry, ModelRegistry):
+            rows = await self._connections.rows(registry)
+            row = await rows.load_version(model=version.spec.model_ref.name, version=version.spec.version)
         policies = self._objects.policies()
         facts = Facts(
             now=self._clock.now(),
@@ -134,6 +139,9 @@ class ModelVersionController:
             model=model,
             registry=registry,
             profile=self._objects.profile_of(version),
+            row=row,
+            holder_exists=row is not None and self._is_there(ObjectName(row.namespace, row.object_name)),
+            artifact=None if row is None else row.artifact,
             policies=self._objects.applying(policies, model),
             policy_names=frozenset(each.name for each in policies),
             approvals=self._objects.about(ModelApproval, version),
@@ -141,14 +149,10 @@ class ModelVersionController:
             withdrawals=self._withdrawals.by_uid,
             deployed_to=tuple(self._services.deployed_to(version)),
         )
-        if isinstance(registry, Unmet):
-            return _Gathered(facts)
-        rows = await self._connections.rows(registry)
-        row = await rows.load_version(model=version.spec.model_ref.name, version=version.spec.version)
-        if row is None:
-            return _Gathered(facts, rows)
-        holder = self._objects.reader.revision(VERSIONS, row.namespace, row.object_name)
-        return _Gathered(replace(facts, row=row, holder_exists=holder is not None, artifact=row.artifact), rows)
+        return _Gathered(facts, rows)
+
+    def _is_there(self, version: ObjectName) -> bool:
+        return self._objects.reader.revision(VERSIONS, *version) is not None
 
     # apply
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
-from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, Resource
+from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, KindInfo, Resource
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
@@ -21,6 +21,12 @@ from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy
 __all__ = ["Objects"]
 
 R = TypeVar("R", bound=Resource)
+
+
+class _Namespace(Resource):
+    info = KindInfo(
+        kind="Namespace", plural="namespaces", singular="namespace", short="ns", namespaced=False, columns=()
+    )
 
 
 class Objects:
@@ -170,8 +176,8 @@ class Objects:
         )
 
     def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
-        body: dict[str, Any] | None = self._reader.get("namespaces", "", namespace)
-        return None if body is None else body["metadata"].get("labels") or {}
+        found = self.get(_Namespace, "", namespace)
+        return None if found is None else found.metadata.labels
 
 
 def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> ModelRegistry | Unmet:

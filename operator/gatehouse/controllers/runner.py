@@ -113,10 +113,9 @@ class Runner(Generic[R]):
 
     async def _finish(self, body: Mapping[str, Any], resource: R, status: ConditionedStatus) -> None:
         before = resource.status
-        wire = status.wire()
-        if wire == body.get("status"):
+        if status == before:
             return
-        await self._writer.write_status(self._info.plural, body, wire)
+        await self._writer.write_status(self._info.plural, body, status.wire())
         note = transition(before.conditions, status.conditions, phase_before=_phase(before), phase_after=_phase(status))
         for each in (note, alarm(before.conditions, status.conditions)):
             if each is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from gatehouse.api.model_registry import LabelSelector, LabelSelectorRequirement, ModelRegistry, ObjectStore
@@ -70,6 +71,7 @@ def _holds(requirement: LabelSelectorRequirement, labels: Mapping[str, str]) -> 
             return labels.get(requirement.key) not in requirement.values
 
 
+@lru_cache(maxsize=256)
 def duration(text: str) -> timedelta:
     """A Go duration in whole hours, minutes and seconds, as in ``1h30m``; the CRD has checked its form."""
     total, number = 0, ""

@@ -52,14 +52,21 @@ def merge(
 
 
 def _condition(known: Condition | None, state: ConditionState, *, generation: int, now: datetime) -> Condition:
-    unchanged = known is not None and known.status == state.status
+    message = state.message[:MESSAGE_LIMIT]
+    kept = known is not None and known.status == state.status
+    if (
+        known
+        and kept
+        and (known.observed_generation, known.reason, known.message) == (generation, state.reason, message)
+    ):
+        return known
     return Condition(
         type=state.type,
         status=state.status,
         observed_generation=generation,
-        last_transition_time=known.last_transition_time if known is not None and unchanged else timestamp(now),
+        last_transition_time=known.last_transition_time if known and kept else timestamp(now),
         reason=state.reason,
-        message=state.message[:MESSAGE_LIMIT],
+        message=message,
     )
 
 

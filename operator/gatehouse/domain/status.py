@@ -50,7 +50,7 @@ def version_status(
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
         policies=[PolicyOutcome(name=name, outcome=outcome) for name, outcome in decision.outcomes.items()],
-        gates=[_gate(gate) for gate in decision.gates],
+        gates=_gates(version.status.gates, decision.gates),
         conditions=merge(
             version.status.conditions, _conditions(facts, decision), generation=version.metadata.generation, now=now
         ),
@@ -83,15 +83,30 @@ def _shown(decision: Decision) -> Iterable[GateState]:
     return (gate for gate in decision.gates if gate.stage in {"", spoken_of})
 
 
-def _gate(gate: GateState) -> Gate:
+def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
+    """The gates to write. One that did not change is kept: to compare it costs less than to make and check it anew."""
+    known = {(gate.name, gate.stage): gate for gate in before}
+    return [_gate(known.get((state.name, state.stage)), state) for state in states]
+
+
+def _gate(known: Gate | None, gate: GateState) -> Gate:
+    rule, found, wanted, remedy = gate.rule[:512], gate.found[:2048], gate.wanted[:1024], gate.remedy[:1024] or None
+    if known and (known.open, known.rule, known.found, known.wanted, known.remedy) == (
+        gate.open,
+        rule,
+        found,
+        wanted,
+        remedy,
+    ):
+        return known
     return Gate(
         name=gate.name,
         stage=gate.stage,
         open=gate.open,
-        rule=gate.rule[:512],
-        found=gate.found[:2048],
-        wanted=gate.wanted[:1024],
-        remedy=gate.remedy[:1024] or None,
+        rule=rule,
+        found=found,
+        wanted=wanted,
+        remedy=remedy,
     )
 
 

@@ -114,3 +114,20 @@ def test_one_event_a_transition() -> None:
     assert note(ready, ready, ("Ready to Deploy", "Ready to Deploy")) is None
     assert note(ready, down, ("Ready to Deploy", "Ready to Deploy")) == ("Warning", "ProgressingWithRetry")
     assert note(down, ready, ("Ready to Deploy", "Ready to Deploy")) == ("Normal", "ReadyToDeploy")
+
+
+def test_a_condition_that_says_the_same_is_kept_and_any_other_word_makes_it_anew() -> None:
+    state = ConditionState(READY, "True", "Fine", "all is well")
+    (known,) = merge([], [state], generation=1, now=worlds.NOW)
+    later = worlds.NOW + timedelta(hours=1)
+    assert merge([known], [state], generation=1, now=later) == [known]
+    for other, generation in (
+        (ConditionState(READY, "True", "Better", "all is well"), 1),
+        (ConditionState(READY, "True", "Fine", "all is very well"), 1),
+        (state, 2),
+    ):
+        (made,) = merge([known], [other], generation=generation, now=later)
+        assert (made.reason, made.message, made.observed_generation) == (other.reason, other.message, generation)
+        assert made.last_transition_time == known.last_transition_time
+    (flipped,) = merge([known], [ConditionState(READY, "False", "Fine", "all is well")], generation=1, now=later)
+    assert flipped.last_transition_time != known.last_transition_time
