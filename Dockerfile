@@ -55,7 +55,9 @@ LABEL org.opencontainers.image.title="Gatehouse" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=dependencies /opt/gatehouse /opt/gatehouse
 COPY --from=project /own /
-ENV PATH=/opt/gatehouse/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+# One thread runs at a time: an arena of malloc for each would only keep more memory.
+ENV MALLOC_ARENA_MAX=1 \
+    PATH=/opt/gatehouse/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/var/lib/gatehouse \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

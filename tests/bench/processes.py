@@ -27,6 +27,8 @@ __all__ = ["MIB", "MachineUsage", "Operator", "OperatorDied", "Usage", "is_idle"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHORTEST_POLL, _LONGEST_POLL = 0.1, 2.0
 _STOP_SECONDS = 30.0
+_OF_THE_IMAGE = {"MALLOC_ARENA_MAX": "1"}
+"""Variables of the image that a figure depends on."""
 MIB = 1024 * 1024
 
 
@@ -109,7 +111,7 @@ class Operator:
         with self._log.open("ab") as log:
             self._started = time.monotonic()
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=base_environment()
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=base_environment() | _OF_THE_IMAGE
             )
         return self
 

@@ -13,11 +13,13 @@ __all__ = ["for_good"]
 def for_good() -> Iterator[None]:
     """Whatever is made within lives as long as the process: the collector looks at it neither now nor later.
 
-    Of the second that the operator's imports take this saves a fifth.
+    One look at the end, for what the imports left behind, in place of hundreds: it saves a tenth of the second that the
+    operator's take.
     """
     gc.disable()
     try:
         yield
     finally:
+        gc.collect()
         gc.freeze()
         gc.enable()

@@ -15,28 +15,13 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
-__all__ = ["VARIABLES", "CompiledExpression", "ExpressionProblem", "Judgement", "compile_expression"]
+from gatehouse.domain.policy.expressions import ExpressionProblem, Judgement
+
+__all__ = ["VARIABLES", "CompiledExpression", "compile_expression"]
 
 VARIABLES: Final = ("version", "model", "artifact", "hardware", "evaluations", "stage")
 _MESSAGE_LIMIT: Final = 512
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class ExpressionProblem:
-    """Why an expression does not compile. Lines and columns count from 1."""
-
-    line: int
-    column: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What an expression says. ``error`` is why it says nothing, and then it does not hold."""
-
-    holds: bool
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

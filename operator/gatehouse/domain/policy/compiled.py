@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gatehouse.api.governance_policy import GovernancePolicy, PolicyMatch
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import selects
-from gatehouse.domain.policy.cel import CompiledExpression, ExpressionProblem, compile_expression
+from gatehouse.domain.policy.expressions import ExpressionProblem
+
+if TYPE_CHECKING:
+    from gatehouse.domain.policy.cel import CompiledExpression
 
 __all__ = ["CompiledPolicy", "applies", "applying", "compile_policy"]
 
@@ -38,7 +42,13 @@ class CompiledPolicy:
 
 def compile_policy(policy: GovernancePolicy) -> CompiledPolicy:
     """Compiles every expression of the policy."""
-    return CompiledPolicy(policy, {rule.name: compile_expression(rule.expression) for rule in policy.spec.expressions})
+    rules = policy.spec.expressions
+    if not rules:
+        return CompiledPolicy(policy, {})
+    # CEL's runtime takes 8 MiB, which an operator without expressions need not have.
+    from gatehouse.domain.policy.cel import compile_expression  # noqa: PLC0415
+
+    return CompiledPolicy(policy, {rule.name: compile_expression(rule.expression) for rule in rules})
 
 
 def applying(

@@ -14,9 +14,9 @@ from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.policy.cel import CompiledExpression
 from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.policy.evaluations import counting, judge_evaluation
+from gatehouse.domain.policy.expressions import ExpressionProblem
 from gatehouse.domain.policy.findings import Finding, Weight
 from gatehouse.domain.policy.values import expression_values
 from gatehouse.domain.signature_trust import judge_signature
@@ -245,7 +245,7 @@ class _Judge:
         values = self.case.values(self.stage) if rules else {}
         for rule in rules:
             compiled = self.policy.expressions[rule.name]
-            if not isinstance(compiled, CompiledExpression):
+            if isinstance(compiled, ExpressionProblem):
                 continue
             judgement = compiled.judge(values)
             if not judgement.holds:
