@@ -1,7 +1,7 @@
 """VettedArtifacts: what admission lets through, kept as the versions' standings say.
 
 All objects are made from the cache in one go, since each names all keys. Changes of many versions make one write an
-object: it is looked at once a ``PAUSE``, however many versions changed meanwhile. An object that cannot be written
+object, and the longer a look at all versions takes, the longer it is until the next. An object that cannot be written
 holds up no other one, so that what is not vetted any more leaves those that can.
 """
 
@@ -32,6 +32,9 @@ __all__ = ["EVERY", "VettedArtifactsKeeper"]
 EVERY: Final = "*"
 """Name under which the work is queued: it is always done for all objects."""
 PAUSE: Final = timedelta(seconds=1)
+LONGEST_PAUSE: Final = timedelta(seconds=5)
+REST: Final = 9
+"""A pass looks at every version: it is followed by a rest of so many times as long, within these two."""
 SLICE: Final = 1000
 """Standings unpacked before other work has its turn."""
 
@@ -46,18 +49,20 @@ class VettedArtifactsKeeper:
         self._writer = writer
         self._clock = clock
         self._limit = limit
-        self._looked: datetime | None = None
+        self._rests_until: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
         """Brings every object to what it should be; the engine calls it for the key :data:`EVERY`."""
         now = self._clock.now()
-        if self._looked is not None and now < self._looked + PAUSE:
-            return Requeue(after=(self._looked + PAUSE - now).total_seconds())
-        self._looked = now
+        if self._rests_until is not None and now < self._rests_until:
+            return Requeue(after=(self._rests_until - now).total_seconds())
         try:
             await self._bring()
         except ReconcileError as error:
             return requeue_after_error(error)
+        finally:
+            took = self._clock.now() - now
+            self._rests_until = now + took + min(max(PAUSE, took * REST), LONGEST_PAUSE)
         return Requeue()
 
     async def _bring(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -276,3 +277,43 @@ def test_an_object_goes_only_when_those_in_its_place_have_lost_what_it_has_lost(
     assert world.reconcile() != Requeue()
     assert "staging.models" in world.objects
     assert admitted(world.objects) == world.vetted
+
+
+@dataclass
+class Ticks:
+    """A clock that stands still until it is moved."""
+
+    at: datetime = worlds.NOW
+
+    def now(self) -> datetime:
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"),
+    [
+        pytest.param(0.0, 1.0, id="few versions: once a second"),
+        pytest.param(0.2, 1.8, id="a tenth of the time at most"),
+        pytest.param(3.0, 5.0, id="but within seconds, however many there are"),
+    ],
+)
+def test_the_longer_a_pass_takes_the_longer_it_is_until_the_next(took: float, rest: float) -> None:
+    ticks = Ticks()
+    world = World(vetted=frozenset({(STAGES[0], URIS[0])}))
+    keeper = VettedArtifactsKeeper(objects=Objects(world), writer=world, clock=ticks, limit=LIMIT)  # type: ignore[arg-type]
+    asyncio.run(keeper("", EVERY))
+    ticks.move(60)
+    world.vetted, written = frozenset(), len(world.writes)
+    world.looks = partial(ticks.move, took)
+    assert asyncio.run(keeper("", EVERY)) == Requeue()
+    assert len(world.writes) == written + 1, "the first change after a rest is written at once"
+    world.vetted, written = frozenset({(STAGES[0], URIS[0])}), len(world.writes)
+    put_off = asyncio.run(keeper("", EVERY))
+    assert put_off.after == pytest.approx(rest)
+    assert len(world.writes) == written
+    ticks.move(rest)
+    assert asyncio.run(keeper("", EVERY)) == Requeue()
+    assert len(world.writes) > written
