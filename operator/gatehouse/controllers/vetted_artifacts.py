@@ -54,8 +54,10 @@ class VettedArtifactsKeeper:
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
         """Brings every object to what it should be; the engine calls it for the key :data:`EVERY`."""
         now = self._clock.now()
-        if self._rests_until is not None and now < self._rests_until:
-            return Requeue(after=(self._rests_until - now).total_seconds())
+        rest = timedelta(0) if self._rests_until is None else self._rests_until - now
+        # A rest that is longer is none: the machine's clock was set back.
+        if timedelta(0) < rest <= LONGEST_PAUSE:
+            return Requeue(after=rest.total_seconds())
         try:
             await self._bring()
         except ReconcileError as error:

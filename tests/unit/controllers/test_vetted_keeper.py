@@ -317,3 +317,14 @@ def test_the_longer_a_pass_takes_the_longer_it_is_until_the_next(took: float, re
     ticks.move(rest)
     assert asyncio.run(keeper("", EVERY)) == Requeue()
     assert len(world.writes) > written
+
+
+def test_a_clock_that_is_set_back_holds_no_revocation_up() -> None:
+    ticks = Ticks()
+    world = World(vetted=frozenset({(STAGES[0], URIS[0])}))
+    keeper = VettedArtifactsKeeper(objects=Objects(world), writer=world, clock=ticks, limit=LIMIT)  # type: ignore[arg-type]
+    asyncio.run(keeper("", EVERY))
+    ticks.move(-3600)
+    world.vetted = frozenset()
+    assert asyncio.run(keeper("", EVERY)) == Requeue()
+    assert not admitted(world.objects)
