@@ -5,15 +5,17 @@ A restart costs one SELECT of one row; Alembic is imported only when a migration
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause
 
-__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "ensure_schema"]
+__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
 
 REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision that this code knows, in order."""
@@ -60,6 +62,21 @@ def ensure_schema(connector: Connector) -> None:
                         message=f"{error} in {connector.name}",
                         remedy="Give Gatehouse a database of its own.",
                     ) from None
+
+
+def blame_revision(connector: Connector) -> None:
+    """Looks for the reason why a query of whoever never migrates failed; returns when the revision is none.
+
+    Raises:
+        Stalled: SchemaTooOld or SchemaTooNew.
+    """
+    with suppress(SQLAlchemyError, OSError):  # what made the query fail is then told
+        if _owed(connector):
+            raise Stalled(
+                reason="SchemaTooOld",
+                message=f"The tables in {connector.name} are of a revision before {HEAD}, which this Gatehouse reads",
+                remedy="Start the operator of this version, which migrates them, or read them with the older one.",
+            )
 
 
 def _owed(connector: Connector) -> bool:

@@ -22,6 +22,7 @@ from gatehouse.registry.encoding import VERSION_COLUMNS, version_of
 from gatehouse.registry.failures import Cause
 from gatehouse.registry.operations import Read
 from gatehouse.registry.reading import read
+from gatehouse.registry.schema import blame_revision
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, model_versions
 
 __all__ = ["DatabaseUrlError", "Trails", "open_trails", "target_of_url"]
@@ -115,7 +116,7 @@ def open_trails(target: Target) -> Iterator[Trails]:
 
     Raises:
         DatabaseUrlError: there are none.
-        ReconcileError: what the database refuses.
+        ReconcileError: what the database refuses; SchemaTooOld; SchemaTooNew.
     """
     connector = Connector(target)
     connected = False
@@ -134,6 +135,7 @@ def open_trails(target: Target) -> Iterator[Trails]:
             raise DatabaseUrlError(
                 f"{connector.name} has no audit trails; was it migrated by this Gatehouse?"
             ) from None
+        blame_revision(connector)
         raise failure.error() from None
     finally:
         connector.engine.dispose()

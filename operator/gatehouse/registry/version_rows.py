@@ -13,6 +13,7 @@ from gatehouse.registry.address import Target
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.operations import LoadFiles, LoadVersion, VersionKey
 from gatehouse.registry.reading import read
+from gatehouse.registry.schema import blame_revision
 
 __all__ = ["VersionRows", "load_version_rows"]
 
@@ -29,7 +30,7 @@ def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[Versio
     """The rows of each key. Tables are read as they are, never migrated.
 
     Raises:
-        ReconcileError: what the database refuses; RowUnreadable.
+        ReconcileError: what the database refuses; SchemaTooOld; SchemaTooNew; RowUnreadable.
     """
     connector = Connector(target)
     connected = False
@@ -38,6 +39,7 @@ def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[Versio
             connected = True
             found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
     except (SQLAlchemyError, OSError) as error:
+        blame_revision(connector)
         raise connector.failure_of(error, connected=connected).error() from None
     finally:
         connector.engine.dispose()

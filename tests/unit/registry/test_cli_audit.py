@@ -17,8 +17,13 @@ from auditcontract import a_policy, grown
 from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
+from gatehouse.domain.errors import Stalled
+from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.rows import Rows
+from gatehouse.registry.schema import HEAD, VERSION_TABLE
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
+from gatehouse.registry.trail import target_of_url
+from gatehouse.registry.version_rows import load_version_rows
 from registrycontract import NOW, Opened, open_file
 from trails import PUBLIC_PEM, REGISTRY, a_fact, recomputed, rehashed
 
@@ -191,6 +196,33 @@ async def test_a_database_of_before_the_trails_is_an_error(opened: Opened, tmp_p
     result = run(tmp_path, "verify")
     assert result.exit_code == 2
     assert "has no audit trails" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        pytest.param("0002", "Start the operator of this version, which migrates them", id="older"),
+        pytest.param("9999", "revision 9999, this Gatehouse knows revisions up to", id="newer"),
+        pytest.param(HEAD, "no such column", id="somebody else's doing"),
+    ],
+)
+async def test_tables_of_another_revision_are_told_from_broken_ones(
+    opened: Opened, tmp_path: Path, revision: str, said: str
+) -> None:
+    await grown(opened, 1)
+    opened.run(text("ALTER TABLE audit_records RENAME COLUMN content TO contents"))
+    opened.run(text(f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'"))  # noqa: S608 - constants
+    result = run(tmp_path, "verify")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+async def test_rows_of_another_revision_are_told_from_broken_ones(opened: Opened, tmp_path: Path) -> None:
+    opened.run(text("ALTER TABLE artifact_files DROP COLUMN source"))
+    opened.run(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))  # noqa: S608 - a constant
+    target = target_of_url(f"sqlite:///{tmp_path / 'registries.local.db'}", data_dir=tmp_path)
+    with pytest.raises(Stalled, match=f"of a revision before {HEAD}"):
+        load_version_rows(target, [VersionKey(REGISTRY, "granite", "1")])
 
 
 async def test_what_is_no_key_and_no_copy_is_an_error(opened: Opened, tmp_path: Path, no_copies: Path) -> None:
