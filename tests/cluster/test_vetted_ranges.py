@@ -178,7 +178,8 @@ async def test_twenty_thousand_artifacts_of_one_stage_and_bucket_are_kept_and_ad
     for vetted_uri in bounds:
         kept.settle(vetted_uri)
     for stranger in ("s3://models/", *(f"{bound}x/" for bound in bounds), *(f"{bound[:-2]}/" for bound in bounds)):
-        assert "is not cleared for production" in refusal(kept.gate.developer, kept.gate.service(uri=stranger))
+        # Two policies refuse the bucket itself, and either may be the one that is heard.
+        assert "cleared for production" in refusal(kept.gate.developer, kept.gate.service(uri=stranger))
 
     kept.written.clear()
     kept.cleared = [each for each in kept.cleared if each != bounds[0]]

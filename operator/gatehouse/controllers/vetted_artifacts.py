@@ -1,7 +1,7 @@
 """VettedArtifacts: what admission lets through, kept as the versions' standings say.
 
 All objects are made from the cache in one go, since each names all keys. Changes of many versions make one write an
-object, and the longer a look at all versions takes, the longer it is until the next. An object that cannot be written
+object, and the more versions there are, the longer it is until the next look at them. An object that cannot be written
 holds up no other one, so that what is not vetted any more leaves those that can.
 """
 
@@ -27,14 +27,14 @@ from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey, VersionStanding, shards
 
-__all__ = ["EVERY", "VettedArtifactsKeeper"]
+__all__ = ["EVERY", "VettedArtifactsKeeper", "pause_after"]
 
 EVERY: Final = "*"
 """Name under which the work is queued: it is always done for all objects."""
 PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
-REST: Final = 9
-"""A pass looks at every version: it is followed by a rest of so many times as long, within these two."""
+A_VERSION: Final = timedelta(milliseconds=0.5)
+"""Some ten times what a pass takes for each version, so that a storm of changes leaves nine tenths to other work."""
 SLICE: Final = 1000
 """Standings unpacked before other work has its turn."""
 
@@ -58,16 +58,16 @@ class VettedArtifactsKeeper:
         # A rest that is longer is none: the machine's clock was set back.
         if timedelta(0) < rest <= LONGEST_PAUSE:
             return Requeue(after=rest.total_seconds())
+        self._rests_until = now + PAUSE
         try:
-            await self._bring()
+            versions = await self._bring()
         except ReconcileError as error:
             return requeue_after_error(error)
-        finally:
-            took = self._clock.now() - now
-            self._rests_until = now + took + min(max(PAUSE, took * REST), LONGEST_PAUSE)
+        self._rests_until = now + pause_after(versions)
         return Requeue()
 
-    async def _bring(self) -> None:
+    async def _bring(self) -> int:
+        """How many versions it looked at."""
         policies, registries = [each.policy for each in self._objects.policies()], self._registries()
         strict = [each.metadata.name for each in policies if _is_strict(each)]
         common = Common.of(
@@ -76,7 +76,9 @@ class VettedArtifactsKeeper:
             arguments=_allowed_arguments(registries),
             accelerators=self._accelerators(),
         )
-        await self._write(shards(await self._standings(), registries=registries, strict=strict), common)
+        standings = await self._standings()
+        await self._write(shards(standings, registries=registries, strict=strict), common)
+        return len(standings)
 
     def _registries(self) -> list[ModelRegistry]:
         names = self._objects.reader.names(ModelRegistry.info.plural)
@@ -135,6 +137,11 @@ class VettedArtifactsKeeper:
                 there[name] = spec
                 _log.info("vetted artifacts written", name=name, artifacts=len(spec["artifacts"]))
         return errors
+
+
+def pause_after(versions: int) -> timedelta:
+    """From the begin of a pass over so many versions to that of the next: within seconds, however many there are."""
+    return min(max(PAUSE, versions * A_VERSION), LONGEST_PAUSE)
 
 
 def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
-from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper, pause_after
 from gatehouse.domain.errors import Stalled
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.ranges import Range
@@ -292,31 +291,26 @@ class Ticks:
         self.at += timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize(
-    ("took", "rest"),
-    [
-        pytest.param(0.0, 1.0, id="few versions: once a second"),
-        pytest.param(0.2, 1.8, id="a tenth of the time at most"),
-        pytest.param(3.0, 5.0, id="but within seconds, however many there are"),
-    ],
-)
-def test_the_longer_a_pass_takes_the_longer_it_is_until_the_next(took: float, rest: float) -> None:
+@pytest.mark.parametrize(("versions", "seconds"), [(0, 1.0), (2_000, 1.0), (4_000, 2.0), (10_000, 5.0), (10**6, 5.0)])
+def test_the_more_versions_the_longer_it_is_until_the_next_pass(versions: int, seconds: float) -> None:
+    assert pause_after(versions) == timedelta(seconds=seconds)
+
+
+def test_the_first_change_after_a_rest_is_written_at_once_and_those_within_it_together() -> None:
     ticks = Ticks()
     world = World(vetted=frozenset({(STAGES[0], URIS[0])}))
     keeper = VettedArtifactsKeeper(objects=Objects(world), writer=world, clock=ticks, limit=LIMIT)  # type: ignore[arg-type]
     asyncio.run(keeper("", EVERY))
     ticks.move(60)
     world.vetted, written = frozenset(), len(world.writes)
-    world.looks = partial(ticks.move, took)
     assert asyncio.run(keeper("", EVERY)) == Requeue()
-    assert len(world.writes) == written + 1, "the first change after a rest is written at once"
-    world.vetted, written = frozenset({(STAGES[0], URIS[0])}), len(world.writes)
-    put_off = asyncio.run(keeper("", EVERY))
-    assert put_off.after == pytest.approx(rest)
-    assert len(world.writes) == written
-    ticks.move(rest)
+    assert len(world.writes) == written + 1
+    world.vetted = frozenset({(STAGES[0], URIS[0])})
+    assert asyncio.run(keeper("", EVERY)).after == pytest.approx(1.0)
+    assert len(world.writes) == written + 1
+    ticks.move(1.0)
     assert asyncio.run(keeper("", EVERY)) == Requeue()
-    assert len(world.writes) > written
+    assert len(world.writes) == written + 2
 
 
 def test_a_clock_that_is_set_back_holds_no_revocation_up() -> None:
