@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
-from gatehouse.registry.failures import Cause
+from gatehouse.registry.failures import Cause, Failure
 
 __all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
 
@@ -64,12 +64,16 @@ def ensure_schema(connector: Connector) -> None:
                     ) from None
 
 
-def blame_revision(connector: Connector) -> None:
+def blame_revision(connector: Connector, failure: Failure) -> None:
     """Looks for the reason why a query of whoever never migrates failed; returns when the revision is none.
+
+    A database that did not answer is not asked again.
 
     Raises:
         Stalled: SchemaTooOld or SchemaTooNew.
     """
+    if not failure.connected:
+        return
     with suppress(SQLAlchemyError, OSError):  # what made the query fail is then told
         if _owed(connector):
             raise Stalled(

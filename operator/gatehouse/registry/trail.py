@@ -135,7 +135,7 @@ def open_trails(target: Target) -> Iterator[Trails]:
             raise DatabaseUrlError(
                 f"{connector.name} has no audit trails; was it migrated by this Gatehouse?"
             ) from None
-        blame_revision(connector)
+        blame_revision(connector, failure)
         raise failure.error() from None
     finally:
         connector.engine.dispose()

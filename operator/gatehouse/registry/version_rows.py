@@ -39,8 +39,9 @@ def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[Versio
             connected = True
             found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
     except (SQLAlchemyError, OSError) as error:
-        blame_revision(connector)
-        raise connector.failure_of(error, connected=connected).error() from None
+        failure = connector.failure_of(error, connected=connected)
+        blame_revision(connector, failure)
+        raise failure.error() from None
     finally:
         connector.engine.dispose()
     records, files = found[: len(keys)], found[len(keys) :]

@@ -17,12 +17,13 @@ from auditcontract import a_policy, grown
 from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
-from gatehouse.domain.errors import Stalled
+from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.registry import schema
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.schema import HEAD, VERSION_TABLE
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
-from gatehouse.registry.trail import target_of_url
+from gatehouse.registry.trail import open_trails, target_of_url
 from gatehouse.registry.version_rows import load_version_rows
 from registrycontract import NOW, Opened, open_file
 from trails import PUBLIC_PEM, REGISTRY, a_fact, recomputed, rehashed
@@ -223,6 +224,19 @@ async def test_rows_of_another_revision_are_told_from_broken_ones(opened: Opened
     target = target_of_url(f"sqlite:///{tmp_path / 'registries.local.db'}", data_dir=tmp_path)
     with pytest.raises(Stalled, match=f"of a revision before {HEAD}"):
         load_version_rows(target, [VersionKey(REGISTRY, "granite", "1")])
+
+
+def test_a_database_that_does_not_answer_is_not_asked_for_its_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(schema, "_owed", asked.append)
+    target = target_of_url("mysql+pymysql://gatehouse:x@127.0.0.1:1/gatehouse", data_dir=tmp_path)
+    with pytest.raises(Transient, match="Database"):
+        load_version_rows(target, [VersionKey(REGISTRY, "granite", "1")])
+    with pytest.raises(Transient, match="Database"), open_trails(target):
+        raise AssertionError("nothing was opened")
+    assert asked == []
 
 
 async def test_what_is_no_key_and_no_copy_is_an_error(opened: Opened, tmp_path: Path, no_copies: Path) -> None:
