@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +52,15 @@ async def test_a_status_that_the_schema_does_not_let_in_is_no_conflict(
             await writer.write_status(KIND, read, {"versions": "many"})
     assert raised.value.reason == "ApiRefused"
     assert "versions" in raised.value.message
+
+
+async def test_what_the_cache_is_told_is_what_the_server_has(installed: RunningControlPlane, world: World) -> None:
+    world.apply(world.model())
+    read = world.get("RegisteredModel", "granite")
+    assert read is not None
+    told: list[tuple[str, dict[str, Any]]] = []
+    async with await ApiClient.connect(kubeconfig=operator_kubeconfig(installed)) as client:
+        writer = KubernetesWriter(client, written=lambda *each: told.append(each))
+        await writer.write_status(KIND, read, {"versions": 3, "observedGeneration": 1})
+    assert told == [(KIND, world.get("RegisteredModel", "granite"))]
+    assert told[0][1]["metadata"]["resourceVersion"] != read["metadata"]["resourceVersion"]

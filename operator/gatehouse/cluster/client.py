@@ -209,11 +209,13 @@ class ApiClient:
         kind: Patch,
         subresource: str = "",
         params: Mapping[str, str] | None = None,
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Patches an object or its subresource."""
+        """Patches an object or its subresource, and reads what became of it, or of its metadata alone if that does."""
         path = resource_path(plural, namespace, name, subresource)
         verb = "apply" if kind == "application/apply-patch+yaml" else "patch"
-        return await self._request(verb, "PATCH", plural, path, body=body, content_type=kind, params=params)
+        accept = {"accept": METADATA_OF_ONE} if metadata_only else {}
+        return await self._request(verb, "PATCH", plural, path, body=body, content_type=kind, params=params, **accept)
 
     async def delete(
         self,
