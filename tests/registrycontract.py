@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, text, update
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, inspect, select, text, update
+from sqlalchemy.schema import CreateTable
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, Problem
@@ -29,7 +33,9 @@ from gatehouse.domain.records import (
 )
 from gatehouse.registry.address import Limits
 from gatehouse.registry.databases import Databases
+from gatehouse.registry.migrations import upgrade
 from gatehouse.registry.rows import Rows
+from gatehouse.registry.schema import HEAD
 from gatehouse.registry.tables import artifact_files, history, metadata, model_versions, registered_models
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
@@ -75,8 +81,7 @@ class Opened:
             result = connection.execute(statement)
             return result.all() if result.returns_rows else None
 
-        (database,) = self.databases._databases.values()
-        with database._connector.engine.connect() as connection:
+        with connected(self) as connection:
             found = work(connection)
             connection.commit()
         return found
@@ -161,6 +166,39 @@ async def load(rows: Rows, number: int = 1) -> VersionRecord:
     record = await rows.load_version(model="granite", version=f"v{number}")
     assert record is not None
     return record
+
+
+@contextmanager
+def connected(opened: Opened) -> Iterator[Connection]:
+    """The connection of the registry's own database."""
+    (database,) = opened.databases._databases.values()
+    with database._connector.engine.connect() as connection:
+        yield connection
+
+
+def described(opened: Opened) -> dict[str, Any]:
+    """Everything that the database tells of its tables, columns in any order."""
+    with connected(opened) as connection:
+        inspector = inspect(connection)
+        return {
+            table: {
+                "columns": sorted(map(repr, inspector.get_columns(table))),
+                "primary key": inspector.get_pk_constraint(table),
+                "unique": sorted(map(repr, inspector.get_unique_constraints(table))),
+                "foreign keys": sorted(map(repr, inspector.get_foreign_keys(table))),
+                "indexes": sorted(map(repr, inspector.get_indexes(table))),
+                "options": inspector.get_table_options(table),
+            }
+            for table in inspector.get_table_names()
+        }
+
+
+def drop_tables(opened: Opened) -> None:
+    """As if no operator had ever been there."""
+    with connected(opened) as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE gatehouse_schema"))
+        connection.commit()
 
 
 class RegistryContract:
@@ -554,16 +592,33 @@ class RegistryContract:
         assert opened.counts.transactions < 20
         assert (opened.count(model_versions), opened.count(history), opened.count(artifact_files)) == (99, 99, 99)
 
-    async def test_migrations_make_the_tables_that_the_code_defines(self, opened: Opened) -> None:
-        from alembic.autogenerate import compare_metadata
-        from alembic.migration import MigrationContext
-
-        (database,) = opened.databases._databases.values()
-        with database._connector.engine.connect() as connection:
+    async def test_migrations_make_the_tables_that_are_made_at_once(self, opened: Opened) -> None:
+        at_once = described(opened)
+        assert set(at_once) == {*metadata.tables, "gatehouse_schema"}
+        drop_tables(opened)
+        with connected(opened) as connection:
+            upgrade(connection, HEAD)
+            connection.commit()
             context = MigrationContext.configure(
                 connection, opts={"compare_type": True, "version_table": "gatehouse_schema"}
             )
             assert compare_metadata(context, metadata) == []
+        assert described(opened) == at_once
+
+    @pytest.mark.parametrize("made", [1, 3, 8])
+    async def test_an_operator_that_was_killed_as_it_made_the_tables(self, opened: Opened, made: int) -> None:
+        """MariaDB commits each statement; the last one made lacks its indexes, and nothing tells a revision."""
+        whole = described(opened)
+        drop_tables(opened)
+        *tables, last = metadata.sorted_tables[:made]
+        with connected(opened) as connection:
+            metadata.create_all(connection, tables=tables)
+            connection.execute(CreateTable(last))
+            connection.commit()
+        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        await databases.open(opened.registry, password=opened.password, ca_pem=None)
+        await databases.aclose()
+        assert described(opened) == whole
 
     async def test_where_a_hash_is_from_is_kept_and_not_known_of_files_from_before(self, opened: Opened) -> None:
         files = [a_file("a", source="Bytes"), a_file("b", source="StoreChecksum"), a_file("c")]

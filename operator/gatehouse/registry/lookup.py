@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, and_, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, and_, func, literal, select, tuple_
 
 from gatehouse.registry.operations import ModelKey, VersionKey
 from gatehouse.registry.tables import registered_models

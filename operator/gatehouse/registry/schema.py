@@ -1,19 +1,21 @@
 """Which revision the tables have, and bringing them to the newest under a lock.
 
-A restart costs one SELECT of one row; Alembic is imported only when a migration is owed.
+A restart costs one SELECT of one row. Where there are no tables the newest ones are made at once; Alembic, a tenth of
+the operator's memory, is imported only when older ones are to be migrated.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
+from gatehouse.registry.tables import metadata
 
 __all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
 
@@ -23,6 +25,14 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""
+
+_VERSION = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+"""As Alembic makes it: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
 
 _FOUND = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _LOCK_SECONDS = 30
@@ -36,7 +46,7 @@ class ForeignTableError(Exception):
 
 
 def ensure_schema(connector: Connector) -> None:
-    """Migrates to the newest revision unless the tables have it.
+    """Makes the tables, or migrates them to the newest revision, unless they have it.
 
     Raises:
         Stalled: SchemaTooNew, a newer Gatehouse migrated it; SchemaForeign, a table of ours is somebody else's.
@@ -55,7 +65,7 @@ def ensure_schema(connector: Connector) -> None:
                 )
             if _is_owed(_revision(connection), connector.name):
                 try:
-                    _upgrade(connection)
+                    _make_or_upgrade(connection)
                 except ForeignTableError as error:
                     raise Stalled(
                         reason="SchemaForeign",
@@ -111,7 +121,13 @@ def _is_owed(found: str | None, database: str) -> bool:
     return found != HEAD
 
 
-def _upgrade(connection: Connection) -> None:
-    from gatehouse.registry.migrations import upgrade  # noqa: PLC0415 - Alembic is needed once in a schema's life
+def _make_or_upgrade(connection: Connection) -> None:
+    """Tables without a revision are of an operator that was killed as it made them, or somebody else's."""
+    if {VERSION_TABLE, *metadata.tables}.isdisjoint(inspect(connection).get_table_names()):
+        metadata.create_all(connection, checkfirst=False)
+        _VERSION.create(connection)
+        connection.execute(_VERSION.insert().values(version_num=HEAD))
+        return
+    from gatehouse.registry.migrations import upgrade  # noqa: PLC0415 - a schema needs Alembic once in a long time
 
     upgrade(connection, HEAD)

@@ -1,4 +1,4 @@
-"""The tables. They are made by migrations only; a test holds migrations and these definitions together.
+"""The tables. Migrations bring older ones to these definitions; a test holds the two together.
 
 Widths: a registry's key is ``namespace/name`` (63 + 1 + 253), names of Kubernetes objects have at most 253 characters,
 of versions 128, object keys of S3 1024. The widest key takes (317 + 253 + 128 + 64) * 4 = 3048 of InnoDB's 3072 bytes.
