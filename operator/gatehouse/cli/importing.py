@@ -13,13 +13,12 @@ __all__ = ["for_good"]
 def for_good() -> Iterator[None]:
     """Whatever is made within lives as long as the process: the collector looks at it neither now nor later.
 
-    One look at the end, for what the imports left behind, in place of hundreds: it saves a tenth of the second that the
-    operator's take.
+    Nor is what the imports left behind collected, 2,000 small objects: to find them takes as long as a tenth of the
+    imports. Together it saves a fifth of the second that the operator's take.
     """
     gc.disable()
     try:
         yield
     finally:
-        gc.collect()
         gc.freeze()
         gc.enable()

@@ -78,7 +78,7 @@ class Transport:
         self._signer = signer
         self._metrics = metrics
         self._base = URL(address.endpoint)
-        self._host = self._base.raw_authority
+        self._host = self._base.host_port_subcomponent or self._base.raw_authority
 
     @property
     def address(self) -> StoreAddress:
@@ -126,6 +126,8 @@ class Transport:
         path = f"/{self._address.bucket}" + (f"/{encode_path(request.key)}" if request.key else "")
         query = encode_query(request.query or {})
         headers: Mapping[str, str] = {
+            # botocore would take the URL apart for it twice.
+            "host": self._host,
             "accept-encoding": "identity",
             **(request.headers or {}),
             **_body_headers(request.body),
