@@ -20,6 +20,7 @@ from rich.console import Console
 from bench.audit import bench_audit
 from bench.farms import bench_farm
 from bench.figures import Result, table, to_json
+from bench.flux import bench_flux
 from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
 from bench.idle import bench_idle
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=int, default=10_000, metavar="N", help="versions of the largest farm (10000)")
     parser.add_argument("--quick", action="store_true", help="one farm of 300 and ten repeats: does it work?")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="run the operator under cProfile, results to DIR")
+    parser.add_argument(
+        "--flux",
+        type=Path,
+        metavar="DIR",
+        help="a checkout of fluxcd/source-controller with its `manager` built, to be measured in the same run",
+    )
     return parser
 
 
@@ -92,8 +99,6 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     if scale < 1:
         raise ValueError(f"--scale is {scale}, wanted at least 1")
     farms: dict[int, set[str]] = {}
-    if "flux" in names:
-        farms.setdefault(min(_FLUX_COUNT, scale), set()).add("flux")
     if "cold" in names:
         for count in {scale} if options.quick else {max(1, scale // 10), max(1, 3 * scale // 10), scale}:
             farms.setdefault(count, set()).add("cold")
@@ -103,6 +108,8 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
         partial(bench_farm, count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
         for count in sorted(farms)
     ]
+    if "flux" in names:
+        planned.insert(0, partial(bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress))
     if "latency" in names:
         planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
     if "audit" in names:

@@ -1,4 +1,4 @@
-"""The benches of many versions: ``cold``, ``restart`` and ``flux``. One farm is made once and serves all of them."""
+"""The benches of many versions: ``cold`` and ``restart``. One farm is made once and serves both."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ __all__ = ["bench_farm"]
 
 FILES = 3
 _BARE = 2_000
-_FLUX_RATE = 32.0
-"""The best of the reference: 1,000 Buckets of three objects cold, 27 to 32 a second, 9 writes of the object each."""
 _SUMMED_UP_EVERY = 30.0
 """Seconds, while versions keep changing."""
 _SUMMARIES = ("registeredmodels", "modelregistries", "hardwareprofiles")
@@ -41,8 +39,6 @@ async def bench_farm(
             if "cold" in benches:
                 bare = await bare_run(running, farm, cluster, count=min(count, _BARE))
                 results.insert(0, _cold_result(cold, farm, bare=bare))
-            if "flux" in benches:
-                results.append(_flux_result(cold))
     return results
 
 
@@ -139,19 +135,5 @@ def _restart_result(run: Run, *, object_bytes: float) -> Result:
                 run.count,
             ),
             Count.exactly("writes refused", run.refused_writes, 0),
-        ),
-    )
-
-
-def _flux_result(run: Run) -> Result:
-    rate = run.count / run.ready
-    return Result(
-        bench=f"flux {run.count:,}",
-        figures=(
-            Figure("versions a second until all are ready (Flux's Buckets: 27 to 32)", rate, "/s"),
-            Figure("times Flux's best rate", rate / _FLUX_RATE, "", at_least(3)),
-            Figure("writes of the object each (Flux: 9)", run.writes("modelversions", "status") / run.count),
-            Figure("CPU each (Flux: 16 ms)", run.cpu / run.count * 1000, "ms"),
-            Figure("peak memory (Flux: 217 MiB)", run.peak / MIB, "MiB"),
         ),
     )

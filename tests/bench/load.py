@@ -20,6 +20,10 @@ __all__ = ["IN_FLIGHT", "Cluster", "Refused", "flood", "upload"]
 IN_FLIGHT = 24
 """As many as the wanted figures were taken with."""
 _GROUP = "/apis/gatehouse.dev/v1alpha1"
+_OTHERS = {
+    **dict.fromkeys(("configmaps", "events", "namespaces", "secrets"), "/api/v1"),
+    "buckets": "/apis/source.toolkit.fluxcd.io/v1",
+}
 _PAGE = 500
 _LONGEST_LINE = 8 * 1024 * 1024
 
@@ -120,8 +124,8 @@ class Cluster:
 
 
 def collection(plural: str, namespace: str = "") -> str:
-    """The path of the objects of a kind: Gatehouse's kinds, or core v1."""
-    group = "/api/v1" if plural in {"configmaps", "events", "namespaces"} else _GROUP
+    """The path of the objects of a kind: Gatehouse's kinds, some of core v1, and Flux's Buckets."""
+    group = _OTHERS.get(plural, _GROUP)
     return f"{group}/namespaces/{namespace}/{plural}" if namespace else f"{group}/{plural}"
 
 

@@ -163,7 +163,8 @@ class Operator:
     async def until(self, reached: Callable[[Samples], float], *, what: str, within: float) -> Samples:
         """Waits until the share of the work that its metrics show as done is 1.
 
-        It looks the more often the nearer that is, as a look costs the operator some milliseconds.
+        It looks the more often the nearer that is, as a look costs the operator some milliseconds: after half of the
+        time that the rest will take at the rate so far.
 
         Raises ``TimeoutError`` with what the metrics said last.
         """
@@ -174,7 +175,8 @@ class Operator:
             share = reached(last)
             if share >= 1:
                 return last
-            await asyncio.sleep(min(max(self.age * (1 - share) / 4, _SHORTEST_POLL), _LONGEST_POLL))
+            rest = self.age * (1 - share) / share if share > 0 else self.age / 2
+            await asyncio.sleep(min(max(rest / 2, _SHORTEST_POLL), _LONGEST_POLL))
         said = {name: last.sum(name) for name in sorted({name for name, _ in last.values}) if "bucket" not in name}
         raise TimeoutError(f"waited {within:.0f} s for {what}; the operator's metrics: {said}")
 
