@@ -72,6 +72,9 @@ class KubernetesWriter:
     async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
         """Creates the VettedArtifacts, or makes its spec this one.
 
+        It may have half a megabyte, so the server is neither asked to parse it once more for unknown fields, which it
+        would only warn of, nor to send it back.
+
         :raises Transient: the API server does not answer.
         """
         name = body["metadata"]["name"]
@@ -82,11 +85,12 @@ class KubernetesWriter:
                 name,
                 body,
                 kind="application/apply-patch+yaml",
-                params={"fieldManager": FIELD_MANAGER, "force": "true"},
+                params={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Ignore"},
+                metadata_only=True,
             )
         except ClusterError as error:
             raise to_reconcile_error(error, doing=f"writing VettedArtifacts {name}") from error
-        self._written(VETTED_ARTIFACTS, answer)
+        self._written(VETTED_ARTIFACTS, {**body, "metadata": answer["metadata"]})
 
     async def delete_vetted_artifacts(self, name: str) -> None:
         """Deletes it if it is there.
