@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,6 +18,7 @@ from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, ve
 from gatehouse.cli.connection import NOT_READY, fail
 from gatehouse.cli.counting import counted
 from gatehouse.cli.durations import seconds
+from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
 from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
@@ -30,7 +29,7 @@ from gatehouse.domain.errors import ReconcileError
 from gatehouse.publish.audit_copies import read_copies
 from gatehouse.publish.errors import PublishError
 from gatehouse.publish.store_access import StoreFlags
-from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
+from gatehouse.registry.trail import DatabaseUrlError, Trails
 
 __all__ = ["app", "log", "verify"]
 
@@ -54,10 +53,6 @@ DatabaseOption = Annotated[
         show_default=False,
         help="Database as SQLAlchemy writes it. With a password in it, rather set the variable: arguments can be seen.",
     ),
-]
-CaOption = Annotated[
-    Path | None,
-    typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
 ]
 RegistryOption = Annotated[
     str | None,
@@ -83,7 +78,7 @@ def log(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The newest so many.")] = 100,
     output: Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json.")] = "table",
-    database_ca: CaOption = None,
+    database_ca: DatabaseCaOption = None,
 ) -> None:
     """Print what changed, the newest last: when, who, what, why, and in JSON also before and after.
 
@@ -141,7 +136,7 @@ def verify(
     region: RegionOption = None,
     ca: StoreCaOption = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
-    database_ca: CaOption = None,
+    database_ca: DatabaseCaOption = None,
 ) -> None:
     """Look for records that were changed, removed, inserted, moved or cut off, and name the first bad position.
 
@@ -191,16 +186,8 @@ def _verdict(trails: Trails, name: str, *, keys: PublicKeys | None, copies: Sequ
 # The database
 
 
-@contextmanager
-def _trails(url: str, ca: Path | None) -> Iterator[Trails]:
-    with tempfile.TemporaryDirectory(prefix="gatehouse-audit-") as folder:
-        target = target_of_url(url, ca=ca, data_dir=Path(folder))
-        with open_trails(target) as trails:
-            yield trails
-
-
 def _with_trails(url: str, ca: Path | None, work: Callable[[Trails], T]) -> T:
-    with _trails(url, ca) as trails:
+    with trails_of(url, ca=ca) as trails:
         return work(trails)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,7 +17,7 @@ from typer.core import TyperGroup
 
 from gatehouse import __version__
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cli.audit import CaOption, DatabaseOption
+from gatehouse.cli.audit import DatabaseOption
 from gatehouse.cli.connection import (
     NOT_READY,
     ContextOption,
@@ -29,6 +27,7 @@ from gatehouse.cli.connection import (
     fail,
     run_command,
 )
+from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
 from gatehouse.domain.audit.checkpoints import AuditKeyError, PublicKeys, Signer, new_key_pem
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.evidence.archive import LARGEST_BUNDLE
@@ -38,7 +37,7 @@ from gatehouse.evidence.gathering import read_declared, read_version, version_in
 from gatehouse.evidence.rows import read_rows, recall
 from gatehouse.evidence.subject import Declared, Kept, Subject
 from gatehouse.evidence.verifying import Verified, verify_bundle
-from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
+from gatehouse.registry.trail import DatabaseUrlError
 from gatehouse.review.errors import ReviewError
 
 __all__ = ["app", "export", "keygen", "verify"]
@@ -85,7 +84,7 @@ def export(
             help="Private ed25519 key in PEM to sign with; `gatehouse evidence keygen` makes one. Unsigned without.",
         ),
     ] = None,
-    database_ca: CaOption = None,
+    database_ca: DatabaseCaOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
@@ -106,7 +105,7 @@ def export(
         where = namespace or asyncio.run(default_namespace(kubeconfig, context))
         body = run_command(lambda: _version(name, where, kubeconfig, context))
         typer.echo("reading the registry's rows and its audit trail", err=True)
-        with _trails(database, database_ca) as trails:
+        with trails_of(database, ca=database_ca) as trails:
             version = recall(trails, where, name) if body is None else version_in(body)
             kept = read_rows(trails, version)
         declared = run_command(lambda: _declared(version, body, kubeconfig, context))
@@ -197,15 +196,6 @@ async def _declared(
 ) -> Declared:
     async with cluster(kubeconfig, context) as client:
         return await read_declared(client, version, body)
-
-
-@contextmanager
-def _trails(database: str, ca: Path | None) -> Iterator[Trails]:
-    with (
-        tempfile.TemporaryDirectory(prefix="gatehouse-evidence-") as folder,
-        open_trails(target_of_url(database, ca=ca, data_dir=Path(folder))) as trails,
-    ):
-        yield trails
 
 
 def _subject(declared: Declared, kept: Kept) -> Subject:

@@ -80,12 +80,20 @@ def blame_revision(connector: Connector, failure: Failure) -> None:
     A database that did not answer is not asked again.
 
     Raises:
-        Stalled: SchemaTooOld or SchemaTooNew.
+        Stalled: SchemaMissing, SchemaTooOld or SchemaTooNew.
     """
     if not failure.connected:
         return
     with suppress(SQLAlchemyError, OSError):  # what made the query fail is then told
-        if _owed(connector):
+        with connector.engine.connect() as connection:
+            found = _revision(connection)
+        if found is None:
+            raise Stalled(
+                reason="SchemaMissing",
+                message=f"There are no tables of Gatehouse's in {connector.name}",
+                remedy="Name the database of a registry; its operator makes the tables.",
+            )
+        if _is_owed(found, connector.name):
             raise Stalled(
                 reason="SchemaTooOld",
                 message=f"The tables in {connector.name} are of a revision before {HEAD}, which this Gatehouse reads",

@@ -10,19 +10,17 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead, StoredRecord
 from gatehouse.domain.records import VersionRecord
 from gatehouse.registry.address import Address, Credentials, DatabaseKind, Limits, Target
 from gatehouse.registry.audit_reading import checkpoints_of, head_of, records_after
-from gatehouse.registry.connector import Connector
 from gatehouse.registry.encoding import VERSION_COLUMNS, version_of
-from gatehouse.registry.failures import Cause
 from gatehouse.registry.operations import Read
 from gatehouse.registry.reading import read
-from gatehouse.registry.schema import blame_revision
+from gatehouse.registry.snapshot import snapshot_of
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, model_versions
 
 __all__ = ["DatabaseUrlError", "Trails", "open_trails", "target_of_url"]
@@ -37,7 +35,7 @@ _WANTED: Final = "wanted mysql+pymysql://USER:PASSWORD@HOST/DATABASE, postgresql
 
 
 class DatabaseUrlError(ValueError):
-    """A URL names no database with audit trails."""
+    """A URL names no database."""
 
 
 class Trails:
@@ -115,30 +113,10 @@ def open_trails(target: Target) -> Iterator[Trails]:
     """The trails of a database, until the context ends.
 
     Raises:
-        DatabaseUrlError: there are none.
-        ReconcileError: what the database refuses; SchemaTooOld; SchemaTooNew.
+        ReconcileError: as :func:`snapshot_of`.
     """
-    connector = Connector(target)
-    connected = False
-    try:
-        with connector.engine.connect() as plain:
-            connected = True
-            connection = plain
-            if target.address.kind == "sqlite":
-                plain.exec_driver_sql("BEGIN")
-            else:
-                connection = plain.execution_options(isolation_level="REPEATABLE READ")
-            yield Trails(connection)
-    except (SQLAlchemyError, OSError) as error:
-        failure = connector.failure_of(error, connected=connected)
-        if failure.cause is Cause.NO_TABLE:
-            raise DatabaseUrlError(
-                f"{connector.name} has no audit trails; was it migrated by this Gatehouse?"
-            ) from None
-        blame_revision(connector, failure)
-        raise failure.error() from None
-    finally:
-        connector.engine.dispose()
+    with snapshot_of(target) as connection:
+        yield Trails(connection)
 
 
 def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: Limits | None = None) -> Target:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.records import FileRecord, VersionRecord
 from gatehouse.registry.address import Target
-from gatehouse.registry.connector import Connector
 from gatehouse.registry.operations import LoadFiles, LoadVersion, VersionKey
 from gatehouse.registry.reading import read
-from gatehouse.registry.schema import blame_revision
+from gatehouse.registry.snapshot import snapshot_of
 
 __all__ = ["VersionRows", "load_version_rows"]
 
@@ -27,23 +24,13 @@ class VersionRows:
 
 
 def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[VersionRows]:
-    """The rows of each key. Tables are read as they are, never migrated.
+    """The rows of each key, all of one moment. Tables are read as they are, never migrated.
 
     Raises:
-        ReconcileError: what the database refuses; SchemaTooOld; SchemaTooNew; RowUnreadable.
+        ReconcileError: as :func:`snapshot_of`; RowUnreadable.
     """
-    connector = Connector(target)
-    connected = False
-    try:
-        with connector.engine.connect() as connection:
-            connected = True
-            found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
-    except (SQLAlchemyError, OSError) as error:
-        failure = connector.failure_of(error, connected=connected)
-        blame_revision(connector, failure)
-        raise failure.error() from None
-    finally:
-        connector.engine.dispose()
+    with snapshot_of(target) as connection:
+        found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
     records, files = found[: len(keys)], found[len(keys) :]
     return [_rows(record, each) for record, each in zip(records, files, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -192,11 +193,21 @@ def test_what_is_no_database_is_an_error_without_its_password(tmp_path: Path, ur
     assert "the-secret-word" not in result.output
 
 
-async def test_a_database_of_before_the_trails_is_an_error(opened: Opened, tmp_path: Path) -> None:
+async def test_a_database_that_misses_a_table_is_an_error_that_names_it(opened: Opened, tmp_path: Path) -> None:
     opened.run(text("DROP TABLE audit_records"))
     result = run(tmp_path, "verify")
     assert result.exit_code == 2
-    assert "has no audit trails" in result.stderr
+    assert "misses a table" in result.stderr
+    assert "audit_records" in result.stderr
+
+
+def test_a_database_of_somebody_else_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE things (id INTEGER)")
+    result = run(tmp_path, "verify", url=f"sqlite:///{tmp_path / 'other.db'}")
+    assert result.exit_code == 2
+    assert "There are no tables of Gatehouse's in" in result.stderr
+    assert "Name the database of a registry" in result.stderr
 
 
 @pytest.mark.parametrize(
