@@ -19,7 +19,8 @@ from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
 from gatehouse.domain.errors import Stalled, Transient
-from gatehouse.registry import schema
+from gatehouse.registry.address import Target
+from gatehouse.registry.drivers import mysql
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.schema import HEAD, VERSION_TABLE
@@ -240,14 +241,20 @@ async def test_rows_of_another_revision_are_told_from_broken_ones(opened: Opened
 def test_a_database_that_does_not_answer_is_not_asked_for_its_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(schema, "_owed", asked.append)
+    asked: list[Target] = []
+    connect = mysql.connect
+
+    def counted(target: Target) -> Any:
+        asked.append(target)
+        return connect(target)
+
+    monkeypatch.setattr(mysql, "connect", counted)
     target = target_of_url("mysql+pymysql://gatehouse:x@127.0.0.1:1/gatehouse", data_dir=tmp_path)
     with pytest.raises(Transient, match="Database"):
         load_version_rows(target, [VersionKey(REGISTRY, "granite", "1")])
     with pytest.raises(Transient, match="Database"), open_trails(target):
         raise AssertionError("nothing was opened")
-    assert asked == []
+    assert asked == [target, target]
 
 
 async def test_what_is_no_key_and_no_copy_is_an_error(opened: Opened, tmp_path: Path, no_copies: Path) -> None:
