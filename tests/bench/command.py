@@ -109,7 +109,12 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
         for count in sorted(farms)
     ]
     if "flux" in names:
-        planned.insert(0, partial(bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress))
+        planned.insert(
+            0,
+            partial(
+                bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress, profiles=options.profile
+            ),
+        )
     if "latency" in names:
         planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
     if "audit" in names:

@@ -16,7 +16,17 @@ from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.scrape import Samples
 from bench.servers import Servers
 
-__all__ = ["SETTLE", "WRITES", "Run", "cold_start", "populate", "restart", "sizes"]
+__all__ = [
+    "SETTLE",
+    "WRITES",
+    "Run",
+    "cold_start",
+    "make_namespace",
+    "populate",
+    "restart",
+    "sizes",
+    "upload_artifacts",
+]
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 SETTLE = 3.0
@@ -59,14 +69,19 @@ class Run:
 
 async def populate(servers: Servers, farm: Farm, cluster: Cluster) -> None:
     """Uploads every artifact and applies every object, while the operator is off."""
-    with servers.progress.step(f"uploading {farm.count:,} artifacts of three objects"):
-        await upload(servers.store.url, BUCKET, ((prefix(number), artifact(number)) for number in range(farm.count)))
+    await upload_artifacts(servers, farm.count)
     with servers.progress.step(f"creating {farm.count:,} versions of {farm.models} models"):
         await make_namespace(cluster, farm.namespace)
         await flood(farm.registered_models(), lambda body: cluster.create("registeredmodels", body))
         await flood(
             (farm.version(number) for number in range(farm.count)), lambda body: cluster.create("modelversions", body)
         )
+
+
+async def upload_artifacts(servers: Servers, count: int) -> None:
+    """The artifacts of the numbers below ``count``."""
+    with servers.progress.step(f"uploading {count:,} artifacts of three objects"):
+        await upload(servers.store.url, BUCKET, ((prefix(number), artifact(number)) for number in range(count)))
 
 
 async def make_namespace(cluster: Cluster, name: str) -> None:

@@ -6,25 +6,25 @@ Machines differ, and one machine from hour to hour, so the ratio that counts is 
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from bench.farm import Run, cold_start, make_namespace, populate, sizes
+from bench.farm import Run, cold_start, make_namespace, populate, sizes, upload_artifacts
 from bench.figures import Figure, Result, at_least
-from bench.load import Cluster, Refused, flood, upload
-from bench.processes import MIB, usage
-from bench.samples import BUCKET, Farm, artifact, prefix
+from bench.load import Cluster, Refused, flood
+from bench.processes import MIB, until_next_look, usage
+from bench.samples import BUCKET, Farm, prefix
 from bench.servers import Servers, servers
-from gatehouse.local.net import LOOPBACK, free_port
-from gatehouse.local.process import base_environment
+from gatehouse.local.errors import ServerDied
+from gatehouse.local.net import LOOPBACK, free_port, http_ready
+from gatehouse.local.process import Server, Supervisor
 from gatehouse.local.progress import Progress
+from gatehouse.local.s3 import S3Endpoint
 
 __all__ = ["bench_flux"]
 
@@ -34,9 +34,6 @@ _NAMESPACE: Final = "flux"
 _SECRET: Final = "s3"
 _WORKERS: Final = 10
 """The fastest of 2, 10 and 20 in the reference."""
-_STOP_SECONDS: Final = 30.0
-_MANAGER: Final = "manager"
-_LOG: Final = "flux.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +44,13 @@ class _FluxRun:
     cpu: float
 
 
-async def bench_flux(count: int, *, checkout: Path | None, progress: Progress) -> list[Result]:
+async def bench_flux(
+    count: int, *, checkout: Path | None, progress: Progress, profiles: Path | None = None
+) -> list[Result]:
     """``checkout`` is one of fluxcd/source-controller in which ``go build -o manager .`` was run.
 
-    Raises OSError without the controller or its kinds, TimeoutError when its Buckets do not become Ready.
+    Raises ServerDied without the controller, OSError without its kinds, TimeoutError when its Buckets do not become
+    Ready.
     """
     theirs = None
     if checkout is not None:
@@ -59,7 +59,7 @@ async def bench_flux(count: int, *, checkout: Path | None, progress: Progress) -
                 theirs = await _source_controller(running, cluster, checkout, count)
     # A Bucket says where its objects lie, and nothing about their making.
     farm = Farm(count, plain=True)
-    with servers(progress) as running:
+    with servers(progress, profiles=profiles) as running:
         async with Cluster(running.plane) as cluster:
             await populate(running, farm, cluster)
             ours = await cold_start(running, farm, cluster)
@@ -96,26 +96,30 @@ def _compared(rate: float, theirs: _FluxRun | None) -> Sequence[Figure]:
 
 
 async def _source_controller(running: Servers, cluster: Cluster, checkout: Path, count: int) -> _FluxRun:
-    with running.progress.step(f"uploading {count:,} artifacts of three objects"):
-        await upload(running.store.url, BUCKET, ((prefix(number), artifact(number)) for number in range(count)))
+    await upload_artifacts(running, count)
     with running.progress.step(f"creating {count:,} Buckets of Flux"):
-        await _install(running, cluster, checkout)
-        await flood(range(count), lambda number: cluster.create("buckets", _bucket(running, number)))
-    with running.progress.step(f"reconciling {count:,} new Buckets"), _manager(running, checkout) as manager:
+        await _install(cluster, running.store, checkout)
+        await flood(range(count), lambda number: cluster.create("buckets", _bucket(running.store, number)))
+    supervisor = Supervisor(run=running.home / "run", logs=running.home / "logs")
+    manager = _manager(running, checkout)
+    with running.progress.step(f"reconciling {count:,} new Buckets"):
         started = time.monotonic()
-        while (ready := await _ready(cluster)) < count:
-            age = time.monotonic() - started
-            if manager.poll() is not None:
-                raise OSError(_died(running, checkout, manager.returncode))
-            if age > 60 + count / 5:
-                raise TimeoutError(f"{ready} of {count} Buckets are Ready after {age:.0f} s")
-            # A look costs the API server some 50 ms: after half of the time that the rest will take at the rate so far.
-            rest = age * (count - ready) / ready if ready else age
-            await asyncio.sleep(min(max(rest / 2, 0.25), 5.0))
-        return _FluxRun(count / (time.monotonic() - started), usage(manager.pid).cpu / count)
+        try:
+            supervisor.ensure(manager)
+            while (ready := await _ready(cluster)) < count:
+                age = time.monotonic() - started
+                if not supervisor.runs(manager):
+                    raise ServerDied(manager.name, supervisor.log_file(manager.name), supervisor.tail(manager.name))
+                if age > 60 + count / 5:
+                    raise TimeoutError(f"{ready} of {count} Buckets are Ready after {age:.0f} s")
+                await asyncio.sleep(until_next_look(age, ready / count))
+            pid = supervisor.records()[manager.name].identity.pid
+            return _FluxRun(count / (time.monotonic() - started), usage(pid).cpu / count)
+        finally:
+            supervisor.stop(manager.name)
 
 
-async def _install(running: Servers, cluster: Cluster, checkout: Path) -> None:
+async def _install(cluster: Cluster, store: S3Endpoint, checkout: Path) -> None:
     kinds = sorted((checkout / "config" / "crd" / "bases").glob("*.yaml"))
     if not kinds:
         raise FileNotFoundError(f"no kinds in {checkout / 'config' / 'crd' / 'bases'}: is it source-controller?")
@@ -123,7 +127,7 @@ async def _install(running: Servers, cluster: Cluster, checkout: Path) -> None:
         body = yaml.safe_load(kind.read_text())
         await cluster.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
     await make_namespace(cluster, _NAMESPACE)
-    credentials = running.store.credentials
+    credentials = store.credentials
     await cluster.create(
         "secrets",
         {
@@ -154,7 +158,7 @@ async def _ready(cluster: Cluster) -> int:
     return ready
 
 
-def _bucket(running: Servers, number: int) -> dict[str, Any]:
+def _bucket(store: S3Endpoint, number: int) -> dict[str, Any]:
     return {
         "apiVersion": "source.toolkit.fluxcd.io/v1",
         "kind": "Bucket",
@@ -163,8 +167,8 @@ def _bucket(running: Servers, number: int) -> dict[str, Any]:
             "interval": "1h",
             "provider": "generic",
             "bucketName": BUCKET,
-            "endpoint": running.store.url.partition("://")[2],
-            "region": running.store.region,
+            "endpoint": store.url.partition("://")[2],
+            "region": store.region,
             "insecure": True,
             "prefix": prefix(number),
             "secretRef": {"name": _SECRET},
@@ -172,36 +176,25 @@ def _bucket(running: Servers, number: int) -> dict[str, Any]:
     }
 
 
-def _died(running: Servers, checkout: Path, code: int) -> str:
-    tail = "\n".join((running.home / _LOG).read_text(errors="replace").splitlines()[-5:])
-    return f"{checkout / _MANAGER} ended with code {code}:\n{tail}"
-
-
-@contextmanager
-def _manager(running: Servers, checkout: Path) -> Iterator[subprocess.Popen[bytes]]:
-    storage, health, metrics = (f"{LOOPBACK}:{free_port()}" for _ in range(3))
+def _manager(running: Servers, checkout: Path) -> Server:
+    storage = free_port()
+    health = free_port(avoid=frozenset({storage}))
+    metrics = free_port(avoid=frozenset({storage, health}))
     folder = running.home / "flux"
     folder.mkdir()
-    command = [
-        str(checkout / _MANAGER),
-        f"--storage-path={folder}",
-        f"--storage-addr={storage}",
-        f"--storage-adv-addr={storage}",
-        f"--health-addr={health}",
-        f"--metrics-addr={metrics}",
-        "--events-addr=",
-        f"--concurrent={_WORKERS}",
-        "--enable-leader-election=false",
-    ]
-    environment = base_environment() | {"KUBECONFIG": str(running.plane.kubeconfig), "RUNTIME_NAMESPACE": _NAMESPACE}
-    with (running.home / _LOG).open("wb") as log:
-        manager = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-    try:
-        yield manager
-    finally:
-        manager.terminate()
-        try:
-            manager.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            manager.kill()
-            manager.wait()
+    return Server(
+        name="source-controller",
+        argv=(
+            str(checkout.resolve() / "manager"),
+            f"--storage-path={folder}",
+            f"--storage-addr={LOOPBACK}:{storage}",
+            f"--storage-adv-addr={LOOPBACK}:{storage}",
+            f"--health-addr={LOOPBACK}:{health}",
+            f"--metrics-addr={LOOPBACK}:{metrics}",
+            "--events-addr=",
+            f"--concurrent={_WORKERS}",
+            "--enable-leader-election=false",
+        ),
+        env={"KUBECONFIG": str(running.plane.kubeconfig), "RUNTIME_NAMESPACE": _NAMESPACE},
+        ready=http_ready(health, "/healthz"),
+    )

@@ -22,7 +22,17 @@ from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.net import LOOPBACK, free_port
 from gatehouse.local.process import base_environment
 
-__all__ = ["MIB", "MachineUsage", "Operator", "OperatorDied", "Usage", "is_idle", "machine_usage", "usage"]
+__all__ = [
+    "MIB",
+    "MachineUsage",
+    "Operator",
+    "OperatorDied",
+    "Usage",
+    "is_idle",
+    "machine_usage",
+    "until_next_look",
+    "usage",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHORTEST_POLL, _LONGEST_POLL = 0.1, 2.0
@@ -163,9 +173,6 @@ class Operator:
     async def until(self, reached: Callable[[Samples], float], *, what: str, within: float) -> Samples:
         """Waits until the share of the work that its metrics show as done is 1.
 
-        It looks the more often the nearer that is, as a look costs the operator some milliseconds: after half of the
-        time that the rest will take at the rate so far.
-
         Raises ``TimeoutError`` with what the metrics said last.
         """
         last = Samples()
@@ -175,10 +182,19 @@ class Operator:
             share = reached(last)
             if share >= 1:
                 return last
-            rest = self.age * (1 - share) / share if share > 0 else self.age / 2
-            await asyncio.sleep(min(max(rest / 2, _SHORTEST_POLL), _LONGEST_POLL))
+            await asyncio.sleep(until_next_look(self.age, share))
         said = {name: last.sum(name) for name in sorted({name for name, _ in last.values}) if "bucket" not in name}
         raise TimeoutError(f"waited {within:.0f} s for {what}; the operator's metrics: {said}")
+
+
+def until_next_look(age: float, share: float) -> float:
+    """Seconds after which to look again at work of which a share is done ``age`` seconds after its begin.
+
+    Half of those that the rest takes at the rate so far: looks, which cost servers some milliseconds, come closer
+    together the nearer the end is.
+    """
+    rest = age * (1 - share) / share if share > 0 else age / 2
+    return min(max(rest / 2, _SHORTEST_POLL), _LONGEST_POLL)
 
 
 def is_idle(samples: Samples) -> bool:
