@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError
 from rich.console import Console
 
 from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
-from gatehouse.cli.connection import NOT_READY, fail
+from gatehouse.cli.connection import NOT_READY, fail, fail_for
 from gatehouse.cli.counting import counted
 from gatehouse.cli.durations import seconds
 from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
@@ -195,7 +195,7 @@ def _guarded(work: Callable[[], T]) -> T:
     try:
         return work()
     except ReconcileError as error:
-        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
+        fail_for(error)
     except (
         DatabaseUrlError,
         AuditKeyError,

@@ -13,6 +13,7 @@ from kubernetes.aio.config import list_kube_config_contexts
 from kubernetes.aio.config.config_exception import ConfigException
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.domain.errors import ReconcileError
 
 __all__ = [
     "ERROR",
@@ -22,6 +23,7 @@ __all__ = [
     "cluster",
     "default_namespace",
     "fail",
+    "fail_for",
     "run_command",
 ]
 
@@ -42,6 +44,11 @@ def fail(message: str, *, code: int = ERROR) -> NoReturn:
     """Says why on stderr and ends the command."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code)
+
+
+def fail_for(error: ReconcileError) -> NoReturn:
+    """Ends the command by what a database refused: what happened, and what to do about it."""
+    fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
 
 
 def run_command(work: Callable[[], Awaitable[T]]) -> T:

@@ -25,6 +25,7 @@ from gatehouse.cli.connection import (
     cluster,
     default_namespace,
     fail,
+    fail_for,
     run_command,
 )
 from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
@@ -114,7 +115,7 @@ def export(
     except NoEvidence as error:
         fail(str(error), code=NOT_READY)
     except ReconcileError as error:
-        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
+        fail_for(error)
     except (EvidenceError, ReviewError, DatabaseUrlError, AuditKeyError, OSError) as error:
         fail(str(error))
     sealed = f"signed with key {signer.key_id}" if signer else "not signed: whoever has it can make it anew (--key)"

@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from gatehouse.cli.connection import fail
+from gatehouse.cli.connection import fail, fail_for
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.registry.address import Target
 from gatehouse.registry.operations import VersionKey
@@ -18,8 +18,6 @@ from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, targ
 from gatehouse.registry.version_rows import VersionRows, load_version_rows
 
 __all__ = ["DatabaseCaOption", "RowsOption", "rows_of", "trails_of"]
-
-_AT_ONCE: Final = 500
 
 RowsOption = Annotated[
     str | None,
@@ -40,13 +38,12 @@ DatabaseCaOption = Annotated[
 
 
 def rows_of(keys: Sequence[VersionKey], *, database: str, ca: Path | None) -> list[VersionRows]:
-    """The rows of each key, read a few hundred at a time; ends the command with code 2 when they cannot be."""
+    """The rows of each key; ends the command with code 2 when they cannot be read."""
     try:
         with _target(database, ca) as target:
-            pages = range(0, len(keys), _AT_ONCE)
-            return [rows for start in pages for rows in load_version_rows(target, keys[start : start + _AT_ONCE])]
+            return load_version_rows(target, keys)
     except ReconcileError as error:
-        fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
+        fail_for(error)
     except (DatabaseUrlError, OSError) as error:
         fail(str(error))
 

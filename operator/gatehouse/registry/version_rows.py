@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
 
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.records import FileRecord, VersionRecord
@@ -13,6 +16,8 @@ from gatehouse.registry.reading import read
 from gatehouse.registry.snapshot import snapshot_of
 
 __all__ = ["VersionRows", "load_version_rows"]
+
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,14 @@ def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[Versio
     Raises:
         ReconcileError: as :func:`snapshot_of`; RowUnreadable.
     """
+    pages = [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
     with snapshot_of(target) as connection:
-        found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
-    records, files = found[: len(keys)], found[len(keys) :]
-    return [_rows(record, each) for record, each in zip(records, files, strict=True)]
+        return [rows for page in pages for rows in _page(connection, page)]
+
+
+def _page(connection: Connection, keys: Sequence[VersionKey]) -> Iterator[VersionRows]:
+    found = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
+    return map(_rows, found[: len(keys)], found[len(keys) :])
 
 
 def _rows(record: object, files: object) -> VersionRows:
