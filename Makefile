@@ -21,8 +21,10 @@ help: ## Show the targets
 
 install: $(VENV)/.installed ## Make .venv from uv.lock
 
-$(VENV)/.installed: pyproject.toml uv.lock | $(TOOLS)/bin/uv
-	$(TOOLS)/bin/uv sync --frozen --python $(PYTHON)
+$(VENV)/.installed: pyproject.toml uv.lock Makefile | $(TOOLS)/bin/uv
+	$(TOOLS)/bin/uv sync --frozen --python $(PYTHON) --compile-bytecode
+	@# uv compiles what it installs; this project is installed by a link to its source.
+	$(BIN)/python -m compileall -q operator
 	@touch $@
 
 $(TOOLS)/bin/uv:
