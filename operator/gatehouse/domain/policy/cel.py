@@ -34,7 +34,7 @@ class CompiledExpression:
         """Whether the expression is true of the values; those are one per name in ``VARIABLES``."""
         try:
             value = self.expression.eval(data=values)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             return Judgement(holds=False, error=_plain(str(error)))
         kind = value.type()
         if kind == cel.Type.BOOL:

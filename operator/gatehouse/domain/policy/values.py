@@ -1,10 +1,16 @@
-"""What expressions see: plain values under the names of the API."""
+"""What expressions see: plain values under the names of the API.
+
+CEL's runtime takes text, booleans, numbers of 64 bits, null, lists and maps. One value of another type, however deep,
+makes every expression fail that sees the variable; so whatever the facts hold is turned into those here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
@@ -12,7 +18,10 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.hardware import Fit
 
-__all__ = ["expression_values"]
+__all__ = ["expression_values", "plain"]
+
+_SMALLEST: Final = -(2**63)
+_LARGEST: Final = 2**63 - 1
 
 
 def expression_values(
@@ -24,13 +33,52 @@ def expression_values(
     evaluations: Sequence[ModelEvaluation],
 ) -> Mapping[str, Any]:
     """One value a variable of CEL, ``stage`` left out; docs/policies.md lists their fields. ``evaluations`` count."""
-    return {
+    known = {
         "version": _described(version.spec.wire(), version),
         "model": _described(model.spec.wire(), model),
         "artifact": _artifact(version, artifact),
         "hardware": _hardware(version, fit),
         "evaluations": [_evaluation(each) for each in evaluations],
     }
+    return {name: plain(value) for name, value in known.items()}
+
+
+def plain(value: Any) -> Any:
+    """The value as CEL's runtime takes it. Times become text as in RFC 3339, which ``timestamp()`` reads."""
+    match value:
+        case None | bool() | float():
+            return value
+        case str():
+            # Text from a file may hold half a surrogate pair, which is no character.
+            return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        case int():
+            # A float compares as well, and an integer beyond 64 bits is none in CEL.
+            return value if _SMALLEST <= value <= _LARGEST else _as_float(value)
+        case datetime():
+            return _as_text(value)
+        case Mapping():
+            return {str(plain(name)): plain(each) for name, each in value.items()}
+        case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
+            return [plain(each) for each in value]
+        case AbstractSet():
+            return sorted((plain(each) for each in value), key=repr)
+        case _:
+            return plain(str(value))
+
+
+def _as_text(at: datetime) -> str:
+    try:
+        known = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:
+        return at.isoformat(timespec="seconds")
+    return known.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def _described(spec: dict[str, Any], resource: ModelVersion | RegisteredModel) -> dict[str, Any]:
