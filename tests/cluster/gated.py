@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from cluster.kservepods import KSERVE, Release, kserve_pod
+import worlds
+from cluster.kservepods import KSERVE, OPEN_DATA_HUB, Release, kserve_pod
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_arguments import admitted_arguments
+from gatehouse.domain.serving_environment import admitted_environment
+from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
 from gatehouse.domain.vetted_objects import Common, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey
 from gatehouse.local.controlplane import OPERATOR_USER
@@ -31,6 +34,7 @@ from unit.domain.test_serving import DIGEST, serving_input
 __all__ = [
     "ACCELERATOR",
     "ADDED",
+    "ADDED_VARIABLES",
     "DEVELOPER",
     "DIGEST",
     "IMAGE",
@@ -65,6 +69,8 @@ INITIALIZER = KSERVE.initializer
 ACCELERATOR = "nvidia.com/gpu"
 ADDED = ("--enable-expert-parallel", "--max-cudagraph-capture-size=8")
 """Arguments that a registry allows beside the list."""
+ADDED_VARIABLES = ("TEAM_LEVEL", "TEAM_MODE=fast")
+"""Variables that a registry allows beside the list."""
 DEVELOPER = "ai-developer"
 NO_LIST = "no params found for policy binding with `Deny` parameterNotFoundAction"
 """What the API server itself says while there are no VettedArtifacts."""
@@ -85,6 +91,10 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "refused": {REFUSED: REASON} if known else {},
         "images": [IMAGE],
         "arguments": dict.fromkeys(admitted_arguments(ADDED), "gatehouse"),
+        "environment": admitted_environment(ADDED_VARIABLES),
+        "initializers": KNOWN_INITIALIZERS,
+        "proxies": [OPEN_DATA_HUB.proxy],
+        "connections": ["minio-connection"],
         "accelerators": [ACCELERATOR],
     }
     return {
@@ -211,7 +221,9 @@ class Gate:
         path = "/apis/gatehouse.dev/v1alpha1/vettedartifacts"
         items = self.operator.request("GET", path)["items"]
         there = {each["metadata"]["name"]: each["spec"] for each in items}
-        common = Common.of(runtimes=[], images=[IMAGE], arguments={}, accelerators=[ACCELERATOR])
+        common = Common.of(
+            runtimes=[], registries=[worlds.registry(serving={"vllmImage": IMAGE})], accelerators=[ACCELERATOR]
+        )
         plan = VettedPlan.of(shards, there=there, common=common)
         for step in (plan.creations, plan.updates):
             for body in step(there):

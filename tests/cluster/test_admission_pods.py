@@ -9,6 +9,7 @@ import pytest
 
 from cluster.gated import (
     ACCELERATOR,
+    ADDED_VARIABLES,
     IMAGE,
     INITIALIZER,
     REASON,
@@ -22,6 +23,7 @@ from cluster.gated import (
     send,
 )
 from cluster.status import Manifest
+from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.local.errors import ApiRefused
 
 Changes = Mapping[tuple[str | int, ...], Any]
@@ -328,8 +330,9 @@ def test_a_runtime_is_as_gatehouse_emits_it(gate: Gate, changes: Changes) -> Non
 
 
 def test_a_runtime_with_a_version_s_own_environment_passes(gate: Gate) -> None:
-    serving = {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "WARNING"}, {"name": "RANK_SEED", "value": "1e3"}]}
-    assert send(gate.developer, gate.runtime(serving=serving))
+    serving = {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "WARNING"}, {"name": "TEAM_MODE", "value": "fast"}]}
+    defaults = ServingDefaults(allowed_environment=list(ADDED_VARIABLES))
+    assert send(gate.developer, gate.runtime(serving=serving, defaults=defaults))
 
 
 def test_a_runtime_of_another_shape_is_applied_by_an_administrator_of_the_stage(gate: Gate) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
-from gatehouse.domain.serving_rules import RESERVED_ENVIRONMENT, RESERVED_ENVIRONMENT_PREFIXES
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.errors import ApiRefused
@@ -61,12 +60,6 @@ def test_the_gate_stands_in_namespaces_with_a_stage_and_warns_where_that_is_want
     assert found["gatehouse.dev/stage"]["operator"] == "Exists"
     gate = found["gatehouse.dev/gate"]
     assert (gate["operator"], gate["values"]) == (("In", ["Warn"]) if warns else ("NotIn", ["Warn", "Off"]))
-
-
-@pytest.mark.parametrize("policy", ["gatehouse-pod-shape", "gatehouse-serving-runtimes"])
-def test_variables_that_a_version_must_not_set_pass_nowhere(policy: str) -> None:
-    assert words(policy, "reservedVariables") == sorted(RESERVED_ENVIRONMENT)
-    assert words(policy, "reservedPrefixes") == sorted(RESERVED_ENVIRONMENT_PREFIXES)
 
 
 def test_who_the_operator_is_is_said_once_and_added_to_on_a_local_cluster() -> None:

@@ -153,6 +153,21 @@ SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9-]*(=[A-Za-z0-9._,:+-]*)?$"
 """How an argument of vLLM is written to pass the gate: no path, no JSON, no template."""
 
 
+SERVING_VARIABLE: Final = r"^[A-Z][A-Z0-9_]{0,126}(=[A-Za-z0-9._,:+-]{0,128})?$"
+"""How a registry allows a variable: no path, no URL, no JSON."""
+
+Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s{}]+$")]
+PinnedImage = Annotated[
+    str,
+    StringConstraints(
+        min_length=3,
+        max_length=512,
+        pattern=r"^[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$",
+    ),
+]
+"""An image with its tag or digest: none stands for others."""
+
+
 class ServingDefaults(Struct):
     connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
     """Key in KServe's storage-config Secret (or name of the connection) that templates name."""
@@ -160,9 +175,7 @@ class ServingDefaults(Struct):
         str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     ] = "modelregistry.opendatahub.io"
     """Prefix of the labels that carry registry ids."""
-    vllm_image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s{}]+$")] = (
-        "vllm/vllm-openai:v0.11.0"
-    )
+    vllm_image: Image = "vllm/vllm-openai:v0.11.0"
     """Image of vLLM in serving runtimes."""
     allowed_arguments: Annotated[
         list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_ARGUMENT)]],
@@ -170,6 +183,27 @@ class ServingDefaults(Struct):
     ] = Field(default_factory=list)
     """Arguments of vLLM that versions and services may set beside the built-in list: --flag with any plain value, or
     --flag=value. Those that load other models or other code stay refused."""
+    allowed_environment: Annotated[
+        list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_VARIABLE)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Variables of model servers that versions may set beside the built-in list: NAME with any plain value, or
+    NAME=value. Those that name files, libraries, servers or secrets stay refused."""
+    initializer_images: Annotated[
+        list[PinnedImage], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list)
+    """Images of KServe's storage initializer that Pods of models may have beside KServe's own releases, each written as
+    KServe's ConfigMap writes it, with a tag or a digest."""
+    proxy_images: Annotated[
+        list[PinnedImage], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list)
+    """Images of OpenShift AI's kube-rbac-proxy that Pods of models may have before the server, with a tag or digest."""
+    allowed_resources: Annotated[
+        list[Annotated[str, StringConstraints(max_length=316, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Extended resources, as in example.com/fuse, that any Pod may ask for in a namespace with a stage: they are no
+    accelerators."""
 
 
 class ModelRegistrySpec(Struct):

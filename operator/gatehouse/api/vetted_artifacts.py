@@ -63,10 +63,32 @@ class VettedArtifactsSpec(Struct):
     ] = Field(default_factory=dict)
     """Arguments that model servers may be started with, --flag with any plain value or --flag=value just so, to who
     allows them: gatehouse, or a registry."""
+    environment: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=1024)]],
+        Field(max_length=512, json_schema_extra=ATOMIC_MAP),
+    ] = Field(default_factory=dict)
+    """Variables that model servers may have, to the regular expression that the whole value must match."""
+    initializers: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=512)] = Field(
+        default_factory=list
+    )
+    """Images of KServe's storage initializer that Pods of models may have."""
+    proxies: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=512)] = Field(
+        default_factory=list
+    )
+    """Images of OpenShift AI's proxy that Pods of models may have before the server."""
+    connections: Annotated[list[Annotated[str, StringConstraints(max_length=253)]], Field(max_length=256)] = Field(
+        default_factory=list
+    )
+    """Keys of the Secret storage-config that artifacts of the bucket may be loaded by: the connections that the
+    registries of the bucket verified them by."""
     accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )
     """Extended resources of the hardware profiles, as in nvidia.com/gpu."""
+    resources: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
+        default_factory=list
+    )
+    """Extended resources that any Pod may ask for: they are no accelerators."""
 
 
 class VettedArtifactsStatus(ConditionedStatus):

@@ -72,8 +72,7 @@ class VettedArtifactsKeeper:
         strict = [each.metadata.name for each in policies if _is_strict(each)]
         common = Common.of(
             runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
-            images=(each.spec.serving.vllm_image for each in registries),
-            arguments=_allowed_arguments(registries),
+            registries=registries,
             accelerators=self._accelerators(),
         )
         standings = await self._standings()
@@ -142,14 +141,6 @@ class VettedArtifactsKeeper:
 def pause_after(versions: int) -> timedelta:
     """From the begin of a pass over so many versions to that of the next: within seconds, however many there are."""
     return min(max(PAUSE, versions * A_VERSION), LONGEST_PAUSE)
-
-
-def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for registry in sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name)):
-        for argument in registry.spec.serving.allowed_arguments:
-            found.setdefault(argument, f"{registry.metadata.namespace}/{registry.metadata.name}")
-    return found
 
 
 def _is_strict(policy: GovernancePolicy) -> bool:

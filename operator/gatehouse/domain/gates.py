@@ -285,7 +285,8 @@ def _template_refusal(facts: Facts) -> Problem | None:
     try:
         # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
         if isinstance(registry, ModelRegistry):
-            check_serving(version.spec.serving, added=registry.spec.serving.allowed_arguments)
+            allowed = registry.spec.serving
+            check_serving(version.spec.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)
         inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
     except TemplateRefused as refused:
         return refused.problem

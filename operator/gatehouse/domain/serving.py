@@ -92,7 +92,8 @@ def render(given: ServingInput) -> ServingTemplate:
 
     Raises TemplateRefused: ReservedArgument, ReservedEnvironment, NameRefused, NothingToServe.
     """
-    check_serving(given.serving, added=given.defaults.allowed_arguments)
+    allowed = given.defaults
+    check_serving(given.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)
     runtime = _serving_runtime(given)
     return ServingTemplate(
         inference_service=_inference_service(given, runtime=runtime["metadata"]["name"]), serving_runtime=runtime

@@ -1,4 +1,4 @@
-"""Whether a version tells vLLM only what it may: arguments of a list, and no variables that replace bytes or run code.
+"""Whether a version tells vLLM only what it may: arguments and variables of two lists.
 
 KServe puts the arguments of the InferenceService after those of the runtime and argparse takes the last, so
 ``--model=other/model`` would win silently. argparse also takes unambiguous beginnings of a flag, and what the next vLLM
@@ -14,14 +14,9 @@ from typing import Final
 from gatehouse.api.model_registry import SERVING_ARGUMENT
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.artifact import Problem
-from gatehouse.domain.serving_refusals import ReservedArgument, ReservedEnvironment
-from gatehouse.domain.serving_rules import (
-    HARMLESS_ARGUMENTS,
-    RESERVED_ENVIRONMENT,
-    RESERVED_ENVIRONMENT_PREFIXES,
-    RESERVED_FLAGS,
-    TEMPLATE_FLAGS,
-)
+from gatehouse.domain.serving_environment import admitted_environment, check_variable
+from gatehouse.domain.serving_refusals import ReservedArgument
+from gatehouse.domain.serving_rules import HARMLESS_ARGUMENTS, RESERVED_FLAGS, TEMPLATE_FLAGS
 
 __all__ = ["admitted_arguments", "check_serving"]
 
@@ -39,17 +34,21 @@ def admitted_arguments(added: Iterable[str]) -> list[str]:
     return sorted({*TEMPLATE_FLAGS, *HARMLESS_ARGUMENTS, *more})
 
 
-def check_serving(serving: Serving, *, added: Collection[str] = ()) -> None:
+def check_serving(serving: Serving, *, added: Collection[str] = (), variables: Collection[str] = ()) -> None:
     """Raises ReservedArgument or ReservedEnvironment for the first thing that is not the version's to set.
 
-    ``added`` is ``spec.serving.allowedArguments`` of its registry. What passes here passes the gate.
+    ``added`` and ``variables`` are ``spec.serving.allowedArguments`` and ``allowedEnvironment`` of its registry. What
+    passes here passes the gate.
     """
     if serving.extra_args:  # most versions have none, and all are looked at
         admitted = frozenset(admitted_arguments(added)) - frozenset(TEMPLATE_FLAGS)
         for argument in serving.extra_args:
             _check_argument(argument, admitted)
-    for variable in serving.env:
-        _check_variable(variable.name)
+    if serving.env:
+        environment, named = admitted_environment(variables), set[str]()
+        for variable in serving.env:
+            check_variable(variable.name, variable.value, admitted=environment, named=named)
+            named.add(variable.name)
 
 
 def _check_argument(argument: str, admitted: Collection[str]) -> None:
@@ -86,19 +85,3 @@ def _reserved(flag: str) -> str | None:
     if len(beginning) <= len("--"):
         return None
     return next((each for each in RESERVED_FLAGS if each.startswith(beginning)), None)
-
-
-def _check_variable(name: str) -> None:
-    reason = RESERVED_ENVIRONMENT.get(name) or next(
-        (why for prefix, why in RESERVED_ENVIRONMENT_PREFIXES.items() if name.startswith(prefix)), None
-    )
-    if reason is None:
-        return
-    raise ReservedEnvironment(
-        Problem(
-            rule="ReservedEnvironment",
-            found=f"serving.env has {name}: {reason}",
-            wanted=f"an environment without {name}",
-            remedy=f"remove {name} from spec.serving.env",
-        )
-    )

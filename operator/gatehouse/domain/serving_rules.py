@@ -1,4 +1,4 @@
-"""Arguments of vLLM that may be set beside what Gatehouse sets, and what is wrong with known bad ones; and variables.
+"""Arguments of vLLM that may be set beside what Gatehouse sets, and what is wrong with known bad ones.
 
 This is the one list of arguments. ``check_serving`` holds versions to it, and the operator writes it into
 VettedArtifacts, which the gate holds InferenceServices and Pods to. Source: the argument parsers of vLLM 0.11 and on.
@@ -12,8 +12,7 @@ from typing import Final
 
 __all__ = [
     "HARMLESS_ARGUMENTS",
-    "RESERVED_ENVIRONMENT",
-    "RESERVED_ENVIRONMENT_PREFIXES",
+    "KNOWN_INITIALIZERS",
     "RESERVED_FLAGS",
     "TEMPLATE_FLAGS",
 ]
@@ -190,37 +189,26 @@ RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Flags that nobody may set, whatever a registry allows, and why. Values in HARMLESS_ARGUMENTS are apart from them."""
 
-RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "BASH_ENV": _OTHER_CODE,
-        "CUDA_VISIBLE_DEVICES": _OTHER_MEMORY,
-        "ENV": _OTHER_CODE,
-        "HUGGING_FACE_HUB_TOKEN": _SECRET,
-        "MODEL_ID": _OTHER_BYTES,
-        "PATH": _OTHER_CODE,
-        "STORAGE_URI": _OTHER_BYTES,
-        "VLLM_ADDITIONAL_ARGS": _OTHER_BYTES,
-        "VLLM_ALLOW_INSECURE_SERIALIZATION": _OTHER_CODE,
-        "VLLM_ALLOW_LONG_MAX_MODEL_LEN": _OTHER_MEMORY,
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": _OTHER_BYTES,
-        "VLLM_API_KEY": _SECRET,
-        "VLLM_LOGGING_CONFIG_PATH": _OTHER_CODE,
-        "VLLM_MODEL_REDIRECT_PATH": _OTHER_BYTES,
-        "VLLM_PLUGINS": _OTHER_CODE,
-        "VLLM_USE_MODELSCOPE": _OTHER_BYTES,
-    }
+KNOWN_INITIALIZERS: Final = tuple(
+    f"{registry}kserve/storage-initializer:{tag}"
+    for registry in ("", "docker.io/")
+    for tag in (
+        "v0.13.0",
+        "v0.13.1",
+        "v0.14.0",
+        "v0.14.1",
+        "v0.15.0",
+        "v0.15.1",
+        "v0.15.2",
+        "v0.16.0",
+        "v0.17.0",
+        "v0.17.1",
+        "v0.18.0",
+        "v0.18.1",
+        "v0.19.0",
+        "v0.20.0",
+        "v0.21.0",
+    )
 )
-"""Variables that ``serving.env`` must not hold, and why."""
-
-RESERVED_ENVIRONMENT_PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "AWS_": _SECRET,
-        "HF_": _OTHER_BYTES,
-        "LD_": _OTHER_CODE,
-        "MODELSCOPE_": _OTHER_BYTES,
-        "PYTHON": _OTHER_CODE,
-        "TRANSFORMERS_": _OTHER_BYTES,
-        "VLLM_LORA_RESOLVER_": _OTHER_BYTES,
-    }
-)
-"""Beginnings of variables that ``serving.env`` must not hold, and why."""
+"""KServe's storage initializer, as its releases name it. ``latest`` and branches are whatever they are today: a
+registry names other images, best by digest, in ``spec.serving.initializerImages``."""

@@ -17,12 +17,17 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any, Final, NamedTuple, Self
 
 from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
+from gatehouse.domain.access import locate
 from gatehouse.domain.ranges import WHOLE, Range, covers, cut
 from gatehouse.domain.serving_arguments import admitted_arguments
+from gatehouse.domain.serving_environment import admitted_environment
+from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
 from gatehouse.domain.vetting import Shard, ShardKey
 
 __all__ = ["LARGEST", "Common", "ListKey", "VettedPlan"]
@@ -58,25 +63,53 @@ class Common:
 
     runtimes: tuple[str, ...]
     images: tuple[str, ...]
+    initializers: tuple[str, ...]
+    proxies: tuple[str, ...]
     arguments: Mapping[str, str]
+    environment: Mapping[str, str]
     accelerators: tuple[str, ...]
+    resources: tuple[str, ...]
+    connections: Mapping[ShardKey, tuple[str, ...]]
 
     @classmethod
     def of(
         cls,
         *,
         runtimes: Iterable[str],
-        images: Iterable[str],
-        arguments: Mapping[str, str],
+        registries: Iterable[ModelRegistry],
         accelerators: Iterable[str],
     ) -> Self:
-        """Each once, sorted. ``arguments`` are those that registries add to the list, and by which registry."""
+        """Each once, sorted. Registries add to the lists that Gatehouse brings."""
+        serving = [(registry, registry.spec.serving) for registry in registries]
+        arguments = _allowed_arguments(registry for registry, _ in serving)
+        connections: defaultdict[ShardKey, set[str]] = defaultdict(set)
+        for registry, defaults in serving:
+            for stage, store in product(registry.spec.stages, registry.spec.object_stores):
+                connections[ShardKey(stage, locate(store.uri_prefix).bucket)].add(defaults.connection_secret)
         return cls(
             runtimes=tuple(sorted(set(runtimes))),
-            images=tuple(sorted(set(images))),
+            images=_sorted(each.vllm_image for _, each in serving),
+            initializers=_sorted(chain(KNOWN_INITIALIZERS, *(each.initializer_images for _, each in serving))),
+            proxies=_sorted(chain.from_iterable(each.proxy_images for _, each in serving)),
             arguments={each: arguments.get(each, "gatehouse") for each in admitted_arguments(arguments)},
-            accelerators=tuple(sorted(set(accelerators))),
+            environment=admitted_environment(chain.from_iterable(each.allowed_environment for _, each in serving)),
+            accelerators=_sorted(accelerators),
+            resources=_sorted(chain.from_iterable(each.allowed_resources for _, each in serving)),
+            connections={key: _sorted(names) for key, names in connections.items()},
         )
+
+
+def _sorted(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]:
+    """What registries add to the list, and by which registry."""
+    found: dict[str, str] = {}
+    for registry in sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name)):
+        for argument in registry.spec.serving.allowed_arguments:
+            found.setdefault(argument, f"{registry.metadata.namespace}/{registry.metadata.name}")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +201,12 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         runtimes=list(common.runtimes),
         images=list(common.images),
         arguments=dict(common.arguments),
+        environment=dict(common.environment),
+        initializers=list(common.initializers),
+        proxies=list(common.proxies),
+        connections=list(common.connections.get(key.shard, ())),
         accelerators=list(common.accelerators),
+        resources=list(common.resources),
     )
     return {
         "apiVersion": f"{GROUP}/{VERSION}",

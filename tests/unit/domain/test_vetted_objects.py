@@ -10,16 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.ranges import WHOLE, Range
+from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
+from gatehouse.domain.serving_variables import HARMLESS_ENVIRONMENT
 from gatehouse.domain.vetted_objects import LARGEST, Common, ListKey, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey
 
 COMMON = Common.of(
     runtimes=["r", "r"],
-    images=["i"],
-    arguments={"--x": "team/one", "--model": "team/one"},
+    registries=[
+        worlds.registry(
+            serving={
+                "vllmImage": "i",
+                "allowedArguments": ["--x", "--model"],
+                "allowedEnvironment": ["X_LEVEL", "X_MODE=a", "X_MODE=b.c", "HF_ENDPOINT", "OMP_NUM_THREADS"],
+                "initializerImages": ["mirror/init:1"],
+                "proxyImages": ["mirror/proxy:1"],
+                "allowedResources": ["example.com/fuse"],
+                "connectionSecret": "store",
+            }
+        )
+    ],
     accelerators=["nvidia.com/gpu"],
 )
+TZ = HARMLESS_ENVIRONMENT["TZ"]
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
 STAGE = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 BUCKET = st.from_regex(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", fullmatch=True)
@@ -62,9 +77,34 @@ def test_every_object_names_every_key_and_has_what_all_have() -> None:
     assert set(found) == {"staging.models", "production.models"}
     for spec in found.values():
         assert spec["keys"] == ["production/models", "staging/models"]
-        assert spec["arguments"].items() >= {"--x": "team/one", "--seed": "gatehouse"}.items()
+        assert spec["arguments"].items() >= {"--x": "gatehouse-system/local", "--seed": "gatehouse"}.items()
         assert "--model" not in spec["arguments"]
         assert (spec["runtimes"], spec["images"], spec["accelerators"]) == (["r"], ["i"], ["nvidia.com/gpu"])
+        assert spec["environment"].items() >= {"X_LEVEL": "[A-Za-z0-9._,:+-]*", "X_MODE": r"a|b\.c", "TZ": TZ}.items()
+        assert "HF_ENDPOINT" not in spec["environment"]
+        assert set(spec["initializers"]) == {"mirror/init:1", *KNOWN_INITIALIZERS}
+        assert (spec["proxies"], spec["resources"]) == (["mirror/proxy:1"], ["example.com/fuse"])
+        assert spec["connections"] == ["store"]
+
+
+def test_a_bucket_has_the_connections_of_its_own_registries() -> None:
+    def registry(bucket: str, connection: str, *stages: str) -> ModelRegistry:
+        stores = [{"uriPrefix": f"s3://{bucket}/team/"}, {"uriPrefix": f"s3://{bucket}/"}]
+        return worlds.registry(objectStores=stores, stages=list(stages), serving={"connectionSecret": connection})
+
+    registries = [
+        registry("aaa", "one", "dev", "prod"),
+        registry("aaa", "two", "prod"),
+        registry("bbb", "three", "prod"),
+    ]
+    common = Common.of(runtimes=[], registries=registries, accelerators=[])
+    assert common.connections == {
+        ShardKey("dev", "aaa"): ("one",),
+        ShardKey("prod", "aaa"): ("one", "two"),
+        ShardKey("prod", "bbb"): ("three",),
+    }
+    plan = VettedPlan.of({ShardKey("prod", "elsewhere"): Shard()}, there={}, common=common)
+    assert [body["spec"]["connections"] for body in plan.creations({})] == [[]], "no connection of another bucket's"
 
 
 def test_ten_thousand_artifacts_are_in_several_objects_far_below_the_limit_of_etcd() -> None:
