@@ -40,7 +40,7 @@ test: install ## Run every test but those that need a node
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
-	$(BIN)/gatehouse local programs
+	$(BIN)/gatehouse local programs --e2e
 	$(BIN)/pytest tests/e2e $(ARGS)
 
 deploy: install ## Install on the cluster of the current context: OVERLAY=rhoai|postgres|embedded|kind [IMAGE=] [OBJECT_STORE=minio]

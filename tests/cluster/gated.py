@@ -94,7 +94,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "environment": admitted_environment(ADDED_VARIABLES),
         "initializers": KNOWN_INITIALIZERS,
         "proxies": [OPEN_DATA_HUB.proxy],
-        "connections": ["minio-connection"],
+        "connections": ["minio-connection", "models"],
         "accelerators": [ACCELERATOR],
     }
     return {

@@ -23,6 +23,25 @@ CA_FOLDER: Final = "/etc/ssl/custom-certs"
 ACCESS: Final = "kube-api-access-x7x7x"
 NOT_COPIED: Final = ("modelFormat", "kubectl.kubernetes.io/last-applied-configuration")
 """Annotations of an InferenceService that its Pods do not have."""
+POD_FIELDS: Final = (
+    "affinity",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+    "imagePullSecrets",
+    "nodeSelector",
+    "preemptionPolicy",
+    "priorityClassName",
+    "runtimeClassName",
+    "schedulerName",
+    "securityContext",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+    "topologySpreadConstraints",
+)
+"""Fields of the predictor that its Pods have too."""
+CONTAINER_FIELDS: Final = ("startupProbe", "readinessProbe", "livenessProbe", "securityContext")
+"""Fields of the model that are laid over the runtime's container."""
+GKE_ACCELERATOR: Final = "serving.kserve.io/gke-accelerator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +131,7 @@ def _of_the_deployment(service: Manifest, runtime: Mapping[str, Any], *, release
             "namespace": metadata["namespace"],
             "labels": {
                 **metadata["labels"],
+                **predictor.get("labels", {}),
                 "app": f"isvc.{name}-predictor",
                 "component": "predictor",
                 "pod-template-hash": "6d5f7c9b8",
@@ -123,27 +143,31 @@ def _of_the_deployment(service: Manifest, runtime: Mapping[str, Any], *, release
                 f"{INTERNAL}/storage-initializer-sourceuri": model["storageUri"],
                 f"{INTERNAL}/storage-spec": "true",
                 f"{INTERNAL}/storage-spec-key": model["storage"]["key"],
-                "serving.kserve.io/enable-metric-aggregation": "false",
-                "serving.kserve.io/enable-prometheus-scraping": "false",
+                **predictor.get("annotations", {}),
             },
         },
         "spec": {
             "containers": [_server(name, model, runtime["containers"][0], release=release)],
             "dnsPolicy": "ClusterFirst",
             "enableServiceLinks": True,
-            "nodeSelector": copy.deepcopy(predictor.get("nodeSelector", {})),
             "restartPolicy": "Always",
             "schedulerName": "default-scheduler",
             "securityContext": {},
             "terminationGracePeriodSeconds": 30,
-            "tolerations": copy.deepcopy(predictor.get("tolerations", [])),
             "volumes": copy.deepcopy(runtime["volumes"]),
+            **{field: copy.deepcopy(predictor[field]) for field in POD_FIELDS if field in predictor},
         },
     }
+    annotations = pod["metadata"]["annotations"]
+    for watched in ("enable-metric-aggregation", "enable-prometheus-scraping"):
+        annotations.setdefault(f"serving.kserve.io/{watched}", "false")
+    if GKE_ACCELERATOR in annotations:
+        selected = {"cloud.google.com/gke-accelerator": annotations[GKE_ACCELERATOR]}
+        pod["spec"]["nodeSelector"] = pod["spec"].get("nodeSelector", {}) | selected
     if release.proxy:
         _proxy(pod, name, release=release)
     if release.hardened and release.ca:
-        pod["spec"]["securityContext"] = {
+        pod["spec"]["securityContext"] |= {
             "fsGroup": 1000750000,
             "seLinuxOptions": {"level": "s0:c27,c14"},
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -155,6 +179,11 @@ def _server(name: str, model: Mapping[str, Any], container: Mapping[str, Any], *
     found: Manifest = copy.deepcopy(dict(container))
     found["args"] = [argument.replace("{{.Name}}", name) for argument in container["args"]] + model["args"]
     found["resources"] = copy.deepcopy(model["resources"])
+    for field in CONTAINER_FIELDS:
+        if field in model:
+            found[field] = found.get(field, {}) | copy.deepcopy(model[field])
+    own = {variable["name"]: variable for variable in copy.deepcopy(model.get("env", []))}
+    found["env"] = [own.pop(each["name"], each) for each in found["env"]] + list(own.values())
     if release.tells:
         found["env"].append({"name": "INFERENCE_SERVICE_NAME", "value": name})
     found |= {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}

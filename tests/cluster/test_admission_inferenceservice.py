@@ -202,7 +202,42 @@ OVERRIDES: Mapping[str, Changes] = {
     "confidential": {(*MODEL, "confidential"): {"enabled": True}},
     "a claim of a device": {(*MODEL, "resources", "claims"): [{"name": "gpu"}]},
     "claims of devices": {(*PREDICTOR, "resourceClaims"): [{"name": "gpu", "resourceClaimName": "x"}]},
-    "secrets for images": {(*PREDICTOR, "imagePullSecrets"): [{"name": "evil"}]},
+    "another connection": {(*MODEL, "storage", "key"): "evil"},
+    "environment from a secret": {
+        (*MODEL, "env"): [{"name": "OMP_NUM_THREADS", "valueFrom": {"secretKeyRef": {"name": "x", "key": "y"}}}]
+    },
+    "environment that KServe expands": {
+        (*MODEL, "env"): [{"name": "OMP_NUM_THREADS", "value": "{{index .Annotations `x`}}"}]
+    },
+    "a name of a resource that KServe expands": {(*MODEL, "resources", "limits", "{{index .Annotations `x`}}"): "1"},
+    "a probe that KServe expands": {
+        (*MODEL, "livenessProbe"): {"httpGet": {"path": "/{{index .Annotations `x`}}", "port": 8080}}
+    },
+    "a probe of another host": {(*MODEL, "livenessProbe"): {"httpGet": {"path": "/", "port": 80, "host": "evil"}}},
+    "a probe with headers": {
+        (*MODEL, "livenessProbe"): {"httpGet": {"path": "/", "port": 80, "httpHeaders": [{"name": "x", "value": "y"}]}}
+    },
+    "privileges": {(*MODEL, "securityContext"): {"privileged": True}},
+    "more privileges": {(*MODEL, "securityContext"): {"allowPrivilegeEscalation": True}},
+    "capabilities": {(*MODEL, "securityContext"): {"capabilities": {"add": ["SYS_ADMIN"]}}},
+    "root": {(*MODEL, "securityContext"): {"runAsUser": 0}},
+    "maybe root": {(*PREDICTOR, "securityContext"): {"runAsNonRoot": False}},
+    "any system call": {(*PREDICTOR, "securityContext"): {"seccompProfile": {"type": "Unconfined"}}},
+    "kernel settings": {
+        (*PREDICTOR, "securityContext"): {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}
+    },
+    "another type for SELinux": {(*MODEL, "securityContext"): {"seLinuxOptions": {"type": "spc_t"}}},
+    "variables of other services": {(*PREDICTOR, "enableServiceLinks"): True},
+    "a collector beside the server": {
+        (*PREDICTOR, "autoScaling"): {"metrics": [{"type": "PodMetric", "podmetric": {"metric": {"backend": "x"}}}]}
+    },
+    "a canary by share": {(*PREDICTOR, "canaryTrafficPercent"): 10},
+    "no updates": {(*ANNOTATIONS, "serving.kserve.io/disable-auto-update"): "true"},
+    "a digest for its Pods only": {(*PREDICTOR, "annotations", "gatehouse.dev/artifact-digest"): "x"},
+    "a label of KServe's for its Pods": {(*PREDICTOR, "labels", "serving.kserve.io/inferenceservice"): "evil"},
+    "another source for its Pods": {
+        (*PREDICTOR, "annotations", f"{INTERNAL}/storage-initializer-sourceuri"): EVIL,
+    },
     "a shared process namespace": {(*PREDICTOR, "shareProcessNamespace"): True},
     "a logger": {(*PREDICTOR, "logger"): {"url": "http://evil"}},
     "serverless": {(*ANNOTATIONS, "serving.kserve.io/deploymentMode"): "Serverless"},

@@ -211,17 +211,21 @@ def down(
 
 
 @app.command()
-def programs() -> None:
+def programs(
+    e2e: Annotated[bool, typer.Option("--e2e", help="Those too that only the tests of `make e2e` run.")] = False,
+) -> None:
     """Find, download or build every program of the cluster ahead of time, and print where they are.
 
     Examples:
 
       gatehouse local programs
 
+      gatehouse local programs --e2e
+
     Exit codes: 0 all are there, 1 one could not be obtained.
     """
     with _reporting() as progress:
-        for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform)).items():
+        for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform, e2e=e2e)).items():
             typer.echo(f"{name}\t{path}")
 
 

@@ -180,6 +180,8 @@ def _annotations(given: ServingInput) -> dict[str, str]:
     return {
         "serving.kserve.io/deploymentMode": "RawDeployment",
         "serving.kserve.io/autoscalerClass": "none",
+        # KServe's cache of models on nodes would put other bytes in the place of what its initializer fetches.
+        "serving.kserve.io/disable-localmodel": "true",
         "openshift.io/display-name": f"{given.display_name or given.model} {given.version}",
         **described,
         f"{GROUP}/hardware-profile": given.profile_name,

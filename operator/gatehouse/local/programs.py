@@ -12,6 +12,7 @@ _ETCD_VERSION = "v3.6.8"
 _COREDNS_VERSION = "v1.13.1"
 _MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _VERSITYGW_VERSION = "v1.8.0"
+_KSERVE_VERSION = "v0.20.0"
 
 _, _MINOR, _ = KUBERNETES_VERSION.split(".")
 # Without these the API server reports v0.0.0, and clients that look at its version misbehave.
@@ -26,7 +27,8 @@ _KUBERNETES_STAMP = (
 class Program:
     """One program: what it is called, which Go package builds it and whether envtest's archive has it.
 
-    `module` is the folder below `hack/controlplane`; `minutes` is what a first build took on two cores.
+    `module` is the folder below `hack/controlplane`; `minutes` is what a first build took on two cores. `only_e2e`: no
+    command of the local cluster runs it, only tests of the whole do.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Program:
     stamp: tuple[str, ...] = ()
     in_envtest: bool = False
     only_linux: bool = False
+    only_e2e: bool = False
 
     @property
     def folder(self) -> str:
@@ -102,10 +105,26 @@ PROGRAMS: dict[str, Program] = {
             package="github.com/versity/versitygw/cmd/versitygw",
             minutes=0.8,
         ),
+        Program(
+            name="kserve",
+            component="kserve",
+            version=_KSERVE_VERSION,
+            module="kserve",
+            package="github.com/kserve/kserve/cmd/manager",
+            minutes=3.5,
+            only_e2e=True,
+        ),
     )
 }
 
 
-def programs_for(platform: str) -> tuple[str, ...]:
-    """The names of the programs that are of use on a platform (in the words of `sys.platform`)."""
-    return tuple(name for name, program in PROGRAMS.items() if platform == "linux" or not program.only_linux)
+def programs_for(platform: str, *, e2e: bool = False) -> tuple[str, ...]:
+    """The names of the programs that are of use on a platform (in the words of `sys.platform`).
+
+    Those that only tests of the whole run are among them with ``e2e``.
+    """
+    return tuple(
+        name
+        for name, program in PROGRAMS.items()
+        if (platform == "linux" or not program.only_linux) and (e2e or not program.only_e2e)
+    )

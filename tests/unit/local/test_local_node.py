@@ -141,5 +141,14 @@ def test_volumes_are_of_the_default_class_and_a_gpu_can_be_taken_back() -> None:
 
 
 def test_the_nodes_programs_are_left_out_where_there_is_no_node() -> None:
-    assert set(PROGRAMS) - set(programs_for("darwin")) == {"kubelet", "kube-scheduler", "kube-proxy", "coredns"}
-    assert set(programs_for("linux")) == set(PROGRAMS)
+    assert set(programs_for("linux")) - set(programs_for("darwin")) == {
+        "kubelet",
+        "kube-scheduler",
+        "kube-proxy",
+        "coredns",
+    }
+
+
+def test_what_only_tests_of_the_whole_run_is_built_for_them_only() -> None:
+    assert set(programs_for("linux", e2e=True)) == set(PROGRAMS)
+    assert set(PROGRAMS) - set(programs_for("linux")) == {"kserve"}
