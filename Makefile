@@ -14,7 +14,7 @@ DELETE_DATA ?=
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e check crds bench deploy undeploy kind format clean
+.PHONY: help install demo test e2e check crds bench soak deploy undeploy kind format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ check: install ## Lint, types, import contracts, and that crds/ is up to date
 	$(BIN)/lint-imports
 	$(BIN)/gatehouse crds --check crds
 	$(BIN)/gatehouse settings --check docs/settings.md
+
+soak: install ## Feed mutants to every parser for hours; MUTANTS=1000000 of each format
+	$(BIN)/pytest tests/soak $(if $(MUTANTS),--mutants $(MUTANTS)) $(ARGS)
 
 crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds

@@ -242,8 +242,11 @@ def _config(metadata: Mapping[str, Value]) -> ModelConfig:
 def _integer(metadata: Mapping[str, Value], key: str, *, most: int) -> int | None:
     """Return the number at `key`; of one number a layer, the one that all layers share."""
     value = metadata.get(key)
-    each = set(value) if isinstance(value, tuple) else {value} - {None}
-    for number in each:
+    if value is None:
+        return None
+    # No set of them: numbers from a stranger may be chosen so that all fall into one slot of it.
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
         if type(number) is not int or not 0 <= number <= most:
             raise FormatError(
                 "ConfigInvalid",
@@ -251,5 +254,5 @@ def _integer(metadata: Mapping[str, Value], key: str, *, most: int) -> int | Non
                 f"a whole number from 0 to {most}",
                 "Convert the model to GGUF again.",
             )
-    shared = each.pop() if len(each) == 1 else None
+    shared = numbers[0] if numbers and all(number == numbers[0] for number in numbers) else None
     return shared if isinstance(shared, int) and shared > 0 else None

@@ -10,7 +10,7 @@ from gatehouse.domain.format_error import FormatError, shown
 
 __all__ = ["MAX_HEADER", "SCALARS", "Cursor", "MoreError", "Scalar", "refusal"]
 
-MAX_HEADER = 100_000_000
+MAX_HEADER = 33_554_432
 _KEPT_STRING_BYTES = 1024
 
 Scalar: TypeAlias = bool | int | float

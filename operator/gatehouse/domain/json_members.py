@@ -18,7 +18,7 @@ _KEY = re.compile(rb'[ \t\n\r]*+("(?:[^"\\\x00-\x1f]++|\\.)*+")[ \t\n\r]*+:[ \t\
 _NEXT_KEY = re.compile(rb"[ \t\n\r]*+," + _KEY.pattern, re.DOTALL)
 _END = re.compile(rb"[ \t\n\r]*+\}[ \t\n\r]*+\Z")
 _FLAT_OBJECT = re.compile(rb'\{(?:[^"{}]++|' + jsonbound.STRING + rb")*+\}", re.DOTALL)
-_TOKEN = re.compile(jsonbound.STRING + rb"|[\[\]{}]", re.DOTALL)
+_TOKEN = re.compile(jsonbound.UNENDED_STRING + rb"|[\[\]{}]", re.DOTALL)
 
 
 def members(data: bytes, *, what: str) -> Iterator[tuple[str, bytes]]:

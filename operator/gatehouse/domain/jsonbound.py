@@ -10,16 +10,23 @@ from typing import Any, NoReturn, TypeAlias
 
 from gatehouse.domain.format_error import FormatError, shown
 
-__all__ = ["STRING", "JsonValue", "loads"]
+__all__ = ["STRING", "UNENDED_STRING", "JsonValue", "loads"]
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 STRING = rb'"(?:[^"\\]++|\\.)*+"'
-"""A JSON string token as a bytes pattern for DOTALL; possessive, so hostile input costs linear time and no stack."""
+"""A JSON string token as a bytes pattern for DOTALL; possessive, so hostile input costs linear time and no stack.
 
-_STRINGS = re.compile(STRING, re.DOTALL)
-_BRACKETS = re.compile(rb"[\[\]{}]")
+Only for a match at one place. A search for it looks at the rest of the bytes again from every quote of a string that
+does not end: it takes the square of their number.
+"""
+
+UNENDED_STRING = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
+"""STRING, or one that the bytes end within. It matches at every quote, so a search for it takes linear time."""
+
+_TOKEN = re.compile(UNENDED_STRING + rb"|[\[\]{},]", re.DOTALL)
 _OPENING = b"[{"
+_CLOSING = b"]}"
 _SUSPICIOUS_DIGITS = 300
 
 
@@ -77,16 +84,28 @@ def _check_structure(data: bytes, *, max_bytes: int, max_depth: int, max_items: 
     opened = data.count(b"[") + data.count(b"{")
     if opened <= max_depth and opened + data.count(b",") <= max_items:
         return
-    # Commas and brackets inside strings are text: look again without them.
-    structure = _STRINGS.sub(b"", data)
-    items = structure.count(b"[") + structure.count(b"{") + structure.count(b",")
-    if items > max_items:
-        raise _RefusedError("JsonTooManyItems", f"{items} items", f"at most {max_items}")
-    depth = 0
-    for bracket in _BRACKETS.finditer(structure):
-        depth += 1 if bracket[0] in _OPENING else -1
-        if depth > max_depth:
-            raise _RefusedError("JsonTooDeep", f"more than {max_depth} levels", f"at most {max_depth} levels")
+    # Commas and brackets inside strings are text: look again without them. Nothing is kept of what is passed.
+    depth = items = strings = 0
+    for token in _TOKEN.finditer(data):
+        first = token[0][:1]
+        if first in _CLOSING:
+            depth -= 1
+            continue
+        if first == b'"':
+            # Between two strings stands a comma, a colon or a bracket, or it is no JSON.
+            strings += 1
+            if strings > 2 * max_items + 2:
+                raise _RefusedError(
+                    "JsonTooManyItems", f"more than {2 * max_items} strings", f"at most {max_items} items"
+                )
+            continue
+        items += 1
+        if items > max_items:
+            raise _RefusedError("JsonTooManyItems", f"more than {max_items} items", f"at most {max_items}")
+        if first in _OPENING:
+            depth += 1
+            if depth > max_depth:
+                raise _RefusedError("JsonTooDeep", f"more than {max_depth} levels", f"at most {max_depth} levels")
 
 
 def _integer(text: str) -> int | float:

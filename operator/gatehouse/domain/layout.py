@@ -11,7 +11,7 @@ What the manifest covers is every file but ``OWN_FILES``, which come to lie besi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gatehouse.domain import manifest
@@ -151,9 +151,10 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
         counted = tuple(stored for stored in beside if stored.path == _SINGLE or len(beside) == 1)
     else:
         counted = weights
+    counted_paths = {stored.path for stored in counted}
     return _Parts(
         weights=counted,
-        others=tuple(stored for stored in weights if stored.path not in {each.path for each in counted}),
+        others=tuple(stored for stored in weights if stored.path not in counted_paths),
         config=config,
         index=index,
         problems=tuple(problems),
@@ -164,10 +165,14 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
 def _gguf(files: Sequence[StoredObject]) -> _Parts:
     every = [stored for stored in files if stored.path.lower().endswith(".gguf")]
     # A projector for images goes with a model: it is no other choice of weights.
-    others = tuple(stored for stored in every if stored.path.rpartition("/")[2].lower().startswith("mmproj"))
-    models = tuple(stored for stored in every if stored not in others)
+    others = tuple(stored for stored in every if _is_projector(stored))
+    models = tuple(stored for stored in every if not _is_projector(stored))
     problem = _gguf_problem([stored.path for stored in models])
     return _Parts(weights=models, others=others, problems=() if problem is None else (problem,))
+
+
+def _is_projector(stored: StoredObject) -> bool:
+    return stored.path.rpartition("/")[2].lower().startswith("mmproj")
 
 
 def _gguf_problem(paths: Sequence[str]) -> Problem | None:
@@ -248,7 +253,7 @@ def _empty(files: Iterable[StoredObject]) -> list[Problem]:
 
 def _conflicts(files: Sequence[StoredObject]) -> list[Problem]:
     paths = {stored.path for stored in files}
-    parents = {path[: match.start()] for path in paths for match in re.finditer("/", path)}
+    conflicts = {parent for path in paths for parent in _parents(path) if parent in paths}
     return [
         Problem(
             rule="PathConflict",
@@ -256,8 +261,16 @@ def _conflicts(files: Sequence[StoredObject]) -> list[Problem]:
             wanted="names that a file system can hold",
             remedy="Rename or remove the file.",
         )
-        for path in sorted(paths & parents)
+        for path in sorted(conflicts)
     ]
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The folders that a file lies in. They are not kept: those of many deep names are far longer than the names."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
 
 
 def _unsafe(files: Iterable[StoredObject]) -> list[Problem]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from gatehouse.domain.format_error import FormatError, shown
 
-__all__ = ["MAX_PATH_BYTES", "ManifestEntry", "check_path", "digest", "parse", "render"]
+__all__ = ["MAX_PATH_BYTES", "MAX_PATH_DEPTH", "ManifestEntry", "check_path", "digest", "parse", "render"]
 
 MAX_PATH_BYTES = 1024
 """The longest key of an S3 object, in bytes of UTF-8."""
+MAX_PATH_DEPTH = 32
+"""The most folders and files that a path names one inside the other."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -38,14 +40,17 @@ def check_path(name: str | bytes) -> str:
     encoded = path.encode(errors="surrogatepass")
     if len(encoded) > MAX_PATH_BYTES:
         raise _hostile(name, f"at most {MAX_PATH_BYTES} bytes, not {len(encoded)}")
-    if any(unicodedata.category(character) in _HOSTILE_CATEGORIES for character in path):
-        raise _hostile(name, "no control characters, line breaks or lone surrogates")
-    if not _REORDERING.isdisjoint(path):
-        raise _hostile(name, "no characters that reverse the reading direction")
+    if not path.isprintable():
+        if any(unicodedata.category(character) in _HOSTILE_CATEGORIES for character in path):
+            raise _hostile(name, "no control characters, line breaks or lone surrogates")
+        if not _REORDERING.isdisjoint(path):
+            raise _hostile(name, "no characters that reverse the reading direction")
     if "\\" in path:
         raise _hostile(name, "no backslash")
     if path == "-":
         raise _hostile(name, "a name that sha256sum does not take for its standard input")
+    if path.count("/") >= MAX_PATH_DEPTH:
+        raise _hostile(name, f"at most {MAX_PATH_DEPTH} levels, not {path.count('/') + 1}")
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise _hostile(name, "a relative path without empty, `.` or `..` segments")
     return path

@@ -14,6 +14,8 @@ __all__ = ["Message", "OnnxFacts", "OnnxGraph", "OnnxTypeTotal", "refusal"]
 _I64_MAX = (1 << 63) - 1
 _MAX_EXTERNAL_FILES = 10_000
 _MAX_OPSETS = 1_000
+_KEPT_ENTRIES = frozenset({"location", "offset", "length"})
+"""What counts of where a tensor lies outside; of any others there may be as many as the file is long."""
 _ANY_INITIALIZER = {("GraphProto", 5), ("SparseTensorProto", 1)}
 
 
@@ -92,7 +94,8 @@ class OnnxFacts:
             case "OperatorSetIdProto" if parent and parent.kind == "ModelProto":
                 self._opset(message)
             case "StringStringEntryProto" if parent and parent.kind == "TensorProto" and message.number == 13:
-                parent.external[message.text(1)] = message.text(2)
+                if (entry := message.text(1)) in _KEPT_ENTRIES:
+                    parent.external[entry] = message.text(2)
             case "TensorProto":
                 counted = parent is not None and (parent.kind, message.number) in _ANY_INITIALIZER
                 self._tensor(message, counted=counted)

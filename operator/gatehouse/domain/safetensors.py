@@ -8,7 +8,7 @@ Format: https://github.com/huggingface/safetensors#format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -24,19 +24,21 @@ __all__ = [
     "SafetensorsHeader",
     "ShardIndex",
     "check_shards",
+    "check_there",
     "header_length",
     "parse_header",
     "parse_index",
 ]
 
 HEADER_LENGTH_BYTES = 8
-MAX_HEADER = 100_000_000
-MAX_TENSORS = 1_000_000
+MAX_HEADER = 33_554_432
+MAX_TENSORS = 200_000
 MAX_ENTRY = 65_536
 MAX_ENTRY_ITEMS = 10_000
 MAX_METADATA = 16_777_216
 MAX_METADATA_ITEMS = 100_000
-MAX_INDEX = 67_108_864
+MAX_INDEX = 16_777_216
+MAX_INDEX_ITEMS = 500_000
 _U64 = 1 << 64
 _KEPT_METADATA = 16
 _KEPT_METADATA_CHARS = 256
@@ -261,7 +263,7 @@ def parse_index(data: bytes) -> ShardIndex:
 
     Raises FormatError with the rules IndexInvalid, ShardName, and those of `jsonbound.loads`.
     """
-    index = jsonbound.loads(data, what="the shard index", max_bytes=MAX_INDEX, max_depth=16, max_items=2_000_000)
+    index = jsonbound.loads(data, what="the shard index", max_bytes=MAX_INDEX, max_depth=16, max_items=MAX_INDEX_ITEMS)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise _refusal("IndexInvalid", "no weight_map in the shard index", "a map of tensor names to shards")
@@ -290,6 +292,21 @@ def _total_size(index: JsonValue) -> int | None:
         case {"metadata": {"total_size": size}} if _is_u64(size):
             return size
     return None
+
+
+def check_there(index: ShardIndex, files: Collection[str]) -> None:
+    """Check that every shard that the index names is among the files.
+
+    Raises FormatError with the rule ShardMissing.
+    """
+    missing = [shard for shard in index.shards if shard not in files]
+    if missing:
+        raise FormatError(
+            "ShardMissing",
+            f"{len(missing)} of {len(index.shards)} shards missing, {shown(missing[0])} among them",
+            "every shard that the index names",
+            "Upload the missing shards.",
+        )
 
 
 def check_shards(index: ShardIndex, headers: Mapping[str, SafetensorsHeader]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from gatehouse.domain import jsonbound
 from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.jsonbound import JsonValue
 
 __all__ = ["LARGEST_SIGNATURE", "SIGNATURE", "SignatureRecord", "read_signature"]
 
@@ -31,6 +32,8 @@ _LEFT_OUT: Final = (".git", ".gitattributes", ".github", ".gitignore")
 """What the tool leaves out by itself; whatever else a signer left out is not signed."""
 _NOT_COVERED: Final = (SIGNATURE, "gatehouse.manifest")
 """Files beside the model that no manifest has: what a statement says of them is passed over."""
+_MAX_ITEMS: Final = 200_000
+"""A file is described by four of them."""
 _MOST_CERTIFICATES: Final = 8
 _LARGEST_CERTIFICATE: Final = 16 * 1024
 _LARGEST_SIGNATURE_BYTES: Final = 1024
@@ -63,7 +66,7 @@ def read_signature(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
 
 
 def _read(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
-    document = _Json(jsonbound.loads(bundle, what=SIGNATURE, max_bytes=LARGEST_SIGNATURE, max_depth=16), SIGNATURE)
+    document = _Json(_loads(bundle, SIGNATURE), SIGNATURE)
     document.expect("mediaType", _BUNDLE)
     envelope = document.object("dsseEnvelope")
     envelope.expect("payloadType", _PAYLOAD)
@@ -83,6 +86,10 @@ def _read(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
     )
 
 
+def _loads(data: bytes, what: str) -> JsonValue:
+    return jsonbound.loads(data, what=what, max_bytes=LARGEST_SIGNATURE, max_depth=16, max_items=_MAX_ITEMS)
+
+
 def _certificates(material: _Json) -> tuple[str, ...]:
     if material.has("certificate"):
         found: Sequence[_Json] = [material.object("certificate")]
@@ -98,7 +105,7 @@ def _certificates(material: _Json) -> tuple[str, ...]:
 def _signed_files(payload: bytes) -> Mapping[str, str]:
     """The files that a statement names. The subject's digest must be that of their digests in order."""
     what = f"the statement in {SIGNATURE}"
-    statement = _Json(jsonbound.loads(payload, what=what, max_bytes=LARGEST_SIGNATURE, max_depth=16), what)
+    statement = _Json(_loads(payload, what), what)
     statement.expect("_type", _STATEMENT)
     statement.expect("predicateType", _PREDICATE)
     predicate = statement.object("predicate")

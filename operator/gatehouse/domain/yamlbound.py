@@ -24,8 +24,26 @@ _CLOSING: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequen
 
 
 _MAX_TOKENS: Final = 200_000
+_LONGEST_NUMBER: Final = 128
+_NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 T = TypeVar("T")
+
+
+class _PlainLoader(yaml.CSafeLoader):
+    """Numbers in it are short: 1:1:1:... is a number of base 60, which takes the square of its length to compute."""
+
+    def construct_number(self, node: yaml.Node) -> object:
+        """A number of at most 128 characters."""
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > _LONGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a number of {len(node.value)} characters", node.start_mark
+            )
+        return yaml.CSafeLoader.yaml_constructors[node.tag](self, node)
+
+
+for _tag in _NUMBERS:
+    _PlainLoader.add_constructor(_tag, _PlainLoader.construct_number)
 
 
 def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -> YamlText:
@@ -33,7 +51,8 @@ def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -
 
     `what` names the document in messages. Tags are passed over: no object is ever made of one.
 
-    Raises FormatError with the rules YamlTooLarge, YamlTooDeep, YamlTooManyItems, YamlAlias, YamlInvalid.
+    Raises FormatError with the rules YamlTooLarge, YamlTooDeep, YamlTooManyItems, YamlAlias, YamlDirective and
+    YamlInvalid.
     """
     value: YamlText | None = _decoded(
         data,
@@ -48,23 +67,27 @@ def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -
 def load_documents(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> list[Any]:
     """Decode every YAML document with plain data in it: text, numbers, truth values, lists and mappings.
 
-    Raises FormatError as `loads_text` does.
+    Raises FormatError as `loads_text` does, and with the rule YamlTag: PyYAML's own errors for the value of a tag that
+    does not fit are of any kind.
     """
     return _decoded(
         data,
-        lambda text: list(yaml.load_all(text, Loader=yaml.CSafeLoader)),
+        lambda text: list(yaml.load_all(text, Loader=_PlainLoader)),
         what=what,
         max_bytes=max_bytes,
         max_depth=max_depth,
+        tags=False,
     )
 
 
-def _decoded(data: bytes, load: Callable[[str], T], *, what: str, max_bytes: int, max_depth: int) -> T:
+def _decoded(
+    data: bytes, load: Callable[[str], T], *, what: str, max_bytes: int, max_depth: int, tags: bool = True
+) -> T:
     if len(data) > max_bytes:
         raise _error(what, "YamlTooLarge", f"{len(data)} bytes", f"at most {max_bytes} bytes")
     try:
         text = str(data, "utf-8")
-        _check_structure(text, what=what, max_depth=max_depth)
+        _check_structure(text, what=what, max_depth=max_depth, tags=tags)
         return load(text)
     except FormatError:
         raise
@@ -74,8 +97,8 @@ def _decoded(data: bytes, load: Callable[[str], T], *, what: str, max_bytes: int
         raise _error(what, "YamlInvalid", shown(" ".join(str(error).split())), "well-formed YAML") from None
 
 
-def _check_structure(text: str, *, what: str, max_depth: int) -> None:
-    """The loader recurses and follows aliases; the scanner does neither."""
+def _check_structure(text: str, *, what: str, max_depth: int, tags: bool) -> None:
+    """The loader recurses, follows aliases and compares each directive with all before it; the scanner does neither."""
     depth = 0
     for count, token in enumerate(yaml.scan(text, Loader=yaml.CBaseLoader)):
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
@@ -85,6 +108,10 @@ def _check_structure(text: str, *, what: str, max_depth: int) -> None:
             raise _error(what, "YamlTooManyItems", f"more than {_MAX_TOKENS} items", f"at most {_MAX_TOKENS}")
         if isinstance(token, yaml.AliasToken):
             raise _error(what, "YamlAlias", f"the alias *{shown(token.value)[1:-1]}", "values written out")
+        if isinstance(token, yaml.DirectiveToken) and token.name != "YAML":
+            raise _error(what, "YamlDirective", f"the directive %{shown(token.name)[1:-1]}", "a document without one")
+        if isinstance(token, yaml.TagToken) and not tags:
+            raise _error(what, "YamlTag", f"the tag {shown(token.value)}", "values without tags")
 
 
 def _error(what: str, rule: str, found: str, wanted: str) -> FormatError:

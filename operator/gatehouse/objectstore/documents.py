@@ -1,7 +1,7 @@
 """The XML that S3 answers with, read without losing or altering a value: fields of the root and one repeated element.
 
-Everything else in the answer is passed over. Depth and the length of each value are bounded; there is no DOCTYPE, and
-so no entity expansion.
+Everything else in the answer is passed over. Depth, entries and the length of each value are bounded; there
+is no DOCTYPE, and so no entity expansion.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ __all__ = ["Document", "DocumentError", "Shape", "error_code", "read_document"]
 
 _MAX_DEPTH = 16
 _MAX_TEXT = 16_384
+_MAX_ENTRIES = 10_000
 _ERROR_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
 
 
@@ -85,6 +86,8 @@ class _Reader:
         self.open.append(local)
         match self.open:
             case [_, wanted] if wanted == shape.entry:
+                if len(self.entries) >= _MAX_ENTRIES:
+                    raise DocumentError(f"more than {_MAX_ENTRIES} entries")
                 self.entries.append({})
             case [_, entry, wanted] if entry == shape.entry and wanted in shape.entry_fields:
                 self.parts, self.length = [], 0

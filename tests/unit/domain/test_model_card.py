@@ -146,7 +146,10 @@ def test_documents_of_plain_data_are_bounded_alike() -> None:
     for data, expected in (
         (b"a: &x 1\nb: *x", "YamlAlias"),
         (b"a: " + b"9" * 5000, "YamlInvalid"),
-        (b"!!python/object/apply:os.abort []", "YamlInvalid"),
+        (b"!!python/object/apply:os.abort []", "YamlTag"),
+        (b"a: !!int ''", "YamlTag"),
+        (b"%TAG !a! b\n---\na: b", "YamlDirective"),
+        (b"a: " + b"1:" * 200 + b"1.0", "YamlInvalid"),
         (b"a" * 101, "YamlTooLarge"),
     ):
         with pytest.raises(FormatError) as raised:
