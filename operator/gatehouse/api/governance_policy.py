@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from gatehouse.api.durations import Duration
 from gatehouse.api.meta import (
+    NO_BLANKS,
     CelRule,
     ConditionedStatus,
     KindInfo,
@@ -79,7 +80,7 @@ class SignatureKey(Struct):
 class SignatureIdentity(Struct):
     name: RuleName
     """Name of the identity for people."""
-    issuer: Annotated[str, StringConstraints(min_length=8, max_length=512, pattern=r"^https://\S+$")]
+    issuer: Annotated[str, StringConstraints(min_length=8, max_length=512, pattern=f"^https://{NO_BLANKS}$")]
     """OpenID Connect issuer that vouched for the signer."""
     subject: Annotated[str, StringConstraints(min_length=1, max_length=512)]
     """Subject of the signing certificate, as in ml-team@example.com."""

@@ -15,7 +15,10 @@ __all__ = [
     "ANNOTATION_RECONCILE_REQUESTED_AT",
     "ANNOTATION_WITHDRAWAL_REASON",
     "ANNOTATION_WITHDRAWN_BY",
+    "BLANK",
     "GROUP",
+    "NOT_BLANK",
+    "NO_BLANKS",
     "VERSION",
     "CelRule",
     "Condition",
@@ -41,6 +44,12 @@ ANNOTATION_RECONCILE_REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 ANNOTATION_WITHDRAWN_BY = "gatehouse.dev/withdrawn-by"
 ANNOTATION_WITHDRAWAL_REASON = "gatehouse.dev/withdrawal-reason"
 """Written into an approval or an evaluation before it is deleted; admission binds them to the caller."""
+
+LONGEST_REQUEST = 256
+BLANK = r"\t\n\f\r "
+"""The blanks of Go's regular expressions. What is blank beyond ASCII differs between the two programs that validate."""
+NOT_BLANK = f"[^{BLANK}]"
+NO_BLANKS = f"{NOT_BLANK}+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,7 @@ class ConditionedStatus(Struct):
         ),
     ] = Field(default_factory=list)
     """Conditions in kstatus terms: Ready, Reconciling, Stalled, and one a gate."""
-    last_handled_reconcile_at: Annotated[str, StringConstraints(max_length=256)] | None = None
+    last_handled_reconcile_at: Annotated[str, StringConstraints(max_length=LONGEST_REQUEST)] | None = None
     """Value of the annotation gatehouse.dev/reconcile-requested-at that was last handled."""
 
 
@@ -183,5 +192,6 @@ class Resource(Struct):
 
     @property
     def requested_at(self) -> str | None:
-        """What somebody put into the annotation that asks for a reconcile."""
-        return self.metadata.annotations.get(ANNOTATION_RECONCILE_REQUESTED_AT)
+        """What somebody put into the annotation that asks for a reconcile, as far as a status can hold it."""
+        asked = self.metadata.annotations.get(ANNOTATION_RECONCILE_REQUESTED_AT)
+        return None if asked is None else asked[:LONGEST_REQUEST]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from gatehouse.api.meta import CelRule, ConditionedStatus, KindInfo, PrinterColumn, Resource, Struct
+from gatehouse.api.meta import NOT_BLANK, CelRule, ConditionedStatus, KindInfo, PrinterColumn, Resource, Struct
 from gatehouse.api.model_evaluation import VersionReference
 from gatehouse.api.model_registry import StageName
 from gatehouse.api.model_version import Digest
@@ -28,7 +28,7 @@ class ModelApprovalSpec(Struct):
     """Risk tier of the model at the time; the decision lapses when the tier is raised."""
     decision: ApprovalDecision
     """What was decided."""
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"\S")]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NOT_BLANK)]
     """Why."""
     approver: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Who decided; admission binds it to the caller."""

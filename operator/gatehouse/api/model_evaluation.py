@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from gatehouse.api.meta import (
+    NO_BLANKS,
     CelRule,
     ConditionedStatus,
     DnsLabel,
@@ -17,6 +18,7 @@ from gatehouse.api.meta import (
     Resource,
     Struct,
     Text,
+    cel,
 )
 from gatehouse.api.model_version import Digest
 
@@ -29,12 +31,41 @@ __all__ = [
     "VersionReference",
 ]
 
+FIRST_YEAR = 1900
+LAST_YEAR = 2199
 EvaluationKind = Literal["Task", "Bias", "Safety", "Robustness"]
 Value = Annotated[
     str,
     StringConstraints(min_length=1, max_length=40, pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?$"),
 ]
 """A decimal number as text: JSON readers disagree about floats."""
+
+
+def _of_these_centuries(at: datetime) -> datetime:
+    """Far from both ends of what a program can reckon with."""
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"the year must be {FIRST_YEAR} to {LAST_YEAR}")
+    return at
+
+
+_DATE = r"(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+_ZONE = r"(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
+Timestamp = Annotated[
+    AwareDatetime,
+    AfterValidator(_of_these_centuries),
+    Field(
+        json_schema_extra={
+            # Kubernetes' own format takes more than RFC 3339 has, such as an offset of 99 hours.
+            "format": None,
+            "minLength": 20,
+            "maxLength": 35,
+            "pattern": f"^{_DATE}T{_TIME}{_ZONE}$",
+            **cel("timestamp(self) > timestamp('1900-01-01T00:00:00Z')", "it must be a day that there was"),
+        }
+    ),
+]
+"""A time in RFC 3339."""
 
 
 class VersionReference(Struct):
@@ -91,8 +122,8 @@ class ModelEvaluationSpec(Struct):
     """Data that was used."""
     evaluator: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Who ran it; admission binds it to the caller."""
-    evaluated_at: Annotated[datetime, Field(json_schema_extra={"format": "date-time"})]
-    """When it was run. One in the future does not count."""
+    evaluated_at: Timestamp
+    """When it was run, as in 2026-11-29T12:00:00Z. One in the future does not count."""
     metrics: Annotated[
         list[MetricResult],
         Field(
@@ -102,7 +133,7 @@ class ModelEvaluationSpec(Struct):
         ),
     ]
     """What was measured."""
-    report_url: Annotated[str, StringConstraints(max_length=1024, pattern=r"^(https?|s3)://\S+$")] | None = None
+    report_url: Annotated[str, StringConstraints(max_length=1024, pattern=f"^(https?|s3)://{NO_BLANKS}$")] | None = None
     """Link to the report."""
     notes: Text | None = None
     """What a reader should know."""

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from gatehouse.api.durations import Duration
 from gatehouse.api.meta import (
+    BLANK,
     CelRule,
     ConditionedStatus,
     DnsLabel,
@@ -74,7 +75,7 @@ class ObjectStore(Struct):
         ),
     ]
     """Artifacts whose URI starts with this are read from this store; the longest prefix wins. Ends with a slash."""
-    endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    endpoint: Annotated[str, StringConstraints(max_length=512, pattern=f"^https?://[^/?#@{BLANK}]+/?$")] | None = None
     """URL of the store; the endpoint of AWS for the region when absent."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Region that requests are signed for."""
@@ -156,7 +157,7 @@ SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9-]*(=[A-Za-z0-9._,:+-]*)?$"
 SERVING_VARIABLE: Final = r"^[A-Z][A-Z0-9_]{0,126}(=[A-Za-z0-9._,:+-]{0,128})?$"
 """How a registry allows a variable: no path, no URL, no JSON."""
 
-Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s{}]+$")]
+Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=f"^[^{BLANK}{{}}]+$")]
 PinnedImage = Annotated[
     str,
     StringConstraints(

@@ -37,6 +37,8 @@ _KEPT = frozenset(
     }
 )
 _KUBERNETES = "x-kubernetes-"
+_LARGEST = {"int32": 2**31 - 1, "int64": 2**53 - 1}
+"""What every reader of JSON agrees on."""
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -151,8 +153,12 @@ def _structural(
         out |= _object_members(node, definitions, rules)
     if "items" in node:
         out["items"] = _structural(node["items"], definitions, rules)
-    if out.get("type") == "integer" and "format" not in out:
-        out["format"] = "int64" if out.get("maximum", 0) > 2**31 - 1 else "int32"
+    if out.get("type") == "integer":
+        out.setdefault("format", "int64" if out.get("maximum", 0) > 2**31 - 1 else "int32")
+        # The API server checks no format of numbers: without bounds it takes a count that no program can hold.
+        largest = _LARGEST[out["format"]]
+        out.setdefault("minimum", -largest)
+        out.setdefault("maximum", largest)
     if validations:
         out[f"{_KUBERNETES}validations"] = validations
     return _ordered(out)

@@ -18,7 +18,7 @@ from gatehouse.api.model_version import Digest
 __all__ = ["VettedArtifacts", "VettedArtifactsSpec", "VettedArtifactsStatus"]
 
 Key = Annotated[str, StringConstraints(min_length=3, max_length=128, pattern=r"^[a-z0-9-]+/[a-z0-9.-]+$")]
-Uri = Annotated[str, StringConstraints(max_length=1024)]
+Uri = Annotated[str, StringConstraints(max_length=1025)]
 ATOMIC_MAP = {"x-kubernetes-map-type": "atomic"}
 ATOMIC_LIST = {"x-kubernetes-list-type": "atomic"}
 

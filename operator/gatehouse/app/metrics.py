@@ -10,7 +10,7 @@ __all__ = ["OperatorMetrics"]
 
 
 class OperatorMetrics:
-    """API requests, row writes, versions by phase, Events lost. The store counts for itself."""
+    """API requests, row writes, versions by phase, objects in trouble, Events lost. The store counts for itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._api = Counter(
@@ -28,6 +28,19 @@ class OperatorMetrics:
         )
         self._phases = Gauge("gatehouse_versions", "Versions by phase.", ["phase"], registry=registry)
 
+        self._failing = Gauge(
+            "gatehouse_failing_objects",
+            "Objects whose last reconcile ended with an unexpected error.",
+            ["kind"],
+            registry=registry,
+        )
+        self._unreadable = Gauge(
+            "gatehouse_unreadable_objects",
+            "Objects that the API server took and that do not read: they count as none.",
+            ["kind"],
+            registry=registry,
+        )
+
     def api_request(self, verb: str, resource: str, code: int) -> None:
         """The API server answered; 0 for no answer."""
         self._api.labels(verb, resource, str(code)).inc()
@@ -43,6 +56,11 @@ class OperatorMetrics:
     def running_uncleared(self, read: Callable[[], float]) -> None:
         """Counts the versions that run without clearance whenever the metrics are scraped."""
         self._running.set_function(read)
+
+    def faults(self, kind: str, *, failing: Callable[[], float], unreadable: Callable[[], float]) -> None:
+        """Counts the objects of a kind that are in trouble whenever the metrics are scraped."""
+        self._failing.labels(kind).set_function(failing)
+        self._unreadable.labels(kind).set_function(unreadable)
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:  # noqa: ARG002 - the registry's signature
         """One transaction was committed."""

@@ -16,6 +16,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gatehouse.api import KINDS
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import Resource
@@ -42,6 +43,7 @@ from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.artifact_look import ArtifactLook
 from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
@@ -139,6 +141,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         events.start()
         stack.push_async_callback(events.aclose)
         enqueue = _Enqueue()
+        faults = Faults(CacheReader(caches), on_silenced=enqueue.vetting)
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
             databases=Databases(data_dir=settings.data_dir, metrics=written),
@@ -163,7 +166,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
         parts = _Parts(
-            settings, identity, caches, client, events, connections, checks, templates, services, login, lister
+            settings, identity, caches, client, events, connections, checks, templates, services, login, lister, faults
         )
         keeper = None if signer is None else parts.audit_keeper(signer, written=written.records)
         manager = _manager(settings, parts, collectors, keeper)
@@ -171,6 +174,13 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
         metrics.running_uncleared(partial(_running_uncleared, caches))
+        for kind in KINDS:
+            plural = kind.info.plural
+            metrics.faults(
+                plural,
+                failing=partial(faults.count_failing, plural),
+                unreadable=partial(faults.count_unreadable, plural),
+            )
         for vetted_by in (
             VERSIONS,
             ModelRegistry.info.plural,
@@ -207,6 +217,10 @@ class _Enqueue:
 
     def vetted(self, _change: Change) -> None:
         """Has admission told, which counts on every version, registry, policy and profile."""
+        self.vetting()
+
+    def vetting(self) -> None:
+        """Has admission told."""
         self.object(VettedArtifacts.info.plural, ObjectName("", EVERY))
 
     def object(self, kind: str, name: ObjectName) -> None:
@@ -228,19 +242,20 @@ class _Parts:
     service_sweep: ServiceSweep
     login: Login
     lister: MetadataClient
+    faults: Faults
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
         """One a kind."""
         clock = WallClock()
         reader = CacheReader(self.caches)
-        objects = Objects(reader)
+        objects = Objects(reader, self.faults)
         writer = KubernetesWriter(self.client, written=self._written)
 
         def runner(
             controller: KindController[R], *, workers: int, backoff: Backoff | None = None
         ) -> tuple[str, Reconciler]:
-            run = Runner(controller, reader=reader, writer=writer, events=self.events, clock=clock)
+            run = Runner(controller, reader=reader, writer=writer, events=self.events, clock=clock, faults=self.faults)
             return controller.kind.info.plural, Reconciler(run, workers, backoff)
 
         versions = ModelVersionController(
@@ -272,7 +287,9 @@ class _Parts:
                 runner(GovernancePolicyController(objects=objects, clock=clock), workers=1),
                 (
                     VettedArtifacts.info.plural,
-                    Reconciler(VettedArtifactsKeeper(objects=objects, writer=writer, clock=clock), 1),
+                    Reconciler(
+                        VettedArtifactsKeeper(objects=objects, writer=writer, clock=clock, faults=self.faults), 1
+                    ),
                 ),
                 runner(HardwareProfileController(reader=reader, clock=clock), workers=1),
                 runner(versions, workers=self.settings.workers),

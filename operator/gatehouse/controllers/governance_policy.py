@@ -18,6 +18,7 @@ from gatehouse.controllers.runner import Result
 from gatehouse.domain.conditions import READY, STALLED, ConditionState, merge
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.policy import CompiledPolicy
+from gatehouse.domain.readable import UNREADABLE
 
 __all__ = ["GovernancePolicyController"]
 
@@ -67,6 +68,11 @@ class GovernancePolicyController:
 
 def _states(compiled: CompiledPolicy) -> list[ConditionState]:
     problems = compiled.problems
+    if compiled.unreadable is not None:
+        return [
+            ConditionState(READY, "False", UNREADABLE, f"the policy denies what it applies to: {compiled.unreadable}"),
+            ConditionState(STALLED, "True", UNREADABLE, compiled.unreadable),
+        ]
     if not problems:
         return [ConditionState(READY, "True", "Compiled", "every rule compiles")]
     message = "; ".join(

@@ -132,6 +132,8 @@ class ModelVersionController:
             rows = await self._connections.rows(registry)
             row = await rows.load_version(model=version.spec.model_ref.name, version=version.spec.version)
         policies = self._objects.policies()
+        approvals, unread_approvals = self._objects.about(ModelApproval, version)
+        evaluations, unread_evaluations = self._objects.about(ModelEvaluation, version)
         facts = Facts(
             now=self._clock.now(),
             version=version,
@@ -144,8 +146,9 @@ class ModelVersionController:
             artifact=None if row is None else row.artifact,
             policies=self._objects.applying(policies, model),
             policy_names=frozenset(each.name for each in policies),
-            approvals=self._objects.about(ModelApproval, version),
-            evaluations=self._objects.about(ModelEvaluation, version),
+            approvals=approvals,
+            evaluations=evaluations,
+            unreadable=(*unread_approvals, *unread_evaluations),
             withdrawals=self._withdrawals.by_uid,
             deployed_to=tuple(self._services.deployed_to(version)),
         )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
+
+import structlog
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, KindInfo, Resource
+from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
-from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy
+from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy, stand_in
+from gatehouse.domain.readable import UNREADABLE, Unreadable, read
 
 __all__ = ["Objects"]
 
 R = TypeVar("R", bound=Resource)
+
+_log = structlog.get_logger(__name__)
 
 
 class _Namespace(Resource):
@@ -32,12 +39,14 @@ class _Namespace(Resource):
 class Objects:
     """Reads registries, models and profiles as their types.
 
-    Thousands of versions share them, so each is parsed once a resourceVersion.
+    Thousands of versions share them, so each is parsed once a resourceVersion. One that does not read counts as none,
+    and whatever asks for it can say so.
     """
 
-    def __init__(self, reader: ObjectReader) -> None:
+    def __init__(self, reader: ObjectReader, faults: Faults | None = None) -> None:
         self._reader = reader
-        self._parsed: dict[tuple[str, str, str], tuple[str, Resource]] = {}
+        self._faults = faults or Faults(reader)
+        self._parsed: dict[tuple[str, str, str], tuple[str, Resource | Unreadable]] = {}
         self._compilations: dict[str, CompiledPolicy] = {}
 
     @property
@@ -46,26 +55,35 @@ class Objects:
         return self._reader
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """The object, or None when it is not there."""
+        """The object; None when it is not there, or does not read."""
+        found = self.find(kind, namespace, name)
+        return None if isinstance(found, Unreadable) else found
+
+    def find(self, kind: type[R], namespace: str, name: str) -> R | Unreadable | None:
+        """The object, why it does not read, or None when it is not there."""
         key = (kind.info.plural, namespace, name)
         revision = self._reader.revision(*key)
         if revision is None:
             self._parsed.pop(key, None)
             return None
         known = self._parsed.get(key)
-        if known is not None and known[0] == revision and isinstance(known[1], kind):
+        if known is not None and known[0] == revision and isinstance(known[1], kind | Unreadable):
             return known[1]
         body = self._reader.get(*key)
         if body is None:
             return None
-        parsed = kind.model_validate(body)
+        parsed = read(kind, body)
+        if isinstance(parsed, Unreadable):
+            self._faults.unreadable(kind.info.plural, parsed, revision=revision)
         self._parsed[key] = (revision, parsed)
         return parsed
 
     def model_of(self, version: ModelVersion) -> RegisteredModel | Unmet:
         """The RegisteredModel that a version names, in its own namespace."""
         namespace, name = version.metadata.namespace, version.spec.model_ref.name
-        model = self.get(RegisteredModel, namespace, name)
+        model = self.find(RegisteredModel, namespace, name)
+        if isinstance(model, Unreadable):
+            return _unreadable(model)
         if model is not None and model.metadata.deletion_timestamp is None:
             return model
         return Unmet(
@@ -78,7 +96,9 @@ class Objects:
     def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:
         """The HardwareProfile that a version names."""
         name = version.spec.hardware_profile_ref.name
-        profile = self.get(HardwareProfile, "", name)
+        profile = self.find(HardwareProfile, "", name)
+        if isinstance(profile, Unreadable):
+            return _unreadable(profile)
         if profile is not None and profile.metadata.deletion_timestamp is None:
             return profile
         return Unmet(
@@ -89,11 +109,15 @@ class Objects:
         )
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
-        """Every GovernancePolicy."""
+        """Every GovernancePolicy. One that does not read denies every version that it may apply to."""
         found = []
         for name in self._reader.names(GovernancePolicy.info.plural):
-            policy = self.get(GovernancePolicy, name.namespace, name.name)
-            if policy is not None and policy.metadata.deletion_timestamp is None:
+            policy = self.find(GovernancePolicy, name.namespace, name.name)
+            if isinstance(policy, Unreadable):
+                body = self._reader.get(GovernancePolicy.info.plural, name.namespace, name.name) or {}
+                if not (body.get("metadata") or {}).get("deletionTimestamp"):
+                    found.append(stand_in(policy, body))
+            elif policy is not None and policy.metadata.deletion_timestamp is None:
                 found.append(self.compiled(policy))
         return tuple(found)
 
@@ -105,7 +129,7 @@ class Objects:
         if known is not None and known.policy.spec == policy.spec:
             known = replace(known, policy=policy)
         else:
-            known = compile_policy(policy)
+            known = _compiled(policy)
         self._compilations[policy.metadata.name] = known
         return known
 
@@ -117,12 +141,29 @@ class Objects:
             return ()
         return applying(policies, model, self._namespace_labels(model.metadata.namespace))
 
-    def about(self, kind: type[R], version: ModelVersion) -> tuple[R, ...]:
-        """The approvals or evaluations that name a version."""
+    def about(self, kind: type[R], version: ModelVersion) -> tuple[tuple[R, ...], tuple[Unreadable, ...]]:
+        """The approvals or evaluations that name a version, and those of them that do not read."""
         key = version_key(version.metadata.namespace, version.metadata.name)
         names = self._reader.select(kind.info.plural, BY_VERSION, key)
-        found = (self.get(kind, name.namespace, name.name) for name in sorted(names))
-        return tuple(each for each in found if each is not None and each.metadata.deletion_timestamp is None)
+        readable: list[R] = []
+        unreadable: list[Unreadable] = []
+        for name in sorted(names):
+            found = self.find(kind, name.namespace, name.name)
+            if isinstance(found, Unreadable):
+                unreadable += self._about(found, kind, version)
+            elif found is not None and found.metadata.deletion_timestamp is None:
+                readable.append(found)
+        return tuple(readable), tuple(unreadable)
+
+    def _about(self, found: Unreadable, kind: type[Resource], version: ModelVersion) -> Iterator[Unreadable]:
+        """The object, unless it is about an earlier version of that name, or about to go."""
+        body = self._reader.get(kind.info.plural, found.namespace, found.name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return
+        spec = body.get("spec") or {}
+        uid = (spec.get("versionRef") or {}).get("uid")
+        if not isinstance(uid, str) or uid == version.metadata.uid:
+            yield replace(found, may_refuse=kind is ModelApproval and spec.get("decision") != "Approved")
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
         """The registry that keeps a model, if it is there and allows the model's namespace."""
@@ -153,7 +194,9 @@ class Objects:
         )
 
     def _named_registry(self, namespace: str, name: str) -> ModelRegistry | Unmet:
-        registry = self.get(ModelRegistry, namespace, name)
+        registry = self.find(ModelRegistry, namespace, name)
+        if isinstance(registry, Unreadable):
+            return _unreadable(registry)
         if registry is not None and registry.metadata.deletion_timestamp is None:
             return registry
         return Unmet(
@@ -188,6 +231,26 @@ def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] 
         found=f"registry {_full_name(registry)} does not keep models of namespace {namespace}",
         wanted=f"a namespace that spec.allowedNamespaces (from: {registry.spec.allowed_namespaces.from_}) lets in",
         remedy="use a registry that allows this namespace, or have the platform team allow it",
+        needs_person=True,
+    )
+
+
+def _compiled(policy: GovernancePolicy) -> CompiledPolicy:
+    """What a compiler makes of one policy must not keep any other from being judged."""
+    try:
+        return compile_policy(policy)
+    except Exception as error:  # noqa: BLE001 - it is told
+        _log.exception("policy cannot be compiled", policy=policy.metadata.name)
+        problem = f"GovernancePolicy {policy.metadata.name} cannot be compiled: {type(error).__name__}"
+        return CompiledPolicy(policy, {}, unreadable=problem)
+
+
+def _unreadable(found: Unreadable) -> Unmet:
+    return Unmet(
+        reason=UNREADABLE,
+        found=found.message,
+        wanted=f"{found.subject} in a form that Gatehouse reads",
+        remedy=f"mend that field of the {found.kind} and apply it again",
         needs_person=True,
     )
 

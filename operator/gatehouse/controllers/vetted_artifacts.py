@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter
@@ -35,6 +37,9 @@ PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 A_VERSION: Final = timedelta(milliseconds=0.5)
 """Some ten times what a pass takes for each version, so that a storm of changes leaves nine tenths to other work."""
+LONGEST_RESOURCE: Final = 316
+MOST_SHARDS: Final = 1024
+"""Stages times buckets that one object can name."""
 SLICE: Final = 1000
 """Standings unpacked before other work has its turn."""
 
@@ -44,8 +49,17 @@ _log = structlog.get_logger(__name__)
 class VettedArtifactsKeeper:
     """Writes the difference between what is vetted and what admission has been told."""
 
-    def __init__(self, *, objects: Objects, writer: ClusterWriter, clock: Clock, limit: int = LARGEST) -> None:
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        writer: ClusterWriter,
+        clock: Clock,
+        limit: int = LARGEST,
+        faults: Faults | None = None,
+    ) -> None:
         self._objects = objects
+        self._faults = faults or Faults(objects.reader)
         self._writer = writer
         self._clock = clock
         self._limit = limit
@@ -76,7 +90,11 @@ class VettedArtifactsKeeper:
             accelerators=self._accelerators(),
         )
         standings = await self._standings()
-        await self._write(shards(standings, registries=registries, strict=strict), common)
+        found = shards(standings, registries=registries, strict=strict)
+        if len(found) > MOST_SHARDS:
+            _log.warning("too many stages and buckets: nothing of the last ones is cleared", shards=len(found))
+            found = {key: found[key] for key in sorted(found)[:MOST_SHARDS]}
+        await self._write(found, common)
         return len(standings)
 
     def _registries(self) -> list[ModelRegistry]:
@@ -89,14 +107,24 @@ class VettedArtifactsKeeper:
         for start in range(0, len(packed), SLICE):
             found += [VersionStanding.unpacked(each) for each in packed[start : start + SLICE]]
             await asyncio.sleep(0)
-        return found
+        silenced = {f"{name.namespace}/{name.name}" for name in self._faults.silenced(ModelVersion.info.plural)}
+        if not silenced:
+            return found
+        return [replace(each, cleared_for=()) if each.version in silenced else each for each in found]
 
     def _accelerators(self) -> list[str]:
-        return [
-            profile.spec.accelerator.resource_name
-            for name in self._objects.reader.names(HardwareProfile.info.plural)
-            if (profile := self._objects.get(HardwareProfile, *name)) is not None
-        ]
+        """Those that profiles name. What a profile that does not read calls one is one all the same."""
+        found = []
+        for name in self._objects.reader.names(HardwareProfile.info.plural):
+            profile = self._objects.find(HardwareProfile, *name)
+            if isinstance(profile, HardwareProfile):
+                found.append(profile.spec.accelerator.resource_name)
+            elif profile is not None:
+                body = self._objects.reader.get(HardwareProfile.info.plural, *name) or {}
+                resource = ((body.get("spec") or {}).get("accelerator") or {}).get("resourceName")
+                if isinstance(resource, str) and 0 < len(resource) <= LONGEST_RESOURCE:
+                    found.append(resource)
+        return found
 
     async def _write(self, shards: Mapping[ShardKey, Shard], common: Common) -> None:
         there = self._there()

@@ -19,6 +19,7 @@ __all__ = [
     "RECONCILING",
     "RUNNING_UNCLEARED",
     "STALLED",
+    "UNREADABLE_OBJECTS",
     "ConditionState",
     "find",
     "merge",
@@ -30,6 +31,8 @@ RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 RUNNING_UNCLEARED: Final = "RunningUncleared"
 """A service runs a version that is not cleared for its stage."""
+UNREADABLE_OBJECTS: Final = "UnreadableObjects"
+"""Approvals or evaluations of a version do not read, and do not count."""
 MESSAGE_LIMIT: Final = 2048
 
 

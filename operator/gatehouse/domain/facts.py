@@ -14,6 +14,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.policy.compiled import CompiledPolicy
+from gatehouse.domain.readable import Unreadable
 from gatehouse.domain.records import VersionRecord
 
 __all__ = ["Facts", "Unmet", "Withdrawal"]
@@ -50,8 +51,9 @@ class Facts:
     when nothing was looked at yet, or nothing needs to be; ``rereading`` is how far its files are read once more, or
     why they cannot be, while what it says stands. ``template_problem`` is why the cluster did not take the serving
     template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
-    ``evaluations`` are all that name the version, whether they count or not. ``withdrawals`` has, by uid, those that
-    were taken back lately, of any version. ``deployed_to`` names the stages that run it.
+    ``evaluations`` are all that name the version, whether they count or not; ``unreadable`` are those of both that do
+    not read. ``withdrawals`` has, by uid, those that were taken back lately, of any version. ``deployed_to`` names the
+    stages that run it.
     """
 
     now: datetime
@@ -69,5 +71,6 @@ class Facts:
     policy_names: frozenset[str] = frozenset()
     approvals: tuple[ModelApproval, ...] = ()
     evaluations: tuple[ModelEvaluation, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
     withdrawals: Mapping[str, Withdrawal] = field(default_factory=dict)
     deployed_to: tuple[str, ...] = ()

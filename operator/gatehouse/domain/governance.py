@@ -16,6 +16,7 @@ from gatehouse.domain.gates import GateState, open_gate, recorded_digest, shut_g
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.policy import Ballot, Case, CompiledPolicy, Finding, ballots, count_approvals, judge
 from gatehouse.domain.policy.evaluations import expiry, judge_evaluation
+from gatehouse.domain.readable import Unreadable
 
 __all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry", "outcomes", "standings"]
 
@@ -157,6 +158,9 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
         against = [each for each in cast if each.counts and each.approval.spec.decision == decision]
         if against:
             return _refused(decision, against[0], stage)
+    overheard = next((each for each in facts.unreadable if each.may_refuse), None)
+    if overheard is not None:
+        return _overheard(overheard, stage)
     wanted = list(_requirements(facts.policies, stage))
     if not wanted:
         return open_gate(
@@ -201,6 +205,20 @@ def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
         remedy="a new artifact is a new version"
         if rejected
         else f"make the changes, then ask {spec.approver} to decide again",
+        attention="Person",
+        stage=stage,
+    )
+
+
+def _overheard(decision: Unreadable, stage: str) -> GateState:
+    """Somebody decided, and nobody can read that it is no refusal."""
+    return shut_gate(
+        APPROVED,
+        "DecisionUnreadable",
+        APPROVAL_RULE,
+        f"{decision.message}; it may be a refusal",
+        "decisions that Gatehouse reads",
+        remedy=f"whoever decided takes it back and decides again: kubectl delete modelapproval {decision.name}",
         attention="Person",
         stage=stage,
     )

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
-from gatehouse.domain.conditions import READY, RECONCILING, RUNNING_UNCLEARED, STALLED, ConditionState, find
+from gatehouse.domain.conditions import (
+    READY,
+    RECONCILING,
+    RUNNING_UNCLEARED,
+    STALLED,
+    UNREADABLE_OBJECTS,
+    ConditionState,
+    find,
+)
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 
-__all__ = ["EventNote", "Requeue", "alarm", "conditions_after_error", "requeue_after_error", "transition"]
+__all__ = ["EventNote", "Requeue", "alarms", "conditions_after_error", "requeue_after_error", "transition"]
 
 PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
 """kstatus' word for an outage that heals by itself."""
+
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far clocks of two machines may differ. What is further in the future was written by a clock that was wrong."""
 
 STALLED_SECONDS: Final = 600.0
 """What somebody must mend may be something that nobody watches: a table, or a ConfigMap in the way."""
@@ -58,11 +69,12 @@ def conditions_after_error(
     """Everything that was established stays as it was; what is down is said beside it.
 
     Ready keeps its value while the last verification (or, where that is not known, the begin of the outage) is younger
-    than ``grace``; an error that somebody must mend shuts it at once.
+    than ``grace``; an error that somebody must mend shuts it at once. A time in the future is nobody's age.
     """
     ready = find(before, READY)
     since = verified_at or _began(before) or now
-    if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and now - since < grace:
+    holds = -CLOCK_SKEW <= now - since < grace
+    if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and holds:
         shown = _same(ready)
     else:
         shown = ConditionState(READY, "False", error.reason, error.advice)
@@ -88,7 +100,11 @@ def _began(before: Sequence[Condition]) -> datetime | None:
     reconciling = find(before, RECONCILING)
     if reconciling is None or reconciling.status != "True":
         return None
-    return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        # Written by another program: then nobody knows how long it has lasted, and that is too long.
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def transition(
@@ -105,12 +121,16 @@ def transition(
     return EventNote("Normal" if healthy else "Warning", now.reason, now.message)
 
 
-def alarm(before: Sequence[Condition], after: Sequence[Condition]) -> EventNote | None:
-    """The Event of a service that began to run what is not cleared, or went on when it was not cleared any more."""
-    was, now = find(before, RUNNING_UNCLEARED), find(after, RUNNING_UNCLEARED)
-    if now is None or (was is not None and was.message == now.message):
-        return None
-    return EventNote("Warning", RUNNING_UNCLEARED, now.message)
+ALARMS: Final = (RUNNING_UNCLEARED, UNREADABLE_OBJECTS)
+"""Conditions that somebody should hear of whenever they begin or say something else."""
+
+
+def alarms(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[EventNote]:
+    """The Events of what runs without clearance, or does not read, and was not told of yet."""
+    for alarm in ALARMS:
+        was, now = find(before, alarm), find(after, alarm)
+        if now is not None and (was is None or was.message != now.message):
+            yield EventNote("Warning", alarm, now.message)
 
 
 def _headline(conditions: Sequence[Condition]) -> Condition | None:

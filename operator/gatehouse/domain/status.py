@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
+from gatehouse.api.meta import ConditionedStatus
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import (
     ArtifactStatus,
@@ -17,16 +19,33 @@ from gatehouse.api.model_version import (
     TemplateStatus,
 )
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
-from gatehouse.domain.conditions import READY, RECONCILING, RUNNING_UNCLEARED, STALLED, ConditionState, merge
+from gatehouse.domain.conditions import (
+    READY,
+    RECONCILING,
+    RUNNING_UNCLEARED,
+    STALLED,
+    UNREADABLE_OBJECTS,
+    ConditionState,
+    merge,
+)
+from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.lifecycle import DECLARED_PHASES, Decision
+from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
+from gatehouse.domain.readable import UNREADABLE
 from gatehouse.domain.sizes import human_bytes
 
-__all__ = ["version_status"]
+__all__ = ["shut_status", "version_status"]
 
+REGISTERED: Final = "Registered"
 SHOWN_UNSAFE_FILES: Final = 20
+SHOWN_UNREADABLE: Final = 5
+MOST_POLICIES: Final = 128
+"""Policies whose outcome a status shows; all of them are judged."""
+MOST_STAGES: Final = 16
+MOST_DTYPES: Final = 64
+LARGEST_COUNT: Final = 2**53 - 1
 
 
 def version_status(
@@ -41,7 +60,7 @@ def version_status(
         last_handled_reconcile_at=version.requested_at,
         phase=decision.phase,
         cleared_for=list(decision.cleared_for),
-        deployed_to=list(facts.deployed_to),
+        deployed_to=_stages(facts),
         registry=_registry_name(registry),
         registry_id=None if registry_id is None else str(registry_id),
         artifact=artifact,
@@ -49,12 +68,55 @@ def version_status(
         verification=_progress(facts.rereading or facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
-        policies=[PolicyOutcome(name=name, outcome=outcome) for name, outcome in decision.outcomes.items()],
+        policies=_policies(facts, decision),
         gates=_gates(version.status.gates, decision.gates),
         conditions=merge(
             version.status.conditions, _conditions(facts, decision), generation=version.metadata.generation, now=now
         ),
     )
+
+
+def shut_status(status: ConditionedStatus, error: ReconcileError) -> ConditionedStatus:
+    """The status of an object of which nothing new can be said, for too long: a version is cleared for no stage.
+
+    Of other kinds nothing is cleared: whoever depends on them asks for the objects themselves. The recorded digest, the
+    ids and the template of a version stay, as it comes back with them.
+    """
+    if not isinstance(status, ModelVersionStatus):
+        return status
+    is_ready = bool(status.cleared_for) or status.phase == READY_TO_DEPLOY
+    if not is_ready and error.reason != UNREADABLE:
+        return status
+    gate = Gate(
+        name=REGISTERED,
+        open=False,
+        rule="what the version is judged by is read anew within the grace",
+        found=f"{error.reason}: {error.message}"[:2048],
+        wanted="a reconcile that comes to an end",
+        remedy=error.remedy[:1024] or None,
+    )
+    phase = status.phase
+    if phase is None or phase == READY_TO_DEPLOY:
+        phase = "Waiting" if error.reason == UNREADABLE else "Verifying"
+    gates = [gate, *(each for each in status.gates if each.name != REGISTERED)]
+    return status.model_copy(update={"phase": phase, "cleared_for": [], "gates": gates})
+
+
+def _stages(facts: Facts) -> list[str]:
+    """The stages that run the version; those of its registry first, as what may go on running is told by them."""
+    known = facts.registry.spec.stages if isinstance(facts.registry, ModelRegistry) else ()
+    return sorted(facts.deployed_to, key=lambda stage: (stage not in known, stage))[:MOST_STAGES]
+
+
+def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
+    """What policies say; where there are very many, those that let nothing go on running and those that deny first."""
+    strict = {each.name for each in facts.policies if each.policy.spec.running.new_pods == "Deny"}
+    weight = {"Denies": 0, "Owes": 1, "Complies": 2}
+    shown = list(decision.outcomes)
+    if len(shown) > MOST_POLICIES:
+        shown.sort(key=lambda name: (name not in strict, weight[decision.outcomes[name]]))
+        shown = sorted(shown[:MOST_POLICIES])
+    return [PolicyOutcome(name=name, outcome=decision.outcomes[name]) for name in shown]
 
 
 def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
@@ -71,6 +133,13 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
             "True",
             "NotCleared",
             f"it runs in {', '.join(uncleared)}, for which it is not cleared; no service is stopped: replace them",
+        )
+    if facts.unreadable:
+        rest = len(facts.unreadable) - SHOWN_UNREADABLE
+        named = "; ".join(each.message for each in facts.unreadable[:SHOWN_UNREADABLE])
+        more = f" (and {rest} more)" if rest > 0 else ""
+        yield ConditionState(
+            UNREADABLE_OBJECTS, "True", UNREADABLE, f"what does not read does not count: {named}{more}"
         )
     for gate in _shown(decision):
         yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
@@ -117,14 +186,23 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
     return ArtifactStatus(
         digest=found.digest,
         content_source=found.content_source,
-        total_bytes=summary.total_bytes,
+        total_bytes=_bounded(summary.total_bytes),
         size=human_bytes(summary.total_bytes),
         files=summary.files,
-        parameters=summary.parameters,
-        architecture=summary.config.architecture if summary.config else None,
-        dtypes=dict(summary.dtypes),
-        unsafe_files=list(summary.unsafe_files[:SHOWN_UNSAFE_FILES]),
+        parameters=None if summary.parameters is None else _bounded(summary.parameters),
+        architecture=_cut(summary.config.architecture, 256) if summary.config else None,
+        dtypes={name[:256]: _bounded(count) for name, count in islice(summary.dtypes.items(), MOST_DTYPES)},
+        unsafe_files=[file[:1024] for file in summary.unsafe_files[:SHOWN_UNSAFE_FILES]],
     )
+
+
+def _bounded(count: int) -> int:
+    """A header may claim more than a status can hold."""
+    return min(count, LARGEST_COUNT)
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    return None if text is None else text[:longest]
 
 
 def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | None:

@@ -17,8 +17,8 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
-from typing import Any, Final, NamedTuple, Self
+from itertools import chain, islice, product
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry
@@ -37,6 +37,13 @@ LARGEST: Final = 512 * 1024
 PUNCTUATION: Final = 6
 """Bytes of quotes, a colon and a comma about one entry."""
 
+_LONGEST: Final[Mapping[str, int]] = {
+    name: longest
+    for name, field in VettedArtifactsSpec.model_fields.items()
+    for mark in field.metadata
+    if (longest := getattr(mark, "max_length", None)) is not None
+}
+T = TypeVar("T")
 Manifest = dict[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
 """The objects that are there: name to spec."""
@@ -172,22 +179,7 @@ class VettedPlan:
             ranges[spec["key"]].append(_range(spec))
         return sorted(key.key for key in self.shards if covers(ranges[key.key]))
 
-    def _manifest(self, key: ListKey, keys: Sequence[str]) -> Manifest:
-        return _manifest(key.name, key, self.lists[key], keys=keys, common=self.common)
-
-    def _going(self, name: str, spec: Mapping[str, Any], keys: Sequence[str]) -> Manifest:
-        """An object that is to go, without what is not vetted any more: it was taken once, so it is not too large."""
-        key = ListKey(ShardKey(spec["stage"], spec["bucket"]), _range(spec))
-        now = self.shards.get(key.shard, Shard())
-        left = Shard(
-            artifacts=dict(spec.get("artifacts", {}).items() & now.artifacts.items()),
-            retained=dict(spec.get("retained", {}).items() & now.retained.items()),
-            refused=dict(spec.get("refused", {}).items() & now.refused.items()),
-        )
-        return _manifest(name, key, left, keys=keys, common=self.common)
-
-
-def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], common: Common) -> Manifest:
+    def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], common: Common) -> Manifest:
     spec = VettedArtifactsSpec(
         stage=key.shard.stage,
         bucket=key.shard.bucket,
@@ -198,15 +190,15 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         artifacts=shard.artifacts,
         retained=shard.retained,
         refused=shard.refused,
-        runtimes=list(common.runtimes),
-        images=list(common.images),
-        arguments=dict(common.arguments),
-        environment=dict(common.environment),
-        initializers=list(common.initializers),
-        proxies=list(common.proxies),
-        connections=list(common.connections.get(key.shard, ())),
-        accelerators=list(common.accelerators),
-        resources=list(common.resources),
+        runtimes=_fitting("runtimes", common.runtimes),
+        images=_fitting("images", common.images),
+        arguments=dict(_fitting("arguments", common.arguments.items())),
+        environment=dict(_fitting("environment", common.environment.items())),
+        initializers=_fitting("initializers", common.initializers),
+        proxies=_fitting("proxies", common.proxies),
+        connections=_fitting("connections", common.connections.get(key.shard, ())),
+        accelerators=_fitting("accelerators", common.accelerators),
+        resources=_fitting("resources", common.resources),
     )
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -214,6 +206,11 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "gatehouse"}},
         "spec": spec.wire(),
     }
+
+
+def _fitting(field: str, values: Iterable[T]) -> list[T]:
+    """As many as an object can hold. One that is not written at all would go on clearing what it cleared."""
+    return list(islice(values, _LONGEST[field]))
 
 
 def _range(spec: Mapping[str, Any]) -> Range:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,6 +17,9 @@ __all__ = ["Shard", "ShardKey", "VersionStanding", "shards", "standing_of"]
 
 MOST_REFUSED: Final = 2000
 """Reasons that are told: the first by URI. Without one, admission's message is less helpful, no more."""
+_URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+"""An object of an older schema may hold anything. What no list can hold would keep every list from being written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +55,16 @@ def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     phase, registry = status.get("phase"), status.get("registry")
     if phase is None or registry is None or metadata.get("deletionTimestamp"):
         return None
+    uri = folder_of(body["spec"]["artifact"]["uri"])
+    if _URI.fullmatch(uri) is None:
+        return None
     gates = status.get("gates") or ()
+    digest = str(status.get("recordedDigest") or (status.get("artifact") or {}).get("digest") or "")
     return VersionStanding(
         registry=registry,
         version=f"{metadata['namespace']}/{metadata['name']}",
-        uri=folder_of(body["spec"]["artifact"]["uri"]),
-        digest=status.get("recordedDigest") or (status.get("artifact") or {}).get("digest") or "",
+        uri=uri,
+        digest=digest if _DIGEST.fullmatch(digest) else "",
         phase=phase,
         cleared_for=tuple(status.get("clearedFor") or ()),
         deployed_to=tuple(status.get("deployedTo") or ()),

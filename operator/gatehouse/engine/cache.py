@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import orjson
+import structlog
 
 from gatehouse.engine.objects import Body, ObjectKey, key_of
 from gatehouse.engine.packing import pack, slim, unpack
@@ -27,6 +28,8 @@ __all__ = [
     "digest",
     "is_newer",
 ]
+
+log = structlog.get_logger(__name__)
 
 Index = Callable[[Body], Iterable[str]]
 """Tells under which values an object is found."""
@@ -229,9 +232,7 @@ class ObjectCache:
         meta = _meta_of(body)
         kept = slim(body)
         entry = _Entry(
-            meta,
-            pack(kept),
-            tuple(tuple({sys.intern(value) for value in index(kept)}) for index in self._indexes.values()),
+            meta, pack(kept), tuple(self._values(key, name, index, kept) for name, index in self._indexes.items())
         )
         before = self._entries.get(key)
         self._reindex(key, before, entry)
@@ -248,6 +249,17 @@ class ObjectCache:
                 packed_before=before.packed if before else None,
             )
         )
+
+    def _values(self, key: ObjectKey, name: str, index: Index, body: Body) -> tuple[str, ...]:
+        """The values of an index. One that cannot be had of a body has none: the object is kept all the same.
+
+        The old body would otherwise go on counting as if nothing had changed.
+        """
+        try:
+            return tuple({sys.intern(value) for value in index(body)})
+        except Exception:
+            log.exception("object has no value in an index", key=str(key), index=name)
+            return ()
 
     def _remove(self, key: ObjectKey, version: str, body: Body | None) -> Change:
         entry = self._entries.pop(key)
@@ -281,7 +293,10 @@ class ObjectCache:
 
     def _tell(self, change: Change) -> Change:
         for listener in self._listeners:
-            listener(change)
+            try:
+                listener(change)
+            except Exception:
+                log.exception("change not taken in by a listener", key=str(change.key), type=change.type)
         return change
 
 

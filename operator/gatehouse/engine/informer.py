@@ -185,20 +185,37 @@ class Informer:
         if change.type is ChangeType.DELETED:
             self._relevant.pop(change.key, None)
         else:
-            now = digest(watch.relevant(change.body))
+            now = self._digest_of_relevant(watch, change)
             self._relevant[change.key] = now
             if before == now:
                 return
         if not self.synced.is_set():
             return  # until the caches are complete every object is enqueued as it appears
-        dependents = set(watch.fan_out(change.body, self._caches))
+        dependents = self._dependents(watch, change, change.body)
         if (old := change.body_before) is not None:
-            dependents.update(watch.fan_out(old, self._caches))
+            dependents.update(self._dependents(watch, change, old))
         if watch.settle:
             self._enqueue_settled(watch, dependents)
             return
         for key in dependents:
             self._enqueue(key)
+
+    def _digest_of_relevant(self, watch: Watch, change: Change) -> int:
+        """Of a body that is not as it should be, all of it is relevant."""
+        try:
+            return digest(watch.relevant(change.body) if watch.relevant else None)
+        except Exception:
+            log.exception("relevant part of an object not found", key=str(change.key))
+            return digest(change.body)
+
+    def _dependents(self, watch: Watch, change: Change, body: Body) -> set[ObjectKey]:
+        """Those that were found before the body proved not to be as it should be."""
+        found: set[ObjectKey] = set()
+        try:
+            found.update(watch.fan_out(body, self._caches) if watch.fan_out else ())
+        except Exception:
+            log.exception("dependents of an object not found", key=str(change.key))
+        return found
 
     def _enqueue_settled(self, watch: Watch, keys: Iterable[ObjectKey]) -> None:
         """Enqueue the keys once the kind has not changed for ``settle`` seconds, or after thirty times that."""

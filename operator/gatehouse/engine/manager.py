@@ -183,7 +183,7 @@ class Manager:
 
     async def _periodically(self, informer: Informer, periodic: Periodic) -> None:
         await informer.synced.wait()
-        await periodic.run(self._clock)
+        await periodic.run(self._clock, failed=self._metrics.periodic_failed)
 
     async def _sweep(self, informer: Informer, lister: MetadataLister) -> None:
         await informer.synced.wait()

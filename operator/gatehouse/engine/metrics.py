@@ -42,6 +42,12 @@ class EngineMetrics:
         )
         self._relists = Counter("gatehouse_relists", "Times the sweep found the caches stale.", registry=registry)
         self._leader = Gauge("gatehouse_leader", "1 while this process leads.", registry=registry)
+        self._periodic = Counter(
+            "gatehouse_periodic_failures",
+            "Times that work which is done now and then failed.",
+            ["work"],
+            registry=registry,
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def reconciled(self, kind: str, outcome: str, seconds: float) -> None:
@@ -59,6 +65,9 @@ class EngineMetrics:
 
     def relisted(self) -> None:
         self._relists.inc()
+
+    def periodic_failed(self, work: str) -> None:
+        self._periodic.labels(work).inc()
 
     def leading(self, leads: bool) -> None:
         self._leader.set(1 if leads else 0)

@@ -25,11 +25,12 @@ class Periodic:
     work: Callable[[], Awaitable[None]]
     draw: Callable[[], float] = random.random
 
-    async def run(self, clock: Clock) -> None:
-        """Work until cancelled."""
+    async def run(self, clock: Clock, *, failed: Callable[[str], None] = lambda _name: None) -> None:
+        """Work until cancelled. ``failed`` is told the name for each failure."""
         while True:
             await sleep(clock, jittered(self.interval, draw=self.draw))
             try:
                 await self.work()
             except Exception:
                 log.exception("periodic work failed", work=self.name)
+                failed(self.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatehouse.domain.policy.approvals import ApprovalCount, Ballot, ballots, count_approvals
-from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy
+from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy, stand_in
 from gatehouse.domain.policy.findings import Finding
 from gatehouse.domain.policy.judging import Case, judge
 
@@ -18,4 +18,5 @@ __all__ = [
     "compile_policy",
     "count_approvals",
     "judge",
+    "stand_in",
 ]

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gatehouse.api.governance_policy import GovernancePolicy, PolicyMatch
+from pydantic import ValidationError
+
+from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicySpec, PolicyMatch, RunningServices
+from gatehouse.api.meta import ObjectMeta
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import selects
 from gatehouse.domain.policy.expressions import ExpressionProblem
+from gatehouse.domain.readable import Unreadable
 
 if TYPE_CHECKING:
     from gatehouse.domain.policy.cel import CompiledExpression
 
-__all__ = ["CompiledPolicy", "applies", "applying", "compile_policy"]
+__all__ = ["CompiledPolicy", "applies", "applying", "compile_policy", "stand_in"]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """A policy with its expressions by name."""
+    """A policy with its expressions by name. ``unreadable`` is why nothing but a denial can be had of it."""
 
     policy: GovernancePolicy
     expressions: Mapping[str, CompiledExpression | ExpressionProblem]
+    unreadable: str | None = None
 
     @property
     def name(self) -> str:
@@ -49,6 +54,30 @@ def compile_policy(policy: GovernancePolicy) -> CompiledPolicy:
     from gatehouse.domain.policy.cel import compile_expression  # noqa: PLC0415
 
     return CompiledPolicy(policy, {rule.name: compile_expression(rule.expression) for rule in rules})
+
+
+def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
+    """What a policy that does not read comes to: it denies every version that it may apply to.
+
+    What it says of where it applies, whether it is enforced and what may go on running holds as far as that reads. The
+    rest is nobody's guess: it allows no serving runtime either.
+    """
+    spec = body.get("spec")
+    kept: dict[str, Any] = {}
+    for member in ("match", "mode", "running"):
+        value = spec.get(member) if isinstance(spec, Mapping) else None
+        if value is not None:
+            kept |= _member(member, value)
+    policy = GovernancePolicy(metadata=ObjectMeta(name=found.name), spec=GovernancePolicySpec(**kept))
+    return CompiledPolicy(policy, {}, unreadable=found.message)
+
+
+def _member(name: str, value: object) -> dict[str, Any]:
+    """One member of a policy's spec; the strictest there is when it does not read."""
+    try:
+        return {name: getattr(GovernancePolicySpec.model_validate({name: value}), name)}
+    except ValidationError:
+        return {"running": RunningServices(new_pods="Deny")} if name == "running" else {}
 
 
 def applying(

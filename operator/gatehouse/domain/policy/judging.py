@@ -74,8 +74,15 @@ class Case:
 
 
 def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[Finding, ...]:
-    """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere."""
-    return tuple(_Judge(policy, case, stage).findings())
+    """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere.
+
+    Never raises: a policy that cannot be judged denies, and leaves the other policies and versions alone.
+    """
+    judge_ = _Judge(policy, case, stage)
+    try:
+        return tuple(judge_.findings())
+    except Exception as error:  # noqa: BLE001 - what fails is one policy's, and an answer that is not known is no
+        return (judge_.failed(type(error).__name__),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,9 @@ class _Judge:
     stage: str
 
     def findings(self) -> Iterator[Finding]:
+        if self.policy.unreadable is not None:
+            yield self._unreadable(self.policy.unreadable)
+            return
         yield from self._problems()
         yield from self._artifact()
         yield from self._signature()
@@ -93,6 +103,25 @@ class _Judge:
         yield from self._lineage()
         yield from self._evaluations()
         yield from self._expressions()
+
+    def failed(self, what: str) -> Finding:
+        """The policy cannot be judged of this version."""
+        return self._finding(
+            "policy",
+            "PolicyFailed",
+            found=f"policy {self.policy.name} cannot be judged: {what}",
+            wanted="a policy that Gatehouse can judge",
+            remedy="report it as a bug; until it is mended change the policy, or set its mode to Audit",
+        )
+
+    def _unreadable(self, problem: str) -> Finding:
+        return self._finding(
+            "policy",
+            "PolicyUnreadable",
+            found=problem,
+            wanted="a policy that Gatehouse reads",
+            remedy=f"whoever keeps the policy has to mend that field: kubectl edit governancepolicy {self.policy.name}",
+        )
 
     def _finding(
         self, rule: str, reason: str, *, found: str, wanted: str, remedy: str, weight: Weight = "Denied"

@@ -1,0 +1,102 @@
+"""Reading objects as their kinds: whatever the API server took, the answer is a value and never an exception.
+
+Two programs validate an object: the API server by the CRD's schema, and pydantic. Where they disagree, where an older
+schema let something through, or where this program has a fault, the object counts as none and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from gatehouse.api.meta import ConditionedStatus, Resource
+
+__all__ = ["UNREADABLE", "Unreadable", "read", "read_status"]
+
+UNREADABLE: Final = "Unreadable"
+"""Reason of what follows from an object that does not read."""
+LONGEST_PLACE: Final = 200
+LONGEST_PROBLEM: Final = 300
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An object that the API server has and that does not read as its kind. ``problem`` names the field.
+
+    ``may_refuse`` is whether it may be somebody's no, which must not be overheard.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    problem: str
+    may_refuse: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The object, as in ``ModelApproval team/granite-1-ok``."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def message(self) -> str:
+        """The object and its problem as a sentence."""
+        return f"{self.subject} does not read: {self.problem}"
+
+
+def read(kind: type[R], body: Mapping[str, Any]) -> R | Unreadable:
+    """The object as its kind. Of a status, the members that do not read are left out: the operator writes them anew."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError:
+        pass
+    except Exception as error:  # noqa: BLE001 - a fault of a validator is one object's, not everybody's
+        return _unreadable(kind, body, f"the validator failed with {type(error).__name__}")
+    try:
+        return kind.model_validate({**body, "status": read_status(kind, body)})
+    except ValidationError as error:
+        return _unreadable(kind, body, _problem(error))
+
+
+def read_status(kind: type[Resource], body: Mapping[str, Any]) -> ConditionedStatus:
+    """The status of an object, without the members that do not read."""
+    empty: ConditionedStatus = kind.model_fields["status"].get_default(call_default_factory=True)
+    kept = body.get("status")
+    if not isinstance(kept, Mapping):
+        return empty
+    members = dict(kept)
+    for _ in range(2):
+        try:
+            return type(empty).model_validate(members)
+        except ValidationError as error:
+            bad = {each["loc"][0] for each in error.errors(include_url=False, include_input=False) if each["loc"]}
+            members = {name: value for name, value in members.items() if name not in bad}
+        except Exception:  # noqa: BLE001 - as above: a status that cannot be read says nothing
+            return empty
+    return empty
+
+
+def _unreadable(kind: type[Resource], body: Mapping[str, Any], problem: str) -> Unreadable:
+    metadata = body.get("metadata") or {}
+    return Unreadable(
+        kind=kind.info.kind,
+        namespace=str(metadata.get("namespace") or ""),
+        name=str(metadata.get("name") or ""),
+        problem=problem,
+    )
+
+
+def _problem(error: ValidationError) -> str:
+    """The first field that does not read. The value is left out: nobody knows what it is."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{_place(first['loc'])}: {first['msg'][:LONGEST_PROBLEM]}"
+
+
+def _place(location: Sequence[int | str]) -> str:
+    place = ".".join(str(part) for part in location)
+    printable = "".join(char if char.isprintable() else "?" for char in place)
+    return printable if len(printable) <= LONGEST_PLACE else f"{printable[:LONGEST_PLACE]}…"
