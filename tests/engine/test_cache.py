@@ -123,13 +123,24 @@ def test_an_unknown_index_is_named_with_the_known_ones(cache: ObjectCache) -> No
         cache.select("modle", "granite")
 
 
-def test_an_index_that_fails_leaves_the_cache_as_it_was(cache: ObjectCache) -> None:
+def test_an_index_that_fails_finds_the_object_no_more_and_the_old_body_does_not_go_on_counting(
+    cache: ObjectCache,
+) -> None:
     cache.apply("ADDED", body())
-    with pytest.raises(KeyError):
-        cache.apply("MODIFIED", body(version="11", spec={}))
-    assert cache.select("model", "granite") == [key()]
-    assert cache.knows(key(), "10")
-    assert not cache.knows(key(), "11")
+    assert cache.apply("MODIFIED", body(version="11", spec={})) is not None
+    assert cache.select("model", "granite") == []
+    assert cache.knows(key(), "11")
+    newest = cache.get("team", "a")
+    assert newest is not None
+    assert newest["spec"] == {}
+
+
+def test_a_listener_that_fails_keeps_no_other_from_hearing(cache: ObjectCache) -> None:
+    heard: list[str] = []
+    cache.subscribe(lambda _change: heard.append(str(1 / 0)))
+    cache.subscribe(lambda change: heard.append(change.type))
+    assert cache.apply("ADDED", body()) is not None
+    assert heard == ["ADDED"]
 
 
 def test_a_late_event_does_not_bring_a_deleted_object_back(cache: ObjectCache) -> None:

@@ -179,7 +179,22 @@ class VettedPlan:
             ranges[spec["key"]].append(_range(spec))
         return sorted(key.key for key in self.shards if covers(ranges[key.key]))
 
-    def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], common: Common) -> Manifest:
+    def _manifest(self, key: ListKey, keys: Sequence[str]) -> Manifest:
+        return _manifest(key.name, key, self.lists[key], keys=keys, common=self.common)
+
+    def _going(self, name: str, spec: Mapping[str, Any], keys: Sequence[str]) -> Manifest:
+        """An object that is to go, without what is not vetted any more: it was taken once, so it is not too large."""
+        key = ListKey(ShardKey(spec["stage"], spec["bucket"]), _range(spec))
+        now = self.shards.get(key.shard, Shard())
+        left = Shard(
+            artifacts=dict(spec.get("artifacts", {}).items() & now.artifacts.items()),
+            retained=dict(spec.get("retained", {}).items() & now.retained.items()),
+            refused=dict(spec.get("refused", {}).items() & now.refused.items()),
+        )
+        return _manifest(name, key, left, keys=keys, common=self.common)
+
+
+def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], common: Common) -> Manifest:
     spec = VettedArtifactsSpec(
         stage=key.shard.stage,
         bucket=key.shard.bucket,
