@@ -50,9 +50,9 @@ def gatehouse(installed: RunningControlPlane, *arguments: str, user: str = "ai-d
 
 
 def test_explain_prints_every_gate_of_a_ready_version(installed: RunningControlPlane, world: World) -> None:
-    said = gatehouse(installed, "explain", "granite-1", "-n", world.namespace)
+    said = gatehouse(installed, "explain", "granite-1", "-n", world.namespace, "--all")
     assert said.exit_code == 0, said.output
-    assert said.stdout.splitlines()[0] == f"{world.namespace}/granite-1  Ready to Deploy"
+    assert said.stdout.splitlines()[0] == f"{world.namespace}/granite-1 is Ready to Deploy to staging and production."
     for gate in ("Registered", "ArtifactVerified", "HardwareFits", "TemplateEmitted"):
         assert f"open {gate}\n" in said.stdout
     assert f"next: gatehouse template granite-1 -n {world.namespace} | kubectl apply -f -" in said.stdout
@@ -67,9 +67,14 @@ def test_explain_says_what_to_do_about_a_shut_gate(
 ) -> None:
     said = gatehouse(installed, "explain", name, "-n", world.namespace)
     assert said.exit_code == 1
-    assert said.stdout.splitlines()[0] == f"{world.namespace}/{name}  {phase}"
+    assert (
+        said.stdout.splitlines()[0] == f"{world.namespace}/{name} is not ready to deploy: {phase}, as {gate} is shut."
+    )
     shut = said.stdout.split(f"shut {gate}\n")[1].split("\n\n")[0]
     assert [line.split()[0] for line in shut.splitlines()] == ["rule", "found", "wanted", "do", "you"]
+    assert [line.split()[0] for line in said.stdout.splitlines() if line[:4] in {"shut", "wait"}] == ["shut", "wait"]
+    waiting = next(line for line in said.stdout.splitlines() if line.startswith("wait"))
+    assert waiting.endswith("TemplateEmitted")
     assert "next: gatehouse template" not in said.stdout
 
 
@@ -103,7 +108,7 @@ def test_explain_finds_the_cluster_and_the_namespace_as_kubectl_does(
         check=False,
     )
     assert said.returncode == 0, said.stderr
-    assert said.stdout.startswith(f"{world.namespace}/granite-1  Ready to Deploy\n")
+    assert said.stdout.startswith(f"{world.namespace}/granite-1 is Ready to Deploy to staging and production.\n")
 
 
 @pytest.mark.parametrize("command", ["explain", "template"])

@@ -277,6 +277,8 @@ class Gate(Struct):
     """What would open it."""
     remedy: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What to do, when it is shut."""
+    waiting: bool = False
+    """Whether it is shut only because another gate is, and opens or says more by itself once that one does."""
 
 
 class PolicyOutcome(Struct):

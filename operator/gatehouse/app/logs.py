@@ -10,6 +10,8 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import Processor
 
+from gatehouse.domain.printable import escaped_json
+
 __all__ = ["configure_logging"]
 
 
@@ -42,7 +44,7 @@ def configure_logging(level: str) -> None:
                 # Local variables of the frames may be secrets.
                 structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
                 structlog.processors.JSONRenderer(
-                    serializer=lambda record, **_: orjson.dumps(record, default=str).decode()
+                    serializer=lambda record, **_: escaped_json(orjson.dumps(record, default=str).decode())
                 ),
             ],
         )

@@ -9,10 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-import orjson
 import typer
 from botocore.exceptions import BotoCoreError
-from rich.console import Console
 
 from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
 from gatehouse.cli.connection import NOT_READY, fail, fail_for
@@ -26,6 +24,7 @@ from gatehouse.domain.audit.findings import Verdict
 from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trusting import trust
 from gatehouse.domain.errors import ReconcileError
+from gatehouse.printing import stdout
 from gatehouse.publish.audit_copies import read_copies
 from gatehouse.publish.errors import PublishError
 from gatehouse.publish.store_access import StoreFlags
@@ -105,9 +104,9 @@ def log(
 
     found = _guarded(lambda: _with_trails(database, database_ca, read))
     if output == "json":
-        typer.echo(orjson.dumps([record_wire(record) for record in found], option=orjson.OPT_INDENT_2).decode())
+        stdout().data([record_wire(record) for record in found])
     else:
-        print_log(Console(highlight=False, soft_wrap=True), found)
+        print_log(stdout(), found)
     if not found:
         raise typer.Exit(NOT_READY)
 
@@ -169,9 +168,9 @@ def verify(
     if checkpoints is None:
         notes.append("checkpoints were taken from the database alone; give their copies with --checkpoints")
     if output == "json":
-        typer.echo(orjson.dumps(verdict_wire(verdict, notes), option=orjson.OPT_INDENT_2).decode())
+        stdout().data(verdict_wire(verdict, notes))
     else:
-        print_verdict(Console(highlight=False, soft_wrap=True), verdict, notes)
+        print_verdict(stdout(), verdict, notes)
     if not verdict.intact:
         raise typer.Exit(NOT_READY)
 

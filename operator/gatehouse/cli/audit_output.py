@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from gatehouse.domain.audit.findings import Finding, Verdict
 from gatehouse.domain.audit.records import AuditRecord, time_text
+from gatehouse.printing import Printer
 
 __all__ = ["print_log", "print_verdict", "record_wire", "verdict_wire"]
 
@@ -37,27 +35,14 @@ def record_wire(record: AuditRecord) -> dict[str, Any]:
     }
 
 
-def print_log(console: Console, records: Sequence[AuditRecord]) -> None:
+def print_log(printer: Printer, records: Sequence[AuditRecord]) -> None:
     """A table of records."""
-    table = Table("SEQ", "AT", "WHO", "WHAT", "WHY", "", box=None, pad_edge=False)
-    for record in records:
-        fact = record.fact
-        cells = (
-            str(record.seq),
-            f"{fact.at:%Y-%m-%d %H:%M:%S}",
-            fact.actor,
-            fact.subject,
-            fact.reason,
-            fact.message,
-        )
-        table.add_row(*[_printable(cell) for cell in cells])
-    console.print(table)
+    printer.table(("SEQ", "AT", "WHO", "WHAT", "WHY", ""), map(_row, records))
 
 
-def _printable(text: str) -> str:
-    """Without what moves a terminal's cursor or is rich's markup: records hold what users wrote."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain.replace("[", r"\[")
+def _row(record: AuditRecord) -> Sequence[str]:
+    fact = record.fact
+    return str(record.seq), f"{fact.at:%Y-%m-%d %H:%M:%S}", fact.actor, fact.subject, fact.reason, fact.message
 
 
 # The verdict
@@ -91,18 +76,19 @@ def _finding_wire(finding: Finding) -> dict[str, Any]:
     }
 
 
-def print_verdict(console: Console, verdict: Verdict, notes: Sequence[str]) -> None:
+def print_verdict(printer: Printer, verdict: Verdict, notes: Sequence[str]) -> None:
     """The same for people."""
     word, style = ("intact", "green") if verdict.intact else ("BROKEN", "bold red")
-    console.print(f"[{style}]{word}[/]  {verdict.registry}")
-    console.print(
+    printer.line((word, style), f"  {verdict.registry}")
+    printer.line(
         f"  {verdict.records} records looked at, {verdict.first} to {verdict.last}; "
         f"{verdict.checkpoints} checkpoints agree, the newest at {verdict.vouched}"
     )
     for finding in verdict.findings:
         upto = f" to {finding.until}" if finding.until != finding.position else ""
-        console.print(f"\n  record {finding.position}{upto}: {finding.kind}", style="red")
-        console.print(f"     found  {_printable(finding.message)}")
-        console.print(f"     do     {finding.remedy}")
+        printer.line()
+        printer.line(f"  record {finding.position}{upto}: {finding.kind}", style="red")
+        printer.line(f"     found  {finding.message}")
+        printer.line(f"     do     {finding.remedy}")
     for note in notes:
-        console.print(f"  note: {_printable(note)}")
+        printer.line(f"  note: {note}")

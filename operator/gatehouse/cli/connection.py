@@ -14,6 +14,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.domain.errors import ReconcileError
+from gatehouse.printing import stderr
 
 __all__ = [
     "ERROR",
@@ -42,7 +43,7 @@ ContextOption = Annotated[str | None, typer.Option("--context", help="Context of
 
 def fail(message: str, *, code: int = ERROR) -> NoReturn:
     """Says why on stderr and ends the command."""
-    typer.echo(f"error: {message}", err=True)
+    stderr().labelled("error", message)
     raise typer.Exit(code)
 
 

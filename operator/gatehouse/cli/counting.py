@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gatehouse.printing import Printer, stderr
 
 __all__ = ["counted"]
 
@@ -21,15 +22,15 @@ _NEXT_LINE_SECONDS: Final = 10.0
 
 @contextmanager
 def counted(
-    items: Iterable[T], *, what: str, total: int | None = None, console: Console | None = None
+    items: Iterable[T], *, what: str, total: int | None = None, printer: Printer | None = None
 ) -> Iterator[Iterator[T]]:
     """The items, counted as they are taken."""
-    shown = console or Console(stderr=True)
-    if not shown.is_terminal:
-        yield _with_lines(items, what, total, shown)
+    printer = printer or stderr()
+    if not printer.console.is_terminal:
+        yield _with_lines(items, what, total, printer)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=shown, transient=True) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=printer.console, transient=True) as progress:
         task = progress.add_task(what, total=total)
 
         def taken() -> Iterator[T]:
@@ -41,11 +42,11 @@ def counted(
         yield taken()
 
 
-def _with_lines(items: Iterable[T], what: str, total: int | None, console: Console) -> Iterator[T]:
+def _with_lines(items: Iterable[T], what: str, total: int | None, printer: Printer) -> Iterator[T]:
     due = time.monotonic() + _FIRST_LINE_SECONDS
     for number, item in enumerate(items, start=1):
         yield item
         if number % _STEP == 0 and time.monotonic() >= due:
             due = time.monotonic() + _NEXT_LINE_SECONDS
             of = "" if total is None else f" of {total}"
-            console.print(f"{number}{of} {what}", markup=False, highlight=False)
+            printer.line(f"{number}{of} {what}")

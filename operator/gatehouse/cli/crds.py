@@ -9,6 +9,7 @@ import typer
 
 from gatehouse.api.schema import render
 from gatehouse.cli.connection import NOT_READY
+from gatehouse.printing import stderr, stdout
 
 __all__ = ["crds"]
 
@@ -29,14 +30,14 @@ def crds(
     if check is not None:
         stale = [name for name, text in rendered.items() if _read(check / name) != text]
         if stale:
-            typer.echo(f"stale in {check}: {', '.join(stale)}; run `make crds`", err=True)
+            stderr().line(f"stale in {check}: {', '.join(stale)}; run `make crds`")
             raise typer.Exit(NOT_READY)
     elif directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in rendered.items():
             (directory / name).write_text(text)
     else:
-        typer.echo("---\n".join(rendered.values()), nl=False)
+        stdout().documents(rendered.values())
 
 
 def _read(path: Path) -> str:

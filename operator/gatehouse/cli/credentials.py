@@ -12,6 +12,7 @@ from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.deploy.credentials import ensure
 from gatehouse.deploy.credentials_file import CredentialsFile, load_credentials_file
 from gatehouse.deploy.errors import DeployError
+from gatehouse.printing import stdout
 
 __all__ = ["credentials"]
 
@@ -45,4 +46,4 @@ async def _report(wanted: CredentialsFile, *, kubeconfig: Path | None, context: 
     async with cluster(kubeconfig, context) as client:
         for secret in wanted.secrets:
             for outcome in await ensure(client, secret):
-                typer.echo(str(outcome))
+                stdout().line(str(outcome))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-import typer
-
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
@@ -22,6 +20,7 @@ from gatehouse.cli.version_options import (
     say,
     without_managers,
 )
+from gatehouse.printing import stdout
 from gatehouse.review.deciding import Decided, Decision, decide
 from gatehouse.review.withdrawing import Withdrawal
 from gatehouse.review.withdrawing import withdraw as take_back
@@ -125,7 +124,7 @@ def withdraw(
         return
     for each in gone:
         decision = _WORDS[each.spec.decision]
-        typer.echo(f"{_KIND}/{each.metadata.name} deleted{_dry(dry_run)}: {decision} for {stage} no more")
+        stdout().line(f"{_KIND}/{each.metadata.name} deleted{_dry(dry_run)}: {decision} for {stage} no more")
 
 
 def _decide(
@@ -153,7 +152,7 @@ def _decide(
         print_data(without_managers(done.body))
         return
     spec = done.body["spec"]
-    typer.echo(
+    stdout().line(
         f"{_KIND}/{done.body['metadata']['name']} {done.outcome}{_dry(dry_run)}: {name} {_WORDS[decision]} for {stage} "
         f"by {spec['approver']}, {spec['riskTier']} risk, {spec['digest'][:19]}…"
     )

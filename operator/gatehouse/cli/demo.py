@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -27,6 +27,7 @@ from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
 from gatehouse.local.walk import StepFailed, programs, run_step, steps
+from gatehouse.printing import Printer, stdout
 
 __all__ = ["demo"]
 
@@ -52,17 +53,17 @@ def demo(
 
     Example: gatehouse demo --once
     """
-    console = Console(highlight=False, soft_wrap=True)
+    printer = stdout()
     folder = directory or default_directory().with_name("demo")
     with _cluster(folder) as cluster:
         env = cluster.env()
-        ready = run_command(lambda: _main_job(console, env))
-        _show(console, cluster, env)
+        ready = run_command(lambda: _main_job(printer, env))
+        _show(printer, cluster, env)
         if not ready:
             raise typer.Exit(NOT_READY)
-        _walk(console, cluster, env)
+        _walk(printer, cluster, env)
         if not once:
-            _stay(console, folder)
+            _stay(printer, folder)
 
 
 @contextmanager
@@ -81,16 +82,16 @@ def _cluster(folder: Path) -> Iterator[LocalCluster]:
             LocalCluster(folder, progress=progress).down(purge=True)
 
 
-async def _main_job(console: Console, env: Mapping[str, str]) -> bool:
-    console.print(f"Uploading a miniature of Granite 3.1 8B FP8 (real files, tiny dimensions) to {ARTIFACT_URI}")
+async def _main_job(printer: Printer, env: Mapping[str, str]) -> bool:
+    printer.line(f"Uploading a miniature of Granite 3.1 8B FP8 (real files, tiny dimensions) to {ARTIFACT_URI}")
     count = await asyncio.to_thread(upload_miniature, env)
-    console.print(f"{count} files uploaded. Applying RegisteredModel {MODEL} and ModelVersion {VERSION}")
+    printer.line(f"{count} files uploaded. Applying RegisteredModel {MODEL} and ModelVersion {VERSION}")
     async with await ApiClient.connect(kubeconfig=Path(env["KUBECONFIG"]), context="admin") as client:
         for manifest in manifests():
             await _apply(client, manifest)
-        version = await _watch(console, client)
-    console.print()
-    print_explanation(console, version)
+        version = await _watch(printer, client)
+    printer.line()
+    print_explanation(printer, version)
     return bool(explanation(version)["ready"])
 
 
@@ -106,11 +107,11 @@ async def _apply(client: ApiClient, manifest: Mapping[str, Any]) -> None:
     )
 
 
-async def _watch(console: Console, client: ApiClient) -> ModelVersion:
+async def _watch(printer: Printer, client: ApiClient) -> ModelVersion:
     """Shows the gates until the version is ready, or for as long as it may take."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE
-    with Live(console=console, transient=True, refresh_per_second=10) as live:
+    with Live(console=printer.console, transient=True, refresh_per_second=10) as live:
         while True:
             version = ModelVersion.model_validate(await client.get(PLURALS["ModelVersion"], NAMESPACE, VERSION))
             live.update(_view(version))
@@ -130,7 +131,7 @@ def _view(version: ModelVersion) -> RenderableType:
     return Group(*lines)
 
 
-def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+def _show(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> None:
     kubectl = cluster.kubectl() or shutil.which("kubectl")
     config_map = f"{VERSION}-serving"
     commands = (
@@ -138,7 +139,8 @@ def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> No
         ["get", "configmap", config_map, "-n", NAMESPACE, "-o", r"jsonpath={.data.inferenceservice\.yaml}"],
     )
     for arguments in commands:
-        console.print(f"\n$ kubectl {' '.join(arguments)}", style="bold", markup=False)
+        printer.line()
+        printer.line(f"$ kubectl {' '.join(arguments)}", style="bold")
         if kubectl is not None:
             answer = subprocess.run(
                 [str(kubectl), "--context=admin", *arguments],
@@ -147,35 +149,33 @@ def _show(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> No
                 text=True,
                 check=False,
             )
-            console.print(answer.stdout or answer.stderr, markup=False)
+            printer.text(answer.stdout or answer.stderr)
 
 
-def _walk(console: Console, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> None:
     """Every step of docs/walk.md, with what it prints."""
     kubectl = cluster.kubectl() or shutil.which("kubectl")
     if kubectl is None:
-        console.print(
-            "\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.", markup=False
-        )
+        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.")
         return
     with TemporaryDirectory(prefix="gatehouse-walk-") as folder:
         home = Path(folder)
         path = programs(home / "bin", kubectl=Path(kubectl))
         for step in steps():
             if step.title:
-                console.print(f"\n{step.title}", style="bold cyan", markup=False)
-            console.print(f"\n$ {step.script}", style="bold", markup=False)
+                printer.text(f"\n{step.title}", style="bold cyan")
+            printer.text(f"\n$ {step.script}", style="bold")
             try:
                 said = run_step(step, folder=home, env={**os.environ, **env, "PATH": path})
             except StepFailed as failed:
-                console.print(str(failed), style="red", markup=False)
+                printer.text(str(failed), style="red")
                 raise typer.Exit(NOT_READY) from failed
-            console.print(said.rstrip(), markup=False)
+            printer.text(said.rstrip())
 
 
-def _stay(console: Console, folder: Path) -> None:
+def _stay(printer: Printer, folder: Path) -> None:
     option = f"--dir {folder}"
-    console.print(
+    printer.text(
         f"""
 The cluster stays until Ctrl-C. In another terminal:
 
@@ -189,7 +189,6 @@ Break the artifact and watch it turn to Artifact Changed:
   echo x | aws s3 cp - {ARTIFACT_URI}README.md        # or any S3 client
   kubectl annotate mv {VERSION} -n {NAMESPACE} --overwrite gatehouse.dev/reconcile-requested-at="$(date)"
   kubectl get mv -n {NAMESPACE} -w
-""",
-        markup=False,
+"""
     )
     signal.sigwait({signal.SIGINT, signal.SIGTERM})

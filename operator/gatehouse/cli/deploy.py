@@ -18,6 +18,7 @@ from gatehouse.deploy.overlays import Plan, render
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.shipped import shipped
+from gatehouse.printing import stdout
 
 __all__ = [
     "KustomizeOption",
@@ -108,8 +109,8 @@ def deploy(
 def installed(kubectl: Kubectl, plan: Plan, *, waited: bool) -> None:
     """Prints what the seed said, and where to look."""
     if waited and plan.last_job is not None and (log := job_log(kubectl, plan.last_job)):
-        typer.echo(f"{log}\n")
-    typer.echo(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; it is starting.")
-    typer.echo("Where to look:")
+        stdout().text(f"{log}\n")
+    stdout().line(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; it is starting.")
+    stdout().line("Where to look:")
     for command in where_to_look(plan):
-        typer.echo(f"  {command}")
+        stdout().line(f"  {command}")

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
@@ -20,6 +18,7 @@ from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, 
 from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.version_diff import Difference, Scalar, Side, compare_versions
+from gatehouse.printing import Printer, stdout
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.version_rows import VersionRows
 from gatehouse.review.errors import Refused
@@ -87,9 +86,9 @@ def diff(
         data = {"a": _where(sides[0]), "b": _where(sides[1]), "compared": list(found), "differences": differing}
         print_data({**data, "contents": [each.wire() for each in changes]} if contents else data)
     else:
-        console = Console(highlight=False, soft_wrap=True)
-        _print(console, sides, found)
-        _print_contents(console, changes)
+        printer = stdout()
+        _print(printer, sides, found)
+        _print_contents(printer, changes)
     say(notes)
     if any(found.values()):
         raise typer.Exit(NOT_READY)
@@ -129,29 +128,32 @@ def _where(side: Side) -> str:
     return f"{side.version.metadata.namespace}/{side.version.metadata.name}"
 
 
-def _print(console: Console, sides: tuple[Side, Side], found: Mapping[str, Sequence[Difference]]) -> None:
-    console.print(Text.assemble(("- ", "red"), _where(sides[0])))
-    console.print(Text.assemble(("+ ", "green"), _where(sides[1])))
+def _print(printer: Printer, sides: tuple[Side, Side], found: Mapping[str, Sequence[Difference]]) -> None:
+    printer.line(("- ", "red"), _where(sides[0]))
+    printer.line(("+ ", "green"), _where(sides[1]))
     for section, differences in found.items():
         if not differences:
             continue
-        console.print(f"\n{section}", style="bold")
+        printer.line()
+        printer.line(section, style="bold")
         for each in differences:
-            console.print(Text(f"  {_text(each.field)}"))
-            console.print(Text.assemble(("    - ", "red"), _text(each.a)))
-            console.print(Text.assemble(("    + ", "green"), _text(each.b)))
+            printer.line(f"  {_text(each.field)}")
+            printer.line(("    - ", "red"), _text(each.a))
+            printer.line(("    + ", "green"), _text(each.b))
     same = [section for section, differences in found.items() if not differences]
     if same:
-        console.print(Text(f"\nthe same: {', '.join(same)}"))
+        printer.line()
+        printer.line(f"the same: {', '.join(same)}")
 
 
-def _print_contents(console: Console, changes: Sequence[FileChange]) -> None:
+def _print_contents(printer: Printer, changes: Sequence[FileChange]) -> None:
     for each in changes:
-        console.print(Text(f"\ncontents of {_text(each.path)}", style="bold"))
+        printer.line()
+        printer.line(f"contents of {_text(each.path)}", style="bold")
         if each.problem is not None:
-            console.print(Text(f"  not shown: {each.problem}"))
+            printer.line(f"  not shown: {each.problem}")
         for line in each.lines:
-            console.print(Text(line, style={"-": "red", "+": "green"}.get(line[:1], "")))
+            printer.text(line, style={"-": "red", "+": "green"}.get(line[:1], ""))
 
 
 def _text(value: Scalar) -> str:

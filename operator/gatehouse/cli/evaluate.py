@@ -19,6 +19,7 @@ from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.lm_eval import MAX_RESULTS, HarnessRun, parse_results
 from gatehouse.domain.serving import JsonObject
 from gatehouse.domain.serving_text import to_yaml
+from gatehouse.printing import stdout
 from gatehouse.review.evaluating import Import, apply_evaluations, evaluations, run_notes
 from gatehouse.review.person import whoami
 from gatehouse.review.reading import read
@@ -101,11 +102,11 @@ def import_(
     manifests, done = reviewing(lambda: _import(run, call, kubeconfig, context))
     if apply:
         for name, outcome in done:
-            typer.echo(f"modelevaluation.{GROUP}/{name} {outcome}")
+            stdout().line(f"modelevaluation.{GROUP}/{name} {outcome}")
     elif output == "json":
         print_data({"apiVersion": "v1", "kind": "List", "items": manifests})
     else:
-        typer.echo("---\n".join(to_yaml(each) for each in manifests), nl=False)
+        stdout().documents(to_yaml(each) for each in manifests)
 
 
 @app.command()
@@ -134,7 +135,7 @@ def withdraw(
 
     gone = reviewing(work)
     dry = " (server dry run)" if dry_run == "server" else ""
-    typer.echo(f"modelevaluation.{GROUP}/{gone.metadata.name} deleted{dry}: it counts no more")
+    stdout().line(f"modelevaluation.{GROUP}/{gone.metadata.name} deleted{dry}: it counts no more")
 
 
 def _parsed(file: Path) -> HarnessRun:

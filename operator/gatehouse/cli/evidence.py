@@ -9,10 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 import typer
-from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
 from gatehouse import __version__
@@ -38,6 +35,7 @@ from gatehouse.evidence.gathering import read_declared, read_version, version_in
 from gatehouse.evidence.rows import read_rows, recall
 from gatehouse.evidence.subject import Declared, Kept, Subject
 from gatehouse.evidence.verifying import Verified, verify_bundle
+from gatehouse.printing import Printer, stderr, stdout
 from gatehouse.registry.trail import DatabaseUrlError
 from gatehouse.review.errors import ReviewError
 
@@ -105,7 +103,7 @@ def export(
         signer = None if key is None else Signer.from_pem(_small(key), where=str(key))
         where = namespace or asyncio.run(default_namespace(kubeconfig, context))
         body = run_command(lambda: _version(name, where, kubeconfig, context))
-        typer.echo("reading the registry's rows and its audit trail", err=True)
+        stderr().line("reading the registry's rows and its audit trail")
         with trails_of(database, ca=database_ca) as trails:
             version = recall(trails, where, name) if body is None else version_in(body)
             kept = read_rows(trails, version)
@@ -119,7 +117,7 @@ def export(
     except (EvidenceError, ReviewError, DatabaseUrlError, AuditKeyError, OSError) as error:
         fail(str(error))
     sealed = f"signed with key {signer.key_id}" if signer else "not signed: whoever has it can make it anew (--key)"
-    typer.echo(f"{output}: {len(data)} bytes, {sealed}", err=True)
+    stderr().line(f"{output}: {len(data)} bytes, {sealed}")
 
 
 @app.command()
@@ -157,9 +155,9 @@ def verify(
     except (AuditKeyError, OSError) as error:
         fail(str(error))
     if output == "json":
-        typer.echo(orjson.dumps(_wire(found), option=orjson.OPT_INDENT_2).decode())
+        stdout().data(_wire(found))
     else:
-        _print(Console(highlight=False, soft_wrap=True), file, found)
+        _print(stdout(), file, found)
     if not found.intact:
         raise typer.Exit(NOT_READY)
 
@@ -184,7 +182,7 @@ def keygen(
         fail(f"{file} is there already; wanted: the name of a new file")
     except OSError as error:
         fail(str(error))
-    typer.echo(f"{file} and {file.name}.pub, key {Signer.from_pem(private, where=str(file)).key_id}", err=True)
+    stderr().line(f"{file} and {file.name}.pub, key {Signer.from_pem(private, where=str(file)).key_id}")
 
 
 async def _version(name: str, namespace: str, kubeconfig: Path | None, context: str | None) -> Mapping[str, Any] | None:
@@ -255,9 +253,9 @@ def _wire(found: Verified) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, file: Path, found: Verified) -> None:
+def _print(printer: Printer, file: Path, found: Verified) -> None:
     word, style = ("intact", "green") if found.intact else ("BROKEN", "bold red")
-    console.print(Text.assemble((word, style), f"  {file}"))
+    printer.line((word, style), f"  {file}")
     index = found.index
     said = {
         "version": f"{index.get('namespace')}/{index.get('name')}, {index.get('model')} {index.get('version')}",
@@ -267,13 +265,8 @@ def _print(console: Console, file: Path, found: Verified) -> None:
         "audit": f"{found.audit.proven} of {found.audit.about} records proven by {found.audit.checkpoints} checkpoints",
     }
     for label, value in said.items() if index else ():
-        console.print(Text(f"  {label:9}{_printable(value)}"))
+        printer.line(f"  {label:9}{value}")
     for problem in found.problems:
-        console.print(Text(f"  problem  {_printable(problem)}", style="red"))
+        printer.line(f"  problem  {problem}", style="red")
     for note in found.notes:
-        console.print(Text(f"  note     {_printable(note)}"))
-
-
-def _printable(value: object) -> str:
-    """Without what moves a terminal's cursor: a file may be anybody's."""
-    return "".join(char if char.isprintable() else " " for char in str(value))
+        printer.line(f"  note     {note}")

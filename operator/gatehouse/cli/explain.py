@@ -7,10 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace
@@ -18,6 +15,7 @@ from gatehouse.cli.version_options import reviewing
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, find
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY
 from gatehouse.domain.projections import project
+from gatehouse.printing import Printer, stdout
 from gatehouse.review.advice import Advice, ask_advice
 from gatehouse.review.reading import read
 
@@ -31,24 +29,30 @@ def explain(
         typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; that of the context when absent."),
     ] = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
+    every: Annotated[bool, typer.Option("--all", help="Every gate in full, by stage.")] = False,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Print every gate in front of a version: the rule, what was found, what is wanted, and what to do.
+    """Print what keeps a version from being deployed: each shut gate, its rule, what was found, and what to do.
 
-    Gates before every stage come first, then those of each stage. Beside each shut gate stands what you could do about
-    it, from your own rights.
+    Gates that only wait for another are in one line, and so are those that are open; --all prints each in full, those
+    before every stage first, then those of each stage. Beside each shut gate stands what you could do about it, from
+    your own rights.
 
     Exit codes: 0 the version is Ready to Deploy, 1 it is not, 2 an error.
 
-    Example: gatehouse explain granite-3.1-8b -n private-ai
+    Examples:
+
+      gatehouse explain granite-3.1-8b -n private-ai
+
+      gatehouse explain granite-3.1-8b -n private-ai --all
     """
     version, advice = reviewing(lambda: _read(name, namespace, kubeconfig, context))
     facts = explanation(version, advice)
     if output == "json":
-        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        stdout().data(facts)
     else:
-        print_explanation(Console(highlight=False, soft_wrap=True), version, advice)
+        print_explanation(stdout(), version, advice, every=every)
     if not facts["ready"]:
         raise typer.Exit(NOT_READY)
 
@@ -108,26 +112,71 @@ def _stages(version: ModelVersion) -> Sequence[str]:
     return tuple(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage))
 
 
-def print_explanation(console: Console, version: ModelVersion, advice: Advice | None = None) -> None:
-    """The same for people."""
-    facts = explanation(version)
-    console.print(f"{facts['namespace']}/{facts['name']}  {facts['phase'] or 'not looked at yet'}", style="bold")
-    if facts["summary"]:
-        console.print(f"  {facts['summary']}", markup=False)
-    if facts["abnormal"] and facts["abnormal"]["message"] != facts["summary"]:
-        console.print(f"  {facts['abnormal']['type']}: {facts['abnormal']['message']}", markup=False)
+def print_explanation(
+    printer: Printer, version: ModelVersion, advice: Advice | None = None, *, every: bool = False
+) -> None:
+    """The same for people: what is shut and why, and the others in a line each; ``every`` gate in full."""
+    facts, gates = explanation(version), version.status.gates
+    causes = [gate for gate in gates if not gate.open and not gate.waiting]
+    printer.line(_headline(version, facts, causes), style="bold")
+    # What a gate says stands below; an outage or the end of the grace is said by no gate.
+    if facts["summary"] and not facts["ready"] and not any(facts["summary"].startswith(gate.found) for gate in causes):
+        printer.line(f"  {facts['summary']}")
+    if facts["abnormal"] and facts["abnormal"]["message"] != _ready_message(version):
+        printer.line(f"  {facts['abnormal']['type']}: {facts['abnormal']['message']}")
+    said = advice or {}
+    if every:
+        _print_by_stage(printer, version, said)
+    else:
+        for gate in causes:
+            _print_gate(printer, gate, said.get((gate.name, gate.stage)), stage=gate.stage)
+        _print_names(printer, "wait", [gate for gate in gates if not gate.open and gate.waiting])
+        _print_names(printer, "open", [gate for gate in gates if gate.open])
+    for warning in facts["warnings"]:
+        printer.line()
+        printer.line(f"warning: {warning}")
+    if facts["ready"]:
+        printer.line()
+        printer.line(f"next: gatehouse template {facts['name']} -n {facts['namespace']} | kubectl apply -f -")
+
+
+def _headline(version: ModelVersion, facts: Mapping[str, Any], causes: Sequence[Gate]) -> str:
+    """How the version stands, in one sentence."""
+    status, where = version.status, f"{facts['namespace']}/{facts['name']}"
+    if not status.phase:
+        return f"{where} was not looked at yet."
+    if not facts["current"]:
+        return f"{where} was {status.phase} before it was changed."
+    shut = _listed([_named(gate) for gate in causes])
+    why = f"{shut} {'is' if len(causes) == 1 else 'are'} shut" if causes else ""
+    if facts["ready"]:
+        uncleared = [stage for stage in _stages(version) if stage not in status.cleared_for]
+        to = f"{where} is {status.phase} to {_listed(status.cleared_for)}"
+        return f"{to}, not to {_listed(uncleared)}{f': {why}' if why else ''}." if uncleared else f"{to}."
+    return f"{where} is not ready to deploy: {status.phase}{f', as {why}' if why else ''}."
+
+
+def _named(gate: Gate) -> str:
+    return f"{gate.name} for {gate.stage}" if gate.stage else gate.name
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def _ready_message(version: ModelVersion) -> str | None:
+    ready = find(version.status.conditions, READY)
+    return ready.message if ready else None
+
+
+def _print_by_stage(printer: Printer, version: ModelVersion, advice: Advice) -> None:
     for stage, gates in _by_stage(version.status.gates).items():
         if stage:
             cleared = "cleared" if stage in version.status.cleared_for else "not cleared"
-            console.print(f"\nstage {stage}  {cleared}", style="bold")
+            printer.line()
+            printer.line(f"stage {stage}  {cleared}", style="bold")
         for gate in gates:
-            _print_gate(console, gate, (advice or {}).get((gate.name, gate.stage)))
-    for warning in facts["warnings"]:
-        console.print(f"\nwarning: {warning}", markup=False)
-    if facts["ready"]:
-        console.print(
-            f"\nnext: gatehouse template {facts['name']} -n {facts['namespace']} | kubectl apply -f -", markup=False
-        )
+            _print_gate(printer, gate, advice.get((gate.name, gate.stage)))
 
 
 def _by_stage(gates: Sequence[Gate]) -> Mapping[str, Sequence[Gate]]:
@@ -137,12 +186,23 @@ def _by_stage(gates: Sequence[Gate]) -> Mapping[str, Sequence[Gate]]:
     return {stage: list(each) for stage, each in groupby(sorted_gates, key=lambda gate: gate.stage)}
 
 
-def _print_gate(console: Console, gate: Gate, you: str | None) -> None:
-    console.print()
-    console.print(
-        Text.assemble(("open " if gate.open else "shut ", "green" if gate.open else "red"), (gate.name, "bold"))
-    )
+def _print_gate(printer: Printer, gate: Gate, you: str | None, *, stage: str = "") -> None:
+    printer.line()
+    state = ("open ", "green") if gate.open else ("wait ", "yellow") if gate.waiting else ("shut ", "red")
+    printer.line(state, (gate.name, "bold"), f" for {stage}" if stage else "")
     lines = (("rule", gate.rule), ("found", gate.found), ("wanted", gate.wanted), ("do", gate.remedy), ("you", you))
     for label, value in lines:
         if value:
-            console.print(f"     {label:7}{value}", markup=False)
+            printer.line(f"     {label:7}{value}")
+
+
+def _print_names(printer: Printer, state: str, gates: Sequence[Gate]) -> None:
+    """One line: each gate once, with the stages that it stands before."""
+    if not gates:
+        return
+    stages: dict[str, list[str]] = {}
+    for gate in gates:
+        stages.setdefault(gate.name, []).extend([gate.stage] if gate.stage else [])
+    named = [f"{name} for {_listed(each)}" if each else name for name, each in stages.items()]
+    printer.line()
+    printer.line((f"{state} ", "yellow" if state == "wait" else "green"), ", ".join(named))

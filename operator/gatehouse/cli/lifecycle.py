@@ -20,6 +20,7 @@ from gatehouse.cli.version_options import (
     say,
     without_managers,
 )
+from gatehouse.printing import stdout
 from gatehouse.review.moving import Move, Moved, Verb, move
 
 __all__ = ["archive", "deprecate", "restore", "submit"]
@@ -128,4 +129,4 @@ def _move(
         print_data(without_managers(moved.body))
         return
     dry = " (server dry run)" if dry_run == "server" else ""
-    typer.echo(f"modelversion.{GROUP}/{name} {moved.outcome}{dry}: {moved.body['spec']['state']}")
+    stdout().line(f"modelversion.{GROUP}/{name} {moved.outcome}{dry}: {moved.body['spec']['state']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -23,6 +22,7 @@ from gatehouse.local.programs import programs_for
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.showcase import STORE_VARIABLES, put_file
 from gatehouse.local.state import DatabaseKind
+from gatehouse.printing import stderr, stdout
 
 __all__ = ["app"]
 
@@ -49,7 +49,7 @@ def _reporting() -> Iterator[ConsoleProgress]:
         with ConsoleProgress() as progress:
             yield progress
     except (LocalClusterError, OSError) as error:
-        typer.echo(f"gatehouse local: {error}", err=True)
+        stderr().labelled("gatehouse local", str(error))
         raise typer.Exit(1) from error
 
 
@@ -65,7 +65,7 @@ def miniature(
     files = miniature_granite()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    typer.echo(f"{len(files)} files in {folder}")
+    stdout().line(f"{len(files)} files in {folder}")
 
 
 @app.command()
@@ -84,7 +84,7 @@ def put(
         if missing:
             raise LocalClusterError(f'{missing[0]} is not set; run: eval "$(gatehouse local env)"')
         put_file(os.environ, file, uri)
-    typer.echo(f"{file} is {uri}")
+    stdout().line(f"{file} is {uri}")
 
 
 @app.command()
@@ -160,7 +160,8 @@ def env(directory: Directory = None) -> None:
         kubectl = None if shutil.which("kubectl") else cluster.kubectl()
         if kubectl is not None:
             lines.append(f'export PATH="$PATH":{shlex.quote(str(kubectl.parent))}')
-        typer.echo("\n".join(lines))
+        for line in lines:
+            stdout().line(line)
 
 
 @app.command()
@@ -180,9 +181,9 @@ def status(
         cluster = LocalCluster(directory, progress=progress)
         servers = cluster.status()
     if output == "json":
-        typer.echo(json.dumps([_as_json(server) for server in servers], indent=2))
+        stdout().data([_as_json(server) for server in servers])
     else:
-        typer.echo(_table(servers))
+        stdout().columns(_rows(servers))
     if not all(server.answering for server in servers):
         raise typer.Exit(1)
 
@@ -226,7 +227,7 @@ def programs(
     """
     with _reporting() as progress:
         for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform, e2e=e2e)).items():
-            typer.echo(f"{name}\t{path}")
+            stdout().line(f"{name}  {path}")
 
 
 app.command()(image)
@@ -248,10 +249,6 @@ def _as_json(server: ServerStatus) -> dict[str, object]:
     }
 
 
-def _table(servers: Sequence[ServerStatus]) -> str:
-    rows = [("NAME", "STATE", "PID", "ADDRESS", "LOG")]
-    rows += [(each.name, _state(each), str(each.pid or "-"), each.address, str(each.log)) for each in servers]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def _rows(servers: Sequence[ServerStatus]) -> Sequence[Sequence[str]]:
+    rows = ((each.name, _state(each), str(each.pid or "-"), each.address, str(each.log)) for each in servers)
+    return (("NAME", "STATE", "PID", "ADDRESS", "LOG"), *rows)

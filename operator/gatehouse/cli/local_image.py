@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from gatehouse.local.cluster import LocalCluster
 from gatehouse.local.errors import LocalClusterError, NotUp
 from gatehouse.local.images import RECIPES, Images, load
 from gatehouse.local.progress import ConsoleProgress
+from gatehouse.printing import stderr, stdout
 
 __all__ = ["image"]
 
@@ -53,7 +53,7 @@ def image(
                     with progress.step(f"loading {RECIPES[name].reference} into the node"):
                         load(archive, address=address)
     except (LocalClusterError, OSError) as error:
-        typer.echo(f"gatehouse local: {error}", err=True)
+        stderr().labelled("gatehouse local", str(error))
         raise typer.Exit(1) from error
     rows = [
         {
@@ -66,9 +66,10 @@ def image(
         for name, archive in archives.items()
     ]
     if output == "json":
-        typer.echo(json.dumps(rows, indent=2))
+        stdout().data(rows)
     else:
-        typer.echo("\n".join(f"{row['image']}\t{row['archive']}" for row in rows))
+        for row in rows:
+            stdout().line(f"{row['image']}  {row['archive']}")
 
 
 def _containerd(cluster: LocalCluster) -> Path:

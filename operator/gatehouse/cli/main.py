@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -10,6 +13,8 @@ from typer.core import TyperGroup
 
 from gatehouse import __version__
 from gatehouse.cli.importing import for_good
+from gatehouse.domain.printable import one_line
+from gatehouse.printing import print_trace, stdout
 
 __all__ = ["app", "main"]
 
@@ -51,11 +56,35 @@ _TOGETHER: Final = {
 """Commands that share a module; any other has one of its own name."""
 
 
+_UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """What Click says of arguments quotes them: they may be somebody else's text, put there by a script."""
+    try:
+        yield
+    except _UsageError as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = one_line(message)
+        raise
+
+
 class _Commands(TyperGroup):
     """Imports a command when it is called: the operator needs nothing of the local cluster, which takes 28 MB.
 
     The types of Click that the signatures name are private to typer.
     """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Reads the arguments before the command."""
+        with _plain_refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Reads the arguments of the command, and runs it."""
+        with _plain_refusals():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Click's
         """Every command, in the order of the help."""
@@ -88,7 +117,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"gatehouse {__version__}")
+        stdout().line(f"gatehouse {__version__}")
         raise typer.Exit
 
 
@@ -103,4 +132,8 @@ def _root(
 
 def main() -> None:
     """Entry point of the console scripts."""
-    app()
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - it ends the command, with its trace, which may quote anybody's text
+        print_trace(error)
+        sys.exit(1)

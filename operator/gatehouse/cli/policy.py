@@ -17,6 +17,7 @@ from gatehouse.cli.version_options import WrittenOutputOption, print_data, print
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.policy import CompiledPolicy
 from gatehouse.local.progress import ConsoleProgress
+from gatehouse.printing import stdout
 from gatehouse.registry.operations import VersionKey
 from gatehouse.review.estate import Estate, estate_of_file, policies_of_file, read_estate
 from gatehouse.review.policy_trial import Change, Judge, Trial, compiled_drafts
@@ -132,10 +133,10 @@ def _wire(trial: Trial) -> dict[str, object]:
 def _print(trial: Trial) -> None:
     if trial.changes:
         print_table([_HEADER, *(_row(change) for change in trial.changes)])
-        typer.echo()
+        stdout().line()
     loses = sum(change.loses for change in trial.changes)
     gains = sum(change.after == "Cleared" for change in trial.changes)
-    typer.echo(
+    stdout().line(
         f"{trial.judged} versions judged, the draft applies to {trial.applies}; {loses} stages lost, {gains} gained, "
         f"{len(trial.changes) - loses - gains} otherwise changed; {trial.not_verified} not verified yet"
     )

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cli.connection import (
@@ -21,12 +19,13 @@ from gatehouse.cli.connection import (
     fail,
 )
 from gatehouse.cli.explain import explanation
-from gatehouse.cli.template import check_emitted, rendered
+from gatehouse.cli.template import check_emitted, print_template
 from gatehouse.cli.version_options import NameArgument, print_data, reviewing, say
 from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.serving import ServingTemplate, retarget
 from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.serving_text import read_template
+from gatehouse.printing import stdout
 from gatehouse.review.errors import Refused
 from gatehouse.review.promoting import apply_template, gates_before, owed_before, target_namespace
 from gatehouse.review.reading import read, stages_of
@@ -109,9 +108,9 @@ def promote(
         fail(f"{answer.version.metadata.namespace}/{name} is not cleared for {stage}: {owed}", code=NOT_READY)
     if answer.applied:
         for body in answer.applied:
-            typer.echo(f"{str(body['kind']).lower()}.serving.kserve.io/{body['metadata']['name']} applied")
+            stdout().line(f"{str(body['kind']).lower()}.serving.kserve.io/{body['metadata']['name']} applied")
     elif answer.template is not None:
-        typer.echo(rendered(answer.template, output), nl=False)
+        print_template(answer.template, output)
 
 
 async def _promote(call: _Call, kubeconfig: Path | None, context: str | None) -> _Answer:
@@ -151,10 +150,10 @@ def _show(answer: _Answer, stage: str, output: Literal["yaml", "json"]) -> None:
         gates = [gate.wire() for gate in answer.gates]
         print_data({"stage": stage, "cleared": answer.cleared, "gates": gates, "owed": owed_before(answer.gates)})
         return
-    console = Console(highlight=False, soft_wrap=True)
+    printer = stdout()
     for gate in answer.gates:
         before = f" for {gate.stage}" if gate.stage else ""
         state = ("open " if gate.open else "shut ", "green" if gate.open else "red")
-        console.print(Text.assemble(state, (f"{gate.name}{before}", "bold"), f"  {gate.found}"))
+        printer.line(state, (f"{gate.name}{before}", "bold"), f"  {gate.found}")
         if not gate.open and gate.remedy:
-            console.print(f"     do     {gate.remedy}", markup=False)
+            printer.line(f"     do     {gate.remedy}")

@@ -11,6 +11,7 @@ import typer
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
 from gatehouse.cli.version_options import WrittenOutputOption, print_data, print_table, reviewing
 from gatehouse.local.progress import ConsoleProgress
+from gatehouse.printing import stderr
 from gatehouse.review.queue import Waiting, ask_queue
 
 __all__ = ["queue"]
@@ -73,7 +74,7 @@ def queue(
         rows = [_HEADER, *(_row(each, now=datetime.now(UTC)) for each in found)]
         print_table(rows if all_namespaces else [row[1:] for row in rows])
     else:
-        typer.echo("nothing waits for a review", err=True)
+        stderr().line("nothing waits for a review")
 
 
 def _row(each: Waiting, *, now: datetime) -> Sequence[str]:

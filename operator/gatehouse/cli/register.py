@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
 
 from gatehouse.api.meta import GROUP
@@ -26,6 +25,7 @@ from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.domain.serving import JsonObject
 from gatehouse.engine.clock import LoopClock
 from gatehouse.local.progress import ConsoleProgress, Progress
+from gatehouse.printing import stderr, stdout
 from gatehouse.publish.errors import NotRegistered, PublishError
 from gatehouse.publish.manifests import manifests_yaml
 from gatehouse.publish.model_folder import FolderFacts, read_model_folder
@@ -201,7 +201,7 @@ def _run(call: _Call, *, dry_run: bool, output: Output) -> None:
     try:
         facts = read_model_folder(call.folder) if call.folder else FolderFacts()
         for note in facts.notes:
-            typer.echo(f"note: {note}", err=True)
+            stderr().labelled("note", note)
         if dry_run:
             asked = wanted(call.request, facts)
             _print([asked.model, asked.version], output="yaml" if output == "text" else output)
@@ -215,7 +215,8 @@ def _run(call: _Call, *, dry_run: bool, output: Output) -> None:
     except PublishError as error:
         fail(str(error))
     if output == "text":
-        typer.echo("\n".join(_line(each) for each in written))
+        for each in written:
+            stdout().line(_line(each))
     else:
         _print([each.body for each in written], output=output)
 
@@ -280,12 +281,13 @@ def _print(bodies: Sequence[JsonObject], *, output: Output) -> None:
     shown = [_without_managers(body) for body in bodies]
     match output:
         case "name":
-            typer.echo("\n".join(_name(body) for body in shown))
+            for body in shown:
+                stdout().line(_name(body))
         case "json":
             listed = {"apiVersion": "v1", "kind": "List", "items": shown}
-            typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2).decode())
+            stdout().data(listed)
         case _:
-            typer.echo(manifests_yaml(shown), nl=False)
+            stdout().documents([manifests_yaml([body]) for body in shown])
 
 
 def _without_managers(body: JsonObject) -> JsonObject:

@@ -13,6 +13,7 @@ import typer
 from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, SettingsError, declared_settings, load_settings
 from gatehouse.cli.connection import ERROR
 from gatehouse.cli.importing import for_good
+from gatehouse.printing import stderr
 
 __all__ = ["run", "settings_signature"]
 
@@ -35,7 +36,7 @@ def run(*, config: Path | None, **flags: Any) -> None:
         loaded = load_settings(flags=flags, environ=os.environ, config=config)
     except SettingsError as error:
         for problem in error.problems:
-            typer.echo(f"error: {problem}", err=True)
+            stderr().labelled("error", problem)
         raise typer.Exit(ERROR) from None
     # The operator's parts take a second to import, which no other command should wait for.
     with for_good():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import orjson
 import typer
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.engine.clock import LoopClock
 from gatehouse.local.progress import ConsoleProgress, Progress
 from gatehouse.local.shipped import shipped
+from gatehouse.printing import stderr, stdout
 from gatehouse.publish.declared import Declared, in_namespace, in_registry, load_folder
 from gatehouse.publish.errors import InputInvalid, NotRegistered, PublishError
 from gatehouse.publish.patience import Patience
@@ -82,10 +82,10 @@ def seed(
     except PublishError as error:
         fail(str(error))
     if output == "json":
-        typer.echo(orjson.dumps(done.wire(), option=orjson.OPT_INDENT_2).decode())
-        typer.echo(COMPLETE, err=True)
+        stdout().data(done.wire())
+        stderr().line(COMPLETE)
     else:
-        typer.echo("\n".join(_summary(done)))
+        _print(done)
 
 
 def _objects(
@@ -121,14 +121,15 @@ async def _seed(
         return await run_seed(client, objects, goal=goal, patience=patience)
 
 
-def _summary(done: Seeding) -> list[str]:
+def _print(done: Seeding) -> None:
+    printer = stdout()
     rows = [("MODEL", "VERSION", "STATUS", "HARDWARE", "RUNTIME", "ID")]
     rows += [(v.model, v.version, v.phase, v.hardware, v.runtime, v.registry_id) for v in done.versions]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    printer.columns(rows)
     notes = [f"{each.declared} is kept as it is: {each.kept}" for each in done.kept]
     notes += [_advice(version) for version in done.versions if not version.ready]
-    return [*lines, "", *notes, *([""] if notes else []), COMPLETE]
+    for line in ("", *notes, *([""] if notes else []), COMPLETE):
+        printer.line(line)
 
 
 def _advice(version: SeededVersion) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from inspect import Parameter, Signature
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import Loaded, SettingsError, declared_settings, load_settings, shown
+from gatehouse.app.settings_sources import Declared, Loaded, SettingsError, declared_settings, load_settings, shown
 from gatehouse.cli.connection import ERROR, NOT_READY
 from gatehouse.cli.run import settings_signature
+from gatehouse.printing import stderr, stdout
 
 __all__ = ["settings"]
 
@@ -42,24 +40,25 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
         return
     if check is not None:
         if not check.is_file() or check.read_text() != settings_markdown():
-            typer.echo(f"stale: {check}; run `gatehouse settings --write {check}`", err=True)
+            stderr().line(f"stale: {check}; run `gatehouse settings --write {check}`")
             raise typer.Exit(NOT_READY)
         return
     try:
         loaded = load_settings(flags=flags, environ=os.environ, config=config)
     except SettingsError as error:
         for problem in error.problems:
-            typer.echo(f"error: {problem}", err=True)
+            stderr().labelled("error", problem)
         raise typer.Exit(ERROR) from None
     if output is Output.JSON:
         values = loaded.settings.model_dump(mode="json", by_alias=True)
-        typer.echo(json.dumps({"settings": values, "sources": dict(_sources(loaded))}, indent=2))
+        stdout().data({"settings": values, "sources": dict(_sources(loaded))})
         return
-    table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
-    for setting in declared_settings():
-        value = shown(setting, getattr(loaded.settings, setting.field))
-        table.add_row(setting.key, value, loaded.sources.get(setting.field, "default"))
-    Console().print(table)
+    stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
+
+
+def _row(loaded: Loaded, setting: Declared) -> tuple[str, str, str]:
+    value = shown(setting, getattr(loaded.settings, setting.field))
+    return setting.key, value, loaded.sources.get(setting.field, "default")
 
 
 def _sources(loaded: Loaded) -> dict[str, str]:

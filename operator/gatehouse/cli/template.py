@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
 
 from gatehouse.api.model_version import ModelVersion
@@ -22,8 +21,9 @@ from gatehouse.cli.explain import explanation
 from gatehouse.domain.serving import ServingTemplate, retarget
 from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.serving_text import read_template, to_yaml
+from gatehouse.printing import stdout
 
-__all__ = ["check_emitted", "rendered", "template"]
+__all__ = ["check_emitted", "print_template", "template"]
 
 
 def template(
@@ -63,7 +63,7 @@ def template(
         fail(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}")
     except ValueError as error:
         fail(f"ConfigMap {config_map['metadata']['name']}: {error}")
-    typer.echo(rendered(found, output), nl=False)
+    print_template(found, output)
 
 
 async def _read(
@@ -100,10 +100,10 @@ def _refusal(version: ModelVersion, stage: str | None) -> str | None:
     return None
 
 
-def rendered(found: ServingTemplate, output: str) -> str:
-    """The runtime and the service as YAML documents, or as a List in JSON."""
+def print_template(found: ServingTemplate, output: str) -> None:
+    """Prints the runtime and the service as YAML documents, or as a List in JSON."""
     objects = (found.serving_runtime, found.inference_service)
     if output == "json":
-        listed = {"apiVersion": "v1", "kind": "List", "items": [dict(each) for each in objects]}
-        return orjson.dumps(listed, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    return "---\n".join(to_yaml(each) for each in objects)
+        stdout().data({"apiVersion": "v1", "kind": "List", "items": [dict(each) for each in objects]})
+    else:
+        stdout().documents(to_yaml(each) for each in objects)

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from gatehouse.domain.sizes import human_bytes
+from gatehouse.printing import Printer
 
 __all__ = ["Amounts", "line", "shown"]
 
@@ -37,9 +37,9 @@ class Amounts:
 
 
 @asynccontextmanager
-async def shown(what: str, amounts: Callable[[], Amounts], *, console: Console) -> AsyncIterator[None]:
+async def shown(what: str, amounts: Callable[[], Amounts], *, printer: Printer) -> AsyncIterator[None]:
     """Show how far it is for as long as the context lasts; ``amounts`` is asked a few times a second."""
-    task = asyncio.create_task((_bar if console.is_terminal else _lines)(what, amounts, console))
+    task = asyncio.create_task((_bar if printer.console.is_terminal else _lines)(what, amounts, printer))
     try:
         yield
     finally:
@@ -57,16 +57,16 @@ def line(what: str, now: Amounts, seconds: float) -> str:
     )
 
 
-async def _bar(what: str, amounts: Callable[[], Amounts], console: Console) -> None:
+async def _bar(what: str, amounts: Callable[[], Amounts], printer: Printer) -> None:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[files]} files {task.fields[note]}"),
+        TextColumn("{task.fields[files]} files {task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=printer.console) as progress:
         task = progress.add_task(what, total=None, files="", note="")
 
         def update() -> None:
@@ -87,10 +87,10 @@ async def _bar(what: str, amounts: Callable[[], Amounts], console: Console) -> N
             update()
 
 
-async def _lines(what: str, amounts: Callable[[], Amounts], console: Console) -> None:
+async def _lines(what: str, amounts: Callable[[], Amounts], printer: Printer) -> None:
     began, pause = time.monotonic(), _FIRST_LINE_SECONDS
     while True:
         await asyncio.sleep(pause)
         pause = _NEXT_LINE_SECONDS
         text = line(what, amounts(), time.monotonic() - began)
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        printer.line(text)

@@ -9,6 +9,7 @@ import typer
 from gatehouse.cli.connection import ContextOption, KubeconfigOption
 from gatehouse.cli.deploy import KustomizeOption, ObjectStoreOption, OverlayArgument, kubectl_for, plan_of, reporting
 from gatehouse.deploy.uninstall import uninstall
+from gatehouse.printing import stdout
 
 __all__ = ["undeploy"]
 
@@ -41,5 +42,5 @@ def undeploy(
         plan = plan_of(kubectl, overlay, folder=kustomize, object_store=object_store, image=None)
         kept = uninstall(kubectl, plan, delete_data=delete_data, progress=progress)
     for each in kept:
-        typer.echo(str(each))
-    typer.echo(f"Gatehouse (overlay {plan.overlay}) is gone.")
+        stdout().line(str(each))
+    stdout().line(f"Gatehouse (overlay {plan.overlay}) is gone.")

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import orjson
 import typer
 from botocore.exceptions import BotoCoreError
-from rich.console import Console
 
 from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.signals import Stopped, until_told_to_stop
@@ -19,6 +17,7 @@ from gatehouse.cli.transfer import Amounts, shown
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.objectstore.metrics import NoMetrics
 from gatehouse.objectstore.uploading import open_bucket
+from gatehouse.printing import Printer, stderr, stdout
 from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format
 from gatehouse.publish.errors import PublishError
 from gatehouse.publish.folder import scan
@@ -120,14 +119,14 @@ def upload(
     )
     report = _guarded(call)
     if output == "json":
-        typer.echo(orjson.dumps(report.wire(), option=orjson.OPT_INDENT_2).decode())
+        stdout().data(report.wire())
     else:
-        typer.echo(report.yaml(), nl=False)
+        stdout().documents([report.yaml()])
 
 
 def _guarded(call: _Call) -> UploadReport:
     try:
-        return run_command(lambda: until_told_to_stop(_upload(call, Console(stderr=True))))
+        return run_command(lambda: until_told_to_stop(_upload(call, stderr())))
     except (FolderRefused, ObjectsInTheWay) as error:
         fail(str(error), code=NOT_READY)
     except ReconcileError as error:
@@ -141,14 +140,14 @@ def _guarded(call: _Call) -> UploadReport:
         fail(str(error))
 
 
-async def _upload(call: _Call, console: Console) -> UploadReport:
+async def _upload(call: _Call, printer: Printer) -> UploadReport:
     location = location_of(call.uri)
     access = bucket_access(location.bucket, call.store)
     found = scan(call.folder, exclude=call.exclude, follow_links=call.follow_links)
-    _say_left_out(found.left_out, console)
+    _say_left_out(found.left_out, printer)
     check_names(found, prefix=location.prefix)
     store = FolderStore(found)
-    artifact = await _checked(store, call.artifact_format or guess_format(found), console)
+    artifact = await _checked(store, call.artifact_format or guess_format(found), printer)
     async with open_bucket(access, metrics=NoMetrics()) as bucket:
         sending = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=call.options)
         plan = await sending.plan()
@@ -159,24 +158,24 @@ async def _upload(call: _Call, console: Console) -> UploadReport:
         report.model_version()
         if call.dry_run:
             return report
-        async with shown("sending", lambda: _amounts(sending), console=console):
+        async with shown("sending", lambda: _amounts(sending), printer=printer):
             result = await sending.run(plan)
     return UploadReport(
         uri=call.uri, artifact=artifact, plan=plan, result=result, left_out=found.left_out, names=call.names
     )
 
 
-async def _checked(store: FolderStore, artifact_format: str, console: Console) -> CheckedArtifact:
+async def _checked(store: FolderStore, artifact_format: str, printer: Printer) -> CheckedArtifact:
     check = FolderCheck(store, artifact_format=artifact_format)
 
     def amounts() -> Amounts:
         now = check.progress
         return Amounts(files_done=now.files_done, files=now.files, bytes_done=now.bytes_done, bytes=now.bytes)
 
-    async with shown("checking", amounts, console=console):
+    async with shown("checking", amounts, printer=printer):
         artifact = await check.run()
     for note in artifact.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        printer.labelled("note", note)
     return artifact
 
 
@@ -192,8 +191,8 @@ def _amounts(sending: Upload) -> Amounts:
     )
 
 
-def _say_left_out(names: tuple[str, ...], console: Console) -> None:
+def _say_left_out(names: tuple[str, ...], printer: Printer) -> None:
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         said = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
-        console.print(f"left out: {said}{more}", markup=False, highlight=False, soft_wrap=True)
+        printer.line(f"left out: {said}{more}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-import orjson
 import typer
 
 from gatehouse.cli.connection import NOT_READY, fail, run_command
+from gatehouse.printing import stderr, stdout
 from gatehouse.review.errors import NothingToDo, ReviewError
 
 __all__ = [
@@ -67,19 +67,17 @@ def reviewing(work: Callable[[], Awaitable[T]]) -> T:
 def say(notes: Iterable[str]) -> None:
     """Notes, on stderr."""
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        stderr().labelled("note", note)
 
 
 def print_data(value: object) -> None:
     """Data on stdout, as JSON."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    stdout().data(value)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows with as wide columns as they need; the first has the names."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    stdout().columns(rows)
 
 
 def without_managers(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class GateState:
     attention: Attention = "None"
     stage: str = ""
     """Stage that the gate stands before; every stage when empty."""
+    waiting: bool = False
+    """Whether it is shut only because another gate is."""
 
     @property
     def message(self) -> str:
@@ -225,6 +227,7 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
             "a verified artifact",
             status="Unknown",
             attention="Time",
+            waiting=True,
         )
     if fit.verdict == "DoesNotFit":
         return shut_gate(
@@ -272,6 +275,7 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
             "no template, as another gate is shut",
             "every other gate open",
             attention="None",
+            waiting=True,
         )
     return open_gate(
         "TemplateEmitted", "Emitted", TEMPLATE_RULE, "the serving template is in place", "a serving template"
@@ -316,6 +320,7 @@ def shut_gate(
     attention: Attention,
     status: Literal["False", "Unknown"] = "False",
     stage: str = "",
+    waiting: bool = False,
 ) -> GateState:
     """A gate that is shut."""
     return GateState(
@@ -329,4 +334,5 @@ def shut_gate(
         remedy=remedy,
         attention=attention,
         stage=stage,
+        waiting=waiting,
     )

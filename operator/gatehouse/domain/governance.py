@@ -89,6 +89,7 @@ def _not_judged(stage: str) -> Standing:
             status="Unknown",
             attention="None",
             stage=stage,
+            waiting=True,
         )
 
     return Standing(stage=stage, policy=gate(POLICY_COMPLIANT, POLICY_RULE), approval=gate(APPROVED, APPROVAL_RULE))

@@ -7,7 +7,7 @@ follow, whether the serving template is owed, and when to look again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import takewhile
 from typing import Final
@@ -145,6 +145,8 @@ def decide(facts: Facts) -> Decision:
     """The phase, gates, row and next look that follow from the facts. Never raises, never looks at anything else."""
     version_fit = _fit(facts)
     registered, artifact = registered_gate(facts), artifact_gate(facts)
+    if facts.artifact is None and not registered.open:
+        artifact = replace(artifact, waiting=True)
     hardware = hardware_gate(facts, version_fit)
     stages = standings(facts, version_fit, verified=registered.open and artifact.open and wants_artifact(facts))
     first = next(iter(stages), None)

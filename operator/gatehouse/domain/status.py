@@ -160,12 +160,13 @@ def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
 
 def _gate(known: Gate | None, gate: GateState) -> Gate:
     rule, found, wanted, remedy = gate.rule[:512], gate.found[:2048], gate.wanted[:1024], gate.remedy[:1024] or None
-    if known and (known.open, known.rule, known.found, known.wanted, known.remedy) == (
+    if known and (known.open, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
         gate.open,
         rule,
         found,
         wanted,
         remedy,
+        gate.waiting,
     ):
         return known
     return Gate(
@@ -176,6 +177,7 @@ def _gate(known: Gate | None, gate: GateState) -> Gate:
         found=found,
         wanted=wanted,
         remedy=remedy,
+        waiting=gate.waiting,
     )
 
 

@@ -14,6 +14,9 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from gatehouse.domain.printable import one_line
+from gatehouse.printing import stderr
+
 __all__ = ["ConsoleProgress", "Progress", "Silent"]
 
 _QUIET_SECONDS = 2.0
@@ -51,7 +54,7 @@ class ConsoleProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or stderr().console
         self._running: dict[int, tuple[str, float]] = {}
         self._lock = threading.Lock()
         self._next_key = 0
@@ -91,7 +94,7 @@ class ConsoleProgress:
                 del self._running[key]
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
     def _steps(self) -> list[tuple[int, str, float]]:
         now = time.monotonic()
@@ -103,7 +106,7 @@ class ConsoleProgress:
         if not steps:
             return Text("")
         oldest = max(elapsed for _, _, elapsed in steps)
-        self._spinner.update(text=f"{', '.join(what for _, what, _ in steps)} ({oldest:.0f} s)")
+        self._spinner.update(text=Text(one_line(f"{', '.join(what for _, what, _ in steps)} ({oldest:.0f} s)")))
         return self._spinner
 
     def _tick(self) -> None:

@@ -30,9 +30,9 @@ def gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tu
 
 
 def owed_before(gates: Iterable[Gate]) -> tuple[str, ...]:
-    """What is owed, a line a shut gate; of the template only when nothing else is, as it is written last."""
+    """What is owed, a line a shut gate; of those that wait for another only when there is no other."""
     shut = [gate for gate in gates if not gate.open]
-    named = [gate for gate in shut if gate.name != "TemplateEmitted"] or shut
+    named = [gate for gate in shut if not gate.waiting] or shut
     return tuple(f"{gate.name}{f' for {gate.stage}' if gate.stage else ''}: {gate.found}" for gate in named)
 
 

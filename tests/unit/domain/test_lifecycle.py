@@ -174,6 +174,13 @@ def test_decide_is_total_pure_and_fails_closed(known: Facts) -> None:
         assert gate.wanted
         if not gate.open and gate.attention == "Person":
             assert gate.remedy, gate
+        assert not (gate.open and gate.waiting)
+    if known.version.spec.state == "Submitted" and not decision.ready:
+        assert (
+            any(not gate.open and not gate.waiting for gate in decision.gates)
+            or isinstance(known.model, Unmet)
+            or known.model.spec.state == "Archived"
+        ), "every gate waits for another"
     if decision.ready:
         assert decision.record is not None
         assert decision.record.digest == worlds.DIGEST

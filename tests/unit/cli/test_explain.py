@@ -1,0 +1,73 @@
+"""`gatehouse explain` for people: causes in full, what waits and what is open in a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import worlds
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cli.explain import print_explanation
+from gatehouse.domain.facts import Facts
+from gatehouse.domain.lifecycle import decide
+from gatehouse.domain.status import version_status
+from gatehouse.printing import stdout
+
+
+def explained(facts: Facts, capsys: pytest.CaptureFixture[str], *, every: bool = False) -> list[str]:
+    decision = decide(facts)
+    status = version_status(facts, decision, registry_id=1, template=None, now=facts.now)
+    version: ModelVersion = facts.version.model_copy(update={"status": status})
+    print_explanation(stdout(), version, every=every)
+    return capsys.readouterr().out.splitlines()
+
+
+def states(lines: list[str]) -> list[str]:
+    return [line[:4] for line in lines if line[:4] in {"shut", "wait", "open"}]
+
+
+CASES: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("ready", {}, "is Ready to Deploy to ", ["open"]),
+    (
+        "nothing there",
+        {"artifact": worlds.record(outcome="Missing", digest=None, summary=None)},
+        "is not ready to deploy: Artifact Missing, as ArtifactVerified is shut.",
+        ["shut", "wait", "open"],
+    ),
+    (
+        "too long",
+        {"version": worlds.version(serving={"maxModelLen": 131072})},
+        "is not ready to deploy: Does Not Fit, as HardwareFits is shut.",
+        ["shut", "wait", "open"],
+    ),
+    (
+        "draft",
+        {"version": worlds.version(state="Draft"), "artifact": None},
+        "is not ready to deploy: Draft",
+        ["shut", "wait", "open"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "headline", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_causes_come_first_and_the_rest_is_named(
+    changes: dict[str, Any], headline: str, expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = explained(worlds.facts(**changes), capsys)
+
+    assert headline in lines[0]
+    assert lines[0].endswith(".")
+    assert states(lines) == expected
+
+
+def test_every_gate_is_printed_in_full_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = worlds.facts(artifact=worlds.record(outcome="Missing", digest=None, summary=None))
+
+    lines = explained(facts, capsys, every=True)
+
+    assert len(states(lines)) == len(decide(facts).gates)
+    assert sum(line.startswith("     rule ") for line in lines) == len(decide(facts).gates)
+    assert any(line.startswith("stage ") for line in lines)
