@@ -37,6 +37,7 @@ __all__ = [
     "ADDED_VARIABLES",
     "DEVELOPER",
     "DIGEST",
+    "GATED",
     "IMAGE",
     "INITIALIZER",
     "NO_LIST",
@@ -63,6 +64,8 @@ STAGE, OTHER_STAGE = "production", "staging"
 URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
 REFUSED = "s3://models/tampered/"
 REASON = "private-ai/tampered-1 is Artifact Changed, gate ArtifactVerified is shut"
+GATED = "gate-first"
+"""The namespace of the gate; what is retained is so there."""
 RETAINED = "s3://models/retired/"
 IMAGE = "vllm/vllm-openai:v0.11.0"
 INITIALIZER = KSERVE.initializer
@@ -87,7 +90,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "key": key,
         "keys": list(KEYS),
         "artifacts": ({URI: DIGEST} if known else {}) if artifacts is None else dict(artifacts),
-        "retained": {RETAINED: DIGEST} if known else {},
+        "retained": {f"{GATED} {RETAINED}": DIGEST} if known else {},
         "refused": {REFUSED: REASON} if known else {},
         "images": [IMAGE],
         "arguments": dict.fromkeys(admitted_arguments(ADDED), "gatehouse"),
@@ -265,9 +268,10 @@ def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
             stack.enter_context(contextlib.closing(plane.client(user)))
             for user in ("admin", DEVELOPER, "ai-admin", OPERATOR_USER)
         )
-        name = f"gate-{secrets.token_hex(4)}"
-        _make(admin, name, {"stage": STAGE})
-        gate = Gate(plane=plane, namespace=name, admin=admin, developer=developer, approver=approver, operator=operator)
+        _make(admin, GATED, {"stage": STAGE})
+        gate = Gate(
+            plane=plane, namespace=GATED, admin=admin, developer=developer, approver=approver, operator=operator
+        )
         gate.vet(*(vetted(key) for key in KEYS))
         gate.settle(refuses=gate.service(uri=REFUSED), accepts=gate.service())
         gate.settle(refuses=gate.pod(uri=REFUSED), accepts=gate.pod())

@@ -22,6 +22,7 @@ from cluster.gated import (
     vetted,
 )
 from cluster.kservepods import mutated_by_kserve
+from cluster.rig import until
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.serving_arguments import check_serving
@@ -365,10 +366,23 @@ def test_what_a_policy_lets_run_on_may_be_changed_and_not_made_anew(gate: Gate) 
         late.admin.apply(labelled(late, stage=STAGE))
         another = service | {"metadata": service["metadata"] | {"name": "other"}}
         late.settle(refuses=another)
-        patch = {"spec": {"predictor": {"maxReplicas": 2}}}
         path = f"{late.developer.path_of(service)}?dryRun=All"
-        assert late.developer.request("PATCH", path, patch, content_type="application/merge-patch+json")
-        assert f"{RETAINED} (stage {STAGE})" in refusal(late.developer, another)
+
+        def may_change() -> bool:
+            patch = {"spec": {"predictor": {"maxReplicas": 2}}}
+            try:
+                late.developer.request("PATCH", path, patch, content_type="application/merge-patch+json")
+            except ApiRefused:
+                return False
+            return True
+
+        assert not may_change(), "it is retained in another namespace only"
+        try:
+            late.vet(vetted(retained={f"{late.namespace} {RETAINED}": DIGEST}))
+            until(may_change, what="the service may not be changed where it was admitted")
+            assert f"{RETAINED} (stage {STAGE})" in refusal(late.developer, another)
+        finally:
+            late.vet(vetted())
 
 
 def labelled(gate: Gate, **labels: str) -> Mapping[str, Any]:

@@ -48,8 +48,11 @@ def test_the_pod_that_kserve_makes_of_the_template_passes(gate: Gate) -> None:
     assert send(gate.developer, gate.pod())
 
 
-def test_the_pod_of_what_a_policy_lets_run_on_passes(gate: Gate) -> None:
+def test_the_pod_of_what_may_go_on_passes_where_it_was_admitted_and_nowhere_else(gate: Gate) -> None:
     assert send(gate.developer, gate.pod(uri=RETAINED))
+    with gate.another(stage=STAGE) as other:
+        other.settle(accepts=other.pod())
+        assert "is not cleared" in refusal(other.developer, other.pod(uri=RETAINED))
 
 
 @pytest.mark.parametrize("image", ["docker.io/kserve/storage-initializer:v0.20.0", f"{INITIALIZER}@sha256:{'a' * 64}"])

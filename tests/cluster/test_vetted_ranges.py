@@ -19,9 +19,9 @@ from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.vetted_objects import LARGEST
-from gatehouse.domain.vetting import VersionStanding
 
 VETTED = f"{API}/vettedartifacts"
 SMALL = 500
@@ -127,9 +127,11 @@ class Kept:
                 digest=DIGEST,
                 phase="Ready to Deploy",
                 cleared_for=(STAGE,),
-                deployed_to=(),
                 policies=(),
                 shut="",
+                uid=f"u-{number}",
+                claimed_at="2026-11-01T00:00:00Z",
+                verified=True,
             ).packed()
             for number, uri in enumerate(self.cleared)
         ]

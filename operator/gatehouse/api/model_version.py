@@ -21,6 +21,7 @@ from gatehouse.api.meta import (
 )
 
 __all__ = [
+    "Admission",
     "Artifact",
     "ArtifactStatus",
     "CodeReference",
@@ -36,6 +37,8 @@ __all__ = [
     "Phase",
     "PolicyOutcome",
     "Progress",
+    "Refusal",
+    "RefusalReason",
     "Serving",
     "TemplateStatus",
     "Verdict",
@@ -59,6 +62,9 @@ Phase = Literal[
     "Ready to Deploy",
 ]
 Verdict = Literal["Fits", "Tight", "DoesNotFit", "Unknown"]
+RefusalReason = Literal[
+    "Rejected", "ChangesRequested", "PolicyDenied", "ArtifactChanged", "ArtifactMissing", "ArtifactInvalid"
+]
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 ArtifactUri = Annotated[
@@ -281,6 +287,24 @@ class Gate(Struct):
     """Whether it is shut only because another gate is, and opens or says more by itself once that one does."""
 
 
+class Refusal(Struct):
+    """Why the version is refused, in a way that counts for every version of the same artifact."""
+
+    stage: Annotated[str, StringConstraints(max_length=63)] = ""
+    """Stage that the version is refused for; every stage when empty."""
+    reason: RefusalReason
+    """A person's decision, a policy's, or a fact about the bytes."""
+
+
+class Admission(Struct):
+    """A namespace whose service was seen while the version was cleared for its stage."""
+
+    stage: Annotated[str, StringConstraints(max_length=63)]
+    """Stage of the namespace."""
+    namespace: Annotated[str, StringConstraints(max_length=63)]
+    """Namespace of the service."""
+
+
 class PolicyOutcome(Struct):
     name: DnsLabel
     """Policy that applies to the version."""
@@ -299,6 +323,14 @@ class ModelVersionStatus(ConditionedStatus):
         default_factory=list
     )
     """Stages in which an InferenceService runs the version."""
+    admitted_to: Annotated[list[Admission], Field(max_length=128)] = Field(default_factory=list)
+    """Namespaces with an enforced gate and a service of the version, with its digest, that was seen there while the
+    version was cleared for their stage."""
+    claimed_at: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Since when a version of this namespace has been registered with the artifact's URI. The URI belongs to the
+    namespace with the earliest time."""
+    refusals: Annotated[list[Refusal], Field(max_length=64)] = Field(default_factory=list)
+    """Why the version is refused, where that counts for every version of the artifact."""
     registry: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The registry that keeps the version, as namespace/name."""
     registry_id: Annotated[str, StringConstraints(max_length=32)] | None = None

@@ -43,7 +43,8 @@ class VettedArtifactsSpec(Struct):
     retained: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
         default_factory=dict
     )
-    """Artifacts that are not cleared any more, but run, and whose services may go on and have new Pods."""
+    """Namespace, a blank and URI of each artifact that is not cleared any more, to its digest: services there were
+    admitted while it was cleared, so they may go on and have new Pods."""
     refused: Annotated[
         dict[str, Annotated[str, StringConstraints(max_length=256)]],
         Field(max_length=2000, json_schema_extra=ATOMIC_MAP),

@@ -53,6 +53,7 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.rivals import Rivalries
 from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
 from gatehouse.controllers.services import ServiceSweep
@@ -188,6 +189,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             HardwareProfile.info.plural,
         ):
             caches[vetted_by].subscribe(enqueue.vetted)
+        rivalries = Rivalries(reader=CacheReader(caches), enqueue=enqueue.version)
+        caches[VERSIONS].subscribe(partial(_note_version, rivalries))
         for withdrawn in (ModelApproval, ModelEvaluation):
             caches[withdrawn.info.plural].subscribe(partial(_note_deleted, parts.withdrawals))
         yield manager
@@ -199,6 +202,14 @@ def _count(caches: Caches, phase: str) -> float:
 
 def _running_uncleared(caches: Caches) -> float:
     return len(caches.select(VERSIONS, BY_UNCLEARED, RUNNING))
+
+
+def _note_version(rivalries: Rivalries, change: Change) -> None:
+    name = ObjectName(change.key.namespace, change.key.name)
+    if change.type is ChangeType.DELETED:
+        rivalries.deleted(name, change.body)
+    else:
+        rivalries.changed(name, change.body, lambda: change.body_before)
 
 
 def _note_deleted(withdrawals: Withdrawals, change: Change) -> None:
@@ -273,6 +284,7 @@ class _Parts:
             (
                 runner(
                     ModelRegistryController(
+                        objects=objects,
                         connections=self.connections,
                         clock=clock,
                         interval=timedelta(seconds=self.settings.probe_interval),

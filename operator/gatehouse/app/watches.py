@@ -16,6 +16,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.controllers.indexes import (
+    BY_BUCKET,
     BY_CLAIM,
     BY_MODEL,
     BY_NAMESPACE,
@@ -30,6 +31,7 @@ from gatehouse.controllers.indexes import (
     registry_key,
 )
 from gatehouse.controllers.vetted_artifacts import EVERY
+from gatehouse.domain.access import locate
 from gatehouse.engine.cache import Caches
 from gatehouse.engine.objects import Body, ObjectKey, Resource
 from gatehouse.engine.watches import Watch
@@ -69,6 +71,13 @@ def _registry_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
     metadata = body["metadata"]
     named = caches.select(MODELS, BY_REGISTRY, registry_key(metadata["namespace"], metadata["name"]))
     yield from _versions_of_models([*named, *caches.select(MODELS, BY_REGISTRY, "")], caches)
+    for bucket in {locate(store["uriPrefix"]).bucket for store in body["spec"].get("objectStores") or ()}:
+        for other in caches.select(REGISTRIES, BY_BUCKET, bucket):
+            if (other.namespace, other.name) != (metadata["namespace"], metadata["name"]):
+                yield other
+                yield from _versions_of_models(
+                    caches.select(MODELS, BY_REGISTRY, registry_key(other.namespace, other.name)), caches
+                )
 
 
 def _model_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:

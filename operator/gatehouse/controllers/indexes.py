@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
-from gatehouse.domain.access import folder_of
-from gatehouse.domain.vetting import standing_of
+from gatehouse.domain.access import folder_of, locate
+from gatehouse.domain.contest import folders_above, standing_of
 
 __all__ = [
+    "BY_BUCKET",
     "BY_CLAIM",
+    "BY_DIGEST",
     "BY_MODEL",
     "BY_NAMESPACE",
     "BY_PHASE",
     "BY_POLICY",
     "BY_PROFILE",
+    "BY_REFUSED_AT",
+    "BY_REFUSED_DIGEST",
     "BY_REGISTERED",
     "BY_REGISTRY",
     "BY_SERVED",
@@ -42,12 +46,16 @@ __all__ = [
 Body = Mapping[str, Any]
 Index = Callable[[Any], Iterable[str]]
 
+BY_BUCKET: Final = "bucket"
 BY_CLAIM: Final = "claim"
+BY_DIGEST: Final = "digest"
 BY_MODEL: Final = "model"
 BY_PHASE: Final = "phase"
 BY_POLICY: Final = "policy"
 BY_PROFILE: Final = "profile"
 BY_NAMESPACE: Final = "namespace"
+BY_REFUSED_AT: Final = "refused at"
+BY_REFUSED_DIGEST: Final = "refused digest"
 BY_REGISTERED: Final = "registered"
 BY_REGISTRY: Final = "registry"
 BY_SERVED: Final = "served"
@@ -155,6 +163,26 @@ def _version_standing(body: Body) -> Iterable[str]:
         yield standing.packed()
 
 
+def _version_digest(body: Body) -> Iterable[str]:
+    status = body.get("status") or {}
+    digest = status.get("recordedDigest") or (status.get("artifact") or {}).get("digest")
+    if digest:
+        yield digest
+
+
+def _version_refused_at(body: Body) -> Iterable[str]:
+    """Its folder, and those that it is in: what is refused there is loaded with them."""
+    if (body.get("status") or {}).get("refusals"):
+        uri = folder_of(body["spec"]["artifact"]["uri"])
+        yield uri
+        yield from folders_above(uri)
+
+
+def _version_refused_digest(body: Body) -> Iterable[str]:
+    if (body.get("status") or {}).get("refusals"):
+        yield from _version_digest(body)
+
+
 def _judged_version(body: Body) -> Iterable[str]:
     yield version_key(body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
 
@@ -169,6 +197,11 @@ def _model_registry(body: Body) -> Iterable[str]:
         yield ""
     else:
         yield registry_key(reference.get("namespace") or body["metadata"]["namespace"], reference["name"])
+
+
+def _registry_buckets(body: Body) -> Iterable[str]:
+    for store in (body.get("spec") or {}).get("objectStores") or ():
+        yield locate(store["uriPrefix"]).bucket
 
 
 def _registry_default(body: Body) -> Iterable[str]:
@@ -188,12 +221,15 @@ VERSION_INDEXES: Final[Mapping[str, Index]] = {
     BY_POLICY: _version_policies,
     BY_SERVED: _version_served,
     BY_STANDING: _version_standing,
+    BY_DIGEST: _version_digest,
+    BY_REFUSED_AT: _version_refused_at,
+    BY_REFUSED_DIGEST: _version_refused_digest,
 }
 MODEL_INDEXES: Final[Mapping[str, Index]] = {
     BY_REGISTRY: _model_registry,
     BY_REGISTERED: _model_registered,
     BY_NAMESPACE: _namespace,
 }
-REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default}
+REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default, BY_BUCKET: _registry_buckets}
 JUDGED_INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _judged_version}
 """Of approvals and evaluations."""

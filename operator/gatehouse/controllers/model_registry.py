@@ -8,9 +8,13 @@ from typing import Any, Final
 
 from gatehouse.api.model_registry import ModelRegistry, ModelRegistryStatus, ObjectStore, ObjectStoreStatus
 from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.indexes import BY_BUCKET
+from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock
 from gatehouse.controllers.runner import Result
-from gatehouse.domain.conditions import READY, RECONCILING, ConditionState, merge
+from gatehouse.domain.access import locate
+from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
+from gatehouse.domain.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
 from gatehouse.domain.errors import ReconcileError, Waiting
 from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
 
@@ -24,7 +28,10 @@ class ModelRegistryController:
 
     kind = ModelRegistry
 
-    def __init__(self, *, connections: Connections, clock: Clock, interval: timedelta = INTERVAL) -> None:
+    def __init__(
+        self, *, objects: Objects, connections: Connections, clock: Clock, interval: timedelta = INTERVAL
+    ) -> None:
+        self._objects = objects
         self._connections = connections
         self._clock = clock
         self._interval = interval
@@ -47,7 +54,7 @@ class ModelRegistryController:
                 after=min(error.after, self._interval),
             ) from error
         stores = [await self._probe(resource, store) for store in resource.spec.object_stores]
-        states = _states(self._connections.describe(resource), stores)
+        states = _states(self._connections.describe(resource), stores, torn=self._torn(resource))
         generation = resource.metadata.generation
         status = ModelRegistryStatus(
             observed_generation=generation,
@@ -73,6 +80,19 @@ class ModelRegistryController:
         """A registry that does not answer is not ready, however long it was."""
         return timedelta(0)
 
+    def _torn(self, registry: ModelRegistry) -> list[str]:
+        """Each bucket of the registry that registries declare at several endpoints, and where."""
+        buckets = {locate(store.uri_prefix).bucket for store in registry.spec.object_stores}
+        reader = self._objects.reader
+        names = {name for bucket in buckets for name in reader.select(self.kind.info.plural, BY_BUCKET, bucket)}
+        others = (self._objects.get(ModelRegistry, *name) for name in names)
+        declared = endpoints_of(each for each in others if each is not None and not each.metadata.deletion_timestamp)
+        return [
+            f"bucket {bucket} is at {places_of(declared[bucket])}"
+            for bucket in sorted(buckets & declared.keys())
+            if len(declared[bucket]) > 1
+        ]
+
     async def _probe(self, registry: ModelRegistry, store: ObjectStore) -> ObjectStoreStatus:
         try:
             await self._connections.probe(registry, store)
@@ -82,7 +102,23 @@ class ModelRegistryController:
         return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=True)
 
 
-def _states(database: str, stores: list[ObjectStoreStatus]) -> list[ConditionState]:
+def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) -> list[ConditionState]:
+    states = _reachable(database, stores)
+    if not torn:
+        return states
+    message = (
+        f"{'; '.join(torn)}: nothing of a bucket with several endpoints is cleared; name the same endpoint in "
+        "objectStores of these ModelRegistries, or use another bucket"
+    )
+    kept = [state for state in states if state.type not in {READY, RECONCILING}]
+    return [
+        ConditionState(READY, "False", BUCKET_HAS_TWO_ENDPOINTS, message),
+        ConditionState(STALLED, "True", BUCKET_HAS_TWO_ENDPOINTS, message),
+        *kept,
+    ]
+
+
+def _reachable(database: str, stores: list[ObjectStoreStatus]) -> list[ConditionState]:
     down = [store for store in stores if not store.reachable]
     database_ready = ConditionState("DatabaseReady", "True", "Connected", f"connected to {database}")
     if not down:

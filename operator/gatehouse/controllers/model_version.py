@@ -19,21 +19,23 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
-from gatehouse.controllers.artifact_look import ArtifactLook
+from gatehouse.controllers.artifact_look import ArtifactLook, Looked
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
+from gatehouse.controllers.rivals import Rivals
 from gatehouse.controllers.runner import Result, after_error
 from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.serving_input import serving_input
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.access import duration
-from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.content import must_be_read, owes_reading
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Facts
+from gatehouse.domain.gates import recorded_digest
 from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
@@ -78,6 +80,7 @@ class ModelVersionController:
         clock: Clock,
     ) -> None:
         self._objects = objects
+        self._rivals = Rivals(objects)
         self._connections = connections
         self._look = look
         self._writer = writer
@@ -98,8 +101,7 @@ class ModelVersionController:
                     return await self._while_unread(gathered, error)
                 return await self._after_store_error(gathered, error)
             if looked is not None:
-                facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
-                gathered = replace(gathered, facts=facts, files=looked.files)
+                gathered = self._looked(gathered, looked)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -134,6 +136,7 @@ class ModelVersionController:
         policies = self._objects.policies()
         approvals, unread_approvals = self._objects.about(ModelApproval, version)
         evaluations, unread_evaluations = self._objects.about(ModelEvaluation, version)
+        digest = row.digest if row is not None and row.digest else version.status.recorded_digest
         facts = Facts(
             now=self._clock.now(),
             version=version,
@@ -151,8 +154,24 @@ class ModelVersionController:
             unreadable=(*unread_approvals, *unread_evaluations),
             withdrawals=self._withdrawals.by_uid,
             deployed_to=tuple(self._services.deployed_to(version)),
+            served_in=self._services.served_in(version, digest=digest),
+            rivals=self._rivals.of(version, digest=digest),
+            endpoints=self._rivals.endpoints(version.spec.artifact.uri),
         )
         return _Gathered(facts, rows)
+
+    def _looked(self, gathered: _Gathered, looked: Looked) -> _Gathered:
+        facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
+        record = looked.artifact
+        if isinstance(record, ArtifactRecord) and record.digest is not None and recorded_digest(facts) is None:
+            # Which digest it has is known only now.
+            version = facts.version
+            facts = replace(
+                facts,
+                rivals=self._rivals.of(version, digest=record.digest),
+                served_in=self._services.served_in(version, digest=record.digest),
+            )
+        return replace(gathered, facts=facts, files=looked.files)
 
     def _is_there(self, version: ObjectName) -> bool:
         return self._objects.reader.revision(VERSIONS, *version) is not None

@@ -1,18 +1,24 @@
 """Which stages run which artifacts: the InferenceServices in namespaces that are labelled with a stage.
 
 They are listed now and then, not watched: KServe need not be there, and what runs is reported, never changed.
+
+A service behind an enforced gate, with the digest of a version that is cleared, was let in by admission, or would be.
+That is what a version remembers of it: whatever else runs, in a namespace whose gate only warns or that came to be
+enforced later, was let in by nobody.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_SERVED
 from gatehouse.controllers.ports import ObjectName, ObjectReader
 from gatehouse.domain.access import folder_of
-from gatehouse.domain.serving import LABEL_STAGE
+from gatehouse.domain.serving import LABEL_GATE, LABEL_STAGE, UNENFORCED, Served
 
 __all__ = ["ServiceLister", "ServiceSweep"]
 
@@ -20,9 +26,20 @@ __all__ = ["ServiceLister", "ServiceSweep"]
 class ServiceLister(Protocol):
     """Lists what runs. Raises ``Transient``."""
 
-    async def services(self) -> Mapping[str, frozenset[str]]:
-        """Namespace to the storage URIs of its InferenceServices; nothing where there is no KServe."""
+    async def services(self) -> Mapping[str, frozenset[Served]]:
+        """Namespace to what its InferenceServices serve; nothing where there is no KServe."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Of one URI: the stages that run it, and (stage, namespace, digest) of each service behind an enforced gate."""
+
+    stages: tuple[str, ...] = ()
+    enforced: tuple[tuple[str, str, str], ...] = ()
+
+
+_NOTHING: Final = _Found()
 
 
 class ServiceSweep:
@@ -32,28 +49,48 @@ class ServiceSweep:
         self._reader = reader
         self._lister = lister
         self._enqueue = enqueue
-        self._deployed: Mapping[str, tuple[str, ...]] | None = None
+        self._found: Mapping[str, _Found] | None = None
 
     async def sweep(self) -> None:
         """Lists once. Raises what listing raises."""
-        found: dict[str, set[str]] = {}
-        for namespace, uris in (await self._lister.services()).items():
-            stage = self._stage(namespace)
-            for uri in uris if stage else ():
-                found.setdefault(folder_of(uri), set()).add(stage)
-        before, self._deployed = self._deployed or {}, {uri: tuple(sorted(stages)) for uri, stages in found.items()}
-        for uri in before.keys() | self._deployed.keys():
-            if before.get(uri) != self._deployed.get(uri):
+        stages: defaultdict[str, set[str]] = defaultdict(set)
+        enforced: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
+        for namespace, services in (await self._lister.services()).items():
+            labels = self._labels(namespace)
+            stage = str(labels.get(LABEL_STAGE, ""))
+            for served in services if stage else ():
+                uri = folder_of(served.uri)
+                stages[uri].add(stage)
+                if labels.get(LABEL_GATE) not in UNENFORCED:
+                    enforced[uri].add((stage, namespace, served.digest))
+        found = {uri: _Found(tuple(sorted(each)), tuple(sorted(enforced[uri]))) for uri, each in stages.items()}
+        before, self._found = self._found or {}, found
+        for uri in before.keys() | found.keys():
+            if before.get(uri) != found.get(uri):
                 for name in self._reader.select(ModelVersion.info.plural, BY_SERVED, uri):
                     self._enqueue(name)
 
     def deployed_to(self, version: ModelVersion) -> list[str]:
         """Stages that run the version's artifact; what its status says before the first sweep."""
-        if self._deployed is None:
+        if self._found is None:
             return list(version.status.deployed_to)
-        return list(self._deployed.get(folder_of(version.spec.artifact.uri), ()))
+        return list(self._of(version).stages)
 
-    def _stage(self, namespace: str) -> str:
+    def served_in(self, version: ModelVersion, *, digest: str | None) -> tuple[tuple[str, str], ...] | None:
+        """Stage and namespace of each service with the version's artifact and digest, where the gate is enforced.
+
+        None before the first sweep: not known.
+        """
+        if self._found is None:
+            return None
+        return tuple(
+            dict.fromkeys((at, namespace) for at, namespace, has in self._of(version).enforced if has == digest)
+        )
+
+    def _of(self, version: ModelVersion) -> _Found:
+        return (self._found or {}).get(folder_of(version.spec.artifact.uri), _NOTHING)
+
+    def _labels(self, namespace: str) -> Mapping[str, str]:
         body = self._reader.get("namespaces", "", namespace)
-        labels = (body or {"metadata": {}})["metadata"].get("labels") or {}
-        return str(labels.get(LABEL_STAGE, ""))
+        labels: Mapping[str, str] = (body or {"metadata": {}})["metadata"].get("labels") or {}
+        return labels

@@ -24,10 +24,11 @@ from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter
+from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
-from gatehouse.domain.vetting import Shard, ShardKey, VersionStanding, shards
+from gatehouse.domain.vetting import Shard, ShardKey, shards
 
 __all__ = ["EVERY", "VettedArtifactsKeeper", "pause_after"]
 

@@ -13,6 +13,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.contest import Endpoints, VersionStanding
 from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.readable import Unreadable
 from gatehouse.domain.records import VersionRecord
@@ -53,7 +54,9 @@ class Facts:
     template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
     ``evaluations`` are all that name the version, whether they count or not; ``unreadable`` are those of both that do
     not read. ``withdrawals`` has, by uid, those that were taken back lately, of any version. ``deployed_to`` names the
-    stages that run it.
+    stages that run it; ``served_in`` are pairs of a stage and a namespace with an enforced gate in which a service runs
+    it with its digest, None when that is not known yet. ``rivals`` are other versions of its URI, and refused ones of
+    its digest or in its folder; ``endpoints`` is where its bucket is.
     """
 
     now: datetime
@@ -74,3 +77,6 @@ class Facts:
     unreadable: tuple[Unreadable, ...] = ()
     withdrawals: Mapping[str, Withdrawal] = field(default_factory=dict)
     deployed_to: tuple[str, ...] = ()
+    served_in: tuple[tuple[str, str], ...] | None = None
+    rivals: tuple[VersionStanding, ...] = ()
+    endpoints: Endpoints = field(default_factory=dict)

@@ -19,6 +19,8 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
 from gatehouse.domain.audit.records import FactChange
+from gatehouse.domain.claims import claimed_at, contest_gates, objections, refusals, suspected_at
+from gatehouse.domain.contest import Objection
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import (
     NOT_OWED,
@@ -49,6 +51,7 @@ DECLARED_PHASES: Final[Mapping[str, str]] = {
     "Archived": "the version, or its model, is archived",
 }
 """Phases that somebody declared, and what they mean."""
+_REFUSED: Final[frozenset[Phase]] = frozenset({"Policy Denied", "Rejected", "Changes Requested"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class Decision:
     row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
     None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
     ``outcomes`` what each policy says. ``facts`` are the changes of what it is judged with, for the audit.
+    ``claimed_at`` is since when its namespace has had its URI, None while it is not registered; ``refusals`` are what
+    counts for every version of its artifact.
     """
 
     phase: Phase
@@ -73,6 +78,8 @@ class Decision:
     standings: tuple[Standing, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     facts: tuple[FactChange, ...] = ()
+    claimed_at: str | None = None
+    refusals: tuple[tuple[str, str], ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -93,12 +100,11 @@ class _View:
     hardware: GateState
     first: Standing | None
     template: GateState
+    objection: Objection | None
 
     @property
     def declared(self) -> str:
-        model = self.facts.model
-        archived = isinstance(model, RegisteredModel) and model.spec.state == "Archived"
-        return "Archived" if archived else self.facts.version.spec.state
+        return _declared(self.facts)
 
     @property
     def denied(self) -> bool:
@@ -124,6 +130,7 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
     ("Policy Denied", lambda view: view.denied),
     ("Rejected", lambda view: view.decided("Rejected")),
     ("Changes Requested", lambda view: view.decided("ChangesRequested")),
+    ("Waiting", lambda view: view.objection is not None),
     ("Pending Review", lambda view: view.first is None or not view.first.open),
     (READY_TO_DEPLOY, lambda _: True),
 )
@@ -150,12 +157,19 @@ def decide(facts: Facts) -> Decision:
     hardware = hardware_gate(facts, version_fit)
     stages = standings(facts, version_fit, verified=registered.open and artifact.open and wants_artifact(facts))
     first = next(iter(stages), None)
-    owed = registered.open and artifact.open and hardware.open and first is not None and first.open
+    claimed = claimed_at(facts) if _is_registered(facts) else None
+    against = {} if claimed is None else objections(facts, artifact, claimed=claimed)
+    contested = first is not None and first.stage in against
+    owed = registered.open and artifact.open and hardware.open and first is not None and first.open and not contested
     template = template_gate(facts, owed=owed)
-    view = _View(facts, registered, artifact, hardware, first, template)
+    objection = against.get(first.stage) if first is not None else None
+    view = _View(facts, registered, artifact, hardware, first, template, objection)
     phase = next(name for name, holds in _PHASES if holds(view))
-    gates = (registered, artifact, hardware, *_stage_gates(stages), template)
-    cleared_for = _cleared(stages) if phase == READY_TO_DEPLOY else ()
+    by_stage, by_others = tuple(_stage_gates(stages)), contest_gates(against, stages=stages)
+    # What people or policies said of the version itself comes before what others hold against it.
+    between = (*by_stage, *by_others) if phase in _REFUSED else (*by_others, *by_stage)
+    gates = (registered, artifact, hardware, *between, template)
+    cleared_for = _cleared(stages, against) if phase == READY_TO_DEPLOY else ()
     said = outcomes(facts.policies, stages)
     judged = judgement(facts, cleared_for=cleared_for, outcomes=said)
     record = _record(facts, phase, artifact_open=artifact.open, governance=judged)
@@ -176,7 +190,18 @@ def decide(facts: Facts) -> Decision:
         standings=stages,
         outcomes=said,
         facts=fact_changes(facts, facts.row.governance if facts.row else None, judged) if record else (),
+        claimed_at=claimed,
+        refusals=refusals(facts, artifact, stages) if wants_artifact(facts) else (),
     )
+
+
+def _declared(facts: Facts) -> str:
+    archived = isinstance(facts.model, RegisteredModel) and facts.model.spec.state == "Archived"
+    return "Archived" if archived else facts.version.spec.state
+
+
+def _is_registered(facts: Facts) -> bool:
+    return not (isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None)
 
 
 def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
@@ -185,9 +210,10 @@ def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
         yield standing.approval
 
 
-def _cleared(stages: Sequence[Standing]) -> tuple[str, ...]:
+def _cleared(stages: Sequence[Standing], against: Mapping[str, Objection]) -> tuple[str, ...]:
     """A later stage needs the earlier ones cleared."""
-    return tuple(standing.stage for standing in takewhile(lambda each: each.open, stages))
+    cleared = takewhile(lambda each: each.open and each.stage not in against, stages)
+    return tuple(standing.stage for standing in cleared)
 
 
 def _first_shut(gates: Sequence[GateState], stages: Sequence[Standing]) -> GateState | None:
@@ -208,7 +234,7 @@ def _fit(facts: Facts) -> Fit | None:
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
     version, row = facts.version, facts.row
-    if isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None:
+    if not _is_registered(facts):
         return None
     found = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
     return VersionRecord(
@@ -261,14 +287,19 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
 
 
 def look_again(facts: Facts) -> datetime | None:
-    """When the artifact is due; None when it was not looked at yet, must not be, or is being read again."""
+    """When the artifact is due; None when it was not looked at yet, must not be, or is being read again.
+
+    It is due at once when another version saw other bytes there since.
+    """
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None
     if not wants_artifact(facts) or isinstance(facts.rereading, CheckProgress):
         return None
-    return next_check(
+    due = next_check(
         facts.artifact,
         uid=facts.version.metadata.uid,
         interval=duration(facts.registry.spec.verification.interval),
         recorded_digest=recorded_digest(facts),
     )
+    suspected = suspected_at(facts)
+    return due if suspected is None or facts.artifact.verified_at >= suspected else min(due, facts.now)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -31,16 +31,38 @@ from gatehouse.domain.serving_names import (
 )
 from gatehouse.domain.serving_refusals import NothingToServe
 
-__all__ = ["LABEL_STAGE", "JsonObject", "ServingInput", "ServingTemplate", "render", "retarget"]
+__all__ = [
+    "ANNOTATION_DIGEST",
+    "LABEL_GATE",
+    "LABEL_STAGE",
+    "UNENFORCED",
+    "JsonObject",
+    "Served",
+    "ServingInput",
+    "ServingTemplate",
+    "render",
+    "retarget",
+]
 
 JsonObject = Mapping[str, Any]
 """A JSON object as the Kubernetes API takes it; never changed in place."""
 
 ANNOTATION_VERSION: Final = f"{GROUP}/model-version"
+ANNOTATION_DIGEST: Final = f"{GROUP}/artifact-digest"
 LABEL_STAGE: Final = f"{GROUP}/stage"
+LABEL_GATE: Final = f"{GROUP}/gate"
+UNENFORCED: Final = frozenset({"Warn", "Off"})
+"""Values of the label of the gate that let through what is not vetted; any other word enforces it."""
 
 _SHARED_MEMORY_GIB: Final = 2
 """For each accelerator: their processes exchange tensors there."""
+
+
+class Served(NamedTuple):
+    """What an InferenceService serves: its storage URI, and the digest in its annotation."""
+
+    uri: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +208,7 @@ def _annotations(given: ServingInput) -> dict[str, str]:
         **described,
         f"{GROUP}/hardware-profile": given.profile_name,
         "opendatahub.io/model-type": "generative",
-        f"{GROUP}/artifact-digest": given.digest,
+        ANNOTATION_DIGEST: given.digest,
         f"{GROUP}/fit": given.fit.verdict,
         ANNOTATION_VERSION: f"{given.namespace}/{given.name}",
     }

@@ -10,12 +10,14 @@ from typing import Final
 from gatehouse.api.meta import ConditionedStatus
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import (
+    Admission,
     ArtifactStatus,
     Gate,
     HardwareStatus,
     ModelVersionStatus,
     PolicyOutcome,
     Progress,
+    Refusal,
     TemplateStatus,
 )
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
@@ -46,6 +48,7 @@ MOST_POLICIES: Final = 128
 MOST_STAGES: Final = 16
 MOST_DTYPES: Final = 64
 LARGEST_COUNT: Final = 2**53 - 1
+MOST_ADMITTED: Final = 128
 
 
 def version_status(
@@ -61,6 +64,9 @@ def version_status(
         phase=decision.phase,
         cleared_for=list(decision.cleared_for),
         deployed_to=_stages(facts),
+        admitted_to=_admitted_to(facts, decision),
+        claimed_at=decision.claimed_at or version.status.claimed_at,
+        refusals=[Refusal.model_validate({"stage": stage, "reason": reason}) for stage, reason in decision.refusals],
         registry=_registry_name(registry),
         registry_id=None if registry_id is None else str(registry_id),
         artifact=artifact,
@@ -117,6 +123,19 @@ def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
         shown.sort(key=lambda name: (name not in strict, weight[decision.outcomes[name]]))
         shown = sorted(shown[:MOST_POLICIES])
     return [PolicyOutcome(name=name, outcome=decision.outcomes[name]) for name in shown]
+
+
+def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
+    """Where services were seen while the version was cleared, as long as they are there.
+
+    A service that is seen first when the version is not cleared any more proves nothing: nobody had to let it in.
+    """
+    known = facts.version.status.admitted_to
+    if facts.served_in is None:
+        return list(known)
+    before = {(each.stage, each.namespace) for each in known}
+    kept = [each for each in facts.served_in if each in before or each[0] in decision.cleared_for]
+    return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
 
 
 def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:

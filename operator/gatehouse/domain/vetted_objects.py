@@ -28,7 +28,7 @@ from gatehouse.domain.ranges import WHOLE, Range, covers, cut
 from gatehouse.domain.serving_arguments import admitted_arguments
 from gatehouse.domain.serving_environment import admitted_environment
 from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
-from gatehouse.domain.vetting import Shard, ShardKey
+from gatehouse.domain.vetting import Shard, ShardKey, retained_uri
 
 __all__ = ["LARGEST", "Common", "ListKey", "VettedPlan"]
 
@@ -238,8 +238,8 @@ def _pieces(shard: Shard, ranges: Sequence[Range]) -> list[Shard]:
     found = [Shard() for _ in ranges]
     for uri, digest in shard.artifacts.items():
         found[bisect_right(starts, uri) - 1].artifacts[uri] = digest
-    for uri, digest in shard.retained.items():
-        found[bisect_right(starts, uri) - 1].retained[uri] = digest
+    for entry, digest in shard.retained.items():
+        found[bisect_right(starts, retained_uri(entry)) - 1].retained[entry] = digest
     for uri, reason in shard.refused.items():
         found[bisect_right(starts, uri) - 1].refused[uri] = reason
     return found
@@ -248,7 +248,9 @@ def _pieces(shard: Shard, ranges: Sequence[Range]) -> list[Shard]:
 def _sizes(shard: Shard) -> Mapping[str, int]:
     """Bytes of JSON by URI. No URI and no reason has a character that JSON escapes."""
     found: defaultdict[str, int] = defaultdict(int)
-    for entries in (shard.artifacts, shard.retained, shard.refused):
+    for entries in (shard.artifacts, shard.refused):
         for uri, value in entries.items():
             found[uri] += len(uri) + len(value) + PUNCTUATION
+    for entry, value in shard.retained.items():
+        found[retained_uri(entry)] += len(entry) + len(value) + PUNCTUATION
     return found

@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Final, NamedTuple
-
-import orjson
+from typing import Final, NamedTuple
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.access import folder_of, locate
+from gatehouse.domain.access import locate
+from gatehouse.domain.contest import Contest, Objection, VersionStanding, endpoints_of
 
-__all__ = ["Shard", "ShardKey", "VersionStanding", "shards", "standing_of"]
+__all__ = ["Shard", "ShardKey", "retained_key", "retained_uri", "shards"]
 
 MOST_REFUSED: Final = 2000
-"""Reasons that are told: the first by URI. Without one, admission's message is less helpful, no more."""
-_URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-"""An object of an older schema may hold anything. What no list can hold would keep every list from being written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionStanding:
-    """How one version stands. ``digest`` is the recorded one; ``shut`` the first gate that is shut."""
-
-    registry: str
-    version: str
-    uri: str
-    digest: str
-    phase: str
-    cleared_for: tuple[str, ...]
-    deployed_to: tuple[str, ...]
-    policies: tuple[str, ...]
-    shut: str
-
-    def packed(self) -> str:
-        """As one string, for an index."""
-        return orjson.dumps(self).decode()
-
-    @classmethod
-    def unpacked(cls, packed: str) -> VersionStanding:
-        """The standing that ``packed`` made a string of."""
-        values: dict[str, Any] = orjson.loads(packed)
-        for name in ("cleared_for", "deployed_to", "policies"):
-            values[name] = tuple(values[name])
-        return cls(**values)
-
-
-def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
-    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome."""
-    status, metadata = body.get("status") or {}, body["metadata"]
-    phase, registry = status.get("phase"), status.get("registry")
-    if phase is None or registry is None or metadata.get("deletionTimestamp"):
-        return None
-    uri = folder_of(body["spec"]["artifact"]["uri"])
-    if _URI.fullmatch(uri) is None:
-        return None
-    gates = status.get("gates") or ()
-    digest = str(status.get("recordedDigest") or (status.get("artifact") or {}).get("digest") or "")
-    return VersionStanding(
-        registry=registry,
-        version=f"{metadata['namespace']}/{metadata['name']}",
-        uri=uri,
-        digest=digest if _DIGEST.fullmatch(digest) else "",
-        phase=phase,
-        cleared_for=tuple(status.get("clearedFor") or ()),
-        deployed_to=tuple(status.get("deployedTo") or ()),
-        policies=tuple(each["name"] for each in status.get("policies") or ()),
-        shut=next((gate["name"] for gate in gates if not gate["open"]), ""),
-    )
+"""Reasons that are shown: the first by URI. Without one, admission's message is less helpful, no more."""
+LONGEST_REASON: Final = 256
 
 
 class ShardKey(NamedTuple):
@@ -92,11 +37,24 @@ class ShardKey(NamedTuple):
 
 @dataclass(slots=True)
 class Shard:
-    """What is let through for a stage from a bucket, or from a range of its URIs."""
+    """What is let through for a stage from a bucket, or from a range of its URIs.
+
+    ``retained`` is by :func:`retained_key`, the others are by URI.
+    """
 
     artifacts: dict[str, str] = field(default_factory=dict)
     retained: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+
+
+def retained_key(namespace: str, uri: str) -> str:
+    """How admission looks up what a namespace may go on with."""
+    return f"{namespace} {uri}"
+
+
+def retained_uri(key: str) -> str:
+    """The URI in what :func:`retained_key` made."""
+    return key.partition(" ")[2]
 
 
 def shards(
@@ -106,32 +64,82 @@ def shards(
 
     ``strict`` names the policies that let nothing go on running.
 
-    Two versions may share a URI. It is cleared when one of them is, for the digest that one was cleared with: bytes
-    that changed clear neither.
+    Several versions may share a URI. It is cleared when one of them is, and :class:`Contest` has no objection.
     """
-    found: dict[ShardKey, Shard] = {}
+    declared = sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name))
+    known = sorted(standings, key=lambda each: (each.uri, each.version, each.uid))
+    merge = _Merge(Contest(known, endpoints=endpoints_of(declared)), frozenset(strict))
     stages: dict[str, Sequence[str]] = {}
-    for registry in registries:
+    for registry in declared:
         stages[f"{registry.metadata.namespace}/{registry.metadata.name}"] = registry.spec.stages
         for stage, store in product(registry.spec.stages, registry.spec.object_stores):
-            found.setdefault(ShardKey(stage, locate(store.uri_prefix).bucket), Shard())
-    for standing in sorted(standings, key=lambda each: (each.uri, each.version)):
-        bucket = locate(standing.uri).bucket
+            merge.shard(stage, locate(store.uri_prefix).bucket)
+    for standing in known:
         for stage in stages.get(standing.registry, ()):
-            shard = found.setdefault(ShardKey(stage, bucket), Shard())
-            _place(standing, stage, shard, strict=strict)
-    for shard in found.values():
-        shard.retained = {uri: digest for uri, digest in shard.retained.items() if uri not in shard.artifacts}
-        refused = [(uri, reason) for uri, reason in shard.refused.items() if uri not in shard.artifacts]
-        shard.refused = dict(refused[:MOST_REFUSED])
-    return found
+            merge.enter(standing, stage)
+    return merge.found()
 
 
-def _place(standing: VersionStanding, stage: str, shard: Shard, *, strict: Collection[str]) -> None:
-    if standing.digest and stage in standing.cleared_for:
-        shard.artifacts.setdefault(standing.uri, standing.digest)
-        return
-    why = f"{standing.version} is {standing.phase}" + (f", gate {standing.shut} is shut" if standing.shut else "")
-    shard.refused.setdefault(standing.uri, why[:256])
-    if standing.digest and stage in standing.deployed_to and not set(standing.policies) & set(strict):
-        shard.retained.setdefault(standing.uri, standing.digest)
+class _Merge:
+    """Every shard while it is made, version by version in their order."""
+
+    def __init__(self, contest: Contest, strict: frozenset[str]) -> None:
+        self._contest = contest
+        self._strict = strict
+        self._shards: dict[ShardKey, Shard] = {}
+        self._spoken_for: set[tuple[str, str]] = set()
+        """(stage, URI) of which the owner's version has said why it is refused."""
+        self._final: set[tuple[str, str]] = set()
+        """(stage, URI) that a policy lets nobody go on with."""
+
+    def shard(self, stage: str, bucket: str) -> Shard:
+        """The shard of a stage and a bucket."""
+        return self._shards.setdefault(ShardKey(stage, bucket), Shard())
+
+    def enter(self, standing: VersionStanding, stage: str) -> None:
+        """Has a version count for a stage."""
+        shard = self.shard(stage, locate(standing.uri).bucket)
+        objection = self._contest.objection(standing, stage)
+        cleared = standing.digest and stage in standing.cleared_for and not standing.refuses(stage)
+        if objection is None and cleared:
+            shard.artifacts.setdefault(standing.uri, standing.digest)
+            return
+        self._refuse(shard, standing, stage, objection)
+        self._retain(shard, standing, stage)
+
+    def found(self) -> Mapping[ShardKey, Shard]:
+        """The shards, when every version is in."""
+        for key, shard in self._shards.items():
+            shard.retained = {
+                entry: digest
+                for entry, digest in shard.retained.items()
+                if (uri := retained_uri(entry)) not in shard.artifacts and (key.stage, uri) not in self._final
+            }
+            refused = [(uri, reason) for uri, reason in shard.refused.items() if uri not in shard.artifacts]
+            shard.refused = dict(refused[:MOST_REFUSED])
+        return self._shards
+
+    def _refuse(self, shard: Shard, standing: VersionStanding, stage: str, objection: Objection | None) -> None:
+        """What is said of an artifact is said of its owner's version, if that has one."""
+        if objection is None:
+            shut = f", gate {standing.shut} is shut" if standing.shut else ""
+            why = f"{standing.version} is {standing.phase}{shut}"
+        else:
+            why = objection.found
+        if self._contest.owner(standing.uri) != standing.namespace:
+            shard.refused.setdefault(standing.uri, why[:LONGEST_REASON])
+        elif (stage, standing.uri) not in self._spoken_for:
+            self._spoken_for.add((stage, standing.uri))
+            shard.refused[standing.uri] = why[:LONGEST_REASON]
+
+    def _retain(self, shard: Shard, standing: VersionStanding, stage: str) -> None:
+        """What was admitted while it was cleared may go on there, as long as its bytes are the recorded ones."""
+        if self._strict.intersection(standing.policies):
+            if self._contest.owner(standing.uri) == standing.namespace:
+                self._final.add((stage, standing.uri))
+            return
+        if not standing.verified or not standing.admitted_to or self._contest.altered(standing):
+            return
+        for admitted, namespace in standing.admitted_to:
+            if admitted == stage:
+                shard.retained.setdefault(retained_key(namespace, standing.uri), standing.digest)

@@ -190,7 +190,9 @@ async def test_a_database_that_is_down_holds_up_the_retirement_in_no_other(order
 
 
 def controller(databases: Databases) -> ModelRegistryController:
-    return ModelRegistryController(connections=connections(databases), clock=StoppedClock())
+    return ModelRegistryController(
+        objects=Objects(Cache("registry")), connections=connections(databases), clock=StoppedClock()
+    )
 
 
 async def reconcile(registries: ModelRegistryController, **marks: str) -> None:

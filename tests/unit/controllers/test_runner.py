@@ -14,9 +14,9 @@ from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.runner import Result, Runner
 from gatehouse.domain.conditions import RECONCILING, STALLED, ConditionState, find, merge
+from gatehouse.domain.contest import standing_of
 from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.vetting import standing_of
 
 GRACE = timedelta(hours=24)
 WHERE = ObjectName("team", "granite-1")

@@ -19,10 +19,10 @@ import worlds
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper, pause_after
+from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.errors import Stalled
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.ranges import Range
-from gatehouse.domain.vetting import VersionStanding
 
 STAGES: Final = ("staging", "production")
 URIS: Final = tuple(f"s3://models/m-{number}/" for number in range(8))
@@ -128,9 +128,11 @@ class World:
                 digest=worlds.DIGEST,
                 phase="Ready to Deploy",
                 cleared_for=tuple(stage for stage in STAGES if (stage, uri) in self.vetted),
-                deployed_to=(),
                 policies=(),
                 shut="",
+                uid=f"u-{number}",
+                claimed_at="2026-11-01T00:00:00Z",
+                verified=True,
             ).packed()
             for number, uri in enumerate(URIS)
         ]

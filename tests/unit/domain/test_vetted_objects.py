@@ -15,7 +15,7 @@ from gatehouse.domain.ranges import WHOLE, Range
 from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
 from gatehouse.domain.serving_variables import HARMLESS_ENVIRONMENT
 from gatehouse.domain.vetted_objects import LARGEST, Common, ListKey, VettedPlan
-from gatehouse.domain.vetting import Shard, ShardKey
+from gatehouse.domain.vetting import Shard, ShardKey, retained_key, retained_uri
 
 COMMON = Common.of(
     runtimes=["r", "r"],
@@ -131,7 +131,7 @@ def test_what_is_retained_or_refused_is_in_the_range_of_its_uri_and_counts() -> 
     uris = list(held.artifacts)
     moved = Shard(
         artifacts=dict(list(held.artifacts.items())[:1000]),
-        retained=dict(list(held.artifacts.items())[1000:]),
+        retained={retained_key("chatbots", uri): digest for uri, digest in list(held.artifacts.items())[1000:]},
         refused={uri: "team/v is Rejected".ljust(256, "x") for uri in uris[1000:3000]},
     )
     found = written({STAGING: moved})
@@ -139,7 +139,8 @@ def test_what_is_retained_or_refused_is_in_the_range_of_its_uri_and_counts() -> 
     assert len(found) > 1
     for spec in found.values():
         range_ = Range(spec["start"], spec["end"])
-        assert all(range_.has(uri) for part in ("artifacts", "retained", "refused") for uri in spec[part])
+        assert all(range_.has(uri) for part in ("artifacts", "refused") for uri in spec[part])
+        assert all(range_.has(retained_uri(entry)) for entry in spec["retained"])
         assert len(orjson.dumps(spec)) < LARGEST + 10_000
 
 

@@ -260,6 +260,7 @@ def registry(**refused: ReconcileError) -> Callable[[], Body]:
     """A registry whose servers do that."""
     return lambda: reconciled(
         ModelRegistryController(
+            objects=Objects(worlds.registry()),  # type: ignore[arg-type]  # as above
             connections=Connections(**refused),  # type: ignore[arg-type]  # the part that is used
             clock=Clock(),
         ),

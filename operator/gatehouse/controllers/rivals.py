@@ -1,0 +1,127 @@
+"""Versions that have to do with one another: of one URI, of one digest, or one in the folder of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.controllers.indexes import BY_BUCKET, BY_DIGEST, BY_REFUSED_AT, BY_REFUSED_DIGEST, BY_SERVED
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import ObjectName, ObjectReader
+from gatehouse.domain.access import folder_of, locate
+from gatehouse.domain.contest import Endpoints, VersionStanding, endpoints_of, folders_above, standing_of
+
+__all__ = ["Rivalries", "Rivals"]
+
+VERSIONS: Final = ModelVersion.info.plural
+REGISTRIES: Final = ModelRegistry.info.plural
+
+Before = Callable[[], Mapping[str, Any] | None]
+
+
+class Rivals:
+    """What the cache knows of the other versions of an artifact.
+
+    A standing is made once for each resourceVersion of an object that has a rival.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._standings: dict[ObjectName, tuple[str, VersionStanding | None]] = {}
+        self._endpoints: dict[str, tuple[tuple[tuple[ObjectName, str | None], ...], Endpoints]] = {}
+
+    def of(self, version: ModelVersion, *, digest: str | None) -> tuple[VersionStanding, ...]:
+        """Others of its URI, and refused ones of its digest or in its folder."""
+        reader, uri = self._objects.reader, folder_of(version.spec.artifact.uri)
+        names = {*reader.select(VERSIONS, BY_SERVED, uri), *reader.select(VERSIONS, BY_REFUSED_AT, uri)}
+        if digest is not None:
+            names.update(reader.select(VERSIONS, BY_REFUSED_DIGEST, digest))
+        names.discard(ObjectName(version.metadata.namespace, version.metadata.name))
+        found = (self._standing(name) for name in sorted(names))
+        return tuple(each for each in found if each is not None)
+
+    def endpoints(self, uri: str) -> Endpoints:
+        """Where registries have the bucket of a URI."""
+        bucket = locate(uri).bucket
+        names = sorted(self._objects.reader.select(REGISTRIES, BY_BUCKET, bucket))
+        revisions = tuple((name, self._objects.reader.revision(REGISTRIES, *name)) for name in names)
+        known = self._endpoints.get(bucket)
+        if known is not None and known[0] == revisions:
+            return known[1]
+        registries = (self._objects.get(ModelRegistry, *name) for name in names)
+        declared = endpoints_of(each for each in registries if each is not None)
+        found = {bucket: declared[bucket]} if bucket in declared else {}
+        self._endpoints[bucket] = (revisions, found)
+        return found
+
+    def _standing(self, name: ObjectName) -> VersionStanding | None:
+        revision = self._objects.reader.revision(VERSIONS, *name)
+        known = self._standings.get(name)
+        if known is not None and known[0] == revision:
+            return known[1]
+        body = None if revision is None else self._objects.reader.get(VERSIONS, *name)
+        if revision is None or body is None:
+            self._standings.pop(name, None)
+            return None
+        standing = standing_of(body)
+        self._standings[name] = (revision, standing)
+        return standing
+
+
+class Rivalries:
+    """Has versions looked at again when one changes that they have to do with; ``enqueue`` takes each.
+
+    Nothing waits here: what one version has seen of the bytes, the others are to look for at once.
+    """
+
+    def __init__(self, *, reader: ObjectReader, enqueue: Callable[[ObjectName], None]) -> None:
+        self._reader = reader
+        self._enqueue = enqueue
+        self._refused: dict[ObjectName, VersionStanding] = {}
+
+    def changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
+        """A version is new, or became different; ``before`` makes what it was."""
+        self._note(name, standing_of(body), folder_of(body["spec"]["artifact"]["uri"]), before)
+
+    def deleted(self, name: ObjectName, body: Mapping[str, Any]) -> None:
+        """A version is gone; ``body`` is what it was."""
+        self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
+
+    def _note(
+        self,
+        name: ObjectName,
+        now: VersionStanding | None,
+        uri: str,
+        before: Before,
+    ) -> None:
+        refused = self._refused.pop(name, None)
+        if now is not None and now.refusals:
+            self._refused[name] = now
+        rivals = set(self._reader.select(VERSIONS, BY_SERVED, uri)) - {name}
+        if _refusal(now) != _refusal(refused):
+            for folder in folders_above(uri):
+                rivals.update(self._reader.select(VERSIONS, BY_SERVED, folder))
+            for digest in {each.digest for each in (now, refused) if each is not None and each.digest}:
+                rivals.update(self._reader.select(VERSIONS, BY_DIGEST, digest))
+        elif rivals:
+            body = before()
+            if _matters(now) == _matters(None if body is None else standing_of(body)):
+                return
+        for rival in rivals - {name}:
+            self._enqueue(rival)
+
+
+def _refusal(standing: VersionStanding | None) -> object:
+    """What a version holds against others."""
+    if standing is None or not standing.refusals:
+        return None
+    return standing.digest, standing.refusals, standing.phase, standing.held, standing.judged_at
+
+
+def _matters(standing: VersionStanding | None) -> object:
+    """What of a version matters to others of its URI."""
+    if standing is None:
+        return None
+    return standing.digest, standing.claimed_at, standing.verified, standing.held, standing.judged_at, standing.phase

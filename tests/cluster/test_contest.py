@@ -1,0 +1,131 @@
+"""Several versions of one artifact, and registries of one bucket, with the real operator: deny overrides at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from cluster.rig import Operator, until
+from cluster.status import Manifest, condition
+from cluster.world import API, World, make_world
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse.local.s3 import S3Endpoint
+
+SECOND = "granite-2"
+
+
+@pytest.fixture
+def world(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[World]:
+    """A world whose registry looks at its artifacts each hour, so that nothing is looked at without a reason."""
+    with make_world(installed, minio, interval="1h") as made:
+        yield made
+
+
+def vetted(world: World) -> Mapping[str, Any]:
+    """The spec of what is cleared for staging."""
+    try:
+        found: Manifest = world.kube.request("GET", f"{API}/vettedartifacts/staging.{world.bucket}")
+    except ApiRefused:
+        return {}
+    spec: Mapping[str, Any] = found["spec"]
+    return spec
+
+
+def clears(world: World, uri: str) -> bool:
+    return uri in vetted(world).get("artifacts", {})
+
+
+def refused(world: World, uri: str) -> str:
+    return str(vetted(world).get("refused", {}).get(uri, ""))
+
+
+def reason(body: Manifest) -> str:
+    found = condition(body, "Ready")
+    assert found is not None
+    return str(found["reason"])
+
+
+def test_a_change_that_one_version_sees_shuts_every_version_of_the_folder(world: World) -> None:
+    uri = world.uri("granite-1")
+    world.upload()
+    world.apply(world.registry(), world.model(), world.version(), world.version(SECOND, artifact={"uri": uri}))
+    world.ready()
+    world.ready(SECOND)
+    until(lambda: clears(world, uri), what="the artifact is not cleared")
+
+    world.upload(files={"config.json": b'{"architectures": ["Other"]}'})
+    world.ask("granite-1")
+
+    world.phase("granite-1", "Artifact Changed")
+    world.phase(SECOND, "Artifact Changed")
+    until(lambda: not clears(world, uri), what="the artifact is still cleared")
+    assert "is Artifact Changed" in refused(world, uri)
+    world.upload()
+    world.ask("granite-1")
+    world.ready(SECOND)
+    until(lambda: clears(world, uri), what="the artifact is not cleared again")
+
+
+def test_a_version_of_another_namespace_clears_nothing_and_says_whose_the_uri_is(world: World) -> None:
+    uri = world.uri("granite-1")
+    world.upload()
+    world.apply(world.registry(allowedNamespaces={"from": "All"}), world.model(), world.version(state="Draft"))
+    world.phase("granite-1", "Draft")
+    stranger = f"{world.namespace}-low"
+    world.apply(namespace_manifest(stranger))
+    try:
+        for manifest in (world.model("low"), world.version("low-1", modelRef={"name": "low"}, artifact={"uri": uri})):
+            manifest["metadata"]["namespace"] = stranger
+            if manifest["kind"] == "RegisteredModel":
+                manifest["spec"]["registryRef"]["namespace"] = world.namespace
+            world.apply(manifest)
+
+        def waits() -> bool:
+            found = world.kube.request("GET", f"{API}/namespaces/{stranger}/modelversions/low-1")
+            return found["status"].get("phase") == "Waiting" and reason(found) == "UriBelongsToAnother"
+
+        until(waits, what="the stranger's version does not wait")
+        assert not clears(world, uri)
+
+        world.apply(world.version())
+        world.ready()
+        until(lambda: clears(world, uri), what="the owner's version is not cleared")
+        assert waits()
+
+        world.delete("ModelVersion", "granite-1")
+        until(lambda: not waits(), what="the URI did not pass on when its owner had left")
+    finally:
+        world.kube.request("DELETE", f"/api/v1/namespaces/{stranger}")
+
+
+def test_a_bucket_at_two_endpoints_is_cleared_for_nobody_until_one_is_gone(world: World) -> None:
+    uri = world.uri("granite-1")
+    world.upload()
+    world.apply(world.registry(), world.model(), world.version())
+    world.ready()
+    until(lambda: clears(world, uri), what="the artifact is not cleared")
+
+    rogue = world.registry(objectStores=[world.object_store(endpoint="http://127.0.0.1:9")])
+    rogue["metadata"]["name"] = "rogue"
+    world.apply(rogue)
+    until(lambda: not clears(world, uri), what="the artifact is still cleared")
+    waiting = world.phase("granite-1", "Waiting")
+    assert reason(waiting) == "BucketHasTwoEndpoints"
+    assert "http://127.0.0.1:9" in refused(world, uri)
+    for name in ("registry", "rogue"):
+        found = world.wait(
+            name, lambda body: reason(body) == "BucketHasTwoEndpoints", kind="ModelRegistry", what="says nothing"
+        )
+        ready = condition(found, "Ready")
+        assert ready is not None
+        assert f"{world.namespace}/rogue" in ready["message"]
+        assert world.endpoint.url in ready["message"]
+
+    world.delete("ModelRegistry", "rogue")
+    world.ready()
+    until(lambda: clears(world, uri), what="the artifact is not cleared again")
+    world.wait("registry", lambda body: reason(body) != "BucketHasTwoEndpoints", kind="ModelRegistry", what="stays")
