@@ -47,10 +47,12 @@ _COMMANDS: Final = (
     "deploy",
     "undeploy",
     "credentials",
+    "connection",
     "kind",
 )
 _TOGETHER: Final = {
     **dict.fromkeys(("approve", "reject", "request-changes", "withdraw"), "decisions"),
+    "connection": "storage_connection",
     **dict.fromkeys(("submit", "deprecate", "archive", "restore"), "lifecycle"),
 }
 """Commands that share a module; any other has one of its own name."""

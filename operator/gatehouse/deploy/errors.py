@@ -6,6 +6,7 @@ __all__ = [
     "ClusterNotUsable",
     "CredentialsInvalid",
     "DeployError",
+    "ForeignSecret",
     "KubectlFailed",
     "KubectlMissing",
     "NotComplete",
@@ -49,3 +50,7 @@ class SecretIncomplete(DeployError):
 
 class SecretLost(DeployError):
     """A Secret is gone whose passwords a database was initialised with: new ones would not open it."""
+
+
+class ForeignSecret(DeployError):
+    """A Secret of the name is there and is somebody else's to write."""
