@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.domain.unsafe_files import OPENING_BYTES
 
 __all__ = ["FakeStore"]
 
@@ -39,11 +40,20 @@ class FakeStore:
         self.bytes_read += length
         return data
 
-    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
+    async def sha256(
+        self,
+        prefix: str,
+        stored: StoredObject,
+        *,
+        progress: Callable[[int], None],
+        opened: Callable[[bytes], None] | None = None,
+    ) -> str:
         self._asked("read", prefix + stored.path)
         data = self._content(prefix, stored)
         self.bytes_read += len(data)
         progress(len(data))
+        if opened is not None:
+            opened(data[:OPENING_BYTES])
         return hashlib.sha256(data).hexdigest()
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:

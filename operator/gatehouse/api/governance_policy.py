@@ -20,6 +20,7 @@ from gatehouse.api.meta import (
 )
 from gatehouse.api.model_evaluation import EvaluationKind
 from gatehouse.api.model_registry import LabelSelector, StageName
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
 
 __all__ = [
@@ -114,10 +115,11 @@ class SignatureRequirements(Struct):
 
 class ArtifactRequirements(Struct):
     formats: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1, max_length=32)]],
+        list[ArtifactFormat],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Formats of weights that are allowed; every format when empty."""
+    """Formats of weights that are allowed; every checked one when empty. The format other, whose files are only hashed,
+    is allowed where an enforced policy names it."""
     remote_code: Literal["Deny", "Allow"] = "Allow"
     """Whether config.json may name code to be loaded (auto_map); such artifacts are invalid by default anyway."""
     verification: Literal["Any", "Content"] = "Any"

@@ -23,6 +23,7 @@ from gatehouse.api.meta import (
 __all__ = [
     "Admission",
     "Artifact",
+    "ArtifactFormat",
     "ArtifactStatus",
     "CodeReference",
     "DeclaredState",
@@ -44,6 +45,7 @@ __all__ = [
     "Verdict",
 ]
 
+ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[
     "Archived",
@@ -91,10 +93,8 @@ class Artifact(Struct):
         ),
     ]
     """Folder of the files in object storage, as in s3://models/granite-3.1-8b/."""
-    format: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9-]*$")] = (
-        "safetensors"
-    )
-    """Format of the weights: safetensors, gguf or onnx are checked; any other is only hashed."""
+    format: ArtifactFormat = "safetensors"
+    """Format of the weights. The files of other formats are only hashed: cleared where a policy names other."""
     quantization: Label | None = None
     """How the weights are quantized, as in FP8-dynamic; for people, the files tell what holds."""
     digest: Digest | None = None

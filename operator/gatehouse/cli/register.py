@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gatehouse.api.meta import GROUP
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.cli.connection import (
     NOT_READY,
@@ -93,7 +94,7 @@ def register(
         int | None, typer.Option(min=1, help="Longest sequence in tokens.", rich_help_panel=_VERSION)
     ] = None,
     artifact_format: Annotated[
-        str | None, typer.Option("--format", help="safetensors, gguf or onnx.", rich_help_panel=_VERSION)
+        ArtifactFormat | None, typer.Option("--format", help="Format of the weights.", rich_help_panel=_VERSION)
     ] = None,
     quantization: Annotated[
         str | None, typer.Option(help="How the weights are quantized, for people.", rich_help_panel=_VERSION)

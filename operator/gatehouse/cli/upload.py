@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import typer
 from botocore.exceptions import BotoCoreError
 
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
@@ -44,7 +45,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 class _Call:
     folder: Path
     uri: str
-    artifact_format: str | None
+    artifact_format: ArtifactFormat | None
     exclude: tuple[str, ...]
     follow_links: bool
     store: StoreFlags
@@ -57,7 +58,7 @@ def upload(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one model.")],
     uri: Annotated[str, typer.Argument(metavar="URI", help="Where they go, as in s3://models/granite-3.1-8b/.")],
     artifact_format: Annotated[
-        str | None, typer.Option("--format", help="safetensors, gguf, onnx; told from the names when absent.")
+        ArtifactFormat | None, typer.Option("--format", help="Format of the weights; from the names when absent.")
     ] = None,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
@@ -165,7 +166,7 @@ async def _upload(call: _Call, printer: Printer) -> UploadReport:
     )
 
 
-async def _checked(store: FolderStore, artifact_format: str, printer: Printer) -> CheckedArtifact:
+async def _checked(store: FolderStore, artifact_format: ArtifactFormat, printer: Printer) -> CheckedArtifact:
     check = FolderCheck(store, artifact_format=artifact_format)
 
     def amounts() -> Amounts:

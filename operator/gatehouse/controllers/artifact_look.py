@@ -74,7 +74,7 @@ class ArtifactLook:
             return Looked(found)
         if found.files is not None and _is_other(found.record, recorded_digest(facts)):
             # The rows keep the files that were recorded: they are the evidence, and tell what changed.
-            changed = _differences(request.known, found.files) if found.record.outcome == "Verified" else ()
+            changed = _differences(request.known, found.files) if found.record.digest is not None else ()
             return Looked(replace(found.record, changed=changed))
         return Looked(found.record, found.files)
 

@@ -101,8 +101,18 @@ class ArtifactStore(Protocol):
         """``length`` bytes from ``start`` of the object as it was listed."""
         ...
 
-    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
-        """Hex SHA-256 of the object's bytes, streamed; ``progress`` is told the bytes of each step."""
+    async def sha256(
+        self,
+        prefix: str,
+        stored: StoredObject,
+        *,
+        progress: Callable[[int], None],
+        opened: Callable[[bytes], None] | None = None,
+    ) -> str:
+        """Hex SHA-256 of the object's bytes, streamed; ``progress`` gets the bytes of each step, ``opened`` the first.
+
+        ``opened`` is called once, with at least ``unsafe_files.OPENING_BYTES``, or with all there are.
+        """
         ...
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:

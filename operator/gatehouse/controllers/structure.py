@@ -18,6 +18,7 @@ from gatehouse.domain.artifact import Problem, StoredObject
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.layout import CONFIG, Layout
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
 
 __all__ = ["Structure", "StructureReader", "each"]
 
@@ -32,15 +33,23 @@ _AT_ONCE = 4
 
 @dataclass(slots=True)
 class Structure:
-    """What was found out so far. ``hashes`` is the hex SHA-256 by path of the files that were read in full."""
+    """What was found out so far. ``hashes`` is the hex SHA-256 by path of the files that were read in full, ``opened``
+    has every file whose first bytes were seen."""
 
     problems: list[Problem] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
+    opened: set[str] = field(default_factory=set)
     parameters: int | None = None
     weights_bytes: int | None = None
     dtypes: Mapping[str, int] = field(default_factory=dict)
     config: ModelConfig | None = None
     unsafe: list[str] = field(default_factory=list)
+
+    def refuse(self, stored: StoredObject, error: FormatError) -> None:
+        """Keeps what is wrong with a file."""
+        if error.rule == "UnsafeFile":
+            self.unsafe.append(stored.path)
+        self.problems.append(Problem.in_file(stored.path, error))
 
     def count(self, sums: Iterable[tuple[str, int, int]]) -> None:
         """Adds up (dtype, elements, bytes)."""
@@ -67,7 +76,11 @@ class StructureReader:
         async def configuration(stored: StoredObject) -> None:
             await self._configuration(stored, found)
 
+        async def search(stored: StoredObject) -> None:
+            await self._search(stored, found)
+
         await each(layout.configurations, configuration)
+        await each([stored for stored in layout.searched if stored.size <= model_config.MAX_CONFIG], search)
         match artifact_format:
             case "safetensors":
                 await self._safetensors(layout, found)
@@ -86,15 +99,13 @@ class StructureReader:
             else:
                 names_code = model_config.declares_remote_code(data)
             if names_code:
-                found.unsafe.append(stored.path)
-                found.problems.append(
-                    Problem(
-                        rule="RemoteCode",
-                        found=f"auto_map in {shown(stored.path)}, which names code to be run",
-                        wanted="configurations that only describe",
-                        remedy="Use an architecture that the runtime has built in, and remove auto_map.",
-                    )
-                )
+                _refuse_code(stored, found)
+
+    async def _search(self, stored: StoredObject, found: Structure) -> None:
+        """A file that no loader is known to read as a configuration: of any shape, but it names no code."""
+        with _Refusals(stored, found):
+            if model_config.mentions_remote_code(await self._whole(stored, found, most=model_config.MAX_CONFIG)):
+                _refuse_code(stored, found)
 
     async def _safetensors(self, layout: Layout, found: Structure) -> None:
         headers: dict[str, safetensors.SafetensorsHeader] = {}
@@ -182,6 +193,8 @@ class StructureReader:
     async def _opening(self, stored: StoredObject, found: Structure) -> bytes:
         """The first 64 KiB."""
         opening = await self._store.read(self._prefix, stored, start=0, length=min(_OPENING, stored.size))
+        found.opened.add(stored.path)
+        check_opening(stored.path, opening)
         if len(opening) == stored.size:
             found.hashes[stored.path] = hashlib.sha256(opening).hexdigest()
         return opening
@@ -194,6 +207,8 @@ class StructureReader:
         else:
             async with self._large:
                 data = await self._store.read(self._prefix, stored, start=0, length=stored.size)
+        found.opened.add(stored.path)
+        check_opening(stored.path, data[:OPENING_BYTES])
         found.hashes[stored.path] = hashlib.sha256(data).hexdigest()
         return data
 
@@ -211,7 +226,7 @@ class _Refusals:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         if not isinstance(error, FormatError):
             return False
-        self._found.problems.append(Problem.in_file(self._stored.path, error))
+        self._found.refuse(self._stored, error)
         return True
 
 
@@ -239,6 +254,18 @@ async def _parsed(data: bytes, parse: Callable[[bytes], R]) -> R:
     if len(data) <= _LARGE:
         return parse(data)
     return await asyncio.to_thread(parse, data)
+
+
+def _refuse_code(stored: StoredObject, found: Structure) -> None:
+    found.unsafe.append(stored.path)
+    found.problems.append(
+        Problem(
+            rule="RemoteCode",
+            found=f"auto_map in {shown(stored.path)}, which names code to be run",
+            wanted="configurations that only describe",
+            remedy="Use an architecture that the runtime has built in, and remove auto_map.",
+        )
+    )
 
 
 def _check_index(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from gatehouse.controllers.ports import ArtifactStore, Clock
 from gatehouse.controllers.structure import Structure, StructureReader, each
-from gatehouse.domain import manifest
+from gatehouse.domain import manifest, own_files
 from gatehouse.domain.artifact import (
     ArtifactOutcome,
     ArtifactRecord,
@@ -26,9 +26,11 @@ from gatehouse.domain.artifact import (
     content_source,
 )
 from gatehouse.domain.errors import Transient
+from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
 from gatehouse.domain.records import FileRecord
-from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE, SignatureRecord, read_signature
+from gatehouse.domain.signature import SIGNATURE, SignatureRecord, read_signature
+from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
 
 __all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "CheckSlots", "Verification"]
 
@@ -147,10 +149,12 @@ class Verification:
             pending = self._keep_known(layout, structure)
             heavy = sum(stored.size for stored in pending) > HEAVY_BYTES
             if not heavy:
-                await self._hash(pending, listing)
+                await self._hash(pending, listing, structure)
         if heavy:
             async with self._slots.heavy:
-                await self._hash(pending, listing)
+                await self._hash(pending, listing, structure)
+        if structure.problems:
+            return CheckResult(self._record("Invalid", listing, layout, structure), ())
         return await self._result(listing, layout, structure)
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
@@ -186,12 +190,22 @@ class Verification:
         same = (known.size, known.etag) == (stored.size, stored.etag)
         return same and known.source not in self._request.distrusted
 
-    async def _hash(self, pending: Sequence[StoredObject], listing: Listing) -> None:
+    async def _hash(self, pending: Sequence[StoredObject], listing: Listing, structure: Structure) -> None:
+        """Hashes the files. One that is an archive is a problem, and its hash is not kept: it is opened anew."""
         looked_at = self._clock.now()
 
         async def one(stored: StoredObject) -> None:
             nonlocal looked_at
-            found = await self._sha256(stored)
+            opening: list[bytes] = []
+            found = await self._sha256(stored, opened=opening.append)
+            if stored.path not in structure.opened and not opening:
+                length = min(OPENING_BYTES, stored.size)
+                opening.append(await self._request.store.read(self._request.prefix, stored, start=0, length=length))
+            try:
+                check_opening(stored.path, b"".join(opening))
+            except FormatError as error:
+                structure.refuse(stored, error)
+                return
             if found is not None:
                 self._learned(stored, *found)
                 self._advance(files=1)
@@ -211,7 +225,7 @@ class Verification:
         if found is None or found.fingerprint != listing.fingerprint:
             raise Transient(reason="ObjectChanged", message="the artifact changed while it was read again")
 
-    async def _sha256(self, stored: StoredObject) -> tuple[str, HashSource] | None:
+    async def _sha256(self, stored: StoredObject, *, opened: Callable[[bytes], None]) -> tuple[str, HashSource] | None:
         request = self._request
         worth_asking = stored.size >= CHECKSUM_WORTH_BYTES or not request.content
         if request.trust_store_checksums and worth_asking:
@@ -221,7 +235,9 @@ class Verification:
                 return sha256, "StoreChecksum"
         if not request.content:
             return None
-        sha256 = await request.store.sha256(request.prefix, stored, progress=lambda size: self._advance(size=size))
+        sha256 = await request.store.sha256(
+            request.prefix, stored, progress=lambda size: self._advance(size=size), opened=opened
+        )
         return sha256, "Bytes"
 
     def _advance(self, *, files: int = 0, size: int = 0) -> None:
@@ -242,19 +258,35 @@ class Verification:
         if unknown:
             note = f"content is not read, and {unknown} of {len(layout.files)} files have no SHA-256 of the store"
             return CheckResult(self._record("Unverified", listing, layout, structure, notes=(note,)), files)
-        record = self._record("Verified", listing, layout, structure, digest=_digest(files))
-        signature = await self._signature(listing, files)
+        signature = await self._own_files(layout, files, structure)
+        outcome: ArtifactOutcome = "Invalid" if structure.problems else "Verified"
+        record = self._record(outcome, listing, layout, structure, digest=_digest(files))
         source = content_source(file.source for file in files)
         return CheckResult(replace(record, signature=signature, content_source=source), files)
 
-    async def _signature(self, listing: Listing, files: Iterable[FileRecord]) -> SignatureRecord | None:
-        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
-        if stored is None:
-            return None
-        if stored.size > LARGEST_SIGNATURE:
-            return SignatureRecord(problem=f"{stored.size} bytes; wanted: at most {LARGEST_SIGNATURE}")
-        bundle = await self._request.store.read(self._request.prefix, stored, start=0, length=stored.size)
-        return await asyncio.to_thread(read_signature, bundle, {file.path: file.sha256 for file in files})
+    async def _own_files(
+        self, layout: Layout, files: Sequence[FileRecord], structure: Structure
+    ) -> SignatureRecord | None:
+        """What ``model.sig`` says, if it is there. An own file that is not what it must be is a problem."""
+        hashes = {file.path: file.sha256 for file in files}
+        signature: SignatureRecord | None = None
+        for stored in layout.own:
+            try:
+                if stored.path == SIGNATURE:
+                    own_files.check_signature_size(stored.size)
+                    bundle = await self._read(stored)
+                    await asyncio.to_thread(own_files.check_signature, bundle)
+                    signature = await asyncio.to_thread(read_signature, bundle, hashes)
+                else:
+                    own_files.check_manifest_size(stored.size)
+                    await asyncio.to_thread(own_files.check_manifest, await self._read(stored), hashes)
+            except FormatError as error:
+                structure.refuse(stored, error)
+        return signature
+
+    async def _read(self, stored: StoredObject) -> bytes:
+        async with self._slots.large_header:
+            return await self._request.store.read(self._request.prefix, stored, start=0, length=stored.size)
 
     def _record(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware import Fit
@@ -70,6 +71,8 @@ _SOURCES: Final[Mapping[ContentSource | None, str]] = {
     "Mixed": ", of some files by the store's own SHA-256",
     None: "",
 }
+CHECKED_FORMATS: Final[frozenset[ArtifactFormat]] = frozenset({"safetensors", "gguf", "onnx"})
+"""Formats whose structure is checked. Of any other the files are only hashed: a policy has to want that."""
 HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
 TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
 
@@ -165,7 +168,9 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             remedy=f"upload them, for example: aws s3 cp --recursive ./model {uri}",
             attention="Time",
         )
-    if record.outcome == "Invalid":
+    wanted = recorded_digest(facts)
+    changed = wanted is not None and record.digest is not None and wanted != record.digest
+    if record.outcome == "Invalid" and not changed:
         return _invalid(record)
     if record.outcome == "Unverified" or record.digest is None:
         found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
@@ -178,8 +183,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
             attention="Person",
         )
-    wanted = recorded_digest(facts)
-    if wanted is not None and wanted != record.digest:
+    if changed:
         return shut_gate(
             "ArtifactVerified",
             "ArtifactChanged",
@@ -189,6 +193,8 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             remedy=f"put the recorded files back at {uri}, or register the new ones as a new version",
             attention="Person",
         )
+    if facts.version.spec.artifact.format not in CHECKED_FORMATS and not _permitted(facts):
+        return _unchecked_format(facts)
     size = human_bytes(record.summary.total_bytes) if record.summary else "?"
     files = record.summary.files if record.summary else 0
     return open_gate(
@@ -197,6 +203,26 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         ARTIFACT_RULE,
         f"{files} files, {size}, digest {record.digest}{_SOURCES[record.content_source]}",
         "the recorded digest",
+    )
+
+
+def _permitted(facts: Facts) -> bool:
+    """Whether an enforced policy names the format."""
+    stated = facts.version.spec.artifact.format
+    return any(policy.enforced and stated in policy.policy.spec.artifact.formats for policy in facts.policies)
+
+
+def _unchecked_format(facts: Facts) -> GateState:
+    stated = facts.version.spec.artifact.format
+    return shut_gate(
+        "ArtifactVerified",
+        "ArtifactInvalid",
+        f"{ARTIFACT_RULE} (FormatNotChecked)",
+        f"format {stated}, whose files nothing checks",
+        f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names {stated}",
+        remedy="convert the weights to safetensors and register them as a new version; or ask whoever keeps the "
+        f"policies to name {stated} in spec.artifact.formats",
+        attention="Person",
     )
 
 

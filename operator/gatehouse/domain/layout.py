@@ -2,10 +2,11 @@
 
 Rules for every format: at most 10,000 files; names that are safe in a manifest, a terminal and a file system; no empty
 file, because KServe's storage initializer leaves those out without a word; no name that is a file and a folder; nothing
-that can run code when it is loaded. Empty objects whose name ends with a slash are how consoles show folders: they are
-no files and are passed over.
+that can run code when it is loaded, or that hides what is in it. Empty objects whose name ends with a slash are how
+consoles show folders: KServe passes them over as well.
 
-What the manifest covers is every file but ``OWN_FILES``, which come to lie beside a model after it was verified.
+What the manifest covers is every file but ``OWN_FILES``, which come to lie beside a model after it was verified. Those
+are held to what they must be. So each object below the prefix is in the digest, of one exact form, or a problem.
 """
 
 from __future__ import annotations
@@ -25,9 +26,29 @@ __all__ = ["CONFIG", "INDEX", "MANIFEST", "MAX_FILES", "OWN_FILES", "Layout", "l
 MAX_FILES = 10_000
 MANIFEST = "gatehouse.manifest"
 OWN_FILES = (MANIFEST, SIGNATURE)
-"""The manifest as a file and the signature over it. Neither can be part of what they state."""
+"""The manifest as a file and the signature over it. Neither can be part of what they state; what they must be is for
+:mod:`gatehouse.domain.own_files` to say."""
 
 CONFIG = "config.json"
+CONFIGURATIONS = frozenset(
+    {
+        CONFIG,
+        "adapter_config.json",
+        "feature_extractor_config.json",
+        "generation_config.json",
+        "hf_quant_config.json",
+        "image_processor_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "quantize_config.json",
+        "tokenizer_config.json",
+        "video_preprocessor_config.json",
+    }
+)
+"""What transformers, PEFT and vLLM read as a configuration, in any folder: JSON objects, of which ``auto_map`` may name
+code."""
+_VERSIONED_CONFIG = re.compile(r"config\.[0-9.]+\.json")
+"""What ``configuration_files`` of a config.json has transformers read in its place, as in config.4.0.0.json."""
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -40,8 +61,9 @@ class Layout:
 
     ``files`` is all that the manifest covers. ``weights`` are the files that hold the parameters, or may hold them:
     where there is an ``index`` it says which of them do. ``others`` have the format of weights and are checked like
-    them, but do not count. ``configurations`` are JSON files that can name code to be run. ``unsafe`` names files that
-    can run code, escaped where a name is hostile.
+    them, but do not count. ``configurations`` are the JSON files that loaders read as configurations, ``searched``
+    those that only look like some. ``own`` are those of ``OWN_FILES`` that are there. ``unsafe`` names files that can
+    run code, or hide some, escaped where a name is hostile.
     """
 
     files: tuple[StoredObject, ...]
@@ -50,6 +72,8 @@ class Layout:
     config: StoredObject | None = None
     index: StoredObject | None = None
     configurations: tuple[StoredObject, ...] = ()
+    searched: tuple[StoredObject, ...] = ()
+    own: tuple[StoredObject, ...] = ()
     unsafe: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
@@ -67,12 +91,13 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
     WeightsMissing, IndexMissing, AmbiguousWeights, ShardMissing.
     """
     files = tuple(stored for stored in listing.objects if not _is_folder(stored) and stored.path not in OWN_FILES)
+    own = tuple(stored for stored in listing.objects if stored.path in OWN_FILES)
     if len(listing.objects) > MAX_FILES:
-        return Layout(files=files, problems=(_too_many(),))
+        return Layout(files=files, own=own, problems=(_too_many(),))
     problems: list[Problem] = []
     sound = tuple(_soundly_named(files, problems))
-    problems += _empty(sound)
-    problems += _conflicts(sound)
+    problems += _empty((*sound, *own))
+    problems += _conflicts((*sound, *own))
     unsafe = tuple(shown(stored.path)[1:-1] for stored in files if danger_of(stored.path))
     problems += _unsafe(files)
     parts = _parts(tuple(stored for stored in sound if stored.size), artifact_format)
@@ -82,7 +107,9 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
         others=parts.others,
         config=parts.config,
         index=parts.index,
-        configurations=tuple(stored for stored in sound if stored.size and _can_name_code(stored.path)),
+        configurations=tuple(stored for stored in sound if stored.size and _is_configuration(stored.path)),
+        searched=tuple(stored for stored in sound if stored.size and _looks_like_configuration(stored.path)),
+        own=own,
         unsafe=unsafe,
         problems=(*problems, *parts.problems),
         notes=parts.notes,
@@ -277,21 +304,29 @@ def _unsafe(files: Iterable[StoredObject]) -> list[Problem]:
     found = {
         "Pickle": "whose format can run code when it is loaded",
         "Code": "which is code",
+        "Archive": "which hides what is in it, and may be unpacked when it is loaded",
     }
+    remedies = {"Archive": "Unpack it, remove it, and upload the files themselves."}
     return [
         Problem(
             rule="UnsafeFile",
             found=f"{shown(stored.path)}, {found[danger]}",
             wanted="files that are only data",
-            remedy="Convert the weights to safetensors and remove the file.",
+            remedy=remedies.get(danger, "Convert the weights to safetensors and remove the file."),
         )
         for stored in files
         if (danger := danger_of(stored.path))
     ]
 
 
-def _can_name_code(path: str) -> bool:
-    return path.rpartition("/")[2].endswith(CONFIG)
+def _is_configuration(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name in CONFIGURATIONS or _VERSIONED_CONFIG.fullmatch(name) is not None
+
+
+def _looks_like_configuration(path: str) -> bool:
+    name = path.rpartition("/")[2].lower()
+    return name.endswith(".json") and "config" in name and not _is_configuration(path)
 
 
 def _too_many() -> Problem:

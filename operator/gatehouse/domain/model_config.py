@@ -6,6 +6,7 @@ language part counts, which lies in `text_config` and its like.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,10 +16,20 @@ from gatehouse.domain import jsonbound
 from gatehouse.domain.config_section import Section, invalid
 from gatehouse.domain.jsonbound import JsonValue
 
-__all__ = ["MAX_CONFIG", "ModelConfig", "Quantization", "RopeScaling", "declares_remote_code", "parse_config"]
+__all__ = [
+    "MAX_CONFIG",
+    "ModelConfig",
+    "Quantization",
+    "RopeScaling",
+    "declares_remote_code",
+    "mentions_remote_code",
+    "parse_config",
+]
 
 MAX_CONFIG = 8_388_608
 _MAX_ITEMS = 500_000
+_AUTO_MAP = re.compile(rb'"auto_map"[ \t\n\r]*+:')
+_ESCAPED = re.compile(rb"\\u00([0-9a-fA-F]{2})")
 _LANGUAGE_PARTS = ("text_config", "llm_config", "language_config")
 
 _RANGES: Mapping[str, tuple[int, int]] = {
@@ -167,6 +178,18 @@ def declares_remote_code(data: bytes) -> bool:
     Raises FormatError with the rule ConfigInvalid and those of `jsonbound.loads`.
     """
     return _names_code(_document(data, "the configuration"))
+
+
+def mentions_remote_code(data: bytes) -> bool:
+    """Say whether JSON of any shape, well formed or not, has a member `auto_map`. Linear, and never raises."""
+    plain = data.replace(b"\\\\", b"  ")
+    return _AUTO_MAP.search(_ESCAPED.sub(_unescaped, plain) if b"\\u" in plain else plain) is not None
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    """A letter of `auto_map` that was written as an escape; any other stays as it is."""
+    letter = bytes([int(escape[1], 16)])
+    return letter if letter in b"auto_map" else escape[0]
 
 
 def _document(data: bytes, what: str) -> dict[str, JsonValue]:

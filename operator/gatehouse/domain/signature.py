@@ -18,13 +18,15 @@ from gatehouse.domain import jsonbound
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.jsonbound import JsonValue
 
-__all__ = ["LARGEST_SIGNATURE", "SIGNATURE", "SignatureRecord", "read_signature"]
+__all__ = ["LARGEST_SIGNATURE", "SIGNATURE", "SignatureRecord", "check_bundle", "read_signature"]
 
 SIGNATURE: Final = "model.sig"
 LARGEST_SIGNATURE: Final = 4 * 1024 * 1024
 """Bytes of a bundle; one of 10,000 files takes less."""
 
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_ANY_BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
+_BUNDLE_MEMBERS: Final = frozenset({"mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"})
 _PAYLOAD: Final = "application/vnd.in-toto+json"
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE: Final = "https://model_signing/signature/v1.0"
@@ -55,6 +57,22 @@ class SignatureRecord:
     sha384: str = ""
     sha512: str = ""
     certificates: tuple[str, ...] = ()
+
+
+def check_bundle(bundle: bytes) -> None:
+    """Hold a file to the form of a Sigstore bundle, of any version and whatever it signs.
+
+    Raises FormatError with the rule SignatureInvalid, and those of `jsonbound.loads`.
+    """
+    document = jsonbound.loads(bundle, what=SIGNATURE, max_bytes=LARGEST_SIGNATURE, max_depth=16)
+    members = _Json(document, SIGNATURE)
+    if not members.text("mediaType").startswith(_ANY_BUNDLE):
+        raise _refusal(f"mediaType is {shown(members.text('mediaType'))}", f"{_ANY_BUNDLE} of some version")
+    strange = sorted(members.names - _BUNDLE_MEMBERS)
+    if strange:
+        raise _refusal(f"the member {shown(strange[0])}", "the members of a Sigstore bundle and no other")
+    members.object("verificationMaterial")
+    members.object("dsseEnvelope" if members.has("dsseEnvelope") else "messageSignature")
 
 
 def read_signature(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
@@ -166,6 +184,11 @@ class _Json:
             raise _refusal(f"{where} is no JSON object", "a Sigstore bundle as model_signing writes it")
         self._members: dict[str, Any] = value
         self._where = where
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all members."""
+        return frozenset(self._members)
 
     def has(self, name: str) -> bool:
         """Whether there is such a member."""

@@ -1,4 +1,7 @@
-"""Files that can run code when a model is loaded, told by their names. They are refused by default.
+"""Files that can run code when a model is loaded, and files that hold others nobody checked. Refused in every format.
+
+Names decide, as they do for loaders: KServe's storage initializer unpacks a prefix that has one ``.zip`` or ``.tar``.
+The first bytes decide too, as Python's readers of archives go by these: an archive by any other name is one.
 
 Left out on purpose: ``.npy`` and ``.npz``, whose readers refuse pickled objects unless told otherwise; ``.model``, the
 vocabulary of SentencePiece; ``.jinja``, chat templates, which servers render in a sandbox.
@@ -7,11 +10,17 @@ vocabulary of SentencePiece; ``.jinja``, chat templates, which servers render in
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+import tarfile
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["Danger", "danger_of"]
+from gatehouse.domain.format_error import FormatError
 
-Danger: TypeAlias = Literal["Pickle", "Code"]
+__all__ = ["OPENING_BYTES", "Danger", "check_opening", "danger_of"]
+
+Danger: TypeAlias = Literal["Pickle", "Code", "Archive"]
+
+OPENING_BYTES: Final = 512
+"""As many bytes from a file's start as tell whether it is an archive."""
 
 _PICKLE = frozenset(
     {"bin", "ckpt", "cloudpickle", "dill", "h5", "hdf5", "jit", "joblib", "keras", "mar", "nemo", "pickle", "pkl"}
@@ -23,17 +32,79 @@ _CODE = frozenset(
     {"bash", "bat", "cmd", "dll", "dylib", "egg", "exe", "jar", "llamafile", "ps1", "sh", "so", "whl"}
     | {"py", "pyc", "pyd", "pyo", "pyw", "pyx", "pyz"}
 )
+_ARCHIVE = frozenset(
+    {"7z", "apk", "ar", "br", "bz", "bz2", "cab", "cpio", "crx", "deb", "ear", "gz", "iso", "lz", "lz4", "lzma", "lzo"}
+    | {"oci", "rar", "rpm", "sar", "sif", "squashfs", "tar", "taz", "tb2", "tbz", "tbz2", "tgz", "tlz", "txz", "tz"}
+    | {"tzst", "war", "xz", "z", "zip", "zipx", "zst", "zstd"}
+)
+"""Archives, and compressed files, whose content nobody checks either."""
 _VERSIONED_LIBRARY = re.compile(r"\.so(\.[0-9]+)+$")
+
+_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"PK\x03\x04", "ZIP archive"),
+    (b"PK\x05\x06", "ZIP archive"),
+    (b"PK\x07\x08", "ZIP archive"),
+    (b"\x1f\x8b\x08", "gzip file"),
+    (b"\xfd7zXZ\x00", "xz file"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard file"),
+    (b"\x04\x22\x4d\x18", "LZ4 file"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
+    (b"Rar!\x1a\x07", "RAR archive"),
+    (b"!<arch>\n", "ar archive"),
+    (b"070701", "cpio archive"),
+    (b"070702", "cpio archive"),
+)
+_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 
 
 def danger_of(path: str) -> Danger | None:
-    """Why the file at ``path`` is unsafe, if it is. Case does not matter, nor do spaces and dots at the end."""
-    name = path.rpartition("/")[2].lower().rstrip(" .")
-    _, dot, ending = name.rpartition(".")
-    if not dot:
-        return None
+    """Why the file at ``path`` is unsafe by its name, if it is. Case does not matter, nor do spaces and dots at the
+    end."""
+    ending = _ending(path)
     if ending in _PICKLE:
         return "Pickle"
-    if ending in _CODE or _VERSIONED_LIBRARY.search(name):
+    if ending in _CODE or _VERSIONED_LIBRARY.search(_name(path)):
         return "Code"
-    return None
+    return "Archive" if ending in _ARCHIVE else None
+
+
+def check_opening(path: str, opening: bytes) -> None:
+    """Refuse a file whose first ``OPENING_BYTES`` are those of an archive. A ``.npz`` may be the ZIP that it is.
+
+    Raises FormatError with the rule UnsafeFile.
+    """
+    kind = _archive(opening)
+    if kind is not None and not (kind == "ZIP archive" and _ending(path) == "npz"):
+        raise FormatError(
+            "UnsafeFile",
+            f"the first bytes of a {kind}",
+            "files that are only data: an archive hides what is in it",
+            "Unpack it, remove it, and upload the files themselves.",
+        )
+
+
+def _archive(opening: bytes) -> str | None:
+    for magic, kind in _MAGIC:
+        if opening.startswith(magic):
+            return kind
+    if _BZIP2.match(opening):
+        return "bzip2 file"
+    return "tar archive" if _is_tar(opening[:OPENING_BYTES]) else None
+
+
+def _is_tar(opening: bytes) -> bool:
+    """Whether Python's reader, which is KServe's, takes it for the header of a tar, whose old form has no magic."""
+    try:
+        tarfile.TarInfo.frombuf(opening, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2].lower().rstrip(" .")
+
+
+def _ending(path: str) -> str:
+    _, dot, ending = _name(path).rpartition(".")
+    return ending if dot else ""

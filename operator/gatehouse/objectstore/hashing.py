@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from gatehouse.domain.unsafe_files import OPENING_BYTES
+
 __all__ = ["ContentHasher", "Feed"]
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -58,6 +60,12 @@ class Feed:
         self._batch_bytes = 0
         self._hashing: asyncio.Future[int] | None = None
         self._received = 0
+        self._opening = b""
+
+    @property
+    def opening(self) -> bytes:
+        """The first ``OPENING_BYTES`` written."""
+        return self._opening
 
     @property
     def received(self) -> int:
@@ -66,6 +74,8 @@ class Feed:
 
     async def write(self, chunk: bytes) -> bool:
         """Take the next bytes; whether they completed a batch, which waits until the one before is hashed."""
+        if self._received < OPENING_BYTES:
+            self._opening += bytes(chunk[: OPENING_BYTES - self._received])
         self._batch.append(chunk)
         self._batch_bytes += len(chunk)
         self._received += len(chunk)

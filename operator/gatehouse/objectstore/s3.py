@@ -140,7 +140,14 @@ class S3Store:
 
         return await self._retried(request, consume)
 
-    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
+    async def sha256(
+        self,
+        prefix: str,
+        stored: StoredObject,
+        *,
+        progress: Callable[[int], None],
+        opened: Callable[[bytes], None] | None = None,
+    ) -> str:
         """Hex SHA-256 of the object's bytes as it was listed, in bounded memory.
 
         When a connection ends early, another one goes on from there.
@@ -170,6 +177,8 @@ class S3Store:
                     if feed.received == before or error.reason != "StoreUnavailable":
                         raise
                 else:
+                    if opened is not None:
+                        opened(feed.opening)
                     return await feed.hexdigest()
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verification
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import CheckProgress, Problem
@@ -40,7 +41,7 @@ class CheckedArtifact:
     ``signature`` is ``model.sig``, which lies beside the ``files`` and is none of them.
     """
 
-    artifact_format: str
+    artifact_format: ArtifactFormat
     digest: str
     manifest: str
     files: tuple[CheckedFile, ...]
@@ -58,17 +59,17 @@ class CheckedArtifact:
         return sum(file.size for file in self.files)
 
 
-def guess_format(found: FolderFiles) -> str:
+def guess_format(found: FolderFiles) -> ArtifactFormat:
     """The format of the weights from the names in the folder; safetensors where nothing tells."""
     names = [file.path.lower() for file in found.files if "/" not in file.path]
-    formats = ("safetensors", "gguf", "onnx")
+    formats: tuple[ArtifactFormat, ...] = ("safetensors", "gguf", "onnx")
     return next((each for each in formats if any(name.endswith(f".{each}") for name in names)), formats[0])
 
 
 class FolderCheck:
     """One check of a folder while it runs."""
 
-    def __init__(self, store: FolderStore, *, artifact_format: str) -> None:
+    def __init__(self, store: FolderStore, *, artifact_format: ArtifactFormat) -> None:
         request = CheckRequest(
             store=store, prefix="", artifact_format=artifact_format, content=True, trust_store_checksums=False
         )
@@ -85,7 +86,7 @@ class FolderCheck:
         """Check and hash every file. Raises FolderRefused, FileChanged, OSError."""
         result = await self._verification.run()
         record = result.record
-        if record.digest is None or result.files is None:
+        if record.outcome != "Verified" or record.digest is None or result.files is None:
             raise FolderRefused(record.problems or (_nothing(),))
         signature, noted = await self._signature(), record.signature and record.signature.problem
         entries = [manifest.ManifestEntry(file.path, file.size, file.sha256) for file in result.files]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.unsafe_files import OPENING_BYTES
 from gatehouse.objectstore.multipart import SINGLE_BYTES, Part, parts_of
 from gatehouse.objectstore.transport import Body
 from gatehouse.publish.folder import FileIdentity, FolderFiles, LocalFile
@@ -48,13 +49,22 @@ class FolderStore:
         del prefix
         return b"".join([chunk async for chunk in self._chunks(self._files[stored.path], start, length)])
 
-    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Callable[[int], None]) -> str:
+    async def sha256(
+        self,
+        prefix: str,
+        stored: StoredObject,
+        *,
+        progress: Callable[[int], None],
+        opened: Callable[[bytes], None] | None = None,
+    ) -> str:
         """Hex SHA-256 of a file. For one that will be sent in parts, those of the parts are found on the way."""
         del prefix
         file = self._files[stored.path]
         parts = parts_of(file.size) if file.size > SINGLE_BYTES else (Part(number=1, start=0, size=file.size),)
         whole, sums = hashlib.sha256(), []
         with _opened(file) as descriptor:
+            if opened is not None:
+                opened(_pread(descriptor, file.path, 0, min(OPENING_BYTES, file.size)))
             for part in parts:
                 own = hashlib.sha256()
                 digests = (whole, own) if len(parts) > 1 else (whole,)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import CONFIG
 from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
@@ -26,7 +27,7 @@ class FolderFacts:
 
     card: ModelCard = field(default_factory=ModelCard)
     config: ModelConfig | None = None
-    artifact_format: str | None = None
+    artifact_format: ArtifactFormat | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -20,6 +20,7 @@ from gatehouse.controllers.verification import (
 from gatehouse.domain.artifact import ContentSource
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.domain.records import FileRecord
+from gatehouse.domain.unsafe_files import OPENING_BYTES
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -173,6 +174,7 @@ async def test_a_sharded_model() -> None:
     assert result.record.summary.parameters == 8
 
 
+ZIP = b"PK\x03\x04" + bytes(600)
 SHARD = safetensors_file({"a": ("BF16", (4,))})
 
 
@@ -192,7 +194,14 @@ SHARD = safetensors_file({"a": ("BF16", (4,))})
         (tiny(**{"config.json": config_json(auto_map={"AutoModel": "m.X"})}), ["RemoteCode"]),
         (tiny(**{"tokenizer_config.json": b'{"auto_map": {}}'}), ["RemoteCode"]),
         (tiny(**{"tokenizer_config.json": b"not json"}), ["JsonInvalid"]),
+        (tiny(**{"config.4.0.0.json": b'{"auto_map": {}}'}), ["RemoteCode"]),
+        (tiny(**{"data_config.json": b'[{"a": {"\\u0061uto_map": {}}}]'}), ["RemoteCode"]),
         (tiny(**{"pytorch_model.bin": b"1"}), ["UnsafeFile"]),
+        (tiny(**{"model.zip": b"1"}), ["UnsafeFile"]),
+        (tiny(**{"data_config.json": ZIP}), ["UnsafeFile"]),
+        (tiny(**{"model.safetensors": ZIP}), ["UnsafeFile"]),
+        (tiny(**{"model.sig": b""}), ["EmptyFile"]),
+        (tiny(**{"gatehouse.manifest": b""}), ["EmptyFile"]),
         (tiny(**{"model.safetensors": WEIGHTS[:-1]}), ["ObjectSizeMismatch"]),
         (tiny(**{"model.safetensors": WEIGHTS[:20]}), ["HeaderTruncated"]),
         (tiny(**{"model.safetensors": b"1234"}), ["ObjectTooSmall"]),
@@ -403,7 +412,15 @@ async def test_without_content_the_digest_needs_a_checksum_of_every_file() -> No
     assert "1 of 3 files" in result.record.summary.notes[0]
     store.checksums = set(store.objects)
     with_checksums = await check(store, content=False)
-    assert (with_checksums.record.outcome, "m/tokenizer.json" in store.read_keys) == ("Verified", False)
+    assert with_checksums.record.outcome == "Verified"
+
+
+async def test_without_content_no_more_than_the_first_bytes_are_read() -> None:
+    store = tiny(**{"notes.txt": b"x" * 5000})
+    store.checksums = set(store.objects)
+    before = sum(map(len, store.objects.values())) - 5000
+    assert (await check(store, content=False)).record.outcome == "Verified"
+    assert store.bytes_read <= before + OPENING_BYTES
 
 
 async def test_content_is_read_once_the_registry_wants_it() -> None:
@@ -514,11 +531,11 @@ async def test_a_gguf_header_longer_than_the_first_read() -> None:
 
 async def test_other_formats_are_hashed_and_say_so() -> None:
     store = FakeStore({"m/rank0.engine": b"engine"})
-    result = await check(store, artifact_format="tensorrt")
+    result = await check(store, artifact_format="other")
     assert result.record.outcome == "Verified"
     assert result.record.summary is not None
     assert result.record.summary.parameters is None
-    assert "tensorrt" in result.record.summary.notes[0]
+    assert "format other is not known" in result.record.summary.notes[0]
 
 
 async def test_records_of_files_carry_what_makes_them_stand() -> None:

@@ -34,13 +34,13 @@ class GatedStore(FakeStore):
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     ended: int = 0
 
-    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Any) -> str:
+    async def sha256(self, prefix: str, stored: StoredObject, *, progress: Any, opened: Any = None) -> str:
         self.reached.set()
         try:
             await self.gate.wait()
         finally:
             self.ended += 1
-        return await super().sha256(prefix, stored, progress=progress)
+        return await super().sha256(prefix, stored, progress=progress, opened=opened)
 
 
 class Patience:

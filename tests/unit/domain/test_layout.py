@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import mimetypes
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.layout import MAX_FILES, OWN_FILES, Layout, lay_out
+from gatehouse.domain.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
 from gatehouse.domain.unsafe_files import danger_of
 
 
@@ -48,7 +53,7 @@ SHARDED = (
             ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"],
         ),
         ("onnx", ("onnx/decoder.onnx", "onnx/encoder.onnx"), ["onnx/decoder.onnx", "onnx/encoder.onnx"]),
-        ("tensorrt", ("rank0.engine",), []),
+        ("other", ("rank0.engine",), []),
     ],
 )
 def test_weights_of_a_sound_artifact(artifact_format: str, names: tuple[str, ...], weights: list[str]) -> None:
@@ -137,15 +142,18 @@ def test_too_many_files_are_one_problem() -> None:
     assert rules(just_enough) == []
 
 
-def test_configurations_that_can_name_code() -> None:
-    names = (*SINGLE, "tokenizer_config.json", "processor_config.json", "vision/config.json", "chat.json")
-    found = lay_out(listing(*names), artifact_format="safetensors")
-    assert paths(found.configurations) == [
-        "config.json",
-        "processor_config.json",
-        "tokenizer_config.json",
-        "vision/config.json",
-    ]
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_what_loaders_read_as_a_configuration_is_one_in_any_folder(name: str) -> None:
+    found = lay_out(listing(*SINGLE, name, f"vision/{name}", "config.4.0.0.json"), artifact_format="safetensors")
+    assert {name, f"vision/{name}", "config.4.0.0.json"} <= set(paths(found.configurations))
+    assert found.searched == ()
+
+
+def test_what_only_looks_like_a_configuration_is_searched() -> None:
+    names = ("data_config.json", "Model_Configuration.JSON", "sub/configs.json", "chat.json", "config.yaml")
+    found = lay_out(listing(*SINGLE, *names), artifact_format="safetensors")
+    assert paths(found.configurations) == ["config.json"]
+    assert paths(found.searched) == ["Model_Configuration.JSON", "data_config.json", "sub/configs.json"]
 
 
 def test_missing_tokenizer_files_are_noted() -> None:
@@ -166,6 +174,11 @@ def test_missing_tokenizer_files_are_noted() -> None:
         ("modeling_x.py", "Code"),
         ("lib.so.1.2", "Code"),
         ("lib.dll", "Code"),
+        ("model.zip", "Archive"),
+        ("sub/Model.TAR", "Archive"),
+        ("model.tar.gz", "Archive"),
+        ("model.tgz. ", "Archive"),
+        ("model.whl", "Code"),
         ("model.safetensors", None),
         ("model.bin.safetensors", None),
         ("array.npy", None),
@@ -177,6 +190,61 @@ def test_missing_tokenizer_files_are_noted() -> None:
 )
 def test_danger_by_name(path: str, danger: str | None) -> None:
     assert danger_of(path) == danger
+
+
+ENDINGS = sorted(
+    {*mimetypes.types_map, *mimetypes.common_types, *mimetypes.encodings_map, *mimetypes.suffix_map, ".zip", ".tar"}
+)
+
+
+def test_what_kserve_unpacks_is_unsafe() -> None:
+    """KServe's storage initializer asks mimetypes, and unpacks these two types. The table grows with Python's."""
+    names = [f"model{first}{second}" for first in ("", *ENDINGS) for second in ENDINGS]
+    unpacked = [name for name in names if mimetypes.guess_type(name)[0] in {"application/zip", "application/x-tar"}]
+    assert len(unpacked) > 100
+    assert [name for name in unpacked if danger_of(name) is None] == []
+
+
+NAMES = st.one_of(
+    st.sampled_from(
+        [
+            *SINGLE,
+            *OWN_FILES,
+            "",
+            "/",
+            "a/",
+            "a",
+            "a/b",
+            "A",
+            ".hidden",
+            ".git/x",
+            "Model.sig",
+            "model.sig/",
+            "é",
+            "e\u0301",
+        ]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=6),
+    st.builds(
+        "{}/{}".format, st.sampled_from(["a", "b", "..", "."]), st.sampled_from(["c", "", "config.json", "x.zip"])
+    ),
+)
+
+
+@given(objects=st.dictionaries(NAMES, st.integers(0, 2), max_size=8))
+def test_each_object_is_in_the_manifest_or_of_one_exact_form(objects: dict[str, int]) -> None:
+    found = lay_out(
+        Listing.of(StoredObject(path=path, size=size, etag='"e"') for path, size in objects.items()),
+        artifact_format="other",
+    )
+    covered, own = set(paths(found.files)), set(paths(found.own))
+    assert own == objects.keys() & set(OWN_FILES)
+    for path, size in objects.items():
+        # KServe passes over what ends with a slash, and over what is empty.
+        assert path in covered or path in own or (size == 0 and (path == "" or path.endswith("/")))
+    if not found.problems:
+        manifest.render(manifest.ManifestEntry(path, 1, "0" * 64) for path in covered)
+        assert all(size for path, size in objects.items() if path in covered | own)
 
 
 def test_the_unsafe_are_named_without_harm_to_a_terminal() -> None:

@@ -12,6 +12,8 @@ import worlds
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY, decide, wants_artifact
+from gatehouse.domain.policy import CompiledPolicy
+from policies import policy
 
 GONE = Unmet(reason="ModelNotFound", found="no model", wanted="a model", remedy="apply it")
 PROGRESS = CheckProgress(files_done=1, files=2, bytes_done=10, bytes=20)
@@ -19,6 +21,13 @@ PROBLEM = Problem(rule="HeaderTooLarge", found="x", wanted="y", remedy="z")
 INVALID = worlds.record(outcome="Invalid", digest=None, problems=(PROBLEM,))
 MISSING = worlds.record(outcome="Missing", digest=None, summary=None)
 UNVERIFIED = worlds.record(outcome="Unverified", digest=None)
+OTHER_FORMAT = worlds.version(artifact={"uri": worlds.URI, "format": "other"})
+
+
+def naming(*formats: str, mode: str = "Enforce") -> CompiledPolicy:
+    """A policy that allows these formats."""
+    return policy("-".join(formats) or "silent", mode=mode, artifact={"formats": list(formats)})
+
 
 CASES: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("everything holds", {}, "Ready to Deploy", None),
@@ -42,6 +51,46 @@ CASES: list[tuple[str, dict[str, Any], str, str | None]] = [
         {"version": worlds.version(artifact={"uri": worlds.URI, "digest": worlds.OTHER_DIGEST})},
         "Artifact Changed",
         "ArtifactChanged",
+    ),
+    (
+        "other files, and a manifest beside them that is not theirs",
+        {
+            "artifact": replace(INVALID, digest=worlds.DIGEST),
+            "row": worlds.row(digest=worlds.OTHER_DIGEST),
+        },
+        "Artifact Changed",
+        "ArtifactChanged",
+    ),
+    (
+        "a manifest beside the files that is not theirs",
+        {"artifact": replace(INVALID, digest=worlds.DIGEST), "row": worlds.row(digest=worlds.DIGEST)},
+        "Artifact Invalid",
+        "ArtifactInvalid",
+    ),
+    ("a format that nothing checks", {"version": OTHER_FORMAT}, "Artifact Invalid", "ArtifactInvalid"),
+    (
+        "a format that nothing checks, and a policy that only reports",
+        {"version": OTHER_FORMAT, "policies": (naming("other", mode="Audit"),)},
+        "Artifact Invalid",
+        "ArtifactInvalid",
+    ),
+    (
+        "a format that nothing checks, and a policy that does not name it",
+        {"version": OTHER_FORMAT, "policies": (naming(), naming("gguf"))},
+        "Artifact Invalid",
+        "ArtifactInvalid",
+    ),
+    (
+        "a format that nothing checks, which one policy names and another does not",
+        {"version": OTHER_FORMAT, "policies": (naming("other"), naming("gguf"))},
+        "Policy Denied",
+        "FormatNotAllowed",
+    ),
+    (
+        "a format that nothing checks, which a policy names",
+        {"version": OTHER_FORMAT, "policies": (naming("other", "gguf"),)},
+        "Ready to Deploy",
+        None,
     ),
     ("nothing looked at", {"artifact": None}, "Verifying", "NotVerified"),
     ("content under way", {"artifact": PROGRESS}, "Verifying", "Verifying"),

@@ -8,8 +8,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling, declares_remote_code, parse_config
+from gatehouse.domain.model_config import (
+    ModelConfig,
+    Quantization,
+    RopeScaling,
+    declares_remote_code,
+    mentions_remote_code,
+    parse_config,
+)
 from modelfiles import config_json, outcome
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(["auto_map", '"auto_map": {}', "\\"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["auto_map", "a", 'b"', "c\\", "automap"]) | st.text(max_size=4), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(document=JSON, indent=st.sampled_from([None, 2]), plain=st.booleans())
+def test_a_search_finds_what_a_reader_finds(document: Any, indent: int | None, plain: bool) -> None:
+    text = json.dumps(document, indent=indent, ensure_ascii=plain)
+    wanted = _has_auto_map(document)
+    assert mentions_remote_code(text.encode()) == wanted
+    assert mentions_remote_code(text.replace("auto_map", "\\u0061uto\\u005Fmap").encode()) == wanted
+
+
+def _has_auto_map(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "auto_map" in value or any(map(_has_auto_map, value.values()))
+    return isinstance(value, list) and any(map(_has_auto_map, value))
+
+
+@given(data=st.binary())
+def test_a_search_refuses_no_shape(data: bytes) -> None:
+    """Random bytes have no such member; what follows it does not matter."""
+    assert not mentions_remote_code(data)
+    assert mentions_remote_code(b'[{"auto_map" :' + data)
 
 
 def error_of(data: bytes) -> FormatError:
