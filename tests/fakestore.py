@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import ReconcileError, Transient
@@ -16,7 +17,11 @@ __all__ = ["FakeStore"]
 
 @dataclass(eq=False)
 class FakeStore:
-    """Objects by key. ``before`` is told (operation, key) of each request and may raise or change objects."""
+    """Objects by key. ``before`` is told (operation, key) of each request and may raise or change objects.
+
+    ``modified`` is LastModified by key; an object that was put in the place of another gets a later one, unless
+    ``clock_stands``.
+    """
 
     objects: dict[str, bytes]
     checksums: set[str] = field(default_factory=set)
@@ -25,13 +30,18 @@ class FakeStore:
     requests: Counter[str] = field(default_factory=Counter)
     read_keys: list[str] = field(default_factory=list)
     bytes_read: int = 0
+    modified: dict[str, str] = field(default_factory=dict)
+    clock_stands: bool = False
+    answered_at: datetime | None = None
+    _times: list[str] = field(default_factory=list)
+    _written: dict[str, bytes] = field(default_factory=dict)
 
     async def list(self, prefix: str, *, limit: int) -> Listing | None:
         self._asked("list", prefix)
         if not self.bucket_exists:
             return None
         keys = sorted(key for key in self.objects if key.startswith(prefix))
-        return Listing.of(self._stored(prefix, key) for key in keys[: limit + 1])
+        return Listing.of((self._stored(prefix, key) for key in keys[: limit + 1]), answered_at=self.answered_at)
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
         self._asked("read", prefix + stored.path)
@@ -76,7 +86,12 @@ class FakeStore:
     def _stored(self, prefix: str, key: str) -> StoredObject:
         data = self.objects[key]
         etag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-        return StoredObject(path=key.removeprefix(prefix), size=len(data), etag=etag)
+        if self._written.get(key) is not data:
+            self._written[key] = data
+            if key not in self.modified or not self.clock_stands:
+                self.modified[key] = f"2026-11-01T00:00:00.{len(self._times):03}Z"
+                self._times.append(key)
+        return StoredObject(path=key.removeprefix(prefix), size=len(data), etag=etag, modified=self.modified[key])
 
 
 def failing(operation: str, error: ReconcileError) -> Callable[[str, str], None]:

@@ -124,6 +124,9 @@ class Verification(Struct):
     """Whether every byte is hashed; otherwise only checksums of the store can make a version ready."""
     interval: Duration = "1h"
     """How often the store is asked whether an artifact changed."""
+    reread: Duration = "720h"
+    """How old the hash of a file may get before the file is read again, though the store shows no change of it. The
+    version stays what it is meanwhile."""
     grace: Duration = "24h"
     """How long Ready holds while the store or the database cannot be reached."""
     trust_store_checksums: bool = True

@@ -15,7 +15,7 @@ from gatehouse.controllers.verification import CheckRequest
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.domain.access import duration, locate, store_for
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
-from gatehouse.domain.content import asks_store, distrusted, owes_reading
+from gatehouse.domain.content import asks_store, distrusted, owes_reading, reread_since
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import recorded_digest
@@ -111,6 +111,7 @@ class ArtifactLook:
             content=registry.spec.verification.content,
             trust_store_checksums=asks_store(facts),
             distrusted=distrusted(facts),
+            reread=reread_since(facts),
             relist=duration(registry.spec.verification.interval),
             previous=facts.row.artifact if facts.row else None,
             known=known,
@@ -151,9 +152,13 @@ async def _save_confirmed(
     rows: RegistryRows, spec: ModelVersionSpec, known: Mapping[str, FileRecord], files: Sequence[FileRecord]
 ) -> None:
     """Once a digest is recorded, the rows of its files only ever learn that they were read and are what they were."""
-    confirmed = [file for file in files if file.path in known and replace(known[file.path], source=file.source) == file]
+    confirmed = [file for file in files if file.path in known and _same_bytes(known[file.path], file)]
     if confirmed:
         await _save_files(rows, spec, confirmed)
+
+
+def _same_bytes(recorded: FileRecord, found: FileRecord) -> bool:
+    return (recorded.size, recorded.sha256) == (found.size, found.sha256)
 
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:

@@ -1,13 +1,14 @@
 """One check of an artifact: list, layout, structure, content, digest.
 
 A tiny artifact costs one LIST and one GET an object. An artifact whose listing is as it was at the last check costs the
-LIST alone. Files whose size and ETag are those of an earlier check keep its hash.
+LIST alone. Files that the store shows as it did at an earlier check keep its hash, until they are due to be read again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -42,6 +43,8 @@ HEAVY_BYTES = 64 * 1024 * 1024
 _MOST_PROBLEMS = 10
 _MOST_UNSAFE = 100
 _LISTINGS = 3
+_SETTLINGS = 3
+_SETTLING_SECONDS = 1.0
 _FILES_AT_ONCE = 4
 _NO_OBJECTS = Listing(())
 
@@ -52,8 +55,8 @@ class CheckRequest:
 
     ``prefix`` ends with a slash. ``known`` are files of an earlier check by path, ``previous`` is its outcome; ``save``
     keeps files of this one, for a check that goes on after an interruption. Two requests are the same check if they
-    differ in nothing else. Hashes from ``distrusted`` sources do not count: their files are read. As that may take long
-    while the outcome before stands, the store is listed again every ``relist``.
+    differ in nothing else. Hashes from ``distrusted`` sources do not count, nor do those from before ``reread``: their
+    files are read. As that may take long while the outcome before stands, the store is listed again every ``relist``.
     """
 
     store: ArtifactStore
@@ -62,6 +65,7 @@ class CheckRequest:
     content: bool = True
     trust_store_checksums: bool = True
     distrusted: frozenset[ContentSource | None] = frozenset()
+    reread: datetime | None = None
     relist: timedelta | None = field(default=None, compare=False)
     previous: ArtifactRecord | None = field(default=None, compare=False)
     known: Mapping[str, FileRecord] = field(default_factory=dict, compare=False)
@@ -80,19 +84,29 @@ class CheckResult:
 class CheckSlots:
     """How much runs at once: checks, contents of large artifacts, and headers too large to hold many of.
 
-    Large artifacts queue apart, so that small ones do not wait behind them.
+    Large artifacts queue apart, so that small ones do not wait behind them. Of those that are only read once more there
+    is one at a time, so that new ones do not wait behind them.
     """
 
     checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    rereads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     large_header: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Verification:
     """One check while it runs."""
 
-    def __init__(self, request: CheckRequest, *, clock: Clock, slots: CheckSlots) -> None:
+    def __init__(
+        self,
+        request: CheckRequest,
+        *,
+        clock: Clock,
+        slots: CheckSlots,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._request = request
+        self._rest = rest
         self._clock = clock
         self._slots = slots
         self._reader = StructureReader(request.store, request.prefix, large=slots.large_header)
@@ -123,11 +137,22 @@ class Verification:
                     raise
         raise AssertionError("the last listing returns or raises")
 
+    async def _settled(self) -> Listing:
+        """The listing, of a second in which nothing was written. A store's clock is its own: after some tries, any."""
+        request = self._request
+        for left in reversed(range(_SETTLINGS)):
+            async with self._slots.checks:
+                found = await request.store.list(request.prefix, limit=MAX_FILES)
+            listing = _NO_OBJECTS if found is None else found
+            if not listing.settling or not left:
+                return listing
+            await self._rest(_SETTLING_SECONDS)
+        raise AssertionError("the last try returns")
+
     async def _check(self) -> CheckResult:
         request = self._request
+        listing = await self._settled()
         async with self._slots.checks:
-            found = await request.store.list(request.prefix, limit=MAX_FILES)
-            listing = _NO_OBJECTS if found is None else found
             if request.previous is not None and self._stands(request.previous, listing):
                 return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
             layout = lay_out(listing, artifact_format=request.artifact_format)
@@ -151,18 +176,24 @@ class Verification:
             if not heavy:
                 await self._hash(pending, listing, structure)
         if heavy:
-            async with self._slots.heavy:
+            async with self._queue():
                 await self._hash(pending, listing, structure)
         if structure.problems:
             return CheckResult(self._record("Invalid", listing, layout, structure), ())
         return await self._result(listing, layout, structure)
+
+    @asynccontextmanager
+    async def _queue(self) -> AsyncIterator[None]:
+        only_again = self._progress.rereading and self._request.reread is not None
+        async with self._slots.rereads if only_again else nullcontext(), self._slots.heavy:
+            yield
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
         """Whether the last outcome needs no other look at the files."""
         if not self._is_same(previous, listing):
             return False
         if previous.outcome == "Verified":
-            return previous.content_source not in self._request.distrusted
+            return previous.content_source not in self._request.distrusted and self._is_fresh(previous.read_at)
         return previous.outcome != "Unverified" or not self._request.content
 
     def _is_same(self, previous: ArtifactRecord, listing: Listing) -> bool:
@@ -187,8 +218,12 @@ class Verification:
         return sorted(pending, key=lambda stored: -stored.size)
 
     def _counts(self, known: FileRecord, stored: StoredObject) -> bool:
-        same = (known.size, known.etag) == (stored.size, stored.etag)
-        return same and known.source not in self._request.distrusted
+        counts = known.source not in self._request.distrusted and self._is_fresh(known.hashed_at)
+        return counts and known.identity == stored.identity
+
+    def _is_fresh(self, hashed_at: datetime | None) -> bool:
+        due = self._request.reread
+        return due is None or (hashed_at is not None and hashed_at >= due)
 
     async def _hash(self, pending: Sequence[StoredObject], listing: Listing, structure: Structure) -> None:
         """Hashes the files. One that is an archive is a problem, and its hash is not kept: it is opened anew."""
@@ -248,7 +283,16 @@ class Verification:
         )
 
     def _learned(self, stored: StoredObject, sha256: str, source: HashSource) -> None:
-        record = FileRecord(path=stored.path, size=stored.size, etag=stored.etag, sha256=sha256, source=source)
+        record = FileRecord(
+            path=stored.path,
+            size=stored.size,
+            etag=stored.etag,
+            sha256=sha256,
+            source=source,
+            modified=stored.modified,
+            version_id=stored.version_id,
+            hashed_at=self._clock.now(),
+        )
         self._known[stored.path] = record
         self._fresh.append(record)
 
@@ -262,7 +306,9 @@ class Verification:
         outcome: ArtifactOutcome = "Invalid" if structure.problems else "Verified"
         record = self._record(outcome, listing, layout, structure, digest=_digest(files))
         source = content_source(file.source for file in files)
-        return CheckResult(replace(record, signature=signature, content_source=source), files)
+        read = [file.hashed_at for file in files if file.hashed_at is not None]
+        read_at = min(read) if len(read) == len(files) else None
+        return CheckResult(replace(record, signature=signature, content_source=source, read_at=read_at), files)
 
     async def _own_files(
         self, layout: Layout, files: Sequence[FileRecord], structure: Structure

@@ -45,32 +45,59 @@ def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """One object below an artifact's prefix. ``path`` is relative to it; ``etag`` is what If-Match takes."""
+    """One object below an artifact's prefix. ``path`` is relative to it; ``etag`` is what If-Match takes.
+
+    An ETag is an MD5 at best, and anybody makes two files of one MD5. So ``modified`` (LastModified as the store writes
+    it) and ``version_id`` (empty where the listing shows none) belong to what tells an object from another.
+    """
 
     path: str
     size: int
     etag: str
+    modified: str = ""
+    version_id: str = ""
+
+    @property
+    def identity(self) -> tuple[int, str, str, str]:
+        """What must be the same for a hash to stand."""
+        return self.size, self.etag, self.modified, self.version_id
+
+    def written_since(self, moment: datetime) -> bool:
+        """Whether a store that counts whole seconds may have written it at ``moment`` or later."""
+        try:
+            at = datetime.fromisoformat(self.modified)
+        except ValueError:
+            return False
+        return not at.microsecond and at.tzinfo is not None and at >= moment
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All objects below a prefix, sorted by path as bytes."""
+    """All objects below a prefix, sorted by path as bytes. ``answered_at`` is the store's time, if it says so."""
 
     objects: tuple[StoredObject, ...]
+    answered_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, objects: Iterable[StoredObject]) -> Listing:
+    def of(cls, objects: Iterable[StoredObject], *, answered_at: datetime | None = None) -> Listing:
         """Sorts the objects by path as bytes."""
-        return cls(tuple(sorted(objects, key=lambda o: o.path.encode("utf-8", "surrogateescape"))))
+        ordered = sorted(objects, key=lambda o: o.path.encode("utf-8", "surrogateescape"))
+        return cls(tuple(ordered), answered_at)
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over path, size and ETag of every object: the same fingerprint, nothing to read again."""
+        """Hex SHA-256 over all that the store shows of every object: the same fingerprint, nothing to read again."""
         digest = hashlib.sha256()
         for stored in self.objects:
-            line = f"{len(stored.path)} {stored.path} {stored.size} {stored.etag}\n"
+            line = f"{len(stored.path)} {stored.path} {' '.join(map(str, stored.identity))}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    @property
+    def settling(self) -> bool:
+        """Whether an object was written in the very second of the listing: a later write in that second would show the
+        same time."""
+        return self.answered_at is not None and any(each.written_since(self.answered_at) for each in self.objects)
 
     @property
     def total_bytes(self) -> int:
@@ -116,7 +143,8 @@ class ArtifactRecord:
     ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
     ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
     ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
-    SHA-256 are from; None when there is no digest, or when that was not recorded.
+    SHA-256 are from; None when there is no digest, or when that was not recorded. ``read_at`` is when the file was
+    hashed that was not hashed for the longest time.
     """
 
     outcome: ArtifactOutcome
@@ -128,6 +156,7 @@ class ArtifactRecord:
     changed: tuple[str, ...] = ()
     signature: SignatureRecord | None = None
     content_source: ContentSource | None = None
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

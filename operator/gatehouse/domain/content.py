@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord, ContentSource
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.policy.compiled import CompiledPolicy
+from gatehouse.domain.schedule import reread_due
 
-__all__ = ["asks_store", "distrusted", "must_be_read", "owes_reading", "wants_bytes"]
+__all__ = ["asks_store", "distrusted", "must_be_read", "owes_reading", "reread_since", "wants_bytes"]
 
 _BY_STORE: Final[frozenset[ContentSource | None]] = frozenset({"StoreChecksum", "Mixed"})
 _NOT_READ: Final = _BY_STORE | {None}
@@ -45,6 +48,21 @@ def asks_store(facts: Facts) -> bool:
     if not isinstance(facts.registry, ModelRegistry):
         return False
     return facts.registry.spec.verification.trust_store_checksums and "StoreChecksum" not in distrusted(facts)
+
+
+def reread_since(facts: Facts) -> datetime | None:
+    """Hashes from before this moment do not count any more; None while none is that old.
+
+    A registry that reads no content has nothing to put in their place.
+    """
+    record, registry = facts.artifact, facts.registry
+    if not isinstance(record, ArtifactRecord) or not isinstance(registry, ModelRegistry):
+        return None
+    if not registry.spec.verification.content:
+        return None
+    interval = duration(registry.spec.verification.reread)
+    due = reread_due(record, uid=facts.version.metadata.uid, interval=interval)
+    return due if due is not None and due <= facts.now else None
 
 
 def owes_reading(facts: Facts) -> bool:

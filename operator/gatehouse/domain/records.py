@@ -79,9 +79,10 @@ class KnownIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """The content check of one file: it stands as long as the store shows the same size and ETag.
+    """The content check of one file: it stands as long as the store shows the same ``identity``.
 
-    ``source`` is None in rows from before it was recorded.
+    ``source``, ``modified`` and ``hashed_at`` are None or empty in rows from before they were recorded. ``version_id``
+    is empty where listings show none.
     """
 
     path: str
@@ -89,6 +90,14 @@ class FileRecord:
     etag: str
     sha256: str
     source: HashSource | None = None
+    modified: str = ""
+    version_id: str = ""
+    hashed_at: datetime | None = None
+
+    @property
+    def identity(self) -> tuple[int, str, str, str]:
+        """What the store showed of the file when it was hashed; as ``StoredObject.identity``."""
+        return self.size, self.etag, self.modified, self.version_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gatehouse.domain.artifact import ArtifactRecord
 
-__all__ = ["next_check"]
+__all__ = ["next_check", "reread_due"]
 
 MISSING_INTERVAL: Final = timedelta(seconds=30)
 """An upload is expected, and a listing of nothing is cheap."""
 BROKEN_INTERVAL: Final = timedelta(seconds=60)
 """Somebody may be mending the files."""
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+REREAD_SPREAD: Final = 0.5
 SPREAD: Final = 0.1
 """Checks of versions that were registered together drift apart by up to a tenth of the interval either way."""
 
@@ -29,6 +31,19 @@ def next_check(record: ArtifactRecord, *, uid: str, interval: timedelta, recorde
     if not healthy:
         return record.verified_at + min(interval, BROKEN_INTERVAL)
     return record.verified_at + interval * (1 - SPREAD + 2 * SPREAD * _fraction(uid))
+
+
+def reread_due(record: ArtifactRecord, *, uid: str, interval: timedelta) -> datetime | None:
+    """When every file is to be read once more although the store shows no change; None when nothing was verified.
+
+    No file gets older than the interval. Versions that were registered together are spread over the last half of it, by
+    their uids, so that a restart moves nothing.
+    """
+    if record.outcome != "Verified":
+        return None
+    if record.read_at is None:
+        return LONG_AGO
+    return record.read_at + interval * (1 - REREAD_SPREAD * _fraction(uid))
 
 
 def _fraction(uid: str) -> float:

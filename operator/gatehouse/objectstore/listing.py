@@ -19,23 +19,26 @@ __all__ = ["ListedKey", "ListingPage", "parse_page"]
 
 _MAX_KEY_BYTES = 1_024
 _ETAG = re.compile(r"[\x21-\x7e]{1,256}")
+_MODIFIED = re.compile(r"[0-9TZ:.+-]{1,64}")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
 _PAGE: Final = Shape(
     root="ListBucketResult",
     fields=frozenset({"EncodingType", "IsTruncated", "NextContinuationToken"}),
     entry="Contents",
-    entry_fields=frozenset({"Key", "Size", "ETag"}),
+    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified"}),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """One object: its whole key (bytes that are not UTF-8 as lone surrogates), size in bytes, ETag for If-Match."""
+    """One object: its whole key (bytes that are not UTF-8 as lone surrogates), size in bytes, ETag for If-Match, and
+    LastModified as the store writes it."""
 
     key: str
     size: int
     etag: str
+    modified: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +75,7 @@ def _listed(entry: Mapping[str, str], *, escaped: bool) -> ListedKey:
         raise DocumentError("an object without a whole number as Size")
     if etag is None or not _ETAG.fullmatch(etag):
         raise DocumentError("an object without a plain ETag, so that a change while it is read could not be noticed")
-    return ListedKey(key, int(size), etag)
+    modified = entry.get("LastModified")
+    if modified is None or not _MODIFIED.fullmatch(modified):
+        raise DocumentError("an object without LastModified, so that a change with the same ETag could not be noticed")
+    return ListedKey(key, int(size), etag, modified)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import aiohttp
@@ -113,23 +115,29 @@ class S3Store:
         """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket."""
         found: dict[str, StoredObject] = {}
         token: str | None = None
+        answered_at: datetime | None = None
         while len(found) <= limit:
-            page = await self._page(prefix, token, most=min(_PAGE_KEYS, limit + 1 - len(found)))
-            if page is None:
+            answer = await self._page(prefix, token, most=min(_PAGE_KEYS, limit + 1 - len(found)))
+            if answer is None:
                 return None
+            page, dated = answer
+            answered_at = answered_at or dated
             before = len(found)
             for listed in page.keys:
                 if not listed.key.startswith(prefix) or listed.key in found:
                     raise self._invalid(prefix, "an object outside the prefix, or twice")
                 found[listed.key] = StoredObject(
-                    path=listed.key.removeprefix(prefix), size=listed.size, etag=listed.etag
+                    path=listed.key.removeprefix(prefix),
+                    size=listed.size,
+                    etag=listed.etag,
+                    modified=listed.modified,
                 )
             token = page.next_token
             if token is None:
                 break
             if len(found) == before:
                 raise self._invalid(prefix, "a page without objects that is not the last")
-        return Listing.of(found.values())
+        return Listing.of(found.values(), answered_at=answered_at)
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` of the object as it was listed."""
@@ -202,18 +210,20 @@ class S3Store:
         policy = self._limits.small
         return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
 
-    async def _page(self, prefix: str, token: str | None, *, most: int) -> ListingPage | None:
+    async def _page(self, prefix: str, token: str | None, *, most: int) -> tuple[ListingPage, datetime | None] | None:
+        """A page, and the store's own time when it wrote it."""
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": prefix}
         if token is not None:
             query["continuation-token"] = token
         request = Request(operation="list", query=query, what=f"listing {shown_key(prefix)}")
 
-        async def consume(response: aiohttp.ClientResponse) -> ListingPage:
+        async def consume(response: aiohttp.ClientResponse) -> tuple[ListingPage, datetime | None]:
             body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
             try:
-                return await asyncio.to_thread(parse_page, body) if len(body) > _LARGE_PAGE else parse_page(body)
+                page = await asyncio.to_thread(parse_page, body) if len(body) > _LARGE_PAGE else parse_page(body)
             except DocumentError as error:
                 raise answer_invalid(self._transport.address, what=request.what, found=str(error)) from error
+            return page, _date(response.headers)
 
         try:
             return await self._retried(request, consume)
@@ -274,6 +284,15 @@ class S3Store:
 
     def _invalid(self, prefix: str, found: str) -> Transient:
         return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=found)
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    """The time that an answer states, in whole seconds."""
+    try:
+        stated = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return None
+    return stated if stated.tzinfo is not None else stated.replace(tzinfo=UTC)
 
 
 def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Request:

@@ -47,6 +47,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         changed=tuple(kept.get("changed", ())),
         signature=None if signature is None else _signature(signature),
         content_source=_source(kept.get("content_source")),
+        read_at=None if kept.get("read_at") is None else datetime.fromisoformat(kept["read_at"]),
     )
 
 
@@ -81,6 +82,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         document["signature"] = asdict(record.signature)
     if record.content_source is not None:
         document["content_source"] = record.content_source
+    if record.read_at is not None:
+        document["read_at"] = record.read_at.astimezone(UTC).isoformat()
     return document
 
 

@@ -58,7 +58,7 @@ VERSION_COLUMNS = (
     _V.governance,
 )
 MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec)
-FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256, _F.source)
+FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256, _F.source, _F.modified, _F.version_id, _F.hashed_at)
 CHANGE_COLUMNS = (_H.at, _H.actor, _H.state_before, _H.state_after, _H.digest, _H.reason, _H.message)
 
 _WIDTHS: dict[str, tuple[tuple[str, int | None], ...]] = {
@@ -171,15 +171,26 @@ def file_values(registry: str, model: str, version: str, record: FileRecord) -> 
         "etag": record.etag,
         "sha256": record.sha256,
         "source": record.source,
+        "modified": record.modified or None,
+        "version_id": record.version_id or None,
+        "hashed_at": record.hashed_at,
     }
     return _checked(artifact_files, values, what) | {"path_hash": path_hash(record.path)}
 
 
 def file_of(row: AnyRow) -> FileRecord:
     """The record of a row of ``FILE_COLUMNS``."""
-    path, size, etag, sha256, source = row
-    known = source if source in _HASH_SOURCES else None
-    return FileRecord(path=path, size=size, etag=etag, sha256=sha256, source=known)
+    path, size, etag, sha256, source, modified, version_id, hashed_at = row
+    return FileRecord(
+        path=path,
+        size=size,
+        etag=etag,
+        sha256=sha256,
+        source=source if source in _HASH_SOURCES else None,
+        modified=modified or "",
+        version_id=version_id or "",
+        hashed_at=hashed_at,
+    )
 
 
 def path_hash(path: str) -> str:

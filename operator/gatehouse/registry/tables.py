@@ -143,6 +143,9 @@ artifact_files = Table(
     Column("etag", String(255), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("source", String(16)),
+    Column("modified", String(64)),
+    Column("version_id", String(1024)),
+    Column("hashed_at", UtcDateTime),
     **TABLE_OPTIONS,
 )
 """Content checks by file. They come before the version's row, which is written when its check is over."""
