@@ -159,7 +159,19 @@ def a_change(before: str | None = None, after: str = "Ready to Deploy", **change
 
 
 def a_file(path: str = "model.safetensors", **changes: Any) -> FileRecord:
-    return replace(FileRecord(path=path, size=2**40, etag='"e1"', sha256="c" * 64), **changes)
+    return replace(
+        FileRecord(
+            path=path,
+            size=2**40,
+            etag='"e1"',
+            sha256="c" * 64,
+            source="Bytes",
+            modified="2026-11-01T00:00:00.123Z",
+            version_id="v1",
+            hashed_at=NOW,
+        ),
+        **changes,
+    )
 
 
 async def load(rows: Rows, number: int = 1) -> VersionRecord:

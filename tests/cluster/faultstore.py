@@ -33,6 +33,10 @@ class Answer:
 Fault = Callable[[web.Request, Answer], Awaitable[web.StreamResponse]]
 
 
+MODIFIED = "2026-11-01T00:00:00.000Z"
+"""When every object was written."""
+
+
 @dataclass
 class FaultStore:
     """Objects by key. ``faults`` has, by operation, what the next requests meet; the last one stays if ``forever``."""
@@ -92,7 +96,7 @@ class FaultStore:
         encode = (lambda key: quote(key, safe="/")) if self.url_encoding else escape
         entries = "".join(
             f"<Contents><Key>{encode(key)}</Key><Size>{len(self.objects[key])}</Size>"
-            f"<ETag>{escape(self.etag(key))}</ETag></Contents>"
+            f"<ETag>{escape(self.etag(key))}</ETag><LastModified>{MODIFIED}</LastModified></Contents>"
             for key in keys[:most]
         )
         more = len(keys) > most

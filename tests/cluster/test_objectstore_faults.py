@@ -418,10 +418,14 @@ async def test_a_sibling_prefix_is_not_asked_for() -> None:
 
 
 def page(*entries: bytes, more: bytes = b"") -> bytes:
-    contents = b"".join(b"<Contents>" + entry + b"</Contents>" for entry in entries)
+    """Entries that say nothing else of it were written at the same time."""
+    contents = b"".join(
+        b"<Contents>" + entry + (b"" if b"LastModified" in entry else WRITTEN) + b"</Contents>" for entry in entries
+    )
     return b"<ListBucketResult><EncodingType>url</EncodingType>" + more + contents + b"</ListBucketResult>"
 
 
+WRITTEN = b"<LastModified>2026-11-01T00:00:00.000Z</LastModified>"
 OBJECT = b"<Key>m/a</Key><Size>1</Size><ETag>x</ETag>"
 
 
@@ -436,6 +440,10 @@ OBJECT = b"<Key>m/a</Key><Size>1</Size><ETag>x</ETag>"
         page(b"<Size>1</Size><ETag>x</ETag>"),
         page(b"<Key>m/a</Key><ETag>x</ETag>"),
         page(b"<Key>m/a</Key><Size>1</Size>"),
+        page(OBJECT + b"<LastModified></LastModified>"),
+        page(OBJECT + b"<LastModified>now</LastModified>"),
+        page(OBJECT + b"<LastModified>" + b"1" * 65 + b"</LastModified>"),
+        page(OBJECT + b"<Other/>").replace(WRITTEN, b""),
         page(b"<Key>m/a</Key><Size>-1</Size><ETag>x</ETag>"),
         page(b"<Key>m/a</Key><Size>1e9</Size><ETag>x</ETag>"),
         page(b"<Key>m/a</Key><Size>1</Size><ETag>x\r\ny</ETag>"),

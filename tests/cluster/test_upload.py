@@ -211,10 +211,10 @@ async def test_on_minio_the_operator_reads_the_headers_alone(minio_bucket: Bucke
 
     assert result.unsummed == ()
     assert found.record.outcome == "Verified"
-    # 64 KiB of the large shard for its header, and the small files whole.
+    # 64 KiB of the large shard for its header, and the small files and the manifest whole.
     assert sender.artifact is not None
     small_bytes = sum(file.size for file in sender.artifact.files if file.path != LARGE)
-    assert metrics.bytes == 65_536 + small_bytes
+    assert metrics.bytes == 65_536 + small_bytes + len(sender.artifact.manifest.encode())
     # Even without reading content at all, for every file has its SHA-256 in the store.
     assert (await verified(minio_bucket, content=False)).record.digest == found.record.digest
 

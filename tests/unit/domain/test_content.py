@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import worlds
 from gatehouse.domain.artifact import CheckProgress, content_source
-from gatehouse.domain.content import asks_store, distrusted, owes_reading
-from gatehouse.domain.lifecycle import look_again
+from gatehouse.domain.content import asks_store, distrusted, owes_reading, reread_since
+from gatehouse.domain.lifecycle import decide, look_again
 from policies import policy
 
 READ: dict[str, Any] = {"artifact": {"verification": "Content"}}
@@ -72,3 +74,36 @@ def test_a_version_whose_files_are_being_read_waits_for_that() -> None:
 
     assert look_again(worlds.facts()) is not None
     assert look_again(worlds.facts(rereading=progress)) is None
+
+
+@pytest.mark.parametrize(
+    ("verification", "days", "outcome", "due"),
+    [
+        ({}, 14, "Verified", False),
+        ({}, 30, "Verified", True),
+        ({"reread": "24h"}, 1, "Verified", True),
+        ({"reread": "24h"}, 0, "Verified", False),
+        ({"content": False}, 30, "Verified", False),
+        ({}, 30, "Invalid", False),
+    ],
+)
+def test_files_are_due_again_however_the_store_shows_them(
+    verification: dict[str, Any], days: int, outcome: str, due: bool
+) -> None:
+    artifact = worlds.record(outcome=outcome, read_at=worlds.NOW - timedelta(days=days), verified_at=worlds.NOW)
+    facts = worlds.facts(registry=worlds.registry(verification=verification), artifact=artifact)
+
+    since = reread_since(facts)
+
+    assert (since is not None) is due
+    # It is the same moment at every look, so that a check that goes on is the same check.
+    assert since == reread_since(replace(facts, now=facts.now + timedelta(hours=1))) or not due
+
+
+def test_reading_again_opens_and_shuts_nothing() -> None:
+    old = worlds.facts(artifact=worlds.record(read_at=worlds.NOW - timedelta(days=400)))
+    progress = CheckProgress(files_done=0, files=3, bytes_done=0, bytes=10, rereading=True)
+
+    assert reread_since(old) is not None
+    for facts in (old, replace(old, rereading=progress)):
+        assert decide(facts).cleared_for == decide(worlds.facts()).cleared_for != ()

@@ -65,6 +65,7 @@ artifacts = st.builds(
     verified_at=times,
     summary=st.none() | summaries,
     problems=st.lists(problems, max_size=3).map(tuple),
+    read_at=st.none() | times,
 )
 ids = st.integers(1, 2**63 - 1)
 versions = st.builds(
@@ -83,7 +84,17 @@ models = st.builds(
     state=st.sampled_from(["LIVE", "ARCHIVED"]),
     **dict.fromkeys(("name", "namespace", "uid", "spec"), text),
 )
-files = st.builds(FileRecord, path=text, size=counts, etag=text, sha256=text)
+files = st.builds(
+    FileRecord,
+    path=text,
+    size=counts,
+    etag=text,
+    sha256=text,
+    source=st.sampled_from([None, "Bytes", "StoreChecksum"]),
+    modified=text,
+    version_id=text,
+    hashed_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+)
 changes = st.builds(
     StateChange,
     at=times,
