@@ -49,10 +49,14 @@ Walk: TypeAlias = Generator[Want, bytes, R]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An object of ``size`` bytes, and what its parser is told beside it: values that JSON can hold."""
+    """An object of ``size`` bytes, and what its parser is told beside it: values that JSON can hold.
+
+    ``weight`` is how many bytes of them come from strangers.
+    """
 
     size: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

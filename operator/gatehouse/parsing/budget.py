@@ -1,0 +1,57 @@
+"""One budget for all bytes of strangers that are held to be parsed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+__all__ = ["ByteBudget"]
+
+
+class ByteBudget:
+    """Lets so many bytes in at once; who asks first comes first, so that the large do not wait for ever."""
+
+    def __init__(self, total: int) -> None:
+        self._free = self._total = total
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def free(self) -> int:
+        """Bytes that nobody holds."""
+        return self._free
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Holds ``size`` bytes, or the whole budget if that is less."""
+        size = min(size, self._total)
+        if self._waiting or size > self._free:
+            await self._wait(size)
+        else:
+            self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._let_in()
+
+    async def _wait(self, size: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free += size
+            else:
+                self._waiting = deque(each for each in self._waiting if each[1] is not turn)
+            self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
