@@ -478,7 +478,12 @@ SHAPES: dict[str, list[Shape]] = {
     "onnx": _ONNX,
     "configuration": _FEW_JSON,
     "remote-code": _FEW_JSON,
+    "mentioned-code": [
+        *_FEW_JSON,
+        *_repeated((b'"auto_map"', b'"auto_map" ', b" ", b"\\u0061", b"\\", b"\\\\u00"), (b"", b'"auto_map"')),
+    ],
     "signature": _SIGNATURE,
+    "manifest-file": [Shape(shape.name, shape.of, lambda _size: {"files": {"a": "0" * 64}}) for shape in _MANIFEST],
     "json": _JSON,
     "yaml text": [*_YAML[::7], *_YAML[-4:]],
     "yaml documents": _YAML,

@@ -21,6 +21,9 @@ class OperatorMetrics:
         self._retries = Counter("gatehouse_row_retries", "Rounds tried again.", ["reason"], registry=registry)
         self._reads = Counter("gatehouse_row_reads", "Reads answered by registries.", registry=registry)
         self._dropped = Counter("gatehouse_events_dropped", "Events that could not be posted.", registry=registry)
+        self._parsers = Counter(
+            "gatehouse_parser_ends", "Times that the process which reads files was ended.", ["why"], registry=registry
+        )
         self._running = Gauge(
             "gatehouse_running_uncleared",
             "Versions that run in a stage that they are not cleared for.",
@@ -48,6 +51,10 @@ class OperatorMetrics:
     def event_dropped(self) -> None:
         """An Event was lost."""
         self._dropped.inc()
+
+    def parser_ended(self, why: str) -> None:
+        """The process that reads files was ended: cpu, memory, time, crash, answer."""
+        self._parsers.labels(why).inc()
 
     def versions_in(self, phase: str, read: Callable[[], float]) -> None:
         """Counts the versions of a phase whenever the metrics are scraped."""

@@ -58,6 +58,7 @@ from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
 from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.controllers.verification import CheckSlots
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals
@@ -76,6 +77,7 @@ from gatehouse.engine.watches import build_caches
 from gatehouse.engine.workqueue import Backoff
 from gatehouse.objectstore.metrics import PrometheusStoreMetrics
 from gatehouse.objectstore.s3 import S3Stores
+from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.databases import Databases
 
 __all__ = ["run_operator"]
@@ -157,7 +159,11 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             reread=timedelta(seconds=settings.secret_interval),
         )
         stack.push_async_callback(connections.aclose)
-        checks = VerificationPool[tuple[str, str]](clock=WallClock(), on_progress=enqueue.version)
+        parsing = WorkerParsing(on_end=metrics.parser_ended)
+        stack.push_async_callback(parsing.aclose)
+        checks = VerificationPool[tuple[str, str]](
+            clock=WallClock(), on_progress=enqueue.version, slots=CheckSlots(parsing=parsing)
+        )
         stack.push_async_callback(checks.aclose)
         templates = TemplateSweep(
             reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from gatehouse.controllers.parsing import Parsing
 from gatehouse.controllers.ports import ArtifactStore
-from gatehouse.domain import gguf, model_config, onnx, safetensors
+from gatehouse.domain import model_config, parsers, safetensors, shards
 from gatehouse.domain.artifact import Problem, StoredObject
 from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.gguf import GgufHeader
 from gatehouse.domain.layout import CONFIG, Layout
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.onnx import OnnxGraph
+from gatehouse.domain.parsers import Parser, Task, TensorFile
 from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
 
 __all__ = ["Structure", "StructureReader", "each"]
@@ -25,10 +30,9 @@ __all__ = ["Structure", "StructureReader", "each"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_OPENING = 65_536
-"""Bytes that are read of a file of weights at first: with them comes the header of most shards."""
-_LARGE = 1_048_576
 _AT_ONCE = 4
+_MANY_BYTES = 16 * 1024 * 1024
+"""Of weights in more than one shard: the marks of as many tensors as they may hold take memory until all are read."""
 
 
 @dataclass(slots=True)
@@ -62,12 +66,13 @@ class Structure:
 
 
 class StructureReader:
-    """Reads the structure of one artifact. ``large`` lets one large header at a time into memory."""
+    """Reads the structure of one artifact. ``many`` bounds how many artifacts of many shards are read at once."""
 
-    def __init__(self, store: ArtifactStore, prefix: str, *, large: asyncio.Lock) -> None:
+    def __init__(self, store: ArtifactStore, prefix: str, *, parsing: Parsing, many: asyncio.Semaphore) -> None:
         self._store = store
         self._prefix = prefix
-        self._large = large
+        self._parsing = parsing
+        self._many = many
 
     async def read(self, layout: Layout, *, artifact_format: str) -> Structure:
         """Check what the layout shows. Problems are collected; only the store's errors are raised."""
@@ -92,58 +97,74 @@ class StructureReader:
 
     async def _configuration(self, stored: StoredObject, found: Structure) -> None:
         with _Refusals(stored, found):
-            data = await self._whole(stored, found, most=model_config.MAX_CONFIG)
+            _check_size(stored, most=model_config.MAX_CONFIG)
             if stored.path == CONFIG:
-                found.config = model_config.parse_config(data)
+                found.config = await self._parse(parsers.CONFIGURATION, stored, found)
                 names_code = found.config.auto_map
             else:
-                names_code = model_config.declares_remote_code(data)
+                names_code = (await self._parse(parsers.REMOTE_CODE, stored, found)).names_code
             if names_code:
                 _refuse_code(stored, found)
 
     async def _search(self, stored: StoredObject, found: Structure) -> None:
         """A file that no loader is known to read as a configuration: of any shape, but it names no code."""
         with _Refusals(stored, found):
-            if model_config.mentions_remote_code(await self._whole(stored, found, most=model_config.MAX_CONFIG)):
+            if (await self._parse(parsers.MENTIONED_CODE, stored, found)).names_code:
                 _refuse_code(stored, found)
 
     async def _safetensors(self, layout: Layout, found: Structure) -> None:
-        headers: dict[str, safetensors.SafetensorsHeader] = {}
+        if len(layout.weights) > 1 and sum(stored.size for stored in layout.weights) > _MANY_BYTES:
+            async with self._many:
+                await self._tensor_files(layout, found)
+        else:
+            await self._tensor_files(layout, found)
+
+    async def _tensor_files(self, layout: Layout, found: Structure) -> None:
+        headers: dict[str, TensorFile] = {}
+        key = secrets.token_hex(shards.KEY_BYTES)
+        counted = {stored.path for stored in layout.weights}
+        tensors = 0
 
         async def header(stored: StoredObject) -> None:
+            nonlocal tensors
             with _Refusals(stored, found):
-                headers[stored.path] = await self._safetensors_header(stored, found)
+                _check_total(tensors)
+                # Only what is held against an index, or against other shards, needs to be known by name.
+                arguments = {"key": key} if len(counted) > 1 or layout.index else {}
+                headers[stored.path] = await self._parse(parsers.SAFETENSORS, stored, found, arguments)
+                tensors += headers[stored.path].tensors
+                _check_total(tensors)
 
         await each((*layout.weights, *layout.others), header)
-        counted = {stored.path for stored in layout.weights}
-        if layout.index is not None:
-            counted = set()
-            with _Refusals(layout.index, found):
-                data = await self._whole(layout.index, found, most=safetensors.MAX_INDEX)
-                index = await _parsed(data, safetensors.parse_index)
-                _check_index(index, layout, headers)
-                counted = set(index.shards)
+        if layout.index is not None or len(counted) > 1:
+            counted = set(await self._shard_set(layout, found, headers, key))
         totals = [header for path, header in headers.items() if path in counted]
         if totals and len(totals) == len(counted):
-            found.problems.extend(_doubled(totals))
             found.count((name, t.elements, t.bytes) for header in totals for name, t in header.dtypes.items())
 
-    async def _safetensors_header(self, stored: StoredObject, found: Structure) -> safetensors.SafetensorsHeader:
-        opening = await self._opening(stored, found)
-        length = safetensors.header_length(opening[: safetensors.HEADER_LENGTH_BYTES], stored.size)
-        end = safetensors.HEADER_LENGTH_BYTES + length
-        if end <= len(opening):
-            return safetensors.parse_header(opening[safetensors.HEADER_LENGTH_BYTES : end], object_size=stored.size)
-        async with self._large:
-            rest = await self._store.read(self._prefix, stored, start=safetensors.HEADER_LENGTH_BYTES, length=length)
-            return await _parsed(rest, lambda data: safetensors.parse_header(data, object_size=stored.size))
+    async def _shard_set(
+        self, layout: Layout, found: Structure, headers: Mapping[str, TensorFile], key: str
+    ) -> tuple[str, ...]:
+        """The shards that make the model, held against the index and each other; none when they are no whole."""
+        index = layout.index
+        weights = {stored.path for stored in layout.weights}
+        marks = {path: header.marks.text for path, header in headers.items() if path in weights}
+        arguments = {"key": key, "marks": marks, "files": [stored.path for stored in layout.files]}
+        weight = sum(len(path) + len(text) for path, text in marks.items())
+        with _Refusals(index or layout.weights[0], found):
+            if index is None:
+                task = Task(size=0, arguments=arguments, weight=weight)
+                return (await self._parsing.parse(parsers.SHARDS, task, _nothing)).shards
+            _check_size(index, most=safetensors.MAX_INDEX)
+            return (await self._parse(parsers.SHARDS, index, found, arguments, weight=weight)).shards
+        return ()
 
     async def _gguf(self, layout: Layout, found: Structure) -> None:
-        headers: dict[str, gguf.GgufHeader] = {}
+        headers: dict[str, GgufHeader] = {}
 
         async def header(stored: StoredObject) -> None:
             with _Refusals(stored, found):
-                headers[stored.path] = await self._gguf_header(stored, found)
+                headers[stored.path] = await self._parse(parsers.GGUF, stored, found)
 
         await each((*layout.weights, *layout.others), header)
         counted = [headers[stored.path] for stored in layout.weights if stored.path in headers]
@@ -151,24 +172,12 @@ class StructureReader:
             found.count((name, t.elements, t.bytes) for header in counted for name, t in header.types.items())
             found.config = counted[0].config
 
-    async def _gguf_header(self, stored: StoredObject, found: Structure) -> gguf.GgufHeader:
-        data = await self._opening(stored, found)
-        header = gguf.parse(data, object_size=stored.size)
-        if isinstance(header, gguf.GgufHeader):
-            return header
-        async with self._large:
-            while isinstance(header, gguf.NeedMore):
-                missing = header.bytes_wanted - len(data)
-                data += await self._store.read(self._prefix, stored, start=len(data), length=missing)
-                header = await _parsed(data, lambda data: gguf.parse(data, object_size=stored.size))
-            return header
-
     async def _onnx(self, layout: Layout, found: Structure) -> None:
-        graphs: dict[str, onnx.OnnxGraph] = {}
+        graphs: dict[str, OnnxGraph] = {}
 
         async def graph(stored: StoredObject) -> None:
             with _Refusals(stored, found):
-                graphs[stored.path] = await self._onnx_graph(stored, found)
+                graphs[stored.path] = await self._parse(parsers.ONNX, stored, found)
 
         await each(layout.weights, graph)
         sizes = {stored.path: stored.size for stored in layout.files}
@@ -177,40 +186,27 @@ class StructureReader:
         if graphs and len(graphs) == len(layout.weights):
             found.count((name, t.elements, t.bytes) for graph in graphs.values() for name, t in graph.dtypes.items())
 
-    async def _onnx_graph(self, stored: StoredObject, found: Structure) -> onnx.OnnxGraph:
-        scan = onnx.OnnxScan(stored.size)
-        opening = await self._opening(stored, found)
-        answer = scan.step()
-        while isinstance(answer, onnx.Want):
-            end = min(answer.offset + answer.length, stored.size)
-            if end <= len(opening):
-                data = opening[answer.offset : end]
-            else:
-                data = await self._store.read(self._prefix, stored, start=answer.offset, length=end - answer.offset)
-            answer = scan.step(data)
-        return answer
+    async def _parse(
+        self,
+        parser: Parser[R],
+        stored: StoredObject,
+        found: Structure,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        weight: int = 0,
+    ) -> R:
+        """What a parser makes of a file. A file that is read in one piece is hashed on the way."""
 
-    async def _opening(self, stored: StoredObject, found: Structure) -> bytes:
-        """The first 64 KiB."""
-        opening = await self._store.read(self._prefix, stored, start=0, length=min(_OPENING, stored.size))
-        found.opened.add(stored.path)
-        check_opening(stored.path, opening)
-        if len(opening) == stored.size:
-            found.hashes[stored.path] = hashlib.sha256(opening).hexdigest()
-        return opening
+        async def read(start: int, length: int) -> bytes:
+            data = await self._store.read(self._prefix, stored, start=start, length=length)
+            if start == 0:
+                found.opened.add(stored.path)
+                check_opening(stored.path, data[:OPENING_BYTES])
+            if length == stored.size:
+                found.hashes[stored.path] = await _sha256(data)
+            return data
 
-    async def _whole(self, stored: StoredObject, found: Structure, *, most: int) -> bytes:
-        if stored.size > most:
-            raise FormatError("JsonTooLarge", f"{stored.size} bytes", f"at most {most} bytes", "Write the file again.")
-        if stored.size <= _LARGE:
-            data = await self._store.read(self._prefix, stored, start=0, length=stored.size)
-        else:
-            async with self._large:
-                data = await self._store.read(self._prefix, stored, start=0, length=stored.size)
-        found.opened.add(stored.path)
-        check_opening(stored.path, data[:OPENING_BYTES])
-        found.hashes[stored.path] = hashlib.sha256(data).hexdigest()
-        return data
+        return await self._parsing.parse(parser, Task(size=stored.size, arguments=arguments or {}, weight=weight), read)
 
 
 class _Refusals:
@@ -250,10 +246,10 @@ async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], *, at_once
     return [results[position] for position in range(len(items))]
 
 
-async def _parsed(data: bytes, parse: Callable[[bytes], R]) -> R:
-    if len(data) <= _LARGE:
-        return parse(data)
-    return await asyncio.to_thread(parse, data)
+async def _sha256(data: bytes) -> str:
+    if len(data) <= parsers.OPENING:
+        return hashlib.sha256(data).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
 
 
 def _refuse_code(stored: StoredObject, found: Structure) -> None:
@@ -268,40 +264,26 @@ def _refuse_code(stored: StoredObject, found: Structure) -> None:
     )
 
 
-def _check_index(
-    index: safetensors.ShardIndex, layout: Layout, headers: Mapping[str, safetensors.SafetensorsHeader]
-) -> None:
-    there = {stored.path for stored in layout.files}
-    missing = [shard for shard in index.shards if shard not in there]
-    if missing:
+async def _nothing(_start: int, _length: int) -> bytes:
+    return b""
+
+
+def _check_size(stored: StoredObject, *, most: int) -> None:
+    if stored.size > most:
+        raise FormatError("JsonTooLarge", f"{stored.size} bytes", f"at most {most} bytes", "Write the file again.")
+
+
+def _check_total(tensors: int) -> None:
+    if tensors > shards.MAX_MARKS:
         raise FormatError(
-            "ShardMissing",
-            f"{len(missing)} of {len(index.shards)} shards missing, {shown(missing[0])} among them",
-            "every shard that the index names",
-            "Upload the missing shards.",
+            "TooManyTensors",
+            f"more than {shards.MAX_MARKS} tensors in all files",
+            f"at most {shards.MAX_MARKS} in one artifact",
+            "Keep each model in a folder of its own.",
         )
-    if headers.keys() >= set(index.shards):
-        safetensors.check_shards(index, headers)
 
 
-def _doubled(headers: Sequence[safetensors.SafetensorsHeader]) -> Iterable[Problem]:
-    if len(headers) < 2:
-        return
-    seen: set[str] = set()
-    for header in headers:
-        twice = min(seen & header.names, default=None)
-        if twice is not None:
-            yield Problem(
-                rule="DuplicateTensor",
-                found=f"the tensor {shown(twice)} in two shards",
-                wanted="each tensor once",
-                remedy="Write the model again with safetensors and upload every file whole.",
-            )
-            return
-        seen |= header.names
-
-
-def _external(path: str, graph: onnx.OnnxGraph, sizes: Mapping[str, int]) -> Iterable[Problem]:
+def _external(path: str, graph: OnnxGraph, sizes: Mapping[str, int]) -> Iterable[Problem]:
     folder = path.rpartition("/")[0]
     for location, least in graph.external.items():
         beside = f"{folder}/{location}" if folder else location

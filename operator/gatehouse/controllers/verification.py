@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from gatehouse.controllers.parsing import InProcess, Parsing
 from gatehouse.controllers.ports import ArtifactStore, Clock
 from gatehouse.controllers.structure import Structure, StructureReader, each
-from gatehouse.domain import manifest, own_files
+from gatehouse.domain import manifest, own_files, parsers
 from gatehouse.domain.artifact import (
     ArtifactOutcome,
     ArtifactRecord,
@@ -29,8 +31,9 @@ from gatehouse.domain.artifact import (
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
+from gatehouse.domain.parsers import Parser, Task
 from gatehouse.domain.records import FileRecord
-from gatehouse.domain.signature import SIGNATURE, SignatureRecord, read_signature
+from gatehouse.domain.signature import SIGNATURE, SignatureRecord
 from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
 
 __all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "CheckSlots", "Verification"]
@@ -46,7 +49,11 @@ _LISTINGS = 3
 _SETTLINGS = 3
 _SETTLING_SECONDS = 1.0
 _FILES_AT_ONCE = 4
+_FEW_NAMES = 64
+"""Names of objects that have 64 KiB at most."""
 _NO_OBJECTS = Listing(())
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckSlots:
-    """How much runs at once: checks, contents of large artifacts, and headers too large to hold many of.
+    """How much runs at once: checks, contents of large artifacts, headers of many shards; and what parses.
 
     Large artifacts queue apart, so that small ones do not wait behind them. Of those that are only read once more there
     is one at a time, so that new ones do not wait behind them.
@@ -91,7 +98,8 @@ class CheckSlots:
     checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     rereads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    large_header: asyncio.Lock = field(default_factory=asyncio.Lock)
+    many_shards: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    parsing: Parsing = field(default_factory=InProcess)
 
 
 class Verification:
@@ -109,7 +117,7 @@ class Verification:
         self._rest = rest
         self._clock = clock
         self._slots = slots
-        self._reader = StructureReader(request.store, request.prefix, large=slots.large_header)
+        self._reader = StructureReader(request.store, request.prefix, parsing=slots.parsing, many=slots.many_shards)
         self._known = dict(request.known)
         self._fresh: list[FileRecord] = []
         self._progress = CheckProgress(files_done=0, files=0, bytes_done=0, bytes=0)
@@ -155,7 +163,7 @@ class Verification:
         async with self._slots.checks:
             if request.previous is not None and self._stands(request.previous, listing):
                 return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
-            layout = lay_out(listing, artifact_format=request.artifact_format)
+            layout = await _laid_out(listing, request.artifact_format)
             self._progress = CheckProgress(
                 files_done=0,
                 files=len(layout.files),
@@ -320,19 +328,23 @@ class Verification:
             try:
                 if stored.path == SIGNATURE:
                     own_files.check_signature_size(stored.size)
-                    bundle = await self._read(stored)
-                    await asyncio.to_thread(own_files.check_signature, bundle)
-                    signature = await asyncio.to_thread(read_signature, bundle, hashes)
+                    signature = await self._parse(parsers.SIGNATURE, stored, hashes)
                 else:
                     own_files.check_manifest_size(stored.size)
-                    await asyncio.to_thread(own_files.check_manifest, await self._read(stored), hashes)
+                    await self._parse(parsers.MANIFEST, stored, hashes)
             except FormatError as error:
                 structure.refuse(stored, error)
         return signature
 
-    async def _read(self, stored: StoredObject) -> bytes:
-        async with self._slots.large_header:
-            return await self._request.store.read(self._request.prefix, stored, start=0, length=stored.size)
+    async def _parse(self, parser: Parser[R], stored: StoredObject, hashes: Mapping[str, str]) -> R:
+        """What a parser makes of a file that it holds against the other files."""
+
+        async def read(start: int, length: int) -> bytes:
+            return await self._request.store.read(self._request.prefix, stored, start=start, length=length)
+
+        weight = sum(len(path) + len(sha256) for path, sha256 in hashes.items())
+        task = Task(size=stored.size, arguments={"files": hashes}, weight=weight)
+        return await self._slots.parsing.parse(parser, task, read)
 
     def _record(
         self,
@@ -363,6 +375,13 @@ class Verification:
             summary=None if outcome == "Missing" else summary,
             problems=(*layout.problems, *structure.problems)[:_MOST_PROBLEMS] if outcome == "Invalid" else (),
         )
+
+
+async def _laid_out(listing: Listing, artifact_format: str) -> Layout:
+    """Names are parsed too: many of them where nothing waits."""
+    if len(listing.objects) <= _FEW_NAMES:
+        return lay_out(listing, artifact_format=artifact_format)
+    return await asyncio.to_thread(lay_out, listing, artifact_format=artifact_format)
 
 
 def _digest(files: Iterable[FileRecord]) -> str:

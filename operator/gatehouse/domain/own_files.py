@@ -13,17 +13,17 @@ from gatehouse.domain import manifest
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.signature import LARGEST_SIGNATURE, check_bundle
 
-__all__ = ["check_manifest", "check_manifest_size", "check_signature", "check_signature_size"]
+__all__ = ["LARGEST_MANIFEST", "check_manifest", "check_manifest_size", "check_signature", "check_signature_size"]
 
-_LARGEST_MANIFEST: Final = 10_000 * (manifest.MAX_PATH_BYTES + 67)
+LARGEST_MANIFEST: Final = 10_000 * (manifest.MAX_PATH_BYTES + 67)
 _REMEDY: Final = "Remove it, or let gatehouse upload write it anew."
 _SHOWN: Final = 3
 
 
 def check_manifest_size(size: int) -> None:
     """Raises FormatError before anything is read that no manifest can be."""
-    if size > _LARGEST_MANIFEST:
-        raise _refusal(f"{size} bytes", f"at most {_LARGEST_MANIFEST} bytes")
+    if size > LARGEST_MANIFEST:
+        raise _refusal(f"{size} bytes", f"at most {LARGEST_MANIFEST} bytes")
 
 
 def check_manifest(text: bytes, files: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from gatehouse.domain import gguf, model_config, onnx, safetensors, shards
+from gatehouse.domain import gguf, model_config, onnx, own_files, safetensors, shards
 from gatehouse.domain.gguf import GgufHeader
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.onnx import OnnxGraph, Want
@@ -23,6 +23,8 @@ from gatehouse.domain.signature import LARGEST_SIGNATURE, SignatureRecord, read_
 __all__ = [
     "CONFIGURATION",
     "GGUF",
+    "MANIFEST",
+    "MENTIONED_CODE",
     "ONNX",
     "OPENING",
     "PARSERS",
@@ -33,6 +35,7 @@ __all__ = [
     "NamesCode",
     "Parser",
     "ShardSet",
+    "Sound",
     "Task",
     "TensorFile",
     "Walk",
@@ -63,15 +66,16 @@ class Task:
 class Parser(Generic[R]):
     """``result`` is a dataclass that JSON can hold.
 
-    Up to ``inline`` bytes it costs so little that it may run in the event loop. ``holds`` bounds the bytes that a walk
-    keeps at once; where it is None they are those of its largest Want.
+    Up to ``inline`` bytes it costs so little that it may run in the event loop. A walk never keeps more than ``holds``
+    bytes; those of one that ``grows`` are not known by its first large Want.
     """
 
     name: str
     walk: Callable[[Task], Walk[R]]
     result: type[R]
+    holds: int
     inline: int = OPENING
-    holds: int | None = None
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,11 @@ class NamesCode:
     """Whether a configuration names code to be run."""
 
     names_code: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """There is nothing to say of it."""
 
 
 def _opening(task: Task) -> Want:
@@ -173,19 +182,53 @@ def _remote_code(task: Task) -> Walk[NamesCode]:
     return NamesCode(names_code=model_config.declares_remote_code((yield _whole(task))))
 
 
+def _mentioned_code(task: Task) -> Walk[NamesCode]:
+    return NamesCode(names_code=model_config.mentions_remote_code((yield _whole(task))))
+
+
 def _signature(task: Task) -> Walk[SignatureRecord]:
     """``files`` is hex SHA-256 by path."""
-    return read_signature((yield _whole(task)), task.arguments["files"])
+    bundle = yield _whole(task)
+    own_files.check_signature(bundle)
+    return read_signature(bundle, task.arguments["files"])
 
 
-SAFETENSORS: Final = Parser(name="safetensors", walk=_safetensors, result=TensorFile)
-SHARDS: Final = Parser(name="shards", walk=_shards, result=ShardSet)
-GGUF: Final = Parser(name="gguf", walk=_gguf, result=GgufHeader, holds=gguf.MAX_HEADER)
-ONNX: Final = Parser(name="onnx", walk=_onnx, result=OnnxGraph, inline=16_384, holds=4 * _MIB)
-CONFIGURATION: Final = Parser(name="configuration", walk=_configuration, result=ModelConfig)
-REMOTE_CODE: Final = Parser(name="remote-code", walk=_remote_code, result=NamesCode)
+def _manifest(task: Task) -> Walk[Sound]:
+    """``files`` is hex SHA-256 by path."""
+    own_files.check_manifest((yield _whole(task)), task.arguments["files"])
+    return Sound()
+
+
+SAFETENSORS: Final = Parser(
+    name="safetensors",
+    walk=_safetensors,
+    result=TensorFile,
+    holds=OPENING + safetensors.HEADER_LENGTH_BYTES + safetensors.MAX_HEADER,
+)
+SHARDS: Final = Parser(name="shards", walk=_shards, result=ShardSet, holds=safetensors.MAX_INDEX)
+GGUF: Final = Parser(name="gguf", walk=_gguf, result=GgufHeader, holds=gguf.MAX_HEADER, grows=True)
+ONNX: Final = Parser(name="onnx", walk=_onnx, result=OnnxGraph, inline=16_384, holds=4 * _MIB, grows=True)
+CONFIGURATION: Final = Parser(
+    name="configuration", walk=_configuration, result=ModelConfig, holds=model_config.MAX_CONFIG
+)
+REMOTE_CODE: Final = Parser(name="remote-code", walk=_remote_code, result=NamesCode, holds=model_config.MAX_CONFIG)
+MENTIONED_CODE: Final = Parser(
+    name="mentioned-code", walk=_mentioned_code, result=NamesCode, holds=model_config.MAX_CONFIG
+)
 SIGNATURE: Final = Parser(name="signature", walk=_signature, result=SignatureRecord, holds=LARGEST_SIGNATURE)
+MANIFEST: Final = Parser(name="manifest-file", walk=_manifest, result=Sound, holds=own_files.LARGEST_MANIFEST)
 
 PARSERS: Final[Mapping[str, Parser[Any]]] = {
-    parser.name: parser for parser in (SAFETENSORS, SHARDS, GGUF, ONNX, CONFIGURATION, REMOTE_CODE, SIGNATURE)
+    parser.name: parser
+    for parser in (
+        SAFETENSORS,
+        SHARDS,
+        GGUF,
+        ONNX,
+        CONFIGURATION,
+        REMOTE_CODE,
+        MENTIONED_CODE,
+        SIGNATURE,
+        MANIFEST,
+    )
 }

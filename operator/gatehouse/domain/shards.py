@@ -31,7 +31,7 @@ class Marks:
     @classmethod
     def of(cls, names: Iterable[str], *, key: bytes) -> Marks:
         """The marks of ``names``."""
-        return cls(base64.b64encode(b"".join(_mark(name, key) for name in names)).decode())
+        return cls(base64.b64encode(b"".join(sorted(_mark(name, key) for name in names))).decode())
 
     def __len__(self) -> int:
         return len(self.text) * 3 // 4 // _MARK_BYTES

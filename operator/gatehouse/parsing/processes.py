@@ -38,8 +38,10 @@ _BEGINNINGS: Final = 10
 """How often a walk is begun, when other objects end the worker."""
 _LARGE: Final = 65_536
 _START: Final = 60.0
+_GOING: Final = 5.0
 _LONGEST_TEXT: Final = 4_096
 _PARTS: Final = 4
+_NO_ANSWER: Final = "no answer came that makes sense"
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class ParserLimits:
     """
 
     memory: int = 192 * 1024 * 1024
-    cpu: float = 10.0
+    cpu: float = 20.0
     wall: float = 120.0
     hold: float = 600.0
     held: int = 48 * 1024 * 1024
@@ -86,6 +88,13 @@ class _Process:
         text, size = lengths(await stdout.readexactly(HEAD.size), longest=LONGEST_ANSWER)
         head = head_of(await stdout.readexactly(text))
         return head, await stdout.readexactly(size)
+
+    async def gone(self) -> int:
+        """The exit status of one that ends by itself. To kill it now would lose its status."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOING):
+                await self.process.wait()
+        return await self.end()
 
     async def end(self) -> int:
         """Kills it and waits for it; its exit status."""
@@ -138,7 +147,7 @@ class WorkerParsing:
         ``read`` raises; Transient (ParserUnavailable, StoreUnavailable when the store takes too long for it).
         """
         opening: bytes | None = None
-        used = task.weight
+        used, held = task.weight, min(task.size, parser.holds)
         if used <= parser.inline:
             walk = parser.walk(task)
             try:
@@ -151,10 +160,10 @@ class WorkerParsing:
                 result: R = finished.value
                 return result
             walk.close()
-        return await self._held(parser, task, _remembering(read, opening or b""), used)
+            held = held if parser.grows else min(held, used)
+        return await self._held(parser, task, _remembering(read, opening or b""), held + task.weight)
 
-    async def _held(self, parser: Parser[R], task: Task, read: Read, used: int) -> R:
-        held = used if parser.holds is None else min(task.size, parser.holds) + task.weight
+    async def _held(self, parser: Parser[R], task: Task, read: Read, held: int) -> R:
         async with self._budget.hold(held):
             try:
                 async with asyncio.timeout(self._limits.hold):
@@ -193,8 +202,8 @@ class WorkerParsing:
                 question, data = {"job": job}, await read(want.offset, want.length)
         except FrameError as error:
             if worker is not None:
-                await self._ended(worker, str(error))
-            raise _EndedError("an answer that is none") from None
+                await self._ended(worker, "answer")
+            raise _EndedError(_NO_ANSWER) from error
         finally:
             self._dropped.append(job)
 
@@ -225,17 +234,21 @@ class WorkerParsing:
                     await current.send({**question, "drop": dropped}, data)
                     head, result = await current.receive()
             except TimeoutError:
-                raise _EndedError(await self._ended(current, f"{self._limits.wall:g} s")) from None
-            except (asyncio.IncompleteReadError, ConnectionError, FrameError):
-                raise _EndedError(await self._ended(current, None)) from None
+                await self._ended(current, "time")
+                raise _EndedError(f"it took more than {self._limits.wall:g} s") from None
+            except (asyncio.IncompleteReadError, ConnectionError):
+                raise _EndedError(await self._fell(current)) from None
+            except FrameError:
+                await self._ended(current, "answer")
+                raise _EndedError(_NO_ANSWER) from None
             except asyncio.CancelledError:
-                await self._ended(current, "cancelled")
+                await self._retire()
                 raise
             if head.get("retire"):
                 await self._retire()
             if "costly" in head:
                 self._on_end("memory")
-                raise _EndedError(self._memory())
+                raise _EndedError(f"it took more than {self._memory()}")
             self._rest()
             return current, head, result
 
@@ -276,17 +289,20 @@ class WorkerParsing:
         self._worker = worker
         return worker
 
-    async def _ended(self, worker: _Process, why: str | None) -> str:
-        """Kills a worker; what it took too much of."""
+    async def _fell(self, worker: _Process) -> str:
+        """Takes leave of a worker that ended by itself; what to say of that."""
+        status = await worker.gone()
+        cpu = status == -signal.SIGXCPU
+        await self._ended(worker, "cpu" if cpu else "crash")
+        return f"it took more than {self._limits.cpu:g} s of CPU" if cpu else f"reading it ended with {status}"
+
+    async def _ended(self, worker: _Process, why: str) -> None:
+        """Makes sure that a worker has ended."""
         status = await worker.end()
         if self._worker is worker:
             self._worker = None
-        if why is None:
-            why = f"{self._limits.cpu:g} s of CPU" if status == -signal.SIGXCPU else self._memory()
-        if not self._closed:
-            self._on_end({-signal.SIGXCPU: "cpu", -signal.SIGKILL: "time"}.get(status, "crash"))
-            _log.warning("the process that reads files was ended: %s (status %d)", why, status)
-        return why
+        self._on_end(why)
+        _log.warning("the process that reads files was ended: %s (status %d)", why, status)
 
     def _memory(self) -> str:
         return f"{human_bytes(self._limits.memory)} of memory"
@@ -334,7 +350,7 @@ class WorkerParsing:
     def _too_expensive(self, task: Task, took: str) -> FormatError:
         return FormatError(
             "TooExpensive",
-            f"a file of {task.size} bytes that is too expensive to read: it took more than {took}, twice",
+            f"a file of {task.size} bytes that is too expensive to read: {took}, twice",
             f"at most {self._limits.cpu:g} s of CPU and {self._memory()}",
             "Write the file again with the library of its format.",
         )

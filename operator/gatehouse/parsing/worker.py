@@ -108,7 +108,7 @@ def resident() -> int:
 def limit_cpu(seconds: float) -> None:
     """Ends this process (SIGXCPU) once it has used so much CPU, in whole seconds."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (ceil(max(seconds, 0.0)) + 1, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (max(ceil(seconds), 1), hard))
 
 
 def limit_memory(more: int) -> None:
