@@ -24,7 +24,7 @@ def registry(**spec: Any) -> ModelRegistry:
             "metadata": {"name": "local", "namespace": "gatehouse-system", "generation": 1},
             "spec": {
                 "allowedNamespaces": {"from": "All"},
-                "objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://127.0.0.1:9000"}],
+                "objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://127.0.0.1:9000", "tls": "Disabled"}],
                 **spec,
             },
         }

@@ -71,6 +71,7 @@ class _Site:
             return a_registry(name)
         server = self.database
         spec = {"host": server.host, "port": server.port, "database": server.database, "username": server.username}
+        spec["tls"] = "Disabled"
         return a_registry(name, mysql=spec)
 
     def target(self) -> Target:
@@ -79,7 +80,12 @@ class _Site:
             Address(kind="sqlite", file=self.home / "registries.local.db")
             if server is None
             else Address(
-                kind="mysql", host=server.host, port=server.port, database=server.database, username=server.username
+                kind="mysql",
+                host=server.host,
+                port=server.port,
+                database=server.database,
+                username=server.username,
+                tls=False,
             )
         )
         return Target(address=address, credentials=Credentials(self.password), limits=Limits(), data_dir=self.home)

@@ -209,6 +209,18 @@ CREATES: list[tuple[str, str, Any, str]] = [
         {"objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://user:password@minio"}]},
         "endpoint",
     ),
+    (
+        "ModelRegistry",
+        "spec",
+        {"objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://minio:9000"}]},
+        "goes with tls: Disabled",
+    ),
+    (
+        "ModelRegistry",
+        "spec",
+        {"mysql": {**DATABASE, "tls": "Disabled", "caSecret": {"name": "ca", "key": "ca.crt"}}},
+        "caSecret goes with tls: Required",
+    ),
     ("HardwareProfile", "spec.accelerator.computeCapability", None, "an NVIDIA accelerator needs"),
     ("HardwareProfile", "spec.accelerator.memory", "a lot", "spec.accelerator.memory"),
     ("HardwareProfile", "spec.accelerator.count", 0, "spec.accelerator.count"),

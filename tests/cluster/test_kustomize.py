@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
-from gatehouse.deploy.credentials_file import WantedSecret, load_credentials_file
+from gatehouse.cluster.secrets import LABEL_USE
+from gatehouse.deploy.credentials_file import CredentialsFile, WantedSecret, load_credentials_file
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, load, of_kind
 from gatehouse.deploy.overlays import overlay_names, render
@@ -165,6 +167,7 @@ def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Man
         "port": 3306,
         "database": "model_registry",
         "username": "mlmd",
+        "tls": "Disabled",
         "passwordSecret": {"name": "private-ai-registry-db-creds", "key": "database-password"},
     }
     groups = {
@@ -319,8 +322,40 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
         assert rights == {
             ("secrets", "[]", "[]", "[create]"),
             ("secrets", "[]", f"[{wanted.name}]", "[get]"),
+            *(
+                ("secrets", "[]", f"[{copy.name}]", "[get", "update]")
+                for copy in wanted.copies
+                if copy.namespace == each.namespace
+            ),
             *([("configmaps", "[]", "[]", "[create]"), public] if wanted.published else []),
         }
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registry_is(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    made = [
+        wanted
+        for each in of_kind(rendered[overlay], "ConfigMap")
+        if each.name == "gatehouse-credentials"
+        for wanted in CredentialsFile.model_validate(yaml.safe_load(each.body["data"]["credentials.yaml"])).secrets
+    ]
+    labelled = {(copy.namespace, copy.name) for each in made for copy in each.copies if copy.labels.get(LABEL_USE)}
+    registries = of_kind(rendered[overlay], "ModelRegistry")
+    named = {
+        (registry.namespace, reference["name"])
+        for registry in registries
+        for part in (
+            *registry.body["spec"]["objectStores"],
+            registry.body["spec"].get("mysql"),
+            registry.body["spec"].get("postgres"),
+        )
+        for reference in ((part or {}).get("credentialsSecret"), (part or {}).get("passwordSecret"))
+        if reference
+    }
+    assert named == labelled
+    assert not {each.namespace for each in registries} & {each.namespace for each in made if each.signing}
 
 
 def rotate(kubectl: Kubectl, wanted: WantedSecret) -> None:

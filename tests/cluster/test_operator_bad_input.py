@@ -141,7 +141,11 @@ def test_a_prefix_with_a_hundred_thousand_objects_is_refused_early(
 ) -> None:
     with FaultyStore() as faulty, make_world(installed, minio) as world:
         faulty.store.objects = dict.fromkeys((f"granite-1/{number:06}" for number in range(100_000)), b"")
-        world.apply(world.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]))
+        world.apply(
+            world.registry(
+                objectStores=[{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
+            )
+        )
         world.apply(world.model(), world.version(artifact={"uri": "s3://models/granite-1/"}))
         invalid = world.phase("granite-1", "Artifact Invalid")
         assert condition(invalid, "Ready")["reason"] == "ArtifactInvalid"  # type: ignore[index]  # it has one

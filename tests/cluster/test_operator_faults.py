@@ -335,7 +335,14 @@ def test_a_store_that_fails_is_named_with_what_to_do(
     with FaultyStore() as faulty, make_world(installed, minio) as world:
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
         faulty.store.fail(operation, fault, forever=True)
-        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "credentialsSecret": {"name": "store"}}]
+        stores = [
+            {
+                "uriPrefix": "s3://models/",
+                "endpoint": faulty.store.url,
+                "tls": "Disabled",
+                "credentialsSecret": {"name": "store"},
+            }
+        ]
         world.apply(world.registry(objectStores=stores), world.model())
         world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
         failed = world.wait("granite-1", lambda body: shown(body, "Ready")[1] == reason, what=f"is not {reason}")
@@ -359,7 +366,7 @@ def test_a_store_that_stalls_shows_progress_and_blocks_nobody(
     with FaultyStore() as faulty, make_world(installed, minio) as world:
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
         faulty.store.fail("read", stalling(4), forever=True)
-        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}, world.object_store()]
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}, world.object_store()]
         world.apply(world.registry(objectStores=stores), world.model())
         world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
         verifying = world.phase("granite-1", "Verifying")
@@ -380,7 +387,7 @@ def test_a_store_that_falls_silent_leaves_ready_standing_and_heals(
 ) -> None:
     with FaultyStore() as faulty, make_world(installed, minio) as world:
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
         world.apply(world.registry(objectStores=stores), world.model())
         world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
         before = world.ready("granite-1")
@@ -426,7 +433,13 @@ def test_credentials_that_are_missing_wrong_and_rotated(
         # Each kind has a watch of its own, so the version may be seen a moment before its model.
         absent = world.wait("granite-1", lambda body: shown(body, "Ready")[1] == "SecretNotFound")
         assert f"{world.namespace}/store" in shown(absent, "Ready")[2]
-        world.apply(secret("store", world.namespace, {"AWS_ACCESS_KEY_ID": "x"}))
+        unlabelled = secret("store", world.namespace, {"AWS_ACCESS_KEY_ID": "x"})
+        world.apply({**unlabelled, "metadata": {**unlabelled["metadata"], "labels": {}}})
+        world.ask("granite-1")
+        unnamed = world.wait("granite-1", lambda body: shown(body, "Ready")[1] == "SecretNotLabelled")
+        remedy = f"kubectl label secret store -n {world.namespace} gatehouse.dev/use=registry"
+        assert remedy in shown(unnamed, "Ready")[2]
+        world.apply(unlabelled)
         world.ask("granite-1")
         partial = world.wait("granite-1", lambda body: shown(body, "Ready")[1] == "SecretKeyMissing")
         assert "AWS_SECRET_ACCESS_KEY" in shown(partial, "Ready")[2]
@@ -472,7 +485,11 @@ def test_an_object_that_is_replaced_while_it_is_read_is_read_again(
                 objects["granite-1/README.md"] = b"# Replaced while it was read\n"
 
         faulty.store.after = replace_once
-        world.apply(world.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]))
+        world.apply(
+            world.registry(
+                objectStores=[{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
+            )
+        )
         world.apply(world.model(), world.version(artifact={"uri": "s3://models/granite-1/"}))
         world.ready()
         hashes = world.files(operator)

@@ -37,7 +37,9 @@ def worlds(
 
 
 def registry(home: World, store: FaultyStore, **spec: object) -> Manifest:
-    return home.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.store.url}], **spec)
+    return home.registry(
+        objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.store.url, "tls": "Disabled"}], **spec
+    )
 
 
 def model(home: World, other: World) -> Manifest:
@@ -133,7 +135,7 @@ def test_the_longest_prefix_decides_which_store_is_read(
     home, _ = worlds
     home.upload("granite-1")
     # The wide prefix leads to a store that has nothing below it.
-    wide = {"uriPrefix": f"s3://{home.bucket}/", "endpoint": store.store.url}
+    wide = {"uriPrefix": f"s3://{home.bucket}/", "endpoint": store.store.url, "tls": "Disabled"}
     home.apply(home.registry(objectStores=[wide, home.object_store(uriPrefix=f"s3://{home.bucket}/granite-1/")]))
     home.apply(home.model(), home.version())
     home.ready()

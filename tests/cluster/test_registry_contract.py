@@ -58,6 +58,7 @@ async def opened_on(server: Database, database: str, folder: Path) -> AsyncItera
     databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
     kind = {"mariadb": "mysql", "postgres": "postgres"}[server.kind]
     spec = {"host": server.host, "port": server.port, "database": database, "username": server.username}
+    spec["tls"] = "Disabled"
     registry = a_registry(**{kind: spec})
     rows = await databases.open(registry, password=server.password, ca_pem=None)
     yield Opened(registry, server.password, databases, rows, counts)

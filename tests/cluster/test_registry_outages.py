@@ -143,6 +143,7 @@ class Site:
     username: str | None = None
     password: str | None = None
     ca_pem: str | None = None
+    encrypted: bool = False
     silence: int = LIMITS.silence
 
     async def open(self, databases: Databases | None = None) -> Opened:
@@ -156,6 +157,7 @@ class Site:
                     "port": self.port or self.server.port,
                     "database": self.database,
                     "username": self.username or self.server.username,
+                    "tls": "Required" if self.ca_pem or self.encrypted else "Disabled",
                 }
             }
         )
@@ -547,6 +549,19 @@ async def test_a_database_that_is_not_there(server: Database, tmp_path: Path) ->
     with pytest.raises(Waiting, match="nowhere") as caught:
         await Site(server=server, database="nowhere", folder=tmp_path).open()
     assert caught.value.reason == "DatabaseNotFound"
+
+
+async def test_tls_is_required_unless_the_registry_says_otherwise(
+    machine: Machine, server: Database, tmp_path: Path
+) -> None:
+    for database in (machine.database, server):  # one of a private authority, and one that has no certificate
+        site = Site(server=database, database=database.database, folder=tmp_path, encrypted=True)
+        with pytest.raises(Waiting, match="tls: Disabled") as caught:
+            await site.open()
+        assert caught.value.reason == "DatabaseCertificateRejected"
+    opened = await Site(server=server, database=server.database, folder=tmp_path).open()
+    assert not encrypted(opened, server)
+    await opened.databases.aclose()
 
 
 async def test_tls_is_required_and_verified_with_a_ca(machine: Machine, server: Database, tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def test_a_version_whose_row_is_made_again_stays_ready_while_it_is_hashed(
         operator = Operator(installed, tmp_path, namespaces=(world.namespace,), arguments=("--probe-interval=1s",))
         stack.enter_context(contextlib.closing(operator))
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
         world.apply(world.registry(objectStores=stores), world.model())
         world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
         operator.start()
@@ -363,7 +363,7 @@ def test_a_request_that_stays_open_in_an_outage_does_not_open_the_database_again
         operator = Operator(installed, tmp_path, namespaces=(world.namespace,))
         stack.enter_context(contextlib.closing(operator))
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+        stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
         world.apply(world.registry(objectStores=stores), world.model())
         world.apply(world.version(artifact={"uri": "s3://models/granite-1/"}))
         operator.start()

@@ -177,7 +177,7 @@ def faulty(
 
 
 def store_of(world: World, faulty: FaultyStore, **verification: Any) -> Manifest:
-    stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url}]
+    stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
     return world.registry(objectStores=stores, verification=verification)
 
 

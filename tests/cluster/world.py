@@ -70,6 +70,7 @@ class World:
         return {
             "uriPrefix": f"s3://{self.bucket}/",
             "endpoint": self.endpoint.url,
+            **clear_text(self.endpoint.url),
             "region": self.endpoint.region,
             "credentialsSecret": {"name": "store"},
             **changes,
@@ -85,6 +86,7 @@ class World:
                 "port": self.database.port,
                 "database": self.database.database,
                 "username": self.database.username,
+                "tls": "Disabled",
                 "passwordSecret": {"name": "database", "key": "password"},
             }
         }
@@ -335,7 +337,13 @@ def open_store(endpoint: S3Endpoint) -> S3Client:
     )
 
 
+def clear_text(url: str) -> Mapping[str, str]:
+    """What says that a store without TLS may be used."""
+    return {} if url.startswith("https://") else {"tls": "Disabled"}
+
+
 def secret(name: str, namespace: str, values: Mapping[str, str]) -> Manifest:
     """A Secret."""
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": data}
+    metadata = {"name": name, "namespace": namespace, "labels": {"gatehouse.dev/use": "registry"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}

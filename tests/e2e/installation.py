@@ -24,9 +24,9 @@ VERSION = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 ARTIFACT_URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
 COMPLETE = "Model Registration Complete"
 READY = "Ready to Deploy"
-SEEDED = {"rhoai": "rhoai-model-registries", "postgres": "model-registry", "embedded": "gatehouse-system"}
+SEEDED = {"rhoai": "rhoai-model-registries", "postgres": "model-registry", "embedded": "model-registry"}
 """The namespace of the seed's Job."""
-MODEL_NAMESPACES = {"rhoai": "private-ai", "postgres": "model-registry", "embedded": "gatehouse-system"}
+MODEL_NAMESPACES = {"rhoai": "private-ai", "postgres": "model-registry", "embedded": "model-registry"}
 
 
 @dataclass(kw_only=True)

@@ -51,8 +51,17 @@ class DatabaseConnection(Struct):
     """User who owns the tables."""
     password_secret: SecretKeyReference | None = None
     """Secret with the password."""
+    tls: Literal["Required", "Disabled"] = "Required"
+    """Required: the connection is encrypted, and the server's certificate is for its host. Disabled: it is in clear."""
     ca_secret: SecretKeyReference | None = None
-    """Secret with the PEM certificates that the server's must chain to; TLS is required when present."""
+    """Secret with the PEM certificates that the server's must chain to; the authorities of the system when absent."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "self.tls == 'Required' || !has(self.caSecret)",
+            "caSecret goes with tls: Required, and only with it",
+        ),
+    )
 
 
 class MySqlConnection(DatabaseConnection):
@@ -77,12 +86,21 @@ class ObjectStore(Struct):
     """Artifacts whose URI starts with this are read from this store; the longest prefix wins. Ends with a slash."""
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=f"^https?://[^/?#@{BLANK}]+/?$")] | None = None
     """URL of the store; the endpoint of AWS for the region when absent."""
+    tls: Literal["Required", "Disabled"] = "Required"
+    """Required: the endpoint is https. Disabled: it may be http, which whoever is on the network between can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Region that requests are signed for."""
     credentials_secret: LocalObjectReference | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
     ca_secret: SecretKeyReference | None = None
     """Secret with the PEM certificates that the store's certificate must chain to."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "self.tls == 'Disabled' || !has(self.endpoint) || self.endpoint.startsWith('https://')",
+            "an endpoint with http goes with tls: Disabled: whoever is on the network can read and change it all",
+        ),
+    )
 
 
 class LabelSelectorRequirement(Struct):

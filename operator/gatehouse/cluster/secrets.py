@@ -12,8 +12,11 @@ from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 from gatehouse.domain.errors import Waiting
 
-__all__ = ["KubernetesSecrets"]
+__all__ = ["LABEL_USE", "REGISTRY_USE", "KubernetesSecrets"]
 
+LABEL_USE: Final = "gatehouse.dev/use"
+REGISTRY_USE: Final = "registry"
+"""Value of that label on each Secret that ModelRegistries of its namespace may name."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """Secrets are not watched: the right to watch is the right to read them all."""
 
@@ -27,7 +30,7 @@ class KubernetesSecrets:
     async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
         """The named keys, decoded.
 
-        :raises Waiting: SecretNotFound, SecretForbidden, SecretKeyMissing.
+        :raises Waiting: SecretNotFound, SecretForbidden, SecretNotLabelled, SecretKeyMissing.
         :raises Transient: the API server does not answer.
         """
         try:
@@ -44,6 +47,13 @@ class KubernetesSecrets:
             raise to_reconcile_error(error, doing=f"reading Secret {namespace}/{name}") from error
         except ClusterError as error:
             raise to_reconcile_error(error, doing=f"reading Secret {namespace}/{name}") from error
+        if (secret["metadata"].get("labels") or {}).get(LABEL_USE) != REGISTRY_USE:
+            raise _waiting(
+                "SecretNotLabelled",
+                f"Secret {namespace}/{name} has no label {LABEL_USE}={REGISTRY_USE}: a ModelRegistry may send only "
+                "what is labelled so to the host that it names",
+                f"kubectl label secret {name} -n {namespace} {LABEL_USE}={REGISTRY_USE}",
+            )
         data = secret.get("data") or {}
         return {key: _value(namespace, name, key, data) for key in keys}
 

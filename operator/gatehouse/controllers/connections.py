@@ -20,7 +20,7 @@ from gatehouse.controllers.ports import (
     SecretReader,
 )
 from gatehouse.domain.access import locate, store_for
-from gatehouse.domain.errors import ReconcileError, Waiting
+from gatehouse.domain.errors import ReconcileError, Stalled, Waiting
 
 __all__ = ["Connections"]
 
@@ -88,6 +88,8 @@ class Connections:
         Raises ``Waiting`` (ArchiveUnknown) when it is below none of the registry's stores, and what Secrets raise.
         """
         store, bucket = store_for(registry, uri), locate(uri).bucket
+        if store is not None:
+            _refuse_clear_text(store)
         credentials = None if store is None else await self._credentials(registry, store)
         if store is None or credentials is None:
             raise Waiting(
@@ -162,6 +164,7 @@ class Connections:
         return rows
 
     async def _open_bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
+        _refuse_clear_text(store)
         credentials = await self._credentials(registry, store)
         ca_pem = await self._secret(registry, store.ca_secret)
         return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
@@ -179,6 +182,16 @@ class Connections:
             return None
         values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
         return values[reference.key]
+
+
+def _refuse_clear_text(store: ObjectStore) -> None:
+    """The CRD has the same rule, for what is written since."""
+    if store.tls != "Disabled" and (store.endpoint or "https://").startswith("http://"):
+        raise Stalled(
+            reason="ClearTextRefused",
+            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; wanted: https, or tls: Disabled",
+            remedy="Name an endpoint with https. Where nobody else is on the network between, set tls: Disabled.",
+        )
 
 
 def _retrieved(opened: asyncio.Future[T]) -> None:

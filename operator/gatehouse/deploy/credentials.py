@@ -133,7 +133,7 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
 
 
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
-    """Have the copy's keys as they are in the source. Other keys, labels and annotations in it are left alone."""
+    """Have the copy's keys as they are in the source, and its labels. Others, and annotations, are left alone."""
     data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **_encoded(copy.values)}
     return await _settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
 
@@ -155,10 +155,14 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
         await api.create(_SECRETS, copy.namespace, body)
         return Outcome(namespace=copy.namespace, name=copy.name, done="created")
     current = found.get("data") or {}
-    if all(current.get(key) == value for key, value in data.items()):
+    labels = found["metadata"].get("labels") or {}
+    labelled = all(labels.get(key) == value for key, value in copy.labels.items())
+    if labelled and all(current.get(key) == value for key, value in data.items()):
         return Outcome(namespace=copy.namespace, name=copy.name, done="kept")
     # It has its resourceVersion: a change in between is a conflict, and looked at again.
-    await api.update(_SECRETS, copy.namespace, copy.name, {**found, "data": {**current, **data}})
+    metadata = {**found["metadata"], "labels": {**labels, **copy.labels}}
+    body = {**found, "metadata": metadata, "data": {**current, **data}}
+    await api.update(_SECRETS, copy.namespace, copy.name, body)
     return Outcome(namespace=copy.namespace, name=copy.name, done="updated")
 
 

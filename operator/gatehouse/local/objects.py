@@ -116,6 +116,7 @@ def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manife
             {
                 "uriPrefix": f"s3://{BUCKET}/",
                 "endpoint": endpoint.url,
+                **({} if endpoint.url.startswith("https://") else {"tls": "Disabled"}),
                 "region": endpoint.region,
                 "credentialsSecret": {"name": _OBJECT_STORE_SECRET},
             }
@@ -128,6 +129,7 @@ def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manife
             "port": database.port,
             "database": database.database,
             "username": database.username,
+            "tls": "Disabled",
             "passwordSecret": {"name": _DATABASE_SECRET, "key": _PASSWORD_KEY},
         }
     yield {
@@ -184,7 +186,7 @@ def _secret(
         "metadata": {
             "name": name,
             "namespace": NAMESPACE,
-            "labels": {**_LABELS, **(labels or {})},
+            "labels": {**_LABELS, "gatehouse.dev/use": "registry", **(labels or {})},
             "annotations": dict(annotations or {}),
         },
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},

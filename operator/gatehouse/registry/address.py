@@ -31,13 +31,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A database, without credentials. ``file`` is SQLite's."""
+    """A database, without credentials. ``file`` is SQLite's. Without ``tls`` the connection to a server is in clear."""
 
     kind: DatabaseKind
     host: str = ""
     port: int = 0
     database: str = ""
     username: str = ""
+    tls: bool = True
     file: Path | None = None
 
     def __str__(self) -> str:
@@ -49,7 +50,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The user's password, and the certificates that the server's must chain to; with them TLS is required."""
+    """The user's password, and the certificates that the server's must chain to; those of the system when None."""
 
     password: str | None = field(default=None, repr=False)
     ca_pem: str | None = field(default=None, repr=False)
@@ -91,4 +92,11 @@ def address_of(registry: ModelRegistry, *, data_dir: Path) -> Address:
 
 
 def _server(kind: Literal["mysql", "postgresql"], spec: DatabaseConnection) -> Address:
-    return Address(kind=kind, host=spec.host, port=spec.port, database=spec.database, username=spec.username)
+    return Address(
+        kind=kind,
+        host=spec.host,
+        port=spec.port,
+        database=spec.database,
+        username=spec.username,
+        tls=spec.tls == "Required",
+    )

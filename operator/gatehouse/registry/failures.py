@@ -25,6 +25,7 @@ class Cause(Enum):
     DENIED = auto()
     NOT_FOUND = auto()
     CERTIFICATE = auto()
+    INSECURE = auto()
     DUPLICATE = auto()
     REJECTED = auto()
     DAMAGED = auto()
@@ -55,7 +56,7 @@ class Failure:
     @property
     def down(self) -> bool:
         """Whether everything else that waits for this database would fail the same way now."""
-        return self.cause in {Cause.UNAVAILABLE, Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE, Cause.DAMAGED}
+        return self.cause in {Cause.UNAVAILABLE, Cause.DAMAGED, *_OTHERS_MEND}
 
     @property
     def drops_connection(self) -> bool:
@@ -73,11 +74,13 @@ class Failure:
         message = f"Database {self.database} {what}: {self.detail}"
         if self.cause in {Cause.REJECTED, Cause.DAMAGED}:
             return Stalled(reason=reason, message=message, remedy=remedy)
-        if self.cause in {Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE}:
+        if self.cause in _OTHERS_MEND:
             return Waiting(reason=reason, message=message, after=_LOOK_AGAIN, remedy=remedy)
         return Transient(reason=reason, message=message, remedy=remedy)
 
 
+_OTHERS_MEND = frozenset({Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE, Cause.INSECURE})
+"""What somebody mends at the server or in the ModelRegistry; until then there is no connection."""
 _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.UNAVAILABLE: ("DatabaseUnavailable", "cannot be reached", ""),
     Cause.CONTENTION: ("DatabaseContention", "is contended", ""),
@@ -99,7 +102,12 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.CERTIFICATE: (
         "DatabaseCertificateRejected",
         "has no certificate that the CA in caSecret vouches for",
-        "Put the server's CA into the Secret that caSecret names, or remove caSecret.",
+        "Give the server a certificate for its host, and caSecret its CA; or set tls: Disabled, if nobody can listen.",
+    ),
+    Cause.INSECURE: (
+        "DatabaseInsecure",
+        "asks for the password in clear",
+        "Set tls: Required, or have the user authenticate by SCRAM, ed25519 or mysql_native_password.",
     ),
     Cause.DUPLICATE: ("RowConflict", "has that row already", ""),
     Cause.REJECTED: ("RowRejected", "does not take the row", "Change the value that the message names."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,6 +123,8 @@ def open_trails(target: Target) -> Iterator[Trails]:
 def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: Limits | None = None) -> Target:
     """A database by SQLAlchemy's URL. ``data_dir`` is for what a driver wants as a file.
 
+    The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``.
+
     Raises:
         DatabaseUrlError: without its password.
         OSError: ``ca`` cannot be read.
@@ -141,6 +144,7 @@ def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: L
             port=parsed.port or port,
             database=parsed.database,
             username=parsed.username or "",
+            tls=not (_is_loopback(parsed.host) or parsed.query.get("tls") == "disabled"),
         )
     else:
         raise DatabaseUrlError(f"the database's URL is for {name} or names no host or database, {_WANTED}")
@@ -153,6 +157,13 @@ def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: L
         limits=limits or Limits(),
         data_dir=data_dir,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _file(name: str | None) -> Address:

@@ -244,7 +244,7 @@ async def test_an_outage_is_looked_at_again_soon(world: World) -> None:
 async def test_copies_are_made_once_and_caught_up_after_an_outage(world: World) -> None:
     world.spec = {
         "audit": {"uri": URI, "retention": "720h"},
-        "objectStores": [{"uriPrefix": "s3://audit/", "endpoint": "http://127.0.0.1:1"}],
+        "objectStores": [{"uriPrefix": "s3://audit/", "endpoint": "http://127.0.0.1:1", "tls": "Disabled"}],
     }
     keeper = world.keeper()
     world.store.refuses = Transient(reason="StoreUnavailable", message="no")

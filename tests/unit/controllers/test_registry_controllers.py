@@ -222,7 +222,12 @@ async def test_credentials_that_a_database_refuses_later_are_read_again() -> Non
 
 
 async def test_a_store_whose_secret_is_refused_is_shown_with_what_to_do() -> None:
-    store = {"uriPrefix": "s3://models/", "endpoint": "http://minio", "credentialsSecret": {"name": "store"}}
+    store = {
+        "uriPrefix": "s3://models/",
+        "endpoint": "http://minio",
+        "tls": "Disabled",
+        "credentialsSecret": {"name": "store"},
+    }
     wire = {**body("registry"), "spec": {"objectStores": [store]}}
     result = await controller(Databases(registry=Rows())).reconcile(ModelRegistry.model_validate(wire), wire)
 

@@ -26,6 +26,7 @@ _CAUSES: dict[int, Cause] = {
     1049: Cause.NOT_FOUND,
     1146: Cause.NO_TABLE,
     2026: Cause.CERTIFICATE,
+    2059: Cause.INSECURE,
     **dict.fromkeys((1062, 1169, 1586), Cause.DUPLICATE),
     **dict.fromkeys((1048, 1153, 1264, 1265, 1292, 1366, 1406, 1118, 1301, 3140, 3819, 4025), Cause.REJECTED),
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
@@ -39,9 +40,42 @@ _CAUSES: dict[int, Cause] = {
 """https://mariadb.com/kb/en/mariadb-error-code-reference/"""
 
 
+_SAFE: frozenset[str] = frozenset({"", "mysql_native_password", "client_ed25519"})
+"""Ways to authenticate that show the server, and whoever listens, no password."""
+_SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password"})
+"""Ways that give the password to the server: to the one whose certificate was checked, and to no other."""
+
+
+class _Refused:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, connection: object) -> _Refused:
+        """As the driver makes a plugin for a connection."""
+        del connection
+        return self
+
+    def authenticate(self, packet: object) -> None:
+        del packet
+        raise pymysql.err.OperationalError(2059, f"the server asks for the password by {self._name}, which shows it")
+
+
+class _Plugins(dict[Any, Any]):
+    """The driver asks here for the plugin that the server wants: what is not safe gets one that refuses."""
+
+    def __init__(self, safe: frozenset[str]) -> None:
+        super().__init__(dict.fromkeys(safe))  # an empty one the driver would not ask
+        self._safe = safe
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """None has the driver do it by itself."""
+        name = key.decode("ascii", "replace") if isinstance(key, bytes) else str(key or "")
+        return default if name in self._safe else _Refused(name)
+
+
 def connect(target: Target) -> pymysql.Connection[Any]:
     """A connection that refuses values which do not fit instead of cutting them."""
-    tls = ssl.create_default_context(cadata=target.credentials.ca_pem) if target.credentials.ca_pem else None
+    tls = ssl.create_default_context(cadata=target.credentials.ca_pem) if target.address.tls else None
     return pymysql.connect(
         host=target.address.host,
         port=target.address.port,
@@ -54,6 +88,7 @@ def connect(target: Target) -> pymysql.Connection[Any]:
         read_timeout=target.limits.silence,
         write_timeout=target.limits.silence,
         ssl=tls,
+        auth_plugin_map=_Plugins(_SAFE if tls is None else _SAFE | _SAFE_WITH_TLS),
         init_command=f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {target.limits.lock}",
         client_flag=CLIENT.FOUND_ROWS,
     )

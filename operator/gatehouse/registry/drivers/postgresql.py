@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,8 @@ URL = "postgresql+psycopg://"
 _LOCK = int.from_bytes(hashlib.sha256(b"gatehouse-migrations").digest()[:8], signed=True)
 _LOCK_NOT_AVAILABLE = "55P03"
 _T = TypeVar("_T")
+_SAFE = "scram-sha-256,md5"
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 _SQLSTATE: dict[str, Cause] = {
     "25006": Cause.READ_ONLY,
@@ -56,6 +60,7 @@ _SQLSTATE_CLASS: dict[str, Cause] = {
     "54": Cause.REJECTED,
 }
 _STARTUP = (
+    (re.compile(r"authentication method requirement .* failed"), Cause.INSECURE),
     (re.compile(r"certificate|SSL was required|does not support SSL"), Cause.CERTIFICATE),
     (
         re.compile(r"authentication failed|no pg_hba\.conf entry|role .* (does not exist|is not permitted)"),
@@ -85,20 +90,22 @@ class _ImpatientConnection(psycopg.Connection[Any]):
 
 def connect(target: Target) -> psycopg.Connection[Any]:
     """A connection whose statements the server ends in time."""
-    certificates = _certificates_file(target.credentials.ca_pem, target.data_dir) if target.credentials.ca_pem else None
+    password = target.credentials.password
     connection = _ImpatientConnection.connect(
         host=target.address.host,
         port=target.address.port,
         user=target.address.username,
-        password=target.credentials.password or "",
+        password=password or "",
         dbname=target.address.database,
         connect_timeout=target.limits.connect,
         passfile="/dev/null",
         gssencmode="disable",
         application_name="gatehouse",
         autocommit=True,
-        sslmode="prefer" if certificates is None else "verify-full",
-        sslrootcert=None if certificates is None else str(certificates),
+        sslmode="verify-full" if target.address.tls else "disable",
+        sslrootcert=_authorities(target) if target.address.tls else None,
+        # Without encryption a server, or who poses as it, gets no password in clear; md5 shows a hash of it only.
+        require_auth=_SAFE if password and not target.address.tls else None,
     )
     connection.silence = target.limits.silence
     connection.execute(
@@ -107,6 +114,15 @@ def connect(target: Target) -> psycopg.Connection[Any]:
     )
     connection.autocommit = False
     return connection
+
+
+def _authorities(target: Target) -> str:
+    """The registry's, or the system's: libpq's own OpenSSL looks where the machine that built it had them."""
+    if target.credentials.ca_pem:
+        return str(_certificates_file(target.credentials.ca_pem, target.data_dir))
+    known = ssl.get_default_verify_paths()
+    files = (os.environ.get(known.openssl_cafile_env), known.cafile, *_BUNDLES)
+    return next((file for file in files if file and Path(file).is_file()), "system")
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
