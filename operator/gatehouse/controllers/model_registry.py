@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from gatehouse.api.model_registry import ModelRegistry, ModelRegistryStatus, ObjectStore, ObjectStoreStatus
+from gatehouse.api.model_registry import (
+    ModelRegistry,
+    ModelRegistryStatus,
+    ObjectStore,
+    ObjectStoreStatus,
+    ServingDefaults,
+)
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.indexes import BY_BUCKET
 from gatehouse.controllers.objects import Objects
@@ -54,7 +60,10 @@ class ModelRegistryController:
                 after=min(error.after, self._interval),
             ) from error
         stores = [await self._probe(resource, store) for store in resource.spec.object_stores]
-        states = _states(self._connections.describe(resource), stores, torn=self._torn(resource))
+        states = [
+            *_states(self._connections.describe(resource), stores, torn=self._torn(resource)),
+            *_warnings(resource.spec.serving),
+        ]
         generation = resource.metadata.generation
         status = ModelRegistryStatus(
             observed_generation=generation,
@@ -100,6 +109,20 @@ class ModelRegistryController:
             message = f"{error.reason}: {error.advice}"[:1024]
             return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=False, message=message)
         return ObjectStoreStatus(uri_prefix=store.uri_prefix, reachable=True)
+
+
+def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
+    """What is not wrong, and yet lets others decide which code runs."""
+    named = (serving.vllm_image, *serving.initializer_images, *serving.proxy_images)
+    by_tag = [image for image in named if "@sha256:" not in image]
+    if by_tag:
+        yield ConditionState(
+            "ImagesByTag",
+            "True",
+            "TagsCanMove",
+            f"{', '.join(by_tag)}: whoever may write to the image registry decides what a tag stands for; "
+            "name each image as NAME@sha256:DIGEST",
+        )
 
 
 def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) -> list[ConditionState]:

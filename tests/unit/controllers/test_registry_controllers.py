@@ -242,3 +242,23 @@ async def test_a_store_whose_secret_is_refused_is_shown_with_what_to_do() -> Non
     ready = find(status.conditions, "Ready")
     assert ready is not None
     assert said in ready.message
+
+
+@pytest.mark.parametrize(
+    ("serving", "named"),
+    [
+        ({}, "vllm/vllm-openai:"),
+        ({"vllmImage": f"vllm/vllm-openai@sha256:{'0' * 64}"}, None),
+        ({"vllmImage": f"vllm@sha256:{'0' * 64}", "initializerImages": ["mirror.example/kserve/init:v0.17"]}, "mirror."),
+        ({"vllmImage": f"vllm@sha256:{'0' * 64}", "proxyImages": ["mirror.example/proxy:4.20"]}, "mirror.example/proxy"),
+    ],
+)
+async def test_an_image_by_tag_is_a_warning_and_stops_nothing(serving: dict[str, Any], named: str | None) -> None:
+    wire = {**body("registry"), "spec": {"serving": serving}}
+    result = await controller(Databases(registry=Rows())).reconcile(ModelRegistry.model_validate(wire), wire)
+
+    assert isinstance(result.status, ModelRegistryStatus)
+    ready, warning = find(result.status.conditions, "Ready"), find(result.status.conditions, "ImagesByTag")
+    assert ready is not None
+    assert ready.status == "True"
+    assert (warning.message if warning else None) == named or (warning is not None and str(named) in warning.message)
