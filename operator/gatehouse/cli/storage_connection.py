@@ -26,6 +26,7 @@ from gatehouse.cluster.client import ApiClient
 from gatehouse.deploy.connections import Connection, Form, Written, ensure_connection, manifest
 from gatehouse.deploy.errors import ForeignSecret
 from gatehouse.domain.serving_text import to_yaml
+from gatehouse.printing import stdout
 
 __all__ = ["app"]
 
@@ -116,7 +117,13 @@ def create(
                 return _shown(connection, target, form=form, output=output)
             return str(await _ensured(client, connection, target, form=form))
 
-    typer.echo(run_command(work).rstrip("\n"))
+    said = run_command(work)
+    if output == "yaml":
+        stdout().documents([said])
+    elif output == "json":
+        stdout().data(orjson.loads(said))
+    else:
+        stdout().text(said.rstrip("\n"))
 
 
 class _Given:

@@ -249,8 +249,14 @@ async def test_a_store_whose_secret_is_refused_is_shown_with_what_to_do() -> Non
     [
         ({}, "vllm/vllm-openai:"),
         ({"vllmImage": f"vllm/vllm-openai@sha256:{'0' * 64}"}, None),
-        ({"vllmImage": f"vllm@sha256:{'0' * 64}", "initializerImages": ["mirror.example/kserve/init:v0.17"]}, "mirror."),
-        ({"vllmImage": f"vllm@sha256:{'0' * 64}", "proxyImages": ["mirror.example/proxy:4.20"]}, "mirror.example/proxy"),
+        (
+            {"vllmImage": f"vllm@sha256:{'0' * 64}", "initializerImages": ["mirror/kserve/init:v0.17"]},
+            "mirror/kserve",
+        ),
+        (
+            {"vllmImage": f"vllm@sha256:{'0' * 64}", "proxyImages": ["mirror.example/proxy:4.20"]},
+            "mirror.example/proxy",
+        ),
     ],
 )
 async def test_an_image_by_tag_is_a_warning_and_stops_nothing(serving: dict[str, Any], named: str | None) -> None:
