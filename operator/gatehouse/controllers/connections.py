@@ -124,11 +124,15 @@ class Connections:
 
     def _drop(self, name: str, *, opened_before: datetime) -> None:
         rows = self._rows.get(name)
-        if rows is not None and rows.since <= opened_before:
+        if rows is not None and self._is_older(rows, opened_before):
             del self._rows[name]
         for key, slot in list(self._buckets.items()):
-            if key[0] == name and slot.since <= opened_before:
+            if key[0] == name and self._is_older(slot, opened_before):
                 del self._buckets[key]
+
+    def _is_older(self, slot: _Slot[T], opened_before: datetime) -> bool:
+        """One that was opened in the future was so before the machine's clock was set back."""
+        return slot.since <= opened_before or slot.since > self._clock.now()
 
     def describe(self, registry: ModelRegistry) -> str:
         """The database of a registry, without credentials."""
@@ -143,7 +147,7 @@ class Connections:
         self, slots: dict[K, _Slot[T]], key: K, registry: ModelRegistry, opener: Callable[[], Awaitable[T]]
     ) -> T:
         now, slot = self._clock.now(), slots.get(key)
-        if slot is None or slot.generation != registry.metadata.generation or slot.until <= now:
+        if slot is None or slot.generation != registry.metadata.generation or not slot.since <= now < slot.until:
             opened: asyncio.Future[T] = asyncio.ensure_future(opener())
             opened.add_done_callback(_retrieved)
             slot = _Slot(registry.metadata.generation, now, now + self._reread, opened)

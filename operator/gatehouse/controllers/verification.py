@@ -28,6 +28,7 @@ from gatehouse.domain.artifact import (
     StoredObject,
     content_source,
 )
+from gatehouse.domain.clocks import is_within
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
@@ -260,7 +261,9 @@ class Verification:
 
     def _is_due(self, looked_at: datetime) -> bool:
         relist = self._request.relist
-        return self._progress.rereading and relist is not None and self._clock.now() - looked_at >= relist
+        if relist is None or not self._progress.rereading:
+            return False
+        return not is_within(looked_at, relist, now=self._clock.now())
 
     async def _still(self, listing: Listing) -> None:
         """Raises Transient (ObjectChanged) when the store shows another listing."""

@@ -297,6 +297,7 @@ def look_again(facts: Facts) -> datetime | None:
         return None
     due = next_check(
         facts.artifact,
+        now=facts.now,
         uid=facts.version.metadata.uid,
         interval=duration(facts.registry.spec.verification.interval),
         recorded_digest=recorded_digest(facts),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from gatehouse.api.meta import Condition
+from gatehouse.domain.clocks import is_within
 from gatehouse.domain.conditions import (
     READY,
     RECONCILING,
@@ -23,9 +24,6 @@ __all__ = ["EventNote", "Requeue", "alarms", "conditions_after_error", "requeue_
 
 PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
 """kstatus' word for an outage that heals by itself."""
-
-CLOCK_SKEW: Final = timedelta(minutes=5)
-"""How far clocks of two machines may differ. What is further in the future was written by a clock that was wrong."""
 
 STALLED_SECONDS: Final = 600.0
 """What somebody must mend may be something that nobody watches: a table, or a ConfigMap in the way."""
@@ -73,7 +71,7 @@ def conditions_after_error(
     """
     ready = find(before, READY)
     since = verified_at or _began(before) or now
-    holds = -CLOCK_SKEW <= now - since < grace
+    holds = is_within(since, grace, now=now)
     if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and holds:
         shown = _same(ready)
     else:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.clocks import lies_ahead
 
 __all__ = ["next_check", "reread_due"]
 
@@ -20,11 +21,15 @@ SPREAD: Final = 0.1
 """Checks of versions that were registered together drift apart by up to a tenth of the interval either way."""
 
 
-def next_check(record: ArtifactRecord, *, uid: str, interval: timedelta, recorded_digest: str | None) -> datetime:
-    """When the store is to be listed again.
+def next_check(
+    record: ArtifactRecord, *, now: datetime, uid: str, interval: timedelta, recorded_digest: str | None
+) -> datetime:
+    """When the store is to be listed again: at once if the row's time is one that no right clock can have written.
 
     The spread comes from the object's uid and the time from the row, so that a restart moves nothing.
     """
+    if lies_ahead(record.verified_at, now=now):
+        return now
     if record.outcome == "Missing":
         return record.verified_at + min(interval, MISSING_INTERVAL)
     healthy = record.outcome == "Verified" and recorded_digest in {None, record.digest}

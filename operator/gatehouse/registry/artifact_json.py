@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import orjson
 
@@ -41,7 +41,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         outcome=kept["outcome"],
         fingerprint=kept["fingerprint"],
         digest=kept.get("digest"),
-        verified_at=datetime.fromisoformat(kept["verified_at"]),
+        verified_at=_time(kept["verified_at"]),
         summary=None if summary is None else _summary(summary),
         problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
         changed=tuple(kept.get("changed", ())),
@@ -87,6 +87,13 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
     return document
 
 
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {text} has no zone")
+    return at
+
+
 def _summary(kept: dict[str, Any]) -> ArtifactSummary:
     config = kept["config"]
     return ArtifactSummary(
@@ -113,9 +120,15 @@ def _signature(kept: dict[str, Any]) -> SignatureRecord:
     return SignatureRecord(**kept | {"certificates": tuple(kept["certificates"])})
 
 
+_LARGEST: Final = 2**53 - 1
+
+
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int):
+        # A header may claim more than any number of JSON can hold.
+        return min(value, _LARGEST) if value > 0 else max(value, -_LARGEST)
     if isinstance(value, dict):
         return {_escaped(key): _escaped(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

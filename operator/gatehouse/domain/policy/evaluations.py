@@ -5,18 +5,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from gatehouse.api.governance_policy import EvaluationRequirement
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.access import duration
+from gatehouse.domain.clocks import lies_ahead
 
 __all__ = ["EvaluationVerdict", "counting", "expiry", "judge_evaluation", "value_of"]
 
-CLOCK_SKEW: Final = timedelta(minutes=5)
-"""An evaluation from further in the future does not count."""
 
 _COMPARE: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {
     ">=": operator.ge,
@@ -44,7 +43,7 @@ def why_not_counting(evaluation: ModelEvaluation, *, uid: str, digest: str | Non
         return "is of a version of that name that was deleted"
     if spec.digest != digest:
         return f"is of other bytes ({spec.digest})"
-    if spec.evaluated_at > now + CLOCK_SKEW:
+    if lies_ahead(spec.evaluated_at, now=now):
         return f"is from the future ({spec.evaluated_at.isoformat()})"
     return None
 
