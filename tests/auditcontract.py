@@ -181,6 +181,15 @@ class AuditContract:
         assert verdict.intact
         assert "a clock was wrong" in verdict.notes[0]
 
+    async def test_very_many_facts_of_one_version_are_all_recorded(self, opened: Opened) -> None:
+        facts = [a_fact(number) for number in range(1_500)]
+        governance = "{" + "x" * 3_000_000 + "}"
+        await opened.rows.save_version(a_version(governance=governance), files=None, change=a_change(), facts=facts)
+        records = await records_of(opened)
+        assert [record.fact for record in records[2:]] == facts
+        assert (await load(opened.rows)).governance == governance
+        assert not [each for each in look(opened).findings if each.kind != "Unsigned"]
+
     async def test_governance_passes_through(self, opened: Opened) -> None:
         ids = await opened.rows.save_version(a_version(governance='{"policies":["ü"]}'), files=None, change=None)
         assert (await load(opened.rows)).governance == '{"policies":["ü"]}'

@@ -21,6 +21,7 @@ from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trusting import Trusted
+from gatehouse.domain.clocks import lies_ahead
 from gatehouse.domain.errors import ReconcileError
 
 __all__ = ["AuditKeeper", "copy_key"]
@@ -49,6 +50,7 @@ class _Seen:
     due: datetime
     signed: Checkpoint | None = None
     unlocked: bool = False
+    failed: bool = False
 
 
 class AuditKeeper:
@@ -87,11 +89,15 @@ class AuditKeeper:
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry whose checkpoint is due, and at all of them once very much was written."""
+        """Looks at each registry whose checkpoint is due, and at all of them once very much was written.
+
+        Raises what nobody foresaw, once every registry was looked at.
+        """
         written = self._written()
         much = written - self._written_before >= CHECKPOINT_EVERY
         if much:
             self._written_before = written
+        failures: list[Exception] = []
         for where in self._objects.reader.names(REGISTRIES):
             registry = self._objects.get(ModelRegistry, where.namespace, where.name)
             body = self._objects.reader.get(REGISTRIES, where.namespace, where.name)
@@ -99,8 +105,26 @@ class AuditKeeper:
                 continue
             now = self._clock.now()
             seen = self._seen.setdefault(_name(registry), _Seen(due=now))
+            # What is due later than an interval from now was put off before the machine's clock was set back.
+            if seen.due > now + max(self._interval_of(registry), LOOK_AGAIN):
+                seen.due = now
             if much or seen.due <= now:
-                await self._look(registry, body, seen, now)
+                try:
+                    await self._look(registry, body, seen, now)
+                except Exception as error:  # noqa: BLE001 - told, and raised once the others were looked at
+                    failures.append(error)
+                    self._failed(registry, body, seen, error, now)
+        if failures:
+            raise ExceptionGroup("audit trails that could not be looked after", failures)
+
+    def _failed(
+        self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, error: Exception, now: datetime
+    ) -> None:
+        _log.error("audit trail not looked after", registry=_name(registry), error=type(error).__name__)
+        if not seen.failed:
+            said = f"no checkpoint is signed: looking after the audit trail fails with {type(error).__name__}"
+            self._events.record(KIND, body, type_="Warning", reason="AuditKeepingFailed", message=said)
+        seen.failed, seen.due = True, now + LOOK_AGAIN
 
     async def _look(self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, now: datetime) -> None:
         name, interval = _name(registry), self._interval_of(registry)
@@ -116,6 +140,7 @@ class AuditKeeper:
                 self._events.record(KIND, body, type_="Normal", reason="AuditCheckpoint", message=said)
             await self._copy(registry, trail, seen)
             await self._summarise(registry, trail, standing, newest, now=now)
+            seen.failed = False
         except _Broken as error:
             said = f"the audit trail is not as it was written, no checkpoint is signed: {error}"
             _log.error("audit trail broken", registry=name, message=str(error))
@@ -208,9 +233,11 @@ class AuditKeeper:
         last: StoredRecord | None = None
         for limit in (1, SUMMARISED_AT_ONCE):  # most looks find that even the oldest is too young
             for stored in await trail.records(after=standing.first - 1, limit=limit):
-                if stored.seq > upto or not _older(stored, before):
+                at = _at(stored)
+                if stored.seq > upto or (at >= before and not lies_ahead(at, now=now)):
                     break
-                last = stored
+                # A record from a clock that was ahead is as old as those about it.
+                last = stored if at < before else last
             if last is None:
                 break
         if last is None:
@@ -229,9 +256,9 @@ def copy_key(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.registry}/{checkpoint.seq:012d}-{checkpoint.hash[:16]}.json"
 
 
-def _older(stored: StoredRecord, before: datetime) -> bool:
+def _at(stored: StoredRecord) -> datetime:
     try:
-        return read_record(stored).fact.at < before
+        return read_record(stored).fact.at
     except RecordUnreadable as error:
         raise _Broken(str(error)) from None
 

@@ -56,16 +56,31 @@ class PolicyTrail:
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry that was not told yet of the policies as they are."""
+        """Looks at each registry that was not told yet of the policies as they are.
+
+        Raises what nobody foresaw, once every registry was looked at.
+        """
         policies = self._policies()
+        failures: list[Exception] = []
         for where in self._objects.reader.names(REGISTRIES):
             registry = self._objects.get(ModelRegistry, where.namespace, where.name)
             if registry is None or registry.metadata.deletion_timestamp is not None:
                 continue
             name, now = f"{where.namespace}/{where.name}", self._clock.now()
             seen = self._seen.get(name)
-            if seen is None or seen.policies != policies or seen.due <= now:
-                self._seen[name] = _Seen(policies, now + await self._tell(name, registry, policies, now))
+            # What is due later than that was put off before the machine's clock was set back.
+            put_off = seen is not None and now < seen.due <= now + COMPARED_AGAIN
+            if seen is not None and put_off and seen.policies == policies:
+                continue
+            try:
+                again = await self._tell(name, registry, policies, now)
+            except Exception as error:  # noqa: BLE001 - told, and raised once the others were looked at
+                failures.append(error)
+                _log.error("policies not recorded", registry=name, error=type(error).__name__)
+                again = LOOK_AGAIN
+            self._seen[name] = _Seen(policies, now + again)
+        if failures:
+            raise ExceptionGroup("audit trails that could not be told of policies", failures)
 
     async def _tell(self, name: str, registry: ModelRegistry, policies: Policies, now: datetime) -> timedelta:
         """When to compare again."""

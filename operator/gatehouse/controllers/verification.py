@@ -28,7 +28,7 @@ from gatehouse.domain.artifact import (
     StoredObject,
     content_source,
 )
-from gatehouse.domain.clocks import is_within
+from gatehouse.domain.clocks import is_within, lies_ahead
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import MAX_FILES, Layout, lay_out
@@ -232,7 +232,9 @@ class Verification:
 
     def _is_fresh(self, hashed_at: datetime | None) -> bool:
         due = self._request.reread
-        return due is None or (hashed_at is not None and hashed_at >= due)
+        if due is None:
+            return True
+        return hashed_at is not None and hashed_at >= due and not lies_ahead(hashed_at, now=self._clock.now())
 
     async def _hash(self, pending: Sequence[StoredObject], listing: Listing, structure: Structure) -> None:
         """Hashes the files. One that is an archive is a problem, and its hash is not kept: it is opened anew."""

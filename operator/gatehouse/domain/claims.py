@@ -9,6 +9,7 @@ from typing import Final
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.clocks import lies_ahead
 from gatehouse.domain.contest import Contest, Objection, VersionStanding
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import GateState, shut_gate
@@ -108,16 +109,23 @@ def suspected_at(facts: Facts) -> datetime | None:
     """Until when another version saw other bytes at the URI, or in it: what was verified before is to be looked at."""
     recorded, uri = _recorded(facts), folder_of(facts.version.spec.artifact.uri)
     times = [
-        rival.judged_at
+        at
         for rival in facts.rivals
-        if rival.judged_at
+        if (at := _judged_at(rival, now=facts.now)) is not None
         and rival.uri.startswith(uri)
         and (rival.held or (rival.verified and rival.uri == uri and recorded is not None and rival.digest != recorded))
     ]
-    if not times:
-        return None
     # The time of a condition is in whole seconds, cut off.
-    return datetime.strptime(max(times), TIME).replace(tzinfo=UTC) + timedelta(seconds=1)
+    return max(times) + timedelta(seconds=1) if times else None
+
+
+def _judged_at(rival: VersionStanding, *, now: datetime) -> datetime | None:
+    """When a rival was judged. A time that is none, or lies ahead, is nobody's reason to look each second for years."""
+    try:
+        at = datetime.strptime(rival.judged_at, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return None if lies_ahead(at, now=now) else at
 
 
 def _is_ambiguous(facts: Facts) -> bool:

@@ -61,7 +61,7 @@ def reread_since(facts: Facts) -> datetime | None:
     if not registry.spec.verification.content:
         return None
     interval = duration(registry.spec.verification.reread)
-    due = reread_due(record, uid=facts.version.metadata.uid, interval=interval)
+    due = reread_due(record, now=facts.now, uid=facts.version.metadata.uid, interval=interval)
     return due if due is not None and due <= facts.now else None
 
 

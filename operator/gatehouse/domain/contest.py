@@ -129,7 +129,17 @@ class VersionStanding:
 
 
 def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
-    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome."""
+    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome.
+
+    Never raises: a body that an older schema let through, and that nothing can be told of, clears nothing.
+    """
+    try:
+        return _standing_of(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     status, metadata = body.get("status") or {}, body["metadata"]
     phase, registry = status.get("phase"), status.get("registry")
     if phase is None or registry is None or metadata.get("deletionTimestamp"):

@@ -16,8 +16,11 @@ from gatehouse.domain.governance import Outcome
 
 __all__ = ["fact_changes", "judgement"]
 
-MOST_REMEMBERED: Final = 1000
-"""Decisions and evaluations of one version that its row remembers, by name."""
+MOST_IN_FULL: Final = 500
+"""Decisions and evaluations of one version that its row remembers with all they say. Of more it remembers who said it
+of which bytes: everything that counts is recorded when it comes and when it goes, however much of it there is."""
+SHORT: Final = frozenset({"uid", "approver", "evaluator", "decision", "stage", "kind", "digest"})
+MOST_GROUPS: Final = 8
 GATEHOUSE: Final = "gatehouse"
 
 _SAYS: Final[Mapping[str | None, str]] = {
@@ -37,12 +40,23 @@ def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str
     evaluations = [each for each in facts.evaluations if each.spec.version_ref.uid == uid]
     return canonical(
         {
-            "approvals": {each.metadata.name: _approval(each) for each in approvals[:MOST_REMEMBERED]},
-            "evaluations": {each.metadata.name: _evaluation(each) for each in evaluations[:MOST_REMEMBERED]},
+            "approvals": _remembered({each.metadata.name: _approval(each) for each in approvals}),
+            "evaluations": _remembered({each.metadata.name: _evaluation(each) for each in evaluations}),
             "clearedFor": list(cleared_for),
             "policies": dict(outcomes),
         }
     )
+
+
+def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
+    """All of it; the first by name in full."""
+    if len(said) <= MOST_IN_FULL:
+        return said
+    full = set(sorted(said)[:MOST_IN_FULL])
+    return {
+        name: each if name in full else {key: value for key, value in each.items() if key in SHORT}
+        for name, each in said.items()
+    }
 
 
 def _approval(approval: ModelApproval) -> Remembered:
@@ -50,7 +64,7 @@ def _approval(approval: ModelApproval) -> Remembered:
     return {
         "uid": approval.metadata.uid,
         "approver": spec.approver,
-        "groups": list(spec.groups),
+        "groups": list(spec.groups[:MOST_GROUPS]),
         "decision": spec.decision,
         "stage": spec.stage,
         "riskTier": spec.risk_tier,

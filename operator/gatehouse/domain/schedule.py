@@ -38,7 +38,7 @@ def next_check(
     return record.verified_at + interval * (1 - SPREAD + 2 * SPREAD * _fraction(uid))
 
 
-def reread_due(record: ArtifactRecord, *, uid: str, interval: timedelta) -> datetime | None:
+def reread_due(record: ArtifactRecord, *, now: datetime, uid: str, interval: timedelta) -> datetime | None:
     """When every file is to be read once more although the store shows no change; None when nothing was verified.
 
     No file gets older than the interval. Versions that were registered together are spread over the last half of it, by
@@ -48,6 +48,8 @@ def reread_due(record: ArtifactRecord, *, uid: str, interval: timedelta) -> date
         return None
     if record.read_at is None:
         return LONG_AGO
+    if lies_ahead(record.read_at, now=now):
+        return now
     return record.read_at + interval * (1 - REREAD_SPREAD * _fraction(uid))
 
 

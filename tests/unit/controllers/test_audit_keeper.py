@@ -290,3 +290,63 @@ async def test_records_past_their_retention_are_summarised(world: World) -> None
         assert verdict.intact
         assert (verdict.summarised, verdict.last) == (summarised, last), "at the end the newest summary stands alone"
         world.later()
+
+
+class Two(World):
+    """Another registry beside it, whose trail nobody can look after."""
+
+    def names(self, kind: str) -> Sequence[ObjectName]:
+        return [ObjectName("gatehouse-system", "broken"), *super().names(kind)]
+
+    async def rows(self, registry: ModelRegistry) -> Rows:
+        if registry.metadata.name == "broken":
+            raise ZeroDivisionError("hunter2")
+        return await super().rows(registry)
+
+    def record(
+        self, kind: str, body: Mapping[str, Any], *, type_: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        self.events.append((type_, reason, message))
+
+
+async def test_a_registry_that_cannot_be_looked_after_keeps_no_other_one_from_it(tmp_path: Path) -> None:
+    opened = await open_file(tmp_path)
+    world = Two(opened)
+    keeper = world.keeper()
+    await world.append(3)
+    for _ in range(2):
+        world.later()
+        with pytest.raises(ExceptionGroup):
+            await keeper.sweep()
+    assert [each.seq for each in await world.checkpoints()] == [3]
+    warned = [(reason, message) for type_, reason, message in world.events if type_ == "Warning"]
+    assert [reason for reason, _ in warned] == ["AuditKeepingFailed"]
+    assert "hunter2" not in warned[0][1]
+    await opened.databases.aclose()
+
+
+async def test_a_clock_that_was_set_back_puts_no_checkpoint_off(world: World) -> None:
+    world.now_ += timedelta(days=3650)
+    keeper = world.keeper()
+    await keeper.sweep()
+    world.now_ = NOW
+    await world.append(3)
+    await keeper.sweep()
+    assert [each.seq for each in await world.checkpoints()] == [3]
+
+
+async def test_a_record_of_the_future_keeps_no_older_one_from_being_summarised(world: World) -> None:
+    world.spec = {"audit": {"retention": "24h"}}
+    await world.append(2, at=NOW - timedelta(days=9))
+    await world.append(1, at=NOW + timedelta(days=3650))
+    await world.append(2, at=NOW - timedelta(days=8))
+    await world.append(2)
+    keeper = world.keeper()
+    await keeper.sweep()
+    world.later()
+    await keeper.sweep()
+    world.later()
+    await keeper.sweep()
+    standing = await world.opened.rows.audit.standing()
+    assert standing.first == 6
+    assert look(world.opened).intact

@@ -97,7 +97,7 @@ async def test_a_store_whose_clock_stands_hides_nothing_for_longer_than_the_rere
     first = await check(store)
     store.objects["m/vocabulary.dat"] = OTHER
     assert (await check(store, at=NOW + DAY, before=first)).record.digest == first.record.digest
-    due = reread_due(first.record, uid="v-1", interval=30 * DAY)
+    due = reread_due(first.record, now=NOW, uid="v-1", interval=30 * DAY)
     assert due is not None
     assert NOW + 15 * DAY <= due <= NOW + 30 * DAY
     second = await check(store, at=due, before=first, reread=due)
@@ -180,17 +180,17 @@ def test_two_listings_have_one_fingerprint_only_if_they_are_the_same(one: Listin
 @given(uid=st.uuids().map(str), days=st.integers(1, 400))
 def test_no_hash_gets_older_than_the_interval_and_not_all_are_due_at_once(uid: str, days: int) -> None:
     found = record(read_at=NOW)
-    due = reread_due(found, uid=uid, interval=days * DAY)
+    due = reread_due(found, now=NOW, uid=uid, interval=days * DAY)
     assert due is not None
     assert NOW + days * DAY / 2 <= due <= NOW + days * DAY
-    assert due == reread_due(found, uid=uid, interval=days * DAY)
+    assert due == reread_due(found, now=NOW, uid=uid, interval=days * DAY)
 
 
 def test_what_was_never_read_is_due_and_what_is_not_verified_never() -> None:
-    due = reread_due(record(read_at=None), uid="v-1", interval=DAY)
+    due = reread_due(record(read_at=None), now=NOW, uid="v-1", interval=DAY)
     assert due is not None
     assert due < NOW - 365 * DAY
-    assert reread_due(record(outcome="Invalid", digest=None), uid="v-1", interval=DAY) is None
+    assert reread_due(record(outcome="Invalid", digest=None), now=NOW, uid="v-1", interval=DAY) is None
 
 
 # A store that counts whole seconds writes the same time on two objects of one second.

@@ -251,7 +251,7 @@ def _apart(earlier: str, later: str) -> timedelta:
     """Between two times; none when one of them is no time."""
     try:
         return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return timedelta(0)
 
 

@@ -169,26 +169,48 @@ def read_record(stored: StoredRecord) -> AuditRecord:
     """
     try:
         kept: dict[str, Any] = orjson.loads(stored.content)
-        at = datetime.fromisoformat(kept["at"])
         fact = FactChange(
-            at=at,
-            actor=kept["actor"],
-            kind=kept["kind"],
-            namespace=kept["namespace"],
-            name=kept["name"],
-            model=kept["model"],
-            version=kept["version"],
-            digest=kept["digest"],
-            reason=kept["reason"],
-            message=kept["message"],
+            at=_read_time(kept["at"]),
+            actor=_read_text(kept["actor"]),
+            kind=_read_text(kept["kind"]),
+            namespace=_read_text(kept["namespace"]),
+            name=_read_text(kept["name"]),
+            model=None if kept["model"] is None else _read_text(kept["model"]),
+            version=None if kept["version"] is None else _read_text(kept["version"]),
+            digest=None if kept["digest"] is None else _read_text(kept["digest"]),
+            reason=_read_text(kept["reason"]),
+            message=_read_text(kept["message"]),
             before=dict(kept["before"]),
             after=dict(kept["after"]),
         )
         return AuditRecord(
-            registry=kept["registry"], seq=kept["seq"], previous=kept["previous"], hash=stored.hash, fact=fact
+            registry=_read_text(kept["registry"]),
+            seq=_read_number(kept["seq"]),
+            previous=_read_text(kept["previous"]),
+            hash=stored.hash,
+            fact=fact,
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise RecordUnreadable(f"record {stored.seq} does not read: {type(error).__name__}: {error}") from None
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"it has a {type(value).__name__} where a text belongs")
+    return value
+
+
+def _read_number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"it has a {type(value).__name__} where a whole number belongs")
+    return value
+
+
+def _read_time(value: object) -> datetime:
+    at = datetime.fromisoformat(_read_text(value))
+    if at.tzinfo is None:
+        raise ValueError("its time has no zone")
+    return at.astimezone(UTC)
 
 
 def _name(value: str) -> str:
