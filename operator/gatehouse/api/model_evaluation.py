@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from gatehouse.api.meta import (
     NO_BLANKS,
@@ -23,6 +23,7 @@ from gatehouse.api.meta import (
 from gatehouse.api.model_version import Digest
 
 __all__ = [
+    "MAX_SLICES",
     "EvaluationKind",
     "MetricResult",
     "ModelEvaluation",
@@ -31,6 +32,8 @@ __all__ = [
     "VersionReference",
 ]
 
+MAX_SLICES = 256
+"""Of all metrics together: every evaluation is in the operator's memory, and hundreds of them come in one page."""
 FIRST_YEAR = 1900
 LAST_YEAR = 2199
 EvaluationKind = Literal["Task", "Bias", "Safety", "Robustness"]
@@ -140,7 +143,17 @@ class ModelEvaluationSpec(Struct):
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule("self == oldSelf", "an evaluation never changes: apply a new ModelEvaluation"),
+        CelRule(
+            f"self.metrics.map(m, has(m.slices) ? size(m.slices) : 0).sum() <= {MAX_SLICES}",
+            f"an evaluation has at most {MAX_SLICES} slices in all: split it into several",
+        ),
     )
+
+    @model_validator(mode="after")
+    def _few_slices(self) -> Self:
+        if sum(len(metric.slices) for metric in self.metrics) > MAX_SLICES:
+            raise ValueError(f"an evaluation has at most {MAX_SLICES} slices in all")
+        return self
 
 
 class ModelEvaluationStatus(ConditionedStatus):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from typing import Final
 
 import kopf
 
@@ -16,6 +17,9 @@ __all__ = ["build_registry", "build_settings", "quiet_loggers"]
 
 CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]
+
+PAGE_SIZE: Final = 100
+"""Objects in a page of a list. One may have as many bytes as etcd takes, and a page is in memory as a whole."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -50,7 +54,7 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def build_settings(*, page_size: int = 500) -> kopf.OperatorSettings:
+def build_settings(*, page_size: int = PAGE_SIZE) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # one POST a call, without aggregation
     settings.peering.standalone = True  # peering is priority, not election

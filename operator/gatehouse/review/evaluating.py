@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_evaluation import (
+    MAX_SLICES,
     EvaluationDataset,
     EvaluationKind,
     MetricResult,
@@ -133,10 +134,22 @@ def _spec(
         dataset=dataset,
         evaluator=wanted.person.name,
         evaluated_at=at,
-        metrics=[_metric(each, task, results) for each in task.metrics],
+        metrics=_metrics(task, results),
         report_url=wanted.report_url,
         notes="; ".join(_facts(run, task)) or None,
     )
+
+
+def _metrics(task: TaskResult, results: Mapping[str, TaskResult]) -> list[MetricResult]:
+    """The metrics of a task; once there are as many slices as an evaluation may have, the rest come without."""
+    metrics: list[MetricResult] = []
+    left = MAX_SLICES
+    for measured in task.metrics:
+        metric = _metric(measured, task, results)
+        kept = metric if len(metric.slices) <= left else metric.model_copy(update={"slices": []})
+        left -= len(kept.slices)
+        metrics.append(kept)
+    return metrics
 
 
 def _metric(measured: Measured, task: TaskResult, results: Mapping[str, TaskResult]) -> MetricResult:

@@ -140,6 +140,18 @@ async def test_an_input_that_ends_two_processes_is_refused_and_the_next_one_is_r
         assert (await tried.parse(BAD["echo"], b"abc")).text == "abc"
 
 
+async def test_others_are_read_while_one_is_too_expensive() -> None:
+    """What is tiny does not wait for the process at all, and the loop is never held."""
+    async with rig() as tried:
+        expensive = asyncio.create_task(tried.refused(BAD["expression"]))
+        while not tried.reads:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await tried.parse(CONFIGURATION, config_json())
+        assert not expensive.done()
+        assert (await expensive).rule == "TooExpensive"
+
+
 async def test_an_input_that_sleeps_is_ended_by_the_clock() -> None:
     async with rig(replace(LIMITS, cpu=600.0, wall=0.5)) as tried:
         assert (await tried.refused(BAD["spin"])).rule == "TooExpensive"

@@ -1,0 +1,79 @@
+"""An operator that is fed hostile files goes on: it leads, others are reconciled, each file costs one version."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from cluster.rig import Operator
+from cluster.status import Manifest, condition
+from cluster.world import MINIATURE, World, make_world
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.s3 import S3Endpoint
+from hostile import SHAPES
+
+SINGLE: Mapping[str, bytes | None] = {name: None for name in MINIATURE if "safetensors" in name}
+SIZE = 2_000_000
+GOOD = 5
+
+
+def shaped(parser: str, name: str, size: int = SIZE) -> bytes:
+    return next(shape for shape in SHAPES[parser] if shape.name == name).of(size)
+
+
+def framed(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header
+
+
+UNENDED = b'{"a":{"b":' + b'\\"' * (SIZE // 2)
+
+HOSTILE: Mapping[str, tuple[str, Mapping[str, bytes | None]]] = {
+    "strings-that-do-not-end": ("safetensors", {"config.json": b"[" * 65 + UNENDED}),
+    "a-header-that-does-not-end": ("safetensors", {**SINGLE, "model.safetensors": framed(UNENDED)}),
+    "brackets": ("safetensors", {"config.json": b'{"a":' + b"[]," * (SIZE // 3)}),
+    "an-index-of-many-shards": (
+        "safetensors",
+        {"model.safetensors.index.json": shaped("shards", "shards")},
+    ),
+    "external-entries": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "external entries")}),
+    "nodes": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "numbers", SIZE)}),
+    "words": ("gguf", {**SINGLE, "model.gguf": shaped("gguf", "words")[:-1]}),
+    "deep-names": ("safetensors", {f"{number}/{'a/' * 400}b.txt": b"x" for number in range(200)}),
+}
+
+
+@pytest.fixture(scope="module")
+def world(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[World]:
+    with make_world(installed, minio) as made:
+        made.apply(made.registry(), made.model())
+        yield made
+
+
+def test_hostile_files_cost_their_versions_and_nobody_else(world: World, operator: Operator) -> None:
+    before = operator.metrics()
+    for name, (artifact_format, changes) in HOSTILE.items():
+        files = {path: content for path, content in {**MINIATURE, **changes}.items() if content is not None}
+        world.upload(name, files)
+        version = world.version(name)
+        version["spec"]["artifact"]["format"] = artifact_format
+        world.apply(version)
+    for number in range(GOOD):
+        world.upload(f"good-{number}")
+        world.apply(world.version(f"good-{number}"))
+    for number in range(GOOD):
+        world.ready(f"good-{number}")
+    for name in HOSTILE:
+        invalid = world.phase(name, "Artifact Invalid")
+        assert reason(invalid) == "ArtifactInvalid", name
+    after = operator.metrics()
+    assert operator.running
+    assert after.sum("gatehouse_leader") == 1
+    assert after.sum("gatehouse_parser_ends_total") == before.sum("gatehouse_parser_ends_total")
+    assert not [record for record in operator.records() if record.get("level") == "error"]
+
+
+def reason(body: Manifest) -> str:
+    stalled = condition(body, "Stalled")
+    return "" if stalled is None else str(stalled["reason"])
