@@ -6,10 +6,12 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 
 from fakestore import FakeStore, failing
+from gatehouse.controllers.parsing import InProcess, Read
 from gatehouse.controllers.verification import (
     CHECKSUM_WORTH_BYTES,
     CheckRequest,
@@ -17,11 +19,16 @@ from gatehouse.controllers.verification import (
     CheckSlots,
     Verification,
 )
+from gatehouse.domain import shards
 from gatehouse.domain.artifact import ContentSource
 from gatehouse.domain.errors import Transient, Waiting
+from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.parsers import SAFETENSORS, Parser, Task
 from gatehouse.domain.records import FileRecord
 from gatehouse.domain.unsafe_files import OPENING_BYTES
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
+
+R = TypeVar("R")
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEIGHTS = safetensors_file({"a": ("BF16", (4, 4)), "b": ("F8_E4M3", (8,))})
@@ -543,3 +550,23 @@ async def test_records_of_files_carry_what_makes_them_stand() -> None:
     assert result.files is not None
     assert {type(file) for file in result.files} == {FileRecord}
     assert all(file.etag.startswith('"') and file.size > 0 for file in result.files)
+
+
+async def test_an_artifact_has_a_bounded_number_of_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rules(await check(sharded())) == []
+    monkeypatch.setattr(shards, "MAX_MARKS", 1)
+    assert "TooManyTensors" in rules(await check(sharded()))
+
+
+async def test_a_file_that_is_too_expensive_to_read_makes_the_artifact_invalid() -> None:
+    class Refusing(InProcess):
+        async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
+            if parser is SAFETENSORS:
+                raise FormatError("TooExpensive", "a file that is too expensive to read", "less", "Write it again.")
+            return await super().parse(parser, task, read)
+
+    request, slots = request_for(tiny()), CheckSlots(parsing=Refusing())
+    result = await Verification(request, clock=FixedClock(), slots=slots).run()
+    assert result.record.outcome == "Invalid"
+    assert rules(result) == ["TooExpensive"]
+    assert "too expensive to read" in result.record.problems[0].found

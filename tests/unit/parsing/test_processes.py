@@ -36,10 +36,12 @@ class Rig:
         self.parsing = parsing
         self.ends = ends
         self.reads: list[tuple[int, int]] = []
+        self.asked = asyncio.Event()
 
     async def parse(self, parser: Parser[R], data: bytes, arguments: Mapping[str, Any] | None = None) -> R:
         async def read(start: int, length: int) -> bytes:
             self.reads.append((start, length))
+            self.asked.set()
             return data[start : start + length]
 
         return await self.parsing.parse(parser, Task(size=len(data), arguments=arguments or {}), read)
@@ -144,8 +146,7 @@ async def test_others_are_read_while_one_is_too_expensive() -> None:
     """What is tiny does not wait for the process at all, and the loop is never held."""
     async with rig() as tried:
         expensive = asyncio.create_task(tried.refused(BAD["expression"]))
-        while not tried.reads:
-            await asyncio.sleep(0)
+        await tried.asked.wait()
         for _ in range(100):
             await tried.parse(CONFIGURATION, config_json())
         assert not expensive.done()
