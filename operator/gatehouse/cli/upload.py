@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -11,14 +12,24 @@ import typer
 from botocore.exceptions import BotoCoreError
 
 from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.cli.connection import NOT_READY, fail, run_command
+from gatehouse.cli.connection import (
+    NOT_READY,
+    ContextOption,
+    KubeconfigOption,
+    cluster,
+    default_namespace,
+    fail,
+    run_command,
+)
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.cli.transfer import Amounts, shown
+from gatehouse.cluster.client import ClusterError
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.objectstore.metrics import NoMetrics
 from gatehouse.objectstore.uploading import open_bucket
 from gatehouse.printing import Printer, stderr, stdout
+from gatehouse.publish.asking import ask_for_check
 from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format
 from gatehouse.publish.errors import PublishError
 from gatehouse.publish.folder import scan
@@ -31,6 +42,7 @@ from gatehouse.publish.uploading import Upload, UploadOptions
 __all__ = ["upload"]
 
 _MOST_NAMED: Final = 20
+_ASKING_SECONDS: Final = 15.0
 _REMEDIES: Final[Mapping[str, str]] = {
     "AccessDenied": "The access key needs s3:ListBucket, s3:GetObject, s3:PutObject, s3:ListBucketMultipartUploads, "
     "s3:ListMultipartUploadParts, and s3:DeleteObject for --prune.",
@@ -52,6 +64,9 @@ class _Call:
     options: UploadOptions
     dry_run: bool
     names: VersionNames
+    ask: bool
+    kubeconfig: Path | None
+    context: str | None
 
 
 def upload(
@@ -85,6 +100,12 @@ def upload(
         str, typer.Option("--hardware-profile", help="HardwareProfile of the YAML.")
     ] = "nvidia-l4",
     namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace of the YAML.")] = None,
+    ask: Annotated[
+        bool,
+        typer.Option("--ask/--no-ask", help="Ask the operator of the cluster to check the ModelVersions of URI now."),
+    ] = True,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
 ) -> None:
     """Check a model's folder, send it to object storage, and print its digest and a ModelVersion to apply.
@@ -92,6 +113,9 @@ def upload(
     The folder is checked first, by the operator's own rules: what it would refuse is refused before a byte is sent.
     Large files go in parts, in parallel. After an interruption the same command sends what is missing. The manifest
     gatehouse.manifest comes last; `sha256sum -c` reads it. Endpoint and credentials are found as boto3 finds them.
+
+    At its end it asks the operator of the kubeconfig's cluster to check the ModelVersions of the URI now, if you may
+    annotate them. Otherwise, and where there is no cluster, they wait for their next check, half a minute at most.
 
     A version means the same bytes for ever: send a new artifact to a new URI. Names that begin with a dot are left out.
     A signature of the folder (model.sig, as `model_signing sign` writes it) goes with it; a note says if it is not of
@@ -117,6 +141,9 @@ def upload(
         options=UploadOptions(parallel=parallel, overwrite=overwrite, prune=prune),
         dry_run=dry_run,
         names=VersionNames(model=model, version=version, hardware_profile=hardware_profile, namespace=namespace),
+        ask=ask,
+        kubeconfig=kubeconfig,
+        context=context,
     )
     report = _guarded(call)
     if output == "json":
@@ -162,8 +189,27 @@ async def _upload(call: _Call, printer: Printer) -> UploadReport:
         async with shown("sending", lambda: _amounts(sending), printer=printer):
             result = await sending.run(plan)
     return UploadReport(
-        uri=call.uri, artifact=artifact, plan=plan, result=result, left_out=found.left_out, names=call.names
+        uri=call.uri,
+        artifact=artifact,
+        plan=plan,
+        result=result,
+        left_out=found.left_out,
+        names=call.names,
+        asked=await _asked(call, printer) if call.ask else (),
     )
+
+
+async def _asked(call: _Call, printer: Printer) -> Sequence[str]:
+    """The ModelVersions that the operator was asked to check; none where there is no cluster, or it does not answer."""
+    try:
+        async with asyncio.timeout(_ASKING_SECONDS), cluster(call.kubeconfig, call.context) as client:
+            where = call.names.namespace or await default_namespace(call.kubeconfig, call.context)
+            asked = await ask_for_check(client, call.uri, namespace=where)
+    except (ClusterError, OSError, TimeoutError):
+        return ()
+    if asked:
+        printer.line(f"asked Gatehouse to check now: {', '.join(asked)}")
+    return asked
 
 
 async def _checked(store: FolderStore, artifact_format: ArtifactFormat, printer: Printer) -> CheckedArtifact:

@@ -372,11 +372,14 @@ class Verification:
             unsafe_files=(*layout.unsafe, *structure.unsafe)[:_MOST_UNSAFE],
             notes=(*notes, *layout.notes),
         )
+        now, previous = self._clock.now(), self._request.previous
+        before = previous.missing_since if previous is not None and previous.outcome == "Missing" else None
         return ArtifactRecord(
             outcome=outcome,
             fingerprint=listing.fingerprint,
             digest=digest,
-            verified_at=self._clock.now(),
+            verified_at=now,
+            missing_since=(before or now) if outcome == "Missing" else None,
             summary=None if outcome == "Missing" else summary,
             problems=(*layout.problems, *structure.problems)[:_MOST_PROBLEMS] if outcome == "Invalid" else (),
         )

@@ -144,7 +144,7 @@ class ArtifactRecord:
     ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
     ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
     SHA-256 are from; None when there is no digest, or when that was not recorded. ``read_at`` is when the file was
-    hashed that was not hashed for the longest time.
+    hashed that was not hashed for the longest time. ``missing_since`` is when a Missing artifact was first found so.
     """
 
     outcome: ArtifactOutcome
@@ -157,6 +157,7 @@ class ArtifactRecord:
     signature: SignatureRecord | None = None
     content_source: ContentSource | None = None
     read_at: datetime | None = None
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal
 
+from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ArtifactFormat
+from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
 from gatehouse.domain.serving_arguments import check_serving
 from gatehouse.domain.serving_names import inference_service_name
 from gatehouse.domain.serving_refusals import TemplateRefused
@@ -165,13 +169,13 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             ARTIFACT_RULE,
             f"nothing at {uri}",
             "the files of the model",
-            remedy=f"upload them, for example: aws s3 cp --recursive ./model {uri}",
+            remedy=f"upload them, for example: gatehouse upload ./model {uri}. {_next_check(facts, MISSING_INTERVAL)}",
             attention="Time",
         )
     wanted = recorded_digest(facts)
     changed = wanted is not None and record.digest is not None and wanted != record.digest
     if record.outcome == "Invalid" and not changed:
-        return _invalid(record)
+        return _invalid(record, then=_next_check(facts, BROKEN_INTERVAL))
     if record.outcome == "Unverified" or record.digest is None:
         found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
         return shut_gate(
@@ -190,7 +194,8 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             ARTIFACT_RULE,
             f"digest {record.digest}" + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
             f"digest {wanted}",
-            remedy=f"put the recorded files back at {uri}, or register the new ones as a new version",
+            remedy=f"put the recorded files back at {uri}, or register the new ones as a new version. "
+            + _next_check(facts, BROKEN_INTERVAL),
             attention="Person",
         )
     if facts.version.spec.artifact.format not in CHECKED_FORMATS and not _permitted(facts):
@@ -226,7 +231,18 @@ def _unchecked_format(facts: Facts) -> GateState:
     )
 
 
-def _invalid(record: ArtifactRecord) -> GateState:
+def _next_check(facts: Facts, most: timedelta) -> str:
+    """When the files are checked again, and how to have that now. The moment itself would be another at each check."""
+    metadata, registry = facts.version.metadata, facts.registry
+    if isinstance(registry, ModelRegistry):
+        most = min(most, duration(registry.spec.verification.interval))
+    return (
+        f"Gatehouse checks again within {most.total_seconds():g} s, and at once after: kubectl annotate modelversion "
+        f'{metadata.name} -n {metadata.namespace} --overwrite {ANNOTATION_RECONCILE_REQUESTED_AT}="$(date)"'
+    )
+
+
+def _invalid(record: ArtifactRecord, *, then: str) -> GateState:
     first = record.problems[0] if record.problems else Problem(rule="Invalid", found="?", wanted="?", remedy="")
     more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
     return shut_gate(
@@ -235,7 +251,7 @@ def _invalid(record: ArtifactRecord) -> GateState:
         f"{ARTIFACT_RULE} ({first.rule})",
         first.found + more,
         first.wanted,
-        remedy=first.remedy,
+        remedy=f"{first.remedy} {then}".strip(),
         attention="Person",
     )
 

@@ -9,10 +9,11 @@ from typing import Final
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.clocks import lies_ahead
 
-__all__ = ["next_check", "reread_due"]
+__all__ = ["BROKEN_INTERVAL", "MISSING_INTERVAL", "next_check", "reread_due"]
 
+MISSING_FIRST: Final = timedelta(seconds=2)
 MISSING_INTERVAL: Final = timedelta(seconds=30)
-"""An upload is expected, and a listing of nothing is cheap."""
+"""An upload is expected, and a listing of nothing is cheap: after 2 s, then 4 s, 8 s, 16 s, and each 30 s."""
 BROKEN_INTERVAL: Final = timedelta(seconds=60)
 """Somebody may be mending the files."""
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,12 +27,14 @@ def next_check(
 ) -> datetime:
     """When the store is to be listed again: at once if the row's time is one that no right clock can have written.
 
-    The spread comes from the object's uid and the time from the row, so that a restart moves nothing.
+    The spread comes from the object's uid and the times from the row, so that a restart moves nothing. What is missing
+    is looked for after as long as it has been missing, and two seconds more.
     """
     if lies_ahead(record.verified_at, now=now):
         return now
     if record.outcome == "Missing":
-        return record.verified_at + min(interval, MISSING_INTERVAL)
+        missing = record.verified_at - (record.missing_since or LONG_AGO)
+        return record.verified_at + min(interval, MISSING_INTERVAL, max(missing, timedelta(0)) + MISSING_FIRST)
     healthy = record.outcome == "Verified" and recorded_digest in {None, record.digest}
     if not healthy:
         return record.verified_at + min(interval, BROKEN_INTERVAL)

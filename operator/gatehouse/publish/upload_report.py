@@ -38,7 +38,10 @@ class VersionNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadReport:
-    """An upload that was done, or with ``result`` None one that would be."""
+    """An upload that was done, or with ``result`` None one that would be.
+
+    ``asked`` names the ModelVersions of the URI that the operator was asked to check.
+    """
 
     uri: str
     artifact: CheckedArtifact
@@ -46,6 +49,7 @@ class UploadReport:
     result: UploadResult | None
     left_out: Sequence[str]
     names: VersionNames
+    asked: Sequence[str] = ()
 
     def model_version(self) -> JsonObject:
         """The manifest of the ModelVersion. Raises InputInvalid when a name is not one."""
@@ -98,6 +102,7 @@ class UploadReport:
             "deleted": list(self.plan.delete),
             "leftOut": list(self.left_out),
             "withoutStoreChecksum": [] if result is None else list(result.unsummed),
+            "asked": list(self.asked),
             "notes": list(self.artifact.notes),
             "modelVersion": self.model_version(),
         }

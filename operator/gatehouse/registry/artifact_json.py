@@ -47,7 +47,8 @@ def load_artifact(text: str) -> ArtifactRecord:
         changed=tuple(kept.get("changed", ())),
         signature=None if signature is None else _signature(signature),
         content_source=_source(kept.get("content_source")),
-        read_at=None if kept.get("read_at") is None else datetime.fromisoformat(kept["read_at"]),
+        read_at=_moment(kept.get("read_at")),
+        missing_since=_moment(kept.get("missing_since")),
     )
 
 
@@ -84,6 +85,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         document["content_source"] = record.content_source
     if record.read_at is not None:
         document["read_at"] = record.read_at.astimezone(UTC).isoformat()
+    if record.missing_since is not None:
+        document["missing_since"] = record.missing_since.astimezone(UTC).isoformat()
     return document
 
 
@@ -107,6 +110,10 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),
     )
+
+
+def _moment(kept: str | None) -> datetime | None:
+    return None if kept is None else datetime.fromisoformat(kept)
 
 
 def _source(kept: Any) -> ContentSource | None:

@@ -253,3 +253,20 @@ async def test_a_change_while_files_are_read_again_ends_it() -> None:
     with pytest.raises(Transient) as raised:
         await check(store, at=NOW + 30 * DAY, before=first, reread=NOW + 20 * DAY)
     assert raised.value.reason == "ObjectChanged"
+
+
+async def test_what_is_missing_is_missing_since_it_was_first_looked_for() -> None:
+    store = FakeStore({})
+    first = await check(store)
+    assert (first.record.outcome, first.record.missing_since) == ("Missing", NOW)
+    again = await check(store, at=NOW + DAY, before=first)
+    assert (again.record.verified_at, again.record.missing_since) == (NOW + DAY, NOW)
+    store.objects["m/sub/"] = b""
+    folder = await check(store, at=NOW + 2 * DAY, before=again)
+    assert (folder.record.outcome, folder.record.missing_since) == ("Missing", NOW)
+    store.objects.update(FILES)
+    there = await check(store, at=NOW + 3 * DAY, before=folder)
+    assert (there.record.outcome, there.record.missing_since) == ("Verified", None)
+    store.objects.clear()
+    gone = await check(store, at=NOW + 4 * DAY, before=there)
+    assert (gone.record.outcome, gone.record.missing_since) == ("Missing", NOW + 4 * DAY)

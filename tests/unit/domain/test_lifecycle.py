@@ -168,10 +168,11 @@ def test_nothing_is_recorded_in_a_row_that_belongs_to_another_object() -> None:
     [
         (worlds.record(), 54, 66),
         (MISSING, 0.5, 0.5),
+        (replace(MISSING, missing_since=MISSING.verified_at), 2 / 60, 2 / 60),
         (INVALID, 1, 1),
         (worlds.record(digest=worlds.OTHER_DIGEST), 1, 1),
     ],
-    ids=["verified", "missing", "invalid", "changed"],
+    ids=["verified", "missing", "missing since now", "invalid", "changed"],
 )
 def test_when_to_look_again(found: Any, least: float, most: float) -> None:
     decision = decide(worlds.facts(artifact=found, row=worlds.row()))
@@ -179,6 +180,37 @@ def test_when_to_look_again(found: Any, least: float, most: float) -> None:
     assert decision.look_again is not None
     after = decision.look_again - found.verified_at
     assert timedelta(minutes=least) <= after <= timedelta(minutes=most)
+
+
+def test_what_is_missing_is_looked_for_after_two_seconds_four_and_so_on_up_to_thirty() -> None:
+    """The times of the row are all that it takes, so that a restart moves nothing."""
+    at, waits = worlds.NOW, []
+    for _ in range(7):
+        found = replace(MISSING, missing_since=worlds.NOW, verified_at=at)
+        due = decide(worlds.facts(now=at, artifact=found, row=worlds.row(digest=None))).look_again
+        assert due is not None
+        waits.append((due - at).total_seconds())
+        at = due
+    assert waits == [2, 4, 8, 16, 30, 30, 30]
+    backwards = replace(MISSING, missing_since=worlds.NOW + timedelta(hours=1))
+    due = decide(worlds.facts(artifact=backwards, row=worlds.row(digest=None))).look_again
+    assert due == backwards.verified_at + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("found", "seconds"), [(MISSING, 30), (INVALID, 60), (worlds.record(digest=worlds.OTHER_DIGEST), 60)]
+)
+def test_a_gate_that_a_check_opens_says_when_the_next_one_is_and_how_to_have_it_now(found: Any, seconds: int) -> None:
+    shut = decide(worlds.facts(artifact=found, row=worlds.row())).first_shut
+    assert shut is not None
+    assert f"checks again within {seconds} s" in shut.message
+    assert "kubectl annotate modelversion granite-1 -n team --overwrite gatehouse.dev/reconcile-requested-at=" in (
+        shut.message
+    )
+    # Nothing of it changes from check to check, and so no status is written.
+    later = replace(found, verified_at=found.verified_at + timedelta(seconds=30))
+    again = decide(worlds.facts(artifact=later, row=worlds.row(), now=worlds.NOW + timedelta(seconds=30))).first_shut
+    assert again == shut
 
 
 def test_no_artifact_is_wanted_of_what_the_registry_does_not_allow() -> None:
