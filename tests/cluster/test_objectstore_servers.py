@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,11 +98,17 @@ async def opened(
     anonymous: bool = False,
     ca_pem: str | None = None,
     name: str | None = None,
+    versioned: bool = False,
 ) -> AsyncIterator[S3Store]:
     own = (bucket.endpoint.credentials.access_key, bucket.endpoint.credentials.secret_key)
     async with aclosing(S3Stores(metrics or Metrics())) as stores:
         yield stores.open(
-            ObjectStore(uri_prefix=f"s3://{bucket.name}/", endpoint=bucket.endpoint.url, region=bucket.endpoint.region),
+            ObjectStore(
+                uri_prefix=f"s3://{bucket.name}/",
+                endpoint=bucket.endpoint.url,
+                region=bucket.endpoint.region,
+                versioned=versioned,
+            ),
             bucket=name or bucket.name,
             credentials=None if anonymous else credentials or own,
             ca_pem=ca_pem,
@@ -254,6 +260,69 @@ async def test_another_object_of_the_same_etag_is_noticed(bucket: Bucket) -> Non
                 break
         assert (after.objects[0].etag, after.objects[0].size) == (before.objects[0].etag, before.objects[0].size)
         assert after.fingerprint != before.fingerprint
+
+
+@pytest.fixture
+def minio_bucket(minio: S3Endpoint) -> Iterator[Bucket]:
+    with bucket_at(minio) as made:
+        yield made
+
+
+def keep_versions(bucket: Bucket) -> None:
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+
+
+async def test_a_bucket_that_keeps_versions_shows_every_overwrite(minio_bucket: Bucket) -> None:
+    minio_bucket.put("m/before", b"1")
+    keep_versions(minio_bucket)
+    minio_bucket.put("m/a", ONE)
+    minio_bucket.put("m/gone", b"1")
+    minio_bucket.client.delete_object(Bucket=minio_bucket.name, Key="m/gone")
+    for number in range(3):
+        minio_bucket.put("m/b", str(number).encode())
+    async with opened(minio_bucket, versioned=True) as store, opened(minio_bucket) as plain:
+        first = await objects(store, "m/")
+        shown = {path: replace(each, version_id="") for path, each in first.items()}
+        assert shown == await objects(plain, "m/")
+        assert set(first) == {"a", "b", "before"}
+        assert first["before"].version_id == "null"
+        assert await store.read("m/", first["b"], start=0, length=1) == b"2"
+        assert await store.read("m/", first["before"], start=0, length=1) == b"1"
+
+        # The same ETag and the same size; whether the same time does not matter.
+        minio_bucket.put("m/a", OTHER)
+        second = await objects(store, "m/")
+        assert second["a"].version_id != first["a"].version_id
+        assert second["a"].etag == first["a"].etag
+        for ask in (
+            store.read("m/", first["a"], start=0, length=8),
+            store.sha256("m/", first["a"], progress=lambda _: None),
+            store.stored_sha256("m/", first["a"]),
+        ):
+            with pytest.raises(Transient) as raised:
+                await ask
+            assert raised.value.reason == "ObjectChanged"
+
+
+async def test_versions_are_listed_page_by_page(minio_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatehouse.objectstore.s3._PAGE_KEYS", 2)
+    keep_versions(minio_bucket)
+    for key in ("m/a b+c", "m/ü&<x>", "m/z"):
+        for number in range(5):
+            minio_bucket.put(key, str(number).encode())
+    async with opened(minio_bucket, versioned=True) as store, opened(minio_bucket) as plain:
+        found = await objects(store, "m/")
+        assert set(found) == {"a b+c", "ü&<x>", "z"}
+        assert {path: each.etag for path, each in found.items()} == {
+            path: each.etag for path, each in (await objects(plain, "m/")).items()
+        }
+        limited = await store.list("m/", limit=1)
+        assert limited is not None
+        assert len(limited.objects) == 2
+        monkeypatch.setattr("gatehouse.objectstore.s3._MOST_PAGES", 3)
+        with pytest.raises(Transient, match="remove old versions") as raised:
+            await store.list("m/", limit=10)
+        assert raised.value.reason == "StoreAnswerInvalid"
 
 
 async def test_a_listing_shows_when_objects_were_written_and_when_it_was_made(bucket: Bucket) -> None:

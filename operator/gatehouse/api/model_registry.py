@@ -90,6 +90,9 @@ class ObjectStore(Struct):
     """Required: the endpoint is https. Disabled: it may be http, which whoever is on the network between can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Region that requests are signed for."""
+    versioned: bool = False
+    """Whether the bucket keeps versions and listings show them, so that every overwrite shows, whatever its ETag and
+    time. Needs s3:ListBucketVersions."""
     credentials_secret: LocalObjectReference | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
     ca_secret: SecretKeyReference | None = None

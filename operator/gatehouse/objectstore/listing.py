@@ -1,4 +1,4 @@
-"""One page of ListObjectsV2, read without losing or altering a name.
+"""One page of ListObjectsV2 or ListObjectVersions, read without losing or altering a name.
 
 Names come escaped (``encoding-type=url``) where the store supports it, so that any byte survives. A store that does
 not must write them as XML text; what XML cannot carry then makes the page invalid, or arrives as U+FFFD, which
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gatehouse.objectstore.documents import DocumentError, Shape, read_document
 
-__all__ = ["ListedKey", "ListingPage", "parse_page"]
+__all__ = ["ListedKey", "ListingPage", "parse_page", "parse_versions_page"]
 
 _MAX_KEY_BYTES = 1_024
 _ETAG = re.compile(r"[\x21-\x7e]{1,256}")
+_VERSION = re.compile(r"[\x21-\x7e]{1,1024}")
 _MODIFIED = re.compile(r"[0-9TZ:.+-]{1,64}")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
@@ -30,23 +31,32 @@ _PAGE: Final = Shape(
 )
 
 
+_VERSIONS_PAGE: Final = Shape(
+    root="ListVersionsResult",
+    fields=frozenset({"EncodingType", "IsTruncated", "NextKeyMarker", "NextVersionIdMarker"}),
+    entry="Version",
+    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified", "VersionId", "IsLatest"}),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ListedKey:
     """One object: its whole key (bytes that are not UTF-8 as lone surrogates), size in bytes, ETag for If-Match, and
-    LastModified as the store writes it."""
+    LastModified as the store writes it. ``version_id`` is empty in a listing that shows none."""
 
     key: str
     size: int
     etag: str
     modified: str
+    version_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Up to 1,000 keys, and the token of the next page if there is one."""
+    """Up to 1,000 keys, and the parameters that ask for the next page if there is one."""
 
     keys: tuple[ListedKey, ...]
-    next_token: str | None
+    following: Mapping[str, str] | None
 
 
 def parse_page(body: bytes) -> ListingPage:
@@ -59,16 +69,48 @@ def parse_page(body: bytes) -> ListingPage:
         raise DocumentError("a truncated listing without NextContinuationToken")
     return ListingPage(
         keys=tuple(_listed(entry, escaped=escaped) for entry in page.entries),
-        next_token=token if truncated else None,
+        following={"continuation-token": token} if truncated and token else None,
     )
+
+
+def parse_versions_page(body: bytes) -> ListingPage:
+    """Read a page of ListObjectVersions: of each object the version that a read without one gets.
+
+    Raises DocumentError.
+    """
+    page = read_document(body, _VERSIONS_PAGE)
+    escaped = page.fields.get("EncodingType") == "url"
+    truncated = page.fields.get("IsTruncated") == "true"
+    marker, version = page.fields.get("NextKeyMarker"), page.fields.get("NextVersionIdMarker")
+    if truncated and not marker:
+        raise DocumentError("a truncated listing without NextKeyMarker")
+    following = {
+        "key-marker": _key(marker or "", escaped=escaped),
+        **({"version-id-marker": version} if version else {}),
+    }
+    return ListingPage(
+        keys=tuple(_version(entry, escaped=escaped) for entry in page.entries if entry.get("IsLatest") == "true"),
+        following=following if truncated else None,
+    )
+
+
+def _version(entry: Mapping[str, str], *, escaped: bool) -> ListedKey:
+    version = entry.get("VersionId")
+    if version is None or not _VERSION.fullmatch(version):
+        raise DocumentError("an object without a plain VersionId")
+    return replace(_listed(entry, escaped=escaped), version_id=version)
+
+
+def _key(key: str, *, escaped: bool) -> str:
+    """The key itself; bytes that are not UTF-8 as lone surrogates."""
+    return unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape") if escaped else key
 
 
 def _listed(entry: Mapping[str, str], *, escaped: bool) -> ListedKey:
     key, size, etag = entry.get("Key"), entry.get("Size"), entry.get("ETag")
     if not key:
         raise DocumentError("an object without Key")
-    if escaped:
-        key = unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
+    key = _key(key, escaped=escaped)
     if len(key.encode("utf-8", "surrogateescape")) > _MAX_KEY_BYTES:
         raise DocumentError(f"a key of more than {_MAX_KEY_BYTES} bytes")
     if size is None or not _SIZE.fullmatch(size):

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import TypeVar
 
 import aiohttp
@@ -25,7 +26,7 @@ from gatehouse.objectstore.documents import DocumentError
 from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
 from gatehouse.objectstore.hashing import ContentHasher
 from gatehouse.objectstore.limits import Limits, retried
-from gatehouse.objectstore.listing import ListingPage, parse_page
+from gatehouse.objectstore.listing import ListingPage, parse_page, parse_versions_page
 from gatehouse.objectstore.metrics import StoreMetrics
 from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer
@@ -36,6 +37,7 @@ __all__ = ["S3Store", "S3Stores"]
 T = TypeVar("T")
 
 _PAGE_KEYS = 1_000
+_MOST_PAGES = 200
 _MAX_PAGE = 8 * 1024 * 1024
 _LARGE_PAGE = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -49,14 +51,14 @@ class S3Stores:
         self._limits = limits or Limits()
         self._hasher = ContentHasher()
         self._sessions: dict[tuple[str, str | None], aiohttp.ClientSession] = {}
-        self._stores: dict[tuple[str, str, str, tuple[str, str] | None, str | None], S3Store] = {}
+        self._stores: dict[tuple[str, str, str, tuple[str, str] | None, str | None, bool], S3Store] = {}
 
     def open(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> S3Store:
         """The bucket of a store. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
         endpoint = _endpoint(store)
-        key = (endpoint, bucket, store.region, credentials, ca_pem)
+        key = (endpoint, bucket, store.region, credentials, ca_pem, store.versioned)
         known = self._stores.get(key)
         if known is not None:
             return known
@@ -70,7 +72,9 @@ class S3Stores:
         # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
         for other in [other for other in self._stores if (*other[:3], other[4]) == (*key[:3], key[4])]:
             del self._stores[other]
-        opened = self._stores[key] = S3Store(transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits)
+        opened = self._stores[key] = S3Store(
+            transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits, versioned=store.versioned
+        )
         return opened
 
     def archive(self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None) -> Archive:
@@ -103,10 +107,19 @@ def _endpoint(store: ObjectStore) -> str:
 
 
 class S3Store:
-    """One bucket. Two stores with the same connection are the same object."""
+    """One bucket. Two stores with the same connection are the same object. A versioned one lists versions."""
 
-    def __init__(self, transport: Transport, *, hasher: ContentHasher, metrics: StoreMetrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        hasher: ContentHasher,
+        metrics: StoreMetrics,
+        limits: Limits,
+        versioned: bool = False,
+    ) -> None:
         self._transport = transport
+        self._versioned = versioned
         self._hasher = hasher
         self._metrics = metrics
         self._limits = limits
@@ -114,10 +127,13 @@ class S3Store:
     async def list(self, prefix: str, *, limit: int) -> Listing | None:
         """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket."""
         found: dict[str, StoredObject] = {}
-        token: str | None = None
+        following: Mapping[str, str] = {}
         answered_at: datetime | None = None
+        pages = 0
         while len(found) <= limit:
-            answer = await self._page(prefix, token, most=min(_PAGE_KEYS, limit + 1 - len(found)))
+            # Of versions a page may show none that counts, so that it is never worth a smaller one.
+            most = _PAGE_KEYS if self._versioned else min(_PAGE_KEYS, limit + 1 - len(found))
+            answer = await self._page(prefix, following, most=most)
             if answer is None:
                 return None
             page, dated = answer
@@ -131,13 +147,17 @@ class S3Store:
                     size=listed.size,
                     etag=listed.etag,
                     modified=listed.modified,
+                    version_id=listed.version_id,
                 )
-            token = page.next_token
-            if token is None:
+            if page.following is None:
                 break
-            if len(found) == before:
+            pages += 1
+            if page.following == following or (len(found) == before and not self._versioned):
                 raise self._invalid(prefix, "a page without objects that is not the last")
-        return Listing.of(found.values(), answered_at=answered_at)
+            if pages > _MOST_PAGES:
+                raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
+            following = page.following
+        return Listing.of(islice(found.values(), limit + 1), answered_at=answered_at)
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` of the object as it was listed."""
@@ -210,17 +230,18 @@ class S3Store:
         policy = self._limits.small
         return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
 
-    async def _page(self, prefix: str, token: str | None, *, most: int) -> tuple[ListingPage, datetime | None] | None:
+    async def _page(
+        self, prefix: str, following: Mapping[str, str], *, most: int
+    ) -> tuple[ListingPage, datetime | None] | None:
         """A page, and the store's own time when it wrote it."""
-        query = {"list-type": "2", "encoding-type": "url", "max-keys": str(most), "prefix": prefix}
-        if token is not None:
-            query["continuation-token"] = token
+        which, parse = ({"versions": ""}, parse_versions_page) if self._versioned else ({"list-type": "2"}, parse_page)
+        query = {**which, "encoding-type": "url", "max-keys": str(most), "prefix": prefix, **following}
         request = Request(operation="list", query=query, what=f"listing {shown_key(prefix)}")
 
         async def consume(response: aiohttp.ClientResponse) -> tuple[ListingPage, datetime | None]:
             body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
             try:
-                page = await asyncio.to_thread(parse_page, body) if len(body) > _LARGE_PAGE else parse_page(body)
+                page = await asyncio.to_thread(parse, body) if len(body) > _LARGE_PAGE else parse(body)
             except DocumentError as error:
                 raise answer_invalid(self._transport.address, what=request.what, found=str(error)) from error
             return page, _date(response.headers)
@@ -256,6 +277,9 @@ class S3Store:
         etag = response.headers.get("ETag")
         if etag is not None and etag.strip('"') != stored.etag.strip('"'):
             raise object_changed(self._transport.address, what=what, found="another object has taken its place")
+        # Another version of the same ETag may be there for this moment only.
+        if stored.version_id and response.headers.get("x-amz-version-id", "null") != stored.version_id:
+            raise object_changed(self._transport.address, what=what, found="another version has taken its place")
         if response.status == 200 and response.content_length not in (None, stored.size):
             raise object_changed(
                 self._transport.address,

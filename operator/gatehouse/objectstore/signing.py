@@ -30,8 +30,12 @@ def encode_path(path: str) -> str:
 
 def encode_query(parameters: Mapping[str, str]) -> str:
     """The query string in the order that is signed."""
-    pairs = (f"{quote(name, safe=_UNRESERVED)}={quote(value, safe=_UNRESERVED)}" for name, value in parameters.items())
+    pairs = (f"{_quoted(name)}={_quoted(value)}" for name, value in parameters.items())
     return "&".join(sorted(pairs))
+
+
+def _quoted(text: str) -> str:
+    return quote(text.encode("utf-8", "surrogateescape"), safe=_UNRESERVED)
 
 
 class Signer:
