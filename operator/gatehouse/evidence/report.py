@@ -71,7 +71,8 @@ def _found(artifact: ArtifactRecord | None, recorded: str) -> str:
         return "not looked at"
     when = f"on {artifact.verified_at.isoformat(timespec='seconds')}"
     if artifact.digest == recorded:
-        return f"the recorded one, {when}"
+        refused = f"; refused: {artifact.problems[0].rule}" if artifact.problems else ""
+        return f"the recorded one, {when}{refused}"
     paths = f"; other bytes in {', '.join(artifact.changed)}" if artifact.changed else ""
     return f"ANOTHER: {artifact.digest or artifact.outcome}, {when}{paths}"
 
