@@ -165,7 +165,6 @@ def a_file(path: str = "model.safetensors", **changes: Any) -> FileRecord:
             size=2**40,
             etag='"e1"',
             sha256="c" * 64,
-            source="Bytes",
             modified="2026-11-01T00:00:00.123Z",
             version_id="v1",
             hashed_at=NOW,
