@@ -6,6 +6,7 @@ reconcile that makes three writes notices. So its configuration is kept and its 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, Final, Literal, Self
 
 import aiohttp
 import orjson
+import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import kube_config, load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 __all__ = [
@@ -103,13 +105,15 @@ async def load_configuration(*, kubeconfig: Path | None, context: str | None) ->
     :raises KubeConfigError: neither is there, or the context is unknown.
     """
     configuration = Configuration()
+    # The library warns on stderr of a file that is not there, which the error says and not every caller minds.
+    logging.getLogger(kube_config.__name__).setLevel(logging.ERROR)
     try:
         if kubeconfig is None and context is None and _in_cluster(configuration):
             return configuration
         await load_kube_config(
             config_file=str(kubeconfig) if kubeconfig else None, context=context, client_configuration=configuration
         )
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, yaml.YAMLError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "KUBECONFIG or ~/.kube/config"
         raise KubeConfigError(f"no credentials for a cluster: {error}; looked at {where}") from error
     return configuration
