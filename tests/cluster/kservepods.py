@@ -306,5 +306,6 @@ def _storage_initializer(pod: Manifest, *, release: Release) -> None:
             "capabilities": {"drop": ["ALL"]},
             "privileged": False,
             "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
         }
     spec["initContainers"] = [initializer]

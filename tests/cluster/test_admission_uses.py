@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
 from cluster.gated import DIGEST, STAGE, URI, Gate, accepted, altered, good_runtime, refusal, send
-from cluster.kservepods import RELEASES, Release, kserve_pod, mutated_by_kserve
+from cluster.kservepods import KSERVE, RELEASES, Release, kserve_pod, mutated_by_kserve
 from cluster.test_admission_policies import words
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.shipped import shipped
@@ -27,6 +28,7 @@ MERGE: Final = "application/merge-patch+json"
 
 Changes = Mapping[tuple[str | int, ...], Any]
 
+KSERVE_HARDENED: Final = replace(KSERVE, hardened=True)
 RESTRICTED: Final = {
     "allowPrivilegeEscalation": False,
     "privileged": False,
@@ -166,6 +168,30 @@ def test_the_docs_have_the_list() -> None:
         "spec.predictor.model.securityContext": set(words(SHAPE, "securityFields")),
         "metadata.annotations": set(words(SHAPE, "kserveAnnotations")),
     }
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=str)
+def test_pods_of_a_template_fit_the_pod_security_standard_restricted(gate: Gate, release: Release) -> None:
+    """The server by what the template has, the initializer by what KServe's chart or OpenShift gives it."""
+    with gate.another(stage=STAGE) as hardened:
+        label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+        hardened.admin.request("PATCH", f"/api/v1/namespaces/{hardened.namespace}", label, content_type=MERGE)
+        plain = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "plain", "namespace": hardened.namespace},
+            "spec": {"containers": [{"name": "plain", "image": "x"}]},
+        }
+        hardened.settle(refuses=plain)
+        pod = hardened.pod(release=KSERVE_HARDENED if not release.hardened else release)
+        if release.proxy:
+            # OpenShift itself gives the proxy its context.
+            pod["spec"]["containers"][1]["securityContext"] = pod["spec"]["initContainers"][0]["securityContext"]
+        assert send(hardened.developer, pod)
+        if not release.hardened:
+            said = refusal(hardened.developer, hardened.pod(release=release))
+            assert "storage-initializer" in said
+            assert "kserve-container" not in said.split("violates PodSecurity")[1]
 
 
 # What KServe's own webhook adds

@@ -202,6 +202,9 @@ class ServingDefaults(Struct):
     """Prefix of the labels that carry registry ids."""
     vllm_image: Image = "vllm/vllm-openai:v0.11.0"
     """Image of vLLM in serving runtimes."""
+    run_as_user: Annotated[int, Field(ge=0, le=2147483647)] = 2000
+    """User that model servers run as; newer images of vLLM have one of that number. 0 leaves it to the platform, as on
+    OpenShift, which takes one of the namespace's range. It is never root."""
     allowed_arguments: Annotated[
         list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_ARGUMENT)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),

@@ -284,11 +284,27 @@ def _container(given: ServingInput) -> JsonObject:
         "env": [
             {"name": "HF_HOME", "value": "/tmp/hf_home"},  # noqa: S108 - in vLLM's container
             {"name": "HF_HUB_OFFLINE", "value": "1"},
+            # For a user whom the image does not know: caches go below HOME, and PyTorch asks for a name.
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - in vLLM's container
+            {"name": "USER", "value": "vllm"},
             *({"name": variable.name, "value": variable.value} for variable in given.serving.env),
         ],
         "ports": [{"containerPort": 8080, "protocol": "TCP", "name": "http1"}],
+        "securityContext": _security_context(given.defaults),
         **{kind: {"httpGet": {"path": "/health", "port": 8080}, **times} for kind, times in _PROBES.items()},
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 - in vLLM's container
+    }
+
+
+def _security_context(defaults: ServingDefaults) -> JsonObject:
+    """What the Pod Security Standard restricted and OpenShift's restricted-v2 ask of a container."""
+    user = {"runAsUser": defaults.run_as_user} if defaults.run_as_user else {}
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        **user,
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 

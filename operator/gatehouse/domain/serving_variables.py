@@ -50,6 +50,8 @@ TEMPLATE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "HF_HOME": "/tmp/hf_home",  # noqa: S108 - in vLLM's container
         "HF_HUB_OFFLINE": "1",
+        "HOME": "/tmp",  # noqa: S108 - in vLLM's container
+        "USER": "vllm",
         "INFERENCE_SERVICE_NAME": "[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
     }
 )

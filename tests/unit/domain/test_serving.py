@@ -35,8 +35,18 @@ containers:
     image: vllm/vllm-openai:v0.11.0
     command: [python3, -m, vllm.entrypoints.openai.api_server]
     args: [--port=8080, --model=/mnt/models, "--served-model-name={{.Name}}"]
-    env: [{name: HF_HOME, value: /tmp/hf_home}, {name: HF_HUB_OFFLINE, value: "1"}]
+    env:
+      - {name: HF_HOME, value: /tmp/hf_home}
+      - {name: HF_HUB_OFFLINE, value: "1"}
+      - {name: HOME, value: /tmp}
+      - {name: USER, value: vllm}
     ports: [{containerPort: 8080, protocol: TCP, name: http1}]
+    securityContext:
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL]}
+      runAsNonRoot: true
+      runAsUser: 2000
+      seccompProfile: {type: RuntimeDefault}
     startupProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 120}
     readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3}
     livenessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 30, timeoutSeconds: 10, failureThreshold: 5}
@@ -164,6 +174,12 @@ class TestKnownGoodPair:
             "opendatahub.io/model-type": "generative",
             "gatehouse.dev/artifact-digest": DIGEST,
         }.items() <= service["metadata"]["annotations"].items()
+
+    def test_a_platform_may_choose_the_user_which_is_never_root(self) -> None:
+        defaults = ServingDefaults(run_as_user=0)
+        [container] = render(serving_input(defaults=defaults)).serving_runtime["spec"]["containers"]
+        assert container["securityContext"]["runAsNonRoot"] is True
+        assert "runAsUser" not in container["securityContext"]
 
     def test_the_serving_runtime(self) -> None:
         runtime = render(serving_input()).serving_runtime

@@ -19,6 +19,7 @@ from gatehouse.domain.serving_environment import admitted_environment, reserved_
 from gatehouse.domain.serving_refusals import ReservedEnvironment
 from gatehouse.domain.serving_variables import (
     HARMLESS_ENVIRONMENT,
+    PLAIN_VALUE,
     RESERVED_ENVIRONMENT,
     RESERVED_PREFIXES,
     RESERVED_SUFFIXES,
@@ -97,7 +98,9 @@ class TestWhatARegistryAdds:
     @pytest.mark.parametrize("name", [*WAYS_IN, *RESERVED_ENVIRONMENT])
     def test_is_never_a_name_that_replaces_bytes_code_or_servers(self, name: str) -> None:
         if re.fullmatch(SERVING_VARIABLE, name) and name not in HARMLESS_ENVIRONMENT:
-            assert (name in admitted_environment([name])) == (reserved_variable(name) is None)
+            assert admitted_environment([name]).get(name) == (
+                PLAIN_VALUE if reserved_variable(name) is None else TEMPLATE_ENVIRONMENT.get(name)
+            )
             if not name.startswith(("LOCPATH", "OMPI", "NO_")):
                 assert reserved_variable(name) is not None
 

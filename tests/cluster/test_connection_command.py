@@ -1,0 +1,63 @@
+"""`gatehouse connection create` on the real API server, in a namespace with a stage."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cluster.gated import DEVELOPER, Gate
+from gatehouse.cli.main import app
+
+SECRET = "s3cr3t-half"
+MANIFEST = "/api/v1/namespaces/{}/secrets/storage-config"
+
+
+def create(gate: Gate, *more: str, user: str = "admin") -> Result:
+    """Calls the command as one of the users; of an option that is given twice the later one counts."""
+    return CliRunner().invoke(
+        app,
+        [
+            *("connection", "create", "minio-connection", f"--namespace={gate.namespace}"),
+            *("--endpoint=https://minio.example.com", f"--kubeconfig={gate.plane.kubeconfig}", f"--context={user}"),
+            *more,
+        ],
+        env={"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": SECRET},
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(gate: Gate) -> None:
+    """Each test begins without the Secret."""
+    path = MANIFEST.format(gate.namespace)
+    found = gate.admin.request("GET", path.rpartition("/")[0])["items"]
+    if any(each["metadata"]["name"] == "storage-config" for each in found):
+        gate.admin.request("DELETE", path)
+
+
+def test_it_is_made_kept_and_brought_in_line(gate: Gate) -> None:
+    secret = f"Secret {gate.namespace}/storage-config with the key minio-connection"
+    for said, more in (
+        (f"created {secret}\n", ()),
+        (f"kept {secret}\n", ()),
+        (f"updated {secret}: region\n", ("--region=eu-1",)),
+    ):
+        result = create(gate, *more)
+        assert (result.exit_code, result.output) == (0, said)
+    data = gate.admin.request("GET", MANIFEST.format(gate.namespace))["data"]
+    assert json.loads(b64decode(data["minio-connection"])) == {
+        "type": "s3",
+        "endpoint_url": "https://minio.example.com",
+        "region": "eu-1",
+        "access_key_id": "reader",
+        "secret_access_key": SECRET,
+    }
+
+
+def test_only_an_administrator_of_the_stage_says_where_models_come_from(gate: Gate) -> None:
+    result = create(gate, user=DEVELOPER)
+    assert result.exit_code == 2
+    assert "says which server vetted models are loaded from" in result.output
+    assert SECRET not in result.output
