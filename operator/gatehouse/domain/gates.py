@@ -23,6 +23,7 @@ from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = [
+    "CHECKED_FORMATS",
     "NOT_OWED",
     "GateState",
     "artifact_gate",

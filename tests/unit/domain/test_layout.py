@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import mimetypes
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.gates import CHECKED_FORMATS
 from gatehouse.domain.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
 from gatehouse.domain.unsafe_files import danger_of
 
@@ -147,6 +150,15 @@ def test_what_loaders_read_as_a_configuration_is_one_in_any_folder(name: str) ->
     found = lay_out(listing(*SINGLE, name, f"vision/{name}", "config.4.0.0.json"), artifact_format="safetensors")
     assert {name, f"vision/{name}", "config.4.0.0.json"} <= set(paths(found.configurations))
     assert found.searched == ()
+
+
+@pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
+def test_a_format_is_checked_or_needs_a_policy(artifact_format: ArtifactFormat) -> None:
+    """A format that is added without a check of its files is not cleared by itself."""
+    unchecked = any(
+        "files are only hashed" in note for note in lay_out(listing(), artifact_format=artifact_format).notes
+    )
+    assert unchecked is (artifact_format not in CHECKED_FORMATS)
 
 
 def test_what_only_looks_like_a_configuration_is_searched() -> None:
