@@ -21,7 +21,7 @@ from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy, stand_in
-from gatehouse.domain.readable import UNREADABLE, Unreadable, read
+from gatehouse.domain.readable import UNREADABLE, Unreadable, member, read
 
 __all__ = ["Objects"]
 
@@ -160,10 +160,10 @@ class Objects:
         body = self._reader.get(kind.info.plural, found.namespace, found.name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             return
-        spec = body.get("spec") or {}
-        uid = (spec.get("versionRef") or {}).get("uid")
+        uid = member(body, "spec", "versionRef", "uid")
         if not isinstance(uid, str) or uid == version.metadata.uid:
-            yield replace(found, may_refuse=kind is ModelApproval and spec.get("decision") != "Approved")
+            refuses = kind is ModelApproval and member(body, "spec", "decision") != "Approved"
+            yield replace(found, may_refuse=refuses)
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
         """The registry that keeps a model, if it is there and allows the model's namespace."""

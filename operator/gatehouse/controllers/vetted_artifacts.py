@@ -27,6 +27,7 @@ from gatehouse.controllers.ports import Clock, ClusterWriter
 from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.outcome import Requeue, requeue_after_error
+from gatehouse.domain.readable import member
 from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey, shards
 
@@ -121,8 +122,8 @@ class VettedArtifactsKeeper:
             if isinstance(profile, HardwareProfile):
                 found.append(profile.spec.accelerator.resource_name)
             elif profile is not None:
-                body = self._objects.reader.get(HardwareProfile.info.plural, *name) or {}
-                resource = ((body.get("spec") or {}).get("accelerator") or {}).get("resourceName")
+                body = self._objects.reader.get(HardwareProfile.info.plural, *name)
+                resource = member(body, "spec", "accelerator", "resourceName")
                 if isinstance(resource, str) and 0 < len(resource) <= LONGEST_RESOURCE:
                     found.append(resource)
         return found

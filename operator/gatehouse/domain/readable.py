@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gatehouse.api.meta import ConditionedStatus, Resource
 
-__all__ = ["UNREADABLE", "Unreadable", "read", "read_status"]
+__all__ = ["UNREADABLE", "Unreadable", "member", "read", "read_status"]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of what follows from an object that does not read."""
@@ -80,12 +80,19 @@ def read_status(kind: type[Resource], body: Mapping[str, Any]) -> ConditionedSta
     return empty
 
 
+def member(body: object, *path: str) -> object:
+    """What stands at a place in an object that does not read; None where there is no such place."""
+    found = body
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
 def _unreadable(kind: type[Resource], body: Mapping[str, Any], problem: str) -> Unreadable:
-    metadata = body.get("metadata") or {}
     return Unreadable(
         kind=kind.info.kind,
-        namespace=str(metadata.get("namespace") or ""),
-        name=str(metadata.get("name") or ""),
+        namespace=str(member(body, "metadata", "namespace") or ""),
+        name=str(member(body, "metadata", "name") or ""),
         problem=problem,
     )
 

@@ -1,0 +1,308 @@
+"""One object that the API server has and that does not read harms nobody beside it, and clears nothing.
+
+The controllers, caches, indexes, lists of what is vetted and rows are the real ones; the API server is a map. Each
+field of each kind is spoiled in turn, so that the table grows with the kinds. What an older schema let through is here
+what any validator may let through.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import policies
+import worlds
+from gatehouse.api import (
+    KINDS,
+    GovernancePolicy,
+    HardwareProfile,
+    ModelApproval,
+    ModelEvaluation,
+    ModelRegistry,
+    ModelVersion,
+    RegisteredModel,
+    Resource,
+    VettedArtifacts,
+)
+from gatehouse.app.cache_reader import CacheReader
+from gatehouse.app.watches import WATCHES
+from gatehouse.controllers.artifact_look import Looked
+from gatehouse.controllers.faults import Faults
+from gatehouse.controllers.governance_policy import GovernancePolicyController
+from gatehouse.controllers.hardware_profile import HardwareProfileController
+from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.model_version import ModelVersionController
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.runner import Runner
+from gatehouse.controllers.services import ServiceSweep
+from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.controllers.withdrawals import Withdrawals
+from gatehouse.domain.readable import Unreadable, member, read
+from gatehouse.domain.serving_text import TemplateWriter
+from gatehouse.engine.informer import Informer
+from gatehouse.engine.watches import build_caches
+from gatehouse.registry.rows import Rows
+from registrycontract import Opened, open_file
+
+NOW = worlds.NOW
+ONE, TWO = "s3://models/one/", "s3://other/two/"
+PASSES = 3
+
+
+def body(resource: Resource, name: str, *, namespace: str = "team", **metadata: Any) -> dict[str, Any]:
+    made = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+    known = {"name": name, "uid": f"uid-of-{name}", "generation": 1, "creationTimestamp": "2026-11-01T00:00:00Z"}
+    if resource.info.namespaced:
+        known["namespace"] = namespace
+    return {"metadata": {**known, **metadata}, "spec": made["spec"]}
+
+
+def estate() -> dict[tuple[type[Resource], str], dict[str, Any]]:
+    """Two versions with all they need, each with its own; and what decides on the first."""
+    made: dict[tuple[type[Resource], str], dict[str, Any]] = {}
+    for which, bucket in (("one", "models"), ("two", "other")):
+        registry = worlds.registry(
+            objectStores=[{"uriPrefix": f"s3://{bucket}/", "endpoint": "http://127.0.0.1:9000"}], stages=["staging"]
+        )
+        made[ModelRegistry, which] = body(registry, which, namespace="gatehouse-system")
+        model = worlds.model(registryRef={"name": which, "namespace": "gatehouse-system"})
+        made[RegisteredModel, which] = body(model, which, labels={"which": which})
+        made[HardwareProfile, which] = body(worlds.profile(), which)
+        version = worlds.version(
+            modelRef={"name": which},
+            hardwareProfileRef={"name": which},
+            artifact={"uri": f"s3://{bucket}/{which}/"},
+            submittedBy="carol",
+        )
+        made[ModelVersion, which] = body(version, which)
+    selector = {"matchLabels": {"which": "one"}}
+    requirement = {"name": "acc", "kind": "Task", "metric": "acc", "operator": ">=", "threshold": "0.5"}
+    policy = policies.policy(
+        match={"modelSelector": selector},
+        approvals=[{"stage": "staging", "count": 1}],
+        evaluations=[requirement],
+        artifact={"formats": ["safetensors"]},
+        description="d",
+    )
+    made[GovernancePolicy, "one"] = body(policy.policy, "one")
+    made[GovernancePolicy, "fine"] = body(policies.policy(description="speaks to every stage").policy, "fine")
+    about = {"name": "one", "uid": "uid-of-one"}
+    made[ModelApproval, "one"] = body(policies.approval(versionRef=about), "one")
+    made[ModelEvaluation, "one"] = body(policies.evaluation(versionRef=about, evaluator="dave"), "one")
+    return made
+
+
+@dataclass
+class World:
+    """The operator without its loop, over a map of objects and real rows."""
+
+    opened: Opened
+    now_: datetime = NOW
+    vetted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    revision_: int = 0
+
+    def __post_init__(self) -> None:
+        self.caches = build_caches(WATCHES)
+        self.reader = CacheReader(self.caches)
+        self.enqueued: list[Any] = []
+        loop: Any = self
+        self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=loop)
+        self.faults = Faults(self.reader)
+        objects = Objects(self.reader, self.faults)
+        world: Any = self
+        services = ServiceSweep(reader=self.reader, lister=world, enqueue=world.ignored)
+        self.keeper = VettedArtifactsKeeper(objects=objects, writer=world, clock=world, faults=self.faults)
+        version = ModelVersionController(
+            objects=objects,
+            connections=world,
+            look=world,
+            writer=world,
+            templates=TemplateWriter(),
+            sweep=TemplateSweep(reader=self.reader, lister=world, enqueue=world.ignored),
+            services=services,
+            withdrawals=Withdrawals(),
+            clock=world,
+        )
+        controllers: list[Any] = [
+            ModelRegistryController(objects=objects, connections=world, clock=world),
+            RegisteredModelController(objects=objects, connections=world, clock=world),
+            GovernancePolicyController(objects=objects, clock=world),
+            HardwareProfileController(reader=self.reader, clock=world),
+            version,
+        ]
+        self.runners = {
+            each.kind: Runner(each, reader=self.reader, writer=world, events=world, clock=world, faults=self.faults)
+            for each in controllers
+        }
+
+    # what the tests do
+
+    def put(self, kind: type[Resource], made: dict[str, Any]) -> None:
+        self.revision_ += 1
+        known = self.caches[kind.info.plural].get(made["metadata"].get("namespace", ""), made["metadata"]["name"])
+        kept = {"status": known["status"]} if known and "status" in known and "status" not in made else {}
+        changed = copy.deepcopy({**made, **kept})
+        changed["metadata"] |= {"resourceVersion": str(self.revision_), "generation": self.revision_}
+        self.informer._apply(kind.info.plural, "MODIFIED", changed)
+
+    async def settle(self) -> None:
+        """Reconciles everything until nothing is left to say; what raises is kept."""
+        for _ in range(PASSES):
+            for kind, runner in self.runners.items():
+                for name in self.reader.names(kind.info.plural):
+                    try:
+                        await runner(*name)
+                    except Exception as error:  # noqa: BLE001 - the engine would try it again
+                        self.failures.append(f"{kind.info.kind} {name.name}: {type(error).__name__}: {error}")
+            self.now_ += timedelta(seconds=10)
+            await self.keeper("", EVERY)
+
+    def status(self, which: str) -> Mapping[str, Any]:
+        found = self.reader.get("modelversions", "team", which)
+        assert found is not None
+        return dict(found["status"])
+
+    @property
+    def cleared(self) -> set[str]:
+        return {uri for spec in self.vetted.values() for uri in spec["artifacts"]}
+
+    # the API server, the store, the registry, the clocks
+
+    async def write_status(self, kind: str, made: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        self.revision_ += 1
+        written = copy.deepcopy({**made, "status": dict(status)})
+        written["metadata"]["resourceVersion"] = str(self.revision_)
+        self.caches[kind].put_own_write(written)
+
+    async def vetted_artifacts(self) -> Collection[str]:
+        return set(self.vetted)
+
+    async def put_vetted_artifacts(self, made: Mapping[str, Any]) -> None:
+        self.vetted[made["metadata"]["name"]] = made["spec"]
+        self.put(VettedArtifacts, dict(copy.deepcopy(made)))
+
+    async def delete_vetted_artifacts(self, name: str) -> None:
+        self.revision_ += 1
+        gone = {"metadata": {"name": name, "resourceVersion": str(self.revision_)}, "spec": self.vetted.pop(name)}
+        self.caches["vettedartifacts"].apply("DELETED", gone)
+
+    async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
+        """Taken."""
+
+    async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
+        """Gone."""
+
+    async def at(self, facts: Any, rows: Any) -> Looked:
+        digest = worlds.DIGEST if facts.version.metadata.name == "one" else worlds.OTHER_DIGEST
+        return Looked(worlds.record(verified_at=self.now_, read_at=self.now_, digest=digest))
+
+    async def rows(self, registry: ModelRegistry) -> Rows:
+        return self.opened.rows
+
+    async def probe(self, registry: ModelRegistry, store: Any) -> None:
+        """It answers."""
+
+    def reread(self, registry: ModelRegistry, **_how: Any) -> None:
+        """Nothing is kept."""
+
+    def describe(self, registry: ModelRegistry) -> str:
+        return "sqlite"
+
+    def record(self, kind: str, made: Mapping[str, Any], **said: Any) -> None:
+        """Heard."""
+
+    def ignored(self, _name: Any) -> None:
+        """Everything is looked at in each pass."""
+
+    def call_at(self, when: Any, callback: Any) -> None:
+        """As above."""
+
+    def now(self) -> datetime:
+        return self.now_
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    opened = await open_file(tmp_path)
+    made = World(opened)
+    for (kind, _), each in estate().items():
+        made.put(kind, each)
+    yield made
+    await opened.databases.aclose()
+
+
+def spoiled(kind: type[Resource], fine: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The object with each of its fields, and all of its spec, as something that does not read."""
+    for what, spec in (("no spec", None), ("a text", "spec"), ("a list", [1]), ("nothing in it", {})):
+        yield f"{kind.info.kind}: spec is {what}", {**fine, "spec": spec}
+    for name, known in kind.model_fields["spec"].annotation.model_fields.items():  # type: ignore[union-attr]
+        wire = known.alias or name
+        for value in (7, ["\u2003"] * 300, {"name": None}, "\x00" * 5000):
+            yield f"{kind.info.kind}: {wire} is {str(value)[:12]!r}", {**fine, "spec": {**fine["spec"], wire: value}}
+
+
+FINE = estate()
+POISONED: dict[type[Resource], list[tuple[str, dict[str, Any]]]] = {
+    kind: [
+        (label, made) for label, made in spoiled(kind, FINE[kind, "one"]) if isinstance(read(kind, made), Unreadable)
+    ]
+    for kind in KINDS
+    if kind is not VettedArtifacts
+}
+AT_MOST = 8
+"""Ways of one kind that are tried, evenly drawn from all of them."""
+
+
+async def test_both_versions_are_cleared_before(world: World) -> None:
+    await world.settle()
+
+    assert world.failures == []
+    assert world.cleared == {ONE, TWO}
+
+
+@pytest.mark.parametrize("kind", POISONED, ids=lambda kind: kind.info.plural)
+async def test_what_does_not_read_is_cleared_for_nothing_and_stops_nobody(world: World, kind: type[Resource]) -> None:
+    await world.settle()
+    ways = POISONED[kind]
+    for label, made in ways[:: max(1, len(ways) // AT_MOST)]:
+        world.put(kind, made)
+        world.put(ModelVersion, asked(label))
+        await world.settle()
+
+        assert world.failures == [], label
+        assert ONE not in world.cleared, label
+        assert not world.status("one").get("clearedFor"), label
+        said = [each for each in world.status("one")["conditions"] if each["type"] == "Ready"]
+        assert [each["status"] for each in said] == ["False"], label
+        # A decision on nothing that can be told is nobody's: it is logged.
+        of_nobody = kind in {ModelApproval, ModelEvaluation} and member(made, "spec", "versionRef", "name") is None
+        assert world.faults.count_unreadable(kind.info.plural) == (0 if of_nobody else 1), label
+        selector = member(made, "spec", "match", "modelSelector")
+        everybody = kind is GovernancePolicy and not isinstance(selector, dict)
+        assert (TWO in world.cleared) is not everybody, label
+        assert world.status("two")["lastHandledReconcileAt"] == label
+
+        world.put(kind, FINE[kind, "one"])
+        await world.settle()
+        assert world.failures == [], label
+        assert world.cleared == {ONE, TWO}, label
+
+
+def asked(when: str) -> dict[str, Any]:
+    """The healthy version, which somebody wants looked at."""
+    fine = FINE[ModelVersion, "two"]
+    annotations = {"gatehouse.dev/reconcile-requested-at": when}
+    return {**fine, "metadata": {**fine["metadata"], "annotations": annotations}}
+
+
+def test_every_kind_is_spoiled_in_many_ways() -> None:
+    assert all(len(ways) >= AT_MOST for ways in POISONED.values())
