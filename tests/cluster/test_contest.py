@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from cluster.faultstore import FaultStore, code
 from cluster.rig import Operator, until
+from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
-from cluster.world import API, World, make_world
+from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint
 
 SECOND = "granite-2"
+FAULTY = "s3://models/granite-1/"
 
 
 @pytest.fixture
@@ -129,3 +133,84 @@ def test_a_bucket_at_two_endpoints_is_cleared_for_nobody_until_one_is_gone(world
     world.ready()
     until(lambda: clears(world, uri), what="the artifact is not cleared again")
     world.wait("registry", lambda body: reason(body) != "BucketHasTwoEndpoints", kind="ModelRegistry", what="stays")
+
+
+# What the store shows
+
+
+@pytest.fixture
+def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[tuple[World, FaultStore]]:
+    """A world whose artifact is in a store that fails as it is told."""
+    with FaultyStore() as server, make_world(installed, minio, interval="1h", grace="24h") as made:
+        store = server.store
+        store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
+        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url}]), made.model())
+        made.apply(made.version(artifact={"uri": FAULTY}))
+        made.bucket = "models"
+        made.ready()
+        until(lambda: clears(made, FAULTY), what="the artifact is not cleared")
+        yield made, store
+
+
+def test_whoever_changes_a_file_and_keeps_it_from_being_read_keeps_nothing_cleared(
+    faulty: tuple[World, FaultStore], operator: Operator
+) -> None:
+    """Hours of grace are for outages: what the list shows is another object."""
+    world, store = faulty
+    store.objects["granite-1/tokenizer.json"] = b'{"another": "file"}'
+    store.fail("read", code(403, "AccessDenied"), forever=True)
+    world.ask("granite-1")
+
+    shut = world.wait("granite-1", lambda body: reason(body) == "ListingDiffers", what="is still cleared")
+    assert "AccessDenied" in str(condition(shut, "Ready"))
+    assert shut["status"]["clearedFor"] == []
+    until(lambda: not clears(world, FAULTY), what="the artifact is still cleared")
+
+    operator.stop()
+    operator.start()
+    world.wait("granite-1", lambda body: reason(body) == "ListingDiffers", what="is cleared again by a restart")
+    assert not clears(world, FAULTY)
+
+    store.objects["granite-1/tokenizer.json"] = MINIATURE["tokenizer.json"]
+    store.faults.clear()
+    store.forever.clear()
+    world.ask("granite-1")
+    world.ready()
+    until(lambda: clears(world, FAULTY), what="the artifact is not cleared again")
+
+
+def test_whoever_rewrites_a_small_file_all_the_time_keeps_nothing_cleared(faulty: tuple[World, FaultStore]) -> None:
+    world, store = faulty
+    numbers = itertools.count()
+
+    def rewrite(operation: str, _key: str) -> None:
+        if operation == "read":
+            store.objects["granite-1/tokenizer.json"] = b'{"number": %d}' % next(numbers)
+
+    store.objects["granite-1/tokenizer.json"] = b'{"first": true}'
+    store.after = rewrite
+    world.ask("granite-1")
+    world.wait("granite-1", lambda body: reason(body) == "ListingDiffers", what="is still cleared")
+    until(lambda: not clears(world, FAULTY), what="the artifact is still cleared")
+
+
+def test_an_outage_beyond_the_grace_takes_the_artifact_off(
+    installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
+) -> None:
+    with FaultyStore() as server, make_world(installed, minio, interval="1s", grace="3s") as made:
+        store = server.store
+        store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
+        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url}]), made.model())
+        made.apply(made.version(artifact={"uri": FAULTY}))
+        made.bucket = "models"
+        made.ready()
+        until(lambda: clears(made, FAULTY), what="the artifact is not cleared")
+
+        store.fail("list", code(500, "InternalError"), forever=True)
+        made.wait("granite-1", lambda body: not body["status"].get("clearedFor"), what="outlasts the grace")
+        until(lambda: not clears(made, FAULTY), what="the artifact is still cleared")
+
+        store.faults.clear()
+        store.forever.clear()
+        made.ready()
+        until(lambda: clears(made, FAULTY), what="the artifact is not cleared again")

@@ -12,11 +12,11 @@ from gatehouse.api.model_version import ModelVersion, ModelVersionSpec
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.ports import RegistryRows
 from gatehouse.controllers.verification import CheckRequest
-from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.controllers.verification_pool import CheckInterrupted, VerificationPool
 from gatehouse.domain.access import duration, locate, store_for
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.content import asks_store, distrusted, owes_reading, reread_since
-from gatehouse.domain.errors import Transient
+from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import recorded_digest
 from gatehouse.domain.lifecycle import look_again
@@ -35,12 +35,13 @@ class Looked:
     """What is known of the artifact now.
 
     ``files`` are those of a check that just ended; ``rereading`` is how far files are read once more while ``artifact``
-    stands.
+    stands. ``error`` is what ended a check of files that differ from those that were verified.
     """
 
     artifact: ArtifactRecord | CheckProgress | None
     files: Sequence[FileRecord] | None = None
-    rereading: CheckProgress | None = None
+    rereading: CheckProgress | Problem | None = None
+    error: ReconcileError | None = None
 
 
 class ArtifactLook:
@@ -66,8 +67,10 @@ class ArtifactLook:
             return None
         request = await self._request(facts, registry, rows)
         found = await self._checks.check(_key(version), request, patience=self._patience)
+        if isinstance(found, CheckInterrupted):
+            return _interrupted(facts, found.error)
         if isinstance(found, CheckProgress):
-            if found.files == 0 and facts.artifact is not None:
+            if found.files == 0 and facts.artifact is not None and not found.differs:
                 raise _silent(self._patience)
             if found.rereading and isinstance(facts.artifact, ArtifactRecord):
                 return Looked(facts.artifact, rereading=found)
@@ -125,6 +128,14 @@ def _key(version: ModelVersion) -> VersionKey:
 
 def _was_asked(version: ModelVersion) -> bool:
     return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
+
+
+def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
+    """What is there is not what was verified. That it cannot be read is no outage behind which it may hide."""
+    if not isinstance(facts.artifact, ArtifactRecord):
+        raise error
+    problem = Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
+    return Looked(replace(facts.artifact, doubted=True), rereading=problem, error=error)
 
 
 def _silent(seconds: float) -> Transient:

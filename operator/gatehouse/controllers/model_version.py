@@ -36,7 +36,7 @@ from gatehouse.domain.content import must_be_read, owes_reading
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import recorded_digest
-from gatehouse.domain.lifecycle import Decision, decide, wants_artifact
+from gatehouse.domain.lifecycle import Decision, decide, watches_artifact
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.records import FileRecord, VersionIds
@@ -93,7 +93,7 @@ class ModelVersionController:
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
         """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
         gathered = await self._gather(resource, body)
-        if wants_artifact(gathered.facts) and gathered.rows is not None:
+        if watches_artifact(gathered.facts) and gathered.rows is not None:
             try:
                 looked = await self._look.at(gathered.facts, gathered.rows)
             except ReconcileError as error:
@@ -102,6 +102,8 @@ class ModelVersionController:
                 return await self._after_store_error(gathered, error)
             if looked is not None:
                 gathered = self._looked(gathered, looked)
+                if looked.error is not None:
+                    return await self._while_doubted(gathered, looked.error)
         if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
             return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
         decision = decide(gathered.facts)
@@ -262,10 +264,22 @@ class ModelVersionController:
         result = await self._apply(told, decide(told.facts))
         return replace(result, requeue=requeue_after_error(error))
 
-    async def _after_store_error(self, gathered: _Gathered, error: ReconcileError) -> Result:
+    async def _while_doubted(self, gathered: _Gathered, error: ReconcileError) -> Result:
+        """An outage is no excuse for what is known to be something else: its gates are shut, and the look is owed."""
+        self._reread_refused(gathered.facts, error)
         facts = gathered.facts
+        result = await self._apply(gathered, decide(facts))
+        asked = {"last_handled_reconcile_at": facts.version.status.last_handled_reconcile_at}
+        return replace(result, status=result.status.model_copy(update=asked), requeue=requeue_after_error(error))
+
+    def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
+        """Somebody may mend the credentials, which are not watched: the next look reads them again."""
         if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
             self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
+
+    async def _after_store_error(self, gathered: _Gathered, error: ReconcileError) -> Result:
+        facts = gathered.facts
+        self._reread_refused(facts, error)
         verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
         version = await self._registered(gathered) if _is_unknown(facts) else facts.version
         return after_error(self, version, error, clock=self._clock, verified_at=verified_at)

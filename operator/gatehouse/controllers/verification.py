@@ -122,11 +122,12 @@ class Verification:
         self._known = dict(request.known)
         self._fresh: list[FileRecord] = []
         self._progress = CheckProgress(files_done=0, files=0, bytes_done=0, bytes=0)
+        self._differs = False
 
     @property
     def progress(self) -> CheckProgress:
         """How far it is; no files until the listing has come and is another than at the last check."""
-        return self._progress
+        return replace(self._progress, differs=self._differs)
 
     def take_fresh(self) -> list[FileRecord]:
         """Files that were hashed since the last call."""
@@ -142,7 +143,11 @@ class Verification:
             try:
                 return await self._check()
             except Transient as error:
-                if error.reason != "ObjectChanged" or left == 0:
+                if error.reason != "ObjectChanged":
+                    raise
+                # An object that is not what the listing showed is another one, whatever the next listing shows.
+                self._differs = self._was_verified
+                if left == 0:
                     raise
         raise AssertionError("the last listing returns or raises")
 
@@ -153,17 +158,29 @@ class Verification:
             async with self._slots.checks:
                 found = await request.store.list(request.prefix, limit=MAX_FILES)
             listing = _NO_OBJECTS if found is None else found
+            self._seen(listing)
             if not listing.settling or not left:
                 return listing
             await self._rest(_SETTLING_SECONDS)
         raise AssertionError("the last try returns")
+
+    @property
+    def _was_verified(self) -> bool:
+        previous = self._request.previous
+        return previous is not None and previous.outcome == "Verified"
+
+    def _seen(self, listing: Listing) -> None:
+        """Notes at once that the store shows something else than what was verified: reading that may never end."""
+        previous = self._request.previous
+        if previous is not None and self._was_verified and previous.fingerprint != listing.fingerprint:
+            self._differs = True
 
     async def _check(self) -> CheckResult:
         request = self._request
         listing = await self._settled()
         async with self._slots.checks:
             if request.previous is not None and self._stands(request.previous, listing):
-                return CheckResult(replace(request.previous, verified_at=self._clock.now()), None)
+                return CheckResult(replace(request.previous, verified_at=self._clock.now(), doubted=False), None)
             layout = await _laid_out(listing, request.artifact_format)
             self._progress = CheckProgress(
                 files_done=0,
@@ -271,6 +288,7 @@ class Verification:
         """Raises Transient (ObjectChanged) when the store shows another listing."""
         found = await self._request.store.list(self._request.prefix, limit=MAX_FILES)
         if found is None or found.fingerprint != listing.fingerprint:
+            self._seen(_NO_OBJECTS if found is None else found)
             raise Transient(reason="ObjectChanged", message="the artifact changed while it was read again")
 
     async def _sha256(self, stored: StoredObject, *, opened: Callable[[bytes], None]) -> tuple[str, HashSource] | None:

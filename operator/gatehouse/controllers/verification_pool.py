@@ -14,7 +14,7 @@ from gatehouse.domain.artifact import CheckProgress
 from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.domain.records import FileRecord
 
-__all__ = ["PROGRESS_SECONDS", "VerificationPool", "Wait"]
+__all__ = ["PROGRESS_SECONDS", "CheckInterrupted", "VerificationPool", "Wait"]
 
 PROGRESS_SECONDS = 5.0
 """How often progress is told, and files hashed so far are saved."""
@@ -32,6 +32,13 @@ class Wait(Protocol):
 
 async def _wait(task: asyncio.Task[Any], seconds: float) -> None:
     await asyncio.wait({task}, timeout=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckInterrupted:
+    """A check that an error ended after the store had shown another listing than the one that was verified."""
+
+    error: ReconcileError
 
 
 @dataclass(slots=True)
@@ -70,11 +77,14 @@ class VerificationPool(Generic[K]):
         self._wait = wait
         self._running: dict[K, _Running] = {}
 
-    async def check(self, key: K, request: CheckRequest, *, patience: float) -> CheckResult | CheckProgress:
+    async def check(
+        self, key: K, request: CheckRequest, *, patience: float
+    ) -> CheckResult | CheckProgress | CheckInterrupted:
         """The outcome, if it comes within ``patience`` seconds, or how far the check is.
 
         The call after the end takes the outcome away. A request that differs from the running one replaces it.
-        Raises what the check raised; Transient (CheckStopped) if it was cancelled meanwhile.
+        Raises what the check raised while the store had shown nothing else than before, and Transient (CheckStopped)
+        if it was cancelled meanwhile.
         """
         running = self._running.get(key)
         if running is not None and running.request != request:
@@ -117,12 +127,17 @@ class VerificationPool(Generic[K]):
         task.add_done_callback(_retrieve)
         return _Running(request, verification, task)
 
-    def _take(self, key: K, running: _Running) -> CheckResult:
+    def _take(self, key: K, running: _Running) -> CheckResult | CheckInterrupted:
         if self._running.get(key) is running:
             del self._running[key]
         if running.task.cancelled():
             raise Transient(reason="CheckStopped", message="the check was stopped before it came to an end")
-        return running.task.result()
+        try:
+            return running.task.result()
+        except ReconcileError as error:
+            if running.verification.progress.differs:
+                return CheckInterrupted(error)
+            raise
 
     async def _watch(self, key: K, running: _Running) -> None:
         told = running.verification.progress

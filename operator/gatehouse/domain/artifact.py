@@ -145,6 +145,7 @@ class ArtifactRecord:
     ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
     SHA-256 are from; None when there is no digest, or when that was not recorded. ``read_at`` is when the file was
     hashed that was not hashed for the longest time. ``missing_since`` is when a Missing artifact was first found so.
+    ``doubted`` when the store has shown another listing since, and no check of that came to an end.
     """
 
     outcome: ArtifactOutcome
@@ -158,14 +159,19 @@ class ArtifactRecord:
     content_source: ContentSource | None = None
     read_at: datetime | None = None
     missing_since: datetime | None = None
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckProgress:
-    """How far a content check is. ``rereading`` when the same listing was verified before: that stands meanwhile."""
+    """How far a content check is. ``rereading`` when the same listing was verified before: that stands meanwhile.
+
+    ``differs`` when the store has shown another listing than the one that was verified.
+    """
 
     files_done: int
     files: int
     bytes_done: int
     bytes: int
     rereading: bool = False
+    differs: bool = False

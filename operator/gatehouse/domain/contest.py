@@ -164,7 +164,8 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         policies=tuple(each["name"] for each in status.get("policies") or ()),
         shut=next((gate["name"] for gate in status.get("gates") or () if not gate["open"]), ""),
         claimed_at=status.get("claimedAt") or registered_at or "",
-        verified=verified.get("status") == "True" and recorded is None,
+        # Verifying is also what has not been looked at for longer than the grace.
+        verified=verified.get("status") == "True" and recorded is None and phase != "Verifying",
         judged_at=verified.get("lastTransitionTime", ""),
         held=recorded is not None,
         refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),

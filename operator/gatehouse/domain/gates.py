@@ -201,6 +201,8 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         )
     if facts.version.spec.artifact.format not in CHECKED_FORMATS and not _permitted(facts):
         return _unchecked_format(facts)
+    if record.doubted:
+        return _doubted(facts, uri)
     size = human_bytes(record.summary.total_bytes) if record.summary else "?"
     files = record.summary.files if record.summary else 0
     return open_gate(
@@ -229,6 +231,20 @@ def _unchecked_format(facts: Facts) -> GateState:
         remedy="convert the weights to safetensors and register them as a new version; or ask whoever keeps the "
         f"policies to name {stated} in spec.artifact.formats",
         attention="Person",
+    )
+
+
+def _doubted(facts: Facts, uri: str) -> GateState:
+    why = f"; {facts.rereading.rule}: {facts.rereading.found}" if isinstance(facts.rereading, Problem) else ""
+    return shut_gate(
+        "ArtifactVerified",
+        "ListingDiffers",
+        ARTIFACT_RULE,
+        f"the store shows other files at {uri} than those that were verified{why}",
+        "every file hashed",
+        remedy="nothing, if the files were replaced: they are read again; nobody may write there while they are read",
+        status="Unknown",
+        attention="Time",
     )
 
 

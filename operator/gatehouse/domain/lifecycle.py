@@ -39,7 +39,7 @@ from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
 
-__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact"]
+__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact", "watches_artifact"]
 
 ACTOR: Final = "gatehouse"
 REBUILT: Final = "Rebuilt"
@@ -134,6 +134,14 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
     ("Pending Review", lambda view: view.first is None or not view.first.open),
     (READY_TO_DEPLOY, lambda _: True),
 )
+
+
+def watches_artifact(facts: Facts) -> bool:
+    """Whether the artifact is looked at: it may be cleared, or services that were admitted with it may go on."""
+    if wants_artifact(facts):
+        return True
+    registered = _is_registered(facts) and isinstance(facts.registry, ModelRegistry)
+    return registered and bool(facts.version.status.admitted_to)
 
 
 def wants_artifact(facts: Facts) -> bool:
@@ -252,10 +260,17 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
         or known_digest(facts)
         or (found.digest if found and artifact_open else None),
         hardware_profile=version.spec.hardware_profile_ref.name,
-        artifact=found or (row.artifact if row else None),
+        artifact=found or _as_doubted(facts),
         spec=facts.spec_json,
         governance=governance,
     )
+
+
+def _as_doubted(facts: Facts) -> ArtifactRecord | None:
+    """What the row says of the artifact while it is looked at. That its listing differs outlives the operator."""
+    known = facts.row.artifact if facts.row else None
+    differs = isinstance(facts.artifact, CheckProgress) and facts.artifact.differs
+    return replace(known, doubted=True) if known is not None and differs else known
 
 
 def _headline(phase: Phase, shut: GateState | None, stages: tuple[str, ...]) -> tuple[str, str]:
@@ -289,11 +304,11 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
 def look_again(facts: Facts) -> datetime | None:
     """When the artifact is due; None when it was not looked at yet, must not be, or is being read again.
 
-    It is due at once when another version saw other bytes there since.
+    It is due at once when the store showed something else, or another version saw other bytes there since.
     """
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None
-    if not wants_artifact(facts) or isinstance(facts.rereading, CheckProgress):
+    if not watches_artifact(facts) or isinstance(facts.rereading, CheckProgress):
         return None
     due = next_check(
         facts.artifact,
@@ -303,4 +318,6 @@ def look_again(facts: Facts) -> datetime | None:
         recorded_digest=recorded_digest(facts),
     )
     suspected = suspected_at(facts)
+    if facts.artifact.doubted:
+        return facts.now
     return due if suspected is None or facts.artifact.verified_at >= suspected else min(due, facts.now)

@@ -205,7 +205,8 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
         return None
     summary = found.summary
     return ArtifactStatus(
-        digest=found.digest,
+        # What was verified is not known to be there: it is the recorded digest, and no found one.
+        digest=None if found.doubted else found.digest,
         content_source=found.content_source,
         total_bytes=_bounded(summary.total_bytes),
         size=human_bytes(summary.total_bytes),

@@ -49,6 +49,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         content_source=_source(kept.get("content_source")),
         read_at=_moment(kept.get("read_at")),
         missing_since=_moment(kept.get("missing_since")),
+        doubted=bool(kept.get("doubted")),
     )
 
 
@@ -87,6 +88,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         document["read_at"] = record.read_at.astimezone(UTC).isoformat()
     if record.missing_since is not None:
         document["missing_since"] = record.missing_since.astimezone(UTC).isoformat()
+    if record.doubted:
+        document["doubted"] = True
     return document
 
 

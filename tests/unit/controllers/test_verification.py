@@ -465,6 +465,52 @@ async def test_an_object_that_keeps_changing_is_left_for_later() -> None:
     assert (raised.value.reason, store.requests["list"]) == ("ObjectChanged", 3)
 
 
+REFUSES = Waiting(reason="AccessDenied", message="no", after=timedelta(minutes=1))
+DOWN = Transient(reason="StoreUnavailable", message="no")
+
+
+@pytest.mark.parametrize("error", [REFUSES, DOWN, Transient(reason="ObjectChanged", message="another one")])
+@pytest.mark.parametrize("changed", [True, False])
+async def test_whatever_ends_a_check_it_is_known_whether_the_store_showed_something_else(
+    changed: bool, error: Waiting | Transient
+) -> None:
+    store = tiny()
+    before = await check(store)
+    assert before.files is not None
+    if changed:
+        store.objects["m/tokenizer.json"] = b'{"other": 1}'
+    store.before = failing("read", error)
+    running = verification(
+        # Nothing of what is known counts, so that the files are read also when the listing is the same.
+        request_for(store, previous=before.record, distrusted=frozenset({"Bytes"}))
+    )
+    assert not running.progress.differs
+    with pytest.raises(type(error)):
+        await running.run()
+
+    assert running.progress.differs == (changed or error.reason == "ObjectChanged")
+
+
+async def test_a_list_that_fails_says_nothing_of_what_is_there() -> None:
+    store = tiny()
+    before = await check(store)
+    store.objects["m/tokenizer.json"] = b'{"other": 1}'
+    store.before = failing("list", DOWN)
+    running = verification(request_for(store, previous=before.record))
+    with pytest.raises(Transient):
+        await running.run()
+
+    assert not running.progress.differs
+
+
+async def test_a_doubt_ends_when_the_store_shows_what_was_verified() -> None:
+    store = tiny()
+    before = await check(store)
+    again = await check(store, previous=replace(before.record, doubted=True))
+
+    assert again.record == before.record
+
+
 @pytest.mark.parametrize("operation", ["list", "read"])
 @pytest.mark.parametrize(
     "error",

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fakestore import FakeStore
+from fakestore import FakeStore, failing
 from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots
-from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.controllers.verification_pool import CheckInterrupted, VerificationPool
 from gatehouse.domain.artifact import CheckProgress, Listing, StoredObject
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.records import FileRecord
@@ -189,6 +189,26 @@ async def test_a_failed_check_raises_at_the_next_call_and_starts_anew_after_it()
     del gated.list  # type: ignore[attr-defined]  # the store is back
     result = await rig.pool.check("k", request_for(gated), patience=2.0)
     assert isinstance(result, CheckResult)
+    await rig.pool.aclose()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+async def test_a_check_that_fails_after_another_listing_is_no_outage(changed: bool) -> None:
+    rig = Rig()
+    gated = store()
+    gated.gate.set()
+    first = await rig.pool.check("k", request_for(gated), patience=2.0)
+    assert isinstance(first, CheckResult)
+    if changed:
+        gated.objects["m/tokenizer.json"] = b'{"other": 1}'
+    error = Transient(reason="StoreUnavailable", message="no")
+    gated.before = failing("read", error)
+    request = replace(request_for(gated), previous=first.record, distrusted=frozenset({"Bytes"}))
+    if changed:
+        assert await rig.pool.check("k", request, patience=2.0) == CheckInterrupted(error)
+    else:
+        with pytest.raises(Transient):
+            await rig.pool.check("k", request, patience=2.0)
     await rig.pool.aclose()
 
 
