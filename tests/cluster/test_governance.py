@@ -15,7 +15,7 @@ import yaml
 from cluster.gated import good_runtime, take_back
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
-from cluster.world import API, World, make_world
+from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.domain.conditions import timestamp
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
@@ -313,7 +313,8 @@ def test_a_policy_edit_writes_only_the_versions_whose_outcome_changed(calm_court
     names = [f"v-{number}" for number in range(6)]
     court.world.apply(court.world.registry(), court.world.model())
     for number, name in enumerate(names):
-        court.world.upload(name)
+        # Other bytes each: what is denied would shut the others of its digest.
+        court.world.upload(name, {**MINIATURE, "README.md": name.encode()})
         court.world.apply(court.world.version(name, customProperties={"number": str(number)}))
     for name in names:
         court.world.ready(name)
