@@ -353,7 +353,12 @@ def _signed(size: int) -> bytes:
         "payload": base64.b64encode(json.dumps(statement).encode()).decode(),
         "signatures": [{"sig": "AAAA"}],
     }
-    return json.dumps({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "dsseEnvelope": envelope}).encode()
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "dsseEnvelope": envelope,
+        "verificationMaterial": {"publicKey": {"hint": "x"}},
+    }
+    return json.dumps(bundle).encode()
 
 
 _SIGNATURE = [
@@ -438,7 +443,7 @@ _XML = [
                 b"&#65;",
                 b"%20",
                 b"\xff",
-                b"<Contents><Key>a</Key><Size>1</Size><ETag>e</ETag></Contents>",
+                b"<Contents><Key>a</Key><Size>1</Size><ETag>e</ETag><LastModified>2026-11-29T12:00:00Z</LastModified></Contents>",
             ),
             *(b"<Code>", b"<Code> ", b"<Code>a", b"a ", b"]]>"),
         ),

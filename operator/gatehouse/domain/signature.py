@@ -64,7 +64,7 @@ def check_bundle(bundle: bytes) -> None:
 
     Raises FormatError with the rule SignatureInvalid, and those of `jsonbound.loads`.
     """
-    document = jsonbound.loads(bundle, what=SIGNATURE, max_bytes=LARGEST_SIGNATURE, max_depth=16)
+    document = _loads(bundle, SIGNATURE)
     members = _Json(document, SIGNATURE)
     if not members.text("mediaType").startswith(_ANY_BUNDLE):
         raise _refusal(f"mediaType is {shown(members.text('mediaType'))}", f"{_ANY_BUNDLE} of some version")

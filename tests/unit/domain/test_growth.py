@@ -8,6 +8,7 @@ import pytest
 
 from gatehouse.domain.parsers import PARSERS
 from hostile import OTHERS, SHAPES, Shape, every_parser, parse
+from soak.seeds import ARGUMENTS, SEEDS
 
 SIZES = (8 * 1024, 64 * 1024)
 """The first of them that takes long enough to be measured is doubled twice."""
@@ -44,6 +45,13 @@ def grows_too_fast(name: str, shape: Shape) -> str | None:
 def test_every_parser_has_hostile_shapes() -> None:
     assert set(SHAPES) == {*PARSERS, *OTHERS}
     assert all(SHAPES.values())
+
+
+def test_every_parser_of_the_operator_has_seeds_for_mutants() -> None:
+    assert {*PARSERS} <= {*SEEDS}
+    for name, seeds in SEEDS.items():
+        for data in seeds():
+            assert not isinstance(parse(name, data, ARGUMENTS.get(name, {})), ValueError), name
 
 
 @pytest.mark.parametrize("name", every_parser())
