@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 import worlds
-from cluster.kservepods import KSERVE, OPEN_DATA_HUB, Release, kserve_pod
+from cluster.kservepods import KSERVE, OPEN_DATA_HUB, RELEASES, Release, kserve_pod
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
@@ -95,7 +95,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "images": [IMAGE],
         "arguments": dict.fromkeys(admitted_arguments(ADDED), "gatehouse"),
         "environment": admitted_environment(ADDED_VARIABLES),
-        "initializers": KNOWN_INITIALIZERS,
+        "initializers": sorted({*KNOWN_INITIALIZERS, *(release.initializer for release in RELEASES)}),
         "proxies": [OPEN_DATA_HUB.proxy],
         "connections": ["minio-connection", "models"],
         "accelerators": [ACCELERATOR],
