@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -143,3 +144,12 @@ def test_the_policies_hold_variables_to_the_list_that_they_are_given(policy: str
     assert "!(env.name in variables.environment)" in said
     assert "!env.?value.orValue('').matches('^(?:' + variables.environment[env.name] + ')$')" in said
     assert expression(policy, "environment") == "params.spec.?environment.orValue({})"
+
+
+def test_the_page_of_variables_has_each_with_its_values() -> None:
+    text = Path("docs/variables.md").read_text()
+    rows = [
+        f"| `{name}` | `{pattern.replace('|', chr(92) + '|')}` |"
+        for name, pattern in sorted(HARMLESS_ENVIRONMENT.items())
+    ]
+    assert text.endswith("\n".join(["|---|---|", *rows]) + "\n")
