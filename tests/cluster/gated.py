@@ -38,6 +38,7 @@ __all__ = [
     "DEVELOPER",
     "DIGEST",
     "GATED",
+    "HARMLESS_RESOURCE",
     "IMAGE",
     "INITIALIZER",
     "NO_LIST",
@@ -74,6 +75,8 @@ ADDED = ("--enable-expert-parallel", "--max-cudagraph-capture-size=8")
 """Arguments that a registry allows beside the list."""
 ADDED_VARIABLES = ("TEAM_LEVEL", "TEAM_MODE=fast")
 """Variables that a registry allows beside the list."""
+HARMLESS_RESOURCE = "example.com/fuse"
+"""An extended resource that a registry says is no accelerator."""
 DEVELOPER = "ai-developer"
 NO_LIST = "no params found for policy binding with `Deny` parameterNotFoundAction"
 """What the API server itself says while there are no VettedArtifacts."""
@@ -99,6 +102,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "proxies": [OPEN_DATA_HUB.proxy],
         "connections": ["minio-connection", "models"],
         "accelerators": [ACCELERATOR],
+        "resources": [HARMLESS_RESOURCE],
     }
     return {
         "apiVersion": "gatehouse.dev/v1alpha1",

@@ -152,7 +152,7 @@ def _of_the_deployment(service: Manifest, runtime: Mapping[str, Any], *, release
             "enableServiceLinks": True,
             "restartPolicy": "Always",
             "schedulerName": "default-scheduler",
-            "securityContext": {},
+            "securityContext": copy.deepcopy(predictor.get("securityContext", {})),
             "terminationGracePeriodSeconds": 30,
             "volumes": copy.deepcopy(runtime["volumes"]),
             **{field: copy.deepcopy(predictor[field]) for field in POD_FIELDS if field in predictor},

@@ -227,11 +227,20 @@ def test_what_changes_neither_bytes_nor_code_passes(gate: Gate, changes: Changes
     assert send(gate.developer, gate.pod(changes))
 
 
-@pytest.mark.parametrize("name", HARMLESS_ENVIRONMENT)
-def test_a_variable_that_a_version_may_set_passes_the_gate(gate: Gate, name: str) -> None:
-    value = next(each for each in SAMPLES if re.fullmatch(HARMLESS_ENVIRONMENT[name], each))
-    variable = {"name": name, "value": value}
-    assert send(gate.developer, gate.pod({(*SERVER, "env", -1): variable}))
-    for bad in (f"{value}/", f"{value}\n", f"{value}$(HOSTNAME)"):
-        said = refusal(gate.developer, gate.pod({(*SERVER, "env", -1): {**variable, "value": bad}}))
-        assert f"kserve-container.env {name}={bad}".replace("\n", " ") in said
+def test_variables_that_a_version_may_set_pass_the_gate_together(gate: Gate) -> None:
+    variables = [{"name": name, "value": sample(name)} for name in HARMLESS_ENVIRONMENT]
+    pod = gate.pod()
+    pod["spec"]["containers"][0]["env"] += variables
+    assert send(gate.developer, pod)
+
+
+def sample(name: str) -> str:
+    return next(each for each in SAMPLES if re.fullmatch(HARMLESS_ENVIRONMENT[name], each))
+
+
+@pytest.mark.parametrize("more", ["/", "\n", "$(HOSTNAME)"])
+def test_a_value_that_is_none_of_a_variable_s_is_refused_and_shown(gate: Gate, more: str) -> None:
+    for name in list(HARMLESS_ENVIRONMENT)[:: 1 if more == "/" else 10]:
+        variable = {"name": name, "value": sample(name) + more}
+        said = refusal(gate.developer, gate.pod({(*SERVER, "env", -1): variable}))
+        assert f"kserve-container.env {name}={variable['value']}".replace("\n", " ") in said

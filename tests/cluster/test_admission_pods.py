@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from cluster.gated import (
     ACCELERATOR,
     ADDED_VARIABLES,
+    HARMLESS_RESOURCE,
     IMAGE,
     REASON,
     REFUSED,
@@ -211,27 +213,92 @@ def plain_pod(gate: Gate, changes: Changes | None = None) -> Manifest:
     return altered(pod, changes or {})
 
 
-ASKING: Mapping[str, Changes] = {
-    "by limits": {(*SERVER, "resources"): GPU},
-    "by an init container": {
-        ("spec", "initContainers"): [{"name": "first", "image": "x", "resources": GPU}],
+def asking(resource: str) -> Changes:
+    return {(*SERVER, "resources"): {"limits": {resource: "1"}}}
+
+
+def annotated(key: str) -> Changes:
+    return {("metadata", "annotations"): {key: "0.5"}}
+
+
+def with_variable(name: str, value: str = "all") -> Changes:
+    return {(*SERVER, "env"): [{"name": name, "value": value}]}
+
+
+CLAIM = {"name": "gpu", "resourceClaimName": "gpu"}
+# What asks, and by which name the refusal says so.
+ASKING: Mapping[str, tuple[Changes, str]] = {
+    **{
+        resource: (asking(resource), resource)
+        for resource in (
+            ACCELERATOR,
+            *("nvidia.com/mig-1g.5gb", "nvidia.com/gpu.shared", "amd.com/gpu", "habana.ai/gaudi", "gpu.intel.com/i915"),
+            *(
+                "aws.amazon.com/neuron",
+                "google.com/tpu",
+                "example.com/vgpu",
+                "huawei.com/Ascend910",
+                "volcano.sh/vgpu-memory",
+            ),
+            *("deviceclass.resource.kubernetes.io/gpu.nvidia.com", "example.com/whatever", "rdma/hca"),
+        )
     },
-    "by a second container": {("spec", "containers", -1): {"name": "second", "image": "x", "resources": GPU}},
-    "a slice of one": {(*SERVER, "resources"): {"limits": {"nvidia.com/mig-1g.5gb": "1"}}},
-    "a share of one": {(*SERVER, "resources"): {"limits": {"nvidia.com/gpu.shared": "1"}}},
-    "by a claim": {("spec", "resourceClaims"): [{"name": "gpu", "resourceClaimName": "gpu"}]},
+    "an init container": (
+        {("spec", "initContainers"): [{"name": "first", "image": "x", "resources": GPU}]},
+        ACCELERATOR,
+    ),
+    "a second container": (
+        {("spec", "containers", -1): {"name": "second", "image": "x", "resources": GPU}},
+        ACCELERATOR,
+    ),
+    "a claim": ({("spec", "resourceClaims"): [CLAIM]}, "spec.resourceClaims gpu"),
+    "a share, by Run:ai or KAI": (annotated("gpu-fraction"), "the annotation gpu-fraction"),
+    "memory, by Run:ai or KAI": (annotated("gpu-memory"), "the annotation gpu-memory"),
+    "several, by KAI": (annotated("gpu-fraction-num-devices"), "the annotation gpu-fraction-num-devices"),
+    "a device of CDI": (annotated("cdi.k8s.io/x"), "the annotation cdi.k8s.io/x"),
+    "HAMi": (annotated("hami.io/vgpu-mode"), "the annotation hami.io/vgpu-mode"),
+    "the variable of NVIDIA's runtime": (
+        with_variable("NVIDIA_VISIBLE_DEVICES"),
+        "the variable NVIDIA_VISIBLE_DEVICES",
+    ),
+    "the mount of NVIDIA's runtime": (
+        {
+            ("spec", "volumes"): [{"name": "x", "emptyDir": {}}],
+            (*SERVER, "volumeMounts"): [{"name": "x", "mountPath": "/var/run/nvidia-container-devices/all"}],
+        },
+        "the mount /var/run/nvidia-container-devices/all",
+    ),
 }
 
 
-@pytest.mark.parametrize("changes", ASKING.values(), ids=list(ASKING))
-def test_a_bare_pod_that_asks_for_an_accelerator_is_refused(gate: Gate, changes: Changes) -> None:
+@pytest.mark.parametrize(("changes", "named"), ASKING.values(), ids=list(ASKING))
+def test_a_bare_pod_that_asks_for_an_accelerator_is_refused_by_its_name(
+    gate: Gate, changes: Changes, named: str
+) -> None:
     said = refusal(gate.developer, plain_pod(gate, changes))
     helpful(said, gate)
+    assert f"Pod {gate.namespace}/plain asks for {named} with " in said
     assert "gatehouse.dev/accelerators=Allow" in said
+    assert "spec.serving.allowedResources" in said
 
 
-def test_a_bare_pod_without_an_accelerator_passes(gate: Gate) -> None:
-    assert send(gate.developer, plain_pod(gate))
+BARE: Mapping[str, Changes] = {
+    "nothing": {},
+    "what every node has": {
+        (*SERVER, "resources"): {
+            "requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"},
+            "limits": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "2Mi"},
+        }
+    },
+    "what a registry allows": asking(HARMLESS_RESOURCE),
+    "no device at all": with_variable("NVIDIA_VISIBLE_DEVICES", "void"),
+    "resources of the Pod": {("spec", "resources"): {"limits": {"cpu": "1", "memory": "1Gi"}}},
+}
+
+
+@pytest.mark.parametrize("changes", BARE.values(), ids=list(BARE))
+def test_a_bare_pod_without_an_accelerator_passes(gate: Gate, changes: Changes) -> None:
+    assert send(gate.developer, plain_pod(gate, changes))
 
 
 def workload(gate: Gate, kind: str) -> Manifest:
@@ -246,10 +313,14 @@ def workload(gate: Gate, kind: str) -> Manifest:
         "DaemonSet": ("apps/v1", {"selector": {"matchLabels": labels}, "template": template}),
         "ReplicaSet": ("apps/v1", {"selector": {"matchLabels": labels}, "template": template}),
         "ReplicationController": ("v1", {"template": template}),
+        "PodTemplate": ("v1", {}),
         "Job": ("batch/v1", job),
         "CronJob": ("batch/v1", {"schedule": "0 * * * *", "jobTemplate": {"spec": job}}),
     }
     version, body = bodies[kind]
+    if kind == "PodTemplate":
+        metadata = {"name": "vllm", "namespace": gate.namespace}
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, "template": template}
     return {
         "apiVersion": version,
         "kind": kind,
@@ -258,14 +329,44 @@ def workload(gate: Gate, kind: str) -> Manifest:
     }
 
 
-KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
+KINDS = (
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "ReplicationController",
+    "PodTemplate",
+    "Job",
+    "CronJob",
+)
+
+
+def test_every_kind_of_kubernetes_that_carries_the_template_of_a_pod_is_looked_at(gate: Gate) -> None:
+    """From the API server's own schema: a kind that a release adds is named here."""
+    templates, found = {"io.k8s.api.core.v1.PodTemplateSpec"}, set[str]()
+    schemas: dict[str, Mapping[str, Any]] = {}
+    for path in gate.admin.request("GET", "/openapi/v3")["paths"]:
+        if path == "api/v1" or (path.startswith("apis/") and ".k8s.io" not in path and "." not in path.split("/")[1]):
+            schemas |= gate.admin.request("GET", f"/openapi/v3/{path}")["components"]["schemas"]
+    for _ in range(4):
+        templates |= {name for name, schema in schemas.items() if carries(schema, templates)}
+    for name in templates:
+        kinds = schemas[name].get("x-kubernetes-group-version-kind", [])
+        found |= {each["kind"] for each in kinds if not each["kind"].endswith("List")}
+    assert found == set(KINDS)
+
+
+def carries(schema: Mapping[str, Any], templates: set[str]) -> bool:
+    """Whether a field refers to one of the schemas."""
+    said = json.dumps(schema.get("properties", {}))
+    return any(f'/{name}"' in said for name in templates)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plain_workload_with_vllm_on_a_gpu_is_refused(gate: Gate, kind: str) -> None:
     said = refusal(gate.developer, workload(gate, kind))
     helpful(said, gate)
-    assert f"{kind} {gate.namespace}/vllm asks for nvidia.com/" in said
+    assert f"{kind} {gate.namespace}/vllm asks for {ACCELERATOR} with " in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -323,6 +424,22 @@ RUNTIMES: Mapping[str, Changes] = {
     "annotations of KServe's own": {("spec", "annotations", "internal.serving.kserve.io/localmodel-pvc-name"): "evil"},
     "workers": {("spec", "workerSpec"): {"containers": [{"name": "worker", "image": "evil"}]}},
     "an adapter": {("spec", "builtInAdapter"): {"serverType": "triton", "env": []}},
+    "no command": {(*SERVER, "command"): None},
+    "no arguments": {(*SERVER, "args"): None},
+    "no variable that keeps it off the network": {(*SERVER, "env"): [{"name": "TZ", "value": "UTC"}]},
+    "a variable of CUDA that is a library": {(*SERVER, "env", -1): {"name": "CUDA_INJECTION64_PATH", "value": "x"}},
+    "a plugin of NCCL": {(*SERVER, "env", -1): {"name": "NCCL_NET_PLUGIN", "value": "x"}},
+    "another home": {(*SERVER, "env", -1): {"name": "HOME", "value": "/mnt/models"}},
+    "a value that is not of the list": {(*SERVER, "env", -1): {"name": "TZ", "value": "/x"}},
+    "a privileged server": {(*SERVER, "securityContext"): {"privileged": True}},
+    "a capability": {(*SERVER, "securityContext"): {"capabilities": {"add": ["SYS_ADMIN"]}}},
+    "a port of the node": {(*SERVER, "ports", 0, "hostPort"): 8080},
+    "the node's names": {("spec", "hostNetwork"): True},
+    "an empty folder over code": {(*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/usr/lib/python3"}},
+    "the model's folder in another spelling": {
+        (*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/mnt//models"}
+    },
+    "a part of a folder": {(*SERVER, "volumeMounts", 0, "subPath"): "x"},
 }
 
 
@@ -331,6 +448,41 @@ def test_a_runtime_is_as_gatehouse_emits_it(gate: Gate, changes: Changes) -> Non
     said = refusal(gate.developer, gate.runtime(changes))
     helpful(said, gate)
     assert "gatehouse template" in said
+
+
+RUNTIME_USES: Mapping[str, Changes] = {
+    "for a registry of images": {("spec", "imagePullSecrets"): [{"name": "x"}]},
+    "a read-only root": {
+        (*SERVER, "securityContext"): {"readOnlyRootFilesystem": True, "runAsUser": 1000, "runAsNonRoot": True},
+        ("spec", "volumes", -1): {"name": "tmp", "emptyDir": {}},
+        (*SERVER, "volumeMounts", -1): {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
+    },
+    "other probes": {(*SERVER, "livenessProbe"): {"tcpSocket": {"port": 8080}, "periodSeconds": 5}},
+}
+
+
+@pytest.mark.parametrize("changes", RUNTIME_USES.values(), ids=list(RUNTIME_USES))
+def test_a_runtime_may_have_what_changes_neither_bytes_nor_code(gate: Gate, changes: Changes) -> None:
+    assert send(gate.developer, gate.runtime(changes))
+
+
+def test_a_runtime_that_was_emitted_is_not_edited_in_place(gate: Gate) -> None:
+    runtime = gate.runtime()
+    path = gate.developer.path_of(runtime)
+    send(gate.developer, runtime, query="fieldManager=test")
+    try:
+        assert send(gate.developer, gate.developer.request("GET", path), method="PUT")
+        labels = {"metadata": {"labels": {"team": "x"}}}
+        merge = "application/merge-patch+json"
+        assert gate.developer.request("PATCH", f"{path}?dryRun=All", labels, content_type=merge)
+        env = [*runtime["spec"]["containers"][0]["env"], {"name": "TZ", "value": "UTC"}]
+        changed = altered(gate.developer.request("GET", path), {(*SERVER, "env"): env})
+        said = refusal(gate.developer, changed, method="PUT")
+        helpful(said, gate)
+        assert "it is named by its content and does not change" in said
+        assert send(gate.admin, changed, method="PUT")
+    finally:
+        gate.developer.request("DELETE", path)
 
 
 def test_a_runtime_with_a_version_s_own_environment_passes(gate: Gate) -> None:
