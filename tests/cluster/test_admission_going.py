@@ -46,6 +46,7 @@ def judged() -> dict[str, set[str]]:
 SUBRESOURCES: Final[Mapping[str, str]] = {
     "*/status": "a write of a status changes no metadata",
     "pods/ephemeralcontainers": "a container is added to a Pod that ends as to any other: not at all",
+    "pods/resize": "resources of a Pod that ends are judged as those of any other",
     "namespaces/status": "labels that stay are not judged",
     "namespaces/finalize": "labels that stay are not judged",
 }
@@ -89,6 +90,11 @@ def workload(kind: str, gate: Gate, **spec: Any) -> Manifest:
         "metadata": {"name": "held", "namespace": gate.namespace},
         "spec": made,
     }
+
+
+def pod_template(gate: Gate) -> Manifest:
+    made = workload("ReplicationController", gate)
+    return {**made, "kind": "PodTemplate", "template": made.pop("spec")["template"]}
 
 
 def other(kind: str, gate: Gate, spec: Manifest) -> Manifest:
@@ -189,6 +195,11 @@ CASES: Final[Mapping[str, Case]] = {
         body=lambda gate: workload("ReplicationController", gate, replicas=0, selector={"app": "x"}),
         written={(*TEMPLATE, "tolerations"): TOLERATION},
         why=VAIN,
+    ),
+    "podtemplates": Case(
+        body=pod_template,
+        written={("template", "spec", "tolerations"): TOLERATION},
+        why="nothing makes Pods of one by itself, and its Pods are judged themselves",
     ),
     "jobs": Case(body=lambda gate: workload("Job", gate, suspend=True), why=VAIN),
     "cronjobs": Case(

@@ -26,6 +26,7 @@ from cluster.gated import (
 from cluster.status import Manifest
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
 
 Changes = Mapping[tuple[str | int, ...], Any]
 
@@ -362,9 +363,14 @@ def carries(schema: Mapping[str, Any], templates: set[str]) -> bool:
     return any(f'/{name}"' in said for name in templates)
 
 
+def who_makes(gate: Gate, kind: str) -> KubeClient:
+    """Editors have no right to PodTemplates."""
+    return gate.admin if kind == "PodTemplate" else gate.developer
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plain_workload_with_vllm_on_a_gpu_is_refused(gate: Gate, kind: str) -> None:
-    said = refusal(gate.developer, workload(gate, kind))
+    said = refusal(who_makes(gate, kind), workload(gate, kind))
     helpful(said, gate)
     assert f"{kind} {gate.namespace}/vllm asks for {ACCELERATOR} with " in said
 
@@ -372,8 +378,8 @@ def test_a_plain_workload_with_vllm_on_a_gpu_is_refused(gate: Gate, kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_workload_in_a_namespace_that_may_have_accelerators_passes(gate: Gate, kind: str) -> None:
     with gate.another(stage=STAGE, accelerators="Allow") as allowed:
-        allowed.settle(refuses=allowed.service(uri=REFUSED), accepts=workload(allowed, kind))
-        assert send(allowed.developer, workload(allowed, kind))
+        allowed.settle(refuses=allowed.service(uri=REFUSED), accepts=workload(allowed, "Deployment"))
+        assert send(who_makes(allowed, kind), workload(allowed, kind))
 
 
 def test_a_workload_from_before_the_gate_may_be_scaled_and_not_changed(gate: Gate) -> None:
