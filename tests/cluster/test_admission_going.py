@@ -94,7 +94,8 @@ def workload(kind: str, gate: Gate, **spec: Any) -> Manifest:
 
 def pod_template(gate: Gate) -> Manifest:
     made = workload("ReplicationController", gate)
-    return {**made, "kind": "PodTemplate", "template": made.pop("spec")["template"]}
+    template = made.pop("spec")["template"]
+    return {**made, "kind": "PodTemplate", "template": template}
 
 
 def other(kind: str, gate: Gate, spec: Manifest) -> Manifest:
