@@ -18,12 +18,13 @@ URI = "s3://models/granite/"
 
 
 def registry(**spec: Any) -> ModelRegistry:
-    """A registry that lets every namespace in and has the bucket ``models``."""
+    """A registry that lets every namespace in, has the bucket ``models``, and clears without a policy."""
     return ModelRegistry.model_validate(
         {
             "metadata": {"name": "local", "namespace": "gatehouse-system", "generation": 1},
             "spec": {
                 "allowedNamespaces": {"from": "All"},
+                "protectedStages": [],
                 "objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://127.0.0.1:9000", "tls": "Disabled"}],
                 **spec,
             },

@@ -55,8 +55,9 @@ class World:
     # objects
 
     def registry(self, **spec: Any) -> Manifest:
-        """The registry; ``spec`` replaces fields."""
+        """The registry, which clears without a policy; ``spec`` replaces fields."""
         wanted: Manifest = {
+            "protectedStages": [],
             "objectStores": [self.object_store()],
             "allowedNamespaces": {"from": "Same"},
             "verification": self.verification,

@@ -35,9 +35,14 @@ __all__ = [
     "ServingDefaults",
     "StageName",
     "Verification",
+    "protected_stages",
 ]
 
 StageName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+PRODUCTION: Final = "production"
+"""The stage that is protected where a registry does not say which are."""
 
 
 class DatabaseConnection(Struct):
@@ -252,6 +257,11 @@ class ModelRegistrySpec(Struct):
         Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=lambda: ["staging", "production"])
     """Stages in order; a later one needs the earlier one cleared."""
+    protected_stages: (
+        Annotated[list[StageName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] | None
+    ) = None
+    """Stages that are shut unless an enforced policy that applies to the version asks for something there; production,
+    if it is one of the stages, when absent. An empty list protects none."""
     required_policies: Annotated[
         list[DnsLabel], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
@@ -274,6 +284,10 @@ class ModelRegistrySpec(Struct):
             "!has(self.audit) || !has(self.audit.uri) || "
             "(has(self.objectStores) && self.objectStores.exists(s, self.audit.uri.startsWith(s.uriPrefix)))",
             "audit.uri must be below the uriPrefix of one of objectStores",
+        ),
+        CelRule(
+            "!has(self.protectedStages) || self.protectedStages.all(s, s in self.stages)",
+            "protectedStages must be among stages",
         ),
     )
 
@@ -326,3 +340,10 @@ class ModelRegistry(Resource):
     )
     spec: ModelRegistrySpec = Field(default_factory=ModelRegistrySpec)
     status: ModelRegistryStatus = Field(default_factory=ModelRegistryStatus)
+
+
+def protected_stages(spec: ModelRegistrySpec) -> frozenset[str]:
+    """The stages that need a policy. One that is protected unless said otherwise must be one of the registry's."""
+    if spec.protected_stages is not None:
+        return frozenset(spec.protected_stages)
+    return frozenset({PRODUCTION} & set(spec.stages))

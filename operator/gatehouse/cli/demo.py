@@ -34,6 +34,12 @@ __all__ = ["demo"]
 PATIENCE: Final = 60.0
 """Seconds in which the miniature must become ready; it takes less than one."""
 POLL: Final = 0.1
+WAITS: Final = f"""
+It is cleared for staging. Production is protected: the default policy for medium risk needs the approval of another
+person, who finds the version with gatehouse queue:
+
+  gatehouse approve {VERSION} -n {NAMESPACE} --stage production --reason "..." --context ai-admin
+"""
 PLURALS: Final = {"Namespace": "namespaces", "RegisteredModel": "registeredmodels", "ModelVersion": "modelversions"}
 
 
@@ -92,6 +98,7 @@ async def _main_job(printer: Printer, env: Mapping[str, str]) -> bool:
         version = await _watch(printer, client)
     printer.line()
     print_explanation(printer, version)
+    printer.text(WAITS)
     return bool(explanation(version)["ready"])
 
 

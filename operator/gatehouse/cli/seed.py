@@ -12,16 +12,18 @@ from gatehouse.api.meta import ObjectReference
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, fail, run_command
 from gatehouse.cli.durations import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
+from gatehouse.cluster.client import ApiClient, ApiUnavailable
 from gatehouse.engine.clock import LoopClock
 from gatehouse.local.progress import ConsoleProgress, Progress
 from gatehouse.local.shipped import shipped
 from gatehouse.printing import stderr, stdout
-from gatehouse.publish.declared import Declared, in_namespace, in_registry, load_folder
+from gatehouse.publish.declared import Declared, in_namespace, in_registry, load_folder, submitted
 from gatehouse.publish.errors import InputInvalid, NotRegistered, PublishError
 from gatehouse.publish.patience import Patience
 from gatehouse.publish.seeding import SeededVersion, Seeding
 from gatehouse.publish.seeding import seed as run_seed
 from gatehouse.publish.standing import Goal
+from gatehouse.review.person import whoami
 
 __all__ = ["seed"]
 
@@ -43,6 +45,14 @@ def seed(
     registry: Annotated[
         str | None,
         typer.Option("--registry", metavar="NAMESPACE/NAME", help="ModelRegistry; the default one when absent."),
+    ] = None,
+    submitted_by: Annotated[
+        str | None,
+        typer.Option(
+            "--submitted-by",
+            metavar="USER",
+            help="Person whom the versions are of, and who therefore does not approve them; nobody when absent.",
+        ),
     ] = None,
     timeout: TimeoutOption = 300.0,
     require_ready: Annotated[
@@ -72,7 +82,7 @@ def seed(
         with ConsoleProgress() as progress, progress.step("registering"):
             done = run_command(
                 lambda: until_told_to_stop(
-                    _seed(objects, goal, timeout, progress, kubeconfig=kubeconfig, context=context)
+                    _seed(objects, submitted_by, goal, timeout, progress, kubeconfig=kubeconfig, context=context)
                 )
             )
     except NotRegistered as error:
@@ -109,6 +119,7 @@ def _reference(registry: str) -> ObjectReference:
 
 async def _seed(
     objects: tuple[Declared, ...],
+    submitted_by: str | None,
     goal: Goal,
     timeout: float,  # noqa: ASYNC109 - the time of all steps together, each said when it takes long
     progress: Progress,
@@ -118,7 +129,18 @@ async def _seed(
 ) -> Seeding:
     async with cluster(kubeconfig, context) as client:
         patience = Patience(seconds=timeout, clock=LoopClock(), say=progress.say)
+        if submitted_by is not None:
+            objects = submitted(objects, by=submitted_by, via=await _caller(client, patience))
         return await run_seed(client, objects, goal=goal, patience=patience)
+
+
+async def _caller(client: ApiClient, patience: Patience) -> str:
+    """Who applies, as soon as the API server answers."""
+    while True:
+        try:
+            return (await whoami(client)).name
+        except ApiUnavailable as error:
+            await patience.wait(str(error))
 
 
 def _print(done: Seeding) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from gatehouse.api.governance_policy import ApprovalRequirement
-from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_registry import ModelRegistry, protected_stages
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
@@ -75,7 +75,10 @@ def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standin
         evaluations=facts.evaluations,
     )
     missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
-    return tuple(_standing(facts, case, stage, missing) for stage in registry.spec.stages)
+    protected = protected_stages(registry.spec)
+    return tuple(
+        _standing(facts, case, stage, (*missing, *_unspoken(facts, stage, protected))) for stage in registry.spec.stages
+    )
 
 
 def _not_judged(stage: str) -> Standing:
@@ -105,6 +108,25 @@ def _missing(name: str) -> Finding:
         found=f"the registry requires GovernancePolicy {name}, which is not there",
         wanted=f"GovernancePolicy {name}",
         remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+    )
+
+
+def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[Finding]:
+    """A protected stage is not cleared because nobody asked for anything."""
+    if stage not in protected or any(policy.speaks_to(stage) for policy in facts.policies):
+        return
+    applying = ", ".join(policy.name for policy in facts.policies)
+    yield Finding(
+        policy="",
+        rule="protectedStages",
+        weight="Denied",
+        enforced=True,
+        reason="StageUnguarded",
+        found=f"stage {stage} is protected, and no enforced policy that applies to the version asks for anything there"
+        + (f" (what applies: {applying})" if applying else ""),
+        wanted=f"a GovernancePolicy in mode Enforce that applies to the version and has a rule for {stage}",
+        remedy="apply the default policies (kubectl apply --server-side -k manifests/policies) or your own, or take "
+        f"{stage} out of spec.protectedStages of the ModelRegistry",
     )
 
 
@@ -145,7 +167,7 @@ def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[Finding]
     return shut_gate(
         POLICY_COMPLIANT,
         first.reason,
-        f"{POLICY_RULE} ({first.policy}: {first.rule})",
+        f"{POLICY_RULE} ({first.policy}: {first.rule})" if first.policy else f"{POLICY_RULE} ({first.rule})",
         f"{first.found}{more}",
         first.wanted,
         remedy=first.remedy,
@@ -254,7 +276,8 @@ def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> M
     weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
     for standing in found:
         for finding in standing.findings:
-            weights.setdefault(finding.policy, set()).add(finding.weight)
+            if finding.policy:
+                weights.setdefault(finding.policy, set()).add(finding.weight)
     return {
         name: "Denies" if "Denied" in said else "Owes" if "Owed" in said else "Complies"
         for name, said in sorted(weights.items())

@@ -30,8 +30,9 @@ def install_kinds(client: KubeClient) -> None:
 
 
 def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Database | None) -> None:
-    """Apply the shipped hardware profiles and the default registry with its Secrets."""
-    for manifest in (*documents("manifests/hardware"), *registry(endpoint, database)):
+    """Apply the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
+    shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
+    for manifest in (*shipped, *registry(endpoint, database)):
         client.apply(manifest)
 
 

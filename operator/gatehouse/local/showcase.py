@@ -88,7 +88,7 @@ def manifests() -> tuple[dict[str, Any], ...]:
                 "displayName": "Granite 3.1 8B Instruct FP8 (a miniature of it)",
                 "provider": "IBM",
                 "license": "Apache-2.0",
-                "riskTier": "Low",
+                "riskTier": "Medium",
                 "tasks": ["text-generation"],
                 "languages": ["en"],
                 "owners": ["private-ai"],

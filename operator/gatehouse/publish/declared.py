@@ -18,7 +18,7 @@ from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.serving import JsonObject
 from gatehouse.publish.errors import InputInvalid
 
-__all__ = ["Declared", "declared", "in_namespace", "in_registry", "load_folder"]
+__all__ = ["Declared", "declared", "in_namespace", "in_registry", "load_folder", "submitted"]
 
 _KINDS: Final[Mapping[str, type[Resource]]] = {
     kind.info.kind: kind for kind in (HardwareProfile, RegisteredModel, ModelVersion)
@@ -102,6 +102,17 @@ def in_registry(objects: Iterable[Declared], registry: ObjectReference) -> tuple
     return tuple(
         replace(each, body={**each.body, "spec": {**each.body.get("spec", {}), "registryRef": wire}})
         if each.kind is RegisteredModel
+        else each
+        for each in objects
+    )
+
+
+def submitted(objects: Iterable[Declared], *, by: str, via: str) -> tuple[Declared, ...]:
+    """The objects, with versions whose author is ``by``, applied by ``via``; what a version says itself stays."""
+    authors = {"submittedBy": by} | ({} if by == via else {"submittedVia": via})
+    return tuple(
+        replace(each, body={**each.body, "spec": {**authors, **each.body.get("spec", {})}})
+        if each.kind is ModelVersion
         else each
         for each in objects
     )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicySpec, PolicyMatch, RunningServices
+from gatehouse.api.governance_policy import (
+    ArtifactRequirements,
+    GovernancePolicy,
+    GovernancePolicySpec,
+    HardwareRequirements,
+    PolicyMatch,
+    RunningServices,
+)
 from gatehouse.api.meta import ObjectMeta
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import selects
@@ -38,6 +45,22 @@ class CompiledPolicy:
     def enforced(self) -> bool:
         """Whether it shuts gates, or only reports."""
         return self.policy.spec.mode == "Enforce"
+
+    def speaks_to(self, stage: str) -> bool:
+        """Whether the policy asks for anything before a version is cleared for the stage, and shuts the gate if not."""
+        spec = self.policy.spec
+        named = (
+            *(each.stages for each in spec.evaluations),
+            *(each.stages for each in spec.expressions),
+            *([each.stage] for each in spec.approvals),
+        )
+        return self.enforced and (
+            any(not stages or stage in stages for stages in named)
+            or spec.artifact != ArtifactRequirements()
+            or spec.hardware != HardwareRequirements()
+            or bool(spec.licenses)
+            or spec.lineage is not None
+        )
 
     @property
     def problems(self) -> Mapping[str, ExpressionProblem]:

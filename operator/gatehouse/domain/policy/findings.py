@@ -13,7 +13,10 @@ Weight = Literal["Denied", "Owed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One rule of one policy that does not hold. ``enforced`` findings shut the gate, others are only reported."""
+    """One rule of one policy that does not hold. ``enforced`` findings shut the gate, others are only reported.
+
+    ``policy`` is empty where what is missing is a policy.
+    """
 
     policy: str
     rule: str

@@ -219,6 +219,70 @@ def test_a_required_policy_that_was_deleted_denies() -> None:
     assert decided(policy("strict"), registry=registry).phase == "Ready to Deploy"
 
 
+UNGUARDED: dict[str, dict[str, Any]] = {
+    "no policy": {},
+    "one in audit only": {"mode": "Audit", "licenses": ["MIT"]},
+    "one that asks for nothing": {},
+    "one that asks for something elsewhere": {"approvals": [{"stage": "staging"}]},
+    "an evaluation elsewhere": {"evaluations": [NEEDS_ACC | {"stages": ["staging"]}]},
+    "a rule elsewhere": {"rules": [{"name": "r", "expression": "true", "message": "m", "stages": ["staging"]}]},
+}
+
+
+@pytest.mark.parametrize("name", UNGUARDED)
+def test_a_protected_stage_to_which_no_policy_speaks_is_shut(name: str) -> None:
+    policies = () if name == "no policy" else (policy(**UNGUARDED[name]),)
+    met: dict[str, Any] = {"approvals": (approval(),), "evaluations": (evaluation(),)}
+    found = decided(*policies, registry=worlds.registry(protectedStages=None), **met)
+
+    assert found.cleared_for == ("staging",)
+    (shut,) = [gate for gate in found.gates if not gate.open]
+    assert (shut.name, shut.stage, shut.reason) == ("PolicyCompliant", "production", "StageUnguarded")
+    assert "protectedStages" in shut.rule
+    assert "GovernancePolicy in mode Enforce" in shut.wanted
+    assert "manifests/policies" in shut.remedy
+    assert set(found.outcomes) == {each.name for each in policies}
+
+
+SPEAKING: tuple[dict[str, Any], ...] = (
+    {"artifact": {"formats": ["safetensors"]}},
+    {"artifact": {"remoteCode": "Deny"}},
+    {"hardware": {"unknownFit": "Deny"}},
+    {"lineage": {"required": []}},
+    {"licenses": ["MIT"]},
+    {"evaluations": [NEEDS_ACC]},
+    {"evaluations": [NEEDS_ACC | {"stages": ["production"]}]},
+    {"rules": [{"name": "r", "expression": "true", "message": "m"}]},
+    {"approvals": [{"stage": "production"}]},
+)
+
+
+@pytest.mark.parametrize("spec", SPEAKING, ids=",".join)
+def test_whatever_a_policy_asks_for_in_a_protected_stage_guards_it(spec: dict[str, Any]) -> None:
+    found = decided(policy(**spec), registry=worlds.registry(protectedStages=["production"]))
+
+    assert "StageUnguarded" not in {gate.reason for gate in found.gates}
+
+
+@pytest.mark.parametrize(
+    ("stages", "named", "cleared"),
+    [
+        (["staging", "production"], None, ("staging",)),
+        (["staging", "production"], [], ("staging", "production")),
+        (["staging", "production"], ["staging", "production"], ()),
+        (["dev", "live"], None, ("dev", "live")),
+        (["dev", "live"], ["live"], ("dev",)),
+        (["production"], None, ()),
+    ],
+)
+def test_which_stages_are_protected(stages: list[str], named: list[str] | None, cleared: tuple[str, ...]) -> None:
+    registry = worlds.registry(stages=stages, protectedStages=named)
+    found = decided(registry=registry)
+
+    assert found.cleared_for == cleared
+    assert found.phase == ("Ready to Deploy" if cleared else "Policy Denied")
+
+
 def test_nothing_is_judged_before_the_bytes_are_known() -> None:
     found = decided(policy(licenses=["MIT"]), artifact=None)
 
