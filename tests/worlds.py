@@ -25,6 +25,7 @@ def registry(**spec: Any) -> ModelRegistry:
             "spec": {
                 "allowedNamespaces": {"from": "All"},
                 "protectedStages": [],
+                "defaultRiskTier": "Low",
                 "objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://127.0.0.1:9000", "tls": "Disabled"}],
                 **spec,
             },
@@ -134,7 +135,8 @@ def row(**changes: Any) -> VersionRecord:
         "hardware_profile": "nvidia-l4",
         "artifact": record(),
         "spec": "{}",
-        "governance": '{"approvals":{},"clearedFor":["staging","production"],"evaluations":{},"policies":{}}',
+        "governance": '{"approvals":{},"clearedFor":["staging","production"],"evaluations":{},'
+        '"held":{"licenses":[],"policies":{},"riskTier":"Low"},"policies":{}}',
     }
     return VersionRecord(**(values | changes))
 

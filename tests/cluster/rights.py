@@ -100,6 +100,7 @@ DECLARES: Rights = {**dict.fromkeys((MODELS, VERSIONS), WRITE), EVALUATIONS: "cr
 SETS_UP: Rights = {**dict.fromkeys((REGISTRIES, PROFILES, POLICIES), WRITE), EVALUATIONS: "patch delete"}
 SUBMITS: Rights = together(DISCOVERS, DECLARES)
 ADMINISTERS: Rights = together(SUBMITS, SETS_UP)
+CLASSIFIES: Rights = together({MODELS: f"{READ} patch"}, dict.fromkeys(TIERS, "classify"))
 ASSIGNS: Rights = {STAGES: "assign", "namespaces": f"{READ} patch"}
 DEPLOYS: Rights = dict.fromkeys((SERVICES, RUNTIMES), f"{READ} {WRITE}")
 OPERATES: Rights = {
@@ -124,6 +125,7 @@ SHIPPED: Mapping[str, Rights] = {
     "clusterroles/gatehouse-approver": decides(*TIERS),
     "clusterroles/gatehouse-approver-medium": decides(*TIERS[:2]),
     "clusterroles/gatehouse-approver-low": decides(*TIERS[:1]),
+    "clusterroles/gatehouse-classifier": CLASSIFIES,
     "clusterroles/gatehouse-stage-admin": ASSIGNS,
     "clusterroles/gatehouse-submitter-for-others": {VERSIONS: "submitfor"},
     "clusterroles/gatehouse-deployer": DEPLOYS,
@@ -170,7 +172,7 @@ VERBS = (
     *READ.split(),
     *WRITE.split(),
     *("deletecollection", "bind", "escalate", "impersonate"),
-    *("approve", "revoke", "assign", "submitfor"),
+    *("approve", "revoke", "classify", "assign", "submitfor"),
 )
 
 SEES_ALL: Rights = {
@@ -192,8 +194,8 @@ SEES_ALL: Rights = {
 }
 """What the cluster's own role view lets see of what is asked, with Gatehouse's kinds."""
 
-GOVERNS: Rights = together(SEES_ALL, SETS_UP, DECLARES, decides(*TIERS), ASSIGNS)
-"""What ai-admin does: sets up, decides, and says which namespaces are gated."""
+GOVERNS: Rights = together(SEES_ALL, SETS_UP, DECLARES, decides(*TIERS), CLASSIFIES, ASSIGNS)
+"""What ai-admin does: sets up, decides, classifies, and says which namespaces are gated."""
 
 HOME, ELSEWHERE = "home", "elsewhere"
 """Two namespaces of the test: the first is one that holds a ModelRegistry."""
@@ -223,6 +225,7 @@ SUBJECTS = (
     Subject(label="administrator", role="gatehouse-admin", namespace=HOME, may=ADMINISTERS),
     Subject(label="approver", role="gatehouse-approver", namespace=HOME, may=decides(*TIERS)),
     Subject(label="approver of low risk", role="gatehouse-approver-low", namespace=HOME, may=decides(*TIERS[:1])),
+    Subject(label="classifier", role="gatehouse-classifier", namespace=HOME, may=CLASSIFIES),
     Subject(label="administrator of stages", role="gatehouse-stage-admin", namespace=HOME, may=ASSIGNS),
     Subject(label="controller", role="gatehouse-submitter-for-others", namespace=HOME, may={VERSIONS: "submitfor"}),
     Subject(label="deployer", role="gatehouse-deployer", namespace=HOME, may=DEPLOYS),

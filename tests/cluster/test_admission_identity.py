@@ -69,6 +69,111 @@ def robot(gate: Gate) -> Iterator[KubeClient]:
         yield client
 
 
+# Classification
+
+
+@pytest.fixture(scope="module")
+def classifier(gate: Gate) -> Iterator[KubeClient]:
+    """Somebody who submits and classifies, but says nothing of high risk."""
+    bind(gate, "gatehouse-submitter", user="classifier", cluster=False)
+    rules = [
+        {
+            "apiGroups": ["gatehouse.dev"],
+            "resources": ["risktiers"],
+            "resourceNames": ["Low", "Medium"],
+            "verbs": ["classify"],
+        }
+    ]
+    role = {
+        "apiVersion": f"{RBAC_GROUP}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "test-classifies"},
+        "rules": rules,
+    }
+    gate.admin.apply(role)
+    bind(gate, "test-classifies", user="classifier")
+    with As(gate.plane, "classifier") as client:
+        yield client
+
+
+@pytest.fixture
+def family(gate: Gate, scientist: KubeClient) -> Iterator[str]:
+    """A model of medium risk that the scientist made."""
+    name = f"model-{secrets.token_hex(4)}"
+    made = gatehouse("RegisteredModel", gate, {"riskTier": "Medium", "license": "MIT"}, name=name)
+    assert send(scientist, made, query=PERSIST)
+    yield name
+    gate.admin.request("DELETE", gate.admin.path_of(made))
+
+
+def amended(client: KubeClient, gate: Gate, name: str, patch: Mapping[str, Any]) -> str:
+    """What is said of a change; nothing when it is let through."""
+    path = f"{API}/namespaces/{gate.namespace}/registeredmodels/{name}"
+    try:
+        client.request("PATCH", f"{path}?{PERSIST}", patch, content_type=MERGE)
+    except ApiRefused as refused:
+        return str(refused)
+    return ""
+
+
+LOWER: Mapping[str, Any] = {"spec": {"riskTier": "Low"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (LOWER, "lowers the risk tier from Medium to Low"),
+        ({"spec": {"riskTier": None}}, "lowers the risk tier from Medium to the default of the registry"),
+        ({"spec": {"license": "Apache-2.0"}}, "changes the license from MIT to Apache-2.0"),
+        ({"spec": {"license": None}}, "changes the license from MIT to none"),
+        ({"spec": {"riskTier": "Low", "classifiedBy": "scientist"}}, "and you (scientist) may not"),
+        ({"spec": {"classifiedBy": "scientist"}}, "who may not classify"),
+        ({"spec": {"riskTier": "Low", "classifiedBy": "ai-admin"}}, "and you (scientist) may not"),
+        ({"spec": {"classifiedBy": "ai-admin"}}, "spec.classifiedBy is ai-admin, and you are scientist"),
+    ],
+)
+def test_a_submitter_neither_lowers_the_tier_nor_changes_the_licence_nor_vouches(
+    gate: Gate, scientist: KubeClient, family: str, change: Mapping[str, Any], said: str
+) -> None:
+    assert said in amended(scientist, gate, family, change)
+
+
+def test_a_submitter_raises_the_tier_and_names_what_was_not_named(gate: Gate, scientist: KubeClient) -> None:
+    name = f"model-{secrets.token_hex(4)}"
+    assert send(scientist, gatehouse("RegisteredModel", gate, {}, name=name), query=PERSIST)
+    assert not amended(scientist, gate, name, {"spec": {"license": "MIT", "riskTier": "Low"}})
+    assert not amended(scientist, gate, name, {"spec": {"riskTier": "High"}, "metadata": {"labels": {"a": "b"}}})
+
+
+def test_a_model_is_not_made_with_somebody_else_s_word_for_it(gate: Gate, scientist: KubeClient) -> None:
+    for name in ("ai-admin", "scientist"):
+        made = gatehouse("RegisteredModel", gate, {"riskTier": "Low", "classifiedBy": name}, name="vouched")
+        assert f"spec.classifiedBy is {name}, and you are scientist" in refusal(scientist, made)
+    with pytest.raises(ApiRefused, match="set that as well"):
+        send(gate.admin, gatehouse("RegisteredModel", gate, {"classifiedBy": "admin"}, name="vouched"))
+
+
+def test_who_may_classify_lowers_and_says_so(
+    gate: Gate, scientist: KubeClient, classifier: KubeClient, family: str
+) -> None:
+    assert "do not say that you vouch for that" in amended(classifier, gate, family, LOWER)
+    mine = {"spec": {"riskTier": "Low", "license": "Apache-2.0", "classifiedBy": "classifier"}}
+    assert not amended(classifier, gate, family, mine)
+    # What was vouched for stays, whoever asks, until somebody vouches anew or nobody does.
+    for change in ({"spec": {"license": "MIT"}}, {"metadata": {"labels": {"kind": "other"}}}):
+        assert amended(scientist, gate, family, change)
+    assert not amended(scientist, gate, family, {"spec": {"description": "ours"}})
+    unvouched = {"spec": {"classifiedBy": None}, "metadata": {"labels": {"kind": "other"}}}
+    assert not amended(scientist, gate, family, unvouched)
+
+
+def test_the_verb_is_asked_for_on_both_tiers(gate: Gate, classifier: KubeClient, family: str) -> None:
+    assert not amended(classifier, gate, family, {"spec": {"riskTier": "High"}})
+    down = {"spec": {"riskTier": "Low", "classifiedBy": "classifier"}}
+    assert "lowers the risk tier from High to Low" in amended(classifier, gate, family, down)
+    assert not amended(gate.admin, gate, family, {"spec": {"riskTier": "Low", "classifiedBy": "admin"}})
+
+
 # Approvals
 
 

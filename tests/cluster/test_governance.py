@@ -293,6 +293,69 @@ def test_a_policy_that_locks_everybody_out_is_taken_back_by_audit_mode(court: Co
     assert "in audit only" in condition(found, "PolicyCompliant")["message"]  # type: ignore[index]
 
 
+def test_a_model_that_is_made_anew_with_a_lower_tier_is_what_it_was(court: Court, operator: Operator) -> None:
+    """Also for an operator that was started since: what was submitted is in the rows."""
+    labels = {"kubernetes.io/metadata.name": court.world.namespace}
+    match = {"namespaceSelector": {"matchLabels": labels}, "riskTiers": ["High"]}
+    court.policy(match=match, approvals=[{"stage": "staging"}])
+    court.submit(riskTier="High", license="MIT")
+    assert court.world.phase("granite-1", "Pending Review")["status"]["riskTier"] == "High"
+    court.world.wait("granite", lambda body: body["status"].get("riskTier") == "High", kind="RegisteredModel")
+
+    court.world.delete("RegisteredModel", "granite")
+    court.world.phase("granite-1", "Waiting")
+    operator.stop()
+    operator.start()
+    court.world.upload("granite-2")
+    court.world.apply(
+        court.world.model(riskTier="Low", license="MIT"), court.world.version("granite-2", submittedBy=SUBMITTER)
+    )
+
+    for name in ("granite-1", "granite-2"):
+        found = court.world.phase(name, "Pending Review")
+        assert (found["status"]["riskTier"], condition(found, "Ready")["reason"]) == ("High", "ApprovalOwed")  # type: ignore[index]
+    model = court.world.get("RegisteredModel", "granite")
+    assert model is not None
+    assert "it counts as High risk, not Low" in condition(model, "Ready")["message"]  # type: ignore[index]
+    assert "classifiedBy" in condition(model, "Ready")["message"]  # type: ignore[index]
+
+    # Somebody who may classify says so for the versions that are still to come.
+    court.world.patch("RegisteredModel", "granite", {"spec": {"riskTier": "Low", "classifiedBy": "admin"}})
+    court.world.wait("granite", lambda body: body["status"].get("riskTier") == "Low", kind="RegisteredModel")
+    court.world.upload("granite-3")
+    court.world.apply(court.world.version("granite-3", submittedBy=SUBMITTER))
+    assert court.world.ready("granite-3")["status"]["riskTier"] == "Low"
+    for name in ("granite-1", "granite-2"):
+        court.world.phase(name, "Pending Review")
+
+
+def test_below_the_default_tier_of_the_registry_somebody_has_to_vouch(court: Court) -> None:
+    court.world.upload()
+    court.world.apply(
+        court.world.registry(defaultRiskTier="Medium"), court.world.model(riskTier="Low"), court.world.version()
+    )
+    assert court.world.ready()["status"]["riskTier"] == "Medium"
+
+
+def test_a_protected_stage_is_shut_until_a_policy_speaks_to_it(court: Court) -> None:
+    court.world.upload()
+    registry = court.world.registry()
+    del registry["spec"]["protectedStages"]
+    court.world.apply(registry, court.world.model(), court.world.version())
+    found = court.cleared("staging")
+    assert condition(found, "PolicyCompliant")["reason"] == "StageUnguarded"  # type: ignore[index]
+    court.wait_through("granite-1")
+    assert court.let_through("production") == {}
+
+    court.policy(artifact={"formats": ["safetensors"]})
+    court.cleared("staging", "production")
+    court.wait_through("granite-1", stage="production")
+
+    court.policy(mode="Audit", artifact={"formats": ["safetensors"]})
+    court.cleared("staging")
+    court.wait_through(stage="production")
+
+
 def test_a_required_policy_that_is_deleted_denies(court: Court) -> None:
     court.policy()
     court.world.upload()

@@ -58,6 +58,7 @@ class World:
         """The registry, which clears without a policy; ``spec`` replaces fields."""
         wanted: Manifest = {
             "protectedStages": [],
+            "defaultRiskTier": "Low",
             "objectStores": [self.object_store()],
             "allowedNamespaces": {"from": "Same"},
             "verification": self.verification,

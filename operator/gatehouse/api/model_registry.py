@@ -19,6 +19,7 @@ from gatehouse.api.meta import (
     SecretKeyReference,
     Struct,
 )
+from gatehouse.api.registered_model import RiskTier
 
 __all__ = [
     "SERVING_ARGUMENT",
@@ -262,6 +263,9 @@ class ModelRegistrySpec(Struct):
     ) = None
     """Stages that are shut unless an enforced policy that applies to the version asks for something there; production,
     if it is one of the stages, when absent. An empty list protects none."""
+    default_risk_tier: RiskTier = "Medium"
+    """Risk tier of models that name none. A model that names a lower one counts as this, unless somebody who may
+    classify vouches for it in spec.classifiedBy."""
     required_policies: Annotated[
         list[DnsLabel], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)

@@ -19,6 +19,7 @@ from gatehouse.api.meta import (
     Text,
     cel,
 )
+from gatehouse.api.registered_model import RiskTier
 
 __all__ = [
     "Admission",
@@ -345,6 +346,8 @@ class ModelVersionStatus(ConditionedStatus):
     """Whether the version fits the profile, and with which figures."""
     template: TemplateStatus | None = None
     """The serving template."""
+    risk_tier: RiskTier | None = None
+    """Risk tier that the version is held to: the highest that it was ever submitted with."""
     policies: Annotated[
         list[PolicyOutcome],
         Field(

@@ -34,8 +34,12 @@ class RegisteredModelSpec(Struct):
     """Who made the model."""
     license: Label | None = None
     """Licence of the weights, as an SPDX identifier where there is one."""
-    risk_tier: RiskTier = "Low"
-    """Risk tier that policies match on."""
+    risk_tier: RiskTier | None = None
+    """Risk tier that policies match on; the registry's default when absent. A lower one than that, or than before,
+    counts once classifiedBy names somebody who may say so."""
+    classified_by: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    """Who vouches for the risk tier, the licence and the labels as they are. Admission binds it to the caller, who
+    holds the verb classify on the tier, and lets nobody else change them while it is set."""
     tasks: Annotated[list[Label], Field(max_length=32)] = Field(default_factory=list)
     """What the model does, as in text-generation."""
     languages: Annotated[list[Label], Field(max_length=256)] = Field(default_factory=list)
@@ -55,6 +59,10 @@ class RegisteredModelSpec(Struct):
             "(!has(self.registryRef) || self.registryRef == oldSelf.registryRef)",
             "registryRef cannot change: rows do not move between registries; make a new RegisteredModel",
         ),
+        CelRule(
+            "!has(self.classifiedBy) || has(self.riskTier)",
+            "classifiedBy vouches for a riskTier: set that as well",
+        ),
     )
 
 
@@ -70,6 +78,8 @@ class RegisteredModelStatus(ConditionedStatus):
     """Id of the model's row in the registry."""
     registry: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The registry that keeps the model, as namespace/name."""
+    risk_tier: RiskTier | None = None
+    """Risk tier that new versions of the model count as."""
     versions: int | None = None
     """How many versions the model has."""
     versions_by_phase: Annotated[
@@ -96,7 +106,7 @@ class RegisteredModel(Resource):
         columns=(
             PrinterColumn("Display", ".spec.displayName"),
             PrinterColumn("Provider", ".spec.provider"),
-            PrinterColumn("Risk", ".spec.riskTier"),
+            PrinterColumn("Risk", ".status.riskTier"),
             PrinterColumn("State", ".spec.state"),
             PrinterColumn("Versions", ".status.versions", "integer"),
             PrinterColumn("Latest Ready", ".status.latestReady"),

@@ -107,8 +107,9 @@ def _summaries(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG0
         yield ObjectKey(REGISTRIES, namespace, name)
 
 
-def _every_version(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
-    return caches[VERSIONS].keys()
+def _everything_judged(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
+    """Versions, and models, whose rows keep what their versions are held to."""
+    return (*caches[MODELS].keys(), *caches[VERSIONS].keys())
 
 
 def _judged_version(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
@@ -146,7 +147,7 @@ WATCHES: Final = (
     Watch(
         resource=_resource(GovernancePolicy),
         relevant=lambda body: body["spec"],
-        fan_out=_every_version,
+        fan_out=_everything_judged,
     ),
     Watch(
         resource=_resource(ModelApproval),

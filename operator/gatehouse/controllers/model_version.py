@@ -19,6 +19,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
+from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.artifact_look import ArtifactLook, Looked
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
@@ -34,12 +35,14 @@ from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.content import must_be_read, owes_reading
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.facts import Facts
+from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import recorded_digest
+from gatehouse.domain.judgement import known_holding
 from gatehouse.domain.lifecycle import Decision, decide, watches_artifact
 from gatehouse.domain.memory import is_lost, known_ids
 from gatehouse.domain.outcome import Requeue, requeue_after_error
-from gatehouse.domain.records import FileRecord, VersionIds
+from gatehouse.domain.policy import Held
+from gatehouse.domain.records import FileRecord, VersionIds, VersionRecord
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_names import config_map_name
 from gatehouse.domain.serving_text import TemplateWriter
@@ -135,7 +138,7 @@ class ModelVersionController:
         if isinstance(registry, ModelRegistry):
             rows = await self._connections.rows(registry)
             row = await rows.load_version(model=version.spec.model_ref.name, version=version.spec.version)
-        policies = self._objects.policies()
+        policies, held = self._objects.policies(), await _held(row, rows, model)
         approvals, unread_approvals = self._objects.about(ModelApproval, version)
         evaluations, unread_evaluations = self._objects.about(ModelEvaluation, version)
         digest = row.digest if row is not None and row.digest else version.status.recorded_digest
@@ -149,7 +152,7 @@ class ModelVersionController:
             row=row,
             holder_exists=row is not None and self._is_there(ObjectName(row.namespace, row.object_name)),
             artifact=None if row is None else row.artifact,
-            policies=self._objects.applying(policies, model),
+            policies=self._objects.applying(policies, model, registry, held),
             policy_names=frozenset(each.name for each in policies),
             approvals=approvals,
             evaluations=evaluations,
@@ -159,6 +162,7 @@ class ModelVersionController:
             served_in=self._services.served_in(version, digest=digest),
             rivals=self._rivals.of(version, digest=digest),
             endpoints=self._rivals.endpoints(version.spec.artifact.uri),
+            held=held,
         )
         return _Gathered(facts, rows)
 
@@ -294,6 +298,18 @@ class ModelVersionController:
         # What somebody asked for is a look at the artifact, and that is still owed.
         asked = {"last_handled_reconcile_at": facts.version.status.last_handled_reconcile_at}
         return facts.version.model_copy(update={"status": status.model_copy(update=asked)})
+
+
+async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: RegisteredModel | Unmet) -> Held:
+    """What the version was held to before: by its own row; as a new version by its model's, unless somebody vouches.
+
+    Who vouches for a model's tier and licence, in its spec, does so for the versions that are still to come.
+    """
+    known = known_holding(row)
+    if known is not None or rows is None or isinstance(model, Unmet) or model.spec.classified_by is not None:
+        return known or Held()
+    kept = await rows.load_model(model=model.metadata.name)
+    return Held.parse(kept.held if kept else None)
 
 
 def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:

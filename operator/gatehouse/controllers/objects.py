@@ -20,7 +20,7 @@ from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, versi
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
-from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy, stand_in
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, compile_policy, held_under, stand_in
 from gatehouse.domain.readable import UNREADABLE, Unreadable, member, read
 
 __all__ = ["Objects"]
@@ -134,12 +134,23 @@ class Objects:
         return known
 
     def applying(
-        self, policies: Iterable[CompiledPolicy], model: RegisteredModel | Unmet
+        self,
+        policies: Iterable[CompiledPolicy],
+        model: RegisteredModel | Unmet,
+        registry: ModelRegistry | Unmet,
+        held: Held,
     ) -> tuple[CompiledPolicy, ...]:
-        """Those of the policies that apply to versions of a model."""
-        if isinstance(model, Unmet):
+        """Those of the policies that apply to versions of a model, and those they were held to before."""
+        if isinstance(model, Unmet) or isinstance(registry, Unmet):
             return ()
-        return applying(policies, model, self._namespace_labels(model.metadata.namespace))
+        known = tuple(policies)
+        return applying(
+            known,
+            model,
+            self._namespace_labels(model.metadata.namespace),
+            tier=held_under(held, model, registry).risk_tier,
+            held=held.names(each.policy for each in known),
+        )
 
     def about(self, kind: type[R], version: ModelVersion) -> tuple[tuple[R, ...], tuple[Unreadable, ...]]:
         """The approvals or evaluations that name a version, and those of them that do not read."""

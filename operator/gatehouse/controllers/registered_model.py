@@ -23,6 +23,7 @@ from gatehouse.domain.facts import Unmet
 from gatehouse.domain.lifecycle import READY_TO_DEPLOY
 from gatehouse.domain.memory import id_in
 from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.policy import Held, held_under
 from gatehouse.domain.records import ModelRecord
 
 __all__ = ["RegisteredModelController"]
@@ -48,11 +49,18 @@ class RegisteredModelController:
         if isinstance(registry, Unmet):
             return self._result(resource, _unmet(registry), registry=None, registry_id=resource.status.registry_id)
         rows = await self._connections.rows(registry)
-        row_id = await self._save(rows, resource, body, known=id_in(resource.status, registry))
+        row_id, held = await self._save(rows, resource, registry, body, known=id_in(resource.status, registry))
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
         state = "is archived" if resource.spec.state == "Archived" else "is registered"
-        ready = [ConditionState(READY, "True", "Registered", f"the model {state} in registry {name} as {row_id}")]
-        return self._result(resource, ready, registry=name, registry_id=str(row_id))
+        ready = [
+            ConditionState(
+                READY,
+                "True",
+                "Registered",
+                f"the model {state} in registry {name} as {row_id}{_notice(resource, held)}",
+            )
+        ]
+        return self._result(resource, ready, registry=name, registry_id=str(row_id), held=held)
 
     async def gone(self, namespace: str, name: str) -> None:
         """Archives the row of a model that was deleted."""
@@ -70,9 +78,20 @@ class RegisteredModelController:
         return duration(registry.spec.verification.grace) if isinstance(registry, ModelRegistry) else timedelta(0)
 
     async def _save(
-        self, rows: RegistryRows, resource: RegisteredModel, body: Mapping[str, Any], *, known: int | None
-    ) -> int:
+        self,
+        rows: RegistryRows,
+        resource: RegisteredModel,
+        registry: ModelRegistry,
+        body: Mapping[str, Any],
+        *,
+        known: int | None,
+    ) -> tuple[int, Held]:
         row = await rows.load_model(model=resource.metadata.name)
+        vouched = resource.spec.classified_by is not None
+        before = Held.parse(row.held) if row is not None and not vouched else Held()
+        held = held_under(before, resource, registry)
+        policies = self._objects.applying(self._objects.policies(), resource, registry, before)
+        held = held.under(each.policy for each in policies)
         wanted = ModelRecord(
             id=row.id if row else None,
             name=resource.metadata.name,
@@ -80,10 +99,11 @@ class RegisteredModelController:
             uid=resource.metadata.uid,
             state="ARCHIVED" if resource.spec.state == "Archived" else "LIVE",
             spec=orjson.dumps(body["spec"], option=orjson.OPT_SORT_KEYS).decode(),
+            held=held.text(),
         )
         if row is not None and row.id is not None and row == wanted:
-            return row.id
-        return await rows.save_model(wanted, known=known)
+            return row.id, held
+        return await rows.save_model(wanted, known=known), held
 
     def _result(
         self,
@@ -92,6 +112,7 @@ class RegisteredModelController:
         *,
         registry: str | None,
         registry_id: str | None,
+        held: Held | None = None,
     ) -> Result:
         namespace, name = resource.metadata.namespace, resource.metadata.name
         counts = {
@@ -103,6 +124,7 @@ class RegisteredModelController:
             last_handled_reconcile_at=resource.requested_at,
             registry=registry,
             registry_id=registry_id,
+            risk_tier=held.risk_tier if held else resource.status.risk_tier,
             versions=len(self._reader.select(VERSIONS, BY_MODEL, model_key(namespace, name))),
             versions_by_phase=[VersionCount(phase=phase, count=count) for phase, count in counts.items() if count],
             latest_ready=self._latest_ready(namespace, name),
@@ -116,6 +138,18 @@ class RegisteredModelController:
             ready, key=lambda of: (self._reader.created(VERSIONS, of.namespace, of.name), of.name), default=None
         )
         return None if newest is None else newest.name
+
+
+def _notice(model: RegisteredModel, held: Held) -> str:
+    """What a person should know who wrote another tier than the one that counts."""
+    wrote = model.spec.risk_tier
+    if wrote is None or wrote == held.risk_tier:
+        return ""
+    return (
+        f"; it counts as {held.risk_tier} risk, not {wrote}: below the registry's default, or what it was before, a "
+        "tier counts once somebody who holds the verb classify on risktiers.gatehouse.dev writes that into "
+        "spec.classifiedBy"
+    )
 
 
 def _unmet(unmet: Unmet) -> list[ConditionState]:

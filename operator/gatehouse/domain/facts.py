@@ -15,6 +15,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.contest import Endpoints, VersionStanding
 from gatehouse.domain.policy.compiled import CompiledPolicy
+from gatehouse.domain.policy.held import Held
 from gatehouse.domain.readable import Unreadable
 from gatehouse.domain.records import VersionRecord
 
@@ -57,6 +58,7 @@ class Facts:
     stages that run it; ``served_in`` are pairs of a stage and a namespace with an enforced gate in which a service runs
     it with its digest, None when that is not known yet. ``rivals`` are other versions of its URI, and refused ones of
     its digest or in its folder; ``endpoints`` is where its bucket is.
+    ``held`` is what it was held to before: by its row, or as a new version by the row of its model.
     """
 
     now: datetime
@@ -80,3 +82,4 @@ class Facts:
     served_in: tuple[tuple[str, str], ...] | None = None
     rivals: tuple[VersionStanding, ...] = ()
     endpoints: Endpoints = field(default_factory=dict)
+    held: Held = field(default_factory=Held)

@@ -14,7 +14,16 @@ from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import GateState, open_gate, recorded_digest, shut_gate
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.policy import Ballot, Case, CompiledPolicy, Finding, ballots, count_approvals, judge
+from gatehouse.domain.policy import (
+    Ballot,
+    Case,
+    CompiledPolicy,
+    Finding,
+    ballots,
+    count_approvals,
+    held_under,
+    judge,
+)
 from gatehouse.domain.policy.evaluations import expiry, judge_evaluation
 from gatehouse.domain.readable import Unreadable
 
@@ -73,6 +82,7 @@ def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standin
         reads_content=registry.spec.verification.content,
         rereading=facts.rereading,
         evaluations=facts.evaluations,
+        held=held_under(facts.held, model, registry),
     )
     missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
     protected = protected_stages(registry.spec)
@@ -132,9 +142,7 @@ def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[F
 
 def _standing(facts: Facts, case: Case, stage: str, missing: tuple[Finding, ...]) -> Standing:
     findings = (*missing, *(finding for policy in facts.policies for finding in judge(policy, case, stage)))
-    cast = ballots(
-        facts.approvals, version=case.version, digest=case.digest, tier=case.model.spec.risk_tier, stage=stage
-    )
+    cast = ballots(facts.approvals, version=case.version, digest=case.digest, tier=case.held.risk_tier, stage=stage)
     named = {account for _, each in _requirements(facts.policies, stage) for account in each.service_accounts}
     heard = tuple(ballot for ballot in cast if ballot.is_heard(named))
     return Standing(

@@ -11,10 +11,12 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical
 from gatehouse.domain.conditions import timestamp
-from gatehouse.domain.facts import Facts
+from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.governance import Outcome
+from gatehouse.domain.policy.held import Held, held_under
+from gatehouse.domain.records import VersionRecord
 
-__all__ = ["fact_changes", "judgement"]
+__all__ = ["fact_changes", "held_to", "judgement", "known_holding"]
 
 MOST_IN_FULL: Final = 500
 """Decisions and evaluations of one version that its row remembers with all they say. Of more it remembers who said it
@@ -43,6 +45,7 @@ def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str
             "approvals": _remembered({each.metadata.name: _approval(each) for each in approvals}),
             "evaluations": _remembered({each.metadata.name: _evaluation(each) for each in evaluations}),
             "clearedFor": list(cleared_for),
+            "held": held_to(facts).wire(),
             "policies": dict(outcomes),
         }
     )
@@ -57,6 +60,21 @@ def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
         name: each if name in full else {key: value for key, value in each.items() if key in SHORT}
         for name, each in said.items()
     }
+
+
+def known_holding(row: VersionRecord | None) -> Held | None:
+    """What a row says that its version is held to; None of a row from before that was recorded."""
+    kept = None if row is None else _read(row.governance).get("held")
+    return None if kept is None else Held.read(kept)
+
+
+def held_to(facts: Facts) -> Held:
+    """What the version is held to from now on: under what it is submitted, and what applied to it before."""
+    model, registry = facts.model, facts.registry
+    if facts.version.spec.state != "Submitted" or isinstance(model, Unmet) or isinstance(registry, Unmet):
+        return facts.held
+    now = held_under(facts.held, model, registry)
+    return now.under(each.policy for each in facts.policies)
 
 
 def _approval(approval: ModelApproval) -> Remembered:

@@ -25,7 +25,10 @@ RowState = Literal["LIVE", "ARCHIVED"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
-    """The row of a RegisteredModel. ``name`` is unique in the registry; ``spec`` is its spec as JSON text."""
+    """The row of a RegisteredModel. ``name`` is unique in the registry; ``spec`` is its spec as JSON text.
+
+    ``held`` is what new versions of it are held to, also once the object was deleted and made again.
+    """
 
     id: int | None = None
     name: str
@@ -33,6 +36,7 @@ class ModelRecord:
     uid: str
     state: RowState
     spec: str
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from gatehouse.api.model_version import (
     Refusal,
     TemplateStatus,
 )
+from gatehouse.api.registered_model import RiskTier
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
 from gatehouse.domain.conditions import (
     READY,
@@ -34,6 +35,7 @@ from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
 from gatehouse.domain.hardware import Fit
+from gatehouse.domain.judgement import held_to
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
 from gatehouse.domain.readable import UNREADABLE
 from gatehouse.domain.sizes import human_bytes
@@ -74,6 +76,7 @@ def version_status(
         verification=_progress(facts.rereading or facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
+        risk_tier=_tier(facts),
         policies=_policies(facts, decision),
         gates=_gates(version.status.gates, decision.gates),
         conditions=merge(
@@ -136,6 +139,11 @@ def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
     before = {(each.stage, each.namespace) for each in known}
     kept = [each for each in facts.served_in if each in before or each[0] in decision.cleared_for]
     return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
+
+
+def _tier(facts: Facts) -> RiskTier | None:
+    known = not isinstance(facts.model, Unmet) and not isinstance(facts.registry, Unmet)
+    return held_to(facts).risk_tier if known else None
 
 
 def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:

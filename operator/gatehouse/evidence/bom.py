@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from gatehouse.domain.policy import shown_tier
 from gatehouse.domain.policy.evaluations import counting
 from gatehouse.evidence.subject import Subject
 
@@ -51,7 +52,7 @@ def _model(subject: Subject, reference: str) -> dict[str, Any]:
         "gatehouse:uri": row.uri,
         "gatehouse:phase": version.status.phase,
         "gatehouse:clearedFor": ", ".join(version.status.cleared_for) or None,
-        "gatehouse:riskTier": spec.risk_tier if spec else None,
+        "gatehouse:riskTier": shown_tier(version, model) if model else None,
         "gatehouse:format": version.spec.artifact.format,
         "gatehouse:quantization": version.spec.artifact.quantization,
     }

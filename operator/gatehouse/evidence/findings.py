@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy
-from gatehouse.domain.policy import ballots
+from gatehouse.domain.policy import ballots, shown_tier
 from gatehouse.domain.policy.evaluations import judge_evaluation, why_not_counting
 from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.signature_trust import judge_signature
@@ -98,7 +98,7 @@ def approvals(subject: Subject) -> list[dict[str, Any]]:
             declared.approvals,
             version=declared.version,
             digest=subject.digest,
-            tier=declared.model.spec.risk_tier,
+            tier=shown_tier(declared.version, declared.model),
             stage=stage,
         )
     ]

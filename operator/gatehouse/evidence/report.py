@@ -11,6 +11,7 @@ from typing import Any
 
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.audit.records import RecordUnreadable, read_record
+from gatehouse.domain.policy import shown_tier
 from gatehouse.domain.sizes import human_bytes
 from gatehouse.evidence import findings
 from gatehouse.evidence.html import absent, facts, items, page, paragraph, section, table
@@ -255,7 +256,7 @@ def _wanted(requirement: dict[str, Any]) -> str:
 
 def _risk(subject: Subject) -> Iterator[str]:
     model = subject.declared.model
-    yield facts({"Risk tier": model.spec.risk_tier if model else "not known"})
+    yield facts({"Risk tier": shown_tier(subject.declared.version, model) if model else "not known"})
     yield paragraph("Policies that applied when this was made; policies/ holds them as they stood.")
     yield table(
         ("Policy", "Mode", "Outcome"),

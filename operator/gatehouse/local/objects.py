@@ -61,7 +61,7 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
         "gatehouse-local-scientists-submit", _cluster_role("gatehouse-submitter"), scientists, namespace="default"
     )
     yield _binding("gatehouse-local-admins-view", _cluster_role("view"), admins)
-    for role in ("gatehouse-admin", "gatehouse-approver", "gatehouse-stage-admin"):
+    for role in ("gatehouse-admin", "gatehouse-approver", "gatehouse-classifier", "gatehouse-stage-admin"):
         yield _binding(f"gatehouse-local-admins-{role.removeprefix('gatehouse-')}", _cluster_role(role), admins)
 
 

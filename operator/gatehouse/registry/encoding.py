@@ -57,7 +57,7 @@ VERSION_COLUMNS = (
     _V.spec,
     _V.governance,
 )
-MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec)
+MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec, _M.held)
 FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256, _F.source, _F.modified, _F.version_id, _F.hashed_at)
 CHANGE_COLUMNS = (_H.at, _H.actor, _H.state_before, _H.state_after, _H.digest, _H.reason, _H.message)
 
@@ -143,14 +143,15 @@ def model_values(registry: str, record: ModelRecord) -> RowValues:
         "uid": record.uid,
         "state": record.state,
         "spec": record.spec,
+        "held": record.held,
     }
     return _checked(registered_models, values, f"model {record.name!r}")
 
 
 def model_of(row: AnyRow) -> ModelRecord:
     """The record of a row of ``MODEL_COLUMNS``."""
-    id_, name, namespace, uid, state, spec = row
-    return ModelRecord(id=id_, name=name, namespace=namespace, uid=uid, state=state, spec=spec)
+    id_, name, namespace, uid, state, spec, held = row
+    return ModelRecord(id=id_, name=name, namespace=namespace, uid=uid, state=state, spec=spec, held=held)
 
 
 def file_values(registry: str, model: str, version: str, record: FileRecord) -> RowValues:

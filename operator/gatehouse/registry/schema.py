@@ -19,7 +19,7 @@ from gatehouse.registry.tables import metadata
 
 __all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this code knows, in order."""
 
 HEAD = REVISIONS[-1]

@@ -96,6 +96,7 @@ registered_models = Table(
     Column("uid", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("spec", LongText, nullable=False),
+    Column("held", LongText),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime),

@@ -12,7 +12,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.policy import ballots
+from gatehouse.domain.policy import ballots, shown_tier
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed_if_allowed, read
 
@@ -108,7 +108,7 @@ async def _standpoint(api: ApiClient, version: ModelVersion) -> Standpoint:
     registries = Action(verb="patch", resource="modelregistries", namespace=home, name=registry)
     evaluate = Action(verb="create", resource="modelevaluations", namespace=namespace)
     write = Action(verb="create", resource="modelapprovals", namespace=namespace)
-    tier = model.spec.risk_tier if model else None
+    tier = shown_tier(version, model) if model else None
     approve = approving(tier) if tier else None
     asked = (change, amend, policies, registries, evaluate, write, *([approve] if approve else []))
     rights = await may_each(api, asked)

@@ -13,8 +13,9 @@ from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval, ModelApprovalSpec
 from gatehouse.api.model_evaluation import VersionReference
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.policy import shown_tier
 from gatehouse.domain.policy.approvals import STRICTNESS
 from gatehouse.review.errors import Refused
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
@@ -60,6 +61,11 @@ class Situation:
     may_approve: bool
     may_write: bool
 
+    @property
+    def tier(self) -> RiskTier:
+        """The risk tier that the version is held to."""
+        return shown_tier(self.version, self.model)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
@@ -77,7 +83,7 @@ async def decide(api: ApiClient, wanted: Decision) -> Decided:
     """
     version, person = await asyncio.gather(read(api, ModelVersion, wanted.namespace, wanted.name), whoami(api))
     model = await read(api, RegisteredModel, wanted.namespace, version.spec.model_ref.name)
-    approve = approving(model.spec.risk_tier)
+    approve = approving(shown_tier(version, model))
     write = Action(verb="create", resource="modelapprovals", namespace=wanted.namespace)
     stages, rights, policies, decisions = await asyncio.gather(
         stages_of(api, version),
@@ -110,7 +116,7 @@ async def decide(api: ApiClient, wanted: Decision) -> Decided:
 
 def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) -> str | None:
     """Why a decision of the person would not count or not be let in; None when nothing is known against it."""
-    person, version, tier = situation.person, situation.version, situation.model.spec.risk_tier
+    person, version, tier = situation.person, situation.version, situation.tier
     where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if situation.stages and stage not in situation.stages:
         return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
@@ -176,7 +182,7 @@ def _spec(situation: Situation, wanted: Decision, groups: Sequence[str]) -> Mode
         version_ref=VersionReference(name=version.metadata.name, uid=version.metadata.uid),
         digest=digest_of(version) or "",
         stage=wanted.stage,
-        risk_tier=situation.model.spec.risk_tier,
+        risk_tier=situation.tier,
         decision=wanted.decision,
         reason=wanted.reason,
         approver=situation.person.name,

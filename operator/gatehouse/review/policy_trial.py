@@ -22,7 +22,7 @@ from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.governance import Standing, standings
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.policy import CompiledPolicy, applying, compile_policy
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, compile_policy, shown_tier
 from gatehouse.review.errors import Refused
 from gatehouse.review.estate import Estate
 
@@ -131,7 +131,7 @@ class Judge:
                 not_verified += 1
                 continue
             judged += 1
-            applies += bool(self._applying(self._drafts, model))
+            applies += bool(self._applying(self._drafts, version, model))
             changes += self._changes(version, model)
         return Trial(changes=tuple(changes), judged=judged, applies=applies, not_verified=not_verified)
 
@@ -162,15 +162,21 @@ class Judge:
             registry=self._registries.get(version.status.registry or "") or _registry_of(version),
             profile=_UNKNOWN,
             artifact=self._artifacts.get(uid) or _record(version, now=self._now),
-            policies=self._applying(policies, model),
+            policies=self._applying(policies, version, model),
             policy_names=frozenset(policy.name for policy in policies),
             approvals=tuple(self._approvals.get(uid, ())),
             evaluations=tuple(self._evaluations.get(uid, ())),
+            held=Held(risk_tier=shown_tier(version, model)),
         )
         return standings(facts, fit, verified=True)
 
-    def _applying(self, policies: Iterable[CompiledPolicy], model: RegisteredModel) -> tuple[CompiledPolicy, ...]:
-        return applying(policies, model, self._estate.namespaces.get(model.metadata.namespace))
+    def _applying(
+        self, policies: Iterable[CompiledPolicy], version: ModelVersion, model: RegisteredModel
+    ) -> tuple[CompiledPolicy, ...]:
+        """By the tier that the version is held to. Policies that it is held to besides are those of its status."""
+        labels = self._estate.namespaces.get(model.metadata.namespace)
+        held = [name for each in version.status.policies if (name := each.name) not in self._names]
+        return applying(policies, model, labels, tier=shown_tier(version, model), held=held)
 
 
 def _is_verified(version: ModelVersion) -> bool:

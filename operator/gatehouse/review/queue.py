@@ -14,7 +14,15 @@ from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.conditions import timestamp
-from gatehouse.domain.policy import ApprovalCount, Ballot, CompiledPolicy, applying, ballots, count_approvals
+from gatehouse.domain.policy import (
+    ApprovalCount,
+    Ballot,
+    CompiledPolicy,
+    applying,
+    ballots,
+    count_approvals,
+    shown_tier,
+)
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed, listed_if_allowed
 
@@ -93,7 +101,7 @@ async def ask_queue(api: ApiClient, *, namespace: str) -> tuple[Waiting, ...]:
         namespaces=namespaces,
     )
     found = [version for version in versions if reviewed_stage(version) is not None]
-    tiers = {model.spec.risk_tier for version in found if (model := _model(known, version))}
+    tiers = {shown_tier(version, model) for version in found if (model := _model(known, version))}
     rights = await may_each(api, [approving(tier) for tier in sorted(tiers)])
     return tuple(sorted(waiting(found, known, person, rights), key=_oldest_first))
 
@@ -145,7 +153,7 @@ def waiting(
             model=version.spec.model_ref.name,
             version=version.spec.version,
             stage=stage,
-            tier=model.spec.risk_tier if model else None,
+            tier=shown_tier(version, model) if model else None,
             submitted_by=version.spec.submitted_by,
             since=version.metadata.creation_timestamp,
             digest=digest,
@@ -169,8 +177,9 @@ def why_not(
         return "nobody submitted it: its author runs gatehouse submit"
     if model is None:
         return f"its model {version.spec.model_ref.name} is not there"
-    if not rights.get(approving(model.spec.risk_tier), False):
-        return f"you may not approve {model.spec.risk_tier} risk"
+    tier = shown_tier(version, model)
+    if not rights.get(approving(tier), False):
+        return f"you may not approve {tier} risk"
     if any(each.approver == person.name for each in current):
         return "you approved it"
     return None
@@ -188,7 +197,13 @@ def _requirements(
     labels = known.namespaces.get(version.metadata.namespace)
     return [
         requirement
-        for policy in applying(known.policies, model, labels)
+        for policy in applying(
+            known.policies,
+            model,
+            labels,
+            tier=shown_tier(version, model),
+            held=[each.name for each in version.status.policies],
+        )
         if policy.enforced
         for requirement in policy.policy.spec.approvals
         if requirement.stage == stage
@@ -206,7 +221,7 @@ def _heard(
     if model is None:
         return ()
     accounts = {account for requirement in wanted for account in requirement.service_accounts}
-    cast = ballots(decided, version=version, digest=digest_of(version), tier=model.spec.risk_tier, stage=stage)
+    cast = ballots(decided, version=version, digest=digest_of(version), tier=shown_tier(version, model), stage=stage)
     return [ballot for ballot in cast if ballot.is_heard(accounts)]
 
 

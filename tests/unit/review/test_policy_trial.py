@@ -30,6 +30,7 @@ def version(name: str = "granite-1", *, verified: bool = True, **spec: Any) -> M
     status = {
         "registry": "gatehouse-system/local",
         "artifact": {"digest": worlds.DIGEST, "parameters": 7, "dtypes": {"BF16": 7}},
+        "riskTier": "Low",
         "hardware": {"verdict": "Fits"},
         "gates": GATES if verified else [],
     }

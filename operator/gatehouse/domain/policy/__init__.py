@@ -5,6 +5,7 @@ from __future__ import annotations
 from gatehouse.domain.policy.approvals import ApprovalCount, Ballot, ballots, count_approvals
 from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy, stand_in
 from gatehouse.domain.policy.findings import Finding
+from gatehouse.domain.policy.held import Held, held_under, shown_tier
 from gatehouse.domain.policy.judging import Case, judge
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "Case",
     "CompiledPolicy",
     "Finding",
+    "Held",
     "applying",
     "ballots",
     "compile_policy",
     "count_approvals",
+    "held_under",
     "judge",
+    "shown_tier",
     "stand_in",
 ]

@@ -15,10 +15,10 @@ from gatehouse.api.governance_policy import ApprovalRequirement
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.domain.policy.held import TIER_RANK
 
 __all__ = ["ApprovalCount", "Ballot", "ballots", "count_approvals", "is_service_account"]
 
-TIER_RANK: Final[dict[RiskTier, int]] = {"Low": 0, "Medium": 1, "High": 2}
 STRICTNESS: Final[dict[ApprovalDecision, int]] = {"Approved": 0, "ChangesRequested": 1, "Rejected": 2}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from gatehouse.api.governance_policy import (
     RunningServices,
 )
 from gatehouse.api.meta import ObjectMeta
-from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.domain.access import selects
 from gatehouse.domain.policy.expressions import ExpressionProblem
 from gatehouse.domain.readable import Unreadable
@@ -104,16 +104,27 @@ def _member(name: str, value: object) -> dict[str, Any]:
 
 
 def applying(
-    policies: Iterable[CompiledPolicy], model: RegisteredModel, namespace_labels: Mapping[str, str] | None
+    policies: Iterable[CompiledPolicy],
+    model: RegisteredModel,
+    namespace_labels: Mapping[str, str] | None,
+    *,
+    tier: RiskTier,
+    held: Collection[str] = (),
 ) -> tuple[CompiledPolicy, ...]:
-    """The policies that apply to versions of a model, by name."""
-    found = (each for each in policies if applies(each.policy.spec.match, model, namespace_labels))
+    """The policies that apply to versions of a model that count as of this tier, and those they are ``held`` to."""
+    found = (
+        each
+        for each in policies
+        if each.name in held or applies(each.policy.spec.match, model, namespace_labels, tier=tier)
+    )
     return tuple(sorted(found, key=lambda each: each.name))
 
 
-def applies(match: PolicyMatch, model: RegisteredModel, namespace_labels: Mapping[str, str] | None) -> bool:
+def applies(
+    match: PolicyMatch, model: RegisteredModel, namespace_labels: Mapping[str, str] | None, *, tier: RiskTier
+) -> bool:
     """Whether a policy applies. A namespace whose labels are not known is in every selector: unknown is not free."""
-    if match.risk_tiers and model.spec.risk_tier not in match.risk_tiers:
+    if match.risk_tiers and tier not in match.risk_tiers:
         return False
     if match.model_selector is not None and not selects(match.model_selector, model.metadata.labels):
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -18,6 +18,7 @@ from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.policy.evaluations import counting, judge_evaluation
 from gatehouse.domain.policy.expressions import ExpressionProblem
 from gatehouse.domain.policy.findings import Finding, Weight
+from gatehouse.domain.policy.held import Held
 from gatehouse.domain.policy.values import expression_values
 from gatehouse.domain.signature_trust import judge_signature
 
@@ -40,11 +41,16 @@ _SOURCES: Final[Mapping[ContentSource | None, str]] = {
 }
 
 
+_NONE: Final = ""
+"""No licence is refused: an empty one cannot be written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one.
 
     ``reads_content`` is whether the registry has files read, ``rereading`` how that goes for this one.
+    ``held`` is what the version is held to now: rules see its tier, and are asked once for each of its licences.
     """
 
     now: datetime
@@ -56,10 +62,20 @@ class Case:
     reads_content: bool
     rereading: CheckProgress | Problem | None
     evaluations: Sequence[ModelEvaluation]
+    held: Held = field(default_factory=Held)
 
-    def values(self, stage: str) -> Mapping[str, Any]:
-        """What expressions see."""
-        return {**self._values, "stage": stage}
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that the version is held to; one that is None where its model never named any."""
+        return self.held.licenses or (self.model.spec.license,)
+
+    def values(self, stage: str) -> Iterator[Mapping[str, Any]]:
+        """What expressions see, once for each licence."""
+        for license_ in self.licenses:
+            known = {**self._values["model"], "riskTier": self.held.risk_tier}
+            if license_ is not None:
+                known["license"] = license_
+            yield {**self._values, "model": known, "stage": stage}
 
     @cached_property
     def _values(self) -> Mapping[str, Any]:
@@ -221,15 +237,24 @@ class _Judge:
             )
 
     def _licence(self) -> Iterator[Finding]:
-        allowed, licence = self.policy.policy.spec.licenses, self.case.model.spec.license
-        if allowed and (licence or "").casefold() not in {each.casefold() for each in allowed}:
-            yield self._finding(
-                "licenses",
-                "LicenseNotAllowed",
-                found=f"license {licence}" if licence else "the model names no license",
-                wanted=f"one of: {', '.join(allowed)}",
-                remedy="set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
-            )
+        allowed, current = self.policy.policy.spec.licenses, self.case.model.spec.license
+        known = {each.casefold() for each in allowed}
+        refused = next((each for each in self.case.licenses if (each or "").casefold() not in known), _NONE)
+        if not allowed or refused is _NONE:
+            return
+        earlier = refused is not None and refused.casefold() != (current or "").casefold()
+        yield self._finding(
+            "licenses",
+            "LicenseNotAllowed",
+            found=f"license {refused}{', which the model named before' if earlier else ''}"
+            if refused
+            else "the model names no license",
+            wanted=f"one of: {', '.join(allowed)}",
+            remedy="somebody who holds the verb classify vouches for the license that holds, in spec.classifiedBy of "
+            "the RegisteredModel"
+            if earlier
+            else "set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
+        )
 
     def _lineage(self) -> Iterator[Finding]:
         required = self.policy.policy.spec.lineage
@@ -271,13 +296,13 @@ class _Judge:
 
     def _expressions(self) -> Iterator[Finding]:
         rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
-        values = self.case.values(self.stage) if rules else {}
+        values = tuple(self.case.values(self.stage)) if rules else ()
         for rule in rules:
             compiled = self.policy.expressions[rule.name]
             if isinstance(compiled, ExpressionProblem):
                 continue
-            judgement = compiled.judge(values)
-            if not judgement.holds:
+            judgement = next((said for said in map(compiled.judge, values) if not said.holds), None)
+            if judgement is not None:
                 yield self._finding(
                     rule.name,
                     "RuleNotMet" if judgement.error is None else "RuleFailed",

@@ -10,6 +10,7 @@ import yaml
 
 import worlds
 from gatehouse.api import GovernancePolicy
+from gatehouse.api.registered_model import RiskTier
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.governance import next_expiry
 from gatehouse.domain.lifecycle import Decision, decide
@@ -296,10 +297,10 @@ def test_which_policies_apply() -> None:
     by_model = policy("model", match={"modelSelector": {"matchLabels": {"kind": "chat"}}})
     every = (by_tier, by_namespace, by_model)
 
-    assert [each.name for each in applying(every, worlds.model(), {"team": "a"})] == ["namespace"]
-    assert [each.name for each in applying(every, worlds.model(riskTier="High"), {})] == ["tier"]
+    assert [each.name for each in applying(every, worlds.model(), {"team": "a"}, tier="Low")] == ["namespace"]
+    assert [each.name for each in applying(every, worlds.model(riskTier="High"), {}, tier="High")] == ["tier"]
     # Labels that are not known take nobody out.
-    assert [each.name for each in applying(every, worlds.model(), None)] == ["namespace"]
+    assert [each.name for each in applying(every, worlds.model(), None, tier="Low")] == ["namespace"]
 
 
 def test_the_shipped_policies_compile_and_grow_with_the_tier() -> None:
@@ -311,11 +312,14 @@ def test_the_shipped_policies_compile_and_grow_with_the_tier() -> None:
     assert not any(each.problems for each in shipped)
 
     phases = {}
-    for tier in ("Low", "Medium", "High"):
+    tiers: tuple[RiskTier, ...] = ("Low", "Medium", "High")
+    for tier in tiers:
         model = worlds.model(riskTier=tier, license="apache-2.0")
-        phases[tier] = decided(*applying(shipped, model, {}), model=model).cleared_for
+        phases[tier] = decided(*applying(shipped, model, {}, tier=tier), model=model).cleared_for
     assert phases == {"Low": ("staging", "production"), "Medium": (), "High": ()}
     lineage = {"baseModel": "ibm/granite"}
     medium = worlds.model(riskTier="Medium", license="apache-2.0")
     version = worlds.version(submittedBy="carol", lineage=lineage)
-    assert decided(*applying(shipped, medium, {}), model=medium, version=version).cleared_for == ("staging",)
+    assert decided(*applying(shipped, medium, {}, tier="Medium"), model=medium, version=version).cleared_for == (
+        "staging",
+    )
