@@ -89,7 +89,7 @@ def approved(*people: str, stage: str) -> Callable[[dict[str, Any]], dict[str, A
 
 
 REMOTE_CODE = artifact(summary=worlds.summary(config=replace(worlds.config(), auto_map=True)))
-OTHER_FORMAT = version(artifact={"uri": worlds.URI, "format": "pickle"})
+OTHER_FORMAT = version(artifact={"uri": worlds.URI, "format": "other"})
 WAYS: Mapping[str, tuple[Way, ...]] = {
     "low-risk": (
         Way(part="artifact.formats", change=OTHER_FORMAT, reason="FormatNotAllowed"),
