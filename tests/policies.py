@@ -9,6 +9,7 @@ import worlds
 from gatehouse.api import GovernancePolicy, ModelApproval, ModelEvaluation
 from gatehouse.domain.conditions import timestamp
 from gatehouse.domain.policy import CompiledPolicy, compile_policy
+from gatehouse.domain.served import served_digest
 
 __all__ = ["approval", "evaluation", "policy"]
 
@@ -54,6 +55,7 @@ def approval(
             "spec": {
                 "versionRef": {"name": "granite-1", "uid": "v-1"},
                 "digest": worlds.DIGEST,
+                "servedDigest": served_digest(worlds.version().spec, spec.get("digest", worlds.DIGEST)),
                 "stage": "staging",
                 "riskTier": "Low",
                 "decision": decision,

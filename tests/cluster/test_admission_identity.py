@@ -181,6 +181,7 @@ def approval(gate: Gate, *, approver: str, tier: str = "Low", name: str = "decis
     spec = {
         "versionRef": {"name": "granite-1", "uid": "0b6b3d6c-0000-4000-8000-000000000001"},
         "digest": DIGEST,
+        "servedDigest": DIGEST,
         "stage": STAGE,
         "riskTier": tier,
         "decision": "Approved",

@@ -70,9 +70,10 @@ class Office:
             "evaluatedAt": at,
             "metrics": [{"name": "acc", "value": "0.75"}],
         }
+        served = {"servedDigest": version["status"]["servedDigest"]}
         decision = {"stage": "staging", "riskTier": "Low", "decision": "Approved", "reason": "answers well"}
         self._create(ADMIN, "ModelEvaluation", "modelevaluations", {**about, **evaluation})
-        self._create(APPROVER, "ModelApproval", "modelapprovals", {**about, **decision, "approver": APPROVER})
+        self._create(APPROVER, "ModelApproval", "modelapprovals", {**about, **served, **decision, "approver": APPROVER})
 
     def export(self, name: str, *more: str, expect: int = 0) -> Path:
         """``gatehouse evidence`` as somebody with the database's URL runs it."""

@@ -74,11 +74,17 @@ class Court:
         reference = {"name": name, "uid": found["metadata"]["uid"]}
         return {"versionRef": reference, "digest": found["status"]["artifact"]["digest"]}
 
+    def _served(self, name: str) -> str:
+        found = self.world.wait(name, lambda body: body["status"].get("servedDigest"))
+        digest: str = found["status"]["servedDigest"]
+        return digest
+
     def decide(self, decision: str = "Approved", *, stage: str = "staging", name: str = "granite-1") -> str:
         """The reviewer decides; the name of the approval."""
         made = f"{name}-{stage}-{decision}".lower()
         spec = {
             **self._about(name),
+            "servedDigest": self._served(name),
             "stage": stage,
             "riskTier": "Low",
             "decision": decision,
@@ -194,6 +200,22 @@ def test_an_approval_clears_its_stage_and_revoking_it_shuts_the_gate(court: Cour
     assert (revoked["actor"], revoked["message"]) == (REVIEWER, WITHDRAWN)
     assert revoked["before"]["approver"] == REVIEWER
     assert told.index(("ModelVersion", "ClearanceWithdrawn")) > told.index(("ModelVersion", "Cleared"))
+
+
+def test_an_approval_is_of_what_is_served_and_lapses_when_that_changes(court: Court) -> None:
+    court.policy(approvals=[{"stage": "staging"}])
+    court.submit()
+    court.decide()
+    court.cleared("staging", "production")
+    court.wait_through("granite-1")
+
+    court.world.patch("ModelVersion", "granite-1", {"spec": {"serving": {"maxModelLen": 8192}}})
+    found = court.world.phase("granite-1", "Pending Review")
+    assert "is about other arguments, variables or hardware" in condition(found, "Ready")["message"]  # type: ignore[index]
+    court.wait_through()
+
+    court.world.patch("ModelVersion", "granite-1", {"spec": {"serving": {"maxModelLen": 16384}}})
+    court.cleared("staging", "production")
 
 
 def test_a_decision_against_it_shuts_the_gate(court: Court) -> None:

@@ -22,10 +22,12 @@ class ModelApprovalSpec(Struct):
     """The ModelVersion that was decided on, in the same namespace."""
     digest: Digest
     """Digest of the bytes that were decided on; the decision lapses with them."""
+    served_digest: Digest
+    """Digest of what is served, status.servedDigest of the version: an approval lapses when it changes."""
     stage: StageName
     """Stage that was decided on."""
     risk_tier: RiskTier
-    """Risk tier of the model at the time; the decision lapses when the tier is raised."""
+    """Risk tier that the version is held to at the time; an approval lapses when the tier is raised."""
     decision: ApprovalDecision
     """What was decided."""
     reason: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NOT_BLANK)]

@@ -346,6 +346,9 @@ class ModelVersionStatus(ConditionedStatus):
     """Whether the version fits the profile, and with which figures."""
     template: TemplateStatus | None = None
     """The serving template."""
+    served_digest: Digest | None = None
+    """Digest of what is served: the recorded digest of the artifact, spec.serving, runtime and hardware profile.
+    Approvals name it, and lapse when it changes."""
     risk_tier: RiskTier | None = None
     """Risk tier that the version is held to: the highest that it was ever submitted with."""
     policies: Annotated[

@@ -32,7 +32,9 @@ __all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry",
 POLICY_COMPLIANT: Final = "PolicyCompliant"
 APPROVED: Final = "Approved"
 POLICY_RULE: Final = "every policy that applies to the version holds"
-APPROVAL_RULE: Final = "as many people approved these very bytes as the policies want, none of them the submitter"
+APPROVAL_RULE: Final = (
+    "as many people approved these bytes, served like this, as policies want, none of them the submitter"
+)
 NOT_JUDGED: Final = "NotJudged"
 """Why both gates are shut while the bytes are not known."""
 Outcome = Literal["Complies", "Owes", "Denies"]

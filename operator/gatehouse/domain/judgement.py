@@ -87,6 +87,7 @@ def _approval(approval: ModelApproval) -> Remembered:
         "stage": spec.stage,
         "riskTier": spec.risk_tier,
         "digest": spec.digest,
+        "servedDigest": spec.served_digest,
         "reason": spec.reason[:1024],
         "at": timestamp(created) if created else "",
     }

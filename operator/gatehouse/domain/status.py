@@ -38,6 +38,7 @@ from gatehouse.domain.hardware import Fit
 from gatehouse.domain.judgement import held_to
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
 from gatehouse.domain.readable import UNREADABLE
+from gatehouse.domain.served import served_digest
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = ["shut_status", "version_status"]
@@ -76,6 +77,7 @@ def version_status(
         verification=_progress(facts.rereading or facts.artifact),
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
+        served_digest=served_digest(version.spec, decision.record.digest if decision.record else None),
         risk_tier=_tier(facts),
         policies=_policies(facts, decision),
         gates=_gates(version.status.gates, decision.gates),

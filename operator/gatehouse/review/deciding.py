@@ -17,6 +17,7 @@ from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.policy import shown_tier
 from gatehouse.domain.policy.approvals import STRICTNESS
+from gatehouse.domain.served import served_digest
 from gatehouse.review.errors import Refused
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed_if_allowed, read, stages_of
@@ -181,6 +182,7 @@ def _spec(situation: Situation, wanted: Decision, groups: Sequence[str]) -> Mode
     return ModelApprovalSpec(
         version_ref=VersionReference(name=version.metadata.name, uid=version.metadata.uid),
         digest=digest_of(version) or "",
+        served_digest=served_digest(version.spec, digest_of(version)) or "",
         stage=wanted.stage,
         risk_tier=situation.tier,
         decision=wanted.decision,

@@ -37,6 +37,7 @@ def spec(**changes: Any) -> ModelApprovalSpec:
     values: dict[str, Any] = {
         "versionRef": {"name": "granite-1", "uid": "v-1"},
         "digest": worlds.DIGEST,
+        "servedDigest": worlds.DIGEST,
         "stage": "staging",
         "riskTier": "Low",
         "decision": "Approved",

@@ -12,6 +12,7 @@ import worlds
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.domain.served import served_digest
 from gatehouse.review.errors import Refused
 from gatehouse.review.estate import Estate, estate_of_file, policies_of_file
 from gatehouse.review.policy_trial import Judge, Trial, compiled_drafts
@@ -41,6 +42,7 @@ def approval(by: str, name: str = "granite-1") -> ModelApproval:
     spec = {
         "versionRef": {"name": name, "uid": name},
         "digest": worlds.DIGEST,
+        "servedDigest": served_digest(worlds.version().spec, worlds.DIGEST),
         "stage": "staging",
         "riskTier": "Low",
         "decision": "Approved",

@@ -16,6 +16,7 @@ from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.domain.policy.held import TIER_RANK
+from gatehouse.domain.served import served_digest
 
 __all__ = ["ApprovalCount", "Ballot", "ballots", "count_approvals", "is_service_account"]
 
@@ -69,9 +70,11 @@ def ballots(
 ) -> tuple[Ballot, ...]:
     """Every decision on a version for a stage, oldest first, each judged whether it counts."""
     cast = sorted((each for each in approvals if each.spec.stage == stage), key=_order)
+    served = served_digest(version.spec, digest)
     newest = {each.spec.approver: each.metadata.name for each in cast if _is_about(each, version, digest)}
     return tuple(
-        Ballot(each, _why_lapsed(each, version=version, digest=digest, tier=tier, newest=newest)) for each in cast
+        Ballot(each, _why_lapsed(each, version=version, digest=digest, served=served, tier=tier, newest=newest))
+        for each in cast
     )
 
 
@@ -95,13 +98,18 @@ def _why_lapsed(
     *,
     version: ModelVersion,
     digest: str | None,
+    served: str | None,
     tier: RiskTier,
     newest: dict[str, str],
 ) -> str | None:
+    """What the submitter may change, as arguments or the tier, takes approvals away and never a decision against."""
     spec = approval.spec
+    approves = spec.decision == "Approved"
     if not _is_about(approval, version, digest):
         return "is about other bytes" if spec.version_ref.uid == version.metadata.uid else "is about another version"
-    if TIER_RANK[spec.risk_tier] < TIER_RANK[tier]:
+    if approves and spec.served_digest != served:
+        return "is about other arguments, variables or hardware: spec.serving, runtime or hardwareProfileRef changed"
+    if approves and TIER_RANK[spec.risk_tier] < TIER_RANK[tier]:
         return f"was given for risk tier {spec.risk_tier}, the model is {tier}"
     if spec.approver in {version.spec.submitted_by, version.spec.submitted_via}:
         return "is of the submitter"

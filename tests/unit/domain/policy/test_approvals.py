@@ -10,6 +10,7 @@ import worlds
 from gatehouse.api.governance_policy import ApprovalRequirement
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.domain.policy import ballots, count_approvals
+from gatehouse.domain.served import served_digest
 from policies import approval
 
 ROBOT = "system:serviceaccount:ci:robot"
@@ -68,6 +69,57 @@ def test_groups_and_named_machines() -> None:
     assert not counted([approval()], groups=["board"]).met
     assert counted([approval(groups=["staff", "board"])], groups=["board"]).met
     assert counted([approval(ROBOT)], groups=["board"], serviceAccounts=[ROBOT]).met
+
+
+SERVED: tuple[dict[str, Any], ...] = (
+    {"serving": {"maxModelLen": 4096}},
+    {"serving": {"extraArgs": ["--enforce-eager"]}},
+    {"serving": {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}]}},
+    {"hardwareProfileRef": {"name": "nvidia-h100"}},
+)
+
+
+@pytest.mark.parametrize("served", SERVED, ids=str)
+def test_an_approval_is_of_what_is_served_and_a_rejection_of_the_bytes(served: dict[str, Any]) -> None:
+    changed = worlds.version(submittedBy="carol", **served)
+    cast = [approval("bob"), approval("eve", "Rejected")]
+    found = ballots(cast, version=changed, digest=worlds.DIGEST, tier="High", stage="staging")
+    lapsed = {each.approver: each.lapsed for each in found}
+
+    assert "other arguments" in (lapsed["bob"] or "")
+    # Neither other arguments nor a raised tier, which the submitter may write, takes a decision against it away.
+    assert lapsed["eve"] is None
+
+
+def test_what_is_not_served_leaves_the_approval() -> None:
+    told: dict[str, Any] = {"description": "new", "metrics": {"a": 1.0}, "lineage": {"baseModel": "x"}}
+    spelled = {"serving": {"extraArgs": [], "env": []}, "runtime": "vLLM"}
+    other = worlds.version(submittedBy="carol", metadata={"labels": {"a": "b"}}, **told, **spelled)
+
+    (found,) = ballots([approval()], version=other, digest=worlds.DIGEST, tier="Low", stage="staging")
+    assert found.counts
+
+
+def test_the_order_of_variables_is_none_and_that_of_arguments_is_one() -> None:
+    def digest(**serving: Any) -> str | None:
+        return served_digest(worlds.version(serving=serving).spec, worlds.DIGEST)
+
+    env = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    assert digest(env=env) == digest(env=env[::-1])
+    assert digest(extraArgs=["--a", "--b"]) != digest(extraArgs=["--b", "--a"])
+    assert served_digest(worlds.version().spec, None) is None
+    assert served_digest(worlds.version().spec, worlds.OTHER_DIGEST) != served_digest(
+        worlds.version().spec, worlds.DIGEST
+    )
+
+
+def test_an_earlier_rejection_does_not_come_back_when_a_later_approval_lapses() -> None:
+    cast = [approval("bob", "Rejected", minutes=9), approval("bob", minutes=8)]
+    changed = worlds.version(submittedBy="carol", serving={"maxModelLen": 4096})
+
+    assert not any(
+        each.counts for each in ballots(cast, version=changed, digest=worlds.DIGEST, tier="Low", stage="staging")
+    )
 
 
 @given(
