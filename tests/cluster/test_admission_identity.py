@@ -272,7 +272,7 @@ def test_a_decision_never_changes_for_a_cluster_administrator_either(
 # Evaluations
 
 
-def evaluation(gate: Gate, *, evaluator: str) -> Manifest:
+def evaluation(gate: Gate, *, evaluator: str, **changes: Any) -> Manifest:
     spec = {
         "versionRef": {"name": "granite-1", "uid": "0b6b3d6c-0000-4000-8000-000000000001"},
         "digest": DIGEST,
@@ -282,6 +282,7 @@ def evaluation(gate: Gate, *, evaluator: str) -> Manifest:
         "evaluator": evaluator,
         "evaluatedAt": "2026-11-01T00:00:00Z",
         "metrics": [{"name": "acc", "value": "0.9"}],
+        **changes,
     }
     return gatehouse("ModelEvaluation", gate, spec)
 
@@ -291,6 +292,13 @@ def test_results_are_those_of_who_applies_them(gate: Gate, scientist: KubeClient
     said = refusal(scientist, evaluation(gate, evaluator="independent-lab"))
     assert "spec.evaluator is independent-lab, and you are scientist" in said
     assert "gatehouse evaluate import" in said
+
+
+def test_results_name_only_groups_that_their_evaluator_is_in(gate: Gate, reviewer: KubeClient) -> None:
+    bind(gate, "gatehouse-submitter", user="reviewer", cluster=False)
+    assert send(reviewer, evaluation(gate, evaluator="reviewer", groups=["governance"]))
+    said = refusal(reviewer, evaluation(gate, evaluator="reviewer", groups=["governance", "lab"]))
+    assert "spec.groups names lab, and you (reviewer) are not in it" in said
 
 
 # Submitters

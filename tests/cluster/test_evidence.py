@@ -66,13 +66,13 @@ class Office:
             "kind": "Task",
             "suite": "lm-evaluation-harness",
             "dataset": {"name": "arc"},
-            "evaluator": ADMIN,
+            "evaluator": APPROVER,
             "evaluatedAt": at,
             "metrics": [{"name": "acc", "value": "0.75"}],
         }
         served = {"servedDigest": version["status"]["servedDigest"]}
         decision = {"stage": "staging", "riskTier": "Low", "decision": "Approved", "reason": "answers well"}
-        self._create(ADMIN, "ModelEvaluation", "modelevaluations", {**about, **evaluation})
+        self._create(APPROVER, "ModelEvaluation", "modelevaluations", {**about, **evaluation})
         self._create(APPROVER, "ModelApproval", "modelapprovals", {**about, **served, **decision, "approver": APPROVER})
 
     def export(self, name: str, *more: str, expect: int = 0) -> Path:

@@ -95,18 +95,25 @@ class Court:
         self._create(self.reviewer, "ModelApproval", "modelapprovals", made, spec)
         return made
 
-    def evaluate(self, name: str, value: str, *, of: str = "granite-1", days: int = 0) -> None:
-        """The administrator evaluates."""
+    def evaluate(self, name: str, value: str, *, of: str = "granite-1", days: int = 0, by: str = REVIEWER) -> None:
+        """The reviewer evaluates, or the administrator, who submitted."""
         spec = {
             **self._about(of),
             "kind": "Task",
             "suite": "lm-eval",
             "dataset": {"name": "arc"},
-            "evaluator": SUBMITTER,
+            "evaluator": by,
             "evaluatedAt": timestamp(datetime.now(UTC) - timedelta(days=days)),
             "metrics": [{"name": "acc", "value": value}],
         }
-        self._create(self.world.kube, "ModelEvaluation", "modelevaluations", name, spec)
+        client = self.reviewer if by == REVIEWER else self.world.kube
+        self._create(client, "ModelEvaluation", "modelevaluations", name, spec)
+
+    def take_back(self, evaluation: str, *, by: str) -> None:
+        """Somebody who may delete results takes one back."""
+        client = self.reviewer if by == REVIEWER else self.world.kube
+        path = f"{API}/namespaces/{self.world.namespace}/modelevaluations/{evaluation}"
+        take_back(client, path, by=by, reason=WITHDRAWN)
 
     def _create(self, client: KubeClient, kind: str, plural: str, name: str, spec: Manifest) -> None:
         namespace = self.world.namespace
@@ -250,9 +257,29 @@ def test_evaluations_count_for_their_bytes_and_for_a_time(court: Court) -> None:
     court.world.phase("granite-1", "Pending Review")
     court.evaluate("old", "0.9", days=31)
     court.world.wait("granite-1", lambda body: "31 days old" in condition(body, "PolicyCompliant")["message"])  # type: ignore[index]
-    court.evaluate("bad", "0.6", days=1)
-    court.world.phase("granite-1", "Policy Denied")
+    court.evaluate("own", "0.9", by=SUBMITTER)
+    court.world.wait(
+        "granite-1", lambda body: "own is of the submitter" in condition(body, "PolicyCompliant")["message"]
+    )  # type: ignore[index]
     court.evaluate("good", "0.71")
+    court.world.ready()
+
+
+def test_the_worst_result_decides_until_somebody_else_takes_it_back(court: Court, operator: Operator) -> None:
+    court.policy(evaluations=[{"name": "task", "kind": "Task", "metric": "acc", "operator": ">=", "threshold": "0.7"}])
+    court.submit()
+    court.evaluate("good", "0.8")
+    court.world.ready()
+    court.evaluate("bad", "0.6", by=SUBMITTER)
+    court.world.phase("granite-1", "Policy Denied")
+    court.evaluate("better", "0.9")
+    court.take_back("bad", by=SUBMITTER)
+    found = court.world.wait("granite-1", lambda body: "was deleted" in condition(body, "PolicyCompliant")["message"])  # type: ignore[index]
+    assert found["status"]["phase"] == "Policy Denied"
+
+    court.evaluate("bad", "0.6", by=SUBMITTER)
+    court.world.wait("granite-1", lambda body: "was deleted" not in condition(body, "PolicyCompliant")["message"])  # type: ignore[index]
+    court.take_back("bad", by=REVIEWER)
     court.world.ready()
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "ApprovalRequirement",
     "ArtifactRequirements",
     "EvaluationRequirement",
+    "Evaluators",
     "GovernancePolicy",
     "GovernancePolicySpec",
     "GovernancePolicyStatus",
@@ -40,6 +41,7 @@ __all__ = [
     "SignatureIdentity",
     "SignatureKey",
     "SignatureRequirements",
+    "SubmitterEvaluations",
 ]
 
 PolicyMode = Literal["Enforce", "Audit"]
@@ -138,6 +140,35 @@ class LineageRequirements(Struct):
     """Fields of spec.lineage that must be filled."""
 
 
+UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+AccountName = Annotated[
+    str, StringConstraints(max_length=330, pattern=r"^system:serviceaccount:[a-z0-9-]+:[a-z0-9]([a-z0-9.-]*)$")
+]
+SubmitterEvaluations = Literal["Deny", "Allow"]
+
+
+class Evaluators(Struct):
+    """Whose results count; anybody's but the submitter's when all are empty."""
+
+    users: Annotated[list[UserName], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
+        default_factory=list
+    )
+    """People."""
+    groups: Annotated[list[UserName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
+        Field(default_factory=list)
+    )
+    """Groups that the evaluation names; admission lets through only groups that its evaluator is in."""
+    service_accounts: Annotated[
+        list[AccountName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(default_factory=list)
+    """Service accounts, as of pipelines."""
+
+    @property
+    def is_anybody(self) -> bool:
+        """Whether nobody is named."""
+        return not (self.users or self.groups or self.service_accounts)
+
+
 class EvaluationRequirement(Struct):
     name: RuleName
     """Name of the requirement in the policy."""
@@ -156,7 +187,9 @@ class EvaluationRequirement(Struct):
     threshold: Number
     """What the value is compared with."""
     max_age: Duration | None = None
-    """How old the evaluation may be; any age when absent."""
+    """How old the evaluation may be; any age when absent. A result that is not good enough does not age."""
+    evaluators: Evaluators = Field(default_factory=Evaluators)
+    """Whose results count."""
     stages: Stages = Field(default_factory=list)
     """Stages that want it; all when empty."""
 
@@ -219,7 +252,9 @@ class GovernancePolicySpec(Struct):
     evaluations: Annotated[list[EvaluationRequirement], Field(max_length=32, json_schema_extra=NAMED_LIST)] = Field(
         default_factory=list
     )
-    """Evaluations that must be there, and good enough."""
+    """Evaluations that must be there, and good enough. The worst result decides until somebody takes it back."""
+    submitter_evaluations: SubmitterEvaluations = "Deny"
+    """Whether evaluations of the version's submitter count, for requirements and for rules."""
     approvals: Annotated[
         list[ApprovalRequirement],
         Field(

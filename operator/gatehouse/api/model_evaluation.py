@@ -125,6 +125,11 @@ class ModelEvaluationSpec(Struct):
     """Data that was used."""
     evaluator: Annotated[str, StringConstraints(min_length=1, max_length=253)]
     """Who ran it; admission binds it to the caller."""
+    groups: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Groups of the evaluator that count; admission lets through only groups that the caller is in."""
     evaluated_at: Timestamp
     """When it was run, as in 2026-11-29T12:00:00Z. One in the future does not count."""
     metrics: Annotated[
@@ -161,7 +166,7 @@ class ModelEvaluationStatus(ConditionedStatus):
 
 
 class ModelEvaluation(Resource):
-    """Metric results for one digest. It never changes; a newer one replaces it."""
+    """Metric results for one digest. It never changes; of several the worst decides until it is taken back."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="ModelEvaluation",

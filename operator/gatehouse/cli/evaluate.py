@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_evaluation import EvaluationKind, ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
@@ -20,9 +21,9 @@ from gatehouse.domain.lm_eval import MAX_RESULTS, HarnessRun, parse_results
 from gatehouse.domain.serving import JsonObject
 from gatehouse.domain.serving_text import to_yaml
 from gatehouse.printing import stdout
-from gatehouse.review.evaluating import Import, apply_evaluations, evaluations, run_notes
+from gatehouse.review.evaluating import Import, apply_evaluations, counted_groups, evaluations, run_notes
 from gatehouse.review.person import whoami
-from gatehouse.review.reading import read
+from gatehouse.review.reading import listed_if_allowed, read
 from gatehouse.review.withdrawing import EvaluationWithdrawal, withdraw_evaluation
 
 __all__ = ["app"]
@@ -164,9 +165,11 @@ async def _import(
     where = call.namespace or await default_namespace(kubeconfig, context)
     name, _, version = (call.dataset or "").partition("@")
     async with cluster(kubeconfig, context) as client:
+        person, policies = await whoami(client), await listed_if_allowed(client, GovernancePolicy)
         wanted = Import(
             version=await read(client, ModelVersion, where, call.version),
-            person=await whoami(client),
+            person=person,
+            groups=counted_groups(person, policies),
             now=datetime.now(UTC),
             kind=call.kind,
             tasks=call.tasks,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from gatehouse.api.governance_policy import ApprovalRequirement
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry, protected_stages
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord
@@ -19,12 +20,13 @@ from gatehouse.domain.policy import (
     Case,
     CompiledPolicy,
     Finding,
+    author,
     ballots,
     count_approvals,
     held_under,
     judge,
 )
-from gatehouse.domain.policy.evaluations import expiry, judge_evaluation
+from gatehouse.domain.policy.evaluations import Results, expiry, judge_evaluation
 from gatehouse.domain.readable import Unreadable
 
 __all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry", "outcomes", "standings"]
@@ -67,7 +69,9 @@ class Standing:
         return "Rejected" if "Rejected" in said else "ChangesRequested" if "ChangesRequested" in said else None
 
 
-def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standing, ...]:
+def standings(
+    facts: Facts, fit: Fit | None, *, verified: bool, gone: Sequence[ModelEvaluation] = ()
+) -> tuple[Standing, ...]:
     """How the version stands before each stage of its registry, in the registry's order."""
     registry, model, artifact = facts.registry, facts.model, facts.artifact
     if not isinstance(registry, ModelRegistry):
@@ -84,6 +88,7 @@ def standings(facts: Facts, fit: Fit | None, *, verified: bool) -> tuple[Standin
         reads_content=registry.spec.verification.content,
         rereading=facts.rereading,
         evaluations=facts.evaluations,
+        gone=gone,
         held=held_under(facts.held, model, registry),
     )
     missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
@@ -199,17 +204,8 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
         return open_gate(
             APPROVED, "NotRequired", APPROVAL_RULE, f"no policy wants an approval for {stage}", "none", stage=stage
         )
-    if facts.version.spec.submitted_by is None:
-        return shut_gate(
-            APPROVED,
-            "SubmitterUnknown",
-            APPROVAL_RULE,
-            "spec.submittedBy names nobody, so nobody can be told from the submitter",
-            "a version that somebody submitted",
-            remedy=f"its author runs: gatehouse submit {facts.version.metadata.name}",
-            attention="Time",
-            stage=stage,
-        )
+    if author(facts.version.spec) is None:
+        return _nobody(facts, stage)
     approvers: set[str] = set()
     for policy, requirement in wanted:
         count = count_approvals(requirement, cast)
@@ -222,6 +218,26 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
         APPROVAL_RULE,
         f"approved for {stage} by {', '.join(sorted(approvers))}",
         "the approvals that the policies want",
+        stage=stage,
+    )
+
+
+def _nobody(facts: Facts, stage: str) -> GateState:
+    """A service account stands for whoever may use it, which may be any approver."""
+    machine = facts.version.spec.submitted_by
+    return shut_gate(
+        APPROVED,
+        "SubmitterUnknown",
+        APPROVAL_RULE,
+        f"spec.submittedBy is the service account {machine}, behind which anybody may stand"
+        if machine
+        else "spec.submittedBy names nobody, so nobody can be told from the submitter",
+        "a version that a person submitted",
+        remedy="make a new ModelVersion whose spec.submittedBy is its author; a service account that applies it stands "
+        "in spec.submittedVia and holds the verb submitfor on modelversions"
+        if machine
+        else f"its author runs: gatehouse submit {facts.version.metadata.name}",
+        attention="Time",
         stage=stage,
     )
 
@@ -296,11 +312,11 @@ def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> M
 
 def next_expiry(facts: Facts, digest: str | None) -> datetime | None:
     """When the next evaluation that meets a requirement now gets too old for it."""
-    uid = facts.version.metadata.uid
+    results = Results(version=facts.version, digest=digest, now=facts.now, evaluations=facts.evaluations)
     times = []
     for policy in facts.policies:
         for requirement in policy.policy.spec.evaluations:
-            verdict = judge_evaluation(requirement, facts.evaluations, uid=uid, digest=digest, now=facts.now)
+            verdict = judge_evaluation(requirement, results, own=policy.policy.spec.submitter_evaluations)
             until = expiry(requirement, verdict.evaluation) if verdict.met and verdict.evaluation else None
             if until is not None:
                 times.append(until)

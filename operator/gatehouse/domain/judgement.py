@@ -12,9 +12,12 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical
 from gatehouse.domain.conditions import timestamp
 from gatehouse.domain.facts import Facts, Unmet
+from gatehouse.domain.gates import recorded_digest
 from gatehouse.domain.governance import Outcome
+from gatehouse.domain.policy.authors import submitters
 from gatehouse.domain.policy.held import Held, held_under
 from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.withdrawn import gone_results
 
 __all__ = ["fact_changes", "held_to", "judgement", "known_holding"]
 
@@ -39,12 +42,18 @@ def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str
     """Canonical JSON text of what the version was judged with; the same facts make the same text."""
     uid = facts.version.metadata.uid
     approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
-    evaluations = [each for each in facts.evaluations if each.spec.version_ref.uid == uid]
+    digest = recorded_digest(facts)
+    evaluations = sorted(
+        (each for each in facts.evaluations if each.spec.version_ref.uid == uid or each.spec.digest == digest),
+        key=lambda each: each.spec.evaluator in submitters(facts.version.spec),
+    )
+    gone = gone_results(facts)
     return canonical(
         {
             "approvals": _remembered({each.metadata.name: _approval(each) for each in approvals}),
             "evaluations": _remembered({each.metadata.name: _evaluation(each) for each in evaluations}),
             "clearedFor": list(cleared_for),
+            **({"gone": {uid: dict(was) for uid, was in gone.items()}} if gone else {}),
             "held": held_to(facts).wire(),
             "policies": dict(outcomes),
         }
@@ -98,9 +107,11 @@ def _evaluation(evaluation: ModelEvaluation) -> Remembered:
     return {
         "uid": evaluation.metadata.uid,
         "evaluator": spec.evaluator,
+        **({"groups": list(spec.groups)} if spec.groups else {}),
         "kind": spec.kind,
         "suite": spec.suite,
         "dataset": spec.dataset.name,
+        **({"datasetVersion": spec.dataset.version} if spec.dataset.version else {}),
         "digest": spec.digest,
         "at": timestamp(spec.evaluated_at),
         "metrics": {each.name: each.value for each in spec.metrics},

@@ -38,6 +38,7 @@ from gatehouse.domain.judgement import fact_changes, judgement
 from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
+from gatehouse.domain.withdrawn import results_gone
 
 __all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact", "watches_artifact"]
 
@@ -163,7 +164,12 @@ def decide(facts: Facts) -> Decision:
     if facts.artifact is None and not registered.open:
         artifact = replace(artifact, waiting=True)
     hardware = hardware_gate(facts, version_fit)
-    stages = standings(facts, version_fit, verified=registered.open and artifact.open and wants_artifact(facts))
+    stages = standings(
+        facts,
+        version_fit,
+        verified=registered.open and artifact.open and wants_artifact(facts),
+        gone=results_gone(facts),
+    )
     first = next(iter(stages), None)
     claimed = claimed_at(facts) if _is_registered(facts) else None
     against = {} if claimed is None else objections(facts, artifact, claimed=claimed)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gatehouse.domain.policy import shown_tier
-from gatehouse.domain.policy.evaluations import counting
+from gatehouse.domain.policy.evaluations import why_not_counting
 from gatehouse.evidence.subject import Subject
 
 __all__ = ["bill_of_materials"]
@@ -101,9 +101,14 @@ def _model_card(subject: Subject) -> dict[str, Any]:
 
 
 def _metrics(subject: Subject) -> Iterator[dict[str, Any]]:
-    """The results that count. Policies' thresholds are in evaluations.json."""
+    """The results for these bytes. Policies' thresholds are in evaluations.json."""
     uid = subject.declared.version.metadata.uid
-    for each in counting(subject.declared.evaluations, uid=uid, digest=subject.digest, now=subject.at):
+    counted = [
+        each
+        for each in subject.declared.evaluations
+        if why_not_counting(each, uid=uid, digest=subject.digest, now=subject.at) is None
+    ]
+    for each in sorted(counted, key=lambda each: (each.spec.evaluated_at, each.metadata.name), reverse=True):
         where = f"{each.spec.suite} on {each.spec.dataset.name}"
         for metric in each.spec.metrics:
             yield {"type": f"{metric.name} ({where})", "value": metric.value}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.domain.policy import ballots, shown_tier
-from gatehouse.domain.policy.evaluations import judge_evaluation, why_not_counting
+from gatehouse.domain.policy.evaluations import Results, judge_evaluation, why_not_counting
 from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.signature_trust import judge_signature
 from gatehouse.evidence.subject import Subject
@@ -58,6 +58,7 @@ def evaluations(subject: Subject) -> dict[str, Any]:
     """Every result that names the version, whether it counts, and each requirement with what meets it."""
     declared, digest = subject.declared, subject.digest
     uid = declared.version.metadata.uid
+    found = Results(version=declared.version, digest=digest, now=subject.at, evaluations=declared.evaluations)
     results = []
     for each in declared.evaluations:
         reason = why_not_counting(each, uid=uid, digest=digest, now=subject.at)
@@ -65,7 +66,7 @@ def evaluations(subject: Subject) -> dict[str, Any]:
     requirements = []
     for policy in declared.policies:
         for wanted in policy.spec.evaluations:
-            verdict = judge_evaluation(wanted, declared.evaluations, uid=uid, digest=digest, now=subject.at)
+            verdict = judge_evaluation(wanted, found, own=policy.spec.submitter_evaluations)
             met_by = verdict.evaluation.metadata.name if verdict.evaluation else None
             requirements.append(
                 {

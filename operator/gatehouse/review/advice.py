@@ -12,7 +12,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.policy import ballots, shown_tier
+from gatehouse.domain.policy import author, ballots, shown_tier, submitters
 from gatehouse.review.person import Action, Person, approving, may_each, whoami
 from gatehouse.review.reading import digest_of, listed_if_allowed, read
 
@@ -59,7 +59,9 @@ def _about_approval(stage: str, version: ModelVersion, standpoint: Standpoint) -
     if version.spec.submitted_by is None:
         claim = f"you may: gatehouse submit {where}; then others approve"
         return claim if standpoint.edit_version else "nobody submitted it; whoever may change it has to do that first"
-    if name in {version.spec.submitted_by, version.spec.submitted_via}:
+    if author(version.spec) is None:
+        return "a service account submitted it: a new version names its author in spec.submittedBy, then others approve"
+    if name in submitters(version.spec):
         return f"you submitted it: somebody else who may approve {tier or 'its'} risk has to"
     if stage in standpoint.approved:
         return "you approved it: more people have to"

@@ -15,7 +15,7 @@ from gatehouse.api.model_evaluation import VersionReference
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.policy import shown_tier
+from gatehouse.domain.policy import author, shown_tier, submitters
 from gatehouse.domain.policy.approvals import STRICTNESS
 from gatehouse.domain.served import served_digest
 from gatehouse.review.errors import Refused
@@ -123,9 +123,14 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
         return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
     if version.spec.state != "Submitted":
         return f"{where} is {version.spec.state}; only what is Submitted is decided on"
+    if author(version.spec) is None and version.spec.submitted_by is not None and decision == "Approved":
+        return (
+            f"{where} was submitted by the service account {version.spec.submitted_by}, behind which anybody may "
+            "stand, so nobody's approval counts; a new version names its author in spec.submittedBy"
+        )
     if version.spec.submitted_by is None and decision == "Approved":
         return f"nobody submitted {where}, so nobody's approval counts; its author runs: gatehouse submit"
-    if person.name in {version.spec.submitted_by, version.spec.submitted_via}:
+    if person.name in submitters(version.spec):
         return (
             f"you ({person.name}) submitted {where}: somebody else who may approve {tier} risk has "
             "to decide, and finds it in gatehouse queue"

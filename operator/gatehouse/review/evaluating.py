@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import ValidationError
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_evaluation import (
     MAX_SLICES,
@@ -31,13 +32,14 @@ from gatehouse.review.errors import Refused
 from gatehouse.review.person import Person
 from gatehouse.review.reading import digest_of
 
-__all__ = ["SUITE", "Import", "apply_evaluations", "evaluations", "run_notes"]
+__all__ = ["SUITE", "Import", "apply_evaluations", "counted_groups", "evaluations", "run_notes"]
 
 SUITE: Final = "lm-evaluation-harness"
 MANAGER: Final = "gatehouse-evaluate"
 CLOCK_SKEW: Final = timedelta(minutes=5)
 _MOST_TASKS: Final = 500
 _MOST_SLICES: Final = 64
+_MOST_GROUPS: Final = 64
 _LONGEST_READABLE: Final = 200
 _HASH_LENGTH: Final = 10
 
@@ -48,7 +50,7 @@ Manifest = Mapping[str, Any]
 class Import:
     """What a result file is taken for. ``tasks`` are those to take, all when empty; ``dataset`` stands for all of them.
 
-    ``evaluated_at`` is for files that do not tell when.
+    ``evaluated_at`` is for files that do not tell when. ``groups`` are those of the evaluator that policies ask for.
     """
 
     version: ModelVersion
@@ -59,6 +61,7 @@ class Import:
     dataset: str | None = None
     dataset_version: str | None = None
     evaluated_at: datetime | None = None
+    groups: Sequence[str] = ()
     report_url: str | None = None
 
 
@@ -109,6 +112,22 @@ def _digest(version: ModelVersion) -> str:
     return digest
 
 
+def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) -> tuple[str, ...]:
+    """Groups to name in a result: those that policies ask evaluators for, so that no other membership is told.
+
+    All of them, as far as they fit, where policies cannot be read.
+    """
+    if policies is None:
+        return person.groups[:_MOST_GROUPS]
+    asked = {
+        group
+        for policy in policies
+        for requirement in policy.spec.evaluations
+        for group in requirement.evaluators.groups
+    }
+    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+
+
 def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:
     if name not in results:
         raise Refused(f"--task is {name}; wanted: a task of the file: {', '.join(sorted(results)[:20])}")
@@ -133,6 +152,7 @@ def _spec(
         task=task.name,
         dataset=dataset,
         evaluator=wanted.person.name,
+        groups=list(wanted.groups),
         evaluated_at=at,
         metrics=_metrics(task, results),
         report_url=wanted.report_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatehouse.domain.policy.approvals import ApprovalCount, Ballot, ballots, count_approvals
+from gatehouse.domain.policy.authors import author, submitters
 from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy, stand_in
 from gatehouse.domain.policy.findings import Finding
 from gatehouse.domain.policy.held import Held, held_under, shown_tier
@@ -16,6 +17,7 @@ __all__ = [
     "Finding",
     "Held",
     "applying",
+    "author",
     "ballots",
     "compile_policy",
     "count_approvals",
@@ -23,4 +25,5 @@ __all__ = [
     "judge",
     "shown_tier",
     "stand_in",
+    "submitters",
 ]

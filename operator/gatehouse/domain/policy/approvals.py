@@ -15,10 +15,11 @@ from gatehouse.api.governance_policy import ApprovalRequirement
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.domain.policy.authors import is_service_account, submitters
 from gatehouse.domain.policy.held import TIER_RANK
 from gatehouse.domain.served import served_digest
 
-__all__ = ["ApprovalCount", "Ballot", "ballots", "count_approvals", "is_service_account"]
+__all__ = ["ApprovalCount", "Ballot", "ballots", "count_approvals"]
 
 STRICTNESS: Final[dict[ApprovalDecision, int]] = {"Approved": 0, "ChangesRequested": 1, "Rejected": 2}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,11 +61,6 @@ class ApprovalCount:
         return len(self.approvers) >= self.wanted
 
 
-def is_service_account(user: str) -> bool:
-    """Whether a user name is that of a machine."""
-    return user.startswith(("system:serviceaccount:", "system:node:"))
-
-
 def ballots(
     approvals: Iterable[ModelApproval], *, version: ModelVersion, digest: str | None, tier: RiskTier, stage: str
 ) -> tuple[Ballot, ...]:
@@ -85,12 +81,10 @@ def _order(approval: ModelApproval) -> tuple[datetime, int, str]:
 
 
 def _is_about(approval: ModelApproval, version: ModelVersion, digest: str | None) -> bool:
+    """A decision against it is about the bytes under that name, also once the object was made again."""
     spec = approval.spec
-    return (spec.version_ref.name, spec.version_ref.uid, spec.digest) == (
-        version.metadata.name,
-        version.metadata.uid,
-        digest,
-    )
+    uid = version.metadata.uid if spec.decision == "Approved" else spec.version_ref.uid
+    return (spec.version_ref.name, spec.version_ref.uid, spec.digest) == (version.metadata.name, uid, digest)
 
 
 def _why_lapsed(
@@ -111,7 +105,7 @@ def _why_lapsed(
         return "is about other arguments, variables or hardware: spec.serving, runtime or hardwareProfileRef changed"
     if approves and TIER_RANK[spec.risk_tier] < TIER_RANK[tier]:
         return f"was given for risk tier {spec.risk_tier}, the model is {tier}"
-    if spec.approver in {version.spec.submitted_by, version.spec.submitted_via}:
+    if spec.approver in submitters(version.spec):
         return "is of the submitter"
     if newest[spec.approver] != approval.metadata.name:
         return "was followed by another decision of the same person"

@@ -8,14 +8,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from gatehouse.api.governance_policy import EvaluationRequirement, LineageField
+from gatehouse.api.governance_policy import EvaluationRequirement, LineageField, SubmitterEvaluations
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.policy.compiled import CompiledPolicy
-from gatehouse.domain.policy.evaluations import counting, judge_evaluation
+from gatehouse.domain.policy.evaluations import EvaluationVerdict, Results, counting, judge_evaluation
 from gatehouse.domain.policy.expressions import ExpressionProblem
 from gatehouse.domain.policy.findings import Finding, Weight
 from gatehouse.domain.policy.held import Held
@@ -62,6 +62,7 @@ class Case:
     reads_content: bool
     rereading: CheckProgress | Problem | None
     evaluations: Sequence[ModelEvaluation]
+    gone: Sequence[ModelEvaluation] = ()
     held: Held = field(default_factory=Held)
 
     @property
@@ -69,23 +70,39 @@ class Case:
         """Every licence that the version is held to; one that is None where its model never named any."""
         return self.held.licenses or (self.model.spec.license,)
 
-    def values(self, stage: str) -> Iterator[Mapping[str, Any]]:
+    @property
+    def results(self) -> Results:
+        """The evaluations with what says which of them count."""
+        return Results(
+            version=self.version, digest=self.digest, now=self.now, evaluations=self.evaluations, gone=self.gone
+        )
+
+    def values(self, stage: str, *, own: SubmitterEvaluations = "Deny") -> Iterator[Mapping[str, Any]]:
         """What expressions see, once for each licence."""
         for license_ in self.licenses:
-            known = {**self._values["model"], "riskTier": self.held.risk_tier}
+            known = {**self._values(own)["model"], "riskTier": self.held.risk_tier}
             if license_ is not None:
                 known["license"] = license_
-            yield {**self._values, "model": known, "stage": stage}
+            yield {**self._values(own), "model": known, "stage": stage}
+
+    def _values(self, own: SubmitterEvaluations) -> Mapping[str, Any]:
+        return self._values_with_own if own == "Allow" else self._independent_values
 
     @cached_property
-    def _values(self) -> Mapping[str, Any]:
-        uid = self.version.metadata.uid
+    def _independent_values(self) -> Mapping[str, Any]:
+        return self._values_of(counting(self.results))
+
+    @cached_property
+    def _values_with_own(self) -> Mapping[str, Any]:
+        return self._values_of(counting(self.results, own="Allow"))
+
+    def _values_of(self, evaluations: Sequence[ModelEvaluation]) -> Mapping[str, Any]:
         return expression_values(
             version=self.version,
             model=self.model,
             artifact=self.artifact,
             fit=self.fit,
-            evaluations=counting(self.evaluations, uid=uid, digest=self.digest, now=self.now),
+            evaluations=evaluations,
         )
 
 
@@ -276,10 +293,8 @@ class _Judge:
                 yield from self._evaluation(requirement)
 
     def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[Finding]:
-        case = self.case
-        verdict = judge_evaluation(
-            requirement, case.evaluations, uid=case.version.metadata.uid, digest=case.digest, now=case.now
-        )
+        spec = self.policy.policy.spec
+        verdict = judge_evaluation(requirement, self.case.results, own=spec.submitter_evaluations)
         if verdict.met:
             return
         failed = verdict.value is not None
@@ -288,15 +303,16 @@ class _Judge:
             "EvaluationFailed" if failed else "EvaluationOwed",
             found=verdict.found,
             wanted=_wanted(requirement),
-            remedy="a better model is a new version; a new evaluation of this one replaces the result"
+            remedy=_undo(verdict)
             if failed
             else "evaluate these bytes and apply the result: gatehouse evaluate import results.json",
             weight="Denied" if failed else "Owed",
         )
 
     def _expressions(self) -> Iterator[Finding]:
+        spec = self.policy.policy.spec
         rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
-        values = tuple(self.case.values(self.stage)) if rules else ()
+        values = tuple(self.case.values(self.stage, own=spec.submitter_evaluations)) if rules else ()
         for rule in rules:
             compiled = self.policy.expressions[rule.name]
             if isinstance(compiled, ExpressionProblem):
@@ -310,6 +326,19 @@ class _Judge:
                     wanted=rule.message,
                     remedy="change the version or the model so that it holds",
                 )
+
+
+def _undo(verdict: EvaluationVerdict) -> str:
+    name = verdict.evaluation.metadata.name if verdict.evaluation else "NAME"
+    if verdict.gone:
+        return (
+            f"somebody other than the submitter applies ModelEvaluation {name} again and takes it back with a reason "
+            f"(gatehouse evaluate withdraw {name}); a better model is a new version"
+        )
+    return (
+        "a better model is a new version; a result that is wrong is taken back by somebody other than the submitter "
+        f"(gatehouse evaluate withdraw {name} --reason ...)"
+    )
 
 
 def _wanted(requirement: EvaluationRequirement) -> str:

@@ -12,6 +12,7 @@ import worlds
 from gatehouse.api import GovernancePolicy
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.facts import Withdrawal
 from gatehouse.domain.governance import next_expiry
 from gatehouse.domain.lifecycle import Decision, decide
 from gatehouse.domain.policy import applying, compile_policy
@@ -146,15 +147,24 @@ def test_an_evaluation_that_does_not_count_is_owed_and_said_so(there: tuple[Any,
     assert "acc >= 0.7" in decision.message
 
 
-def test_the_newest_evaluation_counts_not_the_best() -> None:
-    worse = evaluation("new", days=1, metrics=[{"name": "acc", "value": "0.5"}])
-    better = evaluation("old", days=2, metrics=[{"name": "acc", "value": "0.9"}])
+@pytest.mark.parametrize("days", [1, 2, 3, 400])
+def test_the_worst_evaluation_decides_however_old_it_is(days: float) -> None:
+    worse = evaluation("worse", days=days, metrics=[{"name": "acc", "value": "0.5"}])
+    bad = evaluation("bad", days=1.5, metrics=[{"name": "acc", "value": "0.6"}])
+    better = evaluation("better", days=2, metrics=[{"name": "acc", "value": "0.9"}])
 
-    assert decided(policy(evaluations=[NEEDS_ACC]), evaluations=(better, worse)).reason == "EvaluationFailed"
+    found = decided(policy(evaluations=[NEEDS_ACC]), evaluations=(better, worse, bad))
+    assert (found.phase, found.reason) == ("Policy Denied", "EvaluationFailed")
+    assert "acc is 0.5 in worse" in found.message
+    assert "gatehouse evaluate withdraw worse" in found.message
 
 
 def test_a_version_is_looked_at_again_when_its_evaluation_gets_too_old() -> None:
-    facts = worlds.facts(policies=(policy(evaluations=[NEEDS_ACC]),), evaluations=(evaluation(days=1),))
+    facts = worlds.facts(
+        version=worlds.version(submittedBy="carol"),
+        policies=(policy(evaluations=[NEEDS_ACC]),),
+        evaluations=(evaluation(days=1),),
+    )
     due = next_expiry(facts, worlds.DIGEST)
     assert due == worlds.NOW + timedelta(days=29)
 
@@ -210,6 +220,115 @@ def test_without_a_submitter_nobody_can_approve() -> None:
 
     assert (found.phase, found.reason) == ("Pending Review", "SubmitterUnknown")
     assert "gatehouse submit granite-1" in found.message
+
+
+MACHINE = "system:serviceaccount:team:pipeline"
+
+
+def test_a_service_account_that_submitted_is_nobody_s_author() -> None:
+    wants = policy(approvals=[{"stage": "staging"}])
+    machine = decided(wants, version=worlds.version(submittedBy=MACHINE), approvals=(approval("bob"),))
+
+    assert (machine.phase, machine.reason) == ("Pending Review", "SubmitterUnknown")
+    assert f"spec.submittedBy is the service account {MACHINE}" in machine.message
+    assert "submittedVia" in machine.message
+    named = worlds.version(submittedBy="carol", submittedVia=MACHINE)
+    assert decided(wants, version=named, approvals=(approval("bob"),)).phase == "Ready to Deploy"
+    # Whoever applied it for the author is no approver either.
+    own = policy(approvals=[{"stage": "staging", "serviceAccounts": [MACHINE]}])
+    assert decided(own, version=named, approvals=(approval(MACHINE),)).phase == "Pending Review"
+
+
+GOOD = evaluation("good")
+BY_LAB = {"users": ["lab"], "groups": ["evaluators"], "serviceAccounts": ["system:serviceaccount:ci:judge"]}
+
+
+@pytest.mark.parametrize(
+    ("who", "submitted", "named", "found"),
+    [
+        ({"evaluator": "dave"}, {"submittedBy": "carol"}, {}, None),
+        ({"evaluator": "carol"}, {"submittedBy": "carol"}, {}, "is of the submitter"),
+        ({"evaluator": "argo"}, {"submittedBy": "carol", "submittedVia": "argo"}, {}, "is of the submitter"),
+        ({"evaluator": "dave"}, {}, {}, "may be of the submitter"),
+        ({"evaluator": "dave"}, {"submittedBy": MACHINE}, {}, "may be of the submitter"),
+        ({"evaluator": "dave"}, {"submittedBy": "carol"}, BY_LAB, "is of dave, whom the policy does not name"),
+        ({"evaluator": "lab"}, {"submittedBy": "carol"}, BY_LAB, None),
+        ({"evaluator": "lab"}, {"submittedBy": MACHINE}, BY_LAB, None),
+        ({"evaluator": "lab"}, {"submittedBy": "lab"}, BY_LAB, "is of the submitter"),
+        ({"evaluator": "dave", "groups": ["evaluators"]}, {"submittedBy": "carol"}, BY_LAB, None),
+        ({"evaluator": "dave", "groups": ["evaluators"]}, {"submittedBy": MACHINE}, BY_LAB, "may be of the submitter"),
+        ({"evaluator": "dave", "groups": ["staff"]}, {"submittedBy": "carol"}, BY_LAB, "whom the policy does not name"),
+        ({"evaluator": "system:serviceaccount:ci:judge"}, {"submittedBy": MACHINE}, BY_LAB, None),
+    ],
+)
+def test_whose_good_result_counts(
+    who: dict[str, Any], submitted: dict[str, Any], named: dict[str, Any], found: str | None
+) -> None:
+    wants = policy(evaluations=[NEEDS_ACC | {"evaluators": named}])
+    decision = decided(wants, version=worlds.version(**submitted), evaluations=(evaluation(**who),))
+
+    if found is None:
+        assert decision.phase == "Ready to Deploy"
+    else:
+        assert (decision.phase, decision.reason) == ("Pending Review", "EvaluationOwed")
+        assert found in decision.message
+
+
+def test_a_policy_may_take_the_submitter_s_own_results() -> None:
+    own = (evaluation(evaluator="carol"),)
+    rule = {"name": "evaluated", "expression": "evaluations.exists(e, e.kind == 'Task')", "message": "evaluate it"}
+    for wants in ({"evaluations": [NEEDS_ACC]}, {"rules": [rule]}):
+        assert decided(policy(**wants), evaluations=own).phase != "Ready to Deploy"
+        assert decided(policy(submitterEvaluations="Allow", **wants), evaluations=own).phase == "Ready to Deploy"
+
+
+def test_a_bad_result_of_the_submitter_stands_against_it_and_so_does_one_from_before_it_was_made_again() -> None:
+    bad = [{"name": "acc", "value": "0.1"}]
+    before = {"versionRef": {"name": "granite-1", "uid": "an-earlier-life"}}
+    wants = policy(evaluations=[NEEDS_ACC])
+    for against in (evaluation("bad", evaluator="carol", metrics=bad), evaluation("bad", metrics=bad, **before)):
+        assert decided(wants, evaluations=(GOOD, against)).reason == "EvaluationFailed"
+
+
+def test_a_rejection_outlives_the_object_that_was_rejected() -> None:
+    before = {"versionRef": {"name": "granite-1", "uid": "an-earlier-life"}}
+
+    assert decided(approvals=(approval("eve", "Rejected", **before),)).phase == "Rejected"
+
+
+BAD = evaluation("bad", metrics=[{"name": "acc", "value": "0.1"}])
+
+
+@pytest.mark.parametrize(
+    ("by", "phase"),
+    [("bob", "Ready to Deploy"), ("carol", "Policy Denied"), ("argo", "Policy Denied"), (None, "Policy Denied")],
+)
+def test_a_bad_result_is_taken_back_by_anybody_but_the_submitter(by: str | None, phase: str) -> None:
+    wants = (policy(evaluations=[NEEDS_ACC]),)
+    version = worlds.version(submittedBy="carol", submittedVia="argo")
+    first = decide(worlds.facts(version=version, policies=wants, evaluations=(GOOD, BAD)))
+    assert first.record is not None
+    row = replace(first.record, id=7, model_id=3)
+    withdrawals = {} if by is None else {BAD.metadata.uid: Withdrawal(by=by, reason="wrong split")}
+    facts = worlds.facts(version=version, policies=wants, evaluations=(GOOD,), row=row, withdrawals=withdrawals)
+    second = decide(facts)
+
+    assert second.phase == phase
+    assert second.record is not None
+    if phase == "Ready to Deploy":
+        return
+    assert "taken back by nobody" not in second.message
+    assert "which was deleted" in second.message
+    assert "somebody other than the submitter" in second.message
+    # It stays so for the next process, and until somebody else takes back a result of that name.
+    row = replace(second.record, id=7, model_id=3)
+    assert decide(replace(facts, row=row, withdrawals={})).phase == "Policy Denied"
+    again = BAD.model_copy(update={"metadata": BAD.metadata.model_copy(update={"uid": "again"})})
+    there = decide(replace(facts, row=row, withdrawals={}, evaluations=(GOOD, again)))
+    assert there.record is not None
+    row = replace(there.record, id=7, model_id=3)
+    taken = {"again": Withdrawal(by="bob", reason="it was wrong")}
+    assert decide(replace(facts, row=row, withdrawals=taken)).phase == "Ready to Deploy"
 
 
 def test_a_required_policy_that_was_deleted_denies() -> None:
