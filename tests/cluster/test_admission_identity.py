@@ -126,9 +126,9 @@ LOWER: Mapping[str, Any] = {"spec": {"riskTier": "Low"}}
         ({"spec": {"riskTier": None}}, "lowers the risk tier from Medium to the default of the registry"),
         ({"spec": {"license": "Apache-2.0"}}, "changes the license from MIT to Apache-2.0"),
         ({"spec": {"license": None}}, "changes the license from MIT to none"),
-        ({"spec": {"riskTier": "Low", "classifiedBy": "scientist"}}, "and you (scientist) may not"),
-        ({"spec": {"classifiedBy": "scientist"}}, "who may not classify"),
-        ({"spec": {"riskTier": "Low", "classifiedBy": "ai-admin"}}, "and you (scientist) may not"),
+        ({"spec": {"riskTier": "Low", "classifiedBy": "scientist"}}, "(it is scientist)"),
+        ({"spec": {"classifiedBy": "scientist"}}, "who may not classify that"),
+        ({"spec": {"riskTier": "Low", "classifiedBy": "ai-admin"}}, "(it is ai-admin)"),
         ({"spec": {"classifiedBy": "ai-admin"}}, "spec.classifiedBy is ai-admin, and you are scientist"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_model_is_not_made_with_somebody_else_s_word_for_it(gate: Gate, scient
 def test_who_may_classify_lowers_and_says_so(
     gate: Gate, scientist: KubeClient, classifier: KubeClient, family: str
 ) -> None:
-    assert "do not say that you vouch for that" in amended(classifier, gate, family, LOWER)
+    assert "spec.classifiedBy: classifier (it is empty)" in amended(classifier, gate, family, LOWER)
     mine = {"spec": {"riskTier": "Low", "license": "Apache-2.0", "classifiedBy": "classifier"}}
     assert not amended(classifier, gate, family, mine)
     # What was vouched for stays, whoever asks, until somebody vouches anew or nobody does.

@@ -61,10 +61,10 @@ def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str
 
 
 def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
-    """All of it; the first by name in full."""
+    """All of it; the first in full."""
     if len(said) <= MOST_IN_FULL:
         return said
-    full = set(sorted(said)[:MOST_IN_FULL])
+    full = set(list(said)[:MOST_IN_FULL])
     return {
         name: each if name in full else {key: value for key, value in each.items() if key in SHORT}
         for name, each in said.items()

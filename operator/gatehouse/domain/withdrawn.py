@@ -37,7 +37,7 @@ def gone_results(facts: Facts) -> Gone:
     taken_back = {was["name"] for uid, was in lost.items() if _is_entitled(facts, uid)}
     kept = {**before.get("gone", {}), **lost}
     left = {uid: was for uid, was in kept.items() if uid not in there and was["name"] not in taken_back}
-    return dict(sorted(left.items(), key=lambda item: (item[1]["at"], item[0]))[:MOST_GONE])
+    return dict(sorted(left.items(), key=lambda item: (str(item[1].get("at", "")), item[0]))[:MOST_GONE])
 
 
 def _is_entitled(facts: Facts, uid: str) -> bool:

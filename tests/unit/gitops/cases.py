@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.lifecycle import decide
+from gatehouse.domain.policy import CompiledPolicy, Held
 from gatehouse.domain.records import ModelRecord, RegistryCounts
 from gatehouse.domain.status import version_status
 from gatehouse.local.shipped import shipped
@@ -117,6 +118,18 @@ class Objects:
 
     def registry_of(self, model: RegisteredModel) -> ModelRegistry | Unmet:
         return self._registry
+
+    def policies(self) -> tuple[CompiledPolicy, ...]:
+        return ()
+
+    def applying(
+        self,
+        policies: Iterable[CompiledPolicy],
+        model: RegisteredModel | Unmet,
+        registry: ModelRegistry | Unmet,
+        held: Held,
+    ) -> tuple[CompiledPolicy, ...]:
+        return tuple(policies)
 
 
 class Rows:
