@@ -9,10 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.rig import Operator
-from cluster.world import World
+from cluster.world import MINIATURE, World
 from gatehouse.cli.main import app
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.miniature import MINIATURE
 from gatehouse.local.s3 import S3Endpoint
 
 REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
