@@ -20,6 +20,7 @@ from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.ports import Clock, ObjectName, ObjectReader, RegistryRows
 from gatehouse.controllers.retirement import object_deleted
 from gatehouse.domain.memory import row_id
+from gatehouse.domain.readable import member
 from gatehouse.domain.records import KnownIds
 
 __all__ = ["RowSweep"]
@@ -110,4 +111,5 @@ class RowSweep:
     def _id_of(self, held: Held) -> int | None:
         kind, namespace, name = held
         body = self._reader.get(KINDS[kind].info.plural, namespace, name)
-        return None if body is None else row_id((body.get("status") or {}).get("registryId"))
+        known = member(body, "status", "registryId")
+        return row_id(known) if isinstance(known, str) else None

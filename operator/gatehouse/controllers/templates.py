@@ -14,6 +14,7 @@ import structlog
 
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.ports import ObjectName, ObjectReader, TemplateLister
+from gatehouse.domain.readable import member
 
 __all__ = ["TemplateSweep"]
 
@@ -54,5 +55,5 @@ class TemplateSweep:
 
     def _is_lost(self, name: ObjectName, found: Mapping[tuple[str, str], str]) -> bool:
         body = self._reader.get(ModelVersion.info.plural, name.namespace, name.name)
-        template = ((body or {}).get("status") or {}).get("template")
-        return template is not None and found.get((name.namespace, template["name"])) != template["digest"]
+        emitted, digest = (member(body, "status", "template", each) for each in ("name", "digest"))
+        return isinstance(emitted, str) and found.get((name.namespace, emitted)) != digest

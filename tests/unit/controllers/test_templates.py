@@ -52,8 +52,22 @@ class Listed:
         (STATUS, {("other", "granite-1-serving"): "sha256:1"}, True),
         (STATUS, {}, True),
         ({}, {}, False),
+        ({"template": None}, {}, False),
+        ({"template": "granite-1-serving"}, {}, False),
+        ({"template": {"name": 7}}, {}, False),
+        ({"template": {"name": "granite-1-serving"}}, {("team", "granite-1-serving"): "sha256:1"}, True),
     ],
-    ids=["as written", "changed", "in another namespace", "gone", "never owed"],
+    ids=[
+        "as written",
+        "changed",
+        "in another namespace",
+        "gone",
+        "never owed",
+        "none",
+        "a text",
+        "a name that is none",
+        "without a digest",
+    ],
 )
 async def test_a_template_that_is_not_as_written_is_written_again(
     status: dict[str, Any], found: dict[tuple[str, str], str], lost: bool
