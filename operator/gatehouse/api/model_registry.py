@@ -80,6 +80,9 @@ class PostgresConnection(DatabaseConnection):
     """TCP port of the server."""
 
 
+ProxyUrl = Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$")]
+
+
 class ObjectStore(Struct):
     uri_prefix: Annotated[
         str,
@@ -101,10 +104,19 @@ class ObjectStore(Struct):
     time. Needs s3:ListBucketVersions."""
     credentials_secret: LocalObjectReference | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
+    workload_identity: bool = False
+    """Whether the operator's own identity reads the store: web identity such as IRSA, Pod identity, the node's profile.
+    The operator's setting workloadIdentityFor must name the registry."""
     ca_secret: SecretKeyReference | None = None
     """Secret with the PEM certificates that the store's certificate must chain to."""
+    proxy: ProxyUrl | None = None
+    """URL of the proxy that leads to the store; the store is asked directly when absent."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!self.workloadIdentity || (!has(self.credentialsSecret) && self.tls == 'Required')",
+            "workloadIdentity goes without credentialsSecret, and with tls: Required",
+        ),
         CelRule(
             "self.tls == 'Disabled' || !has(self.endpoint) || self.endpoint.startsWith('https://')",
             "an endpoint with http goes with tls: Disabled: whoever is on the network can read and change it all",

@@ -150,6 +150,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             databases=Databases(data_dir=settings.data_dir, metrics=written),
             secrets=KubernetesSecrets(client),
             clock=WallClock(),
+            identified=settings.workload_identity_for,
             check_rows=RowSweep(
                 reader=CacheReader(caches),
                 enqueue=enqueue.object,

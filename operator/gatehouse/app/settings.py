@@ -25,6 +25,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _LEASE: Final = LeaderOptions()
 _DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_REGISTRY: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 
@@ -85,6 +86,11 @@ Namespaces = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=_DNS_LABEL)], ...],
     BeforeValidator(_listed),
     Named("names of namespaces, with commas between them or as a list", "NAME"),
+]
+Registries = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=_REGISTRY)], ...],
+    BeforeValidator(_listed),
+    Named("registries as NAMESPACE/NAME, with commas between them or as a list", "NAMESPACE/NAME"),
 ]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
@@ -183,6 +189,11 @@ class Settings(BaseModel):
         le=3_600,
         description="How long a rotated Secret may go unnoticed while the old one still works. One that is refused is "
         "read again at once.",
+    )
+    workload_identity_for: Registries = Field(
+        default=(),
+        description="ModelRegistries whose stores may be read with the operator's own identity at the cloud "
+        "(workloadIdentity of an object store). It may read more than whoever writes a registry: none by default.",
     )
     audit_key: File | None = Field(
         default=None,

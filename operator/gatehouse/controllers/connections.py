@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -51,7 +51,9 @@ class Connections:
     """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening.
 
     ``reread`` is how long a rotated Secret may go unnoticed while the old one still works. Nobody gets the rows of a
-    registry before ``check_rows`` has compared them with the objects, each time they are opened.
+    registry before ``check_rows`` has compared them with the objects, each time they are opened. ``identified`` are the
+    registries, as ``namespace/name``, whose stores may be read with the operator's own identity: it may read more than
+    whoever writes a registry.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Connections:
         clock: Clock,
         check_rows: CheckRows | None = None,
         reread: timedelta = REREAD,
+        identified: Iterable[str] = (),
     ) -> None:
         self._stores = stores
         self._databases = databases
@@ -70,6 +73,7 @@ class Connections:
         self._clock = clock
         self._check_rows = check_rows
         self._reread = reread
+        self._identified = frozenset(identified)
         self._rows: dict[str, _Slot[RegistryRows]] = {}
         self._buckets: dict[tuple[str, str, str], _Slot[ArtifactStore]] = {}
 
@@ -91,10 +95,11 @@ class Connections:
         if store is not None:
             _refuse_clear_text(store)
         credentials = None if store is None else await self._credentials(registry, store)
-        if store is None or credentials is None:
+        if store is None or (credentials is None and not store.workload_identity):
             raise Waiting(
                 reason="ArchiveUnknown",
-                message=f"{uri} is below no object store of the registry that has a credentialsSecret",
+                message=f"{uri} is below no object store of the registry that has a credentialsSecret "
+                "or workloadIdentity",
                 remedy="Add the store to objectStores, with credentials that may write there.",
                 after=BUCKET_COMES,
             )
@@ -174,7 +179,13 @@ class Connections:
         return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
 
     async def _credentials(self, registry: ModelRegistry, store: ObjectStore) -> tuple[str, str] | None:
-        if store.credentials_secret is None:
+        if store.workload_identity and _name(registry) not in self._identified:
+            raise Stalled(
+                reason="IdentityNotAllowed",
+                message=f"ModelRegistry {_name(registry)} may not use the operator's identity for {store.uri_prefix}",
+                remedy=f"Name {_name(registry)} in the operator's setting workloadIdentityFor, or a credentialsSecret.",
+            )
+        if store.credentials_secret is None or store.workload_identity:
             return None
         values = await self._secrets.read(
             registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)

@@ -134,11 +134,11 @@ class ArtifactStores(Protocol):
     def open(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> ArtifactStore:
-        """The bucket of a store, with (access key id, secret access key) or anonymously."""
+        """The bucket of a store, with (access key id, secret access key), the operator's identity, or anonymously."""
         ...
 
     def archive(
-        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> CopyArchive:
         """The bucket of a store, to put copies into."""
         ...

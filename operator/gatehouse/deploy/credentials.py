@@ -133,7 +133,7 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
 
 
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
-    """Have the copy's keys as they are in the source, and its labels. Others, and annotations, are left alone."""
+    """Have the copy's keys as they are in the source, and its labels there. All else in it is left alone."""
     data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **_encoded(copy.values)}
     return await _settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
 
@@ -156,11 +156,11 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
         return Outcome(namespace=copy.namespace, name=copy.name, done="created")
     current = found.get("data") or {}
     labels = found["metadata"].get("labels") or {}
-    labelled = all(labels.get(key) == value for key, value in copy.labels.items())
-    if labelled and all(current.get(key) == value for key, value in data.items()):
+    missing = {key: value for key, value in copy.labels.items() if key not in labels}
+    if not missing and all(current.get(key) == value for key, value in data.items()):
         return Outcome(namespace=copy.namespace, name=copy.name, done="kept")
     # It has its resourceVersion: a change in between is a conflict, and looked at again.
-    metadata = {**found["metadata"], "labels": {**labels, **copy.labels}}
+    metadata = {**found["metadata"], "labels": {**labels, **missing}}
     body = {**found, "metadata": metadata, "data": {**current, **data}}
     await api.update(_SECRETS, copy.namespace, copy.name, body)
     return Outcome(namespace=copy.namespace, name=copy.name, done="updated")

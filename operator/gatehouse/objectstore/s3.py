@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import aiohttp
 from botocore.credentials import Credentials
@@ -25,6 +25,7 @@ from gatehouse.objectstore.checksums import full_object_sha256
 from gatehouse.objectstore.documents import DocumentError
 from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
 from gatehouse.objectstore.hashing import ContentHasher
+from gatehouse.objectstore.identity import RequestCredentials, WorkloadIdentity
 from gatehouse.objectstore.limits import Limits, retried
 from gatehouse.objectstore.listing import ListingPage, parse_page, parse_versions_page
 from gatehouse.objectstore.metrics import StoreMetrics
@@ -43,48 +44,70 @@ _LARGE_PAGE = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 
+class _Key(NamedTuple):
+    """Which connection; the credentials come last, as they change."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    ca_pem: str | None
+    proxy: str | None
+    workload_identity: bool
+    versioned: bool
+    credentials: tuple[str, str] | None
+
+
 class S3Stores:
     """Opens buckets. One session for each endpoint and certificate authority, kept open; one hasher for all."""
 
-    def __init__(self, metrics: StoreMetrics, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, metrics: StoreMetrics, *, limits: Limits | None = None, identity: RequestCredentials | None = None
+    ) -> None:
         self._metrics = metrics
         self._limits = limits or Limits()
         self._hasher = ContentHasher()
-        self._sessions: dict[tuple[str, str | None], aiohttp.ClientSession] = {}
-        self._stores: dict[tuple[str, str, str, tuple[str, str] | None, str | None, bool], S3Store] = {}
+        self._identity = identity or WorkloadIdentity()
+        self._sessions: dict[tuple[str, str | None, str | None], aiohttp.ClientSession] = {}
+        self._stores: dict[_Key, S3Store] = {}
 
     def open(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> S3Store:
         """The bucket of a store. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
         endpoint = _endpoint(store)
-        key = (endpoint, bucket, store.region, credentials, ca_pem, store.versioned)
+        key = _Key(
+            endpoint, bucket, store.region, ca_pem, store.proxy, store.workload_identity, store.versioned, credentials
+        )
         known = self._stores.get(key)
         if known is not None:
             return known
         address = StoreAddress(endpoint, bucket)
         transport = Transport(
-            session=self._session(address, ca_pem),
+            session=self._session(address, ca_pem, store.proxy),
             address=address,
-            signer=credentials and Signer(Credentials(*credentials), region=store.region),
+            signer=self._signer(store, credentials),
             metrics=self._metrics,
         )
         # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
-        for other in [other for other in self._stores if (*other[:3], other[4]) == (*key[:3], key[4])]:
+        for other in [other for other in self._stores if other[:-1] == key[:-1]]:
             del self._stores[other]
         opened = self._stores[key] = S3Store(
             transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits, versioned=store.versioned
         )
         return opened
 
-    def archive(self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str], ca_pem: str | None) -> Archive:
+    def archive(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> Archive:
         """The bucket of a store, to put copies into. Raises Waiting (CertificateRejected)."""
         address = StoreAddress(_endpoint(store), bucket)
-        signer = Signer(Credentials(*credentials), region=store.region)
-        return Archive(
-            Transport(session=self._session(address, ca_pem), address=address, signer=signer, metrics=self._metrics),
-            policy=self._limits.small,
+        transport = Transport(
+            session=self._session(address, ca_pem, store.proxy),
+            address=address,
+            signer=self._signer(store, credentials),
+            metrics=self._metrics,
         )
+        return Archive(transport, policy=self._limits.small)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -94,11 +117,16 @@ class S3Stores:
         self._sessions.clear()
         self._hasher.close()
 
-    def _session(self, address: StoreAddress, ca_pem: str | None) -> aiohttp.ClientSession:
-        key = (address.endpoint, ca_pem)
+    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None) -> Signer | None:
+        if credentials is not None:
+            return Signer(Credentials(*credentials), region=store.region)
+        return Signer(self._identity, region=store.region) if store.workload_identity else None
+
+    def _session(self, address: StoreAddress, ca_pem: str | None, proxy: str | None) -> aiohttp.ClientSession:
+        key = (address.endpoint, ca_pem, proxy)
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = open_session(address, ca_pem=ca_pem, limits=self._limits)
+            session = self._sessions[key] = open_session(address, ca_pem=ca_pem, limits=self._limits, proxy=proxy)
         return session
 
 

@@ -17,12 +17,18 @@ _READ_BUFFER = 256 * 1024
 _CONNECTIONS = 64
 
 
-def open_session(address: StoreAddress, *, ca_pem: str | None, limits: Limits) -> aiohttp.ClientSession:
-    """A session to close after use. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
+def open_session(
+    address: StoreAddress, *, ca_pem: str | None, limits: Limits, proxy: str | None = None
+) -> aiohttp.ClientSession:
+    """A session to close after use, by way of a ``proxy`` or directly.
+
+    Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates.
+    """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_trust(address, ca_pem)),
         timeout=timeout,
+        proxy=proxy,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         read_bufsize=_READ_BUFFER,

@@ -14,6 +14,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from gatehouse.objectstore.identity import FixedCredentials, RequestCredentials
+
 __all__ = ["CONTENT_SHA256", "Signer", "encode_path", "encode_query"]
 
 CONTENT_SHA256: Final = "x-amz-content-sha256"
@@ -39,23 +41,25 @@ def _quoted(text: str) -> str:
 
 
 class Signer:
-    """Signs requests for one region. Credentials that botocore renews are read anew for each request."""
+    """Signs requests for one region. Credentials that run out are read anew for each request."""
 
-    def __init__(self, credentials: Credentials, *, region: str) -> None:
-        self._credentials = credentials
+    def __init__(self, credentials: Credentials | RequestCredentials, *, region: str) -> None:
+        self._credentials: RequestCredentials = (
+            FixedCredentials(credentials) if isinstance(credentials, Credentials) else credentials
+        )
         self._region = region
 
     def __repr__(self) -> str:
         return f"Signer(region={self._region!r})"
 
-    def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    async def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent.
 
         Raises botocore's BotoCoreError when credentials that ran out cannot be renewed.
         """
         request = AWSRequest(method=method, url=url, headers=dict(headers))
         request.context[_PAYLOAD] = headers.get(CONTENT_SHA256, _NO_BODY)
-        _KnownPayload(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
+        _KnownPayload(await self._credentials.frozen(), "s3", self._region).add_auth(request)
         return dict(request.headers.items())
 
 

@@ -134,7 +134,7 @@ class Transport:
         }
         url = f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}"
         if self._signer is not None:
-            headers = self._signer.sign(request.method, url=url, headers=headers)
+            headers = await self._signer.sign(request.method, url=url, headers=headers)
         # A redirect could lead anywhere, with the signature.
         async with self._session.request(
             request.method,
