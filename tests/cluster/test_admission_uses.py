@@ -260,9 +260,10 @@ SAID: Final[Mapping[str, tuple[Changes, tuple[str, ...]]]] = {
         {(*MODEL, "image"): "x"},
         ("spec.predictor.model.image (the ServingRuntime has it, as spec.serving.vllmImage of the",),
     ),
+    # Either of the two policies may be the one whose words the API server shows.
     "a path in the storage": (
         {(*MODEL, "storageUri"): None, (*MODEL, "storage", "path"): "granite/"},
-        ("spec.predictor.model.storage.path (write the whole URI into spec.predictor.model.storageUri) must",),
+        ("spec.predictor.model.storage.path", "spec.predictor.model.storageUri"),
     ),
     "no runtime": (
         {(*MODEL, "runtime"): None},
