@@ -60,8 +60,8 @@ check: install ## Lint, types, import contracts, and that crds/ is up to date
 	$(BIN)/gatehouse crds --check crds
 	$(BIN)/gatehouse settings --check docs/settings.md
 
-soak: install ## Feed mutants to every parser for hours; MUTANTS=1000000 of each format
-	$(BIN)/pytest tests/soak $(if $(MUTANTS),--mutants $(MUTANTS)) $(ARGS)
+soak: install ## For hours: mutants to every parser, objects to both validators; MUTANTS=1000000 a format, OBJECTS=100000 a kind
+	$(BIN)/pytest tests/soak $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(OBJECTS),--objects $(OBJECTS)) $(ARGS)
 
 crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds

@@ -7,6 +7,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=1_000_000, help="mutants of each format")
+    parser.addoption("--objects", type=int, default=100_000, help="objects of each kind")
     parser.addoption(
         "--seed", type=int, default=0, help="what the mutants are drawn from; the same ones for the same seed"
     )
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def mutants(request: pytest.FixtureRequest) -> int:
     """How many mutants of each format."""
     return int(request.config.getoption("--mutants"))
+
+
+@pytest.fixture(scope="session")
+def objects(request: pytest.FixtureRequest) -> int:
+    """How many objects of each kind."""
+    return int(request.config.getoption("--objects"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,295 @@
+"""The two validators of an object, side by side: what the API server takes has to read, in the operator's very way."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import random
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import orjson
+
+import policies
+import worlds
+from gatehouse.api import (
+    GROUP,
+    KINDS,
+    VERSION,
+    GovernancePolicy,
+    HardwareProfile,
+    ModelRegistry,
+    ModelVersion,
+    RegisteredModel,
+    Resource,
+    VettedArtifacts,
+)
+from gatehouse.api.schema import crd
+from gatehouse.app.watches import WATCHES
+from gatehouse.domain.readable import Unreadable, read
+from gatehouse.engine.watches import build_caches
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.errors import ApiRefused
+from gatehouse.local.kube import KubeClient
+from objectmaker import mutant
+
+__all__ = ["BASES", "Outcome", "bases", "make_bases", "run_specs", "run_statuses"]
+
+NAMESPACE = "differential"
+AT_ONCE = 4
+
+
+def _body(resource: Resource) -> dict[str, Any]:
+    return orjson.loads(orjson.dumps(resource.model_dump(mode="json", by_alias=True, exclude_none=True)))
+
+
+def bases() -> Mapping[type[Resource], dict[str, Any]]:
+    """One object of each kind that has something in most places."""
+    registry = worlds.registry(
+        postgres={"host": "db", "database": "registry", "username": "gatehouse"},
+        requiredPolicies=["strict"],
+        verification={"content": True, "interval": "1h"},
+        serving={"allowedArguments": ["--seed"]},
+        audit={"checkpointInterval": "5m", "retention": "90h"},
+    )
+    selector = {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]}
+    policy = GovernancePolicy.model_validate(
+        {
+            "metadata": {"name": "strict"},
+            "spec": {
+                "match": {"riskTiers": ["High"], "namespaceSelector": selector, "modelSelector": selector},
+                "licenses": ["Apache-2.0"],
+                "lineage": {"required": ["baseModel"]},
+                "artifact": {"formats": ["safetensors"], "signature": {"keys": [{"name": "k", "publicKey": "k" * 80}]}},
+                "evaluations": [
+                    {"name": "e", "kind": "Task", "metric": "acc", "operator": ">=", "threshold": "0.5", "maxAge": "9h"}
+                ],
+                "approvals": [{"stage": "staging", "count": 2, "groups": ["g"]}],
+                "rules": [{"name": "r", "expression": "true", "message": "no"}],
+                "servingRuntimes": ["vllm"],
+            },
+        }
+    )
+    made: list[Resource] = [
+        registry,
+        worlds.model(license="mit", tasks=["t"], tags={"a": "b"}, owners=["o"], displayName="d"),
+        worlds.version(
+            metadata={"uid": ""},
+            submittedBy="carol",
+            serving={"maxModelLen": 4096, "extraArgs": ["--seed=1"], "env": [{"name": "A", "value": "b"}]},
+            lineage={"baseModel": "b", "code": {"commit": "abcdef1"}, "hyperparameters": {"lr": "1"}},
+            metrics={"acc": 0.5},
+            customProperties={"a": "b"},
+        ),
+        HardwareProfile.model_validate(
+            {
+                "metadata": {"name": "nvidia-l4"},
+                "spec": {
+                    **_body(worlds.profile())["spec"],
+                    "node": {"selector": {"a": "b"}, "tolerations": [{"key": "k", "tolerationSeconds": 3}]},
+                    "resources": {"requests": {"cpu": "4"}, "limits": {"memory": "16Gi"}},
+                },
+            }
+        ),
+        policy,
+        policies.evaluation(
+            metrics=[{"name": "acc", "value": "0.5", "stderr": "0.1", "slices": [{"name": "de", "value": "1"}]}],
+            reportUrl="https://r/1",
+            notes="n",
+        ),
+        policies.approval(groups=["g"]),
+        VettedArtifacts.model_validate(
+            {
+                "metadata": {"name": "staging.models"},
+                "spec": {
+                    "stage": "staging",
+                    "bucket": "models",
+                    "key": "staging/models",
+                    "keys": ["staging/models"],
+                    "artifacts": {worlds.URI: worlds.DIGEST},
+                },
+            }
+        ),
+    ]
+    found = {}
+    for resource in made:
+        body = _body(resource)
+        metadata = {"name": body["metadata"]["name"]}
+        if resource.info.namespaced:
+            metadata["namespace"] = NAMESPACE
+        found[type(resource)] = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": resource.info.kind,
+            "metadata": metadata,
+            "spec": body["spec"],
+        }
+    assert set(found) == set(KINDS)
+    return found
+
+
+BASES = bases()
+STATUSES: Mapping[type[Resource], dict[str, Any]] = {
+    ModelVersion: {
+        "observedGeneration": 1,
+        "phase": "Ready to Deploy",
+        "clearedFor": ["staging"],
+        "deployedTo": ["staging"],
+        "registry": "gatehouse-system/local",
+        "registryId": "7",
+        "recordedDigest": worlds.DIGEST,
+        "artifact": {"digest": worlds.DIGEST, "totalBytes": 5, "files": 1, "dtypes": {"BF16": 5}},
+        "verification": {"filesDone": 1, "files": 2, "bytesDone": 3, "bytes": 4},
+        "hardware": {"verdict": "Fits", "weightsBytes": 5},
+        "template": {"name": "t", "digest": worlds.DIGEST},
+        "policies": [{"name": "strict", "outcome": "Complies"}],
+        "gates": [{"name": "Registered", "stage": "", "open": True, "rule": "r", "found": "f", "wanted": "w"}],
+    },
+    ModelRegistry: {"database": "d", "models": 1, "objectStores": [{"uriPrefix": "s3://m/", "reachable": True}]},
+    RegisteredModel: {"registry": "r", "registryId": "3", "versionsByPhase": [{"phase": "Draft", "count": 1}]},
+    GovernancePolicy: {"versions": 1, "denied": 0, "problems": [{"rule": "r", "line": 1, "column": 1, "message": "m"}]},
+}
+CONDITION = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "R",
+    "message": "m",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-11-29T12:00:00Z",
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many objects were made and taken, and those that the API server took and the operator cannot read."""
+
+    made: int = 0
+    taken: int = 0
+    disagreements: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Outcome) -> Self:
+        self.made += other.made
+        self.taken += other.taken
+        self.disagreements += other.disagreements
+        return self
+
+
+def make_bases(client: KubeClient, *, seconds: float = 60) -> None:
+    """Makes an object of each kind, once the API server has let go of the policies that would have a say."""
+    deadline = time.monotonic() + seconds
+    for kind, base in BASES.items():
+        while True:
+            try:
+                client.request("POST", _collection(kind), base)
+                break
+            except ApiRefused as refused:
+                if refused.status != http.HTTPStatus.FORBIDDEN or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+
+def run_specs(plane: RunningControlPlane, kind: type[Resource], count: int, *, seed: int = 0) -> Outcome:
+    """Creates that many objects, dry, and reads what the API server would have kept."""
+    schema = _schema(kind)["spec"]
+    base = BASES[kind]
+
+    def objects(rng: random.Random) -> dict[str, Any]:
+        metadata = {**base["metadata"], "name": "another"}
+        return {**base, "metadata": metadata, "spec": mutant(rng, schema, base["spec"])}
+
+    return _run(plane, kind, count, seed=seed, make=objects, method="POST", path=_collection(kind))
+
+
+def run_statuses(plane: RunningControlPlane, kind: type[Resource], count: int, *, seed: int = 0) -> Outcome:
+    """The same with the status of an object that is there."""
+    schema = _schema(kind)["status"]
+    base = {**BASES[kind], "status": {"conditions": [CONDITION], **STATUSES.get(kind, {})}}
+    name = base["metadata"]["name"]
+
+    def objects(rng: random.Random) -> dict[str, Any]:
+        return {**base, "status": mutant(rng, schema, base["status"])}
+
+    path = f"{_collection(kind)}/{name}"
+    with contextlib.closing(plane.client()) as client:
+        known = client.request("GET", path)
+    base["metadata"] = {**base["metadata"], "resourceVersion": known["metadata"]["resourceVersion"]}
+    return _run(plane, kind, count, seed=seed, make=objects, method="PUT", path=f"{path}/status")
+
+
+def _run(
+    plane: RunningControlPlane, kind: type[Resource], count: int, *, seed: int, make: Any, method: str, path: str
+) -> Outcome:
+    def some(worker: int) -> Outcome:
+        client = plane.client()
+        found = Outcome()
+        try:
+            for number in range(worker, count, AT_ONCE):
+                rng = random.Random(f"{kind.info.plural} {method} {seed} {number}")
+                found += _try(client, kind, make(rng), method=method, path=path, label=f"{seed}/{number}")
+        finally:
+            client.close()
+        return found
+
+    whole = Outcome()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for part in pool.map(some, range(AT_ONCE)):
+            whole += part
+    return whole
+
+
+def _try(
+    client: KubeClient, kind: type[Resource], made: Mapping[str, Any], *, method: str, path: str, label: str
+) -> Outcome:
+    status, _, answer = client._send(
+        method, f"{path}?dryRun=All&fieldValidation=Ignore", made, content_type="application/json"
+    )
+    if status >= http.HTTPStatus.BAD_REQUEST:
+        assert status < http.HTTPStatus.INTERNAL_SERVER_ERROR, answer[:500]
+        return Outcome(made=1)
+    found = Outcome(made=1, taken=1)
+    found.disagreements += [f"{label}: {each}" for each in disagreements(kind, orjson.loads(answer))]
+    return found
+
+
+def disagreements(kind: type[Resource], body: dict[str, Any]) -> Iterator[str]:
+    """What goes wrong in the operator's way with an object, from the watch to the controllers."""
+    resource = read(kind, body)
+    if isinstance(resource, Unreadable):
+        yield resource.message
+        return
+    if len(body.get("status") or ()) > len(resource.status.model_fields_set):
+        lost = set(body["status"]) - {
+            kind.model_fields["status"].annotation.model_fields[name].alias for name in resource.status.model_fields_set
+        }  # type: ignore[union-attr]
+        yield f"{kind.info.kind}: parts of the status do not read: {sorted(lost)}"
+    try:
+        resource.status.wire()
+        orjson.dumps(body)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a disagreement
+        yield f"{kind.info.kind}: {type(error).__name__}: {error}"
+    for watch in WATCHES:
+        if watch.kind != kind.info.plural:
+            continue
+        steps = {**watch.indexes, "relevant": watch.relevant or (lambda _body: None)}
+        for name, step in steps.items():
+            try:
+                list(step(body) or ())  # type: ignore[call-overload]
+            except Exception as error:  # noqa: BLE001 - as above
+                yield f"{kind.info.kind}: {name}: {type(error).__name__}: {error}"
+        if watch.fan_out is not None:
+            try:
+                list(watch.fan_out(body, build_caches(WATCHES)))
+            except Exception as error:  # noqa: BLE001 - as above
+                yield f"{kind.info.kind}: dependents: {type(error).__name__}: {error}"
+
+
+def _schema(kind: type[Resource]) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    return schema
+
+
+def _collection(kind: type[Resource]) -> str:
+    scope = f"/namespaces/{NAMESPACE}" if kind.info.namespaced else ""
+    return f"/apis/{GROUP}/{VERSION}{scope}/{kind.info.plural}"

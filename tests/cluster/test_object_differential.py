@@ -1,0 +1,40 @@
+"""What the API server takes, by each kind's schema, has to read: two validators of one schema agree.
+
+`make soak` runs it with a hundred thousand objects of each kind, statuses and what the operator writes among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.objectdifferential import NAMESPACE, make_bases, run_specs
+from cluster.servers import available
+from gatehouse.api import KINDS, Resource, VettedArtifacts
+from gatehouse.local import ephemeral
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.objects import namespace
+
+OBJECTS = 120
+WRITTEN_BY_PEOPLE = [kind for kind in KINDS if kind is not VettedArtifacts]
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunningControlPlane]:
+    """The CRDs, and nobody's policy."""
+    with available(ephemeral.control_plane()) as running, contextlib.closing(running.client()) as client:
+        client.apply(namespace(NAMESPACE))
+        client.request("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings")
+        make_bases(client)
+        yield running
+
+
+@pytest.mark.parametrize("kind", WRITTEN_BY_PEOPLE, ids=lambda kind: kind.info.plural)
+def test_what_the_api_server_takes_reads(plane: RunningControlPlane, kind: type[Resource]) -> None:
+    found = run_specs(plane, kind, OBJECTS)
+
+    assert found.disagreements == []
+    assert found.made == OBJECTS
+    assert found.taken > OBJECTS / 20, "the generator makes too little that the API server takes"

@@ -1,0 +1,40 @@
+"""A hundred thousand objects of each kind through the API server and the operator's way of reading: no disagreement."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.objectdifferential import NAMESPACE, make_bases, run_specs, run_statuses
+from cluster.servers import available
+from gatehouse.api import KINDS, Resource
+from gatehouse.local import ephemeral
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.objects import namespace
+
+SHARE_OF_STATUSES = 4
+"""One object in so many has another status, not another spec."""
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunningControlPlane]:
+    """The CRDs, and nobody's policy."""
+    with available(ephemeral.control_plane()) as running, contextlib.closing(running.client()) as client:
+        client.apply(namespace(NAMESPACE))
+        client.request("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings")
+        make_bases(client)
+        yield running
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.info.plural)
+def test_what_the_api_server_takes_reads(
+    plane: RunningControlPlane, kind: type[Resource], objects: int, seed: int
+) -> None:
+    statuses = objects // SHARE_OF_STATUSES
+    found = run_specs(plane, kind, objects - statuses, seed=seed)
+    found += run_statuses(plane, kind, statuses, seed=seed)
+
+    assert found.disagreements == []
+    assert found.made == objects
