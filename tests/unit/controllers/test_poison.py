@@ -46,6 +46,7 @@ from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.readable import Unreadable, member, read
+from gatehouse.domain.served import served_digest
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.engine.informer import Informer
 from gatehouse.engine.watches import build_caches
@@ -95,7 +96,9 @@ def estate() -> dict[tuple[type[Resource], str], dict[str, Any]]:
     made[GovernancePolicy, "one"] = body(policy.policy, "one")
     made[GovernancePolicy, "fine"] = body(policies.policy(description="speaks to every stage").policy, "fine")
     about = {"name": "one", "uid": "uid-of-one"}
-    made[ModelApproval, "one"] = body(policies.approval(versionRef=about), "one")
+    judged = ModelVersion.model_validate(made[ModelVersion, "one"])
+    approved = policies.approval(versionRef=about, servedDigest=served_digest(judged.spec, worlds.DIGEST))
+    made[ModelApproval, "one"] = body(approved, "one")
     made[ModelEvaluation, "one"] = body(policies.evaluation(versionRef=about, evaluator="dave"), "one")
     return made
 
