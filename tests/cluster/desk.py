@@ -72,7 +72,7 @@ class Desk:
 
     def model(self, name: str = "granite", **spec: Any) -> Manifest:
         """Creates a model."""
-        return self.admin.apply(self._object("RegisteredModel", name, spec))
+        return self.admin.apply(self._object("RegisteredModel", name, {"riskTier": "Low", **spec}))
 
     def version(
         self, name: str, *, by: str = AUTHOR, submitted: bool = True, status: Manifest | None = None, **spec: Any

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.desk import AUTHOR, DIGEST, REVIEWER, Desk, make_desk, pending
+from gatehouse.api import ModelVersion
+from gatehouse.domain.served import served_digest
 from gatehouse.local.ephemeral import RunningControlPlane
 
 
@@ -92,6 +94,7 @@ def test_a_decision_is_bound_to_what_is_there_now_and_to_who_decides(desk: Desk,
     assert written["spec"] == {
         "versionRef": {"name": "granite-1", "uid": made["metadata"]["uid"]},
         "digest": DIGEST,
+        "servedDigest": served_digest(ModelVersion.model_validate(made).spec, DIGEST),
         "stage": "staging",
         "riskTier": "High",
         "decision": decision,
