@@ -179,6 +179,7 @@ def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Man
     assert groups == {
         ("rhoai-admins", "gatehouse-admin"),
         ("rhoai-admins", "gatehouse-approver"),
+        ("rhoai-admins", "gatehouse-classifier"),
         ("rhoai-admins", "gatehouse-stage-admin"),
         ("rhoai-users", "gatehouse-viewer"),
         ("rhoai-users", "gatehouse-deployer"),
