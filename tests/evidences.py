@@ -110,6 +110,7 @@ def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
             "phase": "Ready to Deploy",
             "clearedFor": ["staging"],
             "registry": REGISTRY,
+            "riskTier": "Low",
             "hardware": {"verdict": "Fits", "weightsBytes": 8_375_000_000, "maxModelLen": 16384, "warnings": ["slow"]},
             "policies": [{"name": "strict", "outcome": "Complies"}],
             "gates": [gate],

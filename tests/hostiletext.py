@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from gatehouse.api import GROUP, KINDS, VERSION, Resource
 from gatehouse.api.schema import crd
 from gatehouse.domain.printable import is_plain
 
-__all__ = ["FORGED", "HOSTILE", "hostile_object", "hostile_server", "is_harmless"]
+__all__ = ["FORGED", "HOSTILE", "HostileServer", "hostile_object", "hostile_server", "is_harmless"]
 
 FORGED: Final = "open FORGED"
 HOSTILE: Final = (
@@ -129,9 +130,21 @@ def _repair(body: Any, path: tuple[int | str, ...]) -> None:
         at.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class HostileServer:
+    """A running server. ``asked`` is set once it has answered something."""
+
+    kubeconfig: Path
+    asked: threading.Event
+
+
 class _Server(ThreadingHTTPServer):
     refuses = False
     daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked = threading.Event()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,15 +205,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+        self.server.asked.set()
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Says nothing."""
 
 
 @contextmanager
-def hostile_server(folder: Path, *, refuses: bool) -> Iterator[Path]:
-    """A kubeconfig of a cluster that answers with hostile objects, or refuses with a hostile message."""
-    server = _Server(("127.0.0.1", 0), _Handler)
+def hostile_server(folder: Path, *, refuses: bool) -> Iterator[HostileServer]:
+    """A cluster that answers with hostile objects, or refuses with a hostile message."""
+    server = _Server()
     server.refuses = refuses
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     kubeconfig = folder / f"kubeconfig-{refuses}"
@@ -217,7 +231,7 @@ def hostile_server(folder: Path, *, refuses: bool) -> Iterator[Path]:
         )
     )
     try:
-        yield kubeconfig
+        yield HostileServer(kubeconfig, server.asked)
     finally:
         server.shutdown()
         server.server_close()

@@ -268,7 +268,7 @@ def _invalid(record: ArtifactRecord, *, then: str) -> GateState:
         f"{ARTIFACT_RULE} ({first.rule})",
         first.found + more,
         first.wanted,
-        remedy=f"{first.remedy} {then}".strip(),
+        remedy=f"{first.remedy.rstrip(' .')}. {then}" if first.remedy else then,
         attention="Person",
     )
 

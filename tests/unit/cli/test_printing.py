@@ -6,9 +6,14 @@ import ast
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
@@ -20,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.live import Live
 from rich.text import Text
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import gatehouse
 from gatehouse.cli.main import app
@@ -28,7 +33,7 @@ from gatehouse.domain.printable import escaped_json, is_plain, one_line, plain_l
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.printing import Printer, print_trace, stderr, stdout
 from gatehouse.printing.console import NeutralConsole
-from hostiletext import FORGED, HOSTILE, hostile_server, is_harmless
+from hostiletext import FORGED, HOSTILE, HostileServer, hostile_server, is_harmless
 
 SOURCE: Final = Path(gatehouse.__file__).parent
 _OWN: Final = re.compile(r"\x1b\[(?:\?25[lh]|[0-9;]*[mAK])|\r")
@@ -236,8 +241,38 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(path: tuple[str, ...], arguments: list[str], **environ: str) -> Result:
-    return CliRunner().invoke(app, [*path, *arguments], env=environ)
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a command wrote, and the exception that it ended with."""
+
+    stdout: str
+    stderr: str
+    exception: BaseException | None = None
+
+
+def _run(path: tuple[str, ...], arguments: list[str], *, server: HostileServer, **environ: str) -> _Said:
+    if path == ("run",):
+        return _run_operator(arguments, server=server, environ=environ)
+    said = CliRunner().invoke(app, [*path, *arguments], env=environ)
+    return _Said(said.stdout, said.stderr, said.exception)
+
+
+def _run_operator(arguments: list[str], *, server: HostileServer, environ: Mapping[str, str]) -> _Said:
+    """The operator ends only when it is told to: here once it has asked the API server for something, or has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gatehouse", "run", *arguments],
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ended = threading.Thread(target=lambda: (process.wait(), server.asked.set()), daemon=True)
+    ended.start()
+    assert server.asked.wait(timeout=60), "the operator neither asked for anything nor ended"
+    process.terminate()
+    said = _Said(*process.communicate(timeout=60))
+    ended.join()
+    return said
 
 
 @pytest.mark.parametrize(("path", "output"), list(_outputs()))
@@ -247,12 +282,13 @@ def test_no_command_prints_what_a_terminal_would_obey(
     path: tuple[str, ...], output: str | None, refuses: bool, every: bool, quiet: Path
 ) -> None:
     (quiet / "folder").mkdir()
-    with hostile_server(quiet, refuses=refuses) as kubeconfig:
+    with hostile_server(quiet, refuses=refuses) as server:
+        kubeconfig = server.kubeconfig
         arguments = _arguments(LEAVES[path], kubeconfig=kubeconfig, folder=quiet / "folder", output=output, every=every)
-        plain = _run(path, arguments, KUBECONFIG=str(kubeconfig))
+        plain = _run(path, arguments, server=server, KUBECONFIG=str(kubeconfig))
         runs = [plain]
         if not refuses and not every:
-            runs.append(_run(path, arguments, KUBECONFIG=str(kubeconfig), FORCE_COLOR="1"))
+            runs.append(_run(path, arguments, server=server, KUBECONFIG=str(kubeconfig), FORCE_COLOR="1"))
 
     for said in runs:
         assert said.exception is None or isinstance(said.exception, SystemExit), repr(said.exception)
@@ -266,7 +302,7 @@ def test_no_command_prints_what_a_terminal_would_obey(
 
 
 def test_what_the_server_says_reaches_the_reader(quiet: Path) -> None:
-    with hostile_server(quiet, refuses=False) as kubeconfig:
-        said = _run(("explain",), ["granite-1", "--all", "--kubeconfig", str(kubeconfig)])
+    with hostile_server(quiet, refuses=False) as server:
+        said = _run(("explain",), ["granite-1", "--all", "--kubeconfig", str(server.kubeconfig)], server=server)
     assert one_line(HOSTILE) in said.stdout
     assert isinstance(stdout(), Printer)
