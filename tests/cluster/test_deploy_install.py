@@ -211,7 +211,7 @@ def test_a_seed_that_fails_ends_the_deployment_with_its_reason(cluster: Cluster,
     node.codes[SEED] = 1
     answer = cluster.deploy("embedded", "--timeout=30s")
     assert answer.exit_code == 1, answer.output
-    assert "Job gatehouse-system/model-registry-seed: " in answer.output
+    assert "Job model-registry/model-registry-seed: " in answer.output
     assert "container seed: ended with exit code 1" in answer.output
     node.codes.clear()
     mended = cluster.deploy("embedded")

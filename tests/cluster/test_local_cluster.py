@@ -107,10 +107,12 @@ def test_up_makes_the_default_registry_with_its_store_and_secret(cluster: LocalC
         {
             "uriPrefix": "s3://models/",
             "endpoint": variables["AWS_ENDPOINT_URL"],
+            "tls": "Disabled",
             "region": "us-east-1",
             "credentialsSecret": {"name": "local-object-store"},
         }
     ]
+    assert secret["metadata"]["labels"]["gatehouse.dev/use"] == "registry"
     assert secret["data"].keys() == {
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",

@@ -92,7 +92,7 @@ def create(
 
     Examples:
 
-      gatehouse connection create --registry gatehouse-system/default -n chatbots --secret-key-file ./secret-key
+      gatehouse connection create --registry model-registry/model-registry -n chatbots --secret-key-file ./secret-key
 
       vault read -field=secret models | gatehouse connection create minio-connection -n chatbots --secret-key-file - \\
         --endpoint https://minio.example.com
