@@ -13,6 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.world import World, make_world
+from gatehouse.api import KINDS as TYPES
+from gatehouse.api import Resource
+from gatehouse.api.schema import openapi_schema
 from gatehouse.cli.main import app
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.ephemeral import RunningControlPlane
@@ -215,6 +218,18 @@ CREATES: list[tuple[str, str, Any, str]] = [
         {"objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://minio:9000"}]},
         "goes with tls: Disabled",
     ),
+    *(
+        (
+            "ModelRegistry",
+            "spec",
+            {"objectStores": [{"uriPrefix": "s3://models/", "workloadIdentity": True, **with_}]},
+            said,
+        )
+        for with_, said in (
+            ({"tls": "Disabled"}, "workloadIdentity goes without credentialsSecret"),
+            ({"credentialsSecret": {"name": "keys"}}, "workloadIdentity goes without credentialsSecret"),
+        )
+    ),
     (
         "ModelRegistry",
         "spec",
@@ -290,6 +305,26 @@ def test_a_category_shows_everything_of_gatehouse(installed: RunningControlPlane
 def test_kubectl_explains_a_field(installed: RunningControlPlane) -> None:
     said = kubectl(installed, "explain", "modelversion.spec.artifact.digest")
     assert "Digest that the files must have" in said
+
+
+def defaults_in_lists(schema: Mapping[str, Any], path: str = "", *, listed: bool = False) -> Iterator[str]:
+    """Where the API server would add to what somebody wrote into a list."""
+    if listed and "default" in schema:
+        yield path
+    for name, child in schema.get("properties", {}).items():
+        yield from defaults_in_lists(child, f"{path}.{name}", listed=listed)
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        yield from defaults_in_lists(values, f"{path}{{}}", listed=listed)
+    if "items" in schema:
+        yield from defaults_in_lists(schema["items"], f"{path}[]", listed=True)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.info.plural)
+def test_nothing_is_added_to_what_people_declare_in_a_list(kind: type[Resource]) -> None:
+    """Clients that compare without the schema replace lists whole: each addition differs from Git for good."""
+    spec = openapi_schema(kind)["properties"]["spec"]
+    assert list(defaults_in_lists(spec)) == []
 
 
 def test_the_crds_in_the_repository_are_those_of_the_types() -> None:

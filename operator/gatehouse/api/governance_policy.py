@@ -198,7 +198,7 @@ class ApprovalRequirement(Struct):
     stage: StageName
     """Stage that is approved."""
     count: Annotated[int, Field(ge=1, le=16)] = 1
-    """How many people must approve: never the submitter, and each counts once."""
+    """How many people must approve, one when absent: never the submitter, and each counts once."""
     groups: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),

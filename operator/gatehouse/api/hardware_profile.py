@@ -59,7 +59,7 @@ class Toleration(Struct):
     key: Annotated[str, StringConstraints(max_length=316)] | None = None
     """Taint key; every key when absent and the operator is Exists."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """How the value is compared."""
+    """How the value is compared; Equal when absent."""
     value: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Taint value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None

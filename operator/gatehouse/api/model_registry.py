@@ -96,17 +96,18 @@ class ObjectStore(Struct):
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=f"^https?://[^/?#@{BLANK}]+/?$")] | None = None
     """URL of the store; the endpoint of AWS for the region when absent."""
     tls: Literal["Required", "Disabled"] = "Required"
-    """Required: the endpoint is https. Disabled: it may be http, which whoever is on the network between can read."""
+    """Required, also when absent: the endpoint is https. Disabled: the endpoint may be http, which whoever is on the
+    network between can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Region that requests are signed for."""
+    """Region that requests are signed for; us-east-1 when absent."""
     versioned: bool = False
     """Whether the bucket keeps versions and listings show them, so that every overwrite shows, whatever its ETag and
-    time. Needs s3:ListBucketVersions."""
+    time; false when absent. Needs s3:ListBucketVersions."""
     credentials_secret: LocalObjectReference | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
     workload_identity: bool = False
     """Whether the operator's own identity reads the store: web identity such as IRSA, Pod identity, the node's profile.
-    The operator's setting workloadIdentityFor must name the registry."""
+    The operator's setting workloadIdentityFor must name the registry. False when absent."""
     ca_secret: SecretKeyReference | None = None
     """Secret with the PEM certificates that the store's certificate must chain to."""
     proxy: ProxyUrl | None = None
@@ -114,11 +115,12 @@ class ObjectStore(Struct):
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
-            "!self.workloadIdentity || (!has(self.credentialsSecret) && self.tls == 'Required')",
+            "!has(self.workloadIdentity) || !self.workloadIdentity || "
+            "(!has(self.credentialsSecret) && (!has(self.tls) || self.tls == 'Required'))",
             "workloadIdentity goes without credentialsSecret, and with tls: Required",
         ),
         CelRule(
-            "self.tls == 'Disabled' || !has(self.endpoint) || self.endpoint.startsWith('https://')",
+            "(has(self.tls) && self.tls == 'Disabled') || !has(self.endpoint) || self.endpoint.startsWith('https://')",
             "an endpoint with http goes with tls: Disabled: whoever is on the network can read and change it all",
         ),
     )

@@ -106,7 +106,7 @@ class EnvVar(Struct):
     name: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     """Name of the environment variable."""
     value: Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^{}]*$")] = ""
-    """Value, written as it is; for a secret use the serving runtime."""
+    """Value, written as it is, empty when absent; for a secret use the serving runtime."""
 
 
 class Serving(Struct):

@@ -108,7 +108,7 @@ def openapi_schema(kind: type[Resource]) -> dict[str, Any]:
     generated = kind.model_json_schema(by_alias=True, mode="validation")
     definitions = generated.get("$defs", {})
     rules = {struct.__name__: struct.rules for struct in _structs(Struct) if struct.rules}
-    spec = _structural(generated["properties"]["spec"], definitions, rules)
+    spec = _without_defaults_in_lists(_structural(generated["properties"]["spec"], definitions, rules))
     status = _structural(generated["properties"]["status"], definitions, rules)
     # kstatus holds an object for in progress until its status names its generation.
     status["default"] = {"observedGeneration": -1}
@@ -174,6 +174,23 @@ def _object_members(
     if isinstance(values, dict):
         return {"additionalProperties": _structural(values, definitions, rules)}
     return {}
+
+
+def _without_defaults_in_lists(node: dict[str, Any], *, listed: bool = False) -> dict[str, Any]:
+    """What people declare in a list stays as they wrote it: the types know the defaults.
+
+    A client that compares without the schema replaces lists whole: each default that the API server adds to an item
+    is a difference from Git to that client.
+    """
+    out = {key: value for key, value in node.items() if not (listed and key == "default")}
+    if "properties" in out:
+        members = out["properties"].items()
+        out["properties"] = {name: _without_defaults_in_lists(child, listed=listed) for name, child in members}
+    if isinstance(values := out.get("additionalProperties"), dict):
+        out["additionalProperties"] = _without_defaults_in_lists(values, listed=listed)
+    if "items" in out:
+        out["items"] = _without_defaults_in_lists(out["items"], listed=True)
+    return out
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:
