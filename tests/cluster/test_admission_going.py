@@ -17,7 +17,7 @@ import pytest
 from cluster.gated import ACCELERATOR, REFUSED, STAGE, Gate, altered, mark, model_pod, send, vetted
 from cluster.rig import until
 from cluster.status import Manifest
-from cluster.test_admission_identity import PERSIST, approval, evaluation, version
+from cluster.test_admission_identity import PERSIST, approval, evaluation, gatehouse, version
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
@@ -215,6 +215,10 @@ CASES: Final[Mapping[str, Case]] = {
             "metadata": {"name": f"{gate.namespace}-held", "labels": {"gatehouse.dev/stage": STAGE}},
         },
         why="its labels are judged as those of any other namespace",
+    ),
+    "registeredmodels": Case(
+        body=lambda gate: gatehouse("RegisteredModel", gate, {}, name="held"),
+        edits={"somebody else's word for the tier": {("spec", "classifiedBy"): "somebody"}},
     ),
     "modelversions": Case(
         body=lambda gate: version(gate, name="held"),

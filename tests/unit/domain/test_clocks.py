@@ -24,7 +24,7 @@ from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.lifecycle import decide, look_again
 from gatehouse.domain.outcome import conditions_after_error
-from gatehouse.domain.policy.evaluations import counting
+from gatehouse.domain.policy.evaluations import Results, counting
 from gatehouse.domain.records import FileRecord, StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check, reread_due
 from gatehouse.registry.tables import UtcDateTime, metadata
@@ -37,6 +37,7 @@ OUTAGE = Transient(reason="StoreUnavailable", message="no answer")
 
 DECIDED: dict[str, str] = {
     "ArtifactRecord.verified_at": "the next look, and the grace of an outage",
+    "ArtifactRecord.missing_since": "how soon what is missing is looked for again, and never later than each 30 s",
     "ArtifactRecord.read_at": "when files are read again",
     "FileRecord.hashed_at": "which files are read again",
     "StateChange.at": "nothing: it is shown",
@@ -160,7 +161,8 @@ def test_an_outage_whose_begin_does_not_read_has_lasted_too_long(written: str) -
 def test_an_evaluation_of_the_future_does_not_count(ahead: timedelta) -> None:
     evaluation = policies.evaluation(days=-(ahead / timedelta(days=1))) if ahead < timedelta(days=60_000) else None
     if evaluation is not None:
-        assert counting([evaluation], uid="v-1", digest=worlds.DIGEST, now=NOW) == ()
+        results = Results(version=worlds.version(), digest=worlds.DIGEST, now=NOW, evaluations=[evaluation])
+        assert counting(results) == ()
 
 
 @pytest.mark.parametrize("judged_at", [timestamp(NOW + timedelta(days=4000)), "", "soon", "2026-11-21"])
