@@ -196,6 +196,7 @@ def test_a_second_seed_changes_nothing_and_says_the_same(
     first = seed(kubeconfig, *into(world))
     assert first.ended() == 0, first.said()
     world.wait(MODEL, lambda body: body["status"].get("versionsByPhase"), kind="RegisteredModel")
+    operator.wait_idle()
     before = revisions(world)
     assert len(before) == 1 + len(list(documents("manifests/hardware")))
     second = seed(kubeconfig, *into(world))
@@ -230,7 +231,8 @@ def test_what_a_person_changed_is_kept_and_named(
     world.kube.request(
         "PATCH",
         f"{world.path('RegisteredModel', MODEL)}?fieldManager=kubectl-edit",
-        {"spec": {"license": "Proprietary", "owners": ["me"]}},
+        # Another licence takes somebody who classifies, and vouches for the tier with it.
+        {"spec": {"license": "Proprietary", "riskTier": "Medium", "classifiedBy": "admin", "owners": ["me"]}},
         content_type="application/merge-patch+json",
     )
     again = seed(kubeconfig, *into(world))
