@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
+from gatehouse.domain.conditions import timestamp
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.objects import namespace as namespace_manifest
@@ -77,7 +79,10 @@ def test_a_version_of_another_namespace_clears_nothing_and_says_whose_the_uri_is
     uri = world.uri("granite-1")
     world.upload()
     world.apply(world.registry(allowedNamespaces={"from": "All"}), world.model(), world.version(state="Draft"))
-    world.phase("granite-1", "Draft")
+    owner = world.phase("granite-1", "Draft")
+    # Times of objects are in whole seconds; who is first within one is decided by the uid.
+    came = owner["metadata"]["creationTimestamp"]
+    until(lambda: timestamp(datetime.now(UTC)) > came, what="the second in which the owner came does not end")
     stranger = f"{world.namespace}-low"
     world.apply(namespace_manifest(stranger))
     try:
@@ -143,7 +148,7 @@ def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
     with FaultyStore() as server, make_world(installed, minio, interval="1h", grace="24h") as made:
         store = server.store
         store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url}]), made.model())
+        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]), made.model())
         made.apply(made.version(artifact={"uri": FAULTY}))
         made.bucket = "models"
         made.ready()
@@ -199,7 +204,7 @@ def test_an_outage_beyond_the_grace_takes_the_artifact_off(
     with FaultyStore() as server, make_world(installed, minio, interval="1s", grace="3s") as made:
         store = server.store
         store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url}]), made.model())
+        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]), made.model())
         made.apply(made.version(artifact={"uri": FAULTY}))
         made.bucket = "models"
         made.ready()

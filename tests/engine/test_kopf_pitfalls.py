@@ -54,7 +54,7 @@ async def test_pitfall_01_a_long_list_makes_no_task_for_each_object(api: FakeApi
         await rig.idle()
         assert len(rig.widgets) == 1200
         assert sorted(rig.names) == sorted(rig.widgets)
-        assert [query.get("limit") for query in api.lists()] == ["500"] * 3
+        assert [query.get("limit") for query in api.lists()] == ["100"] * 12
         life = rig.source._life
         assert life is not None
         assert len(asyncio.all_tasks(life._inner)) < 40
