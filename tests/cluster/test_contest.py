@@ -148,7 +148,10 @@ def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
     with FaultyStore() as server, make_world(installed, minio, interval="1h", grace="24h") as made:
         store = server.store
         store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]), made.model())
+        made.apply(
+            made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]),
+            made.model(),
+        )
         made.apply(made.version(artifact={"uri": FAULTY}))
         made.bucket = "models"
         made.ready()
@@ -204,7 +207,10 @@ def test_an_outage_beyond_the_grace_takes_the_artifact_off(
     with FaultyStore() as server, make_world(installed, minio, interval="1s", grace="3s") as made:
         store = server.store
         store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]), made.model())
+        made.apply(
+            made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]),
+            made.model(),
+        )
         made.apply(made.version(artifact={"uri": FAULTY}))
         made.bucket = "models"
         made.ready()

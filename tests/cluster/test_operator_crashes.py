@@ -122,6 +122,7 @@ def template(config_map: Manifest, row: dict[str, Any]) -> list[Any]:
 def status(body: Manifest) -> dict[str, Any]:
     found = copy.deepcopy(body["status"])
     found.pop("registryId", None)
+    found.pop("claimedAt", None)
     found.get("template", {}).pop("digest", None)
     for each in found["conditions"]:
         del each["lastTransitionTime"]

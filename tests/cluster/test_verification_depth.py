@@ -174,8 +174,6 @@ def faulty(
         operator.start()
         made.wait("granite-1", lambda body: source(body) == "StoreChecksum")
         yield made, faulty
-        # A bucket has one endpoint in a cluster, and each of these worlds has another.
-        made.delete("ModelRegistry", "registry")
 
 
 def store_of(world: World, faulty: FaultyStore, **verification: Any) -> Manifest:

@@ -323,6 +323,8 @@ def make_world(
             yield world
         finally:
             # What a failing test left would keep the operators of the tests after it busy.
+            # A bucket has one endpoint in a cluster: the next world may have this one somewhere else.
+            kube.request("DELETE", f"{API}/namespaces/{name}/modelregistries")
             kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
