@@ -104,7 +104,7 @@ def outcome(world: World, operator: Operator) -> dict[str, Any]:
 
 
 def without(row: dict[str, Any], *columns: str) -> dict[str, Any]:
-    times = ("created_at", "updated_at", "archived_at")
+    times = ("created_at", "updated_at", "archived_at", "modified", "hashed_at")
     return {column: value for column, value in row.items() if column not in {*columns, *times}}
 
 
