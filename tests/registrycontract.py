@@ -613,7 +613,8 @@ class RegistryContract:
             context = MigrationContext.configure(
                 connection, opts={"compare_type": True, "version_table": "gatehouse_schema"}
             )
-            assert compare_metadata(context, metadata) == []
+            differences = compare_metadata(context, metadata)
+            assert differences == [], differences
         assert described(opened) == at_once
 
     @pytest.mark.parametrize("made", [1, 3, 8])

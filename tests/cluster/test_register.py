@@ -97,7 +97,6 @@ def test_a_folder_becomes_a_version_that_is_ready(
         "tasks": ["text-generation"],
         "languages": ["en", "no"],
         "owners": ["me"],
-        "riskTier": "Low",
         "state": "Live",
     }
     assert version["metadata"]["name"] == "granite-1"

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec
+from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec, protected_stages
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
@@ -203,9 +203,11 @@ def _why(passed: Sequence[Standing]) -> str:
 
 
 def _registry_of(version: ModelVersion) -> ModelRegistry:
-    """A registry of which nothing but the stages is known."""
-    stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage))
-    return ModelRegistry(spec=ModelRegistrySpec(stages=stages) if stages else ModelRegistrySpec())
+    """A registry of which nothing but the stages is known. One that the version is cleared for wants no more policy."""
+    spec = ModelRegistrySpec()
+    stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage)) or spec.stages
+    protected = protected_stages(spec.model_copy(update={"stages": stages})) - set(version.status.cleared_for)
+    return ModelRegistry(spec=ModelRegistrySpec(stages=stages, protected_stages=sorted(protected)))
 
 
 def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:

@@ -6,9 +6,9 @@ Whatever is there already stays, as in the first tables.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import LONGTEXT
 
 from gatehouse.registry.migrations.creating import add_column
+from gatehouse.registry.tables import LongText
 
 revision = "0006"
 down_revision = "0005"
@@ -18,4 +18,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Forward only: there is no downgrade."""
-    add_column("registered_models", sa.Column("held", sa.Text().with_variant(LONGTEXT(), "mysql", "mariadb")))
+    add_column("registered_models", sa.Column("held", LongText))
