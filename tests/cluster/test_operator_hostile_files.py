@@ -42,7 +42,7 @@ HOSTILE: Mapping[str, tuple[str, Mapping[str, bytes | None]]] = {
     "external-entries": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "external entries")}),
     "nodes": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "numbers", SIZE)}),
     "words": ("gguf", {**SINGLE, "model.gguf": shaped("gguf", "words")[:-1]}),
-    "deep-names": ("safetensors", {f"{number}/{'a/' * 400}b.txt": b"x" for number in range(200)}),
+    "deep-names": ("safetensors", {f"{number}/{'a/' * 40}b.txt": b"x" for number in range(200)}),
 }
 
 
