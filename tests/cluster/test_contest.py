@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -142,10 +143,12 @@ def test_a_bucket_at_two_endpoints_is_cleared_for_nobody_until_one_is_gone(world
 # What the store shows
 
 
-@pytest.fixture
-def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[tuple[World, FaultStore]]:
-    """A world whose artifact is in a store that fails as it is told."""
-    with FaultyStore() as server, make_world(installed, minio, interval="1h", grace="24h") as made:
+@contextlib.contextmanager
+def faulty_world(
+    installed: RunningControlPlane, minio: S3Endpoint, *, interval: str, grace: str
+) -> Iterator[tuple[World, FaultStore]]:
+    """A world whose artifact is cleared, in a store that fails as it is told."""
+    with FaultyStore() as server, make_world(installed, minio, interval=interval, grace=grace) as made:
         store = server.store
         store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
         made.apply(
@@ -157,6 +160,13 @@ def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
         made.ready()
         until(lambda: clears(made, FAULTY), what="the artifact is not cleared")
         yield made, store
+
+
+@pytest.fixture
+def faulty(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[tuple[World, FaultStore]]:
+    """A faulty world of which an outage is none for a day."""
+    with faulty_world(installed, minio, interval="1h", grace="24h") as made:
+        yield made
 
 
 def test_whoever_changes_a_file_and_keeps_it_from_being_read_keeps_nothing_cleared(
@@ -204,18 +214,7 @@ def test_whoever_rewrites_a_small_file_all_the_time_keeps_nothing_cleared(faulty
 def test_an_outage_beyond_the_grace_takes_the_artifact_off(
     installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
 ) -> None:
-    with FaultyStore() as server, make_world(installed, minio, interval="1s", grace="3s") as made:
-        store = server.store
-        store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(
-            made.registry(objectStores=[{"uriPrefix": "s3://models/", "endpoint": store.url, "tls": "Disabled"}]),
-            made.model(),
-        )
-        made.apply(made.version(artifact={"uri": FAULTY}))
-        made.bucket = "models"
-        made.ready()
-        until(lambda: clears(made, FAULTY), what="the artifact is not cleared")
-
+    with faulty_world(installed, minio, interval="1s", grace="3s") as (made, store):
         store.fail("list", code(500, "InternalError"), forever=True)
         made.wait("granite-1", lambda body: not body["status"].get("clearedFor"), what="outlasts the grace")
         until(lambda: not clears(made, FAULTY), what="the artifact is still cleared")
