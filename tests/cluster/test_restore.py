@@ -132,15 +132,6 @@ def register(world: World, *numbers: int) -> None:
         world.ready(name)
 
 
-def summed_up(world: World, versions: int) -> None:
-    """The model has counted its versions, so that no write is owed any more."""
-
-    def counted(body: Manifest) -> bool:
-        return sum(each["count"] for each in body["status"].get("versionsByPhase", ())) == versions
-
-    world.wait("granite", counted, kind="RegisteredModel", what="does not count its versions")
-
-
 def ids(world: World) -> dict[str, str]:
     return {body["metadata"]["name"]: body["status"]["registryId"] for body in world.all("ModelVersion")}
 
@@ -163,7 +154,7 @@ def test_the_database_dropped_and_restored_has_lost_nothing(site: Site) -> None:
     until(lambda: rows_by_version(site)["granite-3"]["state"] == "ARCHIVED", what="the row is not archived")
     world.apply(world.version("granite-2", state="Deprecated"))
     world.phase("granite-2", "Deprecated")
-    summed_up(world, 2)
+    world.wait_counted()
     operator.wait_idle()
     assert operator.stop() == 0
     content, objects = site.content(), site.objects()
@@ -191,7 +182,7 @@ def from_yesterday(site: Site) -> dict[str, str]:
     world.phase("granite-2", "Deprecated")
     world.delete("ModelVersion", "granite-3")
     until(lambda: rows_by_version(site)["granite-3"]["state"] == "ARCHIVED", what="the row is not archived")
-    summed_up(world, 4)
+    world.wait_counted()
     site.operator.wait_idle()
     return ids(world)
 
@@ -265,7 +256,7 @@ def test_an_empty_database_is_filled_from_the_objects_alone(site: Site, running:
     assert shut["status"]["recordedDigest"] == recorded != shut["status"]["artifact"]["digest"]
     world.apply(world.version("granite-3", state="Archived"))
     world.phase("granite-3", "Archived")
-    summed_up(world, 3)
+    world.wait_counted()
     operator.wait_idle()
     before, model = ids(world), world.get("RegisteredModel", "granite")
     assert model is not None

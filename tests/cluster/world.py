@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,25 @@ class World:
         found = self.wait(name, reached, kind=kind, what="is not Ready")
         assert not kstatus(found), (kstatus(found), found)
         return found
+
+    def wait_counted(self) -> None:
+        """Returns when each model counts its versions as they are: nothing is owed that was put off until they rest.
+
+        The number alone does not tell: as many versions may have been there, in other phases, when they were counted.
+        """
+
+        def counted() -> bool:
+            phases = Counter(
+                (body["spec"]["modelRef"]["name"], body["status"].get("phase")) for body in self.all("ModelVersion")
+            )
+            said = {
+                (body["metadata"]["name"], each["phase"]): each["count"]
+                for body in self.all("RegisteredModel")
+                for each in body["status"].get("versionsByPhase", ())
+            }
+            return said == phases
+
+        until(counted, what=lambda: f"versions are not counted: {json.dumps(self.all('RegisteredModel'))}")
 
     def templates(self) -> list[str]:
         """Names of the serving templates in the namespace."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 from e2e.machine import Machine
 from gatehouse.local.miniature import miniature_granite
+from gatehouse.local.shipped import documents
 
 __all__ = ["COMPLETE", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
 
@@ -117,7 +119,11 @@ class Installation:
 
     def wait_phase(self, phase: str, name: str = VERSION, *, seconds: int = 90) -> dict[str, Any]:
         """Wait for a phase."""
-        self.node.wait(self.models, f"modelversion/{name}", f"jsonpath={{.status.phase}}={phase}", seconds=seconds)
+        try:
+            self.node.wait(self.models, f"modelversion/{name}", f"jsonpath={{.status.phase}}={phase}", seconds=seconds)
+        except AssertionError as error:
+            shut = [gate for gate in self.version(name).get("gates", ()) if not gate["open"]]
+            raise AssertionError(f"{json.dumps(shut, indent=2)}\n{error}") from None
         return self.version(name)
 
     def wait_counted(self, *, seconds: int = 30) -> None:
@@ -126,22 +132,10 @@ class Installation:
         self.node.wait(self.models, f"registeredmodel/{MODEL}", latest, seconds=seconds)
 
     def submit(self, name: str, uri: str) -> None:
-        """Another version of the seed's model."""
-        self.node.apply(
-            {
-                "apiVersion": "gatehouse.dev/v1alpha1",
-                "kind": "ModelVersion",
-                "metadata": {"name": name, "namespace": self.models},
-                "spec": {
-                    "modelRef": {"name": MODEL},
-                    "version": name,
-                    "artifact": {"uri": uri, "format": "safetensors"},
-                    "hardwareProfileRef": {"name": "nvidia-l4"},
-                    "runtime": "vLLM",
-                    "serving": {"maxModelLen": 4096},
-                },
-            }
-        )
+        """Another version of the seed's model, as the seed has it: the default policies ask the same of both."""
+        [seed] = (body for body in documents("manifests/seed") if body["kind"] == "ModelVersion")
+        spec = {**seed["spec"], "version": name, "artifact": {**seed["spec"]["artifact"], "uri": uri}}
+        self.node.apply({**seed, "metadata": {"name": name, "namespace": self.models}, "spec": spec})
 
     def leader(self) -> str:
         """The name of the Pod that leads."""
