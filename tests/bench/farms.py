@@ -19,7 +19,7 @@ FILES = 3
 _BARE = 2_000
 _SUMMED_UP_EVERY = 30.0
 """Seconds, while versions keep changing."""
-_SUMMARIES = ("registeredmodels", "modelregistries", "hardwareprofiles")
+_SUMMARIES = ("registeredmodels", "modelregistries", "hardwareprofiles", "governancepolicies")
 
 
 async def bench_farm(
@@ -86,7 +86,7 @@ def _cold_result(run: Run, farm: Farm, *, bare: BareRun) -> Result:
 
 
 def _events(run: Run) -> float:
-    """Those of versions: models, profiles and the registry post one each as they become ready."""
+    """Those of versions: models, profiles, policies and the registry post one each as they become ready."""
     others = run.operator.sum("gatehouse_cached_objects", kind=_SUMMARIES)
     return run.writes("events") - others
 
@@ -105,8 +105,10 @@ def _summaries(run: Run) -> float:
 
 
 def _most_summaries(run: Run, farm: Farm) -> float:
-    """The first of each; then one every half minute, and a last one, for each object whose count changes."""
-    counting = farm.models + 2
+    """The first of each; then one every half minute, and a last one, for each whose count changes: models, a registry,
+    a profile and a policy.
+    """
+    counting = farm.models + 3
     rounds = run.settled // _SUMMED_UP_EVERY + 2
     return counting * rounds + run.operator.sum("gatehouse_cached_objects", kind=_SUMMARIES)
 
