@@ -30,8 +30,10 @@ class FakeLease:
     hanging: asyncio.Event | None = None
     conflicts: int = 0
     writes: list[LeaseRecord] = field(default_factory=list)
+    reads: int = 0
 
     async def get(self) -> LeaseRecord | None:
+        self.reads += 1
         if self.hanging is not None:
             await self.hanging.wait()
         if self.down:
@@ -44,6 +46,8 @@ class FakeLease:
         return self.store(record)
 
     async def update(self, record: LeaseRecord, /) -> LeaseRecord:
+        if self.hanging is not None:
+            await self.hanging.wait()
         if self.down:
             raise LeaseUnavailable("503")
         if self.conflicts:
@@ -164,6 +168,31 @@ async def test_a_conflict_is_read_again_before_leadership_is_lost(lease: FakeLea
     lease.conflicts = 1
     await clock.run(20)
     assert leader.leads
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_a_renewal_is_one_request(lease: FakeLease, clock: FakeClock) -> None:
+    leader = candidate(lease, clock, "one")
+    await leader.acquire()
+    holding = asyncio.create_task(leader.hold())
+    read, written = lease.reads, len(lease.writes)
+    await clock.run(15.1)
+    assert (lease.reads - read, len(lease.writes) - written) == (0, 10)
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_a_lease_that_was_deleted_is_created_again_by_its_holder(lease: FakeLease, clock: FakeClock) -> None:
+    leader = candidate(lease, clock, "one")
+    await leader.acquire()
+    holding = asyncio.create_task(leader.hold())
+    await settle()
+    lease.record = None
+    await clock.run(10)
+    assert leader.leads
+    assert lease.record is not None
+    assert lease.record.holder == "one"
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)
 

@@ -64,7 +64,7 @@ class KubernetesLease:
 
 
 def _lease_error(error: ClusterError) -> Exception:
-    if isinstance(error, ApiError) and error.status == 409:
+    if isinstance(error, ApiError) and error.status in (404, 409):
         return LeaseConflict(str(error))
     return LeaseUnavailable(str(error))
 

@@ -140,6 +140,12 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 kubeconfig=settings.kubeconfig, context=settings.context, observe=metrics.api_request
             )
         )
+        # Renewals of the lease wait behind no other request for a connection.
+        lease_client = await stack.enter_async_context(
+            await ApiClient.connect(
+                kubeconfig=settings.kubeconfig, context=settings.context, connections=1, observe=metrics.api_request
+            )
+        )
         events = KubernetesEvents(client, instance=identity, dropped=metrics.event_dropped)
         events.start()
         stack.push_async_callback(events.aclose)
@@ -177,7 +183,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             settings, identity, caches, client, events, connections, checks, templates, services, login, lister, faults
         )
         keeper = None if signer is None else parts.audit_keeper(signer, written=written.records)
-        manager = _manager(settings, parts, collectors, keeper)
+        leader = _leader(settings, lease_client, identity=identity)
+        manager = _manager(parts, collectors, keeper, leader=leader)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
@@ -340,11 +347,17 @@ class _Parts:
         self.caches[kind].put_own_write(body)
 
 
-def _manager(settings: Settings, parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None) -> Manager:
-    leader = None
-    if settings.leader_elect:
-        lease = KubernetesLease(parts.client, namespace=settings.lease_namespace, name=settings.lease_name)
-        leader = Leader(client=lease, identity=parts.identity, clock=LoopClock(), options=settings.leader_options)
+def _leader(settings: Settings, client: ApiClient, *, identity: str) -> Leader | None:
+    if not settings.leader_elect:
+        return None
+    lease = KubernetesLease(client, namespace=settings.lease_namespace, name=settings.lease_name)
+    return Leader(client=lease, identity=identity, clock=LoopClock(), options=settings.leader_options)
+
+
+def _manager(
+    parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None, *, leader: Leader | None
+) -> Manager:
+    settings = parts.settings
     return Manager(
         watches=WATCHES,
         caches=parts.caches,

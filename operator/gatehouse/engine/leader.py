@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseConflict(Exception):
-    """Somebody else created or changed the lease in between (409)."""
+    """Somebody else created, changed or deleted the lease in between (409, 404)."""
 
 
 class LeaseUnavailable(Exception):
@@ -71,7 +71,7 @@ class LeaseClient(Protocol):
     async def update(self, record: LeaseRecord, /) -> LeaseRecord:
         """Replace the record of that resource_version and return what was stored.
 
-        Raises `LeaseConflict` if the Lease has another version by now.
+        Raises `LeaseConflict` if the Lease has another version by now, or is gone.
         """
         ...
 
@@ -182,6 +182,14 @@ class Leader:
         return renewed
 
     async def _take_or_renew(self) -> bool:
+        if self._renewed_at is not None and self._observed is not None:
+            # A holder knows what it wrote last: one request renews the lease, where a busy server answers two late.
+            try:
+                self._observe(await self._client.update(self._wanted(self._observed)))
+            except LeaseConflict:
+                log.info("lease changed by another", identity=self._identity)
+            else:
+                return True
         record = await self._client.get()
         if record is None:
             self._observe(await self._client.create(self._wanted(None)))

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
-import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -71,6 +70,8 @@ async def _frozen(credentials: Credentials) -> ReadOnlyCredentials:
 
 
 def _of_the_process() -> Credentials | None:
+    import botocore.session  # noqa: PLC0415 - 4 MiB that only a registry with workload identity needs
+
     found: Credentials | None = botocore.session.get_session().get_credentials()
     return found
 
