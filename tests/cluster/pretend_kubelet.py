@@ -17,6 +17,8 @@ from gatehouse.local.kube import KubeClient
 __all__ = ["pretend_kubelet"]
 
 _POLL = 0.05
+_NOT_NOW = frozenset({403, 404, 409})
+"""Answers about a Pod, or what it needs, that is going, gone or changed since it was listed: it stays as it is."""
 
 Pod = Mapping[str, Any]
 RunJob = Callable[[Pod], int]
@@ -28,7 +30,7 @@ def pretend_kubelet(
 ) -> Iterator[None]:
     """For as long as the block lasts. ``run_job`` is told each new Pod of a Job, and answers its exit code.
 
-    A Pod that does not start stays Pending.
+    A Pod that does not start stays Pending, as does one of which something that it needs is gone.
     """
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -39,7 +41,7 @@ def pretend_kubelet(
                 while not stop.wait(_POLL):
                     for pod in client.request("GET", "/api/v1/pods")["items"]:
                         if starts(pod):
-                            _advance(client, pod, run_job)
+                            _try(client, pod, run_job)
             except BaseException as error:  # noqa: BLE001 - handed to the test
                 failures.append(error)
 
@@ -52,6 +54,15 @@ def pretend_kubelet(
         thread.join()
     if failures:
         raise failures[0]
+
+
+def _try(client: KubeClient, pod: Pod, run_job: RunJob) -> None:
+    """A Pod may outlive its Job for a while, and its ConfigMap or account be gone before it: then it stays Pending."""
+    try:
+        _advance(client, pod, run_job)
+    except ApiRefused as refused:
+        if refused.status not in _NOT_NOW:
+            raise
 
 
 def _advance(client: KubeClient, pod: Pod, run_job: RunJob) -> None:
@@ -84,8 +95,4 @@ def _advance(client: KubeClient, pod: Pod, run_job: RunJob) -> None:
         }
     }
     path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
-    try:
-        client.request("PATCH", path, answer, content_type="application/merge-patch+json")
-    except ApiRefused as refused:
-        if refused.status not in {404, 409}:  # gone or changed since it was listed
-            raise
+    client.request("PATCH", path, answer, content_type="application/merge-patch+json")

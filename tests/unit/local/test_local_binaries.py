@@ -279,7 +279,9 @@ def test_only_named_regular_files_leave_the_archive(tmp_path: Path) -> None:
     assert not (out / "kubectl").exists(), "a link is not followed"
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", archive("controller-tools/envtest/etcd")[:40]])
+@pytest.mark.parametrize(
+    "content", [b"", b"not an archive", archive("controller-tools/envtest/etcd")[:40]], ids=["empty", "text", "cut"]
+)
 def test_a_broken_archive_is_unavailable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "archive").write_bytes(content)
     with pytest.raises(DownloadUnavailable):
