@@ -199,9 +199,7 @@ def test_deleting_data_leaves_nothing_but_what_is_somebody_elses(cluster: Cluste
 def test_kinds_that_were_just_made_go_without_a_wait(plane: RunningControlPlane) -> None:
     kubectl = Kubectl(find_kubectl(), kubeconfig=plane.kubeconfig)
     plan = render("embedded", folder=shipped("kustomize"), kustomize=kubectl.render)
-    for _ in range(
-        8
-    ):  # every other time or so some kind's objects cannot be listed yet, which used to hold it for minutes
+    for _ in range(4):  # every other time some kind's objects cannot be listed yet, which used to hold it for minutes
         kubectl.apply(plan.definitions)
         uninstall(kubectl, plan, delete_data=True, progress=Silent())
         assert not kubectl.list("customresourcedefinitions")

@@ -79,7 +79,7 @@ def world(
 
 
 def summed_up(world: World, operator: Operator) -> None:
-    """Waits until model and registry count the five versions, and the operator rests."""
+    """Waits until model and registry count the five versions, admission knows them, and the operator rests."""
     world.wait("granite", lambda body: body["status"].get("latestReady") == VERSIONS[-1], kind="RegisteredModel")
     world.wait(
         "granite",
@@ -87,6 +87,7 @@ def summed_up(world: World, operator: Operator) -> None:
         kind="RegisteredModel",
     )
     world.wait("registry", lambda body: body["status"].get("versions") == 5, kind="ModelRegistry")
+    world.wait_told()
     operator.wait_idle()
 
 

@@ -132,6 +132,13 @@ def register(world: World, *numbers: int) -> None:
         world.ready(name)
 
 
+def delete(site: Site, name: str) -> None:
+    """Returns when the row is archived, and the controllers of the cluster have taken the template away."""
+    site.world.delete("ModelVersion", name)
+    until(lambda: rows_by_version(site)[name]["state"] == "ARCHIVED", what="the row is not archived")
+    until(lambda: f"{name}-serving" not in site.world.templates(), what="the template is not collected")
+
+
 def ids(world: World) -> dict[str, str]:
     return {body["metadata"]["name"]: body["status"]["registryId"] for body in world.all("ModelVersion")}
 
@@ -150,11 +157,10 @@ def reasons(site: Site, version: str) -> list[str]:
 def test_the_database_dropped_and_restored_has_lost_nothing(site: Site) -> None:
     world, operator = site.world, site.operator
     register(world, 1, 2, 3)
-    world.delete("ModelVersion", "granite-3")
-    until(lambda: rows_by_version(site)["granite-3"]["state"] == "ARCHIVED", what="the row is not archived")
+    delete(site, "granite-3")
     world.apply(world.version("granite-2", state="Deprecated"))
     world.phase("granite-2", "Deprecated")
-    world.wait_counted()
+    world.wait_told()
     operator.wait_idle()
     assert operator.stop() == 0
     content, objects = site.content(), site.objects()
@@ -180,9 +186,8 @@ def from_yesterday(site: Site) -> dict[str, str]:
     register(world, 4, 5)
     world.apply(world.version("granite-2", state="Deprecated"))
     world.phase("granite-2", "Deprecated")
-    world.delete("ModelVersion", "granite-3")
-    until(lambda: rows_by_version(site)["granite-3"]["state"] == "ARCHIVED", what="the row is not archived")
-    world.wait_counted()
+    delete(site, "granite-3")
+    world.wait_told()
     site.operator.wait_idle()
     return ids(world)
 
@@ -256,7 +261,7 @@ def test_an_empty_database_is_filled_from_the_objects_alone(site: Site, running:
     assert shut["status"]["recordedDigest"] == recorded != shut["status"]["artifact"]["digest"]
     world.apply(world.version("granite-3", state="Archived"))
     world.phase("granite-3", "Archived")
-    world.wait_counted()
+    world.wait_told()
     operator.wait_idle()
     before, model = ids(world), world.get("RegisteredModel", "granite")
     assert model is not None

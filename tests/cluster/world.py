@@ -222,6 +222,26 @@ class World:
 
         until(counted, what=lambda: f"versions are not counted: {json.dumps(self.all('RegisteredModel'))}")
 
+    def wait_told(self) -> None:
+        """Returns when whatever is told of versions is told: to their models, and to admission.
+
+        Both are put off for a moment, in which the operator is not busy: it would write them after its next start.
+        """
+        self.wait_counted()
+
+        def told() -> bool:
+            cleared = {
+                (stage, body["spec"]["artifact"]["uri"])
+                for body in self.all("ModelVersion")
+                for stage in body["status"].get("clearedFor", ())
+            }
+            lists = [body["spec"] for body in self.kube.request("GET", f"{API}/vettedartifacts")["items"]]
+            return cleared == {
+                (each["stage"], uri) for each in lists if each["bucket"] == self.bucket for uri in each["artifacts"]
+            }
+
+        until(told, what="admission is not told what is cleared")
+
     def templates(self) -> list[str]:
         """Names of the serving templates in the namespace."""
         found = self.all("ConfigMap")
