@@ -41,7 +41,7 @@ test: install ## Run every test but those that need a node
 
 e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
 	$(BIN)/gatehouse local programs --e2e
-	$(BIN)/pytest tests/e2e $(ARGS)
+	$(BIN)/pytest tests/e2e --numprocesses 2 $(ARGS)
 
 deploy: install ## Install on the cluster of the current context: OVERLAY=rhoai|postgres|embedded|kind [IMAGE=] [OBJECT_STORE=minio]
 	$(BIN)/gatehouse deploy $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(OBJECT_STORE),--object-store $(OBJECT_STORE)) $(ARGS)

@@ -1,7 +1,7 @@
 """One real node for the tests in this folder, with real Pods.
 
 A machine that cannot run a node (it needs Linux, root and some packages) skips the tests, with the reason; with CI=true
-they fail.
+they fail. There can be one node on a machine, so one worker runs all files but those that need none.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from e2e.machine import Machine
 from gatehouse.local.cluster import LocalCluster
@@ -22,6 +24,7 @@ from gatehouse.local.errors import NodeImpossible, ProgramMissing
 from gatehouse.local.images import RECIPES, Images
 
 _HERE = Path(__file__).parent
+_NEED_NO_NODE = frozenset({"test_kserve.py"})
 _MOST_SECONDS = 900
 """The first test on a machine waits for its images to be built."""
 
@@ -30,6 +33,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.timeout(_MOST_SECONDS))
+
+
+class OneNode(LoadFileScheduling):
+    """The first worker has the node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePosixPath(nodeid.partition("::")[0])
+        return str(file) if file.name in _NEED_NO_NODE else str(file.parent)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNode:
+    """Who runs what, where several workers do."""
+    return OneNode(config, log)
 
 
 @pytest.fixture(scope="session")
