@@ -138,6 +138,7 @@ class Operator:
         """Returns when each cached object was reconciled once, and no key waits or is worked on."""
 
         def idle() -> bool:
+            self._must_run()
             now = self.metrics()
             reconciled = all(
                 now.sum("gatehouse_reconciles_total", kind=kind) >= now.sum("gatehouse_cached_objects", kind=kind)
@@ -194,8 +195,11 @@ class Operator:
         assert self._process is not None
         return self._process.wait(30)
 
-    def _leads(self) -> bool:
+    def _must_run(self) -> None:
         assert self.running, f"the operator ended with {self.exited()}: {self.tail()}"
+
+    def _leads(self) -> bool:
+        self._must_run()
         try:
             return bool(self.metrics().sum("gatehouse_leader")) and http_ready(self.port, "/readyz")()
         except OSError:
