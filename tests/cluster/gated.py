@@ -17,8 +17,9 @@ import worlds
 from cluster.kservepods import KSERVE, OPEN_DATA_HUB, RELEASES, Release, kserve_pod
 from cluster.rig import until
 from cluster.status import Manifest
-from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
+from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY, ANNOTATION_WRITER
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
+from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_arguments import admitted_arguments
 from gatehouse.domain.serving_environment import admitted_environment
@@ -29,6 +30,7 @@ from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
+from gatehouse.local.objects import NAMESPACE
 from unit.domain.test_serving import DIGEST, serving_input
 
 __all__ = [
@@ -39,8 +41,11 @@ __all__ = [
     "DIGEST",
     "GATED",
     "HARMLESS_RESOURCE",
+    "HOLDER",
     "IMAGE",
     "INITIALIZER",
+    "LEASE",
+    "LEASES",
     "NO_LIST",
     "REASON",
     "REFUSED",
@@ -50,8 +55,10 @@ __all__ = [
     "Gate",
     "accepted",
     "altered",
+    "by_gate",
     "good_runtime",
     "good_service",
+    "lead",
     "make_gate",
     "mark",
     "model_pod",
@@ -78,6 +85,10 @@ ADDED_VARIABLES = ("TEAM_LEVEL", "TEAM_MODE=fast")
 HARMLESS_RESOURCE = "example.com/fuse"
 """An extended resource that a registry says is no accelerator."""
 DEVELOPER = "ai-developer"
+HOLDER = FIELD_MANAGER
+"""Who leads where no operator runs."""
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+LEASE = "gatehouse-operator"
 NO_LIST = "no params found for policy binding with `Deny` parameterNotFoundAction"
 """What the API server itself says while there are no VettedArtifacts."""
 KEYS = tuple(f"{stage}/{bucket}" for stage in (STAGE, OTHER_STAGE) for bucket in ("models", "weights"))
@@ -107,7 +118,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
     return {
         "apiVersion": "gatehouse.dev/v1alpha1",
         "kind": "VettedArtifacts",
-        "metadata": {"name": f"{stage}.{bucket}"},
+        "metadata": {"name": f"{stage}.{bucket}", "annotations": {ANNOTATION_WRITER: HOLDER}},
         "spec": VettedArtifactsSpec(**(given | changes)).wire(),
     }
 
@@ -219,9 +230,9 @@ class Gate:
         return altered(good_runtime(self.namespace, **given), changes or {})
 
     def vet(self, *objects: Manifest) -> None:
-        """Writes VettedArtifacts as the operator does."""
+        """Writes VettedArtifacts as the operator that leads does."""
         for body in objects:
-            self.operator.apply(body)
+            self.operator.apply(altered(body, {("metadata", "annotations", ANNOTATION_WRITER): HOLDER}))
 
     def keep(self, shards: Mapping[ShardKey, Shard]) -> None:
         """Brings the VettedArtifacts to these, in as many objects as the operator would."""
@@ -264,6 +275,23 @@ class Gate:
             self.admin.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
+def lead(client: KubeClient, holder: str) -> None:
+    """Has the Lease say who leads. The API server learns of the new holder by a watch."""
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": LEASE, "namespace": NAMESPACE},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 10},
+    }
+    try:
+        client.request("POST", LEASES, body)
+    except ApiRefused as refused:
+        if refused.status != HTTPStatus.CONFLICT:
+            raise
+        there = client.request("GET", f"{LEASES}/{LEASE}")
+        client.request("PUT", f"{LEASES}/{LEASE}", {**there, "spec": body["spec"]})
+
+
 @contextlib.contextmanager
 def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
     """A namespace of stage production, in which ai-developer may deploy and edit. It goes with its control plane."""
@@ -276,11 +304,24 @@ def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
         gate = Gate(
             plane=plane, namespace=GATED, admin=admin, developer=developer, approver=approver, operator=operator
         )
+        lead(operator, HOLDER)
+        until(lambda: _leads(operator), what="the API server does not know who leads")
         gate.vet(*(vetted(key) for key in KEYS))
         gate.settle(refuses=gate.service(uri=REFUSED), accepts=gate.service())
         gate.settle(refuses=gate.pod(uri=REFUSED), accepts=gate.pod())
         gate.settle(refuses=gate.runtime({("spec", "containers", 0, "image"): "evil"}), accepts=gate.runtime())
         yield gate
+
+
+def _leads(operator: KubeClient) -> bool:
+    """Whether the API server has heard of the Lease, and of the kinds."""
+    try:
+        send(operator, vetted())
+    except ApiRefused as refused:
+        if not by_gate(refused):
+            raise
+        return False
+    return True
 
 
 def _make(admin: KubeClient, name: str, labels: Mapping[str, str]) -> None:

@@ -160,6 +160,16 @@ class Operator:
         self._process.kill()
         self._end()
 
+    def pause(self) -> None:
+        """kill -STOP: it stands still wherever it is, and does not know."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """kill -CONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Ends it if it runs, in peace, so that the next one need not wait for its lease to expire."""
         if self.running:

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
+from gatehouse.app.settings import Settings
 from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
+from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
 from gatehouse.deploy.credentials_file import CredentialsFile, WantedSecret, load_credentials_file
 from gatehouse.deploy.kubectl import Kubectl
@@ -105,6 +107,22 @@ def test_no_overlay_holds_a_secret_or_a_password(rendered: dict[str, tuple[Manif
             for variable in container.get("env", ()):
                 if "PASSWORD" in variable["name"]:
                     assert "secretKeyRef" in variable["valueFrom"], where
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_lease_that_admission_asks_is_the_one_that_the_operator_may_hold(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    [binding] = [
+        each.body for each in of_kind(rendered[overlay], "ValidatingAdmissionPolicyBinding") if each.name == FENCING
+    ]
+    [operator] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "gatehouse-operator"]
+    [role] = [each for each in of_kind(rendered[overlay], "Role") if each.name == "gatehouse-operator"]
+    [named] = [rule["resourceNames"] for rule in role.body["rules"] if "resourceNames" in rule]
+    asked = binding["spec"]["paramRef"]
+    assert asked["namespace"] == operator.namespace == role.namespace
+    assert [asked["name"]] == named == [Settings().lease_name]
+    assert asked["parameterNotFoundAction"] == "Deny"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

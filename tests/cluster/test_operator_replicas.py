@@ -19,7 +19,8 @@ from sqlalchemy import text
 
 from cluster.rig import Operator, until
 from cluster.servers import restartable_control_plane
-from cluster.world import World, make_world
+from cluster.world import API, World, make_world
+from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.engine.leader import LeaderOptions
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
@@ -31,6 +32,8 @@ TAKEOVER = 15.0
 FAKETIME = "libfaketime.so.1"
 FEW_HANDS = ("--workers=4",)
 """So that there is work left when the leader ends."""
+SHORT_LEASE = ("--lease-duration=4s", "--lease-renew-deadline=3s", "--lease-retry-period=1s")
+VETTED = f"{API}/vettedartifacts"
 RENEWALS = 8
 """They take longer than a Lease lasts."""
 
@@ -132,16 +135,22 @@ class Written:
 
     def counts(self, kind: str) -> Counter[tuple[str, str]]:
         """How often each object was ADDED, MODIFIED and DELETED."""
-        query = f"watch=true&resourceVersion={self.since[kind]}&timeoutSeconds=1"
-        where = urlsplit(self.plane.url)
-        trusted = ssl.create_default_context(cafile=str(self.plane.authority))
-        server = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=30, context=trusted)
-        with contextlib.closing(server):
-            headers = {"Authorization": f"Bearer {self.plane.tokens['admin']}"}
-            server.request("GET", f"{self.world.path(kind)}?{query}", headers=headers)
-            events = [json.loads(line) for line in server.getresponse()]
-        assert all(event["type"] in {"ADDED", "MODIFIED", "DELETED"} for event in events), events[-1]
+        events = told(self.plane, self.world.path(kind), since=self.since[kind])
         return Counter((event["object"]["metadata"]["name"], event["type"]) for event in events)
+
+
+def told(plane: RunningControlPlane, path: str, *, since: str) -> list[dict[str, Any]]:
+    """What a watch of the path is told since then."""
+    query = f"watch=true&resourceVersion={since}&timeoutSeconds=1"
+    where = urlsplit(plane.url)
+    trusted = ssl.create_default_context(cafile=str(plane.authority))
+    server = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=30, context=trusted)
+    with contextlib.closing(server):
+        headers = {"Authorization": f"Bearer {plane.tokens['admin']}"}
+        server.request("GET", f"{path}?{query}", headers=headers)
+        events = [json.loads(line) for line in server.getresponse()]
+    assert all(event["type"] in {"ADDED", "MODIFIED", "DELETED"} for event in events), events[-1]
+    return events
 
 
 def submit(world: World, *names: str) -> None:
@@ -219,6 +228,52 @@ def test_a_leader_that_ends_in_mid_work_is_followed_and_nothing_is_written_twice
             # It was handed over: nobody waited until it had expired.
             assert waited < options.duration
         check_written_once(pair, written, NAMES)
+
+
+def test_a_leader_that_is_stopped_for_longer_than_its_lease_writes_nothing_when_it_goes_on(
+    installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path
+) -> None:
+    with make_pair(installed, minio, tmp_path, arguments=(*FEW_HANDS, *SHORT_LEASE)) as pair:
+        world = pair.world
+        prepare(world)
+        pair.start()
+        world.final("granite", kind="RegisteredModel")
+        since = world.kube.request("GET", VETTED)["metadata"]["resourceVersion"]
+        submit(world, "before")
+        world.ready("before")
+        until(lambda: cleared(world), what=lambda: f"nothing is cleared: {pair.first.tail()}")
+        # It holds no lock of the database that both have.
+        pair.first.wait_idle()
+        old = pair.lease()["holderIdentity"]
+        pair.first.pause()
+        try:
+            # It finds this out when it goes on, by its watches.
+            world.patch("ModelVersion", "before", {"spec": {"state": "Archived"}})
+            pair.second.wait_leading()
+            new = pair.lease()["holderIdentity"]
+            until(lambda: not cleared(world), what=lambda: f"what is archived is cleared: {pair.second.tail()}")
+            pair.second.wait_idle()
+            said = pair.first.text()
+            found = told(installed, VETTED, since=since)
+        finally:
+            pair.first.go_on()
+        until(lambda: pair.first.exited() is not None, what="the old leader goes on")
+        assert pair.first.exited() == 1
+        assert "leadership lost" in pair.first.text().removeprefix(said)
+        assert "vetted artifacts written" not in pair.first.text().removeprefix(said)
+        writers = [each["object"]["metadata"]["annotations"][ANNOTATION_WRITER] for each in found]
+        assert {old, new} == set(writers)
+        assert old not in writers[writers.index(new) :]
+        # Every list was marked by the new leader before anything else was written, and nothing came after.
+        assert told(installed, VETTED, since=since) == found
+        lists = world.kube.request("GET", VETTED)["items"]
+        assert {each["metadata"]["annotations"][ANNOTATION_WRITER] for each in lists} == {new}
+
+
+def cleared(world: World) -> bool:
+    """Whether admission has been told that an artifact of the world is cleared."""
+    lists = [each["spec"] for each in world.kube.request("GET", VETTED)["items"]]
+    return any(each.get("artifacts") for each in lists if each["bucket"] == world.bucket)
 
 
 def test_an_api_server_that_is_killed_under_both_leaves_one_leader(minio: S3Endpoint, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.domain.contest import VersionStanding
 from gatehouse.domain.outcome import Requeue
+from gatehouse.domain.revision import Revision
 from gatehouse.domain.vetted_objects import LARGEST
 
 VETTED = f"{API}/vettedartifacts"
@@ -60,10 +61,14 @@ class Kept:
             self.crash_after = 1_000_000
         return False
 
+    def bodies(self) -> dict[str, dict[str, Any]]:
+        """Each object by name."""
+        found = self.gate.operator.request("GET", VETTED)["items"]
+        return {each["metadata"]["name"]: each for each in found}
+
     def objects(self) -> dict[str, dict[str, Any]]:
         """Spec by name."""
-        found = self.gate.operator.request("GET", VETTED)["items"]
-        return {each["metadata"]["name"]: each["spec"] for each in found}
+        return {name: body["spec"] for name, body in self.bodies().items()}
 
     def admits(self, uri: str) -> bool:
         """Whether a service and a Pod of it are let in."""
@@ -81,15 +86,25 @@ class Kept:
 
     # the writer
 
-    async def vetted_artifacts(self) -> Collection[str]:
+    @property
+    def name(self) -> str:
+        return self.writer.name
+
+    async def vetted_artifacts(self) -> Mapping[str, Revision]:
         return await self.writer.vetted_artifacts()
 
-    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
-        await self.writer.put_vetted_artifacts(body)
+    async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
+        at = await self.writer.create_vetted_artifacts(body)
         self._wrote(body["metadata"]["name"])
+        return at
 
-    async def delete_vetted_artifacts(self, name: str) -> None:
-        await self.writer.delete_vetted_artifacts(name)
+    async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        at = await self.writer.update_vetted_artifacts(body, at=at)
+        self._wrote(body["metadata"]["name"])
+        return at
+
+    async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
+        await self.writer.delete_vetted_artifacts(name, at=at)
         self._wrote(name)
 
     def _wrote(self, name: str) -> None:
@@ -110,7 +125,7 @@ class Kept:
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         if kind == "vettedartifacts":
-            return {"metadata": {"name": name}, "spec": self.objects()[name]}
+            return self.bodies()[name]
         if kind == "hardwareprofiles":
             return worlds.profile(resourceName=ACCELERATOR).model_dump(mode="json", by_alias=True)
         return worlds.registry(stages=[STAGE], serving={"vllmImage": IMAGE}).model_dump(mode="json", by_alias=True)

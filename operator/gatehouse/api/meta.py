@@ -15,6 +15,7 @@ __all__ = [
     "ANNOTATION_RECONCILE_REQUESTED_AT",
     "ANNOTATION_WITHDRAWAL_REASON",
     "ANNOTATION_WITHDRAWN_BY",
+    "ANNOTATION_WRITER",
     "BLANK",
     "GROUP",
     "NOT_BLANK",
@@ -43,6 +44,7 @@ ANNOTATION_DEFAULT_REGISTRY = "gatehouse.dev/default-registry"
 ANNOTATION_RECONCILE_REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 ANNOTATION_WITHDRAWN_BY = "gatehouse.dev/withdrawn-by"
 ANNOTATION_WITHDRAWAL_REASON = "gatehouse.dev/withdrawal-reason"
+ANNOTATION_WRITER = "gatehouse.dev/writer"
 """Written into an approval or an evaluation before it is deleted; admission binds them to the caller."""
 
 LONGEST_REQUEST = 256

@@ -66,7 +66,7 @@ from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.engine.api_session import Login, MetadataClient
 from gatehouse.engine.cache import Caches, Change, ChangeType
-from gatehouse.engine.clock import LoopClock
+from gatehouse.engine.clock import LoopClock, seconds_since_boot
 from gatehouse.engine.kopf_source import KopfSource
 from gatehouse.engine.leader import Leader, LeadershipLost
 from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
@@ -179,12 +179,24 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
+        leader = _leader(settings, lease_client, identity=identity)
         parts = _Parts(
-            settings, identity, caches, client, events, connections, checks, templates, services, login, lister, faults
+            settings,
+            identity,
+            caches,
+            client,
+            events,
+            connections,
+            checks,
+            templates,
+            services,
+            login,
+            lister,
+            faults,
+            leader,
         )
         keeper = None if signer is None else parts.audit_keeper(signer, written=written.records)
-        leader = _leader(settings, lease_client, identity=identity)
-        manager = _manager(parts, collectors, keeper, leader=leader)
+        manager = _manager(parts, collectors, keeper)
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
@@ -268,6 +280,7 @@ class _Parts:
     login: Login
     lister: MetadataClient
     faults: Faults
+    leader: Leader | None
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
@@ -275,7 +288,9 @@ class _Parts:
         clock = WallClock()
         reader = CacheReader(self.caches)
         objects = Objects(reader, self.faults)
-        writer = KubernetesWriter(self.client, written=self._written)
+        # Events say what was found, whoever says it, and the last of them are sent when the Lease is handed over.
+        client = self.client if self.leader is None else self.client.fenced(self.leader)
+        writer = KubernetesWriter(client, written=self._written, name=self.identity)
 
         def runner(
             controller: KindController[R], *, workers: int, backoff: Backoff | None = None
@@ -314,7 +329,10 @@ class _Parts:
                 (
                     VettedArtifacts.info.plural,
                     Reconciler(
-                        VettedArtifactsKeeper(objects=objects, writer=writer, clock=clock, faults=self.faults), 1
+                        VettedArtifactsKeeper(
+                            objects=objects, writer=writer, clock=clock, faults=self.faults, term=self.leader
+                        ),
+                        1,
                     ),
                 ),
                 runner(HardwareProfileController(reader=reader, clock=clock), workers=1),
@@ -350,13 +368,16 @@ class _Parts:
 def _leader(settings: Settings, client: ApiClient, *, identity: str) -> Leader | None:
     if not settings.leader_elect:
         return None
-    lease = KubernetesLease(client, namespace=settings.lease_namespace, name=settings.lease_name)
-    return Leader(client=lease, identity=identity, clock=LoopClock(), options=settings.leader_options)
+    return Leader(
+        client=KubernetesLease(client, namespace=settings.lease_namespace, name=settings.lease_name),
+        identity=identity,
+        clock=LoopClock(),
+        options=settings.leader_options,
+        elapsed=seconds_since_boot,
+    )
 
 
-def _manager(
-    parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None, *, leader: Leader | None
-) -> Manager:
+def _manager(parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None) -> Manager:
     settings = parts.settings
     return Manager(
         watches=WATCHES,
@@ -369,7 +390,7 @@ def _manager(
             login=parts.login,
         ),
         metrics=EngineMetrics(collectors),
-        leader=leader,
+        leader=parts.leader,
         lister=parts.lister,
         periodic=[
             Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),

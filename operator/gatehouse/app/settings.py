@@ -125,7 +125,9 @@ class Settings(BaseModel):
     )
     log_level: LogLevel = Field(default="info", description="The least level that is logged, as JSON lines on stderr.")
     leader_elect: YesOrNo = Field(
-        default=True, description="Work only while holding the Lease. Needed with more than one replica."
+        default=True,
+        description="Work only while holding the Lease. Needed with more than one replica, and where the policy "
+        "gatehouse-fencing is bound, as the overlays do.",
     )
     lease_namespace: Namespace = Field(
         default="gatehouse-system", description="Namespace of the Lease; POD_NAMESPACE goes before the default."

@@ -6,12 +6,13 @@ reconcile that makes three writes notices. So its configuration is kept and its 
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 import aiohttp
 import orjson
@@ -26,6 +27,8 @@ __all__ = [
     "ApiError",
     "ApiUnavailable",
     "ClusterError",
+    "Fence",
+    "Fenced",
     "KubeConfigError",
     "Patch",
     "load_configuration",
@@ -35,6 +38,9 @@ __all__ = [
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _PAGE: Final = "500"
+_LONGEST: Final = 30.0
+_SHORTEST: Final = 0.01
+"""Seconds that a write may take. A shorter one would be none to the API server, which then takes its own."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
@@ -54,6 +60,10 @@ class ApiUnavailable(ClusterError):
     """No answer: the connection was refused, broken or timed out."""
 
 
+class Fenced(ClusterError):
+    """Nothing was sent: this process does not lead any more, and another one may."""
+
+
 class ApiError(ClusterError):
     """The API server refused: ``status`` is the HTTP status, ``reason`` the word of ``metav1.Status``."""
 
@@ -63,6 +73,14 @@ class ApiError(ClusterError):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+
+
+class Fence(Protocol):
+    """Who may write, and for how long."""
+
+    def time_left(self) -> float:
+        """Seconds for which nobody else can lead; nothing when somebody may."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +156,17 @@ class ApiClient:
             connector=aiohttp.TCPConnector(ssl=RESTClientObject(configuration).ssl_context, limit=connections),
             timeout=TIMEOUT,
         )
+        self.fence: Fence | None = None
+        """What a request that writes goes by."""
+
+    def fenced(self, fence: Fence) -> Self:
+        """The same connections, for requests that write while ``fence`` has time left.
+
+        None outlives that time: the client waits no longer, and the API server is told not to.
+        """
+        made = copy.copy(self)
+        made.fence = fence
+        return made
 
     @classmethod
     async def connect(
@@ -189,10 +218,18 @@ class ApiClient:
             params = {**params, "continue": token}
 
     async def create(
-        self, plural: str, namespace: str, body: Mapping[str, Any], *, params: Mapping[str, str] | None = None
+        self,
+        plural: str,
+        namespace: str,
+        body: Mapping[str, Any],
+        *,
+        params: Mapping[str, str] | None = None,
+        metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Creates an object."""
-        return await self._request("create", "POST", plural, resource_path(plural, namespace), body=body, params=params)
+        """Creates an object, and reads what became of it, or of its metadata alone if that does."""
+        path = resource_path(plural, namespace)
+        accept = {"accept": METADATA_OF_ONE} if metadata_only else {}
+        return await self._request("create", "POST", plural, path, body=body, params=params, **accept)
 
     async def post(self, plural: str, namespace: str, body: Mapping[str, Any]) -> None:
         """Creates an object of which nothing but its being there matters; the server answers with its metadata."""
@@ -258,10 +295,16 @@ class ApiClient:
         if body is not None:
             headers["Content-Type"] = content_type
             data = orjson.dumps(body)
+        timeout = TIMEOUT
+        # Last of all: whatever came before may have taken longer than the lease.
+        if self.fence is not None and method != "GET":
+            left = _time_left(self.fence)
+            timeout = aiohttp.ClientTimeout(total=left, connect=TIMEOUT.connect)
+            params = {**(params or {}), "timeout": f"{left:.3f}s"}
         status = 0
         try:
             async with self._session.request(
-                method, self._base + path, data=data, headers=headers, params=params
+                method, self._base + path, data=data, headers=headers, params=params, timeout=timeout
             ) as response:
                 status = response.status
                 payload = await response.read()
@@ -274,6 +317,13 @@ class ApiClient:
         if status >= 400:
             raise _api_error(status, payload, retry_after)
         return _object(payload)
+
+
+def _time_left(fence: Fence) -> float:
+    left = min(fence.time_left(), _LONGEST)
+    if left < _SHORTEST:
+        raise Fenced("this process does not lead any more, or is about to: nothing is written")
+    return left
 
 
 def _say(error: BaseException) -> str:

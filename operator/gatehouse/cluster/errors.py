@@ -5,22 +5,29 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient
+from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError, Fenced
+from gatehouse.domain.errors import ReconcileError, Stalled, Superseded, Transient
 
 __all__ = ["to_reconcile_error"]
 
 FAILED_TEST: Final = "the server rejected our request due to an error in our request"
 """All that the API server says of a JSON patch whose ``test`` does not hold; a refusal by the schema names fields."""
+FENCING: Final = "gatehouse-fencing"
+"""The ValidatingAdmissionPolicy that lets only the holder of the Lease write VettedArtifacts."""
 
 
 def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
     """The error that a controller raises for ``error`` while ``doing`` something, as in "writing the status"."""
+    if isinstance(error, Fenced):
+        return Superseded(reason="NotLeading", message=f"{doing}: {error}")
     if not isinstance(error, ApiError):
         reason = "ApiUnavailable" if isinstance(error, ApiUnavailable) else "ApiError"
         return Transient(reason=reason, message=f"{doing}: {error}")
     message = f"{doing}: the API server answered {error.status} {error.reason}: {error.message}"
     not_before = timedelta(seconds=error.retry_after) if error.retry_after is not None else None
+    if FENCING in error.message:
+        # The API server learns of a new holder by a watch, so a leader may be refused in its first moments.
+        return Superseded(reason="NotLeading", message=message)
     if error.status == 403:
         return Transient(
             reason="ApiForbidden",
@@ -28,7 +35,7 @@ def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
             remedy="bind the operator's user to the ClusterRole gatehouse-operator",
         )
     if error.status == 409 or (error.status == 422 and error.message == FAILED_TEST):
-        return Transient(reason="Conflict", message=message)
+        return Superseded(reason="Conflict", message=message)
     if error.status in {400, 404, 405, 413, 415, 422}:
         return Stalled(reason="ApiRefused", message=message)
     return Transient(reason="ApiUnavailable", message=message, not_before=not_before)

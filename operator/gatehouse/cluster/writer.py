@@ -5,26 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.api.vetted_artifacts import VettedArtifacts
-from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError, Patch
 from gatehouse.cluster.errors import to_reconcile_error
-from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.domain.errors import Stalled, Superseded, Transient
+from gatehouse.domain.revision import Revision
 
 __all__ = ["FIELD_MANAGER", "KubernetesWriter"]
 
 FIELD_MANAGER: Final = "gatehouse"
 VETTED_ARTIFACTS: Final = VettedArtifacts.info.plural
+_LARGE: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
+"""An object of half a megabyte need not be parsed once more for unknown fields, which would only be warned of."""
 
 
 class KubernetesWriter:
     """Implements the port ``ClusterWriter``.
 
-    ``written`` is told each object as it now is, so that the cache knows it before the watch does.
+    ``written`` is told each object as it now is, so that the cache knows it before the watch does. ``name`` is what
+    VettedArtifacts are marked with: the name by which the Lease calls this process.
     """
 
-    def __init__(self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], None], name: str = FIELD_MANAGER
+    ) -> None:
         self._client = client
         self._written = written
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The mark on each of the VettedArtifacts that it writes."""
+        return self._name
 
     async def write_status(self, kind: str, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """Replaces ``status`` by a JSON patch that tests the resourceVersion; an object that is gone needs none.
@@ -58,47 +71,104 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing=f"writing the status of {_name(metadata)}") from error
         self._written(kind, {**body, "metadata": answer["metadata"], "status": status})
 
-    async def vetted_artifacts(self) -> frozenset[str]:
-        """Names of the VettedArtifacts that are there at this moment.
+    async def vetted_artifacts(self) -> Mapping[str, Revision]:
+        """The VettedArtifacts that are there at this moment.
 
         :raises Transient: the API server does not answer.
         """
         try:
             found = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
-            return frozenset([each["metadata"]["name"] async for each in found])
+            return {each["metadata"]["name"]: Revision.of(each["metadata"]) async for each in found}
         except ClusterError as error:
             raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
 
-    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
-        """Creates the VettedArtifacts, or makes its spec this one.
+    async def reread_vetted_artifacts(self) -> None:
+        """Tells the cache of the VettedArtifacts that are there at this moment.
 
-        It may have half a megabyte, so the server is neither asked to parse it once more for unknown fields, which it
-        would only warn of, nor to send it back.
+        :raises Transient: the API server does not answer.
+        """
+        try:
+            async for body in self._client.items(VETTED_ARTIFACTS):
+                self._written(VETTED_ARTIFACTS, body)
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
 
+    async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
+        """Creates the VettedArtifacts.
+
+        :raises Superseded: it is there, or this process does not lead.
+        :raises Transient: the API server does not answer.
+        """
+        metadata = body["metadata"]
+        annotations = {**metadata.get("annotations", {}), ANNOTATION_WRITER: self._name}
+        marked = {**body, "metadata": {**metadata, "annotations": annotations}}
+        try:
+            answer = await self._client.create(VETTED_ARTIFACTS, "", marked, params=_LARGE, metadata_only=True)
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing=f"creating VettedArtifacts {metadata['name']}") from error
+        self._written(VETTED_ARTIFACTS, {**body, "metadata": answer["metadata"]})
+        return Revision.of(answer["metadata"])
+
+    async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        """Makes the spec this one, by a JSON patch that tests the state that it was computed from.
+
+        :raises Superseded: it is not as it was, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
         name = body["metadata"]["name"]
-        try:
-            answer = await self._client.patch(
-                VETTED_ARTIFACTS,
-                "",
-                name,
-                body,
-                kind="application/apply-patch+yaml",
-                params={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Ignore"},
-                metadata_only=True,
-            )
-        except ClusterError as error:
-            raise to_reconcile_error(error, doing=f"writing VettedArtifacts {name}") from error
-        self._written(VETTED_ARTIFACTS, {**body, "metadata": answer["metadata"]})
+        if not at.writer:
+            # A JSON patch adds an annotation only where there are some.
+            at = await self.mark_vetted_artifacts(body, at=at)
+        mark = ANNOTATION_WRITER.replace("/", "~1")
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": at.uid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": at.resource_version},
+            {"op": "add", "path": f"/metadata/annotations/{mark}", "value": self._name},
+            {"op": "add", "path": "/spec", "value": body["spec"]},
+        ]
+        metadata = await self._patched(name, patch, kind="application/json-patch+json")
+        self._written(VETTED_ARTIFACTS, {**body, "metadata": metadata})
+        return Revision.of(metadata)
 
-    async def delete_vetted_artifacts(self, name: str) -> None:
-        """Deletes it if it is there.
+    async def mark_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        """Marks it. What anybody computed from the state before is a conflict from then on.
 
+        :raises Superseded: it is not as it was, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
+        patch = {
+            "metadata": {
+                "uid": at.uid,
+                "resourceVersion": at.resource_version,
+                "annotations": {ANNOTATION_WRITER: self._name},
+            }
+        }
+        metadata = await self._patched(body["metadata"]["name"], patch, kind="application/merge-patch+json")
+        self._written(VETTED_ARTIFACTS, {**body, "metadata": metadata})
+        return Revision.of(metadata)
+
+    async def _patched(self, name: str, patch: object, *, kind: Patch) -> dict[str, Any]:
+        """The metadata afterwards."""
         try:
-            await self._client.delete(VETTED_ARTIFACTS, "", name)
+            answer = await self._client.patch(
+                VETTED_ARTIFACTS, "", name, patch, kind=kind, params=_LARGE, metadata_only=True
+            )
+        except ClusterError as error:
+            if isinstance(error, ApiError) and error.status == 404:
+                raise Superseded(reason="Conflict", message=f"VettedArtifacts {name} is gone") from error
+            raise to_reconcile_error(error, doing=f"writing VettedArtifacts {name}") from error
+        metadata: dict[str, Any] = answer["metadata"]
+        return metadata
+
+    async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
+        """Deletes it if it is there. Admission goes by the mark of the object: it must be this process's.
+
+        :raises Superseded: it is not as it was, or this process does not lead.
+        :raises Transient: the API server does not answer.
+        """
+        preconditions = {"uid": at.uid, "resourceVersion": at.resource_version}
+        try:
+            await self._client.delete(VETTED_ARTIFACTS, "", name, preconditions=preconditions)
         except ApiError as error:
             if error.status != 404:
                 raise to_reconcile_error(error, doing=f"deleting VettedArtifacts {name}") from error

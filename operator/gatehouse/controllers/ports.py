@@ -5,7 +5,7 @@ Every method that reaches outside raises :mod:`gatehouse.domain.errors` and noth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ from gatehouse.domain.records import (
     VersionIds,
     VersionRecord,
 )
+from gatehouse.domain.revision import Revision
 
 __all__ = [
     "ArtifactStore",
@@ -301,16 +302,33 @@ class ClusterWriter(Protocol):
         """Creates the ConfigMap, or applies it over what is there."""
         ...
 
-    async def vetted_artifacts(self) -> Collection[str]:
-        """Names of the VettedArtifacts that are there at this moment, as no cache can tell."""
+    @property
+    def name(self) -> str:
+        """What each of the VettedArtifacts that it writes is marked with."""
         ...
 
-    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
-        """Creates the VettedArtifacts, or makes its spec this one."""
+    async def vetted_artifacts(self) -> Mapping[str, Revision]:
+        """The VettedArtifacts that are there at this moment, as no cache can tell."""
         ...
 
-    async def delete_vetted_artifacts(self, name: str) -> None:
-        """Deletes it if it is there."""
+    async def reread_vetted_artifacts(self) -> None:
+        """Has the cache know the VettedArtifacts that are there at this moment."""
+        ...
+
+    async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
+        """Creates the VettedArtifacts. Raises ``Superseded`` when it is there."""
+        ...
+
+    async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        """Makes its spec this one. Raises ``Superseded`` when it is not as it was."""
+        ...
+
+    async def mark_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        """Marks it as written by this process; ``body`` has its spec. Raises ``Superseded`` as an update does."""
+        ...
+
+    async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
+        """Deletes it if it is there. Raises ``Superseded`` when it is not as it was."""
         ...
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:

@@ -3,15 +3,19 @@
 All objects are made from the cache in one go, since each names all keys. Changes of many versions make one write an
 object, and the more versions there are, the longer it is until the next look at them. An object that cannot be written
 holds up no other one, so that what is not vetted any more leaves those that can.
+
+Another operator may lead by the time that something is written: a process that was stopped does not know. Each write
+names the state that it was computed from, and a conflict ends the pass. An operator whose Lease was not handed over
+first marks every object, so that nothing which was computed before can be written after that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -25,13 +29,14 @@ from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter
 from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.errors import ReconcileError, Superseded
 from gatehouse.domain.outcome import Requeue, requeue_after_error
 from gatehouse.domain.readable import member
+from gatehouse.domain.revision import Revision
 from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey, shards
 
-__all__ = ["EVERY", "VettedArtifactsKeeper", "pause_after"]
+__all__ = ["EVERY", "Term", "VettedArtifactsKeeper", "pause_after"]
 
 EVERY: Final = "*"
 """Name under which the work is queued: it is always done for all objects."""
@@ -48,6 +53,29 @@ SLICE: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
+class Term(Protocol):
+    """How this process came to lead."""
+
+    @property
+    def took_over(self) -> bool:
+        """Whether it was not told that the one before it writes no more."""
+        ...
+
+
+@dataclass(slots=True)
+class _There:
+    """The objects that are there, as far as is known: what each says, and the state that says so."""
+
+    specs: dict[str, Mapping[str, Any]]
+    at: dict[str, Revision]
+
+    def put(self, name: str, spec: Mapping[str, Any], at: Revision) -> None:
+        self.specs[name], self.at[name] = spec, at
+
+    def drop(self, name: str) -> None:
+        del self.specs[name], self.at[name]
+
+
 class VettedArtifactsKeeper:
     """Writes the difference between what is vetted and what admission has been told."""
 
@@ -59,9 +87,12 @@ class VettedArtifactsKeeper:
         clock: Clock,
         limit: int = LARGEST,
         faults: Faults | None = None,
+        term: Term | None = None,
     ) -> None:
         self._objects = objects
         self._faults = faults or Faults(objects.reader)
+        self._term = term
+        self._marked = False
         self._writer = writer
         self._clock = clock
         self._limit = limit
@@ -77,13 +108,25 @@ class VettedArtifactsKeeper:
         self._rests_until = now + PAUSE
         try:
             versions = await self._bring()
+        except Superseded as error:
+            _log.warning("vetted artifacts were to be written by another", reason=error.reason, message=error.message)
+            return await self._again(error)
         except ReconcileError as error:
             return requeue_after_error(error)
         self._rests_until = now + pause_after(versions)
         return Requeue()
 
+    async def _again(self, error: Superseded) -> Requeue:
+        """The next pass starts from what is there, whatever has become of the watch."""
+        try:
+            await self._writer.reread_vetted_artifacts()
+        except ReconcileError as unread:
+            return requeue_after_error(unread)
+        return requeue_after_error(error)
+
     async def _bring(self) -> int:
         """How many versions it looked at."""
+        await self._mark()
         policies, registries = [each.policy for each in self._objects.policies()], self._registries()
         strict = [each.metadata.name for each in policies if _is_strict(each)]
         common = Common.of(
@@ -128,44 +171,87 @@ class VettedArtifactsKeeper:
                     found.append(resource)
         return found
 
+    async def _mark(self) -> None:
+        """Ends what an operator that led before may still be about to write: it was computed from another state."""
+        if self._marked or self._term is None or not self._term.took_over:
+            return
+        there = self._there()
+        for name, at in there.at.items():
+            if at.writer != self._writer.name:
+                await self._writer.mark_vetted_artifacts(_body(name, there.specs[name]), at=at)
+                _log.info("vetted artifacts taken over", name=name, writer=at.writer)
+        self._marked = True
+
     async def _write(self, shards: Mapping[ShardKey, Shard], common: Common) -> None:
         there = self._there()
-        plan = VettedPlan.of(shards, there=there, common=common, limit=self._limit)
-        moves = plan.moves(there)
+        plan = VettedPlan.of(shards, there=there.specs, common=common, limit=self._limit)
+        moves = plan.moves(there.specs)
         if moves:
-            # What this cache has not yet heard the end of covers nothing.
-            live = await self._writer.vetted_artifacts()
-            there = {name: spec for name, spec in there.items() if name in live}
-        errors = await self._put(plan.creations(there), there)
-        errors += await self._put(plan.updates(there), there)
+            await self._compare(there)
+        errors = await self._put(plan.creations(there.specs), there)
+        errors += await self._put(plan.updates(there.specs), there)
         if moves:
             # A range that somebody had altered covers again what it should.
-            errors += await self._put(plan.updates(there), there)
-        for name in plan.deletions(there):
-            await self._writer.delete_vetted_artifacts(name)
-            _log.info("vetted artifacts deleted", name=name)
+            errors += await self._put(plan.updates(there.specs), there)
+        for name in plan.deletions(there.specs):
+            await self._delete(name, there)
         for error in errors:
             raise error
 
-    def _there(self) -> dict[str, Mapping[str, Any]]:
+    def _there(self) -> _There:
         kind, reader = VettedArtifacts.info.plural, self._objects.reader
-        bodies = ((name.name, reader.get(kind, "", name.name)) for name in reader.names(kind))
-        return {name: body["spec"] for name, body in bodies if body is not None}
+        there = _There({}, {})
+        for name in reader.names(kind):
+            body = reader.get(kind, "", name.name)
+            if body is not None:
+                there.put(name.name, body["spec"], Revision.of(body["metadata"]))
+        return there
 
-    async def _put(self, bodies: Iterable[dict[str, Any]], there: dict[str, Mapping[str, Any]]) -> list[ReconcileError]:
-        """Writes them, and into ``there`` what is written; what went wrong otherwise."""
+    async def _compare(self, there: _There) -> None:
+        """Drops what this cache has not yet heard the end of, as it covers nothing.
+
+        :raises Superseded: somebody else wrote what this cache has not heard of.
+        """
+        live = await self._writer.vetted_artifacts()
+        for name in [name for name in there.at if name not in live]:
+            there.drop(name)
+        if unheard := sorted(name for name, at in live.items() if there.at.get(name) != at):
+            raise Superseded(reason="Conflict", message=f"VettedArtifacts {', '.join(unheard)} changed meanwhile")
+
+    async def _put(self, bodies: Iterable[dict[str, Any]], there: _There) -> list[ReconcileError]:
+        """Writes them, and into ``there`` what is written; what went wrong otherwise.
+
+        :raises Superseded: what is computed does not count any more.
+        """
         errors = []
         for body in bodies:
             name, spec = body["metadata"]["name"], body["spec"]
             try:
-                await self._writer.put_vetted_artifacts(body)
+                if (at := there.at.get(name)) is None:
+                    written = await self._writer.create_vetted_artifacts(body)
+                else:
+                    written = await self._writer.update_vetted_artifacts(body, at=at)
+            except Superseded:
+                raise
             except ReconcileError as error:
                 errors.append(error)
                 _log.warning("vetted artifacts not written", name=name, reason=error.reason, message=error.message)
             else:
-                there[name] = spec
+                there.put(name, spec, written)
                 _log.info("vetted artifacts written", name=name, artifacts=len(spec["artifacts"]))
         return errors
+
+    async def _delete(self, name: str, there: _There) -> None:
+        """Admission knows who deletes by the mark of the object alone."""
+        at = there.at[name]
+        if at.writer != self._writer.name:
+            at = await self._writer.mark_vetted_artifacts(_body(name, there.specs[name]), at=at)
+        await self._writer.delete_vetted_artifacts(name, at=at)
+        _log.info("vetted artifacts deleted", name=name)
+
+
+def _body(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def pause_after(versions: int) -> timedelta:

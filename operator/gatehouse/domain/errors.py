@@ -6,6 +6,7 @@
       Stalled     somebody must act; no retry before the next change or the next interval
       Waiting     something is not there yet; look again after a given time
       Transient   an outage; retry with backoff
+        Superseded  somebody else wrote meanwhile, or may write; what was computed does not count any more
 
 Steps only raise them. One table (:mod:`gatehouse.domain.outcome`) turns a decision or an error into conditions,
 an event and the time of the next look.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-__all__ = ["ReconcileError", "Stalled", "Transient", "Waiting"]
+__all__ = ["ReconcileError", "Stalled", "Superseded", "Transient", "Waiting"]
 
 
 class ReconcileError(Exception):
@@ -79,3 +80,7 @@ class Transient(ReconcileError):
     def not_before(self) -> timedelta | None:
         """The Retry-After of the other side."""
         return self._not_before
+
+
+class Superseded(Transient):
+    """Somebody else wrote what this was computed from, or leads now: nothing more of it is to be written."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Clock", "LoopClock", "Timer", "sleep", "within"]
+__all__ = ["Clock", "LoopClock", "Timer", "seconds_since_boot", "sleep", "within"]
 
 T = TypeVar("T")
 
@@ -33,6 +34,15 @@ class LoopClock:
 
     def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
         return asyncio.get_running_loop().call_at(when, callback)
+
+
+def seconds_since_boot() -> float:
+    """Counts on while the process is stopped and while the machine sleeps.
+
+    The loop's own time is that of the begin of its turn: a process that was stopped in the middle of one, and goes on,
+    would not know.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def sleep(clock: Clock, seconds: float) -> None:

@@ -101,7 +101,11 @@ def _utc_now() -> datetime:
 
 
 class Leader:
-    """One candidate. ``identity`` must differ between processes, also between lives of one Pod."""
+    """One candidate. ``identity`` must differ between processes, also between lives of one Pod.
+
+    ``elapsed`` counts seconds also while the process is stopped, in the middle of a turn of the event loop too. It is
+    the clock's own time unless said otherwise.
+    """
 
     def __init__(
         self,
@@ -112,23 +116,40 @@ class Leader:
         options: LeaderOptions | None = None,
         wall: Callable[[], datetime] = _utc_now,
         draw: Callable[[], float] = random.random,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
         self._client = client
         self._identity = identity
         self._clock = clock
+        self._elapsed = elapsed or clock.now
         self._options = options or LeaderOptions()
         self._wall = wall
         self._draw = draw
         self._observed: LeaseRecord | None = None
         self._observed_at = 0.0
         self._renewed_at: float | None = None
+        self._took_over = False
 
     @property
     def leads(self) -> bool:
         """Whether this process holds the lease and has renewed it in time."""
+        return self.time_left() > 0
+
+    def time_left(self) -> float:
+        """Seconds until this process leads no more, should it never renew again; nothing when it does not lead."""
         if self._renewed_at is None:
-            return False
-        return self._clock.now() < self._renewed_at + self._options.renew_deadline
+            return 0.0
+        return max(0.0, self._renewed_at + self._options.renew_deadline - self._elapsed())
+
+    @property
+    def identity(self) -> str:
+        """What the Lease calls this process."""
+        return self._identity
+
+    @property
+    def took_over(self) -> bool:
+        """Whether the lease was not handed over: who held it before may live, and not know yet."""
+        return self._took_over
 
     @property
     def holder(self) -> str:
@@ -146,8 +167,8 @@ class Leader:
         """Renew the lease for as long as it can be; then raise `LeadershipLost`."""
         while self._renewed_at is not None:
             deadline = self._renewed_at + self._options.renew_deadline
-            await sleep(self._clock, min(self._options.retry_period, deadline - self._clock.now()))
-            remaining = deadline - self._clock.now()
+            await sleep(self._clock, min(self._options.retry_period, deadline - self._elapsed()))
+            remaining = deadline - self._elapsed()
             if remaining <= 0:
                 break
             await self._attempt(min(remaining, 2 * self._options.retry_period))
@@ -169,7 +190,7 @@ class Leader:
             log.warning("lease not released", error=str(error))
 
     async def _attempt(self, timeout: float) -> bool:  # noqa: ASYNC109 - the clock is injected
-        sent = self._clock.now()
+        sent = self._elapsed()
         try:
             renewed = await within(self._clock, timeout, self._take_or_renew())
         except LeaseConflict:
@@ -192,19 +213,23 @@ class Leader:
                 return True
         record = await self._client.get()
         if record is None:
+            self._took_over = True
             self._observe(await self._client.create(self._wanted(None)))
             return True
         if record != self._observed:
             self._observe(record)
         expires = self._observed_at + (record.duration_seconds or self._options.duration)
-        if record.holder not in ("", self._identity) and self._clock.now() < expires:
-            return False
+        if record.holder not in ("", self._identity):
+            if self._elapsed() < expires:
+                return False
+            # Before it is sent: the answer may be lost, and the next look then finds this process as the holder.
+            self._took_over = True
         self._observe(await self._client.update(self._wanted(record)))
         return True
 
     def _observe(self, record: LeaseRecord) -> None:
         self._observed = record
-        self._observed_at = self._clock.now()
+        self._observed_at = self._elapsed()
 
     def _wanted(self, current: LeaseRecord | None) -> LeaseRecord:
         now = self._wall()

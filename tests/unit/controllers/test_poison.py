@@ -8,7 +8,7 @@ what any validator may let through.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from gatehouse.api import (
     Resource,
     VettedArtifacts,
 )
+from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.watches import WATCHES
 from gatehouse.controllers.artifact_look import Looked
@@ -46,6 +47,7 @@ from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.readable import Unreadable, member, read
+from gatehouse.domain.revision import Revision
 from gatehouse.domain.served import served_digest
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.engine.informer import Informer
@@ -111,6 +113,7 @@ class World:
     now_: datetime = NOW
     vetted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    name: str = "one"
     revision_: int = 0
 
     def __post_init__(self) -> None:
@@ -186,14 +189,27 @@ class World:
         written["metadata"]["resourceVersion"] = str(self.revision_)
         self.caches[kind].put_own_write(written)
 
-    async def vetted_artifacts(self) -> Collection[str]:
-        return set(self.vetted)
+    async def vetted_artifacts(self) -> Mapping[str, Revision]:
+        return {name: self._revision(name) for name in self.vetted}
 
-    async def put_vetted_artifacts(self, made: Mapping[str, Any]) -> None:
-        self.vetted[made["metadata"]["name"]] = made["spec"]
-        self.put(VettedArtifacts, dict(copy.deepcopy(made)))
+    async def create_vetted_artifacts(self, made: Mapping[str, Any]) -> Revision:
+        name = made["metadata"]["name"]
+        self.vetted[name] = made["spec"]
+        marked = copy.deepcopy({**made, "metadata": {"name": name, "annotations": {ANNOTATION_WRITER: self.name}}})
+        self.put(VettedArtifacts, marked)
+        return self._revision(name)
 
-    async def delete_vetted_artifacts(self, name: str) -> None:
+    async def update_vetted_artifacts(self, made: Mapping[str, Any], *, at: Revision) -> Revision:
+        assert at == self._revision(made["metadata"]["name"])
+        return await self.create_vetted_artifacts(made)
+
+    def _revision(self, name: str) -> Revision:
+        kept = self.caches["vettedartifacts"].get("", name)
+        assert kept is not None
+        return Revision.of(kept["metadata"])
+
+    async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
+        assert at == self._revision(name)
         self.revision_ += 1
         gone = {"metadata": {"name": name, "resourceVersion": str(self.revision_)}, "spec": self.vetted.pop(name)}
         self.caches["vettedartifacts"].apply("DELETED", gone)

@@ -6,7 +6,7 @@ The API server is a map of objects here, and admission is what the ValidatingAdm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,9 +20,10 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper, pause_after
 from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.errors import Stalled
+from gatehouse.domain.errors import Stalled, Superseded
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.ranges import Range
+from gatehouse.domain.revision import Revision
 
 STAGES: Final = ("staging", "production")
 URIS: Final = tuple(f"s3://models/m-{number}/" for number in range(8))
@@ -59,6 +60,11 @@ class World:
 
     objects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     cached: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    at: dict[str, Revision] = field(default_factory=dict)
+    heard: dict[str, Revision] = field(default_factory=dict)
+    version: int = 0
+    name: str = "one"
+    took_over: bool = False
     vetted: Vetted = frozenset()
     stages: tuple[str, ...] = STAGES
     crash_after: int = 1000
@@ -69,12 +75,19 @@ class World:
 
     def reconcile(self, *, limit: int = LIMIT) -> Requeue:
         """One pass of a fresh operator."""
-        keeper = VettedArtifactsKeeper(objects=Objects(self), writer=self, clock=self, limit=limit)  # type: ignore[arg-type]
+        keeper = VettedArtifactsKeeper(objects=Objects(self), writer=self, clock=self, limit=limit, term=self)  # type: ignore[arg-type]
         return asyncio.run(keeper("", EVERY))
 
     def hear(self) -> None:
         """The cache catches up."""
-        self.cached = dict(self.objects)
+        self.cached, self.heard = dict(self.objects), dict(self.at)
+
+    def edit(self, name: str, spec: Mapping[str, Any], *, writer: str) -> Revision:
+        """Somebody writes an object."""
+        self.version += 1
+        self.objects[name] = spec
+        self.at[name] = Revision(f"u-{name}", str(self.version), writer)
+        return self.at[name]
 
     def _wrote(self, what: str) -> None:
         self.writes.append(what)
@@ -85,22 +98,49 @@ class World:
 
     # the writer
 
-    async def vetted_artifacts(self) -> Collection[str]:
-        return set(self.objects)
+    async def vetted_artifacts(self) -> Mapping[str, Revision]:
+        return dict(self.at)
 
-    async def put_vetted_artifacts(self, body: Mapping[str, Any]) -> None:
+    async def reread_vetted_artifacts(self) -> None:
+        self.hear()
+
+    async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
+        if body["metadata"]["name"] in self.objects:
+            raise Superseded(reason="Conflict", message="it is there")
+        return self._put(body)
+
+    async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        self._check(body["metadata"]["name"], at)
+        return self._put(body)
+
+    async def mark_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
+        name = body["metadata"]["name"]
+        self._check(name, at)
+        assert body["spec"] == self.objects[name]
+        return self._put(body, word="mark")
+
+    async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
+        if name in self.objects:
+            self._check(name, at)
+            assert at.writer == self.name
+            del self.objects[name], self.at[name]
+        self._wrote(f"delete {name}")
+
+    def _check(self, name: str, at: Revision) -> None:
+        if self.at.get(name) != at:
+            raise Superseded(reason="Conflict", message=f"{name} is not as it was")
+
+    def _put(self, body: Mapping[str, Any], *, word: str = "put") -> Revision:
         name, spec = body["metadata"]["name"], body["spec"]
         if self.refuses(name):
             raise Stalled(reason="Refused", message=f"{name} is refused")
         assert len(name) <= 253
         size = sum(len(uri) + len(said) + 6 for part in ("artifacts", "refused") for uri, said in spec[part].items())
         assert size <= LIMIT or name.count(".") == 1
-        self.objects[name] = self.cached[name] = spec
-        self._wrote(f"put {name}")
-
-    async def delete_vetted_artifacts(self, name: str) -> None:
-        del self.objects[name]
-        self._wrote(f"delete {name}")
+        at = self.edit(name, spec, writer=self.name)
+        self.cached[name], self.heard[name] = spec, at
+        self._wrote(f"{word} {name}")
+        return at
 
     # the cache and the clock
 
@@ -113,7 +153,10 @@ class World:
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         if kind == "vettedartifacts":
-            return {"metadata": {"name": name}, "spec": self.cached[name]}
+            at = self.heard[name]
+            marks = {"annotations": {"gatehouse.dev/writer": at.writer}} if at.writer else {}
+            metadata = {"name": name, "uid": at.uid, "resourceVersion": at.resource_version, **marks}
+            return {"metadata": metadata, "spec": self.cached[name]}
         return worlds.registry(stages=list(self.stages)).model_dump(mode="json", by_alias=True)
 
     def revision(self, kind: str, namespace: str, name: str) -> str | None:
@@ -242,7 +285,7 @@ def test_a_deletion_that_the_cache_has_not_heard_of_leaves_no_gap() -> None:
     world.reconcile()
     world.hear()
     gone = min(world.objects)
-    del world.objects[gone]
+    del world.objects[gone], world.at[gone]
 
     world.vetted = frozenset({("staging", URIS[0])})
     world.reconcile(limit=4 * LIMIT)
@@ -252,7 +295,7 @@ def test_a_deletion_that_the_cache_has_not_heard_of_leaves_no_gap() -> None:
 def test_an_object_whose_range_was_altered_is_mended() -> None:
     world = World(vetted=frozenset({("staging", URIS[0])}))
     world.reconcile()
-    world.objects["staging.models"] = {**world.objects["staging.models"], "start": "s3://models/m-5/"}
+    world.edit("staging.models", {**world.objects["staging.models"], "start": "s3://models/m-5/"}, writer="one")
     world.hear()
 
     world.reconcile()
@@ -277,6 +320,49 @@ def test_an_object_goes_only_when_those_in_its_place_have_lost_what_it_has_lost(
     world.crash_after, world.refuses = 1000, lambda name: name == holder
     assert world.reconcile() != Requeue()
     assert "staging.models" in world.objects
+    assert admitted(world.objects) == world.vetted
+
+
+def test_whoever_took_the_lease_from_another_marks_every_object_once_before_anything_else() -> None:
+    world = World(vetted=frozenset((stage, URIS[0]) for stage in STAGES))
+    world.reconcile()
+    world.hear()
+    world.name, world.took_over = "two", True
+    world.vetted = frozenset({(STAGES[0], URIS[0])})
+    world.writes.clear()
+    assert world.reconcile() == Requeue()
+    assert world.writes == ["mark staging.models", "mark production.models", "put production.models"]
+    assert {at.writer for at in world.at.values()} == {"two"}
+
+    # A later one that was handed the lease has nothing to say, and deletes only what it has marked.
+    world.hear()
+    world.name, world.took_over = "three", False
+    world.writes.clear()
+    assert world.reconcile() == Requeue()
+    assert world.writes == []
+    world.stages, world.vetted = STAGES[:1], frozenset({(STAGES[0], URIS[0])})
+    assert world.reconcile() == Requeue()
+    assert world.writes[-1] == "delete production.models"
+
+
+@pytest.mark.parametrize("lost", ["a change", "a new object", "a deletion"])
+def test_a_pass_ends_with_what_another_wrote_meanwhile_and_the_next_one_starts_from_that(lost: str) -> None:
+    world = World(stages=STAGES[:1], vetted=frozenset({(STAGES[0], URIS[0])}))
+    world.reconcile()
+    world.hear()
+    if lost == "a change":
+        world.edit("staging.models", {**world.objects["staging.models"], "artifacts": {}}, writer="two")
+        world.vetted = frozenset()
+    elif lost == "a new object":
+        world.edit("production.models", {**world.objects["staging.models"], "stage": "production"}, writer="two")
+        world.stages = STAGES
+    else:
+        del world.objects["staging.models"], world.at["staging.models"]
+        world.vetted = frozenset()
+    world.writes.clear()
+    assert world.reconcile().retry
+    assert world.writes == []
+    assert world.reconcile() == Requeue()
     assert admitted(world.objects) == world.vetted
 
 
