@@ -5,17 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from cluster.objectdifferential import NAMESPACE, make_bases, run_specs
-from cluster.servers import available
+from cluster.objectdifferential import run_specs, ungoverned
 from gatehouse.api import KINDS, Resource, VettedArtifacts
-from gatehouse.local import ephemeral
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.objects import namespace
 
 OBJECTS = 120
 WRITTEN_BY_PEOPLE = [kind for kind in KINDS if kind is not VettedArtifacts]
@@ -23,11 +19,7 @@ WRITTEN_BY_PEOPLE = [kind for kind in KINDS if kind is not VettedArtifacts]
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[RunningControlPlane]:
-    """The CRDs, and nobody's policy."""
-    with available(ephemeral.control_plane()) as running, contextlib.closing(running.client()) as client:
-        client.apply(namespace(NAMESPACE))
-        client.request("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings")
-        make_bases(client)
+    with ungoverned() as running:
         yield running
 
 

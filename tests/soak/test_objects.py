@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
-from cluster.objectdifferential import NAMESPACE, make_bases, run_specs, run_statuses
-from cluster.servers import available
+from cluster.objectdifferential import run_specs, run_statuses, ungoverned
 from gatehouse.api import KINDS, Resource
-from gatehouse.local import ephemeral
 from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.objects import namespace
 
 SHARE_OF_STATUSES = 4
 """One object in so many has another status, not another spec."""
@@ -20,11 +16,7 @@ SHARE_OF_STATUSES = 4
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[RunningControlPlane]:
-    """The CRDs, and nobody's policy."""
-    with available(ephemeral.control_plane()) as running, contextlib.closing(running.client()) as client:
-        client.apply(namespace(NAMESPACE))
-        client.request("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings")
-        make_bases(client)
+    with ungoverned() as running:
         yield running
 
 
