@@ -87,7 +87,7 @@ class Cluster:
 
     def deploy(self, overlay: str, *options: str) -> Result:
         self._installed.add(overlay)
-        return self.gatehouse("deploy", overlay, "--timeout=60s", *options)
+        return self.gatehouse("deploy", overlay, "--timeout=4m", *options)
 
     def clean(self) -> None:
         for overlay in self._installed:
@@ -207,7 +207,7 @@ def test_kinds_that_were_just_made_go_without_a_wait(plane: RunningControlPlane)
 
 def test_a_seed_that_fails_ends_the_deployment_with_its_reason(cluster: Cluster, node: Node) -> None:
     node.codes[SEED] = 1
-    answer = cluster.deploy("embedded", "--timeout=30s")
+    answer = cluster.deploy("embedded")
     assert answer.exit_code == 1, answer.output
     assert "Job model-registry/model-registry-seed: " in answer.output
     assert "container seed: ended with exit code 1" in answer.output
