@@ -124,4 +124,5 @@ def _matters(standing: VersionStanding | None) -> object:
     """What of a version matters to others of its URI."""
     if standing is None:
         return None
-    return standing.digest, standing.claimed_at, standing.verified, standing.held, standing.judged_at, standing.phase
+    of_bytes = standing.digest, standing.verified, standing.held, standing.judged_at, bool(standing.cleared_for)
+    return *of_bytes, standing.claimed_at, standing.phase

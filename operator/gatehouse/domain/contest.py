@@ -225,7 +225,7 @@ class Contest:
         self._owners: dict[str, VersionStanding] = {}
         self._refusing_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         self._refusing_digest: defaultdict[str, list[VersionStanding]] = defaultdict(list)
-        self._verified_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
+        self._speaking_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         for each in sorted(standings, key=lambda standing: (standing.version, standing.uid)):
             self._enter(each)
 
@@ -233,10 +233,10 @@ class Contest:
         owner = self._owners.get(standing.uri)
         if standing.claimed_at and (owner is None or _claim(standing) < _claim(owner)):
             self._owners[standing.uri] = standing
+        if _speaks(standing):
+            self._speaking_at[standing.uri].append(standing)
         if standing.phase in UNSUBMITTED:
             return
-        if standing.verified:
-            self._verified_at[standing.uri].append(standing)
         if standing.refusals:
             for place in (standing.uri, *folders_above(standing.uri)):
                 self._refusing_at[place].append(standing)
@@ -304,9 +304,9 @@ class Contest:
                     yield _refusal(reason, by=other, against=standing)
 
     def _disagrees(self, standing: VersionStanding) -> Objection | None:
-        if not standing.verified:
+        if not _speaks(standing):
             return None
-        for other in self._verified_at[standing.uri]:
+        for other in self._speaking_at[standing.uri]:
             if other.namespace == standing.namespace and other.digest != standing.digest:
                 return Objection(
                     reason="DigestsDiffer",
@@ -316,6 +316,15 @@ class Contest:
                     remedy="nothing: both are looked at now, and those whose files changed say so",
                 )
         return None
+
+
+def _speaks(standing: VersionStanding) -> bool:
+    """Whether a version says now what the bytes at its URI are.
+
+    What is cleared says so through an outage too, in which its bytes are not known: of two that are cleared with two
+    digests neither one's word is better.
+    """
+    return bool(standing.cleared_for) or (standing.verified and standing.phase not in UNSUBMITTED)
 
 
 def _claim(standing: VersionStanding) -> tuple[str, str]:

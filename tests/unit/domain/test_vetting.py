@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import worlds
@@ -215,6 +215,23 @@ def test_two_digests_at_one_uri_clear_neither() -> None:
     assert found(standing(1, uri=M), stranger)[STAGING].artifacts == {M: worlds.DIGEST}
 
 
+def test_two_digests_at_one_uri_clear_neither_while_one_of_them_is_in_an_outage() -> None:
+    """The digest that stands for the URI must not depend on the names of versions, nor change under a third one."""
+    unknown = standing(1, uri=M, verified=False)
+    for other in (standing(2, uri=M, digest=worlds.OTHER_DIGEST), replace(unknown, digest=worlds.OTHER_DIGEST)):
+        pair = (unknown, replace(other, version="team/v-2", uid="u-2"))
+        assert found(*pair)[STAGING].artifacts == {}
+        third = standing(3, uri=M, cleared_for=())
+        assert found(*pair, third)[STAGING].artifacts == {}
+    assert found(unknown, standing(2, uri=M))[STAGING].artifacts == {M: worlds.DIGEST}
+
+
+def test_a_version_that_has_not_looked_yet_does_not_stand_against_one_that_has() -> None:
+    waiting = standing(2, uri=M, digest=worlds.OTHER_DIGEST, cleared_for=(), phase="Verifying", verified=False)
+
+    assert found(standing(1, uri=M), waiting)[STAGING].artifacts == {M: worlds.DIGEST}
+
+
 # One bucket, one endpoint
 
 
@@ -286,7 +303,8 @@ def any_standing(
 
 
 def distinct(*found: VersionStanding) -> list[VersionStanding]:
-    return list({each.version: each for each in found}.values())
+    by_version = {each.version: each for each in found}
+    return list({each.uid: each for each in by_version.values()}.values())
 
 
 STANDINGS = st.lists(any_standing(), max_size=6).map(lambda found: distinct(*found))
@@ -300,7 +318,11 @@ def test_no_uri_is_cleared_that_a_version_of_its_owner_refuses(standings: list[V
             claims = [each for each in standings if each.uri == uri]
             owner = min(claims, key=lambda each: (each.claimed_at, each.uid)).namespace
             clearing = [each for each in claims if each.namespace == owner and key.stage in each.cleared_for]
-            assert any(each.digest == digest for each in clearing)
+            unopposed = [each for each in clearing if each.digest == digest]
+            assert unopposed
+            submitted = [each for each in claims if each.phase not in {"Draft", "Archived"}]
+            speaking = [*clearing, *(each for each in submitted if each.verified and each.namespace == owner)]
+            assert {each.digest for each in speaking if not each.refuses(key.stage)} == {digest}
             for other in standings:
                 live = other.phase not in {"Draft", "Archived"}
                 reasons = {reason for stage, reason in other.refusals if stage in {"", key.stage}}
@@ -317,7 +339,12 @@ def test_the_order_says_nothing(standings: list[VersionStanding], chance: Any) -
     assert found(*standings, strict=("strict",)) == held
 
 
+IN_AN_OUTAGE = replace(standing(1, uri=URIS[0], policies=()), version="two/v-1", verified=False)
+OTHERWISE = replace(standing(2, uri=URIS[0], digest=worlds.OTHER_DIGEST, policies=()), version="two/v-0")
+
+
 @given(STANDINGS, any_standing(), st.booleans())
+@example([OTHERWISE, IN_AN_OUTAGE], replace(IN_AN_OUTAGE, verified=True), False)
 def test_a_version_that_clears_nothing_itself_never_clears_anything(
     standings: list[VersionStanding], more: VersionStanding, strict: bool
 ) -> None:
