@@ -10,11 +10,13 @@ OVERLAY ?= rhoai
 IMAGE ?=
 OBJECT_STORE ?=
 DELETE_DATA ?=
+# How many tests run at a time: most wait for a server most of the time.
+WORKERS ?= 2
 # The environment of this project is its own: a venv that happens to be active is none of uv's business.
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test e2e check crds bench soak deploy undeploy kind format clean
+.PHONY: help install demo test coverage e2e check crds bench soak deploy undeploy kind format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +39,10 @@ demo: install ## Run the main job on a local cluster, with a view of the gates; 
 
 test: install ## Run every test but those that need a node
 	$(BIN)/gatehouse local programs
-	$(BIN)/pytest --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: install ## Run the tests that need no server, and print which lines none of them reaches
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/engine $(ARGS)
 
 e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
 	$(BIN)/gatehouse local programs --e2e
