@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -65,27 +67,40 @@ def programs(folder: Path, *, kubectl: Path) -> str:
     return f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
-def run_step(step: Step, *, folder: Path, env: Mapping[str, str]) -> str:
-    """Runs a step in a folder; what it printed.
+def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float = PATIENCE) -> str:
+    """Runs a step in a folder; what it printed. Whatever the step started has ended then.
 
-    Raises StepFailed when it ended otherwise than it must, or did not show what it must.
+    Raises StepFailed when it ended otherwise than it must, did not show what it must, or is not done after ``seconds``.
     """
-    try:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", step.script],
-            cwd=folder,
-            env=dict(env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise StepFailed(f"not done after {PATIENCE} s:\n{step.script}\n{late.output or ''}") from late
-    if (done.returncode != 0) != step.fails:
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", step.script],
+        cwd=folder,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # A group of its own, so that its children end with it.
+        start_new_session=True,
+    ) as shell:
+        try:
+            said, _ = shell.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as late:
+            _end_group(shell.pid)
+            said, _ = shell.communicate()
+            raise StepFailed(f"not done after {seconds:g} s:\n{step.script}\n{said}") from late
+        finally:
+            _end_group(shell.pid)
+    if (shell.returncode != 0) != step.fails:
         expected = "a refusal" if step.fails else "0"
-        raise StepFailed(f"ended with {done.returncode}, wanted {expected}:\n{step.script}\n{done.stdout}")
-    if re.search(step.shows, done.stdout, re.DOTALL) is None:
-        raise StepFailed(f"did not show {step.shows!r}:\n{step.script}\n{done.stdout}")
-    return done.stdout
+        raise StepFailed(f"ended with {shell.returncode}, wanted {expected}:\n{step.script}\n{said}")
+    if re.search(step.shows, said, re.DOTALL) is None:
+        raise StepFailed(f"did not show {step.shows!r}:\n{step.script}\n{said}")
+    return said
+
+
+def _end_group(group: int) -> None:
+    """Ends what is left of a group, of which the first process may have ended: its id is not given to others before."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
