@@ -514,14 +514,17 @@ def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Co
     found = court.world.ready()
     court.wait_through("granite-1")
     stage = f"{court.world.namespace}-staging"
-    labelled = namespace_manifest(stage)
-    labelled["metadata"]["labels"] = {**labelled["metadata"].get("labels", {}), "gatehouse.dev/stage": "staging"}
-    court.world.apply(labelled)
+    court.world.apply(_labelled(stage))
+    lax = [_unenforced(court, stage, gate) for gate in ("Warn", "Off")]
     try:
+        for namespace in lax:
+            court.world.apply(_service(court, found, namespace))
         service = _service(court, found, stage)
         court.world.apply(good_runtime(stage))
         until(lambda: admitted(court, service), what="the service is still refused")
-        found = court.world.wait("granite-1", lambda body: body["status"].get("deployedTo") == ["staging"])
+        admissions = [{"stage": "staging", "namespace": stage}]
+        found = court.world.wait("granite-1", lambda body: body["status"].get("admittedTo") == admissions)
+        assert found["status"]["deployedTo"] == ["staging"]
         assert condition(found, "RunningUncleared") is None
 
         court.decide("Rejected")
@@ -530,8 +533,46 @@ def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Co
         assert "Warning RunningUncleared" in court.world.events("granite-1", at_least=3)
         assert operator.metrics().sum("gatehouse_running_uncleared") == 1
         assert court.world.kube.request("GET", _path(stage, service))["metadata"]["name"]
+
+        # Only what admission let in while it was cleared goes on, and there alone.
+        uri = court.world.uri("granite-1")
+        retained = until(lambda: _retained(court, uri), what="nothing goes on")
+        assert retained == {f"{stage} {uri}"}
+        assert found["status"]["admittedTo"] == admissions
+        for namespace in lax:
+            court.world.apply(_labelled(namespace))
+            again = {**service, "metadata": {**service["metadata"], "namespace": namespace}}
+            again["spec"] = {**service["spec"], "predictor": {**service["spec"]["predictor"], "minReplicas": 2}}
+            until(lambda refused=again: not admitted(court, refused), what=f"the gate of {namespace} is still open")
+        court.world.wait("granite-1", lambda body: body["status"].get("deployedTo") == ["staging"])
+        assert _retained(court, uri) == retained
     finally:
-        court.world.kube.request("DELETE", f"/api/v1/namespaces/{stage}")
+        for namespace in (stage, *lax):
+            court.world.kube.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+def _labelled(name: str, **labels: str) -> Manifest:
+    """A namespace of the stage staging."""
+    made = namespace_manifest(name)
+    made["metadata"]["labels"] = {**made["metadata"].get("labels", {}), "gatehouse.dev/stage": "staging", **labels}
+    return made
+
+
+def _unenforced(court: Court, stage: str, gate: str) -> str:
+    """A namespace of the stage whose gate lets everything in."""
+    name = f"{stage}-{gate.lower()}"
+    court.world.apply(_labelled(name, **{"gatehouse.dev/gate": gate}), good_runtime(name))
+    return name
+
+
+def _retained(court: Court, uri: str) -> set[str]:
+    """What may go on with the artifact, wherever it is listed."""
+    return {
+        entry
+        for each in court.world.kube.request("GET", VETTED)["items"]
+        for entry in each["spec"].get("retained") or ()
+        if entry.endswith(f" {uri}")
+    }
 
 
 def admitted(court: Court, service: Manifest) -> bool:
