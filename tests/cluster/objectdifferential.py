@@ -32,6 +32,7 @@ from gatehouse.api import (
 )
 from gatehouse.api.schema import crd
 from gatehouse.app.watches import WATCHES
+from gatehouse.domain.contest import standing_of
 from gatehouse.domain.readable import Unreadable, read
 from gatehouse.engine.watches import build_caches
 from gatehouse.local import ephemeral
@@ -142,6 +143,9 @@ STATUSES: Mapping[type[Resource], dict[str, Any]] = {
         "phase": "Ready to Deploy",
         "clearedFor": ["staging"],
         "deployedTo": ["staging"],
+        "admittedTo": [{"stage": "staging", "namespace": "chatbots"}],
+        "refusals": [{"stage": "staging", "reason": "Rejected"}],
+        "claimedAt": "2026-11-29T12:00:00Z",
         "registry": "gatehouse-system/local",
         "registryId": "7",
         "recordedDigest": worlds.DIGEST,
@@ -283,6 +287,8 @@ def disagreements(kind: type[Resource], body: dict[str, Any]) -> Iterator[str]:
         orjson.dumps(body)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a disagreement
         yield f"{kind.info.kind}: {type(error).__name__}: {error}"
+    if isinstance(resource, ModelVersion):
+        yield from _opens(resource, body)
     for watch in WATCHES:
         if watch.kind != kind.info.plural:
             continue
@@ -297,6 +303,23 @@ def disagreements(kind: type[Resource], body: dict[str, Any]) -> Iterator[str]:
                 list(watch.fan_out(body, build_caches(WATCHES)))
             except Exception as error:  # noqa: BLE001 - as above
                 yield f"{kind.info.kind}: dependents: {type(error).__name__}: {error}"
+
+
+def _opens(version: ModelVersion, body: dict[str, Any]) -> Iterator[str]:
+    """What admission would let through of a status that the operator itself does not read so."""
+    try:
+        standing = standing_of(body)
+    except Exception as error:  # noqa: BLE001 - as above
+        yield f"{version.info.kind}: its standing: {type(error).__name__}: {error}"
+        return
+    if standing is None:
+        return
+    status = version.status
+    ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions)
+    if not set(standing.cleared_for) <= (set(status.cleared_for) if ready else set()):
+        yield f"{version.info.kind}: cleared for {standing.cleared_for} by a status that does not say so"
+    if not set(standing.admitted_to) <= {(each.stage, each.namespace) for each in status.admitted_to}:
+        yield f"{version.info.kind}: goes on in {standing.admitted_to} by a status that does not say so"
 
 
 def _schema(kind: type[Resource]) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """What the API server takes, by each kind's schema, has to read: two validators of one schema agree.
 
-`make soak` runs it with a hundred thousand objects of each kind, statuses and what the operator writes among them.
+`make soak` runs it with a hundred thousand objects of each kind, what the operator writes among them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.objectdifferential import run_specs, ungoverned
+from cluster.objectdifferential import run_specs, run_statuses, ungoverned
 from gatehouse.api import KINDS, Resource, VettedArtifacts
 from gatehouse.local.ephemeral import RunningControlPlane
 
 OBJECTS = 120
+STATUSES = 60
 WRITTEN_BY_PEOPLE = [kind for kind in KINDS if kind is not VettedArtifacts]
 
 
@@ -30,3 +31,14 @@ def test_what_the_api_server_takes_reads(plane: RunningControlPlane, kind: type[
     assert found.disagreements == []
     assert found.made == OBJECTS
     assert found.taken > OBJECTS / 20, "the generator makes too little that the API server takes"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.info.plural)
+def test_a_status_that_the_api_server_takes_reads_or_counts_as_none(
+    plane: RunningControlPlane, kind: type[Resource]
+) -> None:
+    found = run_statuses(plane, kind, STATUSES)
+
+    assert found.disagreements == []
+    assert found.made == STATUSES
+    assert found.taken > STATUSES / 20, "the generator makes too little that the API server takes"
