@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 import tracemalloc
 from collections.abc import Callable
 
+import orjson
 import pytest
 
 from gatehouse.api.model_evaluation import MAX_SLICES, ModelEvaluationSpec
+from gatehouse.app.watches import WATCHES
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import lay_out
 from gatehouse.domain.safetensors import MAX_INDEX, parse_index
+from gatehouse.engine.kopf_setup import PAGE_SIZE
+from gatehouse.engine.packing import pack
+from gatehouse.engine.watches import build_caches
 from hostile import SHAPES, parse
 
 MIB = 1024 * 1024
@@ -82,10 +88,57 @@ def test_an_evaluation_is_small() -> None:
     for many in (evaluation(metrics=5, slices=64), evaluation(metrics=64, slices=5)):
         with pytest.raises(ValueError, match=f"at most {MAX_SLICES} slices"):
             ModelEvaluationSpec.model_validate(many)
+    assert len(json.dumps(largest_evaluation(), ensure_ascii=False).encode()) < 256 * 1024
+
+
+def largest_evaluation() -> dict[str, object]:
+    """As large as the schema lets one be, without what the API server adds."""
     text = "\N{EARTH GLOBE EUROPE-AFRICA}" * 128
     value = "-" + "9" * 12 + "." + "9" * 17 + "e-99"
     largest = evaluation(metrics=64, slices=4) | {"suite": text, "notes": text * 32}
     for metric in largest["metrics"]:  # type: ignore[attr-defined]  # a list, as above
         metric |= {"name": text, "value": value, "stderr": value}
         metric["slices"] = [{"name": text, "value": value}] * 4
-    assert len(json.dumps(largest, ensure_ascii=False).encode()) < 256 * 1024
+    return largest
+
+
+def test_hundreds_of_the_largest_evaluations_are_kept_in_little_memory_at_a_start() -> None:
+    """500 of 690 KB each took 1.7 GB. One page is in memory at a time, and what is kept of a body is deflated."""
+    count = 500
+    spec = largest_evaluation()
+    caches = build_caches(WATCHES)
+    seen = 0
+
+    def page(first: int) -> bytes:
+        """No two are alike, so that nothing is shared between them but within one."""
+        noise = random.Random(first)
+        bodies = []
+        for number in range(first, first + PAGE_SIZE):
+            metrics = [
+                {**metric, "name": noise.randbytes(64).hex()}
+                for metric in spec["metrics"]  # type: ignore[attr-defined]  # as above
+            ]
+            metadata = {
+                "name": f"e-{number}",
+                "namespace": "team",
+                "uid": str(number),
+                "resourceVersion": str(number + 1),
+            }
+            bodies.append({"metadata": metadata, "spec": {**spec, "metrics": metrics}})
+        return orjson.dumps({"items": bodies})
+
+    def start() -> None:
+        nonlocal seen
+        for first in range(0, count, PAGE_SIZE):
+            for body in orjson.loads(page(first))["items"]:
+                caches["modelevaluations"].apply(None, body)
+                seen += 1
+
+    most = peak(start)
+    assert seen == len(caches["modelevaluations"].keys()) == count
+    kept = sum(len(pack(body)) for body in caches["modelevaluations"].bodies())
+    print(
+        f"{count} evaluations of {len(page(0)) // PAGE_SIZE} bytes: {most / MIB:.0f} MiB at most, {kept / MIB:.0f} kept"
+    )
+    assert kept < 32 * MIB
+    assert most < 320 * MIB
