@@ -272,16 +272,14 @@ def _try(
 
 
 def disagreements(kind: type[Resource], body: dict[str, Any]) -> Iterator[str]:
-    """What goes wrong in the operator's way with an object, from the watch to the controllers."""
+    """What goes wrong in the operator's way with an object, from the watch to the controllers.
+
+    A member of a status that does not read counts as none, for the operator and for admission alike.
+    """
     resource = read(kind, body)
     if isinstance(resource, Unreadable):
         yield resource.message
         return
-    if len(body.get("status") or ()) > len(resource.status.model_fields_set):
-        lost = set(body["status"]) - {
-            kind.model_fields["status"].annotation.model_fields[name].alias for name in resource.status.model_fields_set
-        }  # type: ignore[union-attr]
-        yield f"{kind.info.kind}: parts of the status do not read: {sorted(lost)}"
     try:
         resource.status.wire()
         orjson.dumps(body)

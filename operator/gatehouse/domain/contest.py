@@ -67,6 +67,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "ArtifactMissing": "is Artifact Missing: its recorded files are gone",
     "ArtifactInvalid": "is Artifact Invalid",
 }
+_OF_CONDITION: Final = ("type", "status", "reason", "lastTransitionTime")
 BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
 AWS: Final = "the endpoint of AWS"
 _URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
@@ -147,7 +148,7 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     uri = folder_of(body["spec"]["artifact"]["uri"])
     if _URI.fullmatch(uri) is None:
         return None
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    conditions = _conditions(status.get("conditions") or ())
     ready, verified = conditions.get("Ready", {}), conditions.get(ARTIFACT_VERIFIED, {})
     recorded, found = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
     digest = str(recorded or found or "")
@@ -171,6 +172,13 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),
         admitted_to=tuple((each["stage"], each["namespace"]) for each in status.get("admittedTo") or ()),
     )
+
+
+def _conditions(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """By type; none where one of them does not read, as for everybody else. The API server takes [] for a time."""
+    if not all(isinstance(each.get(name), str) for each in found for name in _OF_CONDITION):
+        return {}
+    return {each["type"]: each for each in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

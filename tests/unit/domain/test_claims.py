@@ -224,3 +224,18 @@ def test_a_namespace_is_remembered_only_if_its_service_was_seen_while_the_versio
     assert gone["admittedTo"] == []
     back = replace(revoked, version=worlds.version(status=gone))
     assert written(back)["status"]["admittedTo"] == []
+
+
+@pytest.mark.parametrize("member", ["type", "status", "reason", "lastTransitionTime"])
+def test_of_conditions_that_do_not_read_nothing_follows(member: str) -> None:
+    """The API server takes [] where the schema wants a time; the operator reads no condition then."""
+    body = written(worlds.facts(row=ROW))
+    cleared = standing_of(body)
+    assert cleared is not None
+    assert cleared.cleared_for == ("staging", "production")
+
+    for at in range(len(body["status"]["conditions"])):
+        broken = [dict(each) for each in body["status"]["conditions"]]
+        broken[at][member] = []
+        standing = standing_of({**body, "status": {**body["status"], "conditions": broken}})
+        assert standing is None or (standing.cleared_for, standing.verified) == ((), False)
