@@ -10,8 +10,8 @@ OVERLAY ?= rhoai
 IMAGE ?=
 OBJECT_STORE ?=
 DELETE_DATA ?=
-# How many tests run at a time: most wait for a server most of the time.
-WORKERS ?= 2
+# How many processes run tests side by side; 0 is this one alone.
+WORKERS ?= 0
 # The environment of this project is its own: a venv that happens to be active is none of uv's business.
 unexport VIRTUAL_ENV
 
