@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import select
 import shutil
 import signal
 import tempfile
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_DEATH_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -74,9 +76,14 @@ class Restartable:
         self._supervisor.stop(self._describe().name)
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9. Returns when the last thread has ended: the port is taken until then."""
         name = self._describe().name
-        os.kill(self._supervisor.records()[name].identity.pid, signal.SIGKILL)
+        ended = os.pidfd_open(self._supervisor.records()[name].identity.pid)
+        try:
+            signal.pidfd_send_signal(ended, signal.SIGKILL)
+            assert select.select([ended], [], [], _DEATH_SECONDS)[0], f"{name} does not end"
+        finally:
+            os.close(ended)
         self._supervisor.stop(name)
 
 
