@@ -6,9 +6,11 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-__all__ = ["FakeClock", "settle"]
+from gatehouse.engine.leader import LeaseConflict, LeaseRecord, LeaseUnavailable
+
+__all__ = ["FakeClock", "FakeLease", "settle"]
 
 
 @dataclass
@@ -65,6 +67,50 @@ class FakeClock:
         self.time = max(self.time, when)
         timer.callback()
         return True
+
+
+@dataclass
+class FakeLease:
+    """One Lease on a server, with faults."""
+
+    record: LeaseRecord | None = None
+    version: int = 0
+    down: bool = False
+    hanging: asyncio.Event | None = None
+    conflicts: int = 0
+    writes: list[LeaseRecord] = field(default_factory=list)
+    reads: int = 0
+
+    async def get(self) -> LeaseRecord | None:
+        self.reads += 1
+        if self.hanging is not None:
+            await self.hanging.wait()
+        if self.down:
+            raise LeaseUnavailable("503")
+        return self.record
+
+    async def create(self, record: LeaseRecord, /) -> LeaseRecord:
+        if self.record is not None:
+            raise LeaseConflict
+        return self.store(record)
+
+    async def update(self, record: LeaseRecord, /) -> LeaseRecord:
+        if self.hanging is not None:
+            await self.hanging.wait()
+        if self.down:
+            raise LeaseUnavailable("503")
+        if self.conflicts:
+            self.conflicts -= 1
+            raise LeaseConflict
+        if self.record is None or record.resource_version != self.record.resource_version:
+            raise LeaseConflict
+        return self.store(record)
+
+    def store(self, record: LeaseRecord) -> LeaseRecord:
+        self.version += 1
+        self.record = replace(record, resource_version=str(self.version))
+        self.writes.append(self.record)
+        return self.record
 
 
 async def settle() -> None:

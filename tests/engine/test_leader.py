@@ -1,67 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from engine.fakes import FakeClock, settle
-from gatehouse.engine.leader import (
-    Leader,
-    LeaderOptions,
-    LeadershipLost,
-    LeaseConflict,
-    LeaseRecord,
-    LeaseUnavailable,
-)
+from engine.fakes import FakeClock, FakeLease, settle
+from gatehouse.engine.leader import Leader, LeaderOptions, LeadershipLost
 
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-@dataclass
-class FakeLease:
-    """One Lease on a server, with faults."""
-
-    record: LeaseRecord | None = None
-    version: int = 0
-    down: bool = False
-    hanging: asyncio.Event | None = None
-    conflicts: int = 0
-    writes: list[LeaseRecord] = field(default_factory=list)
-    reads: int = 0
-
-    async def get(self) -> LeaseRecord | None:
-        self.reads += 1
-        if self.hanging is not None:
-            await self.hanging.wait()
-        if self.down:
-            raise LeaseUnavailable("503")
-        return self.record
-
-    async def create(self, record: LeaseRecord, /) -> LeaseRecord:
-        if self.record is not None:
-            raise LeaseConflict
-        return self.store(record)
-
-    async def update(self, record: LeaseRecord, /) -> LeaseRecord:
-        if self.hanging is not None:
-            await self.hanging.wait()
-        if self.down:
-            raise LeaseUnavailable("503")
-        if self.conflicts:
-            self.conflicts -= 1
-            raise LeaseConflict
-        if self.record is None or record.resource_version != self.record.resource_version:
-            raise LeaseConflict
-        return self.store(record)
-
-    def store(self, record: LeaseRecord) -> LeaseRecord:
-        self.version += 1
-        self.record = replace(record, resource_version=str(self.version))
-        self.writes.append(self.record)
-        return self.record
 
 
 def wall(clock: FakeClock, skew: float = 0.0) -> Callable[[], datetime]:
@@ -70,6 +20,17 @@ def wall(clock: FakeClock, skew: float = 0.0) -> Callable[[], datetime]:
 
 def candidate(lease: FakeLease, clock: FakeClock, identity: str, skew: float = 0.0) -> Leader:
     return Leader(client=lease, identity=identity, clock=clock, wall=wall(clock, skew), draw=lambda: 1.0)
+
+
+@contextlib.asynccontextmanager
+async def holds(leader: Leader) -> AsyncIterator[None]:
+    """The leader renews its lease meanwhile."""
+    task = asyncio.create_task(leader.hold())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -150,51 +111,43 @@ async def test_a_request_that_hangs_does_not_outlive_the_deadline(lease: FakeLea
 async def test_an_outage_shorter_than_the_deadline_is_survived(lease: FakeLease, clock: FakeClock) -> None:
     leader = candidate(lease, clock, "one")
     await leader.acquire()
-    holding = asyncio.create_task(leader.hold())
-    for _ in range(5):
-        lease.down = True
-        await clock.run(4)
-        lease.down = False
-        await clock.run(5)
-    assert leader.leads
-    holding.cancel()
-    await asyncio.gather(holding, return_exceptions=True)
+    async with holds(leader):
+        for _ in range(5):
+            lease.down = True
+            await clock.run(4)
+            lease.down = False
+            await clock.run(5)
+        assert leader.leads
 
 
 async def test_a_conflict_is_read_again_before_leadership_is_lost(lease: FakeLease, clock: FakeClock) -> None:
     leader = candidate(lease, clock, "one")
     await leader.acquire()
-    holding = asyncio.create_task(leader.hold())
-    lease.conflicts = 1
-    await clock.run(20)
-    assert leader.leads
-    holding.cancel()
-    await asyncio.gather(holding, return_exceptions=True)
+    async with holds(leader):
+        lease.conflicts = 1
+        await clock.run(20)
+        assert leader.leads
 
 
 async def test_a_renewal_is_one_request(lease: FakeLease, clock: FakeClock) -> None:
     leader = candidate(lease, clock, "one")
     await leader.acquire()
-    holding = asyncio.create_task(leader.hold())
-    read, written = lease.reads, len(lease.writes)
-    await clock.run(15.1)
-    assert (lease.reads - read, len(lease.writes) - written) == (0, 10)
-    holding.cancel()
-    await asyncio.gather(holding, return_exceptions=True)
+    async with holds(leader):
+        read, written = lease.reads, len(lease.writes)
+        await clock.run(15.1)
+        assert (lease.reads - read, len(lease.writes) - written) == (0, 10)
 
 
 async def test_a_lease_that_was_deleted_is_created_again_by_its_holder(lease: FakeLease, clock: FakeClock) -> None:
     leader = candidate(lease, clock, "one")
     await leader.acquire()
-    holding = asyncio.create_task(leader.hold())
-    await settle()
-    lease.record = None
-    await clock.run(10)
-    assert leader.leads
-    assert lease.record is not None
-    assert lease.record.holder == "one"
-    holding.cancel()
-    await asyncio.gather(holding, return_exceptions=True)
+    async with holds(leader):
+        await settle()
+        lease.record = None
+        await clock.run(10)
+        assert leader.leads
+        assert lease.record is not None
+        assert lease.record.holder == "one"
 
 
 async def test_a_lease_taken_by_another_is_lost_at_the_next_look(lease: FakeLease, clock: FakeClock) -> None:

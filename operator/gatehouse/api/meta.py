@@ -44,8 +44,9 @@ ANNOTATION_DEFAULT_REGISTRY = "gatehouse.dev/default-registry"
 ANNOTATION_RECONCILE_REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 ANNOTATION_WITHDRAWN_BY = "gatehouse.dev/withdrawn-by"
 ANNOTATION_WITHDRAWAL_REASON = "gatehouse.dev/withdrawal-reason"
-ANNOTATION_WRITER = "gatehouse.dev/writer"
 """Written into an approval or an evaluation before it is deleted; admission binds them to the caller."""
+ANNOTATION_WRITER = "gatehouse.dev/writer"
+"""Written into VettedArtifacts: the operator process that wrote them, as the Lease names its holder."""
 
 LONGEST_REQUEST = 256
 BLANK = r"\t\n\f\r "

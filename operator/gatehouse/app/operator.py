@@ -33,7 +33,7 @@ from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.app.settings import Settings, default_identity
 from gatehouse.app.watches import VERSIONS, WATCHES
-from gatehouse.cluster.client import ApiClient, ClusterError
+from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
 from gatehouse.cluster.policies import KubernetesPolicies
 from gatehouse.cluster.secrets import KubernetesSecrets
@@ -135,16 +135,11 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     written = RecordsWritten(metrics)
     caches = build_caches(WATCHES)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            await ApiClient.connect(
-                kubeconfig=settings.kubeconfig, context=settings.context, observe=metrics.api_request
-            )
-        )
+        configuration = await load_configuration(kubeconfig=settings.kubeconfig, context=settings.context)
+        client = await stack.enter_async_context(ApiClient(configuration, observe=metrics.api_request))
         # Renewals of the lease wait behind no other request for a connection.
         lease_client = await stack.enter_async_context(
-            await ApiClient.connect(
-                kubeconfig=settings.kubeconfig, context=settings.context, connections=1, observe=metrics.api_request
-            )
+            ApiClient(configuration, connections=1, observe=metrics.api_request)
         )
         events = KubernetesEvents(client, instance=identity, dropped=metrics.event_dropped)
         events.start()
@@ -288,7 +283,7 @@ class _Parts:
         clock = WallClock()
         reader = CacheReader(self.caches)
         objects = Objects(reader, self.faults)
-        # Events say what was found, whoever says it, and the last of them are sent when the Lease is handed over.
+        # Events are not fenced: they only report, and the operator posts the last of them as it hands the Lease over.
         client = self.client if self.leader is None else self.client.fenced(self.leader)
         writer = KubernetesWriter(client, written=self._written, name=self.identity)
 

@@ -35,12 +35,13 @@ __all__ = [
     "resource_path",
 ]
 
-TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+_LONGEST: Final = 30.0
+"""Seconds that a request may take."""
+TIMEOUT: Final = aiohttp.ClientTimeout(total=_LONGEST, connect=5)
 METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _PAGE: Final = "500"
-_LONGEST: Final = 30.0
 _SHORTEST: Final = 0.01
-"""Seconds that a write may take. A shorter one would be none to the API server, which then takes its own."""
+"""Seconds that a write must have. The API server would read a shorter timeout as none, and take its own."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
@@ -162,7 +163,7 @@ class ApiClient:
     def fenced(self, fence: Fence) -> Self:
         """The same connections, for requests that write while ``fence`` has time left.
 
-        None outlives that time: the client waits no longer, and the API server is told not to.
+        No such request outlives that time: the client stops waiting, and the request asks the API server to stop too.
         """
         made = copy.copy(self)
         made.fence = fence
@@ -230,11 +231,6 @@ class ApiClient:
         path = resource_path(plural, namespace)
         accept = {"accept": METADATA_OF_ONE} if metadata_only else {}
         return await self._request("create", "POST", plural, path, body=body, params=params, **accept)
-
-    async def post(self, plural: str, namespace: str, body: Mapping[str, Any]) -> None:
-        """Creates an object of which nothing but its being there matters; the server answers with its metadata."""
-        path = resource_path(plural, namespace)
-        await self._request("create", "POST", plural, path, body=body, accept=METADATA_OF_ONE)
 
     async def update(self, plural: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replaces an object that still has the body's resourceVersion."""

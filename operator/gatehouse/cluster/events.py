@@ -96,7 +96,7 @@ class KubernetesEvents:
         while True:
             event = await self._queue.get()
             try:
-                await self._client.post("events", event["metadata"]["namespace"], event)
+                await self._client.create("events", event["metadata"]["namespace"], event, metadata_only=True)
             except ApiError as error:
                 # A namespace that is being deleted takes no Events; nobody is left to read them.
                 _log.info("event refused", status=error.status, reason=error.reason)

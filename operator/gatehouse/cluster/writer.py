@@ -23,8 +23,8 @@ _LARGE: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
 class KubernetesWriter:
     """Implements the port ``ClusterWriter``.
 
-    ``written`` is told each object as it now is, so that the cache knows it before the watch does. ``name`` is what
-    VettedArtifacts are marked with: the name by which the Lease calls this process.
+    ``written`` gets each object as the object now is, so that the cache knows the object before the watch does.
+    ``name`` marks the VettedArtifacts: the holder identity of this process in the Lease.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class KubernetesWriter:
         :raises Transient: the API server does not answer, or an owner of the same name is just being deleted.
         """
         try:
-            await self._client.post("configmaps", namespace, config_map)
+            await self._client.create("configmaps", namespace, config_map, metadata_only=True)
         except ApiError as error:
             if error.status != 409:
                 raise to_reconcile_error(error, doing="creating the template") from error

@@ -58,7 +58,7 @@ class Term(Protocol):
 
     @property
     def took_over(self) -> bool:
-        """Whether it was not told that the one before it writes no more."""
+        """Whether the operator that led before may still write, as that one did not hand the Lease over."""
         ...
 
 
@@ -176,11 +176,17 @@ class VettedArtifactsKeeper:
         if self._marked or self._term is None or not self._term.took_over:
             return
         there = self._there()
-        for name, at in there.at.items():
-            if at.writer != self._writer.name:
-                await self._writer.mark_vetted_artifacts(_body(name, there.specs[name]), at=at)
-                _log.info("vetted artifacts taken over", name=name, writer=at.writer)
+        for name in there.at:
+            await self._take(name, there)
         self._marked = True
+
+    async def _take(self, name: str, there: _There) -> Revision:
+        """The state of an object that bears this process's mark; marks the object if another process wrote it."""
+        at = there.at[name]
+        if at.writer == self._writer.name:
+            return at
+        _log.info("vetted artifacts taken over", name=name, writer=at.writer)
+        return await self._writer.mark_vetted_artifacts({"metadata": {"name": name}, "spec": there.specs[name]}, at=at)
 
     async def _write(self, shards: Mapping[ShardKey, Shard], common: Common) -> None:
         there = self._there()
@@ -243,15 +249,8 @@ class VettedArtifactsKeeper:
 
     async def _delete(self, name: str, there: _There) -> None:
         """Admission knows who deletes by the mark of the object alone."""
-        at = there.at[name]
-        if at.writer != self._writer.name:
-            at = await self._writer.mark_vetted_artifacts(_body(name, there.specs[name]), at=at)
-        await self._writer.delete_vetted_artifacts(name, at=at)
+        await self._writer.delete_vetted_artifacts(name, at=await self._take(name, there))
         _log.info("vetted artifacts deleted", name=name)
-
-
-def _body(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": spec}
 
 
 def pause_after(versions: int) -> timedelta:

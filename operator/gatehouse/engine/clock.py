@@ -39,8 +39,8 @@ class LoopClock:
 def seconds_since_boot() -> float:
     """Counts on while the process is stopped and while the machine sleeps.
 
-    The loop's own time is that of the begin of its turn: a process that was stopped in the middle of one, and goes on,
-    would not know.
+    The event loop reads its own time once, when a turn begins: a process that was stopped in the middle of a turn would
+    not notice.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 

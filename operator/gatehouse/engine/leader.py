@@ -136,15 +136,10 @@ class Leader:
         return self.time_left() > 0
 
     def time_left(self) -> float:
-        """Seconds until this process leads no more, should it never renew again; nothing when it does not lead."""
+        """Seconds until this process stops leading unless it renews the lease; 0 when it does not lead."""
         if self._renewed_at is None:
             return 0.0
         return max(0.0, self._renewed_at + self._options.renew_deadline - self._elapsed())
-
-    @property
-    def identity(self) -> str:
-        """What the Lease calls this process."""
-        return self._identity
 
     @property
     def took_over(self) -> bool:

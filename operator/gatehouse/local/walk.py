@@ -101,6 +101,6 @@ def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float
 
 
 def _end_group(group: int) -> None:
-    """Ends what is left of a group, of which the first process may have ended: its id is not given to others before."""
+    """Kills the processes of a group. The kernel gives the group's id to nobody else while one of them lives."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

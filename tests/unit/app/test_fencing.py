@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.aio.client.configuration import Configuration
 
-from engine.fakes import FakeClock, settle
-from engine.test_leader import FakeLease
+from engine.fakes import FakeClock, FakeLease, settle
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.errors import FAILED_TEST, FENCING
