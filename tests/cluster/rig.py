@@ -35,11 +35,11 @@ T = TypeVar("T")
 
 
 def until(probe: Callable[[], T | None], *, what: str | Callable[[], str], seconds: float = PATIENCE) -> T:
-    """The first answer of ``probe`` that is neither None nor False; fails after ``seconds`` with ``what``."""
+    """The first answer of ``probe`` that is true, hence neither empty nor 0; fails after ``seconds`` with ``what``."""
     deadline = time.monotonic() + seconds
     while True:
         found = probe()
-        if found is not None and found is not False:
+        if found:
             return found
         if time.monotonic() > deadline:
             said = what if isinstance(what, str) else what()
