@@ -8,7 +8,7 @@ from typing import Any
 import worlds
 from gatehouse.api import GovernancePolicy, ModelApproval, ModelEvaluation
 from gatehouse.domain.conditions import timestamp
-from gatehouse.domain.policy import CompiledPolicy, compile_policy
+from gatehouse.domain.policy import CompiledPolicy
 from gatehouse.domain.served import served_digest
 
 __all__ = ["approval", "evaluation", "policy"]
@@ -16,7 +16,7 @@ __all__ = ["approval", "evaluation", "policy"]
 
 def policy(name: str = "strict", **spec: Any) -> CompiledPolicy:
     """A policy that applies to every version."""
-    return compile_policy(GovernancePolicy.model_validate({"metadata": {"name": name}, "spec": spec}))
+    return CompiledPolicy(GovernancePolicy.model_validate({"metadata": {"name": name}, "spec": spec}))
 
 
 def evaluation(name: str = "eval-1", *, days: float = 1, **spec: Any) -> ModelEvaluation:

@@ -135,8 +135,18 @@ class Written:
 
     def counts(self, kind: str) -> Counter[tuple[str, str]]:
         """How often each object was ADDED, MODIFIED and DELETED."""
-        events = told(self.plane, self.world.path(kind), since=self.since[kind])
-        return Counter((event["object"]["metadata"]["name"], event["type"]) for event in events)
+        return Counter((event["object"]["metadata"]["name"], event["type"]) for event in self._events(kind))
+
+    def statuses(self, name: str) -> str:
+        """What was written to a version, one write a line."""
+        return "\n".join(
+            f"{event['type']} {json.dumps(event['object'].get('status'))}"
+            for event in self._events("ModelVersion")
+            if event["object"]["metadata"]["name"] == name
+        )
+
+    def _events(self, kind: str) -> list[dict[str, Any]]:
+        return told(self.plane, self.world.path(kind), since=self.since[kind])
 
 
 def told(plane: RunningControlPlane, path: str, *, since: str) -> list[dict[str, Any]]:
@@ -179,9 +189,9 @@ def wait_ready(world: World, count: int) -> None:
 def check_written_once(pair: Pair, written: Written, names: list[str]) -> None:
     """One status, one template, one row and one line of history each."""
     world = pair.world
-    assert written.counts("ModelVersion") == Counter(
-        {(name, event): 1 for name in names for event in ("ADDED", "MODIFIED")}
-    )
+    found = written.counts("ModelVersion")
+    wanted = Counter({(name, event): 1 for name in names for event in ("ADDED", "MODIFIED")})
+    assert found == wanted, "\n".join(written.statuses(name) for name, _ in (found - wanted))
     templates = {each: count for each, count in written.counts("ConfigMap").items() if each[0].endswith("-serving")}
     assert templates == {(f"{name}-serving", "ADDED"): 1 for name in names}
     rows = world.rows(pair.second)

@@ -5,9 +5,9 @@ A changed policy re-decides every version: the watch hands them to the queue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
@@ -15,12 +15,14 @@ from gatehouse.controllers.indexes import BY_POLICY, policy_key
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock
 from gatehouse.controllers.runner import Result
-from gatehouse.domain.conditions import READY, STALLED, ConditionState, merge
+from gatehouse.domain.conditions import READY, STALLED, ConditionState, find, merge
 from gatehouse.domain.outcome import Requeue
 from gatehouse.domain.policy import CompiledPolicy
-from gatehouse.domain.readable import UNREADABLE
 
 __all__ = ["GovernancePolicyController"]
+
+_COMPILED: Final = "Compiled"
+_REFUSED: Final = "DoesNotCompile"
 
 
 class GovernancePolicyController:
@@ -34,19 +36,22 @@ class GovernancePolicyController:
 
     async def reconcile(self, resource: GovernancePolicy, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Compiles the rules; what does not compile is told with its line and column."""
-        compiled = self._objects.compiled(resource)
         generation = resource.metadata.generation
+        versions = self._count(policy_key(resource.metadata.name))
+        # What was compiled is not compiled again at each start for the sake of a policy that judges nothing.
+        told = versions == 0 and _is_told(resource)
+        problems = resource.status.problems if told else _problems(CompiledPolicy(resource))
         status = GovernancePolicyStatus(
             observed_generation=generation,
             last_handled_reconcile_at=resource.requested_at,
-            versions=self._count(policy_key(resource.metadata.name)),
+            versions=versions,
             denied=self._count(policy_key(resource.metadata.name, denies=True)),
-            problems=[
-                RuleProblem(rule=name, line=problem.line, column=problem.column, message=problem.message)
-                for name, problem in compiled.problems.items()
-            ],
+            problems=problems,
             conditions=merge(
-                resource.status.conditions, _states(compiled), generation=generation, now=self._clock.now()
+                resource.status.conditions,
+                _states(problems, enforced=CompiledPolicy(resource).enforced),
+                generation=generation,
+                now=self._clock.now(),
             ),
         )
         return Result(status=status, requeue=Requeue())
@@ -66,20 +71,28 @@ class GovernancePolicyController:
         return len(self._objects.reader.select(ModelVersion.info.plural, BY_POLICY, value))
 
 
-def _states(compiled: CompiledPolicy) -> list[ConditionState]:
-    problems = compiled.problems
-    if compiled.unreadable is not None:
-        return [
-            ConditionState(READY, "False", UNREADABLE, f"the policy denies what it applies to: {compiled.unreadable}"),
-            ConditionState(STALLED, "True", UNREADABLE, compiled.unreadable),
-        ]
-    if not problems:
-        return [ConditionState(READY, "True", "Compiled", "every rule compiles")]
-    message = "; ".join(
-        f"rule {name}, line {each.line}, column {each.column}: {each.message}" for name, each in problems.items()
-    )
-    effect = "denies every version that it applies to" if compiled.enforced else "would deny every version"
+def _is_told(policy: GovernancePolicy) -> bool:
+    """Whether the status says what compiling this generation of the policy came to."""
+    ready = find(policy.status.conditions, READY)
+    generation = policy.metadata.generation
+    return ready is not None and ready.reason in (_COMPILED, _REFUSED) and ready.observed_generation == generation
+
+
+def _problems(compiled: CompiledPolicy) -> list[RuleProblem]:
     return [
-        ConditionState(READY, "False", "DoesNotCompile", f"the policy {effect} until it compiles: {message}"),
-        ConditionState(STALLED, "True", "DoesNotCompile", message),
+        RuleProblem(rule=name, line=problem.line, column=problem.column, message=problem.message)
+        for name, problem in compiled.problems.items()
+    ]
+
+
+def _states(problems: Sequence[RuleProblem], *, enforced: bool) -> list[ConditionState]:
+    if not problems:
+        return [ConditionState(READY, "True", _COMPILED, "every rule compiles")]
+    message = "; ".join(
+        f"rule {each.rule}, line {each.line}, column {each.column}: {each.message}" for each in problems
+    )
+    effect = "denies every version that it applies to" if enforced else "would deny every version"
+    return [
+        ConditionState(READY, "False", _REFUSED, f"the policy {effect} until it compiles: {message}"),
+        ConditionState(STALLED, "True", _REFUSED, message),
     ]

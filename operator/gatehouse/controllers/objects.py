@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-import structlog
-
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, KindInfo, Resource
@@ -20,14 +18,12 @@ from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, versi
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
-from gatehouse.domain.policy import CompiledPolicy, Held, applying, compile_policy, held_under, stand_in
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under, stand_in
 from gatehouse.domain.readable import UNREADABLE, Unreadable, member, read
 
 __all__ = ["Objects"]
 
 R = TypeVar("R", bound=Resource)
-
-_log = structlog.get_logger(__name__)
 
 
 class _Namespace(Resource):
@@ -47,7 +43,6 @@ class Objects:
         self._reader = reader
         self._faults = faults or Faults(reader)
         self._parsed: dict[tuple[str, str, str], tuple[str, Resource | Unreadable]] = {}
-        self._compilations: dict[str, CompiledPolicy] = {}
 
     @property
     def reader(self) -> ObjectReader:
@@ -118,20 +113,8 @@ class Objects:
                 if not (body.get("metadata") or {}).get("deletionTimestamp"):
                     found.append(stand_in(policy, body))
             elif policy is not None and policy.metadata.deletion_timestamp is None:
-                found.append(self.compiled(policy))
+                found.append(CompiledPolicy(policy))
         return tuple(found)
-
-    def compiled(self, policy: GovernancePolicy) -> CompiledPolicy:
-        """The policy, compiled once a spec: a new status is no new rule."""
-        known = self._compilations.get(policy.metadata.name)
-        if known is not None and known.policy is policy:
-            return known
-        if known is not None and known.policy.spec == policy.spec:
-            known = replace(known, policy=policy)
-        else:
-            known = _compiled(policy)
-        self._compilations[policy.metadata.name] = known
-        return known
 
     def applying(
         self,
@@ -244,16 +227,6 @@ def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] 
         remedy="use a registry that allows this namespace, or have the platform team allow it",
         needs_person=True,
     )
-
-
-def _compiled(policy: GovernancePolicy) -> CompiledPolicy:
-    """What a compiler makes of one policy must not keep any other from being judged."""
-    try:
-        return compile_policy(policy)
-    except Exception as error:  # noqa: BLE001 - it is told
-        _log.exception("policy cannot be compiled", policy=policy.metadata.name)
-        problem = f"GovernancePolicy {policy.metadata.name} cannot be compiled: {type(error).__name__}"
-        return CompiledPolicy(policy, {}, unreadable=problem)
 
 
 def _unreadable(found: Unreadable) -> Unmet:

@@ -22,7 +22,7 @@ from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.governance import Standing, standings
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.policy import CompiledPolicy, Held, applying, compile_policy, shown_tier
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, shown_tier
 from gatehouse.review.errors import Refused
 from gatehouse.review.estate import Estate
 
@@ -80,7 +80,7 @@ def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tup
     found = []
     for draft in drafts:
         spec = draft.spec.model_copy(update={"mode": "Enforce"}) if enforce else draft.spec
-        found.append(compile_policy(draft.model_copy(update={"spec": spec})))
+        found.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
     problems = [
         f"{policy.name}: rule {rule} does not compile: line {problem.line}, column {problem.column}: {problem.message}"
         for policy in found
@@ -109,7 +109,7 @@ class Judge:
         self._artifacts = artifacts or {}
         self._drafts = tuple(drafts)
         self._names = frozenset(draft.name for draft in drafts)
-        self._current = tuple(compile_policy(policy) for policy in estate.policies)
+        self._current = tuple(CompiledPolicy(policy) for policy in estate.policies)
         self._drafted = (*(policy for policy in self._current if policy.name not in self._names), *drafts)
         self._estate = estate
         self._models = {(each.metadata.namespace, each.metadata.name): each for each in estate.models}

@@ -96,8 +96,7 @@ async def ask_queue(api: ApiClient, *, namespace: str) -> tuple[Waiting, ...]:
     known = Known(
         models={(each.metadata.namespace, each.metadata.name): each for each in models},
         approvals=approvals or (),
-        # Compiling its expressions would be for nothing: only who must approve is read here.
-        policies=None if policies is None else tuple(CompiledPolicy(each, {}) for each in policies),
+        policies=None if policies is None else tuple(map(CompiledPolicy, policies)),
         namespaces=namespaces,
     )
     found = [version for version in versions if reviewed_stage(version) is not None]

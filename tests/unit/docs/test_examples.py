@@ -13,14 +13,14 @@ import yaml
 import worlds
 from gatehouse.api import GovernancePolicy, ModelRegistry, ModelVersion, RegisteredModel
 from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.policy import Held, applying, compile_policy, held_under
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under
 
 ROOT = Path(__file__).parents[3]
 PLACES = ("README.md", "docs/**/*.md", "manifests/seed/*.yaml", "gitops/example/models/**/*.yaml")
 KINDS = ("RegisteredModel", "ModelVersion")
 EXAMPLE = re.compile(r"^apiVersion: gatehouse\.dev/v1alpha1\n(?:.*\n)*?(?=---$|```|YAML$|EOF$|\Z)", re.MULTILINE)
 POLICIES = tuple(
-    compile_policy(GovernancePolicy.model_validate(yaml.safe_load(path.read_text())))
+    CompiledPolicy(GovernancePolicy.model_validate(yaml.safe_load(path.read_text())))
     for path in sorted((ROOT / "manifests/policies").glob("*-risk.yaml"))
 )
 REGISTRY = ModelRegistry.model_validate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatehouse.domain.policy.approvals import ApprovalCount, Ballot, ballots, count_approvals
 from gatehouse.domain.policy.authors import author, submitters
-from gatehouse.domain.policy.compiled import CompiledPolicy, applying, compile_policy, stand_in
+from gatehouse.domain.policy.compiled import CompiledPolicy, applying, stand_in
 from gatehouse.domain.policy.findings import Finding
 from gatehouse.domain.policy.held import Held, held_under, shown_tier
 from gatehouse.domain.policy.judging import Case, judge
@@ -19,7 +19,6 @@ __all__ = [
     "applying",
     "author",
     "ballots",
-    "compile_policy",
     "count_approvals",
     "held_under",
     "judge",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -21,6 +21,8 @@ __all__ = ["VARIABLES", "CompiledExpression", "compile_expression"]
 
 VARIABLES: Final = ("version", "model", "artifact", "hardware", "evaluations", "stage")
 _MESSAGE_LIMIT: Final = 512
+_MOST_KEPT: Final = 512
+"""Compiled expressions that are kept: a policy that only got another status is no new rule."""
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
@@ -44,6 +46,7 @@ class CompiledExpression:
         return Judgement(holds=False, error=f"the answer is of type {kind.name()}, wanted a boolean")
 
 
+@lru_cache(maxsize=_MOST_KEPT)
 def compile_expression(text: str) -> CompiledExpression | ExpressionProblem:
     """The expression, ready to be judged, or what is wrong with it. Never raises for what a person wrote."""
     try:

@@ -1,9 +1,10 @@
-"""A GovernancePolicy, ready to be judged with, and which versions it applies to."""
+"""A GovernancePolicy to judge with, and which versions it applies to."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -25,16 +26,26 @@ from gatehouse.domain.readable import Unreadable
 if TYPE_CHECKING:
     from gatehouse.domain.policy.cel import CompiledExpression
 
-__all__ = ["CompiledPolicy", "applies", "applying", "compile_policy", "stand_in"]
+__all__ = ["CompiledPolicy", "applies", "applying", "stand_in"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CompiledPolicy:
-    """A policy with its expressions by name. ``unreadable`` is why nothing but a denial can be had of it."""
+    """A policy to judge with. ``unreadable`` is why nothing but a denial can be had of it."""
 
     policy: GovernancePolicy
-    expressions: Mapping[str, CompiledExpression | ExpressionProblem]
     unreadable: str | None = None
+
+    @cached_property
+    def expressions(self) -> Mapping[str, CompiledExpression | ExpressionProblem]:
+        """The expressions by name, compiled when somebody first asks for them."""
+        rules = self.policy.spec.expressions
+        if not rules:
+            return {}
+        # CEL's runtime takes 13 MiB, which an operator that judges by no expression need not have.
+        from gatehouse.domain.policy.cel import compile_expression  # noqa: PLC0415
+
+        return {rule.name: compile_expression(rule.expression) for rule in rules}
 
     @property
     def name(self) -> str:
@@ -68,17 +79,6 @@ class CompiledPolicy:
         return {name: found for name, found in self.expressions.items() if isinstance(found, ExpressionProblem)}
 
 
-def compile_policy(policy: GovernancePolicy) -> CompiledPolicy:
-    """Compiles every expression of the policy."""
-    rules = policy.spec.expressions
-    if not rules:
-        return CompiledPolicy(policy, {})
-    # CEL's runtime takes 8 MiB, which an operator without expressions need not have.
-    from gatehouse.domain.policy.cel import compile_expression  # noqa: PLC0415
-
-    return CompiledPolicy(policy, {rule.name: compile_expression(rule.expression) for rule in rules})
-
-
 def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
     """What a policy that does not read comes to: it denies every version that it may apply to.
 
@@ -92,7 +92,7 @@ def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
         if value is not None:
             kept |= _member(member, value)
     policy = GovernancePolicy(metadata=ObjectMeta(name=found.name), spec=GovernancePolicySpec(**kept))
-    return CompiledPolicy(policy, {}, unreadable=found.message)
+    return CompiledPolicy(policy, unreadable=found.message)
 
 
 def _member(name: str, value: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.facts import Withdrawal
 from gatehouse.domain.governance import next_expiry
 from gatehouse.domain.lifecycle import Decision, decide
-from gatehouse.domain.policy import applying, compile_policy
+from gatehouse.domain.policy import CompiledPolicy, applying
 from policies import approval, evaluation, policy
 
 SHIPPED = Path(__file__).parents[4] / "manifests" / "policies"
@@ -424,7 +424,7 @@ def test_which_policies_apply() -> None:
 
 def test_the_shipped_policies_compile_and_grow_with_the_tier() -> None:
     shipped = [
-        compile_policy(GovernancePolicy.model_validate(yaml.safe_load(path.read_text())))
+        CompiledPolicy(GovernancePolicy.model_validate(yaml.safe_load(path.read_text())))
         for path in sorted(SHIPPED.glob("*-risk.yaml"))
     ]
     assert [each.name for each in shipped] == ["high-risk", "low-risk", "medium-risk"]

@@ -14,7 +14,7 @@ import worlds
 from gatehouse.api import GovernancePolicy
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.policy import compile_policy
+from gatehouse.domain.policy import CompiledPolicy
 from policies import approval, evaluation
 
 SHIPPED = Path(__file__).parents[4] / "manifests" / "policies"
@@ -166,7 +166,7 @@ CASES = [
 
 def facts_of(name: str, changes: dict[str, Any]) -> Facts:
     policy = POLICIES[name]
-    return worlds.facts(policies=(compile_policy(policy),), policy_names=frozenset({name}), **changes)
+    return worlds.facts(policies=(CompiledPolicy(policy),), policy_names=frozenset({name}), **changes)
 
 
 def tier_of(name: str) -> str:
