@@ -1,4 +1,4 @@
-"""What is taken from a watch, and what is left to kopf, wherever the chunks are cut."""
+"""What is taken from lists and watches, and what is left to kopf, wherever pages and chunks are cut."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.engine.informer import ListPage, WatchEvent
-from gatehouse.engine.taking import _WatchStream
+from gatehouse.engine.taking import _PART, _pages, _split, _WatchStream
 
 EVENTS = st.builds(
     lambda kind, version, text: {"type": kind, "object": {"metadata": {"resourceVersion": str(version)}, "t": text}},
@@ -81,3 +82,34 @@ def test_events_are_taken_and_the_rest_is_left_wherever_the_chunks_end(
 def test_a_line_that_was_cut_off_is_left_to_kopf() -> None:
     taken, left = read([b'{"type":"ADDED","obj'])
     assert (taken.events, left) == ([], [b'{"type":"ADDED","obj'])
+
+
+def taken(document: dict[str, Any], *, first: bool) -> tuple[dict[str, Any], list[ListPage]]:
+    left, items = _split(json.dumps(document).encode())
+    assert items is not None
+    return left, list(_pages(left, items, ("widgets", "team"), first=first))
+
+
+SIZES = st.sampled_from([0, 10, _PART // 3, _PART // 2, _PART + 1])
+
+
+@given(st.lists(SIZES, max_size=8), st.booleans(), st.sampled_from(["", "more"]))
+def test_a_list_is_taken_in_parts_of_a_bounded_size(sizes: list[int], first: bool, continued: str) -> None:
+    items = [{"metadata": {"name": f"w{number}"}, "text": "x" * size} for number, size in enumerate(sizes)]
+    metadata = {"resourceVersion": "7", "continue": continued}
+    left, pages = taken({"kind": "WidgetList", "metadata": metadata, "items": items}, first=first)
+
+    assert left == {"kind": "WidgetList", "metadata": metadata}
+    assert [body for page in pages for body in page.items] == items
+    assert {(page.kind, page.namespace, page.resource_version) for page in pages} == {("widgets", "team", "7")}
+    assert [page.first for page in pages] == [first, *[False] * (len(pages) - 1)]
+    assert [page.last for page in pages] == [*[False] * (len(pages) - 1), not continued]
+    assert all(
+        len(page.items) == 1 or len(json.dumps(page.items, separators=(",", ":"))) <= _PART + 64 for page in pages
+    )
+    assert len(pages) <= 1 + 2 * sum(sizes) // _PART
+
+
+@pytest.mark.parametrize("document", [{"kind": "Status", "code": 200}, {"items": None}, {"items": {"a": 1}}, {}])
+def test_what_has_no_list_of_items_is_left_to_kopf(document: dict[str, Any]) -> None:
+    assert _split(json.dumps(document).encode()) == (document, None)

@@ -19,7 +19,7 @@ CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]
 
 PAGE_SIZE: Final = 100
-"""Objects in a page of a list. One may have as many bytes as etcd takes, and a page is in memory as a whole."""
+"""Objects in a page of a list. One may have as many bytes as etcd takes, and a page is in memory as JSON."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):

@@ -8,15 +8,21 @@ to watch, and to begin again wherever a connection, a credential or a resource v
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import aiohttp
+import msgspec
 import orjson
 
 from gatehouse.engine.informer import ListPage, WatchEvent
 
 __all__ = ["Scope", "Taker", "taking_response"]
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_PART: Final = 1024 * 1024
+"""Bytes of JSON that are decoded at a time: decoded they take some ten times as much, and the loop waits meanwhile."""
 
 Scope = tuple[str, str | None]
 """A kind and the namespace it is listed in, or None for all."""
@@ -49,25 +55,58 @@ def taking_response(paths: Mapping[str, Scope], taker: Taker) -> type[aiohttp.Cl
             return self
 
         async def json(self, **_options: Any) -> Any:
-            document = orjson.loads(await self.read())
+            data = await self.read()
             scope = paths.get(self.url.path)
-            if self.status != 200 or scope is None or not isinstance(document.get("items"), list):
+            if self.status != 200 or scope is None:
+                return orjson.loads(data)
+            document, items = _split(data)
+            if items is None:
                 return document
-            items, metadata = document.pop("items"), document.get("metadata", {})
-            kind, namespace = scope
-            page = ListPage(
-                kind=kind,
-                namespace=namespace,
-                items=tuple(items),
-                resource_version=metadata.get("resourceVersion", ""),
-                first="continue" not in self.url.query,
-                last=not metadata.get("continue"),
-            )
-            del items
-            await taker.take_page(page)
+            for page in _pages(document, items, scope, first="continue" not in self.url.query):
+                await taker.take_page(page)
             return {**document, "items": []}
 
     return TakingResponse
+
+
+def _split(data: bytes) -> tuple[dict[str, Any], list[msgspec.Raw] | None]:
+    """The members of a list but its items, and those undecoded; with None what has no list of items is whole."""
+    members = _MEMBERS.decode(data)
+    if memoryview(members.get("items", msgspec.Raw(b"null")))[0] != ord("["):
+        return orjson.loads(data), None
+    items = _ITEMS.decode(members.pop("items"))
+    return {name: orjson.loads(memoryview(member)) for name, member in members.items()}, items
+
+
+def _pages(
+    document: Mapping[str, Any], items: Sequence[msgspec.Raw], scope: Scope, *, first: bool
+) -> Iterator[ListPage]:
+    """What the API server sent, in pages of at most ``_PART`` bytes or of one object; at least one, if it is empty."""
+    metadata = document.get("metadata") or {}
+    kind, namespace = scope
+    parts = _parts(items)
+    for number, part in enumerate(parts):
+        yield ListPage(
+            kind=kind,
+            namespace=namespace,
+            items=tuple(orjson.loads(memoryview(item)) for item in part),
+            resource_version=metadata.get("resourceVersion", ""),
+            first=first and number == 0,
+            last=not metadata.get("continue") and number == len(parts) - 1,
+        )
+
+
+def _parts(items: Sequence[msgspec.Raw]) -> list[list[msgspec.Raw]]:
+    parts: list[list[msgspec.Raw]] = [[]]
+    size = 0
+    for item in items:
+        length = len(memoryview(item))
+        if parts[-1] and size + length > _PART:
+            parts.append([])
+            size = 0
+        parts[-1].append(item)
+        size += length
+    return parts
 
 
 class _WatchStream:
