@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from bench.figures import Result, table, to_json
 from bench.flux import bench_flux
 from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
+from bench.hostility import bench_hostility
 from bench.idle import bench_idle
 from bench.latency import bench_latency
 from bench.policies import bench_policies
@@ -31,7 +32,7 @@ from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "flux", "granite")
+_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "hostility", "flux", "granite")
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -93,42 +94,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
-    """The benches in order; the largest farm last but one, so that one sees early whether all is well."""
+    """The benches in order; the largest farm last but two, so that one sees early whether all is well."""
     names = frozenset(options.only or _NAMES)
-    scale = 300 if options.quick else options.scale
+    quick, profiles = options.quick, options.profile
+    scale = 300 if quick else options.scale
     if scale < 1:
         raise ValueError(f"--scale is {scale}, wanted at least 1")
-    farms: dict[int, set[str]] = {}
-    if "cold" in names:
-        for count in {scale} if options.quick else {max(1, scale // 10), max(1, 3 * scale // 10), scale}:
-            farms.setdefault(count, set()).add("cold")
-    if "restart" in names:
-        farms.setdefault(scale, set()).add("restart")
-    planned: list[Bench] = [
-        partial(bench_farm, count, benches=frozenset(farms[count]), progress=progress, profiles=options.profile)
-        for count in sorted(farms)
+    versions, records = (300, 20_000) if quick else (2_000, 1_000_000)
+    flux = partial(bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress, profiles=profiles)
+    small: dict[str, Bench] = {
+        "idle": partial(bench_idle, versions=100, seconds=10 if quick else 60, progress=progress),
+        "gate": partial(bench_gate, artifacts=scale, repeats=50 if quick else 500, progress=progress),
+        "audit": partial(bench_audit, versions=versions, records=records, progress=progress),
+        "latency": partial(bench_latency, others=200, repeats=10 if quick else 60, progress=progress),
+        "hostility": partial(bench_hostility, others=200, repeats=1 if quick else 5, progress=progress),
+        "flux": flux,
+    }
+    large: dict[str, Bench] = {
+        "policies": partial(bench_policies, versions=scale, progress=progress, profiles=profiles),
+        "granite": partial(bench_granite, whole=not quick, progress=progress),
+    }
+    farms = [
+        partial(bench_farm, count, benches=benches, progress=progress, profiles=profiles)
+        for count, benches in sorted(_farms(names, scale, quick=quick).items())
     ]
-    if "flux" in names:
-        planned.insert(
-            0,
-            partial(
-                bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress, profiles=options.profile
-            ),
-        )
-    if "latency" in names:
-        planned.insert(0, partial(bench_latency, others=200, repeats=10 if options.quick else 60, progress=progress))
-    if "audit" in names:
-        versions, records = (300, 20_000) if options.quick else (2_000, 1_000_000)
-        planned.insert(0, partial(bench_audit, versions=versions, records=records, progress=progress))
-    if "gate" in names:
-        planned.insert(0, partial(bench_gate, artifacts=scale, repeats=50 if options.quick else 500, progress=progress))
-    if "idle" in names:
-        planned.insert(0, partial(bench_idle, versions=100, seconds=10 if options.quick else 60, progress=progress))
-    if "policies" in names:
-        planned.append(partial(bench_policies, versions=scale, progress=progress, profiles=options.profile))
-    if "granite" in names:
-        planned.append(partial(bench_granite, whole=not options.quick, progress=progress))
-    return planned
+    return [*_chosen(small, names), *farms, *_chosen(large, names)]
+
+
+def _farms(names: Collection[str], scale: int, *, quick: bool) -> dict[int, frozenset[str]]:
+    """What is measured on a farm of each size."""
+    cold = {scale} if quick else {max(1, scale // 10), max(1, 3 * scale // 10), scale}
+    sizes = {"cold": cold, "restart": {scale}}
+    wanted = {name: sizes[name] for name in sizes.keys() & names}
+    return {
+        count: frozenset(name for name in wanted if count in wanted[name]) for count in set().union(*wanted.values())
+    }
+
+
+def _chosen(benches: Mapping[str, Bench], names: Collection[str]) -> list[Bench]:
+    return [bench for name, bench in benches.items() if name in names]
 
 
 def _write(results: Sequence[Result], started: datetime, console: Console) -> None:

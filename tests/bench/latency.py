@@ -15,11 +15,12 @@ from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.servers import Servers, servers
 from gatehouse.local.progress import Progress
 
-__all__ = ["bench_latency"]
+__all__ = ["LONGEST", "PAUSE", "apply_one", "bench_latency"]
 
-_PAUSE = 1.3
+PAUSE = 1.3
 """Seconds between two: the model, the profile and the registry have counted the last one by then."""
-_LONGEST = 30.0
+LONGEST = 30.0
+"""Seconds that one may take before the bench gives up."""
 
 
 async def bench_latency(*, others: int, repeats: int, progress: Progress) -> list[Result]:
@@ -48,16 +49,17 @@ async def _repeat(running: Servers, farm: Farm, cluster: Cluster, repeats: int) 
         )
         with running.progress.step(f"applying {repeats} versions, one at a time"):
             for number in numbers:
-                await asyncio.sleep(_PAUSE)
-                elapsed, statuses = await asyncio.wait_for(_one(cluster, farm, number, changes), _LONGEST)
+                await asyncio.sleep(PAUSE)
+                elapsed, statuses = await asyncio.wait_for(apply_one(cluster, farm.version(number), changes), LONGEST)
                 seconds.append(elapsed)
                 seen.append(statuses)
     return seconds, seen
 
 
-async def _one(cluster: Cluster, farm: Farm, number: int, changes: AsyncIterator[dict[str, Any]]) -> tuple[float, int]:
-    """Seconds until ready, and how many statuses the watcher saw on the way."""
-    version = farm.version(number)
+async def apply_one(
+    cluster: Cluster, version: dict[str, Any], changes: AsyncIterator[dict[str, Any]]
+) -> tuple[float, int]:
+    """Seconds until a version is ready, and how many statuses the watcher saw on the way."""
     started = time.monotonic()
     applied = asyncio.create_task(cluster.apply("modelversions", version))
     statuses = 0

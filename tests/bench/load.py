@@ -15,7 +15,7 @@ from bench.scrape import Samples, parse
 from gatehouse.local.controlplane import ADMIN
 from gatehouse.local.ephemeral import RunningControlPlane
 
-__all__ = ["IN_FLIGHT", "Cluster", "Refused", "flood", "upload"]
+__all__ = ["IN_FLIGHT", "Cluster", "Refused", "collection", "flood", "upload"]
 
 IN_FLIGHT = 24
 """As many as the wanted figures were taken with."""

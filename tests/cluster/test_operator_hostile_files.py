@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,38 +11,11 @@ from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
-from hostile import SHAPES
+from hostileartifacts import hostile_artifacts
 
-SINGLE: Mapping[str, bytes | None] = {name: None for name in MINIATURE if "safetensors" in name}
-SIZE = 2_000_000
 GOOD = 5
 HARMLESS = {"external-entries"}
 """What no loader minds, and what once took 199 MB."""
-
-
-def shaped(parser: str, name: str, size: int = SIZE) -> bytes:
-    return next(shape for shape in SHAPES[parser] if shape.name == name).of(size)
-
-
-def framed(header: bytes) -> bytes:
-    return struct.pack("<Q", len(header)) + header
-
-
-UNENDED = b'{"a":{"b":' + b'\\"' * (SIZE // 2)
-
-HOSTILE: Mapping[str, tuple[str, Mapping[str, bytes | None]]] = {
-    "strings-that-do-not-end": ("safetensors", {"config.json": b"[" * 65 + UNENDED}),
-    "a-header-that-does-not-end": ("safetensors", {**SINGLE, "model.safetensors": framed(UNENDED)}),
-    "brackets": ("safetensors", {"config.json": b'{"a":' + b"[]," * (SIZE // 3)}),
-    "an-index-of-many-shards": (
-        "safetensors",
-        {"model.safetensors.index.json": shaped("shards", "shards")},
-    ),
-    "external-entries": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "external entries")}),
-    "nodes": ("onnx", {**SINGLE, "model.onnx": shaped("onnx", "numbers", SIZE)}),
-    "words": ("gguf", {**SINGLE, "model.gguf": shaped("gguf", "words")[:-1]}),
-    "deep-names": ("safetensors", {f"{number}/{'a/' * 40}b.txt": b"x" for number in range(200)}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +27,8 @@ def world(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator)
 
 def test_hostile_files_cost_their_versions_and_nobody_else(world: World, operator: Operator) -> None:
     before = operator.metrics()
-    for name, (artifact_format, changes) in HOSTILE.items():
-        files = {path: content for path, content in {**MINIATURE, **changes}.items() if content is not None}
+    artifacts = hostile_artifacts(MINIATURE)
+    for name, (artifact_format, files) in artifacts.items():
         world.upload(name, files)
         version = world.version(name)
         version["spec"]["artifact"]["format"] = artifact_format
@@ -66,7 +38,7 @@ def test_hostile_files_cost_their_versions_and_nobody_else(world: World, operato
         world.apply(world.version(f"good-{number}"))
     for number in range(GOOD):
         world.ready(f"good-{number}")
-    for name in HOSTILE.keys() - HARMLESS:
+    for name in artifacts.keys() - HARMLESS:
         invalid = world.phase(name, "Artifact Invalid")
         assert reason(invalid) == "ArtifactInvalid", name
     for name in HARMLESS:
