@@ -39,6 +39,7 @@ import orjson
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.api.model_version import RefusalReason
 from gatehouse.domain.access import folder_of, locate
+from gatehouse.domain.aws import AwsHost, host_of, partition_of
 
 __all__ = [
     "ARTIFACT_VERIFIED",
@@ -211,9 +212,15 @@ def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
 
 
 def _endpoint(store: ObjectStore) -> str:
-    """One spelling of an endpoint: host names have no case, and a scheme has a default port."""
-    if store.endpoint is None:
-        return AWS
+    """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
+
+    A bucket of AWS is the same by every host of its partition, and another one in every other partition.
+    """
+    at = AwsHost(known.name, store.region) if (known := partition_of(store.region)) else None
+    if store.endpoint is not None:
+        at = host_of(store.endpoint) if store.endpoint.lower().startswith("https://") else None
+    if at is not None or store.endpoint is None:
+        return AWS if at is None or at.partition == "aws" else f"{AWS} ({at.partition})"
     scheme, _, host = store.endpoint.rstrip("/").lower().partition("://")
     return f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}.get(scheme, ''))}"
 

@@ -265,6 +265,13 @@ def test_a_bucket_at_two_endpoints_clears_nothing_for_anybody_and_each_version_s
         ("http://minio:9000", "https://minio:9000", False),
         ("http://minio:9000", "http://minio:9001", False),
         ("http://minio:9000", None, False),
+        ("https://s3.us-east-1.amazonaws.com", None, True),
+        ("https://s3.dualstack.us-west-2.amazonaws.com", "https://s3-fips.us-east-1.amazonaws.com:443/", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "https://s3.dualstack.cn-northwest-1.amazonaws.com.cn", True),
+        ("https://s3.cn-north-1.amazonaws.com.cn", None, False),
+        ("https://s3.us-gov-west-1.amazonaws.com", "https://s3.us-east-1.amazonaws.com", False),
+        ("http://s3.us-east-1.amazonaws.com", None, False),
+        ("https://s3.us-east-1.amazonaws.com.example.com", None, False),
     ],
 )
 def test_two_spellings_of_one_endpoint_are_one(left: str | None, right: str | None, same: bool) -> None:
