@@ -36,7 +36,8 @@ class FakeStore:
     _times: list[str] = field(default_factory=list)
     _written: dict[str, bytes] = field(default_factory=dict)
 
-    async def list(self, prefix: str, *, limit: int) -> Listing | None:
+    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
+        del readable
         self._asked("list", prefix)
         if not self.bucket_exists:
             return None

@@ -101,7 +101,7 @@ REFUSALS = [
     (code(404, "XAdminUserNotFound"), "CredentialsRejected", Waiting),
     (code(403, "RequestTimeTooSkewed"), "ClockSkewed", Waiting),
     (code(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"), "RegionMismatch", Waiting),
-    (code(307, "", location="http://169.254.169.254/"), "RegionMismatch", Waiting),
+    (code(307, "", location="http://169.254.169.254/"), "RedirectRefused", Waiting),
     (code(404), "StoreRefused", Waiting),
     (code(400, "InvalidRequest"), "StoreRefused", Waiting),
     (code(412, "PreconditionFailed"), "ObjectChanged", Transient),

@@ -99,7 +99,14 @@ class ObjectStore(Struct):
     """Required, also when absent: the endpoint is https. Disabled: the endpoint may be http, which whoever is on the
     network between can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Region that requests are signed for; us-east-1 when absent."""
+    """Region that requests are signed for; us-east-1 when absent. Requests to a host of AWS are signed for that
+    host's own region."""
+    addressing: Literal["Path", "VirtualHost"] = "Path"
+    """Path, also when absent: the bucket is the first part of the path. VirtualHost: it is the first part of the host's
+    name, as some stores want it (Alibaba OSS, Tencent COS, Volcengine TOS, Huawei OBS)."""
+    requester_pays: bool = False
+    """Whether requests say that whoever asks pays for them, as some buckets of AWS and Google want it; false when
+    absent."""
     versioned: bool = False
     """Whether the bucket keeps versions and listings show them, so that every overwrite shows, whatever its ETag and
     time; false when absent. Needs s3:ListBucketVersions."""

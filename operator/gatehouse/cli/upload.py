@@ -22,7 +22,13 @@ from gatehouse.cli.connection import (
     run_command,
 )
 from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
+from gatehouse.cli.store_options import (
+    AddressingOption,
+    EndpointOption,
+    RegionOption,
+    RequesterPaysOption,
+    StoreCaOption,
+)
 from gatehouse.cli.transfer import Amounts, shown
 from gatehouse.cluster.client import ClusterError
 from gatehouse.domain.errors import ReconcileError
@@ -47,8 +53,14 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "AccessDenied": "The access key needs s3:ListBucket, s3:GetObject, s3:PutObject, s3:ListBucketMultipartUploads, "
     "s3:ListMultipartUploadParts, and s3:DeleteObject for --prune.",
     "CredentialsRejected": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to valid credentials.",
+    "CredentialsExpired": "Renew AWS_SESSION_TOKEN and the keys that came with it, or log in again.",
     "CertificateRejected": "Name the store's authority with --ca or AWS_CA_BUNDLE, or correct the endpoint.",
     "RegionMismatch": "Set AWS_DEFAULT_REGION or --region, and AWS_ENDPOINT_URL or --endpoint.",
+    "RedirectRefused": "Name the address that the store itself answers at with --endpoint, if it is the store's.",
+    "TlsRequired": "Write https:// into --endpoint.",
+    "AddressingRefused": "Say --addressing virtual.",
+    "RequesterPays": "Say --requester-pays, if the account of the keys is to pay.",
+    "ProxyRefused": "Mend HTTPS_PROXY, or take the endpoint out of it with NO_PROXY.",
     "StoreRefused": "Check --endpoint, the bucket and --region.",
 }
 
@@ -78,6 +90,8 @@ def upload(
     endpoint: EndpointOption = None,
     region: RegionOption = None,
     ca: StoreCaOption = None,
+    addressing: AddressingOption = None,
+    requester_pays: RequesterPaysOption = False,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave files out, as in 'original/*'.")
     ] = None,
@@ -137,7 +151,7 @@ def upload(
         artifact_format=artifact_format,
         exclude=tuple(exclude or ()),
         follow_links=follow_links,
-        store=StoreFlags(endpoint=endpoint, region=region, ca=ca),
+        store=StoreFlags(endpoint=endpoint, region=region, ca=ca, addressing=addressing, requester_pays=requester_pays),
         options=UploadOptions(parallel=parallel, overwrite=overwrite, prune=prune),
         dry_run=dry_run,
         names=VersionNames(model=model, version=version, hardware_profile=hardware_profile, namespace=namespace),

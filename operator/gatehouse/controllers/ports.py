@@ -89,13 +89,16 @@ class ObjectReader(Protocol):
 class ArtifactStore(Protocol):
     """One bucket of an S3 store, opened with one set of credentials.
 
-    Raises ``Waiting`` (AccessDenied, CredentialsRejected, CertificateRejected, RegionMismatch, ClockSkewed,
-    StoreRefused), ``Transient`` (StoreUnavailable, StoreThrottled, StoreAnswerInvalid, BucketMissing, and ObjectChanged
-    when the object is not the one that was listed). A bucket that does not exist lists as None.
+    Raises ``Waiting`` for what somebody must mend (AccessDenied, CredentialsRejected, RegionMismatch, ObjectArchived,
+    StoreRefused and others), ``Transient`` (StoreUnavailable, StoreThrottled, StoreAnswerInvalid, BucketMissing, and
+    ObjectChanged when the object is not the one that was listed). A bucket that does not exist lists as None.
     """
 
-    async def list(self, prefix: str, *, limit: int) -> Listing | None:
-        """Objects below ``prefix`` (empty, or with a slash at its end), paths relative to it; at most ``limit`` + 1."""
+    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
+        """Objects below ``prefix`` (empty, or with a slash at its end), paths relative to it; at most ``limit`` + 1.
+
+        ``readable`` raises Waiting (ObjectArchived) where objects lie in an archive and cannot be read.
+        """
         ...
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:

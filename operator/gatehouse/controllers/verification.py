@@ -156,7 +156,7 @@ class Verification:
         request = self._request
         for left in reversed(range(_SETTLINGS)):
             async with self._slots.checks:
-                found = await request.store.list(request.prefix, limit=MAX_FILES)
+                found = await request.store.list(request.prefix, limit=MAX_FILES, readable=True)
             listing = _NO_OBJECTS if found is None else found
             self._seen(listing)
             if not listing.settling or not left:

@@ -20,7 +20,7 @@ from gatehouse.objectstore.transport import Body, Request, Transport, shown_key
 __all__ = ["Archive"]
 
 _MAX_ANSWER: Final = 64 * 1024
-_NO_LOCK: Final = frozenset({"StoreRefused", "AccessDenied"})
+_NO_LOCK: Final = frozenset({"StoreRefused", "StoreLacksOperation", "AccessDenied"})
 """How a bucket without Object Lock, or credentials that may not use it, answer."""
 
 
@@ -34,7 +34,7 @@ class Archive:
     async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
         """Writes an object; whether the store locked it (GOVERNANCE) until then.
 
-        Raises what :mod:`gatehouse.objectstore.errors` lists.
+        Raises what :mod:`gatehouse.objectstore.refusals` lists.
         """
         lock = {
             "x-amz-object-lock-mode": "GOVERNANCE",
@@ -47,11 +47,18 @@ class Archive:
                 raise
         else:
             return True
-        await self._put(key, data, {})
+        try:
+            await self._put(key, data, {})
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            # A store without checksums has the body's SHA-256 in the signature, and its MD5.
+            await self._put(key, data, {}, announced=False)
         return False
 
-    async def _put(self, key: str, data: bytes, headers: dict[str, str]) -> None:
+    async def _put(self, key: str, data: bytes, headers: dict[str, str], *, announced: bool = True) -> None:
         sha256 = hashlib.sha256(data)
+        sums = {"x-amz-checksum-sha256": base64.b64encode(sha256.digest()).decode()} if announced else {}
 
         async def read() -> AsyncIterator[bytes]:
             yield data
@@ -61,10 +68,10 @@ class Archive:
             method="PUT",
             key=key,
             headers={
-                "x-amz-checksum-sha256": base64.b64encode(sha256.digest()).decode(),
                 # Object Lock wants the one or the other, and stores differ in which they know.
                 "content-md5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
                 "content-type": "application/json",
+                **sums,
                 **headers,
             },
             body=Body(size=len(data), sha256=sha256.hexdigest(), read=read),

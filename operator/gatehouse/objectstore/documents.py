@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-__all__ = ["Document", "DocumentError", "Shape", "error_code", "read_document"]
+__all__ = ["Document", "DocumentError", "Shape", "error_code", "error_field", "read_document"]
 
 _MAX_DEPTH = 16
 _MAX_TEXT = 16_384
 _MAX_ENTRIES = 10_000
-_ERROR_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
+_MAX_SENTENCE = 2_048
 
 
 class DocumentError(ValueError):
@@ -59,9 +59,21 @@ def read_document(body: bytes, shape: Shape) -> Document:
 
 
 def error_code(body: bytes) -> str:
-    """S3's code in the body of a refusal, or an empty string."""
-    found = _ERROR_CODE.search(body)
-    return found[1].decode("ascii") if found else ""
+    """S3's code in the body of a refusal, or an empty string: letters, digits and ``. _ -``."""
+    return error_field(body, "Code", pattern=r"[A-Za-z0-9._-]{1,64}")
+
+
+def error_field(body: bytes, name: str, *, pattern: str = r"[^<]{1,2048}") -> str:
+    """One field of a refusal's body, bytes that are not UTF-8 replaced; empty where the body has none, or a longer one.
+
+    A body that is no XML, as a proxy's page or a line of text, is its own Message.
+    """
+    found = re.search(rf"<{name}>\s*({pattern})\s*</{name}>".encode(), body)
+    if found is not None:
+        return found[1].decode("utf-8", "replace")
+    if name == "Message" and b"<Error" not in body:
+        return body[:_MAX_SENTENCE].decode("utf-8", "replace")
+    return ""
 
 
 @dataclass(slots=True)

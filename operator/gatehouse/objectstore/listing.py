@@ -27,28 +27,33 @@ _PAGE: Final = Shape(
     root="ListBucketResult",
     fields=frozenset({"EncodingType", "IsTruncated", "NextContinuationToken"}),
     entry="Contents",
-    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified"}),
+    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified", "StorageClass"}),
 )
 
+_ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE", "Archive", "ColdArchive", "DeepColdArchive"})
+"""Classes of AWS, Tencent COS and Alibaba OSS whose objects may have to be restored first: whether they must, the store
+itself tells. GLACIER_IR is read at once, and so is the ARCHIVE of Google."""
 
 _VERSIONS_PAGE: Final = Shape(
     root="ListVersionsResult",
     fields=frozenset({"EncodingType", "IsTruncated", "NextKeyMarker", "NextVersionIdMarker"}),
     entry="Version",
-    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified", "VersionId", "IsLatest"}),
+    entry_fields=frozenset({"Key", "Size", "ETag", "LastModified", "StorageClass", "VersionId", "IsLatest"}),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
     """One object: its whole key (bytes that are not UTF-8 as lone surrogates), size in bytes, ETag for If-Match, and
-    LastModified as the store writes it. ``version_id`` is empty in a listing that shows none."""
+    LastModified as the store writes it. ``version_id`` is empty in a listing that shows none. ``archive`` is the
+    storage class if it is one whose objects must be restored before they can be read, and empty otherwise."""
 
     key: str
     size: int
     etag: str
     modified: str
     version_id: str = ""
+    archive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +125,5 @@ def _listed(entry: Mapping[str, str], *, escaped: bool) -> ListedKey:
     modified = entry.get("LastModified")
     if modified is None or not _MODIFIED.fullmatch(modified):
         raise DocumentError("an object without LastModified, so that a change with the same ETag could not be noticed")
-    return ListedKey(key, int(size), etag, modified)
+    stored_in = entry.get("StorageClass", "")
+    return ListedKey(key, int(size), etag, modified, archive=stored_in if stored_in in _ARCHIVES else "")

@@ -1,4 +1,4 @@
-"""Artifacts in S3 stores, by generic S3 alone: ListObjectsV2, HeadObject and GetObject with If-Match, path style.
+"""Artifacts in S3 stores, by generic S3 alone: ListObjectsV2, HeadObject and GetObject with If-Match.
 
 Listing needs every name as it is and errors need the store's own code and Retry-After, so requests are made here, on
 aiohttp, rather than through a library that alters the first and hides the others.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -19,11 +19,12 @@ from botocore.credentials import Credentials
 
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.errors import Transient
+from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.objectstore.archive import Archive
 from gatehouse.objectstore.checksums import full_object_sha256
 from gatehouse.objectstore.documents import DocumentError
-from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_changed
+from gatehouse.objectstore.endpoints import endpoint_of
+from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_archived, object_changed
 from gatehouse.objectstore.hashing import ContentHasher
 from gatehouse.objectstore.identity import RequestCredentials, WorkloadIdentity
 from gatehouse.objectstore.limits import Limits, retried
@@ -31,7 +32,7 @@ from gatehouse.objectstore.listing import ListingPage, parse_page, parse_version
 from gatehouse.objectstore.metrics import StoreMetrics
 from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer
-from gatehouse.objectstore.transport import Request, Transport, shown_key
+from gatehouse.objectstore.transport import Request, RequestOptions, Transport, shown_key
 
 __all__ = ["S3Store", "S3Stores"]
 
@@ -39,6 +40,10 @@ T = TypeVar("T")
 
 _PAGE_KEYS = 1_000
 _MOST_PAGES = 200
+_MOST_EMPTY_PAGES = 100
+"""In a row. A store that comes by many delete markers or many other names shows a page of none, and where to go on."""
+_ARCHIVED_ASKED = 8
+"""Of objects that are listed in an archive class, how many are asked for a byte: rules move all files of a folder."""
 _MAX_PAGE = 8 * 1024 * 1024
 _LARGE_PAGE = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -54,6 +59,7 @@ class _Key(NamedTuple):
     proxy: str | None
     workload_identity: bool
     versioned: bool
+    options: RequestOptions
     credentials: tuple[str, str] | None
 
 
@@ -73,21 +79,26 @@ class S3Stores:
     def open(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> S3Store:
-        """The bucket of a store. Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates."""
-        endpoint = _endpoint(store)
+        """The bucket of a store.
+
+        Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates, and Stalled (RegionUnknown).
+        """
+        endpoint, region = endpoint_of(store)
         key = _Key(
-            endpoint, bucket, store.region, ca_pem, store.proxy, store.workload_identity, store.versioned, credentials
+            endpoint,
+            bucket,
+            region,
+            ca_pem,
+            store.proxy,
+            store.workload_identity,
+            store.versioned,
+            _options(store),
+            credentials,
         )
         known = self._stores.get(key)
         if known is not None:
             return known
-        address = StoreAddress(endpoint, bucket)
-        transport = Transport(
-            session=self._session(address, ca_pem, store.proxy),
-            address=address,
-            signer=self._signer(store, credentials),
-            metrics=self._metrics,
-        )
+        transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
         # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
         for other in [other for other in self._stores if other[:-1] == key[:-1]]:
             del self._stores[other]
@@ -99,14 +110,8 @@ class S3Stores:
     def archive(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> Archive:
-        """The bucket of a store, to put copies into. Raises Waiting (CertificateRejected)."""
-        address = StoreAddress(_endpoint(store), bucket)
-        transport = Transport(
-            session=self._session(address, ca_pem, store.proxy),
-            address=address,
-            signer=self._signer(store, credentials),
-            metrics=self._metrics,
-        )
+        """The bucket of a store, to put copies into. Raises as :meth:`open`."""
+        transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
         return Archive(transport, policy=self._limits.small)
 
     async def aclose(self) -> None:
@@ -117,10 +122,23 @@ class S3Stores:
         self._sessions.clear()
         self._hasher.close()
 
-    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None) -> Signer | None:
+    def _transport(
+        self, store: ObjectStore, bucket: str, *, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> Transport:
+        endpoint, region = endpoint_of(store)
+        address = StoreAddress(endpoint, bucket)
+        return Transport(
+            session=self._session(address, ca_pem, store.proxy),
+            address=address,
+            signer=self._signer(store, credentials, region=region),
+            metrics=self._metrics,
+            options=_options(store),
+        )
+
+    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None, *, region: str) -> Signer | None:
         if credentials is not None:
-            return Signer(Credentials(*credentials), region=store.region)
-        return Signer(self._identity, region=store.region) if store.workload_identity else None
+            return Signer(Credentials(*credentials), region=region)
+        return Signer(self._identity, region=region) if store.workload_identity else None
 
     def _session(self, address: StoreAddress, ca_pem: str | None, proxy: str | None) -> aiohttp.ClientSession:
         key = (address.endpoint, ca_pem, proxy)
@@ -130,8 +148,8 @@ class S3Stores:
         return session
 
 
-def _endpoint(store: ObjectStore) -> str:
-    return (store.endpoint or f"https://s3.{store.region}.amazonaws.com").rstrip("/")
+def _options(store: ObjectStore) -> RequestOptions:
+    return RequestOptions(virtual_host=store.addressing == "VirtualHost", requester_pays=store.requester_pays)
 
 
 class S3Store:
@@ -152,15 +170,20 @@ class S3Store:
         self._metrics = metrics
         self._limits = limits
 
-    async def list(self, prefix: str, *, limit: int) -> Listing | None:
-        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket."""
+    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
+        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket.
+
+        ``readable`` has objects that are listed in an archive asked for a byte, so that what was verified does not
+        count once nobody can load it. Raises Waiting (ObjectArchived) then.
+        """
         found: dict[str, StoredObject] = {}
+        archived: list[tuple[StoredObject, str]] = []
         following: Mapping[str, str] = {}
         answered_at: datetime | None = None
-        pages = 0
+        pages = empty = 0
         while len(found) <= limit:
-            # Of versions a page may show none that counts, so that it is never worth a smaller one.
-            most = _PAGE_KEYS if self._versioned else min(_PAGE_KEYS, limit + 1 - len(found))
+            # A page may show none that counts, so that after the first of those it is not worth a smaller one.
+            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(found))
             answer = await self._page(prefix, following, most=most)
             if answer is None:
                 return None
@@ -170,22 +193,50 @@ class S3Store:
             for listed in page.keys:
                 if not listed.key.startswith(prefix) or listed.key in found:
                     raise self._invalid(prefix, "an object outside the prefix, or twice")
-                found[listed.key] = StoredObject(
+                stored = found[listed.key] = StoredObject(
                     path=listed.key.removeprefix(prefix),
                     size=listed.size,
                     etag=listed.etag,
                     modified=listed.modified,
                     version_id=listed.version_id,
                 )
+                if listed.archive:
+                    archived.append((stored, listed.archive))
             if page.following is None:
                 break
-            pages += 1
-            if page.following == following or (len(found) == before and not self._versioned):
-                raise self._invalid(prefix, "a page without objects that is not the last")
-            if pages > _MOST_PAGES:
-                raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
+            pages, empty = pages + 1, empty + 1 if len(found) == before else 0
+            self._check_paging(prefix, page, following, pages=pages, empty=empty)
             following = page.following
+        if readable and len(found) <= limit:
+            await self._check_archived(prefix, archived)
         return Listing.of(islice(found.values(), limit + 1), answered_at=answered_at)
+
+    def _check_paging(
+        self, prefix: str, page: ListingPage, following: Mapping[str, str], *, pages: int, empty: int
+    ) -> None:
+        """Raises Transient (StoreAnswerInvalid) where the pages lead nowhere, or on for too long."""
+        if page.following == following:
+            raise self._invalid(prefix, "a page that leads to itself")
+        if empty > _MOST_EMPTY_PAGES and not self._versioned:
+            raise self._invalid(
+                prefix, f"more than {_MOST_EMPTY_PAGES} pages in a row without objects: remove delete markers"
+            )
+        if pages > _MOST_PAGES:
+            raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
+
+    async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
+        """Raises Waiting (ObjectArchived) for what the store does not hand out. A restored copy is handed out."""
+        for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
+            try:
+                await self.read(prefix, stored, start=0, length=1)
+            except Waiting as error:
+                if error.reason != "ObjectArchived":
+                    raise
+                raise object_archived(
+                    self._transport.address,
+                    what=f"reading {shown_key(prefix + stored.path)}",
+                    storage_class=storage_class,
+                ) from error
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` of the object as it was listed."""
@@ -252,7 +303,12 @@ class S3Store:
             self._same_object(response, stored, what=request.what)
             return full_object_sha256(response.headers)
 
-        return await self._retried(request, consume)
+        try:
+            return await self._retried(request, consume)
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            return None
 
     async def _retried(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         policy = self._limits.small

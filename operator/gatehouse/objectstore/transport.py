@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from gatehouse.domain.errors import ReconcileError
-from gatehouse.objectstore.documents import error_code
+from gatehouse.objectstore.documents import error_code, error_field
 from gatehouse.objectstore.errors import (
     Refusal,
     StoreAddress,
@@ -25,11 +26,12 @@ from gatehouse.objectstore.errors import (
 from gatehouse.objectstore.metrics import Operation, StoreMetrics
 from gatehouse.objectstore.signing import CONTENT_SHA256, Signer, encode_path, encode_query
 
-__all__ = ["Body", "BodyError", "Request", "Transport", "shown_key"]
+__all__ = ["Body", "BodyError", "Request", "RequestOptions", "Transport", "shown_key"]
 
 T = TypeVar("T")
 
 _MAX_REFUSAL = 65_536
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
 
 
@@ -62,6 +64,18 @@ class Request:
     body: Body | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """How a store wants to be asked.
+
+    ``virtual_host``: with the bucket in the host's name rather than in the path. ``requester_pays``: with the word that
+    whoever asks pays.
+    """
+
+    virtual_host: bool = False
+    requester_pays: bool = False
+
+
 class Transport:
     """Requests to one bucket with one set of credentials, over a session that is shared by endpoint."""
 
@@ -72,13 +86,22 @@ class Transport:
         address: StoreAddress,
         signer: Signer | None,
         metrics: StoreMetrics,
+        options: RequestOptions | None = None,
     ) -> None:
         self._session = session
         self._address = address
         self._signer = signer
         self._metrics = metrics
-        self._base = URL(address.endpoint)
-        self._host = self._base.host_port_subcomponent or self._base.raw_authority
+        options = options or RequestOptions()
+        self._scheme = (base := URL(address.endpoint)).scheme
+        self._host = base.host_port_subcomponent or base.raw_authority
+        self._root = f"/{address.bucket}"
+        if options.virtual_host:
+            # The endpoint may have the bucket in it already. No other host than one below it is ever asked.
+            before = f"{address.bucket}."
+            self._host = self._host if self._host.startswith(before) else before + self._host
+            self._root = ""
+        self._headers: Mapping[str, str] = {"x-amz-request-payer": "requester"} if options.requester_pays else {}
 
     @property
     def address(self) -> StoreAddress:
@@ -96,7 +119,8 @@ class Transport:
 
         While a body is sent, the deadline begins anew with each chunk that the connection takes.
 
-        Raises Waiting and Transient as :mod:`gatehouse.objectstore.errors` lists them, and what reading a body raises.
+        Raises Waiting and Transient as :mod:`gatehouse.objectstore.refusals` lists them, and what reading a body
+        raises.
         """
         began = time.monotonic()
         outcome = "cancelled"
@@ -123,16 +147,17 @@ class Transport:
 
     @asynccontextmanager
     async def _response(self, request: Request, sending: _Sending | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        path = f"/{self._address.bucket}" + (f"/{encode_path(request.key)}" if request.key else "")
+        path = self._root + (f"/{encode_path(request.key)}" if request.key else "") or "/"
         query = encode_query(request.query or {})
         headers: Mapping[str, str] = {
             # botocore would take the URL apart for it twice.
             "host": self._host,
             "accept-encoding": "identity",
+            **self._headers,
             **(request.headers or {}),
             **_body_headers(request.body),
         }
-        url = f"{self._base.scheme}://{self._host}{path}{'?' if query else ''}{query}"
+        url = f"{self._scheme}://{self._host}{path}{'?' if query else ''}{query}"
         if self._signer is not None:
             headers = await self._signer.sign(request.method, url=url, headers=headers)
         # A redirect could lead anywhere, with the signature.
@@ -200,12 +225,23 @@ async def _refusal(response: aiohttp.ClientResponse) -> Refusal:
         body += part
         if len(body) > _MAX_REFUSAL:
             break
-    code = error_code(body[:_MAX_REFUSAL])
+    body = body[:_MAX_REFUSAL]
+    headers = response.headers
+    # HEAD has no body: MinIO says in a header what the body would say.
+    code = error_code(body) or _plain_code(headers.get("x-minio-error-code") or headers.get("x-amz-error-code"))
     if not code and response.method == "HEAD" and response.status == HTTPStatus.NOT_FOUND:
         code = "NoSuchKey"
     return Refusal(
         status=response.status,
         code=code,
-        retry_after=response.headers.get("Retry-After"),
-        region=response.headers.get("x-amz-bucket-region"),
+        message=error_field(body, "Message"),
+        retry_after=headers.get("Retry-After"),
+        region=headers.get("x-amz-bucket-region") or error_field(body, "Region") or None,
+        endpoint=error_field(body, "Endpoint") or None,
+        location=headers.get("Location"),
+        date=headers.get("Date"),
     )
+
+
+def _plain_code(value: str | None) -> str:
+    return value if value is not None and _CODE.fullmatch(value) else ""

@@ -1,22 +1,23 @@
 """Writes objects to one bucket: whole, or in parts that survive an interruption. The operator itself never writes.
 
 Every body is announced with its SHA-256, as ``x-amz-checksum-sha256`` and in the signature: a store that honours either
-refuses bytes that differ.
+refuses bytes that differ. A store that refuses the first of them (Cloudflare R2 and others do, with 501) is asked
+without from then on.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import aiohttp
 from botocore.credentials import Credentials
 
-from gatehouse.domain.errors import Transient
+from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.objectstore.documents import DocumentError, error_code
 from gatehouse.objectstore.errors import Refusal, StoreAddress, answer_invalid, from_refusal
 from gatehouse.objectstore.hashing import ContentHasher
@@ -35,7 +36,7 @@ from gatehouse.objectstore.multipart import (
 from gatehouse.objectstore.s3 import S3Store
 from gatehouse.objectstore.sessions import open_session
 from gatehouse.objectstore.signing import Signer, encode_path
-from gatehouse.objectstore.transport import Body, Request, Transport, shown_key
+from gatehouse.objectstore.transport import Body, Request, RequestOptions, Transport, shown_key
 
 __all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]
 
@@ -50,6 +51,8 @@ UPLOAD_LIMITS = Limits(
 )
 _MAX_ANSWER = 8 * 1024 * 1024
 _UNFINISHED_LOOKED_AT = "100"
+_LACKS = frozenset({"StoreLacksOperation", "StoreRefused"})
+"""How a store answers a header that it does not know: 501, or a 400 of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class BucketAccess:
     bucket: str
     credentials: Credentials
     ca_pem: str | None = None
+    options: RequestOptions = field(default_factory=RequestOptions)
 
     def __repr__(self) -> str:
         return f"BucketAccess({self.endpoint!r}, {self.bucket!r})"
@@ -87,6 +91,7 @@ async def open_bucket(
             address=address,
             signer=Signer(access.credentials, region=access.region),
             metrics=metrics,
+            options=access.options,
         )
         try:
             yield Bucket(
@@ -108,12 +113,13 @@ def bytes_body(data: bytes) -> Body:
 class Uploads:
     """Writes to one bucket by generic S3 alone. Keys are whole.
 
-    Raises what :mod:`gatehouse.objectstore.errors` lists; each request is tried again after an outage.
+    Raises what :mod:`gatehouse.objectstore.refusals` lists; each request is tried again after an outage.
     """
 
     def __init__(self, transport: Transport, *, limits: Limits) -> None:
         self._transport = transport
         self._limits = limits
+        self._announces = True
 
     @property
     def limits(self) -> Limits:
@@ -122,21 +128,21 @@ class Uploads:
 
     async def head(self, key: str) -> StoredSum | None:
         """What the store knows about an object, or None when there is none."""
-        request = Request(
-            operation="head",
-            method="HEAD",
-            key=key,
-            headers={"x-amz-checksum-mode": "ENABLED"},
-            what=f"asking for {shown_key(key)}",
-        )
+
+        def request(headers: Mapping[str, str]) -> Request:
+            return Request(
+                operation="head", method="HEAD", key=key, headers=headers, what=f"asking for {shown_key(key)}"
+            )
 
         async def consume(response: aiohttp.ClientResponse) -> StoredSum:
             if response.content_length is None:
-                raise self._invalid(request, "an answer without Content-Length")
+                raise self._invalid(request({}), "an answer without Content-Length")
             return stored_sum(response.headers, size=response.content_length)
 
         try:
-            return await self._small(request, consume)
+            return await self._announcing(
+                {"x-amz-checksum-mode": "ENABLED"}, lambda headers: self._small(request(headers), consume)
+            )
         except Transient as error:
             if error.reason == "ObjectChanged":
                 return None
@@ -144,16 +150,19 @@ class Uploads:
 
     async def put(self, key: str, body: Body) -> None:
         """Write a whole object, in the place of any other."""
-        await self._large(
-            Request(
-                operation="put",
-                method="PUT",
-                key=key,
-                headers={**_announced(body), "content-type": "application/octet-stream"},
-                body=body,
-                what=f"sending {shown_key(key)}",
+        await self._announcing(
+            _announced(body),
+            lambda headers: self._large(
+                Request(
+                    operation="put",
+                    method="PUT",
+                    key=key,
+                    headers={**headers, "content-type": "application/octet-stream"},
+                    body=body,
+                    what=f"sending {shown_key(key)}",
+                ),
+                self._ignore,
             ),
-            self._ignore,
         )
 
     async def unfinished(self, key: str) -> tuple[str, ...]:
@@ -161,43 +170,51 @@ class Uploads:
         # Some stores list them only for a prefix that is the whole key.
         query = {"uploads": "", "prefix": key, "max-uploads": _UNFINISHED_LOOKED_AT}
         request = Request(operation="uploads", query=query, what=f"looking for unfinished uploads of {shown_key(key)}")
-        return await self._document(request, lambda body: parse_unfinished(body, key=key))
+        try:
+            return await self._document(request, lambda body: parse_unfinished(body, key=key))
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            return ()
 
     async def begin(self, key: str) -> str:
         """Begin to send an object in parts; the upload's id."""
-        request = Request(
-            operation="begin",
-            method="POST",
-            key=key,
-            query={"uploads": ""},
-            headers={
-                "x-amz-checksum-algorithm": "SHA256",
-                "x-amz-checksum-type": "COMPOSITE",
-                "content-type": "application/octet-stream",
-            },
-            what=f"beginning {shown_key(key)}",
+        return await self._announcing(
+            {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"},
+            lambda headers: self._document(
+                Request(
+                    operation="begin",
+                    method="POST",
+                    key=key,
+                    query={"uploads": ""},
+                    headers={**headers, "content-type": "application/octet-stream"},
+                    what=f"beginning {shown_key(key)}",
+                ),
+                parse_begun,
+            ),
         )
-        return await self._document(request, parse_begun)
 
     async def put_part(self, key: str, upload: str, number: int, body: Body) -> StoredPart:
         """Send one part."""
-        request = Request(
-            operation="part",
-            method="PUT",
-            key=key,
-            query={"partNumber": str(number), "uploadId": upload},
-            headers=_announced(body),
-            body=body,
-            what=f"sending part {number} of {shown_key(key)}",
-        )
+
+        def request(headers: Mapping[str, str]) -> Request:
+            return Request(
+                operation="part",
+                method="PUT",
+                key=key,
+                query={"partNumber": str(number), "uploadId": upload},
+                headers=headers,
+                body=body,
+                what=f"sending part {number} of {shown_key(key)}",
+            )
 
         async def consume(response: aiohttp.ClientResponse) -> StoredPart:
             etag = response.headers.get("ETag")
             if not etag:
-                raise self._invalid(request, "an answer without ETag")
+                raise self._invalid(request({}), "an answer without ETag")
             return StoredPart(number=number, size=body.size, etag=etag, sha256=body.sha256)
 
-        return await self._large(request, consume)
+        return await self._announcing(_announced(body), lambda headers: self._large(request(headers), consume))
 
     async def parts(self, key: str, upload: str) -> tuple[StoredPart, ...]:
         """The parts that the store has of an unfinished upload."""
@@ -215,7 +232,9 @@ class Uploads:
 
     async def complete(self, key: str, upload: str, parts: Sequence[StoredPart]) -> None:
         """Make the object of its parts, in the place of any other."""
-        body = bytes_body(completion(parts))
+        # A store that knows no checksums may not know their element either.
+        known = parts if self._announces else [replace(part, sha256=None) for part in parts]
+        body = bytes_body(completion(known))
         request = Request(
             operation="complete",
             method="POST",
@@ -235,7 +254,7 @@ class Uploads:
         """Have the store write the object anew from itself, which makes it compute the SHA-256 of the whole; its ETag.
 
         For objects of at most 5 GiB. Some stores keep the old checksum all the same. It is asked for once: what another
-        attempt should copy is to be looked at first.
+        attempt should copy is to be looked at first. Raises Waiting (StoreLacksOperation) where stores compute none.
         """
         request = Request(
             operation="copy",
@@ -261,6 +280,19 @@ class Uploads:
         await self._small(
             Request(operation="delete", method="DELETE", key=key, what=f"deleting {shown_key(key)}"), self._ignore
         )
+
+    async def _announcing(self, checksums: Mapping[str, str], ask: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+        """What ``ask`` returns with the headers of checksums, or without them from a store that does not know them."""
+        if not self._announces:
+            return await ask({})
+        try:
+            return await ask(checksums)
+        except Waiting as error:
+            if error.reason not in _LACKS:
+                raise
+        result = await ask({})
+        self._announces = False
+        return result
 
     async def _small(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         return await self._retried(self._limits.small, request, consume)

@@ -37,9 +37,9 @@ class FolderStore:
         """Hex SHA-256 of each part, by path, of the files that are sent in parts and were hashed."""
         return self._part_sums
 
-    async def list(self, prefix: str, *, limit: int) -> Listing:
+    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing:
         """Every file; ETags are their identities. Nothing is below any other prefix than the empty one."""
-        del prefix, limit
+        del prefix, limit, readable
         return Listing.of(
             StoredObject(path=path, size=file.size, etag=f'"{file.identity}"') for path, file in self._files.items()
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from gatehouse.api.model_version import Artifact
 from gatehouse.domain.access import ArtifactLocation, locate
+from gatehouse.objectstore.endpoints import signing_region
+from gatehouse.objectstore.transport import RequestOptions
 from gatehouse.objectstore.uploading import BucketAccess
 from gatehouse.publish.errors import InputInvalid
 
@@ -29,6 +31,8 @@ class StoreFlags:
     endpoint: str | None = None
     region: str | None = None
     ca: Path | None = None
+    addressing: Literal["path", "virtual"] | None = None
+    requester_pays: bool = False
 
 
 def location_of(uri: str) -> ArtifactLocation:
@@ -64,11 +68,21 @@ def bucket_access(bucket: str, flags: StoreFlags) -> BucketAccess:
     ca = flags.ca or session.get_config_variable("ca_bundle")
     return BucketAccess(
         endpoint=_endpoint(str(client.meta.endpoint_url)),
-        region=region,
+        region=signing_region(str(client.meta.endpoint_url), region),
         bucket=bucket,
         credentials=credentials,
         ca_pem=_pem(Path(ca)) if ca else None,
+        options=RequestOptions(
+            virtual_host=(flags.addressing or _configured_addressing(session)) == "virtual",
+            requester_pays=flags.requester_pays,
+        ),
     )
+
+
+def _configured_addressing(session: Session) -> str | None:
+    """``s3.addressing_style`` of the profile, as the AWS CLI reads it."""
+    settings = session.get_scoped_config().get("s3")
+    return settings.get("addressing_style") if isinstance(settings, dict) else None
 
 
 def _endpoint(url: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatehouse.domain.errors import Transient
+from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.objectstore.limits import retried
 from gatehouse.objectstore.multipart import COPY_BYTES, StoredSum
 from gatehouse.objectstore.uploading import Uploads
@@ -29,7 +29,7 @@ class Summing:
     async def ask(self, key: str) -> StoredSum | None:
         """What the store knows of an object once it was asked for its SHA-256; None when there is no object.
 
-        Raises what :mod:`gatehouse.objectstore.errors` lists.
+        Raises what :mod:`gatehouse.objectstore.refusals` lists.
         """
         return await retried(self._uploads.limits.content, lambda: self._attempt(key))
 
@@ -48,6 +48,11 @@ class Summing:
         """The ETag of the copy; None when somebody else has replaced the object."""
         try:
             return await self._uploads.copy_in_place(key, etag=known.etag)
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            self._copies_sum = False
+            return None
         except Transient as error:
             now = await self._uploads.head(key)
             if error.reason == "ObjectChanged" or now is None or now.sha256 is not None:

@@ -20,7 +20,7 @@ from gatehouse.engine.clock import LoopClock
 from gatehouse.engine.controller import Controller, Outcome
 from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.local.shipped import shipped
-from gatehouse.objectstore import errors as store_errors
+from gatehouse.objectstore import refusals
 from gatehouse.objectstore.metrics import PrometheusStoreMetrics
 
 COMPONENT = shipped("kustomize/components/monitoring")
@@ -109,7 +109,7 @@ def test_a_query_asks_for_what_is_exported(exported: dict[str, set[str]], query:
         assert labels <= common
 
 
-REFUSALS = {each.reason for each in vars(store_errors).values() if isinstance(each, store_errors._Meaning)}
+REFUSALS = {each.reason for each in vars(refusals).values() if isinstance(each, refusals.Meaning)}
 VALUES = {
     ("gatehouse_versions", "phase"): set(get_args(Phase)),
     ("gatehouse_reconciles_total", "outcome"): {"done", "later", "retry", "error"},
