@@ -21,7 +21,7 @@ from gatehouse.controllers.runner import Result
 from gatehouse.domain.access import locate
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
 from gatehouse.domain.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
-from gatehouse.domain.errors import ReconcileError, Waiting
+from gatehouse.domain.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
 
 __all__ = ["ModelRegistryController"]
@@ -59,6 +59,13 @@ class ModelRegistryController:
                 remedy=error.remedy,
                 after=min(error.after, self._interval),
             ) from error
+        if counts.read_only:
+            raise Transient(
+                reason="DatabaseReadOnly",
+                message=f"Database {self._connections.describe(resource)} takes no writes: the server says that it is "
+                "read-only, as a replica is; expected: the primary",
+                remedy="Name the primary in the ModelRegistry, or make this server writable.",
+            )
         stores = [await self._probe(resource, store) for store in resource.spec.object_stores]
         states = [
             *_states(self._connections.describe(resource), stores, torn=self._torn(resource)),

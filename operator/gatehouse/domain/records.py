@@ -119,7 +119,8 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryCounts:
-    """How many live models and versions a registry holds."""
+    """How many live models and versions a registry holds, and whether its database takes no writes just now."""
 
     models: int
     versions: int
+    read_only: bool = False

@@ -6,11 +6,11 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gatehouse.registry.address import Target
-from gatehouse.registry.drivers import WRITES, driver_for
+from gatehouse.registry.drivers import driver_for
 from gatehouse.registry.failures import Cause, Failure
 
 __all__ = ["Connector"]
@@ -45,8 +45,7 @@ class Connector:
             hide_parameters=True,
             **isolation,
         )
-        if kind == "sqlite":
-            event.listen(self.engine, "begin", _begin_immediately)
+        event.listen(self.engine, "begin", driver.begin)
 
     def moved(self) -> bool:
         """Whether another file, or none, is where SQLite's was when it was opened: somebody has put a backup there."""
@@ -80,8 +79,3 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _begin_immediately(connection: Connection) -> None:
-    if connection.get_execution_options().get(WRITES):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatehouse.domain.errors import ReconcileError
-from gatehouse.domain.records import KnownIds
+from gatehouse.domain.records import KnownIds, RegistryCounts
 from gatehouse.registry.address import Target
 from gatehouse.registry.batching import Batcher, Outcome
 from gatehouse.registry.connector import Connector
@@ -30,6 +32,15 @@ _ATTEMPTS = 4
 _PAUSE = 0.01
 
 _T = TypeVar("_T")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What nobody foresaw, in this program or in a driver: whoever else shares the batch has nothing to do with it."""
+
+    error: Exception
 
 
 class Database:
@@ -62,7 +73,8 @@ class Database:
 
         Raises:
             Transient: DatabaseUnavailable, DatabaseContention, DatabaseReadOnly, RowConflict, DatabaseError.
-            Waiting: DatabaseAccessDenied, DatabaseNotFound, DatabaseCertificateRejected.
+            Waiting: DatabaseAccessDenied, DatabaseNotFound, DatabaseCertificateRejected, DatabaseInsecure,
+                DatabaseTlsRequired, DatabaseEncoding, DatabaseMisconfigured.
             Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and those of the operation.
         """
         return await self._batcher.submit(operation)
@@ -82,7 +94,10 @@ class Database:
         started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             outcome = self._attempt(operations, again=again or attempt > 1)
-            if not isinstance(outcome, Failure):
+            if isinstance(outcome, _Fault):
+                self._disconnect()
+                return self._halve(operations) if len(operations) > 1 else Outcome([outcome.error])
+            if isinstance(outcome, Outcome):
                 return outcome
             if outcome.drops_connection:
                 self._disconnect()
@@ -94,7 +109,7 @@ class Database:
                 time.sleep(_PAUSE * attempt)
         raise AssertionError("the last attempt returns")
 
-    def _attempt(self, operations: Sequence[Operation[Any]], *, again: bool) -> Outcome | Failure:
+    def _attempt(self, operations: Sequence[Operation[Any]], *, again: bool) -> Outcome | Failure | _Fault:
         connected = False
         if self._connector.moved():
             self._disconnect()
@@ -108,6 +123,9 @@ class Database:
                     results = read(connection, cast("Sequence[Read[Any]]", operations))
                     self._highest.learn_from(results)
                     self._metrics.queried(operations=len(operations))
+                    if any(isinstance(found, RegistryCounts) and found.read_only for found in results):
+                        # After a failover the name may lead to a server that takes writes.
+                        connection.invalidate()
                     return Outcome(results)
                 with connection.execution_options(**{WRITES: True}).begin():
                     results, rows = write(
@@ -120,17 +138,36 @@ class Database:
             return Outcome([error] * len(operations), down=error)
         except (SQLAlchemyError, OSError) as error:
             return self._connector.failure_of(error, connected=connected)
+        except UnicodeError:
+            # What another program has written into a database of no encoding.
+            return Failure(
+                cause=Cause.UNENCODABLE,
+                connected=connected,
+                database=self._connector.name,
+                detail="text of no encoding",
+            )
+        except Exception as error:  # noqa: BLE001 - it is handed to whoever asked for what it is about
+            if connected:
+                return _Fault(error)
+            _log.exception("database not opened", database=self._connector.name)
+            return Failure(
+                cause=Cause.OTHER, connected=False, database=self._connector.name, detail=type(error).__name__
+            )
 
     def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> Outcome:
         """Fails them all, or halves the batch until only what is at fault fails."""
         if failure.poisoned and len(operations) > 1:
-            middle = len(operations) // 2
-            first = self._run(operations[:middle], again=True)
-            if first.down is not None:
-                return Outcome([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
-            second = self._run(operations[middle:], again=True)
-            return Outcome([*first.results, *second.results], down=second.down)
+            return self._halve(operations)
         return Outcome([failure.error() for _ in operations], down=failure.error() if failure.down else None)
+
+    def _halve(self, operations: Sequence[Operation[Any]]) -> Outcome:
+        """Runs the two halves of a batch after one another, unless the first finds the database down."""
+        middle = len(operations) // 2
+        first = self._run(operations[:middle], again=True)
+        if first.down is not None:
+            return Outcome([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
+        second = self._run(operations[middle:], again=True)
+        return Outcome([*first.results, *second.results], down=second.down)
 
     def _disconnect(self) -> None:
         """The tables are looked at again with the next connection: it may be another server, or another revision."""

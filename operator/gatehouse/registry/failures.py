@@ -30,6 +30,12 @@ class Cause(Enum):
     REJECTED = auto()
     DAMAGED = auto()
     NO_TABLE = auto()
+    NO_SCHEMA = auto()
+    TLS_REQUIRED = auto()
+    ENCODING = auto()
+    SETTING = auto()
+    UNENCODABLE = auto()
+    TOO_LARGE = auto()
     OTHER = auto()
 
 
@@ -51,7 +57,7 @@ class Failure:
     @property
     def poisoned(self) -> bool:
         """Whether one record of a batch may be at fault, so that the others deserve a transaction of their own."""
-        return self.cause in {Cause.DUPLICATE, Cause.REJECTED, Cause.OTHER}
+        return self.cause in {Cause.DUPLICATE, Cause.OTHER, *_OF_THE_ROW}
 
     @property
     def down(self) -> bool:
@@ -72,15 +78,28 @@ class Failure:
         """A new exception, one for each caller: a shared one would gather all their tracebacks."""
         reason, what, remedy = _WORDS[self.cause]
         message = f"Database {self.database} {what}: {self.detail}"
-        if self.cause in {Cause.REJECTED, Cause.DAMAGED}:
+        if self.cause in {Cause.DAMAGED, *_OF_THE_ROW}:
             return Stalled(reason=reason, message=message, remedy=remedy)
         if self.cause in _OTHERS_MEND:
             return Waiting(reason=reason, message=message, after=_LOOK_AGAIN, remedy=remedy)
         return Transient(reason=reason, message=message, remedy=remedy)
 
 
-_OTHERS_MEND = frozenset({Cause.DENIED, Cause.NOT_FOUND, Cause.CERTIFICATE, Cause.INSECURE})
+_OTHERS_MEND = frozenset(
+    {
+        Cause.DENIED,
+        Cause.NOT_FOUND,
+        Cause.NO_SCHEMA,
+        Cause.CERTIFICATE,
+        Cause.INSECURE,
+        Cause.TLS_REQUIRED,
+        Cause.ENCODING,
+        Cause.SETTING,
+    }
+)
 """What somebody mends at the server or in the ModelRegistry; until then there is no connection."""
+_OF_THE_ROW = frozenset({Cause.REJECTED, Cause.UNENCODABLE, Cause.TOO_LARGE})
+"""One row does not go in; the others do."""
 _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.UNAVAILABLE: ("DatabaseUnavailable", "cannot be reached", ""),
     Cause.CONTENTION: ("DatabaseContention", "is contended", ""),
@@ -92,7 +111,11 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.DENIED: (
         "DatabaseAccessDenied",
         "refuses the user",
-        "Check username and passwordSecret of the ModelRegistry, and that the user may create and change tables.",
+        (
+            "Check username and passwordSecret of the ModelRegistry, and that the user may create and change tables. A "
+            "password that is a token of a cloud's IAM runs out: keep the Secret renewed. A user who must come "
+            "encrypted needs tls: Required."
+        ),
     ),
     Cause.NOT_FOUND: (
         "DatabaseNotFound",
@@ -108,6 +131,42 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
         "DatabaseInsecure",
         "asks for the password in clear",
         "Set tls: Required, or have the user authenticate by SCRAM, ed25519 or mysql_native_password.",
+    ),
+    Cause.NO_SCHEMA: (
+        "DatabaseNotFound",
+        "has no schema that the user's tables go to",
+        "Create a schema that the user's search_path names, and let the user create tables in it.",
+    ),
+    Cause.TLS_REQUIRED: (
+        "DatabaseTlsRequired",
+        "takes encrypted connections only",
+        (
+            "Set tls: Required in the ModelRegistry, and name the CA of the server's certificate in caSecret unless it "
+            "is one of the system's."
+        ),
+    ),
+    Cause.ENCODING: (
+        "DatabaseEncoding",
+        "has an encoding that does not go into UTF-8",
+        "Make the database anew with ENCODING 'UTF8' TEMPLATE template0, and copy what it holds with pg_dump.",
+    ),
+    Cause.SETTING: (
+        "DatabaseMisconfigured",
+        "has a setting that Gatehouse's tables or transactions do not go with",
+        (
+            "Give it InnoDB with row format DYNAMIC and binlog_format ROW or MIXED. A pool before it has to run in "
+            "session or transaction mode."
+        ),
+    ),
+    Cause.UNENCODABLE: (
+        "RowRejected",
+        "has no character for a value of the row",
+        "Change the value, or move the registry to a database with the encoding UTF8 (utf8mb4), which has them all.",
+    ),
+    Cause.TOO_LARGE: (
+        "RowRejected",
+        "does not take a row that large",
+        "Raise max_allowed_packet of the server to 16 MiB or more.",
     ),
     Cause.DUPLICATE: ("RowConflict", "has that row already", ""),
     Cause.REJECTED: ("RowRejected", "does not take the row", "Change the value that the message names."),

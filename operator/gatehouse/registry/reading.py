@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.records import FileRecord, RegistryCounts
@@ -124,13 +125,31 @@ def _page(connection: Connection, operation: ListLive) -> list[LiveObject]:
 
 
 def _counts(connection: Connection, operations: Sequence[CountRows]) -> list[object]:
+    read_only = _is_read_only(connection)
     return [
         RegistryCounts(
             models=_live_rows(connection, registered_models, operation.registry),
             versions=_live_rows(connection, model_versions, operation.registry),
+            read_only=read_only,
         )
         for operation in operations
     ]
+
+
+def _is_read_only(connection: Connection) -> bool:
+    """Whether the server says that it takes no writes, as a replica does. Reads alone would not tell."""
+    try:
+        match connection.dialect.name:
+            case "postgresql":
+                said = connection.execute(text("SELECT current_setting('transaction_read_only')")).one()
+            case "mysql" | "mariadb":
+                said = connection.execute(text("SELECT @@global.read_only, @@global.innodb_read_only")).one()
+            case _:
+                return False
+    except DBAPIError:
+        # What speaks MySQL's protocol need not have both variables.
+        return False
+    return any(str(value).lower() not in {"0", "off"} for value in said)
 
 
 def _live_rows(connection: Connection, table: Table, registry: str) -> int:

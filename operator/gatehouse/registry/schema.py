@@ -15,7 +15,7 @@ from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
-from gatehouse.registry.tables import metadata
+from gatehouse.registry.tables import TABLE_OPTIONS, metadata
 
 __all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
 
@@ -31,6 +31,7 @@ _VERSION = Table(
     MetaData(),
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    **TABLE_OPTIONS,
 )
 """As Alembic makes it: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
 

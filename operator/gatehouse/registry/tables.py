@@ -42,8 +42,14 @@ __all__ = [
     "registered_models",
 ]
 
-TABLE_OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-"""Names that differ only in case are different names, as they are in Kubernetes and object stores."""
+TABLE_OPTIONS: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mysql_row_format": "DYNAMIC",
+}
+"""Names that differ only in case are different names, as they are in Kubernetes and object stores. The server's own
+defaults do not count: MyISAM has no transactions, and only rows of format DYNAMIC have keys as wide as these."""
 
 Id = BigInteger().with_variant(Integer(), "sqlite")
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")

@@ -7,21 +7,28 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import pymysql
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, Table, select, text
+from sqlalchemy.dialects import mysql as mysql_dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
 
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient
+from gatehouse.registry import database, reading, schema
 from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.databases import Databases
 from gatehouse.registry.drivers import mysql, postgresql
-from gatehouse.registry.failures import Cause
+from gatehouse.registry.failures import Cause, Failure
 from gatehouse.registry.lookup import of_versions
-from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.operations import LoadVersion, VersionKey
 from gatehouse.registry.schema import HEAD, REVISIONS
-from gatehouse.registry.tables import artifact_files, model_versions
+from gatehouse.registry.tables import artifact_files, metadata, model_versions
 from registrycontract import a_registry, a_version, load, open_file
 
 MYSQL = {"host": "db.example", "database": "registry", "username": "gatehouse"}
@@ -226,7 +233,22 @@ def test_secrets_are_taken_out_of_a_servers_words(password: str) -> None:
     ("words", "cause"),
     [
         ('FATAL:  password authentication failed for user "x"', Cause.DENIED),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "x", database "y", no encryption', Cause.DENIED),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "x", database "y", no encryption', Cause.TLS_REQUIRED),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "x", database "y", SSL off', Cause.TLS_REQUIRED),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "x", database "y", SSL encryption', Cause.DENIED),
+        ("FATAL:  SSL required", Cause.TLS_REQUIRED),
+        ("FATAL:  SSL connection is required. Please specify SSL options and retry.", Cause.TLS_REQUIRED),
+        ("ERROR:  connection is insecure (try using `sslmode=require`)", Cause.TLS_REQUIRED),
+        ('FATAL:  PAM authentication failed for user "x"', Cause.DENIED),
+        ("FATAL:  no such database: x", Cause.NOT_FOUND),
+        ("FATAL:  no such user: x", Cause.DENIED),
+        ("FATAL:  auth failed", Cause.DENIED),
+        ("FATAL:  SASL authentication failed", Cause.DENIED),
+        ("FATAL:  unsupported startup parameter: options", Cause.SETTING),
+        ("FATAL:  query_wait_timeout", Cause.UNAVAILABLE),
+        ("FATAL:  server login has been failing, cached error: connect failed", Cause.UNAVAILABLE),
+        ("FATAL:  conversion between UTF8 and MULE_INTERNAL is not supported", Cause.ENCODING),
+        ('FATAL:  invalid value for parameter "client_encoding": "UTF8"', Cause.ENCODING),
         ('FATAL:  role "x" does not exist', Cause.DENIED),
         ('FATAL:  database "x" does not exist', Cause.NOT_FOUND),
         ("SSL error: certificate verify failed", Cause.CERTIFICATE),
@@ -255,6 +277,16 @@ def test_the_words_with_which_postgresql_refuses_a_connection(words: str, cause:
         (1049, Cause.NOT_FOUND),
         (1062, Cause.DUPLICATE),
         (1406, Cause.REJECTED),
+        (1153, Cause.TOO_LARGE),
+        (3159, Cause.TLS_REQUIRED),
+        (9002, Cause.TLS_REQUIRED),
+        (1286, Cause.SETTING),
+        (1665, Cause.SETTING),
+        (3098, Cause.SETTING),
+        (3750, Cause.SETTING),
+        (1047, Cause.UNAVAILABLE),
+        (3100, Cause.UNAVAILABLE),
+        (3101, Cause.CONTENTION),
         (2003, Cause.UNAVAILABLE),
         (2006, Cause.UNAVAILABLE),
         (2013, Cause.UNAVAILABLE),
@@ -279,3 +311,167 @@ async def test_every_failure_is_one_of_ours(tmp_path: Path) -> None:
     opened.run(text("ALTER TABLE hidden RENAME TO model_versions"))
     assert await opened.rows.load_version(model="granite", version="v1") is None
     await opened.databases.aclose()
+
+
+@pytest.mark.parametrize(("state", "cause"), [("22P05", Cause.UNENCODABLE), ("22021", Cause.UNENCODABLE)])
+def test_a_value_that_the_encoding_lacks_is_of_its_row_alone(state: str, cause: Cause) -> None:
+    failure = Failure(cause=cause, connected=True, database="postgresql://h:1/d", detail="no equivalent in LATIN1")
+    assert postgresql._SQLSTATE[state] is cause
+    assert (failure.poisoned, failure.down, failure.drops_connection) == (True, False, False)
+    assert isinstance(failure.error(), Stalled)
+    assert "UTF8" in failure.error().remedy
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_each_cause_has_words_and_what_somebody_mends_a_way_out(cause: Cause) -> None:
+    error = Failure(cause=cause, connected=True, database="mysql://h:1/d", detail="words").error()
+    assert error.message.startswith("Database mysql://h:1/d ")
+    assert error.message.endswith(": words")
+    assert isinstance(error, Transient) or error.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("fault", [TypeError("of a driver"), KeyError("x"), RecursionError(), MemoryError()])
+async def test_a_fault_that_nobody_foresaw_is_of_its_operation_alone(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registries that share a database share batches: whoever asks for another row has nothing to do with it."""
+    opened = await open_file(tmp_path)
+    await asyncio.gather(*(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(8)))
+    read = reading._READERS[LoadVersion]
+
+    def faulty(connection: Connection, operations: Sequence[LoadVersion]) -> list[object]:
+        if any(operation.key.version == "v5" for operation in operations):
+            raise fault
+        return list(read(connection, operations))
+
+    monkeypatch.setitem(reading._READERS, LoadVersion, faulty)
+    found = await asyncio.gather(
+        *(opened.rows.load_version(model="granite", version=f"v{n}") for n in range(8)), return_exceptions=True
+    )
+    assert [n for n, each in enumerate(found) if isinstance(each, BaseException)] == [5]
+    assert found[5] is fault
+    await opened.databases.aclose()
+
+
+@pytest.mark.parametrize("fault", [TypeError("a bytes-like object"), ValueError(), AttributeError("x")])
+async def test_a_driver_that_fails_as_it_connects_is_told_as_the_databases_error(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_connector: Connector) -> None:
+        raise fault
+
+    monkeypatch.setattr(database, "ensure_schema", broken)
+    databases = Databases(data_dir=tmp_path)
+    with pytest.raises(Transient, match=type(fault).__name__) as caught:
+        await databases.open(a_registry(), password=None, ca_pem=None)
+    assert caught.value.reason == "DatabaseError"
+    monkeypatch.undo()
+    rows = await databases.open(a_registry(), password=None, ca_pem=None)
+    assert (await rows.counts()).read_only is False
+    await databases.aclose()
+
+
+class _Session:
+    """A connection of psycopg, to a server directly or to a pool that greets with a number of its own."""
+
+    def __init__(self, greeted: int, answers: int) -> None:
+        self.info = SimpleNamespace(backend_pid=greeted)
+        self._answers = answers
+
+    def execute(self, statement: str) -> SimpleNamespace:
+        assert statement == "SELECT pg_backend_pid()"
+        return SimpleNamespace(fetchone=lambda: (self._answers,))
+
+
+@pytest.mark.parametrize(("greeted", "answers", "pooled"), [(7, 7, False), (7, 8, True), (0, 8, True)])
+def test_a_pool_is_told_by_its_number(greeted: int, answers: int, pooled: bool) -> None:
+    assert postgresql._is_pooled(_Session(greeted, answers)) is pooled  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [None, ("30000", "10000")])
+def test_times_are_set_within_each_transaction_of_a_pool(times: tuple[str, str] | None) -> None:
+    said: list[tuple[str, object]] = []
+    connection = SimpleNamespace(
+        connection=SimpleNamespace(driver_connection=SimpleNamespace(per_transaction=times)),
+        execute=lambda statement, values: said.append((str(statement), values)),
+    )
+    postgresql.begin(connection)  # type: ignore[arg-type]
+    if times is None:
+        assert said == []
+    else:
+        ((statement, values),) = said
+        assert "set_config('statement_timeout', :statement, true)" in statement
+        assert values == {"statement": "30000", "lock": "10000"}
+
+
+def test_a_statement_that_the_server_does_not_take_is_refused_before_it_is_sent() -> None:
+    connection = object.__new__(mysql._Connection)
+    connection.largest, connection.encoding = 1_000, "utf8"
+    with pytest.raises(pymysql.err.OperationalError) as caught:
+        connection.query("x" * 1_000)
+    assert mysql.cause_of(caught.value)[0] is Cause.TOO_LARGE
+    assert "max_allowed_packet of the server is 1000" in str(caught.value)
+
+
+class _Cluster:
+    """A connection to a cluster that has no named locks. ``free`` says how often the lease is somebody else's."""
+
+    def __init__(self, refuses: int = 1235, busy: int = 0) -> None:
+        self.refuses, self.busy, self.said, self.invalidated = refuses, busy, [], False
+
+    said: list[str]
+
+    def scalar(self, statement: object, _values: object = None) -> object:
+        if "GET_LOCK" in str(statement):
+            raise DBAPIError("", {}, pymysql.err.NotSupportedError(self.refuses, "GET_LOCK in cluster (WSREP_ON=ON)"))
+        return "registry"
+
+    def execute(self, statement: object, _values: object = None) -> SimpleNamespace:
+        self.said.append(str(statement).split()[0])
+        if "UTC_TIMESTAMP" in str(statement) and self.busy:
+            self.busy -= 1
+            return SimpleNamespace(rowcount=0)
+        return SimpleNamespace(rowcount=1)
+
+    def commit(self) -> None:
+        self.said.append("commit")
+
+    def rollback(self) -> None:
+        self.said.append("rollback")
+
+
+@pytest.mark.parametrize("refuses", [1235, 1105, 1305])
+def test_a_cluster_without_named_locks_has_a_lease(refuses: int) -> None:
+    cluster = _Cluster(refuses)
+    with mysql.migration_lock(cluster, 1) as held:  # type: ignore[arg-type]
+        assert held
+        assert cluster.said == ["rollback", "CREATE", "INSERT", "commit", "UPDATE", "commit"]
+    assert cluster.said[-4:] == ["commit", "rollback", "UPDATE", "commit"]
+
+
+def test_a_lease_of_somebody_else_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "_LEASE_PAUSE", 0.0)
+    with mysql.migration_lock(_Cluster(busy=3), 10) as held:  # type: ignore[arg-type]
+        assert held
+    with mysql.migration_lock(_Cluster(busy=10**9), 0) as held:  # type: ignore[arg-type]
+        assert not held
+
+
+def test_another_refusal_of_the_lock_is_none_of_a_cluster() -> None:
+    with pytest.raises(DBAPIError), mysql.migration_lock(_Cluster(1045), 1):  # type: ignore[arg-type]
+        pass
+
+
+def test_tokens_of_a_cloud_go_to_a_server_whose_certificate_was_checked_alone() -> None:
+    plugins = {"mysql_clear_password": None}
+    assert "mysql_clear_password" in mysql._SAFE_WITH_TLS
+    assert mysql._Plugins(mysql._SAFE | mysql._SAFE_WITH_TLS).get("mysql_clear_password", plugins) is plugins
+    assert isinstance(mysql._Plugins(mysql._SAFE).get("mysql_clear_password"), mysql._Refused)
+
+
+@pytest.mark.parametrize("table", [*metadata.sorted_tables, schema._VERSION], ids=lambda table: table.name)
+def test_tables_do_not_depend_on_the_servers_defaults(table: Table) -> None:
+    made = str(CreateTable(table).compile(dialect=mysql_dialect.dialect()))
+    assert "ENGINE=InnoDB" in made
+    assert "ROW_FORMAT=DYNAMIC" in made
+    assert "PRIMARY KEY" in made

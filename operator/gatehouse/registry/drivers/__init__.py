@@ -31,6 +31,10 @@ class Driver(Protocol):
         """What an error of the driver means, and its words."""
         ...
 
+    def begin(self, connection: Connection, /) -> None:
+        """What the driver does first in each transaction."""
+        ...
+
     def migration_lock(self, connection: Connection, seconds: int, /) -> AbstractContextManager[bool]:
         """Keeps other operators from migrating the same database; False when it was not to be had in time.
 

@@ -1,21 +1,29 @@
-"""MariaDB and MySQL by pymysql."""
+"""MariaDB and MySQL by pymysql, also clusters (Galera, group replication) and servers with odd settings.
+
+Tables are InnoDB's whatever the server's default is, as a transaction is none in MyISAM. A statement that is larger
+than the server takes is refused here: the server itself would end the connection, which looks like an outage.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pymysql
 from pymysql.constants import CLIENT
+from pymysql.cursors import Cursor
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from gatehouse.registry.address import Target
 from gatehouse.registry.failures import Cause
 
-__all__ = ["URL", "cause_of", "connect", "migration_lock"]
+__all__ = ["URL", "begin", "cause_of", "connect", "migration_lock"]
 
 URL = "mysql+pymysql://"
 
@@ -28,7 +36,7 @@ _CAUSES: dict[int, Cause] = {
     2026: Cause.CERTIFICATE,
     2059: Cause.INSECURE,
     **dict.fromkeys((1062, 1169, 1586), Cause.DUPLICATE),
-    **dict.fromkeys((1048, 1153, 1264, 1265, 1292, 1366, 1406, 1118, 1301, 3140, 3819, 4025), Cause.REJECTED),
+    **dict.fromkeys((1048, 1264, 1265, 1292, 1366, 1406, 1118, 3140, 3819, 4025), Cause.REJECTED),
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
     **dict.fromkeys((0, 1021, 1037, 1040, 1041, 1042, 1043, 1047, 1053, 1077, 1079, 1080, 1114), Cause.UNAVAILABLE),
     **dict.fromkeys((1129, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184), Cause.UNAVAILABLE),
@@ -36,14 +44,23 @@ _CAUSES: dict[int, Cause] = {
     **dict.fromkeys((1203, 1226, 1317, 1927, 1969, 3024, 4031), Cause.UNAVAILABLE),
     **dict.fromkeys(range(2000, 2026), Cause.UNAVAILABLE),
     **dict.fromkeys((2027, 2045, 2055), Cause.UNAVAILABLE),
+    **dict.fromkeys((1153, 1301, 2020), Cause.TOO_LARGE),
+    **dict.fromkeys((3159, 9002), Cause.TLS_REQUIRED),
+    # Of clusters: another node wrote the same rows, or this one is not in the group for the moment.
+    3101: Cause.CONTENTION,
+    3100: Cause.UNAVAILABLE,
+    # No InnoDB, keys that are too long for its row format, tables that a cluster or a rule does not take, and
+    # binlog_format=STATEMENT, which does not go with READ COMMITTED.
+    **dict.fromkeys((1071, 1173, 1286, 1598, 1665, 1709, 3098, 3161, 3750), Cause.SETTING),
 }
 """https://mariadb.com/kb/en/mariadb-error-code-reference/"""
 
 
 _SAFE: frozenset[str] = frozenset({"", "mysql_native_password", "client_ed25519"})
 """Ways to authenticate that show the server, and whoever listens, no password."""
-_SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password"})
-"""Ways that give the password to the server: to the one whose certificate was checked, and to no other."""
+_SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password", "mysql_clear_password"})
+"""Ways that give the password to the server: to the one whose certificate was checked, and to no other. The last is how
+tokens of a cloud's IAM are taken."""
 
 
 class _Refused:
@@ -73,10 +90,35 @@ class _Plugins(dict[Any, Any]):
         return default if name in self._safe else _Refused(name)
 
 
+_LARGEST_STATEMENT: Final = 1_024_000
+"""Bytes that many rows are sent in at once, where the server takes that much."""
+
+
+if TYPE_CHECKING:
+    _Base = pymysql.Connection[Any]
+else:
+    _Base = pymysql.Connection
+
+
+class _Connection(_Base):
+    """Knows how large a packet the server takes."""
+
+    largest: int = 16 * 1024 * 1024
+
+    def query(self, sql: Any, unbuffered: bool = False) -> int:
+        """Refuses what is larger with the server's own number, while the connection is still there."""
+        data = sql.encode(self.encoding, "surrogateescape") if isinstance(sql, str) else sql
+        if len(data) + 1 > self.largest:
+            raise pymysql.err.OperationalError(
+                1153, f"a statement of {len(data)} bytes; max_allowed_packet of the server is {self.largest}"
+            )
+        return int(super().query(data, unbuffered))
+
+
 def connect(target: Target) -> pymysql.Connection[Any]:
     """A connection that refuses values which do not fit instead of cutting them."""
     tls = ssl.create_default_context(cadata=target.credentials.ca_pem) if target.address.tls else None
-    return pymysql.connect(
+    connection = _Connection(
         host=target.address.host,
         port=target.address.port,
         user=target.address.username,
@@ -89,28 +131,67 @@ def connect(target: Target) -> pymysql.Connection[Any]:
         write_timeout=target.limits.silence,
         ssl=tls,
         auth_plugin_map=_Plugins(_SAFE if tls is None else _SAFE | _SAFE_WITH_TLS),
-        init_command=f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {target.limits.lock}",
+        init_command=f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {target.limits.lock}, "
+        "default_storage_engine = 'InnoDB'",
         client_flag=CLIENT.FOUND_ROWS,
     )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            row = cursor.fetchone()
+        connection.rollback()
+    except BaseException:
+        connection.close()
+        raise
+    if row is not None and isinstance(row[0], int) and row[0] > 0:
+        connection.largest = row[0]
+        # Many rows go in statements that the server takes.
+        length = min(_LARGEST_STATEMENT, row[0] // 2)
+        connection.cursorclass = type("FittingCursor", (Cursor,), {"max_stmt_length": length})
+    return connection
+
+
+def begin(connection: Connection) -> None:
+    """Nothing: the session keeps what was set in it."""
+    del connection
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
     """By the error number."""
     if not isinstance(error, pymysql.Error):
         return Cause.OTHER, type(error).__name__
-    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    code = _number(error)
     words = f"{error.args[1]} (error {code})" if len(error.args) > 1 else type(error).__name__
     if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
         return Cause.CERTIFICATE, words
     return _CAUSES.get(code, Cause.OTHER), words
 
 
+_NAMED_LOCK: Final = "SELECT GET_LOCK(:name, :seconds)"
+_NO_NAMED_LOCKS: Final = frozenset({1105, 1235, 1305})
+"""How clusters refuse them: Percona's (pxc_strict_mode), MariaDB's (Galera), and what knows no such function."""
+_LEASE: Final = "gatehouse_migration_lease"
+_LEASE_SECONDS: Final = 900
+_LEASE_PAUSE: Final = 0.5
+
+
 @contextmanager
 def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
-    """A named lock of this connection. Such names are the whole server's, so this one has the database's in it."""
+    """A named lock of this connection, or a lease in a table where the server has no such locks.
+
+    Such names are the whole server's, so this one has the database's in it.
+    """
     database = str(connection.scalar(text("SELECT DATABASE()")))
     name = f"gatehouse-migrations-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
-    held = connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": seconds}) == 1
+    try:
+        held = connection.scalar(text(_NAMED_LOCK), {"name": name, "seconds": seconds}) == 1
+    except DBAPIError as error:
+        if _number(error.orig) not in _NO_NAMED_LOCKS:
+            raise
+        connection.rollback()
+        with _lease(connection, seconds) as held:
+            yield held
+        return
     connection.commit()
     try:
         yield held
@@ -120,3 +201,54 @@ def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
             connection.rollback()
             connection.scalar(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
             connection.commit()
+
+
+@contextmanager
+def _lease(connection: Connection, seconds: int) -> Iterator[bool]:
+    """A row that says who migrates, and until when.
+
+    All nodes of a cluster agree on it: of two that write it at once one is told of a deadlock as it commits. An
+    operator that was killed holds it until its time is over.
+    """
+    me, deadline = secrets.token_hex(16), time.monotonic() + seconds
+    connection.execute(
+        text(
+            f"CREATE TABLE IF NOT EXISTS {_LEASE} (id INT NOT NULL PRIMARY KEY, holder VARCHAR(32) NOT NULL, "
+            "expires DATETIME NOT NULL) ENGINE = InnoDB"
+        )
+    )
+    connection.execute(text(f"INSERT IGNORE INTO {_LEASE} VALUES (1, '', '2000-01-01 00:00:00')"))  # noqa: S608
+    connection.commit()
+    while not _take(connection, me):
+        if time.monotonic() >= deadline:
+            yield False
+            return
+        time.sleep(_LEASE_PAUSE)
+    try:
+        yield True
+        connection.commit()
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            connection.execute(
+                text(f"UPDATE {_LEASE} SET expires = '2000-01-01 00:00:00' WHERE holder = :me"),  # noqa: S608
+                {"me": me},
+            )
+            connection.commit()
+
+
+def _take(connection: Connection, me: str) -> bool:
+    taken = connection.execute(
+        text(
+            f"UPDATE {_LEASE} SET holder = :me, expires = UTC_TIMESTAMP() + INTERVAL {_LEASE_SECONDS} SECOND "  # noqa: S608
+            "WHERE id = 1 AND expires <= UTC_TIMESTAMP()"
+        ),
+        {"me": me},
+    )
+    connection.commit()
+    return taken.rowcount == 1
+
+
+def _number(error: BaseException | None) -> int:
+    """The number of a driver's error; 0 where it has none."""
+    return error.args[0] if isinstance(error, pymysql.Error) and error.args and isinstance(error.args[0], int) else 0

@@ -1,4 +1,9 @@
-"""PostgreSQL by psycopg."""
+"""PostgreSQL by psycopg, directly or by way of a pool such as pgbouncer, in a database of any encoding.
+
+Whoever keeps a pool of connections in transaction mode gives each transaction another session of the server. So nothing
+is kept in a session that counts: statements are not prepared, times are set within each transaction, and the lock of
+migrations is one of a transaction. https://www.pgbouncer.org/features.html
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from gatehouse.registry.address import Target
 from gatehouse.registry.failures import Cause
 
-__all__ = ["URL", "cause_of", "connect", "migration_lock"]
+__all__ = ["URL", "begin", "cause_of", "connect", "migration_lock"]
 
 URL = "postgresql+psycopg://"
 
@@ -37,6 +42,9 @@ _SQLSTATE: dict[str, Cause] = {
     "42501": Cause.DENIED,
     "3D000": Cause.NOT_FOUND,
     "42P01": Cause.NO_TABLE,
+    "3F000": Cause.NO_SCHEMA,
+    "22021": Cause.UNENCODABLE,
+    "22P05": Cause.UNENCODABLE,
     "40001": Cause.CONTENTION,
     "40P01": Cause.CONTENTION,
     "55P03": Cause.CONTENTION,
@@ -59,9 +67,30 @@ _SQLSTATE_CLASS: dict[str, Cause] = {
     "23": Cause.REJECTED,
     "54": Cause.REJECTED,
 }
+_POOLED = (
+    (re.compile(r"statement pooling mode"), Cause.SETTING),
+    (re.compile(r"no such database"), Cause.NOT_FOUND),
+    (re.compile(r"no such user|auth(entication)? failed"), Cause.DENIED),
+)
+"""What a pool says in the place of the server, as a violation of the protocol (08P01)."""
 _STARTUP = (
     (re.compile(r"authentication method requirement .* failed"), Cause.INSECURE),
     (re.compile(r"certificate|SSL was required|does not support SSL"), Cause.CERTIFICATE),
+    (
+        re.compile(
+            r"no pg_hba\.conf entry .*(no encryption|SSL off)|SSL (connection is )?required|requires? SSL"
+            r"|connection is insecure|sslmode=require"
+        ),
+        Cause.TLS_REQUIRED,
+    ),
+    (
+        re.compile(
+            r'conversion between .* is not supported|value for parameter "client_encoding"|unsupported.*encoding'
+        ),
+        Cause.ENCODING,
+    ),
+    (re.compile(r"unsupported startup parameter"), Cause.SETTING),
+    *_POOLED,
     (
         re.compile(r"authentication failed|no pg_hba\.conf entry|role .* (does not exist|is not permitted)"),
         Cause.DENIED,
@@ -76,6 +105,8 @@ class _ImpatientConnection(psycopg.Connection[Any]):
     """Gives a server up that is silent for too long: libpq itself would wait for ever."""
 
     silence: float = 45
+    per_transaction: tuple[str, str] | None = None
+    """Values of statement_timeout and lock_timeout in milliseconds where the session is not this connection's own."""
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         started = monotonic()
@@ -101,19 +132,46 @@ def connect(target: Target) -> psycopg.Connection[Any]:
         passfile="/dev/null",
         gssencmode="disable",
         application_name="gatehouse",
+        # A database of SQL_ASCII would otherwise hand out bytes, and one of LATIN1 refuse what it has no letter for.
+        client_encoding="UTF8",
+        prepare_threshold=None,
         autocommit=True,
         sslmode="verify-full" if target.address.tls else "disable",
         sslrootcert=_authorities(target) if target.address.tls else None,
         # Without encryption a server, or who poses as it, gets no password in clear; md5 shows a hash of it only.
         require_auth=_SAFE if password and not target.address.tls else None,
     )
-    connection.silence = target.limits.silence
-    connection.execute(
-        f"SET statement_timeout = {target.limits.statement * 1000}; SET lock_timeout = {target.limits.lock * 1000}; "
-        "SET TIME ZONE 'UTC'"
-    )
-    connection.autocommit = False
+    try:
+        connection.silence = target.limits.silence
+        statement, lock = target.limits.statement * 1000, target.limits.lock * 1000
+        # Pools carry these two over to whichever session comes next, as PostgreSQL reports them.
+        connection.execute("SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'")
+        if _is_pooled(connection):
+            connection.per_transaction = str(statement), str(lock)
+        else:
+            connection.execute(f"SET statement_timeout = {statement}; SET lock_timeout = {lock}")
+        connection.autocommit = False
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def begin(connection: Connection) -> None:
+    """Sets the times of a transaction where the session may be another one in the next."""
+    driver = connection.connection.driver_connection
+    times = getattr(driver, "per_transaction", None)
+    if times is not None:
+        connection.execute(
+            text("SELECT set_config('statement_timeout', :statement, true), set_config('lock_timeout', :lock, true)"),
+            {"statement": times[0], "lock": times[1]},
+        )
+
+
+def _is_pooled(connection: psycopg.Connection[Any]) -> bool:
+    """Whether another process answers than the one that greeted: a pool greets with a number of its own."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is None or row[0] != connection.info.backend_pid
 
 
 def _authorities(target: Target) -> str:
@@ -131,6 +189,11 @@ def cause_of(error: BaseException | None) -> tuple[Cause, str]:
         return Cause.OTHER, type(error).__name__
     state = error.sqlstate
     if state is not None:
+        if state == "08P01":
+            words = str(error.diag.message_primary)
+            for pattern, pooled in _POOLED:
+                if pattern.search(words):
+                    return pooled, f"{words} (SQLSTATE {state})"
         cause = _SQLSTATE.get(state) or _SQLSTATE_CLASS.get(state[:2], Cause.OTHER)
         return cause, f"{error.diag.message_primary} (SQLSTATE {state})"
     words = str(error)

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from gatehouse.registry.address import Target
+from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause
 
-__all__ = ["URL", "cause_of", "connect", "migration_lock"]
+__all__ = ["URL", "begin", "cause_of", "connect", "migration_lock"]
 
 URL = "sqlite://"
 
@@ -48,6 +49,12 @@ def connect(target: Target) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def begin(connection: Connection) -> None:
+    """A transaction that writes takes its lock at once."""
+    if connection.get_execution_options().get(WRITES):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
