@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,12 +25,13 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.vetted_artifacts import VettedArtifacts
-from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP, RecordsWritten, load_signer
+from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
 from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
+from gatehouse.app.periodic import PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings, default_identity
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
@@ -41,7 +42,6 @@ from gatehouse.cluster.services import KubernetesServices
 from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.artifact_look import ArtifactLook
-from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
@@ -50,9 +50,9 @@ from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
-from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.rivals import Rivalries
 from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
@@ -62,7 +62,7 @@ from gatehouse.controllers.verification import CheckSlots
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals
-from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
+from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.domain.serving_text import TemplateWriter
 from gatehouse.engine.api_session import Login, MetadataClient
 from gatehouse.engine.cache import Caches, Change, ChangeType
@@ -72,7 +72,6 @@ from gatehouse.engine.leader import Leader, LeadershipLost
 from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.engine.objects import ObjectKey
-from gatehouse.engine.periodic import Periodic
 from gatehouse.engine.watches import build_caches
 from gatehouse.engine.workqueue import Backoff
 from gatehouse.objectstore.metrics import PrometheusStoreMetrics
@@ -146,6 +145,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         stack.push_async_callback(events.aclose)
         enqueue = _Enqueue()
         faults = Faults(CacheReader(caches), on_silenced=enqueue.vetting)
+        engine_metrics = EngineMetrics(collectors)
+        troubles = RegistryTroubles(events=events, changed=enqueue.registry, counted=engine_metrics.periodic_failed)
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
             databases=Databases(data_dir=settings.data_dir, metrics=written),
@@ -188,10 +189,26 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             login,
             lister,
             faults,
+            troubles,
             leader,
         )
-        keeper = None if signer is None else parts.audit_keeper(signer, written=written.records)
-        manager = _manager(parts, collectors, keeper)
+        manager = _manager(
+            parts,
+            engine_metrics,
+            PeriodicParts(
+                settings=settings,
+                objects=Objects(CacheReader(caches)),
+                connections=connections,
+                events=events,
+                clock=WallClock(),
+                troubles=troubles,
+                templates=templates,
+                services=services,
+                policy_writers=KubernetesPolicies(client),
+                signer=signer,
+                written=written.records,
+            ),
+        )
         for phase in get_args(Phase):
             metrics.versions_in(phase, partial(_count, caches, phase))
         enqueue.manager = manager
@@ -247,6 +264,10 @@ class _Enqueue:
         """Has a version reconciled."""
         self.object(VERSIONS, ObjectName(*key))
 
+    def registry(self, name: ObjectName) -> None:
+        """Has a registry reconciled."""
+        self.object(ModelRegistry.info.plural, name)
+
     def vetted(self, _change: Change) -> None:
         """Has admission told, which counts on every version, registry, policy and profile."""
         self.vetting()
@@ -275,6 +296,7 @@ class _Parts:
     login: Login
     lister: MetadataClient
     faults: Faults
+    troubles: RegistryTroubles
     leader: Leader | None
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
@@ -312,6 +334,7 @@ class _Parts:
                         connections=self.connections,
                         clock=clock,
                         interval=timedelta(seconds=self.settings.probe_interval),
+                        troubles=self.troubles,
                     ),
                     workers=2,
                     # All that waits for a registry looks again when it is ready, so its own retries stay frequent.
@@ -335,27 +358,6 @@ class _Parts:
             )
         )
 
-    def audit_keeper(self, signer: Signer, *, written: Callable[[], int]) -> AuditKeeper:
-        """Signs checkpoints of the audit trails."""
-        return AuditKeeper(
-            objects=Objects(CacheReader(self.caches)),
-            connections=self.connections,
-            events=self.events,
-            clock=WallClock(),
-            signer=signer,
-            interval=timedelta(seconds=self.settings.audit_checkpoint_interval),
-            written=written,
-        )
-
-    def policy_trail(self) -> PolicyTrail:
-        """Tells the audit trails of policies."""
-        return PolicyTrail(
-            objects=Objects(CacheReader(self.caches)),
-            connections=self.connections,
-            writers=KubernetesPolicies(self.client),
-            clock=WallClock(),
-        )
-
     def _written(self, kind: str, body: dict[str, Any]) -> None:
         self.caches[kind].put_own_write(body)
 
@@ -372,7 +374,7 @@ def _leader(settings: Settings, client: ApiClient, *, identity: str) -> Leader |
     )
 
 
-def _manager(parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper | None) -> Manager:
+def _manager(parts: _Parts, metrics: EngineMetrics, periodic: PeriodicParts) -> Manager:
     settings = parts.settings
     return Manager(
         watches=WATCHES,
@@ -384,15 +386,10 @@ def _manager(parts: _Parts, collectors: CollectorRegistry, keeper: AuditKeeper |
             namespaces=settings.namespaces,
             login=parts.login,
         ),
-        metrics=EngineMetrics(collectors),
+        metrics=metrics,
         leader=parts.leader,
         lister=parts.lister,
-        periodic=[
-            Periodic(name="templates", interval=settings.sweep_interval, work=parts.template_sweep.sweep),
-            Periodic(name="services", interval=settings.service_interval, work=parts.service_sweep.sweep),
-            Periodic(name="policies", interval=POLICY_SWEEP, work=parts.policy_trail().sweep),
-            *([] if keeper is None else [Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)]),
-        ],
+        periodic=periodic_work(periodic),
         options=ManagerOptions(
             namespaces=settings.namespaces,
             health_address=settings.health_address,

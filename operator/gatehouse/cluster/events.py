@@ -103,5 +103,8 @@ class KubernetesEvents:
                 self._dropped()
             except ClusterError:
                 self._dropped()
+            except Exception as error:  # noqa: BLE001 - one Event that cannot be posted keeps no other one
+                _log.warning("event not posted", error=type(error).__name__)
+                self._dropped()
             finally:
                 self._queue.task_done()

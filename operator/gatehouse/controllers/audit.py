@@ -16,6 +16,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import AuditTrail, Clock, EventRecorder
+from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.access import duration, locate
 from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
@@ -33,7 +34,7 @@ LOOK_AGAIN: Final = timedelta(minutes=1)
 LOCKED_FOR: Final = timedelta(days=3650)
 """How long copies are locked when records are kept for ever."""
 KIND: Final = ModelRegistry.info.kind
-REGISTRIES: Final = ModelRegistry.info.plural
+WORK: Final = "audit"
 _UNTRUSTED: Final = Trusted((), ())
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +51,6 @@ class _Seen:
     due: datetime
     signed: Checkpoint | None = None
     unlocked: bool = False
-    failed: bool = False
 
 
 class AuditKeeper:
@@ -64,6 +64,7 @@ class AuditKeeper:
         signer: the operator's key.
         interval: how often a checkpoint is due where the registry does not say.
         written: how many records this process has written to all trails.
+        troubles: is told of a registry whose trail cannot be looked after for a reason that nobody foresaw.
     """
 
     def __init__(
@@ -76,8 +77,15 @@ class AuditKeeper:
         signer: Signer,
         interval: timedelta,
         written: Callable[[], int],
+        troubles: RegistryTroubles,
     ) -> None:
-        self._objects = objects
+        self._each = RegistrySweep(
+            work=WORK,
+            reason="AuditKeepingFailed",
+            doing="no checkpoint is signed: looking after the audit trail",
+            objects=objects,
+            troubles=troubles,
+        )
         self._connections = connections
         self._events = events
         self._clock = clock
@@ -89,42 +97,31 @@ class AuditKeeper:
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry whose checkpoint is due, and at all of them once very much was written.
-
-        Raises what nobody foresaw, once every registry was looked at.
-        """
+        """Looks at each registry whose checkpoint is due, and at all of them once very much was written."""
         written = self._written()
         much = written - self._written_before >= CHECKPOINT_EVERY
         if much:
             self._written_before = written
-        failures: list[Exception] = []
-        for where in self._objects.reader.names(REGISTRIES):
-            registry = self._objects.get(ModelRegistry, where.namespace, where.name)
-            body = self._objects.reader.get(REGISTRIES, where.namespace, where.name)
-            if registry is None or body is None:
-                continue
-            now = self._clock.now()
-            seen = self._seen.setdefault(_name(registry), _Seen(due=now))
-            # What is due later than an interval from now was put off before the machine's clock was set back.
-            if seen.due > now + max(self._interval_of(registry), LOOK_AGAIN):
-                seen.due = now
-            if much or seen.due <= now:
-                try:
-                    await self._look(registry, body, seen, now)
-                except Exception as error:  # noqa: BLE001 - told, and raised once the others were looked at
-                    failures.append(error)
-                    self._failed(registry, body, seen, error, now)
-        if failures:
-            raise ExceptionGroup("audit trails that could not be looked after", failures)
 
-    def _failed(
-        self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, error: Exception, now: datetime
-    ) -> None:
-        _log.error("audit trail not looked after", registry=_name(registry), error=type(error).__name__)
-        if not seen.failed:
-            said = f"no checkpoint is signed: looking after the audit trail fails with {type(error).__name__}"
-            self._events.record(KIND, body, type_="Warning", reason="AuditKeepingFailed", message=said)
-        seen.failed, seen.due = True, now + LOOK_AGAIN
+        async def look(registry: ModelRegistry, body: Mapping[str, Any]) -> bool:
+            return await self._if_due(registry, body, much=much)
+
+        await self._each.run(look)
+
+    async def _if_due(self, registry: ModelRegistry, body: Mapping[str, Any], *, much: bool) -> bool:
+        now = self._clock.now()
+        seen = self._seen.setdefault(_name(registry), _Seen(due=now))
+        # What is due later than an interval from now was put off before the machine's clock was set back.
+        if seen.due > now + max(self._interval_of(registry), LOOK_AGAIN):
+            seen.due = now
+        if not much and seen.due > now:
+            return False
+        try:
+            await self._look(registry, body, seen, now)
+        except Exception:
+            seen.due = now + LOOK_AGAIN
+            raise
+        return True
 
     async def _look(self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, now: datetime) -> None:
         name, interval = _name(registry), self._interval_of(registry)
@@ -140,7 +137,6 @@ class AuditKeeper:
                 self._events.record(KIND, body, type_="Normal", reason="AuditCheckpoint", message=said)
             await self._copy(registry, trail, seen)
             await self._summarise(registry, trail, standing, newest, now=now)
-            seen.failed = False
         except _Broken as error:
             said = f"the audit trail is not as it was written, no checkpoint is signed: {error}"
             _log.error("audit trail broken", registry=name, message=str(error))

@@ -20,7 +20,7 @@ from gatehouse.controllers.ports import (
     SecretReader,
 )
 from gatehouse.domain.access import locate, store_for
-from gatehouse.domain.errors import ReconcileError, Stalled, Waiting
+from gatehouse.domain.errors import Stalled, Waiting
 
 __all__ = ["Connections"]
 
@@ -159,7 +159,8 @@ class Connections:
             slots[key] = slot
         try:
             return await asyncio.shield(slot.opened)
-        except ReconcileError:
+        except Exception:
+            # Also what nobody foresaw: it is asked for again soon, and by nobody at once.
             slot.until = min(slot.until, self._clock.now() + REFUSED)
             raise
 

@@ -6,6 +6,7 @@ count. All of it is found again by the first reconciles of a new process, so not
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Collection
 
 import structlog
@@ -13,9 +14,16 @@ import structlog
 from gatehouse.controllers.ports import ObjectName, ObjectReader
 from gatehouse.domain.readable import Unreadable
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "place_of"]
 
 _log = structlog.get_logger(__name__)
+
+
+def place_of(error: BaseException) -> str:
+    """What failed, and where in this program. The error's own words are left out: they may hold anything."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "/gatehouse/" in each.filename]
+    where = f" at {frames[-1].filename.rpartition('/gatehouse/')[2]}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 def _nobody() -> None:

@@ -16,7 +16,8 @@ from gatehouse.api.model_registry import (
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.indexes import BY_BUCKET
 from gatehouse.controllers.objects import Objects
-from gatehouse.controllers.ports import Clock
+from gatehouse.controllers.ports import Clock, ObjectName
+from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
 from gatehouse.controllers.runner import Result
 from gatehouse.domain.access import locate
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
@@ -35,12 +36,19 @@ class ModelRegistryController:
     kind = ModelRegistry
 
     def __init__(
-        self, *, objects: Objects, connections: Connections, clock: Clock, interval: timedelta = INTERVAL
+        self,
+        *,
+        objects: Objects,
+        connections: Connections,
+        clock: Clock,
+        interval: timedelta = INTERVAL,
+        troubles: RegistryTroubles | None = None,
     ) -> None:
         self._objects = objects
         self._connections = connections
         self._clock = clock
         self._interval = interval
+        self._troubles = troubles
 
     async def reconcile(self, resource: ModelRegistry, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Has the rows compared with the objects, and probes each store. Raises what the database raises."""
@@ -70,6 +78,7 @@ class ModelRegistryController:
         states = [
             *_states(self._connections.describe(resource), stores, torn=self._torn(resource)),
             *_warnings(resource.spec.serving),
+            *self._troubled(resource),
         ]
         generation = resource.metadata.generation
         status = ModelRegistryStatus(
@@ -95,6 +104,14 @@ class ModelRegistryController:
     def grace(self, resource: ModelRegistry) -> timedelta:  # noqa: ARG002
         """A registry that does not answer is not ready, however long it was."""
         return timedelta(0)
+
+    def _troubled(self, registry: ModelRegistry) -> Iterator[ConditionState]:
+        """What periodic work fails with for this registry, as one condition."""
+        name = ObjectName(registry.metadata.namespace, registry.metadata.name)
+        troubles = [] if self._troubles is None else self._troubles.of(name)
+        if troubles:
+            message = "; ".join(trouble.message for trouble in troubles)
+            yield ConditionState(PERIODIC_WORK_FAILING, "True", troubles[0].reason, message)
 
     def _torn(self, registry: ModelRegistry) -> list[str]:
         """Each bucket of the registry that registries declare at several endpoints, and where."""

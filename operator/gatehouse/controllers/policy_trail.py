@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -19,13 +19,14 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.connections import Connections
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, PolicyWriters
+from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.policies import PolicyText, policy_text
 from gatehouse.domain.errors import ReconcileError
 
 __all__ = ["PolicyTrail"]
 
 POLICIES: Final = GovernancePolicy.info.plural
-REGISTRIES: Final = ModelRegistry.info.plural
+WORK: Final = "policies"
 COMPARED_AGAIN: Final = timedelta(minutes=1)
 """A database may be set back at any time."""
 LOOK_AGAIN: Final = timedelta(seconds=10)
@@ -47,48 +48,61 @@ class _Seen:
 class PolicyTrail:
     """:meth:`sweep` is called every moment, and mostly asks nobody anything."""
 
-    def __init__(self, *, objects: Objects, connections: Connections, writers: PolicyWriters, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        connections: Connections,
+        writers: PolicyWriters,
+        clock: Clock,
+        troubles: RegistryTroubles,
+    ) -> None:
         self._objects = objects
+        self._each = RegistrySweep(
+            work=WORK,
+            reason="PolicyTrailFailed",
+            doing="changes of policies are not on record: telling the audit trail of them",
+            objects=objects,
+            troubles=troubles,
+        )
         self._connections = connections
         self._writers = writers
         self._clock = clock
         self._texts: dict[str, tuple[str | None, PolicyText]] = {}
+        self._unread: dict[str, str | None] = {}
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry that was not told yet of the policies as they are.
-
-        Raises what nobody foresaw, once every registry was looked at.
-        """
+        """Looks at each registry that was not told yet of the policies as they are."""
         policies = self._policies()
-        failures: list[Exception] = []
-        for where in self._objects.reader.names(REGISTRIES):
-            registry = self._objects.get(ModelRegistry, where.namespace, where.name)
-            if registry is None or registry.metadata.deletion_timestamp is not None:
-                continue
-            name, now = f"{where.namespace}/{where.name}", self._clock.now()
-            seen = self._seen.get(name)
-            # What is due later than that was put off before the machine's clock was set back.
-            put_off = seen is not None and now < seen.due <= now + COMPARED_AGAIN
-            if seen is not None and put_off and seen.policies == policies:
-                continue
-            try:
-                again = await self._tell(name, registry, policies, now)
-            except Exception as error:  # noqa: BLE001 - told, and raised once the others were looked at
-                failures.append(error)
-                _log.error("policies not recorded", registry=name, error=type(error).__name__)
-                again = LOOK_AGAIN
-            self._seen[name] = _Seen(policies, now + again)
-        if failures:
-            raise ExceptionGroup("audit trails that could not be told of policies", failures)
+
+        async def look(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
+            return await self._look(registry, policies)
+
+        await self._each.run(look)
+
+    async def _look(self, registry: ModelRegistry, policies: Policies) -> bool:
+        name, now = f"{registry.metadata.namespace}/{registry.metadata.name}", self._clock.now()
+        seen = self._seen.get(name)
+        # What is due later than that was put off before the machine's clock was set back.
+        put_off = seen is not None and now < seen.due <= now + COMPARED_AGAIN
+        if seen is not None and put_off and seen.policies == policies:
+            return False
+        self._seen[name] = _Seen(policies, now + LOOK_AGAIN)
+        self._seen[name] = _Seen(policies, now + await self._tell(name, registry, policies, now))
+        return True
 
     async def _tell(self, name: str, registry: ModelRegistry, policies: Policies, now: datetime) -> timedelta:
         """When to compare again."""
         try:
             trail = (await self._connections.rows(registry)).audit
-            if await trail.policies() != policies:
+            recorded = await trail.policies()
+            # Of one that cannot be read what was told stands: to leave it out would be to say that it went.
+            unread = {name: recorded[name] for name in self._unread if name in recorded}
+            if recorded != {**unread, **policies}:
                 writers = await self._writers.writers()
                 told = [replace(each, via=writers.get(each.name)) for each in policies.values()]
+                told += unread.values()
                 await trail.record_policies(told, at=now)
         except ReconcileError as error:
             _log.warning("policies not recorded yet", registry=name, reason=error.reason, message=error.message)
@@ -98,6 +112,7 @@ class PolicyTrail:
     def _policies(self) -> Policies:
         """The policies that are judged by, each read once a resourceVersion."""
         before, self._texts = self._texts, {}
+        unread: dict[str, str | None] = {}
         for where in self._objects.reader.names(POLICIES):
             revision = self._objects.reader.revision(POLICIES, where.namespace, where.name)
             known = before.get(where.name)
@@ -105,6 +120,13 @@ class PolicyTrail:
                 self._texts[where.name] = known
                 continue
             body = self._objects.reader.get(POLICIES, where.namespace, where.name)
-            if body is not None and not body["metadata"].get("deletionTimestamp"):
+            if body is None or body["metadata"].get("deletionTimestamp"):
+                continue
+            try:
                 self._texts[where.name] = (revision, policy_text(body))
+            except Exception as error:  # noqa: BLE001 - told once a resourceVersion; the others are told of
+                unread[where.name] = revision
+                if self._unread.get(where.name) != revision:
+                    _log.error("policy not told of", policy=where.name, exc_info=error)
+        self._unread = unread
         return {name: text for name, (_, text) in self._texts.items()}

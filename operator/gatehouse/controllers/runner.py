@@ -7,7 +7,6 @@ in a way that nobody foresaw when its grace is over: a status is never left stan
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import structlog
 
 from gatehouse.api.meta import Condition, ConditionedStatus, Resource
-from gatehouse.controllers.faults import Faults
+from gatehouse.controllers.faults import Faults, place_of
 from gatehouse.controllers.ports import Clock, ClusterWriter, EventRecorder, ObjectName, ObjectReader
 from gatehouse.domain.conditions import READY, merge
 from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
@@ -131,7 +130,8 @@ class Runner(Generic[R]):
 
     async def _failed(self, where: ObjectName, body: Mapping[str, Any], resource: R, error: Exception) -> None:
         """Says in the status that the reconcile fails; the caller raises what it failed with."""
-        fault = Transient(reason=RECONCILE_FAILED, message=_place(error), remedy="the operator's log says where")
+        message = f"the reconcile fails with {place_of(error)}; it is tried again"
+        fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="the operator's log says where")
         try:
             result = after_error(self._controller, resource, fault, clock=self._clock)
             await self._write(where, body, resource.status, result.status)
@@ -217,13 +217,6 @@ def _grace(controller: KindController[R], resource: R) -> timedelta:
     except Exception:  # noqa: BLE001 - it is told
         _log.exception("the grace is not known, so there is none")
         return timedelta(0)
-
-
-def _place(error: BaseException) -> str:
-    """What failed, and where in this program. The error's own words are left out: they may hold anything."""
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if "/gatehouse/" in each.filename]
-    where = f" at {frames[-1].filename.rpartition('/gatehouse/')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"the reconcile fails with {type(error).__name__}{where}; it is tried again"
 
 
 def _phase(status: ConditionedStatus) -> str | None:

@@ -156,9 +156,10 @@ async def _save(running: _Running) -> None:
         return
     try:
         await running.request.save(tuple(running.unsaved))
-    except ReconcileError as error:
+    except Exception as error:  # noqa: BLE001 - whoever waits for the check must hear of its end
         # The rows only spare a later check some work, and the next round tries again.
-        _log.warning("files checked so far are not saved: %s", error)
+        said = str(error) if isinstance(error, ReconcileError) else type(error).__name__
+        _log.warning("files checked so far are not saved: %s", said)
     else:
         running.unsaved.clear()
 

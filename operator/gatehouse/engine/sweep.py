@@ -90,6 +90,8 @@ class Sweeper:
                 await self.sweep()
             except (aiohttp.ClientError, OSError) as error:
                 log.warning("sweep failed", error=repr(error))
+            except Exception:
+                log.exception("sweep failed in a way that nobody foresaw")
 
     async def sweep(self) -> bool:
         """Compare once; True if the caches lag behind and a new list was asked for."""

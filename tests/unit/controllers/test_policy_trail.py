@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import delete
 
 from auditcontract import reasons, records_of
 from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.controllers import policy_trail
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.policy_trail import COMPARED_AGAIN, LOOK_AGAIN, PolicyTrail
 from gatehouse.controllers.ports import ObjectName
+from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import audit_heads, audit_records, audited_policies
@@ -39,6 +42,7 @@ class World:
             connections=self,  # type: ignore[arg-type]
             writers=self,
             clock=self,
+            troubles=RegistryTroubles(events=self),
         )
 
     def apply(self, name: str = "strict", *, generation: int = 1, uid: str = "a", **spec: Any) -> None:
@@ -80,6 +84,11 @@ class World:
 
     def now(self) -> datetime:
         return self.now_
+
+    def record(
+        self, kind: str, body: Mapping[str, Any], *, type_: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        raise AssertionError(f"{reason}: {message}")
 
 
 @pytest.fixture
@@ -167,3 +176,24 @@ async def test_a_database_that_was_set_back_is_told_again(world: World) -> None:
     world.now_ += COMPARED_AGAIN + timedelta(seconds=1)
     await trail.sweep()
     assert await world.told() == ["PolicyAdded"]
+
+
+async def test_a_policy_that_cannot_be_read_is_not_told_to_have_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply("strict")
+    world.apply("other")
+    await world.trail().sweep()
+    read = policy_trail.policy_text
+
+    def faulty(body: Mapping[str, Any]) -> PolicyText:
+        if body["metadata"]["name"] == "strict":
+            raise TypeError("nobody foresaw this")
+        return read(body)
+
+    monkeypatch.setattr(policy_trail, "policy_text", faulty)
+    world.apply("other", generation=2, mode="Enforce")
+    trail = world.trail()
+    for _ in range(3):
+        await trail.sweep()
+    assert await world.told() == ["PolicyAdded", "PolicyAdded", "PolicyChanged"]

@@ -177,7 +177,7 @@ async def test_a_failed_check_raises_at_the_next_call_and_starts_anew_after_it()
     gated.objects.pop("m/tokenizer.json")
     outage = Transient(reason="StoreUnavailable", message="down")
 
-    async def no_list(_prefix: str, *, limit: int) -> Listing | None:
+    async def no_list(_prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
         raise outage
 
     gated.list = no_list  # type: ignore[method-assign]  # the store goes down

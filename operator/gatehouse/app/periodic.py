@@ -1,0 +1,92 @@
+"""The work that is done now and then while the process leads, in one table.
+
+Of each the same holds, which a test asks of every line: it raises nothing because of one registry or one object, and
+what one registry comes to reaches no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
+from gatehouse.app.settings import Settings
+from gatehouse.controllers.audit import AuditKeeper
+from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.policy_trail import PolicyTrail
+from gatehouse.controllers.ports import Clock, EventRecorder, PolicyWriters
+from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.services import ServiceSweep
+from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.domain.audit.checkpoints import Signer
+from gatehouse.engine.periodic import Periodic
+
+__all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodicParts:
+    """What the works are made of. Without a ``signer`` nothing is signed; ``written`` counts the audit records."""
+
+    settings: Settings
+    objects: Objects
+    connections: Connections
+    events: EventRecorder
+    clock: Clock
+    troubles: RegistryTroubles
+    templates: TemplateSweep
+    services: ServiceSweep
+    policy_writers: PolicyWriters
+    signer: Signer | None
+    written: Callable[[], int]
+
+
+def _templates(parts: PeriodicParts) -> Periodic:
+    return Periodic(name="templates", interval=parts.settings.sweep_interval, work=parts.templates.sweep)
+
+
+def _services(parts: PeriodicParts) -> Periodic:
+    return Periodic(name="services", interval=parts.settings.service_interval, work=parts.services.sweep)
+
+
+def _policies(parts: PeriodicParts) -> Periodic:
+    trail = PolicyTrail(
+        objects=parts.objects,
+        connections=parts.connections,
+        writers=parts.policy_writers,
+        clock=parts.clock,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="policies", interval=POLICY_SWEEP, work=trail.sweep)
+
+
+def _audit(parts: PeriodicParts) -> Periodic | None:
+    if parts.signer is None:
+        return None
+    keeper = AuditKeeper(
+        objects=parts.objects,
+        connections=parts.connections,
+        events=parts.events,
+        clock=parts.clock,
+        signer=parts.signer,
+        interval=timedelta(seconds=parts.settings.audit_checkpoint_interval),
+        written=parts.written,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)
+
+
+PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
+    {"templates": _templates, "services": _services, "policies": _policies, "audit": _audit}
+)
+"""How each work is made, by its name; None where it is switched off."""
+
+
+def periodic_work(parts: PeriodicParts) -> list[Periodic]:
+    """All of them."""
+    made = (make(parts) for make in PERIODIC_WORK.values())
+    return [each for each in made if each is not None]

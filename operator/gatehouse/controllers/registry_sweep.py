@@ -1,0 +1,173 @@
+"""Work that is done now and then for each registry: what it comes to with one of them reaches no other.
+
+Registries are looked at side by side, so that a database that is silent keeps no other one waiting. What a look fails
+with that nobody foresaw is kept as the registry's trouble until a look succeeds: a condition of its ModelRegistry, one
+Event, a count for the metric, and one traceback in the log, however often it fails the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.controllers.faults import place_of
+from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.ports import EventRecorder, ObjectName
+
+__all__ = ["PERIODIC_WORK_FAILING", "Look", "RegistrySweep", "RegistryTroubles", "Trouble"]
+
+PERIODIC_WORK_FAILING: Final = "PeriodicWorkFailing"
+"""Condition of a ModelRegistry that is True while a trouble stands."""
+REGISTRIES: Final = ModelRegistry.info.plural
+PATIENCE: Final = 10.0
+"""Seconds that a round waits for its looks. One that takes longer goes on, and is not begun again meanwhile."""
+
+_log = structlog.get_logger(__name__)
+
+Look = Callable[[ModelRegistry, Mapping[str, Any]], Awaitable[bool]]
+"""Looks at one registry; whether there was anything to do. Raises what nobody foresaw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a work fails with: the reason of the Event and the condition, and the sentence."""
+
+    reason: str
+    message: str
+
+
+def _nobody(_name: ObjectName) -> None:
+    pass
+
+
+def _uncounted(_work: str) -> None:
+    pass
+
+
+class RegistryTroubles:
+    """The troubles of all registries, by work.
+
+    ``changed`` is told a registry whose troubles began or ended; ``counted`` is told a work at each failure.
+    """
+
+    def __init__(
+        self,
+        *,
+        events: EventRecorder,
+        changed: Callable[[ObjectName], None] = _nobody,
+        counted: Callable[[str], None] = _uncounted,
+    ) -> None:
+        self._events = events
+        self._changed = changed
+        self._counted = counted
+        self._troubles: defaultdict[ObjectName, dict[str, Trouble]] = defaultdict(dict)
+
+    def of(self, registry: ObjectName) -> Sequence[Trouble]:
+        """The troubles of a registry, by the name of the work."""
+        return [trouble for _, trouble in sorted(self._troubles.get(registry, {}).items())]
+
+    def failing(self, work: str) -> int:
+        """How many registries a work fails for."""
+        return sum(work in troubles for troubles in self._troubles.values())
+
+    def failed(
+        self, work: str, trouble: Trouble, registry: ObjectName, body: Mapping[str, Any], error: Exception
+    ) -> None:
+        """A look failed, with the same as before or with something else."""
+        self._counted(work)
+        if self._troubles[registry].get(work) == trouble:
+            return
+        self._troubles[registry][work] = trouble
+        _log.error("periodic work failed", work=work, registry="/".join(registry), exc_info=error)
+        self._events.record(
+            ModelRegistry.info.kind, body, type_="Warning", reason=trouble.reason, message=trouble.message
+        )
+        self._changed(registry)
+
+    def ended(self, work: str, registry: ObjectName) -> None:
+        """A look came to its end."""
+        if self._troubles.get(registry, {}).pop(work, None) is not None:
+            _log.info("periodic work does its job again", work=work, registry="/".join(registry))
+            self._changed(registry)
+
+    def keep(self, work: str, registries: Sequence[ObjectName]) -> None:
+        """Forgets the troubles of registries that are gone."""
+        there = frozenset(registries)
+        for name in [name for name in self._troubles if name not in there]:
+            self._troubles[name].pop(work, None)
+            if not self._troubles[name]:
+                del self._troubles[name]
+
+
+class RegistrySweep:
+    """One work over all registries.
+
+    ``reason`` is that of its troubles, ``doing`` the begin of their sentence; ``patience`` bounds a round, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        work: str,
+        reason: str,
+        doing: str,
+        objects: Objects,
+        troubles: RegistryTroubles,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._work = work
+        self._reason = reason
+        self._doing = doing
+        self._objects = objects
+        self._troubles = troubles
+        self._patience = patience
+        self._running: dict[ObjectName, asyncio.Task[None]] = {}
+
+    async def run(self, look: Look) -> None:
+        """One round. Raises nothing that a look raises."""
+        names = self._objects.reader.names(REGISTRIES)
+        self._troubles.keep(self._work, names)
+        for name in names:
+            if name not in self._running:
+                task = asyncio.create_task(self._one(name, look), name=f"{self._work} of {'/'.join(name)}")
+                self._running[name] = task
+                task.add_done_callback(partial(self._over, name))
+        if not self._running:
+            return
+        try:
+            await asyncio.wait(list(self._running.values()), timeout=self._patience)
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    def _over(self, name: ObjectName, _task: asyncio.Task[None]) -> None:
+        self._running.pop(name, None)
+
+    async def aclose(self) -> None:
+        """Ends the looks that still run."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _one(self, name: ObjectName, look: Look) -> None:
+        body: Mapping[str, Any] | None = None
+        try:
+            body = self._objects.reader.get(REGISTRIES, name.namespace, name.name)
+            registry = self._objects.get(ModelRegistry, name.namespace, name.name)
+            if body is None or registry is None or registry.metadata.deletion_timestamp is not None:
+                return
+            if await look(registry, body):
+                self._troubles.ended(self._work, name)
+        except Exception as error:  # noqa: BLE001 - it is told once, and stands as the registry's trouble
+            about = body or {"metadata": {"namespace": name.namespace, "name": name.name}}
+            # The error's own words are left out: they may hold anything.
+            trouble = Trouble(self._reason, f"{self._doing} fails with {place_of(error)}; it is tried again")
+            self._troubles.failed(self._work, trouble, name, about, error)
