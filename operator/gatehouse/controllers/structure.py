@@ -9,21 +9,22 @@ import asyncio
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gatehouse.controllers.parsing import Parsing
 from gatehouse.controllers.ports import ArtifactStore
-from gatehouse.domain import model_config, parsers, safetensors, shards
+from gatehouse.domain import model_config, onnx_external, parsers, safetensors, shards
 from gatehouse.domain.artifact import Problem, StoredObject
-from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.format_error import FormatError, listed, shown
 from gatehouse.domain.gguf import GgufHeader
-from gatehouse.domain.layout import CONFIG, Layout
+from gatehouse.domain.gguf_set import gguf_set
+from gatehouse.domain.layout import CONFIG, SINGLE, Layout, single_and_index, unsafe_files
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.onnx import OnnxGraph
 from gatehouse.domain.parsers import Parser, Task, TensorFile
-from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
+from gatehouse.domain.unsafe_files import OPENING_BYTES, check_no_pickle, check_opening
 
 __all__ = ["Structure", "StructureReader", "each"]
 
@@ -31,6 +32,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AT_ONCE = 4
+_MOST_NOTES = 16
+_SPLIT_NOTE = (
+    "the model is split into {count} files: releases of vLLM that load a single GGUF file do not start with it. "
+    "llama-gguf-split --merge makes one file of them"
+)
 _MANY_BYTES = 16 * 1024 * 1024
 """Of weights in more than one shard: the marks of as many tensors as they may hold take memory until all are read."""
 
@@ -38,7 +44,7 @@ _MANY_BYTES = 16 * 1024 * 1024
 @dataclass(slots=True)
 class Structure:
     """What was found out so far. ``hashes`` is the hex SHA-256 by path of the files that were read in full, ``opened``
-    has every file whose first bytes were seen."""
+    has every file whose first bytes were seen. ``model_file`` is what a server is given in place of the folder."""
 
     problems: list[Problem] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
@@ -47,7 +53,9 @@ class Structure:
     weights_bytes: int | None = None
     dtypes: Mapping[str, int] = field(default_factory=dict)
     config: ModelConfig | None = None
+    model_file: str | None = None
     unsafe: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def refuse(self, stored: StoredObject, error: FormatError) -> None:
         """Keeps what is wrong with a file."""
@@ -102,7 +110,10 @@ class StructureReader:
                 found.config = await self._parse(parsers.CONFIGURATION, stored, found)
                 names_code = found.config.auto_map
             else:
-                names_code = (await self._parse(parsers.REMOTE_CODE, stored, found)).names_code
+                named = await self._parse(parsers.REMOTE_CODE, stored, found)
+                names_code = named.names_code
+                if named.odd is not None:
+                    found.notes.append(f"odd in {shown(stored.path)}, and passed over: {named.odd}")
             if names_code:
                 _refuse_code(stored, found)
 
@@ -138,6 +149,8 @@ class StructureReader:
         await each((*layout.weights, *layout.others), header)
         if layout.index is not None or len(counted) > 1:
             counted = set(await self._shard_set(layout, found, headers, key))
+            if layout.index is not None and counted:
+                _hold_against_index([stored.path for stored in layout.weights], counted, found)
         totals = [header for path, header in headers.items() if path in counted]
         if totals and len(totals) == len(counted):
             found.count((name, t.elements, t.bytes) for header in totals for name, t in header.dtypes.items())
@@ -161,16 +174,32 @@ class StructureReader:
 
     async def _gguf(self, layout: Layout, found: Structure) -> None:
         headers: dict[str, GgufHeader] = {}
+        key = secrets.token_hex(shards.KEY_BYTES)
+        # Only splits are held against each other.
+        arguments = {"key": key} if len(layout.weights) > 1 else {}
+        tensors = 0
 
         async def header(stored: StoredObject) -> None:
+            nonlocal tensors
             with _Refusals(stored, found):
-                headers[stored.path] = await self._parse(parsers.GGUF, stored, found)
+                _check_total(tensors)
+                headers[stored.path] = await self._parse(parsers.GGUF, stored, found, arguments)
+                tensors += headers[stored.path].tensors
+                _check_total(tensors)
 
-        await each((*layout.weights, *layout.others), header)
-        counted = [headers[stored.path] for stored in layout.weights if stored.path in headers]
-        if counted and len(counted) == len(layout.weights):
-            found.count((name, t.elements, t.bytes) for header in counted for name, t in header.types.items())
-            found.config = counted[0].config
+        await each(layout.weights, header)
+        if not headers or len(headers) < len(layout.weights):
+            return
+        model = gguf_set(headers, key=bytes.fromhex(key))
+        found.notes += [f"passed over: {shown(path)}, {role}" for path, role in model.passed_over.items()][:_MOST_NOTES]
+        if model.problem is not None:
+            found.problems.append(model.problem)
+            return
+        counted = [headers[path] for path in model.model]
+        found.count((name, t.elements, t.bytes) for header in counted for name, t in header.types.items())
+        found.config, found.model_file = counted[0].config, model.model[0]
+        if len(counted) > 1:
+            found.notes.append(_SPLIT_NOTE.format(count=len(counted)))
 
     async def _onnx(self, layout: Layout, found: Structure) -> None:
         graphs: dict[str, OnnxGraph] = {}
@@ -181,10 +210,27 @@ class StructureReader:
 
         await each(layout.weights, graph)
         sizes = {stored.path: stored.size for stored in layout.files}
+        beside: set[str] = set()
         for path, each_graph in graphs.items():
-            found.problems.extend(_external(path, each_graph, sizes))
+            external = onnx_external.files_of(path, each_graph)
+            beside |= external.keys()
+            found.problems.extend(onnx_external.problems_of(path, external, sizes))
+        await self._suspects(layout, beside, found)
         if graphs and len(graphs) == len(layout.weights):
             found.count((name, t.elements, t.bytes) for graph in graphs.values() for name, t in graph.dtypes.items())
+
+    async def _suspects(self, layout: Layout, data: Collection[str], found: Structure) -> None:
+        """Files with the name of a pickle are refused, but for those that the graphs say are plain ``data``."""
+        refused = [stored.path for stored in layout.suspects if stored.path not in data]
+        found.unsafe += refused
+        found.problems += unsafe_files(refused, among=[stored.path for stored in layout.files])
+
+        async def look(stored: StoredObject) -> None:
+            with _Refusals(stored, found):
+                length = min(OPENING_BYTES, stored.size)
+                check_no_pickle(await self._store.read(self._prefix, stored, start=0, length=length))
+
+        await each([stored for stored in layout.suspects if stored.path in data], look)
 
     async def _parse(
         self,
@@ -283,15 +329,10 @@ def _check_total(tensors: int) -> None:
         )
 
 
-def _external(path: str, graph: OnnxGraph, sizes: Mapping[str, int]) -> Iterable[Problem]:
-    folder = path.rpartition("/")[0]
-    for location, least in graph.external.items():
-        beside = f"{folder}/{location}" if folder else location
-        size = sizes.get(beside)
-        if size is None or size < least:
-            yield Problem(
-                rule="ExternalDataMissing" if size is None else "ExternalDataTruncated",
-                found=f"{shown(beside)}: " + ("no such file" if size is None else f"{size} bytes"),
-                wanted=f"at least {least} bytes, as {shown(path)} says",
-                remedy="Upload the file whole.",
-            )
+def _hold_against_index(paths: Sequence[str], named: Collection[str], found: Structure) -> None:
+    """vLLM reads what the index names, transformers ``model.safetensors`` if there is one: they have to be the same."""
+    others = [path for path in paths if path not in named]
+    if SINGLE in others:
+        found.problems.append(single_and_index())
+    elif others:
+        found.notes.append(f"passed over, as the index does not name them: {listed(others)}")

@@ -18,6 +18,7 @@ from gatehouse.controllers.ports import ArtifactStore, Clock
 from gatehouse.controllers.structure import Structure, StructureReader, each
 from gatehouse.domain import manifest, own_files, parsers
 from gatehouse.domain.artifact import (
+    RULES,
     ArtifactOutcome,
     ArtifactRecord,
     ArtifactSummary,
@@ -46,6 +47,7 @@ HEAVY_BYTES = 64 * 1024 * 1024
 
 _MOST_PROBLEMS = 10
 _MOST_UNSAFE = 100
+_MOST_NOTES = 32
 _LISTINGS = 3
 _SETTLINGS = 3
 _SETTLING_SECONDS = 1.0
@@ -216,7 +218,7 @@ class Verification:
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
         """Whether the last outcome needs no other look at the files."""
-        if not self._is_same(previous, listing):
+        if not self._is_same(previous, listing) or previous.rules != RULES:
             return False
         if previous.outcome == "Verified":
             return previous.content_source not in self._request.distrusted and self._is_fresh(previous.read_at)
@@ -387,8 +389,9 @@ class Verification:
             weights_bytes=structure.weights_bytes,
             dtypes=structure.dtypes,
             config=structure.config,
+            model_file=structure.model_file,
             unsafe_files=(*layout.unsafe, *structure.unsafe)[:_MOST_UNSAFE],
-            notes=(*notes, *layout.notes),
+            notes=(*notes, *layout.notes, *structure.notes)[:_MOST_NOTES],
         )
         now, previous = self._clock.now(), self._request.previous
         before = previous.missing_since if previous is not None and previous.outcome == "Missing" else None

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.signature import SignatureRecord
 
 __all__ = [
+    "RULES",
     "ArtifactOutcome",
     "ArtifactRecord",
     "ArtifactSummary",
@@ -24,6 +25,9 @@ __all__ = [
     "StoredObject",
     "content_source",
 ]
+
+RULES: Final = 1
+"""The rules that artifacts are checked by, counted up when they change what is refused or what is learned."""
 
 ArtifactOutcome = Literal["Verified", "Invalid", "Missing", "Unverified"]
 
@@ -122,7 +126,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactSummary:
-    """What the structure check learned. ``dtypes`` is parameters by data type; None means unknown, not zero."""
+    """What the structure check learned. ``dtypes`` is parameters by data type; None means unknown, not zero.
+
+    ``model_file`` is the path of the file that a server is given where it does not take the folder, as of GGUF.
+    """
 
     format: str
     files: int
@@ -131,6 +138,7 @@ class ArtifactSummary:
     weights_bytes: int | None = None
     dtypes: Mapping[str, int] = field(default_factory=dict)
     config: ModelConfig | None = None
+    model_file: str | None = None
     unsafe_files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -145,7 +153,8 @@ class ArtifactRecord:
     ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
     SHA-256 are from; None when there is no digest, or when that was not recorded. ``read_at`` is when the file was
     hashed that was not hashed for the longest time. ``missing_since`` is when a Missing artifact was first found so.
-    ``doubted`` when the store has shown another listing since, and no check of that came to an end.
+    ``doubted`` when the store has shown another listing since, and no check of that came to an end. ``rules`` is by
+    which rules it was checked (``RULES``): a later Gatehouse checks what was checked by others again.
     """
 
     outcome: ArtifactOutcome
@@ -160,6 +169,7 @@ class ArtifactRecord:
     read_at: datetime | None = None
     missing_since: datetime | None = None
     doubted: bool = False
+    rules: int = RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

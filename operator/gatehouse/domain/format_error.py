@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 
-__all__ = ["FormatError", "shown"]
+__all__ = ["FormatError", "listed", "shown"]
 
 _SHOWN_CHARS = 200
+_LISTED = 3
 
 
 def _bounded_repr() -> reprlib.Repr:
@@ -24,6 +26,12 @@ def shown(value: object) -> str:
     """Return `value` for people: escaped as `repr` does, at most 200 characters."""
     text = _REPR.repr(value)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first three of the texts for people, and how many more there are."""
+    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
+    return ", ".join(shown(text) for text in texts[:_LISTED]) + more
 
 
 class FormatError(ValueError):

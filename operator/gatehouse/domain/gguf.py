@@ -6,22 +6,29 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; what is refus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.ggml_types import GGML_TYPES
 from gatehouse.domain.gguf_cursor import MAX_HEADER, SCALARS, Cursor, MoreError, Scalar, refusal
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.shards import Marks
 
-__all__ = ["MAX_HEADER", "GgufHeader", "GgufTypeTotal", "NeedMore", "parse"]
+__all__ = ["MAX_HEADER", "MODEL", "GgufHeader", "GgufSplit", "GgufTypeTotal", "NeedMore", "parse"]
+
+MODEL = "model"
+"""``general.type`` of a model, and of a file that says none. Others of llama.cpp: adapter, mmproj, imatrix."""
 
 MAX_TENSORS = 100_000
 MAX_KEYS = 65_536
+MAX_SPLITS = 99_999
+"""Files of one model: their names have five digits."""
 MAX_KEY_BYTES = 65_535
 MAX_TENSOR_NAME_BYTES = 255
 _FIRST_READ = 65_536
 _MAX_DIMENSIONS = 4
+_LONGEST_KIND = 32
 _KEPT_ELEMENTS = 50_000
 _I64_MAX = (1 << 63) - 1
 
@@ -46,11 +53,25 @@ class GgufTypeTotal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GgufSplit:
+    """One file of a model in several, as llama.cpp's gguf-split and gguf-py write it.
+
+    `number` counts from 0, `count` is how many files there are, `tensors` how many tensors are in all of them.
+    """
+
+    number: int
+    count: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
     """The sums of a checked header.
 
-    `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`.
-    `tensor_bytes` is without padding. `split_count` is the number of files the model is split into, if it is.
+    `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`. It
+    is None where the file need not say any: in a split after the first, and in what is no model by its `kind`, which
+    is `general.type`. `tensor_bytes` is without padding. `marks` are those of the tensors' names, where a key for them
+    was given.
     """
 
     version: int
@@ -58,14 +79,17 @@ class GgufHeader:
     parameters: int
     tensor_bytes: int
     types: Mapping[str, GgufTypeTotal]
-    config: ModelConfig
-    split_count: int | None
+    config: ModelConfig | None
+    kind: str = MODEL
+    split: GgufSplit | None = None
+    marks: Marks = field(default_factory=Marks)
 
 
-def parse(prefix: bytes, *, object_size: int) -> GgufHeader | NeedMore:
+def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufHeader | NeedMore:
     """Read the header from the first bytes of an object of `object_size` bytes.
 
-    Starts anew with each call; `bytes_wanted` at least doubles, so the work stays linear.
+    Starts anew with each call; `bytes_wanted` at least doubles, so the work stays linear. With `key` the names of the
+    tensors are marked.
 
     Raises FormatError with the rules NotGguf, UnsupportedVersion, BigEndian, HeaderTooLarge, HeaderTruncated,
     TooManyTensors, MetadataInvalid, DuplicateKey, DuplicateTensor, TensorInvalid, UnknownType, OffsetMismatch,
@@ -88,15 +112,42 @@ def parse(prefix: bytes, *, object_size: int) -> GgufHeader | NeedMore:
             raise refusal(
                 "DataTruncated", f"an object of {object_size} bytes", f"{data_start + infos.end}, as its tensors say"
             )
+    kind, split = _kind(metadata), _split(metadata)
+    may_be_silent = kind != MODEL or (split is not None and split.number > 0)
     return GgufHeader(
         version=version,
         tensors=tensor_count,
         parameters=sum(total.elements for total in infos.types.values()),
         tensor_bytes=sum(total.bytes for total in infos.types.values()),
         types=dict(sorted(infos.types.items())),
-        config=_config(metadata),
-        split_count=_integer(metadata, "split.count", most=100_000),
+        config=None if may_be_silent and "general.architecture" not in metadata else _config(metadata),
+        kind=kind,
+        split=split,
+        marks=Marks() if key is None else Marks.of(infos.names, key=key),
     )
+
+
+def _kind(metadata: Mapping[str, Value]) -> str:
+    kind = metadata.get("general.type", MODEL)
+    if not isinstance(kind, str) or not kind.isascii() or not kind.isprintable() or not 0 < len(kind) <= _LONGEST_KIND:
+        raise refusal("MetadataInvalid", f"general.type {shown(kind)}", f"one word, as {MODEL}")
+    return kind
+
+
+def _split(metadata: Mapping[str, Value]) -> GgufSplit | None:
+    """What the file says of the set that it belongs to. One file of one is a whole model, as it is to llama.cpp."""
+    if "split.count" not in metadata:
+        return None
+    found = {name: metadata.get(f"split.{name}", 0) for name in ("no", "count", "tensors.count")}
+    for name, number in found.items():
+        if type(number) is not int or not 0 <= number <= MAX_SPLITS * MAX_TENSORS:
+            raise refusal("MetadataInvalid", f"split.{name} {shown(number)}", "a whole number")
+    number, count, tensors = (int(each) for each in found.values())  # type: ignore[arg-type]  # checked above
+    if count <= 1 and number == 0:
+        return None
+    if count > MAX_SPLITS or number >= count:
+        raise refusal("MetadataInvalid", f"split.no {number} of split.count {count}", f"0 to at most {MAX_SPLITS}")
+    return GgufSplit(number=number, count=count, tensors=tensors)
 
 
 def _preamble(cursor: Cursor) -> tuple[int, int, int]:
@@ -173,13 +224,13 @@ class _Tensors:
         self.types: dict[str, GgufTypeTotal] = {}
         self.end = 0
         self._padded_end = 0
-        self._names: set[str] = set()
+        self.names: set[str] = set()
 
     def read(self, cursor: Cursor, alignment: int) -> None:
         name = cursor.name(what="a tensor name", most=MAX_TENSOR_NAME_BYTES)
-        if name in self._names:
+        if name in self.names:
             raise refusal("DuplicateTensor", f"the tensor {shown(name)} twice", "each name once")
-        self._names.add(name)
+        self.names.add(name)
         dimensions = cursor.u32()
         if dimensions > _MAX_DIMENSIONS:
             raise refusal("TensorInvalid", f"{dimensions} dimensions of {shown(name)}", f"at most {_MAX_DIMENSIONS}")

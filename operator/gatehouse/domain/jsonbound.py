@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from gatehouse.domain.format_error import FormatError, shown
 
-__all__ = ["STRING", "UNENDED_STRING", "JsonValue", "loads"]
+__all__ = ["STRING", "UNENDED_STRING", "JsonValue", "loads", "loads_leniently"]
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -28,6 +28,10 @@ _TOKEN = re.compile(UNENDED_STRING + rb"|[\[\]{},]", re.DOTALL)
 _OPENING = b"[{"
 _CLOSING = b"]}"
 _SUSPICIOUS_DIGITS = 300
+_BOM = b"\xef\xbb\xbf"
+_REPLACED = "\ufffd"
+_MOST_ODD = 16
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _RefusedError(ValueError):
@@ -72,6 +76,75 @@ def loads(
     except ValueError as error:
         raise _error(what, "JsonInvalid", shown(str(error)), "well-formed JSON") from None
     return value
+
+
+def loads_leniently(
+    data: bytes, *, what: str, max_bytes: int, max_depth: int = 64, max_items: int = 1_000_000
+) -> tuple[JsonValue, tuple[str, ...]]:
+    """Decode one JSON document of which parts may be odd, and say which (the first 16).
+
+    Of a key that is there twice no value is taken. Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD,
+    numbers beyond a float infinity, and a byte order mark is passed over. The bounds are those of `loads`, and what is
+    no JSON otherwise is refused as it is there. Nothing may be permitted by a document that was read so.
+
+    Raises FormatError with the rules JsonTooLarge, JsonTooDeep, JsonTooManyItems, JsonInvalid.
+    """
+    odd: dict[str, None] = {}
+    try:
+        _check_structure(data, max_bytes=max_bytes, max_depth=max_depth, max_items=max_items)
+        if data.startswith(_BOM):
+            odd["a byte order mark"] = None
+        text = data.removeprefix(_BOM).decode("utf-8", "replace")
+        if _REPLACED in text:
+            odd["bytes that are not UTF-8"] = None
+        value = _lenient_decoder(odd).decode(text)
+        if b"\\u" in data:
+            value = _whole_characters(value, odd)
+    except _RefusedError as refused:
+        raise _error(what, refused.rule, refused.found, refused.wanted) from None
+    except RecursionError:
+        raise _error(what, "JsonTooDeep", "nesting too deep to follow", f"at most {max_depth} levels") from None
+    except ValueError as error:
+        raise _error(what, "JsonInvalid", shown(str(error)), "well-formed JSON") from None
+    return value, tuple(odd)[:_MOST_ODD]
+
+
+def _lenient_decoder(odd: dict[str, None]) -> json.JSONDecoder:
+    def note(text: str) -> None:
+        if len(odd) <= _MOST_ODD:
+            odd[text] = None
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            for key, times in Counter(key for key, _ in pairs).items():
+                if times > 1:
+                    note(f"the key {shown(key)} {times} times: left out")
+                    del members[key]
+        return members
+
+    def integer(text: str) -> int | float:
+        return real(text) if len(text) > _SUSPICIOUS_DIGITS else int(text)
+
+    def real(text: str) -> float:
+        number = float(text)
+        if math.isinf(number):
+            note(f"the number {shown(text)}")
+        return number
+
+    return json.JSONDecoder(object_pairs_hook=once, parse_int=integer, parse_float=real)
+
+
+def _whole_characters(value: Any, odd: dict[str, None]) -> Any:
+    """The value without halves of surrogate pairs."""
+    if isinstance(value, str):
+        if _LONE_SURROGATE.search(value) is None:
+            return value
+        odd["half of a surrogate pair"] = None
+        return _LONE_SURROGATE.sub(_REPLACED, value)
+    if isinstance(value, dict):
+        return {_whole_characters(key, odd): _whole_characters(member, odd) for key, member in value.items()}
+    return [_whole_characters(element, odd) for element in value] if isinstance(value, list) else value
 
 
 def _error(what: str, rule: str, found: str, wanted: str) -> FormatError:

@@ -17,11 +17,24 @@ from dataclasses import dataclass
 
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, Problem, StoredObject
-from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.bystanders import left_by, notes_on, remedy_for
+from gatehouse.domain.foreign_layouts import foreign_layout, model_folders
+from gatehouse.domain.format_error import FormatError, listed, shown
 from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.unsafe_files import danger_of
 
-__all__ = ["CONFIG", "INDEX", "MANIFEST", "MAX_FILES", "OWN_FILES", "Layout", "lay_out"]
+__all__ = [
+    "CONFIG",
+    "INDEX",
+    "MANIFEST",
+    "MAX_FILES",
+    "OWN_FILES",
+    "SINGLE",
+    "Layout",
+    "lay_out",
+    "single_and_index",
+    "unsafe_files",
+]
 
 MAX_FILES = 10_000
 MANIFEST = "gatehouse.manifest"
@@ -50,9 +63,10 @@ code."""
 _VERSIONED_CONFIG = re.compile(r"config\.[0-9.]+\.json")
 """What ``configuration_files`` of a config.json has transformers read in its place, as in config.4.0.0.json."""
 INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
+SINGLE = "model.safetensors"
+_OTHER_SET = re.compile(r"(consolidated|adapter)[^/]*\.safetensors")
+"""Mistral's own form of the weights, and adapters: what publishers put beside a model."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-_SPLIT_GGUF = re.compile(r"(?P<model>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +77,8 @@ class Layout:
     where there is an ``index`` it says which of them do. ``others`` have the format of weights and are checked like
     them, but do not count. ``configurations`` are the JSON files that loaders read as configurations, ``searched``
     those that only look like some. ``own`` are those of ``OWN_FILES`` that are there. ``unsafe`` names files that can
-    run code, or hide some, escaped where a name is hostile.
+    run code, or hide some, escaped where a name is hostile. ``suspects`` are unsafe by their name unless the weights
+    say that they are plain data of theirs.
     """
 
     files: tuple[StoredObject, ...]
@@ -74,6 +89,7 @@ class Layout:
     configurations: tuple[StoredObject, ...] = ()
     searched: tuple[StoredObject, ...] = ()
     own: tuple[StoredObject, ...] = ()
+    suspects: tuple[StoredObject, ...] = ()
     unsafe: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
@@ -88,9 +104,9 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
     """Sort the objects of a listing by their part in an artifact of a format.
 
     Rules of the problems: TooManyFiles, HostileName, EmptyFile, PathConflict, UnsafeFile, ConfigMissing,
-    WeightsMissing, IndexMissing, AmbiguousWeights, ShardMissing.
+    WeightsMissing, IndexMissing, AmbiguousWeights, and those of :func:`foreign_layout`.
     """
-    files = tuple(stored for stored in listing.objects if not _is_folder(stored) and stored.path not in OWN_FILES)
+    files = tuple(stored for stored in listing.objects if not _is_nothing(stored) and stored.path not in OWN_FILES)
     own = tuple(stored for stored in listing.objects if stored.path in OWN_FILES)
     if len(listing.objects) > MAX_FILES:
         return Layout(files=files, own=own, problems=(_too_many(),))
@@ -98,9 +114,13 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
     sound = tuple(_soundly_named(files, problems))
     problems += _empty((*sound, *own))
     problems += _conflicts((*sound, *own))
-    unsafe = tuple(shown(stored.path)[1:-1] for stored in files if danger_of(stored.path))
-    problems += _unsafe(files)
     parts = _parts(tuple(stored for stored in sound if stored.size), artifact_format)
+    if parts.foreign is not None:
+        problems.append(parts.foreign)
+    suspects = frozenset(stored.path for stored in parts.suspects)
+    dangerous = [stored for stored in files if stored.path not in suspects and danger_of(stored.path)]
+    unsafe = tuple(shown(stored.path)[1:-1] for stored in dangerous)
+    problems += unsafe_files([stored.path for stored in dangerous], among=[stored.path for stored in files])
     return Layout(
         files=files,
         weights=parts.weights,
@@ -111,13 +131,18 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
         searched=tuple(stored for stored in sound if stored.size and _looks_like_configuration(stored.path)),
         own=own,
         unsafe=unsafe,
+        suspects=parts.suspects,
         problems=(*problems, *parts.problems),
-        notes=parts.notes,
+        notes=(*parts.notes, *notes_on(stored.path for stored in sound)),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
+    """``foreign`` is why the files are none of the format at all."""
+
+    foreign: Problem | None = None
+    suspects: tuple[StoredObject, ...] = ()
     weights: tuple[StoredObject, ...] = ()
     others: tuple[StoredObject, ...] = ()
     config: StoredObject | None = None
@@ -139,10 +164,19 @@ def _parts(files: Sequence[StoredObject], artifact_format: str) -> _Parts:
 
 
 def _safetensors(files: Sequence[StoredObject]) -> _Parts:
+    """As vLLM's loader does: the ``*.safetensors`` at the top, of which the index, where there is one, names some.
+
+    Without an index it reads all of them, so that more than one set cannot be loaded. Those of the index are for
+    :mod:`gatehouse.domain.shards` to check; what it does not name, and what lies in folders, is passed over.
+    """
     by_path = {stored.path: stored for stored in files}
-    weights = tuple(stored for stored in files if stored.path.endswith(".safetensors"))
-    beside = [stored for stored in weights if "/" not in stored.path]
+    weights = tuple(stored for stored in files if stored.path.endswith(".safetensors") and not left_by(stored.path))
+    # As glob does it: a star stands for no dot at the begin.
+    top = [stored for stored in weights if "/" not in stored.path and not stored.path.startswith(".")]
     config, index = by_path.get(CONFIG), by_path.get(INDEX)
+    foreign = foreign_layout(by_path.keys())
+    if foreign is not None:
+        return _Parts(others=weights, config=config, foreign=foreign)
     problems: list[Problem] = []
     if config is None:
         problems.append(
@@ -153,32 +187,13 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
                 remedy=f"Upload {CONFIG} of the model.",
             )
         )
-    if not beside:
-        problems.append(_no_weights("*.safetensors files", f"{_SINGLE}, or shards with {INDEX}"))
-    elif index is not None and _SINGLE in by_path and len(beside) > 1:
-        problems.append(
-            Problem(
-                rule="AmbiguousWeights",
-                found=f"{_SINGLE} and {INDEX} with other *.safetensors files",
-                wanted="one set of weights: loaders differ in which they take",
-                remedy=f"Remove {_SINGLE}, or {INDEX} and its shards.",
-            )
-        )
-    elif index is None and _SINGLE not in by_path and len(beside) > 1:
-        problems.append(
-            Problem(
-                rule="IndexMissing",
-                found=f"{len(beside)} *.safetensors files and no {INDEX}",
-                wanted=f"{INDEX}, which says which tensor is in which file",
-                remedy=f"Upload {INDEX} of the model.",
-            )
-        )
-    notes = () if any(name in by_path for name in _TOKENIZERS) else ("there are no tokenizer files",)
-    if index is None:
-        counted = tuple(stored for stored in beside if stored.path == _SINGLE or len(beside) == 1)
-    else:
-        counted = weights
+    if not top:
+        problems.append(_no_weights(files, "safetensors", f"{SINGLE}, or shards with {INDEX}"))
+    elif index is None and len(top) > 1:
+        problems.append(_without_index([stored.path for stored in top]))
+    counted = tuple(stored for stored in top if index is not None or len(top) == 1)
     counted_paths = {stored.path for stored in counted}
+    notes = () if any(name in by_path for name in _TOKENIZERS) else ("there are no tokenizer files",)
     return _Parts(
         weights=counted,
         others=tuple(stored for stored in weights if stored.path not in counted_paths),
@@ -189,51 +204,78 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
     )
 
 
-def _gguf(files: Sequence[StoredObject]) -> _Parts:
-    every = [stored for stored in files if stored.path.lower().endswith(".gguf")]
-    # A projector for images goes with a model: it is no other choice of weights.
-    others = tuple(stored for stored in every if _is_projector(stored))
-    models = tuple(stored for stored in every if not _is_projector(stored))
-    problem = _gguf_problem([stored.path for stored in models])
-    return _Parts(weights=models, others=others, problems=() if problem is None else (problem,))
-
-
-def _is_projector(stored: StoredObject) -> bool:
-    return stored.path.rpartition("/")[2].lower().startswith("mmproj")
-
-
-def _gguf_problem(paths: Sequence[str]) -> Problem | None:
-    wanted = "one *.gguf file, or all of its splits"
-    splits = [_SPLIT_GGUF.fullmatch(path) for path in paths]
-    if not paths:
-        return _no_weights("*.gguf files", wanted)
-    if len(paths) == 1 and splits[0] is None:
-        return None
-    sets = {(split["model"], split["count"]) if split else None for split in splits}
-    if len(sets) > 1 or None in splits:
+def _without_index(paths: Sequence[str]) -> Problem:
+    """More than one file at the top, and nothing that says which of them are the model."""
+    others = [path for path in paths if _OTHER_SET.fullmatch(path)]
+    if others or SINGLE in paths:
+        kept = [path for path in paths if not _OTHER_SET.fullmatch(path)] or paths[:1]
         return Problem(
             rule="AmbiguousWeights",
-            found=f"{len(paths)} *.gguf files that are not the splits of one model",
-            wanted=wanted,
-            remedy="Keep each model in a folder of its own.",
+            found=f"{listed(paths)} and no {INDEX}: vLLM reads every *.safetensors file then",
+            wanted="one set of weights",
+            remedy=f"Remove what is not the model, or put it into a folder of its own; keep {listed(kept)}.",
         )
-    count = max(int(split["count"]) for split in splits if split)
-    missing = set(range(1, count + 1)) - {int(split["number"]) for split in splits if split}
-    if missing or len(paths) != count:
-        return Problem(
-            rule="ShardMissing",
-            found=f"{len(paths)} splits of {count}",
-            wanted=f"splits 00001 to {count:05}",
-            remedy="Upload every split of the model.",
-        )
-    return None
+    return Problem(
+        rule="IndexMissing",
+        found=f"{len(paths)} *.safetensors files and no {INDEX}",
+        wanted=f"{INDEX}, which says which tensor is in which file",
+        remedy=f"Upload {INDEX} of the model.",
+    )
+
+
+def single_and_index() -> Problem:
+    """Both forms of one model: transformers takes the one, vLLM the other."""
+    return Problem(
+        rule="AmbiguousWeights",
+        found=f"{SINGLE} and {INDEX} with other *.safetensors files",
+        wanted="one set of weights: loaders differ in which they take",
+        remedy=f"Remove {SINGLE}, or {INDEX} and its shards.",
+    )
+
+
+def _gguf(files: Sequence[StoredObject]) -> _Parts:
+    """Every file may be a part of the model: which are, each says itself (:mod:`gatehouse.domain.gguf_set`)."""
+    weights = tuple(stored for stored in files if stored.path.lower().endswith(".gguf") and not left_by(stored.path))
+    problems = () if weights else (_no_weights(files, "gguf", "one *.gguf file, or all of its splits"),)
+    return _Parts(weights=weights, problems=problems)
 
 
 def _onnx(files: Sequence[StoredObject]) -> _Parts:
-    models = tuple(stored for stored in files if stored.path.lower().endswith(".onnx"))
+    """Data of an ONNX model may lie in files of any name, also that of a pickle: the model says which these are."""
+    models = tuple(stored for stored in files if stored.path.lower().endswith(".onnx") and not left_by(stored.path))
     config = next((stored for stored in files if stored.path == CONFIG), None)
-    problems = () if models else (_no_weights("*.onnx files", "at least one *.onnx file"),)
-    return _Parts(weights=models, config=config, problems=problems)
+    problems = () if models else (_no_weights(files, "onnx", "at least one *.onnx file"),)
+    suspects = tuple(stored for stored in files if models and danger_of(stored.path) == "Pickle")
+    return _Parts(weights=models, config=config, suspects=suspects, problems=problems)
+
+
+def unsafe_files(paths: Sequence[str], *, among: Iterable[str]) -> list[Problem]:
+    """Why the files at ``paths`` are refused by their names alone; ``among`` are all files."""
+    found = {
+        "Pickle": "whose format can run code when it is loaded",
+        "Code": "which is code",
+        "Archive": "which hides what is in it, and may be unpacked when it is loaded",
+    }
+    every = frozenset(among) if paths else frozenset()
+    weights = any(path.endswith(".safetensors") and "/" not in path for path in every)
+    return [
+        Problem(
+            rule="UnsafeFile",
+            found=f"{shown(path)}, {found[danger]}",
+            wanted="files that are only data",
+            remedy=remedy_for(path, danger, paths=every, weights=weights),
+        )
+        for path in paths
+        if (danger := danger_of(path))
+    ]
+
+
+def _is_nothing(stored: StoredObject) -> bool:
+    """What KServe passes over and no loader misses: folders, and empty files that a tool left."""
+    if stored.size:
+        return False
+    left = left_by(stored.path) is not None and _sound(stored.path) is None
+    return left or _is_folder(stored)
 
 
 def _is_folder(stored: StoredObject) -> bool:
@@ -300,25 +342,6 @@ def _parents(path: str) -> Iterator[str]:
         end = path.find("/", end + 1)
 
 
-def _unsafe(files: Iterable[StoredObject]) -> list[Problem]:
-    found = {
-        "Pickle": "whose format can run code when it is loaded",
-        "Code": "which is code",
-        "Archive": "which hides what is in it, and may be unpacked when it is loaded",
-    }
-    remedies = {"Archive": "Unpack it, remove it, and upload the files themselves."}
-    return [
-        Problem(
-            rule="UnsafeFile",
-            found=f"{shown(stored.path)}, {found[danger]}",
-            wanted="files that are only data",
-            remedy=remedies.get(danger, "Convert the weights to safetensors and remove the file."),
-        )
-        for stored in files
-        if (danger := danger_of(stored.path))
-    ]
-
-
 def _is_configuration(path: str) -> bool:
     name = path.rpartition("/")[2]
     return name in CONFIGURATIONS or _VERSIONED_CONFIG.fullmatch(name) is not None
@@ -338,10 +361,16 @@ def _too_many() -> Problem:
     )
 
 
-def _no_weights(found: str, wanted: str) -> Problem:
-    return Problem(
-        rule="WeightsMissing",
-        found=f"no {found}",
-        wanted=wanted,
-        remedy="Upload the weights, or set spec.artifact.format to the format they have.",
-    )
+def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str) -> Problem:
+    """What there is instead decides what is advised."""
+    paths = [stored.path for stored in files if not left_by(stored.path)]
+    others = [each for each in ("safetensors", "gguf", "onnx") if each != artifact_format]
+    instead = next((each for each in others if any(path.lower().endswith(f".{each}") for path in paths)), None)
+    folders = model_folders(paths) if artifact_format == "safetensors" else ()
+    if folders:
+        remedy = f"Let the URI name the folder of the model, which is {listed(folders)} below this one."
+    elif instead:
+        remedy = f"There are *.{instead} files: set spec.artifact.format to {instead}."
+    else:
+        remedy = "Upload the weights, or set spec.artifact.format to the format they have."
+    return Problem(rule="WeightsMissing", found=f"no *.{artifact_format} files", wanted=wanted, remedy=remedy)

@@ -9,7 +9,7 @@ from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.manifest import check_path
 from gatehouse.domain.onnx_schema import ELEMENT_BITS, ELEMENT_TYPES
 
-__all__ = ["Message", "OnnxFacts", "OnnxGraph", "OnnxTypeTotal", "refusal"]
+__all__ = ["Message", "OnnxFacts", "OnnxGraph", "OnnxTypeTotal", "normalised", "refusal"]
 
 _I64_MAX = (1 << 63) - 1
 _MAX_EXTERNAL_FILES = 10_000
@@ -33,7 +33,7 @@ class OnnxGraph:
 
     `opsets` is the version of each operator set by domain, the default one being the empty string. `parameters` and
     `tensor_bytes` count initializers, inside the model and outside. `external` is, for each file beside the model
-    that tensors lie in, the size in bytes that it must at least have.
+    that tensors lie in, by its path normalised, the size in bytes that it must at least have.
     """
 
     ir_version: int
@@ -134,7 +134,7 @@ class OnnxFacts:
             self.dtypes[dtype] = OnnxTypeTotal(before.elements + message.elements, before.bytes + size)
 
     def _external(self, entries: Mapping[str, str], size: int) -> None:
-        location = check_path(entries.get("location", ""))
+        location = normalised(entries.get("location", ""))
         offset = _decimal(entries.get("offset", "0"))
         length = _decimal(entries.get("length", str(size)))
         if length != size:
@@ -142,6 +142,29 @@ class OnnxFacts:
         self.external[location] = max(self.external.get(location, 0), offset + length)
         if len(self.external) > _MAX_EXTERNAL_FILES:
             raise refusal("ExternalDataInvalid", "files without end", f"at most {_MAX_EXTERNAL_FILES}")
+
+
+def normalised(location: str) -> str:
+    """The path of external data relative to the model's folder, as ONNX makes it of what the model says.
+
+    ``./weights`` is ``weights``, and ``a/../b`` is ``b`` whether there is an ``a`` or not. Source:
+    ``resolve_external_data_location`` in ``onnx/checker.cc``.
+
+    Raises FormatError with the rule HostileName for one that is absolute, leads out of the folder or names no file.
+    """
+    if location.startswith("/"):
+        raise _hostile(location)
+    kept: list[str] = []
+    for part in location.split("/"):
+        if part == "..":
+            if not kept:
+                raise _hostile(location)
+            kept.pop()
+        elif part not in {"", "."}:
+            kept.append(part)
+    if location.endswith(("/", "/.", "/..")) or not kept:
+        raise _hostile(location)
+    return check_path("/".join(kept))
 
 
 def _decimal(text: str) -> int:
@@ -153,3 +176,12 @@ def _decimal(text: str) -> int:
 def refusal(rule: str, found: str, wanted: str) -> FormatError:
     """Return the error for a model that cannot be parsed."""
     return FormatError(rule, found, wanted, "Export the model to ONNX again and upload every file whole.")
+
+
+def _hostile(location: str) -> FormatError:
+    return FormatError(
+        "HostileName",
+        f"external data at {shown(location)}",
+        "a file in the folder of the model or below it",
+        "Export the model to ONNX again with its data beside it.",
+    )

@@ -12,12 +12,13 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from gatehouse.domain import gguf, model_config, onnx, own_files, safetensors, shards
+from gatehouse.domain import gguf, model_config, onnx, own_files, safetensors, shards, side_config
 from gatehouse.domain.gguf import GgufHeader
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.onnx import OnnxGraph, Want
 from gatehouse.domain.safetensors import DtypeTotal
 from gatehouse.domain.shards import Marks
+from gatehouse.domain.side_config import NamesCode
 from gatehouse.domain.signature import LARGEST_SIGNATURE, SignatureRecord, read_signature
 
 __all__ = [
@@ -97,13 +98,6 @@ class ShardSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NamesCode:
-    """Whether a configuration names code to be run."""
-
-    names_code: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
     """There is nothing to say of it."""
 
@@ -154,8 +148,10 @@ def _shards(task: Task) -> Walk[ShardSet]:
 
 
 def _gguf(task: Task) -> Walk[GgufHeader]:
+    key = task.arguments.get("key")
+    marking = None if key is None else bytes.fromhex(key)
     data = yield _opening(task)
-    while isinstance(header := gguf.parse(data, object_size=task.size), gguf.NeedMore):
+    while isinstance(header := gguf.parse(data, object_size=task.size, key=marking), gguf.NeedMore):
         data += yield Want(len(data), header.bytes_wanted - len(data))
     return header
 
@@ -179,7 +175,7 @@ def _configuration(task: Task) -> Walk[ModelConfig]:
 
 
 def _remote_code(task: Task) -> Walk[NamesCode]:
-    return NamesCode(names_code=model_config.declares_remote_code((yield _whole(task))))
+    return side_config.read((yield _whole(task)))
 
 
 def _mentioned_code(task: Task) -> Walk[NamesCode]:

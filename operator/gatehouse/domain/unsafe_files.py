@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from gatehouse.domain.format_error import FormatError
 
-__all__ = ["OPENING_BYTES", "Danger", "check_opening", "danger_of"]
+__all__ = ["OPENING_BYTES", "Danger", "check_no_pickle", "check_opening", "danger_of"]
 
 Danger: TypeAlias = Literal["Pickle", "Code", "Archive"]
 
@@ -54,6 +54,8 @@ _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"070701", "cpio archive"),
     (b"070702", "cpio archive"),
 )
+_PICKLE_OPENING = re.compile(rb"\x80[\x02-\x05]")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 
 
@@ -80,6 +82,20 @@ def check_opening(path: str, opening: bytes) -> None:
             f"the first bytes of a {kind}",
             "files that are only data: an archive hides what is in it",
             "Unpack it, remove it, and upload the files themselves.",
+        )
+
+
+def check_no_pickle(opening: bytes) -> None:
+    """Refuse a file that begins as a pickle of protocol 2 and on does, or one in HDF5, as Keras has it.
+
+    For data of a model under a name that pickles have. Raises FormatError with the rule UnsafeFile.
+    """
+    if _PICKLE_OPENING.match(opening) or opening.startswith(_HDF5):
+        raise FormatError(
+            "UnsafeFile",
+            "the first bytes of a pickle or of an HDF5 file",
+            "the data of a model's tensors",
+            "Export the model again, with its data in a file of another name.",
         )
 
 

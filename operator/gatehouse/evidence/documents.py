@@ -134,6 +134,7 @@ def _artifact(subject: Subject) -> dict[str, Any] | None:
             "weightsBytes": summary.weights_bytes,
             "dtypes": dict(summary.dtypes),
             "config": summary.config.to_dict() if summary.config else None,
+            "modelFile": summary.model_file,
             "unsafeFiles": list(summary.unsafe_files),
             "notes": list(summary.notes),
         },

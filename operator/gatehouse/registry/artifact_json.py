@@ -50,6 +50,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         read_at=_moment(kept.get("read_at")),
         missing_since=_moment(kept.get("missing_since")),
         doubted=bool(kept.get("doubted")),
+        rules=int(kept.get("rules", 0)),
     )
 
 
@@ -59,6 +60,7 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "digest": record.digest,
         "verified_at": record.verified_at.astimezone(UTC).isoformat(),
+        "rules": record.rules,
     }
     summary = record.summary
     if summary is not None:
@@ -70,6 +72,7 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
             "weights_bytes": summary.weights_bytes,
             "dtypes": dict(summary.dtypes),
             "config": None if summary.config is None else summary.config.to_dict(),
+            "model_file": summary.model_file,
             "unsafe_files": summary.unsafe_files,
             "notes": summary.notes,
         }
@@ -110,6 +113,7 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         weights_bytes=kept["weights_bytes"],
         dtypes=kept["dtypes"],
         config=None if config is None else ModelConfig.from_dict(config),
+        model_file=kept.get("model_file"),
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),
     )

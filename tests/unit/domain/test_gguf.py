@@ -11,7 +11,7 @@ import modelfiles
 from gatehouse.domain import gguf
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.ggml_types import GGML_TYPES
-from gatehouse.domain.gguf import GgufHeader, GgufTypeTotal, NeedMore, parse
+from gatehouse.domain.gguf import GgufHeader, GgufSplit, GgufTypeTotal, NeedMore, parse
 from modelfiles import outcome
 
 
@@ -37,12 +37,13 @@ def test_sums_and_dimensions() -> None:
     assert (header.version, header.tensors, header.parameters, header.tensor_bytes) == (3, 2, 140, 184)
     assert header.types == {"F32": GgufTypeTotal(12, 48), "Q8_0": GgufTypeTotal(128, 136)}
     config = header.config
+    assert config is not None
     assert config.model_type == "llama"
     assert (config.num_hidden_layers, config.hidden_size) == (2, 64)
     assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
     assert config.max_position_embeddings == 2048
     assert config.head_dim is None
-    assert header.split_count is None
+    assert (header.kind, header.split) == ("model", None)
 
 
 def test_asks_for_as_much_as_it_needs() -> None:
@@ -53,7 +54,7 @@ def test_asks_for_as_much_as_it_needs() -> None:
     while isinstance(step := parse(file[:wanted], object_size=len(file)), NeedMore):
         assert wanted < step.bytes_wanted <= len(file)
         wanted, steps = step.bytes_wanted, steps + 1
-    assert step.split_count == 3
+    assert step.split == GgufSplit(number=0, count=3, tensors=0)
     assert steps == 4
 
 
@@ -80,6 +81,8 @@ def test_alignment_moves_the_tensors(alignment: int) -> None:
 def test_per_layer_heads_are_unknown_unless_all_the_same() -> None:
     same = read(modelfiles.gguf_header([("general.architecture", "x"), ("x.attention.head_count_kv", [4, 4])]))
     mixed = read(modelfiles.gguf_header([("general.architecture", "x"), ("x.attention.head_count_kv", [4, 0])]))
+    assert same.config is not None
+    assert mixed.config is not None
     assert (same.config.num_key_value_heads, mixed.config.num_key_value_heads) == (4, None)
 
 
