@@ -17,6 +17,7 @@ from cluster.gated import (
     STAGE,
     URI,
     Gate,
+    altered,
     refusal,
     send,
     vetted,
@@ -269,6 +270,27 @@ def test_every_argument_that_a_version_may_set_passes_and_its_pods_too(gate: Gat
     assert send(gate.developer, gate.service({(*MODEL, "args"): arguments}))
     given = gate.pod()["spec"]["containers"][0]["args"]
     assert send(gate.developer, gate.pod({("spec", "containers", 0, "args"): [*given, *serving.extra_args]}))
+
+
+def test_only_the_file_that_is_listed_with_an_artifact_stands_for_its_folder(gate: Gate) -> None:
+    """As a GGUF model is served. Its Pods pass too; no other file does, and none where no file is listed."""
+    file, folder = "Q8_0/model.gguf", ("spec", "containers", 0, "args")
+    service = gate.service(model_file=file)
+    assert service["spec"]["predictor"]["model"]["args"][0] == f"--model=/mnt/models/{file}"
+    pod = gate.pod()
+    served = altered(pod, {(*folder, -1): f"--model=/mnt/models/{file}"})
+    assert "--model=/mnt/models/" in refusal(gate.developer, service)
+    assert "--model=/mnt/models/" in refusal(gate.developer, served)
+    gate.vet(vetted(files={URI: file}))
+    gate.settle(accepts=service)
+    gate.settle(accepts=served)
+    assert send(gate.developer, gate.service())
+    for other in ("", "model.gguf", f"{file}x", f"../models/{file}", "Q8_0", f"{file} --trust-remote-code"):
+        argument = f"--model=/mnt/models/{other}"
+        assert argument in refusal(gate.developer, gate.service({(*MODEL, "args", -1): argument}))
+        assert argument in refusal(gate.developer, altered(pod, {(*folder, -1): argument}))
+    gate.vet(vetted())
+    gate.settle(refuses=service)
 
 
 def test_the_message_for_an_argument_names_it_the_list_and_the_way_out(gate: Gate) -> None:

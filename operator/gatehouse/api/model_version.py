@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -22,6 +22,7 @@ from gatehouse.api.meta import (
 from gatehouse.api.registered_model import RiskTier
 
 __all__ = [
+    "MODEL_FILE",
     "Admission",
     "Artifact",
     "ArtifactFormat",
@@ -33,6 +34,7 @@ __all__ = [
     "Gate",
     "HardwareStatus",
     "Lineage",
+    "ModelFile",
     "ModelVersion",
     "ModelVersionSpec",
     "ModelVersionStatus",
@@ -46,6 +48,9 @@ __all__ = [
     "Verdict",
 ]
 
+MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$"
+ModelFile = Annotated[str, StringConstraints(max_length=512, pattern=MODEL_FILE)]
+"""A path below an artifact that can stand in an argument of a server."""
 ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[
@@ -220,6 +225,8 @@ class ArtifactStatus(Struct):
     """Number of parameters, from the headers of the weights."""
     architecture: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Architecture from config.json."""
+    model_file: ModelFile | None = None
+    """The file of the artifact that servers are given in place of its folder, as of GGUF."""
     dtypes: Annotated[dict[str, Annotated[int, Field(json_schema_extra={"format": "int64"})]], Field(max_length=64)] = (
         Field(default_factory=dict)
     )

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 
 from gatehouse.api.meta import ConditionedStatus, KindInfo, PrinterColumn, Resource, Struct
 from gatehouse.api.model_registry import StageName
-from gatehouse.api.model_version import Digest
+from gatehouse.api.model_version import Digest, ModelFile
 
 __all__ = ["VettedArtifacts", "VettedArtifactsSpec", "VettedArtifactsStatus"]
 
@@ -50,6 +50,11 @@ class VettedArtifactsSpec(Struct):
         Field(max_length=2000, json_schema_extra=ATOMIC_MAP),
     ] = Field(default_factory=dict)
     """URI to the reason of artifacts that are known and not cleared: what admission tells."""
+    files: Annotated[dict[str, ModelFile], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
+        default_factory=dict
+    )
+    """URI to the file that model servers are given in place of the folder, as --model=/mnt/models/FILE, of artifacts
+    that want it so. No other file of an artifact may be named."""
     runtimes: Annotated[list[Annotated[str, StringConstraints(max_length=253)]], Field(max_length=256)] = Field(
         default_factory=list
     )

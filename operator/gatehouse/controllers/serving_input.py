@@ -6,6 +6,7 @@ from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.lifecycle import Decision
 from gatehouse.domain.records import VersionIds
 from gatehouse.domain.serving import ServingInput
+from gatehouse.domain.serving_formats import served_file
 
 __all__ = ["serving_input"]
 
@@ -20,6 +21,8 @@ def serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingI
         or decision.fit is None
         or decision.record is None
         or decision.record.digest is None
+        or decision.record.artifact is None
+        or decision.record.artifact.summary is None
     ):
         raise TypeError("a version is ready only when all that it names is there")
     return ServingInput(
@@ -38,4 +41,5 @@ def serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingI
         fit=decision.fit,
         serving=version.spec.serving,
         defaults=registry.spec.serving,
+        model_file=served_file(decision.record.artifact.summary),
     )

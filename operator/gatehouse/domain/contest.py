@@ -37,7 +37,7 @@ from typing import Any, Final, get_args
 import orjson
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
-from gatehouse.api.model_version import RefusalReason
+from gatehouse.api.model_version import MODEL_FILE, RefusalReason
 from gatehouse.domain.access import folder_of, locate
 from gatehouse.domain.aws import AwsHost, host_of, partition_of
 
@@ -73,6 +73,7 @@ BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
 AWS: Final = "the endpoint of AWS"
 _URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_FILE: Final = re.compile(rf"(?=.{{1,512}}$){MODEL_FILE}")
 """An object of an older schema may hold anything. What no list can hold would keep every list from being written."""
 
 Endpoints = Mapping[str, Mapping[str, Sequence[str]]]
@@ -87,7 +88,8 @@ class VersionStanding:
     gate that is shut. ``claimed_at`` is when its namespace registered the URI, empty while it is not registered.
     ``refusals`` are pairs of a stage (every stage when empty) and a reason; ``admitted_to`` are pairs of a stage and a
     namespace. ``verified`` is whether the bytes are known to be the recorded ones, and ``judged_at`` since when that
-    is so. ``cleared_for`` is empty while the version is not Ready.
+    is so. ``cleared_for`` is empty while the version is not Ready. ``model_file`` is the file that servers are given in
+    place of the folder, empty where they take the folder.
     """
 
     registry: str
@@ -105,6 +107,7 @@ class VersionStanding:
     held: bool = False
     refusals: tuple[tuple[str, str], ...] = ()
     admitted_to: tuple[tuple[str, str], ...] = ()
+    model_file: str = ""
 
     @property
     def namespace(self) -> str:
@@ -153,6 +156,7 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     ready, verified = conditions.get("Ready", {}), conditions.get(ARTIFACT_VERIFIED, {})
     recorded, found = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
     digest = str(recorded or found or "")
+    file = str((status.get("artifact") or {}).get("modelFile") or "")
     registered_at = metadata.get("creationTimestamp") if status.get("registryId") else None
     return VersionStanding(
         registry=registry,
@@ -172,6 +176,7 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         held=recorded is not None,
         refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),
         admitted_to=tuple((each["stage"], each["namespace"]) for each in status.get("admittedTo") or ()),
+        model_file=file if _FILE.fullmatch(file) else "",
     )
 
 

@@ -18,6 +18,7 @@ from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
 from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_formats import check_format, check_model_file
 from gatehouse.domain.serving_names import inference_service_name
 from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.sizes import human_bytes
@@ -346,6 +347,13 @@ def _template_refusal(facts: Facts) -> Problem | None:
     version, registry = facts.version, facts.registry
     namespace = version.metadata.namespace
     try:
+        check_format(version.spec.runtime, version.spec.artifact.format)
+        if (
+            isinstance(facts.artifact, ArtifactRecord)
+            and facts.artifact.outcome == "Verified"
+            and facts.artifact.summary
+        ):
+            check_model_file(facts.artifact.summary)
         # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
         if isinstance(registry, ModelRegistry):
             allowed = registry.spec.serving

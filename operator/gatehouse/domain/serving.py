@@ -23,6 +23,7 @@ from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.hardware import Fit
 from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_formats import model_argument
 from gatehouse.domain.serving_names import (
     inference_service_name,
     label_value,
@@ -67,7 +68,10 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingInput:
-    """What a template is made of. ``name`` in ``namespace`` is the ModelVersion, ``digest`` that of its artifact."""
+    """What a template is made of. ``name`` in ``namespace`` is the ModelVersion, ``digest`` that of its artifact.
+
+    ``model_file`` is the file of the artifact that vLLM is given in place of the folder.
+    """
 
     name: str
     namespace: str
@@ -84,6 +88,7 @@ class ServingInput:
     fit: Fit
     serving: Serving
     defaults: ServingDefaults
+    model_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,9 @@ def _arguments(given: ServingInput) -> list[str]:
         remedy = fit.remedy or "choose another hardware profile"
         raise NothingToServe(Problem(rule=fit.reason, found=fit.found, wanted=fit.wanted, remedy=remedy))
     how = given.profile.serving
-    arguments = [f"--max-model-len={fit.max_model_len}", f"--gpu-memory-utilization={how.gpu_memory_utilization}"]
+    # After --model=/mnt/models of the runtime: the last counts.
+    arguments = [] if given.model_file is None else [model_argument(given.model_file)]
+    arguments += [f"--max-model-len={fit.max_model_len}", f"--gpu-memory-utilization={how.gpu_memory_utilization}"]
     if fit.tensor_parallel_size > 1:
         arguments.append(f"--tensor-parallel-size={fit.tensor_parallel_size}")
     if how.kv_cache_dtype != "auto":

@@ -6,6 +6,7 @@
       ReservedArgument      an argument of vLLM that would undo what was vetted
       ReservedEnvironment   the same by an environment variable
       NameRefused           no name that KServe takes
+      FormatNotServed       nothing that the runtime can load
       NothingToServe        the version does not fit its hardware
 """
 
@@ -13,7 +14,14 @@ from __future__ import annotations
 
 from gatehouse.domain.artifact import Problem
 
-__all__ = ["NameRefused", "NothingToServe", "ReservedArgument", "ReservedEnvironment", "TemplateRefused"]
+__all__ = [
+    "FormatNotServed",
+    "NameRefused",
+    "NothingToServe",
+    "ReservedArgument",
+    "ReservedEnvironment",
+    "TemplateRefused",
+]
 
 
 class TemplateRefused(Exception):
@@ -39,6 +47,10 @@ class ReservedEnvironment(TemplateRefused):
 
 class NameRefused(TemplateRefused):
     """There is no name, or not this one, that KServe takes."""
+
+
+class FormatNotServed(TemplateRefused):
+    """The runtime loads nothing of the artifact's format, or not by the name that its file has."""
 
 
 class NothingToServe(TemplateRefused):

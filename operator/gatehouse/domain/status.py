@@ -39,6 +39,7 @@ from gatehouse.domain.judgement import held_to
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
 from gatehouse.domain.readable import UNREADABLE
 from gatehouse.domain.served import served_digest
+from gatehouse.domain.serving_formats import served_file
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = ["shut_status", "version_status"]
@@ -223,6 +224,7 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
         files=summary.files,
         parameters=None if summary.parameters is None else _bounded(summary.parameters),
         architecture=_cut(summary.config.architecture, 256) if summary.config else None,
+        model_file=served_file(summary),
         dtypes={name[:256]: _bounded(count) for name, count in islice(summary.dtypes.items(), MOST_DTYPES)},
         unsafe_files=[file[:1024] for file in summary.unsafe_files[:SHOWN_UNSAFE_FILES]],
     )

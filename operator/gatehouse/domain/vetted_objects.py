@@ -190,6 +190,7 @@ class VettedPlan:
             artifacts=dict(spec.get("artifacts", {}).items() & now.artifacts.items()),
             retained=dict(spec.get("retained", {}).items() & now.retained.items()),
             refused=dict(spec.get("refused", {}).items() & now.refused.items()),
+            files=dict(spec.get("files", {}).items() & now.files.items()),
         )
         return _manifest(name, key, left, keys=keys, common=self.common)
 
@@ -205,6 +206,7 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         artifacts=shard.artifacts,
         retained=shard.retained,
         refused=shard.refused,
+        files=shard.files,
         runtimes=_fitting("runtimes", common.runtimes),
         images=_fitting("images", common.images),
         arguments=dict(_fitting("arguments", common.arguments.items())),
@@ -242,13 +244,15 @@ def _pieces(shard: Shard, ranges: Sequence[Range]) -> list[Shard]:
         found[bisect_right(starts, retained_uri(entry)) - 1].retained[entry] = digest
     for uri, reason in shard.refused.items():
         found[bisect_right(starts, uri) - 1].refused[uri] = reason
+    for uri, file in shard.files.items():
+        found[bisect_right(starts, uri) - 1].files[uri] = file
     return found
 
 
 def _sizes(shard: Shard) -> Mapping[str, int]:
     """Bytes of JSON by URI. No URI and no reason has a character that JSON escapes."""
     found: defaultdict[str, int] = defaultdict(int)
-    for entries in (shard.artifacts, shard.refused):
+    for entries in (shard.artifacts, shard.refused, shard.files):
         for uri, value in entries.items():
             found[uri] += len(uri) + len(value) + PUNCTUATION
     for entry, value in shard.retained.items():

@@ -39,12 +39,14 @@ class ShardKey(NamedTuple):
 class Shard:
     """What is let through for a stage from a bucket, or from a range of its URIs.
 
-    ``retained`` is by :func:`retained_key`, the others are by URI.
+    ``retained`` is by :func:`retained_key`, the others are by URI. ``files`` has the URIs of ``artifacts`` and
+    ``retained`` of which servers are given one file in place of the folder.
     """
 
     artifacts: dict[str, str] = field(default_factory=dict)
     retained: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def retained_key(namespace: str, uri: str) -> str:
@@ -102,7 +104,9 @@ class _Merge:
         objection = self._contest.objection(standing, stage)
         cleared = standing.digest and stage in standing.cleared_for and not standing.refuses(stage)
         if objection is None and cleared:
-            shard.artifacts.setdefault(standing.uri, standing.digest)
+            digest = shard.artifacts.setdefault(standing.uri, standing.digest)
+            if standing.model_file and digest == standing.digest:
+                shard.files[standing.uri] = standing.model_file
             return
         self._refuse(shard, standing, stage, objection)
         self._retain(shard, standing, stage)
@@ -115,6 +119,8 @@ class _Merge:
                 for entry, digest in shard.retained.items()
                 if (uri := retained_uri(entry)) not in shard.artifacts and (key.stage, uri) not in self._final
             }
+            going_on = {retained_uri(entry) for entry in shard.retained}
+            shard.files = {uri: file for uri, file in shard.files.items() if uri in shard.artifacts or uri in going_on}
             refused = [(uri, reason) for uri, reason in shard.refused.items() if uri not in shard.artifacts]
             shard.refused = dict(refused[:MOST_REFUSED])
         return self._shards
@@ -143,3 +149,5 @@ class _Merge:
         for admitted, namespace in standing.admitted_to:
             if admitted == stage:
                 shard.retained.setdefault(retained_key(namespace, standing.uri), standing.digest)
+                if standing.model_file and standing.uri not in shard.artifacts:
+                    shard.files.setdefault(standing.uri, standing.model_file)

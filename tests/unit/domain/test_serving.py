@@ -137,8 +137,9 @@ class TestGolden:
             ),
             serving_input(machine="nvidia-t4", description=None, display_name=None),
             serving_input(machine="amd-mi300x"),
+            serving_input(model_file="Q8_0/granite-Q8_0-00001-of-00003.gguf"),
         ],
-        ids=["l4", "two-h100-fp8-cache", "t4-half", "mi300x"],
+        ids=["l4", "two-h100-fp8-cache", "t4-half", "mi300x", "gguf"],
     )
     def test_config_map(self, given_input: ServingInput, snapshot: SnapshotAssertion) -> None:
         made = TemplateWriter().config_map(render(given_input), owner=owner())

@@ -60,7 +60,11 @@ def test_the_gate_holds_arguments_to_the_same_form_and_to_the_list_that_it_is_gi
     said = expression(policy, "strangeArgs")
     assert f"arg.matches('{SERVING_ARGUMENT}')" in said
     assert "(arg.split('=')[0] in variables.arguments || arg in variables.arguments)" in said
-    assert "'--" not in said.replace("'--port=8080', '--model=/mnt/models'", "")
+    # The one file that is on the list with its artifact, whole: no pattern, and nothing where there is none.
+    file = "(variables.file != '' && arg == '--model=/mnt/models/' + variables.file)"
+    assert file in said
+    assert "'--" not in said.replace("'--port=8080', '--model=/mnt/models'", "").replace(file, "")
+    assert expression(policy, "file") == "params.spec.?files[?variables.uri].orValue('')"
     assert expression(policy, "arguments") == "params.spec.?arguments.orValue({})"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.model_version import RefusalReason
-from gatehouse.domain.contest import Contest, VersionStanding, endpoints_of, folders_above
+from gatehouse.domain.contest import Contest, VersionStanding, endpoints_of, folders_above, standing_of
 from gatehouse.domain.vetting import Shard, ShardKey, retained_key, shards
 
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
@@ -68,6 +68,31 @@ def test_a_version_is_let_through_for_the_stages_that_it_is_cleared_for() -> Non
     assert held[STAGING].artifacts == {"s3://models/m-1/": worlds.DIGEST}
     assert held[PRODUCTION].artifacts == {}
     assert held[PRODUCTION].refused == {"s3://models/m-1/": "team/v-1 is Ready to Deploy"}
+
+
+def test_a_file_is_listed_with_what_is_cleared_or_goes_on_and_with_nothing_else() -> None:
+    gguf = standing(model_file="Q8_0/model.gguf")
+
+    assert found(gguf)[STAGING].files == {gguf.uri: "Q8_0/model.gguf"}
+    assert found(gguf)[PRODUCTION].files == {}
+    assert found(standing())[STAGING].files == {}
+    going_on = replace(gguf, **ADMITTED)
+    assert found(going_on)[STAGING].files == {gguf.uri: "Q8_0/model.gguf"}
+    assert found(going_on, strict=("strict",))[STAGING].files == {}
+    assert found(refused("ArtifactChanged", uri=gguf.uri, model_file="evil.gguf"), gguf)[STAGING].files == {}
+
+
+NO_FILES = ("../x.gguf", "a b.gguf", "$(HOME).gguf", "{{.Name}}.gguf", "/x.gguf", "a//b", "", "x\n", 7)
+
+
+@pytest.mark.parametrize("file", NO_FILES)
+def test_a_file_that_no_argument_can_hold_is_never_listed(file: object) -> None:
+    body = worlds.version(metadata={"creationTimestamp": "2026-11-01T00:00:00Z"}).wire()
+    body["metadata"] |= {"name": "v", "namespace": "team"}
+    body["status"] = {"phase": "Ready to Deploy", "registry": "a/b", "artifact": {"modelFile": file}}
+    made = standing_of(body)
+    assert made is not None
+    assert made.model_file == ("7" if file == 7 else "")
 
 
 # What runs goes on

@@ -1,0 +1,106 @@
+"""What a runtime loads, and which file it is told to load."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worlds
+from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStatus, ModelVersionSpec
+from gatehouse.controllers.serving_input import serving_input as input_of
+from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.facts import Facts
+from gatehouse.domain.lifecycle import decide
+from gatehouse.domain.manifest import check_path
+from gatehouse.domain.records import VersionIds
+from gatehouse.domain.serving import render
+from gatehouse.domain.serving_formats import SERVED_FORMATS, model_argument, served_file
+from gatehouse.domain.status import version_status
+from modelfiles import outcome
+from unit.domain.test_serving import serving_input
+
+RUNTIMES = get_args(ModelVersionSpec.model_fields["runtime"].annotation)
+
+
+def facts(artifact_format: str, model_file: str | None = None) -> Facts:
+    summary = worlds.summary(format=artifact_format, model_file=model_file)
+    return worlds.facts(
+        version=worlds.version(artifact={"uri": worlds.URI, "format": artifact_format}),
+        artifact=worlds.record(summary=summary),
+    )
+
+
+def test_every_runtime_says_which_formats_it_loads() -> None:
+    assert SERVED_FORMATS.keys() == set(RUNTIMES)
+    assert all(formats <= set(get_args(ArtifactFormat)) for formats in SERVED_FORMATS.values())
+
+
+def test_onnx_has_no_template_and_its_gate_says_why() -> None:
+    decision = decide(facts("onnx"))
+    assert (decision.phase, decision.cleared_for) == ("Policy Denied", ())
+    shut = decision.first_shut
+    assert shut is not None
+    assert (shut.name, shut.reason, shut.status) == ("TemplateEmitted", "FormatNotServed", "False")
+    assert "vLLM" in shut.found
+    assert "safetensors" in shut.remedy
+    hardware = next(gate for gate in decision.gates if gate.name == "HardwareFits")
+    assert hardware.status == "Unknown"
+
+
+def test_a_gguf_is_served_by_the_path_of_its_file() -> None:
+    given_facts = facts("gguf", "Q8_0/model-00001-of-00003.gguf")
+    decision = decide(given_facts)
+    assert decision.phase == "Ready to Deploy"
+    template = render(input_of(given_facts, decision, VersionIds(1, 2)))
+    arguments = template.inference_service["spec"]["predictor"]["model"]["args"]
+    # argparse takes the last, and the runtime's own --model comes before these.
+    assert arguments[0] == "--model=/mnt/models/Q8_0/model-00001-of-00003.gguf"
+    assert [each for each in arguments if each.startswith("--model=")] == arguments[:1]
+
+
+NO_ARGUMENT = (None, "my model.gguf", "$(HOSTNAME).gguf", "{{.Name}}.gguf", "-x.gguf", "é.gguf", "a" * 600)
+
+
+@pytest.mark.parametrize("file", NO_ARGUMENT)
+def test_a_gguf_whose_name_no_argument_holds_is_not_served(file: str | None) -> None:
+    decision = decide(facts("gguf", file))
+    assert (decision.phase, decision.cleared_for) == ("Policy Denied", ())
+    assert decision.first_shut is not None
+    assert decision.first_shut.reason == "ModelFileName"
+
+
+def test_the_status_names_the_file() -> None:
+    given_facts = facts("gguf", "model.gguf")
+    found = version_status(given_facts, decide(given_facts), registry_id=1, template=None, now=worlds.NOW).artifact
+    assert isinstance(found, ArtifactStatus)
+    assert found.model_file == "model.gguf"
+
+
+def test_what_was_learned_by_older_rules_is_no_file_to_serve() -> None:
+    """A row from before files were recorded: nothing is guessed."""
+    given_facts = facts("gguf")
+    record = given_facts.artifact
+    assert isinstance(record, ArtifactRecord)
+    assert not decide(replace(given_facts, artifact=replace(record, rules=0))).ready
+
+
+NAMES = st.one_of(st.from_regex(MODEL_FILE), st.text(max_size=20), st.text("ab./$(){}-+_ \n", max_size=12))
+
+
+@given(name=NAMES)
+def test_a_file_that_is_served_is_a_plain_path_below_the_artifact(name: str) -> None:
+    """No argument expands, leads out of the folder, or is more than one."""
+    file = served_file(worlds.summary(format="gguf", model_file=name))
+    if file is None:
+        return
+    assert outcome(check_path, file) == file
+    argument = model_argument(file)
+    assert re.fullmatch(r"--model=/mnt/models/[A-Za-z0-9._+/-]+", argument)
+    assert not {"", ".", ".."} & set(file.split("/"))
+    made = render(serving_input(model_file=file)).inference_service["spec"]["predictor"]["model"]["args"]
+    assert made[0] == argument
