@@ -38,6 +38,7 @@ SUITE: Final = "lm-evaluation-harness"
 MANAGER: Final = "gatehouse-evaluate"
 CLOCK_SKEW: Final = timedelta(minutes=5)
 _MOST_TASKS: Final = 500
+_MOST_ODD: Final = 10
 _MOST_SLICES: Final = 64
 _MOST_GROUPS: Final = 64
 _LONGEST_READABLE: Final = 200
@@ -100,6 +101,9 @@ def run_notes(run: HarnessRun) -> Iterator[str]:
     for task in run.tasks:
         if task.left_out:
             yield f"{task.name}: no number in {', '.join(task.left_out[:10])}"
+    if run.odd:
+        more = f" and {len(run.odd) - _MOST_ODD} more" if len(run.odd) > _MOST_ODD else ""
+        yield f"left out: {'; '.join(run.odd[:_MOST_ODD])}{more}"
 
 
 def _digest(version: ModelVersion) -> str:

@@ -140,25 +140,107 @@ def test_a_trial_is_told() -> None:
         ({}, "no member results"),
         ({"results": {}}, "0 results"),
         ({"results": []}, "as results"),
-        ({"results": {"a": 1}}, "results of 'a'"),
-        ({"results": {"": {}}}, "the name of a task"),
-        ({"results": {"a\u0000": {}}}, "the name of a task"),
-        ({"results": {"a": {"m" * 200: 1}}}, "a metric of 'a'"),
-        ({"results": {"a": {f"m{i}": 1 for i in range(65)}}}, "65 metrics of 'a'"),
-        ({"results": {"a": {"acc": 1}}, "date": "yesterday"}, "'yesterday' as date"),
-        ({"results": {"a": {"acc": 1}}, "date": 1e300}, "as date"),
-        ({"results": {"a": {"acc": 1}}, "versions": []}, "as versions"),
-        ({"results": {"a": {"acc": 1}}, "versions": {"a": True}}, "the version of 'a'"),
-        ({"results": {"a": {"acc": 1}}, "n-shot": {"a": -1}}, "-1 as a"),
-        ({"results": {"a": {"acc": 1}}, "group_subtasks": {"a": "b"}}, "in group_subtasks"),
-        ({"results": {"a": {"acc": 1}}, "lm_eval_version": 4}, "as lm_eval_version"),
-        ({"results": {"a": {"acc": 1}}, "configs": {"a": {"dataset_path": ["x"]}}}, "as dataset_path"),
     ],
 )
 def test_what_is_not_of_the_format_is_refused_by_name(document: object, expected: str) -> None:
     with pytest.raises(FormatError) as refused:
         parse_results(json.dumps(document).encode())
     assert expected in str(refused.value)
+
+
+FINE = {"acc": 1}
+"""A metric of a task ``fine`` that is kept whatever is beside it."""
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"results": {"a": 1}}, "results of 'a'"),
+        ({"results": {"": {}}}, "the name of a task"),
+        ({"results": {"a\u0000": {}}}, "the name of a task"),
+        ({"results": {"a": {"m" * 200: 1}}}, "a metric of 'a'"),
+        ({"results": {"a": {f"m{i}": 1 for i in range(65)}}}, "a: no number in m64"),
+        ({"results": {"a": {"acc": 0.5, "acc,none": 0.6, "f1": 1}}}, "a: no number in acc"),
+        ({"date": "yesterday"}, "'yesterday' as date"),
+        ({"date": 1e300}, "as date"),
+        ({"date": [1]}, "[1] as date"),
+        ({"versions": []}, "as versions"),
+        ({"versions": {"fine": True}}, "True as fine"),
+        ({"n-shot": {"fine": -1}}, "-1 as n-shot of 'fine'"),
+        ({"n-samples": {"fine": 7}}, "7 as n-samples of 'fine'"),
+        ({"n-samples": {"fine": {"effective": 1.5}}}, "1.5 as n-samples of 'fine'"),
+        ({"group_subtasks": {"fine": "b"}}, "in group_subtasks"),
+        ({"group_subtasks": {"fine": [1, "b"]}}, "1 as group_subtasks"),
+        ({"lm_eval_version": {}}, "as lm_eval_version"),
+        ({"configs": {"fine": {"dataset_path": ["x"]}}}, "as dataset_path"),
+        ({"configs": {"fine": {"dataset_path": "p" * 200}}}, "as dataset_path"),
+        ({"configs": {"fine": {"dataset_path": "p" * 100, "dataset_name": "n" * 100}}}, "as dataset_path"),
+        ({"configs": {"fine": {"dataset_path": "p", "dataset_name": True}}}, "True as dataset_name"),
+        ({"configs": {"fine": 3}}, "3 as configs of 'fine'"),
+        ({"config": "x"}, "'x' as config"),
+    ],
+)
+def test_what_is_odd_is_left_out_and_named_and_the_rest_is_kept(document: dict[str, Any], expected: str) -> None:
+    whole = {**document, "results": {"fine": FINE, **document.get("results", {})}}
+    run = parse_results(json.dumps(whole).encode())
+    kept = {task.name: task for task in run.tasks}["fine"]
+    assert [(each.name, each.value) for each in kept.metrics] == [("acc", "1")]
+    assert (kept.dataset, kept.version, kept.shots, kept.samples) == (None, None, None, None)
+    said = "\n".join(run_notes(run))
+    assert expected.replace("in group_subtasks", "as group_subtasks") in said
+    assert run.at is None
+
+
+def test_a_key_that_is_there_twice_has_no_value() -> None:
+    """Neither of two numbers was measured more than the other."""
+    results = b'{"a": {"acc": 0.9, "acc": 0.1, "f1": 0.5}, "b": {"acc": 1}, "b": {"acc": 2}}'
+    run = parse_results(b'{"results": ' + results + b', "date": 1, "date": 2}')
+    [task] = run.tasks
+    assert [each.name for each in task.metrics] == ["f1"]
+    assert run.at is None
+    assert [note.partition(":")[0] for note in run.odd] == [
+        "the key 'acc' 2 times",
+        "the key 'b' 2 times",
+        "the key 'date' 2 times",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [
+        (b'\xef\xbb\xbf{"results": {"a": {"acc": 0.5}}}', "a byte order mark"),
+        (b'{"results": {"a": {"acc": 0.5, "huge": 1e400}}}', "the number '1e400'"),
+        (b'{"results": {"a": {"acc": 0.5, "huge": ' + b"9" * 5000 + b"}}}", "the number"),
+        (b'{"results": {"a": {"acc": 0.5}, "\xe9t\xe9": {"acc": 1}}}', "not UTF-8"),
+        (b'{"results": {"a": {"acc": 0.5}, "\\ud800": {"acc": 1}}}', "half of a surrogate pair"),
+        (b'{"results": {"a": {"acc": 0.5, "nan": NaN, "inf": -Infinity}}}', ""),
+    ],
+)
+def test_a_file_that_is_odd_as_json_is_read_all_the_same(text: bytes, odd: str) -> None:
+    run = parse_results(text)
+    assert [(task.name, [each.name for each in task.metrics]) for task in run.tasks] == [("a", ["acc"])]
+    assert odd in "; ".join(run.odd)
+
+
+def test_files_of_other_releases_and_of_lighteval_are_read() -> None:
+    lighteval = {
+        "config_general": {"model_name": "x/y"},
+        "results": {"leaderboard|gsm8k|5": {"qem": 0.5, "qem_stderr": 0.01}, "all": {"qem": 0.5}},
+        "versions": {"leaderboard|gsm8k|5": 0},
+    }
+    run = parse_results(json.dumps(lighteval).encode())
+    assert (run.model, run.odd) == ("x/y", ())
+    assert [(task.name, task.version) for task in run.tasks] == [("leaderboard|gsm8k|5", "0"), ("all", None)]
+    number = {"results": {"a": {"acc,none": 0.5}}, "configs": {"a": {"dataset_path": "my/data", "dataset_name": 2024}}}
+    assert parse_results(json.dumps(number).encode()).tasks[0].dataset == "my/data/2024"
+    of_classes = {"results": {"a": {"acc,none": 0.5, "per_class,none": {"x": 1}, "confusion,none": [[1, 2]]}}}
+    assert parse_results(json.dumps(of_classes).encode()).tasks[0].left_out == ("per_class", "confusion")
+
+
+@pytest.mark.parametrize("limit", [10, 0.5, "10", "all", True, [1]])
+def test_a_run_with_any_limit_is_told_as_a_trial(limit: object) -> None:
+    run = parse_results(json.dumps({"results": {"a": {"acc": 1}}, "config": {"limit": limit}}).encode())
+    assert any("a trial" in note for note in run_notes(run))
 
 
 def test_a_file_that_is_too_large_is_not_decoded() -> None:
