@@ -87,6 +87,7 @@ def _layout(artifact_format: str) -> Callable[[bytes], object]:
 
 OTHERS: dict[str, Callable[[bytes], object]] = {
     "json": _refusing(lambda data: jsonbound.loads(data, what="x", max_bytes=1 << 26)),
+    "json leniently": _refusing(lambda data: jsonbound.loads_leniently(data, what="x", max_bytes=1 << 26)),
     "yaml text": _refusing(lambda data: yamlbound.loads_text(data, what="x", max_bytes=1 << 26)),
     "yaml documents": _refusing(lambda data: yamlbound.load_documents(data, what="x", max_bytes=1 << 26)),
     "model card": _refusing(model_card.parse_card),
@@ -404,6 +405,9 @@ def _in_card(shape: Shape) -> Shape:
 _CARD = [
     *map(_in_card, _YAML[::7]),
     *_repeated((b"---", b"--- ", b"---\t\n", b"---  x\n", b"-", b" ", b"\n"), (b"", b"---\n")),
+    _numbered("members one by one", lambda number: f"a{number}: [b]\n", "---\nx: a: b\n", "---\n"),
+    _numbered("odd lines", lambda number: f"@{number}\n", "---\nx: a: b\n", "---\n"),
+    _numbered("one member twice", lambda number: f"license: l{number}\n", "---\n", "---\n"),
     _numbered("languages", lambda number: f"  - l{number}\n", "---\nlanguage:\n", "---\n"),
     _numbered("tags", lambda number: f"  - tag{number}\n", "---\ntags:\n", "---\n"),
 ]
@@ -490,6 +494,12 @@ SHAPES: dict[str, list[Shape]] = {
     "signature": _SIGNATURE,
     "manifest-file": [Shape(shape.name, shape.of, lambda _size: {"files": {"a": "0" * 64}}) for shape in _MANIFEST],
     "json": _JSON,
+    "json leniently": [
+        *_JSON[::3],
+        _numbered("keys twice", lambda number: f'"k{number}": 1, "k{number}": 2, ', "{", '"a": 1}'),
+        _numbered("numbers beyond", lambda number: f"{number}e400, ", "[", "1]"),
+        _numbered("halves of pairs", lambda _: '"\\ud800", ', "[", "1]"),
+    ],
     "yaml text": [*_YAML[::7], *_YAML[-4:]],
     "yaml documents": _YAML,
     "model card": _CARD,

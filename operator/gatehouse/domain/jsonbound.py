@@ -124,7 +124,9 @@ def _lenient_decoder(odd: dict[str, None]) -> json.JSONDecoder:
         return members
 
     def integer(text: str) -> int | float:
-        return real(text) if len(text) > _SUSPICIOUS_DIGITS else int(text)
+        if len(text) > _SUSPICIOUS_DIGITS:
+            return real(text)
+        return -0.0 if text == "-0" else int(text)
 
     def real(text: str) -> float:
         number = float(text)

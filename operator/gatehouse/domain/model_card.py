@@ -1,18 +1,20 @@
 """What a Hugging Face model card says about a model: the YAML at the head of its `README.md`, or nothing.
 
 The format is https://huggingface.co/docs/hub/model-cards#model-card-metadata. Cards are written by hand, so a member
-that is not what it should be is left out and named in the notes; only a head that cannot be read at all is an error.
+that is not what it should be is left out and named in the notes. A head that is no YAML as a whole is read member by
+member. Nothing is an error: what cannot be read at all says nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gatehouse.domain import yamlbound
-from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.format_error import FormatError, listed, shown
 from gatehouse.domain.yamlbound import YamlText
 
 __all__ = ["MAX_CARD", "ModelCard", "parse_card"]
@@ -25,6 +27,14 @@ _LONGEST_NAME: Final = 512
 _MOST: Final = 256
 _FENCE: Final = re.compile(rb"^---[ \t]*\r?$", re.MULTILINE)
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*", re.ASCII)
+_MEMBER: Final = re.compile(r"^(?:([A-Za-z_][A-Za-z0-9_.-]{0,63})[ \t]*:(?=[ \t\r\n]|\Z)|[^\s#-].{0,40})", re.MULTILINE)
+"""A name with its colon at the begin of a line, or anything else there that is no list, blank or comment."""
+_ENCLOSING: Final = frozenset("\"'[{")
+_TAKEN: Final = frozenset(
+    {"base_model", "datasets", "language", "library_name", "license", "license_name", "pipeline_tag", "tags"}
+)
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_REPLACED: Final = "\ufffd"
 _UNNAMED_LICENSES: Final = frozenset({"other", "unknown"})
 
 _SPDX: Final[Mapping[str, str]] = {
@@ -74,21 +84,10 @@ class ModelCard:
 
 
 def parse_card(data: bytes) -> ModelCard:
-    """Read a model card, or as much of its begin as there is; one without a head says nothing.
-
-    Raises FormatError with the rules CardUnclosed, CardInvalid and those of `yamlbound.loads_text`.
-    """
-    head = _head(data)
-    if head is None:
-        return ModelCard()
-    members = yamlbound.loads_text(head, what="the head of README.md", max_bytes=MAX_CARD)
-    if members == "":
-        return ModelCard()
-    if not isinstance(members, dict):
-        raise _refusal(
-            "CardInvalid", f"{shown(members)} at the head of README.md", "names with values, as license: mit"
-        )
-    reader = _Reader(members)
+    """Read a model card, or as much of its begin as there is; one without a head says nothing. Never raises."""
+    notes: list[str] = []
+    members = _members(data, notes)
+    reader = _Reader(members, notes)
     return ModelCard(
         license=_license(reader),
         tasks=_tasks(reader),
@@ -100,31 +99,82 @@ def parse_card(data: bytes) -> ModelCard:
     )
 
 
-def _head(data: bytes) -> bytes | None:
+def _members(data: bytes, notes: list[str]) -> Mapping[str, YamlText]:
+    """The members of the head, as far as they can be read."""
     data = data[:MAX_CARD].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     opening = _FENCE.match(data)
     if opening is None:
-        return None
+        return {}
     closing = _FENCE.search(data, opening.end())
     if closing is None:
-        raise _refusal(
-            "CardUnclosed",
-            f"a head of README.md that does not end within {len(data)} bytes",
-            "a line --- after it",
-        )
-    return data[opening.end() : closing.start()]
+        notes.append(f"the head does not end within {len(data)} bytes with a line ---: nothing is taken from it")
+        return {}
+    text = data[opening.end() : closing.start()].decode("utf-8", "replace")
+    if _REPLACED in text:
+        notes.append("the head has bytes that are not UTF-8")
+    try:
+        whole = _loaded(text)
+    except FormatError as error:
+        notes.append(f"the head is not read as a whole but member by member: {error.found}")
+        return _one_by_one(text, notes)
+    if isinstance(whole, dict):
+        return whole
+    if whole != "":
+        notes.append(f"the head is {shown(whole)}, and no names with values: nothing is taken from it")
+    return {}
+
+
+def _loaded(text: str) -> YamlText:
+    return yamlbound.loads_text(text.encode(), what="the head of README.md", max_bytes=2 * MAX_CARD)
+
+
+def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
+    """What each member of the head is by itself. Where text or a list in brackets may go on, nothing after it is taken:
+    what looks like a member may be a part of it."""
+    starts = [*_MEMBER.finditer(text)]
+    ends = [*(start.start() for start in starts), len(text)][1:]
+    times = Counter(start[1] for start in starts)
+    members: dict[str, YamlText] = {}
+    tries = _MOST
+    for start, end in zip(starts, ends, strict=True):
+        name, block = start[1] or shown(start[0]), text[start.start() : end]
+        may_go_on = not _ENCLOSING.isdisjoint(block)
+        if name not in _TAKEN and not may_go_on:
+            continue
+        if not tries or len(notes) >= _MOST:
+            notes.append(f"nothing is taken from {name} on: there are too many members to read one by one")
+            break
+        tries -= 1
+        try:
+            found = _loaded(block)
+        except FormatError as error:
+            notes.append(f"{name}: left out, as it cannot be read: {error.found}")
+            if may_go_on:
+                notes.append(f"nothing is taken of what comes after {name}")
+                break
+            continue
+        if isinstance(found, dict):
+            # One may be written with quotes about it, which makes it no other.
+            times.update(key for key in found if key != name)
+            members |= found
+    twice = [name for name in times if name in _TAKEN and times[name] > 1]
+    notes += [f"{name}: there {times[name]} times, and left out" for name in twice]
+    return {name: value for name, value in members.items() if name not in twice}
 
 
 class _Reader:
     """The members of a card as text; notes what is none."""
 
-    def __init__(self, members: Mapping[str, YamlText]) -> None:
+    def __init__(self, members: Mapping[str, YamlText], notes: list[str]) -> None:
         self._members = members
-        self.notes: list[str] = []
+        self.notes = notes
 
     def text(self, name: str) -> str | None:
-        """The first text of a member."""
-        return next(iter(self.texts(name, longest=_LONGEST_LABEL)), None)
+        """The text of a member that has one; of several none is right."""
+        found = self.texts(name, longest=_LONGEST_LABEL)
+        if len(found) > 1:
+            self._note(f"{name}: {len(found)} values, {listed(found)}; none is taken, as one is wanted")
+        return found[0] if len(found) == 1 else None
 
     def texts(self, name: str, *, longest: int, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
         """The texts of a member that is one or a list of them, each once, at most 256."""
@@ -136,10 +186,11 @@ class _Reader:
     def _sound(self, name: str, *, longest: int, pattern: re.Pattern[str] | None) -> Iterator[str]:
         member = self._members.get(name, "")
         for value in member if isinstance(member, list) else [member]:
-            if value == "":
+            if isinstance(value, str) and value in _NULLS:
                 continue
             text = value.strip() if isinstance(value, str) else ""
-            if not text or len(text) > longest or not text.isprintable() or (pattern and not pattern.fullmatch(text)):
+            readable = text.isprintable() and _REPLACED not in text
+            if not text or len(text) > longest or not readable or (pattern and not pattern.fullmatch(text)):
                 self._note(f"{name}: {shown(value)} is left out")
             else:
                 yield text
@@ -160,7 +211,3 @@ def _tasks(reader: _Reader) -> tuple[str, ...]:
     declared = reader.texts("pipeline_tag", longest=_LONGEST_LABEL)
     tags = reader.texts("tags", longest=_LONGEST_LABEL)
     return tuple(dict.fromkeys((*declared, *(tag for tag in tags if tag in _TASKS))))
-
-
-def _refusal(rule: str, found: str, wanted: str) -> FormatError:
-    return FormatError(rule, found, wanted, "Correct the model card.")

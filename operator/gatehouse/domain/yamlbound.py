@@ -42,6 +42,17 @@ class _PlainLoader(yaml.CSafeLoader):
         return yaml.CSafeLoader.yaml_constructors[node.tag](self, node)
 
 
+class _TextLoader(yaml.CBaseLoader):
+    """Makes nothing but text, lists and mappings, of which each key is there once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; PyYAML itself takes the last of two values."""
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "found a key twice", node.start_mark)
+        return mapping
+
+
 for _tag in _NUMBERS:
     _PlainLoader.add_constructor(_tag, _PlainLoader.construct_number)
 
@@ -49,14 +60,15 @@ for _tag in _NUMBERS:
 def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -> YamlText:
     """Decode one YAML document with every scalar as text; an empty document is an empty text.
 
-    `what` names the document in messages. Tags are passed over: no object is ever made of one.
+    `what` names the document in messages. Tags are passed over: no object is ever made of one. A key that is there
+    twice is YamlInvalid.
 
     Raises FormatError with the rules YamlTooLarge, YamlTooDeep, YamlTooManyItems, YamlAlias, YamlDirective and
     YamlInvalid.
     """
     value: YamlText | None = _decoded(
         data,
-        lambda text: yaml.load(text, Loader=yaml.CBaseLoader),  # noqa: S506 - it makes nothing but text
+        lambda text: yaml.load(text, Loader=_TextLoader),  # noqa: S506 - it makes nothing but text
         what=what,
         max_bytes=max_bytes,
         max_depth=max_depth,

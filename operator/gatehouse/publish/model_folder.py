@@ -32,22 +32,43 @@ class FolderFacts:
 
 
 def read_model_folder(root: Path) -> FolderFacts:
-    """Reads the card and config.json of a folder; a folder without them says nothing.
+    """Reads the card and config.json of a folder; a folder without them says nothing, and so does one of the two that
+    cannot be read: the notes say which, and why.
 
-    Raises InputInvalid when it is no folder, or one of the two cannot be read or is not well formed.
+    Raises InputInvalid when it is no folder.
     """
     try:
         found = scan(root)
-        files = {file.path: file for file in found.files}
-        card = parse_card(_read(files[_CARD], MAX_CARD)) if _CARD in files else ModelCard()
-        config = parse_config(_read(files[CONFIG], MAX_CONFIG + 1)) if CONFIG in files else None
     except OSError as error:
         raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
+    files = {file.path: file for file in found.files}
+    notes: list[str] = []
+    text = _text(files.get(_CARD), MAX_CARD, notes)
+    card = ModelCard() if text is None else parse_card(text)
+    notes += [f"{_CARD}: {note}" for note in card.notes]
+    config = _config(_text(files.get(CONFIG), MAX_CONFIG + 1, notes), notes)
+    notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
+    return FolderFacts(card=card, config=config, artifact_format=guess_format(found), notes=tuple(notes))
+
+
+def _text(file: LocalFile | None, limit: int, notes: list[str]) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return _read(file, limit)
+    except OSError as error:
+        notes.append(f"left out: {file.path} cannot be read: {error.strerror}")
+        return None
+
+
+def _config(text: bytes | None, notes: list[str]) -> ModelConfig | None:
+    if text is None:
+        return None
+    try:
+        return parse_config(text)
     except FormatError as error:
-        raise InputInvalid(f"{root}: {error}") from error
-    problems = [each.found for each in found.problems if _CARD in each.found or CONFIG in each.found]
-    notes = (*(f"{_CARD}: {note}" for note in card.notes), *(f"left out: {problem}" for problem in problems))
-    return FolderFacts(card=card, config=config, artifact_format=guess_format(found), notes=notes)
+        notes.append(f"{CONFIG} is left out, and will be refused as it is: {error}")
+        return None
 
 
 def quantization_label(found: Quantization | None) -> str | None:

@@ -96,3 +96,39 @@ def test_shown_is_bounded_and_escaped() -> None:
     assert shown("a\n\u202e\ud800") == "'a\\n\\u202e\\ud800'"
     for value in ("x" * 10**6, b"x" * 10**6, 10**300, ["y" * 500] * 500, {"k" * 500: [1] * 500}):
         assert len(shown(value)) <= 200
+
+
+ODD_TEXT = st.text(alphabet='{}[]",:\\u0189d ntrue.e4', max_size=60).map(str.encode)
+
+
+@given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=100) | ODD_TEXT)
+def test_what_is_sound_is_read_leniently_alike_and_what_is_no_json_is_refused_alike(data: bytes) -> None:
+    """Differential: lenient reading takes more, and where both take it there is no difference."""
+    bounds = {"what": "x", "max_bytes": 10_000, "max_depth": 20}
+    strict = outcome(jsonbound.loads, data, **bounds)
+    lenient = outcome(jsonbound.loads_leniently, data, **bounds)
+    if not isinstance(strict, FormatError):
+        assert not isinstance(lenient, FormatError)
+        assert (repr(lenient[0]), lenient[1]) == (repr(strict), ())
+    elif not isinstance(lenient, FormatError):
+        assert lenient[1], "what strict reading refuses is odd, and named"
+
+
+def test_odd_parts_are_left_out_and_named() -> None:
+    text = b'\xef\xbb\xbf{"a": 1, "a": 2, "b": [1e999, -1e999], "c": "\xe9", "d": "\\udc00x", "e": {"f": 1, "f": 1}}'
+    value, odd = jsonbound.loads_leniently(text, what="x", max_bytes=1000)
+    assert value == {"b": [math.inf, -math.inf], "c": "\ufffd", "d": "\ufffdx", "e": {}}
+    assert odd == (
+        "a byte order mark",
+        "bytes that are not UTF-8",
+        "the number '1e999'",
+        "the number '-1e999'",
+        "the key 'f' 2 times: left out",
+        "the key 'a' 2 times: left out",
+        "half of a surrogate pair",
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"{} x", b'{"a" 1}', b"[" * 100, b"\xff\xfe{}", b'"' + b"a" * 2000 + b'"'])
+def test_what_is_no_json_or_too_large_is_refused_leniently_too(data: bytes) -> None:
+    assert isinstance(outcome(jsonbound.loads_leniently, data, what="x", max_bytes=1000), FormatError)

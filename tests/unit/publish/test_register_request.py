@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -151,13 +152,45 @@ def test_a_flag_that_is_not_right_is_named(flags: dict[str, Any], words: str) ->
         ("config.json", b"{", "JsonInvalid"),
         ("config.json", b'{"num_hidden_layers": -1}', "num_hidden_layers"),
         ("config.json", b"[" * 100_000, "JsonTooDeep"),
-        ("README.md", b"---\na: &x 1\nb: *x\n---\n", "YamlAlias"),
+        ("README.md", b"---\na: &x 1\nb: *x\n---\n", "the alias *x"),
+        ("README.md", b"---\nlicense: mit\n", "does not end"),
     ],
 )
-def test_a_hostile_folder_is_refused(folder: Path, name: str, content: bytes, words: str) -> None:
+def test_what_cannot_be_read_is_noted_and_there_is_something_to_edit(
+    folder: Path, name: str, content: bytes, words: str
+) -> None:
     (folder / name).write_bytes(content)
-    with pytest.raises(InputInvalid, match=words):
-        read_model_folder(folder)
+    found = read_model_folder(folder)
+    assert words in "; ".join(found.notes)
+    assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
+
+
+CARD_MEMBERS = st.sampled_from(["license", "tags", "language", "datasets", "base_model", "library_name"])
+CARD_VALUES = st.sampled_from(
+    ["mit", "[a, b]", "null", "x" * 300, '"\\u0007"', "{a: b}", "12", "[1.0, yes]", "a: b", "&x", "'", "\n- a\n- b"]
+)
+CARD_LINES = st.one_of(
+    st.builds("{}: {}".format, CARD_MEMBERS, CARD_VALUES),
+    st.sampled_from(["pipeline_tag: text-generation", "- a", "\t", "---", "# x"]),
+)
+CONFIGS = st.dictionaries(
+    st.sampled_from(["quantization_config", "architectures", "hidden_size", "max_position_embeddings"]),
+    st.one_of(st.integers(), st.text(max_size=4), st.just({"quant_method": "x" * 128}), st.lists(st.text(max_size=3))),
+)
+
+
+@given(
+    head=st.one_of(st.lists(CARD_LINES, max_size=8).map("\n".join).map(str.encode), st.binary(max_size=80)),
+    config=st.one_of(st.binary(max_size=40), CONFIGS.map(lambda members: json.dumps(members).encode())),
+)
+def test_whatever_a_folder_says_there_is_something_to_edit(
+    tmp_path_factory: pytest.TempPathFactory, head: bytes, config: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("m")
+    (folder / "README.md").write_bytes(b"---\n" + head + b"\n---\n")
+    (folder / "config.json").write_bytes(config)
+    made = wanted(request(), read_model_folder(folder))
+    assert (made.model["kind"], made.version["kind"]) == ("RegisteredModel", "ModelVersion")
 
 
 def test_a_link_to_elsewhere_is_not_read(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
