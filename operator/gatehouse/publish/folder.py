@@ -2,7 +2,8 @@
 
 A link may lead to a file below the folder, or, where the folder is a snapshot in the cache of Hugging Face, to the
 cache's blobs. Any other would send what nobody meant to publish: a model downloaded from elsewhere may bring a link to
-a private key. Names that begin with a dot, and the manifest that Gatehouse itself writes beside a model, are left out.
+a private key. Names that begin with a dot, what tools are known to leave behind, and the manifest that Gatehouse itself
+writes beside a model, are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gatehouse.domain.artifact import Problem
+from gatehouse.domain.bystanders import left_by
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.layout import MANIFEST, MAX_FILES
 from gatehouse.publish.errors import InputInvalid
@@ -154,6 +156,7 @@ class _Walk:
         return (
             name.startswith(".")
             or path == MANIFEST
+            or left_by(path) is not None
             or any(fnmatch.fnmatchcase(path, pattern) for pattern in self.exclude)
         )
 
