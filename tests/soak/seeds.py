@@ -65,6 +65,8 @@ def _gguf() -> list[bytes]:
     return [
         modelfiles.gguf_file(),
         modelfiles.gguf_file(alignment=64, metadata=[("a", [1, 2, 3]), ("b", ["x", "y"]), ("c", True), ("d", 1.5)]),
+        modelfiles.gguf_file(metadata=[("split.no", 0), ("split.count", 2), ("split.tensors.count", 4)]),
+        modelfiles.gguf_file(metadata=[("general.type", "mmproj")]),
     ]
 
 

@@ -15,10 +15,10 @@ from gatehouse.domain.gguf_cursor import MAX_HEADER, SCALARS, Cursor, MoreError,
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.shards import Marks
 
-__all__ = ["MAX_HEADER", "MODEL", "GgufHeader", "GgufSplit", "GgufTypeTotal", "NeedMore", "parse"]
+__all__ = ["MAX_HEADER", "OTHER_KINDS", "GgufHeader", "GgufSplit", "GgufTypeTotal", "NeedMore", "parse"]
 
-MODEL = "model"
-"""``general.type`` of a model, and of a file that says none. Others of llama.cpp: adapter, mmproj, imatrix."""
+OTHER_KINDS = frozenset({"adapter", "imatrix", "mmproj"})
+"""``general.type`` of what is no model, as llama.cpp's tools write it. Any other file is one."""
 
 MAX_TENSORS = 100_000
 MAX_KEYS = 65_536
@@ -28,7 +28,6 @@ MAX_KEY_BYTES = 65_535
 MAX_TENSOR_NAME_BYTES = 255
 _FIRST_READ = 65_536
 _MAX_DIMENSIONS = 4
-_LONGEST_KIND = 32
 _KEPT_ELEMENTS = 50_000
 _I64_MAX = (1 << 63) - 1
 
@@ -69,8 +68,8 @@ class GgufHeader:
     """The sums of a checked header.
 
     `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`. It
-    is None where the file need not say any: in a split after the first, and in what is no model by its `kind`, which
-    is `general.type`. `tensor_bytes` is without padding. `marks` are those of the tensors' names, where a key for them
+    is None where the file need not say any: in a split after the first, and in what is of another `kind` than a model,
+    one of OTHER_KINDS. `tensor_bytes` is without padding. `marks` are those of the tensors' names, where a key for them
     was given.
     """
 
@@ -80,7 +79,7 @@ class GgufHeader:
     tensor_bytes: int
     types: Mapping[str, GgufTypeTotal]
     config: ModelConfig | None
-    kind: str = MODEL
+    kind: str | None = None
     split: GgufSplit | None = None
     marks: Marks = field(default_factory=Marks)
 
@@ -112,8 +111,9 @@ def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufH
             raise refusal(
                 "DataTruncated", f"an object of {object_size} bytes", f"{data_start + infos.end}, as its tensors say"
             )
-    kind, split = _kind(metadata), _split(metadata)
-    may_be_silent = kind != MODEL or (split is not None and split.number > 0)
+    stated, split = metadata.get("general.type"), _split(metadata)
+    kind = stated if isinstance(stated, str) and stated in OTHER_KINDS else None
+    may_be_silent = kind is not None or (split is not None and split.number > 0)
     return GgufHeader(
         version=version,
         tensors=tensor_count,
@@ -125,13 +125,6 @@ def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufH
         split=split,
         marks=Marks() if key is None else Marks.of(infos.names, key=key),
     )
-
-
-def _kind(metadata: Mapping[str, Value]) -> str:
-    kind = metadata.get("general.type", MODEL)
-    if not isinstance(kind, str) or not kind.isascii() or not kind.isprintable() or not 0 < len(kind) <= _LONGEST_KIND:
-        raise refusal("MetadataInvalid", f"general.type {shown(kind)}", f"one word, as {MODEL}")
-    return kind
 
 
 def _split(metadata: Mapping[str, Value]) -> GgufSplit | None:

@@ -18,7 +18,7 @@ from typing import Final
 
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.format_error import FormatError, listed, shown
-from gatehouse.domain.gguf import MODEL, GgufHeader
+from gatehouse.domain.gguf import GgufHeader
 from gatehouse.domain.shards import check_once
 
 __all__ = ["GgufSet", "gguf_set"]
@@ -69,7 +69,7 @@ def _role(path: str, header: GgufHeader) -> str | None:
     architecture = header.config.model_type if header.config else None
     if "mmproj" in path.rpartition("/")[2].lower() or architecture == "clip":
         return _ROLES["mmproj"]
-    return None if header.kind == MODEL else _ROLES.get(header.kind, f"of the type {header.kind}")
+    return None if header.kind is None else _ROLES[header.kind]
 
 
 def _set_of(path: str, header: GgufHeader) -> tuple[str, int]:

@@ -43,7 +43,7 @@ def test_sums_and_dimensions() -> None:
     assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
     assert config.max_position_embeddings == 2048
     assert config.head_dim is None
-    assert (header.kind, header.split) == ("model", None)
+    assert (header.kind, header.split) == (None, None)
 
 
 def test_asks_for_as_much_as_it_needs() -> None:

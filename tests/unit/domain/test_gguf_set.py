@@ -182,6 +182,20 @@ def test_every_kind_that_gguf_py_knows_has_a_role(tmp_path: Path) -> None:
         assert (judged({"model.gguf": gguf_file(), **files}).model == ("model.gguf",)) is (kind != "model")
 
 
+def test_only_known_kinds_are_no_models(tmp_path: Path) -> None:
+    """A word that nobody knows gets a file past nothing: it is a model, which has to say of which architecture."""
+    for kind in ("draft", "MMPROJ", "x" * 5000, ""):
+        files = written(tmp_path / f"k{len(kind)}", "x.gguf", kind=kind)
+        assert rule_of(files) is None
+        assert rule_of({"model.gguf": gguf_file(), **files}) == "AmbiguousWeights"
+    silent = written(tmp_path / "s", "x.gguf", kind="draft")["x.gguf"].replace(
+        b"general.architecture", b"general.orchitecture"
+    )
+    assert isinstance(outcome(parse, silent, object_size=len(silent)), FormatError)
+    odd = gguf_file(metadata=[("general.type", 7)])
+    assert isinstance(outcome(parse, odd, object_size=len(odd)), GgufHeader)
+
+
 def test_types_are_those_of_gguf_py() -> None:
     """All that the library knows are known here, with its sizes; newer ones of ggml may be here already."""
     theirs = {kind.value: (kind.name, *gguf_py.GGML_QUANT_SIZES[kind]) for kind in gguf_py.GGMLQuantizationType}

@@ -44,10 +44,22 @@ def test_hidden_files_and_gatehouses_own_are_left_out_and_said(tmp_path: Path) -
         "model.sig",
         "sub/model.sig",
         "c.bin",
+        "sub_$folder$",
+        "Thumbs.db",
+        "__MACOSX/sub/._b",
     )
     found = scan(tmp_path, exclude=["*.bin"])
     assert paths(found) == ["a", "model.sig", "sub/b", "sub/model.sig"]
-    assert found.left_out == (".DS_Store", ".git", "c.bin", "gatehouse.manifest", "sub/.cache")
+    assert found.left_out == (
+        ".DS_Store",
+        ".git",
+        "Thumbs.db",
+        "__MACOSX/sub",
+        "c.bin",
+        "gatehouse.manifest",
+        "sub/.cache",
+        "sub_$folder$",
+    )
     assert not found.problems
 
 
