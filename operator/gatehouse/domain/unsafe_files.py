@@ -1,7 +1,8 @@
 """Files that can run code when a model is loaded, and files that hold others nobody checked. Refused in every format.
 
 Names decide, as they do for loaders: KServe's storage initializer unpacks a prefix that has one ``.zip`` or ``.tar``.
-The first bytes decide too, as Python's readers of archives go by these: an archive by any other name is one.
+The first bytes decide too, as Python's readers of archives go by these: an archive by any other name is one. They also
+tell the pointer that Git LFS leaves in the place of a file that nobody fetched.
 
 Left out on purpose: ``.npy`` and ``.npz``, whose readers refuse pickled objects unless told otherwise; ``.model``, the
 vocabulary of SentencePiece; ``.jinja``, chat templates, which servers render in a sandbox.
@@ -57,6 +58,9 @@ _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
 _PICKLE_OPENING = re.compile(rb"\x80[\x02-\x05]")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_LFS_POINTER: Final = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v1\n")
+_LFS_SIZE: Final = re.compile(rb"^size ([0-9]{1,19})$", re.MULTILINE)
+"""The first and the last line of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md; it has under 200 bytes."""
 
 
 def danger_of(path: str) -> Danger | None:
@@ -71,10 +75,18 @@ def danger_of(path: str) -> Danger | None:
 
 
 def check_opening(path: str, opening: bytes) -> None:
-    """Refuse a file whose first ``OPENING_BYTES`` are those of an archive. A ``.npz`` may be the ZIP that it is.
+    """Refuse a file whose first ``OPENING_BYTES`` are those of an archive, and the pointer to a file that is elsewhere.
 
-    Raises FormatError with the rule UnsafeFile.
+    A ``.npz`` may be the ZIP that it is. Raises FormatError with the rules UnsafeFile and FileNotFetched.
     """
+    if len(opening) < OPENING_BYTES and _LFS_POINTER.match(opening):
+        size = _LFS_SIZE.search(opening)
+        raise FormatError(
+            "FileNotFetched",
+            "a pointer of Git LFS" + (f" to {int(size[1])} bytes that are elsewhere" if size else ""),
+            "the file itself",
+            "Fetch the files, as with git lfs pull, and upload them again.",
+        )
     kind = _archive(opening)
     if kind is not None and not (kind == "ZIP archive" and _ending(path) == "npz"):
         raise FormatError(

@@ -96,6 +96,30 @@ def test_models_are_no_archives() -> None:
         check_opening("model.safetensors", data[:OPENING_BYTES])
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4a" * 32 + b"\nsize 117979485\n"
+
+
+@pytest.mark.parametrize("path", ["model.safetensors", "onnx/model.onnx", "tokenizer.json"])
+def test_a_file_that_git_lfs_did_not_fetch_is_told_as_that(path: str) -> None:
+    with pytest.raises(FormatError, match="Git LFS to 117979485 bytes that are elsewhere") as raised:
+        check_opening(path, POINTER)
+    assert raised.value.rule == "FileNotFetched"
+    assert "git lfs pull" in raised.value.remedy
+
+
+@given(end=st.binary(max_size=100))
+def test_a_pointer_of_any_ending_is_told(end: bytes) -> None:
+    """Extensions have lines of their own, and an old client may have written no size."""
+    with pytest.raises(FormatError) as raised:
+        check_opening("model.safetensors", POINTER.split(b"oid")[0] + end)
+    assert raised.value.rule == "FileNotFetched"
+
+
+def test_a_text_about_pointers_is_none() -> None:
+    check_opening("README.md", b"# Pointers\n" + POINTER)
+    check_opening("README.md", (POINTER + bytes(OPENING_BYTES))[:OPENING_BYTES])
+
+
 NAMES = st.text(
     st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters="/"), min_size=1, max_size=60
 )
