@@ -12,15 +12,16 @@ from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verific
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.layout import MAX_FILES
+from gatehouse.domain.layout import CONFIG, MAX_FILES
 from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE
 from gatehouse.objectstore.multipart import MAX_OBJECT_BYTES
 from gatehouse.publish.folder import FolderFiles
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FolderRefused
 
-__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format"]
+__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format", "told_format"]
 
+_TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
 _NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
 
 
@@ -59,11 +60,26 @@ class CheckedArtifact:
         return sum(file.size for file in self.files)
 
 
+def told_format(found: FolderFiles) -> ArtifactFormat | None:
+    """The format of the weights, as the names in the folder tell it, or as those in its folders do; None for nothing.
+
+    Weights of several formats are one model, exported more than once: safetensors go first where a config.json is
+    beside them, as no loader takes them without it; then a GGUF file, which has all that it needs in itself.
+    """
+    names = [file.path.lower() for file in found.files]
+    beside = [name for name in names if "/" not in name]
+    there = _formats_of(beside)
+    alone = [each for each in there if each != "safetensors" or CONFIG in beside]
+    return next(iter(alone or there or _formats_of(names)), None)
+
+
 def guess_format(found: FolderFiles) -> ArtifactFormat:
     """The format of the weights from the names in the folder; safetensors where nothing tells."""
-    names = [file.path.lower() for file in found.files if "/" not in file.path]
-    formats: tuple[ArtifactFormat, ...] = ("safetensors", "gguf", "onnx")
-    return next((each for each in formats if any(name.endswith(f".{each}") for name in names)), formats[0])
+    return told_format(found) or "safetensors"
+
+
+def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
+    return [each for each in _TOLD_BY_NAME if any(name.endswith(f".{each}") for name in names)]
 
 
 class FolderCheck:

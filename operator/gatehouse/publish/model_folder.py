@@ -12,18 +12,19 @@ from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import CONFIG
 from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
 from gatehouse.domain.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
-from gatehouse.publish.checking import guess_format
+from gatehouse.publish.checking import told_format
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.folder import LocalFile, scan
 
 __all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
 
 _CARD: Final = "README.md"
+_NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFacts:
-    """What was found; what was not is empty or None. ``notes`` name what was left out."""
+    """What was found; what was not is empty or None. ``notes`` name what was left out, and what nothing told."""
 
     card: ModelCard = field(default_factory=ModelCard)
     config: ModelConfig | None = None
@@ -48,7 +49,10 @@ def read_model_folder(root: Path) -> FolderFacts:
     notes += [f"{_CARD}: {note}" for note in card.notes]
     config = _config(_text(files.get(CONFIG), MAX_CONFIG + 1, notes), notes)
     notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
-    return FolderFacts(card=card, config=config, artifact_format=guess_format(found), notes=tuple(notes))
+    artifact_format = told_format(found)
+    if artifact_format is None:
+        notes.append(_NO_FORMAT)
+    return FolderFacts(card=card, config=config, artifact_format=artifact_format, notes=tuple(notes))
 
 
 def _text(file: LocalFile | None, limit: int, notes: list[str]) -> bytes | None:

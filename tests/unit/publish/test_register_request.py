@@ -193,6 +193,17 @@ def test_whatever_a_folder_says_there_is_something_to_edit(
     assert (made.model["kind"], made.version["kind"]) == ("RegisteredModel", "ModelVersion")
 
 
+def test_a_folder_whose_names_tell_no_format_leaves_it_to_the_flag(folder: Path) -> None:
+    for shard in folder.glob("*.safetensors"):
+        shard.rename(shard.with_suffix(".eqx"))
+    found = read_model_folder(folder)
+    assert found.artifact_format is None
+    assert found.notes == (
+        "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are",
+    )
+    assert "format" not in wanted(request(), found).version["spec"]["artifact"]
+
+
 def test_a_link_to_elsewhere_is_not_read(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     secret = tmp_path_factory.mktemp("elsewhere") / "secret"
     secret.write_bytes(b"---\nlicense: secret\n---\n")

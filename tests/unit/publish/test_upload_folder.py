@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gatehouse.domain.layout import MAX_FILES
-from gatehouse.publish.checking import FolderCheck, check_names, guess_format
+from gatehouse.publish.checking import FolderCheck, check_names, guess_format, told_format
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.folder import FolderFiles, scan
 from gatehouse.publish.local_files import FolderStore
@@ -143,6 +143,21 @@ async def test_names_that_are_no_names_are_refused_in_the_operators_words(tmp_pa
         await check.run()
 
 
+async def test_a_file_that_git_lfs_did_not_fetch_is_said_to_be_that(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4a" * 32 + b"\nsize 117979485\n"
+    (tmp_path / "model.onnx").write_bytes(pointer)
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(FolderRefused, match=r"FileNotFetched: found 'model\.onnx': a pointer of Git LFS") as raised:
+        await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="onnx").run()
+    assert len(raised.value.problems) == 1
+    (tmp_path / "model.onnx").unlink()
+    (tmp_path / "config.json").write_bytes(config_json())
+    (tmp_path / "model.safetensors").write_bytes(safetensors_file({"a": ("BF16", (2, 2))}))
+    (tmp_path / "tokenizer.json").write_bytes(pointer)
+    with pytest.raises(FolderRefused, match=r"FileNotFetched: found 'tokenizer\.json'"):
+        await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
+
+
 async def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(FolderRefused, match="NoFiles"):
         await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
@@ -171,12 +186,25 @@ async def test_a_file_that_was_replaced_after_it_was_found(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
-        (("model.safetensors", "model.gguf"), "safetensors"),
+        (("config.json", "model.safetensors", "model.gguf", "model.onnx"), "safetensors"),
+        (("config.json", "model.safetensors", "onnx/model.onnx"), "safetensors"),
+        (("adapter_model.safetensors",), "safetensors"),
         (("Model-Q4.GGUF", "README.md"), "gguf"),
+        (("config.json", "model.gguf"), "gguf"),
         (("model.onnx",), "onnx"),
-        (("README.md",), "safetensors"),
+        # Loaders take no safetensors without a config.json, and what is beside them as it is.
+        (("vad.onnx", "vad_16k.safetensors"), "onnx"),
+        (("model.safetensors", "model.gguf", "model.onnx"), "gguf"),
+        (("model.gguf", "model.onnx"), "gguf"),
+        # Where nothing is beside, the folders tell.
+        (("config.json", "tokenizer.json", "onnx/model.onnx"), "onnx"),
+        (("C/model.onnx", "E/model.onnx"), "onnx"),
+        (("model_index.json", "unet/model.safetensors", "vae/model.onnx"), "safetensors"),
+        (("README.md", "weights.eqx"), None),
+        ((), None),
     ],
 )
-def test_the_format_is_told_from_the_names(tmp_path: Path, names: tuple[str, ...], wanted: str) -> None:
+def test_the_format_is_told_from_the_names(tmp_path: Path, names: tuple[str, ...], wanted: str | None) -> None:
     write(tmp_path, *names)
-    assert guess_format(scan(tmp_path)) == wanted
+    assert told_format(scan(tmp_path)) == wanted
+    assert guess_format(scan(tmp_path)) == (wanted or "safetensors")
