@@ -65,8 +65,8 @@ check: install ## Lint, types, import contracts, and that crds/ is up to date
 	$(BIN)/gatehouse crds --check crds
 	$(BIN)/gatehouse settings --check docs/settings.md
 
-soak: install ## For hours: mutants to every parser, objects to both validators; MUTANTS=1000000 a format, OBJECTS=100000 a kind
-	$(BIN)/pytest tests/soak $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(OBJECTS),--objects $(OBJECTS)) $(ARGS)
+soak: install ## For hours: mutants to parsers, objects to validators, models of PyPI and npm; MUTANTS= OBJECTS= PACKAGES=DIR
+	$(BIN)/pytest tests/soak $(if $(MUTANTS),--mutants $(MUTANTS)) $(if $(OBJECTS),--objects $(OBJECTS)) $(if $(PACKAGES),--packages $(PACKAGES)) $(ARGS)
 
 crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=1_000_000, help="mutants of each format")
     parser.addoption("--objects", type=int, default=100_000, help="objects of each kind")
+    parser.addoption("--packages", type=Path, help="folder that keeps the archives of packages for the next run")
     parser.addoption(
         "--seed", type=int, default=0, help="what the mutants are drawn from; the same ones for the same seed"
     )
