@@ -12,6 +12,7 @@ from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verific
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.format_error import shown
+from gatehouse.domain.gates import CHECKED_FORMATS
 from gatehouse.domain.layout import CONFIG, MAX_FILES
 from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE
 from gatehouse.objectstore.multipart import MAX_OBJECT_BYTES
@@ -22,6 +23,10 @@ from gatehouse.publish.upload_errors import FolderRefused
 __all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format", "told_format"]
 
 _TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
+_UNCHECKED: Final = (
+    "a version of it is Artifact Invalid until an enforced GovernancePolicy that applies to it names {format} in "
+    "spec.artifact.formats"
+)
 _NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
 
 
@@ -118,6 +123,7 @@ class FolderCheck:
             ),
             notes=(
                 *(record.summary.notes if record.summary else ()),
+                *([] if self._format in CHECKED_FORMATS else [_UNCHECKED.format(format=self._format)]),
                 *([_NOTED.format(problem=f"{SIGNATURE}: {noted}")] if noted else []),
             ),
             signature=signature,

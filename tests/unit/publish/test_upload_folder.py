@@ -158,6 +158,19 @@ async def test_a_file_that_git_lfs_did_not_fetch_is_said_to_be_that(tmp_path: Pa
         await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
 
 
+async def test_what_nothing_checks_is_sent_with_a_word_on_the_policy_that_it_needs(tmp_path: Path) -> None:
+    write(tmp_path, "weights.eqx")
+    checked = await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="other").run()
+    assert checked.notes[-1].endswith(
+        "until an enforced GovernancePolicy that applies to it names other in spec.artifact.formats"
+    )
+    (tmp_path / "weights.eqx").unlink()
+    (tmp_path / "config.json").write_bytes(config_json())
+    (tmp_path / "model.safetensors").write_bytes(safetensors_file({"a": ("BF16", (2, 2))}))
+    checked = await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
+    assert not any("GovernancePolicy" in note for note in checked.notes)
+
+
 async def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(FolderRefused, match="NoFiles"):
         await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
