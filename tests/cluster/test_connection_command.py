@@ -61,3 +61,34 @@ def test_only_an_administrator_of_the_stage_says_where_models_come_from(gate: Ga
     assert result.exit_code == 2
     assert "says which server vetted models are loaded from" in result.output
     assert SECRET not in result.output
+
+
+def test_the_two_halves_come_from_a_secret_of_the_cluster(gate: Gate) -> None:
+    namespace = f"/api/v1/namespaces/{gate.namespace}/secrets"
+    path = f"{namespace}/minio-serving"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "minio-serving", "namespace": gate.namespace}}
+    gate.admin.apply(
+        {**secret, "stringData": {"AWS_ACCESS_KEY_ID": "of-the-secret", "AWS_SECRET_ACCESS_KEY": "its key"}}
+    )
+    try:
+        result = create(gate, f"--credentials-secret={gate.namespace}/minio-serving")
+        assert result.exit_code == 0, result.output
+        data = gate.admin.request("GET", MANIFEST.format(gate.namespace))["data"]
+        entry = json.loads(b64decode(data["minio-connection"]))
+        assert (entry["access_key_id"], entry["secret_access_key"]) == ("of-the-secret", "its key")
+        assert "its key" not in result.output
+
+        gate.admin.request("DELETE", path)
+        gate.admin.apply({**secret, "stringData": {"root-password": "not for this"}})
+        refused = create(gate, f"--credentials-secret={gate.namespace}/minio-serving")
+        assert refused.exit_code == 2
+        assert "has no key AWS_ACCESS_KEY_ID and no key AWS_SECRET_ACCESS_KEY" in refused.output
+        assert "not for this" not in refused.output
+    finally:
+        gate.admin.request("DELETE", path)
+
+
+def test_who_may_not_read_the_secret_makes_no_connection_of_it(gate: Gate) -> None:
+    result = create(gate, "--credentials-secret=minio/minio-serving", user=DEVELOPER)
+    assert result.exit_code == 2
+    assert "orbidden" in result.output or "cannot get" in result.output

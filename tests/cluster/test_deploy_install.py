@@ -132,11 +132,18 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     assert copied.keys() == {"database-name", "database-user", "database-password"}
     assert copied["database-password"] == made["database-password"]
     connection = secret(cluster.kube, "private-ai", "minio-connection")
-    assert connection["AWS_SECRET_ACCESS_KEY"] == secret(cluster.kube, "minio", "minio-root")["root-password"]
-    for value in (made["database-password"], made["database-root-password"], connection["AWS_SECRET_ACCESS_KEY"]):
+    operators = secret(cluster.kube, "rhoai-model-registries", "minio-connection")
+    users = {name: secret(cluster.kube, "minio", f"minio-{name}") for name in ("operator", "serving", "uploader")}
+    assert connection.items() >= users["serving"].items()
+    assert operators.items() >= users["operator"].items()
+    root = secret(cluster.kube, "minio", "minio-root")["root-password"]
+    keys = [root, *(user["AWS_SECRET_ACCESS_KEY"] for user in users.values())]
+    assert len(set(keys)) == 4
+    for value in (made["database-password"], made["database-root-password"], *keys):
         assert value not in first.output
 
     image = "registry.example.com/gatehouse:0.2.0"
+    assert node.ran.index("minio/gatehouse-credentials") < node.ran.index("minio/minio-users")
     upgrade = cluster.deploy("rhoai", "--object-store=minio", f"--image={image}")
     assert upgrade.exit_code == 0, upgrade.output
     assert node.ran.count("rhoai-model-registries/model-registry-seed") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,12 @@ from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
 from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
+from gatehouse.deploy.connections import ACCESS_KEY, MANAGED, SECRET_KEY
 from gatehouse.deploy.credentials_file import CredentialsFile, WantedSecret, load_credentials_file
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, load, of_kind
 from gatehouse.deploy.overlays import overlay_names, render
+from gatehouse.deploy.store_users import StoreUsersFile
 from gatehouse.domain.audit.checkpoints import new_key_pem
 from gatehouse.local import ephemeral
 from gatehouse.local.binaries import Binaries
@@ -36,6 +39,8 @@ from gatehouse.local.shipped import shipped
 
 OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
 FOLDER = shipped("kustomize")
+ROOT = "minio-root"
+"""The Secret of MinIO's administrator."""
 WITH_CONTROLLERS = {
     "Deployment",
     "Job",
@@ -331,25 +336,28 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
         command = ["credentials", str(file), f"--kubeconfig={token}"]
         made = CliRunner().invoke(app, command)
         assert made.exit_code == 0, made.output
-        wanted = load_credentials_file(file).secrets[0]
-        rotate(kubectl, wanted)
+        wanted = load_credentials_file(file).secrets
+        copies = [copy for secret in wanted for copy in secret.copies]
+        published = [secret.published for secret in wanted if secret.published]
+        for secret in wanted:
+            rotate(kubectl, secret)
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 0, again.output
-        assert again.output.count("updated Secret") == len(wanted.copies)
-        assert again.output.count("updated ConfigMap") == (1 if wanted.published else 0)
+        assert again.output.count("updated Secret") == len(copies)
+        assert again.output.count("updated ConfigMap") == len(published)
         account = f"--as=system:serviceaccount:{each.namespace}:gatehouse-credentials"
         asked = kubectl.run("auth", "can-i", "--list", account, f"--namespace={each.namespace}")
         rights = {tuple(line.split()) for line in asked.splitlines() if line.startswith(("secrets", "configmaps"))}
         public = ("configmaps", "[]", "[gatehouse-audit-public-key]", "[get", "update]")
         assert rights == {
             ("secrets", "[]", "[]", "[create]"),
-            ("secrets", "[]", f"[{wanted.name}]", "[get]"),
+            *(("secrets", "[]", f"[{secret.name}]", "[get]") for secret in wanted),
             *(
                 ("secrets", "[]", f"[{copy.name}]", "[get", "update]")
-                for copy in wanted.copies
+                for copy in copies
                 if copy.namespace == each.namespace
             ),
-            *([("configmaps", "[]", "[]", "[create]"), public] if wanted.published else []),
+            *([("configmaps", "[]", "[]", "[create]"), public] if published else []),
         }
 
 
@@ -357,12 +365,7 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
 def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registry_is(
     rendered: dict[str, tuple[Manifest, ...]], overlay: str
 ) -> None:
-    made = [
-        wanted
-        for each in of_kind(rendered[overlay], "ConfigMap")
-        if each.name == "gatehouse-credentials"
-        for wanted in CredentialsFile.model_validate(yaml.safe_load(each.body["data"]["credentials.yaml"])).secrets
-    ]
+    made = wanted_secrets(rendered[overlay])
     labelled = {(copy.namespace, copy.name) for each in made for copy in each.copies if copy.labels.get(LABEL_USE)}
     registries = of_kind(rendered[overlay], "ModelRegistry")
     named = {
@@ -378,6 +381,54 @@ def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registr
     }
     assert named == labelled
     assert not {each.namespace for each in registries} & {each.namespace for each in made if each.signing}
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_nobody_but_minio_and_the_job_that_makes_its_users_has_the_administrators_credentials(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    users = {f"{each.kind} {each.name}" for each in of_kind(rendered[overlay], "Deployment", "Job") if uses(each, ROOT)}
+    assert users == {"Deployment minio", "Job minio-users"}
+    assert not [wanted.copies for wanted in wanted_secrets(rendered[overlay]) if wanted.name == ROOT if wanted.copies]
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_who_reads_may_only_read_and_who_serves_is_somebody_else(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    [job] = [each for each in of_kind(rendered[overlay], "Job") if each.name == "minio-users"]
+    [config] = [each for each in of_kind(rendered[overlay], "ConfigMap") if each.name == "minio-users"]
+    file = StoreUsersFile.model_validate(yaml.safe_load(config.body["data"]["users.yaml"]))
+    pod = job.body["spec"]["template"]["spec"]
+    secrets_of = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    mounted = {each["mountPath"]: secrets_of.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+    assert mounted[str(file.administrator)] == ROOT
+    access = {mounted[str(user.credentials)]: user.access for user in file.users}
+    assert access == {"minio-operator": "read", "minio-serving": "read", "minio-uploader": "write"}
+    assert {user.bucket for user in file.users} == {"models"}
+    made = {wanted.name: wanted for wanted in wanted_secrets(rendered[overlay])}
+    assert all({ACCESS_KEY, SECRET_KEY} == set(made[str(name)].keys) for name in access)
+    assert len({made[str(name)].values[ACCESS_KEY] for name in access}) == len(access)
+    # What a registry names has the label; what OpenShift AI makes a connection of has its own.
+    for name, wanted in made.items():
+        for copy in wanted.copies:
+            if LABEL_USE in copy.labels and SECRET_KEY in copy.keys:
+                assert name == "minio-operator", copy
+            if MANAGED in copy.labels:
+                assert name == "minio-serving", copy
+
+
+def wanted_secrets(manifests: Sequence[Manifest]) -> list[WantedSecret]:
+    """All that the Jobs of an overlay make."""
+    configs = [each for each in of_kind(manifests, "ConfigMap") if each.name == "gatehouse-credentials"]
+    files = [CredentialsFile.model_validate(yaml.safe_load(each.body["data"]["credentials.yaml"])) for each in configs]
+    return [wanted for file in files for wanted in file.secrets]
+
+
+def uses(workload: Manifest, secret: str) -> bool:
+    """Whether a Pod of it is given the Secret, in any way that a Pod is."""
+    named = re.compile(rf'"(name|secretName)": "{re.escape(secret)}"')
+    return named.search(json.dumps(workload.body["spec"]["template"])) is not None
 
 
 def rotate(kubectl: Kubectl, wanted: WantedSecret) -> None:

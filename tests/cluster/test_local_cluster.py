@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -28,6 +29,7 @@ from gatehouse.local.postgres import Postgres
 from gatehouse.local.process import Supervisor
 from gatehouse.local.stack import PROGRAM_NAMES
 from gatehouse.local.state import DatabaseKind, State
+from storeaccess import READS, WRITES, allowed
 
 SERVERS = {"etcd", "kube-apiserver", "kube-controller-manager", "minio"}
 
@@ -121,6 +123,20 @@ def test_up_makes_the_default_registry_with_its_store_and_secret(cluster: LocalC
         "AWS_DEFAULT_REGION",
     }
     assert [bucket["Name"] for bucket in s3(cluster).list_buckets()["Buckets"]] == ["models"]
+
+
+def test_the_operator_reads_whoever_uploads_writes_and_nobody_has_the_administrators_key(cluster: LocalCluster) -> None:
+    s3(cluster).put_object(Bucket="models", Key="there", Body=b"bytes")
+    variables = cluster.env()
+    with contextlib.closing(admin(cluster)) as client:
+        secret = client.request("GET", "/api/v1/namespaces/gatehouse-system/secrets/local-object-store")["data"]
+    operator = {key: base64.b64decode(secret[key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    assert allowed({**variables, **operator}, bucket="models", key="there") == READS
+    assert allowed(variables, bucket="models", key="there") == WRITES
+    s3(cluster).delete_object(Bucket="models", Key="there")
+    state = State.load(cluster.directory / "state.json")
+    assert state is not None
+    assert state.secret_key not in {*variables.values(), *operator.values()}
 
 
 def test_up_again_starts_nothing(cluster: LocalCluster) -> None:

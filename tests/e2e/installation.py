@@ -17,15 +17,24 @@ from typing import Any
 from e2e.machine import Machine
 from gatehouse.local.miniature import miniature_granite
 from gatehouse.local.shipped import documents
+from storeaccess import allowed
 
-__all__ = ["COMPLETE", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
+__all__ = ["COMPLETE", "CONNECTIONS", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
 
 OPERATOR = ("--namespace=gatehouse-system", "--selector=app.kubernetes.io/name=gatehouse-operator")
 MODEL = "granite-3.1-8b-instruct-fp8"
 VERSION = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 ARTIFACT_URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
+ARTIFACT_KEY = f"{ARTIFACT_URI.removeprefix('s3://models/')}config.json"
+"""An object that is there once a miniature was uploaded."""
 COMPLETE = "Model Registration Complete"
 READY = "Ready to Deploy"
+CONNECTIONS = {
+    "rhoai": ("rhoai-model-registries", "minio-connection"),
+    "postgres": ("model-registry", "model-registry-s3"),
+    "embedded": ("model-registry", "minio-connection"),
+}
+"""Namespace and name of the Secret that the registry reads its store with."""
 SEEDED = {"rhoai": "rhoai-model-registries", "postgres": "model-registry", "embedded": "model-registry"}
 """The namespace of the seed's Job."""
 MODEL_NAMESPACES = {"rhoai": "private-ai", "postgres": "model-registry", "embedded": "model-registry"}
@@ -85,20 +94,22 @@ class Installation:
         for name, content in miniature_granite().items():
             (folder / name).write_bytes(content)
         (folder / "README.md").write_text(f"# A miniature {label}\n")
+        return self.gatehouse("upload", str(folder), uri, env=self.store("minio", "minio-uploader"))
+
+    def store(self, namespace: str, secret: str) -> dict[str, str]:
+        """The variables with which S3 clients find the cluster's MinIO, as the user whose key a Secret has."""
         service = self.node.get("service", "minio", "--namespace=minio")
-        secret = self.node.get("secret", "minio-root", "--namespace=minio")["data"]
-        user, password = (base64.b64decode(secret[key]).decode() for key in ("root-user", "root-password"))
-        return self.gatehouse(
-            "upload",
-            str(folder),
-            uri,
-            env={
-                "AWS_ENDPOINT_URL": f"http://{service['spec']['clusterIP']}:9000",
-                "AWS_ACCESS_KEY_ID": user,
-                "AWS_SECRET_ACCESS_KEY": password,
-                "AWS_REGION": "us-east-1",
-            },
-        )
+        data = self.node.get("secret", secret, f"--namespace={namespace}")["data"]
+        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        return {
+            "AWS_ENDPOINT_URL": f"http://{service['spec']['clusterIP']}:9000",
+            "AWS_REGION": "us-east-1",
+            **{key: base64.b64decode(data[key]).decode() for key in keys},
+        }
+
+    def may(self, namespace: str, secret: str, *, key: str = ARTIFACT_KEY) -> set[str]:
+        """What the user whose key a Secret has is let do in the cluster's MinIO."""
+        return allowed(self.store(namespace, secret), bucket="models", key=key)
 
     def version(self, name: str = VERSION) -> dict[str, Any]:
         """A version's status."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.installation import COMPLETE, READY, SEEDED, VERSION, Installation
+from e2e.installation import COMPLETE, CONNECTIONS, READY, SEEDED, VERSION, Installation
 from e2e.machine import Machine
+from storeaccess import READS, WRITES
 
 
 @pytest.fixture
@@ -46,6 +47,9 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         status = installation.wait_phase(READY)
         assert READY in nothing.kubectl("get", "modelversions", "--all-namespaces")
         assert installation.gatehouse("template", VERSION, "-n", installation.models)
+
+        assert installation.may(*CONNECTIONS[overlay]) == READS
+        assert installation.may("minio", "minio-uploader") == WRITES
 
         installation.wait_counted()
         before = versions_of_objects(nothing)

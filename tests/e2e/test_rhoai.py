@@ -12,6 +12,7 @@ import pytest
 
 from e2e.installation import COMPLETE, OPERATOR, READY, VERSION, Installation, Phases
 from e2e.machine import Machine
+from storeaccess import READS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PROMISED = [
@@ -105,6 +106,16 @@ def test_the_operator_and_the_servers_run_restricted(rhoai: Installation) -> Non
             assert context["readOnlyRootFilesystem"], each["metadata"]["name"]
             assert context["allowPrivilegeEscalation"] is False, each["metadata"]["name"]
             assert context["capabilities"] == {"drop": ["ALL"]}, each["metadata"]["name"]
+
+
+def test_who_serves_reads_and_no_secret_but_its_own_has_the_administrators_password_of_the_store(
+    rhoai: Installation,
+) -> None:
+    assert rhoai.may("private-ai", "minio-connection") == READS
+    found = rhoai.node.get("secrets", "--all-namespaces")["items"]
+    root = rhoai.node.get("secret", "minio-root", "--namespace=minio")["data"]["root-password"]
+    having = [each["metadata"]["name"] for each in found if root in (each.get("data") or {}).values()]
+    assert having == ["minio-root"]
 
 
 def test_people_may_what_their_group_may(rhoai: Installation) -> None:

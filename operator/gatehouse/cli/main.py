@@ -47,12 +47,14 @@ _COMMANDS: Final = (
     "deploy",
     "undeploy",
     "credentials",
+    "store-users",
     "connection",
     "kind",
 )
 _TOGETHER: Final = {
     **dict.fromkeys(("approve", "reject", "request-changes", "withdraw"), "decisions"),
     "connection": "storage_connection",
+    "store-users": "store_users",
     **dict.fromkeys(("submit", "deprecate", "archive", "restore"), "lifecycle"),
 }
 """Commands that share a module; any other has one of its own name."""

@@ -23,7 +23,16 @@ from gatehouse.cli.connection import (
     run_command,
 )
 from gatehouse.cluster.client import ApiClient
-from gatehouse.deploy.connections import Connection, Form, Written, ensure_connection, manifest
+from gatehouse.deploy.connections import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Connection,
+    Form,
+    Written,
+    decoded,
+    ensure_connection,
+    manifest,
+)
 from gatehouse.deploy.errors import ForeignSecret
 from gatehouse.domain.serving_text import to_yaml
 from gatehouse.printing import stdout
@@ -67,6 +76,13 @@ def create(
         str | None,
         typer.Option(metavar="FILE", help="File of the secret key, - for stdin; AWS_SECRET_ACCESS_KEY when absent."),
     ] = None,
+    credentials_secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE/NAME",
+            help="Secret of the cluster with both keys, such as minio/minio-serving of the shipped MinIO.",
+        ),
+    ] = None,
     anonymous: Annotated[bool, typer.Option("--anonymous", help="Read without credentials; for kserve only.")] = False,
     ca_config_map: Annotated[
         str, typer.Option(metavar="NAME", help="ConfigMap with the store's authority as cabundle.crt.")
@@ -84,15 +100,18 @@ def create(
     """Make the connection that KServe loads artifacts by, or bring it in line.
 
     On plain KServe it is a key of the Secret storage-config; its other keys stay. On OpenShift AI it is a data
-    connection. The two halves of the credentials come from files, from stdin or from the environment, never from
-    arguments, and are not printed, except in the Secret that --dry-run -o yaml asks for. In a namespace with a stage an
-    administrator of the stage runs this. Use credentials that may only read. Run it as often as you like.
+    connection. The two halves of the credentials come from files, from stdin, from a Secret or from the environment,
+    never from arguments, and are not printed, except in the Secret that --dry-run -o yaml asks for. In a namespace with
+    a stage an administrator of the stage runs this. Use credentials that may only read. Run it as often as you like.
 
     Exit codes: 0 it is there, 2 an error.
 
     Examples:
 
       gatehouse connection create --registry model-registry/model-registry -n chatbots --secret-key-file ./secret-key
+
+      gatehouse connection create --registry model-registry/model-registry -n chatbots \\
+        --credentials-secret minio/minio-serving
 
       vault read -field=secret models | gatehouse connection create minio-connection -n chatbots --secret-key-file - \\
         --endpoint https://minio.example.com
@@ -101,18 +120,23 @@ def create(
     """
     if output != "text" and not dry_run:
         fail(f"-o {output} prints credentials and is for --dry-run only; leave it out")
-    credentials = ("", "") if anonymous else (_access_key(access_key_file), _secret_key(secret_key_file))
     if anonymous and form == "openshift-ai":
         fail("a data connection of OpenShift AI has credentials; leave --anonymous out")
+    if credentials_secret is not None and (anonymous or access_key_file or secret_key_file):
+        fail("--credentials-secret has both keys; leave --anonymous, --access-key-file and --secret-key-file out")
+    credentials = ("", "")
+    if credentials_secret is None and not anonymous:
+        credentials = _access_key(access_key_file), _secret_key(secret_key_file)
     given = _Given(name=name, endpoint=endpoint, region=region, bucket=bucket, ca_config_map=ca_config_map)
 
     async def work() -> str:
         target = namespace or await default_namespace(kubeconfig, context)
-        if dry_run and registry is None:
+        if dry_run and registry is None and credentials_secret is None:
             return _shown(given.connection(None, credentials), target, form=form, output=output)
         async with cluster(kubeconfig, context) as client:
             found = await _registry(client, registry) if registry else None
-            connection = given.connection(found, credentials)
+            kept = await _of_secret(client, credentials_secret) if credentials_secret else credentials
+            connection = given.connection(found, kept)
             if dry_run:
                 return _shown(connection, target, form=form, output=output)
             return str(await _ensured(client, connection, target, form=form))
@@ -165,14 +189,28 @@ def _store(registry: ModelRegistry) -> ObjectStore:
 
 
 async def _registry(client: ApiClient, reference: str) -> ModelRegistry:
-    namespace, _, name = reference.partition("/")
-    if not namespace or not name:
-        fail(f"--registry is {reference!r}; it must be NAMESPACE/NAME")
-    body = await client.get("modelregistries", namespace, name)
+    body = await client.get("modelregistries", *_pair(reference, flag="--registry"))
     try:
         return ModelRegistry.model_validate(body)
     except ValidationError:
         fail(f"ModelRegistry {reference} does not read; use --endpoint and a name")
+
+
+async def _of_secret(client: ApiClient, reference: str) -> tuple[str, str]:
+    """The two halves that a Secret of the cluster has."""
+    body = await client.get("secrets", *_pair(reference, flag="--credentials-secret"))
+    data = body.get("data") or {}
+    found = tuple(decoded(str(data.get(key, ""))).strip() for key in (ACCESS_KEY, SECRET_KEY))
+    if missing := [key for key, value in zip((ACCESS_KEY, SECRET_KEY), found, strict=True) if not value]:
+        fail(f"Secret {reference} has no key {' and no key '.join(missing)}; name the Secret of a user that may read")
+    return found[0], found[1]
+
+
+def _pair(reference: str, *, flag: str) -> tuple[str, str]:
+    namespace, _, name = reference.partition("/")
+    if not namespace or not name or "/" in name:
+        fail(f"{flag} is {reference!r}; it must be NAMESPACE/NAME")
+    return namespace, name
 
 
 async def _ensured(client: ApiClient, connection: Connection, namespace: str, *, form: Form) -> Written:
@@ -193,11 +231,11 @@ def _shown(connection: Connection, namespace: str, *, form: Form, output: Output
 
 
 def _access_key(file: str | None) -> str:
-    return _read(file, variable="AWS_ACCESS_KEY_ID", flag="--access-key-file")
+    return _read(file, variable=ACCESS_KEY, flag="--access-key-file")
 
 
 def _secret_key(file: str | None) -> str:
-    return _read(file, variable="AWS_SECRET_ACCESS_KEY", flag="--secret-key-file")
+    return _read(file, variable=SECRET_KEY, flag="--secret-key-file")
 
 
 def _read(file: str | None, *, variable: str, flag: str) -> str:

@@ -18,7 +18,20 @@ from gatehouse.cluster.client import ApiError
 from gatehouse.deploy.credentials import SecretApi
 from gatehouse.deploy.errors import ForeignSecret
 
-__all__ = ["STORAGE_CONFIG", "Connection", "Form", "Written", "ensure_connection", "manifest"]
+__all__ = [
+    "ACCESS_KEY",
+    "SECRET_KEY",
+    "STORAGE_CONFIG",
+    "Connection",
+    "Form",
+    "Written",
+    "decoded",
+    "ensure_connection",
+    "manifest",
+]
+
+ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
+SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 
 STORAGE_CONFIG: Final = "storage-config"
 """The Secret that KServe reads, unless its ConfigMap names another in credentials.storageSpecSecretName."""
@@ -61,8 +74,8 @@ class Connection:
     def of_openshift_ai(self) -> dict[str, str]:
         """The keys of a data connection."""
         return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            ACCESS_KEY: self.access_key,
+            SECRET_KEY: self.secret_key,
             "AWS_S3_ENDPOINT": self.endpoint,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_S3_BUCKET": self.bucket,
@@ -159,7 +172,7 @@ async def _updated(
 def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:
     """Names of the fields that are otherwise in what is there."""
     given: dict[str, str] = dict(body["stringData"])
-    there = {key: _decoded(value) for key, value in (found.get("data") or {}).items()}
+    there = {key: decoded(value) for key, value in (found.get("data") or {}).items()}
     if entry:
         given, there = json.loads(given[entry]), _entry(there.get(entry, ""))
     names = given.keys() | (there.keys() if entry else ())
@@ -174,7 +187,8 @@ def _entry(text: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _decoded(value: str) -> str:
+def decoded(value: str) -> str:
+    """What a value of a Secret stands for; empty where it is no base64 of a text."""
     try:
         return b64decode(value, validate=True).decode()
     except (NotBase64, UnicodeDecodeError):

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from gatehouse.api.meta import DnsLabel
 from gatehouse.deploy.errors import CredentialsInvalid
+from gatehouse.deploy.strict_file import Strict, load_strict
 
 __all__ = ["CredentialsFile", "PublishedKey", "SecretCopy", "WantedSecret", "load_credentials_file"]
-
-_LARGEST: Final = 262_144
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
 Value = Annotated[str, StringConstraints(max_length=1024)]
 
 
-class _Strict(BaseModel):
-    """A misspelt field would mean a Secret without a password: unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SecretCopy(_Strict):
+class SecretCopy(Strict):
     """A Secret elsewhere that holds some keys of the source."""
 
     namespace: DnsLabel
@@ -38,7 +30,7 @@ class SecretCopy(_Strict):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
-class PublishedKey(_Strict):
+class PublishedKey(Strict):
     """A ConfigMap for those who verify what was signed."""
 
     namespace: DnsLabel
@@ -46,7 +38,7 @@ class PublishedKey(_Strict):
     key: Key
 
 
-class WantedSecret(_Strict):
+class WantedSecret(Strict):
     """A Secret that must be there."""
 
     namespace: DnsLabel
@@ -77,7 +69,7 @@ class WantedSecret(_Strict):
         return self
 
 
-class CredentialsFile(_Strict):
+class CredentialsFile(Strict):
     """The whole file."""
 
     secrets: Annotated[list[WantedSecret], Field(min_length=1)]
@@ -89,18 +81,7 @@ def load_credentials_file(path: Path) -> CredentialsFile:
     Raises:
         CredentialsInvalid: it cannot be read, or is not what it must be; with the field, the value and what is wanted.
     """
-    try:
-        with path.open("rb") as handle:
-            content = handle.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise CredentialsInvalid(f"{path} has more than {_LARGEST} bytes; wanted: a list of Secrets")
-        file = CredentialsFile.model_validate(yaml.safe_load(content))
-    except OSError as error:
-        raise CredentialsInvalid(f"{path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise CredentialsInvalid(f"{path} is not YAML: {error}") from error
-    except ValidationError as error:
-        raise CredentialsInvalid(f"{path}: {_words(error)}") from error
+    file = load_strict(path, CredentialsFile)
     for wanted in file.secrets:
         for copy in wanted.copies:
             if unknown := sorted(set(copy.keys.values()) - set(wanted.keys)):
@@ -109,7 +90,3 @@ def load_credentials_file(path: Path) -> CredentialsFile:
                     f"which is no key of {wanted.namespace}/{wanted.name}; it has {', '.join(wanted.keys)}"
                 )
     return file
-
-
-def _words(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())

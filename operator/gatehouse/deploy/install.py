@@ -45,7 +45,7 @@ def install(kubectl: Kubectl, plan: Plan, *, progress: Progress, seconds: float 
         kubectl.run("wait", "--for=condition=Established", "--timeout=60s", *names)
     with progress.step("removing the Jobs of the last installation"):
         kubectl.delete(_there(kubectl, plan.jobs), seconds=_JOB_ENDS)
-    for part in (plan.first, plan.second):
+    for part in plan.parts:
         with progress.step(f"applying {len(part)} objects"):
             kubectl.apply(part)
         if deadline is not None:

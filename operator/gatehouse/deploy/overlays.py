@@ -17,6 +17,8 @@ _OVERLAYS: Final = "overlays"
 _CRD: Final = "CustomResourceDefinition"
 _WORKLOADS: Final = -2
 """The sync wave of databases and stores, and of the Jobs that make their Secrets."""
+_OPERATOR: Final = 0
+"""The sync wave of what uses them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +39,22 @@ class Plan:
         return tuple(manifest for manifest in self.manifests if manifest.kind != _CRD)
 
     @property
-    def first(self) -> tuple[Manifest, ...]:
-        """What the workloads need before they start: namespaces, roles, volumes, and the Jobs that make Secrets.
+    def parts(self) -> tuple[tuple[Manifest, ...], ...]:
+        """Everything but the CRDs, in parts of which each must run before the next is applied.
 
-        Without its Secret a Pod is looked at again after ten seconds and more.
+        First what the workloads need before they start: namespaces, roles, volumes, and the Jobs that make Secrets.
+        Without its Secret a Pod is looked at again after ten seconds and more. Then databases and stores, and the Job
+        that makes a store's users: the operator asks a store that refuses it again after a minute only. Then the rest.
         """
-        return tuple(each for each in self.others if each.wave < _WORKLOADS or _goes_ahead(each))
-
-    @property
-    def second(self) -> tuple[Manifest, ...]:
-        """The rest."""
-        ahead = {id(each) for each in self.first}
-        return tuple(each for each in self.others if id(each) not in ahead)
+        first = [each for each in self.others if each.wave < _WORKLOADS or _goes_ahead(each)]
+        ahead = {id(each) for each in first}
+        left = [each for each in self.others if id(each) not in ahead]
+        parts = (
+            first,
+            [each for each in left if each.wave < _OPERATOR],
+            [each for each in left if each.wave >= _OPERATOR],
+        )
+        return tuple(tuple(part) for part in parts if part)
 
     @property
     def last_job(self) -> Manifest | None:

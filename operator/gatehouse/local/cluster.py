@@ -17,6 +17,7 @@ from gatehouse.local.node.namespace import HOLDER
 from gatehouse.local.node.node import check, clear, containerd_address, end_pods
 from gatehouse.local.process import Supervisor
 from gatehouse.local.progress import Progress, Silent
+from gatehouse.local.s3 import UPLOADER
 from gatehouse.local.stack import NODE_FOLDER, Stack, database_homes, in_stop_order, program_names
 from gatehouse.local.startup import Startup
 from gatehouse.local.state import DatabaseKind, State
@@ -157,14 +158,16 @@ class LocalCluster:
     def env(self) -> dict[str, str]:
         """The variables with which kubectl, S3 clients and SQLAlchemy find the cluster.
 
+        The S3 clients are the user's who uploads: it may write the bucket, and do nothing else.
+
         Raises:
             NotUp: there never was a cluster here.
         """
         stack = self._stack()
         kubectl = {"KUBECONFIG": str(stack.control_plane.kubeconfig)}
-        if stack.minio is None:
+        endpoint = stack.store_as(UPLOADER)
+        if endpoint is None:
             return kubectl
-        endpoint = stack.minio.endpoint
         return {
             **kubectl,
             "AWS_ENDPOINT_URL": endpoint.url,

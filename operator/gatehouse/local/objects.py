@@ -104,11 +104,6 @@ def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manife
             "AWS_S3_BUCKET": BUCKET,
             "AWS_DEFAULT_REGION": endpoint.region,
         },
-        labels={"opendatahub.io/dashboard": "true", "opendatahub.io/managed": "true"},
-        annotations={
-            "opendatahub.io/connection-type": "s3",
-            "opendatahub.io/connection-type-protocol": "s3",
-        },
     )
     spec: Manifest = {
         "allowedNamespaces": {"from": "All"},
@@ -173,21 +168,14 @@ def _subject(kind: str, name: str) -> Mapping[str, str]:
     return {"apiGroup": _RBAC, "kind": kind, "name": name}
 
 
-def _secret(
-    name: str,
-    values: Mapping[str, str],
-    *,
-    labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
-) -> Manifest:
+def _secret(name: str, values: Mapping[str, str]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
             "namespace": NAMESPACE,
-            "labels": {**_LABELS, "gatehouse.dev/use": "registry", **(labels or {})},
-            "annotations": dict(annotations or {}),
+            "labels": {**_LABELS, "gatehouse.dev/use": "registry"},
         },
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
     }

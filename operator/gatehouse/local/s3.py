@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gatehouse.local.errors import LocalClusterError
+from gatehouse.objectstore.users import (
+    Access,
+    StoreAdministrator,
+    StoreUser,
+    UsersNotReady,
+    UsersRefused,
+    ensure_users,
+)
 
-__all__ = ["REGION", "S3Credentials", "S3Endpoint", "ensure_bucket", "new_credentials"]
+__all__ = [
+    "OPERATOR",
+    "REGION",
+    "STORE_USERS",
+    "UPLOADER",
+    "S3Credentials",
+    "S3Endpoint",
+    "ensure_bucket",
+    "ensure_store_users",
+    "new_credentials",
+    "new_store_keys",
+]
 
 REGION = "us-east-1"
+OPERATOR: Final = "gatehouse-operator"
+UPLOADER: Final = "gatehouse-uploader"
+STORE_USERS: Final[Mapping[str, Access]] = {OPERATOR: "read", UPLOADER: "write"}
+"""Who may do what in the bucket of the local cluster. Its administrator makes these users, and does nothing else."""
 _EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
@@ -42,6 +67,34 @@ class S3Endpoint:
 def new_credentials() -> S3Credentials:
     """Random credentials, within the lengths that MinIO takes."""
     return S3Credentials(f"gatehouse-{secrets.token_hex(5)}", secrets.token_urlsafe(30))
+
+
+def new_store_keys() -> dict[str, str]:
+    """A random secret key for each user of the local store, within the lengths that MinIO takes."""
+    return {name: secrets.token_urlsafe(30) for name in STORE_USERS}
+
+
+def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str]) -> None:
+    """Have the users of the local store there. ``endpoint`` is MinIO's, with its administrator's credentials.
+
+    Raises:
+        LocalClusterError: it refused.
+    """
+    administrator = StoreAdministrator(
+        url=endpoint.url,
+        name=endpoint.credentials.access_key,
+        secret_key=endpoint.credentials.secret_key,
+        region=endpoint.region,
+        authority=endpoint.authority,
+    )
+    users = [
+        StoreUser(name=name, secret_key=keys[name], access=access, bucket=bucket)
+        for name, access in STORE_USERS.items()
+    ]
+    try:
+        ensure_users(administrator, users)
+    except (UsersNotReady, UsersRefused) as error:
+        raise LocalClusterError(str(error)) from error
 
 
 def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from gatehouse.local.objects import NAMESPACE, REGISTRY
 from gatehouse.local.pki import KeyPair, ensure_audit_key
 from gatehouse.local.postgres import Postgres
 from gatehouse.local.process import Server
+from gatehouse.local.s3 import S3Endpoint
 from gatehouse.local.state import DatabaseKind, State
 
 __all__ = [
@@ -131,6 +133,21 @@ class Stack:
         if self.database is not None:
             return self.database.database.url
         return f"sqlite:///{self._operator_data / _SQLITE_FILE}"
+
+    def store_as(self, user: str) -> S3Endpoint | None:
+        """The object store as one of its users reaches it; None where there is none.
+
+        Raises:
+            NotUp: it has no such user yet.
+        """
+        if self.minio is None:
+            return None
+        return replace(self.minio.endpoint, credentials=self._state.store_user(user))
+
+    @property
+    def store_keys(self) -> Mapping[str, str]:
+        """The secret keys of the object store's users."""
+        return self._state.store_keys
 
     @property
     def audit_key(self) -> KeyPair:

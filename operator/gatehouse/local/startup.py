@@ -15,7 +15,7 @@ from gatehouse.local.node.node import NODE_SERVERS, PAUSE, Node, containerd_addr
 from gatehouse.local.objects import BUCKET
 from gatehouse.local.process import Server, Supervisor
 from gatehouse.local.progress import Progress
-from gatehouse.local.s3 import ensure_bucket
+from gatehouse.local.s3 import OPERATOR, ensure_bucket, ensure_store_users
 from gatehouse.local.stack import Stack, in_stop_order
 
 __all__ = ["Startup"]
@@ -101,7 +101,7 @@ class Startup:
             node.furnish(client)
 
     def _install(self) -> None:
-        store = self._stack.minio
+        store = self._stack.store_as(OPERATOR)
         if store is None:
             return
         database = self._stack.database
@@ -110,13 +110,14 @@ class Startup:
             self._progress.step("applying CRDs and manifests"),
         ):
             install_kinds(client)
-            install_defaults(client, endpoint=store.endpoint, database=database.database if database else None)
+            install_defaults(client, endpoint=store, database=database.database if database else None)
 
     def _object_store(self) -> None:
         store = self._stack.minio
         if store is not None:
             self._ensure(store.server())
             ensure_bucket(store.endpoint, BUCKET)
+            ensure_store_users(store.endpoint, BUCKET, self._stack.store_keys)
 
     def _database(self) -> None:
         database = self._stack.database

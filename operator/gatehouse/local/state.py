@@ -10,10 +10,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gatehouse.local.controlplane import ControlPlanePorts
-from gatehouse.local.errors import StateUnreadable
+from gatehouse.local.errors import NotUp, StateUnreadable
 from gatehouse.local.files import write_private
 from gatehouse.local.net import free_port, is_free
-from gatehouse.local.s3 import S3Credentials, new_credentials
+from gatehouse.local.s3 import S3Credentials, new_credentials, new_store_keys
 from gatehouse.local.users import new_tokens
 
 __all__ = ["DatabaseKind", "State"]
@@ -49,6 +49,8 @@ class State(BaseModel):
     tokens: dict[str, str] = Field(repr=False)
     access_key: str
     secret_key: str = Field(repr=False)
+    store_keys: dict[str, str] = Field(default_factory=dict, repr=False)
+    """The secret keys of the store's users. None are there in the state of a version that had no users."""
     database_password: str = Field(repr=False)
 
     @classmethod
@@ -60,6 +62,7 @@ class State(BaseModel):
             tokens=new_tokens(),
             access_key=credentials.access_key,
             secret_key=credentials.secret_key,
+            store_keys=new_store_keys(),
             database_password=secrets.token_urlsafe(24),
         ).with_free_ports(running=frozenset())
 
@@ -90,13 +93,13 @@ class State(BaseModel):
     def choose(
         self, *, database: DatabaseKind | None, operator: bool, bare: bool | None, node: bool | None, gpu: bool | None
     ) -> Self:
-        """The same cluster with other choices; what is None stays as it was. Users that are new get a token."""
+        """The same cluster with other choices; what is None stays as it was. New users get a token or a key."""
         chosen = {"database": database, "bare": bare, "node": node, "gpu": gpu}
         changes = {name: value for name, value in chosen.items() if value is not None}
         if node is False and gpu is None:
             changes["gpu"] = False  # it goes with its node
-        tokens = {**new_tokens(), **self.tokens}
-        return self.model_copy(update={**changes, "operator": operator, "tokens": tokens})
+        grown = {"tokens": {**new_tokens(), **self.tokens}, "store_keys": {**new_store_keys(), **self.store_keys}}
+        return self.model_copy(update={**changes, "operator": operator, **grown})
 
     def with_free_ports(self, *, running: frozenset[str]) -> Self:
         """The same state with another port wherever a server that does not run finds its own taken."""
@@ -117,5 +120,15 @@ class State(BaseModel):
 
     @property
     def s3_credentials(self) -> S3Credentials:
-        """The credentials of the object store."""
+        """The credentials of the object store's administrator."""
         return S3Credentials(self.access_key, self.secret_key)
+
+    def store_user(self, name: str) -> S3Credentials:
+        """The credentials of a user of the object store.
+
+        Raises:
+            NotUp: the cluster was last up with a version that had no users.
+        """
+        if name not in self.store_keys:
+            raise NotUp(f"The object store has no user {name} yet. Make it with: gatehouse local up")
+        return S3Credentials(name, self.store_keys[name])

@@ -175,6 +175,8 @@ def test_nothing_but_the_manifest_shows_a_secret() -> None:
         (("x", "--anonymous", "--dry-run"), "the endpoint is ''; it must be a URL"),
         (("x", "-o", "yaml", "--anonymous"), "-o yaml prints credentials and is for --dry-run only"),
         (("x", "--anonymous", "--for", "openshift-ai"), "leave --anonymous out"),
+        (("x", "--anonymous", "--credentials-secret", "a/b"), "--credentials-secret has both keys; leave --anonymous"),
+        (("x", "--access-key-file", "f", "--credentials-secret", "a/b"), "--credentials-secret has both keys"),
     ],
 )
 def test_what_is_missing_is_named(arguments: tuple[str, ...], said: str) -> None:

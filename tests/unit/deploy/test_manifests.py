@@ -115,12 +115,20 @@ def in_wave(kind: str, wave: int | None) -> str:
     return yaml.safe_dump({"apiVersion": "v1", "kind": kind, "metadata": metadata})
 
 
-def test_secrets_are_made_before_what_needs_them_starts() -> None:
+def test_secrets_and_users_are_made_before_what_needs_them_starts() -> None:
     order = [("CustomResourceDefinition", -5), ("Namespace", -5), ("Role", -4), ("Deployment", -2), ("Job", 5)]
-    order += [("Job", -2), ("PersistentVolumeClaim", -2), ("PersistentVolumeClaim", 0), ("Service", None)]
+    order += [("Job", -2), ("Job", -1), ("PersistentVolumeClaim", -2), ("PersistentVolumeClaim", 0), ("Service", None)]
     plan = Plan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in order)))
     assert [each.name for each in plan.definitions] == ["customresourcedefinition--5"]
-    assert [each.name for each in plan.first] == ["namespace--5", "role--4", "job--2", "persistentvolumeclaim--2"]
-    assert [each.name for each in plan.second] == ["deployment--2", "job-5", "persistentvolumeclaim-0", "service-None"]
+    assert [[each.name for each in part] for part in plan.parts] == [
+        ["namespace--5", "role--4", "job--2", "persistentvolumeclaim--2"],
+        ["deployment--2", "job--1"],
+        ["job-5", "persistentvolumeclaim-0", "service-None"],
+    ]
     assert plan.last_job is not None
     assert plan.last_job.name == "job-5"
+
+
+def test_a_part_that_is_empty_is_left_out() -> None:
+    plan = Plan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in [("Role", -4), ("Job", 5)])))
+    assert [[each.name for each in part] for part in plan.parts] == [["role--4"], ["job-5"]]

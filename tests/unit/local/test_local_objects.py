@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.local.databases import Database
 from gatehouse.local.objects import registry
 from gatehouse.local.programs import PROGRAMS
-from gatehouse.local.s3 import S3Credentials, S3Endpoint
+from gatehouse.local.s3 import OPERATOR, UPLOADER, S3Credentials, S3Endpoint
 from gatehouse.local.stack import Stack, in_stop_order
 from gatehouse.local.state import State
 from gatehouse.registry.address import address_of
@@ -33,6 +34,20 @@ def test_a_registry_with_a_server_is_valid_and_holds_no_password(kind: str, fiel
     connection = getattr(declared.spec, field)
     assert (connection.host, connection.port, connection.username) == ("127.0.0.1", 7, "gatehouse")
     assert "hush" not in declared.model_dump_json()
+
+
+def test_nobody_but_minio_has_its_administrators_credentials(tmp_path: Path) -> None:
+    state = State.new()
+    stack = Stack(tmp_path, state=state, programs={name: Path(name) for name in PROGRAMS})
+    operator, uploader = stack.store_as(OPERATOR), stack.store_as(UPLOADER)
+    assert operator is not None
+    assert uploader is not None
+    assert (operator.credentials.access_key, uploader.credentials.access_key) == (OPERATOR, UPLOADER)
+    applied = list(registry(operator, None))
+    values = [b64decode(value).decode() for each in applied for value in each.get("data", {}).values()]
+    assert operator.credentials.secret_key in values
+    for secret in (state.secret_key, uploader.credentials.secret_key):
+        assert secret not in str(applied) + str(values)
 
 
 def test_a_server_is_stopped_before_those_it_needs() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 import yaml
 
 from gatehouse.local.controlplane import ControlPlane
-from gatehouse.local.errors import StateUnreadable
+from gatehouse.local.errors import NotUp, StateUnreadable
 from gatehouse.local.kube import trust
 from gatehouse.local.net import LOOPBACK, free_port, is_free
 from gatehouse.local.pki import ensure_certificate, ensure_key_pair
+from gatehouse.local.s3 import STORE_USERS, UPLOADER
 from gatehouse.local.state import State
 
 
@@ -27,8 +29,34 @@ def test_two_clusters_share_no_secret_and_no_state_shows_one() -> None:
     assert one.secret_key != other.secret_key
     assert len(set(one.ports.values())) == len(one.ports)
     shown = repr(one)
-    assert not [secret for secret in (*one.tokens.values(), one.secret_key, one.database_password) if secret in shown]
+    secrets = (*one.tokens.values(), *one.store_keys.values(), one.secret_key, one.database_password)
+    assert not [secret for secret in secrets if secret in shown]
+    assert not set(one.store_keys.values()) & set(other.store_keys.values())
     assert one.secret_key not in repr(one.s3_credentials)
+
+
+def test_each_user_of_the_store_has_a_key_of_its_own_that_minio_takes() -> None:
+    state = State.new()
+    users = [state.store_user(name) for name in STORE_USERS]
+    assert [user.access_key for user in users] == list(STORE_USERS)
+    keys = {user.secret_key for user in users}
+    assert len(keys | {state.secret_key}) == len(STORE_USERS) + 1
+    assert all(8 <= len(key) <= 40 for key in keys)
+
+
+def test_the_state_of_a_version_without_users_reads_and_up_makes_them(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    content = json.loads(State.new().model_dump_json())
+    del content["store_keys"]
+    path.write_text(json.dumps(content))
+    older = State.load(path)
+    assert older is not None
+    with pytest.raises(NotUp, match=r"has no user gatehouse-uploader yet\. Make it with: gatehouse local up"):
+        older.store_user(UPLOADER)
+    up = older.choose(database=None, operator=True, bare=None, node=None, gpu=None)
+    assert up.store_keys.keys() == STORE_USERS.keys()
+    again = up.choose(database=None, operator=True, bare=None, node=None, gpu=None)
+    assert again.store_keys == up.store_keys
 
 
 def test_a_port_is_kept_unless_a_stranger_has_it() -> None:
