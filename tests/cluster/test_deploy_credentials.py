@@ -8,6 +8,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gatehouse.deploy.credentials import INITIALISED_WITH, ensure
 from gatehouse.deploy.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.deploy.errors import SecretLost
 from gatehouse.domain.audit.checkpoints import PublicKeys, Signer, new_key_pem
+from gatehouse.domain.certificates import authorities, fault_of, issue, new_authority_name
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
@@ -270,6 +272,81 @@ async def test_runs_at_once_publish_the_one_key(
         await asyncio.gather(*(ensure(client, signing(namespace)) for _ in range(8)))
     signer = Signer.from_pem(read(admin, namespace, "audit-key")["audit.key"].encode(), where="the Secret")
     assert PublicKeys.from_pem(published(admin, namespace).encode(), where="the ConfigMap").ids == (signer.key_id,)
+
+
+# Certificates
+
+
+def serving(namespace: str, other: str) -> WantedSecret:
+    copies = [SecretCopy(namespace=other, name=COPY, keys={"ca.crt": "ca.crt"})]
+    return WantedSecret(namespace=namespace, name="db-tls", certificate=[f"db.{namespace}.svc"], copies=copies)
+
+
+def fault(admin: KubeClient, namespace: str, other: str) -> str | None:
+    """What is wrong with the certificate for whoever trusts the copy."""
+    made, trusted = read(admin, namespace, "db-tls"), read(admin, other, COPY)
+    return fault_of(
+        certificate=made["tls.crt"].encode(),
+        key=made["tls.key"].encode(),
+        authority=trusted["ca.crt"].encode(),
+        names=[f"db.{namespace}.svc"],
+        now=datetime.now(UTC),
+        margin=timedelta(days=200),
+    )
+
+
+def test_a_certificate_is_made_once_and_renewed_in_time(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str, tmp_path: Path
+) -> None:
+    file = file_for(tmp_path, serving(namespace, other))
+    assert run(control_plane, file).output.splitlines() == [
+        f"created Secret {namespace}/db-tls",
+        f"created Secret {other}/{COPY}",
+    ]
+    assert admin.request("GET", f"/api/v1/namespaces/{namespace}/secrets/db-tls")["type"] == "kubernetes.io/tls"
+    assert fault(admin, namespace, other) is None
+    before = read(admin, namespace, "db-tls")
+    assert [line.split()[0] for line in run(control_plane, file).output.splitlines()] == ["kept", "kept"]
+    assert read(admin, namespace, "db-tls") == before
+
+    patch(admin, namespace, "db-tls", {"stringData": soon_over(namespace, before["ca.crt"])})
+    renewed = run(control_plane, file)
+    assert [line.split()[0] for line in renewed.output.splitlines()] == ["updated", "updated"]
+    assert "it ends on" in renewed.output
+    assert fault(admin, namespace, other) is None
+    assert read(admin, other, COPY)["ca.crt"].count("BEGIN CERTIFICATE") == 3
+    assert "PRIVATE" not in renewed.output
+
+
+async def test_runs_at_once_renew_a_certificate_once_and_it_matches_its_key(
+    control_plane: RunningControlPlane, admin: KubeClient, namespace: str, other: str
+) -> None:
+    async with await ApiClient.connect(kubeconfig=control_plane.kubeconfig) as client:
+        for round_ in range(5):
+            outcomes = await asyncio.gather(*(ensure(client, serving(namespace, other)) for _ in range(8)))
+            assert sum(outcome[0].done != "kept" for outcome in outcomes) == 1, round_
+            assert fault(admin, namespace, other) is None
+            assert read(admin, namespace, "db-tls")["ca.crt"] == read(admin, other, COPY)["ca.crt"]
+            earlier = read(admin, namespace, "db-tls")["ca.crt"]
+            patch(admin, namespace, "db-tls", {"stringData": soon_over(namespace, earlier)})
+
+
+def soon_over(namespace: str, earlier: str) -> dict[str, str]:
+    """A certificate that ends in a month."""
+    now = datetime.now(UTC)
+    made = issue(
+        authority=new_authority_name("soon"),
+        subject="db-tls",
+        usage="server",
+        names=[f"db.{namespace}.svc"],
+        now=now,
+        validity=timedelta(days=30),
+    )
+    return {
+        "tls.crt": made.certificate.decode(),
+        "tls.key": made.key.decode(),
+        "ca.crt": authorities(made.authority, earlier.encode(), now=now).decode(),
+    }
 
 
 def patch(admin: KubeClient, namespace: str, name: str, body: dict[str, Any]) -> None:

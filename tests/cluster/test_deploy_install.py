@@ -129,8 +129,11 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     key = secret(cluster.kube, "gatehouse-system", "gatehouse-audit-key")
     assert key["audit.key"].startswith("-----BEGIN PRIVATE KEY-----")
     copied = secret(cluster.kube, "rhoai-model-registries", "private-ai-registry-db-creds")
-    assert copied.keys() == {"database-name", "database-user", "database-password"}
+    assert copied.keys() == {"database-name", "database-user", "database-password", "ca.crt"}
     assert copied["database-password"] == made["database-password"]
+    served = secret(cluster.kube, "private-ai", "model-registry-db-tls")
+    assert served["tls.key"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert copied["ca.crt"] == served["ca.crt"]
     connection = secret(cluster.kube, "private-ai", "minio-connection")
     operators = secret(cluster.kube, "rhoai-model-registries", "minio-connection")
     users = {name: secret(cluster.kube, "minio", f"minio-{name}") for name in ("operator", "serving", "uploader")}
@@ -139,7 +142,7 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     root = secret(cluster.kube, "minio", "minio-root")["root-password"]
     keys = [root, *(user["AWS_SECRET_ACCESS_KEY"] for user in users.values())]
     assert len(set(keys)) == 4
-    for value in (made["database-password"], made["database-root-password"], *keys):
+    for value in (made["database-password"], made["database-root-password"], served["tls.key"], *keys):
         assert value not in first.output
 
     image = "registry.example.com/gatehouse:0.2.0"
@@ -177,6 +180,7 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     assert back.exit_code == 0, back.output
     assert secret(cluster.kube, "private-ai", "model-registry-db-creds") == made
     assert secret(cluster.kube, "gatehouse-system", "gatehouse-audit-key") == key
+    assert secret(cluster.kube, "private-ai", "model-registry-db-tls") == served
 
 
 def test_deleting_data_leaves_nothing_but_what_is_somebody_elses(cluster: Cluster, node: Node) -> None:

@@ -18,13 +18,21 @@ from typer.testing import CliRunner
 
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
+from gatehouse.api.model_registry import DatabaseConnection
 from gatehouse.app.settings import Settings
 from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
 from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
 from gatehouse.deploy.connections import ACCESS_KEY, MANAGED, SECRET_KEY
-from gatehouse.deploy.credentials_file import CredentialsFile, WantedSecret, load_credentials_file
+from gatehouse.deploy.credentials_file import (
+    CA_KEY,
+    CERTIFICATE_KEY,
+    PRIVATE_KEY,
+    CredentialsFile,
+    WantedSecret,
+    load_credentials_file,
+)
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, load, of_kind
 from gatehouse.deploy.overlays import overlay_names, render
@@ -42,6 +50,7 @@ FOLDER = shipped("kustomize")
 ROOT = "minio-root"
 """The Secret of MinIO's administrator."""
 WITH_CONTROLLERS = {
+    "CronJob",
     "Deployment",
     "Job",
     "PersistentVolumeClaim",
@@ -93,8 +102,15 @@ def names(manifests: Sequence[Manifest], *kinds: str) -> set[str]:
 
 
 def pods(manifests: Sequence[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for each in of_kind(manifests, "Deployment", "Job"):
-        yield str(each), each.body["spec"]["template"]
+    for each in of_kind(manifests, "CronJob", "Deployment", "Job"):
+        yield str(each), pod_template(each)
+
+
+def pod_template(workload: Manifest) -> dict[str, Any]:
+    """The template of its Pods."""
+    spec = workload.body["spec"]
+    found: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec)["template"]
+    return found
 
 
 # What is rendered
@@ -190,7 +206,8 @@ def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Man
         "port": 3306,
         "database": "model_registry",
         "username": "mlmd",
-        "tls": "Disabled",
+        "tls": "Required",
+        "caSecret": {"name": "private-ai-registry-db-creds", "key": "ca.crt"},
         "passwordSecret": {"name": "private-ai-registry-db-creds", "key": "database-password"},
     }
     groups = {
@@ -343,7 +360,7 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
             rotate(kubectl, secret)
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 0, again.output
-        assert again.output.count("updated Secret") == len(copies)
+        assert again.output.count("updated Secret") == len(copies) + sum(bool(each.certificate) for each in wanted)
         assert again.output.count("updated ConfigMap") == len(published)
         account = f"--as=system:serviceaccount:{each.namespace}:gatehouse-credentials"
         asked = kubectl.run("auth", "can-i", "--list", account, f"--namespace={each.namespace}")
@@ -351,7 +368,8 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
         public = ("configmaps", "[]", "[gatehouse-audit-public-key]", "[get", "update]")
         assert rights == {
             ("secrets", "[]", "[]", "[create]"),
-            *(("secrets", "[]", f"[{secret.name}]", "[get]") for secret in wanted),
+            *(("secrets", "[]", f"[{secret.name}]", "[get]") for secret in wanted if not secret.certificate),
+            *(("secrets", "[]", f"[{secret.name}]", "[get", "update]") for secret in wanted if secret.certificate),
             *(
                 ("secrets", "[]", f"[{copy.name}]", "[get", "update]")
                 for copy in copies
@@ -376,7 +394,7 @@ def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registr
             registry.body["spec"].get("mysql"),
             registry.body["spec"].get("postgres"),
         )
-        for reference in ((part or {}).get("credentialsSecret"), (part or {}).get("passwordSecret"))
+        for reference in ((part or {}).get(each) for each in ("credentialsSecret", "passwordSecret", "caSecret"))
         if reference
     }
     assert named == labelled
@@ -387,7 +405,8 @@ def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registr
 def test_nobody_but_minio_and_the_job_that_makes_its_users_has_the_administrators_credentials(
     rendered: dict[str, tuple[Manifest, ...]], overlay: str
 ) -> None:
-    users = {f"{each.kind} {each.name}" for each in of_kind(rendered[overlay], "Deployment", "Job") if uses(each, ROOT)}
+    workloads = of_kind(rendered[overlay], "CronJob", "Deployment", "Job")
+    users = {f"{each.kind} {each.name}" for each in workloads if uses(each, ROOT)}
     assert users == {"Deployment minio", "Job minio-users"}
     assert not [wanted.copies for wanted in wanted_secrets(rendered[overlay]) if wanted.name == ROOT if wanted.copies]
 
@@ -418,6 +437,49 @@ def test_who_reads_may_only_read_and_who_serves_is_somebody_else(
                 assert name == "minio-serving", copy
 
 
+@pytest.mark.parametrize(("overlay", "part"), [("rhoai", "mysql"), ("kind", "mysql"), ("postgres", "postgres")])
+def test_a_registry_checks_the_certificate_that_its_database_serves(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str, part: str
+) -> None:
+    [registry] = of_kind(rendered[overlay], "ModelRegistry")
+    connection = DatabaseConnection.model_validate(registry.body["spec"][part])
+    assert connection.tls == "Required"
+    assert connection.ca_secret is not None
+    [made] = [wanted for wanted in wanted_secrets(rendered[overlay]) if wanted.certificate]
+    assert connection.host in made.certificate
+    [copy] = made.copies
+    assert (copy.namespace, copy.name) == (registry.namespace, connection.ca_secret.name)
+    assert copy.keys == {connection.ca_secret.key: CA_KEY}
+
+    [database] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "model-registry-db"]
+    assert (made.namespace, connection.host) == (database.namespace, f"model-registry-db.{database.namespace}.svc")
+    pod = pod_template(database)["spec"]
+    [volume] = [each for each in pod["volumes"] if each.get("secret", {}).get("secretName") == made.name]
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+    assert {each["key"] for each in volume["secret"]["items"]} == {CERTIFICATE_KEY, PRIVATE_KEY}
+    # PostgreSQL takes no key of root's that others may read, and nobody but the Pod's groups needs to.
+    assert volume["secret"]["defaultMode"] == 0o440
+    arguments = " ".join(pod["containers"][0]["args"])
+    for file in (CERTIFICATE_KEY, PRIVATE_KEY):
+        assert f"{mount['mountPath']}/{file}" in arguments
+    assert f"{mount['mountPath']}/{CERTIFICATE_KEY}" in pod["containers"][0]["livenessProbe"]["exec"]["command"][-1]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_certificate_is_looked_after_each_week_as_at_an_installation(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    namespaces = {wanted.namespace for wanted in wanted_secrets(rendered[overlay]) if wanted.certificate}
+    weekly = {each.namespace: each for each in of_kind(rendered[overlay], "CronJob")}
+    assert weekly.keys() == namespaces
+    jobs = {each.namespace: each for each in of_kind(rendered[overlay], "Job") if each.name == "gatehouse-credentials"}
+    for namespace, renewal in weekly.items():
+        assert pod_template(renewal) == pod_template(jobs[namespace])
+        once = renewal.body["spec"]["jobTemplate"]["spec"]
+        assert {**once, "template": None} == {**jobs[namespace].body["spec"], "template": None}
+        assert re.fullmatch(r"[0-9]+ [0-9]+ \* \* [0-6]", renewal.body["spec"]["schedule"])
+
+
 def wanted_secrets(manifests: Sequence[Manifest]) -> list[WantedSecret]:
     """All that the Jobs of an overlay make."""
     configs = [each for each in of_kind(manifests, "ConfigMap") if each.name == "gatehouse-credentials"]
@@ -428,13 +490,15 @@ def wanted_secrets(manifests: Sequence[Manifest]) -> list[WantedSecret]:
 def uses(workload: Manifest, secret: str) -> bool:
     """Whether a Pod of it is given the Secret, in any way that a Pod is."""
     named = re.compile(rf'"(name|secretName)": "{re.escape(secret)}"')
-    return named.search(json.dumps(workload.body["spec"]["template"])) is not None
+    return named.search(json.dumps(pod_template(workload))) is not None
 
 
 def rotate(kubectl: Kubectl, wanted: WantedSecret) -> None:
     values = {key: secrets.token_hex(8) for key in wanted.generate[:1]}
     if wanted.signing:
         values[wanted.signing] = new_key_pem()[0].decode()
+    if wanted.certificate:
+        values[CERTIFICATE_KEY] = "of nobody"
     patch = json.dumps({"stringData": values})
     kubectl.run("patch", "secret", wanted.name, f"--namespace={wanted.namespace}", f"--patch={patch}")
 

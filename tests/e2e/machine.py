@@ -25,12 +25,12 @@ _PROBE_SECONDS: Final = 0.05
 T = TypeVar("T")
 
 
-def until(ask: Callable[[], T | None]) -> T:
+def until(ask: Callable[[], T | None], *, seconds: float = _PATIENCE, pause: float = _PROBE_SECONDS) -> T:
     """The first answer that is not None."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + seconds
     while (answer := ask()) is None:
         assert time.monotonic() < deadline, "no answer in time"
-        time.sleep(_PROBE_SECONDS)
+        time.sleep(pause)
     return answer
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.databases import DATABASES, renewed_while_it_is_used
 from e2e.installation import COMPLETE, CONNECTIONS, READY, SEEDED, VERSION, Installation
 from e2e.machine import Machine
 from storeaccess import READS, WRITES
@@ -48,6 +49,8 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         assert READY in nothing.kubectl("get", "modelversions", "--all-namespaces")
         assert installation.gatehouse("template", VERSION, "-n", installation.models)
 
+        if overlay in DATABASES:
+            DATABASES[overlay].wait_served(nothing)
         assert installation.may(*CONNECTIONS[overlay]) == READS
         assert installation.may("minio", "minio-uploader") == WRITES
 
@@ -68,6 +71,15 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
             status["registryId"],
             status["artifact"]["digest"],
         )
+    finally:
+        installation.undeploy("--delete-data")
+
+
+def test_a_certificate_of_postgresql_that_ends_soon_is_renewed_and_served(nothing: Machine) -> None:
+    installation, database = Installation(node=nothing, overlay="postgres"), DATABASES["postgres"]
+    try:
+        installation.deploy()
+        renewed_while_it_is_used(installation, database)
     finally:
         installation.undeploy("--delete-data")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from e2e.databases import DATABASES, renewed_while_it_is_used
 from e2e.installation import COMPLETE, OPERATOR, READY, VERSION, Installation, Phases
 from e2e.machine import Machine
 from storeaccess import READS
@@ -106,6 +107,13 @@ def test_the_operator_and_the_servers_run_restricted(rhoai: Installation) -> Non
             assert context["readOnlyRootFilesystem"], each["metadata"]["name"]
             assert context["allowPrivilegeEscalation"] is False, each["metadata"]["name"]
             assert context["capabilities"] == {"drop": ["ALL"]}, each["metadata"]["name"]
+
+
+def test_a_certificate_of_mariadb_that_ends_soon_is_renewed_and_served_and_costs_no_phase(rhoai: Installation) -> None:
+    with Phases.watched(rhoai.node, rhoai.models) as phases:
+        renewed_while_it_is_used(rhoai, DATABASES["rhoai"])
+        rhoai.wait_handled(rhoai.look_again())
+    assert set(phases.seen[VERSION]) == {READY}
 
 
 def test_who_serves_reads_and_no_secret_but_its_own_has_the_administrators_password_of_the_store(

@@ -24,8 +24,9 @@ def credentials(
 ) -> None:
     """Create the Secrets that are absent, with random passwords and keys, and bring copies in line with their source.
 
-    A Secret that exists is kept as it is. No password and no private key is printed. The public half of a key goes into
-    a ConfigMap, before those that were there. Run it as often as you like, also twice at once.
+    A Secret that exists is kept as it is, but for a certificate that this command made: it is made anew 120 days before
+    it ends, and when it is not for the wanted names. No password and no private key is printed. The public half of a
+    key goes into a ConfigMap, before those that were there. Run it as often as you like, also twice at once.
 
     Exit codes: 0 all are there, 1 stopped before that, 2 an error, such as a Secret that lacks a key.
 

@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from gatehouse.cluster.client import ApiError
-from gatehouse.deploy.credentials import SecretApi
 from gatehouse.deploy.errors import ForeignSecret
+from gatehouse.deploy.secret_objects import SecretApi
 
 __all__ = [
     "ACCESS_KEY",

@@ -8,56 +8,39 @@ from __future__ import annotations
 
 import secrets
 import string
-from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
 
-from gatehouse.cluster.client import ApiError, Patch
+from gatehouse.cluster.client import ApiError
 from gatehouse.deploy.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.deploy.errors import SecretIncomplete, SecretLost
+from gatehouse.deploy.secret_objects import (
+    CONFIG_MAPS,
+    SECRETS,
+    Body,
+    Done,
+    Outcome,
+    SecretApi,
+    encoded,
+    find,
+    managed,
+    settled,
+)
+from gatehouse.deploy.serving_certificate import ensure_certificate
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer, new_key_pem
 
-__all__ = ["INITIALISED_WITH", "MANAGER", "Outcome", "SecretApi", "ensure", "new_password"]
+__all__ = ["INITIALISED_WITH", "ensure", "new_password"]
 
-MANAGER: Final = "gatehouse-credentials"
-"""Value of app.kubernetes.io/managed-by on each Secret and ConfigMap that was made here."""
 INITIALISED_WITH: Final = "gatehouse.dev/initialised-with"
 """Annotation of a volume: the Secret whose passwords the database on it was initialised with."""
 
-_SECRETS: Final = "secrets"
-_CONFIG_MAPS: Final = "configmaps"
 _CLAIMS: Final = "persistentvolumeclaims"
 _ALPHABET: Final = string.ascii_letters + string.digits
 _LENGTH: Final = 32
 _ATTEMPTS: Final = 5
-
-Body = Mapping[str, Any]
-
-
-class SecretApi(Protocol):
-    """What of the Kubernetes API is needed."""
-
-    async def get(self, plural: str, namespace: str = "", name: str = "") -> dict[str, Any]: ...
-
-    async def create(self, plural: str, namespace: str, body: Body) -> dict[str, Any]: ...
-
-    async def update(self, plural: str, namespace: str, name: str, body: Body) -> dict[str, Any]: ...
-
-    async def patch(self, plural: str, namespace: str, name: str, body: object, *, kind: Patch) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What was done about one Secret, or the ConfigMap of a public key."""
-
-    namespace: str
-    name: str
-    done: Literal["created", "updated", "kept"]
-    kind: Literal["Secret", "ConfigMap"] = "Secret"
-
-    def __str__(self) -> str:
-        return f"{self.done} {self.kind} {self.namespace}/{self.name}"
+_KEPT: Done = "kept"
 
 
 def new_password() -> str:
@@ -66,52 +49,79 @@ def new_password() -> str:
 
 
 async def ensure(
-    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password
+    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password, now: datetime | None = None
 ) -> tuple[Outcome, ...]:
     """Have the Secret, and its copies and its public key in line with it.
+
+    Whoever wrote a copy looks at the source once more: another run may have renewed it meanwhile, and the older copy
+    must not be what stays.
 
     Raises:
         SecretIncomplete: it is there, but lacks a key, or what should be a private key is none.
         SecretLost: it is not there, but a volume was initialised with it.
         ApiError: the API server refused, for one because a namespace does not exist yet.
     """
-    source, created = await _source(api, wanted, password=password)
-    await _mark_volume(api, wanted)
-    outcomes = [Outcome(namespace=wanted.namespace, name=wanted.name, done="created" if created else "kept")]
-    outcomes += [await _copy(api, source, copy) for copy in wanted.copies]
+    told: dict[tuple[str, str, str], Outcome] = {}
+    for _ in range(_ATTEMPTS):
+        source, outcome = await _source(api, wanted, password=password, now=now or datetime.now(UTC))
+        await _mark_volume(api, wanted)
+        copied = [await _copy(api, source, copy) for copy in wanted.copies]
+        for each in (outcome, *copied):
+            key = (each.kind, each.namespace, each.name)
+            if key not in told or told[key].done == _KEPT:
+                told[key] = each
+        if all(each.done == _KEPT for each in copied) or await _stands(api, source):
+            break
+    else:
+        raise SecretIncomplete(
+            f"Secret {wanted.namespace}/{wanted.name} is changed by somebody else all the time; stop that and run this "
+            "again"
+        )
+    outcomes = list(told.values())
     if wanted.signing is not None and wanted.published is not None:
         outcomes.append(await _publish(api, _public_pem(source, wanted, wanted.signing), wanted.published))
     return tuple(outcomes)
 
 
-async def _source(api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str]) -> tuple[Body, bool]:
-    found, created = await _find(api, _SECRETS, wanted.namespace, wanted.name), False
+async def _stands(api: SecretApi, source: Body) -> bool:
+    """Whether nobody has written the Secret since."""
+    metadata = source["metadata"]
+    found = await find(api, SECRETS, metadata["namespace"], metadata["name"])
+    return found is not None and found["metadata"]["resourceVersion"] == metadata["resourceVersion"]
+
+
+async def _source(
+    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str], now: datetime
+) -> tuple[Body, Outcome]:
+    if wanted.certificate:
+        return await ensure_certificate(api, wanted, now=now)
+    found, done = await find(api, SECRETS, wanted.namespace, wanted.name), _KEPT
     if found is None:
         await _refuse_lost(api, wanted)
         values = {**wanted.values, **{key: password() for key in wanted.generate}}
         if wanted.signing is not None:
             values[wanted.signing] = new_key_pem()[0].decode()
-        body = _managed("Secret", wanted.namespace, wanted.name, _encoded(values))
+        body = managed("Secret", wanted.namespace, wanted.name, encoded(values))
         try:
-            found, created = await api.create(_SECRETS, wanted.namespace, body), True
+            found, done = await api.create(SECRETS, wanted.namespace, body), "created"
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
             # Another run was faster: what it made is kept.
-            found = await api.get(_SECRETS, wanted.namespace, wanted.name)
+            found = await api.get(SECRETS, wanted.namespace, wanted.name)
     data = found.get("data") or {}
     if missing := [key for key in wanted.keys if key not in data]:
         raise SecretIncomplete(
             f"Secret {wanted.namespace}/{wanted.name} is there and so is kept, but has no key {', '.join(missing)} "
             f"(it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to have it made anew"
         )
-    return found, created
+    return found, Outcome(namespace=wanted.namespace, name=wanted.name, done=done)
 
 
 async def _refuse_lost(api: SecretApi, wanted: WantedSecret) -> None:
     if wanted.volume is None:
         return
-    claim = await _find(api, _CLAIMS, wanted.namespace, wanted.volume)
+    claim = await find(api, _CLAIMS, wanted.namespace, wanted.volume)
     if claim is not None and INITIALISED_WITH in (claim["metadata"].get("annotations") or {}):
         raise SecretLost(
             f"Secret {wanted.namespace}/{wanted.name} is gone, but the database on PersistentVolumeClaim "
@@ -125,7 +135,7 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
     """Have the volume remember which Secret it belongs to, for as long as its data lives."""
     if wanted.volume is None:
         return
-    claim = await _find(api, _CLAIMS, wanted.namespace, wanted.volume)
+    claim = await find(api, _CLAIMS, wanted.namespace, wanted.volume)
     if claim is None or (claim["metadata"].get("annotations") or {}).get(INITIALISED_WITH) == wanted.name:
         return
     patch = {"metadata": {"annotations": {INITIALISED_WITH: wanted.name}}}
@@ -134,25 +144,15 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
 
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
     """Have the copy's keys as they are in the source, and its labels there. All else in it is left alone."""
-    data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **_encoded(copy.values)}
-    return await _settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
-
-
-async def _settled(once: Callable[[], Awaitable[Outcome]], *, what: str) -> Outcome:
-    for _ in range(_ATTEMPTS):
-        try:
-            return await once()
-        except ApiError as error:
-            if error.status != 409:
-                raise
-    raise SecretIncomplete(f"{what} is changed by somebody else all the time; stop that and run this again")
+    data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **encoded(copy.values)}
+    return await settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
 
 
 async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) -> Outcome:
-    found = await _find(api, _SECRETS, copy.namespace, copy.name)
+    found = await find(api, SECRETS, copy.namespace, copy.name)
     if found is None:
-        body = _managed("Secret", copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
-        await api.create(_SECRETS, copy.namespace, body)
+        body = managed("Secret", copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
+        await api.create(SECRETS, copy.namespace, body)
         return Outcome(namespace=copy.namespace, name=copy.name, done="created")
     current = found.get("data") or {}
     labels = found["metadata"].get("labels") or {}
@@ -162,7 +162,7 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
     # It has its resourceVersion: a change in between is a conflict, and looked at again.
     metadata = {**found["metadata"], "labels": {**labels, **missing}}
     body = {**found, "metadata": metadata, "data": {**current, **data}}
-    await api.update(_SECRETS, copy.namespace, copy.name, body)
+    await api.update(SECRETS, copy.namespace, copy.name, body)
     return Outcome(namespace=copy.namespace, name=copy.name, done="updated")
 
 
@@ -178,15 +178,15 @@ def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
 async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
     """Have the public key in the ConfigMap, before those that were there: what they proved they still prove."""
     what = f"ConfigMap {published.namespace}/{published.name}"
-    return await _settled(lambda: _publish_once(api, pem, published), what=what)
+    return await settled(lambda: _publish_once(api, pem, published), what=what)
 
 
 async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
-    where = (_CONFIG_MAPS, published.namespace)
-    found = await _find(api, *where, published.name)
-    done: Literal["created", "updated", "kept"] = "kept"
+    where = (CONFIG_MAPS, published.namespace)
+    found = await find(api, *where, published.name)
+    done: Done = "kept"
     if found is None:
-        body = _managed("ConfigMap", published.namespace, published.name, {published.key: pem})
+        body = managed("ConfigMap", published.namespace, published.name, {published.key: pem})
         await api.create(*where, body)
         done = "created"
     else:
@@ -196,39 +196,3 @@ async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> Ou
             await api.update(*where, published.name, {**found, "data": data})
             done = "updated"
     return Outcome(namespace=published.namespace, name=published.name, done=done, kind="ConfigMap")
-
-
-async def _find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[str, Any] | None:
-    try:
-        return await api.get(plural, namespace, name)
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise
-
-
-def _managed(
-    kind: str,
-    namespace: str,
-    name: str,
-    data: Mapping[str, str],
-    *,
-    labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    own = {"app.kubernetes.io/part-of": "gatehouse", "app.kubernetes.io/managed-by": MANAGER}
-    return {
-        "apiVersion": "v1",
-        "kind": kind,
-        "metadata": {
-            "namespace": namespace,
-            "name": name,
-            "labels": {**(labels or {}), **own},
-            "annotations": dict(annotations or {}),
-        },
-        "data": dict(data),
-    }
-
-
-def _encoded(values: Mapping[str, str]) -> dict[str, str]:
-    return {key: b64encode(value.encode()).decode() for key, value in values.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -11,10 +11,29 @@ from gatehouse.api.meta import DnsLabel
 from gatehouse.deploy.errors import CredentialsInvalid
 from gatehouse.deploy.strict_file import Strict, load_strict
 
-__all__ = ["CredentialsFile", "PublishedKey", "SecretCopy", "WantedSecret", "load_credentials_file"]
+__all__ = [
+    "CA_KEY",
+    "CERTIFICATE_KEY",
+    "CERTIFICATE_KEYS",
+    "PRIVATE_KEY",
+    "CredentialsFile",
+    "PublishedKey",
+    "SecretCopy",
+    "WantedSecret",
+    "load_credentials_file",
+]
+
+CERTIFICATE_KEY: Final = "tls.crt"
+PRIVATE_KEY: Final = "tls.key"
+CA_KEY: Final = "ca.crt"
+CERTIFICATE_KEYS: Final = (CERTIFICATE_KEY, PRIVATE_KEY, CA_KEY)
+"""What a Secret with a certificate has, as cert-manager names them."""
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
 Value = Annotated[str, StringConstraints(max_length=1024)]
+DnsName = Annotated[
+    str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+]
 
 
 class SecretCopy(Strict):
@@ -49,6 +68,9 @@ class WantedSecret(Strict):
     """Keys that get a random password each."""
     signing: Key | None = None
     """Key that gets a private key, ed25519 in PEM."""
+    certificate: Annotated[list[DnsName], Field(min_length=1, max_length=16)] = Field(default_factory=list)
+    """Names that a server's certificate is for: tls.crt with its key tls.key, and ca.crt for those who connect. It is
+    made anew before it ends."""
     published: PublishedKey | None = None
     """Where the public half of that is."""
     volume: DnsLabel | None = None
@@ -58,12 +80,19 @@ class WantedSecret(Strict):
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that it must have."""
-        return (*self.values, *self.generate, *([self.signing] if self.signing else ()))
+        made = (*([self.signing] if self.signing else ()), *(CERTIFICATE_KEYS if self.certificate else ()))
+        return (*self.values, *self.generate, *made)
 
     @model_validator(mode="after")
     def _has_a_secret(self) -> Self:
-        if not self.generate and self.signing is None:
-            raise ValueError("wanted: generate, or signing; nothing in it would be secret")
+        others = (*self.values, *self.generate, *([self.signing] if self.signing else ()))
+        if self.certificate:
+            if others:
+                raise ValueError(f"a certificate has a Secret of its own; put {', '.join(others)} into another")
+            if any(origin != CA_KEY for copy in self.copies for origin in copy.keys.values()):
+                raise ValueError(f"of a certificate only {CA_KEY} is copied: the rest is the server's alone")
+        elif not self.generate and self.signing is None:
+            raise ValueError("wanted: generate, signing or certificate; nothing in it would be secret")
         if self.published is not None and self.signing is None:
             raise ValueError("published is the public half of signing, which is not there")
         return self

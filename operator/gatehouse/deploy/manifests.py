@@ -89,7 +89,11 @@ def _replaced(value: Any, image: str) -> Any:
 
 
 def _containers(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    pod = body.get("spec", {}).get("template", {}).get("spec", {}) if isinstance(body.get("spec"), Mapping) else {}
+    spec = body.get("spec")
+    if not isinstance(spec, Mapping):
+        return
+    # A CronJob has the template of a Job.
+    pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
     for member in _POD_LISTS:
         yield from pod.get(member, ())
 

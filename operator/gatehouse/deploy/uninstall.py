@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.api.meta import GROUP
-from gatehouse.deploy.credentials import MANAGER
 from gatehouse.deploy.errors import KubectlFailed
 from gatehouse.deploy.kubectl import Kubectl
 from gatehouse.deploy.manifests import Manifest, of_kind
 from gatehouse.deploy.overlays import Plan
+from gatehouse.deploy.secret_objects import MANAGED_BY, MANAGER
 from gatehouse.local.progress import Progress
 
 __all__ = ["Kept", "uninstall"]
@@ -21,6 +21,8 @@ __all__ = ["Kept", "uninstall"]
 _DELETED_WITHIN: Final = 180.0
 _TOUCHED_EVERY: Final = 2.0
 _DATA: Final = frozenset({"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim", "Secret"})
+_WORKLOADS: Final = ("CronJob", "Deployment", "Job")
+"""What has Pods. A CronJob has Jobs as well, which go with it."""
 _LEASE: Final = "gatehouse-operator"
 _CONTENTS: Final = (
     "pods,persistentvolumeclaims,secrets,configmaps,services,deployments.apps,statefulsets.apps,jobs.batch"
@@ -51,7 +53,7 @@ def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Prog
         KubectlFailed: the API server refused, or something did not go in time. Run it again.
     """
     with progress.step("stopping the operator and what belongs to it"):
-        kubectl.delete(plan.workloads, seconds=_DELETED_WITHIN)
+        kubectl.delete(of_kind(plan.manifests, *_WORKLOADS), seconds=_DELETED_WITHIN)
     with progress.step("deleting roles, accounts, services and policies"):
         kubectl.drop(_removable(plan.manifests))
         for namespace in {each.namespace for each in of_kind(plan.manifests, "Deployment")}:
@@ -68,7 +70,7 @@ def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Prog
 
 def _removable(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     """What holds no data, last applied first."""
-    kept = (*of_kind(manifests, *_DATA, "Deployment", "Job"),)
+    kept = (*of_kind(manifests, *_DATA, *_WORKLOADS),)
     return tuple(each for each in reversed(manifests) if each not in kept and not _is_declared(each))
 
 
@@ -79,7 +81,7 @@ def _is_declared(manifest: Manifest) -> bool:
 
 def _delete_generated(kubectl: Kubectl, namespace: str) -> None:
     """Secrets, and the ConfigMaps of public keys."""
-    by = f"--selector=app.kubernetes.io/managed-by={MANAGER}"
+    by = f"--selector={MANAGED_BY}={MANAGER}"
     kubectl.run("delete", "secrets,configmaps", f"--namespace={namespace}", by)
 
 

@@ -45,6 +45,10 @@ def test_a_file_is_read(tmp_path: Path) -> None:
             {"published": {"namespace": "reg", "name": "key", "key": "a.pub"}},
             r"secrets\.0: Value error, published is the public half of signing, which is not there",
         ),
+        ({"certificate": ["db.svc"]}, r"a certificate has a Secret of its own; put user, password into another"),
+        ({"certificate": []}, r"secrets\.0\.certificate: List should have at least 1 item"),
+        ({"certificate": ["*.svc"]}, r"secrets\.0\.certificate\.0: String should match pattern"),
+        ({"certificate": ["a..svc"]}, r"secrets\.0\.certificate\.0: String should match pattern"),
         ({"name": "Up"}, r"secrets\.0\.name: String should match pattern"),
         ({"generate": ["a/b"]}, r"secrets\.0\.generate\.0: String should match pattern"),
         (
@@ -60,10 +64,21 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, change: dict[str, Any
 
 def test_a_secret_without_anything_secret_is_refused(tmp_path: Path) -> None:
     plain = {"namespace": "ai", "name": "creds", "values": {"user": "mlmd"}}
-    with pytest.raises(CredentialsInvalid, match="wanted: generate, or signing; nothing in it would be secret"):
+    with pytest.raises(CredentialsInvalid, match="wanted: generate, signing or certificate; nothing in it"):
         load_credentials_file(written(tmp_path, {"secrets": [plain]}))
     (secret,) = load_credentials_file(written(tmp_path, {"secrets": [plain | {"signing": "audit.key"}]})).secrets
     assert secret.keys == ("user", "audit.key")
+
+
+def test_of_a_certificate_only_the_authority_is_copied(tmp_path: Path) -> None:
+    tls = {"namespace": "ai", "name": "tls", "certificate": ["db.ai.svc"]}
+    copy = {"namespace": "reg", "name": "creds", "keys": {"ca.crt": "ca.crt"}}
+    (secret,) = load_credentials_file(written(tmp_path, {"secrets": [tls | {"copies": [copy]}]})).secrets
+    assert secret.keys == ("tls.crt", "tls.key", "ca.crt")
+    for origin in ("tls.key", "tls.crt"):
+        wrong = {**copy, "keys": {"ca.crt": origin}}
+        with pytest.raises(CredentialsInvalid, match=r"of a certificate only ca\.crt is copied"):
+            load_credentials_file(written(tmp_path, {"secrets": [tls | {"copies": [wrong]}]}))
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"", b"[]", b"\xff\xfe\x00", b"secrets: []", b"x" * 300_000])

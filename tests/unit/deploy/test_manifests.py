@@ -54,6 +54,20 @@ def test_the_image_is_set_in_our_containers_and_nowhere_else() -> None:
     assert note.body["data"] == {"image": "localhost/gatehouse:0.1.0"}
 
 
+def test_the_image_is_set_in_what_a_cron_job_runs() -> None:
+    job = {"template": {"spec": {"containers": [{"name": "a", "image": "localhost/gatehouse:0.1.0"}]}}}
+    body = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "c"},
+        "spec": {"jobTemplate": {"spec": job}},
+    }
+    [changed] = with_image(load(yaml.safe_dump(body)), "example.com/gatehouse:2")
+    assert changed.body["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] == (
+        "example.com/gatehouse:2"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
