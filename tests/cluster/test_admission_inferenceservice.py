@@ -293,6 +293,45 @@ def test_only_the_file_that_is_listed_with_an_artifact_stands_for_its_folder(gat
     gate.settle(refuses=service)
 
 
+@pytest.mark.parametrize(
+    ("argument", "passes"),
+    [
+        ("--max_num_seqs=64", True),
+        ("--max_num-seqs=64", True),
+        ("--enable_prefix_caching", True),
+        ("--load_format=safetensors", True),
+        ("--tool_call_parser=my_parser", True),
+        ("--load_format=npcache", False),
+        ("--load-format=safe_tensors", False),
+        ("--trust_remote_code", False),
+        ("--served_model_name=other", False),
+        ("--model_impl=/mnt/other", False),
+        ("--_model=other", False),
+    ],
+)
+def test_an_underscore_in_a_flag_is_a_dash_as_for_vllm(gate: Gate, argument: str, passes: bool) -> None:
+    arguments = [*gate.service()["spec"]["predictor"]["model"]["args"], argument]
+    service = gate.service({(*MODEL, "args"): arguments})
+    given = gate.pod()["spec"]["containers"][0]["args"]
+    pod = gate.pod({("spec", "containers", 0, "args"): [*given, argument]})
+    if passes:
+        assert send(gate.developer, service)
+        assert send(gate.developer, pod)
+    else:
+        assert f"spec.predictor.model.args has {argument}" in refusal(gate.developer, service)
+        assert argument in refusal(gate.developer, pod)
+
+
+@pytest.mark.parametrize("arguments", [["--max-num-seqs", "64"], ["--max-num-seqs 64"]])
+def test_a_flag_and_its_value_apart_are_told_to_be_one_argument(gate: Gate, arguments: list[str]) -> None:
+    before = gate.service()["spec"]["predictor"]["model"]["args"]
+    said = refusal(gate.developer, gate.service({(*MODEL, "args"): [*before, *arguments]}))
+    assert "a flag and its value are one argument, as in --max-num-seqs=64" in said
+    given = gate.pod()["spec"]["containers"][0]["args"]
+    said = refusal(gate.developer, gate.pod({("spec", "containers", 0, "args"): [*given, *arguments]}))
+    assert "a flag and its value are one argument, as in --max-num-seqs=64" in said
+
+
 def test_the_message_for_an_argument_names_it_the_list_and_the_way_out(gate: Gate) -> None:
     said = refusal(gate.developer, gate.service({(*MODEL, "args", -1): "--enable-dbo"}))
     assert "spec.predictor.model.args has --enable-dbo, and each must be --flag or --flag=value" in said

@@ -201,8 +201,9 @@ class Audit(Struct):
     """How old records become before a summary stands for them; they are kept for ever when absent."""
 
 
-SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9-]*(=[A-Za-z0-9._,:+-]*)?$"
-"""How an argument of vLLM is written to pass the gate: no path, no JSON, no template."""
+SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9_-]*(=[A-Za-z0-9._,:+-]*)?$"
+"""How an argument of vLLM is written to pass the gate: no path, no JSON, no template. vLLM reads an underscore in a
+flag as a dash, and so does the gate."""
 
 
 SERVING_VARIABLE: Final = r"^[A-Z][A-Z0-9_]{0,126}(=[A-Za-z0-9._,:+-]{0,128})?$"
@@ -237,7 +238,8 @@ class ServingDefaults(Struct):
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
     """Arguments of vLLM that versions and services may set beside the built-in list: --flag with any plain value, or
-    --flag=value. Those that load other models or other code stay refused."""
+    --flag=value; an underscore in a flag is a dash, as for vLLM. Those that load other models or other code stay
+    refused."""
     allowed_environment: Annotated[
         list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_VARIABLE)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),

@@ -85,7 +85,13 @@ VersionName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._+-]*[A-Za-z0-9])?$"),
 ]
-Argument = Annotated[str, StringConstraints(max_length=256, pattern=r"^--[a-z0-9][a-z0-9-]*(=[^{}\x00-\x1f]*)?$")]
+Argument = Annotated[
+    str,
+    StringConstraints(
+        max_length=256, pattern=r"^(--[a-z0-9][a-z0-9_-]*([= ][^{}\x00-\x1f]*)?|[A-Za-z0-9._,:+-]{1,128})$"
+    ),
+]
+"""A flag with its value or without, or the value of the flag before it."""
 
 
 class Artifact(Struct):
@@ -118,7 +124,8 @@ class Serving(Struct):
     max_model_len: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Longest sequence in tokens that vLLM is started for; the largest that fits when absent."""
     extra_args: Annotated[list[Argument], Field(max_length=32)] = Field(default_factory=list)
-    """More arguments of vLLM, each as --flag or --flag=value, of those that the gate and the registry allow."""
+    """More arguments of vLLM, each as --flag or --flag=value, of those that the gate and the registry allow. What vLLM
+    reads alike is taken alike: --max_num_seqs=64, and --max-num-seqs and 64 as two arguments."""
     env: Annotated[
         list[EnvVar],
         Field(

@@ -22,7 +22,7 @@ from gatehouse.api.model_version import Serving
 from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.hardware import Fit
-from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_arguments import check_serving, normal_arguments
 from gatehouse.domain.serving_formats import model_argument
 from gatehouse.domain.serving_names import (
     inference_service_name,
@@ -234,7 +234,7 @@ def _arguments(given: ServingInput) -> list[str]:
         arguments.append(f"--kv-cache-dtype={how.kv_cache_dtype}")
     if fit.dtype != "auto":
         arguments.append(f"--dtype={fit.dtype}")
-    return arguments + given.serving.extra_args
+    return arguments + normal_arguments(given.serving.extra_args)
 
 
 def _resources(given: ServingInput) -> JsonObject:

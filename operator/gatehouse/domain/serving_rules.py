@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 __all__ = [
+    "ELSEWHERE",
     "HARMLESS_ARGUMENTS",
     "KNOWN_INITIALIZERS",
     "RESERVED_FLAGS",
     "TEMPLATE_FLAGS",
+    "VALUED_FLAGS",
 ]
 
 _BY_GATEHOUSE = "set by Gatehouse from the artifact, the hardware profile and spec.serving"
@@ -68,6 +70,9 @@ _SETTINGS: Final = (
     "--uvicorn-log-level",
 )
 
+VALUED_FLAGS: Final = frozenset(_SETTINGS)
+"""Each takes just one value: an argument after it that is no flag can only be that."""
+
 _SWITCHES: Final = (
     "--async-scheduling",
     "--calculate-kv-scales",
@@ -109,6 +114,19 @@ HARMLESS_ARGUMENTS: Final = tuple(
 )
 """What a version may set: ``--flag`` with any plain value, or ``--flag=value`` just so. None reads a file beside
 the artifact, runs other code, or changes a term of the fit; larger batches than vLLM's own take of its overhead."""
+
+ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "--dtype": "leave the data type to the files and the HardwareProfile",
+        "--gpu-memory-utilization": "set spec.serving.gpuMemoryUtilization of the HardwareProfile",
+        "--kv-cache-dtype": "set spec.serving.kvCacheDtype of the HardwareProfile",
+        "--max-model-len": "set spec.serving.maxModelLen of the ModelVersion",
+        "--tensor-parallel-size": "choose a HardwareProfile with that many accelerators",
+        "--api-key": "leave who may call the service to what stands before it",
+        "--served-model-name": "the service is named after its InferenceService",
+    }
+)
+"""What to do in the place of a flag that is set by Gatehouse."""
 
 RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +18,15 @@ from gatehouse.api.model_version import Serving
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.gates import GateState, template_gate
 from gatehouse.domain.serving import render
-from gatehouse.domain.serving_arguments import admitted_arguments, check_serving
+from gatehouse.domain.serving_arguments import admitted_arguments, check_serving, normal_arguments
 from gatehouse.domain.serving_refusals import ReservedArgument
-from gatehouse.domain.serving_rules import HARMLESS_ARGUMENTS, RESERVED_FLAGS, TEMPLATE_FLAGS
+from gatehouse.domain.serving_rules import (
+    ELSEWHERE,
+    HARMLESS_ARGUMENTS,
+    RESERVED_FLAGS,
+    TEMPLATE_FLAGS,
+    VALUED_FLAGS,
+)
 from gatehouse.local.shipped import documents
 from unit.domain.test_serving import serving_input
 
@@ -46,7 +53,8 @@ def expression(policy: str, variable: str) -> str:
 def passes_the_gate(argument: str, admitted: Sequence[str]) -> bool:
     """What ``strangeArgs`` of the policies says, in Python."""
     plain = re.fullmatch(SERVING_ARGUMENT, argument) is not None
-    return plain and (argument.partition("=")[0] in admitted or argument in admitted)
+    flag = argument.split("=", maxsplit=1)[0].replace("_", "-")
+    return plain and (flag in admitted or flag + argument[len(flag) :] in admitted)
 
 
 def refusal(argument: str, *, added: Sequence[str] = ()) -> ReservedArgument:
@@ -59,7 +67,10 @@ def refusal(argument: str, *, added: Sequence[str] = ()) -> ReservedArgument:
 def test_the_gate_holds_arguments_to_the_same_form_and_to_the_list_that_it_is_given(policy: str) -> None:
     said = expression(policy, "strangeArgs")
     assert f"arg.matches('{SERVING_ARGUMENT}')" in said
-    assert "(arg.split('=')[0] in variables.arguments || arg in variables.arguments)" in said
+    assert (
+        "(arg.split('=')[0].replace('_', '-') in variables.arguments "
+        "|| arg.split('=')[0].replace('_', '-') + arg.substring(arg.split('=')[0].size()) in variables.arguments)"
+    ) in " ".join(said.split())
     # The one file that is on the list with its artifact, whole: no pattern, and nothing where there is none.
     file = "(variables.file != '' && arg == '--model=/mnt/models/' + variables.file)"
     assert file in said
@@ -82,14 +93,15 @@ def test_a_template_is_made_of_just_those_arguments_that_the_gate_lets_through(
     serving = Serving.model_construct(max_model_len=None, extra_args=arguments, env=[])
     given_input = serving_input(serving=None, defaults=ServingDefaults(allowed_arguments=added))
     admitted = admitted_arguments(added)
-    ours = [argument for argument in arguments if argument.partition("=")[0] in TEMPLATE_FLAGS]
+    normal = normal_arguments(arguments)
+    ours = [argument for argument in normal if argument.partition("=")[0] in TEMPLATE_FLAGS]
     try:
         made = render(replace(given_input, serving=serving))
     except ReservedArgument:
-        assert ours or not all(passes_the_gate(argument, admitted) for argument in arguments)
+        assert ours or not all(passes_the_gate(argument, admitted) for argument in normal)
         return
     found = made.inference_service["spec"]["predictor"]["model"]["args"]
-    assert found[-len(arguments) :] == arguments or not arguments
+    assert found[-len(normal) :] == normal or not normal
     assert all(passes_the_gate(argument, admitted) for argument in found)
     assert not ours
 
@@ -151,3 +163,116 @@ def test_the_gate_of_a_version_asks_its_registry() -> None:
     assert gate(registry=allowing).open
     missing = Unmet(reason="RegistryNotFound", found="none", wanted="one", remedy="make one")
     assert gate(registry=missing).reason != "ReservedArgument"
+
+
+# As vLLM writes them
+
+
+def vllm_reads(arguments: Sequence[str]) -> list[str]:
+    """FlexibleArgumentParser.parse_args of vLLM 0.11, as far as it is about underscores."""
+    read = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            read.append(
+                re.sub(r"(?<=--)[^\.]*", lambda found: found[0].replace("_", "-"), flag, count=1) + equals + value
+            )
+        else:
+            read.append(argument)
+    return read
+
+
+def options(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """What a parser with vLLM's harmless options makes of arguments; None where it ends with an error."""
+    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=True)
+    for flag in sorted(VALUED_FLAGS):
+        parser.add_argument(flag)
+    for flag in sorted({each for each in HARMLESS_ARGUMENTS if "=" not in each} - VALUED_FLAGS):
+        parser.add_argument(flag, action="store_true")
+    try:
+        return vars(parser.parse_args(vllm_reads(arguments)))
+    except (argparse.ArgumentError, SystemExit):
+        return None
+
+
+WRITTEN = st.one_of(
+    st.builds(lambda flag: [flag.replace("-", "_").replace("__", "--", 1)], st.sampled_from(HARMLESS_ARGUMENTS)),
+    st.builds(lambda flag, value: [flag, value], st.sampled_from(sorted(VALUED_FLAGS)), st.sampled_from(["64", "a.b"])),
+    st.builds(
+        lambda flag, value: [f"--{flag[2:].replace('-', '_')}={value}"],
+        st.sampled_from(sorted(VALUED_FLAGS)),
+        st.sampled_from(["64", "with_underscore", ""]),
+    ),
+    st.builds(lambda flag: [flag], st.sampled_from(sorted(set(HARMLESS_ARGUMENTS) - VALUED_FLAGS))),
+)
+
+
+@given(written=st.lists(WRITTEN, max_size=4))
+def test_the_normal_form_is_what_vllm_reads(written: list[list[str]]) -> None:
+    arguments = [argument for each in written for argument in each]
+    normal = normal_arguments(arguments)
+    assert normal_arguments(normal) == normal
+    before = options(arguments)
+    if before is not None:
+        assert options(normal) == before
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        (["--max_num_seqs=64"], ["--max-num-seqs=64"]),
+        (["--max-num-seqs", "64"], ["--max-num-seqs=64"]),
+        (["--max_num_seqs 64"], ["--max-num-seqs=64"]),
+        (["--enable_prefix_caching"], ["--enable-prefix-caching"]),
+        (["--tool_call_parser=my_parser"], ["--tool-call-parser=my_parser"]),
+        (["--load_format=safetensors"], ["--load-format=safetensors"]),
+        (["--seed", "1", "--enforce-eager"], ["--seed=1", "--enforce-eager"]),
+    ],
+)
+def test_what_vllm_reads_alike_is_taken_alike(written: list[str], normal: list[str]) -> None:
+    serving = Serving(extra_args=written)
+    check_serving(serving)
+    given_input = serving_input(serving={"extraArgs": written})
+    assert render(given_input).inference_service["spec"]["predictor"]["model"]["args"][-len(normal) :] == normal
+    admitted = admitted_arguments(())
+    assert all(passes_the_gate(argument, admitted) for argument in normal)
+    assert all(
+        passes_the_gate(argument, admitted) for argument in written if argument.startswith("--") and " " not in argument
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "added", "found", "remedy"),
+    [
+        (["--enforce-eager", "true"], (), "has 'true': it is not of the form", "write '--enforce-eager=true' as one"),
+        (["--enable_eplb", "true"], ("--enable-eplb",), "has 'true'", "write '--enable-eplb=true' as one argument"),
+        (["--some-flag 5"], ("--some-flag",), "has '--some-flag 5'", "write '--some-flag=5' as one argument"),
+        (["64"], (), "has '64': it is not of the form", "remove '64'"),
+        (["--max_model_len=5"], (), "has '--max_model_len=5': set by Gatehouse", "set spec.serving.maxModelLen"),
+        (["--max_model_len 5"], (), "has '--max_model_len 5': set by Gatehouse", "set spec.serving.maxModelLen"),
+        (["--max-model-len", "5"], (), "has '--max-model-len': set by Gatehouse", "set spec.serving.maxModelLen"),
+        (["--trust_remote_code"], (), "run code that was not verified", "remove '--trust_remote_code'"),
+        (["--load_format=npcache"], (), "read other files", "remove '--load_format=npcache'"),
+        (["--enable_dbo"], (), "--enable-dbo is not on the list", "have --enable-dbo added"),
+    ],
+)
+def test_what_cannot_be_taken_is_told_with_the_way_to_write_it(
+    written: list[str], added: Sequence[str], found: str, remedy: str
+) -> None:
+    with pytest.raises(ReservedArgument) as refused:
+        check_serving(Serving(extra_args=written), added=added)
+    assert found in refused.value.problem.found
+    assert remedy in refused.value.problem.remedy
+
+
+def test_a_registry_may_write_underscores_too() -> None:
+    defaults = ServingDefaults(allowed_arguments=["--enable_expert_parallel", "--max_cudagraph_capture_size=8"])
+    assert {"--enable-expert-parallel", "--max-cudagraph-capture-size=8"} <= set(
+        admitted_arguments(defaults.allowed_arguments)
+    )
+    check_serving(Serving(extra_args=["--max_cudagraph_capture_size=8"]), added=defaults.allowed_arguments)
+    assert "--trust-remote-code" not in admitted_arguments(["--trust_remote_code"])
+
+
+def test_the_way_out_of_each_flag_that_is_set_elsewhere_is_known() -> None:
+    assert set(TEMPLATE_FLAGS) <= set(ELSEWHERE) <= set(RESERVED_FLAGS)
