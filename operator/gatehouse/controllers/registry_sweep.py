@@ -131,18 +131,20 @@ class RegistrySweep:
         self._running: dict[ObjectName, asyncio.Task[None]] = {}
 
     async def run(self, look: Look) -> None:
-        """One round. Raises nothing that a look raises."""
+        """One round. Raises nothing that a look raises, and waits for no look of a round before."""
+        begun = []
         names = self._objects.reader.names(REGISTRIES)
         self._troubles.keep(self._work, names)
         for name in names:
             if name not in self._running:
                 task = asyncio.create_task(self._one(name, look), name=f"{self._work} of {'/'.join(name)}")
                 self._running[name] = task
+                begun.append(task)
                 task.add_done_callback(partial(self._over, name))
-        if not self._running:
+        if not begun:
             return
         try:
-            await asyncio.wait(list(self._running.values()), timeout=self._patience)
+            await asyncio.wait(begun, timeout=self._patience)
         except asyncio.CancelledError:
             await self.aclose()
             raise
