@@ -66,7 +66,8 @@ def shards(
 
     ``strict`` names the policies that let nothing go on running.
 
-    Several versions may share a URI. It is cleared when one of them is, and :class:`Contest` has no objection.
+    Several versions may share a URI. It is cleared when one of them is, and :class:`Contest` has no objection. A
+    version that cannot be judged, for a reason that nobody foresaw, shuts its URI and no other.
     """
     declared = sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name))
     known = sorted(standings, key=lambda each: (each.uri, each.version, each.uid))
@@ -78,7 +79,10 @@ def shards(
             merge.shard(stage, locate(store.uri_prefix).bucket)
     for standing in known:
         for stage in stages.get(standing.registry, ()):
-            merge.enter(standing, stage)
+            try:
+                merge.enter(standing, stage)
+            except Exception as error:  # noqa: BLE001 - the URI is shut, and says why
+                merge.bar(standing, stage, error)
     return merge.found()
 
 
@@ -93,6 +97,8 @@ class _Merge:
         """(stage, URI) of which the owner's version has said why it is refused."""
         self._final: set[tuple[str, str]] = set()
         """(stage, URI) that a policy lets nobody go on with."""
+        self._barred: dict[tuple[str, str], str] = {}
+        """(stage, URI) that cannot be judged, and why."""
 
     def shard(self, stage: str, bucket: str) -> Shard:
         """The shard of a stage and a bucket."""
@@ -111,8 +117,18 @@ class _Merge:
         self._refuse(shard, standing, stage, objection)
         self._retain(shard, standing, stage)
 
+    def bar(self, standing: VersionStanding, stage: str, error: Exception) -> None:
+        """Shuts the URI of a version that could not be judged for a stage, whatever other versions of it are."""
+        why = f"{standing.version} cannot be judged: {type(error).__name__}; report it with the operator's log"
+        self._barred[stage, standing.uri] = why[:LONGEST_REASON]
+
     def found(self) -> Mapping[ShardKey, Shard]:
         """The shards, when every version is in."""
+        for (stage, uri), why in self._barred.items():
+            shard = self.shard(stage, locate(uri).bucket)
+            shard.artifacts.pop(uri, None)
+            shard.refused = {uri: why, **{other: said for other, said in shard.refused.items() if other != uri}}
+            self._final.add((stage, uri))
         for key, shard in self._shards.items():
             shard.retained = {
                 entry: digest

@@ -304,6 +304,41 @@ def test_two_spellings_of_one_endpoint_are_one(left: str | None, right: str | No
     assert (len(endpoints_of([at(left, right)])["models"]) == 1) == same
 
 
+FAULTS = (TypeError("hunter2"), KeyError("x"), ZeroDivisionError(), RecursionError())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("method", ["objection", "owner", "altered"])
+def test_a_version_that_cannot_be_judged_shuts_its_uri_and_no_other(
+    method: str, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where another version of the URI is cleared, or a namespace may go on with it."""
+    registries = [at("http://one:9000")]
+    shared = {"uri": "s3://models/shared/", "admitted_to": (("staging", "team"),)}
+    versions = [
+        standing(1, **shared),
+        standing(2, **shared, cleared_for=()),
+        standing(3, uri="s3://models/fine/"),
+        standing(4, uri="s3://models/refused/", cleared_for=()),
+    ]
+    real = getattr(Contest, method)
+
+    def faulty(self: Contest, about: Any, *rest: Any) -> Any:
+        if getattr(about, "uri", about) == "s3://models/shared/":
+            raise fault
+        return real(self, about, *rest)
+
+    calm = shards(versions, registries=registries, strict=())[STAGING]
+    monkeypatch.setattr(Contest, method, faulty)
+    held = shards(versions, registries=registries, strict=())[STAGING]
+    assert calm.artifacts.keys() == {"s3://models/shared/", "s3://models/fine/"}
+    assert held.artifacts.keys() == {"s3://models/fine/"}
+    assert not [key for key in held.retained if key.endswith("s3://models/shared/")]
+    assert f"cannot be judged: {type(fault).__name__}" in held.refused["s3://models/shared/"]
+    assert "hunter2" not in held.refused["s3://models/shared/"]
+    assert held.refused["s3://models/refused/"] == calm.refused["s3://models/refused/"]
+
+
 # Properties
 
 URIS = ("s3://models/a/", "s3://models/a/b/", "s3://models/c/")
