@@ -104,6 +104,8 @@ def from_exception(address: StoreAddress, error: Exception, *, what: str) -> Rec
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return _tls_error(address, error, what=what)
     if isinstance(error, aiohttp.ClientHttpProxyError):
+        if error.status >= 500:
+            return _error(address, UNAVAILABLE, what=what, found=f"the proxy cannot reach it (HTTP {error.status})")
         return _error(address, PROXY, what=what, found=f"{PROXY.found} (HTTP {error.status})")
     if isinstance(error, aiohttp.http.HttpProcessingError | aiohttp.ClientResponseError | aiohttp.InvalidURL):
         return answer_invalid(address, what=what, found="an answer that is not HTTP")

@@ -150,7 +150,10 @@ async def test_progress_is_told_only_when_there_is_some() -> None:
     await rig.pool.aclose()
 
 
-async def test_files_are_saved_while_it_goes_on_and_saved_again_after_a_failure() -> None:
+@pytest.mark.parametrize(
+    "failure", [Transient(reason="DatabaseUnavailable", message="down"), TypeError("nobody foresaw this")]
+)
+async def test_files_are_saved_while_it_goes_on_and_saved_again_after_a_failure(failure: Exception) -> None:
     rig = Rig()
     gated = store()
     attempts: list[tuple[str, ...]] = []
@@ -159,7 +162,7 @@ async def test_files_are_saved_while_it_goes_on_and_saved_again_after_a_failure(
     async def save(files: Sequence[FileRecord]) -> None:
         attempts.append(tuple(sorted(file.path for file in files)))
         if len(attempts) == 1:
-            raise Transient(reason="DatabaseUnavailable", message="down")
+            raise failure
         saved.set()
 
     await rig.outlast("k", replace(request_for(gated), save=save))

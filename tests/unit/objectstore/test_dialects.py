@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -530,3 +531,34 @@ async def test_a_store_without_checksums_has_none_to_read() -> None:
         listing = await bucket.list("m/", limit=1)
         assert listing is not None
         assert await bucket.stored_sha256("m/", listing.objects[0]) is None
+
+
+# What stands between
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(403, "ProxyRefused"), (407, "ProxyRefused"), (502, "StoreUnavailable"), (504, "StoreUnavailable")],
+)
+async def test_a_proxy_that_lets_nothing_through_is_told_as_the_proxy(status: int, reason: str) -> None:
+    """It is asked to connect to a host with https, and says no."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"CONNECT store.example.com:443 ")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aclosing(S3Stores(NoMetrics(), limits=QUICK)) as stores:
+        spec = ObjectStore(
+            uri_prefix=f"s3://{BUCKET}/", endpoint="https://store.example.com", proxy=f"http://127.0.0.1:{port}"
+        )
+        bucket = stores.open(spec, bucket=BUCKET, credentials=("key-id", "secret"), ca_pem=None)
+        with pytest.raises(ReconcileError) as raised:
+            await bucket.list("m/", limit=1)
+    assert raised.value.reason == reason
+    assert "proxy" in raised.value.message
+    assert f"(HTTP {status})" in raised.value.message
