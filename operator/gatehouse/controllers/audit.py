@@ -23,7 +23,7 @@ from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Public
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trusting import Trusted
 from gatehouse.domain.clocks import lies_ahead
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.errors import ReconcileError, Stalled
 
 __all__ = ["AuditKeeper", "copy_key"]
 
@@ -141,6 +141,8 @@ class AuditKeeper:
             said = f"the audit trail is not as it was written, no checkpoint is signed: {error}"
             _log.error("audit trail broken", registry=name, message=str(error))
             self._events.record(KIND, body, type_="Warning", reason="AuditChainBroken", message=said)
+        except Stalled:
+            raise
         except ReconcileError as error:
             _log.warning("audit trail put off", registry=name, reason=error.reason, message=error.message)
             seen.due = min(seen.due, now + LOOK_AGAIN)

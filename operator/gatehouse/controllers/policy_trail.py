@@ -21,7 +21,7 @@ from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import Clock, PolicyWriters
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.policies import PolicyText, policy_text
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.errors import ReconcileError, Stalled
 
 __all__ = ["PolicyTrail"]
 
@@ -104,6 +104,8 @@ class PolicyTrail:
                 told = [replace(each, via=writers.get(each.name)) for each in policies.values()]
                 told += unread.values()
                 await trail.record_policies(told, at=now)
+        except Stalled:
+            raise
         except ReconcileError as error:
             _log.warning("policies not recorded yet", registry=name, reason=error.reason, message=error.message)
             return LOOK_AGAIN

@@ -1,8 +1,9 @@
 """Work that is done now and then for each registry: what it comes to with one of them reaches no other.
 
 Registries are looked at side by side, so that a database that is silent keeps no other one waiting. What a look fails
-with that nobody foresaw is kept as the registry's trouble until a look succeeds: a condition of its ModelRegistry, one
-Event, a count for the metric, and one traceback in the log, however often it fails the same way.
+with that nobody foresaw, or that somebody must mend, is kept as the registry's trouble until a look succeeds: a
+condition of its ModelRegistry, one Event, a count for the metric, and one entry in the log, with a traceback where
+nobody foresaw it, however often it fails the same way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.faults import place_of
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import EventRecorder, ObjectName
+from gatehouse.domain.errors import Stalled
 
 __all__ = ["PERIODIC_WORK_FAILING", "Look", "RegistrySweep", "RegistryTroubles", "Trouble"]
 
@@ -32,7 +34,7 @@ PATIENCE: Final = 10.0
 _log = structlog.get_logger(__name__)
 
 Look = Callable[[ModelRegistry, Mapping[str, Any]], Awaitable[bool]]
-"""Looks at one registry; whether there was anything to do. Raises what nobody foresaw."""
+"""Looks at one registry; whether there was anything to do. Raises Stalled, and what nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class RegistryTroubles:
         if self._troubles[registry].get(work) == trouble:
             return
         self._troubles[registry][work] = trouble
-        _log.error("periodic work failed", work=work, registry="/".join(registry), exc_info=error)
+        seen = {"error": str(error)} if isinstance(error, Stalled) else {"exc_info": error}
+        _log.error("periodic work failed", work=work, registry="/".join(registry), **seen)
         self._events.record(
             ModelRegistry.info.kind, body, type_="Warning", reason=trouble.reason, message=trouble.message
         )
@@ -168,8 +171,10 @@ class RegistrySweep:
                 return
             if await look(registry, body):
                 self._troubles.ended(self._work, name)
+        except Stalled as error:
+            trouble = Trouble(self._reason, f"{self._doing} fails: {error.advice}")
+            self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)
         except Exception as error:  # noqa: BLE001 - it is told once, and stands as the registry's trouble
-            about = body or {"metadata": {"namespace": name.namespace, "name": name.name}}
             # The error's own words are left out: they may hold anything.
             trouble = Trouble(self._reason, f"{self._doing} fails with {place_of(error)}; it is tried again")
-            self._troubles.failed(self._work, trouble, name, about, error)
+            self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)

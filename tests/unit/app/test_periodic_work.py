@@ -27,7 +27,7 @@ from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, Registry
 from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.conditions import find
-from gatehouse.domain.errors import Transient
+from gatehouse.domain.errors import Stalled, Transient
 from gatehouse.domain.serving import Served
 from gatehouse.engine.periodic import Periodic
 from gatehouse.registry.rows import Rows
@@ -233,6 +233,22 @@ async def test_what_nobody_foresaw_in_one_registry_reaches_no_other_and_is_told_
     assert world.changed == [BROKEN, BROKEN]
     assert find((await world.status()).conditions, PERIODIC_WORK_FAILING) is None
     assert len(world.events) == 1
+
+
+@pytest.mark.parametrize("work", sorted(ABOUT_REGISTRIES))
+async def test_what_somebody_must_mend_is_a_trouble_with_its_way_out(world: World, work: str) -> None:
+    """As when a database has no letter for what a policy is called."""
+    periodic = made(world, work)
+    world.fault = Stalled(reason="RowRejected", message="no character for a value", remedy="use UTF8")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await periodic.work()
+            world.later()
+    assert world.asked == dict.fromkeys(REGISTRIES, 3)
+    ((_, message),) = world.events
+    assert message.endswith("fails: no character for a value; use UTF8")
+    assert len([entry for entry in logs if entry["event"] == "periodic work failed"]) == 1
+    assert not [entry for entry in logs if entry.get("exc_info")]
 
 
 @pytest.mark.parametrize("work", sorted(ABOUT_REGISTRIES))
