@@ -162,9 +162,11 @@ def normalised(location: str) -> str:
             kept.pop()
         elif part not in {"", "."}:
             kept.append(part)
-    if location.endswith(("/", "/.", "/..")) or not kept:
+    path = "/".join(kept)
+    # ONNX takes two dots for a way out wherever they are left, also in the midst of a name.
+    if location.endswith(("/", "/.", "/..")) or not kept or ".." in path:
         raise _hostile(location)
-    return check_path("/".join(kept))
+    return check_path(path)
 
 
 def _decimal(text: str) -> int:
