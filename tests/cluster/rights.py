@@ -52,6 +52,8 @@ RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES)
 STAGES = "stages.gatehouse.dev"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
+KSERVE_WEBHOOKS = "mutatingwebhookconfigurations.admissionregistration.k8s.io[inferenceservice.serving.kserve.io]"
+"""Tells which namespace is KServe's."""
 LOADERS = tuple(
     f"{kind}.serving.kserve.io"
     for kind in (
@@ -108,6 +110,7 @@ OPERATES: Rights = {
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
     SERVICES: "list",
+    KSERVE_WEBHOOKS: "get",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",
     "events": "create",

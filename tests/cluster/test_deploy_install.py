@@ -124,6 +124,7 @@ def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster
     assert first.exit_code == 0, first.output
     assert "Gatehouse runs (overlay rhoai)." in first.output
     assert "kubectl logs -n rhoai-model-registries job/model-registry-seed" in first.output
+    assert "Images by tag: localhost/gatehouse:0.1.0, mariadb:10.11, minio/minio:" in first.output
     made = secret(cluster.kube, "private-ai", "model-registry-db-creds")
     assert made["database-user"] == "mlmd"
     key = secret(cluster.kube, "gatehouse-system", "gatehouse-audit-key")

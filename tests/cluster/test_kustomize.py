@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
-from gatehouse.api.model_registry import DatabaseConnection
+from gatehouse.api.model_registry import DatabaseConnection, ServingDefaults
 from gatehouse.app.settings import Settings
 from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
@@ -34,7 +34,7 @@ from gatehouse.deploy.credentials_file import (
     load_credentials_file,
 )
 from gatehouse.deploy.kubectl import Kubectl
-from gatehouse.deploy.manifests import Manifest, load, of_kind
+from gatehouse.deploy.manifests import Manifest, load, of_kind, tagged_images
 from gatehouse.deploy.overlays import overlay_names, render
 from gatehouse.deploy.store_users import StoreUsersFile
 from gatehouse.domain.audit.checkpoints import new_key_pem
@@ -47,6 +47,7 @@ from gatehouse.local.shipped import shipped
 
 OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
 FOLDER = shipped("kustomize")
+INSTALL = Path(__file__).parents[2] / "docs" / "install.md"
 ROOT = "minio-root"
 """The Secret of MinIO's administrator."""
 WITH_CONTROLLERS = {
@@ -265,6 +266,14 @@ def test_only_rhoai_leaves_users_and_groups_to_openshift(rendered: dict[str, tup
         databases = [each for each in of_kind(found, "Deployment") if each.name in {"model-registry-db", "minio"}]
         contexts = [each.body["spec"]["template"]["spec"]["securityContext"] for each in databases]
         assert all(("fsGroup" in context) == (overlay != "rhoai") for context in contexts), overlay
+
+
+def test_the_documents_list_every_image_that_is_named_by_tag(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    section = INSTALL.read_text().partition("\n## Images\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
+    named = {image for manifests in rendered.values() for image in tagged_images(manifests)}
+    assert set(listed) == {*named, ServingDefaults().vllm_image}
+    assert len(set(listed)) == len(listed)
 
 
 # On the API server

@@ -36,6 +36,7 @@ from gatehouse.app.settings import Settings, default_identity
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
+from gatehouse.cluster.kserve import KubernetesKServe
 from gatehouse.cluster.policies import KubernetesPolicies
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.services import KubernetesServices
@@ -47,6 +48,7 @@ from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
+from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.objects import Objects
@@ -172,6 +174,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version
         )
         services = ServiceSweep(reader=CacheReader(caches), lister=KubernetesServices(client), enqueue=enqueue.version)
+        initializer = ClusterInitializer(reader=KubernetesKServe(client), changed=enqueue.vetting)
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
@@ -186,6 +189,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             checks,
             templates,
             services,
+            initializer,
             login,
             lister,
             faults,
@@ -204,6 +208,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 troubles=troubles,
                 templates=templates,
                 services=services,
+                initializer=initializer,
                 policy_writers=KubernetesPolicies(client),
                 signer=signer,
                 written=written.records,
@@ -293,6 +298,7 @@ class _Parts:
     checks: VerificationPool[tuple[str, str]]
     template_sweep: TemplateSweep
     service_sweep: ServiceSweep
+    initializer: ClusterInitializer
     login: Login
     lister: MetadataClient
     faults: Faults
@@ -348,7 +354,12 @@ class _Parts:
                     VettedArtifacts.info.plural,
                     Reconciler(
                         VettedArtifactsKeeper(
-                            objects=objects, writer=writer, clock=clock, faults=self.faults, term=self.leader
+                            objects=objects,
+                            writer=writer,
+                            clock=clock,
+                            faults=self.faults,
+                            term=self.leader,
+                            initializer=self.initializer,
                         ),
                         1,
                     ),

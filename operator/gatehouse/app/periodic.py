@@ -16,6 +16,7 @@ from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
 from gatehouse.app.settings import Settings
 from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import Clock, EventRecorder, PolicyWriters
@@ -40,6 +41,7 @@ class PeriodicParts:
     troubles: RegistryTroubles
     templates: TemplateSweep
     services: ServiceSweep
+    initializer: ClusterInitializer
     policy_writers: PolicyWriters
     signer: Signer | None
     written: Callable[[], int]
@@ -51,6 +53,10 @@ def _templates(parts: PeriodicParts) -> Periodic:
 
 def _services(parts: PeriodicParts) -> Periodic:
     return Periodic(name="services", interval=parts.settings.service_interval, work=parts.services.sweep)
+
+
+def _kserve(parts: PeriodicParts) -> Periodic:
+    return Periodic(name="kserve", interval=parts.settings.probe_interval, work=parts.initializer.sweep)
 
 
 def _policies(parts: PeriodicParts) -> Periodic:
@@ -81,7 +87,7 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
 
 
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
-    {"templates": _templates, "services": _services, "policies": _policies, "audit": _audit}
+    {"templates": _templates, "services": _services, "kserve": _kserve, "policies": _policies, "audit": _audit}
 )
 """How each work is made, by its name; None where it is switched off."""
 

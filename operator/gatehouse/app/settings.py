@@ -177,7 +177,7 @@ class Settings(BaseModel):
         ge=1,
         le=3_600,
         description="How often the database and the object stores of a registry are asked, and its rows compared with "
-        "the objects.",
+        "the objects; and how often KServe's configuration is read.",
     )
     service_interval: Seconds = Field(
         default=15.0,

@@ -14,6 +14,7 @@ from gatehouse.cli.durations import TimeoutOption
 from gatehouse.deploy.errors import DeployError, NotComplete
 from gatehouse.deploy.install import install, job_log, where_to_look
 from gatehouse.deploy.kubectl import Kubectl, find_kubectl
+from gatehouse.deploy.manifests import tagged_images
 from gatehouse.deploy.overlays import Plan, render
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
@@ -111,6 +112,11 @@ def installed(kubectl: Kubectl, plan: Plan, *, waited: bool) -> None:
     if waited and plan.last_job is not None and (log := job_log(kubectl, plan.last_job)):
         stdout().text(f"{log}\n")
     stdout().line(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; it is starting.")
+    if tagged := tagged_images(plan.manifests):
+        stdout().line(
+            f"Images by tag: {', '.join(tagged)}. Whoever may write to their registry decides what they are; "
+            "docs/install.md#images tells how to name them by digest."
+        )
     stdout().line("Where to look:")
     for command in where_to_look(plan):
         stdout().line(f"  {command}")

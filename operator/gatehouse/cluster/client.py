@@ -105,6 +105,7 @@ _GROUPS: Final[Mapping[str, _Path]] = {
     "selfsubjectreviews": _Path("authentication.k8s.io", "v1"),
     "inferenceservices": _Path("serving.kserve.io", "v1beta1"),
     "servingruntimes": _Path("serving.kserve.io", "v1alpha1"),
+    "mutatingwebhookconfigurations": _Path("admissionregistration.k8s.io", "v1"),
 }
 
 

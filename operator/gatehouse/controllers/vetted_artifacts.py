@@ -36,7 +36,7 @@ from gatehouse.domain.revision import Revision
 from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
 from gatehouse.domain.vetting import Shard, ShardKey, shards
 
-__all__ = ["EVERY", "Term", "VettedArtifactsKeeper", "pause_after"]
+__all__ = ["EVERY", "Initializer", "Term", "VettedArtifactsKeeper", "pause_after"]
 
 EVERY: Final = "*"
 """Name under which the work is queued: it is always done for all objects."""
@@ -59,6 +59,14 @@ class Term(Protocol):
     @property
     def took_over(self) -> bool:
         """Whether the operator that led before may still write, as that one did not hand the Lease over."""
+        ...
+
+
+class Initializer(Protocol):
+    """What the cluster's KServe loads models with."""
+
+    async def images(self) -> tuple[str, ...]:
+        """Images, each with its tag or digest; nothing while that is not known."""
         ...
 
 
@@ -88,10 +96,12 @@ class VettedArtifactsKeeper:
         limit: int = LARGEST,
         faults: Faults | None = None,
         term: Term | None = None,
+        initializer: Initializer | None = None,
     ) -> None:
         self._objects = objects
         self._faults = faults or Faults(objects.reader)
         self._term = term
+        self._initializer = initializer
         self._marked = False
         self._writer = writer
         self._clock = clock
@@ -133,6 +143,7 @@ class VettedArtifactsKeeper:
             runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
             registries=registries,
             accelerators=self._accelerators(),
+            initializers=() if self._initializer is None else await self._initializer.images(),
         )
         standings = await self._standings()
         found = shards(standings, registries=registries, strict=strict)

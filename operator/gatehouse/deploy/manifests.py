@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,12 +11,13 @@ import yaml
 
 from gatehouse.deploy.errors import OverlayInvalid
 
-__all__ = ["IMAGE", "Manifest", "dump", "load", "of_kind", "with_image"]
+__all__ = ["IMAGE", "Manifest", "dump", "load", "of_kind", "tagged_images", "with_image"]
 
 IMAGE: Final = "localhost/gatehouse"
 """The operator's image as the overlays write it, without its tag."""
 
 _WAVE: Final = "argocd.argoproj.io/sync-wave"
+_BY_DIGEST: Final = re.compile(r"@sha256:[0-9a-f]{64}\Z", re.ASCII)
 _POD_LISTS: Final = ("initContainers", "containers")
 
 
@@ -64,6 +66,12 @@ def of_kind(manifests: Iterable[Manifest], *kinds: str) -> tuple[Manifest, ...]:
 def with_image(manifests: Sequence[Manifest], image: str) -> tuple[Manifest, ...]:
     """The same objects with ``image`` in every container that runs Gatehouse's own."""
     return tuple(_with_image(manifest, image) for manifest in manifests)
+
+
+def tagged_images(manifests: Iterable[Manifest]) -> tuple[str, ...]:
+    """Every image of a container that is named without a digest, each once, sorted."""
+    named = {str(each.get("image")) for manifest in manifests for each in _containers(manifest.body)}
+    return tuple(sorted(image for image in named if not _BY_DIGEST.search(image)))
 
 
 def _with_image(manifest: Manifest, image: str) -> Manifest:

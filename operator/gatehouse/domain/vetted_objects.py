@@ -85,8 +85,10 @@ class Common:
         runtimes: Iterable[str],
         registries: Iterable[ModelRegistry],
         accelerators: Iterable[str],
+        initializers: Iterable[str] = (),
     ) -> Self:
-        """Each once, sorted. Registries add to the lists that Gatehouse brings."""
+        """Each once, sorted. Registries add to the lists that Gatehouse brings, and so does the cluster's KServe, which
+        names its storage initializer."""
         serving = [(registry, registry.spec.serving) for registry in registries]
         arguments = _allowed_arguments(registry for registry, _ in serving)
         connections: defaultdict[ShardKey, set[str]] = defaultdict(set)
@@ -96,7 +98,9 @@ class Common:
         return cls(
             runtimes=tuple(sorted(set(runtimes))),
             images=_sorted(each.vllm_image for _, each in serving),
-            initializers=_sorted(chain(KNOWN_INITIALIZERS, *(each.initializer_images for _, each in serving))),
+            initializers=_sorted(
+                chain(KNOWN_INITIALIZERS, initializers, *(each.initializer_images for _, each in serving))
+            ),
             proxies=_sorted(chain.from_iterable(each.proxy_images for _, each in serving)),
             arguments={each: arguments.get(each, "gatehouse") for each in admitted_arguments(arguments)},
             environment=admitted_environment(chain.from_iterable(each.allowed_environment for _, each in serving)),

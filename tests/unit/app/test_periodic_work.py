@@ -20,6 +20,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.app.periodic import PERIODIC_WORK, PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings
 from gatehouse.controllers import registry_sweep
+from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
@@ -50,7 +51,8 @@ FAULTS: list[BaseException] = [
 ]
 ABOUT_REGISTRIES = {"policies", "audit"}
 """Works that look at each registry. A work that is in neither set has no place in the table."""
-ABOUT_OBJECTS = {"templates", "services"}
+ABOUT_OBJECTS = {"templates", "services", "kserve"}
+"""Works that read other objects of the cluster."""
 
 
 @dataclass
@@ -82,6 +84,7 @@ class World:
             troubles=self.troubles,
             templates=TemplateSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
             services=ServiceSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
+            initializer=ClusterInitializer(reader=self, changed=lambda: None),
             policy_writers=self,
             signer=SIGNER,
             written=lambda: 0,
@@ -138,6 +141,11 @@ class World:
         if self.listed is not None:
             raise self.listed
         return {}
+
+    async def initializer(self) -> str | None:
+        if self.listed is not None:
+            raise self.listed
+        return None
 
     async def writers(self) -> Mapping[str, str]:
         return {}

@@ -410,3 +410,33 @@ def test_a_clock_that_is_set_back_holds_no_revocation_up() -> None:
     world.vetted = frozenset()
     assert asyncio.run(keeper("", EVERY)) == Requeue()
     assert not admitted(world.objects)
+
+
+class Loader:
+    """KServe's configuration."""
+
+    images_: tuple[str, ...] = ()
+
+    async def images(self) -> tuple[str, ...]:
+        return self.images_
+
+
+LOADER = "mirror.example.com/storage-initializer:v1"
+
+
+def test_what_the_clusters_kserve_loads_models_with_is_in_every_list() -> None:
+    world, loader, ticks = World(vetted=frozenset({(STAGES[0], URIS[0])})), Loader(), Ticks()
+    keeper = VettedArtifactsKeeper(
+        objects=Objects(world),  # type: ignore[arg-type]
+        writer=world,
+        clock=ticks,
+        limit=LIMIT,
+        initializer=loader,
+    )
+    asyncio.run(keeper("", EVERY))
+    assert world.objects
+    assert not [spec for spec in world.objects.values() if LOADER in spec["initializers"]]
+    loader.images_ = (LOADER,)
+    ticks.move(60)
+    asyncio.run(keeper("", EVERY))
+    assert all(LOADER in spec["initializers"] for spec in world.objects.values())

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gatehouse.deploy.errors import OverlayInvalid
-from gatehouse.deploy.manifests import dump, load, of_kind, with_image
+from gatehouse.deploy.manifests import dump, load, of_kind, tagged_images, with_image
 from gatehouse.deploy.overlays import Plan, render
 
 STREAM = """
@@ -52,6 +52,24 @@ def test_the_image_is_set_in_our_containers_and_nowhere_else() -> None:
         "mariadb:10.11",
     ]
     assert note.body["data"] == {"image": "localhost/gatehouse:0.1.0"}
+
+
+def test_an_image_without_a_digest_is_told_wherever_it_is() -> None:
+    digest = f"mirror.example.com/mariadb@sha256:{'0a' * 32}"
+    job = {"template": {"spec": {"initContainers": [{"image": "a:1"}], "containers": [{"image": digest}]}}}
+    cron = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "c"},
+        "spec": {"jobTemplate": {"spec": job}},
+    }
+    assert tagged_images((*load(STREAM), *load(yaml.safe_dump(cron)))) == (
+        "a:1",
+        "localhost/gatehouse:0.1.0",
+        "mariadb:10.11",
+    )
+    job["template"]["spec"]["initContainers"] = [{"image": f"{digest}0"}, {"image": "b@sha256:00"}, {"image": "c"}]
+    assert tagged_images(load(yaml.safe_dump(cron))) == ("b@sha256:00", "c", f"{digest}0")
 
 
 def test_the_image_is_set_in_what_a_cron_job_runs() -> None:
