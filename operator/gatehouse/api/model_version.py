@@ -262,10 +262,15 @@ class HardwareStatus(Struct):
     """Whether the version fits the hardware profile."""
     weights_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """Bytes of weights on one accelerator."""
+    overhead_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
+    """Bytes that vLLM takes of one accelerator besides weights and KV cache."""
     kv_cache_bytes_per_token: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """Bytes of KV cache a token takes on one accelerator."""
     max_model_len: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
-    """Sequence length in tokens that the template starts vLLM with, or the largest that would fit."""
+    """Sequence length in tokens that the template starts vLLM with, or the longest that would fit; absent where
+    nothing says a length, and vLLM takes its own."""
+    max_num_seqs: int | None = None
+    """Sequences that the template lets vLLM serve at once; absent where vLLM's own number will do."""
     tensor_parallel_size: int | None = None
     """Accelerators that one replica spans."""
     warnings: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field(
@@ -290,6 +295,8 @@ class Gate(Struct):
     """Stage that the gate stands before; every stage when empty."""
     open: bool
     """Whether it holds."""
+    unknown: bool = False
+    """Whether that is not known: the gate then stops nothing, and says nothing for the version."""
     rule: Annotated[str, StringConstraints(max_length=512)]
     """What has to hold."""
     found: Annotated[str, StringConstraints(max_length=2048)]
@@ -300,6 +307,11 @@ class Gate(Struct):
     """What to do, when it is shut."""
     waiting: bool = False
     """Whether it is shut only because another gate is, and opens or says more by itself once that one does."""
+
+    @property
+    def shut(self) -> bool:
+        """Whether it stops the version."""
+        return not self.open and not self.unknown
 
 
 class Refusal(Struct):

@@ -117,7 +117,7 @@ def print_explanation(
 ) -> None:
     """The same for people: what is shut and why, and the others in a line each; ``every`` gate in full."""
     facts, gates = explanation(version), version.status.gates
-    causes = [gate for gate in gates if not gate.open and not gate.waiting]
+    causes = [gate for gate in gates if gate.shut and not gate.waiting]
     printer.line(_headline(version, facts, causes), style="bold")
     # What a gate says stands below; an outage or the end of the grace is said by no gate.
     if facts["summary"] and not facts["ready"] and not any(facts["summary"].startswith(gate.found) for gate in causes):
@@ -130,7 +130,9 @@ def print_explanation(
     else:
         for gate in causes:
             _print_gate(printer, gate, said.get((gate.name, gate.stage)), stage=gate.stage)
-        _print_names(printer, "wait", [gate for gate in gates if not gate.open and gate.waiting])
+        _print_names(printer, "wait", [gate for gate in gates if gate.shut and gate.waiting])
+        for gate in (each for each in gates if each.unknown):
+            _print_gate(printer, gate, said.get((gate.name, gate.stage)), stage=gate.stage)
         _print_names(printer, "open", [gate for gate in gates if gate.open])
     for warning in facts["warnings"]:
         printer.line()
@@ -188,12 +190,19 @@ def _by_stage(gates: Sequence[Gate]) -> Mapping[str, Sequence[Gate]]:
 
 def _print_gate(printer: Printer, gate: Gate, you: str | None, *, stage: str = "") -> None:
     printer.line()
-    state = ("open ", "green") if gate.open else ("wait ", "yellow") if gate.waiting else ("shut ", "red")
-    printer.line(state, (gate.name, "bold"), f" for {stage}" if stage else "")
+    printer.line(_state(gate), (gate.name, "bold"), f" for {stage}" if stage else "")
     lines = (("rule", gate.rule), ("found", gate.found), ("wanted", gate.wanted), ("do", gate.remedy), ("you", you))
     for label, value in lines:
         if value:
             printer.line(f"     {label:7}{value}")
+
+
+def _state(gate: Gate) -> tuple[str, str]:
+    if gate.open:
+        return "open ", "green"
+    if gate.unknown:
+        return "unknown ", "yellow"
+    return ("wait ", "yellow") if gate.waiting else ("shut ", "red")
 
 
 def _print_names(printer: Printer, state: str, gates: Sequence[Gate]) -> None:

@@ -153,7 +153,7 @@ def _show(answer: _Answer, stage: str, output: Literal["yaml", "json"]) -> None:
     printer = stdout()
     for gate in answer.gates:
         before = f" for {gate.stage}" if gate.stage else ""
-        state = ("open " if gate.open else "shut ", "green" if gate.open else "red")
+        state = ("open ", "green") if gate.open else ("shut ", "red") if gate.shut else ("unknown ", "yellow")
         printer.line(state, (f"{gate.name}{before}", "bold"), f"  {gate.found}")
-        if not gate.open and gate.remedy:
+        if gate.shut and gate.remedy:
             printer.line(f"     do     {gate.remedy}")

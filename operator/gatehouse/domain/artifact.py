@@ -126,9 +126,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactSummary:
-    """What the structure check learned. ``dtypes`` is parameters by data type; None means unknown, not zero.
+    """What the structure check learned. ``dtypes`` is elements by data type; None means unknown, not zero.
 
     ``model_file`` is the path of the file that a server is given where it does not take the folder, as of GGUF.
+    Of ``weights_bytes``, ``head_bytes`` are those of the output head, ``unloaded_bytes`` those of layers that predict
+    more than one token ahead, which model servers leave out.
     """
 
     format: str
@@ -141,6 +143,8 @@ class ArtifactSummary:
     model_file: str | None = None
     unsafe_files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    head_bytes: int = 0
+    unloaded_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

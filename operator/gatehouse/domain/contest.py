@@ -168,7 +168,9 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         # Whether an outage has lasted too long, or nothing can be decided at all, is in Ready alone.
         cleared_for=tuple(status.get("clearedFor") or ()) if ready.get("status") == "True" else (),
         policies=tuple(each["name"] for each in status.get("policies") or ()),
-        shut=next((gate["name"] for gate in status.get("gates") or () if not gate["open"]), ""),
+        shut=next(
+            (gate["name"] for gate in status.get("gates") or () if not gate["open"] and not gate.get("unknown")), ""
+        ),
         claimed_at=status.get("claimedAt") or registered_at or "",
         # Verifying is also what has not been looked at for longer than the grace.
         verified=verified.get("status") == "True" and recorded is None and phase != "Verifying",

@@ -13,7 +13,7 @@ from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.access import duration
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
 from gatehouse.domain.facts import Facts, Unmet
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
@@ -43,7 +43,10 @@ Attention = Literal["Person", "Time", "None"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
-    """One gate, judged. ``reason`` is stable; ``status`` is what its condition shows."""
+    """One gate, judged. ``reason`` is stable; ``status`` is what its condition shows.
+
+    One that is ``unknown`` is not open, and stops nothing.
+    """
 
     name: str
     open: bool
@@ -58,12 +61,20 @@ class GateState:
     """Stage that the gate stands before; every stage when empty."""
     waiting: bool = False
     """Whether it is shut only because another gate is."""
+    unknown: bool = False
+
+    @property
+    def shut(self) -> bool:
+        """Whether it stops the version."""
+        return not self.open and not self.unknown
 
     @property
     def message(self) -> str:
         """The gate as one sentence for a condition."""
         if self.open:
             return self.found
+        if self.unknown:
+            return self.found + (f"; {self.remedy}" if self.remedy else "")
         return f"{self.found}; wanted: {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
 
 
@@ -275,7 +286,7 @@ def _invalid(record: ArtifactRecord, *, then: str) -> GateState:
 
 
 def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
-    """The version fits its hardware profile. Unknown does not shut it."""
+    """The version fits its hardware profile. Unknown neither opens nor shuts it."""
     if isinstance(facts.profile, Unmet):
         return _unmet("HardwareFits", HARDWARE_RULE, facts.profile)
     if fit is None:
@@ -299,19 +310,19 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
             remedy=fit.remedy or "",
             attention="Person",
         )
-    state = open_gate("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
     if fit.verdict == "Unknown":
         return GateState(
-            name=state.name,
-            open=True,
+            name="HardwareFits",
+            open=False,
+            unknown=True,
             status="Unknown",
-            reason=state.reason,
-            rule=state.rule,
-            found=state.found,
-            wanted=state.wanted,
+            reason=fit.reason,
+            rule=HARDWARE_RULE,
+            found=fit.found,
+            wanted=fit.wanted,
             remedy=fit.remedy or "",
         )
-    return state
+    return open_gate("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
 
 
 def template_gate(facts: Facts, *, owed: bool) -> GateState:

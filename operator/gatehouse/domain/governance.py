@@ -14,7 +14,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.gates import GateState, open_gate, recorded_digest, shut_gate
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.policy import (
     Ballot,
     Case,

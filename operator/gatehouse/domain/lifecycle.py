@@ -33,7 +33,7 @@ from gatehouse.domain.gates import (
     template_gate,
 )
 from gatehouse.domain.governance import Outcome, Standing, next_expiry, outcomes, standings
-from gatehouse.domain.hardware import Fit, fit
+from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
 from gatehouse.domain.judgement import fact_changes, judgement
 from gatehouse.domain.memory import is_lost, known_digest
 from gatehouse.domain.records import StateChange, VersionRecord
@@ -127,7 +127,7 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
     ("Artifact Invalid", lambda view: view.artifact.reason == "ArtifactInvalid"),
     ("Artifact Changed", lambda view: view.artifact.reason == "ArtifactChanged"),
     ("Verifying", lambda view: not view.artifact.open),
-    ("Does Not Fit", lambda view: not view.hardware.open),
+    ("Does Not Fit", lambda view: view.hardware.shut),
     ("Policy Denied", lambda view: view.denied),
     ("Rejected", lambda view: view.decided("Rejected")),
     ("Changes Requested", lambda view: view.decided("ChangesRequested")),
@@ -174,7 +174,9 @@ def decide(facts: Facts) -> Decision:
     claimed = claimed_at(facts) if _is_registered(facts) else None
     against = {} if claimed is None else objections(facts, artifact, claimed=claimed)
     contested = first is not None and first.stage in against
-    owed = registered.open and artifact.open and hardware.open and first is not None and first.open and not contested
+    owed = (
+        registered.open and artifact.open and not hardware.shut and first is not None and first.open and not contested
+    )
     template = template_gate(facts, owed=owed)
     objection = against.get(first.stage) if first is not None else None
     view = _View(facts, registered, artifact, hardware, first, template, objection)
@@ -232,7 +234,7 @@ def _cleared(stages: Sequence[Standing], against: Mapping[str, Objection]) -> tu
 
 def _first_shut(gates: Sequence[GateState], stages: Sequence[Standing]) -> GateState | None:
     first = stages[0].stage if stages else ""
-    return next((gate for gate in gates if not gate.open and gate.stage in {"", first}), None)
+    return next((gate for gate in gates if gate.shut and gate.stage in {"", first}), None)
 
 
 def _fit(facts: Facts) -> Fit | None:
@@ -243,7 +245,15 @@ def _fit(facts: Facts) -> Fit | None:
         or not isinstance(facts.profile, HardwareProfile)
     ):
         return None
-    return fit(record.summary, facts.profile.spec, requested_max_model_len=facts.version.spec.serving.max_model_len)
+    serving, registry = facts.version.spec.serving, facts.registry
+    image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
+    return fit(
+        record.summary,
+        facts.profile.spec,
+        vllm_image=image,
+        requested_max_model_len=serving.max_model_len,
+        arguments=serving.extra_args,
+    )
 
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 from gatehouse.domain import jsonbound
 from gatehouse.domain.config_section import Section, invalid
 from gatehouse.domain.jsonbound import JsonValue
+from gatehouse.domain.quantization import Quantization, read_quantization
 
 __all__ = [
     "MAX_CONFIG",
@@ -29,8 +30,9 @@ __all__ = [
 MAX_CONFIG = 8_388_608
 _MAX_ITEMS = 500_000
 _AUTO_MAP = re.compile(rb'"auto_map"[ \t\n\r]*+:')
+_PLAIN_NAME = re.compile(r"[\w.:+/-]{1,128}", re.ASCII)
 _ESCAPED = re.compile(rb"\\u00([0-9a-fA-F]{2})")
-_LANGUAGE_PARTS = ("text_config", "llm_config", "language_config")
+_LANGUAGE_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 
 _RANGES: Mapping[str, tuple[int, int]] = {
     "num_hidden_layers": (1, 10_000),
@@ -53,9 +55,94 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 """Far beyond every published model, and small enough that no product of them is absurd."""
 
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts"),
+    "num_hidden_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "num_attention_heads": ("num_attention_heads", "n_head", "n_heads"),
+    "num_key_value_heads": ("num_key_value_heads", "multi_query_group_num"),
+    "head_dim": ("head_dim", "kv_channels", "attention_head_dim"),
+    "intermediate_size": ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"),
+    "vocab_size": ("vocab_size", "padded_vocab_size"),
+    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token"),
 }
+
+LENGTHS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+"""Where vLLM looks for the longest sequence, in its order (config/model.py, ``_get_and_verify_max_len``)."""
+
+_LONGEST = 10_000_000_000
+_DETAILS = frozenset(
+    {
+        "attention_bias",
+        "attention_chunk_size",
+        "attn_layer_offset",
+        "attn_layer_period",
+        "attn_output_gate",
+        "conv_L_cache",
+        "conv_kernel",
+        "decoder_attention_heads",
+        "decoder_layers",
+        "decoder_sparse_step",
+        "encoder_layers",
+        "expand",
+        "first_k_dense_replace",
+        "full_attention_interval",
+        "global_head_dim",
+        "index_head_dim",
+        "index_n_heads",
+        "interleave_moe_layer_step",
+        "intermediate_size_mlp",
+        "linear_conv_kernel_dim",
+        "linear_key_head_dim",
+        "linear_num_key_heads",
+        "linear_num_value_heads",
+        "linear_value_head_dim",
+        "mamba_d_conv",
+        "mamba_d_head",
+        "mamba_d_ssm",
+        "mamba_d_state",
+        "mamba_expand",
+        "mamba_head_dim",
+        "mamba_n_groups",
+        "mamba_n_heads",
+        "mamba_num_heads",
+        "max_source_positions",
+        "moe_intermediate_size",
+        "moe_layer_start_index",
+        "moe_num_shared_experts",
+        "moe_shared_expert_intermediate_size",
+        "multi_query",
+        "n_groups",
+        "n_shared_experts",
+        "new_decoder_architecture",
+        "num_global_key_value_heads",
+        "num_heads",
+        "num_kv_heads",
+        "num_kv_shared_layers",
+        "num_nextn_predict_layers",
+        "original_max_position_embeddings",
+        "q_lora_rank",
+        "shared_expert_intermediate_size",
+        "ssm_state_size",
+        "state_size",
+        "swa_head_dim",
+        "swa_num_key_value_heads",
+        "swa_v_head_dim",
+        "tie_word_embeddings",
+    }
+)
+"""Numbers that only some architectures have; true and false are 1 and 0."""
+
+_LAYER_LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,28 +155,15 @@ class RopeScaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    """`bits` of a weight and `activation_bits` are None where unknown or not the same for all layers.
-
-    `method` is quant_method (`compressed-tensors`, `fp8`, `gptq`, `awq`, ...), `format` its packing or algorithm,
-    `weight_type` is `float` or `int`, `kv_cache_bits` is set if the checkpoint fixes a quantized KV cache.
-    """
-
-    method: str | None = None
-    format: str | None = None
-    bits: int | None = None
-    weight_type: str | None = None
-    activation_bits: int | None = None
-    kv_cache_bits: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """The language model's dimensions under their Hugging Face names.
 
     `architecture` and `model_type` are the whole model's, `text_model_type` is the language part's if it is nested.
-    `dtype` has no `torch.` before it. `layer_types` counts layers by type. `sliding_window_pattern` is the period, or
-    a string with one letter a layer of the period. `auto_map` says that the configuration names code to be run.
+    `dtype` has no `torch.` before it. `layer_types` counts layers by type, of those that keep a cache of their own.
+    `sliding_window` 0 says that there is none. `sliding_window_pattern` is the period, or a string with one letter a
+    layer of the period. `auto_map` says that the configuration names code to be run. `lengths` are the other keys of
+    `LENGTHS`, `details` numbers that only some architectures have. `state_dtype` is that of a recurrent state.
+    `tokenizer_max_length` and `sentence_max_length` are what tokenizer_config.json and sentence_bert_config.json say.
     """
 
     architecture: str | None = None
@@ -118,6 +192,12 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
     quantization: Quantization | None = None
     auto_map: bool = False
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, int] = field(default_factory=dict)
+    position_embedding_type: str | None = None
+    state_dtype: str | None = None
+    tokenizer_max_length: int | None = None
+    sentence_max_length: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold, without the fields that say nothing."""
@@ -134,7 +214,10 @@ class ModelConfig:
         if "rope_scaling" in values:
             values["rope_scaling"] = RopeScaling(**_known(RopeScaling, values["rope_scaling"]))
         if "quantization" in values:
-            values["quantization"] = Quantization(**_known(Quantization, values["quantization"]))
+            quantization = _known(Quantization, values["quantization"])
+            if "block" in quantization:
+                quantization["block"] = tuple(quantization["block"])
+            values["quantization"] = Quantization(**quantization)
         return cls(**values)
 
 
@@ -154,9 +237,15 @@ def parse_config(data: bytes) -> ModelConfig:
     Raises FormatError with the rule ConfigInvalid, naming the field, and those of `jsonbound.loads`.
     """
     whole = _document(data, "config.json")
-    nested = next((part for name in _LANGUAGE_PARTS if isinstance(part := whole.get(name), dict)), {})
-    section = Section({**whole, **{name: value for name, value in nested.items() if value is not None}})
+    outer = _language_part(whole)
+    nested = _language_part(outer) or outer
+    said = {**whole, **{name: value for name, value in nested.items() if value is not None}}
+    section = Section(said)
     numbers = {name: section.integer(*_SPELLINGS.get(name, (name,)), allowed=_RANGES[name]) for name in _RANGES}
+    if said.get("sliding_window") is None and ("sliding_window" in said or "sliding_window" in nested):
+        numbers["sliding_window"] = 0
+    if numbers["num_key_value_heads"] is None:
+        numbers["num_key_value_heads"] = _whole_number(_member(said.get("attn_config"), "kv_n_heads"), most=10_000)
     return ModelConfig(
         architecture=_architecture(whole),
         model_type=Section(whole).text("model_type"),
@@ -166,10 +255,61 @@ def parse_config(data: bytes) -> ModelConfig:
         sliding_window_pattern=_pattern(section),
         layer_types=_layer_types(section),
         rope_scaling=_rope_scaling(section),
-        quantization=_quantization(section),
+        quantization=read_quantization(whole),
         auto_map=_names_code(whole),
+        lengths=_lengths(said),
+        details=_details(said),
+        position_embedding_type=_name(said.get("position_embedding_type")),
+        state_dtype=_name(said.get("mamba_ssm_cache_dtype")) or _name(said.get("mamba_ssm_dtype")),
         **numbers,
     )
+
+
+def _language_part(whole: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    return next((part for name in _LANGUAGE_PARTS if isinstance(part := whole.get(name), dict)), {})
+
+
+def _member(part: JsonValue, name: str) -> JsonValue:
+    return part.get(name) if isinstance(part, dict) else None
+
+
+def _whole_number(value: JsonValue, *, most: int) -> int | None:
+    """A number that only some architectures have, or nothing: what is odd is left out."""
+    if isinstance(value, bool):
+        return int(value)
+    return value if isinstance(value, int) and 0 <= value <= most else None
+
+
+def _name(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and _PLAIN_NAME.fullmatch(value) else None
+
+
+def _lengths(said: Mapping[str, JsonValue]) -> dict[str, int]:
+    found = ((name, _whole_number(said.get(name), most=_LONGEST)) for name in LENGTHS[1:])
+    return {name: number for name, number in found if number}
+
+
+def _details(said: Mapping[str, JsonValue]) -> dict[str, int]:
+    found = ((name, _whole_number(said[name], most=1_000_000)) for name in sorted(_DETAILS & said.keys()))
+    numbers = {name: number for name, number in found if number is not None}
+    for name, number in (
+        ("num_nextn_predict_layers", _whole_number(said.get("mtp_num_hidden_layers"), most=10_000)),
+        ("indexer_layers", _count_of(said.get("indexer_types"), "full")),
+        ("layers_without_rope", _count_of(said.get("no_rope_layers"), 0)),
+        ("expert_layers", _expert_layers(said)),
+    ):
+        if number is not None:
+            numbers.setdefault(name, number)
+    return numbers
+
+
+def _count_of(values: JsonValue, wanted: str | int) -> int | None:
+    return values.count(wanted) if isinstance(values, list) and values else None
+
+
+def _expert_layers(said: Mapping[str, JsonValue]) -> int | None:
+    kinds = _count_of(said.get("mlp_layer_types"), "sparse")
+    return _count_of(said.get("moe_layer_freq"), 1) if kinds is None else kinds
 
 
 def declares_remote_code(data: bytes) -> bool:
@@ -193,7 +333,10 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def _document(data: bytes, what: str) -> dict[str, JsonValue]:
-    document = jsonbound.loads(data, what=what, max_bytes=MAX_CONFIG, max_items=_MAX_ITEMS, unique_keys=True)
+    # Python's json, which transformers writes with, has Infinity: Nemotron's time_step_limit does.
+    document = jsonbound.loads(
+        data, what=what, max_bytes=MAX_CONFIG, max_items=_MAX_ITEMS, unique_keys=True, constants=True
+    )
     if not isinstance(document, dict):
         raise invalid(what, document, "a JSON object")
     return document
@@ -226,17 +369,37 @@ def _pattern(section: Section) -> int | str | None:
 
 
 def _layer_types(section: Section) -> Mapping[str, int]:
-    kinds = section.value("layer_types")
+    kinds = _layer_kinds(section)
     if kinds is None:
         return {}
     most = _RANGES["num_hidden_layers"][1]
     if not isinstance(kinds, list) or len(kinds) > most:
         raise invalid("layer_types", kinds, f"a list of at most {most} names")
     names = [Section({"layer_types": kind}).text("layer_types") for kind in kinds]
+    shared = _whole_number(section.value("num_kv_shared_layers"), most=most) or 0
+    # The last layers take the cache of earlier ones.
+    names = names[: len(names) - shared] if 0 < shared < len(names) else names
     counts = Counter(name for name in names if name is not None)
-    if sum(counts.values()) < len(kinds) or len(counts) > 64:
+    if sum(counts.values()) < len(names) or len(counts) > 64:
         raise invalid("layer_types", kinds, "one of at most 64 names for each layer")
     return dict(sorted(counts.items()))
+
+
+def _layer_kinds(section: Section) -> JsonValue:
+    """A name for each layer, however the architecture spells that; None where it does not."""
+    for name in ("layer_types", "layers_block_type", "block_types"):
+        if section.value(name) is not None:
+            return section.value(name)
+    letters = section.value("hybrid_override_pattern")
+    if isinstance(letters, str):
+        return [_LAYER_LETTERS.get(letter, "unknown") for letter in letters]
+    pattern = section.value("hybrid_layer_pattern")
+    if isinstance(pattern, list):
+        return ["sliding_attention" if each == 1 else "full_attention" for each in pattern]
+    attention, layers = section.value("attn_layer_indices"), section.value("num_hidden_layers")
+    if isinstance(attention, list) and isinstance(layers, int) and len(attention) <= layers <= 10_000:
+        return [*(["attention"] * len(attention)), *(["mamba"] * (layers - len(attention)))]
+    return None
 
 
 def _rope_scaling(section: Section) -> RopeScaling | None:
@@ -252,36 +415,3 @@ def _rope_scaling(section: Section) -> RopeScaling | None:
     )
     stretched = scaling.kind not in (None, "default") or scaling.factor is not None
     return scaling if stretched else None
-
-
-def _quantization(section: Section) -> Quantization | None:
-    quantization = section.part("quantization_config") or section.part("compression_config")
-    if quantization is None:
-        return None
-    outer = quantization.part("config_groups")
-    groups = outer.parts() if outer else []
-    weights = [group.part("weights") for group in groups]
-    activations = [group.part("input_activations") for group in groups]
-    kv_cache = quantization.part("kv_cache_scheme")
-    return Quantization(
-        method=quantization.text("quant_method"),
-        format=quantization.text("format", "quant_algo"),
-        bits=_bits(quantization, "bits") or _bits(quantization, "w_bit") or _same_bits(weights),
-        weight_type=_same_type(weights),
-        activation_bits=_same_bits(activations),
-        kv_cache_bits=_bits(kv_cache, "num_bits") if kv_cache else None,
-    )
-
-
-def _bits(section: Section, name: str) -> int | None:
-    return section.integer(name, allowed=(1, 64))
-
-
-def _same_bits(parts: list[Section | None]) -> int | None:
-    found = {_bits(part, "num_bits") if part else None for part in parts}
-    return found.pop() if len(found) == 1 else None
-
-
-def _same_type(parts: list[Section | None]) -> str | None:
-    found = {part.text("type") if part else None for part in parts}
-    return found.pop() if len(found) == 1 else None

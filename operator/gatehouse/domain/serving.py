@@ -21,7 +21,7 @@ from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import Problem
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.serving_arguments import check_serving, normal_arguments
 from gatehouse.domain.serving_formats import model_argument
 from gatehouse.domain.serving_names import (
@@ -221,15 +221,19 @@ def _annotations(given: ServingInput) -> dict[str, str]:
 
 def _arguments(given: ServingInput) -> list[str]:
     fit = given.fit
-    if fit.verdict == "DoesNotFit" or fit.max_model_len is None:
+    if fit.verdict == "DoesNotFit":
         remedy = fit.remedy or "choose another hardware profile"
         raise NothingToServe(Problem(rule=fit.reason, found=fit.found, wanted=fit.wanted, remedy=remedy))
     how = given.profile.serving
     # After --model=/mnt/models of the runtime: the last counts.
     arguments = [] if given.model_file is None else [model_argument(given.model_file)]
-    arguments += [f"--max-model-len={fit.max_model_len}", f"--gpu-memory-utilization={how.gpu_memory_utilization}"]
+    # Where nothing says a length vLLM takes its own: it would refuse a guess that is too long.
+    arguments += [] if fit.max_model_len is None else [f"--max-model-len={fit.max_model_len}"]
+    arguments.append(f"--gpu-memory-utilization={how.gpu_memory_utilization}")
     if fit.tensor_parallel_size > 1:
         arguments.append(f"--tensor-parallel-size={fit.tensor_parallel_size}")
+    if fit.max_num_seqs is not None:
+        arguments.append(f"--max-num-seqs={fit.max_num_seqs}")
     if how.kv_cache_dtype != "auto":
         arguments.append(f"--kv-cache-dtype={how.kv_cache_dtype}")
     if fit.dtype != "auto":

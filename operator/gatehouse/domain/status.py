@@ -34,7 +34,7 @@ from gatehouse.domain.conditions import (
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.judgement import held_to
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
 from gatehouse.domain.readable import UNREADABLE
@@ -190,8 +190,9 @@ def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
 
 def _gate(known: Gate | None, gate: GateState) -> Gate:
     rule, found, wanted, remedy = gate.rule[:512], gate.found[:2048], gate.wanted[:1024], gate.remedy[:1024] or None
-    if known and (known.open, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
+    if known and (known.open, known.unknown, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
         gate.open,
+        gate.unknown,
         rule,
         found,
         wanted,
@@ -203,6 +204,7 @@ def _gate(known: Gate | None, gate: GateState) -> Gate:
         name=gate.name,
         stage=gate.stage,
         open=gate.open,
+        unknown=gate.unknown,
         rule=rule,
         found=found,
         wanted=wanted,
@@ -255,8 +257,10 @@ def _hardware(fit: Fit) -> HardwareStatus:
     return HardwareStatus(
         verdict=fit.verdict,
         weights_bytes=fit.weights_bytes,
+        overhead_bytes=fit.overhead_bytes,
         kv_cache_bytes_per_token=fit.kv_cache_bytes_per_token,
         max_model_len=fit.max_model_len,
+        max_num_seqs=fit.max_num_seqs,
         tensor_parallel_size=fit.tensor_parallel_size,
         warnings=[warning[:512] for warning in fit.warnings[:8]],
     )

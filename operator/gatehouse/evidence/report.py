@@ -209,7 +209,13 @@ def _control(subject: Subject) -> Iterator[str]:
     yield table(
         ("Gate", "Stage", "State", "Found", "Wanted"),
         [
-            (gate.name, gate.stage or "all", "open" if gate.open else "shut", gate.found, gate.wanted)
+            (
+                gate.name,
+                gate.stage or "all",
+                "open" if gate.open else "shut" if gate.shut else "unknown",
+                gate.found,
+                gate.wanted,
+            )
             for gate in subject.declared.version.status.gates
         ],
     )

@@ -12,7 +12,8 @@ from gatehouse.api.meta import LocalObjectReference
 from gatehouse.api.model_version import ModelVersionSpec
 from gatehouse.api.registered_model import RegisteredModelSpec
 from gatehouse.domain.format_error import shown
-from gatehouse.domain.model_limits import length_limit
+from gatehouse.domain.hardware.dimensions import dimensions_of
+from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.serving import JsonObject
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.manifests import model_version_manifest, registered_model_manifest
@@ -140,7 +141,7 @@ def _merged(facts: JsonObject, flags: JsonObject) -> dict[str, Any]:
 
 def _check_length(spec: Mapping[str, Any], facts: FolderFacts) -> None:
     asked = spec.get("serving", {}).get("maxModelLen")
-    most = length_limit(facts.config) if facts.config else None
+    most = length_limit(dimensions_of(facts.config)) if facts.config else None
     if asked is not None and most is not None and asked > most:
         raise InputInvalid(f"--max-model-len is {asked}; wanted: at most {most}, which config.json allows")
 

@@ -75,6 +75,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
             "model_file": summary.model_file,
             "unsafe_files": summary.unsafe_files,
             "notes": summary.notes,
+            "head_bytes": summary.head_bytes,
+            "unloaded_bytes": summary.unloaded_bytes,
         }
     if record.problems:
         document["problems"] = [
@@ -116,6 +118,8 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         model_file=kept.get("model_file"),
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),
+        head_bytes=kept.get("head_bytes", 0),
+        unloaded_bytes=kept.get("unloaded_bytes", 0),
     )
 
 

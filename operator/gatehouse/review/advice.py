@@ -91,7 +91,7 @@ def _about_policy(version: ModelVersion, standpoint: Standpoint) -> str:
 
 async def ask_advice(api: ApiClient, version: ModelVersion) -> Advice:
     """A sentence for each shut gate; none is asked for when every gate is open. Raises ClusterError."""
-    shut = [gate for gate in version.status.gates if not gate.open]
+    shut = [gate for gate in version.status.gates if gate.shut]
     if not shut:
         return {}
     standpoint = await _standpoint(api, version)

@@ -21,7 +21,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.governance import Standing, standings
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.policy import CompiledPolicy, Held, applying, shown_tier
 from gatehouse.review.errors import Refused
 from gatehouse.review.estate import Estate

@@ -31,7 +31,7 @@ def gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tu
 
 def owed_before(gates: Iterable[Gate]) -> tuple[str, ...]:
     """What is owed, a line a shut gate; of those that wait for another only when there is no other."""
-    shut = [gate for gate in gates if not gate.open]
+    shut = [gate for gate in gates if gate.shut]
     named = [gate for gate in shut if not gate.waiting] or shut
     return tuple(f"{gate.name}{f' for {gate.stage}' if gate.stage else ''}: {gate.found}" for gate in named)
 

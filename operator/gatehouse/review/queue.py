@@ -122,7 +122,7 @@ def reviewed_stage(version: ModelVersion) -> str | None:
     if version.spec.state != "Submitted" or status.phase not in _REVIEWED:
         return None
     gate = next((gate for gate in _approvals(version) if gate.stage not in status.cleared_for), None)
-    return gate.stage if gate is not None and not gate.open else None
+    return gate.stage if gate is not None and gate.shut else None
 
 
 def _approvals(version: ModelVersion) -> Iterator[Gate]:
@@ -235,7 +235,7 @@ def _progress(counts: Sequence[ApprovalCount]) -> str:
 def _owed(version: ModelVersion, stage: str) -> Iterator[str]:
     for gate in version.status.gates:
         # The template is written when everything else is open: nobody owes it.
-        if not gate.open and gate.stage in {"", stage} and gate.name != "TemplateEmitted":
+        if gate.shut and gate.stage in {"", stage} and gate.name != "TemplateEmitted":
             yield f"{gate.name}: {gate.found}"
 
 

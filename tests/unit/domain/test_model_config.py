@@ -138,15 +138,36 @@ def test_dtype_loses_its_prefix_and_new_spelling_wins() -> None:
     assert parse_config(b'{"dtype": "torch.bfloat16", "torch_dtype": "float32"}').dtype == "bfloat16"
 
 
-def test_quantization_by_bits_and_mixed_groups() -> None:
-    assert parse_config(b'{"quantization_config": {"quant_method": "gptq", "bits": 4}}').quantization == Quantization(
-        method="gptq", bits=4
-    )
-    groups = {"a": {"weights": {"num_bits": 4, "type": "int"}}, "b": {"weights": {"num_bits": 8, "type": "float"}}}
-    mixed = {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}}
-    assert parse_config(json.dumps(mixed).encode()).quantization == Quantization(method="compressed-tensors")
-    cached = {"quantization_config": {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}}
-    assert parse_config(json.dumps(cached).encode()).quantization == Quantization(method="fp8", kv_cache_bits=8)
+def test_a_published_configuration_with_infinity_is_read() -> None:
+    """NVIDIA's Nemotron 3 has ``"time_step_limit": [0.0, Infinity]``, as Python's json writes it."""
+    assert parse_config(b'{"hidden_size": 4096, "time_step_limit": [0.0, Infinity]}').hidden_size == 4096
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        ({"layer_types": ["full_attention", "sliding_attention"]}, {"full_attention": 1, "sliding_attention": 1}),
+        ({"layers_block_type": ["mamba", "hybrid"]}, {"hybrid": 1, "mamba": 1}),
+        ({"hybrid_override_pattern": "ME*-M"}, {"attention": 1, "mamba": 2, "mlp": 1, "moe": 1}),
+        ({"hybrid_layer_pattern": [0, 1, 1]}, {"full_attention": 1, "sliding_attention": 2}),
+        ({"attn_layer_indices": [1], "num_hidden_layers": 3}, {"attention": 1, "mamba": 2}),
+        ({"layer_types": ["full_attention"] * 3, "num_kv_shared_layers": 2}, {"full_attention": 1}),
+    ],
+)
+def test_layers_are_counted_however_they_are_spelled(said: dict[str, object], counted: dict[str, int]) -> None:
+    assert parse_config(json.dumps(said).encode()).layer_types == counted
+
+
+def test_a_window_that_is_switched_off_is_none_and_one_that_is_not_named_is_unknown() -> None:
+    assert parse_config(b'{"sliding_window": null}').sliding_window == 0
+    assert parse_config(b'{"text_config": {"sliding_window": null}}').sliding_window == 0
+    assert parse_config(b"{}").sliding_window is None
+
+
+def test_gpt_2_has_names_of_its_own() -> None:
+    config = parse_config(b'{"n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "n_inner": null}')
+    assert (config.hidden_size, config.num_attention_heads, config.num_hidden_layers) == (768, 12, 12)
+    assert config.lengths == {"n_positions": 1024}
 
 
 def test_a_number_for_each_layer_is_unknown() -> None:
@@ -181,9 +202,6 @@ def test_absurd_numbers_are_refused_by_name(field: str, value: object) -> None:
         ({"layer_types": "full"}, "layer_types = "),
         ({"layer_types": [None]}, "layer_types = "),
         ({"layer_types": ["a"] * 10_001}, "layer_types = "),
-        ({"quantization_config": []}, "quantization_config = "),
-        ({"quantization_config": {"bits": "4"}}, "quantization_config.bits = "),
-        ({"quantization_config": {"config_groups": {"g": {"weights": {"num_bits": 0}}}}}, "quantization_config."),
         ({"text_config": {"num_hidden_layers": -1}}, "num_hidden_layers = -1"),
     ],
 )

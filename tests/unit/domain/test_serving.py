@@ -15,14 +15,17 @@ from syrupy.assertion import SnapshotAssertion
 from gatehouse.api.meta import ObjectMeta
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
-from gatehouse.domain.hardware import fit
+from gatehouse.domain.hardware.fit import fit
 from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.quantization import Quantization
 from gatehouse.domain.serving import ServingInput, render, retarget
 from gatehouse.domain.serving_names import config_map_name, inference_service_name, label_value, longest_service_name
 from gatehouse.domain.serving_refusals import NameRefused, NothingToServe, ReservedArgument
 from gatehouse.domain.serving_rules import RESERVED_FLAGS
 from gatehouse.domain.serving_text import TemplateWriter, read_template, to_yaml
 from unit.domain.fits import granite, shipped, summary
+
+AWQ = Quantization(method="awq", bits=4, group=128)
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -135,7 +138,7 @@ class TestGolden:
                     label_prefix="modelregistry.kubeflow.org", connection_secret="models", vllm_image="registry/vllm:1"
                 ),
             ),
-            serving_input(machine="nvidia-t4", description=None, display_name=None),
+            serving_input(machine="nvidia-t4", config=granite(quantization=AWQ), description=None, display_name=None),
             serving_input(machine="amd-mi300x"),
             serving_input(model_file="Q8_0/granite-Q8_0-00001-of-00003.gguf"),
         ],
@@ -193,7 +196,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("given_input", "arguments"),
         [
-            (serving_input(), ["--max-model-len=61184", "--gpu-memory-utilization=0.90"]),
+            (serving_input(), ["--max-model-len=71680", "--gpu-memory-utilization=0.90"]),
             (
                 serving_input(count=4, kv_cache_dtype="fp8"),
                 [
@@ -204,18 +207,24 @@ class TestArguments:
                 ],
             ),
             (
-                serving_input(machine="nvidia-t4"),
-                ["--max-model-len=17920", "--gpu-memory-utilization=0.90", "--dtype=half"],
+                serving_input(machine="nvidia-t4", config=granite(quantization=AWQ)),
+                ["--max-model-len=29952", "--gpu-memory-utilization=0.90", "--max-num-seqs=128", "--dtype=half"],
             ),
             (
-                serving_input(config=granite(architecture="MambaForCausalLM"), serving={"extraArgs": ["--seed=1"]}),
+                serving_input(config=granite(architecture="NobodyForCausalLM"), serving={"extraArgs": ["--seed=1"]}),
                 ["--max-model-len=4096", "--gpu-memory-utilization=0.90", "--seed=1"],
+            ),
+            (
+                serving_input(config=granite(max_position_embeddings=None, model_type=None)),
+                ["--gpu-memory-utilization=0.90"],
+            ),
+            (
+                serving_input(machine="nvidia-h100-80gb", config=granite(vocab_size=600_000, hidden_size=40_960)),
+                ["--max-model-len=33536", "--gpu-memory-utilization=0.90", "--max-num-seqs=512"],
             ),
         ],
     )
-    def test_the_length_is_always_set_and_the_rest_where_it_is_owed(
-        self, given_input: ServingInput, arguments: list[str]
-    ) -> None:
+    def test_each_is_set_where_it_is_owed(self, given_input: ServingInput, arguments: list[str]) -> None:
         assert render(given_input).inference_service["spec"]["predictor"]["model"]["args"] == arguments
 
     def test_accelerators_are_those_that_vllm_spans(self) -> None:
@@ -225,7 +234,7 @@ class TestArguments:
     def test_what_does_not_fit_is_not_served(self) -> None:
         with pytest.raises(NothingToServe) as refused:
             render(serving_input(serving={"maxModelLen": 131072}))
-        assert "74,752" in refused.value.problem.remedy
+        assert "73,216" in refused.value.problem.remedy
 
     @pytest.mark.parametrize(
         "argument",

@@ -13,7 +13,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.policy.compiled import CompiledPolicy
 from gatehouse.domain.policy.evaluations import EvaluationVerdict, Results, counting, judge_evaluation
 from gatehouse.domain.policy.expressions import ExpressionProblem

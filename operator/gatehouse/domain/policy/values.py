@@ -16,7 +16,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord
-from gatehouse.domain.hardware import Fit
+from gatehouse.domain.hardware.fit import Fit
 
 __all__ = ["expression_values", "plain"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api import ModelEvaluation, ModelVersion, RegisteredModel
 from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
-from gatehouse.domain.hardware import Fit, fit
+from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling
 from gatehouse.domain.policy.cel import VARIABLES, CompiledExpression, compile_expression
 from gatehouse.domain.policy.values import expression_values, plain

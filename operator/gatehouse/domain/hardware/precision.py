@@ -1,8 +1,8 @@
-"""Which data types an accelerator runs: what a model's weights demand of it.
+"""Which data types an accelerator runs: what a model's weights demand of it, by release of vLLM.
 
-Sources: vLLM 0.11, "Quantization: supported hardware" (Volta 7.0, Turing 7.5, Ampere 8.0 and 8.6, Ada 8.9, Hopper 9.0),
-"FP8 W8A8" (computed from 8.9, weight-only through Marlin from 7.5), "GPU installation" (7.0 or more), and the table
-of model types that it refuses to run in float16.
+Sources: ``get_min_capability`` of each method in vLLM's ``layers/quantization`` (``releases.json`` has the figures),
+"FP8 W8A8" (computed from 8.9, weight-only through Marlin below), "GPU installation" (7.0 or more), the table of model
+types that it refuses to run in float16, and ``TritonMLA``, which takes no FP8 cache.
 """
 
 from __future__ import annotations
@@ -12,32 +12,42 @@ from typing import Final, Literal
 
 from gatehouse.api.hardware_profile import Accelerator, HardwareProfileSpec
 from gatehouse.domain.artifact import ArtifactSummary, Problem
+from gatehouse.domain.hardware.releases import Capability, Release
+from gatehouse.domain.quantization import Quantization
 
 __all__ = ["Precision", "check_precision"]
-
-Capability = tuple[int, int]
 
 _OLDEST: Final = (7, 0)
 _BFLOAT16: Final = (8, 0)
 _FP8_COMPUTE: Final = (8, 9)
+_FP4_COMPUTE: Final = (10, 0)
 _FP8_DTYPES: Final = frozenset({"F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ"})  # E8M0 holds scales only
 _NO_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4", "plamo2"})
+_FP4_METHODS: Final = frozenset({"mxfp4", "modelopt_fp4", "petit_nvfp4", "gpt_oss_mxfp4"})
+_FP8_METHODS: Final = frozenset({"fp8", "fbgemm_fp8", "ptpc_fp8"})
+_PLAIN_METHODS: Final = {
+    "awq": ("AWQ", "awq"),
+    "auto_awq": ("AWQ", "awq"),
+    "awq_marlin": ("AWQ", "awq"),
+    "gptq": ("GPTQ", "gptq"),
+    "auto_gptq": ("GPTQ", "gptq"),
+    "gptq_marlin": ("GPTQ", "gptq"),
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "torchao": ("torchao", "torchao"),
+    "hqq": ("HQQ", "hqq"),
+    "quark": ("Quark", "quark"),
+    "experts_int8": ("integer-quantized", "experts_int8"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """A way to store weights: the least capability that runs it, and the least that computes in it."""
+    """A way to store weights: its name, the least capability that runs it, and the least that computes in it."""
 
     name: str
     runs: Capability
     computes: Capability
-
-
-_FP8 = _Demand("FP8", (7, 5), _FP8_COMPUTE)
-_FP4 = _Demand("FP4", (8, 0), (10, 0))
-_AWQ = _Demand("AWQ", (7, 5), (7, 5))
-_GPTQ = _Demand("GPTQ", (7, 0), (7, 0))
-_INTEGER = _Demand("integer-quantized", (7, 5), (7, 5))
+    fp8: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +59,21 @@ class Precision:
     dtype: Literal["auto", "half"] = "auto"
 
 
-def check_precision(summary: ArtifactSummary, profile: HardwareProfileSpec) -> Precision:
+def check_precision(summary: ArtifactSummary, profile: HardwareProfileSpec, release: Release) -> Precision:
     """Whether the accelerator runs the data types of the weights, and how."""
     accelerator = profile.accelerator
     capability = _capability(accelerator)
     if capability is not None and capability < _OLDEST:
         return Precision(problem=_too_old("AcceleratorTooOld", "vLLM", accelerator, _OLDEST))
-    demand = _demand(summary)
+    demand = _demand(summary, release)
     quantized = _quantized(demand, accelerator, capability) if demand else Precision()
     if quantized.problem:
         return quantized
+    cache = _cache(summary, profile, capability, release)
+    if cache.problem:
+        return cache
     half = _half(summary, accelerator, capability)
-    warnings = (*quantized.warnings, *half.warnings, *_cache_warnings(profile, capability))
+    warnings = (*quantized.warnings, *half.warnings, *cache.warnings)
     return Precision(problem=half.problem, warnings=warnings, dtype=half.dtype)
 
 
@@ -71,24 +84,36 @@ def _capability(accelerator: Accelerator) -> Capability | None:
     return int(major), int(minor)
 
 
-def _demand(summary: ArtifactSummary) -> _Demand | None:
+def _demand(summary: ArtifactSummary, release: Release) -> _Demand | None:
     quantization = summary.config.quantization if summary.config else None
     method = (quantization.method or "").lower() if quantization else ""
-    if method == "mxfp4" or (quantization and quantization.bits == 4 and quantization.weight_type == "float"):
-        return _FP4
-    if method in {"fp8", "fbgemm_fp8"} or not _FP8_DTYPES.isdisjoint(summary.dtypes):
-        return _FP8
-    if quantization is None:
+    least = release.least
+    if method in _PLAIN_METHODS:
+        name, key = _PLAIN_METHODS[method]
+        return _Demand(name, least[key], least[key])
+    four_bit_floats = quantization is not None and quantization.bits == 4 and quantization.weight_type == "float"
+    if method in _FP4_METHODS or four_bit_floats:
+        return _Demand("FP4", least["fp4"], _FP4_COMPUTE)
+    if method == "modelopt":
+        return _Demand("ModelOpt's FP8", least["modelopt-fp8"], _FP8_COMPUTE, fp8=True)
+    eight_bit_floats = quantization is not None and quantization.bits == 8 and quantization.weight_type == "float"
+    if method in _FP8_METHODS or eight_bit_floats or not _FP8_DTYPES.isdisjoint(summary.dtypes):
+        return _Demand("FP8", least["fp8"], _FP8_COMPUTE, fp8=True)
+    return None if quantization is None else _integers(quantization, release)
+
+
+def _integers(quantization: Quantization, release: Release) -> _Demand | None:
+    """Weights in integers, as compressed-tensors stores them: with activations in 8 bits, or weights alone."""
+    if quantization.weight_type != "int":
         return None
-    if quantization.bits == 8 and quantization.weight_type == "float":
-        return _FP8
-    return {"awq": _AWQ, "gptq": _GPTQ}.get(method) or (_INTEGER if quantization.weight_type == "int" else None)
+    key = "int8" if quantization.activation_bits == 8 else "wna16"
+    return _Demand("integer-quantized", release.least[key], release.least[key])
 
 
 def _quantized(demand: _Demand, accelerator: Accelerator, capability: Capability | None) -> Precision:
     name = _name(accelerator)
     weight_only = f"{name} holds {demand.name} weights but does not compute in {demand.name}: less throughput"
-    if demand is _FP8 and accelerator.fp8 is not None:
+    if demand.fp8 and accelerator.fp8 is not None:
         if accelerator.fp8 == "None":
             return Precision(
                 problem=Problem(
@@ -100,10 +125,10 @@ def _quantized(demand: _Demand, accelerator: Accelerator, capability: Capability
             )
         return Precision(warnings=(weight_only,) if accelerator.fp8 == "WeightOnly" else ())
     if capability is None:
-        field = "accelerator.fp8" if demand is _FP8 else "accelerator.computeCapability"
+        field = "accelerator.fp8" if demand.fp8 else "accelerator.computeCapability"
         return Precision(warnings=(f"whether {name} runs {demand.name} weights is not known: no {field}",))
     if capability < demand.runs:
-        reason = "Fp8NotSupported" if demand is _FP8 else "QuantizationNotSupported"
+        reason = "Fp8NotSupported" if demand.fp8 else "QuantizationNotSupported"
         return Precision(problem=_too_old(reason, f"{demand.name} weights", accelerator, demand.runs))
     return Precision(warnings=(weight_only,) if capability < demand.computes else ())
 
@@ -128,11 +153,19 @@ def _half(summary: ArtifactSummary, accelerator: Accelerator, capability: Capabi
     )
 
 
-def _cache_warnings(profile: HardwareProfileSpec, capability: Capability | None) -> tuple[str, ...]:
-    dtype = profile.serving.kv_cache_dtype
-    if not dtype.startswith("fp8") or capability is None or capability >= _FP8_COMPUTE:
-        return ()
-    return (f"a KV cache in {dtype} wants compute capability 8.9; {_name(profile.accelerator)} may not start with it",)
+def _cache(
+    summary: ArtifactSummary, profile: HardwareProfileSpec, capability: Capability | None, release: Release
+) -> Precision:
+    dtype, config = profile.serving.kv_cache_dtype, summary.config
+    if not dtype.startswith("fp8") or capability is None:
+        return Precision()
+    if config is not None and config.kv_lora_rank and capability < release.latent_fp8_cache:
+        what = f"a KV cache in {dtype} with latent attention"
+        return Precision(problem=_too_old("CacheTypeNotSupported", what, profile.accelerator, release.latent_fp8_cache))
+    if capability >= _FP8_COMPUTE:
+        return Precision()
+    warning = f"a KV cache in {dtype} wants compute capability 8.9; {_name(profile.accelerator)} may not start with it"
+    return Precision(warnings=(warning,))
 
 
 def _too_old(reason: str, what: str, accelerator: Accelerator, least: Capability) -> Problem:

@@ -1,0 +1,444 @@
+"""Whether a model fits the accelerators of a hardware profile, before anybody waits ten minutes for vLLM to say no.
+
+On each of TP accelerators (TP: the tensor parallel size) vLLM holds the weights, its overhead, and a KV cache that
+must take one sequence of the longest length; otherwise it does not start::
+
+    usable  = (memory - what the driver keeps) * gpu_memory_utilization
+    budget  = usable - weights - overhead                            (weights, overhead: modules of those names)
+    fits    = cost of the cache for max_model_len tokens <= budget   (kv_cache)
+
+``Fits`` holds with half a GiB to spare and CUDA graphs at their largest, ``Tight`` only without. A length that nobody
+asked for always keeps that half GiB. What is computed is held against vLLM itself and against measured runs by a test,
+and docs/fit.md shows the figures.
+
+``max_num_seqs`` is part of the overhead: where vLLM's own leaves too little for the length that is asked for, or for
+32,768 tokens where none is, the template starts with less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache, partial
+from typing import Final, Literal
+
+from gatehouse.api.hardware_profile import HardwareProfileSpec
+from gatehouse.api.model_registry import ServingDefaults
+from gatehouse.api.model_version import Verdict
+from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
+from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
+from gatehouse.domain.hardware.lengths import limit_named
+from gatehouse.domain.hardware.loading import refusal_of
+from gatehouse.domain.hardware.overhead import (
+    MARGIN,
+    Overhead,
+    default_chunk,
+    default_sequences,
+    overhead_of,
+    sequence_choices,
+)
+from gatehouse.domain.hardware.precision import Precision, check_precision
+from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
+from gatehouse.domain.hardware.weights import loaded_bytes
+from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.quantity import bytes_of
+from gatehouse.domain.sizes import human_bytes
+
+__all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit"]
+
+_DRIVER_PERCENT: Final = 2
+_DRIVER_MOST: Final = 768 * 2**20
+"""Of the memory that nvidia-smi shows a program sees less: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
+40339, H100 81559 and 81008, B200 183359 and 182630 (deviceQuery and torch's total_memory)."""
+
+SHIPPED_IMAGE: Final[str] = ServingDefaults().vllm_image
+
+SHORTEST_USEFUL: Final = 2048
+"""The length that must fit when a version asks for none: vLLM's smallest default batch, in tokens."""
+
+_GOAL: Final = 32_768
+"""The length for which fewer sequences are taken when a version asks for none."""
+
+UNKNOWN_MAX_MODEL_LEN: Final = 4096
+"""What a template starts with at most when only the model's limit is known and no length is asked for."""
+
+_MORE_MEMORY: Final = "choose a profile with more memory or more accelerators"
+
+_ELEMENT_BYTES: Final = {"auto": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The verdict and its figures.
+
+    ``weights_bytes``, ``overhead_bytes`` and ``kv_cache_bytes_per_token`` are those of one accelerator.
+    ``max_model_len`` is what the template starts with: the length asked for, or the longest that fits with a margin,
+    rounded down to 256 tokens (whole blocks for every block size of vLLM) unless it is the model's own limit; None
+    where nothing says a length. When the verdict is DoesNotFit it is the longest that would fit with a margin, None
+    when none does. ``safe_max_model_len`` holds with the margin, ``largest_max_model_len`` without; None is unknown.
+    ``max_num_seqs`` is what the template has to set, None where vLLM's own will do. ``dtype`` is vLLM's ``--dtype``.
+    """
+
+    verdict: Verdict
+    reason: str
+    found: str
+    wanted: str
+    remedy: str | None = None
+    weights_bytes: int | None = None
+    overhead_bytes: int | None = None
+    kv_cache_bytes_per_token: int | None = None
+    max_model_len: int | None = None
+    safe_max_model_len: int | None = None
+    largest_max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    tensor_parallel_size: int = 1
+    dtype: Literal["auto", "half"] = "auto"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lengths:
+    """The longest sequences in tokens, with the margin and without, if at most ``sequences`` are served at once."""
+
+    sequences: int
+    bytes_per_token: int
+    safe: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What is known before the cache is looked at. ``usable`` is the memory vLLM may take of one accelerator, and
+    ``sequences`` are those that it may serve at once by choice, the most first."""
+
+    machine: str
+    usable: int
+    weights: int
+    split: Split
+    sequences: tuple[int, ...]
+    overheads: Overhead
+    chunk: int
+    release: Release
+    requested: int | None
+    precision: Precision
+    warnings: tuple[str, ...]
+
+    def small_budget(self, sequences: int) -> int:
+        return self.usable - self.weights - self.overheads.of(sequences) - self.release.graph_bytes[0]
+
+    def careful_budget(self, sequences: int) -> int:
+        return self.usable - self.weights - self.overheads.of(sequences) - self.release.graph_bytes[1] - MARGIN
+
+    @property
+    def wanted(self) -> str:
+        return f"weights, overhead and the cache of one sequence within {human_bytes(self.usable)} on {self.machine}"
+
+    @property
+    def more_memory(self) -> str:
+        if self.split.with_experts <= self.split.size:
+            return _MORE_MEMORY
+        return (
+            f"{_MORE_MEMORY}; or set --enable-expert-parallel in spec.serving.extraArgs, where the registry's "
+            f"spec.serving.allowedArguments has it: experts are then spread over {self.split.with_experts} "
+            f"accelerators, not split"
+        )
+
+    def outcome(
+        self,
+        verdict: Verdict,
+        reason: str,
+        found: str,
+        *,
+        wanted: str | None = None,
+        remedy: str | None = None,
+        max_model_len: int | None = None,
+        lengths: _Lengths | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Fit:
+        sequences = lengths.sequences if lengths else self.sequences[0]
+        return Fit(
+            verdict=verdict,
+            reason=reason,
+            found=found,
+            wanted=self.wanted if wanted is None else wanted,
+            remedy=remedy,
+            weights_bytes=self.weights,
+            overhead_bytes=self.overheads.of(sequences),
+            kv_cache_bytes_per_token=lengths.bytes_per_token if lengths else None,
+            max_model_len=max_model_len,
+            safe_max_model_len=lengths.safe if lengths else None,
+            largest_max_model_len=lengths.largest if lengths else None,
+            max_num_seqs=None if sequences == self.sequences[0] else sequences,
+            tensor_parallel_size=self.split.size,
+            dtype=self.precision.dtype,
+            warnings=self.warnings + warnings,
+        )
+
+
+def fit(
+    summary: ArtifactSummary,
+    profile: HardwareProfileSpec,
+    *,
+    vllm_image: str = SHIPPED_IMAGE,
+    requested_max_model_len: int | None = None,
+    arguments: Sequence[str] = (),
+) -> Fit:
+    """Whether the artifact fits the profile, with ``spec.serving.maxModelLen`` of the version or without.
+
+    ``vllm_image`` says by its tag which release of vLLM is computed with; ``arguments`` are ``spec.serving.extraArgs``.
+    Unknown, with the reason and a warning, is everything that is not computed: formats other than safetensors,
+    architectures that ``architectures.json`` does not have, numbers missing in config.json. Weights that are larger
+    than the memory, or of a data type the accelerator does not run, do not fit whatever the architecture.
+    """
+    model = dimensions_of(summary.config or ModelConfig())
+    limit, name = limit_named(model)
+    if summary.format != "safetensors" or summary.weights_bytes is None:
+        known = summary.format == "safetensors"
+        detail = "the size of the weights is not known" if known else f"the fit of {summary.format} is not computed"
+        return _unknown(None, Unmodelled("FormatNotComputed", detail), limit, requested_max_model_len, name=name)
+    asked = _Asked.of(requested_max_model_len, arguments)
+    case = _case(summary, model, profile, vllm_image, asked)
+    refusal = _refusal(case, model)
+    if refusal is not None:
+        return refusal
+    layout = _layout(summary, model, profile, case)
+    if isinstance(layout, Unmodelled):
+        return _unknown(case, layout, limit, asked.length, name=name)
+    if limit is None and asked.length is None:
+        silent = Unmodelled("LengthUnknown", "config.json says of no length that the model takes")
+        return _unknown(case, silent, None, None, name=name)
+    return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a version sets itself: the length, and of vLLM's arguments those that the fit computes with."""
+
+    length: int | None
+    sequences: int | None = None
+    chunk: int | None = None
+    spread_experts: bool = False
+
+    @classmethod
+    def of(cls, length: int | None, arguments: Sequence[str]) -> _Asked:
+        if not arguments:
+            return cls(length=length)
+        said = dict(argument.partition("=")[::2] for argument in arguments)
+        return cls(
+            length=length,
+            sequences=_positive(said.get("--max-num-seqs")),
+            chunk=_positive(said.get("--max-num-batched-tokens")),
+            spread_experts="--enable-expert-parallel" in said,
+        )
+
+
+def _positive(text: str | None) -> int | None:
+    number = int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    return number or None
+
+
+def _case(
+    summary: ArtifactSummary, model: Dimensions, profile: HardwareProfileSpec, image: str, asked: _Asked
+) -> _Case:
+    accelerator = profile.accelerator
+    release, told = release_of(image)
+    split = tensor_parallel_size(model, accelerator.count, spread_experts=asked.spread_experts)
+    name = f"{accelerator.vendor} {accelerator.model}"
+    precision = check_precision(summary, profile, release)
+    idle = accelerator.count - split.size
+    what = f"{model.heads or 'unknown'} attention heads"
+    if split.with_experts > split.size:
+        what = f"experts of {model.expert_size} in whole blocks"
+    idle_warning = f"{idle} of {accelerator.count} accelerators are not used: {what} split over {split.size}"
+    whole = model.whole
+    encoder = whole is not None and (whole.encoder or whole.pooling)
+    memory = _visible(accelerator.memory)
+    chunk = asked.chunk or default_chunk(accelerator, memory, release)
+    most = asked.sequences or default_sequences(accelerator, memory)
+    return _Case(
+        machine=name if split.size == 1 else f"each of {split.size} {name}",
+        usable=_usable(accelerator.memory, profile.serving.gpu_memory_utilization),
+        weights=loaded_bytes(summary, model, release, tensor_parallel_size=split.size),
+        split=split,
+        sequences=(most,) if asked.sequences or encoder else sequence_choices(most),
+        overheads=overhead_of(model, release, tensor_parallel_size=split.size, chunk=chunk),
+        chunk=chunk,
+        release=release,
+        requested=asked.length,
+        precision=precision,
+        warnings=(*((told,) if told else ()), *precision.warnings, *((idle_warning,) if idle else ())),
+    )
+
+
+@lru_cache(maxsize=64)
+def _visible(memory: str) -> int:
+    """Bytes of an accelerator that a program sees."""
+    shown = bytes_of(memory)
+    return shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
+
+
+@lru_cache(maxsize=64)
+def _usable(memory: str, utilization: str) -> int:
+    """Bytes; thousands of versions share a few profiles, and fractions are slow."""
+    return int(_visible(memory) * Fraction(utilization))
+
+
+def _layout(
+    summary: ArtifactSummary, model: Dimensions, profile: HardwareProfileSpec, case: _Case
+) -> CacheLayout | Unmodelled:
+    config, release = summary.config, case.release
+    if config is None:
+        return Unmodelled("ConfigMissing", "there is no config.json")
+    if config.architecture is None:
+        return Unmodelled("ArchitectureUnknown", "config.json names no architecture")
+    if model.text is None:
+        return Unmodelled("ArchitectureUnknown", f"how {config.architecture} caches attention is not known")
+    element = _ELEMENT_BYTES[profile.serving.kv_cache_dtype]
+    fixed = config.quantization.kv_cache_bits if config.quantization else None
+    if profile.serving.kv_cache_dtype == "auto" and release.checkpoint_cache and fixed == 8:
+        element = 1
+    return cache_layout(
+        model,
+        release,
+        tensor_parallel_size=case.split.size,
+        element_bytes=element,
+        chunk=case.chunk,
+    )
+
+
+def _refusal(case: _Case, model: Dimensions) -> Fit | None:
+    """What does not fit whatever the cache is."""
+    problem = refusal_of(model, case.release) or case.precision.problem
+    if problem:
+        return case.outcome("DoesNotFit", problem.rule, problem.found, wanted=problem.wanted, remedy=problem.remedy)
+    if case.small_budget(case.sequences[-1]) < 0:
+        found = f"{human_bytes(case.weights)} of weights on {case.machine}; {human_bytes(case.usable)} can be used"
+        return case.outcome("DoesNotFit", "WeightsTooLarge", found, remedy=f"{case.more_memory}, or quantize the model")
+    return None
+
+
+def _lengths(case: _Case, layout: CacheLayout, limit: int, sequences: int) -> _Lengths:
+    return _Lengths(
+        sequences=sequences,
+        bytes_per_token=layout.bytes_per_token,
+        safe=_rounded(layout.longest(case.careful_budget(sequences), limit=limit), limit),
+        largest=_rounded(layout.longest(case.small_budget(sequences), limit=limit), limit),
+    )
+
+
+def _chosen(case: _Case, layout: CacheLayout, limit: int) -> _Lengths:
+    """With the most sequences that leave room for the length asked for, or for a long one when none is."""
+    usual = _lengths(case, layout, limit, case.sequences[0])
+    goal = min(case.requested or _GOAL, limit)
+    if usual.safe >= goal or len(case.sequences) == 1:
+        return usual
+    fewest = _lengths(case, layout, limit, case.sequences[-1])
+    if case.requested is None:
+        # Where the goal is out of reach, fewer sequences than gain a tenth are not worth it.
+        goal = min(goal, max(min(SHORTEST_USEFUL, limit), fewest.safe * 9 // 10))
+    if fewest.safe < goal:
+        return fewest
+    for sequences in case.sequences[1:-1]:
+        found = _lengths(case, layout, limit, sequences)
+        if found.safe >= goal:
+            return found
+    return fewest
+
+
+def _judge(case: _Case, layout: CacheLayout, limit: int, *, name: str, warnings: tuple[str, ...]) -> Fit:
+    if case.requested is not None and case.requested > limit:
+        lengths = _chosen(replace(case, requested=None), layout, limit)
+        return _beyond_limit(case, limit, case.requested, name=name, lengths=lengths, warnings=warnings)
+    lengths = _chosen(case, layout, limit)
+    asked = case.requested or min(SHORTEST_USEFUL, limit)
+    cache = f"{human_bytes(lengths.bytes_per_token)} of KV cache a token" if layout.terms else "no KV cache that grows"
+    few = "" if lengths.sequences == case.sequences[0] else f", with --max-num-seqs={lengths.sequences}"
+    found = (
+        f"{human_bytes(case.weights)} of weights, {human_bytes(case.overheads.of(lengths.sequences))} of overhead and "
+        f"{cache} on {case.machine}: {lengths.safe:,} tokens fit with a margin, {lengths.largest:,} at most{few}"
+    )
+    need = layout.cost(asked)
+    known = partial(case.outcome, lengths=lengths, warnings=warnings)
+    if need <= case.careful_budget(lengths.sequences):
+        return known("Fits", "FitsWithMargin", found, max_model_len=case.requested or lengths.safe)
+    shorter = _shorter(lengths)
+    if case.requested is None and lengths.safe:
+        remedy = f"{case.more_memory}, or be content with {lengths.safe:,} tokens"
+        return known("Tight", "FitsShortTexts", found, remedy=remedy, max_model_len=lengths.safe)
+    if case.requested is not None and need <= case.small_budget(lengths.sequences):
+        remedy = f"should vLLM not start, {shorter or case.more_memory}"
+        return known("Tight", "FitsWithoutMargin", found, remedy=remedy, max_model_len=case.requested)
+    return known(
+        "DoesNotFit",
+        "ContextTooLong",
+        f"{asked:,} tokens wanted; {found}",
+        remedy=f"{shorter}, or {case.more_memory}" if shorter else case.more_memory,
+        max_model_len=lengths.safe or None,
+    )
+
+
+def _beyond_limit(
+    case: _Case,
+    limit: int,
+    requested: int,
+    *,
+    name: str,
+    lengths: _Lengths | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Fit:
+    """``lengths`` are None when only the model's own limit is known."""
+    within = f"set spec.serving.maxModelLen to at most {limit:,}"
+    return case.outcome(
+        "DoesNotFit",
+        "MaxModelLenTooLong",
+        f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
+        wanted=f"a maxModelLen of at most {limit:,}",
+        remedy=within if lengths is None else _shorter(lengths) or case.more_memory,
+        max_model_len=limit if lengths is None else lengths.safe or None,
+        lengths=lengths,
+        warnings=warnings,
+    )
+
+
+def _shorter(lengths: _Lengths) -> str | None:
+    return f"set spec.serving.maxModelLen to at most {lengths.safe:,}" if lengths.safe else None
+
+
+def _rounded(tokens: int, limit: int) -> int:
+    step = 256 if tokens >= 256 else 16
+    return tokens if tokens == limit else tokens // step * step
+
+
+def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:
+    """What is known all the same: the weights, the least that vLLM takes, and the model's limit."""
+    if case and limit and requested and requested > limit:
+        return _beyond_limit(case, limit, requested, name=name)
+    cautious = None if limit is None else min(UNKNOWN_MAX_MODEL_LEN, limit)
+    start = "vLLM takes a length of its own" if cautious is None else f"the template starts with {cautious:,} tokens"
+    asked = f"maxModelLen {requested:,} is not checked" if requested else None
+    least = (
+        f"; weights and overhead take at least {human_bytes(case.weights + case.overheads.of(case.sequences[-1]))} "
+        f"of {human_bytes(case.usable)} on {case.machine}"
+        if case
+        else ""
+    )
+    longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
+    found = f"{why.detail}{least}{longest}"
+    wanted = "safetensors of an architecture whose KV cache is computed"
+    bare = Fit(verdict="Unknown", reason=why.reason, found=found, wanted=wanted)
+    known = case.outcome("Unknown", why.reason, found) if case else bare
+    return replace(
+        known,
+        wanted=wanted,
+        max_model_len=requested or cautious,
+        warnings=(*known.warnings, f"{why.detail}, so the fit is unknown: {asked or start}"),
+        remedy="set spec.serving.maxModelLen to a length known to work on this hardware",
+    )
+
+
+def _model_warnings(model: Dimensions) -> tuple[str, ...]:
+    multimodal = model.whole is not None and model.whole.multimodal
+    return ("memory for images is not computed: lower maxModelLen if vLLM does not start",) if multimodal else ()

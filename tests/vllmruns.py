@@ -1,0 +1,165 @@
+"""What vLLM itself computed for public configurations, what people measured, and what Gatehouse makes of the same.
+
+``python tests/vllmruns.py`` writes the table of docs/fit.md anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gatehouse.api.hardware_profile import HardwareProfileSpec
+from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
+from gatehouse.domain.hardware.fit import Fit, fit
+from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
+from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.model_config import parse_config
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests" / "unit" / "domain" / "vllm"
+PAGE = ROOT / "docs" / "fit.md"
+GIB = 2**30
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one release computed for one configuration split over ``size`` accelerators."""
+
+    name: str
+    model: Dimensions
+    release: Release
+    version: str
+    size: int
+    limit: int | None
+    error: str | None
+    chunk: int
+    weights: int
+    cache: Mapping[int, int]
+    block: int
+
+    def layout(self) -> CacheLayout | Unmodelled:
+        """What Gatehouse makes of it."""
+        quantization = self.model.config.quantization
+        narrow = self.release.checkpoint_cache and quantization is not None and quantization.kv_cache_bits == 8
+        return cache_layout(
+            self.model,
+            self.release,
+            tensor_parallel_size=self.size,
+            element_bytes=1 if narrow else 2,
+            chunk=self.chunk,
+        )
+
+
+@lru_cache(maxsize=1)
+def configurations() -> Mapping[str, tuple[str, Dimensions, Sequence[Run]]]:
+    """By name: where it is from, its dimensions, its runs."""
+    found = {}
+    for line in (DATA / "runs.jsonl").read_text(encoding="utf-8").splitlines():
+        said = json.loads(line)
+        model = dimensions_of(parse_config(json.dumps(said["config"]).encode()))
+        runs = [_run(said["name"], model, each) for each in said["runs"]]
+        found[said["name"]] = (said["source"], model, runs)
+    return found
+
+
+def _run(name: str, model: Dimensions, said: Mapping[str, Any]) -> Run:
+    return Run(
+        name=name,
+        model=model,
+        release=release_of(f"vllm/vllm-openai:v{said['vllm']}")[0],
+        version=said["vllm"],
+        size=said["tp"],
+        limit=said.get("limit"),
+        error=said.get("error"),
+        chunk=said.get("chunk", 0),
+        weights=said.get("weights", 0),
+        cache={int(tokens): need for tokens, need in said.get("cache", {}).items()},
+        block=said.get("block", 16),
+    )
+
+
+def runs() -> Iterator[Run]:
+    """All of them."""
+    for _, _, each in configurations().values():
+        yield from each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run on real accelerators: GiB that vLLM had for its cache, whether it started with the length asked for."""
+
+    name: str
+    source: str
+    version: str
+    found: Fit
+    available: float | None
+    computed: float
+    asked: int | None
+    starts: bool
+    note: str
+
+
+@lru_cache(maxsize=1)
+def reports() -> Sequence[Report]:
+    """All of them, with what Gatehouse makes of the same."""
+    return [_report(said) for said in json.loads((DATA / "reports.json").read_text(encoding="utf-8"))]
+
+
+def _report(said: Mapping[str, Any]) -> Report:
+    config = said["config"]
+    model = configurations()[config][1].config if isinstance(config, str) else parse_config(json.dumps(config).encode())
+    summary = ArtifactSummary(
+        format="safetensors",
+        files=1,
+        total_bytes=int(said["weights"] * GIB),
+        weights_bytes=int(said["weights"] * GIB),
+        dtypes={"BF16": 1},
+        config=model,
+    )
+    spec = profile(said["profile"], count=said["count"], utilization=said["utilization"])
+    arguments = [*said.get("arguments", []), f"--max-num-seqs={_usual(spec)}"]
+    image = f"vllm/vllm-openai:v{said['vllm']}"
+    found = fit(summary, spec, vllm_image=image, requested_max_model_len=said["asked"], arguments=arguments)
+    usable = (_visible(spec.accelerator.memory) * float(said["utilization"])) / GIB
+    computed = usable - ((found.weights_bytes or 0) + (found.overhead_bytes or 0)) / GIB
+    return Report(
+        name=said["id"],
+        source=said["source"],
+        version=said["vllm"],
+        found=found,
+        available=said["available"],
+        computed=computed,
+        asked=said["asked"],
+        starts=said["starts"],
+        note=said.get("note", ""),
+    )
+
+
+def _usual(spec: HardwareProfileSpec) -> int:
+    large = int(spec.accelerator.memory[:-2]) >= 70 * 1024 and "A100" not in spec.accelerator.model
+    return 1024 if large else 256
+
+
+def _visible(memory: str) -> int:
+    shown = int(memory[:-2]) * 2**20
+    return shown - min(shown * 2 // 100, 768 * 2**20)
+
+
+def profile(machine: str | Mapping[str, Any], *, count: int, utilization: str) -> HardwareProfileSpec:
+    """A shipped profile by name, or one of an accelerator, with another count and utilization."""
+    if isinstance(machine, str):
+        path = ROOT / "manifests" / "hardware" / f"{machine}.yaml"
+        accelerator = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["accelerator"]
+    else:
+        accelerator = dict(machine)
+    return HardwareProfileSpec.model_validate(
+        {"accelerator": accelerator | {"count": count}, "serving": {"gpuMemoryUtilization": utilization}}
+    )
