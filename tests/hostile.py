@@ -487,6 +487,7 @@ SHAPES: dict[str, list[Shape]] = {
     "onnx": _ONNX,
     "configuration": _FEW_JSON,
     "remote-code": _FEW_JSON,
+    "side-facts": [Shape(shape.name, shape.of, lambda _size: {"name": "hf_quant_config.json"}) for shape in _FEW_JSON],
     "mentioned-code": [
         *_FEW_JSON,
         *_repeated((b'"auto_map"', b'"auto_map" ', b" ", b"\\u0061", b"\\", b"\\\\u00"), (b"", b'"auto_map"')),

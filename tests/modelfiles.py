@@ -11,7 +11,7 @@ from gatehouse.domain.format_error import FormatError
 
 T = TypeVar("T")
 
-BITS = {"F4": 4, "F6_E2M3": 6, "F8_E4M3": 8, "I8": 8, "U8": 8, "BF16": 16, "F16": 16, "F32": 32, "I64": 64}
+BITS = {"F4": 4, "F6_E2M3": 6, "F8_E4M3": 8, "I8": 8, "U8": 8, "BF16": 16, "F16": 16, "F32": 32, "I32": 32, "I64": 64}
 
 
 def outcome(read: Callable[..., T], *arguments: Any, **options: Any) -> T | FormatError:

@@ -115,6 +115,7 @@ SEEDS: Mapping[str, Callable[[], Sequence[bytes]]] = {
     "gguf": _gguf,
     "configuration": _configurations,
     "remote-code": _configurations,
+    "side-facts": _configurations,
     "mentioned-code": _configurations,
     "shards": _indexes,
     "signature": _signatures,
@@ -126,6 +127,7 @@ SEEDS: Mapping[str, Callable[[], Sequence[bytes]]] = {
     "manifest": _manifests,
 }
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "side-facts": {"name": "hf_quant_config.json"},
     "safetensors": {"key": KEY},
     "shards": {"key": KEY, "marks": {}, "files": ["0.safetensors", "1.safetensors", "2.safetensors"]},
     "manifest-file": {"files": {f"f{number}": f"{number:064x}" for number in range(5)}},

@@ -24,6 +24,9 @@ from gatehouse.domain.layout import CONFIG, SINGLE, Layout, single_and_index, un
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.onnx import OnnxGraph
 from gatehouse.domain.parsers import Parser, Task, TensorFile
+from gatehouse.domain.side_config import NamesCode
+from gatehouse.domain.side_facts import QUANTIZATION_FILES, SENTENCE_FILES, SideFacts, with_side_facts
+from gatehouse.domain.tensor_roles import parameters_of
 from gatehouse.domain.unsafe_files import OPENING_BYTES, check_no_pickle, check_opening
 
 __all__ = ["Structure", "StructureReader", "each"]
@@ -37,6 +40,8 @@ _SPLIT_NOTE = (
     "the model is split into {count} files: releases of vLLM that load a single GGUF file do not start with it. "
     "llama-gguf-split --merge makes one file of them"
 )
+_TELLING = frozenset({"tokenizer_config.json", *SENTENCE_FILES, *QUANTIZATION_FILES})
+"""Files beside config.json, at the top, that say more than whether they name code."""
 _MANY_BYTES = 16 * 1024 * 1024
 """Of weights in more than one shard: the marks of as many tensors as they may hold take memory until all are read."""
 
@@ -54,6 +59,9 @@ class Structure:
     dtypes: Mapping[str, int] = field(default_factory=dict)
     config: ModelConfig | None = None
     model_file: str | None = None
+    head_bytes: int = 0
+    unloaded_bytes: int = 0
+    beside: dict[str, SideFacts] = field(default_factory=dict)
     unsafe: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -71,6 +79,19 @@ class Structure:
             elements[dtype] += number
             total += size
         self.parameters, self.weights_bytes, self.dtypes = elements.total(), total, dict(sorted(elements.items()))
+
+    def sort_out(self, files: Sequence[TensorFile]) -> None:
+        """Tells parameters from what is stored beside quantized ones, and what no model server loads."""
+        self.head_bytes = sum(each.head_bytes for each in files)
+        self.unloaded_bytes = sum(each.unloaded_bytes for each in files)
+        quantization = self.config.quantization if self.config else None
+        self.parameters = parameters_of(
+            elements=self.parameters or 0,
+            plain=sum(each.plain for each in files),
+            packed_bits=sum(each.packed_bits for each in files),
+            bits=quantization.bits if quantization else None,
+            quantized=quantization is not None,
+        )
 
 
 class StructureReader:
@@ -93,6 +114,8 @@ class StructureReader:
             await self._search(stored, found)
 
         await each(layout.configurations, configuration)
+        if found.config is not None:
+            found.config = with_side_facts(found.config, found.beside)
         await each([stored for stored in layout.searched if stored.size <= model_config.MAX_CONFIG], search)
         match artifact_format:
             case "safetensors":
@@ -110,12 +133,20 @@ class StructureReader:
                 found.config = await self._parse(parsers.CONFIGURATION, stored, found)
                 names_code = found.config.auto_map
             else:
-                named = await self._parse(parsers.REMOTE_CODE, stored, found)
+                named = await self._side(stored, found)
                 names_code = named.names_code
                 if named.odd is not None:
                     found.notes.append(f"odd in {shown(stored.path)}, and passed over: {named.odd}")
             if names_code:
                 _refuse_code(stored, found)
+
+    async def _side(self, stored: StoredObject, found: Structure) -> NamesCode | SideFacts:
+        """A configuration beside config.json."""
+        if stored.path not in _TELLING:
+            return await self._parse(parsers.REMOTE_CODE, stored, found)
+        facts = await self._parse(parsers.SIDE_FACTS, stored, found, {"name": stored.path})
+        found.beside[stored.path] = facts
+        return facts
 
     async def _search(self, stored: StoredObject, found: Structure) -> None:
         """A file that no loader is known to read as a configuration: of any shape, but it names no code."""
@@ -134,6 +165,7 @@ class StructureReader:
         headers: dict[str, TensorFile] = {}
         key = secrets.token_hex(shards.KEY_BYTES)
         counted = {stored.path for stored in layout.weights}
+        layers = _layers_before(found.config)
         tensors = 0
 
         async def header(stored: StoredObject) -> None:
@@ -141,7 +173,8 @@ class StructureReader:
             with _Refusals(stored, found):
                 _check_total(tensors)
                 # Only what is held against an index, or against other shards, needs to be known by name.
-                arguments = {"key": key} if len(counted) > 1 or layout.index else {}
+                arguments: dict[str, Any] = {"key": key} if len(counted) > 1 or layout.index else {}
+                arguments |= {"layers": layers} if layers else {}
                 headers[stored.path] = await self._parse(parsers.SAFETENSORS, stored, found, arguments)
                 tensors += headers[stored.path].tensors
                 _check_total(tensors)
@@ -154,6 +187,7 @@ class StructureReader:
         totals = [header for path, header in headers.items() if path in counted]
         if totals and len(totals) == len(counted):
             found.count((name, t.elements, t.bytes) for header in totals for name, t in header.dtypes.items())
+            found.sort_out(totals)
 
     async def _shard_set(
         self, layout: Layout, found: Structure, headers: Mapping[str, TensorFile], key: str
@@ -253,6 +287,13 @@ class StructureReader:
             return data
 
         return await self._parsing.parse(parser, Task(size=stored.size, arguments=arguments or {}, weight=weight), read)
+
+
+def _layers_before(config: ModelConfig | None) -> int:
+    """Layers of a model that has more in its files, which predict further ahead; 0 of one that has not."""
+    if config is None or not config.details.get("num_nextn_predict_layers"):
+        return 0
+    return config.num_hidden_layers or 0
 
 
 class _Refusals:

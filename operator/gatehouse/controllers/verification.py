@@ -390,6 +390,8 @@ class Verification:
             dtypes=structure.dtypes,
             config=structure.config,
             model_file=structure.model_file,
+            head_bytes=structure.head_bytes,
+            unloaded_bytes=structure.unloaded_bytes,
             unsafe_files=(*layout.unsafe, *structure.unsafe)[:_MOST_UNSAFE],
             notes=(*notes, *layout.notes, *structure.notes)[:_MOST_NOTES],
         )

@@ -20,6 +20,7 @@ from gatehouse.domain.artifact import Listing, Problem, StoredObject
 from gatehouse.domain.bystanders import left_by, notes_on, remedy_for
 from gatehouse.domain.foreign_layouts import foreign_layout, model_folders
 from gatehouse.domain.format_error import FormatError, listed, shown
+from gatehouse.domain.side_facts import SENTENCE_FILES
 from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.unsafe_files import danger_of
 
@@ -53,7 +54,9 @@ CONFIGURATIONS = frozenset(
         "image_processor_config.json",
         "preprocessor_config.json",
         "processor_config.json",
+        "quant_config.json",
         "quantize_config.json",
+        *SENTENCE_FILES,
         "tokenizer_config.json",
         "video_preprocessor_config.json",
     }

@@ -23,8 +23,11 @@ __all__ = [
     "Quantization",
     "RopeScaling",
     "declares_remote_code",
+    "document",
     "mentions_remote_code",
+    "names_code",
     "parse_config",
+    "said",
 ]
 
 MAX_CONFIG = 8_388_608
@@ -201,8 +204,8 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold, without the fields that say nothing."""
-        return _said(self) | {
-            name: _said(part)
+        return said(self) | {
+            name: said(part)
             for name, part in (("rope_scaling", self.rope_scaling), ("quantization", self.quantization))
             if part is not None
         }
@@ -221,7 +224,8 @@ class ModelConfig:
         return cls(**values)
 
 
-def _said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
+def said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
+    """The fields that say something, as JSON can hold them."""
     silent = type(part)()
     values = {each.name: getattr(part, each.name) for each in fields(part)}
     return {name: value for name, value in values.items() if value != getattr(silent, name)}
@@ -236,16 +240,16 @@ def parse_config(data: bytes) -> ModelConfig:
 
     Raises FormatError with the rule ConfigInvalid, naming the field, and those of `jsonbound.loads`.
     """
-    whole = _document(data, "config.json")
+    whole = document(data, "config.json")
     outer = _language_part(whole)
     nested = _language_part(outer) or outer
-    said = {**whole, **{name: value for name, value in nested.items() if value is not None}}
-    section = Section(said)
+    members = {**whole, **{name: value for name, value in nested.items() if value is not None}}
+    section = Section(members)
     numbers = {name: section.integer(*_SPELLINGS.get(name, (name,)), allowed=_RANGES[name]) for name in _RANGES}
-    if said.get("sliding_window") is None and ("sliding_window" in said or "sliding_window" in nested):
+    if members.get("sliding_window") is None and ("sliding_window" in members or "sliding_window" in nested):
         numbers["sliding_window"] = 0
     if numbers["num_key_value_heads"] is None:
-        numbers["num_key_value_heads"] = _whole_number(_member(said.get("attn_config"), "kv_n_heads"), most=10_000)
+        numbers["num_key_value_heads"] = _whole_number(_member(members.get("attn_config"), "kv_n_heads"), most=10_000)
     return ModelConfig(
         architecture=_architecture(whole),
         model_type=Section(whole).text("model_type"),
@@ -256,11 +260,11 @@ def parse_config(data: bytes) -> ModelConfig:
         layer_types=_layer_types(section),
         rope_scaling=_rope_scaling(section),
         quantization=read_quantization(whole),
-        auto_map=_names_code(whole),
-        lengths=_lengths(said),
-        details=_details(said),
-        position_embedding_type=_name(said.get("position_embedding_type")),
-        state_dtype=_name(said.get("mamba_ssm_cache_dtype")) or _name(said.get("mamba_ssm_dtype")),
+        auto_map=names_code(whole),
+        lengths=_lengths(members),
+        details=_details(members),
+        position_embedding_type=_name(members.get("position_embedding_type")),
+        state_dtype=_name(members.get("mamba_ssm_cache_dtype")) or _name(members.get("mamba_ssm_dtype")),
         **numbers,
     )
 
@@ -284,19 +288,19 @@ def _name(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and _PLAIN_NAME.fullmatch(value) else None
 
 
-def _lengths(said: Mapping[str, JsonValue]) -> dict[str, int]:
-    found = ((name, _whole_number(said.get(name), most=_LONGEST)) for name in LENGTHS[1:])
+def _lengths(members: Mapping[str, JsonValue]) -> dict[str, int]:
+    found = ((name, _whole_number(members.get(name), most=_LONGEST)) for name in LENGTHS[1:])
     return {name: number for name, number in found if number}
 
 
-def _details(said: Mapping[str, JsonValue]) -> dict[str, int]:
-    found = ((name, _whole_number(said[name], most=1_000_000)) for name in sorted(_DETAILS & said.keys()))
+def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
+    found = ((name, _whole_number(members[name], most=1_000_000)) for name in sorted(_DETAILS & members.keys()))
     numbers = {name: number for name, number in found if number is not None}
     for name, number in (
-        ("num_nextn_predict_layers", _whole_number(said.get("mtp_num_hidden_layers"), most=10_000)),
-        ("indexer_layers", _count_of(said.get("indexer_types"), "full")),
-        ("layers_without_rope", _count_of(said.get("no_rope_layers"), 0)),
-        ("expert_layers", _expert_layers(said)),
+        ("num_nextn_predict_layers", _whole_number(members.get("mtp_num_hidden_layers"), most=10_000)),
+        ("indexer_layers", _count_of(members.get("indexer_types"), "full")),
+        ("layers_without_rope", _count_of(members.get("no_rope_layers"), 0)),
+        ("expert_layers", _expert_layers(members)),
     ):
         if number is not None:
             numbers.setdefault(name, number)
@@ -307,9 +311,9 @@ def _count_of(values: JsonValue, wanted: str | int) -> int | None:
     return values.count(wanted) if isinstance(values, list) and values else None
 
 
-def _expert_layers(said: Mapping[str, JsonValue]) -> int | None:
-    kinds = _count_of(said.get("mlp_layer_types"), "sparse")
-    return _count_of(said.get("moe_layer_freq"), 1) if kinds is None else kinds
+def _expert_layers(members: Mapping[str, JsonValue]) -> int | None:
+    kinds = _count_of(members.get("mlp_layer_types"), "sparse")
+    return _count_of(members.get("moe_layer_freq"), 1) if kinds is None else kinds
 
 
 def declares_remote_code(data: bytes) -> bool:
@@ -317,7 +321,7 @@ def declares_remote_code(data: bytes) -> bool:
 
     Raises FormatError with the rule ConfigInvalid and those of `jsonbound.loads`.
     """
-    return _names_code(_document(data, "the configuration"))
+    return names_code(document(data, "the configuration"))
 
 
 def mentions_remote_code(data: bytes) -> bool:
@@ -332,20 +336,25 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
     return letter if letter in b"auto_map" else escape[0]
 
 
-def _document(data: bytes, what: str) -> dict[str, JsonValue]:
+def document(data: bytes, what: str) -> dict[str, JsonValue]:
+    """Read a configuration as the JSON object that it is.
+
+    Raises FormatError with the rule ConfigInvalid and those of `jsonbound.loads`.
+    """
     # Python's json, which transformers writes with, has Infinity: Nemotron's time_step_limit does.
-    document = jsonbound.loads(
+    read = jsonbound.loads(
         data, what=what, max_bytes=MAX_CONFIG, max_items=_MAX_ITEMS, unique_keys=True, constants=True
     )
-    if not isinstance(document, dict):
-        raise invalid(what, document, "a JSON object")
-    return document
+    if not isinstance(read, dict):
+        raise invalid(what, read, "a JSON object")
+    return read
 
 
-def _names_code(value: JsonValue) -> bool:
+def names_code(value: JsonValue) -> bool:
+    """Say whether it has `auto_map` at any level."""
     if isinstance(value, dict):
-        return "auto_map" in value or any(_names_code(member) for member in value.values())
-    return isinstance(value, list) and any(_names_code(element) for element in value)
+        return "auto_map" in value or any(names_code(member) for member in value.values())
+    return isinstance(value, list) and any(names_code(element) for element in value)
 
 
 def _architecture(whole: Mapping[str, JsonValue]) -> str | None:

@@ -19,6 +19,7 @@ from gatehouse.domain.onnx import OnnxGraph, Want
 from gatehouse.domain.safetensors import DtypeTotal
 from gatehouse.domain.shards import Marks
 from gatehouse.domain.side_config import NamesCode
+from gatehouse.domain.side_facts import SideFacts, read_side_facts
 from gatehouse.domain.signature import LARGEST_SIGNATURE, SignatureRecord, read_signature
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "REMOTE_CODE",
     "SAFETENSORS",
     "SHARDS",
+    "SIDE_FACTS",
     "SIGNATURE",
     "NamesCode",
     "Parser",
@@ -81,13 +83,20 @@ class Parser(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFile:
-    """A safetensors file. ``marks`` are those of its tensors' names, where a key for them was given."""
+    """A safetensors file. ``marks`` are those of its tensors' names, where a key for them was given.
+
+    The rest is what :class:`gatehouse.domain.tensor_roles.Roles` adds up.
+    """
 
     tensors: int
     parameters: int
     tensor_bytes: int
     dtypes: Mapping[str, DtypeTotal]
     marks: Marks
+    head_bytes: int = 0
+    unloaded_bytes: int = 0
+    plain: int = 0
+    packed_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +126,7 @@ def _safetensors(task: Task) -> Walk[TensorFile]:
     header = opening[start : start + length]
     if len(header) < length:
         header = yield Want(start, length)
-    found = safetensors.parse_header(header, object_size=task.size)
+    found = safetensors.parse_header(header, object_size=task.size, layers=task.arguments.get("layers", 0))
     key = task.arguments.get("key")
     return TensorFile(
         tensors=len(found.names),
@@ -125,6 +134,10 @@ def _safetensors(task: Task) -> Walk[TensorFile]:
         tensor_bytes=found.tensor_bytes,
         dtypes=found.dtypes,
         marks=Marks() if key is None else Marks.of(found.names, key=bytes.fromhex(key)),
+        head_bytes=found.roles.head_bytes,
+        unloaded_bytes=found.roles.unloaded_bytes,
+        plain=found.roles.plain,
+        packed_bits=found.roles.packed_bits,
     )
 
 
@@ -178,6 +191,11 @@ def _remote_code(task: Task) -> Walk[NamesCode]:
     return side_config.read((yield _whole(task)))
 
 
+def _side_facts(task: Task) -> Walk[SideFacts]:
+    """``name`` is the file's."""
+    return read_side_facts(task.arguments["name"], (yield _whole(task)))
+
+
 def _mentioned_code(task: Task) -> Walk[NamesCode]:
     return NamesCode(names_code=model_config.mentions_remote_code((yield _whole(task))))
 
@@ -208,6 +226,7 @@ CONFIGURATION: Final = Parser(
     name="configuration", walk=_configuration, result=ModelConfig, holds=model_config.MAX_CONFIG
 )
 REMOTE_CODE: Final = Parser(name="remote-code", walk=_remote_code, result=NamesCode, holds=model_config.MAX_CONFIG)
+SIDE_FACTS: Final = Parser(name="side-facts", walk=_side_facts, result=SideFacts, holds=model_config.MAX_CONFIG)
 MENTIONED_CODE: Final = Parser(
     name="mentioned-code", walk=_mentioned_code, result=NamesCode, holds=model_config.MAX_CONFIG
 )
@@ -223,6 +242,7 @@ PARSERS: Final[Mapping[str, Parser[Any]]] = {
         ONNX,
         CONFIGURATION,
         REMOTE_CODE,
+        SIDE_FACTS,
         MENTIONED_CODE,
         SIGNATURE,
         MANIFEST,

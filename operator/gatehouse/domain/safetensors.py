@@ -15,6 +15,7 @@ from typing import TypeGuard
 from gatehouse.domain import json_members, jsonbound, manifest
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.jsonbound import JsonValue
+from gatehouse.domain.tensor_roles import Roles
 
 __all__ = [
     "DTYPE_BITS",
@@ -83,6 +84,7 @@ class SafetensorsHeader:
     """The sums of a checked header; `metadata` holds the first 16 entries that are at most 256 characters long."""
 
     names: frozenset[str]
+    roles: Roles
     parameters: int
     tensor_bytes: int
     dtypes: Mapping[str, DtypeTotal]
@@ -115,8 +117,8 @@ def header_length(first8: bytes, object_size: int) -> int:
     return length
 
 
-def parse_header(header: bytes, *, object_size: int) -> SafetensorsHeader:
-    """Check the JSON header of an object of `object_size` bytes and return its sums.
+def parse_header(header: bytes, *, object_size: int, layers: int = 0) -> SafetensorsHeader:
+    """Check the JSON header of an object of `object_size` bytes and return its sums; `layers` are for its `Roles`.
 
     Besides `header` itself it takes memory for the names and some 200 bytes a tensor.
 
@@ -124,7 +126,7 @@ def parse_header(header: bytes, *, object_size: int) -> SafetensorsHeader:
     SizeMismatch, SizeOverflow, OffsetGap, OffsetOverlap, ObjectSizeMismatch, and those of `json_members.members` and
     `jsonbound.loads`.
     """
-    tensors = _Tensors()
+    tensors = _Tensors(roles=Roles(layers=layers))
     metadata: Mapping[str, str] | None = None
     for name, value in json_members.members(header, what="the safetensors header"):
         if name != "__metadata__":
@@ -141,6 +143,7 @@ def parse_header(header: bytes, *, object_size: int) -> SafetensorsHeader:
         )
     return SafetensorsHeader(
         names=frozenset(tensors.names),
+        roles=tensors.roles,
         parameters=sum(tensors.elements.values()),
         tensor_bytes=end,
         dtypes={
@@ -155,6 +158,7 @@ def parse_header(header: bytes, *, object_size: int) -> SafetensorsHeader:
 class _Tensors:
     """Tensors seen so far: for each a name and its two offsets packed into one integer, not an object."""
 
+    roles: Roles
     names: dict[str, None] = field(default_factory=dict)
     spans: list[int] = field(default_factory=list)
     elements: dict[str, int] = field(default_factory=dict)
@@ -176,6 +180,7 @@ class _Tensors:
         self.names[name] = None
         self.spans.append(begin << 64 | end)
         self.elements[dtype] = self.elements.get(dtype, 0) + elements
+        self.roles.add(name, dtype, elements, bits)
 
     def check_tiling(self) -> int:
         """Return the end of the last tensor; every byte before it belongs to exactly one."""

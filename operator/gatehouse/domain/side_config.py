@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from gatehouse.domain import jsonbound, model_config
 from gatehouse.domain.config_section import invalid
 from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.jsonbound import JsonValue
 
-__all__ = ["NamesCode", "read"]
+__all__ = ["NamesCode", "read", "read_document"]
 
 _WHAT = "the configuration"
 
@@ -26,15 +27,21 @@ class NamesCode:
 
 
 def read(data: bytes) -> NamesCode:
-    """Read a configuration.
+    """Whether a configuration names code. Raises FormatError as :func:`read_document`."""
+    return read_document(data)[1]
+
+
+def read_document(data: bytes) -> tuple[dict[str, JsonValue], NamesCode]:
+    """Read a configuration; what is odd in it is not in the document.
 
     Raises FormatError with the rule ConfigInvalid for what is no JSON object, and those of `jsonbound.loads_leniently`.
     """
     try:
-        return NamesCode(names_code=model_config.declares_remote_code(data))
+        document = model_config.document(data, _WHAT)
+        return document, NamesCode(names_code=model_config.names_code(document))
     except FormatError:
-        document, odd = jsonbound.loads_leniently(data, what=_WHAT, max_bytes=model_config.MAX_CONFIG)
-    if not isinstance(document, dict):
-        raise invalid(_WHAT, document, "a JSON object")
+        lenient, odd = jsonbound.loads_leniently(data, what=_WHAT, max_bytes=model_config.MAX_CONFIG)
+    if not isinstance(lenient, dict):
+        raise invalid(_WHAT, lenient, "a JSON object")
     # Not of the document: what was left out of it may be what a loader takes.
-    return NamesCode(names_code=model_config.mentions_remote_code(data), odd="; ".join(odd) or None)
+    return lenient, NamesCode(names_code=model_config.mentions_remote_code(data), odd="; ".join(odd) or None)

@@ -263,6 +263,7 @@ LARGEST: Mapping[str, tuple[str, int]] = {
     "onnx": ("external entries", 1_000_000),
     "configuration": ("objects", 6_000_000),
     "remote-code": ("keys", 6_000_000),
+    "side-facts": ("keys", 6_000_000),
     "mentioned-code": ("objects", 6_000_000),
     "signature": ("files", 3_000_000),
     "manifest-file": ("files", 700_000),

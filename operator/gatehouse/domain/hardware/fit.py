@@ -54,7 +54,7 @@ _DRIVER_MOST: Final = 768 * 2**20
 """Of the memory that nvidia-smi shows a program sees less: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
 40339, H100 81559 and 81008, B200 183359 and 182630 (deviceQuery and torch's total_memory)."""
 
-SHIPPED_IMAGE: Final[str] = ServingDefaults().vllm_image
+SHIPPED_IMAGE: Final = ServingDefaults().vllm_image
 
 SHORTEST_USEFUL: Final = 2048
 """The length that must fit when a version asks for none: vLLM's smallest default batch, in tokens."""
