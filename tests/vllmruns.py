@@ -19,7 +19,9 @@ from gatehouse.domain.artifact import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
 from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
+from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.hardware.weights import estimated_bytes
 from gatehouse.domain.model_config import parse_config
 
 ROOT = Path(__file__).parents[1]
@@ -163,3 +165,70 @@ def profile(machine: str | Mapping[str, Any], *, count: int, utilization: str) -
     return HardwareProfileSpec.model_validate(
         {"accelerator": accelerator | {"count": count}, "serving": {"gpuMemoryUtilization": utilization}}
     )
+
+
+def table() -> str:
+    """The tables of docs/fit.md."""
+    return "\n".join((*_computed(), "", *_measured()))
+
+
+def _computed() -> Iterator[str]:
+    yield "| configuration | vLLM | limit | Gatehouse | cache of a sequence | Gatehouse | weights | Gatehouse |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name, (_, model, each) in configurations().items():
+        for run in each:
+            if run.size == 1 and run.error is None:
+                yield _row(name, model, run)
+
+
+def _row(name: str, model: Dimensions, run: Run) -> str:
+    tokens = max(run.cache)
+    layout, weights = run.layout(), estimated_bytes(model, run.release, tensor_parallel_size=1)
+    assert isinstance(layout, CacheLayout)
+    limit, own = run.limit or 0, length_limit(model)
+    needed, cost = run.cache[tokens], layout.cost(tokens)
+    share = "-" if weights is None else _percent(weights, run.weights)
+    part = " (its language part)" if weights is not None and model.whole is not None and model.whole.multimodal else ""
+    cells = (
+        name.replace("__", "/"),
+        run.version,
+        f"{limit:,}",
+        "none said" if own is None else "the same" if own == limit else f"{own:,}",
+        f"{needed / GIB:.3f} GiB for {tokens:,} tokens" if needed else "none",
+        "the same" if cost == needed else _percent(cost, needed),
+        f"{run.weights / GIB:.2f} GiB",
+        share + part,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(found: int, other: int) -> str:
+    return f"{100 * (found - other) / other:+.1f} %"
+
+
+def _measured() -> Iterator[str]:
+    yield "| run | vLLM | measured for the cache | Gatehouse | length asked for | it started | Gatehouse | note |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for report in reports():
+        cells = (
+            f"{report.name}: {report.source}",
+            report.version,
+            "-" if report.available is None else f"{report.available:.2f} GiB",
+            f"{report.computed:.2f} GiB",
+            "-" if report.asked is None else f"{report.asked:,}",
+            "yes" if report.starts else "no",
+            report.found.verdict,
+            report.note,
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def page_with_table(page: str) -> str:
+    """The page with its tables written anew."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

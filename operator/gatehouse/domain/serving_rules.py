@@ -113,7 +113,8 @@ HARMLESS_ARGUMENTS: Final = tuple(
     sorted((*_SETTINGS, *_SWITCHES, *(flag.replace("--", "--no-", 1) for flag in _SWITCHES), *_ONE_VALUE_ONLY))
 )
 """What a version may set: ``--flag`` with any plain value, or ``--flag=value`` just so. None reads a file beside
-the artifact, runs other code, or changes a term of the fit; larger batches than vLLM's own take of its overhead."""
+the artifact or runs other code. The fit is computed with those that change its terms: ``--max-num-seqs``, which
+templates set too where vLLM's own number leaves too little memory, and ``--max-num-batched-tokens``."""
 
 ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
     {

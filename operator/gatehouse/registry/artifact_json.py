@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
@@ -14,6 +14,8 @@ from gatehouse.domain.signature import SignatureRecord
 
 __all__ = ["dump_artifact", "load_artifact"]
 
+_READING: Final = 2
+"""How config.json is read, counted up when what is kept of it changes its meaning."""
 _OUTCOMES = frozenset(get_args(ArtifactOutcome))
 _SOURCES = frozenset(get_args(ContentSource))
 
@@ -72,6 +74,7 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
             "weights_bytes": summary.weights_bytes,
             "dtypes": dict(summary.dtypes),
             "config": None if summary.config is None else summary.config.to_dict(),
+            "config_reading": _READING,
             "model_file": summary.model_file,
             "unsafe_files": summary.unsafe_files,
             "notes": summary.notes,
@@ -106,7 +109,10 @@ def _time(text: str) -> datetime:
 
 
 def _summary(kept: dict[str, Any]) -> ArtifactSummary:
-    config = kept["config"]
+    config = None if kept["config"] is None else ModelConfig.from_dict(kept["config"])
+    if config is not None and config.sliding_window is None and kept.get("config_reading") != _READING:
+        # Whether config.json switched the window off was not kept: without one, more memory is asked for.
+        config = replace(config, sliding_window=0)
     return ArtifactSummary(
         format=kept["format"],
         files=kept["files"],
@@ -114,7 +120,7 @@ def _summary(kept: dict[str, Any]) -> ArtifactSummary:
         parameters=kept["parameters"],
         weights_bytes=kept["weights_bytes"],
         dtypes=kept["dtypes"],
-        config=None if config is None else ModelConfig.from_dict(config),
+        config=config,
         model_file=kept.get("model_file"),
         unsafe_files=tuple(kept["unsafe_files"]),
         notes=tuple(kept["notes"]),

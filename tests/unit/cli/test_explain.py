@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,13 @@ CASES: list[tuple[str, dict[str, Any], str, list[str]]] = [
         ["shut", "wait", "open"],
     ),
 ]
+
+
+def test_what_is_unknown_is_not_shown_as_open(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = worlds.summary(config=replace(worlds.config(), architecture="NobodyKnowsForCausalLM"))
+    lines = explained(worlds.facts(artifact=worlds.record(summary=unknown)), capsys)
+    assert "unknown HardwareFits" in lines
+    assert not any(line.startswith("open ") and "HardwareFits" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,24 @@ def test_a_ready_version_is_cleared_for_every_stage_and_gets_a_row() -> None:
     assert (decision.change.before, decision.change.after) == (None, READY_TO_DEPLOY)
 
 
+def test_a_fit_that_is_unknown_neither_opens_nor_shuts_its_gate() -> None:
+    unknown = worlds.summary(config=replace(worlds.config(), architecture="NobodyKnowsForCausalLM"))
+    decision = decide(worlds.facts(artifact=worlds.record(summary=unknown)))
+    gate = next(gate for gate in decision.gates if gate.name == "HardwareFits")
+    assert (gate.open, gate.unknown, gate.shut, gate.status) == (False, True, False, "Unknown")
+    assert (decision.phase, decision.first_shut) == ("Ready to Deploy", None)
+    assert "limit is 131,072" in gate.message
+
+
+def test_the_fit_is_of_the_release_that_the_registry_names() -> None:
+    turing = worlds.profile(computeCapability="7.5")
+    old = decide(worlds.facts(profile=turing))
+    new = decide(worlds.facts(profile=turing, registry=worlds.registry(serving={"vllmImage": "vllm:v0.33.0"})))
+    assert (old.phase, old.fit and old.fit.reason) == ("Does Not Fit", "Fp8NotSupported")
+    assert new.fit is not None
+    assert new.fit.verdict == "Fits"
+
+
 def test_a_converged_version_changes_nothing() -> None:
     known = worlds.row(artifact=worlds.record())
     decision = decide(worlds.facts(row=known, artifact=known.artifact))

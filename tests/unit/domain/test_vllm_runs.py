@@ -10,7 +10,7 @@ from gatehouse.domain.hardware.dimensions import Unmodelled
 from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.splits import tensor_parallel_size
 from gatehouse.domain.hardware.weights import estimated_bytes
-from vllmruns import GIB, Report, Run, configurations, reports, runs
+from vllmruns import GIB, PAGE, Report, Run, configurations, page_with_table, reports, runs
 
 BUILT = [each for each in runs() if each.error is None]
 
@@ -106,3 +106,9 @@ def test_measured_runs(report: Report) -> None:
 def test_the_reports_are_measured_in_gib() -> None:
     assert GIB == 2**30
     assert len(reports()) == 16
+
+
+def test_the_page_shows_these_figures() -> None:
+    """``.venv/bin/python tests/vllmruns.py`` writes them anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == page_with_table(page)
