@@ -18,12 +18,17 @@ WRITES = READS | {"put", "begin", "copy", "delete"}
 """What a user that may write is let do."""
 
 
+_PROBE = "probe-of-rights/object"
+_DONE = frozenset({"BucketAlreadyOwnedByYou", "MalformedPolicy"})
+"""What is answered to whoever may do it, though nothing is done."""
+
+
 def allowed(env: Mapping[str, str], *, bucket: str, key: str) -> set[str]:
     """Which of the operations the user that ``env`` names is let do; ``key`` is an object that is there.
 
-    What is written is an object of its own beside it, deleted again where that is allowed.
+    What is written is an object of its own, in no model's folder, and deleted again where that is allowed.
     """
-    probe = f"{key}.probe"
+    probe = _PROBE
     tries: dict[str, Callable[[Any], object]] = {
         "list": lambda s3: s3.list_objects_v2(Bucket=bucket, MaxKeys=1),
         "versions": lambda s3: s3.list_object_versions(Bucket=bucket, MaxKeys=1),
@@ -54,7 +59,8 @@ def _is_allowed(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "AccessDenied":
+        code = error.response.get("Error", {}).get("Code")
+        if code != "AccessDenied" and code not in _DONE:
             raise
-        return False
+        return code in _DONE
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ OPERATOR: Final = "gatehouse-operator"
 UPLOADER: Final = "gatehouse-uploader"
 STORE_USERS: Final[Mapping[str, Access]] = {OPERATOR: "read", UPLOADER: "write"}
 """Who may do what in the bucket of the local cluster. Its administrator makes these users, and does nothing else."""
+_STARTING_SECONDS: Final = 15.0
+"""A server that answers may still be reading its users."""
+_POLL_SECONDS: Final = 0.2
 _EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
@@ -91,10 +95,16 @@ def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str
         StoreUser(name=name, secret_key=keys[name], access=access, bucket=bucket)
         for name, access in STORE_USERS.items()
     ]
-    try:
-        ensure_users(administrator, users)
-    except (UsersNotReady, UsersRefused) as error:
-        raise LocalClusterError(str(error)) from error
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while True:
+        try:
+            return ensure_users(administrator, users)
+        except UsersRefused as error:
+            raise LocalClusterError(str(error)) from error
+        except UsersNotReady as error:
+            if time.monotonic() > deadline:
+                raise LocalClusterError(str(error)) from error
+        time.sleep(_POLL_SECONDS)
 
 
 def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
