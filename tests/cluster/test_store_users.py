@@ -10,6 +10,9 @@ import pytest
 import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
 from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
@@ -130,22 +133,35 @@ def test_a_run_again_keeps_what_is_there_and_a_rotated_key_takes_the_place_of_th
         store.s3(store.env("operator", key=old)).list_objects_v2(Bucket=store.bucket)
 
 
-def test_rights_that_somebody_added_are_taken_back(store: Store) -> None:
-    from minio import MinioAdmin
-    from minio.credentials.providers import StaticProvider
-
-    assert store.run().exit_code == 0
-    root = store.endpoint.credentials
-    admin = MinioAdmin(
+def admin_as(store: Store, name: str | None = None) -> MinioAdmin:
+    """MinIO's admin API as one of the users, or as the administrator."""
+    env = store.env(name)
+    return MinioAdmin(
         endpoint=store.endpoint.url.partition("//")[2],
-        credentials=StaticProvider(root.access_key, root.secret_key),
+        credentials=StaticProvider(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]),
         region=store.endpoint.region,
         secure=False,
     )
-    admin.policy_set("readwrite", user=store.names["operator"])
+
+
+def test_rights_that_somebody_added_are_taken_back(store: Store) -> None:
+    assert store.run().exit_code == 0
+    admin_as(store).policy_set("readwrite", user=store.names["operator"])
     assert store.may("operator") > READS
     assert store.run().exit_code == 0
     assert store.may("operator") == READS
+
+
+def test_a_user_neither_changes_its_own_key_nor_makes_another(store: Store) -> None:
+    """Whoever reads the key that models are loaded with must not lock the others out, nor outlive a rotation."""
+    assert store.run().exit_code == 0
+    for name, access in ACCESS.items():
+        user = admin_as(store, name)
+        with pytest.raises(MinioAdminException, match="403"):
+            user.user_add(store.names[name], secrets.token_hex(16))
+        with pytest.raises(MinioAdminException, match="403"):
+            user.add_service_account()
+        assert store.may(name) == (READS if access == "read" else WRITES)
 
 
 def test_what_minio_refuses_ends_the_command_with_the_reason_and_no_key(store: Store) -> None:

@@ -64,7 +64,11 @@ class StoreAdministrator:
 
 
 def policy_of(user: StoreUser) -> dict[str, Any]:
-    """What the user may do, in the language of AWS's policies. What is not in it is refused."""
+    """What the user may do, in the language of AWS's policies. What is not in it is refused.
+
+    MinIO lets every user change its own secret key and make more keys of its own, unless that is denied: whoever reads
+    the key that models are loaded with could lock the others out, or keep a key that outlives the next rotation.
+    """
     writes = user.access == "write"
     bucket = f"arn:aws:s3:::{user.bucket}"
     return {
@@ -72,6 +76,7 @@ def policy_of(user: StoreUser) -> dict[str, Any]:
         "Statement": [
             _allowed((*_READ_BUCKET, *(_WRITE_BUCKET if writes else ())), bucket),
             _allowed((*_READ_OBJECTS, *(_WRITE_OBJECTS if writes else ())), f"{bucket}/*"),
+            {"Effect": "Deny", "Action": ["admin:*"]},
         ],
     }
 

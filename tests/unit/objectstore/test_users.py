@@ -86,13 +86,19 @@ def test_no_key_is_sent_in_clear_or_shown() -> None:
         assert secret not in repr(ROOT) + repr(READER) + repr(WRITER)
 
 
-def allows(user: StoreUser, action: str, resource: str) -> bool:
-    """As MinIO judges it: something in the policy names both, and nothing denies."""
+def matching(user: StoreUser, effect: str, action: str, resource: str) -> bool:
+    """Whether a statement of that effect is about it; one without resources is about all of them."""
     return any(
-        action in statement["Action"] and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+        any(fnmatchcase(action, pattern) for pattern in statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in statement.get("Resource", ["*"]))
         for statement in policy_of(user)["Statement"]
-        if statement["Effect"] == "Allow"
+        if statement["Effect"] == effect
     )
+
+
+def allows(user: StoreUser, action: str, resource: str) -> bool:
+    """As MinIO judges it: something allows it, and nothing denies it."""
+    return matching(user, "Allow", action, resource) and not matching(user, "Deny", action, resource)
 
 
 MODELS, OBJECT = "arn:aws:s3:::models", "arn:aws:s3:::models/granite/config.json"
@@ -132,9 +138,19 @@ def test_a_reader_reads_a_writer_writes_and_nobody_does_more(action: str, resour
     assert allows(WRITER, action, resource) == (case in READS + WRITES)
 
 
-def test_no_policy_names_more_than_one_bucket_or_a_pattern_of_actions() -> None:
+@pytest.mark.parametrize(
+    "action", ["CreateUser", "CreateServiceAccount", "UpdateServiceAccount", "AttachUserOrGroupPolicy"]
+)
+def test_what_minio_lets_every_user_do_about_itself_is_denied(action: str) -> None:
+    """It is allowed there unless a policy denies it."""
     for user in (READER, WRITER):
-        for statement in policy_of(user)["Statement"]:
+        assert matching(user, "Deny", f"admin:{action}", "*")
+        assert not [case for case in READS + WRITES if matching(user, "Deny", *case)]
+
+
+def test_no_policy_allows_more_than_one_bucket_or_a_pattern_of_actions() -> None:
+    for user in (READER, WRITER):
+        for statement in (each for each in policy_of(user)["Statement"] if each["Effect"] == "Allow"):
             assert not [action for action in statement["Action"] if "*" in action]
             assert [each.removesuffix("/*") for each in statement["Resource"]] == [MODELS]
 
