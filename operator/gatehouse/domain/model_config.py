@@ -115,8 +115,10 @@ _DETAILS = frozenset(
         "mamba_d_state",
         "mamba_expand",
         "mamba_head_dim",
+        "mamba_headdim",
         "mamba_n_groups",
         "mamba_n_heads",
+        "mamba_ngroups",
         "mamba_num_heads",
         "max_source_positions",
         "moe_intermediate_size",
@@ -125,6 +127,7 @@ _DETAILS = frozenset(
         "moe_shared_expert_intermediate_size",
         "multi_query",
         "n_groups",
+        "n_mamba_heads",
         "n_shared_experts",
         "new_decoder_architecture",
         "num_global_key_value_heads",
@@ -144,6 +147,9 @@ _DETAILS = frozenset(
     }
 )
 """Numbers that only some architectures have; true and false are 1 and 0."""
+
+_NULL_IS_NONE = ("attention_chunk_size", "n_shared_experts", "q_lora_rank")
+"""Of these null says that there is none; their classes have a default for where they are silent."""
 
 _LAYER_LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
@@ -296,6 +302,7 @@ def _lengths(members: Mapping[str, JsonValue]) -> dict[str, int]:
 def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
     found = ((name, _whole_number(members[name], most=1_000_000)) for name in sorted(_DETAILS & members.keys()))
     numbers = {name: number for name, number in found if number is not None}
+    numbers |= {name: 0 for name in _NULL_IS_NONE if members.get(name, 0) is None}
     for name, number in (
         ("num_nextn_predict_layers", _whole_number(members.get("mtp_num_hidden_layers"), most=10_000)),
         ("indexer_layers", _count_of(members.get("indexer_types"), "full")),

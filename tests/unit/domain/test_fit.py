@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatehouse.domain.hardware.architectures import architectures
 from gatehouse.domain.hardware.dimensions import dimensions_of
-from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, UNKNOWN_MAX_MODEL_LEN, Fit, fit
+from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, UNKNOWN_MAX_MODEL_LEN, Fit, fit, fit_config
 from gatehouse.domain.hardware.kv_cache import CacheLayout, Term, cache_layout
 from gatehouse.domain.hardware.overhead import MARGIN
 from gatehouse.domain.hardware.releases import release_of, releases
@@ -260,6 +260,17 @@ class TestSequences:
     def test_one_that_is_known_is_not(self, minor: int) -> None:
         image = f"registry.example:5000/vllm/vllm-openai:v0.{minor}.0@sha256:{'0' * 64}"
         assert fit(summary(), profile(), vllm_image=image).warnings == ()
+
+
+class TestConfigurationsAlone:
+    def test_weights_follow_from_the_sizes_of_matrices(self) -> None:
+        tied = granite(details={"tie_word_embeddings": 1})
+        found, told = fit_config(tied, profile()), fit(summary(), profile())
+        assert found.weights_bytes == pytest.approx(told.weights_bytes, rel=0.01)
+        assert (found.verdict, "estimated" in found.warnings[0]) == (told.verdict, True)
+
+    def test_where_they_do_not_the_fit_is_unknown(self) -> None:
+        assert fit_config(granite(architecture="NobodyKnowsForCausalLM"), profile()).verdict == "Unknown"
 
 
 class TestLoading:

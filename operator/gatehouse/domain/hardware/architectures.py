@@ -54,6 +54,11 @@ class Architecture:
     positions: bool = False
     after: int | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether layers keep keys and values alone, all of them or a window."""
+        return not (self.state or self.cross or self.latent or self.chunked_but)
+
 
 @dataclass(frozen=True, slots=True)
 class _Table:

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gatehouse.domain.hardware.architectures import Architecture, defaults_of, known_architecture
 from gatehouse.domain.model_config import ModelConfig
 
 __all__ = ["Dimensions", "Unmodelled", "dimensions_of"]
 
-_WRITTEN: Final = frozenset(
-    {
-        "num_hidden_layers",
-        "hidden_size",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "intermediate_size",
-        "vocab_size",
-        "max_position_embeddings",
-        "sliding_window",
-        "kv_lora_rank",
-        "qk_rope_head_dim",
-        "qk_nope_head_dim",
-        "v_head_dim",
-        "num_experts",
-    }
+_WRITTEN: Final = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "sliding_window",
+    "kv_lora_rank",
+    "qk_rope_head_dim",
+    "qk_nope_head_dim",
+    "v_head_dim",
+    "num_experts",
 )
 
 
@@ -39,36 +37,35 @@ class Unmodelled:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dimensions:
+class Dimensions(NamedTuple):
     """A model's numbers under their Hugging Face names.
 
-    ``whole`` is its architecture, ``text`` that of its language part: the same one, or another that it wraps.
+    ``own`` are those that config.json says, ``values`` also those that its class fills in. ``whole`` is its
+    architecture, ``text`` that of its language part: the same one, or another that it wraps.
     """
 
     config: ModelConfig
-    defaults: Mapping[str, int]
+    own: Mapping[str, int]
+    values: Mapping[str, int]
     whole: Architecture | None
     text: Architecture | None
 
     def said(self, name: str) -> int | None:
         """What config.json says of a number, without what its class fills in."""
-        if name in _WRITTEN:
-            value: int | None = getattr(self.config, name)
-            return value
-        return self.config.details.get(name) if name in self.config.details else self.config.lengths.get(name)
+        return self.own.get(name)
 
     def get(self, name: str) -> int | None:
         """The number as vLLM sees it; None where neither says it."""
-        value = self.said(name)
-        return self.defaults.get(name) if value is None else value
+        return self.values.get(name)
 
     def first(self, *names: str, otherwise: int = 0) -> int:
         """The first of the numbers that config.json says, or else that the class fills in."""
-        value = next((found for name in names if (found := self.said(name)) is not None), None)
-        if value is None:
-            value = next((found for name in names if (found := self.defaults.get(name)) is not None), None)
-        return otherwise if value is None else value
+        for numbers in (self.own, self.values):
+            for name in names:
+                value = numbers.get(name)
+                if value is not None:
+                    return value
+        return otherwise
 
     @property
     def layers(self) -> int | None:
@@ -127,6 +124,10 @@ def dimensions_of(config: ModelConfig) -> Dimensions:
     pair = (
         known_architecture(config.architecture, text_model_type=config.text_model_type) if config.architecture else None
     )
-    defaults = defaults_of(config.text_model_type, config.model_type)
+    own = {**config.lengths, **config.details}
+    for each in _WRITTEN:
+        value = getattr(config, each)
+        if value is not None:
+            own[each] = value
     whole, text = pair or (None, None)
-    return Dimensions(config, defaults, whole, text)
+    return Dimensions(config, own, {**defaults_of(config.text_model_type, config.model_type), **own}, whole, text)

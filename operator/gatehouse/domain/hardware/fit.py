@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.model_registry import ServingDefaults
@@ -40,14 +40,14 @@ from gatehouse.domain.hardware.overhead import (
     sequence_choices,
 )
 from gatehouse.domain.hardware.precision import Precision, check_precision
-from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.hardware.releases import Release, release_of, releases
 from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
-from gatehouse.domain.hardware.weights import loaded_bytes
+from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.quantity import bytes_of
 from gatehouse.domain.sizes import human_bytes
 
-__all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit"]
+__all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config"]
 
 _DRIVER_PERCENT: Final = 2
 _DRIVER_MOST: Final = 768 * 2**20
@@ -99,8 +99,7 @@ class Fit:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Lengths:
+class _Lengths(NamedTuple):
     """The longest sequences in tokens, with the margin and without, if at most ``sequences`` are served at once."""
 
     sequences: int
@@ -109,8 +108,7 @@ class _Lengths:
     largest: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class _Case(NamedTuple):
     """What is known before the cache is looked at. ``usable`` is the memory vLLM may take of one accelerator, and
     ``sequences`` are those that it may serve at once by choice, the most first."""
 
@@ -213,8 +211,34 @@ def fit(
     return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+def fit_config(
+    config: ModelConfig,
+    profile: HardwareProfileSpec,
+    *,
+    vllm_image: str = SHIPPED_IMAGE,
+    requested_max_model_len: int | None = None,
+    arguments: Sequence[str] = (),
+) -> Fit:
+    """The same of a model of which only config.json is there: its weights are estimated from that."""
+    model = dimensions_of(config)
+    stored = stored_bytes(model)
+    summary = ArtifactSummary(
+        format="safetensors", files=1, total_bytes=stored or 0, weights_bytes=stored, config=config
+    )
+    found = fit(
+        summary,
+        profile,
+        vllm_image=vllm_image,
+        requested_max_model_len=requested_max_model_len,
+        arguments=arguments,
+    )
+    if stored is None:
+        return found
+    part = " of its language part" if model.whole is not None and model.whole.multimodal else ""
+    return replace(found, warnings=(f"the weights{part} are estimated from config.json", *found.warnings))
+
+
+class _Asked(NamedTuple):
     """What a version sets itself: the length, and of vLLM's arguments those that the fit computes with."""
 
     length: int | None
@@ -255,12 +279,14 @@ def _case(
     idle_warning = f"{idle} of {accelerator.count} accelerators are not used: {what} split over {split.size}"
     whole = model.whole
     encoder = whole is not None and (whole.encoder or whole.pooling)
-    memory = _visible(accelerator.memory)
-    chunk = asked.chunk or default_chunk(accelerator, memory, release)
-    most = asked.sequences or default_sequences(accelerator, memory)
+    usable, most, chunk = _usual(
+        accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.minor
+    )
+    chunk = asked.chunk or chunk
+    most = asked.sequences or most
     return _Case(
         machine=name if split.size == 1 else f"each of {split.size} {name}",
-        usable=_usable(accelerator.memory, profile.serving.gpu_memory_utilization),
+        usable=usable,
         weights=loaded_bytes(summary, model, release, tensor_parallel_size=split.size),
         split=split,
         sequences=(most,) if asked.sequences or encoder else sequence_choices(most),
@@ -273,17 +299,17 @@ def _case(
     )
 
 
-@lru_cache(maxsize=64)
-def _visible(memory: str) -> int:
-    """Bytes of an accelerator that a program sees."""
+@lru_cache(maxsize=256)
+def _usual(memory: str, utilization: str, accelerator: str, minor: int) -> tuple[int, int, int]:
+    """Bytes that vLLM may take of an accelerator, and what it chooses by itself: sequences at once, and its chunk.
+
+    Thousands of versions share a few profiles, and fractions are slow.
+    """
     shown = bytes_of(memory)
-    return shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
-
-
-@lru_cache(maxsize=64)
-def _usable(memory: str, utilization: str) -> int:
-    """Bytes; thousands of versions share a few profiles, and fractions are slow."""
-    return int(_visible(memory) * Fraction(utilization))
+    visible = shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
+    release = next(each for each in releases() if each.minor == minor)
+    chunk = default_chunk(accelerator, visible, release)
+    return int(visible * Fraction(utilization)), default_sequences(accelerator, visible), chunk
 
 
 def _layout(
@@ -350,7 +376,7 @@ def _chosen(case: _Case, layout: CacheLayout, limit: int) -> _Lengths:
 
 def _judge(case: _Case, layout: CacheLayout, limit: int, *, name: str, warnings: tuple[str, ...]) -> Fit:
     if case.requested is not None and case.requested > limit:
-        lengths = _chosen(replace(case, requested=None), layout, limit)
+        lengths = _chosen(case._replace(requested=None), layout, limit)
         return _beyond_limit(case, limit, case.requested, name=name, lengths=lengths, warnings=warnings)
     lengths = _chosen(case, layout, limit)
     asked = case.requested or min(SHORTEST_USEFUL, limit)

@@ -13,6 +13,7 @@ Where a model may or may not use its window, it is taken not to: that can only o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -118,7 +119,7 @@ def cache_layout(
     if text.encoder:
         return CacheLayout()
     layers = _layers(model)
-    if isinstance(layers, Unmodelled):
+    if not isinstance(layers, _Layers):
         return layers
     if text.latent:
         return _latent(model, release, layers.full, element_bytes)
@@ -137,6 +138,9 @@ def cache_layout(
     pages = _pages(model, tensor_parallel_size, element_bytes)
     if isinstance(pages, Unmodelled):
         return pages
+    if not layers.windowed and text.is_plain:
+        size = layers.full * pages[0] * BLOCK
+        return CacheLayout(fixed=size if release.groups else 0, terms=(Term(size, BLOCK),))
     block = BLOCK
     if state and (layers.stateful or release.always_aligned):
         step = release.state_align.get(text.state or "", BLOCK)
@@ -258,13 +262,9 @@ def _layers(model: Dimensions) -> _Layers | Unmodelled:
         return _missing("num_hidden_layers")
     layers = max(0, layers - (model.get("num_kv_shared_layers") or 0)) if text.full_every else layers
     kinds = model.config.layer_types
-    other = sorted(kinds.keys() - _KINDS)
-    if other:
-        return Unmodelled("LayerTypeUnknown", f"layers of type {other[0]} are not known")
-    if kinds and sum(kinds.values()) != layers:
-        return Unmodelled(
-            "ConfigIncomplete", f"layer_types names {sum(kinds.values())} layers, num_hidden_layers {layers}"
-        )
+    odd = _odd_kinds(kinds, layers) if kinds else None
+    if odd is not None:
+        return odd
     if text.state is not None:
         return _layers_with_state(model, layers)
     if text.chunked_but is not None:
@@ -272,6 +272,16 @@ def _layers(model: Dimensions) -> _Layers | Unmodelled:
         return _Layers(full=full, chunked=max(0, layers - full))
     full = _full_layers(model, layers)
     return _Layers(full=full, windowed=layers - full)
+
+
+def _odd_kinds(kinds: Mapping[str, int], layers: int) -> Unmodelled | None:
+    other = sorted(kinds.keys() - _KINDS)
+    if other:
+        return Unmodelled("LayerTypeUnknown", f"layers of type {other[0]} are not known")
+    named = sum(kinds.values())
+    if named != layers:
+        return Unmodelled("ConfigIncomplete", f"layer_types names {named} layers, num_hidden_layers {layers}")
+    return None
 
 
 def _layers_with_state(model: Dimensions, layers: int) -> _Layers | Unmodelled:
@@ -299,7 +309,7 @@ def _full_layers(model: Dimensions, layers: int) -> int:
     text, config, kinds = model.text, model.config, model.config.layer_types
     window = model.get("sliding_window")
     unused = config.use_sliding_window is False or (
-        config.use_sliding_window is None and model.defaults.get("use_sliding_window") == 0
+        config.use_sliding_window is None and model.get("use_sliding_window") == 0
     )
     if not window or unused or text is None:
         return layers
@@ -322,16 +332,11 @@ def _state_bytes(model: Dimensions, tensor_parallel_size: int) -> int | None:
             conv, states = model.first("mamba_d_conv", "conv_kernel"), model.first("mamba_d_state", "state_size")
             elements, kept = width * (conv - 1), width * states
         case "mamba2":
-            states = model.first("mamba_d_state", "ssm_state_size", "state_size")
-            heads = model.first("mamba_n_heads", "mamba_num_heads", "num_heads")
-            size = model.first("mamba_d_head", "mamba_head_dim") or model.get("head_dim") or 0
-            groups = model.first("mamba_n_groups", "n_groups", otherwise=1)
-            width = model.first("mamba_d_ssm") or heads * size
-            if not size and heads:
-                width = model.first("mamba_expand", "expand", otherwise=2) * hidden
-                size = width // heads
+            heads, groups, states, width = _mamba2(model, hidden)
             conv = model.first("mamba_d_conv", "conv_kernel")
-            elements, kept = (width + 2 * groups * states) * (conv - 1), heads * size * states
+            elements, kept = (width + 2 * groups * states) * (conv - 1), width * states
+            if not heads:
+                return None
         case "delta":
             keys = model.first("linear_num_key_heads") * model.first("linear_key_head_dim")
             heads, size = model.first("linear_num_value_heads"), model.first("linear_value_head_dim")
@@ -344,6 +349,18 @@ def _state_bytes(model: Dimensions, tensor_parallel_size: int) -> int | None:
     if elements <= 0:
         return None
     return -(-elements // tensor_parallel_size) * _STATE_BYTES + -(-kept // tensor_parallel_size) * long
+
+
+def _mamba2(model: Dimensions, hidden: int) -> tuple[int, int, int, int]:
+    """Heads, groups, elements of a head's state, and the width of all heads together."""
+    heads = model.first("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads")
+    size = model.first("mamba_d_head", "mamba_head_dim", "mamba_headdim")
+    if not size and model.text is not None and not model.text.attention:
+        size = model.get("head_dim") or 0
+    inner = model.first("mamba_d_ssm") or model.first("mamba_expand", "expand", otherwise=2) * hidden
+    groups = model.first("mamba_n_groups", "n_groups", "mamba_ngroups", otherwise=1)
+    states = model.first("mamba_d_state", "ssm_state_size", "state_size")
+    return heads, groups, states, heads * size if size else inner
 
 
 def _missing(name: str) -> Unmodelled:

@@ -19,8 +19,10 @@ def refusal_of(model: Dimensions, release: Release) -> Problem | None:
 
 def _architecture(model: Dimensions, release: Release) -> Problem | None:
     name = model.config.architecture
-    parts = [part for part in (model.whole, model.text) if part is not None and part.after is not None]
-    newer = next((part for part in parts if part.after is not None and release.minor <= part.after), None)
+    newer = None
+    for part in (model.whole, model.text):
+        if part is not None and part.after is not None and release.minor <= part.after:
+            newer = part
     if newer is not None:
         newest = releases()[-1].name
         what = name if newer is model.whole else f"{name} around {model.config.text_model_type}"

@@ -14,10 +14,9 @@ against. CUDA graphs count since 0.21 (:mod:`gatehouse.domain.hardware.releases`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from gatehouse.api.hardware_profile import Accelerator
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.hardware.releases import Release
 
@@ -34,8 +33,7 @@ _USUAL_SEQUENCES: Final = 256
 _CHOICES: Final = (1024, 512, 256, 128, 64, 32, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Overhead:
+class Overhead(NamedTuple):
     """Bytes on each accelerator: ``base``, and what the larger of sorting and the forward pass takes."""
 
     base: int
@@ -60,23 +58,24 @@ def overhead_of(model: Dimensions, release: Release, *, tensor_parallel_size: in
     return Overhead(base, 0 if silent else model.get("vocab_size") or 0, _HALF_PRECISION * chunk * wide)
 
 
-def _is_large(accelerator: Accelerator, memory: int) -> bool:
-    return memory >= _LARGE and "a100" not in accelerator.model.lower()
+def _is_large(accelerator: str, memory: int) -> bool:
+    return memory >= _LARGE and "a100" not in accelerator.lower()
 
 
-def default_sequences(accelerator: Accelerator, memory: int) -> int:
+def default_sequences(accelerator: str, memory: int) -> int:
     """``max_num_seqs`` of vLLM's API server (``engine/arg_utils.py``): 1024 from 70 GiB unless A100, else 256."""
     return _MOST_SEQUENCES if _is_large(accelerator, memory) else _USUAL_SEQUENCES
 
 
-def default_chunk(accelerator: Accelerator, memory: int, release: Release) -> int:
+def default_chunk(accelerator: str, memory: int, release: Release) -> int:
     """``max_num_batched_tokens`` of vLLM's API server."""
     if not _is_large(accelerator, memory):
         return release.chunks["small"]
-    blackwell = any(name in accelerator.model.lower() for name in ("b200", "b300"))
+    blackwell = any(name in accelerator.lower() for name in ("b200", "b300"))
     return release.chunks["blackwell" if blackwell else "large"]
 
 
+@lru_cache(maxsize=256)
 def sequence_choices(most: int) -> tuple[int, ...]:
     """``max_num_seqs`` to choose from, the most first."""
     return (most, *(each for each in _CHOICES if each < most))

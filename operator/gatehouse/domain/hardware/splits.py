@@ -55,13 +55,25 @@ def _splits(model: Dimensions, size: int, heads: int, quantization: Quantization
     latent = text.latent if text is not None else model.config.kv_lora_rank is not None
     shared = latent or kv_heads % size == 0 or (size % kv_heads == 0 and (text is None or text.kv_heads_copied))
     vocabulary = -(-(model.get("vocab_size") or 0) // _VOCABULARY_STEP) * _VOCABULARY_STEP
-    if heads % size or not shared or vocabulary % size:
+    if heads % size or not shared or vocabulary % size or not _splits_states(model, size):
         return False
     inner = _dense_size(model)
     if inner is None:
         return True
     parts = _Parts(inner // size, heads // size, max(1, kv_heads // size))
     return inner % size == 0 and _whole_blocks(model, parts, quantization)
+
+
+def _splits_states(model: Dimensions, size: int) -> bool:
+    """Heads of a state are divided, and its groups, unless there is only one."""
+    match model.text and model.text.state:
+        case "mamba2":
+            groups = model.first("mamba_n_groups", "n_groups", "mamba_ngroups", otherwise=1)
+            heads = model.first("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads")
+            return heads % size == 0 and (groups == 1 or groups % size == 0)
+        case "delta":
+            return model.first("linear_num_key_heads") % size == 0 and model.first("linear_num_value_heads") % size == 0
+    return True
 
 
 def _dense_size(model: Dimensions) -> int | None:

@@ -17,7 +17,7 @@ from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.hardware.releases import Release
 from gatehouse.domain.quantization import Quantization
 
-__all__ = ["estimated_bytes", "loaded_bytes"]
+__all__ = ["estimated_bytes", "loaded_bytes", "stored_bytes"]
 
 _HALF: Final = 2
 _VOCABULARY_STEP: Final = 64
@@ -55,15 +55,23 @@ def estimated_bytes(model: Dimensions, release: Release, *, tensor_parallel_size
 
     Of a multimodal model the language part alone is counted, so that the whole is more.
     """
+    stored = stored_bytes(model)
+    if stored is None:
+        return None
+    total = stored + _padding(model, release, tensor_parallel_size)
+    return -(-total // tensor_parallel_size) + _copied(model, tensor_parallel_size)
+
+
+def stored_bytes(model: Dimensions) -> int | None:
+    """Bytes of the tensors of which only config.json is known, as :func:`loaded_bytes` takes them."""
     matrices = _matrices(model)
     if matrices is None:
         return None
-    quantization = model.config.quantization
-    size, experts = _bits_a_weight(quantization), _bits_a_weight(quantization)
-    quantized = (matrices.split + matrices.kv + matrices.latent) * (16 if _is_mxfp4(quantization) else size)
-    total = int(quantized + matrices.experts * experts) // 8 + _HALF * (matrices.whole + matrices.vocabulary)
-    total += _padding(model, release, tensor_parallel_size)
-    return -(-total // tensor_parallel_size) + _copied(model, tensor_parallel_size)
+    bits = _bits_a_weight(model.config.quantization)
+    quantized = (matrices.split + matrices.kv + matrices.latent) * (
+        16 if _is_mxfp4(model.config.quantization) else bits
+    )
+    return int(quantized + matrices.experts * bits) // 8 + _HALF * (matrices.whole + matrices.vocabulary)
 
 
 def _is_mxfp4(quantization: Quantization | None) -> bool:
