@@ -42,7 +42,7 @@ class Accelerator(Struct):
     vendor: Label
     """Maker of the accelerator, as in NVIDIA or AMD."""
     model: Label
-    """Model of the accelerator, as in L4."""
+    """Model of the accelerator, as in L4. vLLM chooses its batch by the memory, and for an A100 by that name in it."""
     memory: Quantity
     """Memory of one accelerator as its driver reports it, as in 23034Mi."""
     compute_capability: Annotated[str, StringConstraints(max_length=5, pattern=r"^[0-9]{1,3}\.[0-9]$")] | None = None

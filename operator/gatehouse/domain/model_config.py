@@ -408,6 +408,8 @@ def _layer_kinds(section: Section) -> JsonValue:
             return section.value(name)
     letters = section.value("hybrid_override_pattern")
     if isinstance(letters, str):
+        if len(letters) > _RANGES["num_hidden_layers"][1]:
+            return letters
         return [_LAYER_LETTERS.get(letter, "unknown") for letter in letters]
     pattern = section.value("hybrid_layer_pattern")
     if isinstance(pattern, list):

@@ -158,6 +158,21 @@ def test_layers_are_counted_however_they_are_spelled(said: dict[str, object], co
     assert parse_config(json.dumps(said).encode()).layer_types == counted
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"hybrid_override_pattern": "M" * 1_000_000},
+        {"hybrid_layer_pattern": [0] * 100_000},
+        {"layers_block_type": ["mamba"] * 100_000},
+        {"layer_types": 3},
+    ],
+)
+def test_more_layers_than_any_model_has_are_refused(said: dict[str, object]) -> None:
+    error = error_of(json.dumps(said).encode())
+    assert error.rule == "ConfigInvalid"
+    assert len(error.found) < 1000
+
+
 def test_a_window_that_is_switched_off_is_none_and_one_that_is_not_named_is_unknown() -> None:
     assert parse_config(b'{"sliding_window": null}').sliding_window == 0
     assert parse_config(b'{"text_config": {"sliding_window": null}}').sliding_window == 0

@@ -272,11 +272,7 @@ def _case(
     split = tensor_parallel_size(model, accelerator.count, spread_experts=asked.spread_experts)
     name = f"{accelerator.vendor} {accelerator.model}"
     precision = check_precision(summary, profile, release)
-    idle = accelerator.count - split.size
-    what = f"{model.heads or 'unknown'} attention heads"
-    if split.with_experts > split.size:
-        what = f"experts of {model.expert_size} in whole blocks"
-    idle_warning = f"{idle} of {accelerator.count} accelerators are not used: {what} split over {split.size}"
+    idle = _idle(model, accelerator.count, split) if split.size < accelerator.count else ()
     whole = model.whole
     encoder = whole is not None and (whole.encoder or whole.pooling)
     usable, most, chunk = _usual(
@@ -295,8 +291,17 @@ def _case(
         release=release,
         requested=asked.length,
         precision=precision,
-        warnings=(*((told,) if told else ()), *precision.warnings, *((idle_warning,) if idle else ())),
+        warnings=(*((told,) if told else ()), *precision.warnings, *idle),
     )
+
+
+def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
+    """What is said of accelerators that nothing is split over."""
+    what, more = f"{model.heads or 'unknown'} attention heads", ""
+    if split.with_experts > split.size:
+        what = f"experts of {model.expert_size} in whole blocks"
+        more = f"; spread by --enable-expert-parallel they would take {split.with_experts}"
+    return (f"{count - split.size} of {count} accelerators are not used: {what} split over {split.size}{more}",)
 
 
 @lru_cache(maxsize=256)
