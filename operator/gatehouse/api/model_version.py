@@ -242,6 +242,10 @@ class ArtifactStatus(Struct):
         default_factory=list
     )
     """Files that could run code when loaded; the first twenty."""
+    notes: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] = Field(
+        default_factory=list
+    )
+    """What keeps nobody from serving it and is worth to know: files that are passed over, what is odd in others."""
 
 
 class Progress(Struct):

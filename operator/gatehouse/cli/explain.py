@@ -93,6 +93,7 @@ def explanation(version: ModelVersion, advice: Advice | None = None) -> dict[str
             {"gate": gate, "stage": stage, "you": sentence} for (gate, stage), sentence in (advice or {}).items()
         ],
         "warnings": list(status.hardware.warnings) if status.hardware else [],
+        "notes": list(status.artifact.notes) if status.artifact else [],
         "digest": status.artifact.digest if status.artifact else None,
         "contentSource": status.artifact.content_source if status.artifact else None,
         "registryId": status.registry_id,
@@ -137,6 +138,9 @@ def print_explanation(
     for warning in facts["warnings"]:
         printer.line()
         printer.line(f"warning: {warning}")
+    for note in facts["notes"]:
+        printer.line()
+        printer.line(f"note: {note}")
     if facts["ready"]:
         printer.line()
         printer.line(f"next: gatehouse template {facts['name']} -n {facts['namespace']} | kubectl apply -f -")

@@ -46,6 +46,8 @@ __all__ = ["shut_status", "version_status"]
 
 REGISTERED: Final = "Registered"
 SHOWN_UNSAFE_FILES: Final = 20
+SHOWN_NOTES: Final = 16
+LONGEST_NOTE: Final = 512
 SHOWN_UNREADABLE: Final = 5
 MOST_POLICIES: Final = 128
 """Policies whose outcome a status shows; all of them are judged."""
@@ -229,6 +231,7 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
         model_file=served_file(summary),
         dtypes={name[:256]: _bounded(count) for name, count in islice(summary.dtypes.items(), MOST_DTYPES)},
         unsafe_files=[file[:1024] for file in summary.unsafe_files[:SHOWN_UNSAFE_FILES]],
+        notes=[note[:LONGEST_NOTE] for note in summary.notes[:SHOWN_NOTES]],
     )
 
 

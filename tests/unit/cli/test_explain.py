@@ -79,3 +79,8 @@ def test_every_gate_is_printed_in_full_on_demand(capsys: pytest.CaptureFixture[s
     assert len(states(lines)) == len(decide(facts).gates)
     assert sum(line.startswith("     rule ") for line in lines) == len(decide(facts).gates)
     assert any(line.startswith("stage ") for line in lines)
+
+
+def test_what_was_noted_of_the_files_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    noted = worlds.record(summary=worlds.summary(notes=("the model is split into 3 files",)))
+    assert "note: the model is split into 3 files" in explained(worlds.facts(artifact=noted), capsys)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStatus, ModelVersionSpec
+from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStatus, ModelVersionSpec, ModelVersionStatus
 from gatehouse.controllers.serving_input import serving_input as input_of
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
@@ -79,6 +79,19 @@ def test_the_status_names_the_file() -> None:
     found = version_status(given_facts, decide(given_facts), registry_id=1, template=None, now=worlds.NOW).artifact
     assert isinstance(found, ArtifactStatus)
     assert found.model_file == "model.gguf"
+
+
+def test_the_status_has_the_notes_within_its_bounds() -> None:
+    given_facts = facts("gguf", "model.gguf")
+    record = given_facts.artifact
+    assert isinstance(record, ArtifactRecord)
+    noted = replace(record, summary=worlds.summary(notes=("x" * 1000, *(f"note {number}" for number in range(40)))))
+    given_facts = replace(given_facts, artifact=noted)
+    status = version_status(given_facts, decide(given_facts), registry_id=1, template=None, now=worlds.NOW)
+    assert status.artifact is not None
+    assert [len(note) for note in status.artifact.notes[:2]] == [512, 6]
+    assert len(status.artifact.notes) == 16
+    ModelVersionStatus.model_validate(status.wire())
 
 
 def test_what_was_learned_by_older_rules_is_no_file_to_serve() -> None:
