@@ -231,6 +231,7 @@ async def test_what_tools_left_is_named_and_keeps_nothing_from_being_verified() 
 async def test_only_what_a_tool_leaves_may_be_empty() -> None:
     assert await rules_of({**WHOLE, "added_tokens.json": b""}) == ["EmptyFile"]
     assert await rules_of({**WHOLE, "evil\x1b_$folder$": b""}) != []
+    assert await rules_of({**WHOLE, "__init__.py": b""}) == ["UnsafeFile"]
 
 
 # GGUF
