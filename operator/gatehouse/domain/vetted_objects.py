@@ -25,7 +25,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
 from gatehouse.domain.access import locate
 from gatehouse.domain.ranges import WHOLE, Range, covers, cut
-from gatehouse.domain.serving_arguments import admitted_arguments
+from gatehouse.domain.serving_arguments import admitted_arguments, normal_arguments
 from gatehouse.domain.serving_environment import admitted_environment
 from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
 from gatehouse.domain.vetting import Shard, ShardKey, retained_uri
@@ -118,7 +118,7 @@ def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]
     """What registries add to the list, and by which registry."""
     found: dict[str, str] = {}
     for registry in sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name)):
-        for argument in registry.spec.serving.allowed_arguments:
+        for argument in normal_arguments(registry.spec.serving.allowed_arguments):
             found.setdefault(argument, f"{registry.metadata.namespace}/{registry.metadata.name}")
     return found
 

@@ -87,6 +87,14 @@ def test_every_object_names_every_key_and_has_what_all_have() -> None:
         assert spec["connections"] == ["store"]
 
 
+def test_an_argument_that_a_registry_writes_with_underscores_is_listed_as_the_gate_looks_it_up() -> None:
+    made = worlds.registry(serving={"allowedArguments": ["--enable_expert_parallel", "--max_cudagraph_capture_size=8"]})
+    common = Common.of(runtimes=(), registries=[made], accelerators=())
+    who = f"{made.metadata.namespace}/{made.metadata.name}"
+    assert common.arguments["--enable-expert-parallel"] == who
+    assert common.arguments["--max-cudagraph-capture-size=8"] == who
+
+
 def test_a_bucket_has_the_connections_of_its_own_registries() -> None:
     def registry(bucket: str, connection: str, *stages: str) -> ModelRegistry:
         stores = [{"uriPrefix": f"s3://{bucket}/team/"}, {"uriPrefix": f"s3://{bucket}/"}]
