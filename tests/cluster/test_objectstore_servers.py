@@ -22,7 +22,8 @@ from mypy_boto3_s3 import S3Client
 from bench.granite import PARAMETERS, WEIGHTS_BYTES, granite_files, upload
 from collisions import ONE, OTHER
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.domain.layout import lay_out

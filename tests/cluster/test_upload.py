@@ -27,7 +27,8 @@ from botocore.credentials import Credentials
 from cluster.countingproxy import cut, hold, refuse, running
 from cluster.test_objectstore_servers import Bucket, Metrics, WallClock, bucket_at, opened
 from gatehouse.api.governance_policy import SignatureRequirements
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
 from gatehouse.domain.errors import Waiting
 from gatehouse.domain.layout import MANIFEST
 from gatehouse.domain.signature import SIGNATURE

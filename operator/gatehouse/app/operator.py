@@ -59,8 +59,8 @@ from gatehouse.controllers.rivals import Rivalries
 from gatehouse.controllers.row_sweep import RowSweep
 from gatehouse.controllers.runner import KindController, Runner
 from gatehouse.controllers.services import ServiceSweep
+from gatehouse.controllers.slots import CheckSlots
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.verification import CheckSlots
 from gatehouse.controllers.verification_pool import VerificationPool
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.controllers.withdrawals import Withdrawals

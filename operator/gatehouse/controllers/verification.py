@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from gatehouse.controllers.parsing import InProcess, Parsing
 from gatehouse.controllers.ports import ArtifactStore, Clock
+from gatehouse.controllers.slots import CheckSlots
 from gatehouse.controllers.structure import Structure, StructureReader, each
 from gatehouse.domain import manifest, own_files, parsers
 from gatehouse.domain.artifact import (
@@ -38,7 +38,7 @@ from gatehouse.domain.records import FileRecord
 from gatehouse.domain.signature import SIGNATURE, SignatureRecord
 from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
 
-__all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "CheckSlots", "Verification"]
+__all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "Verification"]
 
 CHECKSUM_WORTH_BYTES = 8 * 1024 * 1024
 """Smaller objects are read as fast as their checksum is asked for."""
@@ -88,21 +88,6 @@ class CheckResult:
 
     record: ArtifactRecord
     files: tuple[FileRecord, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckSlots:
-    """How much runs at once: checks, contents of large artifacts, headers of many shards; and what parses.
-
-    Large artifacts queue apart, so that small ones do not wait behind them. Of those that are only read once more there
-    is one at a time, so that new ones do not wait behind them.
-    """
-
-    checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(64))
-    heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    rereads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    many_shards: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    parsing: Parsing = field(default_factory=InProcess)
 
 
 class Verification:
@@ -157,7 +142,7 @@ class Verification:
         """The listing, of a second in which nothing was written. A store's clock is its own: after some tries, any."""
         request = self._request
         for left in reversed(range(_SETTLINGS)):
-            async with self._slots.checks:
+            async with self._slots.check(request.store):
                 found = await request.store.list(request.prefix, limit=MAX_FILES, readable=True)
             listing = _NO_OBJECTS if found is None else found
             self._seen(listing)
@@ -180,7 +165,7 @@ class Verification:
     async def _check(self) -> CheckResult:
         request = self._request
         listing = await self._settled()
-        async with self._slots.checks:
+        async with self._slots.check(request.store):
             if request.previous is not None and self._stands(request.previous, listing):
                 return CheckResult(replace(request.previous, verified_at=self._clock.now(), doubted=False), None)
             layout = await _laid_out(listing, request.artifact_format)
@@ -213,7 +198,7 @@ class Verification:
     @asynccontextmanager
     async def _queue(self) -> AsyncIterator[None]:
         only_again = self._progress.rereading and self._request.reread is not None
-        async with self._slots.rereads if only_again else nullcontext(), self._slots.heavy:
+        async with self._slots.rereads if only_again else nullcontext(), self._slots.large(self._request.store):
             yield
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from gatehouse.controllers.ports import Clock
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
 from gatehouse.domain.artifact import CheckProgress
 from gatehouse.domain.errors import ReconcileError, Transient
 from gatehouse.domain.records import FileRecord

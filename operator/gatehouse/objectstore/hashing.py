@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -26,22 +27,25 @@ _LARGE_AT_ONCE = 6
 class ContentHasher:
     """Threads that hash, and a bound on memory: each object being hashed takes some 6 MiB at most.
 
-    At most six objects of more than 8 MiB are read at once, and eight smaller ones, which need not wait for those. Tiny
-    ones never wait.
+    Of one ``source`` at most six objects of more than 8 MiB are read at once, and eight smaller ones, which need not
+    wait for those. Tiny ones never wait. A source that hands out its bytes one by one keeps no other one waiting.
     """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="sha256")
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._small = asyncio.Semaphore(_SMALL_AT_ONCE)
+        self._large: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_LARGE_AT_ONCE))
+        self._small: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_SMALL_AT_ONCE))
 
     @asynccontextmanager
-    async def feed(self, size: int, progress: Callable[[int], None]) -> AsyncIterator[Feed]:
-        """A hash to write an object of ``size`` bytes to; ``progress`` is told the bytes of each batch hashed."""
+    async def feed(self, size: int, progress: Callable[[int], None], *, source: str = "") -> AsyncIterator[Feed]:
+        """A hash to write an object of ``size`` bytes to; ``progress`` is told the bytes of each batch hashed.
+
+        ``source`` is the endpoint that the object is read from.
+        """
         if size <= _INLINE_BYTES:
             yield Feed(None, progress)
             return
-        async with self._large if size > _SMALL_BYTES else self._small:
+        async with (self._large if size > _SMALL_BYTES else self._small)[source]:
             yield Feed(self._threads, progress)
 
     def close(self) -> None:

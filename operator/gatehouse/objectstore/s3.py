@@ -260,7 +260,7 @@ class S3Store:
         When a connection ends early, another one goes on from there.
         """
         limits = self._limits
-        async with self._hasher.feed(stored.size, progress) as feed:
+        async with self._hasher.feed(stored.size, progress, source=self._transport.address.endpoint) as feed:
 
             async def attempt() -> None:
                 start, length = feed.received, stored.size - feed.received

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, Verification
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import CheckProgress, Problem
 from gatehouse.domain.format_error import shown

@@ -12,11 +12,11 @@ import pytest
 
 from fakestore import FakeStore, failing
 from gatehouse.controllers.parsing import InProcess, Read
+from gatehouse.controllers.slots import CheckSlots
 from gatehouse.controllers.verification import (
     CHECKSUM_WORTH_BYTES,
     CheckRequest,
     CheckResult,
-    CheckSlots,
     Verification,
 )
 from gatehouse.domain import shards

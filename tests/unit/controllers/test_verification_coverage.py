@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakestore import FakeStore
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
 from gatehouse.domain import manifest
 from gatehouse.domain.records import FileRecord
 from modelfiles import config_json, safetensors_file

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from collisions import ONE, OTHER
 from fakestore import FakeStore
-from gatehouse.controllers.verification import HEAVY_BYTES, CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import HEAVY_BYTES, CheckRequest, CheckResult, Verification
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import Transient
 from gatehouse.domain.schedule import reread_due

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fakestore import FakeStore, failing
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult
 from gatehouse.controllers.verification_pool import CheckInterrupted, VerificationPool
 from gatehouse.domain.artifact import CheckProgress, Listing, StoredObject
 from gatehouse.domain.errors import Transient
@@ -286,4 +287,25 @@ async def test_small_artifacts_do_not_wait_behind_large_ones(monkeypatch: pytest
     small.gate.set()
     await rig.outlast("large", request_for(large))
     assert isinstance(await rig.pool.check("small", request_for(small), patience=2.0), CheckResult)
+    await rig.pool.aclose()
+
+
+@pytest.mark.parametrize("heavy_bytes", [10, 10**12])
+async def test_a_store_that_is_silent_keeps_no_other_one_waiting(
+    heavy_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its artifacts are looked at, small ones and large ones."""
+    monkeypatch.setattr("gatehouse.controllers.verification.HEAVY_BYTES", heavy_bytes)
+    rig = Rig()
+    silent, fine = store(), store()
+    silent.objects["m/tokenizer.json"] = b"{}" * 100
+    fine.gate.set()
+    for number in range(100):
+        task = asyncio.create_task(rig.pool.check(str(number), request_for(silent), patience=2.0))
+        await asyncio.sleep(0)
+        task.cancel()
+    await silent.reached.wait()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert isinstance(await rig.pool.check("fine", request_for(fine), patience=2.0), CheckResult)
     await rig.pool.aclose()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fakestore import FakeStore
 from gatehouse.api.governance_policy import SignatureRequirements
-from gatehouse.controllers.verification import CheckRequest, CheckResult, CheckSlots, Verification
+from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
 from gatehouse.domain.signature import LARGEST_SIGNATURE
 from gatehouse.domain.signature_trust import judge_signature
 from modelfiles import config_json, safetensors_file

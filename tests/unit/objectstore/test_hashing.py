@@ -64,3 +64,21 @@ async def test_a_cancelled_write_loses_no_byte() -> None:
         await feed.write(data)
         assert await feed.hexdigest() == hashlib.sha256(data * 3).hexdigest()
     hasher.close()
+
+
+async def test_a_source_that_is_silent_keeps_no_other_one_waiting() -> None:
+    hasher = ContentHasher()
+    large, go_on = hashing._SMALL_BYTES + 1, asyncio.Event()
+
+    async def hold() -> None:
+        async with hasher.feed(large, lambda _: None, source="http://silent"):
+            await go_on.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(hold())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5), hasher.feed(large, lambda _: None, source="http://fine") as feed:
+            assert feed.received == 0
+        go_on.set()
+    hasher.close()
