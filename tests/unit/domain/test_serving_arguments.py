@@ -6,9 +6,12 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -276,3 +279,36 @@ def test_a_registry_may_write_underscores_too() -> None:
 
 def test_the_way_out_of_each_flag_that_is_set_elsewhere_is_known() -> None:
     assert set(TEMPLATE_FLAGS) <= set(ELSEWHERE) <= set(RESERVED_FLAGS)
+
+
+# The policies' own words, run by Google's CEL
+
+
+@cache
+def policy_says(policy: str) -> cel.Expression:
+    """``strangeArgs`` of a policy, over ``given`` arguments and the list ``arguments``."""
+    text = expression(policy, "strangeArgs")
+    for ours, theirs in (
+        ("given", "variables.model.?args.orValue([])"),
+        ("given", "container.?args.orValue([])"),
+        ("servers", "variables.servers"),
+        ("arguments", "variables.arguments"),
+    ):
+        text = text.replace(theirs, ours)
+    dynamic = cel.Type.DYN
+    environment = cel.NewEnv(
+        variables={"given": dynamic, "servers": dynamic, "arguments": dynamic}, extensions=[ext_strings.ExtStrings()]
+    )
+    return environment.compile(text)
+
+
+@pytest.mark.parametrize("policy", ["gatehouse-inferenceservice-artifact", "gatehouse-pod-artifact"])
+@given(arguments=st.lists(st.one_of(ARGUMENTS, WRITTEN.map(lambda written: written[0])), max_size=4))
+def test_the_policies_let_through_just_what_is_said_here(policy: str, arguments: list[str]) -> None:
+    admitted = admitted_arguments(ADDED)
+    found = policy_says(policy).eval(
+        data={"given": arguments, "servers": [{}], "arguments": dict.fromkeys(admitted, "gatehouse")}
+    )
+    value = found.plain_value()
+    strange = [str(each) for each in (value[0] if policy == "gatehouse-pod-artifact" else value)]
+    assert strange == [argument for argument in arguments if not passes_the_gate(argument, admitted)]
