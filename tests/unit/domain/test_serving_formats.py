@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStat
 from gatehouse.controllers.serving_input import serving_input as input_of
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
+from gatehouse.domain.hardware.fit import fit
 from gatehouse.domain.lifecycle import decide
 from gatehouse.domain.manifest import check_path
 from gatehouse.domain.records import VersionIds
@@ -22,6 +23,7 @@ from gatehouse.domain.serving import render
 from gatehouse.domain.serving_formats import SERVED_FORMATS, model_argument, served_file
 from gatehouse.domain.status import version_status
 from modelfiles import outcome
+from unit.domain.fits import shipped
 from unit.domain.test_serving import serving_input
 
 RUNTIMES = get_args(ModelVersionSpec.model_fields["runtime"].annotation)
@@ -72,6 +74,31 @@ def test_a_gguf_whose_name_no_argument_holds_is_not_served(file: str | None) -> 
     assert (decision.phase, decision.cleared_for) == ("Policy Denied", ())
     assert decision.first_shut is not None
     assert decision.first_shut.reason == "ModelFileName"
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "reason"),
+    [
+        ({"weights_bytes": 19 * 2**30}, None, "FormatNotComputed"),
+        ({"weights_bytes": 21 * 2**30}, None, "WeightsTooLarge"),
+        ({"weights_bytes": 21 * 2**30, "dtypes": {"F32": 2**30}}, None, "FormatNotComputed"),
+        ({}, 131_072, "FormatNotComputed"),
+        ({}, 131_073, "MaxModelLenTooLong"),
+        ({"weights_bytes": None}, None, "FormatNotComputed"),
+    ],
+)
+def test_of_a_gguf_only_what_is_sure_not_to_start_does_not_fit(
+    changes: dict[str, Any], asked: int | None, reason: str
+) -> None:
+    """An L4: 19.8 GiB can be used."""
+    found = fit(
+        worlds.summary(**{"format": "gguf", "dtypes": {}, **changes}),
+        shipped("nvidia-l4").spec,
+        requested_max_model_len=asked,
+    )
+    assert found.reason == reason
+    assert (found.verdict == "Unknown") is (reason == "FormatNotComputed")
+    assert all((found.found, found.wanted, found.remedy))
 
 
 def test_the_status_names_the_file() -> None:

@@ -196,6 +196,9 @@ def fit(
     if summary.format != "safetensors" or summary.weights_bytes is None:
         known = summary.format == "safetensors"
         detail = "the size of the weights is not known" if known else f"the fit of {summary.format} is not computed"
+        if summary.format == "gguf" and summary.weights_bytes is not None:
+            why = Unmodelled("FormatNotComputed", detail)
+            return _packed(summary, profile, why, limit, requested_max_model_len, name=name, image=vllm_image)
         return _unknown(None, Unmodelled("FormatNotComputed", detail), limit, requested_max_model_len, name=name)
     asked = _Asked.of(requested_max_model_len, arguments)
     case = _case(summary, model, profile, vllm_image, asked)
@@ -441,6 +444,47 @@ def _shorter(lengths: _Lengths) -> str | None:
 def _rounded(tokens: int, limit: int) -> int:
     step = 256 if tokens >= 256 else 16
     return tokens if tokens == limit else tokens // step * step
+
+
+def _packed(
+    summary: ArtifactSummary,
+    profile: HardwareProfileSpec,
+    why: Unmodelled,
+    limit: int | None,
+    requested: int | None,
+    *,
+    name: str,
+    image: str,
+) -> Fit:
+    """Of a GGUF model only what is sure: its template starts vLLM on one accelerator, which holds the weights as they
+    are in the file, 32-bit floats in half of their bytes; and no request is longer than the model's limit."""
+    accelerator = profile.accelerator
+    machine = f"one {accelerator.vendor} {accelerator.model}"
+    weights = max(0, (summary.weights_bytes or 0) - 2 * summary.dtypes.get("F32", 0))
+    minor = release_of(image)[0].minor
+    usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, minor)
+    if weights > usable:
+        return Fit(
+            verdict="DoesNotFit",
+            reason="WeightsTooLarge",
+            found=f"{human_bytes(weights)} of weights on {machine}; {human_bytes(usable)} can be used",
+            wanted=f"the weights of a GGUF model within {human_bytes(usable)} on {machine}",
+            remedy="choose a profile with more memory, or a smaller quantization",
+            weights_bytes=weights,
+        )
+    if limit is not None and requested is not None and requested > limit:
+        return Fit(
+            verdict="DoesNotFit",
+            reason="MaxModelLenTooLong",
+            found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
+            wanted=f"a maxModelLen of at most {limit:,}",
+            remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
+            weights_bytes=weights,
+            max_model_len=limit,
+        )
+    unknown = _unknown(None, why, limit, requested, name=name)
+    known = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
+    return replace(unknown, found=f"{unknown.found}; {known}", weights_bytes=weights)
 
 
 def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:
