@@ -315,10 +315,15 @@ def _entry(key: bytes, value: bytes) -> bytes:
 
 
 _TENSOR = b"\x08\x00\x10\x01"
+_CONSTANT = _field(1, _field(5, _field(5, _TENSOR)) + _field(4, b"Constant"))
 _ONNX = [
     _in_graph("numbers", lambda _: b"\x08\x00"),
     _in_graph("nodes", lambda _: _field(1, b"")),
     _in_graph("nested nodes", lambda _: _field(1, _field(5, _field(6, _field(1, b""))))),
+    _in_graph("constants", lambda _: _CONSTANT),
+    _in_graph("constants of one node", lambda _: _field(1, _field(5, _field(5, _TENSOR)) * 1_000 + _CONSTANT[2:])),
+    _in_graph("constants in branches", lambda _: _field(1, _field(5, _field(6, _CONSTANT)) * 2)),
+    _in_graph("names of operators", lambda _: _field(1, _field(4, b"C" * 4_000) + _field(7, b"d" * 4_000))),
     _in_graph("tensors", lambda number: _field(5, _TENSOR + _field(8, b"t%d" % number))),
     _in_graph(
         "files",

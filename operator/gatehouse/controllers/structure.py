@@ -250,8 +250,9 @@ class StructureReader:
             beside |= external.keys()
             found.problems.extend(onnx_external.problems_of(path, external, sizes))
         await self._suspects(layout, beside, found)
-        if graphs and len(graphs) == len(layout.weights):
-            found.count((name, t.elements, t.bytes) for graph in graphs.values() for name, t in graph.dtypes.items())
+        told = [each_graph.dtypes for each_graph in graphs.values() if each_graph.parameters is not None]
+        if told and len(told) == len(layout.weights):
+            found.count((name, t.elements, t.bytes) for dtypes in told for name, t in dtypes.items())
 
     async def _suspects(self, layout: Layout, data: Collection[str], found: Structure) -> None:
         """Files with the name of a pickle are refused, but for those that the graphs say are plain ``data``."""

@@ -26,7 +26,7 @@ __all__ = [
     "content_source",
 ]
 
-RULES: Final = 1
+RULES: Final = 2
 """The rules that artifacts are checked by, counted up when they change what is refused or what is learned."""
 
 ArtifactOutcome = Literal["Verified", "Invalid", "Missing", "Unverified"]

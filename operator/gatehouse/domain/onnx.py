@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from gatehouse.domain.onnx_facts import Message, OnnxFacts, OnnxGraph, OnnxTypeTotal, refusal
+from gatehouse.domain.onnx_facts import DOMAIN, OP_TYPE, Message, OnnxFacts, OnnxGraph, OnnxTypeTotal, refusal
 from gatehouse.domain.onnx_schema import MESSAGES
 
 __all__ = ["MAX_OBJECT", "OnnxGraph", "OnnxScan", "OnnxTypeTotal", "Want"]
@@ -29,7 +29,13 @@ _VARINT, _I64, _LENGTH, _I32 = 0, 1, 2, 5
 _DIMS, _RAW_DATA = 1, 9
 
 _KEPT_NUMBERS = {("ModelProto", 1), ("OperatorSetIdProto", 2), ("TensorProto", 2), ("TensorProto", 14)}
-_KEPT_TEXTS = {("OperatorSetIdProto", 1), ("StringStringEntryProto", 1), ("StringStringEntryProto", 2)}
+_KEPT_TEXTS = {
+    ("NodeProto", OP_TYPE),
+    ("NodeProto", DOMAIN),
+    ("OperatorSetIdProto", 1),
+    ("StringStringEntryProto", 1),
+    ("StringStringEntryProto", 2),
+}
 
 
 @dataclass(frozen=True, slots=True)

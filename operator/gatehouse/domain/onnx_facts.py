@@ -1,15 +1,24 @@
-"""What a walk over an ONNX model learns, message by message."""
+"""What a walk over an ONNX model learns, message by message.
+
+Weights are initializers, or tensors that Constant nodes hold as an attribute, as paddle2onnx writes them. Both count in
+every graph: in the model's, in branches and bodies, and in functions, once each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.manifest import check_path
 from gatehouse.domain.onnx_schema import ELEMENT_BITS, ELEMENT_TYPES
 
-__all__ = ["Message", "OnnxFacts", "OnnxGraph", "OnnxTypeTotal", "normalised", "refusal"]
+__all__ = ["DOMAIN", "OP_TYPE", "Message", "OnnxFacts", "OnnxGraph", "OnnxTypeTotal", "normalised", "refusal"]
+
+OP_TYPE: Final = 4
+DOMAIN: Final = 7
+"""Fields of a NodeProto."""
 
 _I64_MAX = (1 << 63) - 1
 _MAX_EXTERNAL_FILES = 10_000
@@ -17,11 +26,17 @@ _MAX_OPSETS = 1_000
 _KEPT_ENTRIES = frozenset({"location", "offset", "length"})
 """What counts of where a tensor lies outside; of any others there may be as many as the file is long."""
 _ANY_INITIALIZER = {("GraphProto", 5), ("SparseTensorProto", 1)}
+_VALUE = ("AttributeProto", 5)
+"""The one tensor of an attribute."""
+_ONNX_DOMAINS = {b"", b"ai.onnx"}
+_CONSTANT = b"Constant"
+_CLASSICAL = b"ai.onnx.ml"
+"""Trees, linear models and their like, whose operators have their coefficients as lists of numbers in attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxTypeTotal:
-    """What the initializers of one element type add up to; strings have no bytes."""
+    """What the weights of one element type add up to; strings have no bytes."""
 
     elements: int
     bytes: int
@@ -32,22 +47,28 @@ class OnnxGraph:
     """A model whose graph can be parsed.
 
     `opsets` is the version of each operator set by domain, the default one being the empty string. `parameters` and
-    `tensor_bytes` count initializers, inside the model and outside. `external` is, for each file beside the model
-    that tensors lie in, by its path normalised, the size in bytes that it must at least have.
+    `tensor_bytes` count the elements and bytes of initializers and of the tensors of Constant nodes, inside the model
+    and outside; both are None where the weights cannot be told from the rest: where a node is one of ai.onnx.ml, which
+    has them in attributes, and where there are no tensors at all. `dtypes` has them by element type, and is empty then.
+    `external` is, for each file beside the model that tensors lie in, by its path normalised, the size in bytes that it
+    must at least have.
     """
 
     ir_version: int
     opsets: Mapping[str, int]
     nodes: int
-    parameters: int
-    tensor_bytes: int
+    parameters: int | None
+    tensor_bytes: int | None
     dtypes: Mapping[str, OnnxTypeTotal]
     external: Mapping[str, int]
 
 
 @dataclass(slots=True)
 class Message:
-    """A message that is being read: `number` is its field in its parent, `end` where it ends in the object."""
+    """A message that is being read: `number` is its field in its parent, `end` where it ends in the object.
+
+    `held` is what the tensors that are attributes add up to: at most one of an attribute, of a node by element type.
+    """
 
     kind: str
     number: int
@@ -57,6 +78,7 @@ class Message:
     external: dict[str, str] = field(default_factory=dict)
     elements: int = 1
     raw_bytes: int | None = None
+    held: dict[str, OnnxTypeTotal] | None = None
 
     def multiply(self, dimension: int) -> None:
         self.elements *= dimension
@@ -81,6 +103,7 @@ class OnnxFacts:
     opsets: dict[str, int] = field(default_factory=dict)
     dtypes: dict[str, OnnxTypeTotal] = field(default_factory=dict)
     external: dict[str, int] = field(default_factory=dict)
+    is_told: bool = True
 
     def close(self, message: Message, parent: Message | None) -> None:
         """Take in a message that has been read, with the message that it lies in."""
@@ -90,27 +113,29 @@ class OnnxFacts:
             case "GraphProto" if parent and parent.kind == "ModelProto":
                 self.has_graph = True
             case "NodeProto":
-                self.nodes += 1
+                self._node(message)
+            case "AttributeProto" if parent and parent.kind == "NodeProto" and message.held:
+                parent.held = _added(parent.held or {}, message.held)
             case "OperatorSetIdProto" if parent and parent.kind == "ModelProto":
                 self._opset(message)
             case "StringStringEntryProto" if parent and parent.kind == "TensorProto" and message.number == 13:
                 if (entry := message.text(1)) in _KEPT_ENTRIES:
                     parent.external[entry] = message.text(2)
             case "TensorProto":
-                counted = parent is not None and (parent.kind, message.number) in _ANY_INITIALIZER
-                self._tensor(message, counted=counted)
+                self._tensor(message, parent)
 
     def graph(self) -> OnnxGraph:
         """Return the whole once the model has been read to its end."""
         if not self.has_graph or not 0 < self.ir_version <= _I64_MAX or not self.opsets:
             raise refusal("NoGraph", "no graph, IR version or operator set", "an ONNX model with all three")
+        told = self.dtypes if self.is_told else {}
         return OnnxGraph(
             ir_version=self.ir_version,
             opsets=dict(sorted(self.opsets.items())),
             nodes=self.nodes,
-            parameters=sum(total.elements for total in self.dtypes.values()),
-            tensor_bytes=sum(total.bytes for total in self.dtypes.values()),
-            dtypes=dict(sorted(self.dtypes.items())),
+            parameters=sum(total.elements for total in told.values()) if told else None,
+            tensor_bytes=sum(total.bytes for total in told.values()) if told else None,
+            dtypes=dict(sorted(told.items())),
             external=dict(sorted(self.external.items())),
         )
 
@@ -119,7 +144,15 @@ class OnnxFacts:
         if len(self.opsets) > _MAX_OPSETS:
             raise refusal("TooManyFields", "operator sets without end", f"at most {_MAX_OPSETS}")
 
-    def _tensor(self, message: Message, *, counted: bool) -> None:
+    def _node(self, message: Message) -> None:
+        self.nodes += 1
+        domain = message.texts.get(DOMAIN, b"")
+        if domain == _CLASSICAL:
+            self.is_told = False
+        if message.held and message.texts.get(OP_TYPE) == _CONSTANT and domain in _ONNX_DOMAINS:
+            self.dtypes = _added(self.dtypes, message.held)
+
+    def _tensor(self, message: Message, parent: Message | None) -> None:
         dtype = ELEMENT_TYPES.get(message.numbers.get(2, 0))
         if dtype is None:
             raise refusal("TensorInvalid", f"data_type {message.numbers.get(2, 0)} of a tensor", "one of 1 to 28")
@@ -129,9 +162,16 @@ class OnnxFacts:
             raise refusal("TensorInvalid", found, f"{size} bytes")
         if message.numbers.get(14) == 1:
             self._external(message.external, size)
-        if counted:
-            before = self.dtypes.get(dtype, OnnxTypeTotal(0, 0))
-            self.dtypes[dtype] = OnnxTypeTotal(before.elements + message.elements, before.bytes + size)
+        if parent is None:
+            return
+        place = (parent.kind, message.number)
+        total = {dtype: OnnxTypeTotal(message.elements, size)}
+        if place in _ANY_INITIALIZER:
+            self.dtypes = _added(self.dtypes, total)
+        elif place == _VALUE:
+            if parent.held is not None:
+                raise refusal("TensorInvalid", "two tensors as one attribute", "one of them")
+            parent.held = total
 
     def _external(self, entries: Mapping[str, str], size: int) -> None:
         location = normalised(entries.get("location", ""))
@@ -142,6 +182,14 @@ class OnnxFacts:
         self.external[location] = max(self.external.get(location, 0), offset + length)
         if len(self.external) > _MAX_EXTERNAL_FILES:
             raise refusal("ExternalDataInvalid", "files without end", f"at most {_MAX_EXTERNAL_FILES}")
+
+
+def _added(sums: dict[str, OnnxTypeTotal], more: Mapping[str, OnnxTypeTotal]) -> dict[str, OnnxTypeTotal]:
+    """``sums`` itself, which there is one of per model or node, with ``more`` added to each element type."""
+    for dtype, total in more.items():
+        before = sums.get(dtype, OnnxTypeTotal(0, 0))
+        sums[dtype] = OnnxTypeTotal(before.elements + total.elements, before.bytes + total.bytes)
+    return sums
 
 
 def normalised(location: str) -> str:

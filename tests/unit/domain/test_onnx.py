@@ -61,6 +61,23 @@ def external(location: str, **entries: str) -> TensorProto:
     return tensor
 
 
+def elements(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[int]:
+    """Of each weight, as ONNX's own classes show it."""
+    if isinstance(graph, onnx.GraphProto):
+        yield from (int(np.prod(tensor.dims, dtype=object)) for tensor in graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and node.op_type == "Constant" and node.domain in {"", "ai.onnx"}:
+                yield int(np.prod(attribute.t.dims, dtype=object))
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from elements(inner)
+
+
+def counted(model: onnx.ModelProto) -> int | None:
+    found = [number for graph in (model.graph, *model.functions) for number in elements(graph)]
+    return sum(found) if found else None
+
+
 SMALL = make(
     initializers=(weights("w", 3, 5), numpy_helper.from_array(np.zeros(7, np.int64), "i")),
     nodes=(helper.make_node("Constant", [], ["c"], value=weights("c", 2, 2)),),
@@ -71,8 +88,8 @@ def test_sums_of_a_model() -> None:
     graph = scan(SMALL)
     assert graph.ir_version == onnx.load_model_from_string(SMALL).ir_version
     assert graph.opsets == {"": 21, "com.x": 1}
-    assert (graph.nodes, graph.parameters, graph.tensor_bytes) == (2, 22, 116)
-    assert graph.dtypes == {"FLOAT": OnnxTypeTotal(15, 60), "INT64": OnnxTypeTotal(7, 56)}
+    assert (graph.nodes, graph.parameters, graph.tensor_bytes) == (2, 26, 132)
+    assert graph.dtypes == {"FLOAT": OnnxTypeTotal(19, 76), "INT64": OnnxTypeTotal(7, 56)}
     assert graph.external == {}
 
 
@@ -98,6 +115,120 @@ def test_nodes_of_nested_graphs_and_functions_count() -> None:
     assert "other" not in graph.opsets
 
 
+def constant(*shape: int, **changes: str) -> onnx.NodeProto:
+    return helper.make_node(changes.pop("op_type", "Constant"), [], ["c"], value=weights("c", *shape), **changes)
+
+
+def branch(*nodes: onnx.NodeProto, initializers: tuple[TensorProto, ...] = ()) -> onnx.GraphProto:
+    return helper.make_graph(list(nodes), "branch", [], [], list(initializers))
+
+
+def if_(*branches: onnx.GraphProto) -> onnx.NodeProto:
+    return helper.make_node("If", ["x"], ["z"], then_branch=branches[0], else_branch=branches[-1])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "parameters"),
+    [
+        ((constant(2, 3),), 6),
+        ((constant(2, 3, domain="ai.onnx"),), 6),
+        ((constant(2, 3), constant(4)), 10),
+        ((if_(branch(constant(5)), branch(constant(7))),), 12),
+        ((if_(branch(if_(branch(constant(5)), branch())), branch(initializers=(weights("w", 3),))),), 8),
+        ((helper.make_node("Loop", [], [], body=branch(constant(9))),), 9),
+        # A value that a shape is filled with, and one of an operator that nobody knows, are no weights.
+        ((constant(3), constant(1, op_type="ConstantOfShape")), 3),
+        ((constant(3), constant(8, domain="com.x")), 3),
+        ((constant(3), helper.make_node("Any", [], ["c"], domain="com.x", values=[weights("c", 8)])), 3),
+        # Nothing tells how many there are.
+        ((), None),
+        ((constant(1, op_type="ConstantOfShape"),), None),
+        (
+            (constant(3), helper.make_node("LinearRegressor", ["x"], ["z"], domain="ai.onnx.ml", coefficients=[1.0])),
+            None,
+        ),
+        (
+            (if_(branch(helper.make_node("SVMRegressor", ["x"], ["z"], domain="ai.onnx.ml")), branch(constant(3))),),
+            None,
+        ),
+    ],
+)
+def test_weights_in_constant_nodes_count_wherever_they_are(
+    nodes: tuple[onnx.NodeProto, ...], parameters: int | None
+) -> None:
+    graph = scan(make(nodes=nodes).SerializeToString())
+    assert graph.parameters == parameters
+    assert graph.tensor_bytes == (None if parameters is None else parameters * 4)
+    assert graph.dtypes == ({} if parameters is None else {"FLOAT": OnnxTypeTotal(parameters, parameters * 4)})
+
+
+def test_constants_of_functions_and_sparse_ones_count() -> None:
+    model = make(
+        nodes=(helper.make_node("f", ["x"], ["z"], domain="d"), helper.make_node("f", ["x"], ["z"], domain="d"))
+    )
+    model.functions.append(helper.make_function("d", "f", ["a"], ["b"], [constant(6)], [helper.make_opsetid("", 9)]))
+    values = TensorProto(name="v", data_type=TensorProto.FLOAT16, dims=[4], raw_data=bytes(8))
+    indices = TensorProto(name="i", data_type=TensorProto.INT64, dims=[4], raw_data=bytes(32))
+    sparse = helper.make_node("Constant", [], ["s"], sparse_value=helper.make_sparse_tensor(values, indices, [100]))
+    model.graph.node.append(sparse)
+    assert scan(model.SerializeToString()).dtypes == {"FLOAT": OnnxTypeTotal(6, 24), "FLOAT16": OnnxTypeTotal(4, 8)}
+
+
+def test_data_of_constants_may_lie_beside_the_model() -> None:
+    node = helper.make_node("Constant", [], ["c"], value=external("w.bin"))
+    graph = scan(make(nodes=(node,)).SerializeToString())
+    assert (graph.parameters, graph.tensor_bytes, graph.external) == (32, 64, {"w.bin": 64})
+
+
+def test_the_name_of_an_operator_may_follow_its_attributes() -> None:
+    tensor = TensorProto(data_type=TensorProto.FLOAT, dims=[3, 5]).SerializeToString()
+    attribute, name = field(5, field(5, tensor)), field(4, b"Constant")
+    assert scan(whole(field(1, attribute + name))).parameters == 15
+    # The last one holds, as for protobuf.
+    assert scan(whole(field(1, name + attribute + field(4, b"Relu")))).parameters is None
+    assert scan(whole(field(1, field(4, b"Relu") + attribute + name))).parameters == 15
+    # Of two tensors as one protobuf would make a third.
+    twice = field(5, field(5, tensor) + field(5, tensor))
+    assert rule_of(whole(field(1, twice + name))) == "TensorInvalid"
+    assert rule_of(whole(field(1, field(4, b"C" * 5000)))) == "WireInvalid"
+
+
+NODES = st.recursive(
+    st.builds(
+        lambda op_type, domain, shape: constant(*shape, op_type=op_type, domain=domain),
+        st.sampled_from(["Constant", "ConstantOfShape", "constant"]),
+        st.sampled_from(["", "ai.onnx", "com.x"]),
+        st.lists(st.integers(0, 3), max_size=3),
+    ),
+    lambda inner: st.builds(
+        if_,
+        *[
+            st.builds(
+                lambda nodes, shapes: branch(*nodes, initializers=tuple(weights("w", shape) for shape in shapes)),
+                st.lists(inner, max_size=3),
+                st.lists(st.integers(0, 4), max_size=2),
+            )
+        ]
+        * 2,
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    nodes=st.lists(NODES, max_size=4), body=st.lists(NODES, max_size=2), shapes=st.lists(st.integers(0, 9), max_size=3)
+)
+def test_weights_are_those_that_onnx_shows(
+    nodes: list[onnx.NodeProto], body: list[onnx.NodeProto], shapes: list[int]
+) -> None:
+    model = make(initializers=tuple(weights("w", shape) for shape in shapes), nodes=tuple(nodes))
+    model.functions.append(helper.make_function("d", "f", ["a"], ["b"], body, [helper.make_opsetid("", 9)]))
+    graph = scan(model.SerializeToString())
+    assert graph.parameters == counted(model)
+    assert graph.tensor_bytes == (None if graph.parameters is None else graph.parameters * 4)
+
+
 def test_steps_over_large_data() -> None:
     model = make(initializers=tuple(weights(f"w{index}", 1000, 1000) for index in range(5))).SerializeToString()
     wants: list[Want] = []
@@ -112,6 +243,14 @@ def test_many_small_tensors_are_read_straight_on() -> None:
     assert scan(model, wants=wants).parameters == 1_000_000
     assert len(wants) < 20
     assert sum(want.length for want in wants) <= len(model)
+
+
+def test_the_data_of_constants_is_stepped_over_in_branches_too() -> None:
+    inner = branch(*(constant(1000, 1000) for _ in range(3)))
+    wants: list[Want] = []
+    assert scan(make(nodes=(if_(inner, branch()),)).SerializeToString(), wants=wants).parameters == 3_000_000
+    assert len(wants) <= 6
+    assert sum(want.length for want in wants) < 200_000
 
 
 def test_short_answers_are_asked_for_again() -> None:
@@ -247,7 +386,7 @@ def test_changed_bytes_are_parsed_as_onnx_parses_them(data: st.DataObject) -> No
     if isinstance(graph, OnnxGraph):
         assert graph.nodes == len(expected.graph.node)
         assert graph.ir_version == expected.ir_version
-        assert graph.parameters == sum(int(np.prod(t.dims, dtype=object)) for t in expected.graph.initializer)
+        assert graph.parameters == counted(expected)
     else:
         assert graph.rule in {"NoGraph", "TensorInvalid", "ExternalDataInvalid", "HostileName", "WireInvalid"}
 
