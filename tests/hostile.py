@@ -481,6 +481,13 @@ def _layouts(ending: str) -> list[Shape]:
         _numbered("splits", lambda number: f"m-{number % 99_999:05}-of-99999{ending}\n"),
         _numbered("long names", lambda number: f"{number}{'-00001-of-00001' * 60}{ending}\n"),
         _numbered("hostile names", lambda number: f"{number}\x1b{ending}\n"),
+        _numbered("scripts", lambda number: f"{number}.js\n"),
+        _numbered(
+            "pickles below deep folders", lambda number: f"{'a/' * 500}{number}.bin\n", "meta.json\nconfig.cfg\n"
+        ),
+        _numbered("pipelines", lambda number: f"{number}/meta.json\n{number}/config.cfg\n{number}/a/b/c.bin\n"),
+        _numbered("packages", lambda number: f"{number}{'.mlpackage' * 50}/weight.bin\n"),
+        _numbered("manifests", lambda number: f"{number}/a-weights_manifest.json\n{number}/a.bin\n"),
         _numbered("libraries", lambda number: f"{number}{'.so.1' * 200}x\n"),
     ]
 

@@ -258,7 +258,8 @@ class StructureReader:
         """Files with the name of a pickle are refused, but for those that the graphs say are plain ``data``."""
         refused = [stored.path for stored in layout.suspects if stored.path not in data]
         found.unsafe += refused
-        found.problems += unsafe_files(refused, among=[stored.path for stored in layout.files])
+        paths = [stored.path for stored in layout.files]
+        found.problems += unsafe_files(refused, among=paths, artifact_format="onnx")
 
         async def look(stored: StoredObject) -> None:
             with _Refusals(stored, found):

@@ -8,11 +8,12 @@ it comes from (:mod:`gatehouse.domain.unsafe_files`); where the file comes from 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final
 
+from gatehouse.domain.foreign_files import ForeignFiles
 from gatehouse.domain.format_error import listed, shown
-from gatehouse.domain.unsafe_files import Danger
+from gatehouse.domain.unsafe_files import Danger, danger_of, ending_of
 
 __all__ = ["left_by", "notes_on", "remedy_for"]
 
@@ -70,21 +71,45 @@ def notes_on(paths: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def remedy_for(path: str, danger: Danger, *, paths: Collection[str], weights: bool) -> str:
-    """What to do about an unsafe file among ``paths``; ``weights`` says that there are safetensors at the top."""
+def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, holds: str | None) -> str:
+    """What to do about an unsafe file; ``holds`` is how the files end that hold the model, where there are such."""
     name = path.rpartition("/")[2]
-    without = f"Remove it, or leave it out: gatehouse upload --exclude {shown(path)}."
     tool = left_by(path)
     if tool is not None:
-        return f"It was left by {tool} and is no part of the model. {without}"
+        return f"It was left by {tool} and is no part of the model. {_without(path)}"
     if _TRAINING.fullmatch(name):
-        return f"It was left by training, and serving does not need it. {without}"
+        return f"It was left by training, and serving does not need it. {_without(path)}"
     if danger == "Archive":
         return "Unpack it, remove it, and upload the files themselves."
     if danger == "Code":
-        return f"Servers run the runtime's own code, never the model's. {without}"
-    if path.endswith(".bin") and f"{path[:-4]}.xml" in paths:
-        return f"It and the .xml beside it are a model for OpenVINO. {without}"
-    if weights and _TWIN.fullmatch(name):
-        return f"The *.safetensors files hold the weights, and nothing here reads others. {without}"
+        return f"Servers run the runtime's own code, never the model's. {_without(_pattern(path))}"
+    found = foreign.find(path)
+    if found is not None and holds:
+        return f"{found.what}, and the *.{holds} files hold the model. {_without(found.pattern or path)}"
+    if found is not None:
+        return f"{found.what}, which no runtime here loads. {found.way}"
+    if holds and (holds != "safetensors" or _TWIN.fullmatch(name)):
+        return f"The *.{holds} files hold the model, and nothing here reads others. {_without(path)}"
+    return _convert(ending_of(path))
+
+
+def _convert(ending: str) -> str:
+    if ending == "joblib":
+        return "Export the model to ONNX, as skl2onnx does it for scikit-learn, and remove the file."
+    if ending in {"h5", "hdf5", "keras"}:
+        return "Export the model to ONNX, as tf2onnx does it for Keras, and remove the file."
+    if ending == "bin":
+        return (
+            "Convert the weights to safetensors if they are PyTorch's. Nothing here takes other files that end in .bin."
+        )
     return "Convert the weights to safetensors and remove the file."
+
+
+def _without(pattern: str) -> str:
+    return f"Remove it, or leave it out: gatehouse upload --exclude {shown(pattern)}."
+
+
+def _pattern(path: str) -> str:
+    """One pattern for all code of a kind: nothing of it can be part of a model."""
+    ending = path[path.rfind(".") :]
+    return f"*{ending}" if danger_of(f"x{ending}") == "Code" else path

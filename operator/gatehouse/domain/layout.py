@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, Problem, StoredObject
 from gatehouse.domain.bystanders import left_by, notes_on, remedy_for
+from gatehouse.domain.foreign_files import ForeignFiles
 from gatehouse.domain.foreign_layouts import foreign_layout, model_folders
 from gatehouse.domain.format_error import FormatError, listed, shown
 from gatehouse.domain.side_facts import SENTENCE_FILES
 from gatehouse.domain.signature import SIGNATURE
-from gatehouse.domain.unsafe_files import danger_of
+from gatehouse.domain.unsafe_files import danger_of, named_as
 
 __all__ = [
     "CONFIG",
@@ -69,6 +70,8 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _OTHER_SET = re.compile(r"(consolidated|adapter)[^/]*\.safetensors")
 """Mistral's own form of the weights, and adapters: what publishers put beside a model."""
+_FORMATS = ("safetensors", "gguf", "onnx")
+_OTHER = "For weights of another kind set spec.artifact.format to other (--format other), which a policy has to allow."
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
@@ -115,15 +118,17 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
         return Layout(files=files, own=own, problems=(_too_many(),))
     problems: list[Problem] = []
     sound = tuple(_soundly_named(files, problems))
-    problems += _empty((*sound, *own))
-    problems += _conflicts((*sound, *own))
     parts = _parts(tuple(stored for stored in sound if stored.size), artifact_format)
+    suspects = _suspects(sound, parts) if artifact_format == "onnx" else ()
+    suspected = frozenset(stored.path for stored in suspects)
+    dangerous = [stored.path for stored in files if stored.path not in suspected and danger_of(stored.path)]
+    # An unsafe file has to go whatever is in it: nobody is told to upload it again.
+    refused = frozenset(dangerous)
+    problems += _empty(stored for stored in (*sound, *own) if stored.path not in refused)
+    problems += _conflicts((*sound, *own))
     if parts.foreign is not None:
         problems.append(parts.foreign)
-    suspects = frozenset(stored.path for stored in parts.suspects)
-    dangerous = [stored for stored in files if stored.path not in suspects and danger_of(stored.path)]
-    unsafe = tuple(shown(stored.path)[1:-1] for stored in dangerous)
-    problems += unsafe_files([stored.path for stored in dangerous], among=[stored.path for stored in files])
+    problems += unsafe_files(dangerous, among=[stored.path for stored in files], artifact_format=artifact_format)
     return Layout(
         files=files,
         weights=parts.weights,
@@ -133,8 +138,8 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
         configurations=tuple(stored for stored in sound if stored.size and _is_configuration(stored.path)),
         searched=tuple(stored for stored in sound if stored.size and _looks_like_configuration(stored.path)),
         own=own,
-        unsafe=unsafe,
-        suspects=parts.suspects,
+        unsafe=tuple(shown(path)[1:-1] for path in dangerous),
+        suspects=tuple(stored for stored in suspects if stored.size),
         problems=(*problems, *parts.problems),
         notes=(*parts.notes, *notes_on(stored.path for stored in sound)),
     )
@@ -145,7 +150,6 @@ class _Parts:
     """``foreign`` is why the files are none of the format at all."""
 
     foreign: Problem | None = None
-    suspects: tuple[StoredObject, ...] = ()
     weights: tuple[StoredObject, ...] = ()
     others: tuple[StoredObject, ...] = ()
     config: StoredObject | None = None
@@ -181,18 +185,11 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
     if foreign is not None:
         return _Parts(others=weights, config=config, foreign=foreign)
     problems: list[Problem] = []
-    if config is None:
-        problems.append(
-            Problem(
-                rule="ConfigMissing",
-                found=f"no {CONFIG}",
-                wanted=f"{CONFIG} beside the weights, as Hugging Face writes it",
-                remedy=f"Upload {CONFIG} of the model.",
-            )
-        )
     if not top:
         problems.append(_no_weights(files, "safetensors", f"{SINGLE}, or shards with {INDEX}"))
-    elif index is None and len(top) > 1:
+    elif config is None:
+        problems.append(_no_config())
+    if index is None and len(top) > 1:
         problems.append(_without_index([stored.path for stored in top]))
     counted = tuple(stored for stored in top if index is not None or len(top) == 1)
     counted_paths = {stored.path for stored in counted}
@@ -204,6 +201,15 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
         index=index,
         problems=tuple(problems),
         notes=notes,
+    )
+
+
+def _no_config() -> Problem:
+    return Problem(
+        rule="ConfigMissing",
+        found=f"no {CONFIG}",
+        wanted=f"{CONFIG} beside the weights, as Hugging Face writes it",
+        remedy=f"Upload {CONFIG} of the model. {_OTHER}",
     )
 
 
@@ -244,33 +250,41 @@ def _gguf(files: Sequence[StoredObject]) -> _Parts:
 
 
 def _onnx(files: Sequence[StoredObject]) -> _Parts:
-    """Data of an ONNX model may lie in files of any name, also that of a pickle: the model says which these are."""
     models = tuple(stored for stored in files if stored.path.lower().endswith(".onnx") and not left_by(stored.path))
     config = next((stored for stored in files if stored.path == CONFIG), None)
     problems = () if models else (_no_weights(files, "onnx", "at least one *.onnx file"),)
-    suspects = tuple(stored for stored in files if models and danger_of(stored.path) == "Pickle")
-    return _Parts(weights=models, config=config, suspects=suspects, problems=problems)
+    return _Parts(weights=models, config=config, problems=problems)
 
 
-def unsafe_files(paths: Sequence[str], *, among: Iterable[str]) -> list[Problem]:
-    """Why the files at ``paths`` are refused by their names alone; ``among`` are all files."""
-    found = {
-        "Pickle": "whose format can run code when it is loaded",
-        "Code": "which is code",
-        "Archive": "which hides what is in it, and may be unpacked when it is loaded",
-    }
+def _suspects(files: Sequence[StoredObject], parts: _Parts) -> tuple[StoredObject, ...]:
+    """Data of an ONNX model may lie in files of any name, also that of a pickle: the model says which these are."""
+    return tuple(stored for stored in files if parts.weights and danger_of(stored.path) == "Pickle")
+
+
+def unsafe_files(paths: Sequence[str], *, among: Iterable[str], artifact_format: str) -> list[Problem]:
+    """Why the files at ``paths`` are refused by their names alone; ``among`` are all files of the artifact."""
     every = frozenset(among) if paths else frozenset()
-    weights = any(path.endswith(".safetensors") and "/" not in path for path in every)
+    foreign = ForeignFiles.among(every)
+    holds = artifact_format if any(_holds_model(path, artifact_format) for path in every) else None
     return [
         Problem(
             rule="UnsafeFile",
-            found=f"{shown(path)}, {found[danger]}",
+            found=f"{shown(path)}, {named_as(path)}",
             wanted="files that are only data",
-            remedy=remedy_for(path, danger, paths=every, weights=weights),
+            remedy=remedy_for(path, danger, foreign=foreign, holds=holds),
         )
         for path in paths
         if (danger := danger_of(path))
     ]
+
+
+def _holds_model(path: str, artifact_format: str) -> bool:
+    match artifact_format:
+        case "safetensors":
+            return path.endswith(".safetensors") and "/" not in path
+        case "gguf" | "onnx":
+            return path.lower().endswith(f".{artifact_format}") and not left_by(path)
+    return False
 
 
 def _is_nothing(stored: StoredObject) -> bool:
@@ -368,13 +382,21 @@ def _too_many() -> Problem:
 def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str) -> Problem:
     """What there is instead decides what is advised."""
     paths = [stored.path for stored in files if not left_by(stored.path)]
-    others = [each for each in ("safetensors", "gguf", "onnx") if each != artifact_format]
-    instead = next((each for each in others if any(path.lower().endswith(f".{each}") for path in paths)), None)
+    there = [each for each in _FORMATS if any(path.lower().endswith(f".{each}") for path in paths)]
+    instead = next((each for each in there if each != artifact_format), None)
     folders = model_folders(paths) if artifact_format == "safetensors" else ()
+    found = f"no *.{artifact_format} files"
     if folders:
         remedy = f"Let the URI name the folder of the model, which is {listed(folders)} below this one."
     elif instead:
-        remedy = f"There are *.{instead} files: set spec.artifact.format to {instead}."
+        remedy = f"There are *.{instead} files: set spec.artifact.format to {instead} (--format {instead})."
+    elif there:
+        remedy = f"Upload the weights to the top, with names that end in .{artifact_format}. {_OTHER}"
     else:
-        remedy = "Upload the weights, or set spec.artifact.format to the format they have."
-    return Problem(rule="WeightsMissing", found=f"no *.{artifact_format} files", wanted=wanted, remedy=remedy)
+        found = "no *.safetensors, *.gguf or *.onnx files"
+        wanted = "the weights in one of these formats"
+        also = " It takes no unsafe files either." if any(danger_of(path) for path in paths) else ""
+        remedy = f"Upload the weights. {_OTHER}{also}"
+    if artifact_format in there:
+        found += " at the top"
+    return Problem(rule="WeightsMissing", found=found, wanted=wanted, remedy=remedy)

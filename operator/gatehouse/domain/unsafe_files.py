@@ -4,6 +4,13 @@ Names decide, as they do for loaders: KServe's storage initializer unpacks a pre
 The first bytes decide too, as Python's readers of archives go by these: an archive by any other name is one. They also
 tell the pointer that Git LFS leaves in the place of a file that nobody fetched.
 
+The endings are a deny-list. An allow-list is not possible: models have files of any name beside their weights, as
+``merges.txt``, ``dict.en`` and ``LICENSE``, ONNX has data under names of the exporter's choice, and nobody knows those
+of format other. So an ending that is missing here must not be enough to run anything, and is not: only weights of
+formats that are checked are read, configurations that name code are refused, and templates let no server load code of a
+model. The list has what a loader of models, or the language that it is written in, runs by its name: scripts, bytecode,
+libraries, kernels of GPUs. Not in it is what somebody first has to compile or open, as C, notebooks and HTML.
+
 Left out on purpose: ``.npy`` and ``.npz``, whose readers refuse pickled objects unless told otherwise; ``.model``, the
 vocabulary of SentencePiece; ``.jinja``, chat templates, which servers render in a sandbox.
 """
@@ -16,23 +23,31 @@ from typing import Final, Literal, TypeAlias
 
 from gatehouse.domain.format_error import FormatError
 
-__all__ = ["OPENING_BYTES", "Danger", "check_no_pickle", "check_opening", "danger_of"]
+__all__ = ["OPENING_BYTES", "Danger", "check_no_pickle", "check_opening", "danger_of", "ending_of", "named_as"]
 
 Danger: TypeAlias = Literal["Pickle", "Code", "Archive"]
 
 OPENING_BYTES: Final = 512
 """As many bytes from a file's start as tell whether it is an archive."""
 
-_PICKLE = frozenset(
-    {"bin", "ckpt", "cloudpickle", "dill", "h5", "hdf5", "jit", "joblib", "keras", "mar", "nemo", "pickle", "pkl"}
+_KERAS = frozenset({"h5", "hdf5", "keras"})
+"""Their Lambda layers hold marshalled code."""
+_PICKLE = _KERAS | frozenset(
+    {"bin", "ckpt", "cloudpickle", "dill", "jit", "joblib", "mar", "nemo", "pickle", "pkl"}
     | {"pt", "pt2", "ptc", "pth", "ptl", "torchscript"}
 )
-"""Pickles, archives of pickles, and Keras files, whose Lambda layers hold marshalled code."""
+"""Pickles, archives of pickles, and Keras files. Other tools write files of their own that end in ``.bin``, too."""
 
 _CODE = frozenset(
-    {"bash", "bat", "cmd", "dll", "dylib", "egg", "exe", "jar", "llamafile", "ps1", "sh", "so", "whl"}
-    | {"py", "pyc", "pyd", "pyo", "pyw", "pyx", "pyz"}
+    {"bash", "bat", "cmd", "csh", "fish", "ksh", "ps1", "psm1", "sh", "vbs", "zsh"}
+    | {"egg", "py", "pyc", "pyd", "pyo", "pyw", "pyx", "pyz", "whl"}
+    | {"cjs", "cts", "js", "jsx", "mjs", "mts", "node", "ts", "tsx", "wasm"}
+    | {"jl", "lua", "php", "pl", "pm", "r", "rb"}
+    | {"class", "jar"}
+    | {"dll", "dylib", "exe", "llamafile", "so"}
+    | {"cubin", "fatbin", "hsaco", "ptx"}
 )
+"""Shells, Python, JavaScript and WebAssembly, other interpreters, Java, programs and libraries, kernels of GPUs."""
 _ARCHIVE = frozenset(
     {"7z", "apk", "ar", "br", "bz", "bz2", "cab", "cpio", "crx", "deb", "ear", "gz", "iso", "lz", "lz4", "lzma", "lzo"}
     | {"oci", "rar", "rpm", "sar", "sif", "squashfs", "tar", "taz", "tb2", "tbz", "tbz2", "tgz", "tlz", "txz", "tz"}
@@ -66,12 +81,25 @@ _LFS_SIZE: Final = re.compile(rb"^size ([0-9]{1,19})$", re.MULTILINE)
 def danger_of(path: str) -> Danger | None:
     """Why the file at ``path`` is unsafe by its name, if it is. Case does not matter, nor do spaces and dots at the
     end."""
-    ending = _ending(path)
+    ending = ending_of(path)
     if ending in _PICKLE:
         return "Pickle"
     if ending in _CODE or _VERSIONED_LIBRARY.search(_name(path)):
         return "Code"
     return "Archive" if ending in _ARCHIVE else None
+
+
+def named_as(path: str) -> str | None:
+    """What is said of an unsafe file at ``path``; of the name of a pickle no more than that, as others have it too."""
+    match danger_of(path):
+        case "Pickle":
+            kind = "Keras files" if ending_of(path) in _KERAS else "pickles"
+            return f"whose ending is that of {kind}, which can run code"
+        case "Code":
+            return "which is code"
+        case "Archive":
+            return "which hides what is in it, and may be unpacked when it is loaded"
+    return None
 
 
 def check_opening(path: str, opening: bytes) -> None:
@@ -88,7 +116,7 @@ def check_opening(path: str, opening: bytes) -> None:
             "Fetch the files, as with git lfs pull, and upload them again.",
         )
     kind = _archive(opening)
-    if kind is not None and not (kind == "ZIP archive" and _ending(path) == "npz"):
+    if kind is not None and not (kind == "ZIP archive" and ending_of(path) == "npz"):
         raise FormatError(
             "UnsafeFile",
             f"the first bytes of a {kind}",
@@ -133,6 +161,7 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2].lower().rstrip(" .")
 
 
-def _ending(path: str) -> str:
+def ending_of(path: str) -> str:
+    """What follows the last dot of the name, in lower case and without spaces and dots at its end; empty for none."""
     _, dot, ending = _name(path).rpartition(".")
     return ending if dot else ""

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from fakestore import FakeStore
 from gatehouse.controllers.verification import CheckResult
-from gatehouse.domain.artifact import RULES
+from gatehouse.domain.artifact import RULES, Problem
 from gatehouse.domain.bystanders import left_by
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
 from unit.controllers.test_verification import check
@@ -96,8 +96,8 @@ async def test_an_ambiguous_set_names_its_files_and_what_to_keep() -> None:
 @pytest.mark.parametrize(
     ("path", "advice"),
     [
-        ("pytorch_model.bin", "*.safetensors files hold the weights"),
-        ("original/consolidated.00.pth", "*.safetensors files hold the weights"),
+        ("pytorch_model.bin", "*.safetensors files hold the model"),
+        ("original/consolidated.00.pth", "*.safetensors files hold the model"),
         ("training_args.bin", "left by training"),
         ("checkpoint-5/optimizer.pt", "left by training"),
         (".ipynb_checkpoints/train-checkpoint.py", "left by Jupyter"),
@@ -105,6 +105,9 @@ async def test_an_ambiguous_set_names_its_files_and_what_to_keep() -> None:
         ("eval.tar.gz", "Unpack it"),
         ("openvino/openvino_model.bin", "OpenVINO"),
         ("unknown.pkl", "Convert the weights"),
+        ("modeling_x.py", "--exclude '*.py'"),
+        ("web/bundle.mjs", "--exclude '*.mjs'"),
+        ("kernel.so.1", "--exclude 'kernel.so.1'"),
     ],
 )
 async def test_an_unsafe_file_stays_refused_and_has_a_way_out_of_its_own(path: str, advice: str) -> None:
@@ -112,6 +115,75 @@ async def test_an_unsafe_file_stays_refused_and_has_a_way_out_of_its_own(path: s
     [problem] = (await checked(files)).record.problems
     assert problem.rule == "UnsafeFile"
     assert advice in problem.remedy
+
+
+CORE_ML = "x.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+FOREIGN = {
+    "CTranslate2": ("model.bin", "config.json", "vocabulary.txt"),
+    "CTranslate2 of two languages": ("a/model.bin", "a/source_vocabulary.json", "a/target_vocabulary.json"),
+    "spaCy": ("vocab/lookups.bin", "meta.json", "config.cfg"),
+    "spaCy in a folder": ("fr/lemmatizer/lookups/lookups.bin", "fr/meta.json", "fr/config.cfg"),
+    "TensorFlow.js": ("age_model.bin", "age_model-weights_manifest.json"),
+    "TensorFlow.js in shards": ("web/group1-shard1of2.bin", "web/model.json"),
+    "Core ML": (CORE_ML, "x.mlpackage/Manifest.json"),
+    "Core ML, compiled": ("x.mlmodelc/weights/weight.bin", "x.mlmodelc/metadata.json"),
+    "OpenVINO": ("openvino_model.bin", "openvino_model.xml"),
+}
+
+
+@pytest.mark.parametrize("tool", sorted(FOREIGN))
+async def test_files_of_other_tools_are_told_as_theirs_and_not_to_be_converted(tool: str) -> None:
+    """None of them is a pickle, though all of them end as one."""
+    path, *others = FOREIGN[tool]
+    files = dict.fromkeys([path, *others], b"{}")
+    for artifact_format in ("safetensors", "gguf", "onnx", "other"):
+        problem = unsafe_one(await checked(files, artifact_format), path)
+        assert tool.split(" ", maxsplit=1)[0].strip(",") in problem.remedy
+        assert "no runtime here loads" in problem.remedy
+        assert "safetensors" not in problem.remedy
+        assert "format can run code" not in problem.found
+        assert "whose ending is that of pickles, which can run code" in problem.found
+    problem = unsafe_one(await checked({**files, "model.onnx": onnx_model("blob"), "blob": DATA}, "onnx"), path)
+    assert "*.onnx files hold the model" in problem.remedy
+    assert "--exclude" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("path", "others", "advice"),
+    [
+        ("model.bin", ["vocab.txt"], "if they are PyTorch's"),
+        ("other.bin", ["vocabulary.txt"], "if they are PyTorch's"),
+        ("sub/model.bin", ["vocabulary.txt"], "if they are PyTorch's"),
+        ("vocab/lookups.bin", ["meta.json"], "if they are PyTorch's"),
+        ("vocab/lookups.bin", ["meta.json", "sub/config.cfg"], "if they are PyTorch's"),
+        ("weights.bin", ["model.json"], "if they are PyTorch's"),
+        ("mlpackage/weight.bin", [], "if they are PyTorch's"),
+        ("model.pt", ["vocabulary.txt"], "Convert the weights to safetensors and remove"),
+        ("model.joblib", [], "skl2onnx"),
+        ("model.h5", [], "tf2onnx"),
+    ],
+)
+async def test_what_no_tool_is_known_to_write_is_told_as_what_it_may_be(
+    path: str, others: list[str], advice: str
+) -> None:
+    problem = unsafe_one(await checked(dict.fromkeys([path, *others], b"{}")), path)
+    assert advice in problem.remedy
+
+
+@pytest.mark.parametrize("path", ["silero_vad.jit", "teacher.pth", "sub/unknown.pkl", "model.joblib", "model.keras"])
+@pytest.mark.parametrize("artifact_format", ["onnx", "gguf"])
+async def test_beside_a_model_in_another_format_nobody_is_told_to_convert(path: str, artifact_format: str) -> None:
+    model = {"onnx": {"model.onnx": onnx_model("blob"), "blob": DATA}, "gguf": {"model.gguf": gguf_file()}}
+    [problem] = (await checked({**model[artifact_format], path: b"x"}, artifact_format)).record.problems
+    assert problem.rule == "UnsafeFile"
+    assert f"The *.{artifact_format} files hold the model" in problem.remedy
+    assert f"Remove it, or leave it out: gatehouse upload --exclude '{path}'." in problem.remedy
+
+
+def unsafe_one(result: CheckResult, path: str) -> Problem:
+    [problem] = [each for each in result.record.problems if each.rule == "UnsafeFile"]
+    assert problem.found.startswith(f"'{path}', ")
+    return problem
 
 
 TENSORS = [f"t{number}" for number in range(3)]
@@ -299,6 +371,20 @@ async def test_external_data_is_found_by_its_normalised_name_whatever_its_ending
     # ONNX's own loader finds the same bytes.
     loaded = onnx.load(tmp_path / folder / "model.onnx").graph.initializer[0]
     assert loaded.raw_data == DATA
+
+
+async def test_parameters_are_those_of_all_models_or_none() -> None:
+    model = {"model.onnx": onnx_model("blob"), "blob": DATA}
+    node = helper.make_node("LinearRegressor", ["x"], ["y"], domain="ai.onnx.ml", coefficients=[1.0, 2.0])
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    opsets = [helper.make_opsetid("ai.onnx.ml", 3)]
+    linear = helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:]), opset_imports=opsets)
+    for more, parameters in (({}, 64), ({"linear.onnx": linear.SerializeToString()}, None)):
+        record = (await checked({**model, **more}, "onnx")).record
+        assert (record.outcome, record.problems) == ("Verified", ())
+        assert record.summary is not None
+        assert record.summary.parameters == parameters
+        assert record.summary.weights_bytes == (None if parameters is None else 256)
 
 
 async def test_a_pickle_is_no_external_data() -> None:

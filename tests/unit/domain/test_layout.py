@@ -13,6 +13,7 @@ from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain import manifest
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.bystanders import left_by
+from gatehouse.domain.format_error import shown
 from gatehouse.domain.gates import CHECKED_FORMATS
 from gatehouse.domain.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
 from gatehouse.domain.unsafe_files import danger_of
@@ -78,6 +79,10 @@ def test_other_weights_are_checked_but_do_not_count() -> None:
         ("safetensors", ("model.safetensors",), ["ConfigMissing"]),
         ("safetensors", ("nested/config.json", "model.safetensors"), ["ConfigMissing"]),
         ("safetensors", ("config.json",), ["WeightsMissing"]),
+        ("safetensors", ("README.md",), ["WeightsMissing"]),
+        ("safetensors", ("weights.eqx", "vocab.txt"), ["WeightsMissing"]),
+        ("safetensors", ("sub/model.safetensors",), ["WeightsMissing"]),
+        ("safetensors", ("a.safetensors", "b.safetensors"), ["ConfigMissing", "IndexMissing"]),
         ("safetensors", ("config.json", "sub/model.safetensors"), ["WeightsMissing"]),
         ("safetensors", ("config.json", "MODEL.SAFETENSORS"), ["WeightsMissing"]),
         ("safetensors", ("config.json", "a.safetensors", "b.safetensors"), ["IndexMissing"]),
@@ -116,6 +121,44 @@ def test_an_empty_file_is_named_and_not_read() -> None:
     assert rules(found)[0] == "EmptyFile"
     assert "config.json" in found.problems[0].found
     assert found.config is None
+
+
+@pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
+@pytest.mark.parametrize("name", ["__init__.py", "sub/run.SH", "x.zip", "bundle.js"])
+def test_an_empty_file_that_has_to_go_is_not_to_be_uploaded_again(artifact_format: ArtifactFormat, name: str) -> None:
+    found = lay_out(sized(**{name: 0, "model.onnx": 9}), artifact_format=artifact_format)
+    said = [problem for problem in found.problems if shown(name) in problem.found]
+    assert [problem.rule for problem in said] == ["UnsafeFile"]
+    assert found.unsafe == (name,)
+
+
+def test_an_empty_file_that_may_be_data_of_a_model_is_only_empty() -> None:
+    found = lay_out(sized(**{"weights.bin": 0, "model.onnx": 9}), artifact_format="onnx")
+    assert (rules(found), found.suspects, found.unsafe) == (["EmptyFile"], (), ())
+    assert rules(lay_out(sized(**{"weights.bin": 0, "model.gguf": 9}), artifact_format="gguf")) == ["UnsafeFile"]
+
+
+@pytest.mark.parametrize("artifact_format", CHECKED_FORMATS)
+@pytest.mark.parametrize("names", [("README.md",), ("meta.json", "ner/model"), ("weights.eqx",), ("model.zip",)])
+def test_where_there_are_no_weights_all_that_could_be_is_named(artifact_format: str, names: tuple[str, ...]) -> None:
+    problem = lay_out(listing(*names), artifact_format=artifact_format).problems[-1]
+    assert problem.rule == "WeightsMissing"
+    assert all(f"*.{each}" in problem.found for each in CHECKED_FORMATS)
+    assert "--format other" in problem.remedy
+    assert ("no unsafe files" in problem.remedy) is (names == ("model.zip",))
+
+
+def test_weights_that_only_their_own_program_reads_may_be_other() -> None:
+    [problem] = lay_out(listing("weights.safetensors"), artifact_format="safetensors").problems
+    assert problem.rule == "ConfigMissing"
+    assert "Upload config.json" in problem.remedy
+    assert "--format other" in problem.remedy
+
+
+def test_weights_below_the_top_are_not_said_to_be_missing() -> None:
+    [problem] = lay_out(listing("config.json", "sub/model.safetensors"), artifact_format="safetensors").problems
+    assert (problem.rule, problem.found) == ("WeightsMissing", "no *.safetensors files at the top")
+    assert "to the top" in problem.remedy
 
 
 def test_folders_of_consoles_are_no_files() -> None:
@@ -184,6 +227,21 @@ def test_missing_tokenizer_files_are_noted() -> None:
         ("modeling_x.py", "Code"),
         ("lib.so.1.2", "Code"),
         ("lib.dll", "Code"),
+        ("bundle.min.js", "Code"),
+        ("vad.worklet.MJS", "Code"),
+        ("index.cjs", "Code"),
+        ("index.d.ts", "Code"),
+        ("ort-wasm-simd.wasm", "Code"),
+        ("binding.node", "Code"),
+        ("serve.zsh", "Code"),
+        ("init.lua", "Code"),
+        ("predict.R", "Code"),
+        ("Main.class", "Code"),
+        ("kernel.cubin", "Code"),
+        ("bundle.js.map", None),
+        ("model.json", None),
+        ("vocab.js.txt", None),
+        ("run.ipynb", None),
         ("model.zip", "Archive"),
         ("sub/Model.TAR", "Archive"),
         ("model.tar.gz", "Archive"),
