@@ -72,7 +72,8 @@ class Case:
     ``told`` is the format that the names tell, None where they tell none. ``upload`` are the problems, as rule and
     finding, for which ``gatehouse upload`` refuses the folder, and ``operator`` those for which the operator refuses
     all of it, with the files whose names begin with a dot. ``because`` is why the publisher accepts that; ``way`` is
-    None where there is none but to leave the model out of the registry, or to bring what is missing.
+    None where there is none but to leave the model out of the registry, or to bring what is missing. ``parameters`` is
+    what the headers of an accepted folder add up to, or of one that is by the way out; None where that is not known.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Case:
     because: str | None = None
     way: WayOut | None = None
     registered: Registered = Registered()
+    parameters: int | None = None
 
 
 def cases(path: Path = _DATA) -> Sequence[Case]:

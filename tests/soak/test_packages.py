@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 
 from gatehouse.cli.main import app
 from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verification
-from gatehouse.domain.artifact import Problem
+from gatehouse.domain.artifact import ArtifactRecord, Problem
 from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
 from gatehouse.publish.folder import FileIdentity, FolderFiles, LocalFile, scan
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FolderRefused
-from soak.packaged import Case, cases, lay_down
+from soak.packaged import Case, WayOut, cases, lay_down
 
 PREFIX: Final = "models/granite/"
 FEWEST: Final = 20
@@ -91,8 +91,8 @@ async def test_the_check_before_an_upload(laid: Laid) -> None:
     assert found.files
     assert told_format(found) == laid.case.told
     if not laid.case.upload:
-        checked = await uploaded(found, guess_format(found))
-        assert len(checked.files) == len(found.files)
+        sent = await uploaded(found, guess_format(found))
+        assert len(sent.files) == len(found.files)
         return
     with pytest.raises(FolderRefused) as refused:
         await uploaded(found, guess_format(found))
@@ -100,15 +100,16 @@ async def test_the_check_before_an_upload(laid: Laid) -> None:
     assert all(problem.wanted and problem.remedy for problem in refused.value.problems)
 
 
-async def test_the_check_of_what_another_client_brought(laid: Laid) -> None:
-    found = everything(laid.root)
+async def checked(found: FolderFiles, artifact_format: str) -> ArtifactRecord:
+    """The check of the operator, which has no other names to go by."""
     request = CheckRequest(
-        store=FolderStore(found),
-        prefix="",
-        artifact_format=guess_format(scan(laid.root)),
-        trust_store_checksums=False,
+        store=FolderStore(found), prefix="", artifact_format=artifact_format, trust_store_checksums=False
     )
-    record = (await Verification(request, clock=_Clock(), slots=CheckSlots()).run()).record
+    return (await Verification(request, clock=_Clock(), slots=CheckSlots()).run()).record
+
+
+async def test_the_check_of_what_another_client_brought(laid: Laid) -> None:
+    record = await checked(everything(laid.root), guess_format(scan(laid.root)))
     assert told(record.problems) == list(laid.case.operator)
     assert record.outcome == ("Invalid" if laid.case.operator else "Verified")
 
@@ -118,8 +119,19 @@ async def test_the_way_out_is_one(laid: Laid) -> None:
     if way is None:
         return
     found = scan(laid.root, exclude=way.exclude)
-    checked = await uploaded(found, way.format or guess_format(found))
-    assert checked.files
+    sent = await uploaded(found, way.format or guess_format(found))
+    assert sent.files
+
+
+async def test_the_parameters_of_what_is_accepted(laid: Laid) -> None:
+    """Those of the ONNX files were counted with the onnx package: initializers, and the tensors of Constant nodes."""
+    if laid.case.upload and laid.case.way is None:
+        return
+    way = laid.case.way or WayOut()
+    found = scan(laid.root, exclude=way.exclude)
+    record = await checked(found, way.format or guess_format(found))
+    assert record.summary is not None
+    assert record.summary.parameters == laid.case.parameters
 
 
 def test_what_is_registered(laid: Laid) -> None:
