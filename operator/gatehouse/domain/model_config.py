@@ -234,7 +234,11 @@ def said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
     """The fields that say something, as JSON can hold them."""
     silent = type(part)()
     values = {each.name: getattr(part, each.name) for each in fields(part)}
-    return {name: value for name, value in values.items() if value != getattr(silent, name)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value != getattr(silent, name)
+    }
 
 
 def _known(kind: type[ModelConfig | RopeScaling | Quantization], kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _bits_a_weight(quantization: Quantization | None) -> float:
 
 
 def _unloaded(summary: ArtifactSummary, model: Dimensions) -> int:
-    return summary.unloaded_bytes + (summary.head_bytes if model.get("tie_word_embeddings") else 0)
+    """A head is left out where config.json itself ties it: what a class fills in may not be true of the files."""
+    return summary.unloaded_bytes + (summary.head_bytes if model.said("tie_word_embeddings") else 0)
 
 
 def _padding(model: Dimensions, release: Release, tensor_parallel_size: int) -> int:
