@@ -110,7 +110,8 @@ class _Lengths(NamedTuple):
 
 class _Case(NamedTuple):
     """What is known before the cache is looked at. ``usable`` is the memory vLLM may take of one accelerator, and
-    ``sequences`` are those that it may serve at once by choice, the most first."""
+    ``sequences`` are those that it may serve at once by choice, the most first. ``graphs`` are CUDA graphs at their
+    smallest and their largest."""
 
     machine: str
     usable: int
@@ -118,6 +119,7 @@ class _Case(NamedTuple):
     split: Split
     sequences: tuple[int, ...]
     overheads: Overhead
+    graphs: tuple[int, int]
     chunk: int
     release: Release
     requested: int | None
@@ -125,10 +127,10 @@ class _Case(NamedTuple):
     warnings: tuple[str, ...]
 
     def small_budget(self, sequences: int) -> int:
-        return self.usable - self.weights - self.overheads.of(sequences) - self.release.graph_bytes[0]
+        return self.usable - self.weights - self.overheads.of(sequences) - self.graphs[0]
 
     def careful_budget(self, sequences: int) -> int:
-        return self.usable - self.weights - self.overheads.of(sequences) - self.release.graph_bytes[1] - MARGIN
+        return self.usable - self.weights - self.overheads.of(sequences) - self.graphs[1] - MARGIN
 
     @property
     def wanted(self) -> str:
@@ -248,6 +250,7 @@ class _Asked(NamedTuple):
     sequences: int | None = None
     chunk: int | None = None
     spread_experts: bool = False
+    eager: bool = False
 
     @classmethod
     def of(cls, length: int | None, arguments: Sequence[str]) -> _Asked:
@@ -259,6 +262,7 @@ class _Asked(NamedTuple):
             sequences=_positive(said.get("--max-num-seqs")),
             chunk=_positive(said.get("--max-num-batched-tokens")),
             spread_experts="--enable-expert-parallel" in said,
+            eager="--enforce-eager" in said,
         )
 
 
@@ -290,6 +294,7 @@ def _case(
         split=split,
         sequences=(most,) if asked.sequences or encoder else sequence_choices(most),
         overheads=overhead_of(model, release, tensor_parallel_size=split.size, chunk=chunk),
+        graphs=(0, 0) if asked.eager else release.graph_bytes,
         chunk=chunk,
         release=release,
         requested=asked.length,
