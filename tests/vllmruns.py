@@ -21,6 +21,7 @@ from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
 from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import estimated_bytes
 from gatehouse.domain.model_config import parse_config
 
@@ -188,7 +189,7 @@ def _row(name: str, model: Dimensions, run: Run) -> str:
     limit, own = run.limit or 0, length_limit(model)
     needed, cost = run.cache[tokens], layout.cost(tokens)
     share = "-" if weights is None else _percent(weights, run.weights)
-    part = " (its language part)" if weights is not None and model.whole is not None and model.whole.multimodal else ""
+    part = " (its language part)" if weights is not None and tower_parameters(model) is None else ""
     cells = (
         name.replace("__", "/"),
         run.version,

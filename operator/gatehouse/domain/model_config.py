@@ -272,7 +272,7 @@ def parse_config(data: bytes) -> ModelConfig:
         quantization=read_quantization(whole),
         auto_map=names_code(whole),
         lengths=_lengths(members),
-        details=_details(members),
+        details=_details(members) | _tower(whole.get("vision_config")),
         position_embedding_type=_name(members.get("position_embedding_type")),
         state_dtype=_name(members.get("mamba_ssm_cache_dtype")) or _name(members.get("mamba_ssm_dtype")),
         **numbers,
@@ -316,6 +316,26 @@ def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
         if number is not None:
             numbers.setdefault(name, number)
     return numbers
+
+
+def _tower(vision: JsonValue) -> dict[str, int]:
+    """Sizes of what sees images, under names of their own: ``tower_...``."""
+    if not isinstance(vision, dict):
+        return {}
+    width, embedded = _first_number(vision, "hidden_size"), _first_number(vision, "embed_dim")
+    stacks = vision.get("deepstack_visual_indexes")
+    found = {
+        "tower_layers": _first_number(vision, "depth", "num_hidden_layers"),
+        "tower_hidden": embedded or width,
+        "tower_inner": _first_number(vision, "intermediate_size"),
+        "tower_out": _first_number(vision, "out_hidden_size") or (width if embedded else None),
+        "tower_stacks": len(stacks) if isinstance(stacks, list) else None,
+    }
+    return {name: number for name, number in found.items() if number}
+
+
+def _first_number(part: Mapping[str, JsonValue], *names: str) -> int | None:
+    return next((number for name in names if (number := _whole_number(part.get(name), most=1_000_000))), None)
 
 
 def _count_of(values: JsonValue, wanted: str | int) -> int | None:

@@ -289,7 +289,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = st.sampled_from([*ModelConfig.__dataclass_fields__, "architectures", "quantization_config", "text_config"])
+FIELDS = st.sampled_from(
+    [*ModelConfig.__dataclass_fields__, "architectures", "quantization_config", "text_config", "vision_config"]
+)
 
 
 @given(st.dictionaries(FIELDS, VALUES, max_size=4), st.binary(max_size=60))

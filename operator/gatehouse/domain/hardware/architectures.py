@@ -31,7 +31,8 @@ class Architecture:
     configuration says otherwise. ``kv_heads_copied``: KV heads may be fewer than accelerators. ``gated``: the
     feed-forward layer has three matrices. ``wraps``: the language part is another architecture, told by its model
     type. ``sized``: the sizes of its matrices follow from config.json as they do for most; ``positions``: it has a
-    learned embedding of positions. ``after``: the newest release that was seen to refuse it, as a minor number.
+    learned embedding of positions; ``tower`` is the kind of its part that sees images. ``after``: the newest release
+    that was seen to refuse it, as a minor number.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Architecture:
     wraps: bool = False
     sized: bool = True
     positions: bool = False
+    tower: str | None = None
     after: int | None = None
 
     @property

@@ -42,6 +42,7 @@ from gatehouse.domain.hardware.overhead import (
 from gatehouse.domain.hardware.precision import Precision, check_precision
 from gatehouse.domain.hardware.releases import Release, release_of, releases
 from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
+from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.quantity import bytes_of
@@ -239,7 +240,7 @@ def fit_config(
     )
     if stored is None:
         return found
-    part = " of its language part" if model.whole is not None and model.whole.multimodal else ""
+    part = " of its language part" if tower_parameters(model) is None else ""
     return replace(found, warnings=(f"the weights{part} are estimated from config.json", *found.warnings))
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from gatehouse.domain.artifact import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.hardware.releases import Release
+from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.quantization import Quantization
 
 __all__ = ["estimated_bytes", "loaded_bytes", "stored_bytes"]
@@ -53,7 +54,7 @@ def loaded_bytes(summary: ArtifactSummary, model: Dimensions, release: Release, 
 def estimated_bytes(model: Dimensions, release: Release, *, tensor_parallel_size: int) -> int | None:
     """Bytes on each accelerator of weights of which only config.json is known; None where that does not tell.
 
-    Of a multimodal model the language part alone is counted, so that the whole is more.
+    Of a multimodal model whose tower is not known the language part alone is counted, so that the whole is more.
     """
     stored = stored_bytes(model)
     if stored is None:
@@ -71,7 +72,8 @@ def stored_bytes(model: Dimensions) -> int | None:
     quantized = (matrices.split + matrices.kv + matrices.latent) * (
         16 if _is_mxfp4(model.config.quantization) else bits
     )
-    return int(quantized + matrices.experts * bits) // 8 + _HALF * (matrices.whole + matrices.vocabulary)
+    plain = matrices.whole + matrices.vocabulary + (tower_parameters(model) or 0)
+    return int(quantized + matrices.experts * bits) // 8 + _HALF * plain
 
 
 def _is_mxfp4(quantization: Quantization | None) -> bool:
