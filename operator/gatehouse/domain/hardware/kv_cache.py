@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled
 from gatehouse.domain.hardware.releases import Release
 
-__all__ = ["BLOCK", "CacheLayout", "Term", "cache_layout"]
+__all__ = ["BLOCK", "CacheLayout", "Layers", "Term", "cache_layout", "layers_of", "mamba2_sizes"]
 
 BLOCK: Final = 16
 """Tokens in a block of vLLM's KV cache; a sequence takes whole blocks."""
@@ -97,7 +97,7 @@ class CacheLayout:
         return below
 
 
-class _Layers(NamedTuple):
+class Layers(NamedTuple):
     """Layers by what they keep. One with attention and a state counts twice."""
 
     full: int = 0
@@ -118,8 +118,8 @@ def cache_layout(
         return Unmodelled("ArchitectureUnknown", "how the model caches attention is not known")
     if text.encoder:
         return CacheLayout()
-    layers = _layers(model)
-    if not isinstance(layers, _Layers):
+    layers = layers_of(model)
+    if not isinstance(layers, Layers):
         return layers
     if text.latent:
         return _latent(model, release, layers.full, element_bytes)
@@ -256,7 +256,8 @@ def _share(heads: int, tensor_parallel_size: int) -> int:
     return max(1, -(-heads // tensor_parallel_size))
 
 
-def _layers(model: Dimensions) -> _Layers | Unmodelled:
+def layers_of(model: Dimensions) -> Layers | Unmodelled:
+    """Layers of the model by what they keep."""
     text, layers = model.text, model.layers
     if layers is None or text is None:
         return _missing("num_hidden_layers")
@@ -269,9 +270,9 @@ def _layers(model: Dimensions) -> _Layers | Unmodelled:
         return _layers_with_state(model, layers)
     if text.chunked_but is not None:
         full = kinds.get("full_attention") or model.first("layers_without_rope", otherwise=layers // text.chunked_but)
-        return _Layers(full=full, chunked=max(0, layers - full))
+        return Layers(full=full, chunked=max(0, layers - full))
     full = _full_layers(model, layers)
-    return _Layers(full=full, windowed=layers - full)
+    return Layers(full=full, windowed=layers - full)
 
 
 def _odd_kinds(kinds: Mapping[str, int], layers: int) -> Unmodelled | None:
@@ -284,16 +285,16 @@ def _odd_kinds(kinds: Mapping[str, int], layers: int) -> Unmodelled | None:
     return None
 
 
-def _layers_with_state(model: Dimensions, layers: int) -> _Layers | Unmodelled:
+def _layers_with_state(model: Dimensions, layers: int) -> Layers | Unmodelled:
     text, kinds = model.text, model.config.layer_types
     if text is None or not text.attention:
-        return _Layers(stateful=layers)
+        return Layers(stateful=layers)
     if kinds:
         both = sum(kinds.get(name, 0) for name in _BOTH)
         full = sum(kinds.get(name, 0) for name in _FULL)
-        return _Layers(full=full + both, stateful=sum(kinds.get(name, 0) for name in _STATEFUL) + both)
+        return Layers(full=full + both, stateful=sum(kinds.get(name, 0) for name in _STATEFUL) + both)
     if text.both:
-        return _Layers(full=layers, stateful=layers)
+        return Layers(full=layers, stateful=layers)
     period = model.get("attn_layer_period")
     if period:
         offset = model.get("attn_layer_offset") or 0
@@ -302,7 +303,7 @@ def _layers_with_state(model: Dimensions, layers: int) -> _Layers | Unmodelled:
         full = layers // (model.get("full_attention_interval") or text.full_every)
     else:
         full = 0
-    return _Layers(full=full, stateful=layers - full)
+    return Layers(full=full, stateful=layers - full)
 
 
 def _full_layers(model: Dimensions, layers: int) -> int:
@@ -332,7 +333,7 @@ def _state_bytes(model: Dimensions, tensor_parallel_size: int) -> int | None:
             conv, states = model.first("mamba_d_conv", "conv_kernel"), model.first("mamba_d_state", "state_size")
             elements, kept = width * (conv - 1), width * states
         case "mamba2":
-            heads, groups, states, width = _mamba2(model, hidden)
+            heads, groups, states, width = mamba2_sizes(model, hidden)
             conv = model.first("mamba_d_conv", "conv_kernel")
             elements, kept = (width + 2 * groups * states) * (conv - 1), width * states
             if not heads:
@@ -351,7 +352,7 @@ def _state_bytes(model: Dimensions, tensor_parallel_size: int) -> int | None:
     return -(-elements // tensor_parallel_size) * _STATE_BYTES + -(-kept // tensor_parallel_size) * long
 
 
-def _mamba2(model: Dimensions, hidden: int) -> tuple[int, int, int, int]:
+def mamba2_sizes(model: Dimensions, hidden: int) -> tuple[int, int, int, int]:
     """Heads, groups, elements of a head's state, and the width of all heads together."""
     heads = model.first("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads")
     size = model.first("mamba_d_head", "mamba_head_dim", "mamba_headdim")

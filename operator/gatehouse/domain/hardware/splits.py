@@ -80,7 +80,9 @@ def _dense_size(model: Dimensions) -> int | None:
     """Of the feed-forward layers that have no experts; None where all have, or it is not known."""
     if model.expert_size is None:
         return model.inner_size
-    shared = model.first("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size")
+    shared = model.first(
+        "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size"
+    )
     dense = model.inner_size if model.get("first_k_dense_replace") else None
     return shared or dense
 
