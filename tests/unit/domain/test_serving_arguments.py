@@ -286,18 +286,20 @@ def test_the_way_out_of_each_flag_that_is_set_elsewhere_is_known() -> None:
 
 @cache
 def policy_says(policy: str) -> cel.Expression:
-    """``strangeArgs`` of a policy, over ``given`` arguments and the list ``arguments``."""
+    """``strangeArgs`` of a policy, over ``given`` arguments, the list ``arguments`` and the artifact's ``file``."""
     text = expression(policy, "strangeArgs")
     for ours, theirs in (
         ("given", "variables.model.?args.orValue([])"),
         ("given", "container.?args.orValue([])"),
         ("servers", "variables.servers"),
         ("arguments", "variables.arguments"),
+        ("file", "variables.file"),
     ):
         text = text.replace(theirs, ours)
     dynamic = cel.Type.DYN
     environment = cel.NewEnv(
-        variables={"given": dynamic, "servers": dynamic, "arguments": dynamic}, extensions=[ext_strings.ExtStrings()]
+        variables=dict.fromkeys(("given", "servers", "arguments", "file"), dynamic),
+        extensions=[ext_strings.ExtStrings()],
     )
     return environment.compile(text)
 
@@ -307,7 +309,7 @@ def policy_says(policy: str) -> cel.Expression:
 def test_the_policies_let_through_just_what_is_said_here(policy: str, arguments: list[str]) -> None:
     admitted = admitted_arguments(ADDED)
     found = policy_says(policy).eval(
-        data={"given": arguments, "servers": [{}], "arguments": dict.fromkeys(admitted, "gatehouse")}
+        data={"given": arguments, "servers": [{}], "arguments": dict.fromkeys(admitted, "gatehouse"), "file": ""}
     )
     value = found.plain_value()
     strange = [str(each) for each in (value[0] if policy == "gatehouse-pod-artifact" else value)]
