@@ -29,6 +29,8 @@ from gatehouse.api.model_version import Serving
 from gatehouse.domain.serving_arguments import check_serving
 from gatehouse.domain.serving_rules import HARMLESS_ARGUMENTS
 from gatehouse.local.errors import ApiRefused
+from unit.domain.fits import granite
+from unit.domain.test_serving import AWQ
 
 PREDICTOR = ("spec", "predictor")
 MODEL = (*PREDICTOR, "model")
@@ -48,7 +50,7 @@ EMITTED: Mapping[str, Mapping[str, Any]] = {
         "serving": {"extraArgs": ["--enable-auto-tool-choice", "--tool-call-parser=granite"]},
         "defaults": ServingDefaults(label_prefix="modelregistry.kubeflow.org", connection_secret="models"),
     },
-    "t4": {"machine": "nvidia-t4", "description": None, "display_name": None},
+    "t4": {"machine": "nvidia-t4", "config": granite(quantization=AWQ), "description": None, "display_name": None},
     "mi300x": {"machine": "amd-mi300x"},
 }
 """What the golden files of the template are made of."""

@@ -164,7 +164,7 @@ def _cache(
         return Precision(problem=_too_old("CacheTypeNotSupported", what, profile.accelerator, release.latent_fp8_cache))
     if capability >= _FP8_COMPUTE:
         return Precision()
-    warning = f"a KV cache in {dtype} wants compute capability 8.9; {_name(profile.accelerator)} may not start with it"
+    warning = f"a KV cache in {dtype} needs compute capability 8.9; {_name(profile.accelerator)} may not start with it"
     return Precision(warnings=(warning,))
 
 
@@ -172,7 +172,7 @@ def _too_old(reason: str, what: str, accelerator: Accelerator, least: Capability
     return Problem(
         rule=reason,
         found=f"{_name(accelerator)} has compute capability {accelerator.compute_capability}",
-        wanted=f"{what} wants compute capability {least[0]}.{least[1]} or more",
+        wanted=f"compute capability {least[0]}.{least[1]} or more for {what}",
         remedy="choose a hardware profile with a newer accelerator, or weights in another data type",
     )
 
