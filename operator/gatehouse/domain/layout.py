@@ -333,8 +333,7 @@ def _empty(files: Iterable[StoredObject]) -> list[Problem]:
             remedy="Upload the file again, or remove it.",
         )
         for stored in files
-        # To upload an unsafe file again would be no help.
-        if stored.size == 0 and danger_of(stored.path) is None
+        if stored.size == 0
     ]
 
 
