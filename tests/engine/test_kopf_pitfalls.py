@@ -341,7 +341,8 @@ async def test_a_login_that_fails_is_tried_again(api: FakeApi) -> None:
 async def test_a_resource_that_is_installed_later_is_found(api: FakeApi) -> None:
     installed = api.resources
     api.resources = tuple(resource for resource in installed if resource is not WIDGETS)
-    rig = Rig(api, list_limit=0.2)
+    # Longer than kopf takes to begin on a busy machine: ended before, it waits 5 s for its login.
+    rig = Rig(api, list_limit=2.0)
     async with running(rig):
         await until(lambda: [path for _, path, _ in api.requests].count("/apis") > 1)
         assert not rig.manager.idle
