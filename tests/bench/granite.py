@@ -50,7 +50,8 @@ def _elements(shape: tuple[int, ...]) -> int:
     return shape[0] * (shape[1] if len(shape) > 1 else 1)
 
 
-PARAMETERS = sum(_elements(shape) for _, shape in tensors().values())
+PARAMETERS = sum(_elements(shape) for name, (_, shape) in tensors().items() if not name.endswith("_scale"))
+"""Without the scales, which are no parameters: 8,170,848,256, as for the model before it was quantized."""
 WEIGHTS_BYTES = sum(_elements(shape) * (1 if dtype == "F8_E4M3" else 2) for dtype, shape in tensors().values())
 
 
