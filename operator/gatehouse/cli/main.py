@@ -38,6 +38,7 @@ _COMMANDS: Final = (
     "evidence",
     "seed",
     "register",
+    "fit",
     "upload",
     "demo",
     "run",

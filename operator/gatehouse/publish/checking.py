@@ -11,7 +11,7 @@ from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.controllers.slots import CheckSlots
 from gatehouse.controllers.verification import CheckRequest, Verification
 from gatehouse.domain import manifest
-from gatehouse.domain.artifact import CheckProgress, Problem
+from gatehouse.domain.artifact import ArtifactSummary, CheckProgress, Problem
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.gates import CHECKED_FORMATS
 from gatehouse.domain.layout import CONFIG, MAX_FILES
@@ -21,7 +21,7 @@ from gatehouse.publish.folder import FolderFiles
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FolderRefused
 
-__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format", "told_format"]
+__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format", "look_at", "told_format"]
 
 _TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
 _UNCHECKED: Final = (
@@ -137,6 +137,21 @@ class FolderCheck:
             return None
         sha256 = await self._store.sha256("", stored, progress=lambda _: None)
         return CheckedFile(path=SIGNATURE, size=stored.size, sha256=sha256)
+
+
+async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
+    """What the headers of a folder's files say, without reading all of them.
+
+    Raises FolderRefused, FileChanged, OSError.
+    """
+    request = CheckRequest(
+        store=store, prefix="", artifact_format=artifact_format, content=False, trust_store_checksums=False
+    )
+    result = await Verification(request, clock=_WallClock(), slots=CheckSlots()).run()
+    summary, problems = result.record.summary, result.record.problems
+    if problems or summary is None:
+        raise FolderRefused(problems or (_nothing(),))
+    return summary
 
 
 def check_names(found: FolderFiles, *, prefix: str) -> None:

@@ -81,6 +81,10 @@ class Fit:
     where nothing says a length. When the verdict is DoesNotFit it is the longest that would fit with a margin, None
     when none does. ``safe_max_model_len`` holds with the margin, ``largest_max_model_len`` without; None is unknown.
     ``max_num_seqs`` is what the template has to set, None where vLLM's own will do. ``dtype`` is vLLM's ``--dtype``.
+    ``usable_bytes`` is the memory that vLLM may take of one accelerator, ``graph_bytes`` what CUDA graphs take of it at
+    least and at most. ``kv_cache_bytes`` is what one sequence of ``kv_cache_tokens`` tokens takes: of the length asked
+    for, or else of what the template starts with, or the shortest that would be of use. ``sequences`` are served at
+    once, ``usual_sequences`` by vLLM's own choice.
     """
 
     verdict: Verdict
@@ -98,6 +102,12 @@ class Fit:
     tensor_parallel_size: int = 1
     dtype: Literal["auto", "half"] = "auto"
     warnings: tuple[str, ...] = ()
+    usable_bytes: int | None = None
+    graph_bytes: tuple[int, int] = (0, 0)
+    kv_cache_tokens: int | None = None
+    kv_cache_bytes: int | None = None
+    sequences: int | None = None
+    usual_sequences: int | None = None
 
 
 class _Lengths(NamedTuple):
@@ -158,6 +168,7 @@ class _Case(NamedTuple):
         max_model_len: int | None = None,
         lengths: _Lengths | None = None,
         warnings: tuple[str, ...] = (),
+        cached: tuple[int, int] | None = None,
     ) -> Fit:
         sequences = lengths.sequences if lengths else self.sequences[0]
         return Fit(
@@ -176,6 +187,12 @@ class _Case(NamedTuple):
             tensor_parallel_size=self.split.size,
             dtype=self.precision.dtype,
             warnings=self.warnings + warnings,
+            usable_bytes=self.usable,
+            graph_bytes=self.graphs,
+            kv_cache_tokens=cached[0] if cached else None,
+            kv_cache_bytes=cached[1] if cached else None,
+            sequences=sequences,
+            usual_sequences=self.sequences[0],
         )
 
 
@@ -401,7 +418,8 @@ def _judge(case: _Case, layout: CacheLayout, limit: int, *, name: str, warnings:
         f"{cache} on {case.machine}: {lengths.safe:,} tokens fit with a margin, {lengths.largest:,} at most{few}"
     )
     need = layout.cost(asked)
-    known = partial(case.outcome, lengths=lengths, warnings=warnings)
+    tokens = case.requested or lengths.safe or asked
+    known = partial(case.outcome, lengths=lengths, warnings=warnings, cached=(tokens, layout.cost(tokens)))
     if need <= case.careful_budget(lengths.sequences):
         return known("Fits", "FitsWithMargin", found, max_model_len=case.requested or lengths.safe)
     shorter = _shorter(lengths)

@@ -1,0 +1,127 @@
+"""How ``gatehouse fit`` shows its rows: as a table, as JSON, and how far a fit is off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatehouse.domain.hardware.calibration import Term
+from gatehouse.domain.hardware.scenarios import Scenario
+from gatehouse.printing import Printer
+
+__all__ = ["HEADER", "Answer", "cells", "gib", "print_answer"]
+
+HEADER: Final = (
+    "PROFILE",
+    "GPUS",
+    "SEQUENCES",
+    "TOKENS",
+    "VERDICT",
+    "LONGEST",
+    "WEIGHTS",
+    "OVERHEAD",
+    "GRAPHS",
+    "CACHE",
+    "FREE",
+    "USABLE",
+)
+"""``TOKENS`` is the length that the row is for, ``LONGEST`` what fits with a margin; the others are GiB on each GPU."""
+
+_GIB: Final = 2**30
+_EXPLAINED: Final = 4
+"""Rows of which it is said at length why they do not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was asked about, and what came out."""
+
+    model: str
+    weights: str
+    release: str
+    rows: tuple[Scenario, ...]
+    terms: tuple[Term, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether any row does."""
+        return any(row.fits for row in self.rows)
+
+    def wire(self) -> Mapping[str, Any]:
+        """What ``-o json`` prints."""
+        return {
+            "model": self.model,
+            "weights": self.weights,
+            "vllm": self.release,
+            "fits": self.fits,
+            "rows": [row.wire() for row in self.rows],
+            "calibration": [term.wire() for term in self.terms],
+            "notes": list(self.notes),
+        }
+
+
+def gib(count: int | None) -> str:
+    """Bytes as GiB with two digits; a dash where they are not known."""
+    return "-" if count is None else f"{count / _GIB:.2f}"
+
+
+def cells(row: Scenario) -> tuple[str, ...]:
+    """One row of the table, for the columns of ``HEADER``."""
+    found = row.found
+    return (
+        row.machine.name,
+        str(row.size),
+        _number(found.sequences),
+        _number(row.requested or found.kv_cache_tokens or found.max_model_len),
+        found.verdict,
+        _number(found.safe_max_model_len),
+        gib(found.weights_bytes),
+        gib(found.overhead_bytes),
+        gib(found.graph_bytes[1]) if found.usable_bytes is not None else "-",
+        gib(row.cache_bytes),
+        gib(row.free_bytes),
+        gib(found.usable_bytes),
+    )
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def print_answer(printer: Printer, answer: Answer) -> None:
+    """For people. What is said of few rows is said in full."""
+    printer.line(f"{answer.model}: {answer.weights}; vLLM {answer.release}")
+    printer.line("GiB on each GPU; CACHE is that of one sequence of TOKENS, FREE is for the others")
+    printer.line()
+    printer.columns([HEADER, *map(cells, answer.rows)])
+    open_rows = [row for row in answer.rows if row.found.verdict != "Fits"]
+    if open_rows and len(answer.rows) <= _EXPLAINED:
+        for row in open_rows:
+            _explain(printer, row)
+    elif open_rows:
+        printer.line()
+        printer.line("why a row does not fit, and what to do: ask for its --profile alone, or take -o json")
+    if answer.terms:
+        printer.line()
+        printer.columns([("TERM", "COMPUTED", "VLLM", "OFF", ""), *map(_term, answer.terms)])
+
+
+def _explain(printer: Printer, row: Scenario) -> None:
+    printer.line()
+    printer.line(f"{row.machine.name}, {row.size} of it: {row.found.verdict}, {row.found.reason}")
+    for label, value in (("found", row.found.found), ("wanted", row.found.wanted), ("do", row.found.remedy)):
+        if value:
+            printer.line(f"     {label:7}{value}")
+
+
+def _term(term: Term) -> Sequence[str]:
+    percent = "" if term.percent is None else f" ({term.percent:+.1f} %)"
+    derived = "derived from the log" if term.derived else ""
+    if abs(term.measured) < _GIB // 4:
+        mib = 2**20
+        figures = (f"{term.computed / mib:.1f} MiB", f"{term.measured / mib:.1f} MiB", f"{term.off / mib:+.1f} MiB")
+    else:
+        figures = (f"{gib(term.computed)} GiB", f"{gib(term.measured)} GiB", f"{term.off / _GIB:+.2f} GiB")
+    return (term.name, figures[0], figures[1], f"{figures[2]}{percent}", derived)

@@ -1,0 +1,199 @@
+"""What there is to choose from for one model: hardware profiles, tensor parallel sizes, sequences at once, lengths.
+
+Each choice is judged by :mod:`gatehouse.domain.hardware.fit`, so that a row of the table is what the operator would say
+of a version on such a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gatehouse.api.hardware_profile import HardwareProfileSpec
+from gatehouse.api.model_version import Verdict
+from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit, fit_config
+from gatehouse.domain.model_config import ModelConfig
+
+__all__ = ["MOST_ACCELERATORS", "MOST_ROWS", "Choices", "Machine", "Scenario", "scenarios"]
+
+MOST_ACCELERATORS: Final = 16
+"""The largest tensor parallel size that is tried: what one machine has at most."""
+
+MOST_ROWS: Final = 1_000
+"""Rows that a table has at most."""
+
+_GROWN: Final = 8
+"""Accelerators up to which a machine is grown by itself where the model does not fit."""
+
+_FITTING: Final[frozenset[Verdict]] = frozenset({"Fits", "Tight"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A hardware profile by its name."""
+
+    name: str
+    spec: HardwareProfileSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What is asked for; what is empty is left to the fit.
+
+    ``sizes`` are tensor parallel sizes: without any, the profile's own number of accelerators, doubled up to 8 until
+    the model fits. ``lengths`` are tokens as in ``spec.serving.maxModelLen``, ``sequences`` are vLLM's
+    ``--max-num-seqs``. ``arguments`` are others of vLLM's, as in ``spec.serving.extraArgs``.
+    """
+
+    lengths: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    sequences: tuple[int, ...] = ()
+    vllm_image: str = SHIPPED_IMAGE
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def rows_a_machine(self) -> int:
+        """How many rows a profile has at most."""
+        return max(1, len(self.lengths)) * max(1, len(self.sequences)) * (len(self.sizes) or 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One row: a profile, on ``size`` of its accelerators, with what was asked for, and what the fit says."""
+
+    machine: Machine
+    size: int
+    requested: int | None
+    found: Fit
+
+    @property
+    def fits(self) -> bool:
+        """Whether vLLM starts."""
+        return self.found.verdict in _FITTING
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """What the cache of one sequence takes of an accelerator."""
+        return self.found.kv_cache_bytes
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What is left for the cache of other sequences, less than nothing where it does not fit; None if unknown."""
+        found = self.found
+        known = (found.usable_bytes, found.weights_bytes, found.overhead_bytes, found.kv_cache_bytes)
+        usable, weights, overhead, cache = known
+        if usable is None or weights is None or overhead is None or cache is None:
+            return None
+        return usable - weights - overhead - found.graph_bytes[1] - cache
+
+    def wire(self) -> Mapping[str, Any]:
+        """What ``-o json`` prints of it; sizes are bytes on one accelerator."""
+        found = self.found
+        return {
+            "profile": self.machine.name,
+            "accelerator": f"{self.machine.spec.accelerator.vendor} {self.machine.spec.accelerator.model}",
+            "tensorParallelSize": self.size,
+            "maxNumSeqs": found.sequences,
+            "maxModelLenAsked": self.requested,
+            "verdict": found.verdict,
+            "reason": found.reason,
+            "found": found.found,
+            "wanted": found.wanted,
+            "remedy": found.remedy,
+            "maxModelLen": found.max_model_len,
+            "longestWithMargin": found.safe_max_model_len,
+            "longest": found.largest_max_model_len,
+            "usableBytes": found.usable_bytes,
+            "weightsBytes": found.weights_bytes,
+            "overheadBytes": found.overhead_bytes,
+            "cudaGraphBytes": {"least": found.graph_bytes[0], "most": found.graph_bytes[1]},
+            "kvCacheTokens": found.kv_cache_tokens,
+            "kvCacheBytes": found.kv_cache_bytes,
+            "kvCacheBytesPerToken": found.kv_cache_bytes_per_token,
+            "freeBytes": self.free_bytes,
+            "dtype": found.dtype,
+            "warnings": list(found.warnings),
+        }
+
+
+def scenarios(
+    model: ArtifactSummary | ModelConfig, machines: Sequence[Machine], choices: Choices
+) -> tuple[Scenario, ...]:
+    """Every row, profile by profile. Of a :class:`ModelConfig` the weights are estimated.
+
+    Raises ValueError for more than ``MOST_ROWS``.
+    """
+    most = len(machines) * choices.rows_a_machine
+    if most > MOST_ROWS:
+        raise ValueError(f"{most:,} rows; wanted: at most {MOST_ROWS:,}, so ask for fewer profiles, lengths or sizes")
+    return tuple(row for machine in machines for row in _of_machine(model, machine, choices))
+
+
+def _of_machine(model: ArtifactSummary | ModelConfig, machine: Machine, choices: Choices) -> Iterator[Scenario]:
+    for requested in choices.lengths or (None,):
+        for sequences in choices.sequences or (None,):
+            for size in choices.sizes or _grown(machine):
+                row = _judged(model, machine, choices, size=size, requested=requested, sequences=sequences)
+                grown = not choices.sizes and size > machine.spec.accelerator.count
+                if grown and row.found.tensor_parallel_size < size:
+                    break  # more accelerators would not be used
+                yield row
+                if not choices.sizes and (row.fits or row.found.verdict == "Unknown"):
+                    break
+
+
+def _grown(machine: Machine) -> tuple[int, ...]:
+    own = machine.spec.accelerator.count
+    return (own, *(size for size in (2, 4, _GROWN) if size > own))
+
+
+def _judged(
+    model: ArtifactSummary | ModelConfig,
+    machine: Machine,
+    choices: Choices,
+    *,
+    size: int,
+    requested: int | None,
+    sequences: int | None,
+) -> Scenario:
+    spec = machine.spec.model_copy(update={"accelerator": machine.spec.accelerator.model_copy(update={"count": size})})
+    arguments = choices.arguments if sequences is None else (*choices.arguments, f"--max-num-seqs={sequences}")
+    if isinstance(model, ModelConfig):
+        found = fit_config(
+            model,
+            spec,
+            vllm_image=choices.vllm_image,
+            requested_max_model_len=requested,
+            arguments=arguments,
+        )
+    else:
+        found = fit(
+            model,
+            spec,
+            vllm_image=choices.vllm_image,
+            requested_max_model_len=requested,
+            arguments=arguments,
+        )
+    if choices.sizes and found.verdict in _FITTING and found.tensor_parallel_size < size:
+        found = _not_split(found, size)
+    return Scenario(machine=machine, size=size, requested=requested, found=found)
+
+
+def _not_split(found: Fit, size: int) -> Fit:
+    """vLLM does not start with a tensor parallel size that does not divide the model."""
+    most = found.tensor_parallel_size
+    return replace(
+        found,
+        verdict="DoesNotFit",
+        reason="NotSplit",
+        found=f"vLLM does not split the model over {size} accelerators; over {most} it does",
+        wanted="a tensor parallel size that divides heads, layers and experts",
+        remedy=f"take --tensor-parallel-size {most}",
+        max_model_len=None,
+        safe_max_model_len=None,
+        largest_max_model_len=None,
+        kv_cache_tokens=None,
+        kv_cache_bytes=None,
+    )
