@@ -1,6 +1,6 @@
 """What vLLM itself computed for public configurations, what people measured, and what Gatehouse makes of the same.
 
-``python tests/vllmruns.py`` writes the table of docs/fit.md anew.
+``python tests/vllmruns.py`` writes the tables of docs/fit.md and its picture anew.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any
 import yaml
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
+from gatehouse.cli.fit_output import gib
+from gatehouse.cli.fit_picture import picture
 from gatehouse.domain.artifact import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
 from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
 from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.releases import Release, release_of
+from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
 from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import estimated_bytes
 from gatehouse.domain.model_config import parse_config
@@ -29,7 +32,16 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "unit" / "domain" / "vllm"
 PAGE = ROOT / "docs" / "fit.md"
 GIB = 2**30
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+PICTURE = ROOT / "docs" / "fit.svg"
+CHOSEN = (
+    "meta-llama__Meta-Llama-3.1-8B",
+    "Qwen__Qwen3-32B",
+    "openai__gpt-oss-20b",
+    "google__gemma-3-27b-it",
+    "mistralai__Mixtral-8x22B-v0.1",
+)
+"""Models of which the page shows on what they fit."""
+DRAWN = "Qwen__Qwen3-32B"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,12 +236,63 @@ def _measured() -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+@lru_cache(maxsize=8)
+def choices(name: str) -> Sequence[Scenario]:
+    """What ``gatehouse fit`` says of a configuration: every shipped profile, the shipped image."""
+    machines = [
+        Machine(name=path.stem, spec=HardwareProfileSpec.model_validate(yaml.safe_load(path.read_text())["spec"]))
+        for path in sorted((ROOT / "manifests" / "hardware").glob("*.yaml"))
+        if path.stem != "kustomization"
+    ]
+    return scenarios(configurations()[name][1].config, machines, Choices())
+
+
+def choices_table() -> str:
+    """The last row of each profile: where the model fits, or the most that was tried."""
+    return "\n".join(_choices())
+
+
+def _choices() -> Iterator[str]:
+    header = (
+        "| configuration | profile | GPUs | verdict | tokens | sequences | weights | overhead | cache | free | usable"
+    )
+    yield f"{header} |"
+    yield "---".join("|" * (header.count("|") + 1))
+    for name in CHOSEN:
+        last = {row.machine.name: row for row in choices(name)}
+        for row in last.values():
+            found = row.found
+            tokens = found.kv_cache_tokens
+            figures = (
+                "-" if tokens is None else f"{tokens:,}",
+                "-" if found.sequences is None else f"{found.sequences:,}",
+                gib(found.weights_bytes),
+                gib(found.overhead_bytes),
+                gib(row.cache_bytes),
+                gib(row.free_bytes),
+                gib(found.usable_bytes),
+            )
+            cells = (name.replace("__", "/"), row.machine.name, str(row.size), found.verdict, *figures)
+            yield f"| {' | '.join(cells)} |"
+
+
+def drawing() -> str:
+    """The picture of the page."""
+    return picture(choices(DRAWN), title=DRAWN.replace("__", "/"))
+
+
 def page_with_table(page: str) -> str:
     """The page with its tables written anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return _with(_with(page, "choices", choices_table()), "table", table())
+
+
+def _with(page: str, name: str, text: str) -> str:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 if __name__ == "__main__":
+    PICTURE.write_text(drawing(), encoding="utf-8")
     PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

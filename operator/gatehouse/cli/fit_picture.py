@@ -12,7 +12,7 @@ from gatehouse.domain.printable import one_line
 __all__ = ["picture"]
 
 _GIB: Final = 2**30
-_LABELS: Final = 330
+_LABELS: Final = 400
 _BAR: Final = 560
 _VERDICTS: Final = 150
 _ROW: Final = 34
@@ -82,9 +82,10 @@ def _bar(row: Scenario, *, y: int, scale: float) -> Iterator[str]:
     found, end = row.found, _LABELS + _BAR
     machine = row.machine.name if row.size == 1 else f"{row.size} x {row.machine.name}"
     tokens = row.requested or found.kv_cache_tokens or found.max_model_len
-    details = f"{tokens:,} tokens" if tokens else "length not known"
+    none = "length not known" if found.verdict == "Unknown" else "no length"
+    details = f"{tokens:,} tokens" if tokens else none
     if found.sequences is not None:
-        details += f", {found.sequences} at once"
+        details += f", {found.sequences:,} at once"
     baseline = y + 15
     yield f'<text x="12" y="{baseline}">{_text(_short(machine, 24))}</text>'
     yield f'<text x="{_LABELS - 12}" y="{baseline}" text-anchor="end" fill="#5f6368">{_text(details)}</text>'
@@ -104,7 +105,7 @@ def _bar(row: Scenario, *, y: int, scale: float) -> Iterator[str]:
         ends = f'x1="{at:.1f}" y1="{y - 4}" x2="{at:.1f}" y2="{y + _THICK + 4}"'
         yield f'<line {ends} stroke="#000000" stroke-width="2"/>'
     colour = _VERDICT_COLOURS[found.verdict]
-    usable = "" if found.usable_bytes is None else f" {found.usable_bytes / _GIB:.0f} GiB"
+    usable = "" if found.usable_bytes is None else f", {found.usable_bytes / _GIB:.0f} GiB"
     yield f'<text x="{end + 12}" y="{baseline}" fill="{colour}">{found.verdict}{usable}</text>'
 
 

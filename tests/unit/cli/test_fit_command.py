@@ -166,8 +166,8 @@ def test_the_picture_has_a_bar_a_row(config: Path, tmp_path: Path) -> None:
     result = run(config, "--picture", path, "-o", "json")
     drawn = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 - our own
     texts = [each.text or "" for each in drawn.iter(f"{SVG}text")]
-    verdicts = [text for text in texts if text.split()[0] in {"Fits", "Tight", "DoesNotFit", "Unknown"}]
-    assert [text.split()[0] for text in verdicts] == [row["verdict"] for row in rows_of(result)]
+    verdicts = [text for text in texts if text.split(",")[0] in {"Fits", "Tight", "DoesNotFit", "Unknown"}]
+    assert [text.split(",")[0] for text in verdicts] == [row["verdict"] for row in rows_of(result)]
     assert "cache of one sequence" in texts
 
 
@@ -183,7 +183,7 @@ def test_the_parts_of_a_bar_are_as_long_as_what_they_stand_for() -> None:
     for length, size in zip(lengths, sizes, strict=True):
         assert length / sum(lengths) == pytest.approx(size / sum(sizes), abs=0.001)
     [line] = drawn.iter(f"{SVG}line")
-    assert float(line.attrib["x1"]) == pytest.approx(330 + sum(lengths), abs=0.2)
+    assert float(line.attrib["x1"]) == pytest.approx(400 + sum(lengths), abs=0.2)
 
 
 def test_names_in_a_picture_are_only_text() -> None:

@@ -11,7 +11,7 @@ from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.splits import tensor_parallel_size
 from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import estimated_bytes
-from vllmruns import GIB, PAGE, Report, Run, configurations, page_with_table, reports, runs
+from vllmruns import GIB, PAGE, PICTURE, Report, Run, configurations, drawing, page_with_table, reports, runs
 
 BUILT = [each for each in runs() if each.error is None]
 
@@ -124,3 +124,4 @@ def test_the_page_shows_these_figures() -> None:
     """``.venv/bin/python tests/vllmruns.py`` writes them anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == page_with_table(page)
+    assert PICTURE.read_text(encoding="utf-8") == drawing()

@@ -27,6 +27,9 @@ MOST_ROWS: Final = 1_000
 _GROWN: Final = 8
 """Accelerators up to which a machine is grown by itself where the model does not fit."""
 
+_OF_MEMORY: Final = frozenset({"WeightsTooLarge", "ContextTooLong"})
+"""Reasons that more accelerators take away."""
+
 _FITTING: Final[frozenset[Verdict]] = frozenset({"Fits", "Tight"})
 
 
@@ -42,8 +45,8 @@ class Machine:
 class Choices:
     """What is asked for; what is empty is left to the fit.
 
-    ``sizes`` are tensor parallel sizes: without any, the profile's own number of accelerators, doubled up to 8 until
-    the model fits. ``lengths`` are tokens as in ``spec.serving.maxModelLen``, ``sequences`` are vLLM's
+    ``sizes`` are tensor parallel sizes: without any, the profile's own number of accelerators, doubled up to 8 where
+    memory is too small. ``lengths`` are tokens as in ``spec.serving.maxModelLen``, ``sequences`` are vLLM's
     ``--max-num-seqs``. ``arguments`` are others of vLLM's, as in ``spec.serving.extraArgs``.
     """
 
@@ -140,8 +143,8 @@ def _of_machine(model: ArtifactSummary | ModelConfig, machine: Machine, choices:
                 if grown and row.found.tensor_parallel_size < size:
                     break  # more accelerators would not be used
                 yield row
-                if not choices.sizes and (row.fits or row.found.verdict == "Unknown"):
-                    break
+                if not choices.sizes and row.found.reason not in _OF_MEMORY:
+                    break  # more accelerators would change nothing
 
 
 def _grown(machine: Machine) -> tuple[int, ...]:
