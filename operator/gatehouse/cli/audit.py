@@ -16,7 +16,8 @@ from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, ve
 from gatehouse.cli.connection import NOT_READY, fail, fail_for
 from gatehouse.cli.counting import counted
 from gatehouse.cli.durations import seconds
-from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
+from gatehouse.cli.registry_rows import trails_of
+from gatehouse.cli.row_options import DatabaseCaOption
 from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys

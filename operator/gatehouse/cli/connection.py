@@ -1,4 +1,7 @@
-"""How a command reaches the cluster, and how it says that it could not."""
+"""How a command reaches the cluster, and how it says that it could not.
+
+The client is imported where it is used: it takes a second, and some commands need no cluster.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
-from kubernetes.aio.config import list_kube_config_contexts
-from kubernetes.aio.config.config_exception import ConfigException
 
-from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.printing import stderr
+
+if TYPE_CHECKING:
+    from gatehouse.cluster.client import ApiClient
 
 __all__ = [
     "ERROR",
@@ -55,6 +58,8 @@ def fail_for(error: ReconcileError) -> NoReturn:
 def run_command(work: Callable[[], Awaitable[T]]) -> T:
     """Runs a command's coroutine; what the cluster refuses ends it with code 2 and the reason."""
 
+    from gatehouse.cluster.client import ApiError, ClusterError  # noqa: PLC0415
+
     async def guarded() -> T:
         return await work()
 
@@ -69,6 +74,8 @@ def run_command(work: Callable[[], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator[ApiClient]:
     """A client of the cluster."""
+    from gatehouse.cluster.client import ApiClient  # noqa: PLC0415
+
     async with await ApiClient.connect(kubeconfig=kubeconfig, context=context, connections=8) as client:
         yield client
 
@@ -77,6 +84,9 @@ async def default_namespace(kubeconfig: Path | None, context: str | None) -> str
     """The namespace of the context, or of the Pod, as kubectl takes it."""
     if kubeconfig is None and context is None and (namespace := _pod_namespace()):
         return namespace
+    from kubernetes.aio.config import list_kube_config_contexts  # noqa: PLC0415
+    from kubernetes.aio.config.config_exception import ConfigException  # noqa: PLC0415
+
     try:
         contexts, active = list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
     except ConfigException:

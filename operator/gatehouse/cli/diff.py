@@ -13,7 +13,8 @@ import typer
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace, fail
-from gatehouse.cli.registry_rows import DatabaseCaOption, RowsOption, rows_of
+from gatehouse.cli.registry_rows import rows_of
+from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
 from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, reviewing, say
 from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.format_error import shown

@@ -25,7 +25,8 @@ from gatehouse.cli.connection import (
     fail_for,
     run_command,
 )
-from gatehouse.cli.registry_rows import DatabaseCaOption, trails_of
+from gatehouse.cli.registry_rows import trails_of
+from gatehouse.cli.row_options import DatabaseCaOption
 from gatehouse.domain.audit.checkpoints import AuditKeyError, PublicKeys, Signer, new_key_pem
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.evidence.archive import LARGEST_BUNDLE

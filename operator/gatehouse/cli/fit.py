@@ -15,8 +15,8 @@ from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, fail
 from gatehouse.cli.fit_output import Answer, print_answer
 from gatehouse.cli.fit_picture import picture
-from gatehouse.cli.fit_target import Known, known_model, known_version, machines_named
-from gatehouse.cli.registry_rows import DatabaseCaOption, RowsOption
+from gatehouse.cli.fit_target import Known, known_model, machines_named
+from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
 from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, say
 from gatehouse.domain.hardware.calibration import Term, differing_start, held_against
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE
@@ -141,6 +141,8 @@ def fit(
     known = known_model(target, artifact_format=artifact_format)
     asked = bool(length or sequences or size or names or log)
     if known is None:
+        from gatehouse.cli.fit_version import known_version  # noqa: PLC0415 - most need no cluster and no database
+
         known = known_version(
             target,
             namespace=namespace,
@@ -239,6 +241,8 @@ def _calibrated(known: Known, machines: Sequence[Machine], choices: Choices, log
         )
     if len(machines) != 1:
         fail(f"--calibrate with {len(machines)} profiles; wanted: the one on which vLLM started, by --profile")
+    if (log.tensor_parallel_size or 1) > MOST_ACCELERATORS:
+        fail(f"the log has tensor_parallel_size {log.tensor_parallel_size}; wanted: at most {MOST_ACCELERATORS}")
     machine = _as_started(machines[0], log)
     choices = replace(
         choices,
@@ -259,6 +263,8 @@ def _calibrated(known: Known, machines: Sequence[Machine], choices: Choices, log
     terms = held_against(found, log)
     utilization = spec.serving.gpu_memory_utilization
     notes = [*differing_start(found, log, length=rows[0].requested, utilization=utilization)]
+    if (log.pipeline_parallel_size or 1) > 1:
+        notes.append("vLLM was started with pipeline parallelism, which is not computed: the terms say little")
     if log.truncated:
         notes.append(f"only the first {MOST_BYTES // 2**20} MiB of the log were read")
     if not terms:
@@ -276,7 +282,8 @@ def _arguments(log: StartLog) -> Sequence[str]:
 
 
 def _as_started(machine: Machine, log: StartLog) -> Machine:
-    if log.gpu_memory_utilization is None:
-        return machine
-    serving = machine.spec.serving.model_copy(update={"gpu_memory_utilization": log.gpu_memory_utilization})
+    """The profile with the utilization of memory and the data type of the cache that vLLM was started with."""
+    said = {"gpu_memory_utilization": log.gpu_memory_utilization, "kv_cache_dtype": log.kv_cache_dtype}
+    update = {name: value for name, value in said.items() if value is not None}
+    serving = machine.spec.serving.model_copy(update=update)
     return replace(machine, spec=machine.spec.model_copy(update={"serving": serving}))

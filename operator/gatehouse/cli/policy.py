@@ -12,7 +12,8 @@ import typer
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster
 from gatehouse.cli.counting import counted
-from gatehouse.cli.registry_rows import DatabaseCaOption, RowsOption, rows_of
+from gatehouse.cli.registry_rows import rows_of
+from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
 from gatehouse.cli.version_options import WrittenOutputOption, print_data, print_table, reviewing, say
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.policy import CompiledPolicy

@@ -6,9 +6,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gatehouse.cli.connection import fail, fail_for
 from gatehouse.domain.errors import ReconcileError
@@ -17,24 +14,7 @@ from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
 from gatehouse.registry.version_rows import VersionRows, load_version_rows
 
-__all__ = ["DatabaseCaOption", "RowsOption", "rows_of", "trails_of"]
-
-RowsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        envvar="GATEHOUSE_DATABASE_URL",
-        show_envvar=True,
-        show_default=False,
-        help="Database of the registry, as SQLAlchemy writes it, for what the objects do not hold. With a password in "
-        "it, rather set the variable: arguments can be seen.",
-    ),
-]
-DatabaseCaOption = Annotated[
-    Path | None,
-    typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
-]
+__all__ = ["rows_of", "trails_of"]
 
 
 def rows_of(keys: Sequence[VersionKey], *, database: str, ca: Path | None) -> list[VersionRows]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from gatehouse.cli.fit_picture import picture
 from gatehouse.cli.main import app
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.hardware.scenarios import Choices, Machine, scenarios
-from modelfiles import config_json, safetensors_file
+from modelfiles import config_json, gguf_file, safetensors_file
 from unit.domain.fits import PROFILES, shipped, summary
 from unit.domain.test_start_log import LOGS
 
@@ -156,6 +158,40 @@ def test_a_log_is_of_one_profile(config: Path) -> None:
     result = run(config, "--calibrate", LOGS / "0.11.0.log")
     assert result.exit_code == 2
     assert "wanted: the one on which vLLM started" in result.stderr
+
+
+def test_a_log_with_a_size_that_no_machine_has_is_refused_at_once(config: Path) -> None:
+    log = b"non-default args: {'tensor_parallel_size': 999999999}\nModel loading took 1.0 GiB\n"
+    result = run(config, "--profile", "nvidia-l4", "--calibrate", "-", input=log)
+    assert result.exit_code == 2
+    assert "wanted: at most 16" in result.stderr
+
+
+def test_the_data_type_of_the_cache_is_the_logs(config: Path) -> None:
+    line = "LLM engine (v0.11.0) with config: max_seq_len=8192, tensor_parallel_size=1, pipeline_parallel_size={}, {}\n"
+    sizes = []
+    for pipeline, dtype in ((1, "kv_cache_dtype=auto"), (2, "kv_cache_dtype=fp8")):
+        log = f"{line.format(pipeline, dtype)}Model loading took 7.8 GiB and 1.0 seconds\n".encode()
+        result = run(config, "--profile", "nvidia-l4", "--calibrate", "-", "-o", "json", input=log)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        sizes.append(found["rows"][0]["kvCacheBytes"])
+        assert any("pipeline parallelism" in note for note in found["notes"]) == (pipeline == 2)
+    assert sizes[0] == 2 * sizes[1]
+
+
+def test_formats_that_are_not_computed_are_unknown_and_end_with_1(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(gguf_file())
+    result = run(tmp_path, "--profile", "nvidia-l4", "--picture", tmp_path / "fit.svg")
+    assert result.exit_code == 1, result.output
+    assert "Unknown, FormatNotComputed" in result.stdout
+
+
+def test_it_starts_without_what_a_file_needs_not() -> None:
+    heavy = "sqlalchemy", "kubernetes", "botocore", "aiohttp"
+    code = f"import sys, gatehouse.cli.fit; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout == "[]\n"
 
 
 # The picture

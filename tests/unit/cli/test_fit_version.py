@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import worlds
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.cli import fit_target
+from gatehouse.cli import fit_version
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.records import StateChange
@@ -63,7 +63,7 @@ def _cluster(monkeypatch: pytest.MonkeyPatch) -> _Cluster:
         del kubeconfig, context
         yield made
 
-    monkeypatch.setattr(fit_target, "cluster", opened)
+    monkeypatch.setattr(fit_version, "cluster", opened)
     monkeypatch.chdir("/")
     return made
 

@@ -33,6 +33,7 @@ def test_a_start_of_0_11_0() -> None:
         graphs_captured=int(Fraction("0.31") * GIB),
         max_model_len=16_000,
         tensor_parallel_size=1,
+        pipeline_parallel_size=1,
         gpu_memory_utilization="0.9",
     )
 
@@ -51,6 +52,7 @@ def test_a_start_of_0_33_0_has_the_most_weights_and_the_least_cache_of_all_ranks
         max_model_len=32_768,
         max_num_seqs=128,
         tensor_parallel_size=2,
+        pipeline_parallel_size=1,
     )
 
 
@@ -85,6 +87,9 @@ def test_arguments_are_read_as_whole_names() -> None:
     assert (found.max_model_len, found.max_num_seqs) == (8192, None)
     assert parsed("max_model_len=5 beside no arguments").max_model_len is None
     assert parsed("non-default args: {'enforce_eager': True}").enforce_eager
+    assert parsed("non-default args: {'kv_cache_dtype': 'fp8_e5m2'}").kv_cache_dtype == "fp8_e5m2"
+    assert parsed("LLM engine (v0.33.0) with config: kv_cache_dtype=fp8, a=1").kv_cache_dtype == "fp8"
+    assert parsed("non-default args: {'kv_cache_dtype': 'secret'}").kv_cache_dtype is None
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ of 0.11.0 and of 0.33.0 (``v1/worker/gpu_model_runner.py``, ``v1/worker/gpu_work
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 __all__ = ["LONGEST_LINE", "MOST_BYTES", "StartLog", "lines_of", "parse_start_log"]
 
@@ -40,6 +40,12 @@ _NEEDED: Final = re.compile(
 )
 _PEAK: Final = re.compile(rf"torch peak memory increase: {_NUMBER} ?GiB".encode())
 _ARGUMENTS: Final = re.compile(rb"non-default args: \{")
+_CACHE_DTYPES: Final[Mapping[bytes, Literal["fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16"]]] = {
+    b"fp8": "fp8",
+    b"fp8_e4m3": "fp8_e4m3",
+    b"fp8_e5m2": "fp8_e5m2",
+    b"bfloat16": "bfloat16",
+}
 _CONFIG: Final = re.compile(rb"LLM engine \(v[^)]{1,64}\) with config: ")
 
 
@@ -49,7 +55,8 @@ class StartLog:
 
     ``needed`` is what the cache of a sequence of ``needed_tokens`` would have taken, where vLLM refused to start.
     ``at_once`` is how many sequences of ``at_once_tokens`` the cache takes. ``graphs`` are CUDA graphs as vLLM took
-    them into account before, ``graphs_captured`` as they came out. The last four are how vLLM was started.
+    them into account before, ``graphs_captured`` as they came out. ``max_model_len`` and what follows are how vLLM was
+    started, ``truncated`` is whether the log is longer than what was read.
     """
 
     release: str | None = None
@@ -68,6 +75,8 @@ class StartLog:
     tensor_parallel_size: int | None = None
     max_num_batched_tokens: int | None = None
     gpu_memory_utilization: str | None = None
+    kv_cache_dtype: Literal["fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16"] | None = None
+    pipeline_parallel_size: int | None = None
     enforce_eager: bool = False
     truncated: bool = False
 
@@ -126,12 +135,15 @@ def _with_line(found: StartLog, line: bytes) -> StartLog:
 def _with_arguments(found: StartLog, line: bytes) -> StartLog:
     """``'max_model_len': 8192`` of the arguments, or ``max_seq_len=8192`` of the configuration that came of them."""
     utilization = _said(line, rb"gpu_memory_utilization", rb"(0\.\d{1,6}|1\.0)")
+    dtype = _said(line, rb"kv_cache_dtype", rb"'?([a-z0-9_]{1,16})")
     return replace(
         found,
         max_model_len=_number(line, rb"max_model_len") or _number(line, rb"max_seq_len") or found.max_model_len,
         max_num_seqs=_number(line, rb"max_num_seqs") or found.max_num_seqs,
         tensor_parallel_size=_number(line, rb"tensor_parallel_size") or found.tensor_parallel_size,
         max_num_batched_tokens=_number(line, rb"max_num_batched_tokens") or found.max_num_batched_tokens,
+        pipeline_parallel_size=_number(line, rb"pipeline_parallel_size") or found.pipeline_parallel_size,
+        kv_cache_dtype=_CACHE_DTYPES.get(dtype or b"", found.kv_cache_dtype),
         gpu_memory_utilization=utilization.decode() if utilization else found.gpu_memory_utilization,
         enforce_eager=found.enforce_eager or _said(line, rb"enforce_eager", rb"(True)") is not None,
     )
