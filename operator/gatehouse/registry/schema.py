@@ -17,7 +17,15 @@ from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
 from gatehouse.registry.tables import TABLE_OPTIONS, metadata
 
-__all__ = ["HEAD", "REVISIONS", "VERSION_TABLE", "ForeignTableError", "blame_revision", "ensure_schema"]
+__all__ = [
+    "HEAD",
+    "REVISIONS",
+    "VERSION_TABLE",
+    "ForeignTableError",
+    "blame_revision",
+    "ensure_schema",
+    "version_table",
+]
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this code knows, in order."""
@@ -26,14 +34,14 @@ HEAD = REVISIONS[-1]
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""
 
-_VERSION = Table(
+version_table = Table(
     VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
     **TABLE_OPTIONS,
 )
-"""As Alembic makes it: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
+"""As Alembic makes it, but with our options: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
 
 _FOUND = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _LOCK_SECONDS = 30
@@ -134,8 +142,8 @@ def _make_or_upgrade(connection: Connection) -> None:
     """Tables without a revision are of an operator that was killed as it made them, or somebody else's."""
     if {VERSION_TABLE, *metadata.tables}.isdisjoint(inspect(connection).get_table_names()):
         metadata.create_all(connection, checkfirst=False)
-        _VERSION.create(connection)
-        connection.execute(_VERSION.insert().values(version_num=HEAD))
+        version_table.create(connection)
+        connection.execute(version_table.insert().values(version_num=HEAD))
         return
     from gatehouse.registry.migrations import upgrade  # noqa: PLC0415 - a schema needs Alembic once in a long time
 

@@ -10,6 +10,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
+from gatehouse.registry.schema import version_table
+
 __all__ = ["upgrade"]
 
 _ALEMBIC: Final = Lock()
@@ -18,6 +20,8 @@ _ALEMBIC: Final = Lock()
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Brings the tables to a revision. The caller holds the lock and commits."""
+    # Alembic's own would have the server's defaults: MyISAM has no transactions.
+    version_table.create(connection, checkfirst=True)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
