@@ -168,6 +168,8 @@ ASKED = (
     "clusterrolebindings.rbac.authorization.k8s.io",
     "customresourcedefinitions.apiextensions.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    KSERVE_WEBHOOKS,
     "users",
 )
 """Every resource that is asked for, for each subject; what the subject's table does not name must be refused."""
