@@ -52,6 +52,7 @@ class FaultStore:
     keys_asked: list[str] = field(default_factory=list)
     after: Callable[[str, str], None] = lambda _operation, _key: None
     url: str = ""
+    bucket: str = BUCKET
 
     def fail(self, operation: str, *faults: Fault, forever: bool = False) -> None:
         """The next requests of an operation meet these faults, in order; the last one for good if ``forever``."""
@@ -68,7 +69,7 @@ class FaultStore:
             self.ranges.append(request.headers.get("Range"))
             self.keys_asked.append(key)
         answer = self._list(request) if operation == "list" else self._object(request, key)
-        if bucket != BUCKET:
+        if bucket != self.bucket:
             answer = _refusal(404, "NoSuchBucket")
         fault = self._next_fault(operation)
         try:

@@ -163,8 +163,10 @@ def faulty(
     """A world whose store fails as it is told, with a version whose row says that the store hashed all files."""
     with FaultyStore() as faulty:
         made = worlds.enter_context(make_world(installed, minio, namespace=next(names)))
+        # A bucket of its own: one of the same name at another endpoint is nobody's.
+        faulty.store.bucket = made.bucket
         faulty.store.objects = {f"granite-1/{path}": content for path, content in MINIATURE.items()}
-        made.apply(store_of(made, faulty), made.model(), made.version(artifact={"uri": "s3://models/granite-1/"}))
+        made.apply(store_of(made, faulty), made.model(), made.version())
         assert source(made.ready()) == "Bytes"
         assert operator.stop() == 0
         [row] = made.rows(operator)
@@ -177,7 +179,7 @@ def faulty(
 
 
 def store_of(world: World, faulty: FaultyStore, **verification: Any) -> Manifest:
-    stores = [{"uriPrefix": "s3://models/", "endpoint": faulty.store.url, "tls": "Disabled"}]
+    stores = [{"uriPrefix": f"s3://{world.bucket}/", "endpoint": faulty.store.url, "tls": "Disabled"}]
     return world.registry(objectStores=stores, verification=verification)
 
 
