@@ -469,7 +469,7 @@ def test_tokens_of_a_cloud_go_to_a_server_whose_certificate_was_checked_alone() 
     assert isinstance(mysql._Plugins(mysql._SAFE).get("mysql_clear_password"), mysql._Refused)
 
 
-@pytest.mark.parametrize("table", [*metadata.sorted_tables, schema._VERSION], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*metadata.sorted_tables, schema.version_table], ids=lambda table: table.name)
 def test_tables_do_not_depend_on_the_servers_defaults(table: Table) -> None:
     made = str(CreateTable(table).compile(dialect=mysql_dialect.dialect()))
     assert "ENGINE=InnoDB" in made
