@@ -138,7 +138,7 @@ def test_an_empty_file_that_may_be_data_of_a_model_is_only_empty() -> None:
     assert rules(lay_out(sized(**{"weights.bin": 0, "model.gguf": 9}), artifact_format="gguf")) == ["UnsafeFile"]
 
 
-@pytest.mark.parametrize("artifact_format", CHECKED_FORMATS)
+@pytest.mark.parametrize("artifact_format", sorted(CHECKED_FORMATS))
 @pytest.mark.parametrize("names", [("README.md",), ("meta.json", "ner/model"), ("weights.eqx",), ("model.zip",)])
 def test_where_there_are_no_weights_all_that_could_be_is_named(artifact_format: str, names: tuple[str, ...]) -> None:
     problem = lay_out(listing(*names), artifact_format=artifact_format).problems[-1]
