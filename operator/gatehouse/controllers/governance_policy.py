@@ -36,11 +36,11 @@ class GovernancePolicyController:
 
     async def reconcile(self, resource: GovernancePolicy, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Compiles the rules; what does not compile is told with its line and column."""
-        generation = resource.metadata.generation
+        compiled, generation = CompiledPolicy(resource), resource.metadata.generation
         versions = self._count(policy_key(resource.metadata.name))
         # What was compiled is not compiled again at each start for the sake of a policy that judges nothing.
         told = versions == 0 and _is_told(resource)
-        problems = resource.status.problems if told else _problems(CompiledPolicy(resource))
+        problems = resource.status.problems if told else _problems(compiled)
         status = GovernancePolicyStatus(
             observed_generation=generation,
             last_handled_reconcile_at=resource.requested_at,
@@ -49,7 +49,7 @@ class GovernancePolicyController:
             problems=problems,
             conditions=merge(
                 resource.status.conditions,
-                _states(problems, enforced=CompiledPolicy(resource).enforced),
+                _states(problems, enforced=compiled.enforced),
                 generation=generation,
                 now=self._clock.now(),
             ),
