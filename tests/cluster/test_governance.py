@@ -140,9 +140,7 @@ class Court:
 
     def let_through(self, stage: str = "staging") -> dict[str, str]:
         """The artifacts that admission lets through."""
-        found = self.world.kube.request("GET", VETTED)["items"]
-        here = [each["spec"] for each in found if each["metadata"]["name"] == f"{stage}.{self.world.bucket}"]
-        return here[0]["artifacts"] if here else {}
+        return next((spec["artifacts"] for spec in self.world.vetted() if spec["stage"] == stage), {})
 
     def wait_through(self, *names: str, stage: str = "staging") -> None:
         """Returns when admission lets exactly these versions' artifacts through."""
@@ -505,8 +503,8 @@ def test_an_argument_that_a_registry_adds_is_in_the_template_and_passes_the_gate
     found = world.ready()
     assert argument in _service(court, found, world.namespace)["spec"]["predictor"]["model"]["args"]
     court.wait_through("granite-1")
-    told = world.kube.request("GET", f"{VETTED}/staging.{world.bucket}")["spec"]["arguments"]
-    assert told[argument] == f"{world.namespace}/registry"
+    told = {spec["stage"]: spec["arguments"].get(argument) for spec in world.vetted()}
+    assert told["staging"] == f"{world.namespace}/registry"
 
 
 def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Court, operator: Operator) -> None:
@@ -567,12 +565,7 @@ def _unenforced(court: Court, stage: str, gate: str) -> str:
 
 def _retained(court: Court, uri: str) -> set[str]:
     """What may go on with the artifact, wherever it is listed."""
-    return {
-        entry
-        for each in court.world.kube.request("GET", VETTED)["items"]
-        for entry in each["spec"].get("retained") or ()
-        if entry.endswith(f" {uri}")
-    }
+    return {entry for spec in court.world.vetted() for entry in spec.get("retained") or () if entry.endswith(f" {uri}")}
 
 
 def admitted(court: Court, service: Manifest) -> bool:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from cluster.rig import Operator, until
-from cluster.status import Manifest, condition
-from cluster.world import API, MINIATURE, World, make_world
+from cluster.status import condition
+from cluster.world import MINIATURE, World, make_world
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 from modelfiles import safetensors_file
@@ -47,11 +47,10 @@ def test_a_split_gguf_is_ready_and_served_by_its_first_file(world: World, operat
     service = yaml.safe_load(template["data"]["inferenceservice.yaml"])
     assert service["spec"]["predictor"]["model"]["args"][0] == f"--model=/mnt/models/{first}"
 
-    def listed() -> bool:
-        found: Manifest = world.kube.request("GET", f"{API}/vettedartifacts/staging.{world.bucket}")
-        return bool(found["spec"].get("files", {}).get(world.uri("granite-1")) == first)
+    def listed() -> set[str]:
+        return {spec["stage"] for spec in world.vetted() if spec.get("files", {}).get(world.uri("granite-1")) == first}
 
-    until(listed, what="the list has no file for the artifact")
+    until(lambda: "staging" in listed(), what=lambda: f"the file is told for {listed()}")
 
 
 def test_onnx_is_verified_and_not_ready_as_nothing_serves_it(world: World, operator: Operator) -> None:

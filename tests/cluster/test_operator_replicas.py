@@ -282,8 +282,7 @@ def test_a_leader_that_is_stopped_for_longer_than_its_lease_writes_nothing_when_
 
 def cleared(world: World) -> bool:
     """Whether admission has been told that an artifact of the world is cleared."""
-    lists = [each["spec"] for each in world.kube.request("GET", VETTED)["items"]]
-    return any(each.get("artifacts") for each in lists if each["bucket"] == world.bucket)
+    return any(spec.get("artifacts") for spec in world.vetted())
 
 
 def test_an_api_server_that_is_killed_under_both_leaves_one_leader(minio: S3Endpoint, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from cluster.rights import (
     gatehouse,
 )
 from cluster.status import Manifest
-from cluster.world import API, World, make_world
+from cluster.world import World, make_world
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
@@ -329,8 +329,7 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
 
 def listed(world: World) -> bool:
     """Whether there is a list of what admission lets through of the world's bucket."""
-    lists = world.kube.request("GET", f"{API}/vettedartifacts")["items"]
-    return any(each["spec"]["bucket"] == world.bucket for each in lists)
+    return bool(world.vetted())
 
 
 def asked_for(counted: Metrics, verb: str, resource: str) -> bool:

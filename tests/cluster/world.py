@@ -235,12 +235,14 @@ class World:
                 for body in self.all("ModelVersion")
                 for stage in body["status"].get("clearedFor", ())
             }
-            lists = [body["spec"] for body in self.kube.request("GET", f"{API}/vettedartifacts")["items"]]
-            return cleared == {
-                (each["stage"], uri) for each in lists if each["bucket"] == self.bucket for uri in each["artifacts"]
-            }
+            return cleared == {(each["stage"], uri) for each in self.vetted() for uri in each["artifacts"]}
 
         until(told, what="admission is not told what is cleared")
+
+    def vetted(self) -> list[Manifest]:
+        """The specs of what admission is told of the bucket: one a stage, each written by itself."""
+        found = [body["spec"] for body in self.kube.request("GET", f"{API}/vettedartifacts")["items"]]
+        return [spec for spec in found if spec["bucket"] == self.bucket]
 
     def templates(self) -> list[str]:
         """Names of the serving templates in the namespace."""

@@ -48,9 +48,9 @@ __all__ = [
     "Verdict",
 ]
 
-MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$"
+MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*){0,31}$"
 ModelFile = Annotated[str, StringConstraints(max_length=512, pattern=MODEL_FILE)]
-"""A path below an artifact that can stand in an argument of a server."""
+"""A path below an artifact that can stand in an argument of a server; as deep as a manifest's paths, 32 levels."""
 ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import worlds
@@ -17,7 +17,7 @@ from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.hardware.fit import fit
 from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.manifest import check_path
+from gatehouse.domain.manifest import MAX_PATH_DEPTH, check_path
 from gatehouse.domain.records import VersionIds
 from gatehouse.domain.serving import render
 from gatehouse.domain.serving_formats import SERVED_FORMATS, model_argument, served_file
@@ -133,6 +133,8 @@ NAMES = st.one_of(st.from_regex(MODEL_FILE), st.text(max_size=20), st.text("ab./
 
 
 @given(name=NAMES)
+@example(name="/".join("a" * MAX_PATH_DEPTH))
+@example(name="/".join("a" * (MAX_PATH_DEPTH + 1)))
 def test_a_file_that_is_served_is_a_plain_path_below_the_artifact(name: str) -> None:
     """No argument expands, leads out of the folder, or is more than one."""
     file = served_file(worlds.summary(format="gguf", model_file=name))
