@@ -15,7 +15,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
-from gatehouse.controllers.ports import ObjectReader
+from gatehouse.controllers.ports import ObjectName, ObjectReader
 from gatehouse.domain.access import allows_namespace, store_for
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under, stand_in
@@ -43,6 +43,7 @@ class Objects:
         self._reader = reader
         self._faults = faults or Faults(reader)
         self._parsed: dict[tuple[str, str, str], tuple[str, Resource | Unreadable]] = {}
+        self._policies: tuple[object, tuple[CompiledPolicy, ...]] | None = None
 
     @property
     def reader(self) -> ObjectReader:
@@ -105,16 +106,21 @@ class Objects:
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
         """Every GovernancePolicy. One that does not read denies every version that it may apply to."""
-        found = []
-        for name in self._reader.names(GovernancePolicy.info.plural):
+        names = self._reader.names(GovernancePolicy.info.plural)
+        revisions = tuple((name, self._reader.revision(GovernancePolicy.info.plural, *name)) for name in names)
+        if self._policies is None or self._policies[0] != revisions:
+            self._policies = revisions, tuple(self._compiled(names))
+        return self._policies[1]
+
+    def _compiled(self, names: Iterable[ObjectName]) -> Iterator[CompiledPolicy]:
+        for name in names:
             policy = self.find(GovernancePolicy, name.namespace, name.name)
             if isinstance(policy, Unreadable):
                 body = self._reader.get(GovernancePolicy.info.plural, name.namespace, name.name) or {}
                 if not (body.get("metadata") or {}).get("deletionTimestamp"):
-                    found.append(stand_in(policy, body))
+                    yield stand_in(policy, body)
             elif policy is not None and policy.metadata.deletion_timestamp is None:
-                found.append(CompiledPolicy(policy))
-        return tuple(found)
+                yield CompiledPolicy(policy)
 
     def applying(
         self,
@@ -132,7 +138,7 @@ class Objects:
             model,
             self._namespace_labels(model.metadata.namespace),
             tier=held_under(held, model, registry).risk_tier,
-            held=held.names(each.policy for each in known),
+            held=held.names(known),
         )
 
     def about(self, kind: type[R], version: ModelVersion) -> tuple[tuple[R, ...], tuple[Unreadable, ...]]:

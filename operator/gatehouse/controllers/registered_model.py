@@ -91,7 +91,7 @@ class RegisteredModelController:
         before = Held.parse(row.held) if row is not None and not vouched else Held()
         held = held_under(before, resource, registry)
         policies = self._objects.applying(self._objects.policies(), resource, registry, before)
-        held = held.under(each.policy for each in policies)
+        held = held.under(policies)
         wanted = ModelRecord(
             id=row.id if row else None,
             name=resource.metadata.name,

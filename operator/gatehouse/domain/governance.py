@@ -20,10 +20,10 @@ from gatehouse.domain.policy import (
     Case,
     CompiledPolicy,
     Finding,
+    Held,
     author,
     ballots,
     count_approvals,
-    held_under,
     judge,
 )
 from gatehouse.domain.policy.evaluations import Results, expiry, judge_evaluation
@@ -70,9 +70,9 @@ class Standing:
 
 
 def standings(
-    facts: Facts, fit: Fit | None, *, verified: bool, gone: Sequence[ModelEvaluation] = ()
+    facts: Facts, fit: Fit | None, *, verified: bool, held: Held, gone: Sequence[ModelEvaluation] = ()
 ) -> tuple[Standing, ...]:
-    """How the version stands before each stage of its registry, in the registry's order."""
+    """How the version, ``held`` to that now, stands before each stage of its registry, in the registry's order."""
     registry, model, artifact = facts.registry, facts.model, facts.artifact
     if not isinstance(registry, ModelRegistry):
         return ()
@@ -89,7 +89,7 @@ def standings(
         rereading=facts.rereading,
         evaluations=facts.evaluations,
         gone=gone,
-        held=held_under(facts.held, model, registry),
+        held=held,
     )
     missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
     protected = protected_stages(registry.spec)

@@ -17,7 +17,7 @@ from gatehouse.domain.governance import Outcome
 from gatehouse.domain.policy.authors import submitters
 from gatehouse.domain.policy.held import Held, held_under
 from gatehouse.domain.records import VersionRecord
-from gatehouse.domain.withdrawn import gone_results
+from gatehouse.domain.withdrawn import Gone
 
 __all__ = ["fact_changes", "held_to", "judgement", "known_holding"]
 
@@ -38,8 +38,13 @@ _SAYS: Final[Mapping[str | None, str]] = {
 Remembered = Mapping[str, Any]
 
 
-def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str, Outcome]) -> str:
-    """Canonical JSON text of what the version was judged with; the same facts make the same text."""
+def judgement(
+    facts: Facts, *, held: Held, gone: Gone, cleared_for: Sequence[str], outcomes: Mapping[str, Outcome]
+) -> str:
+    """Canonical JSON text of what the version was judged with; the same facts make the same text.
+
+    ``held`` is what it is held to from now on, ``gone`` are the results that went without a word.
+    """
     uid = facts.version.metadata.uid
     approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
     digest = recorded_digest(facts)
@@ -47,14 +52,13 @@ def judgement(facts: Facts, *, cleared_for: Sequence[str], outcomes: Mapping[str
         (each for each in facts.evaluations if each.spec.version_ref.uid == uid or each.spec.digest == digest),
         key=lambda each: each.spec.evaluator in submitters(facts.version.spec),
     )
-    gone = gone_results(facts)
     return canonical(
         {
             "approvals": _remembered({each.metadata.name: _approval(each) for each in approvals}),
             "evaluations": _remembered({each.metadata.name: _evaluation(each) for each in evaluations}),
             "clearedFor": list(cleared_for),
             **({"gone": {uid: dict(was) for uid, was in gone.items()}} if gone else {}),
-            "held": held_to(facts).wire(),
+            "held": held.wire(),
             "policies": dict(outcomes),
         }
     )
@@ -83,7 +87,7 @@ def held_to(facts: Facts) -> Held:
     if facts.version.spec.state != "Submitted" or isinstance(model, Unmet) or isinstance(registry, Unmet):
         return facts.held
     now = held_under(facts.held, model, registry)
-    return now.under(each.policy for each in facts.policies)
+    return now.under(facts.policies)
 
 
 def _approval(approval: ModelApproval) -> Remembered:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import takewhile
 from typing import Final
 
-from gatehouse.api.hardware_profile import HardwareProfile
+import orjson
+
+from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.access import duration
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress
+from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, CheckProgress
 from gatehouse.domain.audit.records import FactChange
 from gatehouse.domain.claims import claimed_at, contest_gates, objections, refusals, suspected_at
 from gatehouse.domain.contest import Objection
@@ -34,11 +37,12 @@ from gatehouse.domain.gates import (
 )
 from gatehouse.domain.governance import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
-from gatehouse.domain.judgement import fact_changes, judgement
+from gatehouse.domain.judgement import fact_changes, held_to, judgement
 from gatehouse.domain.memory import is_lost, known_digest
+from gatehouse.domain.policy import Held
 from gatehouse.domain.records import StateChange, VersionRecord
 from gatehouse.domain.schedule import next_check
-from gatehouse.domain.withdrawn import results_gone
+from gatehouse.domain.withdrawn import gone_results, results_gone
 
 __all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact", "watches_artifact"]
 
@@ -64,7 +68,7 @@ class Decision:
     None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
     ``outcomes`` what each policy says. ``facts`` are the changes of what it is judged with, for the audit.
     ``claimed_at`` is since when its namespace has had its URI, None while it is not registered; ``refusals`` are what
-    counts for every version of its artifact.
+    counts for every version of its artifact. ``held`` is what it is held to from now on.
     """
 
     phase: Phase
@@ -81,6 +85,7 @@ class Decision:
     facts: tuple[FactChange, ...] = ()
     claimed_at: str | None = None
     refusals: tuple[tuple[str, str], ...] = ()
+    held: Held = field(default_factory=Held)
 
     @property
     def ready(self) -> bool:
@@ -164,11 +169,13 @@ def decide(facts: Facts) -> Decision:
     if facts.artifact is None and not registered.open:
         artifact = replace(artifact, waiting=True)
     hardware = hardware_gate(facts, version_fit)
+    held, gone = held_to(facts), gone_results(facts)
     stages = standings(
         facts,
         version_fit,
         verified=registered.open and artifact.open and wants_artifact(facts),
-        gone=results_gone(facts),
+        held=held,
+        gone=results_gone(gone, version=facts.version),
     )
     first = next(iter(stages), None)
     claimed = claimed_at(facts) if _is_registered(facts) else None
@@ -187,7 +194,7 @@ def decide(facts: Facts) -> Decision:
     gates = (registered, artifact, hardware, *between, template)
     cleared_for = _cleared(stages, against) if phase == READY_TO_DEPLOY else ()
     said = outcomes(facts.policies, stages)
-    judged = judgement(facts, cleared_for=cleared_for, outcomes=said)
+    judged = judgement(facts, held=held, gone=gone, cleared_for=cleared_for, outcomes=said)
     record = _record(facts, phase, artifact_open=artifact.open, governance=judged)
     reason, message = headline = _headline(phase, _first_shut(gates, stages), cleared_for)
     return Decision(
@@ -208,6 +215,7 @@ def decide(facts: Facts) -> Decision:
         facts=fact_changes(facts, facts.row.governance if facts.row else None, judged) if record else (),
         claimed_at=claimed,
         refusals=refusals(facts, artifact, stages) if wants_artifact(facts) else (),
+        held=held,
     )
 
 
@@ -245,15 +253,40 @@ def _fit(facts: Facts) -> Fit | None:
         or not isinstance(facts.profile, HardwareProfile)
     ):
         return None
-    serving, registry = facts.version.spec.serving, facts.registry
+    serving, registry, profile = facts.version.spec.serving, facts.registry, facts.profile.spec
     image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
+    length, arguments = serving.max_model_len, tuple(serving.extra_args)
+    try:
+        said = orjson.dumps((record.summary, profile.accelerator.wire(), profile.serving.wire(), image, length))
+    except orjson.JSONEncodeError:  # counts beyond 64 bits, which a hostile file may have
+        return _computed(_FitCase(b"", arguments, record.summary, profile, image, length))
+    return _remembered(_FitCase(said, arguments, record.summary, profile, image, length))
+
+
+@dataclass(frozen=True, slots=True)
+class _FitCase:
+    """What a fit is computed from. Cases are compared by ``said``, the rest as text, and by the arguments."""
+
+    said: bytes
+    arguments: tuple[str, ...]
+    summary: ArtifactSummary = field(compare=False)
+    profile: HardwareProfileSpec = field(compare=False)
+    image: str = field(compare=False)
+    length: int | None = field(compare=False)
+
+
+def _computed(case: _FitCase) -> Fit:
     return fit(
-        record.summary,
-        facts.profile.spec,
-        vllm_image=image,
-        requested_max_model_len=serving.max_model_len,
-        arguments=serving.extra_args,
+        case.summary,
+        case.profile,
+        vllm_image=case.image,
+        requested_max_model_len=case.length,
+        arguments=case.arguments,
     )
+
+
+_remembered: Final = lru_cache(maxsize=256)(_computed)
+"""The versions of a model mostly differ in their bytes alone, and a fit is a third of what a decision takes."""
 
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:

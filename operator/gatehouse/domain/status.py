@@ -35,7 +35,6 @@ from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.gates import GateState
 from gatehouse.domain.hardware.fit import Fit
-from gatehouse.domain.judgement import held_to
 from gatehouse.domain.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
 from gatehouse.domain.readable import UNREADABLE
 from gatehouse.domain.served import served_digest
@@ -81,7 +80,7 @@ def version_status(
         hardware=None if decision.fit is None else _hardware(decision.fit),
         template=template,
         served_digest=served_digest(version.spec, decision.record.digest if decision.record else None),
-        risk_tier=_tier(facts),
+        risk_tier=_tier(facts, decision),
         policies=_policies(facts, decision),
         gates=_gates(version.status.gates, decision.gates),
         conditions=merge(
@@ -146,9 +145,9 @@ def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
     return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
 
 
-def _tier(facts: Facts) -> RiskTier | None:
+def _tier(facts: Facts, decision: Decision) -> RiskTier | None:
     known = not isinstance(facts.model, Unmet) and not isinstance(facts.registry, Unmet)
-    return held_to(facts).risk_tier if known else None
+    return decision.held.risk_tier if known else None
 
 
 def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:

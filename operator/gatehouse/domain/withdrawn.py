@@ -13,16 +13,18 @@ import orjson
 from pydantic import ValidationError
 
 from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.policy.authors import submitters
 from gatehouse.domain.policy.evaluations import remembered
 
-__all__ = ["gone_results", "results_gone"]
+__all__ = ["Gone", "gone_results", "results_gone"]
 
 MOST_GONE: Final = 256
 """The newest by name are left out: to push one out takes that many deletions, each with its record in the audit."""
 
 Gone = Mapping[str, Mapping[str, Any]]
+"""What is remembered of each result, by its uid."""
 
 
 def gone_results(facts: Facts) -> Gone:
@@ -46,12 +48,12 @@ def _is_entitled(facts: Facts, uid: str) -> bool:
     return withdrawal is not None and withdrawal.by not in submitters(facts.version.spec)
 
 
-def results_gone(facts: Facts) -> tuple[ModelEvaluation, ...]:
+def results_gone(gone: Gone, *, version: ModelVersion) -> tuple[ModelEvaluation, ...]:
     """The same as evaluations; one that does not read any more is left out, as it was only a memory."""
     found: list[ModelEvaluation] = []
-    for was in gone_results(facts).values():
+    for was in gone.values():
         try:
-            found.extend(remembered([(str(was["name"]), was)], version=facts.version))
+            found.extend(remembered([(str(was["name"]), was)], version=version))
         except (ValidationError, KeyError):
             continue
     return tuple(found)

@@ -22,7 +22,7 @@ from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.governance import Standing, standings
 from gatehouse.domain.hardware.fit import Fit
-from gatehouse.domain.policy import CompiledPolicy, Held, applying, shown_tier
+from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under, shown_tier
 from gatehouse.review.errors import Refused
 from gatehouse.review.estate import Estate
 
@@ -154,21 +154,23 @@ class Judge:
     ) -> tuple[Standing, ...]:
         uid = version.metadata.uid
         fit = _fit(version)
+        registry = self._registries.get(version.status.registry or "") or _registry_of(version)
+        held = held_under(Held(risk_tier=shown_tier(version, model)), model, registry)
         facts = Facts(
             now=self._now,
             version=version,
             spec_json="{}",
             model=model,
-            registry=self._registries.get(version.status.registry or "") or _registry_of(version),
+            registry=registry,
             profile=_UNKNOWN,
             artifact=self._artifacts.get(uid) or _record(version, now=self._now),
             policies=self._applying(policies, version, model),
             policy_names=frozenset(policy.name for policy in policies),
             approvals=tuple(self._approvals.get(uid, ())),
             evaluations=tuple(self._evaluations.get(uid, ())),
-            held=Held(risk_tier=shown_tier(version, model)),
+            held=held,
         )
-        return standings(facts, fit, verified=True)
+        return standings(facts, fit, verified=True, held=held)
 
     def _applying(
         self, policies: Iterable[CompiledPolicy], version: ModelVersion, model: RegisteredModel

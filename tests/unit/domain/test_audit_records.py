@@ -22,7 +22,8 @@ from gatehouse.domain.audit.records import (
 )
 from gatehouse.domain.audit.trusting import Trusted
 from gatehouse.domain.facts import Facts
-from gatehouse.domain.judgement import fact_changes, judgement
+from gatehouse.domain.judgement import fact_changes, held_to, judgement
+from gatehouse.domain.withdrawn import gone_results
 from trails import REGISTRY, a_fact, chain
 
 TIMES = ["", "now", "2026-11-21", "2026-11-21T12:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
@@ -61,9 +62,13 @@ def test_a_trail_of_anything_has_a_verdict(contents: list[str], rehash: bool) ->
     assert verdict.registry == REGISTRY
 
 
+def judged(facts: Facts) -> str:
+    return judgement(facts, held=held_to(facts), gone=gone_results(facts), cleared_for=(), outcomes={})
+
+
 def recorded(before: Facts | None, after: Facts) -> list[tuple[str, str]]:
-    was = None if before is None else judgement(before, cleared_for=(), outcomes={})
-    now = judgement(after, cleared_for=(), outcomes={})
+    was = None if before is None else judged(before)
+    now = judged(after)
     return [(fact.name, fact.reason) for fact in fact_changes(after, was, now)]
 
 
@@ -88,5 +93,5 @@ def test_what_a_row_remembers_of_very_many_decisions_fits_its_column() -> None:
         policies.approval(f"u{number}", name=f"a-{number:05}", groups=groups, reason="é" * 4096)
         for number in range(10_000)
     )
-    text = judgement(worlds.facts(approvals=approvals), cleared_for=(), outcomes={})
+    text = judged(worlds.facts(approvals=approvals))
     assert len(text.encode()) < 8 * 2**20

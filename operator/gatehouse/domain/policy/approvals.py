@@ -66,6 +66,8 @@ def ballots(
 ) -> tuple[Ballot, ...]:
     """Every decision on a version for a stage, oldest first, each judged whether it counts."""
     cast = sorted((each for each in approvals if each.spec.stage == stage), key=_order)
+    if not cast:
+        return ()
     served = served_digest(version.spec, digest)
     newest = {each.spec.approver: each.metadata.name for each in cast if _is_about(each, version, digest)}
     return tuple(

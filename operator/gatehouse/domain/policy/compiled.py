@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic import ValidationError
 
 from gatehouse.api.governance_policy import (
@@ -46,6 +48,12 @@ class CompiledPolicy:
         from gatehouse.domain.policy.cel import compile_expression  # noqa: PLC0415
 
         return {rule.name: compile_expression(rule.expression) for rule in rules}
+
+    @cached_property
+    def match_digest(self) -> str:
+        """SHA-256 of what the policy matches on, shortened."""
+        canonical = orjson.dumps(self.policy.spec.match.wire(), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:16]
 
     @property
     def name(self) -> str:

@@ -7,19 +7,18 @@ Admission binds ``spec.classifiedBy`` to such a person, and lets nobody else cha
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.domain.policy.compiled import CompiledPolicy
 
-__all__ = ["TIER_RANK", "Held", "declared_tier", "held_under", "match_digest", "shown_tier", "strictest"]
+__all__ = ["TIER_RANK", "Held", "declared_tier", "held_under", "shown_tier", "strictest"]
 
 TIER_RANK: Final[Mapping[RiskTier, int]] = {"Low": 0, "Medium": 1, "High": 2}
 _MOST_LICENSES: Final = 16
@@ -72,24 +71,20 @@ class Held:
             policies={**self.policies, **other.policies},
         )
 
-    def names(self, policies: Iterable[GovernancePolicy]) -> frozenset[str]:
+    def names(self, policies: Iterable[CompiledPolicy]) -> frozenset[str]:
         """Those of the policies that still match on what they matched on when they applied.
 
         One whose match its keeper changed is asked anew: it is the version that must not escape, not the keeper.
         """
         kept = self.policies
-        return frozenset(
-            each.metadata.name
-            for each in policies
-            if each.metadata.name in kept and kept[each.metadata.name] == match_digest(each)
-        )
+        return frozenset(each.name for each in policies if each.name in kept and kept[each.name] == each.match_digest)
 
-    def under(self, policies: Iterable[GovernancePolicy]) -> Held:
+    def under(self, policies: Iterable[CompiledPolicy]) -> Held:
         """Held to these policies, and to no other."""
         return Held(
             risk_tier=self.risk_tier,
             licenses=self.licenses,
-            policies={each.metadata.name: match_digest(each) for each in policies},
+            policies={each.name: each.match_digest for each in policies},
         )
 
 
@@ -114,12 +109,6 @@ def held_under(before: Held, model: RegisteredModel, registry: ModelRegistry) ->
         licenses=current if vouched else _united(before.licenses, current),
         policies=before.policies,
     )
-
-
-def match_digest(policy: GovernancePolicy) -> str:
-    """SHA-256 of what a policy matches on, shortened."""
-    canonical = orjson.dumps(policy.spec.match.wire(), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(canonical).hexdigest()[:16]
 
 
 def shown_tier(version: ModelVersion, model: RegisteredModel | None) -> RiskTier:

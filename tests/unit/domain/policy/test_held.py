@@ -46,7 +46,7 @@ class Story:
             under,
             {},
             tier=held_under(held, under, self.registry).risk_tier,
-            held=held.names(each.policy for each in self.policies),
+            held=held.names(self.policies),
         )
         decision = decide(
             worlds.facts(
@@ -151,7 +151,7 @@ def test_whoever_keeps_a_policy_can_let_go_by_its_match() -> None:
 
 
 def test_a_new_version_starts_with_what_its_model_is_held_to() -> None:
-    kept = held_under(Held(), model(riskTier="High"), worlds.registry()).under([CHAT.policy])
+    kept = held_under(Held(), model(riskTier="High"), worlds.registry()).under([CHAT])
     story = Story(first=Held.parse(kept.text()))
 
     assert set(story.judged(model(riskTier="Low")).outcomes) == {"chat", "high", "open"}
