@@ -30,8 +30,8 @@ VERSIONS = 80
 NAMES = [f"v{number:02}" for number in range(VERSIONS)]
 TAKEOVER = 15.0
 FAKETIME = "libfaketime.so.1"
-FEW_HANDS = ("--workers=4",)
-"""So that there is work left when the leader ends."""
+FEW_HANDS = ("--workers=4", "--patience=60s")
+"""So that there is work left when the leader ends, and no check says how far it is, which is one write more."""
 SHORT_LEASE = ("--lease-duration=4s", "--lease-renew-deadline=3s", "--lease-retry-period=1s")
 VETTED = f"{API}/vettedartifacts"
 RENEWALS = 8
