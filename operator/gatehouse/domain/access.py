@@ -9,8 +9,19 @@ from functools import lru_cache
 from typing import Final
 
 from gatehouse.api.model_registry import LabelSelector, LabelSelectorRequirement, ModelRegistry, ObjectStore
+from gatehouse.domain.aws import s3_endpoint, signing_region
+from gatehouse.domain.errors import Stalled
 
-__all__ = ["ArtifactLocation", "allows_namespace", "duration", "folder_of", "locate", "selects", "store_for"]
+__all__ = [
+    "ArtifactLocation",
+    "allows_namespace",
+    "duration",
+    "endpoint_of",
+    "folder_of",
+    "locate",
+    "selects",
+    "store_for",
+]
 
 _SECONDS: Final = {"h": 3600, "m": 60, "s": 1}
 
@@ -40,6 +51,22 @@ def store_for(registry: ModelRegistry, uri: str) -> ObjectStore | None:
     folder = folder_of(uri)
     matching = [store for store in registry.spec.object_stores if folder.startswith(store.uri_prefix)]
     return max(matching, key=lambda store: len(store.uri_prefix), default=None)
+
+
+def endpoint_of(store: ObjectStore) -> tuple[str, str]:
+    """Endpoint without a slash at its end, and the region to sign for.
+
+    Raises Stalled (RegionUnknown) when no endpoint is named and AWS has no such region.
+    """
+    endpoint = store.endpoint or s3_endpoint(store.region)
+    if endpoint is None:
+        raise Stalled(
+            reason="RegionUnknown",
+            message=f"the object store of {store.uri_prefix} has no endpoint, and its region is {store.region}; "
+            "expected: a region of AWS, as us-east-1, or an endpoint",
+            remedy="Name the store's endpoint, or the region of the bucket at AWS.",
+        )
+    return endpoint.rstrip("/"), signing_region(endpoint, store.region)
 
 
 def allows_namespace(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["PARTITIONS", "AwsHost", "Partition", "host_of", "partition_of", "s3_endpoint"]
+__all__ = ["PARTITIONS", "AwsHost", "Partition", "host_of", "partition_of", "s3_endpoint", "signing_region"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,9 @@ def host_of(endpoint: str) -> AwsHost | None:
             if matched is not None and partition.has(matched["region"]):
                 return AwsHost(partition.name, matched["region"])
     return None
+
+
+def signing_region(endpoint: str, region: str) -> str:
+    """The region of a host of AWS, which takes signatures for no other; elsewhere the ``region`` that was named."""
+    host = host_of(endpoint)
+    return region if host is None else host.region

@@ -18,12 +18,12 @@ import aiohttp
 from botocore.credentials import Credentials
 
 from gatehouse.api.model_registry import ObjectStore
+from gatehouse.domain.access import endpoint_of
 from gatehouse.domain.artifact import Listing, StoredObject
 from gatehouse.domain.errors import Transient, Waiting
 from gatehouse.objectstore.archive import Archive
 from gatehouse.objectstore.checksums import full_object_sha256
 from gatehouse.objectstore.documents import DocumentError
-from gatehouse.objectstore.endpoints import endpoint_of
 from gatehouse.objectstore.errors import StoreAddress, answer_invalid, cut_short, object_archived, object_changed
 from gatehouse.objectstore.hashing import ContentHasher
 from gatehouse.objectstore.identity import RequestCredentials, WorkloadIdentity

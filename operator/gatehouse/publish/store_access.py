@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gatehouse.api.model_version import Artifact
 from gatehouse.domain.access import ArtifactLocation, locate
-from gatehouse.objectstore.endpoints import signing_region
+from gatehouse.domain.aws import signing_region
 from gatehouse.objectstore.transport import RequestOptions
 from gatehouse.objectstore.uploading import BucketAccess
 from gatehouse.publish.errors import InputInvalid
