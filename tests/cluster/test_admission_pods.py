@@ -22,6 +22,7 @@ from cluster.gated import (
     altered,
     refusal,
     send,
+    vetted,
 )
 from cluster.status import Manifest
 from gatehouse.api.model_registry import ServingDefaults
@@ -64,6 +65,18 @@ def test_kserves_own_image_passes_under_its_names(gate: Gate, image: str) -> Non
     assert send(gate.developer, gate.pod({(*INIT, "image"): image}))
 
 
+def test_a_bucket_that_was_verified_by_its_hosts_name_is_loaded_so(gate: Gate) -> None:
+    hosted = gate.pod({(*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "true"}})
+    assert "storage-initializer.env S3_USER_VIRTUAL_BUCKET" in refusal(gate.developer, hosted)
+    assert send(gate.developer, gate.pod({(*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "false"}}))
+    try:
+        gate.vet(vetted(f"{STAGE}/models", virtual_host=True))
+        gate.settle(accepts=hosted)
+    finally:
+        gate.vet(vetted(f"{STAGE}/models"))
+        gate.settle(refuses=hosted)
+
+
 def test_a_pod_whose_artifact_is_not_cleared_is_refused_with_the_reason(gate: Gate) -> None:
     said = refusal(gate.developer, gate.pod(uri=REFUSED))
     assert f"{REFUSED} (stage {STAGE}): the artifact is not cleared for {STAGE}: {REASON}" in said
@@ -90,6 +103,10 @@ PODS: Mapping[str, Changes] = {
     },
     "a configuration in the clear": {(*INIT, "env", 0): {"name": "STORAGE_CONFIG", "value": "{}"}},
     "a proxy for the initializer": {(*INIT, "env", -1): {"name": "HTTP_PROXY", "value": "http://evil"}},
+    "the bucket in the name of another host": {(*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "true"}},
+    "another word for the bucket in the name of a host": {
+        (*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "True"}
+    },
     "environment from elsewhere for the initializer": {(*INIT, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
     "an initializer that stays": {(*INIT, "restartPolicy"): "Always"},
     "a volume claim in place of the model's folder": {

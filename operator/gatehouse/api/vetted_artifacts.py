@@ -87,6 +87,9 @@ class VettedArtifactsSpec(Struct):
     )
     """Keys of the Secret storage-config that artifacts of the bucket may be loaded by: the connections that the
     registries of the bucket verified them by."""
+    virtual_host: bool = False
+    """Whether KServe's initializer may put the bucket into the host's name: a registry verified the bucket so, or it is
+    in AWS; false when absent."""
     accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,8 +34,12 @@ from gatehouse.deploy.connections import (
     manifest,
 )
 from gatehouse.deploy.errors import ForeignSecret
+from gatehouse.domain.access import locate
+from gatehouse.domain.artifact import Problem
+from gatehouse.domain.errors import Stalled
+from gatehouse.domain.initializer import loading_of
 from gatehouse.domain.serving_text import to_yaml
-from gatehouse.printing import stdout
+from gatehouse.printing import stderr, stdout
 
 __all__ = ["app"]
 
@@ -44,6 +48,7 @@ Output = Literal["text", "yaml", "json"]
 _KEY = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _URL = re.compile(r"https?://[^/?#@\s]+/?", re.ASCII)
 _STDIN = "-"
+_SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The connections that artifacts are loaded by.")
 
@@ -66,9 +71,15 @@ def create(
         str | None,
         typer.Option("-n", "--namespace", help="Namespace of the services; that of the context when absent."),
     ] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="S3 endpoint.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region; us-east-1 when absent.")] = None,
-    bucket: Annotated[str, typer.Option(help="Bucket, for OpenShift AI.")] = "",
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="S3 endpoint; that of the registry, or of AWS for the region.")
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Region; that of the registry, of the host of AWS, or us-east-1.")
+    ] = None,
+    bucket: Annotated[
+        str, typer.Option(help="Bucket: which store of the registry, where it has several; and for OpenShift AI.")
+    ] = "",
     access_key_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="File of the access key; AWS_ACCESS_KEY_ID when absent.")
     ] = None,
@@ -104,6 +115,10 @@ def create(
     never from arguments, and are not printed, except in the Secret that --dry-run -o yaml asks for. In a namespace with
     a stage an administrator of the stage runs this. Use credentials that may only read. Run it as often as you like.
 
+    Endpoint and region are those that Gatehouse itself uses for the registry's store, also of AWS without an endpoint
+    and in every partition. What a connection cannot tell KServe is said on stderr: requesters who pay, a bucket that
+    goes into the host's name, a proxy, a private authority.
+
     Exit codes: 0 it is there, 2 an error.
 
     Examples:
@@ -116,6 +131,8 @@ def create(
       vault read -field=secret models | gatehouse connection create minio-connection -n chatbots --secret-key-file - \\
         --endpoint https://minio.example.com
 
+      gatehouse connection create weights -n chatbots --region cn-north-1 --secret-key-file ./secret-key
+
       gatehouse connection create models -n chatbots --for openshift-ai --endpoint "$AWS_ENDPOINT_URL" --bucket models
     """
     if output != "text" and not dry_run:
@@ -127,16 +144,19 @@ def create(
     credentials = ("", "")
     if credentials_secret is None and not anonymous:
         credentials = _access_key(access_key_file), _secret_key(secret_key_file)
-    given = _Given(name=name, endpoint=endpoint, region=region, bucket=bucket, ca_config_map=ca_config_map)
+    given = _Given(name=name, endpoint=endpoint, region=region, bucket=bucket, ca_config_map=ca_config_map, form=form)
 
     async def work() -> str:
         target = namespace or await default_namespace(kubeconfig, context)
         if dry_run and registry is None and credentials_secret is None:
-            return _shown(given.connection(None, credentials), target, form=form, output=output)
+            connection, limits = given.connection(None, credentials)
+            _warn(limits)
+            return _shown(connection, target, form=form, output=output)
         async with cluster(kubeconfig, context) as client:
             found = await _registry(client, registry) if registry else None
             kept = await _of_secret(client, credentials_secret) if credentials_secret else credentials
-            connection = given.connection(found, kept)
+            connection, limits = given.connection(found, kept)
+            _warn(limits)
             if dry_run:
                 return _shown(connection, target, form=form, output=output)
             return str(await _ensured(client, connection, target, form=form))
@@ -153,39 +173,88 @@ def create(
 class _Given:
     """The flags, laid over what a registry says."""
 
-    def __init__(self, *, name: str | None, endpoint: str | None, region: str | None, **more: str) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None,
+        endpoint: str | None,
+        region: str | None,
+        bucket: str,
+        ca_config_map: str,
+        form: Form,
+    ) -> None:
         self._name = name
         self._endpoint = endpoint
         self._region = region
-        self._more = more
+        self._bucket = bucket
+        self._ca_config_map = ca_config_map
+        self._form = form
 
-    def connection(self, registry: ModelRegistry | None, credentials: tuple[str, str]) -> Connection:
-        """The connection; ends the command where something is missing or malformed."""
-        store = _store(registry) if registry else None
+    def connection(
+        self, registry: ModelRegistry | None, credentials: tuple[str, str]
+    ) -> tuple[Connection, Sequence[Problem]]:
+        """The connection, and what it cannot say; ends the command where something is missing or malformed."""
         key = self._name or (registry.spec.serving.connection_secret if registry else "")
-        endpoint = self._endpoint or (store.endpoint if store else None) or ""
         if not _KEY.fullmatch(key):
             fail(f"the name is {key!r}; it must be one of lower-case letters, digits and dashes, or name --registry")
-        if not _URL.fullmatch(endpoint):
-            fail(f"the endpoint is {endpoint!r}; it must be a URL, as in --endpoint https://minio.example.com")
-        return Connection(
+        store = self._laid_over(self._store(registry) if registry else None)
+        try:
+            loading = loading_of(store)
+        except Stalled as error:
+            fail(f"{error.message}. {error.remedy}")
+        bucket = self._bucket
+        if registry is not None and self._form == "openshift-ai":
+            bucket = locate(store.uri_prefix).bucket
+        connection = Connection(
             key=key,
-            endpoint=endpoint.rstrip("/"),
-            region=self._region or (store.region if store else "us-east-1"),
+            endpoint=loading.endpoint,
+            region=loading.region,
             access_key=credentials[0],
             secret_key=credentials[1],
-            **self._more,
+            bucket=bucket,
+            ca_config_map=self._ca_config_map,
         )
+        return connection, [*loading.limits, *self._untrusted(store)]
+
+    def _laid_over(self, store: ObjectStore | None) -> ObjectStore:
+        """The store with the flags in place of its own fields."""
+        endpoint = self._endpoint or (store.endpoint if store else None)
+        if store is None and not self._endpoint and not self._region:
+            fail("the endpoint is ''; name it, as in --endpoint https://minio.example.com, or --region of AWS")
+        if endpoint is not None and not _URL.fullmatch(endpoint):
+            fail(f"the endpoint is {endpoint!r}; it must be a URL, as in --endpoint https://minio.example.com")
+        changes = {"endpoint": endpoint} | ({"region": self._region} if self._region else {})
+        return (store or ObjectStore(uri_prefix="s3://any/")).model_copy(update=changes)
+
+    def _store(self, registry: ModelRegistry) -> ObjectStore:
+        """The store that the connection is for: a connection has one endpoint, and templates name one connection."""
+        name, stores = f"{registry.metadata.namespace}/{registry.metadata.name}", registry.spec.object_stores
+        if self._bucket:
+            stores = [store for store in stores if locate(store.uri_prefix).bucket == self._bucket]
+        if not stores:
+            what = f"no object store with the bucket {self._bucket}" if self._bucket else "no object store"
+            fail(f"ModelRegistry {name} has {what}; use --endpoint and a name instead of --registry")
+        places = {(store.endpoint, store.region) for store in stores}
+        if len(places) > 1 and not self._endpoint:
+            prefixes = ", ".join(store.uri_prefix for store in stores)
+            fail(f"ModelRegistry {name} has stores at several places ({prefixes}); say which one by --bucket")
+        return stores[0]
+
+    def _untrusted(self, store: ObjectStore) -> Iterator[Problem]:
+        if store.ca_secret is not None and not self._ca_config_map and self._form == "kserve":
+            yield Problem(
+                rule="PrivateAuthority",
+                found=f"the certificate of {store.endpoint} is of the authority in Secret {store.ca_secret.name}, and "
+                "KServe reads authorities from a ConfigMap",
+                wanted="a ConfigMap with the key cabundle.crt in the namespace of the services",
+                remedy="make it of the same certificates and name it by --ca-config-map, unless KServe's own "
+                "configuration names one for all namespaces",
+            )
 
 
-def _store(registry: ModelRegistry) -> ObjectStore:
-    """The one store of the registry, or the first: its versions' templates name one connection for all of them."""
-    stores = registry.spec.object_stores
-    if not stores:
-        fail(
-            f"ModelRegistry {registry.metadata.namespace}/{registry.metadata.name} has no object store; use --endpoint"
-        )
-    return stores[0]
+def _warn(limits: Iterable[Problem]) -> None:
+    for problem in limits:
+        stderr().labelled("warning", f"{problem.found}; {problem.remedy}")
 
 
 async def _registry(client: ApiClient, reference: str) -> ModelRegistry:
@@ -200,6 +269,8 @@ async def _of_secret(client: ApiClient, reference: str) -> tuple[str, str]:
     """The two halves that a Secret of the cluster has."""
     body = await client.get("secrets", *_pair(reference, flag="--credentials-secret"))
     data = body.get("data") or {}
+    if _SESSION_TOKEN in data:
+        fail(_no_session(f"Secret {reference} has the key {_SESSION_TOKEN}"))
     found = tuple(decoded(str(data.get(key, ""))).strip() for key in (ACCESS_KEY, SECRET_KEY))
     if missing := [key for key, value in zip((ACCESS_KEY, SECRET_KEY), found, strict=True) if not value]:
         fail(f"Secret {reference} has no key {' and no key '.join(missing)}; name the Secret of a user that may read")
@@ -241,6 +312,8 @@ def _secret_key(file: str | None) -> str:
 def _read(file: str | None, *, variable: str, flag: str) -> str:
     """The value from a file, stdin or the environment; ends the command where it is nowhere."""
     if file is None:
+        if os.environ.get(_SESSION_TOKEN):
+            fail(_no_session(f"{_SESSION_TOKEN} is set"))
         value, where = os.environ.get(variable, ""), variable
     elif file == _STDIN:
         value, where = sys.stdin.read(), "stdin"
@@ -253,3 +326,10 @@ def _read(file: str | None, *, variable: str, flag: str) -> str:
     if not value.strip():
         fail(f"{where} is empty; set {variable}, or name a file with {flag}, or use --anonymous")
     return value.strip()
+
+
+def _no_session(found: str) -> str:
+    return (
+        f"{found}: the keys are lent, and KServe's initializer takes no session token, so the store would refuse them;"
+        " use the keys of a user that may only read"
+    )

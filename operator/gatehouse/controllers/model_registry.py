@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -23,11 +23,14 @@ from gatehouse.domain.access import locate
 from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
 from gatehouse.domain.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.initializer import cannot_load
 from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
 
 __all__ = ["ModelRegistryController"]
 
 INTERVAL: Final = timedelta(seconds=60)
+PODS_CANNOT_LOAD: Final = "PodsCannotLoad"
+"""Condition of a ModelRegistry that is True while KServe's initializer cannot read one of its stores."""
 
 
 class ModelRegistryController:
@@ -78,6 +81,7 @@ class ModelRegistryController:
         states = [
             *_states(self._connections.describe(resource), stores, torn=self._torn(resource)),
             *_warnings(resource.spec.serving),
+            *_unloadable(resource.spec.object_stores),
             *self._troubled(resource),
         ]
         generation = resource.metadata.generation
@@ -147,6 +151,14 @@ def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
             f"{', '.join(by_tag)}: whoever may write to the image registry decides what a tag stands for; "
             "name each image as NAME@sha256:DIGEST",
         )
+
+
+def _unloadable(stores: Sequence[ObjectStore]) -> Iterator[ConditionState]:
+    """Stores that Gatehouse reads and KServe's initializer does not."""
+    problems = [problem for store in stores if (problem := cannot_load(store)) is not None]
+    if problems:
+        message = "; ".join(problem.found for problem in problems)
+        yield ConditionState(PODS_CANNOT_LOAD, "True", problems[0].rule, f"{message}. What to do: {problems[0].remedy}")
 
 
 def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) -> list[ConditionState]:

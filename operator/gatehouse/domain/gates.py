@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
@@ -10,10 +10,12 @@ from typing import Final, Literal
 from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.domain.access import duration
+from gatehouse.domain.access import duration, store_for
 from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, ContentSource, Problem
+from gatehouse.domain.errors import Stalled
 from gatehouse.domain.facts import Facts, Unmet
 from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.initializer import loading_of
 from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
@@ -348,9 +350,23 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
             attention="None",
             waiting=True,
         )
+    limits = "".join(f"; {problem.found}: {problem.remedy}" for problem in _loading_limits(facts))
     return open_gate(
-        "TemplateEmitted", "Emitted", TEMPLATE_RULE, "the serving template is in place", "a serving template"
+        "TemplateEmitted", "Emitted", TEMPLATE_RULE, f"the serving template is in place{limits}", "a serving template"
     )
+
+
+def _loading_limits(facts: Facts) -> Sequence[Problem]:
+    """What KServe's initializer lacks to load the artifact: the template is right, and its Pods may not start."""
+    if not isinstance(facts.registry, ModelRegistry):
+        return ()
+    store = store_for(facts.registry, facts.version.spec.artifact.uri)
+    if store is None:
+        return ()
+    try:
+        return loading_of(store).limits
+    except Stalled:
+        return ()
 
 
 def _template_refusal(facts: Facts) -> Problem | None:

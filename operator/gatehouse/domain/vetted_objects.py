@@ -24,6 +24,7 @@ from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.vetted_artifacts import VettedArtifacts, VettedArtifactsSpec
 from gatehouse.domain.access import locate
+from gatehouse.domain.initializer import may_have_virtual_host
 from gatehouse.domain.ranges import WHOLE, Range, covers, cut
 from gatehouse.domain.serving_arguments import admitted_arguments, normal_arguments
 from gatehouse.domain.serving_environment import admitted_environment
@@ -77,6 +78,8 @@ class Common:
     accelerators: tuple[str, ...]
     resources: tuple[str, ...]
     connections: Mapping[ShardKey, tuple[str, ...]]
+    virtual_hosts: frozenset[str]
+    """Buckets that KServe's initializer may put into the host's name."""
 
     @classmethod
     def of(
@@ -107,6 +110,12 @@ class Common:
             accelerators=_sorted(accelerators),
             resources=_sorted(chain.from_iterable(each.allowed_resources for _, each in serving)),
             connections={key: _sorted(names) for key, names in connections.items()},
+            virtual_hosts=frozenset(
+                locate(store.uri_prefix).bucket
+                for registry, _ in serving
+                for store in registry.spec.object_stores
+                if may_have_virtual_host(store)
+            ),
         )
 
 
@@ -218,6 +227,7 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
         initializers=_fitting("initializers", common.initializers),
         proxies=_fitting("proxies", common.proxies),
         connections=_fitting("connections", common.connections.get(key.shard, ())),
+        virtual_host=key.shard.bucket in common.virtual_hosts,
         accelerators=_fitting("accelerators", common.accelerators),
         resources=_fitting("resources", common.resources),
     )

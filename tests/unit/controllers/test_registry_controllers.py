@@ -142,7 +142,7 @@ class Stores:
     def open(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> ArtifactStore:
-        raise NotImplementedError
+        raise Waiting(reason="AccessDenied", message="refused", after=timedelta(seconds=60))
 
     async def aclose(self) -> None:
         pass
@@ -268,3 +268,18 @@ async def test_an_image_by_tag_is_a_warning_and_stops_nothing(serving: dict[str,
     assert ready is not None
     assert ready.status == "True"
     assert (warning.message if warning else None) == named or (warning is not None and str(named) in warning.message)
+
+
+@pytest.mark.parametrize("pays", [True, False])
+async def test_a_store_that_pods_cannot_load_from_is_a_warning_and_stops_nothing(pays: bool) -> None:
+    store = {"uriPrefix": "s3://models/", "endpoint": "https://s3.eu-west-1.amazonaws.com", "requesterPays": pays}
+    wire = {**body("registry"), "spec": {"objectStores": [store]}}
+    result = await controller(Databases(registry=Rows())).reconcile(ModelRegistry.model_validate(wire), wire)
+
+    assert isinstance(result.status, ModelRegistryStatus)
+    warning = find(result.status.conditions, "PodsCannotLoad")
+    assert (warning is not None) is pays
+    if warning is not None:
+        assert (warning.status, warning.reason) == ("True", "RequesterPays")
+        assert "s3://models/ is read as a requester who pays" in warning.message
+        assert "copy the models into a bucket of yours" in warning.message

@@ -133,6 +133,20 @@ def test_a_ready_version_is_cleared_for_every_stage_and_gets_a_row() -> None:
     assert (decision.change.before, decision.change.after) == (None, READY_TO_DEPLOY)
 
 
+def test_an_open_template_gate_says_what_kserves_initializer_cannot_do() -> None:
+    def found(**store: Any) -> str:
+        registry = worlds.registry(objectStores=[{"uriPrefix": "s3://models/", **store}])
+        decision = decide(worlds.facts(registry=registry))
+        gate = next(gate for gate in decision.gates if gate.name == "TemplateEmitted")
+        assert gate.open
+        return gate.found
+
+    assert found(region="eu-west-1", addressing="VirtualHost") == "the serving template is in place"
+    assert found(region="nowhere") == "the serving template is in place"
+    assert "S3_USER_VIRTUAL_BUCKET=true" in found(endpoint="https://oss.example.com", addressing="VirtualHost")
+    assert "Pods of these models do not start" in found(region="eu-west-1", requesterPays=True)
+
+
 def test_a_fit_that_is_unknown_neither_opens_nor_shuts_its_gate() -> None:
     unknown = worlds.summary(config=replace(worlds.config(), architecture="NobodyKnowsForCausalLM"))
     decision = decide(worlds.facts(artifact=worlds.record(summary=unknown)))

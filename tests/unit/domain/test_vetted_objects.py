@@ -115,6 +115,25 @@ def test_a_bucket_has_the_connections_of_its_own_registries() -> None:
     assert [body["spec"]["connections"] for body in plan.creations({})] == [[]], "no connection of another bucket's"
 
 
+def test_a_bucket_in_the_hosts_name_is_of_those_that_were_verified_so() -> None:
+    stores = [
+        {"uriPrefix": "s3://models/", "endpoint": "https://minio.example.com"},
+        {"uriPrefix": "s3://hosted/", "endpoint": "https://oss.example.com", "addressing": "VirtualHost"},
+        {"uriPrefix": "s3://amazon/", "region": "eu-west-1"},
+    ]
+    common = Common.of(runtimes=[], registries=[worlds.registry(objectStores=stores)], accelerators=[])
+    assert common.virtual_hosts == {"hosted", "amazon"}
+    shards = {ShardKey("production", bucket): Shard() for bucket in ("models", "hosted", "amazon")}
+    made = {
+        body["spec"]["bucket"]: body["spec"] for body in VettedPlan.of(shards, there={}, common=common).creations({})
+    }
+    assert {bucket: spec["virtualHost"] for bucket, spec in made.items()} == {
+        "models": False,
+        "hosted": True,
+        "amazon": True,
+    }
+
+
 def test_ten_thousand_artifacts_are_in_several_objects_far_below_the_limit_of_etcd() -> None:
     whole = shard(10_000, length=80)
     found = written({STAGING: whole})
