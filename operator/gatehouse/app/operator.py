@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,8 @@ from gatehouse.api.meta import Resource
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import Phase
+from gatehouse.api.model_version import ModelVersion, Phase
+from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
@@ -33,6 +34,7 @@ from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.app.periodic import PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings, default_identity
+from gatehouse.app.shares import DatabaseShares
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
@@ -88,6 +90,11 @@ LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
 GARBAGE_THRESHOLD: Final = 10_000
 """New objects between two looks for garbage. Python's 700 suits small programs."""
+
+KEPT_IN_ROWS: Final = frozenset(kind.info.plural for kind in (ModelRegistry, RegisteredModel, ModelVersion))
+"""Kinds whose reconcile waits for a database."""
+REGISTRY_WORKERS: Final = 8
+"""Each registry holds one at most, for as long as its database and its stores are silent."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -179,6 +186,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
         leader = _leader(settings, lease_client, identity=identity)
+        shares = DatabaseShares(caches, objects=Objects(CacheReader(caches)), describe=connections.describe)
         parts = _Parts(
             settings,
             identity,
@@ -194,6 +202,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             lister,
             faults,
             troubles,
+            shares,
+            lambda registry: enqueue.set_aside(shares.database(registry)),
             leader,
         )
         manager = _manager(
@@ -281,6 +291,10 @@ class _Enqueue:
         """Has admission told."""
         self.object(VettedArtifacts.info.plural, ObjectName("", EVERY))
 
+    def set_aside(self, database: str) -> int:
+        """How many objects wait for the database's share of the workers."""
+        return 0 if self.manager is None else self.manager.set_aside(database)
+
     def object(self, kind: str, name: ObjectName) -> None:
         """Has an object reconciled."""
         if self.manager is not None:
@@ -303,6 +317,8 @@ class _Parts:
     lister: MetadataClient
     faults: Faults
     troubles: RegistryTroubles
+    shares: DatabaseShares
+    waiting: Callable[[ModelRegistry], int]
     leader: Leader | None
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
@@ -319,7 +335,8 @@ class _Parts:
             controller: KindController[R], *, workers: int, backoff: Backoff | None = None
         ) -> tuple[str, Reconciler]:
             run = Runner(controller, reader=reader, writer=writer, events=self.events, clock=clock, faults=self.faults)
-            return controller.kind.info.plural, Reconciler(run, workers, backoff)
+            plural = controller.kind.info.plural
+            return plural, Reconciler(run, workers, backoff, self.shares.groups if plural in KEPT_IN_ROWS else None)
 
         versions = ModelVersionController(
             objects=objects,
@@ -341,8 +358,9 @@ class _Parts:
                         clock=clock,
                         interval=timedelta(seconds=self.settings.probe_interval),
                         troubles=self.troubles,
+                        waiting=self.waiting,
                     ),
-                    workers=2,
+                    workers=REGISTRY_WORKERS,
                     # All that waits for a registry looks again when it is ready, so its own retries stay frequent.
                     backoff=Backoff(cap=self.settings.probe_interval),
                 ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from gatehouse.controllers.ports import Clock, ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
 from gatehouse.controllers.runner import Result
 from gatehouse.domain.access import locate
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
+from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
 from gatehouse.domain.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.initializer import cannot_load
@@ -29,12 +29,21 @@ from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
 __all__ = ["ModelRegistryController"]
 
 INTERVAL: Final = timedelta(seconds=60)
+WAITING_FOR_DATABASE: Final = "WaitingForDatabase"
+"""Condition of a ModelRegistry that is True while its database does not answer and objects wait for its share."""
 PODS_CANNOT_LOAD: Final = "PodsCannotLoad"
 """Condition of a ModelRegistry that is True while KServe's initializer cannot read one of its stores."""
 
 
+def _nobody_waits(_registry: ModelRegistry) -> int:
+    return 0
+
+
 class ModelRegistryController:
-    """Reconciles ModelRegistries, each at least every ``interval``."""
+    """Reconciles ModelRegistries, each at least every ``interval``.
+
+    ``waiting`` is how many objects wait for a worker because others hold the share of their registry's database.
+    """
 
     kind = ModelRegistry
 
@@ -46,12 +55,14 @@ class ModelRegistryController:
         clock: Clock,
         interval: timedelta = INTERVAL,
         troubles: RegistryTroubles | None = None,
+        waiting: Callable[[ModelRegistry], int] = _nobody_waits,
     ) -> None:
         self._objects = objects
         self._connections = connections
         self._clock = clock
         self._interval = interval
         self._troubles = troubles
+        self._waiting = waiting
 
     async def reconcile(self, resource: ModelRegistry, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
         """Has the rows compared with the objects, and probes each store. Raises what the database raises."""
@@ -102,8 +113,22 @@ class ModelRegistryController:
         self._connections.forget(f"{namespace}/{name}")
 
     def outage(self, resource: ModelRegistry) -> ModelRegistryStatus:
-        """What was established."""
-        return resource.status
+        """What was established; and once objects waited for others of their database, that they do, until it answers.
+
+        Who waits comes and goes with each attempt: a condition that told of each would be written at each.
+        """
+        status = resource.status
+        if find(status.conditions, WAITING_FOR_DATABASE) is not None or not self._waiting(resource):
+            return status
+        state = ConditionState(
+            WAITING_FOR_DATABASE,
+            "True",
+            "ShareOfWorkers",
+            "objects that wait for the database hold all the workers that one database may hold; more of them wait for "
+            "their turn, as gatehouse_queue_set_aside counts, and those of other databases go on",
+        )
+        told = merge([], [state], generation=resource.metadata.generation, now=self._clock.now())
+        return status.model_copy(update={"conditions": [*status.conditions, *told]})
 
     def grace(self, resource: ModelRegistry) -> timedelta:  # noqa: ARG002
         """A registry that does not answer is not ready, however long it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Literal
 
@@ -26,19 +27,22 @@ async def retire(
 ) -> None:
     """Archives the live row that the object held, in whichever registry that is.
 
-    Raises what the databases raise, once each was asked: one that is down holds up no other.
+    Raises what the databases raise, once each was asked. They are asked side by side: one that is down, or silent,
+    holds up no other.
     """
     change = object_deleted(namespace, name, now=now)
-    down: ReconcileError | None = None
-    for where in objects.reader.names(ModelRegistry.info.plural):
-        registry = objects.get(ModelRegistry, where.namespace, where.name)
-        if registry is None:
-            continue
+
+    async def archive(registry: ModelRegistry) -> ReconcileError | None:
         try:
             rows = await connections.rows(registry)
             await rows.archive_object(kind, namespace=namespace, name=name, change=change)
         except ReconcileError as error:
-            down = down or error
+            return error
+        return None
+
+    there = (objects.get(ModelRegistry, *where) for where in objects.reader.names(ModelRegistry.info.plural))
+    found = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
+    down = next((error for error in found if error is not None), None)
     if down is not None:
         raise down
 

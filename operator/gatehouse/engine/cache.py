@@ -129,6 +129,7 @@ class ObjectCache:
         self._indexes = dict(indexes or {})
         self._entries: dict[ObjectKey, _Entry] = {}
         self._reverse: dict[str, dict[str, set[ObjectKey]]] = {name: {} for name in self._indexes}
+        self._positions = {name: position for position, name in enumerate(self._indexes)}
         self._gone = _Tombstones()
         self._own_versions: dict[ObjectKey, str] = {}
         self._listeners: list[Callable[[Change], None]] = []
@@ -173,6 +174,13 @@ class ObjectCache:
         if index not in self._reverse:
             raise LookupError(f"{self.kind} has no index {index!r}, only {sorted(self._reverse)}")
         return list(self._reverse[index])
+
+    def indexed(self, key: ObjectKey, index: str) -> tuple[str, ...]:
+        """The values that an object has in an index; none when it is not there. Raises `LookupError` as `select`."""
+        if index not in self._reverse:
+            raise LookupError(f"{self.kind} has no index {index!r}, only {sorted(self._reverse)}")
+        entry = self._entries.get(key)
+        return () if entry is None else entry.values[self._positions[index]]
 
     def knows(self, key: ObjectKey, version: str) -> bool:
         """Whether the cache has seen that version of the object, or a newer one, or its deletion."""

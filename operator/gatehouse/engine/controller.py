@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -12,9 +13,10 @@ import structlog
 from gatehouse.engine.clock import Clock
 from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.engine.objects import ObjectKey
+from gatehouse.engine.shares import Shares
 from gatehouse.engine.workqueue import Backoff, QueueClosed, WorkQueue
 
-__all__ = ["Controller", "Outcome", "Reconcile", "jittered"]
+__all__ = ["Controller", "Groups", "Outcome", "Reconcile", "jittered"]
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,17 @@ def jittered(interval: float, *, draw: Callable[[], float] = random.random) -> f
     return interval * (0.9 + 0.2 * draw())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """What keys wait for, so that no such thing holds all workers: see `gatehouse.engine.shares`.
+
+    ``of`` is the group of a key as of now, None for none; ``count`` is how many groups there may be as of now.
+    """
+
+    of: Callable[[ObjectKey], Hashable | None]
+    count: Callable[[], int]
+
+
 class Controller:
     """The queue and the workers of one kind.
 
@@ -61,6 +74,7 @@ class Controller:
         clock: Clock,
         metrics: EngineMetrics,
         backoff: Backoff | None = None,
+        groups: Groups | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"{kind} has {workers} workers, wanted at least 1")
@@ -70,6 +84,7 @@ class Controller:
             backoff=backoff,
             on_wait=lambda seconds: metrics.waited(kind, seconds),
             on_retry=lambda: metrics.retried(kind),
+            shares=None if groups is None else Shares(workers=workers, group=groups.of, groups=groups.count),
         )
         self._reconcile = reconcile
         self._workers = workers
@@ -144,6 +159,12 @@ class Controller:
         gauge, queue = self._metrics.gauge, self.queue
         gauge("gatehouse_queue_depth", "Keys that wait for a worker.", self.kind, lambda: queue.depth)
         gauge("gatehouse_queue_delayed", "Keys that wait for their time.", self.kind, lambda: queue.delayed)
+        gauge(
+            "gatehouse_queue_set_aside",
+            "Ready keys that wait for their database's share of the workers.",
+            self.kind,
+            lambda: queue.set_aside,
+        )
         gauge("gatehouse_queue_oldest_seconds", "Longest wait of a ready key.", self.kind, queue.oldest_wait)
         gauge(
             "gatehouse_queue_unfinished_seconds",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 
 from gatehouse.engine.cache import Caches
 from gatehouse.engine.clock import Clock, LoopClock
-from gatehouse.engine.controller import Controller, Reconcile
+from gatehouse.engine.controller import Controller, Groups, Reconcile
 from gatehouse.engine.health import Check, HealthServer, LoopLag, stall_check
 from gatehouse.engine.informer import EventSource, Informer
 from gatehouse.engine.leader import Leader
@@ -30,11 +30,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """How one kind is reconciled, by how many workers at once, and with which backoff if not that of all."""
+    """How one kind is reconciled, by how many workers at once, and with which backoff if not that of all.
+
+    ``groups`` bounds how many of the workers those keys hold that wait for the same thing.
+    """
 
     reconcile: Reconcile
     workers: int = 4
     backoff: Backoff | None = None
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,10 @@ class Manager:
         if (controller := self._controllers.get(key.kind)) is not None:
             controller.queue.add(key)
 
+    def set_aside(self, group: Hashable) -> int:
+        """How many keys of all kinds wait for their group's share of the workers."""
+        return sum(controller.queue.set_aside_of(group) for controller in self._controllers.values())
+
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. Raises `LeadershipLost` when the lease is lost."""
         self._build()
@@ -139,6 +147,7 @@ class Manager:
                 clock=self._clock,
                 metrics=self._metrics,
                 backoff=reconciler.backoff or self._options.backoff,
+                groups=reconciler.groups,
             )
             for kind, reconciler in self._reconcilers.items()
         }

@@ -4,6 +4,9 @@ Each key is in at most one place at a time: ready, delayed until it is due, or b
 that is added while it is processed is remembered and becomes ready again when its worker is done, so
 no key is ever processed twice at once and any number of additions costs one more pass. There is one
 timer for the whole queue and no task per key.
+
+With `Shares`, a ready key whose group holds its share of the workers is set aside: it stays ready, no worker
+waits for it, and it is the next of its group when one of them is done.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gatehouse.engine.clock import Clock, Timer
+from gatehouse.engine.shares import Shares
 
 __all__ = ["Backoff", "QueueClosed", "WorkQueue"]
 
@@ -26,6 +30,7 @@ K = TypeVar("K", bound=Hashable)
 
 _STALE_HEAP_ENTRIES = 64
 _LARGEST_EXPONENT = 62
+_TRIED_AT_ONCE = 256
 
 
 class QueueClosed(Exception):
@@ -61,7 +66,7 @@ class WorkQueue(Generic[K]):
     """The queue. All methods belong to one event loop; only `get` waits.
 
     ``on_wait`` is told the seconds each key was ready before a worker took it, ``on_retry`` is called
-    for each rate-limited addition.
+    for each rate-limited addition. Without ``shares`` any key may have any worker.
     """
 
     def __init__(
@@ -71,8 +76,11 @@ class WorkQueue(Generic[K]):
         backoff: Backoff | None = None,
         on_wait: Callable[[float], None] = _ignore_wait,
         on_retry: Callable[[], None] = _ignore_retry,
+        shares: Shares[K] | None = None,
     ) -> None:
         self._clock = clock
+        self._shares = shares
+        self._aside: dict[Hashable, deque[K]] = {}
         self._backoff = backoff or Backoff()
         self._on_wait = on_wait
         self._on_retry = on_retry
@@ -93,7 +101,16 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """How many keys are ready and wait for a worker."""
-        return len(self._order)
+        return len(self._order) + self.set_aside
+
+    @property
+    def set_aside(self) -> int:
+        """How many of the ready keys wait for their group's share of the workers."""
+        return sum(map(len, self._aside.values()))
+
+    def set_aside_of(self, group: Hashable) -> int:
+        """How many keys of a group wait for its share of the workers."""
+        return len(self._aside.get(group, ()))
 
     @property
     def delayed(self) -> int:
@@ -108,11 +125,11 @@ class WorkQueue(Generic[K]):
     @property
     def idle(self) -> bool:
         """Nothing is ready and nothing is being processed."""
-        return not self._order and not self._started
+        return not self._ready_since and not self._started
 
     def oldest_wait(self) -> float:
         """Seconds the longest-waiting ready key has waited; 0 when none waits."""
-        return self._clock.now() - self._ready_since[self._order[0]] if self._order else 0.0
+        return self._clock.now() - self._oldest() if self._ready_since else 0.0
 
     def longest_processing(self) -> float:
         """Seconds the longest-running worker has held its key; 0 when none runs."""
@@ -120,10 +137,9 @@ class WorkQueue(Generic[K]):
 
     def stalled_for(self) -> float:
         """Seconds a key has been ready while no worker took or finished any key; 0 when none waits."""
-        if not self._order or self._closed:
+        if not self._ready_since or self._closed:
             return 0.0
-        waiting_since = self._ready_since[self._order[0]]
-        return max(0.0, self._clock.now() - max(self._progressed_at, waiting_since))
+        return max(0.0, self._clock.now() - max(self._progressed_at, self._oldest()))
 
     def failures(self, key: K) -> int:
         """How many rate-limited additions the key had since it was last forgotten."""
@@ -173,13 +189,18 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Wait for a ready key and take it; `done` must be called for it. Raises `QueueClosed`."""
-        while not self._order:
+        while True:
             if self._closed:
                 raise QueueClosed
-            await self._wait_for_key()
-        if self._closed:
-            raise QueueClosed
-        key = self._order.popleft()
+            key = self._next()
+            if key is not None:
+                break
+            if self._order:
+                await asyncio.sleep(0)  # there are more to look at, and others have a turn before
+            else:
+                await self._wait_for_key()
+        if self._aside:
+            self._wake_one()  # what one key leaves may be enough for another one
         now = self._clock.now()
         self._on_wait(now - self._ready_since.pop(key))
         self._started[key] = now
@@ -189,10 +210,14 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Give the key back. Raises `KeyError` for a key that no worker holds."""
         del self._started[key]
+        if self._shares is not None:
+            self._shares.give_back(key)
         self._progressed_at = self._clock.now()
         again_since = self._again_since.pop(key, None)
         if again_since is not None and not self._closed:
             self._make_ready(key, again_since)
+        elif self._aside:
+            self._wake_one()
 
     def close(self) -> None:
         """Hand out no more keys; workers that wait or come back get `QueueClosed`."""
@@ -202,6 +227,47 @@ class WorkQueue(Generic[K]):
             self._timer = None
         while self._waiters:
             self._wake_one()
+
+    def _next(self) -> K | None:
+        """The key that is ready for the longest time among those that may have a worker; None when none was found.
+
+        What was set aside is older than all that was never tried. At most so many are tried in one turn of the event
+        loop: thousands may be set aside when a database falls silent.
+        """
+        shares = self._shares
+        if shares is None:
+            return self._order.popleft() if self._order else None
+        while (group := self._oldest_group(shares)) is not None:
+            aside = self._aside[group]
+            key = aside.popleft()
+            if not aside:
+                del self._aside[group]
+            if self._took(shares, key):
+                return key
+        for _ in range(min(len(self._order), _TRIED_AT_ONCE)):
+            key = self._order.popleft()
+            if self._took(shares, key):
+                return key
+        return None
+
+    def _took(self, shares: Shares[K], key: K) -> bool:
+        """Takes the key, or sets it aside. Its group may be another one than before."""
+        group = shares.group(key)
+        if not shares.may_take(group):
+            self._aside.setdefault(group, deque()).append(key)
+            return False
+        shares.take(key, group)
+        return True
+
+    def _oldest_group(self, shares: Shares[K]) -> Hashable | None:
+        """Of the groups that have keys aside and may take a worker, the one whose first key is ready the longest."""
+        ready = [group for group in self._aside if shares.may_take(group)]
+        return min(ready, key=lambda group: self._ready_since[self._aside[group][0]], default=None)
+
+    def _oldest(self) -> float:
+        """Since when the first of the ready keys is ready."""
+        heads = [keys[0] for keys in (self._order, *self._aside.values()) if keys]
+        return min(self._ready_since[key] for key in heads)
 
     def _make_ready(self, key: K, since: float) -> None:
         self._ready_since[key] = since

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
 from gatehouse.controllers.retirement import retire
+from gatehouse.controllers.runner import after_error
 from gatehouse.domain.conditions import find
 from gatehouse.domain.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.records import (
@@ -189,9 +191,36 @@ async def test_a_database_that_is_down_holds_up_the_retirement_in_no_other(order
     assert rows.archived == ["version team/granite-1"]
 
 
-def controller(databases: Databases) -> ModelRegistryController:
+async def test_a_database_that_is_silent_holds_up_the_retirement_in_no_other() -> None:
+    class Silent(Databases):
+        async def open(self, registry: ModelRegistry, *, password: str | None, ca_pem: str | None) -> RegistryRows:
+            if registry.metadata.name == "silent":
+                await asyncio.Event().wait()
+            return await super().open(registry, password=password, ca_pem=ca_pem)
+
+    rows = Rows()
+    retiring = asyncio.create_task(
+        retire(
+            "version",
+            "team",
+            "granite-1",
+            objects=Objects(Cache("silent", "up")),
+            connections=connections(Silent(up=rows)),
+            now=worlds.NOW,
+        )
+    )
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert rows.archived == ["version team/granite-1"]
+    retiring.cancel()
+
+
+def controller(databases: Databases, *, waiting: int = 0) -> ModelRegistryController:
     return ModelRegistryController(
-        objects=Objects(Cache("registry")), connections=connections(databases), clock=StoppedClock()
+        objects=Objects(Cache("registry")),
+        connections=connections(databases),
+        clock=StoppedClock(),
+        waiting=lambda _: waiting,
     )
 
 
@@ -283,3 +312,24 @@ async def test_a_store_that_pods_cannot_load_from_is_a_warning_and_stops_nothing
         assert (warning.status, warning.reason) == ("True", "RequesterPays")
         assert "s3://models/ is read as a requester who pays" in warning.message
         assert "copy the models into a bucket of yours" in warning.message
+
+
+async def test_a_registry_whose_database_is_silent_says_that_objects_wait_for_it() -> None:
+    registry = ModelRegistry.model_validate(body("registry"))
+
+    def shown(resource: ModelRegistry, waiting: int) -> ModelRegistryStatus:
+        registries = controller(Databases(registry=DOWN), waiting=waiting)
+        status = after_error(registries, resource, DOWN, clock=StoppedClock()).status
+        assert isinstance(status, ModelRegistryStatus)
+        return status
+
+    assert find(shown(registry, 0).conditions, "WaitingForDatabase") is None
+    status = shown(registry, 8)
+    told = find(status.conditions, "WaitingForDatabase")
+    assert told is not None
+    assert (told.status, told.reason) == ("True", "ShareOfWorkers")
+    assert find(status.conditions, "Ready") is not None
+    again = registry.model_copy(update={"status": status})
+    assert shown(again, 8).conditions == shown(again, 0).conditions == status.conditions, "it is not written each time"
+    result = await controller(Databases(registry=Rows()), waiting=8).reconcile(again, body("registry"))
+    assert find(result.status.conditions, "WaitingForDatabase") is None, "the database answers"
