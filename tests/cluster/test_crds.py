@@ -236,6 +236,11 @@ CREATES: list[tuple[str, str, Any, str]] = [
         {"mysql": {**DATABASE, "tls": "Disabled", "caSecret": {"name": "ca", "key": "ca.crt"}}},
         "caSecret goes with tls: Required",
     ),
+    *(
+        ("ModelRegistry", "spec", {kind: {**DATABASE, "auth": "Token", **with_}}, "auth: Token goes with tls: Required")
+        for kind in ("mysql", "postgres")
+        for with_ in ({}, {"tls": "Disabled", "passwordSecret": {"name": "db", "key": "token"}})
+    ),
     ("HardwareProfile", "spec.accelerator.computeCapability", None, "an NVIDIA accelerator needs"),
     ("HardwareProfile", "spec.accelerator.memory", "a lot", "spec.accelerator.memory"),
     ("HardwareProfile", "spec.accelerator.count", 0, "spec.accelerator.count"),

@@ -57,6 +57,10 @@ class DatabaseConnection(Struct):
     """User who owns the tables."""
     password_secret: SecretKeyReference | None = None
     """Secret with the password."""
+    auth: Literal["Password", "Token"] = "Password"
+    """Password, also when absent: it stays until somebody changes it. Token: it is a token of a cloud's IAM, as of AWS
+    RDS, Azure or Cloud SQL, which ends soon and is renewed in the Secret. An open connection stays, and a server whose
+    certificate was checked may ask for the token in clear."""
     tls: Literal["Required", "Disabled"] = "Required"
     """Required: the connection is encrypted, and the server's certificate is for its host. Disabled: it is in clear."""
     ca_secret: SecretKeyReference | None = None
@@ -66,6 +70,10 @@ class DatabaseConnection(Struct):
         CelRule(
             "self.tls == 'Required' || !has(self.caSecret)",
             "caSecret goes with tls: Required, and only with it",
+        ),
+        CelRule(
+            "self.auth == 'Password' || (self.tls == 'Required' && has(self.passwordSecret))",
+            "auth: Token goes with tls: Required and a passwordSecret: the server gets the token itself",
         ),
     )
 

@@ -31,7 +31,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A database, without credentials. ``file`` is SQLite's. Without ``tls`` the connection to a server is in clear."""
+    """A database, without credentials. ``file`` is SQLite's. Without ``tls`` the connection to a server is in clear.
+
+    ``token`` is whether the password is a token that ends soon: it is used for new connections only, and may be given
+    to the server as it is where ``tls`` holds.
+    """
 
     kind: DatabaseKind
     host: str = ""
@@ -39,6 +43,7 @@ class Address:
     database: str = ""
     username: str = ""
     tls: bool = True
+    token: bool = False
     file: Path | None = None
 
     def __str__(self) -> str:
@@ -99,4 +104,6 @@ def _server(kind: Literal["mysql", "postgresql"], spec: DatabaseConnection) -> A
         database=spec.database,
         username=spec.username,
         tls=spec.tls == "Required",
+        # The CRD has the same rule, for what is written since.
+        token=spec.auth == "Token" and spec.tls == "Required",
     )

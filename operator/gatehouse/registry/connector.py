@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gatehouse.registry.address import Target
+from gatehouse.registry.address import Credentials, Target
 from gatehouse.registry.drivers import driver_for
 from gatehouse.registry.failures import Cause, Failure
+from gatehouse.registry.tokens import ends_at, says_expired
 
 __all__ = ["Connector"]
 
@@ -25,13 +28,14 @@ class Connector:
         kind = target.address.kind
         self.name = str(target.address)
         self.driver = driver_for(kind)
+        self._target = target
         self._secrets = target.credentials.secrets
         driver = self.driver
         self._file = target.address.file
         self._opened: tuple[int, int] | None = None
 
         def connect() -> Any:
-            connection = driver.connect(target)
+            connection = driver.connect(self._target)
             self._opened = _identity(self._file)
             return connection
 
@@ -47,6 +51,12 @@ class Connector:
         )
         event.listen(self.engine, "begin", driver.begin)
 
+    def renew(self, credentials: Credentials) -> None:
+        """The next connection is made with these; one that is open stays. Callable from any thread."""
+        # The old token may still be repeated by a server that is just being asked.
+        self._secrets = (*credentials.secrets, *self._target.credentials.secrets)
+        self._target = replace(self._target, credentials=credentials)
+
     def moved(self) -> bool:
         """Whether another file, or none, is where SQLite's was when it was opened: somebody has put a backup there."""
         return self._opened is not None and _identity(self._file) != self._opened
@@ -61,7 +71,16 @@ class Connector:
             cause, words = Cause.UNAVAILABLE, error.strerror or type(error).__name__
         else:
             cause, words = Cause.OTHER, type(error).__name__
+        if cause is Cause.DENIED and self._target.address.token:
+            cause, words = self._of_token(words)
         return Failure(cause=cause, connected=connected, database=self.name, detail=self._clean(words))
+
+    def _of_token(self, words: str) -> tuple[Cause, str]:
+        """Whether a refusal is one of a token that has ended, by the server's words or by the token itself."""
+        end = ends_at(self._target.credentials.password or "")
+        if end is not None and end <= datetime.now(UTC):
+            return Cause.EXPIRED, f"{words}; it ended at {end:%Y-%m-%dT%H:%M:%SZ}"
+        return (Cause.EXPIRED if says_expired(words) else Cause.DENIED), words
 
     def _clean(self, words: str) -> str:
         for secret in self._secrets:

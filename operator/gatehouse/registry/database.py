@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gatehouse.domain.errors import ReconcileError
 from gatehouse.domain.records import KnownIds, RegistryCounts
-from gatehouse.registry.address import Target
+from gatehouse.registry.address import Credentials, Target
 from gatehouse.registry.batching import Batcher, Outcome
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
@@ -73,8 +73,8 @@ class Database:
 
         Raises:
             Transient: DatabaseUnavailable, DatabaseContention, DatabaseReadOnly, RowConflict, DatabaseError.
-            Waiting: DatabaseAccessDenied, DatabaseNotFound, DatabaseCertificateRejected, DatabaseInsecure,
-                DatabaseTlsRequired, DatabaseEncoding, DatabaseMisconfigured.
+            Waiting: DatabaseAccessDenied, DatabaseTokenExpired, DatabaseNotFound, DatabaseCertificateRejected,
+                DatabaseInsecure, DatabaseTlsRequired, DatabaseEncoding, DatabaseMisconfigured.
             Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and those of the operation.
         """
         return await self._batcher.submit(operation)
@@ -82,6 +82,10 @@ class Database:
     def reserve(self, highest: KnownIds) -> None:
         """New rows get ids above these."""
         self._highest.learn(highest)
+
+    def renew(self, credentials: Credentials) -> None:
+        """Connections that are made from now on use these credentials; the one that is open stays."""
+        self._connector.renew(credentials)
 
     async def aclose(self) -> None:
         """Finishes what was submitted and closes the connection."""

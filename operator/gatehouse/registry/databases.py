@@ -21,6 +21,11 @@ class _Key(NamedTuple):
     address: Address
     credentials: Credentials
 
+    def renews(self, before: _Key) -> bool:
+        """Whether it is the same database with a newer token: what is open with the older one goes on."""
+        same = (self.address, self.credentials.ca_pem) == (before.address, before.credentials.ca_pem)
+        return self.address.token and same and self.credentials != before.credentials
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -61,7 +66,8 @@ class Databases:
         name = _name_of(registry)
         key = _Key(address_of(registry, data_dir=self._data_dir), Credentials(password, ca_pem))
         if self._users.get(name) != key:
-            self.forget(name)
+            if not self._renew(name, key):
+                self.forget(name)
             self._users[name] = key
         database = self._databases.get(key)
         if database is None:
@@ -72,6 +78,21 @@ class Databases:
             self._databases[key] = database
         await database.ready()
         return Rows(registry=name, database=database, now=self._now)
+
+    def _renew(self, name: str, key: _Key) -> bool:
+        """Hands the registry's open database a newer token. One that others use too, or that is open with the newer
+        token already, is left to them."""
+        before = self._users.get(name)
+        if before is None or not key.renews(before) or key in self._databases:
+            return False
+        if any(other == before for user, other in self._users.items() if user != name):
+            return False
+        database = self._databases.pop(before, None)
+        if database is None:
+            return False
+        database.renew(key.credentials)
+        self._databases[key] = database
+        return True
 
     def describe(self, registry: ModelRegistry) -> str:
         """The database in use, without credentials."""

@@ -23,6 +23,7 @@ class Cause(Enum):
     CONTENTION = auto()
     READ_ONLY = auto()
     DENIED = auto()
+    EXPIRED = auto()
     NOT_FOUND = auto()
     CERTIFICATE = auto()
     INSECURE = auto()
@@ -88,6 +89,7 @@ class Failure:
 _OTHERS_MEND = frozenset(
     {
         Cause.DENIED,
+        Cause.EXPIRED,
         Cause.NOT_FOUND,
         Cause.NO_SCHEMA,
         Cause.CERTIFICATE,
@@ -113,8 +115,16 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
         "refuses the user",
         (
             "Check username and passwordSecret of the ModelRegistry, and that the user may create and change tables. A "
-            "password that is a token of a cloud's IAM runs out: keep the Secret renewed. A user who must come "
-            "encrypted needs tls: Required."
+            "password that is a token of a cloud's IAM needs auth: Token, and ends: keep the Secret renewed. A user "
+            "who must come encrypted needs tls: Required."
+        ),
+    ),
+    Cause.EXPIRED: (
+        "DatabaseTokenExpired",
+        "refuses the token in passwordSecret, which has expired",
+        (
+            "Renew the Secret, and have something renew it before each token ends: tokens of AWS last 15 minutes, "
+            "those of Azure and Google about an hour. Gatehouse reads the Secret again within a minute."
         ),
     ),
     Cause.NOT_FOUND: (
@@ -130,7 +140,10 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.INSECURE: (
         "DatabaseInsecure",
         "asks for the password in clear",
-        "Set tls: Required, or have the user authenticate by SCRAM, ed25519 or mysql_native_password.",
+        (
+            "Set tls: Required, or have the user authenticate by SCRAM, ed25519 or mysql_native_password. A password "
+            "that is a token of a cloud's IAM (mysql_clear_password) needs auth: Token beside tls: Required."
+        ),
     ),
     Cause.NO_SCHEMA: (
         "DatabaseNotFound",

@@ -123,7 +123,8 @@ def open_trails(target: Target) -> Iterator[Trails]:
 def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: Limits | None = None) -> Target:
     """A database by SQLAlchemy's URL. ``data_dir`` is for what a driver wants as a file.
 
-    The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``.
+    The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``. With
+    ``?auth=token`` the password is a token of a cloud's IAM.
 
     Raises:
         DatabaseUrlError: without its password.
@@ -138,13 +139,15 @@ def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: L
         address = _file(parsed.database)
     elif name in _KINDS and parsed.host and parsed.database:
         kind, port = _KINDS[name]
+        tls = not (_is_loopback(parsed.host) or parsed.query.get("tls") == "disabled")
         address = Address(
             kind=kind,
             host=parsed.host,
             port=parsed.port or port,
             database=parsed.database,
             username=parsed.username or "",
-            tls=not (_is_loopback(parsed.host) or parsed.query.get("tls") == "disabled"),
+            tls=tls,
+            token=tls and parsed.query.get("auth") == "token",
         )
     else:
         raise DatabaseUrlError(f"the database's URL is for {name} or names no host or database, {_WANTED}")

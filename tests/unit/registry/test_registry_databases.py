@@ -462,13 +462,6 @@ def test_another_refusal_of_the_lock_is_none_of_a_cluster() -> None:
         pass
 
 
-def test_tokens_of_a_cloud_go_to_a_server_whose_certificate_was_checked_alone() -> None:
-    plugins = {"mysql_clear_password": None}
-    assert "mysql_clear_password" in mysql._SAFE_WITH_TLS
-    assert mysql._Plugins(mysql._SAFE | mysql._SAFE_WITH_TLS).get("mysql_clear_password", plugins) is plugins
-    assert isinstance(mysql._Plugins(mysql._SAFE).get("mysql_clear_password"), mysql._Refused)
-
-
 @pytest.mark.parametrize("table", [*metadata.sorted_tables, schema.version_table], ids=lambda table: table.name)
 def test_tables_do_not_depend_on_the_servers_defaults(table: Table) -> None:
     made = str(CreateTable(table).compile(dialect=mysql_dialect.dialect()))

@@ -58,9 +58,10 @@ _CAUSES: dict[int, Cause] = {
 
 _SAFE: frozenset[str] = frozenset({"", "mysql_native_password", "client_ed25519"})
 """Ways to authenticate that show the server, and whoever listens, no password."""
-_SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password", "mysql_clear_password"})
-"""Ways that give the password to the server: to the one whose certificate was checked, and to no other. The last is how
-tokens of a cloud's IAM are taken."""
+_SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password"})
+"""Ways that give the password to the server: to the one whose certificate was checked, and to no other."""
+_SAFE_FOR_TOKENS: frozenset[str] = frozenset({"mysql_clear_password"})
+"""How servers take tokens of a cloud's IAM: of a registry that says so, to a server whose certificate was checked."""
 
 
 class _Refused:
@@ -115,6 +116,13 @@ class _Connection(_Base):
         return int(super().query(data, unbuffered))
 
 
+def _ways(target: Target) -> frozenset[str]:
+    """Plugins that the server may ask for."""
+    if not target.address.tls:
+        return _SAFE
+    return _SAFE | _SAFE_WITH_TLS | (_SAFE_FOR_TOKENS if target.address.token else frozenset())
+
+
 def connect(target: Target) -> pymysql.Connection[Any]:
     """A connection that refuses values which do not fit instead of cutting them."""
     tls = ssl.create_default_context(cadata=target.credentials.ca_pem) if target.address.tls else None
@@ -130,7 +138,7 @@ def connect(target: Target) -> pymysql.Connection[Any]:
         read_timeout=target.limits.silence,
         write_timeout=target.limits.silence,
         ssl=tls,
-        auth_plugin_map=_Plugins(_SAFE if tls is None else _SAFE | _SAFE_WITH_TLS),
+        auth_plugin_map=_Plugins(_ways(target)),
         init_command=f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {target.limits.lock}, "
         "default_storage_engine = 'InnoDB'",
         client_flag=CLIENT.FOUND_ROWS,
