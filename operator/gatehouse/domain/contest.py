@@ -40,6 +40,8 @@ from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
 from gatehouse.domain.access import folder_of, locate
 from gatehouse.domain.aws import AwsHost, host_of, partition_of
+from gatehouse.domain.conditions import READY, find
+from gatehouse.domain.readable import read_conditions
 
 __all__ = [
     "ARTIFACT_VERIFIED",
@@ -68,7 +70,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "ArtifactMissing": "is Artifact Missing: its recorded files are gone",
     "ArtifactInvalid": "is Artifact Invalid",
 }
-_OF_CONDITION: Final = ("type", "status", "reason", "lastTransitionTime")
 BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
 AWS: Final = "the endpoint of AWS"
 _URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
@@ -152,8 +153,8 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     uri = folder_of(body["spec"]["artifact"]["uri"])
     if _URI.fullmatch(uri) is None:
         return None
-    conditions = _conditions(status.get("conditions") or ())
-    ready, verified = conditions.get("Ready", {}), conditions.get(ARTIFACT_VERIFIED, {})
+    conditions = read_conditions(status)
+    ready, verified = find(conditions, READY), find(conditions, ARTIFACT_VERIFIED)
     recorded, found = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
     digest = str(recorded or found or "")
     file = str((status.get("artifact") or {}).get("modelFile") or "")
@@ -166,27 +167,20 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         digest=digest if _DIGEST.fullmatch(digest) else "",
         phase=phase,
         # Whether an outage has lasted too long, or nothing can be decided at all, is in Ready alone.
-        cleared_for=tuple(status.get("clearedFor") or ()) if ready.get("status") == "True" else (),
+        cleared_for=tuple(status.get("clearedFor") or ()) if ready is not None and ready.status == "True" else (),
         policies=tuple(each["name"] for each in status.get("policies") or ()),
         shut=next(
             (gate["name"] for gate in status.get("gates") or () if not gate["open"] and not gate.get("unknown")), ""
         ),
         claimed_at=status.get("claimedAt") or registered_at or "",
         # Verifying is also what has not been looked at for longer than the grace.
-        verified=verified.get("status") == "True" and recorded is None and phase != "Verifying",
-        judged_at=verified.get("lastTransitionTime", ""),
+        verified=verified is not None and verified.status == "True" and recorded is None and phase != "Verifying",
+        judged_at=verified.last_transition_time if verified is not None else "",
         held=recorded is not None,
         refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),
         admitted_to=tuple((each["stage"], each["namespace"]) for each in status.get("admittedTo") or ()),
         model_file=file if _FILE.fullmatch(file) else "",
     )
-
-
-def _conditions(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """By type; none where one of them does not read, as for everybody else. The API server takes [] for a time."""
-    if not all(isinstance(each.get(name), str) for each in found for name in _OF_CONDITION):
-        return {}
-    return {each["type"]: each for each in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from gatehouse.api.meta import ConditionedStatus, Resource
+from gatehouse.api.meta import Condition, ConditionedStatus, Resource
 
-__all__ = ["UNREADABLE", "Unreadable", "member", "read", "read_status"]
+__all__ = ["UNREADABLE", "Unreadable", "member", "read", "read_conditions", "read_status"]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of what follows from an object that does not read."""
@@ -78,6 +78,17 @@ def read_status(kind: type[Resource], body: Mapping[str, Any]) -> ConditionedSta
         except Exception:  # noqa: BLE001 - as above: a status that cannot be read says nothing
             return empty
     return empty
+
+
+def read_conditions(status: Mapping[str, Any]) -> Sequence[Condition]:
+    """The conditions that ``read_status`` finds in a status: none where one of them does not read.
+
+    For those who read nothing else of it. The API server takes [] for a time.
+    """
+    try:
+        return ConditionedStatus.model_validate({"conditions": status.get("conditions") or []}).conditions
+    except ValidationError:
+        return []
 
 
 def member(body: object, *path: str) -> object:

@@ -14,7 +14,7 @@ from gatehouse.api import KINDS, GovernancePolicy, ModelApproval, ModelVersion, 
 from gatehouse.domain.facts import Facts
 from gatehouse.domain.lifecycle import Decision, decide
 from gatehouse.domain.policy import stand_in
-from gatehouse.domain.readable import Unreadable, read, read_status
+from gatehouse.domain.readable import Unreadable, read, read_conditions, read_status
 from gatehouse.domain.status import version_status
 
 JSON = st.recursive(
@@ -34,6 +34,27 @@ def test_reading_never_raises(kind: type[Resource], body: dict[str, Any]) -> Non
 
     assert isinstance(found, kind | Unreadable)
     assert isinstance(read_status(kind, body), type(kind.model_fields["status"].get_default(call_default_factory=True)))
+
+
+CONDITIONS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["Ready", "ArtifactVerified"]) | JSON,
+            "status": st.sampled_from(["True", "False"]) | JSON,
+            "reason": st.just("Emitted") | JSON,
+            "lastTransitionTime": st.just("2026-01-01T00:00:00Z") | JSON,
+        },
+        optional={"message": st.text(max_size=8) | JSON, "observedGeneration": st.integers(0, 3) | JSON, "odd": JSON},
+    ),
+    max_size=18,
+)
+
+
+@given(CONDITIONS | JSON)
+def test_conditions_are_read_in_one_way(conditions: Any) -> None:
+    """Whoever reads a whole status and whoever reads its conditions alone agree on every one that there can be."""
+    status = {"phase": "Verifying", "conditions": conditions}
+    assert list(read_conditions(status)) == read_status(ModelVersion, {"status": status}).conditions
 
 
 def test_a_status_of_an_older_version_is_read_without_the_members_that_do_not_read() -> None:
