@@ -1,45 +1,17 @@
 """What the refusals of stores mean: one table from their codes, statuses and sentences to reasons that have a remedy.
 
-Stores that speak S3 differ most where they refuse. A row of the table says which code, which status or which words of
-which sentence stand for a meaning; a dialect is one more row, and one more line in the test's table. A store's
-sentence is matched and never quoted, as it may repeat signatures.
+Stores that speak S3 differ most where they refuse. A row of the table is a meaning with the codes and statuses that
+stand for it, in any store's words; ``_BY_WORDS`` has the codes that mean several things. A dialect is one more word in
+a row, and one more line in the test's table. A store's sentence is matched and never quoted, as it may repeat
+signatures.
 
-========================== ========= ==============================================================
-reason                     kind      when
-========================== ========= ==============================================================
-AccessDenied               waits     the credentials may not do this, or there are none
-CredentialsRejected        waits     unknown or wrong keys
-CredentialsExpired         waits     keys or a token that were lent and ran out
-CertificateRejected        waits     the store's certificate does not chain to the trusted ones
-ClockSkewed                waits     the store's clock and ours differ too much
-RegionMismatch             waits     the bucket lives in another region, or at another endpoint
-RedirectRefused            waits     a redirect that is not S3's: nothing signed follows it
-TlsRequired                waits     the endpoint takes https and was asked by http
-AddressingRefused          waits     the store wants the bucket in the host's name
-ObjectArchived             waits     the object lies in an archive and must be restored first
-RequesterPays              waits     who asks has to say that they pay
-EncryptionKeyRefused       waits     the key of the object is disabled, gone, or not the credentials' to use
-EncryptedWithCustomerKey   waits     the object opens only with a key that comes with each request
-AccountSuspended           waits     the account does not pay, or was shut
-BucketNameRefused          waits     no store has buckets of such a name
-StoreLacksOperation        waits     the store does not have what was asked for
-ProxyRefused               waits     the proxy before the store lets nothing through
-StoreFull                  waits     the store or the bucket's quota has no room left
-StoreRefused               waits     any other 3xx or 4xx
-StoreThrottled             transient too many requests, in any store's words; carries Retry-After
-StoreUnavailable           transient 5xx, no connection, no answer in time, a body cut short
-StoreAnswerInvalid         transient an answer that is not S3's
-ObjectChanged              transient an object is not the one that was listed
-BucketMissing              transient there is no such bucket; a listing says so by being None
-BytesRefused               transient the bytes that arrived have not the checksum that was announced
-UploadGone                 transient an upload in parts was completed or given up by somebody else
-========================== ========= ==============================================================
+What waits is mended by somebody; what does not is tried again by itself. ``docs/stores.md`` tells people each reason.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -65,211 +37,219 @@ class Refusal:
     date: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Meaning:
-    """``found`` and ``expected`` are clauses, ``remedy`` sentences. What does not wait is tried again by itself."""
+    """``found`` and ``expected`` are clauses, ``remedy`` sentences. What does not wait is tried again by itself.
+
+    ``codes`` are S3's and those of dialects, apart by blanks; ``statuses`` count where no code is known.
+    """
 
     reason: str
     found: str
     expected: str = ""
     remedy: str = ""
+    codes: str = ""
+    statuses: tuple[int, ...] = ()
     waits: bool = True
 
 
 DENIED: Final = Meaning(
-    reason="AccessDenied",
-    found="access is denied",
-    expected="credentials that may list the prefix and read its objects",
-    remedy="Give the credentials in the credentialsSecret leave to list the prefix and to read its objects. Objects "
+    "AccessDenied",
+    "access is denied",
+    "credentials that may list the prefix and read its objects",
+    "Give the credentials in the credentialsSecret leave to list the prefix and to read its objects. Objects "
     "that are encrypted with a key of KMS take leave to decrypt by that key too, and a bucket whose requesters pay "
     "takes requesterPays: true.",
+    "AccessDenied AccessForbidden Forbidden InsufficientPermissions",
+    (403,),
 )
 CREDENTIALS: Final = Meaning(
-    reason="CredentialsRejected",
-    found="the credentials are not accepted",
-    expected="an access key that the store knows",
-    remedy="Put a valid AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the credentialsSecret.",
+    "CredentialsRejected",
+    "the credentials are not accepted",
+    "an access key that the store knows",
+    "Put a valid AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the credentialsSecret.",
+    "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidClientTokenId InvalidSecurity "
+    "UnrecognizedClientException MissingAuthenticationToken UserSuspended Unauthorized "
+    "AccessKeyDisabled InvalidAccessKey AuthFailure "
+    # versitygw's word for an unknown access key, with status 404.
+    "XAdminUserNotFound",
+    (401,),
 )
 EXPIRED: Final = Meaning(
-    reason="CredentialsExpired",
-    found="the credentials have expired",
-    expected="credentials that are valid now",
-    remedy="Renew what the credentialsSecret holds. Credentials that are lent run out: name a key that lasts, or set "
+    "CredentialsExpired",
+    "the credentials have expired",
+    "credentials that are valid now",
+    "Renew what the credentialsSecret holds. Credentials that are lent run out: name a key that lasts, or set "
     "workloadIdentity, which renews them.",
+    "ExpiredToken ExpiredTokenException TokenRefreshRequired SecurityTokenExpired RequestExpired",
 )
 CLOCK: Final = Meaning(
-    reason="ClockSkewed",
-    found="the clocks differ too much to sign requests",
-    expected="clocks that are less than 15 minutes apart",
-    remedy="Set the clock of the node, or that of the store.",
+    "ClockSkewed",
+    "the clocks differ too much to sign requests",
+    "clocks that are less than 15 minutes apart",
+    "Set the clock of the node, or that of the store.",
+    "RequestTimeTooSkewed RequestInTheFuture",
 )
 REGION: Final = Meaning(
-    reason="RegionMismatch",
-    found="the bucket belongs to another region",
-    expected="a request to the bucket's own region",
-    remedy="Set region and endpoint of the object store to those of the bucket.",
+    "RegionMismatch",
+    "the bucket belongs to another region",
+    "a request to the bucket's own region",
+    "Set region and endpoint of the object store to those of the bucket.",
+    "AuthorizationHeaderMalformed PermanentRedirect TemporaryRedirect Redirect BucketRegionError "
+    "IllegalLocationConstraintException IncorrectEndpoint InvalidRegion",
 )
 REDIRECT: Final = Meaning(
-    reason="RedirectRefused",
-    found="the endpoint redirects to another address",
-    expected="an answer of the endpoint itself: no signed request follows a redirect",
-    remedy="Set endpoint to the address that the store itself answers at, if it is the store that redirects. Otherwise "
+    "RedirectRefused",
+    "the endpoint redirects to another address",
+    "an answer of the endpoint itself: no signed request follows a redirect",
+    "Set endpoint to the address that the store itself answers at, if it is the store that redirects. Otherwise "
     "look at what stands between.",
 )
 TLS: Final = Meaning(
-    reason="TlsRequired",
-    found="the endpoint takes https only",
-    expected="an endpoint with https",
-    remedy="Write https:// into endpoint and leave tls at Required. Name the store's authority in caSecret where that "
+    "TlsRequired",
+    "the endpoint takes https only",
+    "an endpoint with https",
+    "Write https:// into endpoint and leave tls at Required. Name the store's authority in caSecret where that "
     "is a private one.",
 )
 ADDRESSING: Final = Meaning(
-    reason="AddressingRefused",
-    found="the store does not take the bucket's name in the path",
-    expected="the bucket's name in the host's name",
-    remedy="Set addressing: VirtualHost for the object store.",
+    "AddressingRefused",
+    "the store does not take the bucket's name in the path",
+    "the bucket's name in the host's name",
+    "Set addressing: VirtualHost for the object store.",
+    # Alibaba OSS, Tencent COS, Volcengine TOS and Huawei OBS.
+    "SecondLevelDomainForbidden PathStyleDomainForbidden InvalidPathAccess VirtualHostDomainRequired",
 )
 ARCHIVED: Final = Meaning(
-    reason="ObjectArchived",
-    found="the object lies in an archive and cannot be read",
-    expected="an object in a storage class that is read at once",
-    remedy="Restore the object, or copy it to a class such as STANDARD, and keep the bucket's lifecycle rules away "
+    "ObjectArchived",
+    "the object lies in an archive and cannot be read",
+    "an object in a storage class that is read at once",
+    "Restore the object, or copy it to a class such as STANDARD, and keep the bucket's lifecycle rules away "
     "from models in use.",
+    "InvalidObjectState ObjectAlreadyInArchive ObjectNotRestored",
 )
 PAYS: Final = Meaning(
-    reason="RequesterPays",
-    found="whoever reads the bucket has to pay for it",
-    expected="a request that says so",
-    remedy="Set requesterPays: true for the object store, if the account of its credentials is to pay.",
+    "RequesterPays",
+    "the requester has to pay for each read of the bucket",
+    "a request that says so",
+    "Set requesterPays: true for the object store, if the account of its credentials is to pay.",
+    "UserProjectMissing RequesterPaysMissing",
 )
 KEY: Final = Meaning(
-    reason="EncryptionKeyRefused",
-    found="the store could not use the key that the object is encrypted with",
-    expected="a key that is enabled, and credentials that may decrypt by it",
-    remedy="Give the credentials kms:Decrypt for the key (and kms:GenerateDataKey to write), and see that the key is "
+    "EncryptionKeyRefused",
+    "the store could not use the key that the object is encrypted with",
+    "a key that is enabled, and credentials that may decrypt by it",
+    "Give the credentials kms:Decrypt for the key (and kms:GenerateDataKey to write), and see that the key is "
     "enabled and there.",
+    "KMSAccessDenied KMSNotConfigured KMSKeyNotFound KmsKeyNotFound XMinioKMSNotConfigured XMinioKMSKeyNotFound",
 )
 CUSTOMER_KEY: Final = Meaning(
-    reason="EncryptedWithCustomerKey",
-    found="the object is encrypted with a key that has to come with each request (SSE-C)",
-    expected="objects that the store decrypts by itself",
-    remedy="Copy the object with SSE-S3 or SSE-KMS, or without encryption of its own: KServe cannot read it either.",
+    "EncryptedWithCustomerKey",
+    "the object is encrypted with a key that has to come with each request (SSE-C)",
+    "objects that the store decrypts by itself",
+    "Copy the object with SSE-S3 or SSE-KMS, or without encryption of its own: KServe cannot read it either.",
+    "MissingSSECustomerKey MissingSSECustomerKeyMD5 InvalidSSECustomerParameters "
+    "ResourceIsEncryptedWithCustomerEncryptionKey CustomerEncryptionKeyIsIncorrect",
 )
 SUSPENDED: Final = Meaning(
-    reason="AccountSuspended",
-    found="the account or the bucket is shut",
-    expected="an account in good standing",
-    remedy="Ask the provider of the store: mostly a bill is due, or billing is off.",
+    "AccountSuspended",
+    "the account or the bucket is shut",
+    "an account in good standing",
+    "Ask the provider of the store: mostly a bill is due, or billing is off.",
+    "AccountProblem AllAccessDisabled UserDisable NotSignedUp AccountSuspended UnpaidAccount InArrears "
+    "UserProjectAccountProblem BillingDisabled",
+    (402,),
 )
 BUCKET_NAME: Final = Meaning(
-    reason="BucketNameRefused",
-    found="the store takes no bucket of such a name",
-    expected="a name of 3 to 63 lower-case letters, digits, dots and dashes",
-    remedy="Mend uriPrefix in the registry.",
+    "BucketNameRefused",
+    "the store takes no bucket of such a name",
+    "a name of 3 to 63 lower-case letters, digits, dots and dashes",
+    "Mend uriPrefix in the registry.",
+    "InvalidBucketName",
 )
 LACKS: Final = Meaning(
-    reason="StoreLacksOperation",
-    found="the store does not have that operation, or an option of it",
-    expected="S3's ListObjectsV2, HeadObject and GetObject, and for uploads PutObject and multipart uploads",
-    remedy="Check that endpoint is the S3 API of the store, not its console or another API; otherwise use a store that "
+    "StoreLacksOperation",
+    "the store does not have that operation, or an option of it",
+    "S3's ListObjectsV2, HeadObject and GetObject, and for uploads PutObject and multipart uploads",
+    "Check that endpoint is the S3 API of the store, not its console or another API; otherwise use a store that "
     "has the operation.",
+    "NotImplemented XNotImplemented MethodNotAllowed NotSupported UnsupportedOperation",
+    (405, 501),
 )
 PROXY: Final = Meaning(
-    reason="ProxyRefused",
-    found="the proxy lets no request through to the store",
-    expected="a proxy that connects to the endpoint without credentials of its own",
-    remedy="Mend proxy of the object store, or have the proxy let the endpoint through.",
+    "ProxyRefused",
+    "the proxy lets no request through to the store",
+    "a proxy that connects to the endpoint without credentials of its own",
+    "Mend proxy of the object store, or have the proxy let the endpoint through.",
+    statuses=(407,),
 )
 FULL: Final = Meaning(
-    reason="StoreFull",
-    found="there is no room left",
-    expected="room for the object",
-    remedy="Free space in the store, or raise the bucket's quota.",
+    "StoreFull",
+    "there is no room left",
+    "room for the object",
+    "Free space in the store, or raise the bucket's quota.",
+    "QuotaExceeded XMinioAdminBucketQuotaExceeded XMinioStorageFull InsufficientStorage StorageFull "
+    "EntityTooLargeForQuota InsufficientCapacity",
+    (507,),
 )
 REFUSED: Final = Meaning(
-    reason="StoreRefused",
-    found="the store refuses the request",
-    expected="an answer of S3",
-    remedy="Check endpoint, bucket and region of the object store.",
-)
-THROTTLED: Final = Meaning(reason="StoreThrottled", found="the store asks for fewer requests", waits=False)
-UNAVAILABLE: Final = Meaning(reason="StoreUnavailable", found="the store is not available", waits=False)
-CHANGED: Final = Meaning(reason="ObjectChanged", found="the object is not the one that was listed", waits=False)
-NO_BUCKET: Final = Meaning(reason="BucketMissing", found="there is no such bucket", waits=False)
-BYTES: Final = Meaning(
-    reason="BytesRefused", found="the bytes that arrived are not those that were announced", waits=False
-)
-GONE: Final = Meaning(reason="UploadGone", found="the upload in parts is no longer there", waits=False)
-
-
-def _codes(rows: Iterable[tuple[Meaning, str]]) -> Mapping[str, Meaning]:
-    return MappingProxyType({code: meaning for meaning, codes in rows for code in codes.split()})
-
-
-_BY_CODE: Final = _codes(
-    (
-        (DENIED, "AccessDenied AccessForbidden Forbidden InsufficientPermissions"),
-        (CREDENTIALS, "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidClientTokenId InvalidSecurity"),
-        (CREDENTIALS, "UnrecognizedClientException MissingAuthenticationToken UserSuspended Unauthorized"),
-        (CREDENTIALS, "AccessKeyDisabled InvalidAccessKey AuthFailure"),
-        # versitygw's word for an unknown access key, with status 404.
-        (CREDENTIALS, "XAdminUserNotFound"),
-        (EXPIRED, "ExpiredToken ExpiredTokenException TokenRefreshRequired SecurityTokenExpired RequestExpired"),
-        (CLOCK, "RequestTimeTooSkewed RequestInTheFuture"),
-        (REGION, "AuthorizationHeaderMalformed PermanentRedirect TemporaryRedirect Redirect BucketRegionError"),
-        (REGION, "IllegalLocationConstraintException IncorrectEndpoint InvalidRegion"),
-        # Alibaba OSS, Tencent COS, Volcengine TOS and Huawei OBS.
-        (ADDRESSING, "SecondLevelDomainForbidden PathStyleDomainForbidden InvalidPathAccess VirtualHostDomainRequired"),
-        (ARCHIVED, "InvalidObjectState ObjectAlreadyInArchive ObjectNotRestored"),
-        (PAYS, "UserProjectMissing RequesterPaysMissing"),
-        (KEY, "KMSAccessDenied KMSNotConfigured KMSKeyNotFound KmsKeyNotFound"),
-        (KEY, "XMinioKMSNotConfigured XMinioKMSKeyNotFound"),
-        (CUSTOMER_KEY, "MissingSSECustomerKey MissingSSECustomerKeyMD5 InvalidSSECustomerParameters"),
-        (CUSTOMER_KEY, "ResourceIsEncryptedWithCustomerEncryptionKey CustomerEncryptionKeyIsIncorrect"),
-        (
-            SUSPENDED,
-            "AccountProblem AllAccessDisabled UserDisable NotSignedUp AccountSuspended UnpaidAccount InArrears",
-        ),
-        (SUSPENDED, "UserProjectAccountProblem BillingDisabled"),
-        (BUCKET_NAME, "InvalidBucketName"),
-        (LACKS, "NotImplemented XNotImplemented MethodNotAllowed NotSupported UnsupportedOperation"),
-        (FULL, "QuotaExceeded XMinioAdminBucketQuotaExceeded XMinioStorageFull InsufficientStorage StorageFull"),
-        (FULL, "EntityTooLargeForQuota InsufficientCapacity"),
-        # AWS, and with 503 Ceph, NetApp StorageGRID, versitygw, Wasabi and GCS.
-        (
-            THROTTLED,
-            "SlowDown RequestLimitExceeded Throttling ThrottlingException RequestThrottled BandwidthLimitExceeded",
-        ),
-        # MinIO, R2, GCS and Backblaze B2.
-        (THROTTLED, "SlowDownRead SlowDownWrite TooManyRequests RateLimitExceeded rateLimitExceeded too_many_requests"),
-        (THROTTLED, "userRateLimitExceeded XMinioServerTooBusy TooManyRequestsException"),
-        # Alibaba OSS and Volcengine TOS.
-        (THROTTLED, "DownloadTrafficRateLimitExceeded UploadTrafficRateLimitExceeded QpsLimitExceeded ExceedQPSLimit"),
-        (THROTTLED, "TotalQpsLimitExceeded MetaOperationQpsLimitExceeded ExceedRateLimit RequestRateTooHigh"),
-        # With 400 or 409 as well, and yet over the next time.
-        (UNAVAILABLE, "RequestTimeout InternalError ServiceUnavailable OperationAborted ConditionalRequestConflict"),
-        (UNAVAILABLE, "IncompleteBody XMinioServerNotInitialized XMinioBackendDown service_unavailable internal_error"),
-        (CHANGED, "NoSuchKey NoSuchVersion PreconditionFailed InvalidRange"),
-        (NO_BUCKET, "NoSuchBucket"),
-        (BYTES, "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch"),
-        (GONE, "InvalidPart NoSuchUpload"),
-    )
+    "StoreRefused",
+    "the store refuses the request",
+    "an answer of S3",
+    "Check endpoint, bucket and region of the object store.",
 )
 
+
+def _passes(reason: str, found: str, codes: str, *statuses: int) -> Meaning:
+    """What is tried again by itself."""
+    return Meaning(reason, found, codes=codes, statuses=statuses, waits=False)
+
+
+THROTTLED: Final = _passes(
+    "StoreThrottled",
+    "the store asks for fewer requests",
+    # AWS, and with 503 Ceph, NetApp StorageGRID, versitygw, Wasabi and GCS.
+    "SlowDown RequestLimitExceeded Throttling ThrottlingException RequestThrottled BandwidthLimitExceeded "
+    # MinIO, R2, GCS and Backblaze B2.
+    "SlowDownRead SlowDownWrite TooManyRequests RateLimitExceeded rateLimitExceeded too_many_requests "
+    "userRateLimitExceeded XMinioServerTooBusy TooManyRequestsException "
+    # Alibaba OSS and Volcengine TOS.
+    "DownloadTrafficRateLimitExceeded UploadTrafficRateLimitExceeded QpsLimitExceeded ExceedQPSLimit "
+    "TotalQpsLimitExceeded MetaOperationQpsLimitExceeded ExceedRateLimit RequestRateTooHigh",
+    429,
+)
+UNAVAILABLE: Final = _passes(
+    "StoreUnavailable",
+    "the store is not available",
+    # With 400 or 409 as well, and yet over the next time.
+    "RequestTimeout InternalError ServiceUnavailable OperationAborted ConditionalRequestConflict "
+    "IncompleteBody XMinioServerNotInitialized XMinioBackendDown service_unavailable internal_error",
+    408,
+)
+CHANGED: Final = _passes(
+    "ObjectChanged",
+    "the object is not the one that was listed",
+    "NoSuchKey NoSuchVersion PreconditionFailed InvalidRange",
+    412,
+    416,
+)
+NO_BUCKET: Final = _passes("BucketMissing", "there is no such bucket", "NoSuchBucket")
+BYTES: Final = _passes(
+    "BytesRefused",
+    "the bytes that arrived are not those that were announced",
+    "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
+)
+GONE: Final = _passes("UploadGone", "the upload in parts is no longer there", "InvalidPart NoSuchUpload")
+
+_MEANINGS: Final = (
+    *(DENIED, CREDENTIALS, EXPIRED, CLOCK, REGION, REDIRECT, TLS, ADDRESSING, ARCHIVED, PAYS, KEY, CUSTOMER_KEY),
+    *(SUSPENDED, BUCKET_NAME, LACKS, PROXY, FULL, REFUSED, THROTTLED, UNAVAILABLE, CHANGED, NO_BUCKET, BYTES, GONE),
+)
+_BY_CODE: Final[Mapping[str, Meaning]] = MappingProxyType(
+    {code: meaning for meaning in _MEANINGS for code in meaning.codes.split()}
+)
 _BY_STATUS: Final[Mapping[int, Meaning]] = MappingProxyType(
-    {
-        401: CREDENTIALS,
-        402: SUSPENDED,
-        403: DENIED,
-        405: LACKS,
-        407: PROXY,
-        408: UNAVAILABLE,
-        412: CHANGED,
-        416: CHANGED,
-        429: THROTTLED,
-        501: LACKS,
-        507: FULL,
-    }
+    {status: meaning for meaning in _MEANINGS for status in meaning.statuses}
 )
 
 

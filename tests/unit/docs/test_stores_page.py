@@ -14,9 +14,15 @@ MEANINGS = [meaning for meaning in vars(refusals).values() if isinstance(meaning
 
 
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda meaning: meaning.reason)
-def test_a_reason_is_on_the_page_and_in_the_docstring(meaning: Meaning) -> None:
+def test_a_reason_is_on_the_page_and_somebody_can_mend_what_waits(meaning: Meaning) -> None:
     assert f"`{meaning.reason}`" in PAGE
-    kind = "waits" if meaning.waits else "transient"
-    assert refusals.__doc__ is not None
-    rows = {line.split()[0]: line.split()[1] for line in refusals.__doc__.splitlines() if len(line.split()) > 2}
-    assert rows[meaning.reason] == kind
+    assert meaning in refusals._MEANINGS
+    assert meaning.waits == bool(meaning.remedy) == bool(meaning.expected)
+
+
+def test_a_code_and_a_status_stand_for_one_meaning() -> None:
+    codes = [code for meaning in refusals._MEANINGS for code in meaning.codes.split()]
+    statuses = [status for meaning in refusals._MEANINGS for status in meaning.statuses]
+    assert sorted(codes) == sorted(refusals._BY_CODE)
+    assert sorted(statuses) == sorted(refusals._BY_STATUS)
+    assert len({meaning.reason for meaning in refusals._MEANINGS}) == len(refusals._MEANINGS)
