@@ -138,7 +138,7 @@ def test_a_generation_that_nobody_has_looked_at_is_not_ready(
         for command in ("explain", "template"):
             said = gatehouse(installed, command, "granite-1", "-n", world.namespace)
             assert said.exit_code == 1
-            assert "the operator has not looked at this generation yet" in said.output
+            assert "the operator has not reconciled this generation yet" in said.output
         operator.start()
 
 

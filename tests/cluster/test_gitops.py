@@ -301,7 +301,7 @@ def test_an_object_that_nobody_looked_at_progresses(world: World) -> None:
     """The operator does not run: the API server's default of the status is all there is."""
     for manifest in (world.registry(), world.model(), world.version()):
         assert health(apply(world.kube, manifest)) == Health(
-            "Progressing", "Gatehouse has not looked at this generation yet"
+            "Progressing", "Gatehouse has not reconciled this generation yet"
         )
 
 

@@ -134,7 +134,7 @@ def test_an_older_status_clears_nothing(desk: Desk, stage: str) -> None:
     )
     said = desk.run("promote", "granite-1", f"--to={stage}")
     assert (said.exit_code, said.stdout) == (1, "")
-    assert "has not looked at this generation yet" in said.stderr
+    assert "has not reconciled this generation yet" in said.stderr
 
 
 @pytest.fixture

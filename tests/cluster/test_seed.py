@@ -290,7 +290,7 @@ def test_a_store_that_answers_later_is_waited_for_and_the_summary_says_what_is_t
     nobody = f"http://{LOOPBACK}:{free_port()}"
     world.apply(world.registry(objectStores=[world.object_store(uriPrefix="s3://models/", endpoint=nobody)]))
     waiting = seed(kubeconfig, *into(world))
-    waiting.says(f"the files of ModelVersion {world.namespace}/{VERSION} were not looked at yet")
+    waiting.says(f"the files of ModelVersion {world.namespace}/{VERSION} were not checked yet")
     world.apply(registry(world))
     assert waiting.ended() == 0, waiting.said()
     assert "Artifact Missing" in waiting.stdout.read_text()
@@ -427,7 +427,7 @@ def test_seed_that_comes_first_waits_for_kinds_namespace_operator_and_registry(
         kube.apply(namespace_manifest())
         with make_world(plane, minio, namespace="seeded") as world:
             bucket(world)
-            first.says("the operator has not looked at it yet")
+            first.says("the operator has not reconciled it yet")
             with contextlib.closing(Operator(plane, tmp_path)) as operator:
                 operator.start()
                 first.says("RegistryNotFound")

@@ -104,7 +104,7 @@ class ObjectStore(Struct):
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=f"^https?://[^/?#@{BLANK}]+/?$")] | None = None
     """URL of the store; the endpoint of AWS for the region when absent."""
     tls: Literal["Required", "Disabled"] = "Required"
-    """Required, also when absent: the endpoint is https. Disabled: the endpoint may be http, which whoever is on the
+    """Required, also when absent: the endpoint is https. Disabled: the endpoint may be http, which anybody on the
     network between can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Region that requests are signed for; us-east-1 when absent. Requests to a host of AWS are signed for that
@@ -113,7 +113,7 @@ class ObjectStore(Struct):
     """Path, also when absent: the bucket is the first part of the path. VirtualHost: it is the first part of the host's
     name, as some stores want it (Alibaba OSS, Tencent COS, Volcengine TOS, Huawei OBS)."""
     requester_pays: bool = False
-    """Whether requests say that whoever asks pays for them, as some buckets of AWS and Google want it; false when
+    """Whether requests say that the requester pays for them, as some buckets of AWS and Google want it; false when
     absent."""
     versioned: bool = False
     """Whether the bucket keeps versions and listings show them, so that every overwrite shows, whatever its ETag and
@@ -136,7 +136,7 @@ class ObjectStore(Struct):
         ),
         CelRule(
             "(has(self.tls) && self.tls == 'Disabled') || !has(self.endpoint) || self.endpoint.startsWith('https://')",
-            "an endpoint with http goes with tls: Disabled: whoever is on the network can read and change it all",
+            "an endpoint with http goes with tls: Disabled: anybody on the network can read and change it all",
         ),
     )
 

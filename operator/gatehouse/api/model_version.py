@@ -208,11 +208,11 @@ class ModelVersionSpec(Struct):
         ),
         CelRule(
             "!has(oldSelf.submittedBy) || (has(self.submittedBy) && self.submittedBy == oldSelf.submittedBy)",
-            "submittedBy cannot change once set: whoever submitted the version may not approve it",
+            "submittedBy cannot change once set: the submitter may not approve the version",
         ),
         CelRule(
             "!has(oldSelf.submittedVia) || (has(self.submittedVia) && self.submittedVia == oldSelf.submittedVia)",
-            "submittedVia cannot change once set: whoever submitted the version may not approve it",
+            "submittedVia cannot change once set: the submitter may not approve the version",
         ),
     )
 

@@ -195,7 +195,7 @@ class Settings(BaseModel):
     workload_identity_for: Registries = Field(
         default=(),
         description="ModelRegistries whose stores may be read with the operator's own identity at the cloud "
-        "(workloadIdentity of an object store). It may read more than whoever writes a registry: none by default.",
+        "(workloadIdentity of an object store). It may read more than the author of a registry: none by default.",
     )
     audit_key: File | None = Field(
         default=None,

@@ -165,7 +165,7 @@ def verify(
     verdict = _guarded(work)
     notes = list(verdict.notes)
     if public_key is None:
-        notes.append("signatures were not looked at; give --public-key")
+        notes.append("signatures were not checked; give --public-key")
     if checkpoints is None:
         notes.append("checkpoints were taken from the database alone; give their copies with --checkpoints")
     if output == "json":

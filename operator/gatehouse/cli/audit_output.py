@@ -81,7 +81,7 @@ def print_verdict(printer: Printer, verdict: Verdict, notes: Sequence[str]) -> N
     word, style = ("intact", "green") if verdict.intact else ("BROKEN", "bold red")
     printer.line((word, style), f"  {verdict.registry}")
     printer.line(
-        f"  {verdict.records} records looked at, {verdict.first} to {verdict.last}; "
+        f"  {verdict.records} records checked, {verdict.first} to {verdict.last}; "
         f"{verdict.checkpoints} checkpoints agree, the newest at {verdict.vouched}"
     )
     for finding in verdict.findings:

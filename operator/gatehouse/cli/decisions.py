@@ -67,7 +67,7 @@ def reject(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Reject a version for a stage. One rejection shuts the stage, whoever else approved.
+    """Reject a version for a stage. One rejection shuts the stage, even if others approved.
 
     Exit codes: 0 done, 2 refused, or an error.
 

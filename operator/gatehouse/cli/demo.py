@@ -128,7 +128,7 @@ async def _watch(printer: Printer, client: ApiClient) -> ModelVersion:
 
 
 def _view(version: ModelVersion) -> RenderableType:
-    lines = [Text(f"{version.metadata.name}  {version.status.phase or 'not looked at yet'}", style="bold")]
+    lines = [Text(f"{version.metadata.name}  {version.status.phase or 'not reconciled yet'}", style="bold")]
     for gate in version.status.gates:
         mark, style = ("open", "green") if gate.open else ("shut", "yellow") if gate.shut else ("?", "yellow")
         lines.append(Text.assemble((f"  {mark} ", style), gate.name, f"  {gate.found}"))

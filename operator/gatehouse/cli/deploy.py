@@ -114,7 +114,7 @@ def installed(kubectl: Kubectl, plan: Plan, *, waited: bool) -> None:
     stdout().line(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; it is starting.")
     if tagged := tagged_images(plan.manifests):
         stdout().line(
-            f"Images by tag: {', '.join(tagged)}. Whoever may write to their registry decides what they are; "
+            f"Images by tag: {', '.join(tagged)}. Anybody who may write to their registry decides what they are; "
             "docs/install.md#images tells how to name them by digest."
         )
     stdout().line("Where to look:")

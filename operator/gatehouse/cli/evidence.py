@@ -72,7 +72,7 @@ def export(
     database: DatabaseOption,
     namespace: Annotated[
         str | None,
-        typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; that of the context when absent."),
+        typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; the context's namespace when absent."),
     ] = None,
     key: Annotated[
         Path | None,
@@ -117,7 +117,7 @@ def export(
         fail_for(error)
     except (EvidenceError, ReviewError, DatabaseUrlError, AuditKeyError, OSError) as error:
         fail(str(error))
-    sealed = f"signed with key {signer.key_id}" if signer else "not signed: whoever has it can make it anew (--key)"
+    sealed = f"signed with key {signer.key_id}" if signer else "unsigned: anyone could recreate it; use --key to sign"
     stderr().line(f"{output}: {len(data)} bytes, {sealed}")
 
 
@@ -167,7 +167,7 @@ def verify(
 def keygen(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Private key to write; FILE.pub gets the public one.")],
 ) -> None:
-    """Make an ed25519 key to sign evidence with. Give the public half to whoever has to trust it, by another way.
+    """Make an ed25519 key to sign evidence with. Give the public half, by another way, to those who have to trust it.
 
     Example: gatehouse evidence keygen evidence.key && export GATEHOUSE_EVIDENCE_KEY=$PWD/evidence.key
 

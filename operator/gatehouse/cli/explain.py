@@ -26,7 +26,7 @@ def explain(
     name: Annotated[str, typer.Argument(help="Name of the ModelVersion.", metavar="NAME")],
     namespace: Annotated[
         str | None,
-        typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; that of the context when absent."),
+        typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; the context's namespace when absent."),
     ] = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
     every: Annotated[bool, typer.Option("--all", help="Every gate in full, by stage.")] = False,
@@ -103,7 +103,7 @@ def explanation(version: ModelVersion, advice: Advice | None = None) -> dict[str
 def _summary(version: ModelVersion, *, current: bool) -> str:
     if not current:
         return (
-            "the operator has not looked at this generation yet; is it running? (gatehouse local status, or its Pods)"
+            "the operator has not reconciled this generation yet; is it running? (gatehouse local status, or its Pods)"
         )
     ready = find(version.status.conditions, READY)
     return ready.message if ready else ""
@@ -150,7 +150,7 @@ def _headline(version: ModelVersion, facts: Mapping[str, Any], causes: Sequence[
     """How the version stands, in one sentence."""
     status, where = version.status, f"{facts['namespace']}/{facts['name']}"
     if not status.phase:
-        return f"{where} was not looked at yet."
+        return f"{where} was not reconciled yet."
     if not facts["current"]:
         return f"{where} was {status.phase} before it was changed."
     shut = _listed([_named(gate) for gate in causes])

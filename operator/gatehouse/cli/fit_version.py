@@ -124,7 +124,7 @@ def _by_status(found: _Version, *, asked: bool) -> Known:
     if asked:
         fail(f"of {_where(version)} the status says what holds for its own profile; for more, name --database")
     if hardware is None:
-        fail(f"{_where(version)} has no fit yet: it is {version.status.phase or 'not looked at yet'}", code=NOT_READY)
+        fail(f"{_where(version)} has no fit yet: it is {version.status.phase or 'not reconciled yet'}", code=NOT_READY)
     gate = next((each for each in version.status.gates if each.name == "HardwareFits"), None)
     size = hardware.tensor_parallel_size or 1
     fit = Fit(

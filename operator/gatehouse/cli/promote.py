@@ -60,7 +60,7 @@ def promote(
     name: NameArgument,
     stage: Annotated[str, typer.Option("--to", metavar="STAGE", help="Stage to promote to, as in production.")],
     namespace: Annotated[
-        str | None, typer.Option("-n", help="Namespace of the ModelVersion; that of the context when absent.")
+        str | None, typer.Option("-n", help="Namespace of the ModelVersion; the context's namespace when absent.")
     ] = None,
     target: Annotated[
         str | None,

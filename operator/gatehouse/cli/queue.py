@@ -33,7 +33,7 @@ _HEADER: Final = (
 
 def queue(
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="Only this namespace; that of the context when absent.")
+        str | None, typer.Option("-n", "--namespace", help="Only this namespace; the context's namespace when absent.")
     ] = None,
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Every namespace.")] = False,
     stage: Annotated[str | None, typer.Option("--stage", help="Only what waits for this stage.")] = None,

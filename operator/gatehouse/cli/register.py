@@ -54,7 +54,7 @@ def register(
         typer.Option("--from", metavar="DIR", help="Hugging Face folder whose card and config.json are read."),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="Namespace; that of the context when absent.")
+        str | None, typer.Option("-n", "--namespace", help="Namespace; the context's namespace when absent.")
     ] = None,
     registry: Annotated[
         str | None,

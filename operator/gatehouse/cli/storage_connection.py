@@ -61,7 +61,7 @@ def _connection() -> None:
 @app.command()
 def create(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Key of the connection; that of --registry when absent.")
+        str | None, typer.Argument(metavar="[NAME]", help="Key of the connection; the registry's key when absent.")
     ] = None,
     registry: Annotated[
         str | None,
@@ -69,13 +69,14 @@ def create(
     ] = None,
     namespace: Annotated[
         str | None,
-        typer.Option("-n", "--namespace", help="Namespace of the services; that of the context when absent."),
+        typer.Option("-n", "--namespace", help="Namespace of the services; the context's namespace when absent."),
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="S3 endpoint; that of the registry, or of AWS for the region.")
+        str | None,
+        typer.Option(metavar="URL", help="S3 endpoint; the registry's, or AWS's for the region, when absent."),
     ] = None,
     region: Annotated[
-        str | None, typer.Option(help="Region; that of the registry, of the host of AWS, or us-east-1.")
+        str | None, typer.Option(help="Region; the registry's, or us-east-1, when absent. A host of AWS has its own.")
     ] = None,
     bucket: Annotated[
         str, typer.Option(help="Bucket: which store of the registry, where it has several; and for OpenShift AI.")

@@ -29,7 +29,7 @@ __all__ = ["check_emitted", "print_template", "template"]
 def template(
     name: Annotated[str, typer.Argument(help="Name of the ModelVersion.", metavar="NAME")],
     namespace: Annotated[
-        str | None, typer.Option("-n", help="Namespace of the ModelVersion; that of the context when absent.")
+        str | None, typer.Option("-n", help="Namespace of the ModelVersion; the context's namespace when absent.")
     ] = None,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
     stage: Annotated[
@@ -39,7 +39,7 @@ def template(
         str | None, typer.Option("--name", help="Name of the InferenceService; one of the version's when absent.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--namespace", help="Namespace to deploy to; that of the version when absent.")
+        str | None, typer.Option("--namespace", help="Namespace to deploy to; the version's namespace when absent.")
     ] = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -92,7 +92,7 @@ def _refusal(version: ModelVersion, stage: str | None) -> str | None:
     facts = explanation(version)
     where = f"{version.metadata.namespace}/{version.metadata.name}"
     if not facts["ready"]:
-        phase = version.status.phase or "not looked at yet"
+        phase = version.status.phase or "not reconciled yet"
         return f"{where} is {phase}, not Ready to Deploy: {facts['summary']}"
     if stage is not None and stage not in version.status.cleared_for:
         cleared = ", ".join(version.status.cleared_for) or "no stage"

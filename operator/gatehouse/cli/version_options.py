@@ -41,7 +41,7 @@ def _reason(text: str) -> str:
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Name of the ModelVersion.")]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; that of the context when absent."),
+    typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; the context's namespace when absent."),
 ]
 StageOption = Annotated[str, typer.Option("--stage", help="Stage that is decided on, as in staging.")]
 ReasonOption = Annotated[

@@ -135,7 +135,7 @@ async def load_configuration(*, kubeconfig: Path | None, context: str | None) ->
         )
     except (ConfigException, OSError, yaml.YAMLError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "KUBECONFIG or ~/.kube/config"
-        raise KubeConfigError(f"no credentials for a cluster: {error}; looked at {where}") from error
+        raise KubeConfigError(f"no credentials for a cluster: {error}; searched {where}") from error
     return configuration
 
 

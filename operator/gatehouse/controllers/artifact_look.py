@@ -60,7 +60,7 @@ class ArtifactLook:
         """
         version, registry = facts.version, facts.registry
         if not isinstance(registry, ModelRegistry):
-            raise TypeError("a version without a registry is not looked at")
+            raise TypeError("a version without a registry is not checked")
         if _was_asked(version):
             self._reread_once(version, registry)
         elif not self._due(facts):
@@ -103,7 +103,7 @@ class ArtifactLook:
         spec = facts.version.spec
         store, location = store_for(registry, spec.artifact.uri), locate(spec.artifact.uri)
         if store is None:
-            raise TypeError("a version outside every store of its registry is not looked at")
+            raise TypeError("a version outside every store of its registry is not checked")
         known = {} if facts.row is None else await rows.load_files(model=spec.model_ref.name, version=spec.version)
         recorded = facts.row is not None and facts.row.digest is not None
         save = partial(_save_confirmed, rows, spec, known) if recorded else partial(_save_files, rows, spec)

@@ -173,7 +173,7 @@ def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
             "ImagesByTag",
             "True",
             "TagsCanMove",
-            f"{', '.join(by_tag)}: whoever may write to the image registry decides what a tag stands for; "
+            f"{', '.join(by_tag)}: anybody who may write to the image registry decides what a tag stands for; "
             "name each image as NAME@sha256:DIGEST",
         )
 

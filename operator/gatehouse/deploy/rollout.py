@@ -81,7 +81,7 @@ def _deployment(body: Body) -> tuple[State, str]:
     wanted = int(body.get("spec", {}).get("replicas", 1))
     status = body.get("status", {})
     if int(status.get("observedGeneration", 0)) < int(body["metadata"].get("generation", 0)):
-        return State.COMING, "not looked at yet"
+        return State.COMING, "not reconciled yet"
     updated, available = int(status.get("updatedReplicas", 0)), int(status.get("availableReplicas", 0))
     old = int(status.get("replicas", 0)) - updated
     if updated >= wanted and available >= wanted and old <= 0:

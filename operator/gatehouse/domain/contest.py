@@ -329,7 +329,7 @@ class Contest:
                     by=other.version,
                     found=f"{other.version} has digest {other.digest} at the same URI",
                     wanted="one digest at one URI",
-                    remedy="nothing: both are looked at now, and those whose files changed say so",
+                    remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
                 )
         return None
 

@@ -242,7 +242,7 @@ def _unchecked_format(facts: Facts) -> GateState:
         f"{ARTIFACT_RULE} (FormatNotChecked)",
         f"format {stated}, whose files nothing checks",
         f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names {stated}",
-        remedy="convert the weights to safetensors and register them as a new version; or ask whoever keeps the "
+        remedy="convert the weights to safetensors and register them as a new version; or ask the owner of the "
         f"policies to name {stated} in spec.artifact.formats",
         attention="Person",
     )

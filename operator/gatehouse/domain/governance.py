@@ -267,7 +267,7 @@ def _overheard(decision: Unreadable, stage: str) -> GateState:
         APPROVAL_RULE,
         f"{decision.message}; it may be a refusal",
         "decisions that Gatehouse reads",
-        remedy=f"whoever decided takes it back and decides again: kubectl delete modelapproval {decision.name}",
+        remedy=f"the approver deletes the decision and decides again: kubectl delete modelapproval {decision.name}",
         attention="Person",
         stage=stage,
     )

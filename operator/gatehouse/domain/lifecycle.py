@@ -351,7 +351,7 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
 
 
 def look_again(facts: Facts) -> datetime | None:
-    """When the artifact is due; None when it was not looked at yet, must not be, or is being read again.
+    """When the artifact is due; None when it was not checked yet, must not be, or is being read again.
 
     It is due at once when the store showed something else, or another version saw other bytes there since.
     """

@@ -94,7 +94,7 @@ def named_as(path: str) -> str | None:
     match danger_of(path):
         case "Pickle":
             kind = "Keras files" if ending_of(path) in _KERAS else "pickles"
-            return f"whose ending is that of {kind}, which can run code"
+            return f"with the ending of {kind}, which can run code"
         case "Code":
             return "which is code"
         case "Archive":

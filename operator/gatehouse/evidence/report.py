@@ -69,7 +69,7 @@ def _summary(subject: Subject) -> str:
 
 def _found(artifact: ArtifactRecord | None, recorded: str) -> str:
     if artifact is None:
-        return "not looked at"
+        return "not checked"
     when = f"on {artifact.verified_at.isoformat(timespec='seconds')}"
     if artifact.digest == recorded:
         refused = f"; refused: {artifact.problems[0].rule}" if artifact.problems else ""

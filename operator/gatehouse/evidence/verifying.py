@@ -112,11 +112,11 @@ def _notes(sealed: Seal, audit: ExcerptCheck, *, keys: PublicKeys | None, audit_
     told = sealed.index.get("notes")
     notes = [str(note) for note in told] if isinstance(told, list) else []
     if sealed.key_id is None:
-        notes.append("nobody signed the bundle: whoever had it could have made it anew")
+        notes.append("nobody signed the bundle: anyone who had it could have recreated it")
     elif keys is None:
-        notes.append(f"signed with key {sealed.key_id}; whose that is was not looked at: give --public-key")
+        notes.append(f"signed with key {sealed.key_id}; nobody checked whose key that is: give --public-key")
     if audit_keys is None and audit.checkpoints:
-        notes.append("signatures of audit checkpoints were not looked at: give --audit-public-key")
+        notes.append("signatures of audit checkpoints were not checked: give --audit-public-key")
     if audit.proven < audit.about:
         notes.append(
             f"{audit.about - audit.proven} audit records about the version have no checkpoint yet, only hashes"

@@ -87,7 +87,7 @@ CLOCK: Final = Meaning(
     "ClockSkewed",
     "the clocks differ too much to sign requests",
     "clocks that are less than 15 minutes apart",
-    "Set the clock of the node, or that of the store.",
+    "Set the clock of the node or of the store.",
     "RequestTimeTooSkewed RequestInTheFuture",
 )
 REGION: Final = Meaning(

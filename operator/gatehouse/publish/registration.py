@@ -84,7 +84,7 @@ class _Wait:
                 if self._patience.now() - asked >= ASK_SECONDS:
                     asked = self._patience.now()
                     await self._ask(wanted)
-                why = f"the files of {wanted} were not looked at yet: {standing}"
+                why = f"the files of {wanted} were not checked yet: {standing}"
                 await self._patience.wait(why, topic=f"{wanted} {standing.reason}")
                 again = await self._read(wanted)
                 found = again if isinstance(again, ModelVersion) else found

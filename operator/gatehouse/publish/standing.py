@@ -18,8 +18,8 @@ Goal = Literal["registered", "ready"]
 
 REGISTERED: Final = "Registered"
 _NOT_LOOKED_AT: Final = (
-    "NotLookedAt",
-    "the operator has not looked at it yet; is it running? (kubectl get pods -n gatehouse-system)",
+    "NotReconciled",
+    "the operator has not reconciled it yet; is it running? (kubectl get pods -n gatehouse-system)",
 )
 _ADVICE: Final = {
     "DatabaseUnavailable": "look at the database, and at host and port in the ModelRegistry",

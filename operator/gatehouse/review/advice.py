@@ -58,7 +58,11 @@ def _about_approval(stage: str, version: ModelVersion, standpoint: Standpoint) -
     name, tier = standpoint.person.name, standpoint.tier
     if version.spec.submitted_by is None:
         claim = f"you may: gatehouse submit {where}; then others approve"
-        return claim if standpoint.edit_version else "nobody submitted it; whoever may change it has to do that first"
+        return (
+            claim
+            if standpoint.edit_version
+            else "nobody submitted it; a person who may change it has to submit it first"
+        )
     if author(version.spec) is None:
         return "a service account submitted it: a new version names its author in spec.submittedBy, then others approve"
     if name in submitters(version.spec):

@@ -136,7 +136,7 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
             "to decide, and finds it in gatehouse queue"
         )
     if digest_of(version) is None:
-        return f"{where} has no digest yet, as it is {version.status.phase or 'not looked at yet'}; decide afterwards"
+        return f"{where} has no digest yet, as it is {version.status.phase or 'not reconciled yet'}; decide afterwards"
     if version.status.recorded_digest is not None:
         return (
             f"{where} is {version.status.phase}: its files are not the ones that were recorded; see gatehouse explain"
@@ -149,7 +149,7 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
     if not situation.may_write:
         return (
             f"you ({person.name}) may not create modelapprovals.{GROUP} in namespace {version.metadata.namespace}; "
-            "ask whoever binds roles there"
+            "ask the people who bind roles there"
         )
     return None
 

@@ -112,7 +112,7 @@ def _digest(version: ModelVersion) -> str:
         raise Refused(f"{where} is {version.status.phase}: its files are not the ones that were recorded")
     digest = digest_of(version)
     if digest is None:
-        raise Refused(f"{where} has no digest yet, as it is {version.status.phase or 'not looked at yet'}")
+        raise Refused(f"{where} has no digest yet, as it is {version.status.phase or 'not reconciled yet'}")
     return digest
 
 

@@ -136,4 +136,4 @@ def _notes(version: ModelVersion, wanted: Move) -> Iterator[str]:
     if runs and wanted.verb in {"deprecate", "archive"}:
         yield f"it still runs in {runs}: services are reported, not stopped; new ones are refused"
     if wanted.verb == "restore":
-        yield "it is looked at again before it is ready: its files may have changed meanwhile"
+        yield "Gatehouse checks it again before it is ready: its files may have changed meanwhile"

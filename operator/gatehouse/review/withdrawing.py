@@ -95,7 +95,7 @@ async def _take_back(
     if missing:
         raise Refused(
             f"you ({person.name}) may not {' or '.join(missing)} {plural}.{GROUP} in namespace {wanted.namespace}; "
-            "ask whoever binds roles there"
+            "ask the people who bind roles there"
         )
     marks = {ANNOTATION_WITHDRAWN_BY: person.name, ANNOTATION_WITHDRAWAL_REASON: wanted.reason}
     params = {"fieldManager": MANAGER} | ({"dryRun": "All"} if wanted.dry_run else {})

@@ -142,7 +142,7 @@ async def test_files_of_other_tools_are_told_as_theirs_and_not_to_be_converted(t
         assert "no runtime here loads" in problem.remedy
         assert "safetensors" not in problem.remedy
         assert "format can run code" not in problem.found
-        assert "whose ending is that of pickles, which can run code" in problem.found
+        assert "with the ending of pickles, which can run code" in problem.found
     problem = unsafe_one(await checked({**files, "model.onnx": onnx_model("blob"), "blob": DATA}, "onnx"), path)
     assert "*.onnx files hold the model" in problem.remedy
     assert "--exclude" in problem.remedy

@@ -63,7 +63,7 @@ def one(body: dict[str, Any], *others: dict[str, Any]) -> Finding:
         (
             deployment(generation=2, replicas=2, updatedReplicas=2, availableReplicas=2),
             State.COMING,
-            "not looked at yet",
+            "not reconciled yet",
         ),
         (deployment(), State.COMING, "0 of 2 available"),
         (job(), State.COMING, "running"),

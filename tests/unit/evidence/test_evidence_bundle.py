@@ -57,8 +57,8 @@ def test_a_bundle_is_whole_and_says_what_it_is_of() -> None:
 def test_what_was_not_looked_at_is_said() -> None:
     found = verified(SIGNED, by=None, auditor=None)
     assert (found.intact, found.trusted) == (True, False)
-    assert ["whose that is was not looked at" in note for note in found.notes] == [True, False]
-    assert "audit checkpoints were not looked at" in found.notes[1]
+    assert ["nobody checked whose key that is" in note for note in found.notes] == [True, False]
+    assert "audit checkpoints were not checked" in found.notes[1]
     bare = verified(UNSIGNED, by=None)
     assert (bare.intact, bare.key_id) == (True, None)
     assert "nobody signed" in bare.notes[0]

@@ -43,15 +43,15 @@ OUTAGE = condition("Reconciling", "True", "ProgressingWithRetry", "DatabaseUnava
     ("found", "state", "words"),
     [
         (model(READY), "Done", ""),
-        (model(), "Pending", "the operator has not looked at it yet"),
-        (model(condition("Ready", "True", "Registered", generation=1), observed=1), "Pending", "has not looked"),
+        (model(), "Pending", "the operator has not reconciled it yet"),
+        (model(condition("Ready", "True", "Registered", generation=1), observed=1), "Pending", "has not reconciled"),
         (
             model(condition("Ready", "False", "X", "x"), OUTAGE, observed=None, row=None),
             "Pending",
             "look at the database",
         ),
         (model(condition("Ready", "False", "No", "no"), condition("Stalled", "True", "No", "no")), "Failed", "No: no"),
-        (model(condition("Stalled", "True", "No", generation=1), observed=1), "Pending", "has not looked"),
+        (model(condition("Stalled", "True", "No", generation=1), observed=1), "Pending", "has not reconciled"),
         (model(READY, row=None), "Pending", "Registered"),
     ],
 )
@@ -96,7 +96,7 @@ HASHING = {"filesDone": 2, "files": 5, "bytesDone": 3, "bytes": 9}
     [
         (version("Verifying", UNREACHED), "Pending", "no connection; look at the object store"),
         (version("Verifying", condition("Ready", "False", "NotVerified", "not yet")), "Pending", "not yet"),
-        (version("Verifying"), "Pending", "the operator has not looked at it yet"),
+        (version("Verifying"), "Pending", "the operator has not reconciled it yet"),
         (version("Artifact Missing", MISSING), "Done", ""),
         (version("Artifact Invalid", INVALID), "Done", ""),
         (version("Ready to Deploy", READY, OUTAGE), "Done", ""),

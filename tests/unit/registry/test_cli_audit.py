@@ -75,11 +75,11 @@ async def test_an_intact_trail_ends_with_0(opened: Opened, tmp_path: Path, key: 
     result = run(tmp_path, "verify", "--public-key", key, "--checkpoints", copies)
     assert result.exit_code == 0
     assert "intact  registries/local" in result.stdout
-    assert "10 records looked at, 1 to 10; 2 checkpoints agree, the newest at 8" in result.stdout
+    assert "10 records checked, 1 to 10; 2 checkpoints agree, the newest at 8" in result.stdout
     found = document(run(tmp_path, "verify", "-o", "json"))
     assert (found["intact"], found["records"], found["vouched"], found["firstBad"]) == (True, 10, 8, None)
     assert [note.partition(";")[0] for note in found["notes"]][-2:] == [
-        "signatures were not looked at",
+        "signatures were not checked",
         "checkpoints were taken from the database alone",
     ]
 

@@ -92,7 +92,7 @@ def test_options_choose_tasks_kind_and_data_set() -> None:
     [
         ({"tasks": ["nothing"]}, "--task is nothing; wanted: a task of the file: gsm8k"),
         ({"now": datetime(2024, 1, 1, tzinfo=UTC)}, "in the future; it would not count"),
-        ({"version": worlds.version()}, "has no digest yet, as it is not looked at yet"),
+        ({"version": worlds.version()}, "has no digest yet, as it is not reconciled yet"),
         ({"report_url": "ftp://nowhere"}, "report_url is 'ftp://nowhere'"),
         (
             {

@@ -153,7 +153,7 @@ class _Judge:
             "PolicyUnreadable",
             found=problem,
             wanted="a policy that Gatehouse reads",
-            remedy=f"whoever keeps the policy has to mend that field: kubectl edit governancepolicy {self.policy.name}",
+            remedy=f"the owner of the policy has to mend that field: kubectl edit governancepolicy {self.policy.name}",
         )
 
     def _finding(
@@ -180,7 +180,7 @@ class _Judge:
                 "PolicyDoesNotCompile",
                 found=f"rule {name} does not compile: line {problem.line}, column {problem.column}: {problem.message}",
                 wanted="a policy that compiles",
-                remedy="whoever keeps the policy has to mend the rule: kubectl describe governancepolicy "
+                remedy="the owner of the policy has to mend the rule: kubectl describe governancepolicy "
                 + self.policy.name,
             )
 

@@ -22,7 +22,7 @@ if (obj.status or {}).observedGeneration ~= obj.metadata.generation then
   if reconciling ~= nil and reconciling.status == "True" then
     return health("Progressing", says(reconciling))
   end
-  return health("Progressing", "Gatehouse has not looked at this generation yet")
+  return health("Progressing", "Gatehouse has not reconciled this generation yet")
 end
 if stalled ~= nil and stalled.status == "True" then
   return health("Degraded", says(stalled))
