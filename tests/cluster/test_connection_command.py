@@ -88,6 +88,38 @@ def test_the_two_halves_come_from_a_secret_of_the_cluster(gate: Gate) -> None:
         gate.admin.request("DELETE", path)
 
 
+def test_a_store_of_aws_needs_no_endpoint(gate: Gate) -> None:
+    """What is written is where Gatehouse itself reads, in the partition of the region."""
+    registry = {
+        "apiVersion": "gatehouse.dev/v1alpha1",
+        "kind": "ModelRegistry",
+        "metadata": {"name": "in-china", "namespace": gate.namespace},
+        "spec": {
+            "objectStores": [{"uriPrefix": "s3://models-in-china/", "region": "cn-north-1", "requesterPays": True}],
+            "serving": {"connectionSecret": "weights"},
+        },
+    }
+    gate.admin.apply(registry)
+    path = f"/apis/gatehouse.dev/v1alpha1/namespaces/{gate.namespace}/modelregistries/in-china"
+    try:
+        result = CliRunner().invoke(
+            app,
+            [
+                *("connection", "create", f"--registry={gate.namespace}/in-china", f"--namespace={gate.namespace}"),
+                *(f"--kubeconfig={gate.plane.kubeconfig}", "--context=admin"),
+            ],
+            env={"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": ""},
+        )
+        assert result.exit_code == 0, result.output
+        assert "created Secret" in result.stdout
+        assert "warning: s3://models-in-china/ is read as a requester who pays" in result.stderr
+        data = gate.admin.request("GET", MANIFEST.format(gate.namespace))["data"]
+        entry = json.loads(b64decode(data["weights"]))
+        assert (entry["endpoint_url"], entry["region"]) == ("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1")
+    finally:
+        gate.admin.request("DELETE", path)
+
+
 def test_who_may_not_read_the_secret_makes_no_connection_of_it(gate: Gate) -> None:
     result = create(gate, "--credentials-secret=minio/minio-serving", user=DEVELOPER)
     assert result.exit_code == 2
