@@ -18,6 +18,7 @@ from cluster.kservepods import KSERVE, OPEN_DATA_HUB, RELEASES, Release, kserve_
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY, ANNOTATION_WRITER
+from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.serving import render
@@ -76,7 +77,8 @@ REASON = "private-ai/tampered-1 is Artifact Changed, gate ArtifactVerified is sh
 GATED = "gate-first"
 """The namespace of the gate; what is retained is so there."""
 RETAINED = "s3://models/retired/"
-IMAGE = "vllm/vllm-openai:v0.11.0"
+IMAGE = ServingDefaults().vllm_image
+"""With its tag and its digest."""
 INITIALIZER = KSERVE.initializer
 ACCELERATOR = "nvidia.com/gpu"
 ADDED = ("--enable-expert-parallel", "--max-cudagraph-capture-size=8")

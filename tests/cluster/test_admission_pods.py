@@ -221,7 +221,7 @@ def test_a_pod_that_runs_is_not_changed_into_another(gate: Gate) -> None:
 
 
 def plain_pod(gate: Gate, changes: Changes | None = None) -> Manifest:
-    container = {"name": "main", "image": "vllm/vllm-openai:v0.11.0", "args": ["--model=org/evil"]}
+    container = {"name": "main", "image": IMAGE, "args": ["--model=org/evil"]}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -36,6 +36,11 @@ def submit(world: World, files: dict[str, bytes], artifact_format: str = "safete
 
 def test_a_split_gguf_is_ready_and_served_by_its_first_file(world: World, operator: Operator, tmp_path: Path) -> None:
     submit(world, written(tmp_path, "model-Q8_0.gguf", tensors=5, split_max_tensors=2), "gguf")
+    refused = world.phase("granite-1", "Does Not Fit")
+    shut = condition(refused, "HardwareFits")
+    assert shut is not None
+    assert (shut["status"], shut["reason"]) == ("False", "GgufNotLoaded")
+    world.apply(world.registry(serving={"vllmImage": "vllm/vllm-openai:v0.23.0"}))
     version = world.ready()
     first = "model-Q8_0-00001-of-00003.gguf"
     assert version["status"]["artifact"]["modelFile"] == first

@@ -223,10 +223,11 @@ PinnedImage = Annotated[
     StringConstraints(
         min_length=3,
         max_length=512,
-        pattern=r"^[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})$",
+        pattern=r"^[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
+        r"@sha256:[0-9a-f]{64})$",
     ),
 ]
-"""An image with its tag or digest: none stands for others."""
+"""An image with its tag or digest, or both: none stands for others."""
 
 
 class ServingDefaults(Struct):
@@ -236,7 +237,9 @@ class ServingDefaults(Struct):
         str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     ] = "modelregistry.opendatahub.io"
     """Prefix of the labels that carry registry ids."""
-    vllm_image: Image = "vllm/vllm-openai:v0.11.0"
+    vllm_image: Image = (
+        "vllm/vllm-openai:v0.30.0@sha256:8a69ffad015f138d7170c4ddc429e230a3bc1c1719f67e14324749df200a4b90"
+    )
     """Image of vLLM in serving runtimes."""
     run_as_user: Annotated[int, Field(ge=0, le=2147483647)] = 2000
     """User that model servers run as; newer images of vLLM have one of that number. 0 leaves it to the platform, as on

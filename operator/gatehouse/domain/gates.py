@@ -19,7 +19,7 @@ from gatehouse.domain.initializer import loading_of
 from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
-from gatehouse.domain.serving_arguments import check_serving
+from gatehouse.domain.serving_arguments import check_release, check_serving
 from gatehouse.domain.serving_formats import check_format, check_model_file
 from gatehouse.domain.serving_names import inference_service_name
 from gatehouse.domain.serving_refusals import TemplateRefused
@@ -385,6 +385,7 @@ def _template_refusal(facts: Facts) -> Problem | None:
         if isinstance(registry, ModelRegistry):
             allowed = registry.spec.serving
             check_serving(version.spec.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)
+            check_release(version.spec.serving, allowed.vllm_image)
         inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
     except TemplateRefused as refused:
         return refused.problem

@@ -22,7 +22,7 @@ from gatehouse.api.model_version import Serving
 from gatehouse.domain.access import folder_of
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.hardware.fit import Fit
-from gatehouse.domain.serving_arguments import check_serving, normal_arguments
+from gatehouse.domain.serving_arguments import check_release, check_serving, normal_arguments
 from gatehouse.domain.serving_formats import model_argument
 from gatehouse.domain.serving_names import (
     inference_service_name,
@@ -117,10 +117,11 @@ class ServingTemplate:
 def render(given: ServingInput) -> ServingTemplate:
     """The template of a version.
 
-    Raises TemplateRefused: ReservedArgument, ReservedEnvironment, NameRefused, NothingToServe.
+    Raises TemplateRefused: ReservedArgument, ArgumentNotKnown, ReservedEnvironment, NameRefused, NothingToServe.
     """
     allowed = given.defaults
     check_serving(given.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)
+    check_release(given.serving, allowed.vllm_image)
     runtime = _serving_runtime(given)
     return ServingTemplate(
         inference_service=_inference_service(given, runtime=runtime["metadata"]["name"]), serving_runtime=runtime

@@ -19,11 +19,12 @@ from typing import Final
 from gatehouse.api.model_registry import SERVING_ARGUMENT
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.artifact import Problem
+from gatehouse.domain.hardware.releases import release_of
 from gatehouse.domain.serving_environment import admitted_environment, check_variable
-from gatehouse.domain.serving_refusals import ReservedArgument
+from gatehouse.domain.serving_refusals import ArgumentNotKnown, ReservedArgument
 from gatehouse.domain.serving_rules import ELSEWHERE, HARMLESS_ARGUMENTS, RESERVED_FLAGS, TEMPLATE_FLAGS, VALUED_FLAGS
 
-__all__ = ["admitted_arguments", "check_serving", "normal_arguments"]
+__all__ = ["admitted_arguments", "check_release", "check_serving", "normal_arguments"]
 
 _PLAIN: Final = re.compile(SERVING_ARGUMENT)
 _VALUE: Final = re.compile(r"[A-Za-z0-9._,:+][A-Za-z0-9._,:+-]*")
@@ -95,6 +96,29 @@ def check_serving(serving: Serving, *, added: Collection[str] = (), variables: C
         for variable in serving.env:
             check_variable(variable.name, variable.value, admitted=environment, named=named)
             named.add(variable.name)
+
+
+def check_release(serving: Serving, image: str) -> None:
+    """Raises ArgumentNotKnown for the first argument that the image's release of vLLM refuses to start with.
+
+    Admission has one list for all images: an argument on it may be one that only older releases know.
+    """
+    if not serving.extra_args:
+        return
+    release, _ = release_of(image)
+    for argument in _normal(serving.extra_args):
+        flag = _flag(argument.normal)
+        if flag in release.without_arguments:
+            advice = release.without_arguments[flag]
+            remedy = f"remove {_shown(argument.written)} from spec.serving.extraArgs"
+            raise ArgumentNotKnown(
+                Problem(
+                    rule="ArgumentNotKnown",
+                    found=f"serving.extraArgs has {flag}, with which {release.name} does not start",
+                    wanted=f"arguments that {release.name} knows",
+                    remedy=f"{remedy}: {advice}" if advice else remedy,
+                )
+            )
 
 
 def _check_argument(argument: _Argument, admitted: Collection[str]) -> None:

@@ -4,6 +4,7 @@
 
     TemplateRefused
       ReservedArgument      an argument of vLLM that would undo what was vetted
+      ArgumentNotKnown      an argument that the release of the image refuses to start with
       ReservedEnvironment   the same by an environment variable
       NameRefused           no name that KServe takes
       FormatNotServed       nothing that the runtime can load
@@ -15,6 +16,7 @@ from __future__ import annotations
 from gatehouse.domain.artifact import Problem
 
 __all__ = [
+    "ArgumentNotKnown",
     "FormatNotServed",
     "NameRefused",
     "NothingToServe",
@@ -39,6 +41,10 @@ class TemplateRefused(Exception):
 
 class ReservedArgument(TemplateRefused):
     """``serving.extraArgs`` holds an argument that is not the version's to set."""
+
+
+class ArgumentNotKnown(TemplateRefused):
+    """``serving.extraArgs`` holds an argument that the release of vLLM no longer has."""
 
 
 class ReservedEnvironment(TemplateRefused):

@@ -1,7 +1,9 @@
 """Arguments of vLLM that may be set beside what Gatehouse sets, and what is wrong with known bad ones.
 
 This is the one list of arguments. ``check_serving`` holds versions to it, and the operator writes it into
-VettedArtifacts, which the gate holds InferenceServices and Pods to. Source: the argument parsers of vLLM 0.11 and on.
+VettedArtifacts, which the gate holds InferenceServices and Pods to. Source: the argument parsers of vLLM 0.11 and
+0.30. An argument that only older releases know stays on the list, for registries whose image has one; where the image
+does not, the version is refused (``withoutArguments`` in ``hardware/releases.json``).
 """
 
 from __future__ import annotations
@@ -149,6 +151,7 @@ RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
                 "--load-format",
                 "--lora-modules",
                 "--mm-encoder-fp8-scale-path",
+                "--mm-encoder-fp8-scale-save-path",
                 "--model",
                 "--model-loader-extra-config",
                 "--model-tag",
@@ -178,6 +181,7 @@ RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
                 "--logits-processor-pattern",
                 "--logits-processors",
                 "--middleware",
+                "--model-class-overrides",
                 "--profiler-config",
                 "--reasoning-parser-plugin",
                 "--scheduler-cls",

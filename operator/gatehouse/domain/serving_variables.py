@@ -3,7 +3,8 @@
 This is the one list of variables. ``check_serving`` holds versions to it, and the operator writes it into
 VettedArtifacts, which the gate holds ServingRuntimes and Pods to. None of these makes vLLM, PyTorch, CUDA or NCCL load
 other files or other code, talk to another server, or changes a term of the hardware fit. Source: ``vllm/envs.py`` of
-0.11 and the manuals of NCCL, CUDA, PyTorch, OpenMP and Python.
+0.11 and 0.30 (a variable that a release no longer has does nothing) and the manuals of NCCL, CUDA, PyTorch, OpenMP and
+Python.
 
 A value is a regular expression that the whole value must match, in what RE2 and Python have in common. No pattern takes
 ``$``, which Kubernetes would expand, nor a brace, which KServe would.

@@ -182,9 +182,12 @@ def test_the_data_type_of_the_cache_is_the_logs(config: Path) -> None:
 
 def test_formats_that_are_not_computed_are_unknown_and_end_with_1(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(gguf_file())
-    result = run(tmp_path, "--profile", "nvidia-l4", "--picture", tmp_path / "fit.svg")
-    assert result.exit_code == 1, result.output
-    assert "Unknown, FormatNotComputed" in result.stdout
+    old = run(tmp_path, "--profile", "nvidia-l4", "--release", "0.23.0", "--picture", tmp_path / "fit.svg")
+    assert old.exit_code == 1, old.output
+    assert "Unknown, FormatNotComputed" in old.stdout
+    shipped_release = run(tmp_path, "--profile", "nvidia-l4")
+    assert shipped_release.exit_code == 1
+    assert "DoesNotFit, GgufNotLoaded" in shipped_release.stdout
 
 
 def test_it_starts_without_what_a_file_needs_not() -> None:
@@ -214,7 +217,8 @@ def test_the_parts_of_a_bar_are_as_long_as_what_they_stand_for() -> None:
     lengths = [float(each.attrib["width"]) for each in bars]
     [row] = rows
     found = row.found
-    sizes = [found.weights_bytes or 0, found.overhead_bytes or 0, row.cache_bytes or 0, row.free_bytes or 0]
+    graphs = found.graph_bytes[1]
+    sizes = [found.weights_bytes or 0, found.overhead_bytes or 0, graphs, row.cache_bytes or 0, row.free_bytes or 0]
     assert len(lengths) == len(sizes)
     for length, size in zip(lengths, sizes, strict=True):
         assert length / sum(lengths) == pytest.approx(size / sum(sizes), abs=0.001)

@@ -276,7 +276,9 @@ async def test_a_store_whose_secret_is_refused_is_shown_with_what_to_do() -> Non
 @pytest.mark.parametrize(
     ("serving", "named"),
     [
-        ({}, "vllm/vllm-openai:"),
+        ({}, None),
+        ({"vllmImage": "vllm/vllm-openai:v0.11.0"}, "vllm/vllm-openai:v0.11.0"),
+        ({"initializerImages": [f"mirror/kserve/init:RELEASE.1@sha256:{'0' * 64}"]}, None),
         ({"vllmImage": f"vllm/vllm-openai@sha256:{'0' * 64}"}, None),
         (
             {"vllmImage": f"vllm@sha256:{'0' * 64}", "initializerImages": ["mirror/kserve/init:v0.17"]},

@@ -6,23 +6,32 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatehouse.domain.hardware.architectures import architectures
 from gatehouse.domain.hardware.dimensions import dimensions_of
-from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, UNKNOWN_MAX_MODEL_LEN, Fit, fit, fit_config
+from gatehouse.domain.hardware.fit import (
+    SHIPPED_IMAGE,
+    SHORTEST_USEFUL,
+    UNKNOWN_MAX_MODEL_LEN,
+    Fit,
+    fit,
+    fit_config,
+)
 from gatehouse.domain.hardware.kv_cache import CacheLayout, Term, cache_layout
 from gatehouse.domain.hardware.overhead import MARGIN
 from gatehouse.domain.hardware.releases import release_of, releases
 from gatehouse.domain.model_config import ModelConfig, RopeScaling
 from gatehouse.domain.quantization import Quantization
-from unit.domain.fits import FP8, granite, granite_fp8_bytes, profile, shipped, summary
+from unit.domain.fits import FP8, PROFILES, granite, granite_fp8_bytes, profile, shipped, summary
 
 GIB = 2**30
 
 
-OLD, NEW = release_of("vllm:v0.11.0")[0], release_of("vllm:v0.33.0")[0]
+OLD_IMAGE, GGUF_IMAGE = "vllm/vllm-openai:v0.11.0", "vllm/vllm-openai:v0.23.0"
+OLD, NEW = release_of(OLD_IMAGE)[0], release_of("vllm:v0.33.0")[0]
 
 
 def layout(config: ModelConfig, *, tp: int = 1, element_bytes: int = 2, chunk: int = 2048) -> CacheLayout:
@@ -47,25 +56,36 @@ class TestGranite:
         found = fit(summary(), shipped("nvidia-l4").spec)
         assert (found.verdict, found.reason) == ("Fits", "FitsWithMargin")
         assert found.kv_cache_bytes_per_token == 160 * 1024
-        assert found.max_model_len == found.safe_max_model_len == 71_680
-        assert 60_000 <= found.max_model_len <= 80_000
-        assert found.largest_max_model_len == 75_008
+        assert found.max_model_len == found.safe_max_model_len == 58_624
+        assert found.largest_max_model_len == 72_448
         assert (found.warnings, found.max_num_seqs) == ((), None)
+
+    def test_the_seeded_version_fits_the_profile_that_it_names(self) -> None:
+        seed = PROFILES.parent / "seed" / "granite-3.1-8b-instruct-fp8.yaml"
+        documents = yaml.safe_load_all(seed.read_text(encoding="utf-8"))
+        [spec] = [each["spec"] for each in documents if each["kind"] == "ModelVersion"]
+        asked = spec["serving"]["maxModelLen"]
+        found = fit(summary(), shipped(spec["hardwareProfileRef"]["name"]).spec, requested_max_model_len=asked)
+        assert (found.verdict, found.max_model_len, found.max_num_seqs, found.warnings) == ("Fits", 16_384, None, ())
+
+    def test_before_graphs_counted_it_took_longer_texts(self) -> None:
+        found = fit(summary(), shipped("nvidia-l4").spec, vllm_image=OLD_IMAGE)
+        assert (found.verdict, found.safe_max_model_len, found.largest_max_model_len) == ("Fits", 71_680, 75_008)
 
     def test_does_not_fit_with_the_length_of_its_configuration(self) -> None:
         found = fit(summary(), shipped("nvidia-l4").spec, requested_max_model_len=131_072)
-        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "ContextTooLong", 73_216)
+        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "ContextTooLong", 60_160)
         assert found.remedy is not None
-        assert "73,216" in found.remedy
+        assert "60,160" in found.remedy
         assert "131,072" in found.found
 
     @pytest.mark.parametrize(
-        ("length", "verdict"), [(16_384, "Fits"), (71_680, "Fits"), (75_008, "Tight"), (79_000, "DoesNotFit")]
+        ("length", "verdict"), [(16_384, "Fits"), (58_624, "Fits"), (72_448, "Tight"), (79_000, "DoesNotFit")]
     )
     def test_a_length_asked_for_is_kept(self, length: int, verdict: str) -> None:
         found = fit(summary(), shipped("nvidia-l4").spec, requested_max_model_len=length)
         assert found.verdict == verdict
-        assert found.max_model_len == (length if verdict != "DoesNotFit" else 73_216)
+        assert found.max_model_len == (length if verdict != "DoesNotFit" else 60_160)
 
     @pytest.mark.parametrize(
         ("utilization", "dtype", "published"),
@@ -73,7 +93,7 @@ class TestGranite:
     )
     def test_published_cache_sizes(self, utilization: str, dtype: str, published: float) -> None:
         machine = profile(serving={"gpuMemoryUtilization": utilization, "kvCacheDtype": dtype})
-        found = fit(summary(granite(max_position_embeddings=10_000_000)), machine)
+        found = fit(summary(granite(max_position_embeddings=10_000_000)), machine, vllm_image=OLD_IMAGE)
         assert found.largest_max_model_len == pytest.approx(published, rel=0.02)
 
     def test_more_than_the_model_takes_is_refused_with_what_fits(self) -> None:
@@ -98,7 +118,7 @@ class TestWeights:
         assert f"{SHORTEST_USEFUL:,}" in found.found
 
     def test_only_short_texts_start_below_what_just_fits(self) -> None:
-        found = fit(summary(weights_bytes=int(18.85 * GIB)), profile())
+        found = fit(summary(weights_bytes=int(18.85 * GIB)), profile(), arguments=["--enforce-eager"])
         assert (found.verdict, found.reason) == ("Tight", "FitsShortTexts")
         assert found.max_model_len == found.safe_max_model_len
         assert 0 < (found.max_model_len or 0) < SHORTEST_USEFUL < (found.largest_max_model_len or 0)
@@ -200,7 +220,8 @@ class TestCacheLayouts:
         )
         found = fit(summary(gemma, weights_bytes=8 * GIB, dtypes={"BF16": 4 * GIB}), profile())
         assert (found.verdict, found.max_model_len) == ("Fits", 131_072)
-        assert found.kv_cache_bytes_per_token == 34 * 2 * 4 * 256 * 2
+        # Its layers lie in groups of five: 29 that see a window in six of them, the others in one.
+        assert found.kv_cache_bytes_per_token == 35 * 2 * 4 * 256 * 2
         assert any("images" in warning for warning in found.warnings)
 
 
@@ -284,10 +305,69 @@ class TestLoading:
 
     def test_an_architecture_of_newer_releases_names_them(self) -> None:
         model = granite(architecture="MiniMaxM2ForCausalLM")
-        found = fit(summary(model), profile())
+        found = fit(summary(model), profile(), vllm_image=OLD_IMAGE)
         assert (found.verdict, found.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
         assert "vLLM 0.33" in (found.remedy or "")
-        assert fit(summary(model), profile(), vllm_image="vllm:v0.33.0").verdict == "Fits"
+        assert fit(summary(model), profile()).verdict == "Fits"
+
+    @pytest.mark.parametrize(
+        ("method", "loaded", "plugin"),
+        [
+            ("bitsandbytes", {11, 21, 27}, "vllm-bnb-plugin"),
+            ("hqq", {11, 29}, ""),
+            ("fbgemm_fp8", {11, 29}, ""),
+            ("auto-round", {11, 29, 30, 33}, ""),
+            ("mxfp8", {30, 33}, ""),
+        ],
+    )
+    def test_what_a_release_no_longer_loads_names_the_last_that_does(
+        self, method: str, loaded: set[int], plugin: str
+    ) -> None:
+        model = summary(granite(quantization=Quantization(method=method, bits=8), dtype="float16"))
+        for minor in (11, 21, 27, 28, 29, 30, 33):
+            if minor in loaded:
+                continue
+            found = fit(model, profile(), vllm_image=f"vllm:v0.{minor}.0")
+            if found.reason != "QuantizationNotLoaded":
+                continue
+            assert f"vLLM 0.{minor}" in found.found
+            last = max(loaded)
+            assert f"vLLM 0.{last if last < minor else min(loaded)}" in (found.remedy or ""), found.remedy
+            assert plugin in (found.remedy or "")
+        for minor in loaded:
+            found = fit(model, profile(), vllm_image=f"vllm:v0.{minor}.0")
+            assert found.reason != "QuantizationNotLoaded", minor
+
+    def test_a_method_that_the_arguments_name_has_to_be_one_of_the_release(self) -> None:
+        model = summary(granite(quantization=None), dtypes={"BF16": 8 * 10**9})
+        asked = ["--quantization=bitsandbytes"]
+        assert fit(model, profile(), arguments=asked, vllm_image="vllm:v0.27.0").verdict == "Fits"
+        found = fit(model, profile(), arguments=asked)
+        assert (found.verdict, found.reason) == ("DoesNotFit", "QuantizationNotLoaded")
+        assert "remove --quantization=bitsandbytes" in (found.remedy or "")
+        assert fit(model, profile(), arguments=["--quantization=fp8"]).verdict == "Fits"
+
+    @pytest.mark.parametrize(("minor", "loaded"), [(11, True), (23, True), (24, False), (30, False), (33, False)])
+    def test_gguf_needs_a_plugin_since_0_24(self, minor: int, loaded: bool) -> None:
+        model = summary(format="gguf")
+        found = fit(model, profile(), vllm_image=f"vllm/vllm-openai:v0.{minor}.0")
+        assert (found.reason == "FormatNotComputed") is loaded
+        if not loaded:
+            assert (found.verdict, found.reason) == ("DoesNotFit", "GgufNotLoaded")
+            assert "vLLM 0.23 or older" in (found.remedy or "")
+            assert "vllm-gguf-plugin" in (found.remedy or "")
+        own = fit(model, profile(), vllm_image="registry.example/vllm-with-gguf:1")
+        assert own.verdict == "Unknown"
+        assert "vllm-with-gguf:1" in own.warnings[0]
+
+    @pytest.mark.parametrize("name", [name for name, each in architectures().items() if each.until is not None])
+    def test_an_architecture_that_is_gone_names_the_last_release_that_has_it(self, name: str) -> None:
+        until = architectures()[name].until
+        model = summary(granite(architecture=name))
+        assert fit(model, profile(), vllm_image=f"vllm:v0.{until}.1").reason != "ArchitectureNotLoaded"
+        found = fit(model, profile(), vllm_image=f"vllm:v0.{(until or 0) + 1}.0")
+        assert (found.verdict, found.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
+        assert f"vLLM 0.{until} or older" in (found.remedy or "")
 
     def test_every_release_loads_what_it_has_a_capability_for(self) -> None:
         assert all({"fp8", "awq", "gptq", "compressed-tensors", "modelopt"} <= each.loads for each in releases())
@@ -302,26 +382,42 @@ class TestPrecision:
             ("nvidia-h100-80gb", "Fits", "FitsWithMargin", False),
             ("nvidia-b200", "Fits", "FitsWithMargin", False),
             ("amd-mi300x", "Fits", "FitsWithMargin", False),
-            ("nvidia-t4", "DoesNotFit", "Fp8NotSupported", False),
+            ("nvidia-t4", "Fits", "FitsWithMargin", True),
         ],
     )
     def test_fp8_on_shipped_profiles(self, machine: str, verdict: str, reason: str, warned: bool) -> None:
         found = fit(summary(), shipped(machine).spec)
         assert (found.verdict, found.reason, bool(found.warnings)) == (verdict, reason, warned)
 
-    def test_a_newer_release_runs_fp8_weights_on_a_t4_in_fp16(self) -> None:
-        found = fit(summary(), shipped("nvidia-t4").spec, vllm_image="vllm:v0.33.0")
+    def test_an_older_release_runs_no_fp8_weights_on_a_t4(self) -> None:
+        found = fit(summary(), shipped("nvidia-t4").spec, vllm_image=OLD_IMAGE)
+        assert (found.verdict, found.reason) == ("DoesNotFit", "Fp8NotSupported")
+
+    def test_the_shipped_release_runs_fp8_weights_on_a_t4_in_fp16(self) -> None:
+        found = fit(summary(), shipped("nvidia-t4").spec)
         assert (found.verdict, found.dtype, len(found.warnings)) == ("Fits", "half", 2)
         assert "--dtype=half" in found.warnings[1]
 
     @pytest.mark.parametrize(
         ("quantization", "capability", "least"),
         [
-            (Quantization(method="modelopt", format="FP8", bits=8, weight_type="float"), "8.6", {11: False, 33: True}),
-            (Quantization(method="modelopt", format="FP8", bits=8, weight_type="float"), "8.9", {11: True, 33: True}),
-            (Quantization(method="fp8", bits=8), "7.5", {11: False, 33: True}),
-            (Quantization(method="compressed-tensors", bits=4, weight_type="int"), "7.5", {11: False, 33: True}),
-            (Quantization(method="awq", bits=4), "7.5", {11: True, 33: True}),
+            (
+                Quantization(method="modelopt", format="FP8", bits=8, weight_type="float"),
+                "8.6",
+                {11: False, 29: False, 30: True, 33: True},
+            ),
+            (
+                Quantization(method="modelopt", format="FP8", bits=8, weight_type="float"),
+                "8.9",
+                {11: True, 30: True, 33: True},
+            ),
+            (Quantization(method="fp8", bits=8), "7.5", {11: False, 29: False, 30: True, 33: True}),
+            (
+                Quantization(method="compressed-tensors", bits=4, weight_type="int"),
+                "7.5",
+                {11: False, 29: False, 30: True, 33: True},
+            ),
+            (Quantization(method="awq", bits=4), "7.5", {11: True, 30: True, 33: True}),
         ],
     )
     def test_what_runs_hangs_on_the_release(
@@ -332,16 +428,25 @@ class TestPrecision:
             found = fit(model, profile(computeCapability=capability), vllm_image=f"vllm:v0.{minor}.0")
             assert (found.verdict != "DoesNotFit") == runs, minor
 
-    @pytest.mark.parametrize("capability", ["8.0", "8.9"])
-    def test_latent_attention_takes_no_fp8_cache_before_hopper(self, capability: str) -> None:
+    @pytest.mark.parametrize(
+        ("capability", "image", "refused"),
+        [
+            ("8.0", OLD_IMAGE, True),
+            ("8.9", OLD_IMAGE, True),
+            ("8.0", SHIPPED_IMAGE, True),
+            ("8.9", SHIPPED_IMAGE, False),
+        ],
+    )
+    def test_which_accelerators_hold_latent_attention_in_fp8(self, capability: str, image: str, refused: bool) -> None:
         model = granite(architecture="DeepseekV2ForCausalLM", kv_lora_rank=512, qk_rope_head_dim=64, quantization=None)
-        machine = {"computeCapability": capability, "serving": {"kvCacheDtype": "fp8"}}
-        assert fit(summary(model, dtypes={"BF16": 1}), profile(**machine)).reason == "CacheTypeNotSupported"
+        machine = profile(computeCapability=capability, serving={"kvCacheDtype": "fp8"})
+        found = fit(summary(model, dtypes={"BF16": 1}), machine, vllm_image=image)
+        assert (found.reason == "CacheTypeNotSupported") is refused
 
     @pytest.mark.parametrize(
         ("machine", "reason"),
         [
-            ({"computeCapability": "7.0"}, "Fp8NotSupported"),
+            ({"computeCapability": "7.0"}, "AcceleratorTooOld"),
             ({"computeCapability": "6.1"}, "AcceleratorTooOld"),
             ({"fp8": "None"}, "Fp8NotSupported"),
             ({"vendor": "AMD", "computeCapability": None, "fp8": "None"}, "Fp8NotSupported"),
@@ -351,6 +456,12 @@ class TestPrecision:
         found = fit(summary(), profile(**machine))
         assert (found.verdict, found.reason) == ("DoesNotFit", reason)
         assert found.remedy
+
+    def test_releases_before_cuda_13_run_on_volta(self) -> None:
+        volta, plain = profile(computeCapability="7.0"), summary(granite(quantization=None), dtypes={"F16": 10**9})
+        assert fit(plain, volta, vllm_image=OLD_IMAGE).verdict == "Fits"
+        found = fit(plain, volta)
+        assert (found.reason, found.wanted) == ("AcceleratorTooOld", "compute capability 7.5 or more for vLLM 0.30")
 
     @pytest.mark.parametrize(
         ("machine", "warning"),
@@ -383,12 +494,20 @@ class TestPrecision:
     )
     def test_other_quantizations(self, quantization: Quantization, capability: str, reason: str) -> None:
         config = granite(quantization=quantization, dtype="float16")
-        assert fit(summary(config, dtypes={"I32": 10**9}), profile(computeCapability=capability)).reason == reason
+        machine = profile(computeCapability=capability)
+        assert fit(summary(config, dtypes={"I32": 10**9}), machine, vllm_image=OLD_IMAGE).reason == reason
 
     def test_gemma_needs_bf16(self) -> None:
         config = granite(architecture="Gemma2ForCausalLM", model_type="gemma2", quantization=None)
         found = fit(summary(config, weights_bytes=4 * GIB, dtypes={"BF16": 2 * GIB}), shipped("nvidia-t4").spec)
         assert (found.verdict, found.reason) == ("DoesNotFit", "Bfloat16NotSupported")
+
+    @pytest.mark.parametrize(("image", "warned"), [(OLD_IMAGE, False), (SHIPPED_IMAGE, True)])
+    def test_a_cache_that_the_checkpoint_has_in_fp8_wants_ada_too(self, image: str, warned: bool) -> None:
+        named = replace(FP8, kv_cache_bits=8)
+        found = fit(summary(granite(quantization=named)), profile(computeCapability="8.0"), vllm_image=image)
+        assert any("as the checkpoint names it" in warning for warning in found.warnings) is warned
+        assert found.kv_cache_bytes_per_token == (80 if warned else 160) * 1024
 
     def test_an_fp8_cache_wants_ada(self) -> None:
         found = fit(summary(), profile(computeCapability="8.0", serving={"kvCacheDtype": "fp8"}))
@@ -402,7 +521,7 @@ class TestUnknown:
     @pytest.mark.parametrize(
         ("given_summary", "reason"),
         [
-            (summary(granite(architecture="BambaForCausalLM", **BARE)), "ConfigIncomplete"),
+            (summary(granite(architecture="FalconH1ForCausalLM", **BARE)), "ConfigIncomplete"),
             (summary(granite(architecture="NobodyKnowsForCausalLM")), "ArchitectureUnknown"),
             (summary(granite(architecture=None)), "ArchitectureUnknown"),
             (summary(granite(num_hidden_layers=None, **BARE)), "ConfigIncomplete"),
@@ -417,13 +536,13 @@ class TestUnknown:
         ],
     )
     def test_is_said_and_not_guessed(self, given_summary: Any, reason: str) -> None:
-        found = fit(given_summary, profile())
+        found = fit(given_summary, profile(), vllm_image=GGUF_IMAGE)
         assert (found.verdict, found.reason) == ("Unknown", reason)
         assert found.max_model_len == UNKNOWN_MAX_MODEL_LEN
         assert any("unknown" in warning for warning in found.warnings)
         assert found.kv_cache_bytes_per_token is None
         assert "131,072 tokens (max_position_embeddings)" in found.found
-        asked = fit(given_summary, profile(), requested_max_model_len=10_000)
+        asked = fit(given_summary, profile(), vllm_image=GGUF_IMAGE, requested_max_model_len=10_000)
         assert (asked.verdict, asked.max_model_len) == ("Unknown", 10_000)
 
     def test_what_is_known_all_the_same_is_said(self) -> None:

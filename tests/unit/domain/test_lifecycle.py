@@ -158,8 +158,8 @@ def test_a_fit_that_is_unknown_neither_opens_nor_shuts_its_gate() -> None:
 
 def test_the_fit_is_of_the_release_that_the_registry_names() -> None:
     turing = worlds.profile(computeCapability="7.5")
-    old = decide(worlds.facts(profile=turing))
-    new = decide(worlds.facts(profile=turing, registry=worlds.registry(serving={"vllmImage": "vllm:v0.33.0"})))
+    old = decide(worlds.facts(profile=turing, registry=worlds.registry(serving={"vllmImage": "vllm:v0.11.0"})))
+    new = decide(worlds.facts(profile=turing))
     assert (old.phase, old.fit and old.fit.reason) == ("Does Not Fit", "Fp8NotSupported")
     assert new.fit is not None
     assert new.fit.verdict == "Fits"

@@ -35,7 +35,7 @@ annotations: {prometheus.io/port: "8080", prometheus.io/path: /metrics, opendata
 supportedModelFormats: [{name: vLLM, autoSelect: true}]
 containers:
   - name: kserve-container
-    image: vllm/vllm-openai:v0.11.0
+    image: vllm/vllm-openai:v0.30.0@sha256:8a69ffad015f138d7170c4ddc429e230a3bc1c1719f67e14324749df200a4b90
     command: [python3, -m, vllm.entrypoints.openai.api_server]
     args: [--port=8080, --model=/mnt/models, "--served-model-name={{.Name}}"]
     env:
@@ -196,7 +196,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("given_input", "arguments"),
         [
-            (serving_input(), ["--max-model-len=71680", "--gpu-memory-utilization=0.90"]),
+            (serving_input(), ["--max-model-len=58624", "--gpu-memory-utilization=0.90"]),
             (
                 serving_input(count=4, kv_cache_dtype="fp8"),
                 [
@@ -208,7 +208,7 @@ class TestArguments:
             ),
             (
                 serving_input(machine="nvidia-t4", config=granite(quantization=AWQ)),
-                ["--max-model-len=29952", "--gpu-memory-utilization=0.90", "--max-num-seqs=128", "--dtype=half"],
+                ["--max-model-len=16640", "--gpu-memory-utilization=0.90", "--max-num-seqs=128", "--dtype=half"],
             ),
             (
                 serving_input(config=granite(architecture="NobodyForCausalLM"), serving={"extraArgs": ["--seed=1"]}),
@@ -220,7 +220,7 @@ class TestArguments:
             ),
             (
                 serving_input(machine="nvidia-h100-80gb", config=granite(vocab_size=600_000, hidden_size=40_960)),
-                ["--max-model-len=33536", "--gpu-memory-utilization=0.90", "--max-num-seqs=512"],
+                ["--max-model-len=35840", "--gpu-memory-utilization=0.90", "--max-num-seqs=256"],
             ),
         ],
     )
@@ -234,7 +234,7 @@ class TestArguments:
     def test_what_does_not_fit_is_not_served(self) -> None:
         with pytest.raises(NothingToServe) as refused:
             render(serving_input(serving={"maxModelLen": 131072}))
-        assert "73,216" in refused.value.problem.remedy
+        assert "60,160" in refused.value.problem.remedy
 
     @pytest.mark.parametrize(
         "argument",

@@ -20,9 +20,12 @@ from gatehouse.api.model_registry import SERVING_ARGUMENT, ServingDefaults
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.facts import Unmet
 from gatehouse.domain.gates import GateState, template_gate
+from gatehouse.domain.hardware.fit import SHIPPED_IMAGE
+from gatehouse.domain.hardware.releases import release_of
+from gatehouse.domain.lifecycle import decide
 from gatehouse.domain.serving import render
-from gatehouse.domain.serving_arguments import admitted_arguments, check_serving, normal_arguments
-from gatehouse.domain.serving_refusals import ReservedArgument
+from gatehouse.domain.serving_arguments import admitted_arguments, check_release, check_serving, normal_arguments
+from gatehouse.domain.serving_refusals import ArgumentNotKnown, ReservedArgument
 from gatehouse.domain.serving_rules import (
     ELSEWHERE,
     HARMLESS_ARGUMENTS,
@@ -103,10 +106,42 @@ def test_a_template_is_made_of_just_those_arguments_that_the_gate_lets_through(
     except ReservedArgument:
         assert ours or not all(passes_the_gate(argument, admitted) for argument in normal)
         return
+    except ArgumentNotKnown:
+        assert any(argument.partition("=")[0] in GONE for argument in normal)
+        return
+    assert not any(argument.partition("=")[0] in GONE for argument in normal)
     found = made.inference_service["spec"]["predictor"]["model"]["args"]
     assert found[-len(normal) :] == normal or not normal
     assert all(passes_the_gate(argument, admitted) for argument in found)
     assert not ours
+
+
+GONE = release_of(SHIPPED_IMAGE)[0].without_arguments
+
+
+@pytest.mark.parametrize("flag", sorted(GONE))
+def test_an_argument_that_the_release_lost_is_refused_for_that_release_only(flag: str) -> None:
+    written = [flag, "x"] if flag in VALUED_FLAGS else [flag]
+    serving = Serving(extra_args=written)
+    assert flag in HARMLESS_ARGUMENTS
+    check_serving(serving)
+    for image in ("vllm/vllm-openai:v0.11.0", "registry.example/vllm:latest"):
+        check_release(serving, image)
+    for image in (SHIPPED_IMAGE, "vllm:v0.33.0", "vllm:v0.90.0"):
+        with pytest.raises(ArgumentNotKnown, match=flag) as refused:
+            check_release(serving, image)
+        assert f"remove '{' '.join(written)}' from spec.serving.extraArgs" in refused.value.problem.remedy
+    check_release(Serving(extra_args=["--max_num_seqs=8", "--enable-log-requests"]), SHIPPED_IMAGE)
+
+
+def test_the_gate_of_a_version_asks_for_the_release_of_its_registry() -> None:
+    version = worlds.version(serving={"extraArgs": ["--disable-log-requests"]})
+    shut = decide(worlds.facts(version=version)).first_shut
+    assert shut is not None
+    assert (shut.name, shut.reason) == ("TemplateEmitted", "ArgumentNotKnown")
+    assert "--enable-log-requests" in shut.remedy
+    old = worlds.registry(serving={"vllmImage": "vllm/vllm-openai:v0.11.0"})
+    assert decide(worlds.facts(version=version, registry=old)).first_shut is None
 
 
 @pytest.mark.parametrize("argument", HARMLESS_ARGUMENTS)

@@ -15,7 +15,7 @@ from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStat
 from gatehouse.controllers.serving_input import serving_input as input_of
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
-from gatehouse.domain.hardware.fit import fit
+from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, fit
 from gatehouse.domain.lifecycle import decide
 from gatehouse.domain.manifest import MAX_PATH_DEPTH, check_path
 from gatehouse.domain.records import VersionIds
@@ -29,9 +29,14 @@ from unit.domain.test_serving import serving_input
 RUNTIMES = get_args(ModelVersionSpec.model_fields["runtime"].annotation)
 
 
-def facts(artifact_format: str, model_file: str | None = None) -> Facts:
+GGUF_IMAGE = "vllm/vllm-openai:v0.23.0"
+"""Of the newest release that loads GGUF by itself."""
+
+
+def facts(artifact_format: str, model_file: str | None = None, *, image: str = GGUF_IMAGE) -> Facts:
     summary = worlds.summary(format=artifact_format, model_file=model_file)
     return worlds.facts(
+        registry=worlds.registry(serving={"vllmImage": image}),
         version=worlds.version(artifact={"uri": worlds.URI, "format": artifact_format}),
         artifact=worlds.record(summary=summary),
     )
@@ -65,6 +70,14 @@ def test_a_gguf_is_served_by_the_path_of_its_file() -> None:
     assert [each for each in arguments if each.startswith("--model=")] == arguments[:1]
 
 
+def test_a_gguf_is_not_served_by_an_image_that_does_not_load_it() -> None:
+    decision = decide(facts("gguf", "model.gguf", image=SHIPPED_IMAGE))
+    assert decision.phase == "Does Not Fit"
+    assert decision.first_shut is not None
+    assert (decision.first_shut.name, decision.first_shut.reason) == ("HardwareFits", "GgufNotLoaded")
+    assert "vllm-gguf-plugin" in decision.first_shut.remedy
+
+
 NO_ARGUMENT = (None, "my model.gguf", "$(HOSTNAME).gguf", "{{.Name}}.gguf", "-x.gguf", "é.gguf", "a" * 600)
 
 
@@ -94,6 +107,7 @@ def test_of_a_gguf_only_what_is_sure_not_to_start_does_not_fit(
     found = fit(
         worlds.summary(**{"format": "gguf", "dtypes": {}, **changes}),
         shipped("nvidia-l4").spec,
+        vllm_image=GGUF_IMAGE,
         requested_max_model_len=asked,
     )
     assert found.reason == reason

@@ -36,6 +36,9 @@ TIED_AS_A_WHOLE = {
 }
 """0.33.0 takes tie_word_embeddings of the whole, or its class's, for the language part: one matrix less."""
 
+PADDED_LESS = {"openai__gpt-oss-20b"}
+"""An H100 has Triton kernels for MXFP4, which pad nothing of it; those of other accelerators do."""
+
 
 def label(run: Run) -> str:
     return f"{run.name}-{run.version}-{run.size}"
@@ -96,6 +99,8 @@ def test_the_weights_of_a_configuration_are_what_vllm_allocates(run: Run) -> Non
         return
     if run.version == "0.33.0" and run.name in TIED_AS_A_WHOLE:
         assert run.weights <= estimate <= 1.03 * run.weights
+    elif run.version == "0.33.0" and run.name in PADDED_LESS:
+        assert run.weights <= estimate <= 1.07 * run.weights
     elif tower_parameters(run.model) is None:
         assert 0.8 * run.weights <= estimate <= 1.01 * run.weights
     else:

@@ -32,7 +32,7 @@ class Architecture:
     feed-forward layer has three matrices. ``wraps``: the language part is another architecture, told by its model
     type. ``sized``: the sizes of its matrices follow from config.json as they do for most; ``positions``: it has a
     learned embedding of positions; ``tower`` is the kind of its part that sees images. ``after``: the newest release
-    that was seen to refuse it, as a minor number.
+    that was seen to refuse it, ``until`` the newest that loads it, as minor numbers.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Architecture:
     positions: bool = False
     tower: str | None = None
     after: int | None = None
+    until: int | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -95,8 +96,9 @@ def _table() -> _Table:
 
 def _architecture(name: str, said: Mapping[str, Any]) -> Architecture:
     fields = {_FIELDS.get(key, key): value for key, value in said.items()}
-    if "after" in fields:
-        fields["after"] = int(fields["after"].partition(".")[2])
+    for bound in ("after", "until"):
+        if bound in fields:
+            fields[bound] = int(fields[bound].partition(".")[2])
     return Architecture(name=name, **fields)
 
 

@@ -30,7 +30,7 @@ from gatehouse.domain.artifact import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
 from gatehouse.domain.hardware.lengths import limit_named
-from gatehouse.domain.hardware.loading import refusal_of
+from gatehouse.domain.hardware.loading import gguf_refusal, refusal_of
 from gatehouse.domain.hardware.overhead import (
     MARGIN,
     Overhead,
@@ -222,7 +222,7 @@ def fit(
         return _unknown(None, Unmodelled("FormatNotComputed", detail), limit, requested_max_model_len, name=name)
     asked = _Asked.of(requested_max_model_len, arguments)
     case = _case(summary, model, profile, vllm_image, asked)
-    refusal = _refusal(case, model)
+    refusal = _refusal(case, model, asked)
     if refusal is not None:
         return refusal
     layout = _layout(summary, model, profile, case)
@@ -269,6 +269,7 @@ class _Asked(NamedTuple):
     chunk: int | None = None
     spread_experts: bool = False
     eager: bool = False
+    method: str | None = None
 
     @classmethod
     def of(cls, length: int | None, arguments: Sequence[str]) -> _Asked:
@@ -281,6 +282,7 @@ class _Asked(NamedTuple):
             chunk=_positive(said.get("--max-num-batched-tokens")),
             spread_experts="--enable-expert-parallel" in said,
             eager="--enforce-eager" in said,
+            method=said.get("--quantization") or None,
         )
 
 
@@ -301,7 +303,7 @@ def _case(
     whole = model.whole
     encoder = whole is not None and (whole.encoder or whole.pooling)
     usable, most, chunk = _usual(
-        accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.minor
+        accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since
     )
     chunk = asked.chunk or chunk
     most = asked.sequences or most
@@ -331,14 +333,14 @@ def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
 
 
 @lru_cache(maxsize=256)
-def _usual(memory: str, utilization: str, accelerator: str, minor: int) -> tuple[int, int, int]:
+def _usual(memory: str, utilization: str, accelerator: str, since: int) -> tuple[int, int, int]:
     """Bytes that vLLM may take of an accelerator, and what it chooses by itself: sequences at once, and its chunk.
 
     Thousands of versions share a few profiles, and fractions are slow.
     """
     shown = bytes_of(memory)
     visible = shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
-    release = next(each for each in releases() if each.minor == minor)
+    release = next(each for each in releases() if each.since == since)
     chunk = default_chunk(accelerator, visible, release)
     return int(visible * Fraction(utilization)), default_sequences(accelerator, visible), chunk
 
@@ -366,9 +368,9 @@ def _layout(
     )
 
 
-def _refusal(case: _Case, model: Dimensions) -> Fit | None:
+def _refusal(case: _Case, model: Dimensions, asked: _Asked) -> Fit | None:
     """What does not fit whatever the cache is."""
-    problem = refusal_of(model, case.release) or case.precision.problem
+    problem = refusal_of(model, case.release, method=asked.method) or case.precision.problem
     if problem:
         return case.outcome("DoesNotFit", problem.rule, problem.found, wanted=problem.wanted, remedy=problem.remedy)
     if case.small_budget(case.sequences[-1]) < 0:
@@ -485,8 +487,18 @@ def _packed(
     accelerator = profile.accelerator
     machine = f"one {accelerator.vendor} {accelerator.model}"
     weights = max(0, (summary.weights_bytes or 0) - 2 * summary.dtypes.get("F32", 0))
-    minor = release_of(image)[0].minor
-    usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, minor)
+    release, told = release_of(image)
+    refusal = gguf_refusal(release)
+    if refusal is not None:
+        return Fit(
+            verdict="DoesNotFit",
+            reason=refusal.rule,
+            found=refusal.found,
+            wanted=refusal.wanted,
+            remedy=refusal.remedy,
+            weights_bytes=weights,
+        )
+    usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since)
     if weights > usable:
         return Fit(
             verdict="DoesNotFit",
@@ -508,7 +520,8 @@ def _packed(
         )
     unknown = _unknown(None, why, limit, requested, name=name)
     known = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
-    return replace(unknown, found=f"{unknown.found}; {known}", weights_bytes=weights)
+    warnings = ((told,) if told else ()) + unknown.warnings
+    return replace(unknown, found=f"{unknown.found}; {known}", weights_bytes=weights, warnings=warnings)
 
 
 def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:

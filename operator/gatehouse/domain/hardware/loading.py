@@ -1,44 +1,80 @@
-"""What a release of vLLM does not load at all: architectures and ways to store weights."""
+"""What a release of vLLM does not load at all: architectures, GGUF files, and ways to store weights.
+
+Source: ``_PREVIOUSLY_SUPPORTED_MODELS`` in ``model_executor/models/registry.py`` of 0.30.0 for architectures that are
+gone. Of those count here whose class transformers 5.10 lacks, or has without an attention that vLLM can put its own
+in the place of: the others it serves by the classes of transformers.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from gatehouse.domain.artifact import Problem
 from gatehouse.domain.hardware.architectures import refused_architectures
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.hardware.releases import Release, releases
 
-__all__ = ["refusal_of"]
+__all__ = ["gguf_refusal", "refusal_of"]
 
-_OTHER_IMAGE = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
+_OTHER_IMAGE: Final = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
+_OWN_IMAGE: Final = "an image with {plugin}, under a tag that names no release of vLLM"
+_PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
+"""What adds a method to releases that no longer have it."""
 
 
-def refusal_of(model: Dimensions, release: Release) -> Problem | None:
-    """Why the release does not load the model, whatever the accelerator; None if nothing is known against it."""
-    return _architecture(model, release) or _method(model, release)
+def refusal_of(model: Dimensions, release: Release, *, method: str | None = None) -> Problem | None:
+    """Why the release does not load the model, whatever the accelerator; None if nothing is known against it.
+
+    ``method`` is what the version sets by ``--quantization``.
+    """
+    return _architecture(model, release) or _method(model, release) or _asked(method, release)
+
+
+def gguf_refusal(release: Release) -> Problem | None:
+    """Why the release loads no GGUF file; None where it does."""
+    if "gguf" in release.loads:
+        return None
+    return Problem(
+        rule="GgufNotLoaded",
+        found=f"a model in GGUF, which {release.name} does not load by itself",
+        wanted="an image of vLLM that loads GGUF, or safetensors",
+        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a version of its own",
+    )
 
 
 def _architecture(model: Dimensions, release: Release) -> Problem | None:
     name = model.config.architecture
-    newer = None
     for part in (model.whole, model.text):
-        if part is not None and part.after is not None and release.minor <= part.after:
-            newer = part
-    if newer is not None:
-        newest = releases()[-1].name
-        what = name if newer is model.whole else f"{name} around {model.config.text_model_type}"
-        return Problem(
-            rule="ArchitectureNotLoaded",
-            found=f"{what}, which {release.name} does not load",
-            wanted=f"an architecture that {release.name} has",
-            remedy=f"{_OTHER_IMAGE.format(release='a newer release')}: {newest} has it",
-        )
+        if part is None:
+            continue
+        what = name if part is model.whole else f"{name} around {model.config.text_model_type}"
+        if part.after is not None and release.minor <= part.after:
+            return _architecture_problem(
+                f"{what}, which {release.name} does not load",
+                release,
+                f"{_OTHER_IMAGE.format(release='a newer release')}: {releases()[-1].name} has it",
+            )
+        if part.until is not None and release.minor > part.until:
+            return _architecture_problem(
+                f"{what}, which {release.name} no longer loads",
+                release,
+                f"{_OTHER_IMAGE.format(release=f'vLLM 0.{part.until} or older')}, or choose another model",
+            )
     if name is None or name not in refused_architectures():
         return None
+    return _architecture_problem(
+        f"{name}, which {release.name} does not load",
+        release,
+        "serve the model with another runtime, or choose another model",
+    )
+
+
+def _architecture_problem(found: str, release: Release, remedy: str) -> Problem:
     return Problem(
         rule="ArchitectureNotLoaded",
-        found=f"{name}, which {release.name} does not load",
+        found=found,
         wanted=f"an architecture that {release.name} has",
-        remedy="serve the model with another runtime, or choose another model",
+        remedy=remedy,
     )
 
 
@@ -47,12 +83,38 @@ def _method(model: Dimensions, release: Release) -> Problem | None:
     method = (quantization.method or "").lower() if quantization else ""
     if not method or method in release.loads:
         return None
-    newer = next((each for each in releases() if each.minor > release.minor and method in each.loads), None)
-    return Problem(
-        rule="QuantizationNotLoaded",
-        found=f"weights quantized by {method}, which {release.name} does not load",
-        wanted=f"one of {', '.join(sorted(release.loads))}",
-        remedy=_OTHER_IMAGE.format(release=newer.name)
-        if newer
-        else "take the model in another quantization, or unquantized: the files are not at fault",
+    other = _elsewhere(method, release)
+    return _method_problem(
+        f"weights quantized by {method}, which {release.name} does not load",
+        release,
+        other or "take the model in another quantization, or unquantized: the files are not at fault",
     )
+
+
+def _asked(method: str | None, release: Release) -> Problem | None:
+    if method is None or method.lower() in release.loads:
+        return None
+    return _method_problem(
+        f"--quantization={method} in spec.serving.extraArgs, which {release.name} does not know",
+        release,
+        f"remove --quantization={method}, or name a method of {release.name}",
+    )
+
+
+def _method_problem(found: str, release: Release, remedy: str) -> Problem:
+    return Problem(
+        rule="QuantizationNotLoaded", found=found, wanted=f"one of {', '.join(sorted(release.loads))}", remedy=remedy
+    )
+
+
+def _elsewhere(method: str, release: Release) -> str | None:
+    """The image that loads a method: of a newer release, or of an older one, or one with a plugin."""
+    known = releases()
+    newer = next((each for each in known if each.since > release.minor and method in each.loads), None)
+    if newer is not None:
+        return _OTHER_IMAGE.format(release=newer.name)
+    last = max((at for at, each in enumerate(known) if method in each.loads), default=None)
+    if last is None or last + 1 >= len(known):
+        return None
+    older = _OTHER_IMAGE.format(release=f"vLLM 0.{known[last + 1].since - 1} or older")
+    return f"{older}, or {_OWN_IMAGE.format(plugin=_PLUGINS[method])}" if method in _PLUGINS else older

@@ -28,6 +28,7 @@ MARGIN: Final = _GIB // 2
 _HALF_BYTES_A_LOGIT: Final = 77
 _HALF_PRECISION: Final = 2
 _LARGE: Final = 70 * _GIB
+_LARGEST: Final = 160 * _GIB
 _MOST_SEQUENCES: Final = 1024
 _USUAL_SEQUENCES: Final = 256
 _CHOICES: Final = (1024, 512, 256, 128, 64, 32, 16)
@@ -68,11 +69,11 @@ def default_sequences(accelerator: str, memory: int) -> int:
 
 
 def default_chunk(accelerator: str, memory: int, release: Release) -> int:
-    """``max_num_batched_tokens`` of vLLM's API server."""
+    """``max_num_batched_tokens`` of vLLM's API server: since 0.30 at the latest the largest from 160 GiB on."""
     if not _is_large(accelerator, memory):
         return release.chunks["small"]
     blackwell = any(name in accelerator.lower() for name in ("b200", "b300"))
-    return release.chunks["blackwell" if blackwell else "large"]
+    return release.chunks["blackwell" if blackwell or memory >= _LARGEST else "large"]
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,9 @@
 """Which data types an accelerator runs: what a model's weights demand of it, by release of vLLM.
 
 Sources: ``get_min_capability`` of each method in vLLM's ``layers/quantization`` (``releases.json`` has the figures),
-"FP8 W8A8" (computed from 8.9, weight-only through Marlin below), "GPU installation" (7.0 or more), the table of model
-types that it refuses to run in float16, and ``TritonMLA``, which takes no FP8 cache.
+"FP8 W8A8" (computed from 8.9, weight-only through Marlin below), "GPU installation" (7.0 or more; 7.5 since the wheels
+are built with CUDA 13), the table of model types that it refuses to run in float16, and ``TritonMLA``, which took no
+FP8 cache and takes it from 8.9 on since 0.30 at the latest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from gatehouse.domain.quantization import Quantization
 
 __all__ = ["Precision", "check_precision"]
 
-_OLDEST: Final = (7, 0)
 _BFLOAT16: Final = (8, 0)
 _FP8_COMPUTE: Final = (8, 9)
 _FP4_COMPUTE: Final = (10, 0)
@@ -63,8 +63,8 @@ def check_precision(summary: ArtifactSummary, profile: HardwareProfileSpec, rele
     """Whether the accelerator runs the data types of the weights, and how."""
     accelerator = profile.accelerator
     capability = _capability(accelerator)
-    if capability is not None and capability < _OLDEST:
-        return Precision(problem=_too_old("AcceleratorTooOld", "vLLM", accelerator, _OLDEST))
+    if capability is not None and capability < release.oldest:
+        return Precision(problem=_too_old("AcceleratorTooOld", release.name, accelerator, release.oldest))
     demand = _demand(summary, release)
     quantized = _quantized(demand, accelerator, capability) if demand else Precision()
     if quantized.problem:
@@ -156,7 +156,11 @@ def _half(summary: ArtifactSummary, accelerator: Accelerator, capability: Capabi
 def _cache(
     summary: ArtifactSummary, profile: HardwareProfileSpec, capability: Capability | None, release: Release
 ) -> Precision:
-    dtype, config = profile.serving.kv_cache_dtype, summary.config
+    dtype: str = profile.serving.kv_cache_dtype
+    config = summary.config
+    named = config.quantization.kv_cache_bits if config and config.quantization else None
+    if dtype == "auto" and release.checkpoint_cache and named == 8:
+        dtype = "fp8, as the checkpoint names it,"
     if not dtype.startswith("fp8") or capability is None:
         return Precision()
     if config is not None and config.kv_lora_rank and capability < release.latent_fp8_cache:

@@ -1,13 +1,14 @@
-"""What the fit takes from a release of vLLM: data by range of releases, chosen by the tag of the image.
+"""What Gatehouse takes from a release of vLLM: data by range of releases, chosen by the tag of the image.
 
-Facts that only the two releases of ``heldAgainst`` show are taken at their most careful for those between.
+Facts that only the two releases of ``heldAgainst`` show are taken at their most careful for those between, unless the
+code of a release of ``readIn`` settles them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -28,8 +29,9 @@ _MOST_CAREFUL: Final = 21
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One range of releases of vLLM, from 0.``minor`` on.
+    """The release 0.``minor`` of vLLM, with what holds in its range, which begins with 0.``since``.
 
+    ``oldest`` is the least compute capability that its binaries are built for.
     ``base_bytes`` are taken besides what grows with the model, alone and with tensor parallelism.
     ``graph_bytes`` is the least and the most that CUDA graphs take of the memory vLLM may use, 0 where they lie beside
     it. ``chunks`` is ``max_num_batched_tokens`` of the API server by class of accelerator (large, small, blackwell).
@@ -40,10 +42,13 @@ class Release:
     model has no such layer. ``checkpoint_cache``: the KV cache has the data type that the checkpoint names.
     ``latent_fp8_cache`` is the least capability for latent attention with an FP8 cache. ``expert_rounding`` is what
     hidden and intermediate size of MXFP4 experts are rounded up to. ``least`` is the least capability by way to store
-    weights, ``loads`` the quantization methods that are loaded at all.
+    weights, ``loads`` the quantization methods that are loaded at all, ``gguf`` among them where GGUF files are.
+    ``without_arguments`` are arguments of older releases that it refuses, each with what to do in its place.
     """
 
     minor: int
+    since: int
+    oldest: Capability
     base_bytes: tuple[int, int]
     graph_bytes: tuple[int, int]
     chunks: Mapping[str, int]
@@ -58,6 +63,7 @@ class Release:
     expert_rounding: tuple[int, int]
     least: Mapping[str, Capability]
     loads: frozenset[str]
+    without_arguments: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -78,8 +84,11 @@ def releases() -> tuple[Release, ...]:
 
 
 def _release(said: Mapping[str, Any]) -> Release:
+    since = int(said["from"].partition(".")[2])
     return Release(
-        minor=int(said["from"].partition(".")[2]),
+        minor=since,
+        since=since,
+        oldest=_capability(said["oldest"]),
         base_bytes=(said["baseBytes"][0], said["baseBytes"][1]),
         graph_bytes=(said["graphBytes"][0], said["graphBytes"][1]),
         chunks=MappingProxyType(said["chunks"]),
@@ -94,6 +103,7 @@ def _release(said: Mapping[str, Any]) -> Release:
         expert_rounding=(said["expertRounding"][0], said["expertRounding"][1]),
         least=MappingProxyType({name: _capability(text) for name, text in said["least"].items()}),
         loads=frozenset(said["loads"]),
+        without_arguments=MappingProxyType(said["withoutArguments"]),
     )
 
 
@@ -112,15 +122,15 @@ def release_of(image: str) -> tuple[Release, str | None]:
     known = releases()
     tag = _TAG.search(image)
     if tag is None:
-        careful = next(each for each in known if each.minor == _MOST_CAREFUL)
+        careful = next(each for each in known if each.since == _MOST_CAREFUL)
         return careful, f"which release of vLLM {_short(image)} has is not known: its fit is computed most carefully"
     minor = int(tag[1])
     told = None
     if minor < _OLDEST:
         told = f"{_short(image)} is older than vLLM 0.{_OLDEST}: its fit is a rough guess"
-    if minor > known[-1].minor:
+    if minor > known[-1].since:
         return known[-1], f"{_short(image)} is newer than {known[-1].name}, with whose figures the fit is computed"
-    return next((each for each in reversed(known) if each.minor <= minor), known[0]), told
+    return replace(next((each for each in reversed(known) if each.since <= minor), known[0]), minor=minor), told
 
 
 def _short(image: str) -> str:
