@@ -20,7 +20,7 @@ from gatehouse.domain.memory import known_digest
 from gatehouse.domain.records import VersionRecord
 from gatehouse.domain.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
 from gatehouse.domain.serving_arguments import check_release, check_serving
-from gatehouse.domain.serving_formats import check_format, check_model_file
+from gatehouse.domain.serving_formats import check_config, check_format, check_model_file
 from gatehouse.domain.serving_names import inference_service_name
 from gatehouse.domain.serving_refusals import TemplateRefused
 from gatehouse.domain.sizes import human_bytes
@@ -381,6 +381,7 @@ def _template_refusal(facts: Facts) -> Problem | None:
             and facts.artifact.summary
         ):
             check_model_file(facts.artifact.summary)
+            check_config(facts.artifact.summary)
         # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
         if isinstance(registry, ModelRegistry):
             allowed = registry.spec.serving

@@ -15,13 +15,24 @@ from gatehouse.domain.artifact import ArtifactSummary, CheckProgress, Problem
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.gates import CHECKED_FORMATS
 from gatehouse.domain.layout import CONFIG, MAX_FILES
+from gatehouse.domain.serving_formats import check_config
+from gatehouse.domain.serving_refusals import FormatNotServed
 from gatehouse.domain.signature import LARGEST_SIGNATURE, SIGNATURE
 from gatehouse.objectstore.multipart import MAX_OBJECT_BYTES
 from gatehouse.publish.folder import FolderFiles
 from gatehouse.publish.local_files import FolderStore
 from gatehouse.publish.upload_errors import FolderRefused
 
-__all__ = ["CheckedArtifact", "CheckedFile", "FolderCheck", "check_names", "guess_format", "look_at", "told_format"]
+__all__ = [
+    "CheckedArtifact",
+    "CheckedFile",
+    "FolderCheck",
+    "check_names",
+    "guess_format",
+    "look_at",
+    "told_format",
+    "unserved_note",
+]
 
 _TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
 _UNCHECKED: Final = (
@@ -124,6 +135,7 @@ class FolderCheck:
             ),
             notes=(
                 *(record.summary.notes if record.summary else ()),
+                *(_unserved(record.summary) if record.summary else ()),
                 *([] if self._format in CHECKED_FORMATS else [_UNCHECKED.format(format=self._format)]),
                 *([_NOTED.format(problem=f"{SIGNATURE}: {noted}")] if noted else []),
             ),
@@ -137,6 +149,19 @@ class FolderCheck:
             return None
         sha256 = await self._store.sha256("", stored, progress=lambda _: None)
         return CheckedFile(path=SIGNATURE, size=stored.size, sha256=sha256)
+
+
+def _unserved(summary: ArtifactSummary) -> Sequence[str]:
+    try:
+        check_config(summary)
+    except FormatNotServed as refused:
+        return (unserved_note(refused.problem),)
+    return ()
+
+
+def unserved_note(problem: Problem) -> str:
+    """Why a version of a sound folder will get no serving template, in the words of its gate TemplateEmitted."""
+    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.wanted}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:

@@ -12,7 +12,8 @@ from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import CONFIG
 from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
 from gatehouse.domain.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
-from gatehouse.publish.checking import told_format
+from gatehouse.domain.serving_formats import config_problem
+from gatehouse.publish.checking import told_format, unserved_note
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.folder import LocalFile, scan
 
@@ -52,6 +53,8 @@ def read_model_folder(root: Path) -> FolderFacts:
     artifact_format = told_format(found)
     if artifact_format is None:
         notes.append(_NO_FORMAT)
+    elif artifact_format == "safetensors" and (problem := config_problem(config)) is not None:
+        notes.append(unserved_note(problem))
     return FolderFacts(card=card, config=config, artifact_format=artifact_format, notes=tuple(notes))
 
 

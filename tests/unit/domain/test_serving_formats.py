@@ -15,12 +15,13 @@ from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStat
 from gatehouse.controllers.serving_input import serving_input as input_of
 from gatehouse.domain.artifact import ArtifactRecord
 from gatehouse.domain.facts import Facts
+from gatehouse.domain.gates import template_gate
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, fit
 from gatehouse.domain.lifecycle import decide
 from gatehouse.domain.manifest import MAX_PATH_DEPTH, check_path
 from gatehouse.domain.records import VersionIds
 from gatehouse.domain.serving import render
-from gatehouse.domain.serving_formats import SERVED_FORMATS, model_argument, served_file
+from gatehouse.domain.serving_formats import SERVED_FORMATS, config_problem, model_argument, served_file
 from gatehouse.domain.status import version_status
 from modelfiles import outcome
 from unit.domain.fits import shipped
@@ -113,6 +114,33 @@ def test_of_a_gguf_only_what_is_sure_not_to_start_does_not_fit(
     assert found.reason == reason
     assert (found.verdict == "Unknown") is (reason == "FormatNotComputed")
     assert all((found.found, found.wanted, found.remedy))
+
+
+@pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
+@pytest.mark.parametrize("model_type", [None, "granite"])
+@pytest.mark.parametrize("architecture", [None, "GraniteForCausalLM"])
+def test_a_config_json_that_does_not_say_which_model_it_is_gets_no_template(
+    artifact_format: str, model_type: str | None, architecture: str | None
+) -> None:
+    """Of ONNX nothing is served anyway, and a GGUF says in itself what it is."""
+    config = replace(worlds.config(), model_type=model_type, architecture=architecture)
+    given_facts = facts(artifact_format, "model.gguf")
+    summary = worlds.summary(format=artifact_format, model_file="model.gguf", config=config)
+    gate = template_gate(replace(given_facts, artifact=worlds.record(summary=summary)), owed=True)
+    nameless = model_type is None and artifact_format in {"safetensors", "other"}
+    assert (gate.reason == "ModelTypeMissing") is nameless
+    if nameless:
+        assert gate.shut
+        assert ("and no architectures" in gate.found) is (architecture is None)
+        assert '"architectures": ["LlamaForCausalLM"]' in gate.wanted
+        assert "save_pretrained" in gate.remedy
+
+
+def test_without_a_config_json_nothing_is_said_of_it() -> None:
+    assert config_problem(None) is None
+    assert template_gate(
+        replace(facts("other"), artifact=worlds.record(summary=worlds.summary(format="other", config=None))), owed=True
+    ).open
 
 
 def test_the_status_names_the_file() -> None:

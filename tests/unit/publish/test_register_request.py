@@ -193,6 +193,14 @@ def test_whatever_a_folder_says_there_is_something_to_edit(
     assert (made.model["kind"], made.version["kind"]) == ("RegisteredModel", "ModelVersion")
 
 
+@pytest.mark.parametrize("text", [b"{}", b'{"architectures": ["GraniteForCausalLM"]}', b'{"model_type": null}'])
+def test_a_config_json_that_names_no_model_is_said_to_get_no_template(folder: Path, text: bytes) -> None:
+    (folder / "config.json").write_bytes(text)
+    [note] = [note for note in read_model_folder(folder).notes if "serving template" in note]
+    assert "a config.json with no model_type" in note
+    assert '"architectures": ["LlamaForCausalLM"]' in note
+
+
 def test_a_folder_whose_names_tell_no_format_leaves_it_to_the_flag(folder: Path) -> None:
     for shard in folder.glob("*.safetensors"):
         shard.rename(shard.with_suffix(".eqx"))

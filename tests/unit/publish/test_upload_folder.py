@@ -171,6 +171,17 @@ async def test_what_nothing_checks_is_sent_with_a_word_on_the_policy_that_it_nee
     assert not any("GovernancePolicy" in note for note in checked.notes)
 
 
+@pytest.mark.parametrize("config", [b"{}", b'{"architectures": ["GraniteForCausalLM"]}', config_json()])
+async def test_a_model_that_no_server_can_tell_is_sent_with_a_word_on_its_template(
+    tmp_path: Path, config: bytes
+) -> None:
+    (tmp_path / "config.json").write_bytes(config)
+    (tmp_path / "model.safetensors").write_bytes(safetensors_file({"a": ("BF16", (2, 2))}))
+    checked = await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
+    said = [note for note in checked.notes if "gets no serving template: a config.json with no model_type" in note]
+    assert bool(said) is (b"model_type" not in config)
+
+
 async def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(FolderRefused, match="NoFiles"):
         await FolderCheck(FolderStore(scan(tmp_path)), artifact_format="safetensors").run()
