@@ -531,7 +531,7 @@ class TestUnknown:
             (summary(granite(layer_types={"full_attention": 39})), "ConfigIncomplete"),
             (summary(granite(layer_types={"unheard_of": 40})), "LayerTypeUnknown"),
             (summary(format="gguf"), "FormatNotComputed"),
-            (summary(format="onnx"), "FormatNotComputed"),
+            (summary(format="other"), "FormatNotComputed"),
             (replace(summary(), weights_bytes=None), "FormatNotComputed"),
         ],
     )

@@ -143,6 +143,40 @@ def test_without_a_config_json_nothing_is_said_of_it() -> None:
     ).open
 
 
+@pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
+@pytest.mark.parametrize("image", [GGUF_IMAGE, SHIPPED_IMAGE])
+def test_a_length_is_asked_for_only_where_the_template_has_it(artifact_format: str, image: str) -> None:
+    """Of weights that are not computed, and of an architecture that nobody knows."""
+    config = replace(worlds.config(), architecture="NobodyKnowsForCausalLM")
+    summary = worlds.summary(format=artifact_format, model_file="model.gguf", config=config)
+    for asked in (None, 3_000):
+        found = fit(summary, shipped("nvidia-l4").spec, vllm_image=image, requested_max_model_len=asked)
+        assert found.verdict == ("DoesNotFit" if found.reason == "GgufNotLoaded" else "Unknown")
+        version = worlds.version(
+            artifact={"uri": worlds.URI, "format": artifact_format}, serving={"maxModelLen": asked} if asked else {}
+        )
+        given_facts = worlds.facts(
+            version=version,
+            artifact=worlds.record(summary=summary),
+            registry=worlds.registry(serving={"vllmImage": image}),
+        )
+        decision = decide(given_facts)
+        gate = next(each for each in decision.gates if each.name == "HardwareFits")
+        assert gate.remedy == found.remedy
+        if "maxModelLen" not in gate.remedy:
+            assert decision.phase != "Ready to Deploy"
+            continue
+        assert found.max_model_len == (asked or 4096)
+        if artifact_format == "other":  # ready once a policy permits the format
+            continue
+        template = render(input_of(given_facts, decision, VersionIds(1, 2)))
+        arguments = template.inference_service["spec"]["predictor"]["model"]["args"]
+        assert [each for each in arguments if each.startswith("--max-model-len")] == [
+            f"--max-model-len={asked or 4096}"
+        ]
+        assert "stays unknown" in gate.remedy
+
+
 def test_the_status_names_the_file() -> None:
     given_facts = facts("gguf", "model.gguf")
     found = version_status(given_facts, decide(given_facts), registry_id=1, template=None, now=worlds.NOW).artifact

@@ -46,6 +46,7 @@ from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.quantity import bytes_of
+from gatehouse.domain.serving_formats import SERVED_FORMATS
 from gatehouse.domain.sizes import human_bytes
 
 __all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config"]
@@ -65,6 +66,8 @@ _GOAL: Final = 32_768
 
 UNKNOWN_MAX_MODEL_LEN: Final = 4096
 """What a template starts with at most when only the model's limit is known and no length is asked for."""
+
+_COMPUTED: Final = "safetensors of an architecture whose KV cache is computed"
 
 _MORE_MEMORY: Final = "choose a profile with more memory or more accelerators"
 
@@ -216,10 +219,12 @@ def fit(
     if summary.format != "safetensors" or summary.weights_bytes is None:
         known = summary.format == "safetensors"
         detail = "the size of the weights is not known" if known else f"the fit of {summary.format} is not computed"
+        why = Unmodelled("FormatNotComputed", detail)
+        if not any(summary.format in served for served in SERVED_FORMATS.values()):
+            return _unserved(summary.format, why, limit, name=name)
         if summary.format == "gguf" and summary.weights_bytes is not None:
-            why = Unmodelled("FormatNotComputed", detail)
             return _packed(summary, profile, why, limit, requested_max_model_len, name=name, image=vllm_image)
-        return _unknown(None, Unmodelled("FormatNotComputed", detail), limit, requested_max_model_len, name=name)
+        return _unknown(None, why, limit, requested_max_model_len, name=name)
     asked = _Asked.of(requested_max_model_len, arguments)
     case = _case(summary, model, profile, vllm_image, asked)
     refusal = _refusal(case, model, asked)
@@ -524,6 +529,20 @@ def _packed(
     return replace(unknown, found=f"{unknown.found}; {known}", weights_bytes=weights, warnings=warnings)
 
 
+def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name: str) -> Fit:
+    """Of a format that nothing loads: no length is asked for, as no template has it."""
+    longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
+    return Fit(
+        verdict="Unknown",
+        reason=why.reason,
+        found=f"{why.detail}, as no runtime loads it{longest}",
+        wanted=_COMPUTED,
+        remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's safetensors as a "
+        "version of its own",
+        warnings=(f"{why.detail}, as no runtime loads it",),
+    )
+
+
 def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:
     """What is known all the same: the weights, the least that vLLM takes, and the model's limit."""
     if case and limit and requested and requested > limit:
@@ -539,15 +558,15 @@ def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: 
     )
     longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
     found = f"{why.detail}{least}{longest}"
-    wanted = "safetensors of an architecture whose KV cache is computed"
-    bare = Fit(verdict="Unknown", reason=why.reason, found=found, wanted=wanted)
+    bare = Fit(verdict="Unknown", reason=why.reason, found=found, wanted=_COMPUTED)
     known = case.outcome("Unknown", why.reason, found) if case else bare
     return replace(
         known,
-        wanted=wanted,
+        wanted=_COMPUTED,
         max_model_len=requested or cautious,
         warnings=(*known.warnings, f"{why.detail}, so the fit is unknown: {asked or start}"),
-        remedy="set spec.serving.maxModelLen to a length known to work on this hardware",
+        remedy="set spec.serving.maxModelLen to a length known to work on this hardware: the template starts vLLM with "
+        "it, and whether it fits stays unknown",
     )
 
 
