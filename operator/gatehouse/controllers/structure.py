@@ -376,6 +376,6 @@ def _hold_against_index(paths: Sequence[str], named: Collection[str], found: Str
     """vLLM reads what the index names, transformers ``model.safetensors`` if there is one: they have to be the same."""
     others = [path for path in paths if path not in named]
     if SINGLE in others:
-        found.problems.append(single_and_index())
+        found.problems.append(single_and_index(named))
     elif others:
         found.notes.append(f"passed over, as the index does not name them: {listed(others)}")

@@ -11,15 +11,16 @@ clip), importance matrices and adapters. They are checked like models and passed
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from gatehouse.domain.artifact import Problem
-from gatehouse.domain.format_error import FormatError, listed, shown
+from gatehouse.domain.format_error import FormatError, shown
 from gatehouse.domain.gguf import GgufHeader
 from gatehouse.domain.shards import check_once
+from gatehouse.domain.weight_sets import WeightSet, choice, named_sets, weight_sets
 
 __all__ = ["GgufSet", "gguf_set"]
 
@@ -57,8 +58,9 @@ def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
     splits = {path: header for path, header in models.items() if header.split is not None or _SPLIT.fullmatch(path)}
     if len(models) == 1 and not splits:
         return GgufSet(model=tuple(models), passed_over=others)
-    if len(splits) < len(models) or len({_set_of(path, header) for path, header in splits.items()}) > 1:
-        return GgufSet(passed_over=others, problem=_ambiguous(models))
+    sets = weight_sets(models)
+    if len(sets) > 1:  # of one set all are splits by their names
+        return GgufSet(passed_over=others, problem=_ambiguous(sets))
     problem = next((found for path, header in splits.items() if (found := _misnamed(path, header))), None)
     problem = problem or _incomplete(splits, key=key)
     return GgufSet(model=() if problem else tuple(sorted(splits)), passed_over=others, problem=problem)
@@ -70,12 +72,6 @@ def _role(path: str, header: GgufHeader) -> str | None:
     if "mmproj" in path.rpartition("/")[2].lower() or architecture == "clip":
         return _ROLES["mmproj"]
     return None if header.kind is None else _ROLES[header.kind]
-
-
-def _set_of(path: str, header: GgufHeader) -> tuple[str, int]:
-    named = _SPLIT.fullmatch(path)
-    count = header.split.count if header.split else int(named["count"]) if named else 1
-    return named["model"] if named else path, count
 
 
 def _misnamed(path: str, header: GgufHeader) -> Problem | None:
@@ -139,10 +135,10 @@ def _no_model(others: Mapping[str, str]) -> Problem:
     )
 
 
-def _ambiguous(models: Mapping[str, GgufHeader]) -> Problem:
+def _ambiguous(sets: Sequence[WeightSet]) -> Problem:
     return Problem(
         rule="AmbiguousWeights",
-        found=f"{len(models)} *.gguf files that are not the splits of one model: {listed(tuple(models))}",
+        found=f"{len(sets)} models in {sum(len(each.paths) for each in sets)} *.gguf files: {named_sets(sets)}",
         wanted=_WANTED,
-        remedy="Keep each model in a folder of its own: gguf of several quantizations are several versions.",
+        remedy=choice(sets),
     )

@@ -12,7 +12,7 @@ are held to what they must be. So each object below the prefix is in the digest,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gatehouse.domain import manifest
@@ -24,6 +24,7 @@ from gatehouse.domain.format_error import FormatError, listed, shown
 from gatehouse.domain.side_facts import SENTENCE_FILES
 from gatehouse.domain.signature import SIGNATURE
 from gatehouse.domain.unsafe_files import danger_of, named_as
+from gatehouse.domain.weight_sets import choice, named_sets, weight_sets
 
 __all__ = [
     "CONFIG",
@@ -68,8 +69,6 @@ _VERSIONED_CONFIG = re.compile(r"config\.[0-9.]+\.json")
 """What ``configuration_files`` of a config.json has transformers read in its place, as in config.4.0.0.json."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_OTHER_SET = re.compile(r"(consolidated|adapter)[^/]*\.safetensors")
-"""Mistral's own form of the weights, and adapters: what publishers put beside a model."""
 _FORMATS = ("safetensors", "gguf", "onnx")
 _OTHER = "For weights of another kind set spec.artifact.format to other (--format other), which a policy has to allow."
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -215,14 +214,17 @@ def _no_config() -> Problem:
 
 def _without_index(paths: Sequence[str]) -> Problem:
     """More than one file at the top, and nothing that says which of them are the model."""
-    others = [path for path in paths if _OTHER_SET.fullmatch(path)]
-    if others or SINGLE in paths:
-        kept = [path for path in paths if not _OTHER_SET.fullmatch(path)] or paths[:1]
+    sets = weight_sets(paths)
+    single = next((each for each in sets if SINGLE in each.paths), None)
+    whole = sum(each.numbered for each in sets)
+    if len(sets) > 1 and (single or whole > 1 or any(each.beside for each in sets)):
+        models = [each for each in sets if not each.beside]
+        kept = single or (models[0] if len(models) == 1 else None)
         return Problem(
             rule="AmbiguousWeights",
-            found=f"{listed(paths)} and no {INDEX}: vLLM reads every *.safetensors file then",
-            wanted="one set of weights",
-            remedy=f"Remove what is not the model, or put it into a folder of its own; keep {listed(kept)}.",
+            found=f"{len(sets)} sets of weights and no {INDEX}: {named_sets(sets)}",
+            wanted="one set of weights: vLLM reads every *.safetensors file",
+            remedy=choice(sets, kept=kept),
         )
     return Problem(
         rule="IndexMissing",
@@ -232,13 +234,15 @@ def _without_index(paths: Sequence[str]) -> Problem:
     )
 
 
-def single_and_index() -> Problem:
-    """Both forms of one model: transformers takes the one, vLLM the other."""
+def single_and_index(named: Collection[str]) -> Problem:
+    """Both forms of one model: transformers takes the one, vLLM the shards that are ``named`` by the index."""
+    shards = f"the {len(named)} files that it names" if len(named) > 1 else "the file that it names"
     return Problem(
         rule="AmbiguousWeights",
-        found=f"{SINGLE} and {INDEX} with other *.safetensors files",
-        wanted="one set of weights: loaders differ in which they take",
-        remedy=f"Remove {SINGLE}, or {INDEX} and its shards.",
+        found=f"2 sets of weights: {SINGLE}, and {INDEX} with {shards}",
+        wanted="one set of weights: transformers takes the one, vLLM the other",
+        remedy=f"Keep one of the 2: gatehouse upload --exclude {SINGLE} takes the shards; or leave out {INDEX} and "
+        f"{shards}.",
     )
 
 

@@ -90,7 +90,14 @@ async def test_what_is_passed_over_does_not_count_and_is_named() -> None:
 async def test_an_ambiguous_set_names_its_files_and_what_to_keep() -> None:
     [problem] = (await checked({**WHOLE, "consolidated.safetensors": OTHER})).record.problems
     assert "consolidated.safetensors" in problem.found
-    assert problem.remedy.endswith("keep 'model.safetensors'.")
+    assert problem.remedy.startswith("Keep 'model.safetensors'")
+    assert "gatehouse upload --exclude 'consolidated*.safetensors'" in problem.remedy
+
+
+async def test_one_file_beside_an_index_says_which_of_both_to_leave_out() -> None:
+    [problem] = (await checked({**SHARDED, "model.safetensors": MODEL})).record.problems
+    assert "2 sets of weights: model.safetensors, and model.safetensors.index.json with the file that" in problem.found
+    assert "gatehouse upload --exclude model.safetensors takes the shards" in problem.remedy
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,48 @@ def test_a_set_that_is_not_whole_is_refused(splits: dict[str, bytes], tmp_path: 
     assert [rule_of(files) for files, _ in cases] == [rule for _, rule in cases]
 
 
+@pytest.mark.parametrize(
+    ("names", "found", "remedy"),
+    [
+        (
+            ["m-Q4_K_M.gguf", "m-Q8_0.gguf"],
+            "2 models in 2 *.gguf files: 'm-Q4_K_M.gguf', 'm-Q8_0.gguf'",
+            "gatehouse upload --exclude 'm-Q8_0.gguf' takes 'm-Q4_K_M.gguf'.",
+        ),
+        (
+            ["Q4/m.gguf", "Q8/m.gguf", "f16/m.gguf"],
+            "3 models in 3 *.gguf files: 'Q4/m.gguf', 'Q8/m.gguf', 'f16/m.gguf'",
+            "gatehouse upload --exclude 'Q8/m.gguf' --exclude 'f16/m.gguf' takes 'Q4/m.gguf'.",
+        ),
+        (
+            [f"m-{number}.gguf" for number in range(9)],
+            "9 models in 9 *.gguf files: 'm-0.gguf', 'm-1.gguf', 'm-2.gguf' and 6 more",
+            "gatehouse upload --exclude PATTERN leaves files out.",
+        ),
+        (["a b.gguf", "c.gguf"], "2 models in 2 *.gguf files: 'a b.gguf', 'c.gguf'", "PATTERN leaves files out."),
+        (
+            ["m-00001-of-00001.GGUF", "m-00001-of-00001.gguf"],
+            "2 models in 2 *.gguf files",
+            "--exclude 'm-?????-of-00001.gguf' takes 'm-00001-of-00001.GGUF'.",
+        ),
+    ],
+)
+def test_several_models_are_named_and_how_to_choose_one(names: list[str], found: str, remedy: str) -> None:
+    problem = judged({name: gguf_file() for name in names}).problem
+    assert problem is not None
+    assert problem.rule == "AmbiguousWeights"
+    assert problem.found.startswith(found)
+    assert problem.remedy.startswith(f"Keep one of the {len(names)}, and give each other one a folder and a version")
+    assert problem.remedy.endswith(remedy)
+
+
+def test_splits_and_another_quantization_are_two_models(splits: dict[str, bytes]) -> None:
+    problem = judged({**splits, "model-Q4_0.gguf": gguf_file()}).problem
+    assert problem is not None
+    assert problem.found.startswith("2 models in 3 *.gguf files: 'model-00001-of-00002.gguf' and 1 more of its set, ")
+    assert "--exclude 'model-Q4_0.gguf' takes 'model-00001-of-00002.gguf' and 1 more" in problem.remedy
+
+
 def test_splits_of_two_models_do_not_make_one(tmp_path: Path) -> None:
     mine, theirs = written(tmp_path / "a", split_max_tensors=2), written(tmp_path / "b", tensors=3, split_max_tensors=2)
     first, second = sorted(mine)

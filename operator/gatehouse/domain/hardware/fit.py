@@ -537,8 +537,8 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
         reason=why.reason,
         found=f"{why.detail}, as no runtime loads it{longest}",
         wanted=_COMPUTED,
-        remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's safetensors as a "
-        "version of its own",
+        remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's safetensors "
+        "as a version of its own",
         warnings=(f"{why.detail}, as no runtime loads it",),
     )
 
