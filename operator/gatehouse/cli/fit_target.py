@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from gatehouse.publish.errors import PublishError
 
 __all__ = ["Known", "known_model", "machines_named", "shipped_machines", "weights_of"]
 
+_ESTIMATED: Final = "config.json alone, so weights are estimated"
 _NAME: Final = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[a-z0-9][a-z0-9.-]{0,252}")
 
 
@@ -67,21 +67,17 @@ def known_model(target: str, *, artifact_format: ArtifactFormat | None) -> Known
 
 def _folder(path: Path, artifact_format: ArtifactFormat | None) -> Known:
     # The stores' client comes with these, which a config.json needs not.
-    from gatehouse.publish.checking import check_names, look_at, told_format  # noqa: PLC0415
     from gatehouse.publish.folder import scan  # noqa: PLC0415
-    from gatehouse.publish.local_files import FolderStore  # noqa: PLC0415
+    from gatehouse.publish.known_folder import known_folder  # noqa: PLC0415
     from gatehouse.publish.upload_errors import FolderRefused  # noqa: PLC0415
 
-    found = scan(path)
-    chosen = artifact_format or told_format(found)
-    if chosen is None and (path / CONFIG).is_file():
-        return _config(path / CONFIG)
     try:
-        check_names(found, prefix="")
-        summary = asyncio.run(look_at(FolderStore(found), artifact_format=chosen or "safetensors"))
+        known = known_folder(scan(path), artifact_format=artifact_format)
     except FolderRefused as error:
         fail(str(error), code=NOT_READY)
-    return Known(name=str(path), weights=weights_of(summary), model=summary, notes=summary.notes[1:])
+    if known.summary is None:
+        return Known(name=str(path / CONFIG), weights=_ESTIMATED, model=known.config)
+    return Known(name=str(path), weights=weights_of(known.summary), model=known.summary, notes=known.summary.notes[1:])
 
 
 def weights_of(summary: ArtifactSummary) -> str:
@@ -93,7 +89,7 @@ def weights_of(summary: ArtifactSummary) -> str:
 def _config(path: Path) -> Known:
     with path.open("rb") as opened:
         config = parse_config(opened.read(MAX_CONFIG + 1))
-    return Known(name=str(path), weights="config.json alone, so weights are estimated", model=config)
+    return Known(name=str(path), weights=_ESTIMATED, model=config)
 
 
 def machines_named(names: Sequence[str], *, kubeconfig: Path | None, context: str | None) -> tuple[Machine, ...]:

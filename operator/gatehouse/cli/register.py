@@ -51,7 +51,11 @@ def register(
     uri: Annotated[str, typer.Option("--uri", help="Folder of its files, as in s3://models/granite-3.1-8b/.")],
     folder: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Hugging Face folder whose card and config.json are read."),
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Hugging Face folder whose card, configurations and headers of weights are read.",
+        ),
     ] = None,
     namespace: Annotated[
         str | None, typer.Option("-n", "--namespace", help="Namespace; the context's namespace when absent.")
@@ -200,7 +204,8 @@ class _Call:
 
 def _run(call: _Call, *, dry_run: bool, output: Output) -> None:
     try:
-        facts = read_model_folder(call.folder) if call.folder else FolderFacts()
+        said = call.request.version.get("artifact", {}).get("format")
+        facts = read_model_folder(call.folder, artifact_format=said) if call.folder else FolderFacts()
         for note in facts.notes:
             stderr().labelled("note", note)
         if dry_run:

@@ -1,31 +1,37 @@
-"""What a Hugging Face folder says about its model: the model card, config.json and the names of the files."""
+"""What a Hugging Face folder says about its model: the model card, and what ``gatehouse fit`` reads of it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from gatehouse.api.model_version import ArtifactFormat
+from gatehouse.domain.artifact import Problem
 from gatehouse.domain.format_error import FormatError
 from gatehouse.domain.layout import CONFIG
 from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
-from gatehouse.domain.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
+from gatehouse.domain.model_config import ModelConfig, Quantization
 from gatehouse.domain.serving_formats import config_problem
 from gatehouse.publish.checking import told_format, unserved_note
 from gatehouse.publish.errors import InputInvalid
-from gatehouse.publish.folder import LocalFile, scan
+from gatehouse.publish.folder import FolderFiles, scan
+from gatehouse.publish.known_folder import known_folder, own_config, read_file
+from gatehouse.publish.upload_errors import FileChanged, FolderRefused
 
 __all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
 
 _CARD: Final = "README.md"
 _NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are"
+_MOST_PROBLEMS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFacts:
-    """What was found; what was not is empty or None. ``notes`` name what was left out, and what nothing told."""
+    """What was found; what was not is empty or None. ``notes`` name what was left out, and what nothing told.
+
+    ``config`` has what the files beside config.json say too, and that of a GGUF model is its header's.
+    """
 
     card: ModelCard = field(default_factory=ModelCard)
     config: ModelConfig | None = None
@@ -33,49 +39,64 @@ class FolderFacts:
     notes: tuple[str, ...] = ()
 
 
-def read_model_folder(root: Path) -> FolderFacts:
-    """Reads the card and config.json of a folder; a folder without them says nothing, and so does one of the two that
-    cannot be read: the notes say which, and why.
+def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = None) -> FolderFacts:
+    """Reads the card of a folder, and its model as ``gatehouse fit`` does; a folder without them says nothing, and so
+    does one of the two that cannot be read: the notes say which, and why.
 
-    Raises InputInvalid when it is no folder.
+    ``artifact_format`` is what somebody says the weights are; the names tell it when absent. Raises InputInvalid when
+    ``root`` is no folder.
     """
     try:
         found = scan(root)
     except OSError as error:
         raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
-    files = {file.path: file for file in found.files}
     notes: list[str] = []
-    text = _text(files.get(_CARD), MAX_CARD, notes)
+    text = _card_text(found, notes)
     card = ModelCard() if text is None else parse_card(text)
     notes += [f"{_CARD}: {note}" for note in card.notes]
-    config = _config(_text(files.get(CONFIG), MAX_CONFIG + 1, notes), notes)
     notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
-    artifact_format = told_format(found)
-    if artifact_format is None:
+    told = told_format(found)
+    chosen = artifact_format or told
+    config = _config(found, chosen, notes)
+    if chosen is None:
         notes.append(_NO_FORMAT)
-    elif artifact_format == "safetensors" and (problem := config_problem(config)) is not None:
+    elif chosen == "safetensors" and (problem := config_problem(config)) is not None:
         notes.append(unserved_note(problem))
-    return FolderFacts(card=card, config=config, artifact_format=artifact_format, notes=tuple(notes))
+    return FolderFacts(card=card, config=config, artifact_format=told, notes=tuple(notes))
 
 
-def _text(file: LocalFile | None, limit: int, notes: list[str]) -> bytes | None:
-    if file is None:
-        return None
+def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
+    file = next((file for file in found.files if file.path == _CARD), None)
     try:
-        return _read(file, limit)
+        return None if file is None else read_file(file, limit=MAX_CARD)
     except OSError as error:
-        notes.append(f"left out: {file.path} cannot be read: {error.strerror}")
+        notes.append(f"left out: {_CARD} cannot be read: {error.strerror}")
         return None
 
 
-def _config(text: bytes | None, notes: list[str]) -> ModelConfig | None:
-    if text is None:
-        return None
+def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
+    """Of a folder that upload refuses, its config.json alone."""
     try:
-        return parse_config(text)
+        try:
+            return known_folder(found, artifact_format=artifact_format).config
+        except FolderRefused as refused:
+            notes += _refusals(refused.problems, said=found.problems)
+        return own_config(found)
+    except FileChanged as error:
+        notes.append(f"left out: {error.path} changed while it was being read")
     except FormatError as error:
         notes.append(f"{CONFIG} is left out, and will be refused as it is: {error}")
-        return None
+    except OSError as error:
+        notes.append(f"left out: {error.filename or 'a file'} cannot be read: {error.strerror}")
+    return None
+
+
+def _refusals(problems: tuple[Problem, ...], *, said: tuple[Problem, ...]) -> list[str]:
+    """What upload would refuse, without what is said anyway: of config.json alone, and of files that were left out."""
+    other = [each for each in problems if CONFIG not in each.found and each not in said]
+    notes = [f"will be refused as it is: {each.rule}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]]
+    more = len(other) - len(notes)
+    return [*notes, f"{more} more problems will be refused: gatehouse fit DIR names all"] if more else notes
 
 
 def quantization_label(found: Quantization | None) -> str | None:
@@ -85,10 +106,3 @@ def quantization_label(found: Quantization | None) -> str | None:
     if found.bits is None or found.weight_type is None:
         return found.method
     return f"{'FP' if found.weight_type == 'float' else 'INT'}{found.bits}"
-
-
-def _read(file: LocalFile, limit: int) -> bytes:
-    # What has taken the file's place since it was found may be a pipe, which must not be waited for.
-    descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as opened:
-        return opened.read(limit)

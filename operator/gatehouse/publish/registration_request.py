@@ -13,7 +13,7 @@ from gatehouse.api.model_version import ModelVersionSpec
 from gatehouse.api.registered_model import RegisteredModelSpec
 from gatehouse.domain.format_error import shown
 from gatehouse.domain.hardware.dimensions import dimensions_of
-from gatehouse.domain.hardware.lengths import length_limit
+from gatehouse.domain.hardware.lengths import limit_named
 from gatehouse.domain.serving import JsonObject
 from gatehouse.publish.errors import InputInvalid
 from gatehouse.publish.manifests import model_version_manifest, registered_model_manifest
@@ -141,9 +141,9 @@ def _merged(facts: JsonObject, flags: JsonObject) -> dict[str, Any]:
 
 def _check_length(spec: Mapping[str, Any], facts: FolderFacts) -> None:
     asked = spec.get("serving", {}).get("maxModelLen")
-    most = length_limit(dimensions_of(facts.config)) if facts.config else None
+    most, name = limit_named(dimensions_of(facts.config)) if facts.config else (None, "")
     if asked is not None and most is not None and asked > most:
-        raise InputInvalid(f"--max-model-len is {asked}; wanted: at most {most}, which config.json allows")
+        raise InputInvalid(f"--max-model-len is {asked}; wanted: at most {most}, the model's limit ({name})")
 
 
 def _validated(kind: type[S], spec: Mapping[str, Any]) -> S:

@@ -19,10 +19,13 @@ from gatehouse.cli.main import app
 from gatehouse.domain.model_card import ModelCard
 from gatehouse.local.miniature import miniature_granite
 from gatehouse.publish.errors import InputInvalid, ObjectMismatch
+from gatehouse.publish.folder import scan
+from gatehouse.publish.known_folder import known_folder
 from gatehouse.publish.model_folder import FolderFacts, read_model_folder
 from gatehouse.publish.naming import model_object_name, version_object_name
 from gatehouse.publish.registering import difference, version_difference
 from gatehouse.publish.registration_request import Request, wanted
+from modelfiles import gguf_file
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 CARD = b"---\nlicense: apache-2.0\nlanguage: [en]\npipeline_tag: text-generation\nbase_model: [a/b, c/d]\n---\n"
@@ -124,7 +127,10 @@ def test_flags_come_before_the_folder(folder: Path) -> None:
 
 
 def test_a_length_that_config_json_does_not_allow_is_refused(folder: Path) -> None:
-    with pytest.raises(InputInvalid, match="--max-model-len is 131073; wanted: at most 131072, which"):
+    with pytest.raises(
+        InputInvalid,
+        match=r"--max-model-len is 131073; wanted: at most 131072, the model's limit \(max_position_embeddings\)",
+    ):
         wanted(request(serving={"maxModelLen": 131_073}), read_model_folder(folder))
 
 
@@ -199,6 +205,93 @@ def test_a_config_json_that_names_no_model_is_said_to_get_no_template(folder: Pa
     [note] = [note for note in read_model_folder(folder).notes if "serving template" in note]
     assert "a config.json with no model_type" in note
     assert '"architectures": ["LlamaForCausalLM"]' in note
+
+
+ENCODER = {
+    "position_embedding_type": "absolute",
+    "architectures": ["XLMRobertaModel"],
+    "model_type": "xlm-roberta",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 8194,
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "limit", "quantization"),
+    [
+        ({}, 131_072, "FP8"),
+        ({"config.json": json.dumps(ENCODER).encode()}, 4096, None),
+        (
+            {
+                "config.json": json.dumps(ENCODER).encode(),
+                "sentence_bert_config.json": b'{"max_seq_length": 512, "do_lower_case": false}',
+            },
+            512,
+            None,
+        ),
+        (
+            {
+                "config.json": json.dumps(ENCODER).encode(),
+                "tokenizer_config.json": b'{"model_max_length": 256}',
+            },
+            256,
+            None,
+        ),
+        (
+            {
+                "config.json": json.dumps(ENCODER).encode(),
+                "hf_quant_config.json": b'{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}',
+            },
+            4096,
+            "FP4",
+        ),
+    ],
+)
+def test_what_fit_knows_of_a_folder_register_knows_too(
+    folder: Path, files: dict[str, bytes], limit: int, quantization: str | None
+) -> None:
+    for name, text in files.items():
+        (folder / name).write_bytes(text)
+    found = read_model_folder(folder)
+    known = known_folder(scan(folder))
+    assert known.summary is not None
+    assert found.config == known.config == known.summary.config
+    made = wanted(request(serving={"maxModelLen": limit}), found)
+    assert made.version["spec"]["artifact"].get("quantization") == quantization
+    with pytest.raises(InputInvalid, match=f"at most {limit}, the model's limit"):
+        wanted(request(serving={"maxModelLen": limit + 1}), found)
+
+
+def test_the_limit_of_a_gguf_is_that_of_its_header(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(gguf_file())
+    found = read_model_folder(tmp_path)
+    assert found.config is not None
+    assert found.config == known_folder(scan(tmp_path)).config
+    assert found.artifact_format == "gguf"
+
+
+def test_of_a_folder_that_upload_refuses_config_json_tells_and_the_notes_say_why(folder: Path) -> None:
+    (folder / "sentence_bert_config.json").write_bytes(b'{"max_seq_length": 512, "do_lower_case": false}')
+    for name in ("a.pkl", "b.pkl", "c.py", "d.sh"):
+        (folder / name).write_bytes(b"print()")
+    found = read_model_folder(folder)
+    assert found.config is not None
+    assert found.config.max_position_embeddings == 131_072
+    refused = [note for note in found.notes if "refused" in note]
+    assert refused[0].startswith("will be refused as it is: UnsafeFile: 'a.pkl'")
+    assert refused[3] == "1 more problems will be refused: gatehouse fit DIR names all"
+    assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
+
+
+def test_a_format_that_somebody_says_is_the_one_that_is_read(folder: Path) -> None:
+    (folder / "model.gguf").write_bytes(gguf_file())
+    assert read_model_folder(folder).config == read_model_folder(folder, artifact_format="safetensors").config
+    assert (
+        read_model_folder(folder, artifact_format="gguf").config
+        == known_folder(scan(folder), artifact_format="gguf").config
+    )
 
 
 def test_a_folder_whose_names_tell_no_format_leaves_it_to_the_flag(folder: Path) -> None:
