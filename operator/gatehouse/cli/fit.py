@@ -115,7 +115,8 @@ def fit(
 
     Of a folder the headers of its files are read, as upload and the operator read them; of a config.json alone the
     weights are estimated. Neither needs a cluster. Of a ModelVersion the registry's row is read with --database;
-    without, its status tells of its own profile.
+    without, its status tells of its own profile, and of others by --profile no more than whether the weights are too
+    large.
 
     With --calibrate, how vLLM was started is taken from its log: release, length, sequences, tensor parallel size and
     utilization of memory. At most 64 MiB of the log are read.
@@ -139,7 +140,7 @@ def fit(
         fail(f"--release {release}: wanted: a release of vLLM, as in 0.11.0")
     names, log = profile or (), None if calibrate is None else _read_log(calibrate)
     known = known_model(target, artifact_format=artifact_format)
-    asked = bool(length or sequences or size or names or log)
+    asked = bool(length or sequences or size or log)
     if known is None:
         from gatehouse.cli.fit_version import known_version  # noqa: PLC0415 - most need no cluster and no database
 
@@ -190,8 +191,8 @@ def _release_of(image: str) -> str:
 
 
 def _answered(known: Known, machines: Sequence[Machine], choices: Choices) -> Answer:
-    if known.status_row is not None:
-        return _answer(known, (known.status_row,), choices)
+    if known.status_rows:
+        return _answer(known, known.status_rows, choices)
     return _answer(known, _rows(known, machines, choices), choices)
 
 

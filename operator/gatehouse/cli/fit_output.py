@@ -79,7 +79,7 @@ def cells(row: Scenario) -> tuple[str, ...]:
         _number(found.safe_max_model_len),
         gib(found.weights_bytes),
         gib(found.overhead_bytes),
-        gib(found.graph_bytes[1]) if found.usable_bytes is not None else "-",
+        gib(found.graph_bytes[1]) if None not in (found.usable_bytes, found.overhead_bytes) else "-",
         gib(row.cache_bytes),
         gib(row.free_bytes),
         gib(found.usable_bytes),

@@ -33,8 +33,8 @@ _NAME: Final = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[a-z0-9][a-z0-9.-]{0,25
 class Known:
     """What is known of a model. ``weights`` says where its weights are known from.
 
-    ``machines`` are empty where the caller has to find them. ``status_row`` is all there is of a version whose row was
-    not read, and ``model`` then None. ``lengths`` and ``arguments`` are the version's own.
+    ``machines`` are empty where the caller has to find them. ``status_rows`` are all there is of a version whose row
+    was not read, and ``model`` then None. ``lengths`` and ``arguments`` are the version's own.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Known:
     vllm_image: str | None = None
     lengths: tuple[int, ...] = ()
     arguments: tuple[str, ...] = ()
-    status_row: Scenario | None = None
+    status_rows: tuple[Scenario, ...] = ()
     notes: tuple[str, ...] = ()
 
 

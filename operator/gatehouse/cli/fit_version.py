@@ -9,21 +9,24 @@ from typing import Final
 
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.model_version import HardwareStatus, ModelVersion
 from gatehouse.cli.connection import NOT_READY, cluster, default_namespace, fail
 from gatehouse.cli.fit_target import Known, shipped_machines, weights_of
 from gatehouse.cli.registry_rows import rows_of
 from gatehouse.cli.version_options import reviewing
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.hardware.fit import Fit, usable_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
+from gatehouse.domain.sizes import human_bytes
 from gatehouse.registry.operations import VersionKey
 from gatehouse.review.reading import read
 
 __all__ = ["known_version", "machines_of_cluster"]
 
+_ROW: Final = "--database URL, or GATEHOUSE_DATABASE_URL"
 _BY_STATUS: Final = (
-    "this is what the version's status says; other profiles, lengths and sizes follow from its row: --database"
+    "this is what the version's status says. Other profiles, lengths and sizes follow from its row in the registry's "
+    f"database: {_ROW}; or from its files: gatehouse fit DIR"
 )
 
 
@@ -122,7 +125,10 @@ def _by_row(found: _Version, *, database: str, database_ca: Path | None) -> Know
 def _by_status(found: _Version, *, asked: bool) -> Known:
     version, hardware = found.version, found.version.status.hardware
     if asked:
-        fail(f"of {_where(version)} the status says what holds for its own profile; for more, name --database")
+        fail(
+            f"of {_where(version)} the status says what holds for its own profile as it is; other lengths, sizes and "
+            f"--calibrate follow from its row: {_ROW}"
+        )
     if hardware is None:
         fail(f"{_where(version)} has no fit yet: it is {version.status.phase or 'not reconciled yet'}", code=NOT_READY)
     gate = next((each for each in version.status.gates if each.name == "HardwareFits"), None)
@@ -149,9 +155,41 @@ def _by_status(found: _Version, *, asked: bool) -> Known:
         model=None,
         machines=found.machines,
         vllm_image=found.vllm_image,
-        status_row=Scenario(machine=found.machines[0], size=size, requested=requested, found=fit),
+        status_rows=tuple(
+            Scenario(machine=machine, size=size, requested=requested, found=fit)
+            if machine.name == version.spec.hardware_profile_ref.name
+            else _elsewhere(machine, hardware, requested)
+            for machine in found.machines
+        ),
         notes=(_BY_STATUS,),
     )
+
+
+def _elsewhere(machine: Machine, hardware: HardwareStatus, requested: int | None) -> Scenario:
+    """What the status of a version on one profile says for another: that its weights are too large, or nothing.
+
+    Weights that were split over several accelerators have parts that each has whole, so of them nothing follows.
+    """
+    usable, count = usable_bytes(machine.spec), machine.spec.accelerator.count
+    whole = hardware.weights_bytes if (hardware.tensor_parallel_size or 1) == 1 else None
+    least = None if whole is None else -(-whole // count)
+    too_large = least is not None and least > usable
+    weights = "weights of unknown size" if least is None else f"at least {human_bytes(least)} of weights"
+    token = hardware.kv_cache_bytes_per_token
+    cache = f" and {human_bytes(token)} of KV cache a token" if token is not None and count == 1 and whole else ""
+    name = f"{machine.spec.accelerator.vendor} {machine.spec.accelerator.model}"
+    fit = Fit(
+        verdict="DoesNotFit" if too_large else "Unknown",
+        reason="WeightsTooLarge" if too_large else "StatusOnly",
+        found=f"{weights}{cache} on each of {count} {name}; {human_bytes(usable)} can be used",
+        wanted="what the version's row says of its model, by which the fit is computed",
+        remedy=f"choose a profile with more memory; the whole fit takes {_ROW}" if too_large else f"name {_ROW}",
+        weights_bytes=least,
+        usable_bytes=usable,
+        kv_cache_bytes_per_token=token if cache else None,
+        tensor_parallel_size=count,
+    )
+    return Scenario(machine=machine, size=count, requested=requested, found=fit)
 
 
 def _where(version: ModelVersion) -> str:

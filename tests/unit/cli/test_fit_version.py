@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import worlds
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cli import fit_version
+from gatehouse.cli.fit_target import shipped_machines
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.records import StateChange
@@ -113,9 +114,43 @@ def test_a_status_that_says_it_does_not_fit_ends_with_1(cluster: _Cluster) -> No
 
 def test_more_than_the_status_takes_the_row(cluster: _Cluster) -> None:
     cluster.version(status={"hardware": HARDWARE})
-    for arguments in (("--profile", "nvidia-t4"), ("--max-model-len", "1024"), ("--tensor-parallel-size", "2")):
+    for arguments in (("--max-num-seqs", "8"), ("--max-model-len", "1024"), ("--tensor-parallel-size", "2")):
         result = run("team/granite-1", *arguments)
-        assert (result.exit_code, "name --database" in result.stderr) == (2, True), result.output
+        assert result.exit_code == 2, result.output
+        assert "--database URL, or GATEHOUSE_DATABASE_URL" in " ".join(result.stderr.split())
+
+
+def test_of_other_profiles_the_status_tells_whether_the_weights_are_too_large(cluster: _Cluster) -> None:
+    cluster.version(status={"hardware": {**HARDWARE, "weightsBytes": 20 * 2**30, "kvCacheBytesPerToken": 2**17}})
+    profiles = [f"--profile={name}" for name in ("nvidia-t4", "nvidia-h100-80gb", "nvidia-l4")]
+    result = run("team/granite-1", *profiles, "-o", "json")
+    assert result.exit_code == 0, result.output
+    small, large, own = json.loads(result.stdout)["rows"]
+    assert (small["verdict"], small["reason"]) == ("DoesNotFit", "WeightsTooLarge")
+    assert (large["verdict"], large["reason"]) == ("Unknown", "StatusOnly")
+    assert (own["verdict"], own["reason"]) == ("Fits", "AsInStatus")
+    assert "20.0 GiB of weights and 128.0 KiB of KV cache a token" in large["found"]
+    assert all("--database URL, or GATEHOUSE_DATABASE_URL" in row["remedy"] for row in (small, large))
+    assert run("team/granite-1", profiles[0]).exit_code == 1
+
+
+def test_of_weights_that_were_split_nothing_follows_for_other_profiles(cluster: _Cluster) -> None:
+    cluster.version(status={"hardware": {**HARDWARE, "weightsBytes": 20 * 2**30, "tensorParallelSize": 2}})
+    [row] = json.loads(run("team/granite-1", "--profile=nvidia-t4", "-o", "json").stdout)["rows"]
+    assert (row["verdict"], row["weightsBytes"]) == ("Unknown", None)
+    assert "weights of unknown size" in row["found"]
+
+
+def test_what_the_status_rules_out_the_row_rules_out_too(cluster: _Cluster, database: str) -> None:
+    size = summary().weights_bytes
+    cluster.version(status={"hardware": {**HARDWARE, "weightsBytes": size}})
+    names = sorted(shipped_machines())
+    profiles = [f"--profile={name}" for name in names]
+    by_status = json.loads(run("team/granite-1", *profiles, "-o", "json").stdout)["rows"]
+    by_row = json.loads(run("team/granite-1", *profiles, f"--database={database}", "-o", "json").stdout)["rows"]
+    fitting = {row["profile"] for row in by_row if row["verdict"] == "Fits"}
+    assert [row["profile"] for row in by_status] == names
+    assert not fitting & {row["profile"] for row in by_status if row["verdict"] == "DoesNotFit"}
 
 
 def test_the_row_is_judged_on_every_profile(cluster: _Cluster, database: str) -> None:

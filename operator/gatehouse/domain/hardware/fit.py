@@ -49,7 +49,7 @@ from gatehouse.domain.quantity import bytes_of
 from gatehouse.domain.serving_formats import SERVED_FORMATS
 from gatehouse.domain.sizes import human_bytes
 
-__all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config"]
+__all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config", "usable_bytes"]
 
 _DRIVER_PERCENT: Final = 2
 _DRIVER_MOST: Final = 768 * 2**20
@@ -335,6 +335,13 @@ def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
         what = f"experts of {model.expert_size} in whole blocks"
         more = f"; spread by --enable-expert-parallel they would take {split.with_experts}"
     return (f"{count - split.size} of {count} accelerators are not used: {what} split over {split.size}{more}",)
+
+
+def usable_bytes(profile: HardwareProfileSpec) -> int:
+    """Bytes that vLLM may take of one accelerator of a profile."""
+    accelerator = profile.accelerator
+    since = releases()[-1].since
+    return _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, since)[0]
 
 
 @lru_cache(maxsize=256)
