@@ -22,7 +22,6 @@ __all__ = [
     "ModelConfig",
     "Quantization",
     "RopeScaling",
-    "declares_remote_code",
     "document",
     "mentions_remote_code",
     "names_code",
@@ -347,14 +346,6 @@ def _count_of(values: JsonValue, wanted: str | int) -> int | None:
 def _expert_layers(members: Mapping[str, JsonValue]) -> int | None:
     kinds = _count_of(members.get("mlp_layer_types"), "sparse")
     return _count_of(members.get("moe_layer_freq"), 1) if kinds is None else kinds
-
-
-def declares_remote_code(data: bytes) -> bool:
-    """Say whether a configuration (`config.json`, `tokenizer_config.json`, ...) has `auto_map` at any level.
-
-    Raises FormatError with the rule ConfigInvalid and those of `jsonbound.loads`.
-    """
-    return names_code(document(data, "the configuration"))
 
 
 def mentions_remote_code(data: bytes) -> bool:

@@ -12,7 +12,6 @@ from gatehouse.domain.model_config import (
     ModelConfig,
     Quantization,
     RopeScaling,
-    declares_remote_code,
     mentions_remote_code,
     parse_config,
 )
@@ -241,23 +240,6 @@ def test_refuses_what_is_no_configuration(data: bytes, rule: str) -> None:
     assert error_of(data).rule == rule
 
 
-@pytest.mark.parametrize(
-    ("document", "declared"),
-    [
-        ({}, False),
-        ({"note": "auto_map"}, False),
-        ({"auto_map": {"AutoModel": "modeling.X"}}, True),
-        ({"auto_map": None}, True),
-        ({"text_config": {"auto_map": {}}}, True),
-        ({"parts": [[{"auto_map": 1}]]}, True),
-    ],
-)
-def test_remote_code(document: dict[str, Any], declared: bool) -> None:
-    data = json.dumps(document).encode()
-    assert declares_remote_code(data) is declared
-    assert parse_config(data).auto_map is declared
-
-
 INTEGERS = st.none() | st.integers(1, 10_000)
 CONFIGS = st.builds(
     ModelConfig,
@@ -299,4 +281,3 @@ def test_arbitrary_documents_and_bytes(document: dict[str, Any], data: bytes) ->
     for text in (json.dumps(document).encode(), data):
         config = outcome(parse_config, text)
         assert isinstance(config, FormatError) or ModelConfig.from_dict(config.to_dict()) == config
-        assert isinstance(outcome(declares_remote_code, text), bool | FormatError)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.side_config import NamesCode, read
+from gatehouse.domain.model_config import parse_config
+from gatehouse.domain.side_config import NamesCode, read, read_document
 from modelfiles import outcome
 
 NAMES = st.sampled_from(["auto_map", "\\u0061uto_map", "auto\\u005Fmap", "a", "autoXmap", "Auto_map", "auto_map "])
@@ -39,6 +41,36 @@ def keys_of(text: str) -> set[str]:
 
     json.loads(text, object_pairs_hook=keep)
     return found
+
+
+@pytest.mark.parametrize(
+    ("document", "declared"),
+    [
+        ({}, False),
+        ({"note": "auto_map"}, False),
+        ({"auto_map": {"AutoModel": "modeling.X"}}, True),
+        ({"auto_map": None}, True),
+        ({"text_config": {"auto_map": {}}}, True),
+        ({"parts": [[{"auto_map": 1}]]}, True),
+    ],
+)
+def test_code_is_named_at_any_level(document: dict[str, Any], declared: bool) -> None:
+    """By config.json as by what lies beside it."""
+    data = json.dumps(document).encode()
+    assert read_document(data) == (document, NamesCode(names_code=declared))
+    assert parse_config(data).auto_map is declared
+
+
+FIELDS = st.sampled_from(["auto_map", "tokenizer_class", "quantization_config", "text_config"])
+MEMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
+@given(st.dictionaries(FIELDS, MEMBERS | st.dictionaries(FIELDS, MEMBERS, max_size=2), max_size=4))
+def test_any_object_is_read(document: dict[str, Any]) -> None:
+    found, named = read_document(json.dumps(document).encode())
+    inner = [member for member in document.values() if isinstance(member, dict)]
+    assert named.names_code is any("auto_map" in part for part in (document, *inner))
+    assert found.keys() == document.keys()
 
 
 @given(text=VALUES.filter(lambda text: text.startswith("{")), mark=NOISE, latin=st.booleans())
