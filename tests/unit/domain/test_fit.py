@@ -314,9 +314,9 @@ class TestLoading:
         ("method", "loaded", "plugin"),
         [
             ("bitsandbytes", {11, 21, 27}, "vllm-bnb-plugin"),
-            ("hqq", {11, 29}, ""),
-            ("fbgemm_fp8", {11, 29}, ""),
-            ("auto-round", {11, 29, 30, 33}, ""),
+            ("hqq", {11, 21, 27, 28, 29}, ""),
+            ("fbgemm_fp8", {11, 21, 27, 28, 29}, ""),
+            ("auto-round", {11, 21, 27, 28, 29, 30, 33}, ""),
             ("mxfp8", {30, 33}, ""),
         ],
     )
@@ -325,18 +325,13 @@ class TestLoading:
     ) -> None:
         model = summary(granite(quantization=Quantization(method=method, bits=8), dtype="float16"))
         for minor in (11, 21, 27, 28, 29, 30, 33):
-            if minor in loaded:
-                continue
             found = fit(model, profile(), vllm_image=f"vllm:v0.{minor}.0")
-            if found.reason != "QuantizationNotLoaded":
-                continue
-            assert f"vLLM 0.{minor}" in found.found
-            last = max(loaded)
-            assert f"vLLM 0.{last if last < minor else min(loaded)}" in (found.remedy or ""), found.remedy
-            assert plugin in (found.remedy or "")
-        for minor in loaded:
-            found = fit(model, profile(), vllm_image=f"vllm:v0.{minor}.0")
-            assert found.reason != "QuantizationNotLoaded", minor
+            assert (found.reason != "QuantizationNotLoaded") is (minor in loaded), minor
+            if minor not in loaded:
+                near = max((each for each in loaded if each < minor), default=min(loaded))
+                assert f"vLLM 0.{minor}" in found.found
+                assert f"vLLM 0.{near}" in (found.remedy or "")
+                assert plugin in (found.remedy or "")
 
     def test_a_method_that_the_arguments_name_has_to_be_one_of_the_release(self) -> None:
         model = summary(granite(quantization=None), dtypes={"BF16": 8 * 10**9})
