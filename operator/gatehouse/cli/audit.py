@@ -140,8 +140,8 @@ def verify(
 ) -> None:
     """Look for records that were changed, removed, inserted, moved or cut off, and name the first bad position.
 
-    Hashes show a touch that was not hidden. Whoever may write to the database can compute all of them anew; only
-    signatures show that, and only copies that he cannot reach show that he deleted the checkpoints too. So give both.
+    Hashes show a touch that was not hidden. Anybody who may write to the database can compute all of them anew; only
+    signatures show that, and only copies out of reach show that the checkpoints were deleted too. So give both.
 
     Examples:
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,31 +172,22 @@ def create(
         stdout().text(said.rstrip("\n"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
     """The flags, laid over what a registry says."""
 
-    def __init__(
-        self,
-        *,
-        name: str | None,
-        endpoint: str | None,
-        region: str | None,
-        bucket: str,
-        ca_config_map: str,
-        form: Form,
-    ) -> None:
-        self._name = name
-        self._endpoint = endpoint
-        self._region = region
-        self._bucket = bucket
-        self._ca_config_map = ca_config_map
-        self._form = form
+    name: str | None
+    endpoint: str | None
+    region: str | None
+    bucket: str
+    ca_config_map: str
+    form: Form
 
     def connection(
         self, registry: ModelRegistry | None, credentials: tuple[str, str]
     ) -> tuple[Connection, Sequence[Problem]]:
         """The connection, and what it cannot say; ends the command where something is missing or malformed."""
-        key = self._name or (registry.spec.serving.connection_secret if registry else "")
+        key = self.name or (registry.spec.serving.connection_secret if registry else "")
         if not _KEY.fullmatch(key):
             fail(f"the name is {key!r}; it must be one of lower-case letters, digits and dashes, or name --registry")
         store = self._laid_over(self._store(registry) if registry else None)
@@ -203,8 +195,8 @@ class _Given:
             loading = loading_of(store)
         except Stalled as error:
             fail(f"{error.message}. {error.remedy}")
-        bucket = self._bucket
-        if registry is not None and self._form == "openshift-ai":
+        bucket = self.bucket
+        if registry is not None and self.form == "openshift-ai":
             bucket = locate(store.uri_prefix).bucket
         connection = Connection(
             key=key,
@@ -213,36 +205,36 @@ class _Given:
             access_key=credentials[0],
             secret_key=credentials[1],
             bucket=bucket,
-            ca_config_map=self._ca_config_map,
+            ca_config_map=self.ca_config_map,
         )
         return connection, [*loading.limits, *self._untrusted(store)]
 
     def _laid_over(self, store: ObjectStore | None) -> ObjectStore:
         """The store with the flags in place of its own fields."""
-        endpoint = self._endpoint or (store.endpoint if store else None)
-        if store is None and not self._endpoint and not self._region:
+        endpoint = self.endpoint or (store.endpoint if store else None)
+        if store is None and not self.endpoint and not self.region:
             fail("the endpoint is ''; name it, as in --endpoint https://minio.example.com, or --region of AWS")
         if endpoint is not None and not _URL.fullmatch(endpoint):
             fail(f"the endpoint is {endpoint!r}; it must be a URL, as in --endpoint https://minio.example.com")
-        changes = {"endpoint": endpoint} | ({"region": self._region} if self._region else {})
+        changes = {"endpoint": endpoint} | ({"region": self.region} if self.region else {})
         return (store or ObjectStore(uri_prefix="s3://any/")).model_copy(update=changes)
 
     def _store(self, registry: ModelRegistry) -> ObjectStore:
         """The store that the connection is for: a connection has one endpoint, and templates name one connection."""
         name, stores = f"{registry.metadata.namespace}/{registry.metadata.name}", registry.spec.object_stores
-        if self._bucket:
-            stores = [store for store in stores if locate(store.uri_prefix).bucket == self._bucket]
+        if self.bucket:
+            stores = [store for store in stores if locate(store.uri_prefix).bucket == self.bucket]
         if not stores:
-            what = f"no object store with the bucket {self._bucket}" if self._bucket else "no object store"
+            what = f"no object store with the bucket {self.bucket}" if self.bucket else "no object store"
             fail(f"ModelRegistry {name} has {what}; use --endpoint and a name instead of --registry")
         places = {(store.endpoint, store.region) for store in stores}
-        if len(places) > 1 and not self._endpoint:
+        if len(places) > 1 and not self.endpoint:
             prefixes = ", ".join(store.uri_prefix for store in stores)
             fail(f"ModelRegistry {name} has stores at several places ({prefixes}); say which one by --bucket")
         return stores[0]
 
     def _untrusted(self, store: ObjectStore) -> Iterator[Problem]:
-        if store.ca_secret is not None and not self._ca_config_map and self._form == "kserve":
+        if store.ca_secret is not None and not self.ca_config_map and self.form == "kserve":
             yield Problem(
                 rule="PrivateAuthority",
                 found=f"the certificate of {store.endpoint} is of the authority in Secret {store.ca_secret.name}, and "
