@@ -24,7 +24,7 @@ from gatehouse.local.errors import NodeImpossible, ProgramMissing
 from gatehouse.local.images import RECIPES, Images
 
 _HERE = Path(__file__).parent
-_NEED_NO_NODE = frozenset({"test_kserve.py"})
+_NEED_NO_NODE = frozenset({"test_kserve.py", "test_registry_tokens.py"})
 _MOST_SECONDS = 900
 """The first test on a machine waits for its images to be built."""
 

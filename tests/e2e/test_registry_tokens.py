@@ -1,4 +1,7 @@
-"""A real MariaDB that takes tokens in clear over TLS, by PAM, as cloud databases take tokens of their IAM."""
+"""A real MariaDB that takes tokens in clear over TLS, by PAM, as cloud databases take tokens of their IAM.
+
+PAM is told of the tokens by a service in /etc/pam.d, which needs root and is taken away again.
+"""
 
 from __future__ import annotations
 
