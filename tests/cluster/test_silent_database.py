@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 import pytest
@@ -88,8 +87,8 @@ def leads(operator: Operator) -> bool:
         return False
 
 
-@pytest.fixture
-def site(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site(installed: RunningControlPlane, minio: S3Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """MariaDB's driver waits the longest for a server that says nothing."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(SilentServer())
@@ -101,7 +100,7 @@ def site(installed: RunningControlPlane, minio: S3Endpoint, tmp_path: Path) -> I
         silent.apply(*(silent.version(f"granite-{number}") for number in range(WAITING)))
         operator = Operator(
             installed,
-            tmp_path,
+            tmp_path_factory.mktemp("operator"),
             namespaces=(silent.namespace, healthy.namespace),
             arguments=[f"--workers={WORKERS}"],
         )
@@ -118,6 +117,7 @@ def test_a_healthy_registry_goes_on_beside_a_database_that_never_answers(site: S
         lambda: site.waiting() == WAITING - SHARE,
         what=lambda: f"{site.waiting():g} of {WAITING} versions wait, not {WAITING - SHARE}",
     )
+    until(site.server.open, what="the database was not asked")
     assert site.server.open() == 1, "one database has one connection"
     before = site.operator.metrics()
     site.healthy.apply(site.healthy.model(), site.healthy.version())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -24,6 +23,7 @@ from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import Connect, Operation, Read, Write
 from gatehouse.registry.reading import read
 from gatehouse.registry.schema import ensure_schema
+from gatehouse.registry.thread import DatabaseThread
 from gatehouse.registry.writing import write
 
 __all__ = ["Database"]
@@ -54,7 +54,7 @@ class Database:
         self._patience = target.limits.lock
         self._metrics = metrics
         self._connector = Connector(target)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatehouse-rows")
+        self._thread = DatabaseThread(name="gatehouse-rows")
         self._batcher = Batcher(self._run, thread=self._thread, name=self._connector.name)
         self._ready = False
         self._highest = HighestIds()

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import structlog
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
@@ -15,6 +17,11 @@ from gatehouse.registry.metrics import NoMetrics, RowMetrics
 from gatehouse.registry.rows import Rows
 
 __all__ = ["Databases"]
+
+_PATIENCE: Final = 5.0
+"""Seconds. With the grace of reconciles it is less than the 30 in which Kubernetes kills a Pod."""
+
+_log = structlog.get_logger(__name__)
 
 
 class _Key(NamedTuple):
@@ -107,12 +114,25 @@ class Databases:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def aclose(self) -> None:
-        """Finishes what was submitted and closes every connection."""
-        databases = list(self._databases.values())
+    async def aclose(self, *, patience: float = _PATIENCE) -> None:
+        """Finishes what was submitted and closes every connection.
+
+        A database that does not answer within ``patience`` seconds is left: its server rolls back what is half done.
+        """
+        closing = {
+            asyncio.create_task(database.aclose()): str(key.address) for key, database in self._databases.items()
+        }
         self._databases.clear()
         self._users.clear()
-        await asyncio.gather(*(database.aclose() for database in databases), *self._closing)
+        closing |= dict.fromkeys(self._closing, "a database that no registry uses any more")
+        if not closing:
+            return
+        closed, left = await asyncio.wait(closing, timeout=patience)
+        for each in left:
+            each.cancel()
+            _log.warning("database left, as it does not answer", database=closing[each], waited=patience)
+        for each in closed:
+            each.result()
 
 
 def _name_of(registry: ModelRegistry) -> str:
