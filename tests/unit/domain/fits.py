@@ -9,7 +9,14 @@ import yaml
 
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
 from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.hardware.dimensions import dimensions_of
+from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
+from gatehouse.domain.hardware.releases import release_of
 from gatehouse.domain.model_config import ModelConfig, Quantization
+
+GIB = 2**30
+OLD_IMAGE, GGUF_IMAGE = "vllm/vllm-openai:v0.11.0", "vllm/vllm-openai:v0.23.0"
+OLD, NEW = release_of(OLD_IMAGE)[0], release_of("vllm:v0.33.0")[0]
 
 PROFILES = Path(__file__).parents[3] / "manifests" / "hardware"
 
@@ -69,3 +76,10 @@ def profile(**changes: Any) -> HardwareProfileSpec:
 def shipped(name: str) -> HardwareProfile:
     """A profile from manifests/hardware."""
     return HardwareProfile.model_validate(yaml.safe_load((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def layout(config: ModelConfig, *, tp: int = 1, element_bytes: int = 2, chunk: int = 2048) -> CacheLayout:
+    """The cache of a model that is computed, by the older release."""
+    found = cache_layout(dimensions_of(config), OLD, tensor_parallel_size=tp, element_bytes=element_bytes, chunk=chunk)
+    assert isinstance(found, CacheLayout)
+    return found
