@@ -61,7 +61,7 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
     "num_attention_heads": ("num_attention_heads", "n_head", "n_heads"),
     "num_key_value_heads": ("num_key_value_heads", "multi_query_group_num"),
-    "head_dim": ("head_dim", "kv_channels", "attention_head_dim"),
+    "head_dim": ("head_dim", "attention_head_dim", "kv_channels"),
     "intermediate_size": ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"),
     "vocab_size": ("vocab_size", "padded_vocab_size"),
     "num_experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
@@ -84,25 +84,34 @@ LENGTHS = (
 _LONGEST = 10_000_000_000
 _DETAILS = frozenset(
     {
+        "adapter_rank",
+        "altup_num_inputs",
         "attention_bias",
         "attention_chunk_size",
+        "attention_k_eq_v",
         "attn_layer_offset",
         "attn_layer_period",
         "attn_output_gate",
         "conv_L_cache",
         "conv_kernel",
         "decoder_attention_heads",
+        "decoder_ffn_dim",
         "decoder_layers",
         "decoder_sparse_step",
+        "encoder_ffn_dim",
         "encoder_layers",
         "expand",
+        "expert_layer_offset",
+        "expert_layer_period",
         "first_k_dense_replace",
         "full_attention_interval",
         "global_head_dim",
+        "hidden_size_per_layer_input",
         "index_head_dim",
         "index_n_heads",
         "interleave_moe_layer_step",
         "intermediate_size_mlp",
+        "laurel_rank",
         "linear_conv_kernel_dim",
         "linear_key_head_dim",
         "linear_num_key_heads",
@@ -112,6 +121,7 @@ _DETAILS = frozenset(
         "mamba_d_head",
         "mamba_d_ssm",
         "mamba_d_state",
+        "mamba_dt_rank",
         "mamba_expand",
         "mamba_head_dim",
         "mamba_headdim",
@@ -134,6 +144,8 @@ _DETAILS = frozenset(
         "num_heads",
         "num_kv_heads",
         "num_kv_shared_layers",
+        "num_mel_bins",
+        "num_mem_blocks",
         "num_nextn_predict_layers",
         "original_max_position_embeddings",
         "q_lora_rank",
@@ -145,12 +157,23 @@ _DETAILS = frozenset(
         "swa_num_key_value_heads",
         "swa_v_head_dim",
         "tie_word_embeddings",
+        "time_step_rank",
+        "use_double_wide_mlp",
+        "vocab_size_per_layer_input",
     }
 )
 """Numbers that only some architectures have; true and false are 1 and 0."""
 
 _NULL_IS_NONE = ("attention_chunk_size", "n_shared_experts", "q_lora_rank")
 """Of these null says that there is none; their classes have a default for where they are silent."""
+
+_NESTED = (
+    ("num_key_value_heads", "attn_config", "kv_n_heads"),
+    ("intermediate_size", "ffn_config", "ffn_hidden_size"),
+    ("num_experts", "ffn_config", "moe_num_experts"),
+    ("num_experts_per_tok", "ffn_config", "moe_top_k"),
+)
+"""What MPT and DBRX say in a part of its own."""
 
 _LAYER_LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
@@ -172,7 +195,8 @@ class ModelConfig:
     `dtype` has no `torch.` before it. `layer_types` counts layers by type, of those that keep a cache of their own.
     `sliding_window` 0 says that there is none. `sliding_window_pattern` is the period, or a string with one letter a
     layer of the period. `auto_map` says that the configuration names code to be run. `lengths` are the other keys of
-    `LENGTHS`, `details` numbers that only some architectures have. `state_dtype` is that of a recurrent state.
+    `LENGTHS`, `details` numbers that only some architectures have. `state_dtype` is that of a recurrent state,
+    `tower_type` the model type of what sees images.
     `tokenizer_max_length` and `sentence_max_length` are what tokenizer_config.json and sentence_bert_config.json say.
     """
 
@@ -206,6 +230,7 @@ class ModelConfig:
     details: Mapping[str, int] = field(default_factory=dict)
     position_embedding_type: str | None = None
     state_dtype: str | None = None
+    tower_type: str | None = None
     tokenizer_max_length: int | None = None
     sentence_max_length: int | None = None
 
@@ -259,8 +284,9 @@ def parse_config(data: bytes) -> ModelConfig:
     numbers = {name: section.integer(*_SPELLINGS.get(name, (name,)), allowed=_RANGES[name]) for name in _RANGES}
     if members.get("sliding_window") is None and ("sliding_window" in members or "sliding_window" in nested):
         numbers["sliding_window"] = 0
-    if numbers["num_key_value_heads"] is None:
-        numbers["num_key_value_heads"] = _whole_number(_member(members.get("attn_config"), "kv_n_heads"), most=10_000)
+    for name, part, inner in _NESTED:
+        if numbers[name] is None:
+            numbers[name] = _whole_number(_member(members.get(part), inner), most=_RANGES[name][1]) or None
     return ModelConfig(
         architecture=_architecture(whole),
         model_type=Section(whole).text("model_type"),
@@ -273,7 +299,8 @@ def parse_config(data: bytes) -> ModelConfig:
         quantization=read_quantization(whole),
         auto_map=names_code(whole),
         lengths=_lengths(members),
-        details=_details(members) | _tower(whole.get("vision_config")),
+        details=_details(members) | _tower(whole) | _hearing(whole.get("audio_config")),
+        tower_type=_name(_member(whole.get("vision_config"), "model_type")),
         position_embedding_type=_name(members.get("position_embedding_type")),
         state_dtype=_name(members.get("mamba_ssm_cache_dtype")) or _name(members.get("mamba_ssm_dtype")),
         **numbers,
@@ -313,24 +340,47 @@ def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
         ("indexer_layers", _count_of(members.get("indexer_types"), "full")),
         ("layers_without_rope", _count_of(members.get("no_rope_layers"), 0)),
         ("expert_layers", _expert_layers(members)),
+        ("total_intermediate_size", _sum_of(members.get("intermediate_size"))),
+        ("shared_full_layers", _shared_full_layers(members)),
     ):
         if number is not None:
             numbers.setdefault(name, number)
     return numbers
 
 
-def _tower(vision: JsonValue) -> dict[str, int]:
+def _tower(whole: Mapping[str, JsonValue]) -> dict[str, int]:
     """Sizes of what sees images, under names of their own: ``tower_...``."""
+    vision = whole.get("vision_config")
     if not isinstance(vision, dict):
         return {}
     width, embedded = _first_number(vision, "hidden_size"), _first_number(vision, "embed_dim")
-    stacks = vision.get("deepstack_visual_indexes")
+    stacks, ratios = vision.get("deepstack_visual_indexes"), vision.get("supported_aspect_ratios")
     found = {
         "tower_layers": _first_number(vision, "depth", "num_hidden_layers"),
         "tower_hidden": embedded or width,
         "tower_inner": _first_number(vision, "intermediate_size"),
-        "tower_out": _first_number(vision, "out_hidden_size") or (width if embedded else None),
+        "tower_out": _first_number(vision, "out_hidden_size", "vision_output_dim") or (width if embedded else None),
         "tower_stacks": len(stacks) if isinstance(stacks, list) else None,
+        "tower_ratios": len(ratios) if isinstance(ratios, list) else None,
+        "tower_image": _first_number(vision, "image_size"),
+        "tower_patch": _first_number(vision, "patch_size"),
+        "tower_merge": _first_number(whole, "spatial_merge_size"),
+        "tower_tokens": _first_number(whole, "mm_tokens_per_image"),
+        "tower_tiles": _first_number(vision, "max_num_tiles"),
+        "tower_global_layers": _first_number(vision, "num_global_layers"),
+        "tower_positions": _first_number(vision, "position_embedding_size"),
+    }
+    return {name: number for name, number in found.items() if number}
+
+
+def _hearing(audio: JsonValue) -> dict[str, int]:
+    """Sizes of what hears sound: ``audio_...``."""
+    if not isinstance(audio, dict):
+        return {}
+    found = {
+        "audio_layers": _first_number(audio, "conf_num_hidden_layers", "num_hidden_layers"),
+        "audio_hidden": _first_number(audio, "hidden_size"),
+        "audio_out": _first_number(audio, "output_proj_dims"),
     }
     return {name: number for name, number in found.items() if number}
 
@@ -341,6 +391,23 @@ def _first_number(part: Mapping[str, JsonValue], *names: str) -> int | None:
 
 def _count_of(values: JsonValue, wanted: str | int) -> int | None:
     return values.count(wanted) if isinstance(values, list) and values else None
+
+
+def _sum_of(values: JsonValue) -> int | None:
+    """Of a size that is said a layer at a time."""
+    if not isinstance(values, list) or not 0 < len(values) <= _RANGES["num_hidden_layers"][1]:
+        return None
+    numbers = [_whole_number(each, most=_RANGES["intermediate_size"][1]) for each in values]
+    return sum(each for each in numbers if each is not None) if None not in numbers else None
+
+
+def _shared_full_layers(members: Mapping[str, JsonValue]) -> int | None:
+    """Of the last layers, which take the cache of earlier ones, those that see all tokens."""
+    kinds = members.get("layer_types")
+    shared = _whole_number(members.get("num_kv_shared_layers"), most=_RANGES["num_hidden_layers"][1])
+    if not shared or not isinstance(kinds, list) or shared >= len(kinds):
+        return None
+    return kinds[-shared:].count("full_attention")
 
 
 def _expert_layers(members: Mapping[str, JsonValue]) -> int | None:

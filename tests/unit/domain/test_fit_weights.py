@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gatehouse.domain.hardware.fit import (
-    SHORTEST_USEFUL,
-    fit,
+from gatehouse.domain.hardware.architectures import architectures
+from gatehouse.domain.hardware.dimensions import dimensions_of
+from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, fit
+from gatehouse.domain.hardware.releases import Release
+from gatehouse.domain.hardware.weights import estimated_bytes
+from gatehouse.domain.model_config import ModelConfig
+from unit.domain.fits import GIB, NEW, OLD, granite, granite_fp8_bytes, profile, summary
+from vllmruns import Run, runs
+
+DETAILS = (
+    "audio_hidden",
+    "audio_layers",
+    "expert_layer_offset",
+    "expert_layer_period",
+    "global_head_dim",
+    "hidden_size_per_layer_input",
+    "mamba_d_state",
+    "mamba_dt_rank",
+    "mamba_n_heads",
+    "num_mem_blocks",
+    "tower_hidden",
+    "tower_inner",
+    "tower_layers",
+    "total_intermediate_size",
 )
-from unit.domain.fits import (
-    GIB,
-    granite,
-    granite_fp8_bytes,
-    profile,
-    summary,
-)
+
+
+def label(run: Run) -> str:
+    return f"{run.name}-{run.version}"
 
 
 class TestWeights:
@@ -72,3 +93,39 @@ class TestTensorParallelism:
         share = -(-granite_fp8_bytes()[0] // size)
         assert share <= (found.weights_bytes or 0) <= share * 1.1
         assert any("not used" in warning for warning in found.warnings) == (size < count)
+
+
+ANY_CONFIG = st.builds(
+    ModelConfig,
+    architecture=st.sampled_from(sorted(architectures())),
+    num_hidden_layers=st.integers(1, 200),
+    hidden_size=st.integers(1, 4096),
+    intermediate_size=st.integers(1, 4096),
+    num_attention_heads=st.just(8),
+    num_key_value_heads=st.just(4),
+    vocab_size=st.just(1000),
+    details=st.dictionaries(st.sampled_from(DETAILS), st.integers(0, 4096)),
+)
+
+
+class TestConfigurationsAlone:
+    """Weights of which only config.json is known, of every architecture."""
+
+    @given(config=ANY_CONFIG, size=st.sampled_from([1, 2, 4, 8]), release=st.sampled_from([OLD, NEW]))
+    def test_shares_are_no_less_than_the_whole(self, config: ModelConfig, size: int, release: Release) -> None:
+        model = dimensions_of(config)
+        whole = estimated_bytes(model, release, tensor_parallel_size=1)
+        share = estimated_bytes(model, release, tensor_parallel_size=size)
+        assert (whole is None) == (share is None)
+        if whole is not None and share is not None:
+            assert whole >= 2 * (config.hidden_size or 0) * 1000  # its embedding at least
+            assert 0 < share <= whole
+            assert share * size >= whole
+
+    @pytest.mark.parametrize("run", [run for run in runs() if run.error is None and run.size == 1], ids=label)
+    def test_one_more_layer_never_takes_less(self, run: Run) -> None:
+        more = dataclasses.replace(run.model.config, num_hidden_layers=(run.model.layers or 0) + 1, layer_types={})
+        same = dataclasses.replace(run.model.config, layer_types={})
+        found = [estimated_bytes(dimensions_of(each), run.release, tensor_parallel_size=1) for each in (same, more)]
+        if None not in found and run.model.text is not None and not run.model.text.cross:
+            assert found[0] < found[1]

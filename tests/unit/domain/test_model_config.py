@@ -189,6 +189,68 @@ def test_a_number_for_each_layer_is_unknown() -> None:
     assert error_of(config_json(intermediate_size=[8, "16"])).rule == "ConfigInvalid"
 
 
+def test_sizes_for_each_layer_are_added_up() -> None:
+    assert parse_config(config_json(intermediate_size=[8, 16])).details["total_intermediate_size"] == 24
+    assert "total_intermediate_size" not in parse_config(config_json(intermediate_size=8)).details
+    assert "total_intermediate_size" not in parse_config(config_json(intermediate_size=[])).details
+
+
+def test_dbrx_has_experts_in_a_part_of_their_own() -> None:
+    ffn = {"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4}
+    config = parse_config(json.dumps({"d_model": 6144, "attn_config": {"kv_n_heads": 8}, "ffn_config": ffn}).encode())
+    assert (config.num_key_value_heads, config.intermediate_size) == (8, 10752)
+    assert (config.num_experts, config.num_experts_per_tok) == (16, 4)
+    odd = json.dumps({"ffn_config": {"ffn_hidden_size": -1, "moe_num_experts": "16", "moe_top_k": 0}}).encode()
+    assert parse_config(odd) == ModelConfig()
+
+
+def test_layers_that_share_a_cache_are_counted_by_what_they_see() -> None:
+    kinds = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
+    document = {"num_hidden_layers": 4, "layer_types": kinds, "num_kv_shared_layers": 2}
+    config = parse_config(json.dumps(document).encode())
+    assert config.layer_types == {"full_attention": 1, "sliding_attention": 1}
+    assert config.details["shared_full_layers"] == 1
+
+
+def test_the_width_of_a_head_goes_before_channels() -> None:
+    """Zamba 2 says both, and attends with the wider."""
+    assert parse_config(b'{"attention_head_dim": 160, "kv_channels": 80}').head_dim == 160
+
+
+def test_what_sees_and_hears_has_names_of_its_own() -> None:
+    document = {
+        "spatial_merge_size": 2,
+        "mm_tokens_per_image": 256,
+        "vision_config": {
+            "model_type": "pixtral",
+            "image_size": 1540,
+            "patch_size": 14,
+            "max_num_tiles": 4,
+            "num_global_layers": 8,
+            "supported_aspect_ratios": [[1, 1], [1, 2]],
+            "position_embedding_size": 10240,
+            "vision_output_dim": 7680,
+        },
+        "audio_config": {"num_hidden_layers": 12, "hidden_size": 1024, "output_proj_dims": 1536},
+    }
+    config = parse_config(json.dumps(document).encode())
+    assert config.tower_type == "pixtral"
+    assert config.details == {
+        "tower_merge": 2,
+        "tower_tokens": 256,
+        "tower_image": 1540,
+        "tower_patch": 14,
+        "tower_tiles": 4,
+        "tower_global_layers": 8,
+        "tower_ratios": 2,
+        "tower_positions": 10240,
+        "tower_out": 7680,
+        "audio_layers": 12,
+        "audio_hidden": 1024,
+        "audio_out": 1536,
+    }
+
+
 NUMBERS = ["num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "vocab_size"]
 
 
@@ -252,6 +314,7 @@ CONFIGS = st.builds(
     rope_scaling=st.none() | st.builds(RopeScaling, factor=st.none() | st.floats(1, 9)),
     quantization=st.none() | st.builds(Quantization, bits=INTEGERS),
     auto_map=st.booleans(),
+    tower_type=st.none() | st.just("pixtral"),
 )
 
 
@@ -272,7 +335,15 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 FIELDS = st.sampled_from(
-    [*ModelConfig.__dataclass_fields__, "architectures", "quantization_config", "text_config", "vision_config"]
+    [
+        *ModelConfig.__dataclass_fields__,
+        "architectures",
+        "audio_config",
+        "ffn_config",
+        "quantization_config",
+        "text_config",
+        "vision_config",
+    ]
 )
 
 

@@ -9,9 +9,20 @@ import pytest
 from gatehouse.domain.hardware.dimensions import Unmodelled
 from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.splits import tensor_parallel_size
-from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import estimated_bytes
-from vllmruns import GIB, PAGE, PICTURE, Report, Run, configurations, drawing, page_with_table, reports, runs
+from vllmruns import (
+    GIB,
+    OTHER_WEIGHTS,
+    PAGE,
+    PICTURE,
+    Report,
+    Run,
+    configurations,
+    drawing,
+    page_with_table,
+    reports,
+    runs,
+)
 
 BUILT = [each for each in runs() if each.error is None]
 
@@ -21,23 +32,6 @@ OTHER_LIMITS = {
 }
 GUESSED = 2048
 """What vLLM takes where nothing says a length."""
-
-OTHER_WEIGHTS = {
-    "Qwen__Qwen2.5-7B-Instruct-GPTQ-Int4": "0.11.0 builds no Marlin layers on a CPU, 0.33.0 does",
-    "HuggingFaceTB__SmolLM3-3B": "served by transformers' own classes, which split KV heads beyond one",
-}
-
-
-TIED_AS_A_WHOLE = {
-    "Qwen__Qwen2-VL-(class default)",
-    "Qwen__Qwen2.5-VL-72B(class default)",
-    "mistralai__Devstral-Small-2-24B-Instruct",
-    "mistralai__Mistral-Small-3.1-24B-Instruct-2503",
-}
-"""0.33.0 takes tie_word_embeddings of the whole, or its class's, for the language part: one matrix less."""
-
-PADDED_LESS = {"openai__gpt-oss-20b"}
-"""An H100 has Triton kernels for MXFP4, which pad nothing of it; those of other accelerators do."""
 
 
 def label(run: Run) -> str:
@@ -93,18 +87,16 @@ def test_the_split_is_the_largest_that_vllm_accepts() -> None:
 
 @pytest.mark.parametrize("run", BUILT, ids=label)
 def test_the_weights_of_a_configuration_are_what_vllm_allocates(run: Run) -> None:
-    """Of some multimodal models only the language part, and of some architectures nothing, follows from config.json."""
-    estimate = estimated_bytes(run.model, run.release, tensor_parallel_size=run.size)
-    if estimate is None or run.name in OTHER_WEIGHTS:
+    """Of a model whose part that sees images is not known, the language part alone is."""
+    if (run.name, run.version) in OTHER_WEIGHTS:
         return
-    if run.version == "0.33.0" and run.name in TIED_AS_A_WHOLE:
-        assert run.weights <= estimate <= 1.03 * run.weights
-    elif run.version == "0.33.0" and run.name in PADDED_LESS:
-        assert run.weights <= estimate <= 1.07 * run.weights
-    elif tower_parameters(run.model) is None:
-        assert 0.8 * run.weights <= estimate <= 1.01 * run.weights
-    else:
-        assert estimate == pytest.approx(run.weights, rel=0.01)
+    estimate = estimated_bytes(run.model, run.release, tensor_parallel_size=run.size)
+    assert estimate == pytest.approx(run.weights, rel=0.01)
+
+
+def test_each_exception_is_one() -> None:
+    far = {(run.name, run.version) for run in BUILT if not run.is_close}
+    assert far == OTHER_WEIGHTS.keys()
 
 
 @pytest.mark.parametrize("report", reports(), ids=lambda report: report.name)

@@ -30,9 +30,10 @@ class Architecture:
     embeddings or scores. ``multimodal``: images or sound take memory too. ``multi_query``: one KV head unless the
     configuration says otherwise. ``kv_heads_copied``: KV heads may be fewer than accelerators. ``gated``: the
     feed-forward layer has three matrices. ``wraps``: the language part is another architecture, told by its model
-    type. ``sized``: the sizes of its matrices follow from config.json as they do for most; ``positions``: it has a
-    learned embedding of positions; ``tower`` is the kind of its part that sees images. ``after``: the newest release
-    that was seen to refuse it, ``until`` the newest that loads it, as minor numbers.
+    type. ``shape`` names how :mod:`gatehouse.domain.hardware.own_shapes` adds up its matrices, where that is not as
+    for most; ``positions``: it has a learned embedding of positions; ``tower`` is the kind of its part that sees
+    images. ``after``: the newest release that was seen to refuse it, ``until`` the newest that loads it, as minor
+    numbers.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Architecture:
     kv_heads_copied: bool = True
     gated: bool = True
     wraps: bool = False
-    sized: bool = True
+    shape: str | None = None
     positions: bool = False
     tower: str | None = None
     after: int | None = None

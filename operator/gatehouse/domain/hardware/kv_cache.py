@@ -152,6 +152,8 @@ def cache_layout(
     ]
     if text.cross:
         positions = model.get("max_source_positions") or 0
+        # Newer releases keep room for all tokens that a batch may bring to the encoder.
+        positions = max(positions, chunk) if release.groups else positions
         kinds.append(_Kind(layers.full, pages[0] * block, block, fixed_blocks=-(-positions // block)))
     if layers.stateful:
         blocks = release.state_blocks.get(text.name, release.state_blocks[""])
