@@ -28,6 +28,7 @@ from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Verdict
 from gatehouse.domain.artifact import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
+from gatehouse.domain.hardware.encoder_memory import encoder_memory
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
 from gatehouse.domain.hardware.lengths import limit_named
 from gatehouse.domain.hardware.loading import gguf_refusal, refusal_of
@@ -69,6 +70,10 @@ UNKNOWN_MAX_MODEL_LEN: Final = 4096
 
 _COMPUTED: Final = "safetensors of an architecture whose KV cache is computed"
 
+_ENCODER_UNKNOWN: Final = (
+    "what images or sound take is not computed, as config.json does not say how large they may be: "
+    "lower maxModelLen or --max-num-seqs if vLLM does not start"
+)
 _MORE_MEMORY: Final = "choose a profile with more memory or more accelerators"
 
 _ELEMENT_BYTES: Final = {"auto": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
@@ -236,7 +241,7 @@ def fit(
     if limit is None and asked.length is None:
         silent = Unmodelled("LengthUnknown", "config.json says of no length that the model takes")
         return _unknown(case, silent, None, None, name=name)
-    return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model))
+    return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model, case))
 
 
 def fit_config(
@@ -577,6 +582,8 @@ def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: 
     )
 
 
-def _model_warnings(model: Dimensions) -> tuple[str, ...]:
-    multimodal = model.whole is not None and model.whole.multimodal
-    return ("memory for images is not computed: lower maxModelLen if vLLM does not start",) if multimodal else ()
+def _model_warnings(model: Dimensions, case: _Case) -> tuple[str, ...]:
+    encoder = encoder_memory(model, case.release, tensor_parallel_size=case.split.size, chunk=case.chunk)
+    if encoder is not None:
+        return ()
+    return (_ENCODER_UNKNOWN,)

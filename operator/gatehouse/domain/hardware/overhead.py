@@ -9,7 +9,8 @@ The numbers are a fit to runs measured on H100, RTX 4090 and L4 (llm-d-planner d
 LLMServingSim, two runs of Granite 3.1 8B FP8), which meets each within 0.3 GiB but those of a multimodal Mistral, of
 which vLLM took 2 to 3 GiB less. In all of them sorting takes more than the forward pass before it. With few sequences
 it does not: then what one chunk of tokens takes in a feed-forward layer counts, an estimate that no run was held
-against. CUDA graphs count since 0.21 (:mod:`gatehouse.domain.hardware.releases`).
+against, or what an encoder of images takes (:mod:`gatehouse.domain.hardware.encoder_memory`). CUDA graphs count since
+0.21 (:mod:`gatehouse.domain.hardware.releases`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gatehouse.domain.hardware.dimensions import Dimensions
+from gatehouse.domain.hardware.encoder_memory import EncoderMemory, encoder_memory
 from gatehouse.domain.hardware.releases import Release
 
 __all__ = ["MARGIN", "Overhead", "default_chunk", "default_sequences", "overhead_of", "sequence_choices"]
@@ -35,15 +37,18 @@ _CHOICES: Final = (1024, 512, 256, 128, 64, 32, 16)
 
 
 class Overhead(NamedTuple):
-    """Bytes on each accelerator: ``base``, and what the larger of sorting and the forward pass takes."""
+    """Bytes on each accelerator: ``base``, and what the larger of sorting and the forward pass takes, with what an
+    encoder left for them; or what that encoder takes before them, where that is more."""
 
     base: int
     vocabulary: int
     forward: int
+    encoder: EncoderMemory = EncoderMemory(0, 0)
 
     def of(self, sequences: int) -> int:
         """With at most so many sequences at once."""
-        return self.base + max(_HALF_BYTES_A_LOGIT * sequences * self.vocabulary // 2, self.forward)
+        language = max(_HALF_BYTES_A_LOGIT * sequences * self.vocabulary // 2, self.forward)
+        return self.base + max(self.encoder.kept + language, self.encoder.peak)
 
 
 def overhead_of(model: Dimensions, release: Release, *, tensor_parallel_size: int, chunk: int) -> Overhead:
@@ -56,7 +61,13 @@ def overhead_of(model: Dimensions, release: Release, *, tensor_parallel_size: in
     wide = 3 * -(-inner // tensor_parallel_size) + 4 * (model.get("hidden_size") or 0)
     whole = model.whole
     silent = whole is not None and (whole.encoder or whole.pooling)
-    return Overhead(base, 0 if silent else model.get("vocab_size") or 0, _HALF_PRECISION * chunk * wide)
+    encoder = encoder_memory(model, release, tensor_parallel_size=tensor_parallel_size, chunk=chunk)
+    return Overhead(
+        base,
+        0 if silent else model.get("vocab_size") or 0,
+        _HALF_PRECISION * chunk * wide,
+        encoder or EncoderMemory(0, 0),
+    )
 
 
 def _is_large(accelerator: str, memory: int) -> bool:
