@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench.audit import bench_audit
 from bench.farms import bench_farm
-from bench.figures import Result, table, to_json
+from bench.figures import Result, details_table, table, to_json
 from bench.flux import bench_flux
 from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
@@ -27,12 +27,15 @@ from bench.hostility import bench_hostility
 from bench.idle import bench_idle
 from bench.latency import bench_latency
 from bench.policies import bench_policies
+from bench.vllm_fit import VLLM_NEEDED, bench_fit
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress, Progress
 
 __all__ = ["main"]
 
 _NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "hostility", "flux", "granite")
+_ASKED = ("fit",)
+"""Only with --only, or with what they need: vLLM takes gigabytes."""
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
@@ -48,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     console = Console(width=max(Console().width, 120))
+    if "fit" in (options.only or ()) and options.vllm is None:
+        console.print(VLLM_NEEDED, highlight=False, markup=False)
+        return 2
     results: list[Result] = []
     started = datetime.now(UTC)
     failure: Exception | None = None
@@ -62,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = error
     console.print(table(results))
     for result in results:
+        if result.details:
+            console.print(details_table(result))
         for note in result.notes:
             console.print(f"{result.bench}: {note}", highlight=False)
     _write(results, started, console)
@@ -80,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS='...'", description=__doc__)
-    parser.add_argument("--only", action="append", choices=_NAMES, help="this bench and no other; may be given again")
+    parser.add_argument(
+        "--only", action="append", choices=(*_NAMES, *_ASKED), help="this bench and no other; may be given again"
+    )
     parser.add_argument("--scale", type=int, default=10_000, metavar="N", help="versions of the largest farm (10000)")
     parser.add_argument("--quick", action="store_true", help="one farm of 300 and ten repeats: does it work?")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="run the operator under cProfile, results to DIR")
@@ -90,12 +100,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a checkout of fluxcd/source-controller with its `manager` built, to be measured in the same run",
     )
+    parser.add_argument(
+        "--vllm",
+        type=Path,
+        metavar="VENV",
+        help="a virtual environment with vLLM, for the bench `fit`; no GPU is needed",
+    )
     return parser
 
 
 def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
     """The benches in order; the largest farm last but two, so that one sees early whether all is well."""
-    names = frozenset(options.only or _NAMES)
+    names = frozenset(options.only or (*_NAMES, *(("fit",) if options.vllm else ())))
     quick, profiles = options.quick, options.profile
     scale = 300 if quick else options.scale
     if scale < 1:
@@ -109,6 +125,7 @@ def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
         "latency": partial(bench_latency, others=200, repeats=10 if quick else 60, progress=progress),
         "hostility": partial(bench_hostility, others=200, repeats=1 if quick else 5, progress=progress),
         "flux": flux,
+        "fit": partial(bench_fit, options.vllm, quick=quick, progress=progress),
     }
     large: dict[str, Bench] = {
         "policies": partial(bench_policies, versions=scale, progress=progress, profiles=profiles),

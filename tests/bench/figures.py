@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Budget", "Count", "Figure", "Result", "at_least", "at_most", "percentile", "table", "to_json"]
+_NUMBERS = frozenset({"GPUs", "vLLM", "Gatehouse", "percent"})
+
+__all__ = [
+    "Budget",
+    "Count",
+    "Figure",
+    "Result",
+    "at_least",
+    "at_most",
+    "details_table",
+    "percentile",
+    "table",
+    "to_json",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +86,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One bench. ``notes`` tell what one must know to read the figures."""
+    """One bench. ``notes`` tell what one must know to read the figures, ``details`` are rows of their own table."""
 
     bench: str
     figures: Sequence[Figure] = ()
     counts: Sequence[Count] = ()
     notes: Sequence[str] = field(default=())
+    details: Sequence[Mapping[str, Any]] = field(default=())
 
     @property
     def wrong(self) -> list[Count]:
@@ -123,6 +137,21 @@ def table(results: Iterable[Result]) -> Table:
     return shown
 
 
+def details_table(result: Result) -> Table:
+    """The rows of one bench."""
+    shown = Table(title=result.bench, header_style="bold")
+    names = list(dict.fromkeys(name for row in result.details for name in row))
+    for name in names:
+        shown.add_column(name, justify="right" if name in _NUMBERS else "left")
+    for row in result.details:
+        shown.add_row(*(_cell(row.get(name)) for name in names))
+    return shown
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
 def _verdict(holds: bool, *, wrong: str) -> Text:
     return Text("ok", style="green") if holds else Text(wrong, style="bold red")
 
@@ -153,6 +182,7 @@ def to_json(results: Iterable[Result]) -> list[dict[str, Any]]:
                 for count in result.counts
             ],
             "notes": list(result.notes),
+            **({"details": [dict(row) for row in result.details]} if result.details else {}),
         }
         for result in results
     ]
