@@ -83,11 +83,19 @@ class Rivalries:
 
     def changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
         """A version is new, or became different; ``before`` makes what it was."""
-        self._note(name, standing_of(body), folder_of(body["spec"]["artifact"]["uri"]), before)
+        uri = folder_of(body["spec"]["artifact"]["uri"])
+        refuses = name in self._refused or bool((body.get("status") or {}).get("refusals"))
+        # Most versions have to do with no other, and a standing takes longer than to see that.
+        if refuses or self._shares(name, uri):
+            self._note(name, standing_of(body), uri, before)
 
     def deleted(self, name: ObjectName, body: Mapping[str, Any]) -> None:
         """A version is gone; ``body`` is what it was."""
         self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
+
+    def _shares(self, name: ObjectName, uri: str) -> set[ObjectName]:
+        """The other versions of a URI."""
+        return set(self._reader.select(VERSIONS, BY_SERVED, uri)) - {name}
 
     def _note(
         self,
@@ -99,7 +107,7 @@ class Rivalries:
         refused = self._refused.pop(name, None)
         if now is not None and now.refusals:
             self._refused[name] = now
-        rivals = set(self._reader.select(VERSIONS, BY_SERVED, uri)) - {name}
+        rivals = self._shares(name, uri)
         if _refusal(now) != _refusal(refused):
             for folder in folders_above(uri):
                 rivals.update(self._reader.select(VERSIONS, BY_SERVED, folder))

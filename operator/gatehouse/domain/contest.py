@@ -34,6 +34,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
+import msgspec
 import orjson
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
@@ -126,12 +127,7 @@ class VersionStanding:
     @classmethod
     def unpacked(cls, packed: str) -> VersionStanding:
         """The standing that ``packed`` made a string of."""
-        values: dict[str, Any] = orjson.loads(packed)
-        for name in ("cleared_for", "policies"):
-            values[name] = tuple(values[name])
-        for name in ("refusals", "admitted_to"):
-            values[name] = tuple([(first, second) for first, second in values[name]])
-        return cls(**values)
+        return msgspec.json.decode(packed, type=cls)
 
 
 def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
@@ -238,6 +234,8 @@ class Contest:
 
     def __init__(self, standings: Iterable[VersionStanding], *, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
+        self._torn = frozenset(bucket for bucket, places in endpoints.items() if len(places) > 1)
+        """Buckets that are at several places."""
         self._owners: dict[str, VersionStanding] = {}
         self._refusing_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         self._refusing_digest: defaultdict[str, list[VersionStanding]] = defaultdict(list)
@@ -266,11 +264,23 @@ class Contest:
 
     def objection(self, standing: VersionStanding, stage: str) -> Objection | None:
         """Why the version is not cleared for the stage because of other objects; the gravest reason."""
+        if self._is_alone(standing):
+            return None
         return (
             self._place(standing)
             or self._belongs(standing)
             or min(self._refusals(standing, stage), key=_gravity, default=None)
             or self._disagrees(standing)
+        )
+
+    def _is_alone(self, standing: VersionStanding) -> bool:
+        """Whether no other object has to do with the version, as with most of thousands."""
+        return (
+            self._owners.get(standing.uri) is standing
+            and len(self._speaking_at.get(standing.uri, ())) <= 1
+            and standing.uri not in self._refusing_at
+            and standing.digest not in self._refusing_digest
+            and (not self._torn or locate(standing.uri).bucket not in self._torn)
         )
 
     def altered(self, standing: VersionStanding) -> bool:
@@ -280,9 +290,9 @@ class Contest:
 
     def _place(self, standing: VersionStanding) -> Objection | None:
         bucket = locate(standing.uri).bucket
-        places = self._endpoints.get(bucket, {})
-        if len(places) < 2:
+        if bucket not in self._torn:
             return None
+        places = self._endpoints[bucket]
         return Objection(
             reason=BUCKET_HAS_TWO_ENDPOINTS,
             by=standing.version,
@@ -313,8 +323,8 @@ class Contest:
         )
 
     def _refusals(self, standing: VersionStanding, stage: str | None) -> Iterator[Objection]:
-        refusing = [*self._refusing_at[standing.uri], *self._refusing_digest[standing.digest]]
-        for other in refusing if standing.digest else self._refusing_at[standing.uri]:
+        of_digest = self._refusing_digest.get(standing.digest, ()) if standing.digest else ()
+        for other in (*self._refusing_at.get(standing.uri, ()), *of_digest):
             for at, reason in other.refusals:
                 if (stage is None or at in {"", stage}) and _counts(reason, by=other, against=standing):
                     yield _refusal(reason, by=other, against=standing)
@@ -322,7 +332,7 @@ class Contest:
     def _disagrees(self, standing: VersionStanding) -> Objection | None:
         if not _speaks(standing):
             return None
-        for other in self._speaking_at[standing.uri]:
+        for other in self._speaking_at.get(standing.uri, ()):
             if other.namespace == standing.namespace and other.digest != standing.digest:
                 return Objection(
                     reason="DigestsDiffer",

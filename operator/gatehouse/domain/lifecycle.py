@@ -256,11 +256,15 @@ def _fit(facts: Facts) -> Fit | None:
     serving, registry, profile = facts.version.spec.serving, facts.registry, facts.profile.spec
     image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
     length, arguments = serving.max_model_len, tuple(serving.extra_args)
+    # Versions differ in their other files, of which a fit takes nothing.
+    summary = replace(
+        record.summary, files=0, total_bytes=0, parameters=None, model_file=None, unsafe_files=(), notes=()
+    )
     try:
-        said = orjson.dumps((record.summary, profile.accelerator.wire(), profile.serving.wire(), image, length))
+        said = orjson.dumps((summary, profile.accelerator.wire(), profile.serving.wire(), image, length))
     except orjson.JSONEncodeError:  # counts beyond 64 bits, which a hostile file may have
-        return _computed(_FitCase(b"", arguments, record.summary, profile, image, length))
-    return _remembered(_FitCase(said, arguments, record.summary, profile, image, length))
+        return _computed(_FitCase(b"", arguments, summary, profile, image, length))
+    return _remembered(_FitCase(said, arguments, summary, profile, image, length))
 
 
 @dataclass(frozen=True, slots=True)

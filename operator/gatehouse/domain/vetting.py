@@ -102,7 +102,11 @@ class _Merge:
 
     def shard(self, stage: str, bucket: str) -> Shard:
         """The shard of a stage and a bucket."""
-        return self._shards.setdefault(ShardKey(stage, bucket), Shard())
+        key = ShardKey(stage, bucket)
+        found = self._shards.get(key)
+        if found is None:
+            found = self._shards[key] = Shard()
+        return found
 
     def enter(self, standing: VersionStanding, stage: str) -> None:
         """Has a version count for a stage."""

@@ -118,6 +118,8 @@ def shown_tier(version: ModelVersion, model: RegisteredModel | None) -> RiskTier
 
 def _united(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
     """The first ones stay: nobody pushes a licence out by naming many others."""
+    if before == now and len(now) <= 1:
+        return now
     found = {each.casefold(): each for each in (*now, *before)}
     ordered = dict.fromkeys(each.casefold() for each in (*before, *now))
     return tuple(found[each] for each in ordered)[:_MOST_LICENSES]
