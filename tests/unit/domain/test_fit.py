@@ -102,9 +102,13 @@ class TestSequences:
         assert (narrow.max_model_len or 0) >= 32_768
         assert "--max-num-seqs" in narrow.found
 
-    def test_what_the_author_sets_is_taken(self) -> None:
+    @pytest.mark.parametrize(
+        "written",
+        [["--max-num-seqs=1024"], ["--max_num_seqs=1024"], ["--max-num-seqs", "1024"], ["--max_num_seqs 1024"]],
+    )
+    def test_what_the_author_sets_is_taken_however_it_is_written(self, written: list[str]) -> None:
         large = profile(memory="81559Mi", model="H100")
-        asked = fit(summary(weights_bytes=66 * GIB), large, arguments=["--max-num-seqs=1024"])
+        asked = fit(summary(weights_bytes=66 * GIB), large, arguments=written)
         assert asked.max_num_seqs is None
         assert asked.overhead_bytes == fit(summary(), large).overhead_bytes
 

@@ -47,6 +47,7 @@ from gatehouse.domain.hardware.towers import tower_parameters
 from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes
 from gatehouse.domain.model_config import ModelConfig
 from gatehouse.domain.quantity import bytes_of
+from gatehouse.domain.serving_arguments import normal_arguments
 from gatehouse.domain.serving_formats import SERVED_FORMATS
 from gatehouse.domain.sizes import human_bytes
 
@@ -285,7 +286,7 @@ class _Asked(NamedTuple):
     def of(cls, length: int | None, arguments: Sequence[str]) -> _Asked:
         if not arguments:
             return cls(length=length)
-        said = dict(argument.partition("=")[::2] for argument in arguments)
+        said = dict(argument.partition("=")[::2] for argument in normal_arguments(arguments))
         return cls(
             length=length,
             sequences=_positive(said.get("--max-num-seqs")),
