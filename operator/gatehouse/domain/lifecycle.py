@@ -256,7 +256,7 @@ def _fit(facts: Facts) -> Fit | None:
     serving, registry, profile = facts.version.spec.serving, facts.registry, facts.profile.spec
     image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
     length, arguments = serving.max_model_len, tuple(serving.extra_args)
-    # Versions differ in their other files, of which a fit takes nothing.
+    # A fit reads nothing of the other files, in which the versions of a model differ.
     summary = replace(
         record.summary, files=0, total_bytes=0, parameters=None, model_file=None, unsafe_files=(), notes=()
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gatehouse.local.net import LOOPBACK
 from gatehouse.registry.thread import DatabaseThread
 
-LOOPBACK = "127.0.0.1"
 LEAVES = """
 import asyncio, sys
 from pathlib import Path
