@@ -8,13 +8,13 @@ from typing import Any
 
 import worlds
 from gatehouse.api import GovernancePolicy
-from gatehouse.domain import manifest
-from gatehouse.domain.artifact import HashSource
+from gatehouse.domain.artifact import manifest
+from gatehouse.domain.artifact.values import HashSource
 from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
-from gatehouse.domain.records import FileRecord, StateChange
+from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.evidence.excerpt import lies_in, ranges
-from gatehouse.evidence.subject import AuditExcerpt, Declared, Kept, Subject
+from gatehouse.evidence.model import AuditExcerpt, Declared, Kept, Subject
 from policies import approval, evaluation
 
 __all__ = ["REGISTRY", "excerpt_of", "make_signer", "subject", "trail"]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.errors import ReconcileError, Transient
-from gatehouse.domain.unsafe_files import OPENING_BYTES
+from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.errors import ReconcileError, Transient
 
 __all__ = ["FakeStore"]
 

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatehouse.domain import jsonbound, layout, lm_eval, manifest, model_card, yamlbound
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.parsers import PARSERS, Parser, Task
-from gatehouse.objectstore import documents, listing, multipart
+from gatehouse.domain.artifact import layout, manifest, model_card
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common import bounded_json, bounded_yaml
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.parsers import PARSERS, Parser, Task
+from gatehouse.domain.governance import lm_eval
+from gatehouse.storage.s3 import listing, multipart, xml
 from modelfiles import gguf_string, gguf_tensor
 
 __all__ = ["OTHERS", "SHAPES", "Shape", "every_parser", "parse", "walk"]
@@ -51,19 +53,19 @@ def walk(parser: Parser[Any], data: bytes, arguments: Mapping[str, Any]) -> obje
 def _page(data: bytes) -> object:
     try:
         return listing.parse_page(data)
-    except documents.DocumentError as error:
+    except xml.DocumentError as error:
         return error
 
 
 def _parts(data: bytes) -> object:
     try:
         return multipart.parse_parts(data)
-    except documents.DocumentError as error:
+    except xml.DocumentError as error:
         return error
 
 
 def _code(data: bytes) -> object:
-    return documents.error_code(data[:65_536])
+    return xml.error_code(data[:65_536])
 
 
 def _refusing(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
@@ -86,10 +88,10 @@ def _layout(artifact_format: str) -> Callable[[bytes], object]:
 
 
 OTHERS: dict[str, Callable[[bytes], object]] = {
-    "json": _refusing(lambda data: jsonbound.loads(data, what="x", max_bytes=1 << 26)),
-    "json leniently": _refusing(lambda data: jsonbound.loads_leniently(data, what="x", max_bytes=1 << 26)),
-    "yaml text": _refusing(lambda data: yamlbound.loads_text(data, what="x", max_bytes=1 << 26)),
-    "yaml documents": _refusing(lambda data: yamlbound.load_documents(data, what="x", max_bytes=1 << 26)),
+    "json": _refusing(lambda data: bounded_json.loads(data, what="x", max_bytes=1 << 26)),
+    "json leniently": _refusing(lambda data: bounded_json.loads_leniently(data, what="x", max_bytes=1 << 26)),
+    "yaml text": _refusing(lambda data: bounded_yaml.loads_text(data, what="x", max_bytes=1 << 26)),
+    "yaml documents": _refusing(lambda data: bounded_yaml.load_documents(data, what="x", max_bytes=1 << 26)),
     "model card": _refusing(model_card.parse_card),
     "lm_eval": _refusing(lm_eval.parse_results),
     "manifest": _refusing(lambda data: manifest.parse(data.decode("utf-8", "replace"))),

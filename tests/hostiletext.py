@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from gatehouse.api import GROUP, KINDS, VERSION, Resource
 from gatehouse.api.schema import crd
-from gatehouse.domain.printable import is_plain
+from gatehouse.domain.common.text import is_plain
 
 __all__ = ["FORGED", "HOSTILE", "HostileServer", "hostile_object", "hostile_server", "is_harmless"]
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.common.format_error import FormatError
 
 T = TypeVar("T")
 

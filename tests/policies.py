@@ -7,9 +7,9 @@ from typing import Any
 
 import worlds
 from gatehouse.api import GovernancePolicy, ModelApproval, ModelEvaluation
-from gatehouse.domain.conditions import timestamp
-from gatehouse.domain.policy import CompiledPolicy
-from gatehouse.domain.served import served_digest
+from gatehouse.domain.common.conditions import timestamp
+from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.serving.names import served_digest
 
 __all__ = ["approval", "evaluation", "policy"]
 

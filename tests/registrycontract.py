@@ -19,10 +19,10 @@ from sqlalchemy import Connection, func, inspect, select, text, update
 from sqlalchemy.schema import CreateTable
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, Problem
-from gatehouse.domain.errors import Stalled, Transient
-from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.records import (
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
     ModelRecord,

@@ -11,7 +11,6 @@ import orjson
 
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys, Signer, new_key_pem
-from gatehouse.domain.audit.findings import Verdict
 from gatehouse.domain.audit.records import (
     GENESIS,
     AuditHead,
@@ -22,7 +21,7 @@ from gatehouse.domain.audit.records import (
     fact_document,
     seal,
 )
-from gatehouse.domain.audit.trusting import trust
+from gatehouse.domain.audit.trust import Verdict, trust
 
 REGISTRY = "registries/local"
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)

@@ -17,16 +17,14 @@ import yaml
 from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.cli.fit_output import gib
 from gatehouse.cli.fit_picture import picture
-from gatehouse.domain.artifact import ArtifactSummary
-from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
+from gatehouse.domain.artifact.model_config import parse_config
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, length_limit
 from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
-from gatehouse.domain.hardware.lengths import length_limit
-from gatehouse.domain.hardware.releases import Release, release_of
 from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
-from gatehouse.domain.hardware.towers import tower_parameters
-from gatehouse.domain.hardware.weights import estimated_bytes
-from gatehouse.domain.model_config import parse_config
+from gatehouse.domain.hardware.weights import estimated_bytes, tower_parameters
+from gatehouse.domain.runtimes.releases import Release, release_of
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "unit" / "domain" / "vllm"

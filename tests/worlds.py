@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gatehouse.api import HardwareProfile, ModelRegistry, ModelVersion, RegisteredModel
-from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.records import VersionRecord
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64

@@ -21,7 +21,7 @@ from bench.figures import Count, Figure, Result, at_most
 from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead
-from gatehouse.domain.audit.trusting import trust
+from gatehouse.domain.audit.trust import trust
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.progress import Progress
@@ -146,7 +146,7 @@ async def _rows(site: _Site, counts: Counts, name: str | None = None) -> AsyncIt
 def _without_trail() -> Iterator[None]:
     with (
         mock.patch("gatehouse.registry.writing.append_records"),
-        mock.patch("gatehouse.registry.saving_versions.version_fact", return_value=None),
+        mock.patch("gatehouse.registry.versions.version_fact", return_value=None),
     ):
         yield
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.figures import Count, Figure, Result, at_most, percentile
 from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send
-from gatehouse.domain.vetting import Shard, ShardKey
+from gatehouse.domain.admission.allowlist import Shard, ShardKey
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.controlplane import ADMIN
 from gatehouse.local.ephemeral import control_plane

@@ -29,7 +29,7 @@ from gatehouse.local.objects import NAMESPACE as REGISTRY_NAMESPACE
 from gatehouse.local.objects import REGISTRY
 from gatehouse.local.progress import Progress
 from gatehouse.local.s3 import S3Endpoint, ensure_bucket
-from gatehouse.objectstore.s3 import S3Store, S3Stores
+from gatehouse.storage.s3.client import S3Store, S3Stores
 
 __all__ = ["bench_granite"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Count, Figure, Result
+from gatehouse.domain.hardware.dimensions import length_limit
 from gatehouse.domain.hardware.kv_cache import CacheLayout
-from gatehouse.domain.hardware.lengths import length_limit
 from gatehouse.domain.hardware.weights import estimated_bytes
 from gatehouse.local.progress import Progress
 from vllmruns import DATA, Run, configurations, run_of

@@ -21,12 +21,11 @@ from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAW
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.vetted_artifacts import VettedArtifactsSpec
 from gatehouse.cluster.writer import FIELD_MANAGER
-from gatehouse.domain.serving import render
-from gatehouse.domain.serving_arguments import admitted_arguments
-from gatehouse.domain.serving_environment import admitted_environment
-from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
-from gatehouse.domain.vetted_objects import Common, VettedPlan
-from gatehouse.domain.vetting import Shard, ShardKey
+from gatehouse.domain.admission.allowlist import Shard, ShardKey
+from gatehouse.domain.admission.objects import Common, VettedPlan
+from gatehouse.domain.runtimes.arguments import KNOWN_INITIALIZERS, admitted_arguments
+from gatehouse.domain.runtimes.environment import admitted_environment
+from gatehouse.domain.serving.template import render
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused

@@ -26,8 +26,7 @@ from cluster.kservepods import mutated_by_kserve
 from cluster.rig import until
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
-from gatehouse.domain.serving_arguments import check_serving
-from gatehouse.domain.serving_rules import HARMLESS_ARGUMENTS
+from gatehouse.domain.runtimes.arguments import HARMLESS_ARGUMENTS, check_serving
 from gatehouse.local.errors import ApiRefused
 from unit.domain.fits import granite
 from unit.domain.test_serving import AWQ

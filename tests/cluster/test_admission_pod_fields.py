@@ -12,7 +12,7 @@ from cluster.gated import STAGE, Gate, by_gate, refusal, send, vetted
 from cluster.kservepods import OPEN_DATA_HUB
 from cluster.podfields import PLACES, Place, schemas_of
 from cluster.status import Manifest
-from gatehouse.domain.serving_variables import HARMLESS_ENVIRONMENT, RESERVED_ENVIRONMENT
+from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT, RESERVED_ENVIRONMENT
 from gatehouse.local.errors import ApiRefused
 from unit.domain.test_serving_environment import WAYS_IN
 

@@ -23,7 +23,7 @@ from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.pki import KeyPair, ensure_audit_key
 from gatehouse.local.s3 import S3Endpoint
-from gatehouse.objectstore.s3 import S3Stores
+from gatehouse.storage.s3.client import S3Stores
 
 RETAIN_UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 

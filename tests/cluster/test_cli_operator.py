@@ -18,8 +18,7 @@ from cluster.rig import Operator
 from cluster.status import Manifest, condition
 from cluster.world import World, make_world
 from gatehouse.cli.main import app
-from gatehouse.domain.serving import ServingTemplate
-from gatehouse.domain.serving_text import ANNOTATION_TEMPLATE_DIGEST, to_yaml
+from gatehouse.domain.serving.template import ANNOTATION_TEMPLATE_DIGEST, ServingTemplate, to_yaml
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint

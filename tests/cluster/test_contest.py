@@ -15,7 +15,7 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
-from gatehouse.domain.conditions import timestamp
+from gatehouse.domain.common.conditions import timestamp
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.objects import namespace as namespace_manifest
 from gatehouse.local.s3 import S3Endpoint

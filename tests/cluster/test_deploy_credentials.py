@@ -18,11 +18,11 @@ from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiClient
-from gatehouse.deploy.credentials import INITIALISED_WITH, ensure
-from gatehouse.deploy.credentials_file import PublishedKey, SecretCopy, WantedSecret
-from gatehouse.deploy.errors import SecretLost
 from gatehouse.domain.audit.checkpoints import PublicKeys, Signer, new_key_pem
-from gatehouse.domain.certificates import authorities, fault_of, issue, new_authority_name
+from gatehouse.domain.common.certificates import authorities, fault_of, issue, new_authority_name
+from gatehouse.install.credentials import INITIALISED_WITH, ensure
+from gatehouse.install.credentials_file import PublishedKey, SecretCopy, WantedSecret
+from gatehouse.install.errors import SecretLost
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient

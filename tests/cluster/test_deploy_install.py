@@ -17,9 +17,9 @@ from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from cluster.world import API
 from gatehouse.cli.main import app
-from gatehouse.deploy.kubectl import Kubectl, find_kubectl
-from gatehouse.deploy.overlays import render
-from gatehouse.deploy.uninstall import uninstall
+from gatehouse.install.kubectl import Kubectl, find_kubectl
+from gatehouse.install.overlays import render
+from gatehouse.install.uninstall import uninstall
 from gatehouse.local import ephemeral
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused

@@ -17,7 +17,7 @@ import worlds
 from cluster.desk import AUTHOR, Desk, make_desk, pending
 from cluster.world import open_store
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.records import FileRecord, StateChange
+from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 from gatehouse.registry.databases import Databases

@@ -17,8 +17,8 @@ from cluster.world import API
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
-from gatehouse.domain.errors import Superseded
-from gatehouse.domain.revision import Revision
+from gatehouse.domain.common.errors import Superseded
+from gatehouse.domain.common.revision import Revision
 from gatehouse.local.errors import ApiRefused
 
 VETTED = f"{API}/vettedartifacts"

@@ -16,7 +16,7 @@ from cluster.gated import good_runtime, take_back
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
-from gatehouse.domain.conditions import timestamp
+from gatehouse.domain.common.conditions import timestamp
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused

@@ -20,12 +20,13 @@ from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from gatehouse.api.model_registry import DatabaseConnection, ServingDefaults
 from gatehouse.app.settings import Settings
-from gatehouse.cli.durations import seconds
 from gatehouse.cli.main import app
+from gatehouse.cli.options import seconds
 from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
-from gatehouse.deploy.connections import ACCESS_KEY, MANAGED, SECRET_KEY
-from gatehouse.deploy.credentials_file import (
+from gatehouse.domain.audit.checkpoints import new_key_pem
+from gatehouse.install.connections import ACCESS_KEY, MANAGED, SECRET_KEY
+from gatehouse.install.credentials_file import (
     CA_KEY,
     CERTIFICATE_KEY,
     PRIVATE_KEY,
@@ -33,11 +34,10 @@ from gatehouse.deploy.credentials_file import (
     WantedSecret,
     load_credentials_file,
 )
-from gatehouse.deploy.kubectl import Kubectl
-from gatehouse.deploy.manifests import Manifest, load, of_kind, tagged_images
-from gatehouse.deploy.overlays import overlay_names, render
-from gatehouse.deploy.store_users import StoreUsersFile
-from gatehouse.domain.audit.checkpoints import new_key_pem
+from gatehouse.install.kubectl import Kubectl
+from gatehouse.install.manifests import Manifest, load, of_kind, tagged_images
+from gatehouse.install.overlays import overlay_names, render
+from gatehouse.install.store_users import StoreUsersFile
 from gatehouse.local import ephemeral
 from gatehouse.local.binaries import Binaries
 from gatehouse.local.ephemeral import RunningControlPlane

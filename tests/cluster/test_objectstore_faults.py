@@ -24,10 +24,11 @@ from cluster.faultstore import (
     truncated,
 )
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.artifact import StoredObject
-from gatehouse.domain.errors import ReconcileError, Transient, Waiting
-from gatehouse.domain.layout import MAX_FILES, lay_out
-from gatehouse.objectstore import Limits, RetryPolicy, S3Store, S3Stores
+from gatehouse.domain.artifact.layout import MAX_FILES, lay_out
+from gatehouse.domain.artifact.values import StoredObject
+from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
+from gatehouse.storage.limits import Limits, RetryPolicy
+from gatehouse.storage.s3.client import S3Store, S3Stores
 
 SECRET = "do-not-show-this"
 QUICK = Limits(

@@ -22,15 +22,15 @@ from mypy_boto3_s3 import S3Client
 from bench.granite import PARAMETERS, WEIGHTS_BYTES, granite_files, upload
 from collisions import ONE, OTHER
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.errors import Transient, Waiting
-from gatehouse.domain.layout import lay_out
-from gatehouse.domain.records import FileRecord
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.domain.artifact.layout import lay_out
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.errors import Transient, Waiting
+from gatehouse.domain.version.records import FileRecord
 from gatehouse.local.ephemeral import RunningVersitygw
 from gatehouse.local.s3 import S3Endpoint
-from gatehouse.objectstore import S3Store, S3Stores
+from gatehouse.storage.s3.client import S3Store, S3Stores
 from modelfiles import config_json, safetensors_file
 
 
@@ -306,7 +306,7 @@ async def test_a_bucket_that_keeps_versions_shows_every_overwrite(minio_bucket: 
 
 
 async def test_versions_are_listed_page_by_page(minio_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatehouse.objectstore.s3._PAGE_KEYS", 2)
+    monkeypatch.setattr("gatehouse.storage.s3.client._PAGE_KEYS", 2)
     keep_versions(minio_bucket)
     for key in ("m/a b+c", "m/ü&<x>", "m/z"):
         for number in range(5):
@@ -320,7 +320,7 @@ async def test_versions_are_listed_page_by_page(minio_bucket: Bucket, monkeypatc
         limited = await store.list("m/", limit=1)
         assert limited is not None
         assert len(limited.objects) == 2
-        monkeypatch.setattr("gatehouse.objectstore.s3._MOST_PAGES", 3)
+        monkeypatch.setattr("gatehouse.storage.s3.client._MOST_PAGES", 3)
         with pytest.raises(Transient, match="remove old versions") as raised:
             await store.list("m/", limit=10)
         assert raised.value.reason == "StoreAnswerInvalid"

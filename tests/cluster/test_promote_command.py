@@ -14,8 +14,7 @@ import yaml
 from cluster.desk import AUTHOR, DIGEST, Desk, gate, make_desk, pending
 from cluster.status import Manifest
 from gatehouse.api.meta import ObjectMeta
-from gatehouse.domain.serving import ServingTemplate
-from gatehouse.domain.serving_text import TemplateWriter
+from gatehouse.domain.serving.template import ServingTemplate, TemplateWriter
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.objects import namespace as namespace_manifest

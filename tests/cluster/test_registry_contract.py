@@ -16,7 +16,7 @@ from sqlalchemy import delete
 
 from gatehouse.local.databases import Database
 from gatehouse.registry.databases import Databases
-from gatehouse.registry.lookup import of_versions
+from gatehouse.registry.key_filters import of_versions
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.tables import artifact_files
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry

@@ -21,8 +21,8 @@ import pymysql
 import pytest
 from sqlalchemy import event, func, select
 
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.version.records import VersionRecord
 from gatehouse.local.databases import Database, account_for, give_to
 from gatehouse.local.files import make_traversable
 from gatehouse.local.identity import wait_for_exit

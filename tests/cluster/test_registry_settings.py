@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from cluster.servers import Restartable, available
 from cluster.test_registry_contract import OnServer, empty_database, execute, opened_on
-from gatehouse.domain.errors import Stalled, Waiting
+from gatehouse.domain.common.errors import Stalled, Waiting
 from gatehouse.local.databases import Database, account_for, find_program, give_to
 from gatehouse.local.errors import ProgramMissing
 from gatehouse.local.files import make_private, make_traversable, write_private

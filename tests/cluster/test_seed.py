@@ -300,7 +300,7 @@ def test_a_store_that_answers_later_is_waited_for_and_the_summary_says_what_is_t
 def test_every_right_of_the_job_is_needed(
     installed: RunningControlPlane, world: World, operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatehouse.publish.applying.FORBIDDEN_SECONDS", 0.0)
+    monkeypatch.setattr("gatehouse.actions.apply.FORBIDDEN_SECONDS", 0.0)
     for missing in RIGHTS:
         for kind in ("RegisteredModel", "ModelVersion"):
             for body in world.all(kind):

@@ -10,7 +10,7 @@ import pytest
 from cluster.world import World
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
-from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.local.controlplane import OPERATOR_USER
 from gatehouse.local.ephemeral import RunningControlPlane
 

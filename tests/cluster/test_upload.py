@@ -27,22 +27,22 @@ from botocore.credentials import Credentials
 from cluster.countingproxy import cut, hold, refuse, running
 from cluster.test_objectstore_servers import Bucket, Metrics, WallClock, bucket_at, opened
 from gatehouse.api.governance_policy import SignatureRequirements
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
-from gatehouse.domain.errors import Waiting
-from gatehouse.domain.layout import MANIFEST
-from gatehouse.domain.signature import SIGNATURE
-from gatehouse.domain.signature_trust import judge_signature
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.domain.artifact.layout import MANIFEST
+from gatehouse.domain.artifact.signature import SIGNATURE
+from gatehouse.domain.common.errors import Waiting
+from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.local.ephemeral import RunningVersitygw
 from gatehouse.local.s3 import S3Endpoint
-from gatehouse.objectstore.limits import Limits, RetryPolicy
-from gatehouse.objectstore.multipart import PART_BYTES
-from gatehouse.objectstore.uploading import BucketAccess, open_bucket
-from gatehouse.publish.checking import CheckedArtifact, FolderCheck
-from gatehouse.publish.folder import scan
-from gatehouse.publish.local_files import FolderStore
-from gatehouse.publish.upload_errors import FileChanged, ObjectsInTheWay
-from gatehouse.publish.uploading import Upload, UploadOptions, UploadResult
+from gatehouse.storage.limits import Limits, RetryPolicy
+from gatehouse.storage.s3.multipart import PART_BYTES
+from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
+from gatehouse.upload.check import CheckedArtifact, FolderCheck
+from gatehouse.upload.errors import FileChanged, ObjectsInTheWay
+from gatehouse.upload.folder import scan
+from gatehouse.upload.folder_store import FolderStore
+from gatehouse.upload.transfer import Upload, UploadOptions, UploadResult
 from modelfiles import config_json, safetensors_file, shard_index
 from signing import make_key, public_pem, sign_folder
 

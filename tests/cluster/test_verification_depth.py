@@ -16,7 +16,7 @@ from cluster.rig import Operator
 from cluster.servers import FaultyStore
 from cluster.status import Manifest
 from cluster.world import API, MINIATURE, World, make_world
-from gatehouse.controllers.verification import CHECKSUM_WORTH_BYTES
+from gatehouse.controllers.verification.verifier import CHECKSUM_WORTH_BYTES
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
 

@@ -16,13 +16,13 @@ from cluster.test_status_writes import operator_kubeconfig
 from cluster.world import API
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
-from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.revision import Revision
-from gatehouse.domain.vetted_objects import LARGEST
+from gatehouse.domain.admission.contest import VersionStanding
+from gatehouse.domain.admission.objects import LARGEST
+from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.version.outcome import Requeue
 
 VETTED = f"{API}/vettedartifacts"
 SMALL = 500

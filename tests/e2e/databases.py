@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from e2e.installation import Installation
 from e2e.machine import Machine, until
-from gatehouse.domain.certificates import authorities, issue, new_authority_name
+from gatehouse.domain.common.certificates import authorities, issue, new_authority_name
 
 __all__ = ["DATABASES", "ShippedDatabase", "renewed_while_it_is_used"]
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from cluster.servers import available
 from cluster.test_registry_outages import Machine, execute
-from gatehouse.domain.errors import ReconcileError, Waiting
+from gatehouse.domain.common.errors import ReconcileError, Waiting
 from gatehouse.local.databases import account_for, give_to
 from gatehouse.local.errors import ProgramMissing
 from gatehouse.local.files import make_traversable

@@ -14,7 +14,7 @@ from typing import Any, Self
 import kopf
 from aiohttp import web
 
-from gatehouse.engine.objects import Resource
+from gatehouse.runtime.refs import Resource
 
 __all__ = ["WIDGETS", "FakeApi", "Fault"]
 

@@ -12,16 +12,15 @@ import kopf
 from prometheus_client import CollectorRegistry
 
 from engine.fakeapi import WIDGETS, FakeApi
-from gatehouse.engine.api_session import MetadataClient
-from gatehouse.engine.cache import Caches
-from gatehouse.engine.controller import Outcome
-from gatehouse.engine.kopf_setup import build_settings
-from gatehouse.engine.kopf_source import KopfSource
-from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
-from gatehouse.engine.metrics import EngineMetrics
-from gatehouse.engine.objects import Body, Resource
-from gatehouse.engine.watches import Watch, build_caches
-from gatehouse.engine.workqueue import Backoff
+from gatehouse.runtime.api_session import MetadataClient
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Outcome
+from gatehouse.runtime.kopf_source import KopfSource, build_settings
+from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.watches import Watch, build_caches
+from gatehouse.runtime.workqueue import Backoff
 
 __all__ = ["Ended", "Rig", "running", "until"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.engine.cache import (
+from gatehouse.runtime.cache import (
     REQUESTED_AT,
     Caches,
     Change,
@@ -16,7 +16,7 @@ from gatehouse.engine.cache import (
     digest,
     is_newer,
 )
-from gatehouse.engine.objects import Body, ObjectKey, Resource, key_of
+from gatehouse.runtime.refs import Body, ObjectKey, Resource, key_of
 
 
 def body(name: str = "a", version: str = "10", **parts: Any) -> Body:

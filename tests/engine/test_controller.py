@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.fakes import FakeClock, settle
-from gatehouse.engine.controller import Controller, Outcome, jittered
-from gatehouse.engine.metrics import EngineMetrics
-from gatehouse.engine.objects import ObjectKey
-from gatehouse.engine.workqueue import Backoff
+from gatehouse.runtime.controller import Controller, Outcome, jittered
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.workqueue import Backoff
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from gatehouse.engine.health import Check, HealthServer, LoopLag, stall_check
+from gatehouse.runtime.health import Check, HealthServer, LoopLag, stall_check
 
 
 async def get(port: int, path: str) -> tuple[int, str]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from engine.fakes import FakeClock
-from gatehouse.engine.cache import REQUESTED_AT, Caches
-from gatehouse.engine.informer import Informer, ListPage, WatchEvent
-from gatehouse.engine.objects import Body, ObjectKey, Resource
-from gatehouse.engine.watches import Watch, build_caches
+from gatehouse.runtime.cache import REQUESTED_AT, Caches
+from gatehouse.runtime.informer import Informer, ListPage, WatchEvent
+from gatehouse.runtime.refs import Body, ObjectKey, Resource
+from gatehouse.runtime.watches import Watch, build_caches
 
 MODELS = Resource("example.dev", "v1", "models", namespaced=True)
 VERSIONS = Resource("example.dev", "v1", "versions", namespaced=True)

@@ -14,9 +14,9 @@ import pytest
 
 from engine.fakeapi import WIDGETS, FakeApi, Fault
 from engine.rig import Rig, running, until
-from gatehouse.engine.kopf_setup import build_registry, build_settings
-from gatehouse.engine.manager import ManagerOptions
-from gatehouse.engine.objects import Resource
+from gatehouse.runtime.kopf_source import build_registry, build_settings
+from gatehouse.runtime.manager import ManagerOptions
+from gatehouse.runtime.refs import Resource
 
 
 @pytest.fixture

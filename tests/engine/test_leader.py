@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.fakes import FakeClock, FakeLease, settle
-from gatehouse.engine.leader import Leader, LeaderOptions, LeadershipLost
+from gatehouse.runtime.leader import Leader, LeaderOptions, LeadershipLost
 
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)
 

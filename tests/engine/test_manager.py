@@ -14,14 +14,14 @@ from prometheus_client import CollectorRegistry
 from engine.fakes import settle
 from engine.rig import Ended, until
 from engine.test_leader import FakeLease
-from gatehouse.engine.clock import LoopClock
-from gatehouse.engine.controller import Outcome
-from gatehouse.engine.informer import ListPage, Sink, WatchEvent
-from gatehouse.engine.leader import Leader, LeaderOptions, LeadershipLost, LeaseRecord
-from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
-from gatehouse.engine.metrics import EngineMetrics
-from gatehouse.engine.objects import Body, Resource
-from gatehouse.engine.watches import Watch, build_caches
+from gatehouse.runtime.clock import LoopClock
+from gatehouse.runtime.controller import Outcome
+from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
+from gatehouse.runtime.leader import Leader, LeaderOptions, LeadershipLost, LeaseRecord
+from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.watches import Watch, build_caches
 
 WIDGETS = Resource("example.dev", "v1", "widgets", namespaced=True)
 QUICK = LeaderOptions(duration=1, renew_deadline=0.5, retry_period=0.02)

@@ -8,7 +8,7 @@ import contextlib
 from structlog.testing import capture_logs
 
 from engine.fakes import FakeClock
-from gatehouse.engine.periodic import Periodic
+from gatehouse.runtime.periodic import Periodic
 
 
 async def test_work_is_done_each_interval_whatever_one_of_them_does() -> None:

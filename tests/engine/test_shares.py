@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from prometheus_client import CollectorRegistry
 
 from engine.fakes import FakeClock, settle
-from gatehouse.engine.controller import Controller, Groups
-from gatehouse.engine.metrics import EngineMetrics
-from gatehouse.engine.objects import ObjectKey
-from gatehouse.engine.shares import Shares
-from gatehouse.engine.workqueue import WorkQueue
+from gatehouse.runtime.controller import Controller, Groups
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.shares import Shares
+from gatehouse.runtime.workqueue import WorkQueue
 
 KIND = "modelversions"
 

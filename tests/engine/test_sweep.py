@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.fakes import FakeClock, settle
-from gatehouse.engine.objects import Body, Resource
-from gatehouse.engine.sweep import ListedObject, MetadataPage, Sweeper
-from gatehouse.engine.watches import Watch, build_caches
+from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.resync import ListedObject, MetadataPage, Sweeper
+from gatehouse.runtime.watches import Watch, build_caches
 
 WIDGETS = Resource("example.dev", "v1", "widgets", namespaced=True)
 WATCHES = (Watch(resource=WIDGETS),)

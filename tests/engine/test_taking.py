@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.engine.informer import ListPage, WatchEvent
-from gatehouse.engine.taking import _PART, _pages, _split, _WatchStream
+from gatehouse.runtime.informer import ListPage, WatchEvent
+from gatehouse.runtime.kopf_source import _PART, _pages, _split, _WatchStream
 
 EVENTS = st.builds(
     lambda kind, version, text: {"type": kind, "object": {"metadata": {"resourceVersion": str(version)}, "t": text}},

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from engine.fakes import FakeClock, settle
-from gatehouse.engine.workqueue import Backoff, QueueClosed, WorkQueue
+from gatehouse.runtime.workqueue import Backoff, QueueClosed, WorkQueue
 
 STEADY = Backoff(base=1.0, cap=60.0, jitter=0.0)
 

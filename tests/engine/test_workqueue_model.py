@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.fakes import FakeClock
-from gatehouse.engine.workqueue import Backoff, WorkQueue
+from gatehouse.runtime.workqueue import Backoff, WorkQueue
 
 KEYS = st.sampled_from("abcd")
 DELAYS = st.integers(1, 20).map(float)

@@ -19,12 +19,12 @@ import pytest
 from typer.testing import CliRunner
 
 from gatehouse.cli.main import app
-from gatehouse.controllers.verification import CheckRequest, CheckSlots, Verification
-from gatehouse.domain.artifact import ArtifactRecord, Problem
-from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
-from gatehouse.publish.folder import FileIdentity, FolderFiles, LocalFile, scan
-from gatehouse.publish.local_files import FolderStore
-from gatehouse.publish.upload_errors import FolderRefused
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckSlots, Verification
+from gatehouse.domain.artifact.values import ArtifactRecord, Problem
+from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
+from gatehouse.upload.errors import FolderRefused
+from gatehouse.upload.folder import FileIdentity, FolderFiles, LocalFile, scan
+from gatehouse.upload.folder_store import FolderStore
 from soak.packaged import Case, WayOut, cases, lay_down
 
 PREFIX: Final = "models/granite/"

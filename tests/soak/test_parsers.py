@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.common.format_error import FormatError
 from hostile import parse
 from soak.mutating import mutant
 from soak.seeds import ARGUMENTS, SEEDS

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from gatehouse.api.durations import Duration
 from gatehouse.api.meta import (
     NO_BLANKS,
     CelRule,
@@ -22,6 +21,7 @@ from gatehouse.api.model_evaluation import EvaluationKind
 from gatehouse.api.model_registry import LabelSelector, StageName
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.api.values import Duration
 
 __all__ = [
     "ApprovalRequirement",

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from gatehouse.api.durations import Duration
 from gatehouse.api.meta import (
     BLANK,
     CelRule,
@@ -20,6 +19,7 @@ from gatehouse.api.meta import (
     Struct,
 )
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.api.values import Duration
 
 __all__ = [
     "SERVING_ARGUMENT",

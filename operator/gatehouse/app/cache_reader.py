@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatehouse.controllers.ports import ObjectName
-from gatehouse.engine.cache import Caches
-from gatehouse.engine.objects import ObjectKey
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["CacheReader"]
 

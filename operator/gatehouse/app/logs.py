@@ -10,7 +10,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import Processor
 
-from gatehouse.domain.printable import escaped_json
+from gatehouse.domain.common.text import escaped_json
 
 __all__ = ["configure_logging"]
 

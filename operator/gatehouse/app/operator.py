@@ -38,50 +38,47 @@ from gatehouse.app.shares import DatabaseShares
 from gatehouse.app.watches import VERSIONS, WATCHES
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
+from gatehouse.cluster.inventory import KubernetesPolicies, KubernetesServices, KubernetesTemplates
 from gatehouse.cluster.kserve import KubernetesKServe
-from gatehouse.cluster.policies import KubernetesPolicies
 from gatehouse.cluster.secrets import KubernetesSecrets
-from gatehouse.cluster.services import KubernetesServices
-from gatehouse.cluster.templates import KubernetesTemplates
 from gatehouse.cluster.writer import KubernetesWriter
-from gatehouse.controllers.artifact_look import ArtifactLook
-from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
+from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
-from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
+from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.rivals import Rivalries
-from gatehouse.controllers.row_sweep import RowSweep
-from gatehouse.controllers.runner import KindController, Runner
-from gatehouse.controllers.services import ServiceSweep
-from gatehouse.controllers.slots import CheckSlots
+from gatehouse.controllers.rows import RowSweep
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.verification_pool import VerificationPool
+from gatehouse.controllers.verification.scheduler import ArtifactLook, VerificationPool
+from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
-from gatehouse.controllers.withdrawals import Withdrawals
 from gatehouse.domain.audit.checkpoints import AuditKeyError
-from gatehouse.domain.serving_text import TemplateWriter
-from gatehouse.engine.api_session import Login, MetadataClient
-from gatehouse.engine.cache import Caches, Change, ChangeType
-from gatehouse.engine.clock import LoopClock, seconds_since_boot
-from gatehouse.engine.kopf_source import KopfSource
-from gatehouse.engine.leader import Leader, LeadershipLost
-from gatehouse.engine.manager import Manager, ManagerOptions, Reconciler
-from gatehouse.engine.metrics import EngineMetrics
-from gatehouse.engine.objects import ObjectKey
-from gatehouse.engine.watches import build_caches
-from gatehouse.engine.workqueue import Backoff
-from gatehouse.objectstore.metrics import PrometheusStoreMetrics
-from gatehouse.objectstore.s3 import S3Stores
+from gatehouse.domain.serving.template import TemplateWriter
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.databases import Databases
+from gatehouse.runtime.api_session import Login, MetadataClient
+from gatehouse.runtime.cache import Caches, Change, ChangeType
+from gatehouse.runtime.clock import LoopClock, seconds_since_boot
+from gatehouse.runtime.kopf_source import KopfSource
+from gatehouse.runtime.leader import Leader, LeadershipLost
+from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.watches import build_caches
+from gatehouse.runtime.workqueue import Backoff
+from gatehouse.storage.metrics import PrometheusStoreMetrics
+from gatehouse.storage.s3.client import S3Stores
 
 __all__ = ["run_operator"]
 

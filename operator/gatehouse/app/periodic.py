@@ -15,16 +15,16 @@ from typing import Final
 from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
 from gatehouse.app.settings import Settings
 from gatehouse.controllers.audit import AuditKeeper
-from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import Clock, EventRecorder, PolicyWriters
 from gatehouse.controllers.registry_sweep import RegistryTroubles
-from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.audit.checkpoints import Signer
-from gatehouse.engine.periodic import Periodic
+from gatehouse.runtime.periodic import Periodic
 
 __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
 

@@ -9,11 +9,11 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.indexes import BY_MODEL, BY_REGISTRY, DEFAULT, IS_DEFAULT
-from gatehouse.controllers.objects import Objects
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.engine.cache import Caches
-from gatehouse.engine.controller import Groups
-from gatehouse.engine.objects import ObjectKey
+from gatehouse.controllers.lookup import Objects
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Groups
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["GONE", "DatabaseShares"]
 

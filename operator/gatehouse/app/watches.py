@@ -31,10 +31,10 @@ from gatehouse.controllers.indexes import (
     registry_key,
 )
 from gatehouse.controllers.vetted_artifacts import EVERY
-from gatehouse.domain.access import locate
-from gatehouse.engine.cache import Caches
-from gatehouse.engine.objects import Body, ObjectKey, Resource
-from gatehouse.engine.watches import Watch
+from gatehouse.domain.common.locations import locate
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import Body, ObjectKey, Resource
+from gatehouse.runtime.watches import Watch
 
 __all__ = ["WATCHES"]
 

@@ -12,24 +12,21 @@ from typing import Annotated, Final, Literal, TypeVar
 import typer
 from botocore.exceptions import BotoCoreError
 
+from gatehouse.actions.audit_copies import read_copies
 from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
 from gatehouse.cli.connection import NOT_READY, fail, fail_for
-from gatehouse.cli.counting import counted
-from gatehouse.cli.durations import seconds
+from gatehouse.cli.options import DatabaseCaOption, EndpointOption, RegionOption, StoreCaOption, seconds
+from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import trails_of
-from gatehouse.cli.row_options import DatabaseCaOption
-from gatehouse.cli.store_options import EndpointOption, RegionOption, StoreCaOption
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
-from gatehouse.domain.audit.findings import Verdict
 from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record
-from gatehouse.domain.audit.trusting import trust
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.audit.trust import Verdict, trust
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import stdout
-from gatehouse.publish.audit_copies import read_copies
-from gatehouse.publish.errors import PublishError
-from gatehouse.publish.store_access import StoreFlags
 from gatehouse.registry.trail import DatabaseUrlError, Trails
+from gatehouse.upload.access import StoreFlags
+from gatehouse.upload.errors import PublishError
 
 __all__ = ["app", "log", "verify"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gatehouse.domain.audit.findings import Finding, Verdict
 from gatehouse.domain.audit.records import AuditRecord, time_text
+from gatehouse.domain.audit.trust import Finding, Verdict
 from gatehouse.printing import Printer
 
 __all__ = ["print_log", "print_verdict", "record_wire", "verdict_wire"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import stderr
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import typer
 
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, fail, run_command
 from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.deploy.credentials import ensure
-from gatehouse.deploy.credentials_file import CredentialsFile, load_credentials_file
-from gatehouse.deploy.errors import DeployError
+from gatehouse.install.credentials import ensure
+from gatehouse.install.credentials_file import CredentialsFile, load_credentials_file
+from gatehouse.install.errors import DeployError
 from gatehouse.printing import stdout
 
 __all__ = ["credentials"]

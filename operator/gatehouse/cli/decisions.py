@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
+from gatehouse.actions.approvals import Decided, Decision, decide
+from gatehouse.actions.revocations import Withdrawal
+from gatehouse.actions.revocations import withdraw as take_back
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
-from gatehouse.cli.version_options import (
+from gatehouse.cli.options import (
     DryRunOption,
     NameArgument,
     NamespaceOption,
@@ -21,9 +24,6 @@ from gatehouse.cli.version_options import (
     without_managers,
 )
 from gatehouse.printing import stdout
-from gatehouse.review.deciding import Decided, Decision, decide
-from gatehouse.review.withdrawing import Withdrawal
-from gatehouse.review.withdrawing import withdraw as take_back
 
 __all__ = ["approve", "reject", "request_changes", "withdraw"]
 

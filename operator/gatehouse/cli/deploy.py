@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, fail
-from gatehouse.cli.durations import TimeoutOption
-from gatehouse.deploy.errors import DeployError, NotComplete
-from gatehouse.deploy.install import install, job_log, where_to_look
-from gatehouse.deploy.kubectl import Kubectl, find_kubectl
-from gatehouse.deploy.manifests import tagged_images
-from gatehouse.deploy.overlays import Plan, render
+from gatehouse.cli.options import TimeoutOption
+from gatehouse.install.errors import DeployError, NotComplete
+from gatehouse.install.install import install, job_log, where_to_look
+from gatehouse.install.kubectl import Kubectl, find_kubectl
+from gatehouse.install.manifests import tagged_images
+from gatehouse.install.overlays import Plan, render
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.shipped import shipped

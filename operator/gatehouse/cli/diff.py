@@ -10,21 +10,28 @@ from typing import Annotated, Final
 
 import typer
 
+from gatehouse.actions.config_diff import FileChange, changed_contents
+from gatehouse.actions.errors import Refused
+from gatehouse.actions.objects import listed_if_allowed, read
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace, fail
+from gatehouse.cli.options import (
+    DatabaseCaOption,
+    NamespaceOption,
+    RowsOption,
+    WrittenOutputOption,
+    print_data,
+    reviewing,
+    say,
+)
 from gatehouse.cli.registry_rows import rows_of
-from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
-from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, reviewing, say
 from gatehouse.cluster.client import ApiClient
-from gatehouse.domain.format_error import shown
-from gatehouse.domain.version_diff import Difference, Scalar, Side, compare_versions
+from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.version.diff import Difference, Scalar, Side, compare_versions
 from gatehouse.printing import Printer, stdout
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.version_rows import VersionRows
-from gatehouse.review.errors import Refused
-from gatehouse.review.file_contents import FileChange, changed_contents
-from gatehouse.review.reading import listed_if_allowed, read
 
 __all__ = ["diff"]
 

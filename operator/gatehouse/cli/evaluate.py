@@ -10,21 +10,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from gatehouse.actions.evaluations import Import, apply_evaluations, counted_groups, evaluations, run_notes
+from gatehouse.actions.identity import whoami
+from gatehouse.actions.objects import listed_if_allowed, read
+from gatehouse.actions.revocations import EvaluationWithdrawal, withdraw_evaluation
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_evaluation import EvaluationKind, ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, fail
-from gatehouse.cli.version_options import DryRunOption, NamespaceOption, ReasonOption, print_data, reviewing, say
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.lm_eval import MAX_RESULTS, HarnessRun, parse_results
-from gatehouse.domain.serving import JsonObject
-from gatehouse.domain.serving_text import to_yaml
+from gatehouse.cli.options import DryRunOption, NamespaceOption, ReasonOption, print_data, reviewing, say
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.governance.lm_eval import MAX_RESULTS, HarnessRun, parse_results
+from gatehouse.domain.serving.template import JsonObject, to_yaml
 from gatehouse.printing import stdout
-from gatehouse.review.evaluating import Import, apply_evaluations, counted_groups, evaluations, run_notes
-from gatehouse.review.person import whoami
-from gatehouse.review.reading import listed_if_allowed, read
-from gatehouse.review.withdrawing import EvaluationWithdrawal, withdraw_evaluation
 
 __all__ = ["app"]
 

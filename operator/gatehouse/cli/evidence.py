@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gatehouse import __version__
+from gatehouse.actions.errors import ReviewError
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.audit import DatabaseOption
 from gatehouse.cli.connection import (
@@ -25,20 +26,19 @@ from gatehouse.cli.connection import (
     fail_for,
     run_command,
 )
+from gatehouse.cli.options import DatabaseCaOption
 from gatehouse.cli.registry_rows import trails_of
-from gatehouse.cli.row_options import DatabaseCaOption
 from gatehouse.domain.audit.checkpoints import AuditKeyError, PublicKeys, Signer, new_key_pem
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.evidence.archive import LARGEST_BUNDLE
+from gatehouse.evidence.cluster_objects import read_declared, read_version, version_in
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
-from gatehouse.evidence.exporting import bundle
-from gatehouse.evidence.gathering import read_declared, read_version, version_in
+from gatehouse.evidence.export import bundle
+from gatehouse.evidence.model import Declared, Kept, Subject
 from gatehouse.evidence.rows import read_rows, recall
-from gatehouse.evidence.subject import Declared, Kept, Subject
-from gatehouse.evidence.verifying import Verified, verify_bundle
+from gatehouse.evidence.verification import Verified, verify_bundle
 from gatehouse.printing import Printer, stderr, stdout
 from gatehouse.registry.trail import DatabaseUrlError
-from gatehouse.review.errors import ReviewError
 
 __all__ = ["app", "export", "keygen", "verify"]
 

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gatehouse.actions.next_steps import Advice, ask_advice
+from gatehouse.actions.objects import read
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, default_namespace
-from gatehouse.cli.version_options import reviewing
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, find
-from gatehouse.domain.lifecycle import READY_TO_DEPLOY
-from gatehouse.domain.projections import project
+from gatehouse.cli.options import reviewing
+from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, find
+from gatehouse.domain.version.external_states import project
+from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY
 from gatehouse.printing import Printer, stdout
-from gatehouse.review.advice import Advice, ask_advice
-from gatehouse.review.reading import read
 
 __all__ = ["explain", "explanation", "print_explanation"]
 

@@ -16,13 +16,18 @@ from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption,
 from gatehouse.cli.fit_output import Answer, print_answer
 from gatehouse.cli.fit_picture import picture
 from gatehouse.cli.fit_target import Known, known_model, machines_named
-from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
-from gatehouse.cli.version_options import NamespaceOption, WrittenOutputOption, print_data, say
-from gatehouse.domain.hardware.calibration import Term, differing_start, held_against
+from gatehouse.cli.options import DatabaseCaOption, NamespaceOption, RowsOption, WrittenOutputOption, print_data, say
+from gatehouse.domain.hardware.calibration import (
+    MOST_BYTES,
+    StartLog,
+    Term,
+    differing_start,
+    held_against,
+    parse_start_log,
+)
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE
-from gatehouse.domain.hardware.releases import release_of
 from gatehouse.domain.hardware.scenarios import MOST_ACCELERATORS, Choices, Machine, Scenario, scenarios
-from gatehouse.domain.hardware.start_log import MOST_BYTES, StartLog, parse_start_log
+from gatehouse.domain.runtimes.releases import release_of
 from gatehouse.printing import stdout
 
 __all__ = ["fit"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
+from gatehouse.domain.common.text import one_line
 from gatehouse.domain.hardware.scenarios import Scenario
-from gatehouse.domain.printable import one_line
 
 __all__ = ["picture"]
 

@@ -13,15 +13,15 @@ from pydantic import ValidationError
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.cli.connection import NOT_READY, fail
-from gatehouse.domain.artifact import ArtifactSummary
-from gatehouse.domain.format_error import FormatError
+from gatehouse.domain.artifact.layout import CONFIG
+from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, parse_config
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
-from gatehouse.domain.layout import CONFIG
-from gatehouse.domain.model_config import MAX_CONFIG, ModelConfig, parse_config
-from gatehouse.domain.sizes import human_bytes
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.shipped import documents
-from gatehouse.publish.errors import PublishError
+from gatehouse.upload.errors import PublishError
 
 __all__ = ["Known", "known_model", "machines_named", "shipped_machines", "weights_of"]
 
@@ -67,9 +67,9 @@ def known_model(target: str, *, artifact_format: ArtifactFormat | None) -> Known
 
 def _folder(path: Path, artifact_format: ArtifactFormat | None) -> Known:
     # The stores' client comes with these, which a config.json needs not.
-    from gatehouse.publish.folder import scan  # noqa: PLC0415
-    from gatehouse.publish.known_folder import known_folder  # noqa: PLC0415
-    from gatehouse.publish.upload_errors import FolderRefused  # noqa: PLC0415
+    from gatehouse.upload.errors import FolderRefused  # noqa: PLC0415
+    from gatehouse.upload.folder import scan  # noqa: PLC0415
+    from gatehouse.upload.known_folder import known_folder  # noqa: PLC0415
 
     try:
         known = known_folder(scan(path), artifact_format=artifact_format)

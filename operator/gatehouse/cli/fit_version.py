@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gatehouse.actions.objects import read
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import HardwareStatus, ModelVersion
 from gatehouse.cli.connection import NOT_READY, cluster, default_namespace, fail
 from gatehouse.cli.fit_target import Known, shipped_machines, weights_of
+from gatehouse.cli.options import reviewing
 from gatehouse.cli.registry_rows import rows_of
-from gatehouse.cli.version_options import reviewing
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit, usable_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
-from gatehouse.domain.sizes import human_bytes
 from gatehouse.registry.operations import VersionKey
-from gatehouse.review.reading import read
 
 __all__ = ["known_version", "machines_of_cluster"]
 

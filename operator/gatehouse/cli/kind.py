@@ -9,10 +9,10 @@ import typer
 
 from gatehouse import __version__
 from gatehouse.cli.deploy import KustomizeOption, installed, kubectl_for, plan_of, reporting
-from gatehouse.cli.durations import TimeoutOption
-from gatehouse.deploy.install import install
-from gatehouse.deploy.kind import context_of, prepare_kind
-from gatehouse.deploy.manifests import IMAGE
+from gatehouse.cli.options import TimeoutOption
+from gatehouse.install.install import install
+from gatehouse.install.kind import context_of, prepare_kind
+from gatehouse.install.manifests import IMAGE
 
 __all__ = ["kind"]
 

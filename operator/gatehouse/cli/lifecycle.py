@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from gatehouse.actions.lifecycle import Move, Moved, Verb, move
 from gatehouse.api.meta import GROUP
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
-from gatehouse.cli.version_options import (
+from gatehouse.cli.options import (
     DryRunOption,
     NameArgument,
     NamespaceOption,
@@ -21,7 +22,6 @@ from gatehouse.cli.version_options import (
     without_managers,
 )
 from gatehouse.printing import stdout
-from gatehouse.review.moving import Move, Moved, Verb, move
 
 __all__ = ["archive", "deprecate", "restore", "submit"]
 

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from gatehouse import __version__
-from gatehouse.cli.importing import for_good
-from gatehouse.domain.printable import one_line
+from gatehouse.cli.startup import for_good
+from gatehouse.domain.common.text import one_line
 from gatehouse.printing import print_trace, stdout
 
 __all__ = ["app", "main"]

@@ -9,19 +9,26 @@ from typing import Annotated, Final
 
 import typer
 
+from gatehouse.actions.policy_dry_run import Change, Judge, Trial, compiled_drafts
+from gatehouse.actions.snapshot import Estate, estate_of_file, policies_of_file, read_estate
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster
-from gatehouse.cli.counting import counted
+from gatehouse.cli.options import (
+    DatabaseCaOption,
+    RowsOption,
+    WrittenOutputOption,
+    print_data,
+    print_table,
+    reviewing,
+    say,
+)
+from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import rows_of
-from gatehouse.cli.row_options import DatabaseCaOption, RowsOption
-from gatehouse.cli.version_options import WrittenOutputOption, print_data, print_table, reviewing, say
-from gatehouse.domain.artifact import ArtifactRecord
-from gatehouse.domain.policy import CompiledPolicy
+from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stdout
 from gatehouse.registry.operations import VersionKey
-from gatehouse.review.estate import Estate, estate_of_file, policies_of_file, read_estate
-from gatehouse.review.policy_trial import Change, Judge, Trial, compiled_drafts
 
 __all__ = ["app"]
 

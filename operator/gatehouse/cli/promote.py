@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gatehouse.actions.errors import Refused
+from gatehouse.actions.objects import read, stages_of
+from gatehouse.actions.promotion import apply_template, gates_before, owed_before, target_namespace
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cli.connection import (
     NOT_READY,
@@ -19,16 +22,12 @@ from gatehouse.cli.connection import (
     fail,
 )
 from gatehouse.cli.explain import explanation
+from gatehouse.cli.options import NameArgument, print_data, reviewing, say
 from gatehouse.cli.template import check_emitted, print_template
-from gatehouse.cli.version_options import NameArgument, print_data, reviewing, say
 from gatehouse.cluster.client import ApiClient
-from gatehouse.domain.serving import ServingTemplate, retarget
-from gatehouse.domain.serving_refusals import TemplateRefused
-from gatehouse.domain.serving_text import read_template
+from gatehouse.domain.runtimes.refusals import TemplateRefused
+from gatehouse.domain.serving.template import ServingTemplate, read_template, retarget
 from gatehouse.printing import stdout
-from gatehouse.review.errors import Refused
-from gatehouse.review.promoting import apply_template, gates_before, owed_before, target_namespace
-from gatehouse.review.reading import read, stages_of
 
 __all__ = ["promote"]
 

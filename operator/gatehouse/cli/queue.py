@@ -8,11 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
+from gatehouse.actions.queue import Waiting, ask_queue
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
-from gatehouse.cli.version_options import WrittenOutputOption, print_data, print_table, reviewing
+from gatehouse.cli.options import WrittenOutputOption, print_data, print_table, reviewing
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stderr
-from gatehouse.review.queue import Waiting, ask_queue
 
 __all__ = ["queue"]
 

@@ -9,6 +9,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gatehouse.actions.manifests import manifests_yaml
+from gatehouse.actions.polling import Patience
+from gatehouse.actions.readiness import Goal
+from gatehouse.actions.register import FIELD_MANAGER, Written
+from gatehouse.actions.register import register as write
+from gatehouse.actions.registration import await_registration
+from gatehouse.actions.registration_request import Request, Wanted, wanted
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
@@ -21,21 +28,14 @@ from gatehouse.cli.connection import (
     fail,
     run_command,
 )
-from gatehouse.cli.durations import TimeoutOption
+from gatehouse.cli.options import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.domain.serving import JsonObject
-from gatehouse.engine.clock import LoopClock
+from gatehouse.domain.serving.template import JsonObject
 from gatehouse.local.progress import ConsoleProgress, Progress
 from gatehouse.printing import stderr, stdout
-from gatehouse.publish.errors import NotRegistered, PublishError
-from gatehouse.publish.manifests import manifests_yaml
-from gatehouse.publish.model_folder import FolderFacts, read_model_folder
-from gatehouse.publish.patience import Patience
-from gatehouse.publish.registering import FIELD_MANAGER, Written
-from gatehouse.publish.registering import register as write
-from gatehouse.publish.registration import await_registration
-from gatehouse.publish.registration_request import Request, Wanted, wanted
-from gatehouse.publish.standing import Goal
+from gatehouse.runtime.clock import LoopClock
+from gatehouse.upload.errors import NotRegistered, PublishError
+from gatehouse.upload.model_folder import FolderFacts, read_model_folder
 
 __all__ = ["register"]
 

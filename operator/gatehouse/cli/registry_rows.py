@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gatehouse.cli.connection import fail, fail_for
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.registry.address import Target
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url

@@ -12,7 +12,7 @@ import typer
 
 from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, SettingsError, declared_settings, load_settings
 from gatehouse.cli.connection import ERROR
-from gatehouse.cli.importing import for_good
+from gatehouse.cli.startup import for_good
 from gatehouse.printing import stderr
 
 __all__ = ["run", "settings_signature"]

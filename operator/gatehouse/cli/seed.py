@@ -8,22 +8,22 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
+from gatehouse.actions.identity import whoami
+from gatehouse.actions.manifests import Declared, in_namespace, in_registry, load_folder, submitted
+from gatehouse.actions.polling import Patience
+from gatehouse.actions.readiness import Goal
+from gatehouse.actions.seed import SeededVersion, Seeding
+from gatehouse.actions.seed import seed as run_seed
 from gatehouse.api.meta import ObjectReference
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster, fail, run_command
-from gatehouse.cli.durations import TimeoutOption
+from gatehouse.cli.options import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cluster.client import ApiClient, ApiUnavailable
-from gatehouse.engine.clock import LoopClock
 from gatehouse.local.progress import ConsoleProgress, Progress
 from gatehouse.local.shipped import shipped
 from gatehouse.printing import stderr, stdout
-from gatehouse.publish.declared import Declared, in_namespace, in_registry, load_folder, submitted
-from gatehouse.publish.errors import InputInvalid, NotRegistered, PublishError
-from gatehouse.publish.patience import Patience
-from gatehouse.publish.seeding import SeededVersion, Seeding
-from gatehouse.publish.seeding import seed as run_seed
-from gatehouse.publish.standing import Goal
-from gatehouse.review.person import whoami
+from gatehouse.runtime.clock import LoopClock
+from gatehouse.upload.errors import InputInvalid, NotRegistered, PublishError
 
 __all__ = ["seed"]
 

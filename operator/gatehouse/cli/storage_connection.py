@@ -24,7 +24,12 @@ from gatehouse.cli.connection import (
     run_command,
 )
 from gatehouse.cluster.client import ApiClient
-from gatehouse.deploy.connections import (
+from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.locations import locate
+from gatehouse.domain.serving.initializer import loading_of
+from gatehouse.domain.serving.template import to_yaml
+from gatehouse.install.connections import (
     ACCESS_KEY,
     SECRET_KEY,
     Connection,
@@ -34,12 +39,7 @@ from gatehouse.deploy.connections import (
     ensure_connection,
     manifest,
 )
-from gatehouse.deploy.errors import ForeignSecret
-from gatehouse.domain.access import locate
-from gatehouse.domain.artifact import Problem
-from gatehouse.domain.errors import Stalled
-from gatehouse.domain.initializer import loading_of
-from gatehouse.domain.serving_text import to_yaml
+from gatehouse.install.errors import ForeignSecret
 from gatehouse.printing import stderr, stdout
 
 __all__ = ["app"]

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from gatehouse.cli.connection import NOT_READY, fail, run_command
-from gatehouse.cli.durations import TimeoutOption
+from gatehouse.cli.options import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.deploy.errors import DeployError, NotComplete
-from gatehouse.deploy.store_users import ensure_when_ready, load_store_users, read_users
-from gatehouse.engine.clock import LoopClock
-from gatehouse.objectstore.users import StoreAdministrator, StoreUser
+from gatehouse.install.errors import DeployError, NotComplete
+from gatehouse.install.store_users import ensure_when_ready, load_store_users, read_users
 from gatehouse.printing import stderr, stdout
+from gatehouse.runtime.clock import LoopClock
+from gatehouse.storage.s3.users import StoreAdministrator, StoreUser
 
 __all__ = ["store_users"]
 

@@ -18,9 +18,8 @@ from gatehouse.cli.connection import (
     run_command,
 )
 from gatehouse.cli.explain import explanation
-from gatehouse.domain.serving import ServingTemplate, retarget
-from gatehouse.domain.serving_refusals import TemplateRefused
-from gatehouse.domain.serving_text import read_template, to_yaml
+from gatehouse.domain.runtimes.refusals import TemplateRefused
+from gatehouse.domain.serving.template import ServingTemplate, read_template, retarget, to_yaml
 from gatehouse.printing import stdout
 
 __all__ = ["check_emitted", "print_template", "template"]

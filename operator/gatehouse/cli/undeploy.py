@@ -8,7 +8,7 @@ import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption
 from gatehouse.cli.deploy import KustomizeOption, ObjectStoreOption, OverlayArgument, kubectl_for, plan_of, reporting
-from gatehouse.deploy.uninstall import uninstall
+from gatehouse.install.uninstall import uninstall
 from gatehouse.printing import stdout
 
 __all__ = ["undeploy"]

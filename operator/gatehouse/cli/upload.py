@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import typer
 from botocore.exceptions import BotoCoreError
 
+from gatehouse.actions.upload_report import UploadReport, VersionNames
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.cli.connection import (
     NOT_READY,
@@ -21,29 +22,27 @@ from gatehouse.cli.connection import (
     fail,
     run_command,
 )
-from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.cli.store_options import (
+from gatehouse.cli.options import (
     AddressingOption,
     EndpointOption,
     RegionOption,
     RequesterPaysOption,
     StoreCaOption,
 )
-from gatehouse.cli.transfer import Amounts, shown
+from gatehouse.cli.progress import Amounts, shown
+from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cluster.client import ClusterError
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.objectstore.metrics import NoMetrics
-from gatehouse.objectstore.uploading import open_bucket
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import Printer, stderr, stdout
-from gatehouse.publish.asking import ask_for_check
-from gatehouse.publish.checking import CheckedArtifact, FolderCheck, check_names, guess_format
-from gatehouse.publish.errors import PublishError
-from gatehouse.publish.folder import scan
-from gatehouse.publish.local_files import FolderStore
-from gatehouse.publish.store_access import StoreFlags, bucket_access, location_of
-from gatehouse.publish.upload_errors import FolderRefused, ObjectsInTheWay
-from gatehouse.publish.upload_report import UploadReport, VersionNames
-from gatehouse.publish.uploading import Upload, UploadOptions
+from gatehouse.storage.metrics import NoMetrics
+from gatehouse.storage.s3.uploads import open_bucket
+from gatehouse.upload.access import StoreFlags, bucket_access, location_of
+from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format
+from gatehouse.upload.errors import FolderRefused, ObjectsInTheWay, PublishError
+from gatehouse.upload.folder import scan
+from gatehouse.upload.folder_store import FolderStore
+from gatehouse.upload.recheck import ask_for_check
+from gatehouse.upload.transfer import Upload, UploadOptions
 
 __all__ = ["upload"]
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError, Fenced
-from gatehouse.domain.errors import ReconcileError, Stalled, Superseded, Transient
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, Transient
 
 __all__ = ["to_reconcile_error"]
 

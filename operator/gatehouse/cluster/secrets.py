@@ -10,7 +10,7 @@ from typing import Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
-from gatehouse.domain.errors import Waiting
+from gatehouse.domain.common.errors import Waiting
 
 __all__ = ["LABEL_USE", "REGISTRY_USE", "KubernetesSecrets"]
 

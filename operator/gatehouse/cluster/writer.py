@@ -9,8 +9,8 @@ from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError, Patch
 from gatehouse.cluster.errors import to_reconcile_error
-from gatehouse.domain.errors import Stalled, Superseded, Transient
-from gatehouse.domain.revision import Revision
+from gatehouse.domain.common.errors import Stalled, Superseded, Transient
+from gatehouse.domain.common.revision import Revision
 
 __all__ = ["FIELD_MANAGER", "KubernetesWriter"]
 

@@ -13,17 +13,17 @@ from typing import Any, Final
 import structlog
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.controllers.connections import Connections
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import AuditTrail, Clock, EventRecorder
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
-from gatehouse.domain.access import duration, locate
 from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
-from gatehouse.domain.audit.trusting import Trusted
-from gatehouse.domain.clocks import lies_ahead
-from gatehouse.domain.errors import ReconcileError, Stalled
+from gatehouse.domain.audit.trust import Trusted
+from gatehouse.domain.common.clocks import lies_ahead
+from gatehouse.domain.common.errors import ReconcileError, Stalled
+from gatehouse.domain.common.locations import duration, locate
 
 __all__ = ["AuditKeeper", "copy_key"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from gatehouse.controllers.ports import ObjectName, ObjectReader
-from gatehouse.domain.readable import Unreadable
+from gatehouse.domain.common.readable import Unreadable
 
 __all__ = ["Faults", "place_of"]
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_POLICY, policy_key
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock
-from gatehouse.controllers.runner import Result
-from gatehouse.domain.conditions import READY, STALLED, ConditionState, find, merge
-from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.policy import CompiledPolicy
+from gatehouse.controllers.reconciler import Result
+from gatehouse.domain.common.conditions import READY, STALLED, ConditionState, find, merge
+from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.version.outcome import Requeue
 
 __all__ = ["GovernancePolicyController"]
 

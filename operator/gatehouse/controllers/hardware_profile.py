@@ -11,13 +11,13 @@ from typing import Any
 
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileStatus
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.values import bytes_of
 from gatehouse.controllers.indexes import BY_PROFILE
 from gatehouse.controllers.ports import Clock, ObjectReader
-from gatehouse.controllers.runner import Result
-from gatehouse.domain.conditions import READY, ConditionState, merge
-from gatehouse.domain.errors import Stalled
-from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.quantity import bytes_of
+from gatehouse.controllers.reconciler import Result
+from gatehouse.domain.common.conditions import READY, ConditionState, merge
+from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.version.outcome import Requeue
 
 __all__ = ["HardwareProfileController"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
-from gatehouse.domain.access import folder_of, locate
-from gatehouse.domain.contest import folders_above, standing_of
+from gatehouse.domain.admission.contest import folders_above, standing_of
+from gatehouse.domain.common.locations import folder_of, locate
 
 __all__ = [
     "BY_BUCKET",

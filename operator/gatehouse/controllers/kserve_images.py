@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from gatehouse.domain.errors import ReconcileError
+from gatehouse.domain.common.errors import ReconcileError
 
 __all__ = ["ClusterInitializer", "KServeReader"]
 

@@ -13,18 +13,18 @@ from gatehouse.api.model_registry import (
     ObjectStoreStatus,
     ServingDefaults,
 )
-from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_BUCKET
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, ObjectName
+from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
-from gatehouse.controllers.runner import Result
-from gatehouse.domain.access import locate
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
-from gatehouse.domain.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
-from gatehouse.domain.errors import ReconcileError, Transient, Waiting
-from gatehouse.domain.initializer import cannot_load
-from gatehouse.domain.outcome import PROGRESSING_WITH_RETRY, Requeue
+from gatehouse.domain.admission.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
+from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
+from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.common.locations import locate
+from gatehouse.domain.serving.initializer import cannot_load
+from gatehouse.domain.version.outcome import PROGRESSING_WITH_RETRY, Requeue
 
 __all__ = ["ModelRegistryController"]
 

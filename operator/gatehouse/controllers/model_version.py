@@ -20,33 +20,31 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.controllers.artifact_look import ArtifactLook, Looked
-from gatehouse.controllers.connections import Connections
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.inference_services import ServiceSweep
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
-from gatehouse.controllers.retirement import retire
+from gatehouse.controllers.reconciler import Result, after_error
+from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.rivals import Rivals
-from gatehouse.controllers.runner import Result, after_error
-from gatehouse.controllers.services import ServiceSweep
-from gatehouse.controllers.serving_input import serving_input
-from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.withdrawals import Withdrawals
-from gatehouse.domain.access import duration
-from gatehouse.domain.artifact import ArtifactRecord, CheckProgress, Problem
-from gatehouse.domain.content import must_be_read, owes_reading
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.facts import Facts, Unmet
-from gatehouse.domain.gates import recorded_digest
-from gatehouse.domain.judgement import known_holding
-from gatehouse.domain.lifecycle import Decision, decide, watches_artifact
-from gatehouse.domain.memory import is_lost, known_ids
-from gatehouse.domain.outcome import Requeue, requeue_after_error
-from gatehouse.domain.policy import Held
-from gatehouse.domain.records import FileRecord, VersionIds, VersionRecord
-from gatehouse.domain.serving import render
-from gatehouse.domain.serving_names import config_map_name
-from gatehouse.domain.serving_text import TemplateWriter
-from gatehouse.domain.status import version_status
+from gatehouse.controllers.rows import retire
+from gatehouse.controllers.templates import TemplateSweep, serving_input
+from gatehouse.controllers.verification.scheduler import ArtifactLook, Looked
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.common.locations import duration
+from gatehouse.domain.governance.held import Held
+from gatehouse.domain.serving.names import config_map_name
+from gatehouse.domain.serving.template import TemplateWriter, render
+from gatehouse.domain.version.decision_record import known_holding
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.gates import recorded_digest
+from gatehouse.domain.version.lifecycle import Decision, decide, watches_artifact
+from gatehouse.domain.version.outcome import Requeue, requeue_after_error
+from gatehouse.domain.version.records import FileRecord, VersionIds, VersionRecord
+from gatehouse.domain.version.row_recovery import is_lost, known_ids
+from gatehouse.domain.version.schedule import must_be_read, owes_reading
+from gatehouse.domain.version.status import version_status
 
 __all__ = ["ModelVersionController"]
 

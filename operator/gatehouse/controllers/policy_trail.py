@@ -16,12 +16,12 @@ import structlog
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.controllers.connections import Connections
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, PolicyWriters
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.policies import PolicyText, policy_text
-from gatehouse.domain.errors import ReconcileError, Stalled
+from gatehouse.domain.common.errors import ReconcileError, Stalled
 
 __all__ = ["PolicyTrail"]
 

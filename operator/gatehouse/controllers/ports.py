@@ -1,6 +1,7 @@
-"""What the controllers need of the world, as Protocols. ``objectstore``, ``registry`` and ``cluster`` implement them.
+"""What the controllers need of the world, as Protocols. ``storage``, ``registry`` and ``cluster`` implement them.
 
-Every method that reaches outside raises :mod:`gatehouse.domain.errors` and nothing else for what can go wrong outside.
+Every method that reaches outside raises :mod:`gatehouse.domain.common.errors`, and nothing else, when a system outside
+fails.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
-from gatehouse.domain.artifact import Listing, StoredObject
+from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
-from gatehouse.domain.records import (
+from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
     ModelRecord,
@@ -23,7 +25,6 @@ from gatehouse.domain.records import (
     VersionIds,
     VersionRecord,
 )
-from gatehouse.domain.revision import Revision
 
 __all__ = [
     "ArtifactStore",

@@ -11,20 +11,20 @@ import orjson
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, Phase
 from gatehouse.api.registered_model import RegisteredModel, RegisteredModelStatus, VersionCount
-from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_MODEL, BY_PHASE, model_key, phase_key
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, ObjectReader, RegistryRows
-from gatehouse.controllers.retirement import retire
-from gatehouse.controllers.runner import Result
-from gatehouse.domain.access import duration
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, merge
-from gatehouse.domain.facts import Unmet
-from gatehouse.domain.lifecycle import READY_TO_DEPLOY
-from gatehouse.domain.memory import id_in
-from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.policy import Held, held_under
-from gatehouse.domain.records import ModelRecord
+from gatehouse.controllers.reconciler import Result
+from gatehouse.controllers.rows import retire
+from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, merge
+from gatehouse.domain.common.locations import duration
+from gatehouse.domain.governance.held import Held, held_under
+from gatehouse.domain.version.facts import Unmet
+from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY
+from gatehouse.domain.version.outcome import Requeue
+from gatehouse.domain.version.records import ModelRecord
+from gatehouse.domain.version.row_recovery import id_in
 
 __all__ = ["RegisteredModelController"]
 

@@ -19,9 +19,9 @@ import structlog
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.faults import place_of
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import EventRecorder, ObjectName
-from gatehouse.domain.errors import Stalled
+from gatehouse.domain.common.errors import Stalled
 
 __all__ = ["PERIODIC_WORK_FAILING", "Look", "RegistrySweep", "RegistryTroubles", "Trouble"]
 

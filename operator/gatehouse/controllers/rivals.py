@@ -8,10 +8,10 @@ from typing import Any, Final
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_BUCKET, BY_DIGEST, BY_REFUSED_AT, BY_REFUSED_DIGEST, BY_SERVED
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, ObjectReader
-from gatehouse.domain.access import folder_of, locate
-from gatehouse.domain.contest import Endpoints, VersionStanding, endpoints_of, folders_above, standing_of
+from gatehouse.domain.admission.contest import Endpoints, VersionStanding, endpoints_of, folders_above, standing_of
+from gatehouse.domain.common.locations import folder_of, locate
 
 __all__ = ["Rivalries", "Rivals"]
 

@@ -1,4 +1,4 @@
-"""Finds serving templates that somebody deleted or changed, so that they are put back.
+"""Serving templates: what one is rendered from, and those that somebody deleted or changed.
 
 ConfigMaps are not watched: 10,000 of them would double the memory and the start of the operator. Now and then their
 metadata is listed instead, which tells what is missing and whose hand was on the data.
@@ -14,9 +14,49 @@ import structlog
 
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.ports import ObjectName, ObjectReader, TemplateLister
-from gatehouse.domain.readable import member
+from gatehouse.domain.common.readable import member
+from gatehouse.domain.runtimes.formats import served_file
+from gatehouse.domain.serving.template import ServingInput
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.lifecycle import Decision
+from gatehouse.domain.version.records import VersionIds
 
-__all__ = ["TemplateSweep"]
+__all__ = ["TemplateSweep", "serving_input"]
+
+
+def serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingInput:
+    """Raises TypeError when the decision is none of a version that is ready."""
+    version, model, registry, profile = facts.version, facts.model, facts.registry, facts.profile
+    if (
+        isinstance(model, Unmet)
+        or isinstance(registry, Unmet)
+        or isinstance(profile, Unmet)
+        or decision.fit is None
+        or decision.record is None
+        or decision.record.digest is None
+        or decision.record.artifact is None
+        or decision.record.artifact.summary is None
+    ):
+        raise TypeError("a version is ready only when all that it names is there")
+    return ServingInput(
+        name=version.metadata.name,
+        namespace=version.metadata.namespace,
+        model=model.metadata.name,
+        version=version.spec.version,
+        display_name=model.spec.display_name,
+        description=version.spec.description or model.spec.description,
+        artifact_uri=version.spec.artifact.uri,
+        digest=decision.record.digest,
+        model_id=ids.model_id,
+        version_id=ids.version_id,
+        profile_name=profile.metadata.name,
+        profile=profile.spec,
+        fit=decision.fit,
+        serving=version.spec.serving,
+        defaults=registry.spec.serving,
+        model_file=served_file(decision.record.artifact.summary),
+    )
+
 
 SLICE: Final = 200
 """Versions compared before other work has its turn."""

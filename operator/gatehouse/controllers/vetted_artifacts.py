@@ -26,15 +26,15 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter
-from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.errors import ReconcileError, Superseded
-from gatehouse.domain.outcome import Requeue, requeue_after_error
-from gatehouse.domain.readable import member
-from gatehouse.domain.revision import Revision
-from gatehouse.domain.vetted_objects import LARGEST, Common, VettedPlan
-from gatehouse.domain.vetting import Shard, ShardKey, shards
+from gatehouse.domain.admission.allowlist import Shard, ShardKey, shards
+from gatehouse.domain.admission.contest import VersionStanding
+from gatehouse.domain.admission.objects import LARGEST, Common, VettedPlan
+from gatehouse.domain.common.errors import ReconcileError, Superseded
+from gatehouse.domain.common.readable import member
+from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 
 __all__ = ["EVERY", "Initializer", "Term", "VettedArtifactsKeeper", "pause_after"]
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Final
 
-from gatehouse.domain.format_error import shown
+from gatehouse.domain.common.format_error import shown
 from gatehouse.evidence.errors import BundleBroken
 
 __all__ = ["LARGEST_BUNDLE", "MOST_ENTRIES", "pack", "unpack"]

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from gatehouse.domain.policy import shown_tier
-from gatehouse.domain.policy.evaluations import why_not_counting
-from gatehouse.evidence.subject import Subject
+from gatehouse.domain.governance.evaluations import why_not_counting
+from gatehouse.domain.governance.held import shown_tier
+from gatehouse.evidence.model import Subject
 
 __all__ = ["bill_of_materials"]
 

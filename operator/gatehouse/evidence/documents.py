@@ -9,15 +9,15 @@ from typing import Any, Final
 import orjson
 
 from gatehouse.api.governance_policy import GovernancePolicy
-from gatehouse.domain import manifest
+from gatehouse.domain.artifact import manifest
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
 from gatehouse.domain.audit.records import time_text
-from gatehouse.domain.serving_text import to_yaml
+from gatehouse.domain.serving.template import to_yaml
 from gatehouse.evidence import findings
 from gatehouse.evidence.bom import bill_of_materials
+from gatehouse.evidence.envelope import json_bytes
+from gatehouse.evidence.model import AuditExcerpt, Subject
 from gatehouse.evidence.report import report
-from gatehouse.evidence.sealing import json_bytes
-from gatehouse.evidence.subject import AuditExcerpt, Subject
 
 __all__ = ["AUDIT", "FORMAT", "MANIFEST", "RECORDS", "about", "entries"]
 

@@ -15,8 +15,8 @@ from typing import Final
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
-from gatehouse.domain.audit.trusting import Trusted
-from gatehouse.evidence.subject import AuditExcerpt
+from gatehouse.domain.audit.trust import Trusted
+from gatehouse.evidence.model import AuditExcerpt
 
 __all__ = ["MOST_RECORDS", "ExcerptCheck", "lies_in", "ranges", "verify_excerpt"]
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy
-from gatehouse.domain.policy import ballots, shown_tier
-from gatehouse.domain.policy.evaluations import Results, judge_evaluation, why_not_counting
-from gatehouse.domain.signature import SIGNATURE
-from gatehouse.domain.signature_trust import judge_signature
-from gatehouse.evidence.subject import Subject
+from gatehouse.domain.artifact.signature import SIGNATURE
+from gatehouse.domain.governance.approvals import ballots
+from gatehouse.domain.governance.evaluations import Results, judge_evaluation, why_not_counting
+from gatehouse.domain.governance.held import shown_tier
+from gatehouse.domain.governance.signature_trust import judge_signature
+from gatehouse.evidence.model import Subject
 
 __all__ = ["approvals", "evaluations", "files_of_interest", "hardware", "hash_sources", "policies", "signature"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gatehouse.domain.artifact import ArtifactRecord
+from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.audit.records import RecordUnreadable, read_record
-from gatehouse.domain.policy import shown_tier
-from gatehouse.domain.sizes import human_bytes
+from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.governance.held import shown_tier
 from gatehouse.evidence import findings
 from gatehouse.evidence.html import absent, facts, items, page, paragraph, section, table
-from gatehouse.evidence.subject import Subject
+from gatehouse.evidence.model import Subject
 
 __all__ = ["report"]
 

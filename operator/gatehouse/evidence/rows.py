@@ -11,10 +11,10 @@ import orjson
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
-from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
-from gatehouse.evidence.subject import AuditExcerpt, Kept
+from gatehouse.evidence.model import AuditExcerpt, Kept
 from gatehouse.registry.operations import LoadFiles, LoadHistory, LoadVersion, VersionKey
 from gatehouse.registry.trail import Trails
 

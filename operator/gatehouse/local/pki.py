@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatehouse.domain.audit.checkpoints import new_key_pem
-from gatehouse.domain.certificates import Issued, Name, issue, private_pem
+from gatehouse.domain.common.certificates import Issued, Name, issue, private_pem
 from gatehouse.local.files import make_private, write_private
 from gatehouse.local.net import LOOPBACK
 

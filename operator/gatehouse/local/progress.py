@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from gatehouse.domain.printable import one_line
+from gatehouse.domain.common.text import one_line
 from gatehouse.printing import stderr
 
 __all__ = ["ConsoleProgress", "Progress", "Silent"]

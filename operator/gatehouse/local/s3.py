@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gatehouse.local.errors import LocalClusterError
-from gatehouse.objectstore.users import (
+from gatehouse.storage.s3.users import (
     Access,
     StoreAdministrator,
     StoreUser,

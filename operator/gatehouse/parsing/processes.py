@@ -19,10 +19,10 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from gatehouse.domain.errors import Transient
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.parsers import Parser, Task, Want
-from gatehouse.domain.sizes import human_bytes
+from gatehouse.domain.common.errors import Transient
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.formats.parsers import Parser, Task, Want
 from gatehouse.parsing.budget import ByteBudget
 from gatehouse.parsing.frames import HEAD, LONGEST_ANSWER, FrameError, frame, head_of, lengths
 

@@ -19,8 +19,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.parsers import PARSERS, Parser, Task, Walk, Want
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.parsers import PARSERS, Parser, Task, Walk, Want
 from gatehouse.parsing.frames import HEAD, frame, head_of, lengths
 
 __all__ = ["main", "serve"]

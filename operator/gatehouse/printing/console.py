@@ -8,7 +8,7 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from gatehouse.domain.printable import plain_lines
+from gatehouse.domain.common.text import plain_lines
 
 __all__ = ["NeutralConsole"]
 

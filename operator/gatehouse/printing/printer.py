@@ -16,7 +16,7 @@ import orjson
 import typer
 import yaml
 
-from gatehouse.domain.printable import escaped_json, is_plain, one_line, plain_lines
+from gatehouse.domain.common.text import escaped_json, is_plain, one_line, plain_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gatehouse.api.model_registry import DatabaseConnection, ModelRegistry
-from gatehouse.domain.errors import Stalled
+from gatehouse.domain.common.errors import Stalled
 
 __all__ = ["Address", "Credentials", "DatabaseKind", "Limits", "Target", "address_of"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
-from gatehouse.registry.encoding import RowValues
-from gatehouse.registry.lookup import among
+from gatehouse.registry.key_filters import among
+from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.operations import ArchiveObject, SaveVersion
 from gatehouse.registry.row_facts import archived_fact
 from gatehouse.registry.tables import model_versions, registered_models

@@ -9,7 +9,7 @@ from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord, fact_document
-from gatehouse.domain.lifecycle import ACTOR
+from gatehouse.domain.version.lifecycle import ACTOR
 from gatehouse.registry.audit_operations import (
     AppendFacts,
     LoadCheckpoints,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, select, update
 from gatehouse.domain.audit.policies import PolicyText, policy_facts
 from gatehouse.domain.audit.records import fact_document
 from gatehouse.registry.audit_operations import LoadPolicies, RecordPolicies
-from gatehouse.registry.encoding import RowValues
+from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.tables import audited_policies
 from gatehouse.registry.writer import Writer
 

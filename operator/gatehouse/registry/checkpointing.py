@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, update
 
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import GENESIS
-from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.registry.audit_operations import (
     AppendFacts,
     MarkCopied,

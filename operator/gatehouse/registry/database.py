@@ -11,15 +11,15 @@ from typing import Any, TypeVar, cast
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.domain.records import KnownIds, RegistryCounts
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.version.records import KnownIds, RegistryCounts
 from gatehouse.registry.address import Credentials, Target
-from gatehouse.registry.batching import Batcher, Outcome
+from gatehouse.registry.batcher import Batcher, Outcome
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
+from gatehouse.registry.ids import HighestIds
 from gatehouse.registry.metrics import RowMetrics
-from gatehouse.registry.numbering import HighestIds
 from gatehouse.registry.operations import Connect, Operation, Read, Write
 from gatehouse.registry.reading import read
 from gatehouse.registry.schema import ensure_schema

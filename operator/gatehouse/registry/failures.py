@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
 
 __all__ = ["Cause", "Failure"]
 

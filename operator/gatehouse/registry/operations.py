@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from gatehouse.domain.audit.records import FactDocument
-from gatehouse.domain.records import (
+from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
     ModelRecord,
@@ -20,7 +20,7 @@ from gatehouse.domain.records import (
     VersionIds,
     VersionRecord,
 )
-from gatehouse.registry.encoding import RowValues
+from gatehouse.registry.mappers import RowValues
 
 __all__ = [
     "ArchiveObject",

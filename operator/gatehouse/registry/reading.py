@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.domain.records import FileRecord, RegistryCounts
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.version.records import FileRecord, RegistryCounts
 from gatehouse.registry.audit_reading import AUDIT_READERS
-from gatehouse.registry.encoding import (
+from gatehouse.registry.key_filters import of_models, of_versions
+from gatehouse.registry.mappers import (
     CHANGE_COLUMNS,
     FILE_COLUMNS,
     MODEL_COLUMNS,
@@ -23,7 +24,6 @@ from gatehouse.registry.encoding import (
     model_of,
     version_of,
 )
-from gatehouse.registry.lookup import of_models, of_versions
 from gatehouse.registry.operations import (
     Connect,
     CountRows,

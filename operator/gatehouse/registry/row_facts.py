@@ -9,8 +9,8 @@ from typing import Any, Final
 import orjson
 
 from gatehouse.domain.audit.records import FactChange, FactDocument, digest_of, fact_document
-from gatehouse.domain.lifecycle import ACTOR
-from gatehouse.registry.encoding import RowValues
+from gatehouse.domain.version.lifecycle import ACTOR
+from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.operations import SaveVersion
 from gatehouse.registry.writer import FoundRow
 

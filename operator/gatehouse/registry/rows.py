@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from gatehouse.domain.audit.records import FactChange, fact_document
-from gatehouse.domain.records import (
+from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
     ModelRecord,
@@ -18,7 +18,7 @@ from gatehouse.domain.records import (
 )
 from gatehouse.registry.audit_rows import AuditRows
 from gatehouse.registry.database import Database
-from gatehouse.registry.encoding import RowValues, change_values, check_key, file_values, model_values, version_values
+from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
 from gatehouse.registry.operations import (
     ArchiveObject,
     CountRows,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure

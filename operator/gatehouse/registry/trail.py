@@ -15,10 +15,10 @@ from sqlalchemy.exc import ArgumentError
 
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead, StoredRecord
-from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.version.records import VersionRecord
 from gatehouse.registry.address import Address, Credentials, DatabaseKind, Limits, Target
 from gatehouse.registry.audit_reading import checkpoints_of, head_of, records_after
-from gatehouse.registry.encoding import VERSION_COLUMNS, version_of
+from gatehouse.registry.mappers import VERSION_COLUMNS, version_of
 from gatehouse.registry.operations import Read
 from gatehouse.registry.reading import read
 from gatehouse.registry.snapshot import snapshot_of

@@ -8,8 +8,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gatehouse.domain.errors import ReconcileError
-from gatehouse.domain.records import FileRecord, VersionRecord
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.version.records import FileRecord, VersionRecord
 from gatehouse.registry.address import Target
 from gatehouse.registry.operations import LoadFiles, LoadVersion, VersionKey
 from gatehouse.registry.reading import read

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, delete, insert, update
 
 from gatehouse.domain.audit.records import FactDocument
-from gatehouse.registry.encoding import RowValues
-from gatehouse.registry.lookup import among, of_versions
-from gatehouse.registry.numbering import HighestIds, assign_ids, pass_explicit_ids
+from gatehouse.registry.ids import HighestIds, assign_ids, pass_explicit_ids
+from gatehouse.registry.key_filters import among, of_versions
+from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.tables import artifact_files, history
 

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from gatehouse.registry.archiving import archive_objects
 from gatehouse.registry.auditing import append_records
 from gatehouse.registry.checkpointing import AUDIT_RUNS
-from gatehouse.registry.numbering import HighestIds
+from gatehouse.registry.ids import HighestIds
+from gatehouse.registry.models import save_models
 from gatehouse.registry.operations import ArchiveObject, SaveFiles, SaveModel, SaveVersion, Write
-from gatehouse.registry.saving_models import save_models
-from gatehouse.registry.saving_versions import save_versions
+from gatehouse.registry.versions import save_versions
 from gatehouse.registry.writer import Writer
 
 __all__ = ["write"]

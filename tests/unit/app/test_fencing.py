@@ -23,10 +23,10 @@ from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.errors import FAILED_TEST, FENCING
 from gatehouse.cluster.writer import KubernetesWriter
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
-from gatehouse.domain.revision import Revision
-from gatehouse.engine.leader import Leader, LeaderOptions
+from gatehouse.domain.common.revision import Revision
+from gatehouse.runtime.leader import Leader, LeaderOptions
 from unit.controllers.test_vetted_keeper import LIMIT, STAGES, URIS, World, admitted
 
 NAMES: Final = ("one", "two", "three")

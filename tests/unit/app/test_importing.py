@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gatehouse.cli.importing import for_good
+from gatehouse.cli.startup import for_good
 
 
 @pytest.fixture(autouse=True)

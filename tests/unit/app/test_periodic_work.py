@@ -20,18 +20,18 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.app.periodic import PERIODIC_WORK, PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings
 from gatehouse.controllers import registry_sweep
+from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
-from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
-from gatehouse.controllers.services import ServiceSweep
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.domain.conditions import find
-from gatehouse.domain.errors import Stalled, Transient
-from gatehouse.domain.serving import Served
-from gatehouse.engine.periodic import Periodic
+from gatehouse.domain.common.conditions import find
+from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.domain.serving.template import Served
 from gatehouse.registry.rows import Rows
+from gatehouse.runtime.periodic import Periodic
 from registrycontract import Opened, open_file
 from trails import NOW, SIGNER
 

@@ -12,11 +12,11 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.shares import GONE, DatabaseShares
 from gatehouse.app.watches import WATCHES
-from gatehouse.controllers.objects import Objects
-from gatehouse.engine.cache import Caches
-from gatehouse.engine.objects import ObjectKey
-from gatehouse.engine.watches import build_caches
+from gatehouse.controllers.lookup import Objects
 from gatehouse.registry.address import address_of
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.watches import build_caches
 
 SHARED = {"host": "db.example.com", "database": "models", "username": "gatehouse"}
 OF = {

@@ -10,9 +10,9 @@ import pytest
 import worlds
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.explain import print_explanation
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.status import version_status
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.status import version_status
 from gatehouse.printing import stdout
 
 

@@ -19,7 +19,7 @@ from gatehouse.cli import fit_version
 from gatehouse.cli.fit_target import shipped_machines
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
-from gatehouse.domain.records import StateChange
+from gatehouse.domain.version.records import StateChange
 from gatehouse.registry.databases import Databases
 from unit.domain.fits import shipped, summary
 

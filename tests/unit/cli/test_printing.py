@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 import gatehouse
 from gatehouse.cli.main import app
-from gatehouse.domain.printable import escaped_json, is_plain, one_line, plain_lines
+from gatehouse.domain.common.text import escaped_json, is_plain, one_line, plain_lines
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.printing import Printer, print_trace, stderr, stdout
 from gatehouse.printing.console import NeutralConsole

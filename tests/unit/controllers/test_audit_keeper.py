@@ -14,11 +14,11 @@ from sqlalchemy import delete, update
 from auditcontract import look
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.audit import AuditKeeper
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, read_checkpoint
-from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
 from registrycontract import Opened, open_file

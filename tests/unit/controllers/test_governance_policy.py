@@ -11,8 +11,9 @@ import pytest
 from gatehouse.api import GovernancePolicy
 from gatehouse.api.governance_policy import GovernancePolicyStatus
 from gatehouse.controllers.governance_policy import GovernancePolicyController
-from gatehouse.controllers.objects import Objects
-from gatehouse.domain.policy import CompiledPolicy, cel
+from gatehouse.controllers.lookup import Objects
+from gatehouse.domain.governance import cel
+from gatehouse.domain.governance.policy import CompiledPolicy
 
 GOOD, BAD = "version.name != ''", "version.name !="
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from gatehouse.cluster.client import ApiError, ApiUnavailable
 from gatehouse.cluster.kserve import KubernetesKServe, initializer_of, namespace_of
 from gatehouse.controllers.kserve_images import ClusterInitializer
-from gatehouse.domain.errors import ReconcileError, Transient
-from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
-from gatehouse.domain.vetted_objects import Common
+from gatehouse.domain.admission.objects import Common
+from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.domain.runtimes.arguments import KNOWN_INITIALIZERS
 
 DIGEST = f"registry.example.com/odh/storage-initializer@sha256:{'ab' * 32}"
 WEBHOOKS = ("mutatingwebhookconfigurations", "", "inferenceservice.serving.kserve.io")

@@ -33,26 +33,26 @@ from gatehouse.api import (
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.watches import WATCHES
-from gatehouse.controllers.artifact_look import Looked
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
+from gatehouse.controllers.inference_services import ServiceSweep
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
-from gatehouse.controllers.runner import Runner
-from gatehouse.controllers.services import ServiceSweep
+from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.controllers.verification.scheduler import Looked
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
-from gatehouse.controllers.withdrawals import Withdrawals
-from gatehouse.domain.readable import Unreadable, member, read
-from gatehouse.domain.revision import Revision
-from gatehouse.domain.served import served_digest
-from gatehouse.domain.serving_text import TemplateWriter
-from gatehouse.engine.informer import Informer
-from gatehouse.engine.watches import build_caches
+from gatehouse.domain.common.readable import Unreadable, member, read
+from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.serving.names import served_digest
+from gatehouse.domain.serving.template import TemplateWriter
 from gatehouse.registry.rows import Rows
+from gatehouse.runtime.informer import Informer
+from gatehouse.runtime.watches import build_caches
 from registrycontract import Opened, open_file
 
 NOW = worlds.NOW

@@ -14,12 +14,12 @@ from sqlalchemy import delete
 from auditcontract import reasons, records_of
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers import policy_trail
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.policy_trail import COMPARED_AGAIN, LOOK_AGAIN, PolicyTrail
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.domain.audit.policies import PolicyText
-from gatehouse.domain.errors import ReconcileError, Transient
+from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import audit_heads, audit_records, audited_policies
 from registrycontract import Opened, open_file

@@ -12,15 +12,15 @@ import pytest
 
 import worlds
 from gatehouse.api.model_registry import ModelRegistry, ModelRegistryStatus, ObjectStore
-from gatehouse.controllers.connections import Connections
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
-from gatehouse.controllers.objects import Objects
 from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
-from gatehouse.controllers.retirement import retire
-from gatehouse.controllers.runner import after_error
-from gatehouse.domain.conditions import find
-from gatehouse.domain.errors import ReconcileError, Transient, Waiting
-from gatehouse.domain.records import (
+from gatehouse.controllers.reconciler import after_error
+from gatehouse.controllers.rows import retire
+from gatehouse.domain.common.conditions import find
+from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
     ModelRecord,

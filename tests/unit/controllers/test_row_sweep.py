@@ -11,8 +11,8 @@ import pytest
 import worlds
 from gatehouse.controllers.indexes import MODEL_INDEXES, VERSION_INDEXES
 from gatehouse.controllers.ports import ObjectName, RegistryRows
-from gatehouse.controllers.row_sweep import RowSweep
-from gatehouse.domain.records import KnownIds, StateChange
+from gatehouse.controllers.rows import RowSweep
+from gatehouse.domain.version.records import KnownIds, StateChange
 
 REGISTRY = "gatehouse-system/local"
 INDEXES = {"registeredmodels": MODEL_INDEXES, "modelversions": VERSION_INDEXES}

@@ -12,11 +12,11 @@ import worlds
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.ports import ObjectName
-from gatehouse.controllers.runner import Result, Runner
-from gatehouse.domain.conditions import RECONCILING, STALLED, ConditionState, find, merge
-from gatehouse.domain.contest import standing_of
-from gatehouse.domain.errors import Stalled, Transient
-from gatehouse.domain.outcome import Requeue
+from gatehouse.controllers.reconciler import Result, Runner
+from gatehouse.domain.admission.contest import standing_of
+from gatehouse.domain.common.conditions import RECONCILING, STALLED, ConditionState, find, merge
+from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.domain.version.outcome import Requeue
 
 GRACE = timedelta(hours=24)
 WHERE = ObjectName("team", "granite-1")

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.ports import ObjectName
-from gatehouse.controllers.services import ServiceSweep
-from gatehouse.domain.contest import standing_of
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.serving import LABEL_GATE, LABEL_STAGE, Served
-from gatehouse.domain.status import version_status
-from gatehouse.domain.vetting import ShardKey, retained_uri, shards
+from gatehouse.domain.admission.allowlist import ShardKey, retained_uri, shards
+from gatehouse.domain.admission.contest import standing_of
+from gatehouse.domain.serving.template import LABEL_GATE, LABEL_STAGE, Served
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.status import version_status
 from policies import approval
 
 Services = Mapping[str, frozenset[Served]]

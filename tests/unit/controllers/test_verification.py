@@ -11,21 +11,21 @@ from typing import TypeVar
 import pytest
 
 from fakestore import FakeStore, failing
-from gatehouse.controllers.parsing import InProcess, Read
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import (
+from gatehouse.controllers.verification.parsing import InProcess, Read
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import (
     CHECKSUM_WORTH_BYTES,
     CheckRequest,
     CheckResult,
     Verification,
 )
-from gatehouse.domain import shards
-from gatehouse.domain.artifact import ContentSource
-from gatehouse.domain.errors import Transient, Waiting
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.parsers import SAFETENSORS, Parser, Task
-from gatehouse.domain.records import FileRecord
-from gatehouse.domain.unsafe_files import OPENING_BYTES
+from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES
+from gatehouse.domain.artifact.values import ContentSource
+from gatehouse.domain.common.errors import Transient, Waiting
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats import shards
+from gatehouse.domain.formats.parsers import SAFETENSORS, Parser, Task
+from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
 
 R = TypeVar("R")

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakestore import FakeStore
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
-from gatehouse.domain import manifest
-from gatehouse.domain.records import FileRecord
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.domain.artifact import manifest
+from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, safetensors_file
 
 WEIGHTS = safetensors_file({"a": ("BF16", (4, 4)), "b": ("F8_E4M3", (8,))})

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.artifact.quantization import Quantization
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.fit import fit
-from gatehouse.domain.quantization import Quantization
 from modelfiles import config_json, safetensors_file, shard_index
 from unit.controllers.test_verification import check, tiny
 from unit.domain.fits import profile, shipped

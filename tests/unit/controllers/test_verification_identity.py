@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from collisions import ONE, OTHER
 from fakestore import FakeStore
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import HEAVY_BYTES, CheckRequest, CheckResult, Verification
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.errors import Transient
-from gatehouse.domain.schedule import reread_due
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import HEAVY_BYTES, CheckRequest, CheckResult, Verification
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.errors import Transient
+from gatehouse.domain.version.schedule import reread_due
 from modelfiles import config_json, safetensors_file
 from worlds import record
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fakestore import FakeStore
-from gatehouse.controllers.verification import CheckResult
-from gatehouse.domain.artifact import RULES, Problem
-from gatehouse.domain.bystanders import left_by
+from gatehouse.controllers.verification.verifier import CheckResult
+from gatehouse.domain.artifact.foreign import left_by
+from gatehouse.domain.artifact.values import RULES, Problem
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
 from unit.controllers.test_verification import check
 from unit.domain.test_gguf_set import written

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from fakestore import FakeStore, failing
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import CheckRequest, CheckResult
-from gatehouse.controllers.verification_pool import CheckInterrupted, VerificationPool
-from gatehouse.domain.artifact import CheckProgress, Listing, StoredObject
-from gatehouse.domain.errors import Transient
-from gatehouse.domain.records import FileRecord
+from gatehouse.controllers.verification.scheduler import CheckInterrupted, VerificationPool
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult
+from gatehouse.domain.artifact.values import CheckProgress, Listing, StoredObject
+from gatehouse.domain.common.errors import Transient
+from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, safetensors_file
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -280,7 +280,7 @@ async def test_no_more_checks_run_than_there_are_slots() -> None:
 
 
 async def test_small_artifacts_do_not_wait_behind_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatehouse.controllers.verification.HEAVY_BYTES", 10)
+    monkeypatch.setattr("gatehouse.controllers.verification.verifier.HEAVY_BYTES", 10)
     rig = Rig(CheckSlots(checks=asyncio.Semaphore(1), heavy=asyncio.Semaphore(1)))
     large, small = store(), store()
     large.objects["m/tokenizer.json"] = b"{}" * 100
@@ -295,7 +295,7 @@ async def test_a_store_that_is_silent_keeps_no_other_one_waiting(
     heavy_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many of its artifacts are looked at, small ones and large ones."""
-    monkeypatch.setattr("gatehouse.controllers.verification.HEAVY_BYTES", heavy_bytes)
+    monkeypatch.setattr("gatehouse.controllers.verification.verifier.HEAVY_BYTES", heavy_bytes)
     rig = Rig()
     silent, fine = store(), store()
     silent.objects["m/tokenizer.json"] = b"{}" * 100

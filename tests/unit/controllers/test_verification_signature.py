@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fakestore import FakeStore
 from gatehouse.api.governance_policy import SignatureRequirements
-from gatehouse.controllers.slots import CheckSlots
-from gatehouse.controllers.verification import CheckRequest, CheckResult, Verification
-from gatehouse.domain.signature import LARGEST_SIGNATURE
-from gatehouse.domain.signature_trust import judge_signature
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
+from gatehouse.domain.governance.signature_trust import judge_signature
 from modelfiles import config_json, safetensors_file
 from signing import make_key, public_pem, sign_folder
 from worlds import NOW

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.controllers.objects import Objects
+from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper, pause_after
-from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.errors import Stalled, Superseded
-from gatehouse.domain.outcome import Requeue
-from gatehouse.domain.ranges import Range
-from gatehouse.domain.revision import Revision
+from gatehouse.domain.admission.contest import VersionStanding
+from gatehouse.domain.admission.objects import Range
+from gatehouse.domain.common.errors import Stalled, Superseded
+from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.version.outcome import Requeue
 
 STAGES: Final = ("staging", "production")
 URIS: Final = tuple(f"s3://models/m-{number}/" for number in range(8))

@@ -27,9 +27,9 @@ import worlds
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cli import storage_connection
 from gatehouse.cli.main import app
-from gatehouse.domain.aws import PARTITIONS
-from gatehouse.domain.contest import endpoints_of
-from gatehouse.domain.initializer import loading_of, may_have_virtual_host
+from gatehouse.domain.admission.contest import endpoints_of
+from gatehouse.domain.common.locations import PARTITIONS
+from gatehouse.domain.serving.initializer import loading_of, may_have_virtual_host
 
 BUCKET = "models"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "s3cr3t-half", "AWS_SESSION_TOKEN": ""}

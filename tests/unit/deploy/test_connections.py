@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError, Patch
-from gatehouse.deploy.connections import Connection, Form, Written, ensure_connection, manifest
-from gatehouse.deploy.errors import ForeignSecret
+from gatehouse.install.connections import Connection, Form, Written, ensure_connection, manifest
+from gatehouse.install.errors import ForeignSecret
 
 SECRET = "s3cr3t-half"
 CONNECTION = Connection(

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.deploy.credentials import new_password
-from gatehouse.deploy.credentials_file import load_credentials_file
-from gatehouse.deploy.errors import CredentialsInvalid
+from gatehouse.install.credentials import new_password
+from gatehouse.install.credentials_file import load_credentials_file
+from gatehouse.install.errors import CredentialsInvalid
 
 SECRET: dict[str, Any] = {
     "namespace": "ai",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.deploy.errors import DeployError
-from gatehouse.deploy.kind import KindUnavailable, prepare_kind
+from gatehouse.install.errors import DeployError
+from gatehouse.install.kind import KindUnavailable, prepare_kind
 from gatehouse.local.progress import Silent
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.deploy.errors import ClusterNotUsable, KubectlFailed, KubectlMissing
-from gatehouse.deploy.kubectl import Kubectl, find_kubectl
-from gatehouse.deploy.preflight import check_cluster
+from gatehouse.install.errors import ClusterNotUsable, KubectlFailed, KubectlMissing
+from gatehouse.install.kubectl import Kubectl, find_kubectl
+from gatehouse.install.preflight import check_cluster
 
 
 def program(folder: Path, script: str) -> Path:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gatehouse.deploy.errors import OverlayInvalid
-from gatehouse.deploy.manifests import dump, load, of_kind, tagged_images, with_image
-from gatehouse.deploy.overlays import Plan, render
+from gatehouse.install.errors import OverlayInvalid
+from gatehouse.install.manifests import dump, load, of_kind, tagged_images, with_image
+from gatehouse.install.overlays import Plan, render
 
 STREAM = """
 apiVersion: apps/v1

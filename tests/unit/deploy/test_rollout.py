@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gatehouse.deploy.manifests import Manifest
-from gatehouse.deploy.rollout import Finding, State, findings, warnings
+from gatehouse.install.manifests import Manifest
+from gatehouse.install.rollout import Finding, State, findings, warnings
 
 LABELS = {"app": "db"}
 

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.cluster.client import ApiError, Patch
-from gatehouse.deploy.credentials import ensure
-from gatehouse.deploy.credentials_file import CERTIFICATE_KEYS, SecretCopy, WantedSecret
-from gatehouse.deploy.errors import SecretIncomplete
-from gatehouse.deploy.secret_objects import MANAGED_BY, MANAGER, Outcome
-from gatehouse.deploy.serving_certificate import RENEWED_BEFORE, VALIDITY
-from gatehouse.domain.certificates import fault_of
+from gatehouse.domain.common.certificates import fault_of
+from gatehouse.install.credentials import ensure
+from gatehouse.install.credentials_file import CERTIFICATE_KEYS, SecretCopy, WantedSecret
+from gatehouse.install.errors import SecretIncomplete
+from gatehouse.install.secret_objects import MANAGED_BY, MANAGER, Outcome
+from gatehouse.install.serving_certificate import RENEWED_BEFORE, VALIDITY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMES = ["db.ai.svc", "db.ai.svc.cluster.local"]

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from engine.fakes import FakeClock
 from gatehouse.cli.main import app
-from gatehouse.deploy.errors import CredentialsInvalid, NotComplete
-from gatehouse.deploy.store_users import ensure_when_ready, load_store_users, read_users
-from gatehouse.objectstore.users import StoreAdministrator, StoreUser, UsersNotReady, UsersRefused
+from gatehouse.install.errors import CredentialsInvalid, NotComplete
+from gatehouse.install.store_users import ensure_when_ready, load_store_users, read_users
+from gatehouse.storage.s3.users import StoreAdministrator, StoreUser, UsersNotReady, UsersRefused
 
 ROOT_PASSWORD, KEY = "the-root-password", "0123456789abcdef"
 

@@ -12,8 +12,9 @@ import yaml
 
 import worlds
 from gatehouse.api import GovernancePolicy, ModelRegistry, ModelVersion, RegisteredModel
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under
+from gatehouse.domain.governance.held import Held, held_under
+from gatehouse.domain.governance.policy import CompiledPolicy, applying
+from gatehouse.domain.version.lifecycle import decide
 
 ROOT = Path(__file__).parents[3]
 PLACES = ("README.md", "docs/**/*.md", "manifests/seed/*.yaml", "gitops/example/models/**/*.yaml")

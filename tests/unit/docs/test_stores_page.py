@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.objectstore import refusals
-from gatehouse.objectstore.refusals import Meaning
+from gatehouse.storage.s3 import refusals
+from gatehouse.storage.s3.refusals import Meaning
 
 PAGE = (Path(__file__).parents[3] / "docs/stores.md").read_text()
 MEANINGS = [meaning for meaning in vars(refusals).values() if isinstance(meaning, Meaning)]

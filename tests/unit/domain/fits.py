@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
-from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import dimensions_of
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
-from gatehouse.domain.hardware.releases import release_of
-from gatehouse.domain.model_config import ModelConfig, Quantization
+from gatehouse.domain.runtimes.releases import release_of
 
 GIB = 2**30
 OLD_IMAGE, GGUF_IMAGE = "vllm/vllm-openai:v0.11.0", "vllm/vllm-openai:v0.23.0"

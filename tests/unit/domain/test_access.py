@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.domain.access import ArtifactLocation, allows_namespace, duration, locate, store_for
+from gatehouse.domain.common.locations import ArtifactLocation, allows_namespace, duration, locate, store_for
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from gatehouse.domain.audit.records import (
     digest_of,
     read_record,
 )
-from gatehouse.domain.audit.trusting import Trusted
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.judgement import fact_changes, held_to, judgement
-from gatehouse.domain.withdrawn import gone_results
+from gatehouse.domain.audit.trust import Trusted
+from gatehouse.domain.version.decision_record import fact_changes, held_to, judgement
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.withdrawals import gone_results
 from trails import REGISTRY, a_fact, chain
 
 TIMES = ["", "now", "2026-11-21", "2026-11-21T12:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]

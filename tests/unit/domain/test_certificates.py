@@ -13,7 +13,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.certificates import Issued, Name, authorities, fault_of, issue, new_authority_name
+from gatehouse.domain.common.certificates import Issued, Name, authorities, fault_of, issue, new_authority_name
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

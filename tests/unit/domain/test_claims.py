@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.domain.contest import VersionStanding, endpoints_of, standing_of
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import Decision, decide
-from gatehouse.domain.status import version_status
+from gatehouse.domain.admission.contest import VersionStanding, endpoints_of, standing_of
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import Decision, decide
+from gatehouse.domain.version.status import version_status
 from policies import approval, policy
 
 ROW = worlds.row()

@@ -16,17 +16,17 @@ import policies
 import worlds
 from gatehouse.api import KINDS
 from gatehouse.api.meta import Condition
-from gatehouse.domain.artifact import ArtifactRecord
-from gatehouse.domain.claims import suspected_at
-from gatehouse.domain.clocks import CLOCK_SKEW, is_within, lies_ahead
-from gatehouse.domain.conditions import READY, RECONCILING, ConditionState, find, merge, timestamp
-from gatehouse.domain.contest import VersionStanding
-from gatehouse.domain.errors import Transient
-from gatehouse.domain.lifecycle import decide, look_again
-from gatehouse.domain.outcome import conditions_after_error
-from gatehouse.domain.policy.evaluations import Results, counting
-from gatehouse.domain.records import FileRecord, StateChange, VersionRecord
-from gatehouse.domain.schedule import next_check, reread_due
+from gatehouse.domain.admission.contest import VersionStanding
+from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.common.clocks import CLOCK_SKEW, is_within, lies_ahead
+from gatehouse.domain.common.conditions import READY, RECONCILING, ConditionState, find, merge, timestamp
+from gatehouse.domain.common.errors import Transient
+from gatehouse.domain.governance.evaluations import Results, counting
+from gatehouse.domain.version.claims import suspected_at
+from gatehouse.domain.version.lifecycle import decide, look_again
+from gatehouse.domain.version.outcome import conditions_after_error
+from gatehouse.domain.version.records import FileRecord, StateChange, VersionRecord
+from gatehouse.domain.version.schedule import next_check, reread_due
 from gatehouse.registry.tables import UtcDateTime, metadata
 
 NOW = worlds.NOW

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.domain.artifact import CheckProgress, content_source
-from gatehouse.domain.content import asks_store, distrusted, owes_reading, reread_since
-from gatehouse.domain.lifecycle import decide, look_again
+from gatehouse.domain.artifact.values import CheckProgress, content_source
+from gatehouse.domain.version.lifecycle import decide, look_again
+from gatehouse.domain.version.schedule import asks_store, distrusted, owes_reading, reread_since
 from policies import policy
 
 READ: dict[str, Any] = {"artifact": {"verification": "Content"}}

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.artifact import CheckProgress, Problem
-from gatehouse.domain.contest import standing_of
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import decide, watches_artifact
-from gatehouse.domain.status import version_status
-from gatehouse.registry.artifact_json import dump_artifact, load_artifact
+from gatehouse.domain.admission.contest import standing_of
+from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import decide, watches_artifact
+from gatehouse.domain.version.status import version_status
+from gatehouse.registry.mappers import dump_artifact, load_artifact
 
 ROW = worlds.row()
 DIFFERS = CheckProgress(files_done=1, files=6, bytes_done=1, bytes=9, differs=True)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.hardware.fit import (
     UNKNOWN_MAX_MODEL_LEN,
     fit,
     fit_config,
 )
-from gatehouse.domain.model_config import ModelConfig
 from unit.domain.fits import (
     GGUF_IMAGE,
     GIB,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from gatehouse.domain.artifact.model_config import ModelConfig, RopeScaling
 from gatehouse.domain.hardware.fit import (
     fit,
 )
 from gatehouse.domain.hardware.kv_cache import CacheLayout, Term
-from gatehouse.domain.model_config import ModelConfig, RopeScaling
 from unit.domain.fits import (
     GIB,
     granite,

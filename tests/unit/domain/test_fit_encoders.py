@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatehouse.domain.artifact.model_config import ModelConfig, parse_config
 from gatehouse.domain.hardware.dimensions import dimensions_of
-from gatehouse.domain.hardware.encoder_memory import EncoderMemory, encoder_memory
 from gatehouse.domain.hardware.fit import fit, fit_config
-from gatehouse.domain.hardware.overhead import Overhead
-from gatehouse.domain.model_config import ModelConfig, parse_config
+from gatehouse.domain.hardware.overhead import EncoderMemory, Overhead, encoder_memory
 from unit.domain.fits import GIB, NEW, OLD, OLD_IMAGE, granite, shipped, summary
 from vllmruns import configurations
 

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.hardware.dimensions import Dimensions, dimensions_of
-from gatehouse.domain.hardware.lengths import length_limit, limit_named
+from gatehouse.domain.artifact.model_config import LENGTHS, parse_config
+from gatehouse.domain.artifact.quantization import Quantization
+from gatehouse.domain.hardware.dimensions import Dimensions, dimensions_of, length_limit, limit_named
 from gatehouse.domain.hardware.splits import tensor_parallel_size
-from gatehouse.domain.model_config import LENGTHS, parse_config
-from gatehouse.domain.quantization import Quantization
 from unit.domain.fits import granite
 
 

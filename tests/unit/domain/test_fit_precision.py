@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from gatehouse.domain.artifact.quantization import Quantization
 from gatehouse.domain.hardware.architectures import architectures
 from gatehouse.domain.hardware.fit import (
     SHIPPED_IMAGE,
     fit,
 )
-from gatehouse.domain.hardware.releases import releases
-from gatehouse.domain.quantization import Quantization
+from gatehouse.domain.runtimes.releases import releases
 from unit.domain.fits import (
     FP8,
     GIB,

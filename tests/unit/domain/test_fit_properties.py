@@ -7,6 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatehouse.domain.artifact.model_config import ModelConfig, RopeScaling
+from gatehouse.domain.artifact.quantization import Quantization
 from gatehouse.domain.hardware.architectures import architectures
 from gatehouse.domain.hardware.fit import (
     Fit,
@@ -14,8 +16,6 @@ from gatehouse.domain.hardware.fit import (
 )
 from gatehouse.domain.hardware.kv_cache import CacheLayout, Term
 from gatehouse.domain.hardware.overhead import MARGIN
-from gatehouse.domain.model_config import ModelConfig, RopeScaling
-from gatehouse.domain.quantization import Quantization
 from unit.domain.fits import (
     FP8,
     GIB,

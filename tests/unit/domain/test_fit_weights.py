@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.hardware.architectures import architectures
 from gatehouse.domain.hardware.dimensions import dimensions_of
 from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, fit
-from gatehouse.domain.hardware.releases import Release
 from gatehouse.domain.hardware.weights import estimated_bytes
-from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.runtimes.releases import Release
 from unit.domain.fits import GIB, NEW, OLD, granite, granite_fp8_bytes, profile, summary
 from vllmruns import Run, runs
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.status import version_status
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.status import version_status
 
 FACTS: dict[str, dict[str, Any]] = {
     "ready": {},

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modelfiles
-from gatehouse.domain import gguf
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.ggml_types import GGML_TYPES
-from gatehouse.domain.gguf import GgufHeader, GgufSplit, GgufTypeTotal, NeedMore, parse
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats import gguf
+from gatehouse.domain.formats.gguf import GGML_TYPES, GgufHeader, GgufSplit, GgufTypeTotal, NeedMore, parse
 from modelfiles import outcome
 
 

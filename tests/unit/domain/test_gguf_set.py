@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.ggml_types import GGML_TYPES
-from gatehouse.domain.gguf import GgufHeader, GgufSplit, parse
-from gatehouse.domain.gguf_set import GgufSet, gguf_set
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.gguf import GGML_TYPES, GgufHeader, GgufSplit, parse
+from gatehouse.domain.formats.gguf_set import GgufSet, gguf_set
 from modelfiles import gguf_file, outcome
 
 KEY = bytes(range(16))

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain import jsonbound
-from gatehouse.domain.format_error import FormatError, shown
+from gatehouse.domain.common import bounded_json
+from gatehouse.domain.common.format_error import FormatError, shown
 from modelfiles import outcome
 
 
-def loads(data: bytes, **limits: object) -> jsonbound.JsonValue:
+def loads(data: bytes, **limits: object) -> bounded_json.JsonValue:
     bounds = {"what": "x.json", "max_bytes": 10_000, "max_depth": 8, "max_items": 100, **limits}
-    return jsonbound.loads(data, **bounds)  # type: ignore[arg-type]
+    return bounded_json.loads(data, **bounds)  # type: ignore[arg-type]
 
 
 def refused(data: bytes, **limits: object) -> FormatError:
@@ -105,8 +105,8 @@ ODD_TEXT = st.text(alphabet='{}[]",:\\u0189d ntrue.e4', max_size=60).map(str.enc
 def test_what_is_sound_is_read_leniently_alike_and_what_is_no_json_is_refused_alike(data: bytes) -> None:
     """Differential: lenient reading takes more, and where both take it there is no difference."""
     bounds = {"what": "x", "max_bytes": 10_000, "max_depth": 20}
-    strict = outcome(jsonbound.loads, data, **bounds)
-    lenient = outcome(jsonbound.loads_leniently, data, **bounds)
+    strict = outcome(bounded_json.loads, data, **bounds)
+    lenient = outcome(bounded_json.loads_leniently, data, **bounds)
     if not isinstance(strict, FormatError):
         assert not isinstance(lenient, FormatError)
         assert (repr(lenient[0]), lenient[1]) == (repr(strict), ())
@@ -116,7 +116,7 @@ def test_what_is_sound_is_read_leniently_alike_and_what_is_no_json_is_refused_al
 
 def test_odd_parts_are_left_out_and_named() -> None:
     text = b'\xef\xbb\xbf{"a": 1, "a": 2, "b": [1e999, -1e999], "c": "\xe9", "d": "\\udc00x", "e": {"f": 1, "f": 1}}'
-    value, odd = jsonbound.loads_leniently(text, what="x", max_bytes=1000)
+    value, odd = bounded_json.loads_leniently(text, what="x", max_bytes=1000)
     assert value == {"b": [math.inf, -math.inf], "c": "\ufffd", "d": "\ufffdx", "e": {}}
     assert odd == (
         "a byte order mark",
@@ -131,4 +131,4 @@ def test_odd_parts_are_left_out_and_named() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{} x", b'{"a" 1}', b"[" * 100, b"\xff\xfe{}", b'"' + b"a" * 2000 + b'"'])
 def test_what_is_no_json_or_too_large_is_refused_leniently_too(data: bytes) -> None:
-    assert isinstance(outcome(jsonbound.loads_leniently, data, what="x", max_bytes=1000), FormatError)
+    assert isinstance(outcome(bounded_json.loads_leniently, data, what="x", max_bytes=1000), FormatError)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.domain.audit.records import SOMEBODY
-from gatehouse.domain.facts import Facts, Withdrawal
-from gatehouse.domain.lifecycle import Decision, decide
+from gatehouse.domain.version.facts import Facts, Withdrawal
+from gatehouse.domain.version.lifecycle import Decision, decide
 from policies import approval, evaluation, policy
 
 WANTS_ONE = policy(approvals=[{"stage": "staging"}])

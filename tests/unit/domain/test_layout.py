@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.domain import manifest
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.bystanders import left_by
-from gatehouse.domain.format_error import shown
-from gatehouse.domain.gates import CHECKED_FORMATS
-from gatehouse.domain.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
-from gatehouse.domain.unsafe_files import danger_of
+from gatehouse.domain.artifact import manifest
+from gatehouse.domain.artifact.foreign import left_by
+from gatehouse.domain.artifact.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
+from gatehouse.domain.artifact.unsafe_files import danger_of
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.version.gates import CHECKED_FORMATS
 
 
 def listing(*paths: str, **sizes: int) -> Listing:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.artifact import CheckProgress, Problem
-from gatehouse.domain.facts import Facts, Unmet
-from gatehouse.domain.lifecycle import READY_TO_DEPLOY, decide, wants_artifact
-from gatehouse.domain.policy import CompiledPolicy
+from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY, decide, wants_artifact
 from policies import policy
 
 GONE = Unmet(reason="ModelNotFound", found="no model", wanted="a model", remedy="apply it")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.manifest import ManifestEntry, check_path, digest, parse, render
+from gatehouse.domain.artifact.manifest import ManifestEntry, check_path, digest, parse, render
+from gatehouse.domain.common.format_error import FormatError
 from modelfiles import outcome
 
 

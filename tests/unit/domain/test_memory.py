@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.memory import is_lost, known_digest, known_ids, row_id
-from gatehouse.domain.records import KnownIds
-from gatehouse.domain.status import version_status
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.records import KnownIds
+from gatehouse.domain.version.row_recovery import is_lost, known_digest, known_ids, row_id
+from gatehouse.domain.version.status import version_status
 
 HERE = {"registry": "gatehouse-system/local", "registryId": "7"}
 VERIFIED = [

@@ -12,14 +12,13 @@ import pytest
 
 from gatehouse.api.model_evaluation import MAX_SLICES, ModelEvaluationSpec
 from gatehouse.app.watches import WATCHES
-from gatehouse.domain.artifact import Listing, StoredObject
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.layout import lay_out
-from gatehouse.domain.safetensors import MAX_INDEX, parse_index
-from gatehouse.engine.kopf_setup import PAGE_SIZE
-from gatehouse.engine.packing import pack
-from gatehouse.engine.taking import _pages, _split
-from gatehouse.engine.watches import build_caches
+from gatehouse.domain.artifact.layout import lay_out
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.safetensors import MAX_INDEX, parse_index
+from gatehouse.runtime.cache import pack
+from gatehouse.runtime.kopf_source import PAGE_SIZE, _pages, _split
+from gatehouse.runtime.watches import build_caches
 from hostile import SHAPES, parse
 
 MIB = 1024 * 1024

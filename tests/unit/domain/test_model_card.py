@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain import yamlbound
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.model_card import MAX_CARD, ModelCard, parse_card
+from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
+from gatehouse.domain.common import bounded_yaml
+from gatehouse.domain.common.format_error import FormatError
 
 GRANITE = b"""---
 language:
@@ -186,7 +186,7 @@ def test_members_of_any_shape_are_taken_or_noted(members: dict[str, object]) -> 
 
 
 def test_documents_of_plain_data_are_bounded_alike() -> None:
-    assert yamlbound.load_documents(b"a: 1\n---\nb: [true]\n", what="x", max_bytes=100) == [{"a": 1}, {"b": [True]}]
+    assert bounded_yaml.load_documents(b"a: 1\n---\nb: [true]\n", what="x", max_bytes=100) == [{"a": 1}, {"b": [True]}]
     for data, expected in (
         (b"a: &x 1\nb: *x", "YamlAlias"),
         (b"a: " + b"9" * 5000, "YamlInvalid"),
@@ -197,5 +197,5 @@ def test_documents_of_plain_data_are_bounded_alike() -> None:
         (b"a" * 101, "YamlTooLarge"),
     ):
         with pytest.raises(FormatError) as raised:
-            yamlbound.load_documents(data, what="x", max_bytes=100 if expected == "YamlTooLarge" else 10_000)
+            bounded_yaml.load_documents(data, what="x", max_bytes=100 if expected == "YamlTooLarge" else 10_000)
         assert raised.value.rule == expected

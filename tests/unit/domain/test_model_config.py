@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.model_config import (
+from gatehouse.domain.artifact.model_config import (
     ModelConfig,
     Quantization,
     RopeScaling,
     mentions_remote_code,
     parse_config,
 )
+from gatehouse.domain.common.format_error import FormatError
 from modelfiles import config_json, outcome
 
 JSON = st.recursive(

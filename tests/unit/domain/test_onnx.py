@@ -10,10 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from gatehouse.domain import onnx as subject
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.onnx import OnnxGraph, OnnxScan, OnnxTypeTotal, Want
-from gatehouse.domain.onnx_schema import ELEMENT_BITS, ELEMENT_TYPES, MESSAGES
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats import onnx as subject
+from gatehouse.domain.formats.onnx import (
+    ELEMENT_BITS,
+    ELEMENT_TYPES,
+    MESSAGES,
+    OnnxGraph,
+    OnnxScan,
+    OnnxTypeTotal,
+    Want,
+)
 from modelfiles import outcome
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.onnx_cpp2py_export import checker
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.onnx_facts import normalised
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.onnx import normalised
 from modelfiles import outcome
 
 PARTS = st.sampled_from(["a", "b", "w.bin", ".", "..", "", ".hidden", "..x", " "])

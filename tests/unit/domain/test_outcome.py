@@ -6,9 +6,9 @@ import pytest
 
 import worlds
 from gatehouse.api.meta import Condition
-from gatehouse.domain.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.outcome import Requeue, conditions_after_error, requeue_after_error, transition
+from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, find, merge
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.version.outcome import Requeue, conditions_after_error, requeue_after_error, transition
 
 GRACE = timedelta(hours=24)
 TRANSIENT = Transient(reason="StoreUnavailable", message="no answer")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gatehouse.api.hardware_profile import HardwareProfile
-from gatehouse.domain.quantity import bytes_of
+from gatehouse.api.values import bytes_of
 from unit.domain.fits import PROFILES
 
 FILES = sorted(path for path in PROFILES.glob("*.yaml") if path.stem != "kustomization")

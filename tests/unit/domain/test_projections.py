@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.api.model_version import ModelVersionStatus, Phase
-from gatehouse.domain.projections import ReviewWord, lifecycle_words, project
+from gatehouse.domain.version.external_states import ReviewWord, lifecycle_words, project
 
 STAGES = ("staging", "production")
 

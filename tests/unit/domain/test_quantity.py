@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.api.hardware_profile import QUANTITY
-from gatehouse.domain.quantity import bytes_of
+from gatehouse.api.values import bytes_of
 
 
 @pytest.mark.parametrize(

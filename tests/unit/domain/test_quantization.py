@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.model_config import parse_config
-from gatehouse.domain.quantization import Quantization, read_quantization, read_quantization_file
+from gatehouse.domain.artifact.model_config import parse_config
+from gatehouse.domain.artifact.quantization import Quantization, read_quantization, read_quantization_file
 
 GROUPS = {"group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}, "input_activations": None}}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.ranges import WHOLE, Range, covers, cut
+from gatehouse.domain.admission.objects import WHOLE, Range, covers, cut
 
 LIMIT = 100
 TEXT = st.text(alphabet="abc", max_size=4)

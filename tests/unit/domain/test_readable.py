@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 import policies
 import worlds
 from gatehouse.api import KINDS, GovernancePolicy, ModelApproval, ModelVersion, Resource
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import Decision, decide
-from gatehouse.domain.policy import stand_in
-from gatehouse.domain.readable import Unreadable, read, read_conditions, read_status
-from gatehouse.domain.status import version_status
+from gatehouse.domain.common.readable import Unreadable, read, read_conditions, read_status
+from gatehouse.domain.governance.policy import stand_in
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import Decision, decide
+from gatehouse.domain.version.status import version_status
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
-from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.fit import fit
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.model_config import ModelConfig
+from gatehouse.domain.version.lifecycle import decide
 
 SUMMARIES: dict[str, list[Any]] = {
     "format": ["safetensors", "gguf"],

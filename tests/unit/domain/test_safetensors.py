@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelfiles
-from gatehouse.domain import safetensors as subject
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.safetensors import SafetensorsHeader, check_shards, header_length, parse_header, parse_index
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats import safetensors as subject
+from gatehouse.domain.formats.safetensors import (
+    SafetensorsHeader,
+    check_shards,
+    header_length,
+    parse_header,
+    parse_index,
+)
 
 
 def read(file: bytes) -> SafetensorsHeader:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatehouse.domain.hardware.calibration import differing_start, held_against
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.hardware.calibration import StartLog, differing_start, held_against, parse_start_log
 from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, Fit, fit, fit_config
 from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
-from gatehouse.domain.hardware.start_log import StartLog, parse_start_log
-from gatehouse.domain.model_config import ModelConfig
 from unit.domain.fits import granite, shipped, summary
 from unit.domain.test_start_log import LOGS
 from vllmruns import configurations

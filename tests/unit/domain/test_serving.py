@@ -15,14 +15,13 @@ from syrupy.assertion import SnapshotAssertion
 from gatehouse.api.meta import ObjectMeta
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.quantization import Quantization
 from gatehouse.domain.hardware.fit import fit
-from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.quantization import Quantization
-from gatehouse.domain.serving import ServingInput, render, retarget
-from gatehouse.domain.serving_names import config_map_name, inference_service_name, label_value, longest_service_name
-from gatehouse.domain.serving_refusals import NameRefused, NothingToServe, ReservedArgument
-from gatehouse.domain.serving_rules import RESERVED_FLAGS
-from gatehouse.domain.serving_text import TemplateWriter, read_template, to_yaml
+from gatehouse.domain.runtimes.arguments import RESERVED_FLAGS
+from gatehouse.domain.runtimes.refusals import NameRefused, NothingToServe, ReservedArgument
+from gatehouse.domain.serving.names import config_map_name, inference_service_name, label_value, longest_service_name
+from gatehouse.domain.serving.template import ServingInput, TemplateWriter, read_template, render, retarget, to_yaml
 from unit.domain.fits import granite, shipped, summary
 
 AWQ = Quantization(method="awq", bits=4, group=128)

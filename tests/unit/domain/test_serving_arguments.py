@@ -18,21 +18,24 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api.model_registry import SERVING_ARGUMENT, ServingDefaults
 from gatehouse.api.model_version import Serving
-from gatehouse.domain.facts import Unmet
-from gatehouse.domain.gates import GateState, template_gate
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE
-from gatehouse.domain.hardware.releases import release_of
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.serving import render
-from gatehouse.domain.serving_arguments import admitted_arguments, check_release, check_serving, normal_arguments
-from gatehouse.domain.serving_refusals import ArgumentNotKnown, ReservedArgument
-from gatehouse.domain.serving_rules import (
+from gatehouse.domain.runtimes.arguments import (
     ELSEWHERE,
     HARMLESS_ARGUMENTS,
     RESERVED_FLAGS,
     TEMPLATE_FLAGS,
     VALUED_FLAGS,
+    admitted_arguments,
+    check_release,
+    check_serving,
+    normal_arguments,
 )
+from gatehouse.domain.runtimes.refusals import ArgumentNotKnown, ReservedArgument
+from gatehouse.domain.runtimes.releases import release_of
+from gatehouse.domain.serving.template import render
+from gatehouse.domain.version.facts import Unmet
+from gatehouse.domain.version.gates import GateState, template_gate
+from gatehouse.domain.version.lifecycle import decide
 from gatehouse.local.shipped import documents
 from unit.domain.test_serving import serving_input
 

@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api.model_registry import SERVING_VARIABLE, ServingDefaults
 from gatehouse.api.model_version import EnvVar, Serving
-from gatehouse.domain.gates import template_gate
-from gatehouse.domain.serving import render
-from gatehouse.domain.serving_arguments import check_serving
-from gatehouse.domain.serving_environment import admitted_environment, reserved_variable
-from gatehouse.domain.serving_refusals import ReservedEnvironment
-from gatehouse.domain.serving_variables import (
+from gatehouse.domain.runtimes.arguments import check_serving
+from gatehouse.domain.runtimes.environment import (
     HARMLESS_ENVIRONMENT,
     PLAIN_VALUE,
     RESERVED_ENVIRONMENT,
     RESERVED_PREFIXES,
     RESERVED_SUFFIXES,
     TEMPLATE_ENVIRONMENT,
+    admitted_environment,
+    reserved_variable,
 )
+from gatehouse.domain.runtimes.refusals import ReservedEnvironment
+from gatehouse.domain.serving.template import render
+from gatehouse.domain.version.gates import template_gate
 from unit.domain.test_serving import serving_input
 from unit.domain.test_serving_arguments import expression
 

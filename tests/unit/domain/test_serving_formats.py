@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStatus, ModelVersionSpec, ModelVersionStatus
-from gatehouse.controllers.serving_input import serving_input as input_of
-from gatehouse.domain.artifact import ArtifactRecord
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.gates import template_gate
+from gatehouse.controllers.templates import serving_input as input_of
+from gatehouse.domain.artifact.manifest import MAX_PATH_DEPTH, check_path
+from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, fit
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.manifest import MAX_PATH_DEPTH, check_path
-from gatehouse.domain.records import VersionIds
-from gatehouse.domain.serving import render
-from gatehouse.domain.serving_formats import SERVED_FORMATS, config_problem, model_argument, served_file
-from gatehouse.domain.status import version_status
+from gatehouse.domain.runtimes.formats import SERVED_FORMATS, config_problem, model_argument, served_file
+from gatehouse.domain.serving.template import render
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.gates import template_gate
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.records import VersionIds
+from gatehouse.domain.version.status import version_status
 from modelfiles import outcome
 from unit.domain.fits import shipped
 from unit.domain.test_serving import serving_input

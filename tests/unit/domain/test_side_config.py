@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.model_config import parse_config
-from gatehouse.domain.side_config import NamesCode, read, read_document
+from gatehouse.domain.artifact.model_config import parse_config
+from gatehouse.domain.artifact.side_files import NamesCode, read, read_document
+from gatehouse.domain.common.format_error import FormatError
 from modelfiles import outcome
 
 NAMES = st.sampled_from(["auto_map", "\\u0061uto_map", "auto\\u005Fmap", "a", "autoXmap", "Auto_map", "auto_map "])

@@ -21,10 +21,10 @@ from model_signing import hashing, verifying
 
 import worlds
 from gatehouse.api.governance_policy import SignatureRequirements
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.signature import read_signature
-from gatehouse.domain.signature_trust import SignatureCheck, judge_signature
-from gatehouse.registry.artifact_json import dump_artifact, load_artifact
+from gatehouse.domain.artifact.signature import read_signature
+from gatehouse.domain.governance.signature_trust import SignatureCheck, judge_signature
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.registry.mappers import dump_artifact, load_artifact
 from policies import policy
 from signing import Authority, hashes_of, make_key, public_pem, restated, sign_folder
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.hardware.start_log import LONGEST_LINE, StartLog, lines_of, parse_start_log
+from gatehouse.domain.hardware.calibration import LONGEST_LINE, StartLog, lines_of, parse_start_log
 
 LOGS = Path(__file__).parent / "vllm" / "logs"
 GIB = 2**30

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.text_diff import MOST_LINES, readable, unified
+from gatehouse.domain.common.text_diff import MOST_LINES, readable, unified
 
 NAMES = ("team/a", "team/b")
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.unsafe_files import OPENING_BYTES, check_opening
+from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES, check_opening
+from gatehouse.domain.common.format_error import FormatError
 from modelfiles import gguf_file, safetensors_file
 
 

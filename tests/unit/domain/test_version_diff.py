@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.domain.artifact import ArtifactSummary
-from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.records import FileRecord
-from gatehouse.domain.version_diff import Side, compare_versions, is_tokenizer
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.version.diff import Side, compare_versions, is_tokenizer
+from gatehouse.domain.version.records import FileRecord
 
 
 def file(path: str, sha256: str = "a") -> FileRecord:

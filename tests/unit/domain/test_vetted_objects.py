@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.ranges import WHOLE, Range
-from gatehouse.domain.serving_rules import KNOWN_INITIALIZERS
-from gatehouse.domain.serving_variables import HARMLESS_ENVIRONMENT
-from gatehouse.domain.vetted_objects import LARGEST, Common, ListKey, VettedPlan
-from gatehouse.domain.vetting import Shard, ShardKey, retained_key, retained_uri
+from gatehouse.domain.admission.allowlist import Shard, ShardKey, retained_key, retained_uri
+from gatehouse.domain.admission.objects import LARGEST, WHOLE, Common, ListKey, Range, VettedPlan
+from gatehouse.domain.runtimes.arguments import KNOWN_INITIALIZERS
+from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT
 
 COMMON = Common.of(
     runtimes=["r", "r"],

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api.model_version import RefusalReason
-from gatehouse.domain.contest import Contest, VersionStanding, endpoints_of, folders_above, standing_of
-from gatehouse.domain.vetting import Shard, ShardKey, retained_key, shards
+from gatehouse.domain.admission.allowlist import Shard, ShardKey, retained_key, shards
+from gatehouse.domain.admission.contest import Contest, VersionStanding, endpoints_of, folders_above, standing_of
 
 STAGING, PRODUCTION = ShardKey("staging", "models"), ShardKey("production", "models")
 STAGES = ("staging", "production")

@@ -6,8 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from gatehouse.domain.hardware.dimensions import Unmodelled
-from gatehouse.domain.hardware.lengths import length_limit
+from gatehouse.domain.hardware.dimensions import Unmodelled, length_limit
 from gatehouse.domain.hardware.splits import tensor_parallel_size
 from gatehouse.domain.hardware.weights import estimated_bytes
 from vllmruns import (

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.artifact import Listing, Problem, StoredObject
-from gatehouse.domain.layout import lay_out, single_and_index
-from gatehouse.domain.weight_sets import choice, weight_sets
+from gatehouse.domain.artifact.layout import lay_out, single_and_index
+from gatehouse.domain.artifact.values import Listing, Problem, StoredObject
+from gatehouse.domain.artifact.weight_sets import choice, weight_sets
 
 
 def shards(name: str, count: int, ending: str = "safetensors") -> list[str]:

@@ -21,11 +21,11 @@ import worlds
 from evidences import DIGEST, FILES, excerpt_of, make_signer, subject, trail
 from gatehouse.domain.audit.checkpoints import PublicKeys, Signer
 from gatehouse.evidence.archive import MOST_ENTRIES, pack, unpack
+from gatehouse.evidence.envelope import seal
 from gatehouse.evidence.errors import BundleBroken, EvidenceError
-from gatehouse.evidence.exporting import bundle
-from gatehouse.evidence.sealing import seal
-from gatehouse.evidence.subject import Subject
-from gatehouse.evidence.verifying import Verified, verify_bundle
+from gatehouse.evidence.export import bundle
+from gatehouse.evidence.model import Subject
+from gatehouse.evidence.verification import Verified, verify_bundle
 from policies import approval
 
 SIGNER, AUDITOR = make_signer(), make_signer()

@@ -25,19 +25,20 @@ from gatehouse.api import (
 from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.api.model_version import TemplateStatus
-from gatehouse.controllers import objects
+from gatehouse.controllers import lookup
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.reconciler import KindController, after_error
 from gatehouse.controllers.registered_model import RegisteredModelController
-from gatehouse.controllers.runner import KindController, after_error
-from gatehouse.domain.artifact import CheckProgress, Problem
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.facts import Unmet
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.policy import CompiledPolicy, Held
-from gatehouse.domain.records import ModelRecord, RegistryCounts
-from gatehouse.domain.status import version_status
+from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.governance.held import Held
+from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.version.facts import Unmet
+from gatehouse.domain.version.lifecycle import decide
+from gatehouse.domain.version.records import ModelRecord, RegistryCounts
+from gatehouse.domain.version.status import version_status
 from gatehouse.local.shipped import shipped
 from unit.gitops.argo import HEALTH, script
 
@@ -237,7 +238,7 @@ def judged(*decisions: ModelApproval) -> Callable[[], Body]:
 def policy(**spec: Any) -> Callable[[], Body]:
     """A policy with these rules."""
     reader: Any = Reader()
-    controller = GovernancePolicyController(objects=objects.Objects(reader), clock=Clock())
+    controller = GovernancePolicyController(objects=lookup.Objects(reader), clock=Clock())
     made = GovernancePolicy.model_validate({"metadata": {"name": "strict", "generation": 1}, "spec": spec})
     return lambda: reconciled(controller, made)
 

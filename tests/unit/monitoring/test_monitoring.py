@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.api.model_version import Phase
 from gatehouse.app.metrics import OperatorMetrics
-from gatehouse.engine.clock import LoopClock
-from gatehouse.engine.controller import Controller, Outcome
-from gatehouse.engine.metrics import EngineMetrics
 from gatehouse.local.shipped import shipped
-from gatehouse.objectstore import refusals
-from gatehouse.objectstore.metrics import PrometheusStoreMetrics
+from gatehouse.runtime.clock import LoopClock
+from gatehouse.runtime.controller import Controller, Outcome
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.storage.metrics import PrometheusStoreMetrics
+from gatehouse.storage.s3 import refusals
 
 COMPONENT = shipped("kustomize/components/monitoring")
 RUNBOOKS = shipped("docs/monitoring.md")

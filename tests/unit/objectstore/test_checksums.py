@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from gatehouse.objectstore.checksums import full_object_sha256
+from gatehouse.storage.s3.checksums import full_object_sha256
 
 DIGEST = hashlib.sha256(b"content")
 VALUE = base64.b64encode(DIGEST.digest()).decode()

@@ -15,13 +15,14 @@ from botocore.credentials import Credentials
 from cluster.faultstore import BUCKET, MODIFIED, FaultStore, running
 from dialects import Refuses, UploadStore, error
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient, Waiting
-from gatehouse.domain.layout import lay_out
-from gatehouse.objectstore import Limits, RetryPolicy, S3Store, S3Stores
-from gatehouse.objectstore.metrics import NoMetrics
-from gatehouse.objectstore.refusals import Refusal, meaning_of
-from gatehouse.objectstore.uploading import BucketAccess, bytes_body, open_bucket
-from gatehouse.publish.summing import Summing
+from gatehouse.domain.artifact.layout import lay_out
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.storage.limits import Limits, RetryPolicy
+from gatehouse.storage.metrics import NoMetrics
+from gatehouse.storage.s3.client import S3Store, S3Stores
+from gatehouse.storage.s3.refusals import Refusal, meaning_of
+from gatehouse.storage.s3.uploads import BucketAccess, bytes_body, open_bucket
+from gatehouse.upload.server_checksums import Summing
 
 QUICK = Limits(
     connect=1.0,

@@ -15,10 +15,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
-from gatehouse.controllers.connections import Connections
-from gatehouse.domain.errors import Stalled, Waiting
-from gatehouse.objectstore.metrics import NoMetrics
-from gatehouse.objectstore.s3 import S3Stores
+from gatehouse.controllers.clients import Connections
+from gatehouse.domain.common.errors import Stalled, Waiting
+from gatehouse.storage.metrics import NoMetrics
+from gatehouse.storage.s3.client import S3Stores
 
 EMPTY: Final = (
     '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>models</Name>'

@@ -9,7 +9,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.objectstore.signing import CONTENT_SHA256, Signer, encode_path
+from gatehouse.storage.s3.signing import CONTENT_SHA256, Signer, encode_path
 
 
 async def test_nothing_shows_the_secret_and_the_other_headers_stay() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from gatehouse.objectstore import PrometheusStoreMetrics
+from gatehouse.storage.metrics import PrometheusStoreMetrics
 
 
 def test_requests_and_bytes_are_counted() -> None:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.objectstore.documents import DocumentError
-from gatehouse.objectstore.multipart import (
+from gatehouse.storage.s3.multipart import (
     MAX_OBJECT_BYTES,
     PART_BYTES,
     StoredPart,
@@ -25,6 +24,7 @@ from gatehouse.objectstore.multipart import (
     parts_of,
     stored_sum,
 )
+from gatehouse.storage.s3.xml import DocumentError
 
 DIGEST = hashlib.sha256(b"part").digest()
 B64 = base64.b64encode(DIGEST).decode()

@@ -14,7 +14,7 @@ from minio.crypto import decrypt
 from urllib3 import HTTPResponse, PoolManager
 from urllib3.exceptions import NewConnectionError
 
-from gatehouse.objectstore.users import (
+from gatehouse.storage.s3.users import (
     StoreAdministrator,
     StoreUser,
     UsersNotReady,

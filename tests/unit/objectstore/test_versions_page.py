@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.objectstore.documents import DocumentError
-from gatehouse.objectstore.listing import ListedKey, parse_versions_page
+from gatehouse.storage.s3.listing import ListedKey, parse_versions_page
+from gatehouse.storage.s3.xml import DocumentError
 
 ENTRY = {
     "Key": "m/a",

@@ -7,7 +7,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from gatehouse.domain.parsers import PARSERS, Parser, Task, Walk, Want
+from gatehouse.domain.formats.parsers import PARSERS, Parser, Task, Walk, Want
 from gatehouse.parsing.worker import main
 
 

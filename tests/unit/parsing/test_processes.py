@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gatehouse.domain.errors import Transient
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.parsers import CONFIGURATION, PARSERS, Parser, Task
+from gatehouse.domain.common.errors import Transient
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.parsers import CONFIGURATION, PARSERS, Parser, Task
 from gatehouse.parsing.processes import WORKER, ParserLimits, WorkerParsing
 from hostile import SHAPES, walk
 from modelfiles import config_json

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import worlds
+from gatehouse.actions.names import model_object_name, version_object_name
+from gatehouse.actions.register import difference, version_difference
+from gatehouse.actions.registration_request import Request, wanted
 from gatehouse.api import ModelVersion
 from gatehouse.cli.main import app
-from gatehouse.domain.model_card import ModelCard
+from gatehouse.domain.artifact.model_card import ModelCard
 from gatehouse.local.miniature import miniature_granite
-from gatehouse.publish.errors import InputInvalid, ObjectMismatch
-from gatehouse.publish.folder import scan
-from gatehouse.publish.known_folder import known_folder
-from gatehouse.publish.model_folder import FolderFacts, read_model_folder
-from gatehouse.publish.naming import model_object_name, version_object_name
-from gatehouse.publish.registering import difference, version_difference
-from gatehouse.publish.registration_request import Request, wanted
+from gatehouse.upload.errors import InputInvalid, ObjectMismatch
+from gatehouse.upload.folder import scan
+from gatehouse.upload.known_folder import known_folder
+from gatehouse.upload.model_folder import FolderFacts, read_model_folder
 from modelfiles import gguf_file
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gatehouse.actions.manifests import in_namespace, in_registry, load_folder
 from gatehouse.api.meta import ObjectReference
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.local.shipped import shipped
-from gatehouse.publish.declared import in_namespace, in_registry, load_folder
-from gatehouse.publish.errors import InputInvalid
+from gatehouse.upload.errors import InputInvalid
 
 MODEL = """
 apiVersion: gatehouse.dev/v1alpha1

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import worlds
+from gatehouse.actions.readiness import artifact_standing, model_standing, version_standing
+from gatehouse.actions.seed import SeededVersion
 from gatehouse.api import ModelVersion, RegisteredModel
 from gatehouse.api.model_version import Progress
-from gatehouse.publish.seeding import SeededVersion
-from gatehouse.publish.standing import artifact_standing, model_standing, version_standing
 
 
 def condition(type_: str, status: str, reason: str, message: str = "", *, generation: int = 2) -> dict[str, Any]:

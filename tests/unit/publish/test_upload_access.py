@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gatehouse.cli.transfer import Amounts, line
-from gatehouse.domain.signature import LARGEST_SIGNATURE
-from gatehouse.publish.checking import CheckedArtifact, CheckedFile, check_names
-from gatehouse.publish.comparing import Plan
-from gatehouse.publish.errors import InputInvalid
-from gatehouse.publish.folder import scan
-from gatehouse.publish.store_access import StoreFlags, bucket_access, location_of
-from gatehouse.publish.upload_errors import FolderRefused
-from gatehouse.publish.upload_report import UploadReport, VersionNames
+from gatehouse.actions.upload_report import UploadReport, VersionNames
+from gatehouse.cli.progress import Amounts, line
+from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
+from gatehouse.upload.access import StoreFlags, bucket_access, location_of
+from gatehouse.upload.check import CheckedArtifact, CheckedFile, check_names
+from gatehouse.upload.errors import FolderRefused, InputInvalid
+from gatehouse.upload.folder import scan
+from gatehouse.upload.plan import Plan
 
 DIGEST = "sha256:" + "1f" * 32
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gatehouse.cluster.client import ApiError, ApiUnavailable
-from gatehouse.publish.asking import ask_for_check
+from gatehouse.upload.recheck import ask_for_check
 
 
 def version(namespace: str, name: str, uri: str) -> dict[str, Any]:

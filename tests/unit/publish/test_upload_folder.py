@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.domain.layout import MAX_FILES
-from gatehouse.publish.checking import FolderCheck, check_names, guess_format, told_format
-from gatehouse.publish.errors import InputInvalid
-from gatehouse.publish.folder import FolderFiles, scan
-from gatehouse.publish.local_files import FolderStore
-from gatehouse.publish.upload_errors import FileChanged, FolderRefused
+from gatehouse.domain.artifact.layout import MAX_FILES
+from gatehouse.upload.check import FolderCheck, check_names, guess_format, told_format
+from gatehouse.upload.errors import FileChanged, FolderRefused, InputInvalid
+from gatehouse.upload.folder import FolderFiles, scan
+from gatehouse.upload.folder_store import FolderStore
 from modelfiles import config_json, safetensors_file
 
 

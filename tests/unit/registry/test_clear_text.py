@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import pytest
 
-from gatehouse.domain.errors import Waiting
+from gatehouse.domain.common.errors import Waiting
 from gatehouse.registry.address import Address, Credentials, Limits, Target
 from gatehouse.registry.trail import open_trails, target_of_url
 

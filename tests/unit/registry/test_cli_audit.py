@@ -18,7 +18,7 @@ from auditcontract import a_policy, grown
 from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
-from gatehouse.domain.errors import Stalled, Transient
+from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.registry.address import Target
 from gatehouse.registry.drivers import mysql
 from gatehouse.registry.operations import VersionKey

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gatehouse.domain.errors import ReconcileError, Transient
-from gatehouse.registry.batching import MAX_OPERATIONS, MAX_WEIGHT, Batcher, Outcome
+from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.registry.batcher import MAX_OPERATIONS, MAX_WEIGHT, Batcher, Outcome
 from gatehouse.registry.operations import (
     ArchiveObject,
     CountRows,

@@ -18,14 +18,14 @@ from sqlalchemy.dialects import mysql as mysql_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from gatehouse.domain.errors import ReconcileError, Stalled, Transient
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient
 from gatehouse.registry import database, reading, schema
 from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.databases import Databases
 from gatehouse.registry.drivers import mysql, postgresql
 from gatehouse.registry.failures import Cause, Failure
-from gatehouse.registry.lookup import of_versions
+from gatehouse.registry.key_filters import of_versions
 from gatehouse.registry.operations import LoadVersion, VersionKey
 from gatehouse.registry.schema import HEAD, REVISIONS
 from gatehouse.registry.tables import artifact_files, metadata, model_versions

@@ -9,20 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary, Problem
-from gatehouse.domain.errors import Stalled
-from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling
-from gatehouse.domain.records import FileRecord, ModelRecord, StateChange, VersionRecord
-from gatehouse.registry.artifact_json import dump_artifact, load_artifact
-from gatehouse.registry.encoding import (
+from gatehouse.domain.artifact.model_config import ModelConfig, Quantization, RopeScaling
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.version.records import FileRecord, ModelRecord, StateChange, VersionRecord
+from gatehouse.registry.mappers import (
     CHANGE_COLUMNS,
     FILE_COLUMNS,
     MODEL_COLUMNS,
     VERSION_COLUMNS,
     change_of,
     change_values,
+    dump_artifact,
     file_of,
     file_values,
+    load_artifact,
     model_of,
     model_values,
     version_of,

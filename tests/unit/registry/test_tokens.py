@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.errors import Waiting
+from gatehouse.domain.common.errors import Waiting
 from gatehouse.local.pki import ensure_certificate
 from gatehouse.registry import databases as databases_module
 from gatehouse.registry.address import Address, Credentials, Limits, Target

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.actions.approvals import Situation, counted_groups, decision_name, why_refused
+from gatehouse.actions.identity import Person
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApprovalSpec
-from gatehouse.review.deciding import Situation, counted_groups, decision_name, why_refused
-from gatehouse.review.person import Person
 
 BOB = Person(name="bob", groups=("ml-leads", "nlp", "risk"))
 

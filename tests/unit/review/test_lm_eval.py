@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.actions.errors import Refused
+from gatehouse.actions.evaluations import Import, evaluations, run_notes
+from gatehouse.actions.identity import Person
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.domain.format_error import FormatError
-from gatehouse.domain.lm_eval import MAX_RESULTS, number_text, parse_results
-from gatehouse.review.errors import Refused
-from gatehouse.review.evaluating import Import, evaluations, run_notes
-from gatehouse.review.person import Person
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.governance.lm_eval import MAX_RESULTS, number_text, parse_results
 
 SAMPLE = (Path(__file__).parent / "results.json").read_bytes()
 VALUE = r"-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?"

@@ -14,9 +14,8 @@ from typing import Any, Final
 import orjson
 
 from gatehouse.domain.audit.checkpoints import PublicKeys, Summary
-from gatehouse.domain.audit.findings import Finding, Verdict
 from gatehouse.domain.audit.records import GENESIS, AuditHead, StoredRecord, digest_of
-from gatehouse.domain.audit.trusting import Trusted
+from gatehouse.domain.audit.trust import Finding, Trusted, Verdict
 
 __all__ = ["CHECKPOINT_EVERY", "SUMMARISED", "TRAIL", "verify_chain"]
 

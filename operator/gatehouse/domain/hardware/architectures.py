@@ -30,7 +30,7 @@ class Architecture:
     embeddings or scores. ``multimodal``: images or sound take memory too. ``multi_query``: one KV head unless the
     configuration says otherwise. ``kv_heads_copied``: KV heads may be fewer than accelerators. ``gated``: the
     feed-forward layer has three matrices. ``wraps``: the language part is another architecture, told by its model
-    type. ``shape`` names how :mod:`gatehouse.domain.hardware.own_shapes` adds up its matrices, where that is not as
+    type. ``shape`` names how :mod:`gatehouse.domain.hardware.matrices` adds up its matrices, where that is not as
     for most; ``positions``: it has a learned embedding of positions; ``tower`` is the kind of its part that sees
     images. ``after``: the newest release that was seen to refuse it, ``until`` the newest that loads it, as minor
     numbers.

@@ -1,20 +1,190 @@
-"""How far a fit is from what vLLM said when it started: term by term.
+"""What vLLM says of memory in its log when it starts, and how far a fit is from that, term by term.
 
-    overhead of vLLM = usable - weights - memory for the cache - CUDA graphs that count
+A log is somebody else's text: so many bytes of it are read, so much of each line, and numbers of so many digits. Lines
+are found wherever they stand in a line, as Kubernetes, ranks and colours put text before them. The wordings are those
+of 0.11.0 and of 0.33.0 (``v1/worker/gpu_model_runner.py``, ``v1/worker/gpu_worker.py``, ``v1/core/kv_cache_utils.py``,
+``v1/engine/core.py``, ``entrypoints/utils.py``), which are the same but where it is said.
+
+overhead of vLLM = usable - weights - memory for the cache - CUDA graphs that count
 
 as its log has all of these but the first, which follows from the profile and the utilization of memory.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, BinaryIO, Final, Literal
 
 from gatehouse.domain.hardware.fit import Fit
-from gatehouse.domain.hardware.start_log import StartLog
 
-__all__ = ["Term", "differing_start", "held_against"]
+__all__ = [
+    "LONGEST_LINE",
+    "MOST_BYTES",
+    "StartLog",
+    "Term",
+    "differing_start",
+    "held_against",
+    "lines_of",
+    "parse_start_log",
+]
+
+MOST_BYTES: Final = 64 * 2**20
+"""What is read of a log."""
+LONGEST_LINE: Final = 32 * 2**10
+"""What is looked at of a line."""
+
+_GIB: Final = 2**30
+_NUMBER: Final = r"(\d{1,9}(?:\.\d{1,9})?)"
+_WHOLE: Final = r"(\d{1,12}|\d{1,3}(?:,\d{3}){1,4})"
+
+_RELEASE: Final = re.compile(rb"(?:vLLM API server version|LLM engine \(v) ?(0\.\d{1,4}(?:\.\d{1,4})?)")
+_SERVER: Final = re.compile(rb"vLLM API server version ")
+_WEIGHTS: Final = re.compile(rf"Model loading took {_NUMBER} GiB".encode())
+"""0.11.0 goes on with "and 5.1 seconds", 0.33.0 with "memory and 5.1 seconds"."""
+_AVAILABLE: Final = re.compile(rf"Available KV cache memory: (-?){_NUMBER} GiB".encode())
+_TOKENS: Final = re.compile(rf"GPU KV cache size: {_WHOLE} tokens".encode())
+_AT_ONCE: Final = re.compile(rf"Maximum concurrency for {_WHOLE} tokens per request: {_NUMBER}x".encode())
+_GRAPHS_ESTIMATED: Final = re.compile(rf"Estimated CUDA graph memory: {_NUMBER} GiB".encode())
+"""Not in 0.11.0."""
+_GRAPHS: Final = re.compile(rf"Graph capturing finished in \d{{1,6}} secs, took (-?){_NUMBER} GiB".encode())
+_NEEDED: Final = re.compile(
+    rf"max seq len \({_WHOLE}\), \(?{_NUMBER} GiB KV cache is needed, which is larger than the available".encode()
+)
+_PEAK: Final = re.compile(rf"torch peak memory increase: {_NUMBER} ?GiB".encode())
+_ARGUMENTS: Final = re.compile(rb"non-default args: \{")
+_CACHE_DTYPES: Final[Mapping[bytes, Literal["fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16"]]] = {
+    b"fp8": "fp8",
+    b"fp8_e4m3": "fp8_e4m3",
+    b"fp8_e5m2": "fp8_e5m2",
+    b"bfloat16": "bfloat16",
+}
+_CONFIG: Final = re.compile(rb"LLM engine \(v[^)]{1,64}\) with config: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartLog:
+    """What was found; None is not said. Sizes are bytes on one accelerator.
+
+    ``needed`` is what the cache of a sequence of ``needed_tokens`` would have taken, where vLLM refused to start.
+    ``at_once`` is how many sequences of ``at_once_tokens`` the cache takes. ``graphs`` are CUDA graphs as vLLM took
+    them into account before, ``graphs_captured`` as they came out. ``max_model_len`` and what follows are how vLLM was
+    started, ``truncated`` is whether the log is longer than what was read.
+    """
+
+    release: str | None = None
+    weights: int | None = None
+    available: int | None = None
+    tokens: int | None = None
+    at_once: Fraction | None = None
+    at_once_tokens: int | None = None
+    needed: int | None = None
+    needed_tokens: int | None = None
+    graphs: int | None = None
+    graphs_captured: int | None = None
+    peak: int | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    tensor_parallel_size: int | None = None
+    max_num_batched_tokens: int | None = None
+    gpu_memory_utilization: str | None = None
+    kv_cache_dtype: Literal["fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16"] | None = None
+    pipeline_parallel_size: int | None = None
+    enforce_eager: bool = False
+    truncated: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is anything to hold a fit against."""
+        return any(each is not None for each in (self.weights, self.available, self.needed, self.tokens))
+
+
+def lines_of(stream: BinaryIO, *, most: int = MOST_BYTES, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+    """Lines of at most ``longest`` bytes, what is longer in pieces; at most ``most`` bytes and one piece."""
+    read = 0
+    while read < most and (line := stream.readline(longest)):
+        read += len(line)
+        yield line
+
+
+def parse_start_log(stream: BinaryIO, *, most: int = MOST_BYTES) -> StartLog:
+    """The last start in a log: of several ranks the most weights and the least memory for the cache, as vLLM counts.
+
+    What is no line of vLLM's is passed over.
+    """
+    found = StartLog()
+    for line in lines_of(stream, most=most):
+        if _SERVER.search(line):
+            found = StartLog()
+        found = _with_line(found, line)
+    return replace(found, truncated=bool(stream.read(1)))
+
+
+def _with_line(found: StartLog, line: bytes) -> StartLog:
+    if said := _RELEASE.search(line):
+        found = replace(found, release=said[1].decode())
+    if _ARGUMENTS.search(line) or _CONFIG.search(line):
+        found = _with_arguments(found, line)
+    if said := _WEIGHTS.search(line):
+        found = replace(found, weights=max(found.weights or 0, _bytes(said[1])))
+    if said := _AVAILABLE.search(line):
+        size = _signed(said[1], _bytes(said[2]))
+        found = replace(found, available=size if found.available is None else min(size, found.available))
+    if said := _TOKENS.search(line):
+        found = replace(found, tokens=min(_whole(said[1]), found.tokens or 10**15))
+    if said := _AT_ONCE.search(line):
+        found = replace(found, at_once_tokens=_whole(said[1]), at_once=Fraction(said[2].decode()))
+    if said := _NEEDED.search(line):
+        found = replace(found, needed_tokens=_whole(said[1]), needed=_bytes(said[2]))
+    if said := _GRAPHS_ESTIMATED.search(line):
+        found = replace(found, graphs=max(found.graphs or 0, _bytes(said[1])))
+    if said := _GRAPHS.search(line):
+        found = replace(found, graphs_captured=max(found.graphs_captured or 0, _signed(said[1], _bytes(said[2]))))
+    if said := _PEAK.search(line):
+        found = replace(found, peak=max(found.peak or 0, _bytes(said[1])))
+    return found
+
+
+def _with_arguments(found: StartLog, line: bytes) -> StartLog:
+    """``'max_model_len': 8192`` of the arguments, or ``max_seq_len=8192`` of the configuration that came of them."""
+    utilization = _said(line, rb"gpu_memory_utilization", rb"(0\.\d{1,6}|1\.0)")
+    dtype = _said(line, rb"kv_cache_dtype", rb"'?([a-z0-9_]{1,16})")
+    return replace(
+        found,
+        max_model_len=_number(line, rb"max_model_len") or _number(line, rb"max_seq_len") or found.max_model_len,
+        max_num_seqs=_number(line, rb"max_num_seqs") or found.max_num_seqs,
+        tensor_parallel_size=_number(line, rb"tensor_parallel_size") or found.tensor_parallel_size,
+        max_num_batched_tokens=_number(line, rb"max_num_batched_tokens") or found.max_num_batched_tokens,
+        pipeline_parallel_size=_number(line, rb"pipeline_parallel_size") or found.pipeline_parallel_size,
+        kv_cache_dtype=_CACHE_DTYPES.get(dtype or b"", found.kv_cache_dtype),
+        gpu_memory_utilization=utilization.decode() if utilization else found.gpu_memory_utilization,
+        enforce_eager=found.enforce_eager or _said(line, rb"enforce_eager", rb"(True)") is not None,
+    )
+
+
+def _number(line: bytes, name: bytes) -> int | None:
+    said = _said(line, name, rb"(\d{1,9})(?![\d.])")
+    return int(said) if said else None
+
+
+def _said(line: bytes, name: bytes, value: bytes) -> bytes | None:
+    found = re.search(rb"(?<![A-Za-z_])" + name + rb"(?:': |=)" + value, line)
+    return found[1] if found else None
+
+
+def _bytes(gib: bytes) -> int:
+    return int(Fraction(gib.decode()) * _GIB)
+
+
+def _signed(sign: bytes, size: int) -> int:
+    return -size if sign else size
+
+
+def _whole(text: bytes) -> int:
+    return int(text.replace(b",", b""))
+
 
 _MOST_CONCURRENCY: Final = 10**6
 

@@ -26,30 +26,28 @@ from typing import Final, Literal, NamedTuple
 from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Verdict
-from gatehouse.domain.artifact import ArtifactSummary
-from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of
-from gatehouse.domain.hardware.encoder_memory import encoder_memory
+from gatehouse.api.values import bytes_of
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, limit_named
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
-from gatehouse.domain.hardware.lengths import limit_named
 from gatehouse.domain.hardware.loading import gguf_refusal, refusal_of
 from gatehouse.domain.hardware.overhead import (
     MARGIN,
     Overhead,
     default_chunk,
     default_sequences,
+    encoder_memory,
     overhead_of,
     sequence_choices,
 )
 from gatehouse.domain.hardware.precision import Precision, check_precision
-from gatehouse.domain.hardware.releases import Release, release_of, releases
 from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
-from gatehouse.domain.hardware.towers import tower_parameters
-from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes
-from gatehouse.domain.model_config import ModelConfig
-from gatehouse.domain.quantity import bytes_of
-from gatehouse.domain.serving_arguments import normal_arguments
-from gatehouse.domain.serving_formats import SERVED_FORMATS
-from gatehouse.domain.sizes import human_bytes
+from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes, tower_parameters
+from gatehouse.domain.runtimes.arguments import normal_arguments
+from gatehouse.domain.runtimes.formats import SERVED_FORMATS
+from gatehouse.domain.runtimes.releases import Release, release_of, releases
 
 __all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config", "usable_bytes"]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled
-from gatehouse.domain.hardware.releases import Release
+from gatehouse.domain.runtimes.releases import Release
 
 __all__ = ["BLOCK", "CacheLayout", "Layers", "Term", "cache_layout", "layers_of", "mamba2_sizes"]
 

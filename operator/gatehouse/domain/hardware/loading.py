@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatehouse.domain.artifact import Problem
+from gatehouse.domain.artifact.values import Problem
 from gatehouse.domain.hardware.architectures import refused_architectures
 from gatehouse.domain.hardware.dimensions import Dimensions
-from gatehouse.domain.hardware.releases import Release, releases
+from gatehouse.domain.runtimes.releases import Release, releases
 
 __all__ = ["gguf_refusal", "refusal_of"]
 

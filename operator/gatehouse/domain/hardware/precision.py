@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gatehouse.api.hardware_profile import Accelerator, HardwareProfileSpec
-from gatehouse.domain.artifact import ArtifactSummary, Problem
-from gatehouse.domain.hardware.releases import Capability, Release
-from gatehouse.domain.quantization import Quantization
+from gatehouse.domain.artifact.quantization import Quantization
+from gatehouse.domain.artifact.values import ArtifactSummary, Problem
+from gatehouse.domain.runtimes.releases import Capability, Release
 
 __all__ = ["Precision", "check_precision"]
 

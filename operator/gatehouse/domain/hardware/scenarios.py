@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.model_version import Verdict
-from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit, fit_config
-from gatehouse.domain.model_config import ModelConfig
 
 __all__ = ["MOST_ACCELERATORS", "MOST_ROWS", "Choices", "Machine", "Scenario", "scenarios"]
 

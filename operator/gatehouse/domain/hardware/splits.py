@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from gatehouse.domain.artifact.quantization import Quantization
 from gatehouse.domain.hardware.dimensions import Dimensions
-from gatehouse.domain.quantization import Quantization
 
 __all__ = ["Split", "tensor_parallel_size"]
 

@@ -1,4 +1,9 @@
-"""Bytes of a model's weights on each accelerator, as vLLM loads them.
+"""Bytes of a model's weights on each accelerator, as vLLM loads them, encoders included.
+
+Attention of a layer has four square matrices, its feed-forward layer two or three; a merger or projector leads to the
+language part. Source: the classes of each model in vLLM 0.11.0 and 0.33.0 (``models/{siglip,pixtral,qwen2_vl,
+qwen2_5_vl,qwen3_vl,glm4_1v,mllama,gemma3n_mm,gemma4_mm}.py``), and for Gemma's towers those of transformers
+(``modeling_gemma3n.py``, ``modeling_gemma4.py``) and timm.
 
 Where the headers of the tensors were read, their bytes count, without what vLLM leaves out: layers that predict more
 than one token ahead (MTP), and a head that is stored beside the embedding it is tied to. Where only config.json is
@@ -9,16 +14,166 @@ Source: vLLM's model classes (``model_executor/models``) and ``layers/quantizati
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from gatehouse.domain.artifact import ArtifactSummary
+from gatehouse.domain.artifact.quantization import Quantization
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.hardware.matrices import matrices_of
-from gatehouse.domain.hardware.releases import Release
-from gatehouse.domain.hardware.towers import tower_parameters
-from gatehouse.domain.quantization import Quantization
+from gatehouse.domain.runtimes.releases import Release
 
-__all__ = ["estimated_bytes", "loaded_bytes", "stored_bytes"]
+__all__ = ["estimated_bytes", "loaded_bytes", "stored_bytes", "tower_parameters"]
+
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+_LIKE_PIXTRAL: Final[Mapping[str, int]] = MappingProxyType({"layers": 24, "hidden": 1024, "inner": 4096})
+"""What the class of Pixtral's tower fills in (transformers 4.57.6, PixtralVisionConfig)."""
+_MOBILENET_V5: Final = 294_126_912
+"""Parameters of timm's mobilenetv5_300m_enc, the one tower that Gemma 3n has."""
+_OWN_TOKENS: Final = 128
+_HEARD: Final = 1024
+"""What two convolutions make of 128 bands of sound: 32 channels of a quarter of them."""
+_MERGED: Final = 4
+"""Patches that are made one: two by two."""
+
+
+class _Tower(NamedTuple):
+    """Sizes of a tower: ``out`` is what it hands on, ``width`` that of the language part."""
+
+    layers: int
+    hidden: int
+    inner: int
+    out: int
+    width: int
+
+    def blocks(self, matrices: int, inner: int | None = None) -> int:
+        """Parameters of all layers whose feed-forward layer has so many matrices."""
+        return self.layers * (4 * self.hidden**2 + matrices * self.hidden * (self.inner if inner is None else inner))
+
+    @property
+    def merger(self) -> int:
+        """What makes one of four patches."""
+        merged = _MERGED * self.hidden
+        return merged * merged + merged * self.out
+
+
+def tower_parameters(model: Dimensions) -> int | None:
+    """None where config.json does not tell, or the kind of tower is not known; 0 for a model without."""
+    whole = model.whole
+    if whole is None or not whole.multimodal or whole.cross:  # Whisper's encoder is counted with its decoder
+        return 0
+    kind = _KINDS.get(whole.tower or "")
+    return None if kind is None else kind(model)
+
+
+def _sizes(model: Dimensions, defaults: Mapping[str, int] = _NOTHING) -> _Tower | None:
+    said, width = model.said, model.get("hidden_size")
+    layers, hidden, inner = (said(f"tower_{name}") or defaults.get(name) for name in ("layers", "hidden", "inner"))
+    if not layers or not hidden or not width:
+        return None
+    return _Tower(layers, hidden, inner or 0, said("tower_out") or width, width)
+
+
+def _siglip(model: Dimensions) -> int | None:
+    tower = _sizes(model)
+    return tower.blocks(2) + tower.hidden * tower.width if tower and tower.inner else None
+
+
+def _pixtral(model: Dimensions) -> int | None:
+    tower = _sizes(model, _LIKE_PIXTRAL if model.config.tower_type == "pixtral" else _NOTHING)
+    if not tower or not tower.inner:
+        return None
+    return tower.blocks(3) + _MERGED * tower.hidden**2 + tower.hidden * tower.width + tower.width**2
+
+
+def _llava(model: Dimensions) -> int | None:
+    """Of the towers that Llava may have, Pixtral's, which merges no patches."""
+    tower = _sizes(model, _LIKE_PIXTRAL) if model.config.tower_type == "pixtral" else None
+    return tower.blocks(3) + tower.hidden * tower.width + tower.width**2 if tower and tower.inner else None
+
+
+def _mllama(model: Dimensions) -> int | None:
+    tower, said = _sizes(model), model.said
+    image, patch = said("tower_image"), said("tower_patch")
+    if not tower or not tower.inner or not image or not patch:
+        return None
+    tower = tower._replace(layers=tower.layers + (said("tower_global_layers") or 0))
+    # An embedding of positions for each shape of an image, and one for none: all its tiles and their patches.
+    tiles = ((said("tower_ratios") or 8) + 1) * (said("tower_tiles") or 4) * ((image // patch) ** 2 + 1)
+    return tower.blocks(2) + tower.out * tower.width + tiles * tower.hidden
+
+
+def _qwen2(model: Dimensions) -> int | None:
+    tower = _sizes(model)
+    return tower.blocks(2, 4 * tower.hidden) + tower.merger if tower else None
+
+
+def _qwen2_5(model: Dimensions) -> int | None:
+    tower = _sizes(model)
+    return tower.blocks(3) + tower.merger if tower and tower.inner else None
+
+
+def _qwen3(model: Dimensions) -> int | None:
+    tower = _sizes(model)
+    mergers = 1 + (model.said("tower_stacks") or 0)
+    return tower.blocks(2) + mergers * tower.merger if tower and tower.inner else None
+
+
+def _glm(model: Dimensions) -> int | None:
+    tower = _sizes(model)
+    if not tower or not tower.inner:
+        return None
+    out = tower.out
+    return tower.blocks(3, out) + out * out + 3 * out * tower.inner + _MERGED * tower.hidden * out
+
+
+def _gemma3n(model: Dimensions) -> int | None:
+    """MobileNet V5 always, and a conformer; each with an embedding of its own 128 tokens."""
+    width, seen, heard = (
+        model.get("hidden_size"),
+        model.said("tower_hidden") or 2048,
+        model.said("audio_hidden") or 1536,
+    )
+    if not width or model.config.tower_type != "gemma3n_vision":
+        return None
+    embedded = sum(_OWN_TOKENS * hidden + hidden * width for hidden in (seen, heard))
+    return _MOBILENET_V5 + _conformer(model.said("audio_layers") or 12, heard) + embedded
+
+
+def _gemma4(model: Dimensions) -> int | None:
+    tower, said = _sizes(model), model.said
+    if not tower or not tower.inner:
+        return None
+    positions, patch = said("tower_positions") or 10_240, said("tower_patch") or 16
+    found = tower.blocks(3) + tower.hidden * (2 * positions + 3 * patch * patch + tower.width)
+    layers, hidden = said("audio_layers"), said("audio_hidden")
+    if layers and hidden:
+        out = said("audio_out") or 1536
+        found += _conformer(layers, hidden) + out * (hidden + tower.width)
+    return found
+
+
+def _conformer(layers: int, hidden: int) -> int:
+    """Two feed-forward layers of four times the width, five matrices of attention, three of a gated convolution."""
+    return layers * 24 * hidden * hidden + _HEARD * hidden
+
+
+_KINDS: Final[Mapping[str, Callable[[Dimensions], int | None]]] = MappingProxyType(
+    {
+        "siglip": _siglip,
+        "pixtral": _pixtral,
+        "llava": _llava,
+        "mllama": _mllama,
+        "qwen2": _qwen2,
+        "qwen2_5": _qwen2_5,
+        "qwen3": _qwen3,
+        "glm": _glm,
+        "gemma3n": _gemma3n,
+        "gemma4": _gemma4,
+    }
+)
+
 
 _HALF: Final = 2
 _MXFP4_GROUP: Final = 32

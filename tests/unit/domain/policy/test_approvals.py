@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api.governance_policy import ApprovalRequirement
 from gatehouse.api.model_approval import ModelApproval
-from gatehouse.domain.policy import ballots, count_approvals
-from gatehouse.domain.served import served_digest
+from gatehouse.domain.governance.approvals import ballots, count_approvals
+from gatehouse.domain.serving.names import served_digest
 from policies import approval
 
 ROBOT = "system:serviceaccount:ci:robot"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.policy.cel import CompiledExpression, compile_expression
-from gatehouse.domain.policy.expressions import ExpressionProblem
+from gatehouse.domain.governance.cel import CompiledExpression, ExpressionProblem, compile_expression
 
 VALUES: dict[str, Any] = {
     "version": {"name": "granite-1", "numbers": list(range(1000))},

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api import ModelRegistry, RegisteredModel
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.judgement import known_holding
-from gatehouse.domain.lifecycle import Decision, decide
-from gatehouse.domain.policy import CompiledPolicy, Held, applying, held_under
-from gatehouse.domain.records import VersionRecord
+from gatehouse.domain.governance.held import Held, held_under
+from gatehouse.domain.governance.policy import CompiledPolicy, applying
+from gatehouse.domain.version.decision_record import known_holding
+from gatehouse.domain.version.lifecycle import Decision, decide
+from gatehouse.domain.version.records import VersionRecord
 from policies import approval, policy
 
 LOW = policy("low", match={"riskTiers": ["Low"]})

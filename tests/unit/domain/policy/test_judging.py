@@ -11,11 +11,11 @@ import yaml
 import worlds
 from gatehouse.api import GovernancePolicy
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.artifact import CheckProgress, Problem
-from gatehouse.domain.facts import Withdrawal
-from gatehouse.domain.governance import next_expiry
-from gatehouse.domain.lifecycle import Decision, decide
-from gatehouse.domain.policy import CompiledPolicy, applying
+from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.governance.policy import CompiledPolicy, applying
+from gatehouse.domain.version.facts import Withdrawal
+from gatehouse.domain.version.lifecycle import Decision, decide
+from gatehouse.domain.version.stages import next_expiry
 from policies import approval, evaluation, policy
 
 SHIPPED = Path(__file__).parents[4] / "manifests" / "policies"

@@ -12,9 +12,9 @@ import yaml
 
 import worlds
 from gatehouse.api import GovernancePolicy
-from gatehouse.domain.facts import Facts
-from gatehouse.domain.lifecycle import decide
-from gatehouse.domain.policy import CompiledPolicy
+from gatehouse.domain.governance.policy import CompiledPolicy
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.lifecycle import decide
 from policies import approval, evaluation
 
 SHIPPED = Path(__file__).parents[4] / "manifests" / "policies"

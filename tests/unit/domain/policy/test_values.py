@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.api import ModelEvaluation, ModelVersion, RegisteredModel
-from gatehouse.domain.artifact import ArtifactRecord, ArtifactSummary
+from gatehouse.domain.artifact.model_config import ModelConfig, Quantization, RopeScaling
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
+from gatehouse.domain.governance.cel import VARIABLES, CompiledExpression, compile_expression
+from gatehouse.domain.governance.expression_values import expression_values, plain
 from gatehouse.domain.hardware.fit import Fit, fit
-from gatehouse.domain.model_config import ModelConfig, Quantization, RopeScaling
-from gatehouse.domain.policy.cel import VARIABLES, CompiledExpression, compile_expression
-from gatehouse.domain.policy.values import expression_values, plain
 from policies import evaluation
 
 TEXT = st.text(max_size=12)

@@ -1,0 +1,1 @@
+"""What a person or a pipeline does on the cluster, with their own rights."""

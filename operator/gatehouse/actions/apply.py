@@ -1,0 +1,147 @@
+"""Server-side apply that waits for what is not there yet and leaves alone what a person changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from gatehouse.actions.manifests import Declared
+from gatehouse.actions.polling import Patience
+from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError, Patch
+from gatehouse.upload.errors import ApplyRefused
+
+__all__ = ["Applied", "ObjectApi", "apply", "refusal", "why_wait"]
+
+FORBIDDEN_SECONDS: Final = 15.0
+"""How long a refusal of rights is taken for a binding that is just being made."""
+
+_CONFLICT: Final = "Apply failed with "
+_UNKNOWN_FIELD: Final = "field not declared in schema"
+
+
+class ObjectApi(Protocol):
+    """What publishing needs of the Kubernetes API. Raises ClusterError."""
+
+    async def get(
+        self, plural: str, namespace: str = "", name: str = "", *, params: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Reads an object."""
+        ...
+
+    async def create(self, plural: str, namespace: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Creates an object."""
+        ...
+
+    async def patch(
+        self,
+        plural: str,
+        namespace: str,
+        name: str,
+        body: object,
+        *,
+        kind: Patch,
+        subresource: str = "",
+        params: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Patches or applies an object."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What came of applying an object. ``kept`` says why it was left as it is; None when it is as declared."""
+
+    declared: Declared
+    kept: str | None = None
+
+
+async def apply(api: ObjectApi, wanted: Declared, *, manager: str, patience: Patience) -> Applied:
+    """Applies an object as a field manager, without force.
+
+    Waits while the API server, the kind or the namespace is not there. A field that somebody else set to another value
+    makes the whole object stay as it is.
+
+    Raises NotRegistered when the time is over, and ApplyRefused for what the API server would always refuse.
+    """
+    since = patience.now()
+    while True:
+        try:
+            await api.patch(
+                *wanted.key,
+                wanted.body,
+                kind="application/apply-patch+yaml",
+                params={"fieldManager": manager, "fieldValidation": "Strict"},
+            )
+        except ClusterError as error:
+            conflict = _conflict(error)
+            if conflict is not None:
+                return Applied(declared=wanted, kept=conflict)
+            why = why_wait(error, wanted, waited=patience.now() - since)
+            if why is None:
+                raise ApplyRefused(refusal(error, wanted)) from error
+            await patience.wait(why)
+        else:
+            return Applied(declared=wanted)
+
+
+def why_wait(error: ClusterError, wanted: Declared, *, waited: float) -> str | None:
+    """What is not there yet, and what to do about it, where the same request can succeed later; None where it cannot.
+
+    ``waited`` is for how many seconds the request was tried.
+    """
+    if isinstance(error, ApiUnavailable):
+        return f"{error}"
+    if not isinstance(error, ApiError):
+        return None
+    kind = wanted.kind.info
+    match _nature(error):
+        case "Kind":
+            return (
+                f"the cluster does not know {kind.plural}.gatehouse.dev yet: its CustomResourceDefinition comes with "
+                "the installation (gatehouse crds | kubectl apply --server-side -f -)"
+            )
+        case "Namespace":
+            return f"namespace {wanted.namespace} is not there yet (kubectl create namespace {wanted.namespace})"
+        case "Rights":
+            return _said(error, wanted) if waited < FORBIDDEN_SECONDS else None
+        case "Passing":
+            return _said(error, wanted)
+        case "Final":
+            return None
+
+
+def _nature(error: ApiError) -> Literal["Kind", "Namespace", "Rights", "Passing", "Final"]:
+    if error.status == 404:
+        return "Namespace" if error.message.startswith("namespaces ") else "Kind"
+    if error.status == 403:
+        return "Passing" if "being terminated" in error.message else "Rights"
+    passing = error.status in {409, 429} or error.status >= 500
+    return "Passing" if passing and _UNKNOWN_FIELD not in error.message else "Final"
+
+
+def _said(error: ApiError, wanted: Declared) -> str:
+    return f"{wanted}: the API server answered {error.status} {error.reason}: {error.message}"
+
+
+def _conflict(error: ClusterError) -> str | None:
+    if not isinstance(error, ApiError) or error.status != 409 or not error.message.startswith(_CONFLICT):
+        return None
+    details = " ".join(error.message.partition(":")[2].split())
+    return f"somebody else set what is wanted otherwise: {details}"
+
+
+def refusal(error: ClusterError, wanted: Declared) -> str:
+    """Why the API server did not take an object, and what to do about it."""
+    where = f" (from {wanted.source})" if wanted.source else ""
+    if not isinstance(error, ApiError):
+        return f"{wanted}{where}: {error}"
+    if error.status == 404:
+        return f"{wanted}: {why_wait(error, wanted, waited=0)}"
+    return f"{_said(error, wanted)}{where}{_REMEDIES.get(error.status, '')}"
+
+
+_REMEDIES: Final[Mapping[int, str]] = {
+    401: "; the credentials are not accepted: log in again",
+    403: "; it takes get, create, patch on registeredmodels and modelversions, and create, patch on hardwareprofiles",
+}

@@ -1,0 +1,239 @@
+"""Results of an evaluation suite as ModelEvaluations of one version's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import ValidationError
+
+from gatehouse.actions.errors import Refused
+from gatehouse.actions.identity import Person
+from gatehouse.actions.objects import digest_of
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.meta import GROUP, VERSION
+from gatehouse.api.model_evaluation import (
+    MAX_SLICES,
+    EvaluationDataset,
+    EvaluationKind,
+    MetricResult,
+    MetricSlice,
+    ModelEvaluation,
+    ModelEvaluationSpec,
+    VersionReference,
+)
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.governance.lm_eval import HarnessRun, Measured, TaskResult
+
+__all__ = ["SUITE", "Import", "apply_evaluations", "counted_groups", "evaluations", "run_notes"]
+
+SUITE: Final = "lm-evaluation-harness"
+MANAGER: Final = "gatehouse-evaluate"
+CLOCK_SKEW: Final = timedelta(minutes=5)
+_MOST_TASKS: Final = 500
+_MOST_ODD: Final = 10
+_MOST_SLICES: Final = 64
+_MOST_GROUPS: Final = 64
+_LONGEST_READABLE: Final = 200
+_HASH_LENGTH: Final = 10
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """What a result file is taken for. ``tasks`` are those to take, all when empty; ``dataset`` stands for all of them.
+
+    ``evaluated_at`` is for files that do not tell when. ``groups`` are those of the evaluator that policies ask for.
+    """
+
+    version: ModelVersion
+    person: Person
+    now: datetime
+    kind: EvaluationKind = "Task"
+    tasks: Sequence[str] = ()
+    dataset: str | None = None
+    dataset_version: str | None = None
+    evaluated_at: datetime | None = None
+    groups: Sequence[str] = ()
+    report_url: str | None = None
+
+
+def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
+    """One ModelEvaluation a task, named by its content: to import the same file again makes nothing new.
+
+    Raises Refused when the version has no digest, a task is not in the file, or it was not run yet.
+    """
+    digest = _digest(wanted.version)
+    at = run.at or wanted.evaluated_at
+    if at is None:
+        raise Refused("the file does not tell when it was run; say so with --evaluated-at, as in 2026-11-21T12:00:00Z")
+    if at > wanted.now + CLOCK_SKEW:
+        raise Refused(f"the evaluation was run at {at.isoformat()}, in the future; it would not count")
+    results = {task.name: task for task in run.tasks}
+    chosen = [_named(results, name) for name in wanted.tasks] or list(run.tasks)
+    if not chosen:
+        raise Refused(f"no task of the file measured anything: {', '.join(run.empty[:10])}")
+    if len(chosen) > _MOST_TASKS:
+        raise Refused(f"{len(chosen)} tasks; wanted: at most {_MOST_TASKS} at once: choose some with --task")
+    try:
+        specs = [_spec(run, task, wanted, results=results, digest=digest, at=at) for task in chosen]
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"{field} is {shown(first['input'])}: {first['msg']}") from error
+    return tuple(_manifest(wanted, spec) for spec in specs)
+
+
+def run_notes(run: HarnessRun) -> Iterator[str]:
+    """What a person should know before he relies on a file."""
+    if run.limit is not None:
+        yield f"the run was limited ({run.limit} samples a task): a trial, not an evaluation"
+    if run.empty:
+        yield f"nothing was measured in: {', '.join(run.empty[:10])}"
+    for task in run.tasks:
+        if task.left_out:
+            yield f"{task.name}: no number in {', '.join(task.left_out[:10])}"
+    if run.odd:
+        more = f" and {len(run.odd) - _MOST_ODD} more" if len(run.odd) > _MOST_ODD else ""
+        yield f"left out: {'; '.join(run.odd[:_MOST_ODD])}{more}"
+
+
+def _digest(version: ModelVersion) -> str:
+    where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
+    if version.status.recorded_digest is not None:
+        raise Refused(f"{where} is {version.status.phase}: its files are not the ones that were recorded")
+    digest = digest_of(version)
+    if digest is None:
+        raise Refused(f"{where} has no digest yet, as it is {version.status.phase or 'not reconciled yet'}")
+    return digest
+
+
+def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) -> tuple[str, ...]:
+    """Groups to name in a result: those that policies ask evaluators for, so that no other membership is told.
+
+    All of them, as far as they fit, where policies cannot be read.
+    """
+    if policies is None:
+        return person.groups[:_MOST_GROUPS]
+    asked = {
+        group
+        for policy in policies
+        for requirement in policy.spec.evaluations
+        for group in requirement.evaluators.groups
+    }
+    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+
+
+def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:
+    if name not in results:
+        raise Refused(f"--task is {name}; wanted: a task of the file: {', '.join(sorted(results)[:20])}")
+    return results[name]
+
+
+def _spec(
+    run: HarnessRun, task: TaskResult, wanted: Import, *, results: Mapping[str, TaskResult], digest: str, at: datetime
+) -> ModelEvaluationSpec:
+    metadata = wanted.version.metadata
+    named = wanted.dataset is not None
+    dataset = EvaluationDataset(
+        name=wanted.dataset or task.dataset or task.name,
+        version=wanted.dataset_version if named else task.dataset_revision or task.version,
+    )
+    return ModelEvaluationSpec(
+        version_ref=VersionReference(name=metadata.name, uid=metadata.uid),
+        digest=digest,
+        kind=wanted.kind,
+        suite=SUITE,
+        suite_version=run.harness,
+        task=task.name,
+        dataset=dataset,
+        evaluator=wanted.person.name,
+        groups=list(wanted.groups),
+        evaluated_at=at,
+        metrics=_metrics(task, results),
+        report_url=wanted.report_url,
+        notes="; ".join(_facts(run, task)) or None,
+    )
+
+
+def _metrics(task: TaskResult, results: Mapping[str, TaskResult]) -> list[MetricResult]:
+    """The metrics of a task; once there are as many slices as an evaluation may have, the rest come without."""
+    metrics: list[MetricResult] = []
+    left = MAX_SLICES
+    for measured in task.metrics:
+        metric = _metric(measured, task, results)
+        kept = metric if len(metric.slices) <= left else metric.model_copy(update={"slices": []})
+        left -= len(kept.slices)
+        metrics.append(kept)
+    return metrics
+
+
+def _metric(measured: Measured, task: TaskResult, results: Mapping[str, TaskResult]) -> MetricResult:
+    slices = [
+        MetricSlice(name=name, value=each.value)
+        for name in dict.fromkeys(task.subtasks)
+        if name in results
+        for each in results[name].metrics
+        if each.name == measured.name
+    ]
+    return MetricResult(
+        name=measured.name,
+        value=measured.value,
+        stderr=measured.stderr,
+        slices=slices if len(slices) <= _MOST_SLICES else [],
+    )
+
+
+def _facts(run: HarnessRun, task: TaskResult) -> Iterator[str]:
+    """Never the model's arguments: people put keys of their endpoints there."""
+    if run.model:
+        yield f"model {run.model}"
+    if task.shots is not None:
+        yield f"{task.shots}-shot"
+    if task.samples is not None:
+        yield f"{task.samples[0]} of {task.samples[1]} samples"
+    if task.version is not None:
+        yield f"task version {task.version}"
+    if run.limit is not None:
+        yield f"limit {run.limit}"
+
+
+def _manifest(wanted: Import, spec: ModelEvaluationSpec) -> Manifest:
+    metadata = wanted.version.metadata
+    wire = spec.wire()
+    content = hashlib.sha256(orjson.dumps(wire, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_HASH_LENGTH]
+    readable = re.sub(r"[^a-z0-9]+", "-", (spec.task or "").lower()).strip("-")
+    stem = f"{metadata.name}-{readable}"[:_LONGEST_READABLE].rstrip("-.")
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": ModelEvaluation.info.kind,
+        "metadata": {"name": f"{stem}-{content}", "namespace": metadata.namespace},
+        "spec": wire,
+    }
+
+
+async def apply_evaluations(
+    api: ApiClient, manifests: Sequence[Manifest]
+) -> Sequence[tuple[str, Literal["created", "unchanged"]]]:
+    """Creates them in their order; the name of each and whether it was there already. Raises ClusterError."""
+    return [(str(manifest["metadata"]["name"]), await _create(api, manifest)) for manifest in manifests]
+
+
+async def _create(api: ApiClient, manifest: Manifest) -> Literal["created", "unchanged"]:
+    params = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+    try:
+        await api.create("modelevaluations", manifest["metadata"]["namespace"], manifest, params=params)
+    except ApiError as error:
+        # The name is made of the content, and an evaluation never changes.
+        if error.reason == "AlreadyExists":
+            return "unchanged"
+        raise
+    return "created"

@@ -1,0 +1,255 @@
+"""What a draft of a policy would change: every version judged as the operator judges it, with and without the draft.
+
+What an object does not hold is in the registry's row (config.json, who signed the artifact). Without the row, rules
+that ask for it judge as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, Final, Literal
+
+from gatehouse.actions.errors import Refused
+from gatehouse.actions.snapshot import Estate
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec, protected_stages
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
+from gatehouse.domain.governance.held import Held, held_under, shown_tier
+from gatehouse.domain.governance.policy import CompiledPolicy, applying
+from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.stages import Standing, standings
+
+__all__ = ["Change", "Judge", "State", "Trial", "compiled_drafts"]
+
+State = Literal["Cleared", "Owed", "Denied", "Rejected"]
+"""Cleared: every gate up to the stage is open. Owed: something is still to come. The others: somebody said no."""
+
+_UNKNOWN: Final = Unmet(reason="NotRead", found="not read", wanted="", remedy="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A stage of a version that the draft would change. ``why`` is what the first shut gate would say."""
+
+    namespace: str
+    name: str
+    stage: str
+    before: State
+    after: State
+    why: str
+
+    @property
+    def loses(self) -> bool:
+        """Whether the version would not be cleared any more."""
+        return self.before == "Cleared"
+
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        return {
+            "namespace": self.namespace,
+            "name": self.name,
+            "stage": self.stage,
+            "before": self.before,
+            "after": self.after,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of it. ``applies`` is how many of the judged versions the drafts apply to."""
+
+    changes: tuple[Change, ...]
+    judged: int
+    applies: int
+    not_verified: int
+
+
+def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tuple[CompiledPolicy, ...]:
+    """The drafts, ready to be judged with; with ``enforce`` as if none were in mode Audit.
+
+    Raises Refused with rule, line and column of every expression that does not compile.
+    """
+    found = []
+    for draft in drafts:
+        spec = draft.spec.model_copy(update={"mode": "Enforce"}) if enforce else draft.spec
+        found.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
+    problems = [
+        f"{policy.name}: rule {rule} does not compile: line {problem.line}, column {problem.column}: {problem.message}"
+        for policy in found
+        for rule, problem in policy.problems.items()
+    ]
+    if problems:
+        raise Refused("\n".join(problems))
+    return tuple(found)
+
+
+class Judge:
+    """Judges versions of an estate with drafts in the place of the policies of their names, or beside them.
+
+    ``artifacts`` are records from the registry's rows, by uid of the version.
+    """
+
+    def __init__(
+        self,
+        estate: Estate,
+        drafts: Sequence[CompiledPolicy],
+        *,
+        now: datetime,
+        artifacts: Mapping[str, ArtifactRecord] | None = None,
+    ) -> None:
+        self._now = now
+        self._artifacts = artifacts or {}
+        self._drafts = tuple(drafts)
+        self._names = frozenset(draft.name for draft in drafts)
+        self._current = tuple(CompiledPolicy(policy) for policy in estate.policies)
+        self._drafted = (*(policy for policy in self._current if policy.name not in self._names), *drafts)
+        self._estate = estate
+        self._models = {(each.metadata.namespace, each.metadata.name): each for each in estate.models}
+        self._registries = {f"{each.metadata.namespace}/{each.metadata.name}": each for each in estate.registries}
+        self._evaluations: dict[str, list[ModelEvaluation]] = {}
+        self._approvals: dict[str, list[ModelApproval]] = {}
+        for evaluation in estate.evaluations:
+            self._evaluations.setdefault(evaluation.spec.version_ref.uid, []).append(evaluation)
+        for approval in estate.approvals:
+            self._approvals.setdefault(approval.spec.version_ref.uid, []).append(approval)
+
+    def trial(self, versions: Iterable[ModelVersion]) -> Trial:
+        """What the drafts would change of these versions. Versions that are not verified have nothing to be changed."""
+        changes: list[Change] = []
+        judged = applies = not_verified = 0
+        for version in versions:
+            model = self._models.get((version.metadata.namespace, version.spec.model_ref.name))
+            if model is None or not _is_verified(version):
+                not_verified += 1
+                continue
+            judged += 1
+            applies += bool(self._applying(self._drafts, version, model))
+            changes += self._changes(version, model)
+        return Trial(changes=tuple(changes), judged=judged, applies=applies, not_verified=not_verified)
+
+    def _changes(self, version: ModelVersion, model: RegisteredModel) -> Iterator[Change]:
+        before = self._standings(version, model, self._current)
+        after = self._standings(version, model, self._drafted)
+        for stage, (old, new) in enumerate(zip(_states(before), _states(after), strict=True)):
+            if old != new:
+                yield Change(
+                    namespace=version.metadata.namespace,
+                    name=version.metadata.name,
+                    stage=after[stage].stage,
+                    before=old,
+                    after=new,
+                    why=_why(after[: stage + 1]),
+                )
+
+    def _standings(
+        self, version: ModelVersion, model: RegisteredModel, policies: tuple[CompiledPolicy, ...]
+    ) -> tuple[Standing, ...]:
+        uid = version.metadata.uid
+        fit = _fit(version)
+        registry = self._registries.get(version.status.registry or "") or _registry_of(version)
+        held = held_under(Held(risk_tier=shown_tier(version, model)), model, registry)
+        facts = Facts(
+            now=self._now,
+            version=version,
+            spec_json="{}",
+            model=model,
+            registry=registry,
+            profile=_UNKNOWN,
+            artifact=self._artifacts.get(uid) or _record(version, now=self._now),
+            policies=self._applying(policies, version, model),
+            policy_names=frozenset(policy.name for policy in policies),
+            approvals=tuple(self._approvals.get(uid, ())),
+            evaluations=tuple(self._evaluations.get(uid, ())),
+            held=held,
+        )
+        return standings(facts, fit, verified=True, held=held)
+
+    def _applying(
+        self, policies: Iterable[CompiledPolicy], version: ModelVersion, model: RegisteredModel
+    ) -> tuple[CompiledPolicy, ...]:
+        """By the tier that the version is held to. Policies that it is held to besides are those of its status."""
+        labels = self._estate.namespaces.get(model.metadata.namespace)
+        held = [name for each in version.status.policies if (name := each.name) not in self._names]
+        return applying(policies, model, labels, tier=shown_tier(version, model), held=held)
+
+
+def _is_verified(version: ModelVersion) -> bool:
+    gates = {gate.name: gate.open for gate in version.status.gates}
+    return version.spec.state == "Submitted" and gates.get("Registered", False) and gates.get("ArtifactVerified", False)
+
+
+def _states(found: Sequence[Standing]) -> tuple[State, ...]:
+    """How the version stands before each stage: a later one is not cleared before the earlier ones are."""
+    cleared = len(list(takewhile(lambda each: each.open, found)))
+    return tuple("Cleared" if number < cleared else _state(each) for number, each in enumerate(found))
+
+
+def _state(standing: Standing) -> State:
+    if standing.denied:
+        return "Denied"
+    return "Rejected" if standing.decided is not None else "Owed"
+
+
+def _why(passed: Sequence[Standing]) -> str:
+    gates = (gate for standing in passed for gate in (standing.policy, standing.approval))
+    shut = next((gate for gate in gates if not gate.open), None)
+    return "" if shut is None else f"{shut.name} for {shut.stage}: {shut.found}; wanted: {shut.wanted}"
+
+
+def _registry_of(version: ModelVersion) -> ModelRegistry:
+    """A registry of which nothing but the stages is known. One that the version is cleared for wants no more policy."""
+    spec = ModelRegistrySpec()
+    stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage)) or spec.stages
+    protected = protected_stages(spec.model_copy(update={"stages": stages})) - set(version.status.cleared_for)
+    return ModelRegistry(spec=ModelRegistrySpec(stages=stages, protected_stages=sorted(protected)))
+
+
+def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:
+    """The artifact as far as the status tells of it."""
+    found = version.status.artifact
+    summary = (
+        None
+        if found is None
+        else ArtifactSummary(
+            format=version.spec.artifact.format,
+            files=found.files or 0,
+            total_bytes=found.total_bytes or 0,
+            parameters=found.parameters,
+            dtypes=found.dtypes,
+            unsafe_files=tuple(found.unsafe_files),
+        )
+    )
+    return ArtifactRecord(
+        outcome="Verified",
+        fingerprint="",
+        digest=found.digest if found else None,
+        verified_at=now,
+        summary=summary,
+        content_source=found.content_source if found else None,
+    )
+
+
+def _fit(version: ModelVersion) -> Fit | None:
+    found = version.status.hardware
+    if found is None:
+        return None
+    gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
+    return Fit(
+        verdict=found.verdict,
+        reason=found.verdict,
+        found=gate.found if gate else f"the verdict is {found.verdict}",
+        wanted=gate.wanted if gate else "",
+        weights_bytes=found.weights_bytes,
+        kv_cache_bytes_per_token=found.kv_cache_bytes_per_token,
+        max_model_len=found.max_model_len,
+        tensor_parallel_size=found.tensor_parallel_size or 1,
+    )

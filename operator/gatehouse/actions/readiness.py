@@ -1,0 +1,114 @@
+"""Whether an object is registered, or ready, judged from its status alone. All pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gatehouse.api.meta import Condition, Resource
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, find
+from gatehouse.domain.version.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY
+
+__all__ = ["Goal", "Standing", "artifact_standing", "model_standing", "version_standing"]
+
+Goal = Literal["registered", "ready"]
+
+REGISTERED: Final = "Registered"
+_NOT_LOOKED_AT: Final = (
+    "NotReconciled",
+    "the operator has not reconciled it yet; is it running? (kubectl get pods -n gatehouse-system)",
+)
+_ADVICE: Final = {
+    "DatabaseUnavailable": "look at the database, and at host and port in the ModelRegistry",
+    "DatabaseAccessDenied": "mend the password in the Secret that the ModelRegistry names",
+    "DatabaseNotFound": "mend the name of the database in the ModelRegistry, or create it",
+    "StoreUnavailable": "look at the object store, and at its endpoint in the ModelRegistry",
+}
+"""What to do about reasons whose messages leave it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """``Done``, ``Pending`` while it can come by itself, ``Failed`` when somebody must act; and why."""
+
+    state: Literal["Done", "Pending", "Failed"]
+    reason: str = ""
+    message: str = ""
+
+    def __str__(self) -> str:
+        advice = _ADVICE.get(self.reason) or _ADVICE.get(self.message.partition(":")[0])
+        return f"{self.reason}: {self.message}" + (f"; {advice}" if advice and advice not in self.message else "")
+
+
+def model_standing(model: RegisteredModel) -> Standing:
+    """Whether the model's row is in the registry and is that of the current generation."""
+    ready = find(model.status.conditions, READY)
+    if _is_current(model) and model.status.registry_id and ready is not None and ready.status == "True":
+        return Standing("Done")
+    return _unfinished(model, ready)
+
+
+def version_standing(version: ModelVersion, *, goal: Goal) -> Standing:
+    """Whether the version's row is in the registry, or the version is ready to deploy, in its current generation."""
+    return _ready(version) if goal == "ready" else _registered(version)
+
+
+def artifact_standing(version: ModelVersion) -> Standing:
+    """Whether the operator has looked at the files: it has not while the store keeps it from that."""
+    status = version.status
+    hashing = status.verification is not None and status.verification.files > 0
+    if status.phase != "Verifying" or hashing:
+        return Standing("Done")
+    told = find(status.conditions, RECONCILING) or find(status.conditions, READY)
+    return Standing("Pending", *((told.reason, told.message) if told else _NOT_LOOKED_AT))
+
+
+def _registered(version: ModelVersion) -> Standing:
+    conditions = version.status.conditions
+    registered = find(conditions, REGISTERED)
+    stalled = find(conditions, STALLED)
+    # What stalls apart from every gate is an error of the registry or the cluster: the gates are of an earlier look.
+    outside = stalled is not None and all(each.reason != stalled.reason for each in _gates(conditions))
+    if (
+        _is_current(version)
+        and version.status.registry_id
+        and registered is not None
+        and registered.status == "True"
+        and not outside
+    ):
+        return Standing("Done")
+    return _unfinished(version, find(conditions, READY))
+
+
+def _ready(version: ModelVersion) -> Standing:
+    ready = find(version.status.conditions, READY)
+    phase = version.status.phase
+    if not _is_current(version) or ready is None:
+        return _unfinished(version, ready)
+    if phase == READY_TO_DEPLOY and ready.status == "True":
+        return Standing("Done")
+    if phase in DECLARED_PHASES:
+        return Standing("Failed", ready.reason, ready.message)
+    return _unfinished(version, ready)
+
+
+def _unfinished(found: Resource, ready: Condition | None) -> Standing:
+    conditions = found.status.conditions
+    stalled = find(conditions, STALLED)
+    if stalled is not None and stalled.observed_generation == found.metadata.generation:
+        return Standing("Failed", stalled.reason, stalled.message)
+    told = find(conditions, RECONCILING) or ready
+    if told is None or told.observed_generation != found.metadata.generation:
+        return Standing("Pending", *_NOT_LOOKED_AT)
+    return Standing("Pending", told.reason, told.message)
+
+
+def _is_current(found: Resource) -> bool:
+    return found.status.observed_generation == found.metadata.generation
+
+
+def _gates(conditions: Sequence[Condition]) -> list[Condition]:
+    return [each for each in conditions if each.type not in {READY, RECONCILING, STALLED}]

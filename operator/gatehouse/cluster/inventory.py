@@ -1,0 +1,106 @@
+"""Lists what the cluster has of InferenceServices, serving templates and the writers of governance policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.cluster.writer import FIELD_MANAGER
+from gatehouse.domain.serving.template import ANNOTATION_DIGEST, ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY, Served
+
+__all__ = ["KubernetesPolicies", "KubernetesServices", "KubernetesTemplates"]
+
+
+class KubernetesPolicies:
+    """Implements the port ``PolicyWriters``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def writers(self) -> Mapping[str, str]:
+        """Field manager that last wrote the spec of each policy, by the policy's name.
+
+        :raises Transient: the API server does not answer.
+        """
+        try:
+            items = self._client.items("governancepolicies", metadata_only=True)
+            return {item["metadata"]["name"]: _writer(item["metadata"]) async for item in items}
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing="listing the policies") from error
+
+
+def _writer(metadata: Mapping[str, Any]) -> str:
+    """Empty when nothing tells."""
+    wrote: list[Mapping[str, Any]] = [
+        entry
+        for entry in metadata.get("managedFields", ())
+        if not entry.get("subresource") and "f:spec" in (entry.get("fieldsV1") or {})
+    ]
+    newest = sorted(wrote, key=lambda entry: str(entry.get("time", "")))[-1:]
+    return str(newest[0].get("manager", "")) if newest else ""
+
+
+class KubernetesServices:
+    """Implements the port ``ServiceLister``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def services(self) -> Mapping[str, frozenset[Served]]:
+        """Namespace to what is served. A service that is malformed serves nothing.
+
+        :raises Transient: the API server does not answer.
+        """
+        found: dict[str, set[Served]] = {}
+        try:
+            async for item in self._client.items("inferenceservices"):
+                uri = _at(item, "spec", "predictor", "model", "storageUri")
+                if uri is not None:
+                    digest = _at(item, "metadata", "annotations", ANNOTATION_DIGEST) or ""
+                    found.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
+        except ClusterError as error:
+            if isinstance(error, ApiError) and error.status == 404:
+                return {}
+            raise to_reconcile_error(error, doing="listing the InferenceServices") from error
+        return {namespace: frozenset(served) for namespace, served in found.items()}
+
+
+def _at(item: Mapping[str, Any], *path: str) -> str | None:
+    value: Any = item
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
+TAMPERED: Final = "tampered"
+"""Stands where the digest would: somebody else's hand was on the data."""
+
+
+class KubernetesTemplates:
+    """Implements the port ``TemplateLister``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def templates(self) -> Mapping[tuple[str, str], str]:
+        """(namespace, name) of each template to the digest it was written with.
+
+        :raises Transient: the API server does not answer.
+        """
+        found: dict[tuple[str, str], str] = {}
+        try:
+            async for item in self._client.items("configmaps", selector="=".join(MANAGED_BY), metadata_only=True):
+                metadata = item["metadata"]
+                found[metadata["namespace"], metadata["name"]] = _digest(metadata)
+        except ClusterError as error:
+            raise to_reconcile_error(error, doing="listing the templates") from error
+        return found
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    for entry in metadata.get("managedFields", ()):
+        if entry.get("manager") != FIELD_MANAGER and "f:data" in (entry.get("fieldsV1") or {}):
+            return TAMPERED
+    return str((metadata.get("annotations") or {}).get(ANNOTATION_TEMPLATE_DIGEST, ""))

@@ -1,0 +1,220 @@
+"""Open connections of registries: credentials are read when a connection is opened, and again now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+from gatehouse.api.meta import SecretKeyReference
+from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.controllers.ports import (
+    ArtifactStore,
+    ArtifactStores,
+    Clock,
+    CopyArchive,
+    RegistryRows,
+    RegistryRowsFactory,
+    SecretReader,
+)
+from gatehouse.domain.common.errors import Stalled, Waiting
+from gatehouse.domain.common.locations import locate, store_for
+
+__all__ = ["Connections"]
+
+ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
+SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+REREAD: Final = timedelta(seconds=60)
+BUCKET_COMES: Final = timedelta(seconds=60)
+REFUSED: Final = timedelta(seconds=2)
+"""How long an error answers for everybody who asks, so that 10,000 versions do not each ask a server that is down."""
+
+CheckRows = Callable[[ModelRegistry, RegistryRows], Awaitable[None]]
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Slot(Generic[T]):
+    """One connection: what it was opened for, until when that stands, and what came of it."""
+
+    generation: int
+    since: datetime
+    until: datetime
+    opened: asyncio.Future[T]
+
+
+class Connections:
+    """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening.
+
+    ``reread`` is how long a rotated Secret may go unnoticed while the old one still works. Nobody gets the rows of a
+    registry before ``check_rows`` has compared them with the objects, each time they are opened. ``identified`` are the
+    registries, as ``namespace/name``, whose stores may be read with the operator's own identity: it may read more than
+    whoever writes a registry.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: ArtifactStores,
+        databases: RegistryRowsFactory,
+        secrets: SecretReader,
+        clock: Clock,
+        check_rows: CheckRows | None = None,
+        reread: timedelta = REREAD,
+        identified: Iterable[str] = (),
+    ) -> None:
+        self._stores = stores
+        self._databases = databases
+        self._secrets = secrets
+        self._clock = clock
+        self._check_rows = check_rows
+        self._reread = reread
+        self._identified = frozenset(identified)
+        self._rows: dict[str, _Slot[RegistryRows]] = {}
+        self._buckets: dict[tuple[str, str, str], _Slot[ArtifactStore]] = {}
+
+    async def rows(self, registry: ModelRegistry) -> RegistryRows:
+        """The rows of a registry. Raises what opening the database raises."""
+        return await self._once(self._rows, _name(registry), registry, lambda: self._open_rows(registry))
+
+    async def bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
+        """One bucket of a store of a registry. Raises what reading its Secrets raises."""
+        key = (_name(registry), store.uri_prefix, bucket)
+        return await self._once(self._buckets, key, registry, lambda: self._open_bucket(registry, store, bucket))
+
+    async def archive(self, registry: ModelRegistry, uri: str) -> CopyArchive:
+        """The bucket that copies at ``uri`` go into.
+
+        Raises ``Waiting`` (ArchiveUnknown) when it is below none of the registry's stores, and what Secrets raise.
+        """
+        store, bucket = store_for(registry, uri), locate(uri).bucket
+        if store is not None:
+            _refuse_clear_text(store)
+        credentials = None if store is None else await self._credentials(registry, store)
+        if store is None or (credentials is None and not store.workload_identity):
+            raise Waiting(
+                reason="ArchiveUnknown",
+                message=f"{uri} is below no object store of the registry that has a credentialsSecret "
+                "or workloadIdentity",
+                remedy="Add the store to objectStores, with credentials that may write there.",
+                after=BUCKET_COMES,
+            )
+        ca_pem = await self._secret(registry, store.ca_secret)
+        return self._stores.archive(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
+
+    async def probe(self, registry: ModelRegistry, store: ObjectStore) -> None:
+        """Asks a store for a name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
+        location = locate(store.uri_prefix)
+        bucket = await self.bucket(registry, store, location.bucket)
+        if await bucket.list(location.prefix, limit=1) is None:
+            raise Waiting(
+                reason="BucketNotFound",
+                message=f"there is no bucket {location.bucket} at {store.endpoint or store.region}",
+                remedy="make the bucket, or mend uriPrefix in the registry",
+                after=BUCKET_COMES,
+            )
+
+    def reread(self, registry: ModelRegistry, *, older_than: timedelta = timedelta(0)) -> None:
+        """Read the Secrets again at the next use, unless that was done lately: a server refused what they hold."""
+        self._drop(_name(registry), opened_before=self._clock.now() - older_than)
+
+    def forget(self, name: str) -> None:
+        """Closes the database of the registry ``namespace/name``, which is gone."""
+        self._drop(name, opened_before=self._clock.now())
+        self._databases.forget(name)
+
+    def _drop(self, name: str, *, opened_before: datetime) -> None:
+        rows = self._rows.get(name)
+        if rows is not None and self._is_older(rows, opened_before):
+            del self._rows[name]
+        for key, slot in list(self._buckets.items()):
+            if key[0] == name and self._is_older(slot, opened_before):
+                del self._buckets[key]
+
+    def _is_older(self, slot: _Slot[T], opened_before: datetime) -> bool:
+        """One that was opened in the future was so before the machine's clock was set back."""
+        return slot.since <= opened_before or slot.since > self._clock.now()
+
+    def describe(self, registry: ModelRegistry) -> str:
+        """The database of a registry, without credentials."""
+        return self._databases.describe(registry)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self._stores.aclose()
+        await self._databases.aclose()
+
+    async def _once(
+        self, slots: dict[K, _Slot[T]], key: K, registry: ModelRegistry, opener: Callable[[], Awaitable[T]]
+    ) -> T:
+        now, slot = self._clock.now(), slots.get(key)
+        if slot is None or slot.generation != registry.metadata.generation or not slot.since <= now < slot.until:
+            opened: asyncio.Future[T] = asyncio.ensure_future(opener())
+            opened.add_done_callback(_retrieved)
+            slot = _Slot(registry.metadata.generation, now, now + self._reread, opened)
+            slots[key] = slot
+        try:
+            return await asyncio.shield(slot.opened)
+        except Exception:
+            # Also what nobody foresaw: it is asked for again soon, and by nobody at once.
+            slot.until = min(slot.until, self._clock.now() + REFUSED)
+            raise
+
+    async def _open_rows(self, registry: ModelRegistry) -> RegistryRows:
+        connection = registry.spec.mysql or registry.spec.postgres
+        password = await self._secret(registry, connection.password_secret if connection else None)
+        ca_pem = await self._secret(registry, connection.ca_secret if connection else None)
+        rows = await self._databases.open(registry, password=password, ca_pem=ca_pem)
+        if self._check_rows is not None:
+            await self._check_rows(registry, rows)
+        return rows
+
+    async def _open_bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
+        _refuse_clear_text(store)
+        credentials = await self._credentials(registry, store)
+        ca_pem = await self._secret(registry, store.ca_secret)
+        return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
+
+    async def _credentials(self, registry: ModelRegistry, store: ObjectStore) -> tuple[str, str] | None:
+        if store.workload_identity and _name(registry) not in self._identified:
+            raise Stalled(
+                reason="IdentityNotAllowed",
+                message=f"ModelRegistry {_name(registry)} may not use the operator's identity for {store.uri_prefix}",
+                remedy=f"Name {_name(registry)} in the operator's setting workloadIdentityFor, or a credentialsSecret.",
+            )
+        if store.credentials_secret is None or store.workload_identity:
+            return None
+        values = await self._secrets.read(
+            registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)
+        )
+        return values[ACCESS_KEY], values[SECRET_KEY]
+
+    async def _secret(self, registry: ModelRegistry, reference: SecretKeyReference | None) -> str | None:
+        if reference is None:
+            return None
+        values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
+        return values[reference.key]
+
+
+def _refuse_clear_text(store: ObjectStore) -> None:
+    """The CRD has the same rule, for what is written since."""
+    if store.tls != "Disabled" and (store.endpoint or "https://").startswith("http://"):
+        raise Stalled(
+            reason="ClearTextRefused",
+            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; wanted: https, or tls: Disabled",
+            remedy="Name an endpoint with https. Where nobody else is on the network between, set tls: Disabled.",
+        )
+
+
+def _retrieved(opened: asyncio.Future[T]) -> None:
+    """Nobody may be left to hear of an error: who waited was cancelled, as the process stops."""
+    if not opened.cancelled():
+        opened.exception()
+
+
+def _name(registry: ModelRegistry) -> str:
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

@@ -1,0 +1,250 @@
+"""Typed reads from the cache, and what a reference of one object to another leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY, KindInfo, Resource
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.controllers.faults import Faults
+from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
+from gatehouse.controllers.ports import ObjectName, ObjectReader
+from gatehouse.domain.common.locations import allows_namespace, store_for
+from gatehouse.domain.common.readable import UNREADABLE, Unreadable, member, read
+from gatehouse.domain.governance.held import Held, held_under
+from gatehouse.domain.governance.policy import CompiledPolicy, applying, stand_in
+from gatehouse.domain.version.facts import Unmet
+
+__all__ = ["Objects"]
+
+R = TypeVar("R", bound=Resource)
+
+
+class _Namespace(Resource):
+    info = KindInfo(
+        kind="Namespace", plural="namespaces", singular="namespace", short="ns", namespaced=False, columns=()
+    )
+
+
+class Objects:
+    """Reads registries, models and profiles as their types.
+
+    Thousands of versions share them, so each is parsed once a resourceVersion. One that does not read counts as none,
+    and whatever asks for it can say so.
+    """
+
+    def __init__(self, reader: ObjectReader, faults: Faults | None = None) -> None:
+        self._reader = reader
+        self._faults = faults or Faults(reader)
+        self._parsed: dict[tuple[str, str, str], tuple[str, Resource | Unreadable]] = {}
+        self._policies: tuple[object, tuple[CompiledPolicy, ...]] | None = None
+
+    @property
+    def reader(self) -> ObjectReader:
+        """The cache below."""
+        return self._reader
+
+    def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """The object; None when it is not there, or does not read."""
+        found = self.find(kind, namespace, name)
+        return None if isinstance(found, Unreadable) else found
+
+    def find(self, kind: type[R], namespace: str, name: str) -> R | Unreadable | None:
+        """The object, why it does not read, or None when it is not there."""
+        key = (kind.info.plural, namespace, name)
+        revision = self._reader.revision(*key)
+        if revision is None:
+            self._parsed.pop(key, None)
+            return None
+        known = self._parsed.get(key)
+        if known is not None and known[0] == revision and isinstance(known[1], kind | Unreadable):
+            return known[1]
+        body = self._reader.get(*key)
+        if body is None:
+            return None
+        parsed = read(kind, body)
+        if isinstance(parsed, Unreadable):
+            self._faults.unreadable(kind.info.plural, parsed, revision=revision)
+        self._parsed[key] = (revision, parsed)
+        return parsed
+
+    def model_of(self, version: ModelVersion) -> RegisteredModel | Unmet:
+        """The RegisteredModel that a version names, in its own namespace."""
+        namespace, name = version.metadata.namespace, version.spec.model_ref.name
+        model = self.find(RegisteredModel, namespace, name)
+        if isinstance(model, Unreadable):
+            return _unreadable(model)
+        if model is not None and model.metadata.deletion_timestamp is None:
+            return model
+        return Unmet(
+            reason="ModelNotFound",
+            found=f"no RegisteredModel {name} in namespace {namespace}",
+            wanted=f"the RegisteredModel {namespace}/{name}",
+            remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+        )
+
+    def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:
+        """The HardwareProfile that a version names."""
+        name = version.spec.hardware_profile_ref.name
+        profile = self.find(HardwareProfile, "", name)
+        if isinstance(profile, Unreadable):
+            return _unreadable(profile)
+        if profile is not None and profile.metadata.deletion_timestamp is None:
+            return profile
+        return Unmet(
+            reason="ProfileNotFound",
+            found=f"no HardwareProfile {name}",
+            wanted=f"the HardwareProfile {name}",
+            remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
+        )
+
+    def policies(self) -> tuple[CompiledPolicy, ...]:
+        """Every GovernancePolicy. One that does not read denies every version that it may apply to."""
+        names = self._reader.names(GovernancePolicy.info.plural)
+        revisions = tuple((name, self._reader.revision(GovernancePolicy.info.plural, *name)) for name in names)
+        if self._policies is None or self._policies[0] != revisions:
+            self._policies = revisions, tuple(self._compiled(names))
+        return self._policies[1]
+
+    def _compiled(self, names: Iterable[ObjectName]) -> Iterator[CompiledPolicy]:
+        for name in names:
+            policy = self.find(GovernancePolicy, name.namespace, name.name)
+            if isinstance(policy, Unreadable):
+                body = self._reader.get(GovernancePolicy.info.plural, name.namespace, name.name) or {}
+                if not (body.get("metadata") or {}).get("deletionTimestamp"):
+                    yield stand_in(policy, body)
+            elif policy is not None and policy.metadata.deletion_timestamp is None:
+                yield CompiledPolicy(policy)
+
+    def applying(
+        self,
+        policies: Iterable[CompiledPolicy],
+        model: RegisteredModel | Unmet,
+        registry: ModelRegistry | Unmet,
+        held: Held,
+    ) -> tuple[CompiledPolicy, ...]:
+        """Those of the policies that apply to versions of a model, and those they were held to before."""
+        if isinstance(model, Unmet) or isinstance(registry, Unmet):
+            return ()
+        known = tuple(policies)
+        return applying(
+            known,
+            model,
+            self._namespace_labels(model.metadata.namespace),
+            tier=held_under(held, model, registry).risk_tier,
+            held=held.names(known),
+        )
+
+    def about(self, kind: type[R], version: ModelVersion) -> tuple[tuple[R, ...], tuple[Unreadable, ...]]:
+        """The approvals or evaluations that name a version, and those of them that do not read."""
+        key = version_key(version.metadata.namespace, version.metadata.name)
+        names = self._reader.select(kind.info.plural, BY_VERSION, key)
+        readable: list[R] = []
+        unreadable: list[Unreadable] = []
+        for name in sorted(names):
+            found = self.find(kind, name.namespace, name.name)
+            if isinstance(found, Unreadable):
+                unreadable += self._about(found, kind, version)
+            elif found is not None and found.metadata.deletion_timestamp is None:
+                readable.append(found)
+        return tuple(readable), tuple(unreadable)
+
+    def _about(self, found: Unreadable, kind: type[Resource], version: ModelVersion) -> Iterator[Unreadable]:
+        """The object, unless it is about an earlier version of that name, or about to go."""
+        body = self._reader.get(kind.info.plural, found.namespace, found.name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return
+        uid = member(body, "spec", "versionRef", "uid")
+        if not isinstance(uid, str) or uid == version.metadata.uid:
+            refuses = kind is ModelApproval and member(body, "spec", "decision") != "Approved"
+            yield replace(found, may_refuse=refuses)
+
+    def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
+        """The registry that keeps a model, if it is there and allows the model's namespace."""
+        if isinstance(model, Unmet):
+            return model
+        reference = model.spec.registry_ref
+        if reference is None:
+            found = self._default_registry()
+        else:
+            found = self._named_registry(reference.namespace or model.metadata.namespace, reference.name)
+        if isinstance(found, Unmet):
+            return found
+        return _allowed(found, model.metadata.namespace, self._namespace_labels(model.metadata.namespace))
+
+    def registry_of_version(self, version: ModelVersion, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
+        """The registry that keeps a version, if one of its object stores also has the version's URI."""
+        registry = self.registry_of(model)
+        uri = version.spec.artifact.uri
+        if isinstance(registry, Unmet) or store_for(registry, uri) is not None:
+            return registry
+        prefixes = ", ".join(store.uri_prefix for store in registry.spec.object_stores) or "none"
+        return Unmet(
+            reason="UriOutsideRegistry",
+            found=f"artifact.uri {uri} is in no object store of registry {_full_name(registry)}",
+            wanted=f"a URI below one of: {prefixes}",
+            remedy="put the artifact into one of these stores, or have the platform team add the store to the registry",
+            needs_person=True,
+        )
+
+    def _named_registry(self, namespace: str, name: str) -> ModelRegistry | Unmet:
+        registry = self.find(ModelRegistry, namespace, name)
+        if isinstance(registry, Unreadable):
+            return _unreadable(registry)
+        if registry is not None and registry.metadata.deletion_timestamp is None:
+            return registry
+        return Unmet(
+            reason="RegistryNotFound",
+            found=f"no ModelRegistry {namespace}/{name}",
+            wanted=f"the ModelRegistry {namespace}/{name}",
+            remedy="apply the ModelRegistry, or name one that `kubectl get modelregistries -A` shows",
+        )
+
+    def _default_registry(self) -> ModelRegistry | Unmet:
+        names = self._reader.select(ModelRegistry.info.plural, DEFAULT, IS_DEFAULT)
+        if len(names) == 1:
+            return self._named_registry(names[0].namespace, names[0].name)
+        listed = ", ".join(sorted(f"{name.namespace}/{name.name}" for name in names))
+        return Unmet(
+            reason="RegistryNotFound" if not names else "DefaultRegistryAmbiguous",
+            found="no ModelRegistry is the default one" if not names else f"several default registries: {listed}",
+            wanted=f"exactly one ModelRegistry annotated {ANNOTATION_DEFAULT_REGISTRY}={IS_DEFAULT}",
+            remedy="annotate one, or name the registry in spec.registryRef of the RegisteredModel",
+        )
+
+    def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
+        found = self.get(_Namespace, "", namespace)
+        return None if found is None else found.metadata.labels
+
+
+def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> ModelRegistry | Unmet:
+    if allows_namespace(registry, namespace, labels):
+        return registry
+    return Unmet(
+        reason="NamespaceNotAllowed",
+        found=f"registry {_full_name(registry)} does not keep models of namespace {namespace}",
+        wanted=f"a namespace that spec.allowedNamespaces (from: {registry.spec.allowed_namespaces.from_}) lets in",
+        remedy="use a registry that allows this namespace, or have the platform team allow it",
+        needs_person=True,
+    )
+
+
+def _unreadable(found: Unreadable) -> Unmet:
+    return Unmet(
+        reason=UNREADABLE,
+        found=found.message,
+        wanted=f"{found.subject} in a form that Gatehouse reads",
+        remedy=f"mend that field of the {found.kind} and apply it again",
+        needs_person=True,
+    )
+
+
+def _full_name(registry: ModelRegistry) -> str:
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

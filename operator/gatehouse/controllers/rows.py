@@ -1,0 +1,163 @@
+"""Rows and objects of a registry compared when its database opens, and the archival of rows whose objects are gone.
+
+A live row without an object is of one that was deleted while nobody watched: it is archived. An object that knows a row
+which is not there has outlived its database: that was emptied, or restored from an older backup. Its row is made again
+from the object, and until then no other row may get its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Final, Literal
+
+import structlog
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
+from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.ports import Clock, ObjectName, ObjectReader, RegistryRows
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.common.readable import member
+from gatehouse.domain.version.lifecycle import ACTOR
+from gatehouse.domain.version.records import KnownIds, StateChange
+from gatehouse.domain.version.row_recovery import row_id
+
+__all__ = ["RowSweep", "object_deleted", "retire"]
+
+RowKind = Literal["model", "version"]
+Held = tuple[RowKind, str, str]
+"""Kind, namespace and name of the object that holds a row."""
+KINDS: Final[Mapping[RowKind, type[RegisteredModel | ModelVersion]]] = {
+    "model": RegisteredModel,
+    "version": ModelVersion,
+}
+
+_log = structlog.get_logger(__name__)
+
+
+class RowSweep:
+    """``namespaces`` are those that are watched, all when there are none; ``enqueue`` has an object reconciled."""
+
+    def __init__(
+        self,
+        *,
+        reader: ObjectReader,
+        enqueue: Callable[[str, ObjectName], None],
+        clock: Clock,
+        namespaces: Collection[str] = (),
+    ) -> None:
+        self._reader = reader
+        self._enqueue = enqueue
+        self._clock = clock
+        self._namespaces = frozenset(namespaces)
+        self._lost: dict[str, frozenset[Held]] = {}
+
+    async def __call__(self, registry: ModelRegistry, rows: RegistryRows) -> None:
+        """Returns when nobody can get the id of a row that is to be made again. Raises what the database raises."""
+        name = f"{registry.metadata.namespace}/{registry.metadata.name}"
+        # Before the rows are read: whatever is registered by then has its row by then.
+        registered = self._registered(name, archived=False)
+        live = {held async for held in rows.live_objects()}
+        await self._archive(name, rows, live)
+        await self._restore(name, rows, registered - live)
+
+    def _registered(self, name: str, *, archived: bool) -> frozenset[Held]:
+        value = registered_key(name, archived=archived)
+        return frozenset(
+            (kind, *found)
+            for kind, resource in KINDS.items()
+            for found in self._reader.select(resource.info.plural, BY_REGISTERED, value)
+        )
+
+    async def _archive(self, name: str, rows: RegistryRows, live: Iterable[Held]) -> None:
+        now = self._clock.now()
+        orphans = [
+            held
+            for held in live
+            if (not self._namespaces or held[1] in self._namespaces)
+            and self._reader.revision(KINDS[held[0]].info.plural, held[1], held[2]) is None
+        ]
+        if not orphans:
+            return
+        await asyncio.gather(
+            *(
+                rows.archive_object(kind, namespace=namespace, name=of, change=object_deleted(namespace, of, now=now))
+                for kind, namespace, of in sorted(orphans)
+            )
+        )
+        _log.info("archived the rows of objects that are gone", registry=name, rows=len(orphans))
+
+    async def _restore(self, name: str, rows: RegistryRows, missing: Collection[Held]) -> None:
+        """Rows that are there may be older than their objects as well, so every object of the registry is looked at.
+
+        Once: an object whose row cannot be made again says so itself, and is all that is looked at from then on.
+        """
+        lost = frozenset(held for held in missing if self._id_of(held) is not None)
+        known_before, self._lost[name] = self._lost.get(name, frozenset()), lost
+        if not lost:
+            return
+        everything = self._registered(name, archived=False) | self._registered(name, archived=True)
+        again = lost if lost <= known_before else everything
+        _log.warning("rows of registered objects are missing", registry=name, rows=len(lost), looked_at=len(again))
+        await rows.reserve(KnownIds(model=self._highest("model", again), version=self._highest("version", again)))
+        for kind, *of in sorted(again):
+            self._enqueue(KINDS[kind].info.plural, ObjectName(*of))
+
+    def _highest(self, kind: RowKind, among: Iterable[Held]) -> int | None:
+        ids = (self._id_of(held) for held in among if held[0] == kind)
+        return max((id_ for id_ in ids if id_ is not None), default=None)
+
+    def _id_of(self, held: Held) -> int | None:
+        kind, namespace, name = held
+        body = self._reader.get(KINDS[kind].info.plural, namespace, name)
+        known = member(body, "status", "registryId")
+        return row_id(known) if isinstance(known, str) else None
+
+
+async def retire(
+    kind: Literal["model", "version"],
+    namespace: str,
+    name: str,
+    *,
+    objects: Objects,
+    connections: Connections,
+    now: datetime,
+) -> None:
+    """Archives the live row that the object held, in whichever registry that is.
+
+    Raises what the databases raise, once each was asked. They are asked side by side: one that is down, or silent,
+    holds up no other.
+    """
+    change = object_deleted(namespace, name, now=now)
+
+    async def archive(registry: ModelRegistry) -> ReconcileError | None:
+        try:
+            rows = await connections.rows(registry)
+            await rows.archive_object(kind, namespace=namespace, name=name, change=change)
+        except ReconcileError as error:
+            return error
+        return None
+
+    there = (objects.get(ModelRegistry, *where) for where in objects.reader.names(ModelRegistry.info.plural))
+    found = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
+    down = next((error for error in found if error is not None), None)
+    if down is not None:
+        raise down
+
+
+def object_deleted(namespace: str, name: str, *, now: datetime) -> StateChange:
+    """The history entry of a row whose object is gone."""
+    return StateChange(
+        at=now,
+        actor=ACTOR,
+        before=None,
+        after="Archived",
+        digest=None,
+        reason="ObjectDeleted",
+        message=f"{namespace}/{name} is not in the cluster any more",
+    )

@@ -1,0 +1,59 @@
+"""How a check reads bytes of strangers: by a parser of :mod:`gatehouse.domain.formats.parsers`, in any process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from gatehouse.domain.formats.parsers import Parser, Task, Walk, Want
+
+__all__ = ["InProcess", "Parsing", "Read"]
+
+R = TypeVar("R")
+
+Read: TypeAlias = Callable[[int, int], Awaitable[bytes]]
+"""Bytes of the object: from an offset, so many."""
+
+
+class Parsing(Protocol):
+    """Runs parsers."""
+
+    async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
+        """What the parser makes of the object.
+
+        Raises FormatError, with the rule TooExpensive when the object takes more time or memory than one may; what
+        ``read`` raises; Transient (ParserUnavailable).
+        """
+        ...
+
+
+class InProcess:
+    """Runs parsers in this process, where nothing else waits: in commands. Large objects in a thread."""
+
+    async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
+        """What the parser makes of the object. Raises FormatError and what ``read`` raises."""
+        walk = parser.walk(task)
+        data: bytes | None = None
+        while True:
+            if data is not None and len(data) > parser.inline:
+                answer = await asyncio.to_thread(_step, walk, data)
+            else:
+                answer = _step(walk, data)
+            if isinstance(answer, _Finished):
+                return answer.result
+            data = await read(answer.offset, answer.length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished(Generic[R]):
+    result: R
+
+
+def _step(walk: Walk[R], data: bytes | None) -> Want | _Finished[R]:
+    """A StopIteration cannot leave a thread."""
+    try:
+        return next(walk) if data is None else walk.send(data)
+    except StopIteration as finished:
+        return _Finished(finished.value)

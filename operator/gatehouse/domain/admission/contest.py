@@ -1,0 +1,389 @@
+"""Several versions of one artifact: whose word counts. Deny overrides.
+
+A version that is refused shuts other versions of what it has. What counts, and against whom:
+
+==========================  ==============================  =======================================================
+what is refused             in the same namespace           in any other namespace
+==========================  ==============================  =======================================================
+a person rejected it        its URI and its digest          its digest, in the same registry
+changes were requested      its URI and its digest          nothing
+a policy denies it          its URI and its digest          nothing
+its bytes changed           its URI                         its URI, for versions that were recorded with its digest
+its bytes are gone, or      its URI                         nothing
+are invalid
+==========================  ==============================  =======================================================
+
+A URI counts with every folder that it is in: what lies below a folder is loaded with the folder.
+
+Whoever may make a version in some namespace may have it denied, or found invalid, by what they write into it. So of
+other namespaces only that counts which they cannot bring about: what a reviewer decided about the same bytes, and that
+the store does not hold the bytes any more that Gatehouse itself had recorded.
+
+Only a version that is submitted refuses. One that waits, for a review or for its files, is no refusal, nor is one that
+does not fit its hardware, whose arguments are refused, or that its author deprecated or archived.
+
+A URI belongs to the namespace that registered it first and still has a version there. Versions of other namespaces
+do not clear it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+import msgspec
+import orjson
+
+from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.api.model_version import MODEL_FILE, RefusalReason
+from gatehouse.domain.common.conditions import READY, find
+from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
+from gatehouse.domain.common.readable import read_conditions
+
+__all__ = [
+    "ARTIFACT_VERIFIED",
+    "BUCKET_HAS_TWO_ENDPOINTS",
+    "Contest",
+    "Endpoints",
+    "Objection",
+    "VersionStanding",
+    "endpoints_of",
+    "folders_above",
+    "places_of",
+    "standing_of",
+]
+
+ARTIFACT_VERIFIED: Final = "ArtifactVerified"
+UNSUBMITTED: Final = frozenset({"Draft", "Deprecated", "Archived"})
+_OF_DIGEST: Final = frozenset({"Rejected", "ChangesRequested", "PolicyDenied"})
+"""Refusals that are about the bytes wherever they are; the others are about a place."""
+_OF_PLACE: Final = frozenset(get_args(RefusalReason)) - _OF_DIGEST
+_GRAVITY: Final[Mapping[str, int]] = {reason: at for at, reason in enumerate(get_args(RefusalReason))}
+_WORDS: Final[Mapping[str, str]] = {
+    "Rejected": "is Rejected",
+    "ChangesRequested": "is Changes Requested",
+    "PolicyDenied": "is Policy Denied",
+    "ArtifactChanged": "is Artifact Changed",
+    "ArtifactMissing": "is Artifact Missing: its recorded files are gone",
+    "ArtifactInvalid": "is Artifact Invalid",
+}
+BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
+AWS: Final = "the endpoint of AWS"
+_URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_FILE: Final = re.compile(rf"(?=.{{1,512}}$){MODEL_FILE}")
+"""An object of an older schema may hold anything. What no list can hold would keep every list from being written."""
+
+Endpoints = Mapping[str, Mapping[str, Sequence[str]]]
+"""Bucket to endpoint to the registries that declare it, as namespace/name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionStanding:
+    """How one version stands.
+
+    ``digest`` is the recorded one, and ``held`` says that the bytes are not known to have it now; ``shut`` is the first
+    gate that is shut. ``claimed_at`` is when its namespace registered the URI, empty while it is not registered.
+    ``refusals`` are pairs of a stage (every stage when empty) and a reason; ``admitted_to`` are pairs of a stage and a
+    namespace. ``verified`` is whether the bytes are known to be the recorded ones, and ``judged_at`` since when that
+    is so. ``cleared_for`` is empty while the version is not Ready. ``model_file`` is the file that servers are given in
+    place of the folder, empty where they take the folder.
+    """
+
+    registry: str
+    version: str
+    uid: str
+    uri: str
+    digest: str
+    phase: str
+    cleared_for: tuple[str, ...]
+    policies: tuple[str, ...]
+    shut: str
+    claimed_at: str
+    verified: bool
+    judged_at: str = ""
+    held: bool = False
+    refusals: tuple[tuple[str, str], ...] = ()
+    admitted_to: tuple[tuple[str, str], ...] = ()
+    model_file: str = ""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the version."""
+        return self.version.partition("/")[0]
+
+    def refuses(self, stage: str) -> bool:
+        """Whether it is refused for the stage in a way that counts."""
+        return self.phase not in UNSUBMITTED and any(at in {"", stage} for at, _ in self.refusals)
+
+    def packed(self) -> str:
+        """As one string, for an index."""
+        return orjson.dumps(self).decode()
+
+    @classmethod
+    def unpacked(cls, packed: str) -> VersionStanding:
+        """The standing that ``packed`` made a string of."""
+        return msgspec.json.decode(packed, type=cls)
+
+
+def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
+    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome.
+
+    Never raises: a body that an older schema let through, and that nothing can be told of, clears nothing.
+    """
+    try:
+        return _standing_of(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
+    status, metadata = body.get("status") or {}, body["metadata"]
+    phase, registry = status.get("phase"), status.get("registry")
+    if phase is None or registry is None or metadata.get("deletionTimestamp"):
+        return None
+    uri = folder_of(body["spec"]["artifact"]["uri"])
+    if _URI.fullmatch(uri) is None:
+        return None
+    conditions = read_conditions(status)
+    ready, verified = find(conditions, READY), find(conditions, ARTIFACT_VERIFIED)
+    recorded, found = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
+    digest = str(recorded or found or "")
+    file = str((status.get("artifact") or {}).get("modelFile") or "")
+    registered_at = metadata.get("creationTimestamp") if status.get("registryId") else None
+    return VersionStanding(
+        registry=registry,
+        version=f"{metadata['namespace']}/{metadata['name']}",
+        uid=metadata.get("uid", ""),
+        uri=uri,
+        digest=digest if _DIGEST.fullmatch(digest) else "",
+        phase=phase,
+        # Whether an outage has lasted too long, or nothing can be decided at all, is in Ready alone.
+        cleared_for=tuple(status.get("clearedFor") or ()) if ready is not None and ready.status == "True" else (),
+        policies=tuple(each["name"] for each in status.get("policies") or ()),
+        shut=next(
+            (gate["name"] for gate in status.get("gates") or () if not gate["open"] and not gate.get("unknown")), ""
+        ),
+        claimed_at=status.get("claimedAt") or registered_at or "",
+        # Verifying is also what has not been looked at for longer than the grace.
+        verified=verified is not None and verified.status == "True" and recorded is None and phase != "Verifying",
+        judged_at=verified.last_transition_time if verified is not None else "",
+        held=recorded is not None,
+        refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),
+        admitted_to=tuple((each["stage"], each["namespace"]) for each in status.get("admittedTo") or ()),
+        model_file=file if _FILE.fullmatch(file) else "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """Why a version is not cleared for a stage, whatever its own gates say.
+
+    ``by`` is the version that it comes from, or the one that it is about. ``found`` begins with that version's name.
+    """
+
+    reason: str
+    by: str
+    found: str
+    wanted: str
+    remedy: str
+
+
+def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
+    """Where each bucket is, as the registries declare it."""
+    found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for registry in registries:
+        name = f"{registry.metadata.namespace}/{registry.metadata.name}"
+        for store in registry.spec.object_stores:
+            found[locate(store.uri_prefix).bucket][_endpoint(store)].add(name)
+    return {bucket: {at: sorted(names) for at, names in places.items()} for bucket, places in found.items()}
+
+
+def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
+    """Each endpoint of a bucket, and who declares it."""
+    return " and ".join(f"{at} ({', '.join(names)})" for at, names in sorted(endpoints.items()))
+
+
+def _endpoint(store: ObjectStore) -> str:
+    """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
+
+    A bucket of AWS is the same by every host of its partition, and another one in every other partition.
+    """
+    at = AwsHost(known.name, store.region) if (known := partition_of(store.region)) else None
+    if store.endpoint is not None:
+        at = host_of(store.endpoint) if store.endpoint.lower().startswith("https://") else None
+    if at is not None or store.endpoint is None:
+        return AWS if at is None or at.partition == "aws" else f"{AWS} ({at.partition})"
+    scheme, _, host = store.endpoint.rstrip("/").lower().partition("://")
+    return f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}.get(scheme, ''))}"
+
+
+def folders_above(uri: str) -> Iterator[str]:
+    """The folders of the bucket that a folder is in, without the bucket itself."""
+    bucket, *parts = uri.removeprefix("s3://").rstrip("/").split("/")
+    for end in range(1, len(parts)):
+        yield f"s3://{bucket}/{'/'.join(parts[:end])}/"
+
+
+class Contest:
+    """Judges versions against each other. It is asked with all of them, or with those that have to do with one."""
+
+    def __init__(self, standings: Iterable[VersionStanding], *, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        self._torn = frozenset(bucket for bucket, places in endpoints.items() if len(places) > 1)
+        """Buckets that are at several places."""
+        self._owners: dict[str, VersionStanding] = {}
+        self._refusing_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
+        self._refusing_digest: defaultdict[str, list[VersionStanding]] = defaultdict(list)
+        self._speaking_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
+        for each in sorted(standings, key=lambda standing: (standing.version, standing.uid)):
+            self._enter(each)
+
+    def _enter(self, standing: VersionStanding) -> None:
+        owner = self._owners.get(standing.uri)
+        if standing.claimed_at and (owner is None or _claim(standing) < _claim(owner)):
+            self._owners[standing.uri] = standing
+        if _speaks(standing):
+            self._speaking_at[standing.uri].append(standing)
+        if standing.phase in UNSUBMITTED:
+            return
+        if standing.refusals:
+            for place in (standing.uri, *folders_above(standing.uri)):
+                self._refusing_at[place].append(standing)
+            if standing.digest:
+                self._refusing_digest[standing.digest].append(standing)
+
+    def owner(self, uri: str) -> str | None:
+        """The namespace that a URI belongs to."""
+        owner = self._owners.get(uri)
+        return None if owner is None else owner.namespace
+
+    def objection(self, standing: VersionStanding, stage: str) -> Objection | None:
+        """Why the version is not cleared for the stage because of other objects; the gravest reason."""
+        if self._is_alone(standing):
+            return None
+        return (
+            self._place(standing)
+            or self._belongs(standing)
+            or min(self._refusals(standing, stage), key=_gravity, default=None)
+            or self._disagrees(standing)
+        )
+
+    def _is_alone(self, standing: VersionStanding) -> bool:
+        """Whether no other object has to do with the version, as with most of thousands."""
+        return (
+            self._owners.get(standing.uri) is standing
+            and len(self._speaking_at.get(standing.uri, ())) <= 1
+            and standing.uri not in self._refusing_at
+            and standing.digest not in self._refusing_digest
+            and (not self._torn or locate(standing.uri).bucket not in self._torn)
+        )
+
+    def altered(self, standing: VersionStanding) -> bool:
+        """Whether any version has seen that the bytes of this one are not what was recorded."""
+        seen = any(objection.reason in _OF_PLACE for objection in self._refusals(standing, stage=None))
+        return seen or self._disagrees(standing) is not None
+
+    def _place(self, standing: VersionStanding) -> Objection | None:
+        bucket = locate(standing.uri).bucket
+        if bucket not in self._torn:
+            return None
+        places = self._endpoints[bucket]
+        return Objection(
+            reason=BUCKET_HAS_TWO_ENDPOINTS,
+            by=standing.version,
+            found=f"{standing.version} is in bucket {bucket}, which is at {places_of(places)}",
+            wanted="one endpoint for each bucket in the cluster",
+            remedy="name the same endpoint in objectStores of these ModelRegistries, or use another bucket",
+        )
+
+    def _belongs(self, standing: VersionStanding) -> Objection | None:
+        owner = self._owners.get(standing.uri)
+        if owner is not None and owner.namespace == standing.namespace:
+            return None
+        if owner is None:
+            return Objection(
+                reason="UriNotRegistered",
+                by=standing.version,
+                found=f"{standing.version} is not registered with its URI",
+                wanted="a version that its registry has recorded",
+                remedy="look at the gate Registered",
+            )
+        return Objection(
+            reason="UriBelongsToAnother",
+            by=standing.version,
+            found=f"{standing.version} has a URI that belongs to namespace {owner.namespace}, "
+            f"which registered it first ({owner.version})",
+            wanted=f"a version in namespace {owner.namespace}, or a URI of its own",
+            remedy=f"deploy {owner.version}, or copy the files to a folder of namespace {standing.namespace}",
+        )
+
+    def _refusals(self, standing: VersionStanding, stage: str | None) -> Iterator[Objection]:
+        of_digest = self._refusing_digest.get(standing.digest, ()) if standing.digest else ()
+        for other in (*self._refusing_at.get(standing.uri, ()), *of_digest):
+            for at, reason in other.refusals:
+                if (stage is None or at in {"", stage}) and _counts(reason, by=other, against=standing):
+                    yield _refusal(reason, by=other, against=standing)
+
+    def _disagrees(self, standing: VersionStanding) -> Objection | None:
+        if not _speaks(standing):
+            return None
+        for other in self._speaking_at.get(standing.uri, ()):
+            if other.namespace == standing.namespace and other.digest != standing.digest:
+                return Objection(
+                    reason="DigestsDiffer",
+                    by=other.version,
+                    found=f"{other.version} has digest {other.digest} at the same URI",
+                    wanted="one digest at one URI",
+                    remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
+                )
+        return None
+
+
+def _speaks(standing: VersionStanding) -> bool:
+    """Whether a version says now what the bytes at its URI are.
+
+    What is cleared says so through an outage too, in which its bytes are not known: of two that are cleared with two
+    digests neither one's word is better.
+    """
+    return bool(standing.cleared_for) or (standing.verified and standing.phase not in UNSUBMITTED)
+
+
+def _claim(standing: VersionStanding) -> tuple[str, str]:
+    """RFC 3339 in UTC and whole seconds sorts as text does. Of two in one second the uid decides: nobody chooses it."""
+    return standing.claimed_at, standing.uid
+
+
+def _gravity(objection: Objection) -> tuple[int, str]:
+    return _GRAVITY[objection.reason], objection.by
+
+
+def _counts(reason: str, *, by: VersionStanding, against: VersionStanding) -> bool:
+    """Whether a refusal of one version counts against another: the table of this module."""
+    if by.version == against.version:
+        return False
+    same_bytes = bool(against.digest) and by.digest == against.digest
+    if by.namespace == against.namespace:
+        return by.uri.startswith(against.uri) or (same_bytes and reason in _OF_DIGEST)
+    if reason == "Rejected":
+        return same_bytes and by.registry == against.registry
+    return reason == "ArtifactChanged" and by.held and same_bytes and by.uri == against.uri
+
+
+def _refusal(reason: str, *, by: VersionStanding, against: VersionStanding) -> Objection:
+    if by.uri == against.uri:
+        what = "has the same URI"
+    elif by.uri.startswith(against.uri):
+        what = f"is a part of it, at {by.uri}"
+    else:
+        what = f"has the same digest, at {by.uri}"
+    return Objection(
+        reason=reason,
+        by=by.version,
+        found=f"{by.version} {_WORDS[reason]}, and {what}",
+        wanted="no refused version of the artifact",
+        remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; mend or archive it",
+    )

@@ -1,0 +1,177 @@
+"""Which checkpoints of an audit trail count, what is wrong with the others, and what a check finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
+from gatehouse.domain.audit.records import AuditHead
+
+__all__ = ["Finding", "FindingKind", "Trusted", "Verdict", "trust"]
+
+FindingKind = Literal[
+    "Changed", "Removed", "Inserted", "Moved", "CutOff", "Replaced", "CheckpointRemoved", "CheckpointForged", "Unsigned"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that no operator does. ``position`` is the first record that is not as it was written.
+
+    ``until`` is the last record that the finding is about.
+    """
+
+    kind: FindingKind
+    position: int
+    until: int
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} at record {self.position}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found of one registry's trail.
+
+    ``records`` were read, from ``first`` to ``last`` (0 for none); ``summarised`` is the last one that a summary stands
+    for. ``checkpoints`` agreed with a record, the newest of them at ``vouched``. ``notes`` tell what is no fault.
+    """
+
+    registry: str
+    records: int
+    first: int
+    last: int
+    summarised: int
+    checkpoints: int
+    vouched: int
+    findings: Sequence[Finding]
+    notes: Sequence[str]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    @property
+    def first_bad(self) -> Finding | None:
+        """The finding with the lowest position."""
+        return min(self.findings, key=lambda finding: finding.position, default=None)
+
+
+_RESTORE = (
+    "Compare with the copies in the object store and the AuditCheckpoint Events, and restore the database from a "
+    "backup."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The checkpoints that count, by position, and what is wrong with the others."""
+
+    checkpoints: Sequence[Checkpoint]
+    findings: Sequence[Finding]
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """That of the highest position."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+
+def trust(
+    registry: str,
+    *,
+    kept: Iterable[Checkpoint],
+    copies: Iterable[Checkpoint] = (),
+    head: AuditHead | None,
+    keys: PublicKeys | None,
+) -> Trusted:
+    """The checkpoints of a registry that count: signed by one of ``keys``, all of them when there are none.
+
+    ``kept`` are the database's own, ``copies`` those that lie elsewhere: what these have and the database has not was
+    removed from it.
+    """
+    findings: list[Finding] = []
+    chosen: dict[int, Checkpoint] = {}
+    in_database: set[int] = set()
+    for is_copy, checkpoints in ((False, kept), (True, copies)):
+        for checkpoint in checkpoints:
+            if checkpoint.registry != registry:
+                continue
+            if keys is not None and not keys.signed(checkpoint):
+                findings.append(_forged(checkpoint, keys))
+                continue
+            if not is_copy:
+                in_database.add(checkpoint.seq)
+            other = chosen.setdefault(checkpoint.seq, checkpoint)
+            if other.hash != checkpoint.hash:
+                findings.append(_contradicting(checkpoint))
+    ordered = [chosen[seq] for seq in sorted(chosen)]
+    findings += [_removed(each.seq, "a copy of it was given") for each in ordered if each.seq not in in_database]
+    findings += _links(ordered)
+    newest = ordered[-1].seq if ordered else 0
+    if head is not None and head.checkpoint > newest:
+        findings.append(_removed(head.checkpoint, "the head of the trail names it"))
+    return Trusted(ordered, findings)
+
+
+def _links(ordered: Sequence[Checkpoint]) -> list[Finding]:
+    """Each checkpoint names the one before it."""
+    findings: list[Finding] = []
+    seq, hash_ = 0, ordered[0].previous_hash if ordered else ""
+    for checkpoint in ordered:
+        if checkpoint.previous_seq > seq:
+            findings.append(_removed(checkpoint.previous_seq, f"checkpoint {checkpoint.seq} names it"))
+        elif checkpoint.previous_seq < seq or checkpoint.previous_hash != hash_:
+            findings.append(_forked(checkpoint, seq))
+        seq, hash_ = checkpoint.seq, checkpoint.hash
+    return findings
+
+
+def _forged(checkpoint: Checkpoint, keys: PublicKeys) -> Finding:
+    known = checkpoint.key_id in keys.ids
+    why = (
+        "its signature is not of what it says"
+        if known
+        else f"its key {checkpoint.key_id[:64]} is not one of those given"
+    )
+    return Finding(
+        kind="CheckpointForged",
+        position=checkpoint.seq,
+        until=checkpoint.seq,
+        message=f"checkpoint {checkpoint.seq} does not count: {why}",
+        remedy=_RESTORE if known else "Give every public key that the operator had, one after the other in one file.",
+    )
+
+
+def _contradicting(checkpoint: Checkpoint) -> Finding:
+    return Finding(
+        kind="Replaced",
+        position=checkpoint.seq,
+        until=checkpoint.seq,
+        message=f"two checkpoints of record {checkpoint.seq} name different hashes: records were written anew",
+        remedy=_RESTORE,
+    )
+
+
+def _removed(seq: int, how: str) -> Finding:
+    return Finding(
+        kind="CheckpointRemoved",
+        position=seq,
+        until=seq,
+        message=f"the database has no checkpoint of record {seq}, and there was one: {how}",
+        remedy=_RESTORE,
+    )
+
+
+def _forked(checkpoint: Checkpoint, seq: int) -> Finding:
+    return Finding(
+        kind="Replaced",
+        position=checkpoint.previous_seq + 1,
+        until=checkpoint.seq,
+        message=f"checkpoint {checkpoint.seq} was signed on a trail that did not have checkpoint {seq}",
+        remedy=f"The database was put back to an older state. {_RESTORE}",
+    )

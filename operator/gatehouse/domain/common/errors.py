@@ -1,0 +1,86 @@
+"""Errors that carry their policy: what a reconcile step raises when it cannot go on.
+
+::
+
+    ReconcileError
+      Stalled     somebody must act; no retry before the next change or the next interval
+      Waiting     something is not there yet; look again after a given time
+      Transient   an outage; retry with backoff
+        Superseded  somebody else wrote meanwhile, or may write; what was computed does not count any more
+
+Steps only raise them. One table (:mod:`gatehouse.domain.version.outcome`) turns a decision or an error into conditions,
+an event and the time of the next look.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+__all__ = ["ReconcileError", "Stalled", "Superseded", "Transient", "Waiting"]
+
+
+class ReconcileError(Exception):
+    """Why a reconcile ended early: a stable ``reason`` in CamelCase, a sentence, and what to do about it."""
+
+    def __init__(self, *, reason: str, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self._reason = reason
+        self._message = message
+        self._remedy = remedy
+
+    @property
+    def reason(self) -> str:
+        """Stable word for conditions, events and metrics."""
+        return self._reason
+
+    @property
+    def message(self) -> str:
+        """What happened, naming the thing, the value found and the value wanted. Never a secret."""
+        return self._message
+
+    @property
+    def remedy(self) -> str:
+        """What somebody can do about it; empty when it heals by itself."""
+        return self._remedy
+
+    @property
+    def advice(self) -> str:
+        """The message, and after it the remedy if there is one."""
+        return f"{self._message}; {self._remedy}" if self._remedy else self._message
+
+    def __str__(self) -> str:
+        return f"{self._reason}: {self._message}"
+
+
+class Stalled(ReconcileError):
+    """Somebody must act: retrying the same would fail the same way."""
+
+
+class Waiting(ReconcileError):
+    """Look again after ``after``."""
+
+    def __init__(self, *, reason: str, message: str, after: timedelta, remedy: str = "") -> None:
+        super().__init__(reason=reason, message=message, remedy=remedy)
+        self._after = after
+
+    @property
+    def after(self) -> timedelta:
+        """How long to wait before the next look."""
+        return self._after
+
+
+class Transient(ReconcileError):
+    """An outage: retry with backoff, but not before ``not_before`` when the other side asked for that."""
+
+    def __init__(self, *, reason: str, message: str, not_before: timedelta | None = None, remedy: str = "") -> None:
+        super().__init__(reason=reason, message=message, remedy=remedy)
+        self._not_before = not_before
+
+    @property
+    def not_before(self) -> timedelta | None:
+        """The Retry-After of the other side."""
+        return self._not_before
+
+
+class Superseded(Transient):
+    """Somebody else wrote what this was computed from, or leads now: nothing more of it is to be written."""

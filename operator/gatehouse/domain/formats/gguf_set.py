@@ -1,0 +1,144 @@
+"""Which of an artifact's GGUF files make its model, from what each says of itself.
+
+A model is one file, or all splits of one, as llama.cpp's gguf-split and gguf-py write them: NAME-00001-of-00003.gguf
+with ``split.no``, ``split.count`` and ``split.tensors.count``, of which only the first has to say what the model is.
+llama.cpp finds the others by the name of the first, so names and metadata have to agree.
+
+Beside a model may lie what is none: projectors for images (by their name, by ``general.type`` or by the architecture
+clip), importance matrices and adapters. They are checked like models and passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.artifact.weight_sets import WeightSet, choice, named_sets, weight_sets
+from gatehouse.domain.common.format_error import FormatError, shown
+from gatehouse.domain.formats.gguf import GgufHeader
+from gatehouse.domain.formats.shards import check_once
+
+__all__ = ["GgufSet", "gguf_set"]
+
+_SPLIT: Final = re.compile(r"(?P<model>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
+_ROLES: Final[Mapping[str, str]] = {
+    "adapter": "a LoRA adapter",
+    "imatrix": "an importance matrix",
+    "mmproj": "a projector for images",
+}
+_WANTED: Final = "one model in one *.gguf file, or in all of its splits"
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufSet:
+    """``model`` are the paths of the model's files, the one that a server is given first; empty with a ``problem``.
+
+    ``passed_over`` says of each other file what it is.
+    """
+
+    model: tuple[str, ...] = ()
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    problem: Problem | None = None
+
+
+def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
+    """Sorts the files. ``headers`` is each by its path, with marks by ``key``.
+
+    Rules of the problem: WeightsMissing, AdapterOnly, AmbiguousWeights, SplitMismatch, ShardMissing, DuplicateTensor.
+    """
+    others = {path: role for path, header in headers.items() if (role := _role(path, header)) is not None}
+    models = {path: header for path, header in headers.items() if path not in others}
+    if not models:
+        return GgufSet(passed_over=others, problem=_no_model(others))
+    splits = {path: header for path, header in models.items() if header.split is not None or _SPLIT.fullmatch(path)}
+    if len(models) == 1 and not splits:
+        return GgufSet(model=tuple(models), passed_over=others)
+    sets = weight_sets(models)
+    if len(sets) > 1:  # of one set all are splits by their names
+        return GgufSet(passed_over=others, problem=_ambiguous(sets))
+    problem = next((found for path, header in splits.items() if (found := _misnamed(path, header))), None)
+    problem = problem or _incomplete(splits, key=key)
+    return GgufSet(model=() if problem else tuple(sorted(splits)), passed_over=others, problem=problem)
+
+
+def _role(path: str, header: GgufHeader) -> str | None:
+    """What the file is, if it is no model."""
+    architecture = header.config.model_type if header.config else None
+    if "mmproj" in path.rpartition("/")[2].lower() or architecture == "clip":
+        return _ROLES["mmproj"]
+    return None if header.kind is None else _ROLES[header.kind]
+
+
+def _misnamed(path: str, header: GgufHeader) -> Problem | None:
+    named, split = _SPLIT.fullmatch(path), header.split
+    says = f"split {split.number + 1} of {split.count}" if split else "a whole model"
+    if named and split and (int(named["number"]), int(named["count"])) == (split.number + 1, split.count):
+        return None
+    if split is None and named and int(named["count"]) == 1 == int(named["number"]):
+        return None
+    return Problem(
+        rule="SplitMismatch",
+        found=f"{shown(path)}, which says of itself that it is {says}",
+        wanted="splits that are named after their number, as NAME-00001-of-00003.gguf",
+        remedy="Upload the splits under the names that llama-gguf-split gave them.",
+    )
+
+
+def _incomplete(splits: Mapping[str, GgufHeader], *, key: bytes) -> Problem | None:
+    """The splits of one set, each well named: whether all are there, with all tensors, each once."""
+    first = next(iter(splits.values()))
+    count = first.split.count if first.split else 1
+    remedy = "Upload every split of the model."
+    if len(splits) != count:
+        # The names are well formed and of one set, so that none is there twice.
+        return Problem(
+            rule="ShardMissing",
+            found=f"{len(splits)} of {count} splits",
+            wanted=f"splits 00001 to {count:05}",
+            remedy=remedy,
+        )
+    tensors = sum(header.tensors for header in splits.values())
+    for path, header in splits.items():
+        if header.split is not None and header.split.tensors != tensors:
+            return Problem(
+                rule="SplitMismatch",
+                found=f"{tensors} tensors in all splits; {shown(path)} says {header.split.tensors}",
+                wanted="the splits of one model, from one run of llama-gguf-split",
+                remedy=remedy,
+            )
+    try:
+        check_once({path: header.marks for path, header in splits.items()}, key=key)
+    except FormatError as error:
+        return Problem(rule=error.rule, found=error.found, wanted=error.wanted, remedy=remedy)
+    return None
+
+
+def _no_model(others: Mapping[str, str]) -> Problem:
+    found = "; ".join(f"{shown(path)} is {role}" for path, role in islice(others.items(), _SHOWN))
+    if _ROLES["adapter"] in others.values():
+        return Problem(
+            rule="AdapterOnly",
+            found=f"no model: {found}",
+            wanted="a whole model",
+            remedy="Merge the adapter into its base model (llama-export-lora) and register the result.",
+        )
+    return Problem(
+        rule="WeightsMissing",
+        found=f"no model among the *.gguf files: {found}" if others else "no *.gguf files",
+        wanted=_WANTED,
+        remedy="Upload the model itself beside them.",
+    )
+
+
+def _ambiguous(sets: Sequence[WeightSet]) -> Problem:
+    return Problem(
+        rule="AmbiguousWeights",
+        found=f"{len(sets)} models in {sum(len(each.paths) for each in sets)} *.gguf files: {named_sets(sets)}",
+        wanted=_WANTED,
+        remedy=choice(sets),
+    )

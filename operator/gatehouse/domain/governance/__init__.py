@@ -1,0 +1,1 @@
+"""Policies: which apply, what they require, and which approvals and evaluations count."""

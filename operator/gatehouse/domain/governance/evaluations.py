@@ -1,0 +1,234 @@
+"""Which evaluations count, and whether they are good enough.
+
+A good result counts when it is of these bytes, of somebody who did not submit the version, and not too old. Of several
+results the worst decides: a bad one, also of the submitter or from before the version was made again, stands until
+somebody other than the submitter takes it back.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from gatehouse.api.governance_policy import EvaluationRequirement, Evaluators, SubmitterEvaluations
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.domain.common.clocks import lies_ahead
+from gatehouse.domain.common.locations import duration
+from gatehouse.domain.governance.approvals import author, submitters
+
+__all__ = ["EvaluationVerdict", "Results", "counting", "expiry", "judge_evaluation", "value_of", "why_not_counting"]
+
+
+_COMPARE: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+    "==": operator.eq,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The evaluations that name a version, and what is needed to say which of them count.
+
+    ``gone`` are those that were there and that nobody entitled took back: they count against the version, never for it.
+    """
+
+    version: ModelVersion
+    digest: str | None
+    now: datetime
+    evaluations: Sequence[ModelEvaluation]
+    gone: Sequence[ModelEvaluation] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationVerdict:
+    """How a requirement is met: ``met``, or missing (``value`` None), or not good enough."""
+
+    met: bool
+    found: str
+    value: Decimal | None = None
+    evaluation: ModelEvaluation | None = None
+    gone: bool = False
+    """Whether the evaluation that decides was taken back by nobody who is entitled."""
+
+
+def why_not_counting(evaluation: ModelEvaluation, *, uid: str, digest: str | None, now: datetime) -> str | None:
+    """Why an evaluation says nothing about these bytes; None when it does."""
+    spec = evaluation.spec
+    if spec.version_ref.uid != uid:
+        return "is of a version of that name that was deleted"
+    return _why_no_result(evaluation, digest=digest, now=now)
+
+
+def _why_no_result(evaluation: ModelEvaluation, *, digest: str | None, now: datetime) -> str | None:
+    spec = evaluation.spec
+    if spec.digest != digest:
+        return f"is of other bytes ({spec.digest})"
+    if lies_ahead(spec.evaluated_at, now=now):
+        return f"is from the future ({spec.evaluated_at.isoformat()})"
+    return None
+
+
+def why_not_independent(
+    evaluation: ModelEvaluation, version: ModelVersion, evaluators: Evaluators, own: SubmitterEvaluations
+) -> str | None:
+    """Why a good result of that evaluator does not count; None when it does."""
+    spec, who = evaluation.spec, evaluation.spec.evaluator
+    if who in submitters(version.spec):
+        return None if own == "Allow" else "is of the submitter"
+    if who in {*evaluators.users, *evaluators.service_accounts}:
+        return None
+    if not evaluators.is_anybody and not set(spec.groups) & set(evaluators.groups):
+        return f"is of {who}, whom the policy does not name"
+    if author(version.spec) is None:
+        return "may be of the submitter, as spec.submittedBy names no person"
+    return None
+
+
+def counting(
+    results: Results, *, evaluators: Evaluators | None = None, own: SubmitterEvaluations = "Deny"
+) -> tuple[ModelEvaluation, ...]:
+    """The evaluations of these very bytes by somebody independent, newest first."""
+    named, version = evaluators or Evaluators(), results.version
+    found = [
+        each
+        for each in results.evaluations
+        if why_not_counting(each, uid=version.metadata.uid, digest=results.digest, now=results.now) is None
+        and why_not_independent(each, version, named, own) is None
+    ]
+    return tuple(sorted(found, key=_age_key, reverse=True))
+
+
+def _age_key(evaluation: ModelEvaluation) -> tuple[datetime, str]:
+    return evaluation.spec.evaluated_at, evaluation.metadata.name
+
+
+def value_of(evaluation: ModelEvaluation, metric: str) -> Decimal | None:
+    """The value of a metric."""
+    return next((Decimal(each.value) for each in evaluation.spec.metrics if each.name == metric), None)
+
+
+def _is_meant(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> bool:
+    spec = evaluation.spec
+    wanted = (
+        (requirement.suite, spec.suite),
+        (requirement.dataset, spec.dataset.name),
+        (requirement.dataset_version, spec.dataset.version),
+    )
+    return (
+        spec.kind == requirement.kind
+        and all(want is None or want == has for want, has in wanted)
+        and value_of(evaluation, requirement.metric) is not None
+    )
+
+
+def expiry(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> datetime | None:
+    """When the evaluation gets too old for the requirement."""
+    return None if requirement.max_age is None else evaluation.spec.evaluated_at + duration(requirement.max_age)
+
+
+def judge_evaluation(
+    requirement: EvaluationRequirement, results: Results, *, own: SubmitterEvaluations = "Deny"
+) -> EvaluationVerdict:
+    """The worst result decides while it is not good enough; otherwise the newest that counts."""
+    meant = [each for each in results.evaluations if _is_meant(requirement, each)]
+    gone = [each for each in results.gone if _is_meant(requirement, each)]
+    bad = [
+        each for each in (*meant, *gone) if _is_against(each, requirement, results) and not _is_good(requirement, each)
+    ]
+    if bad:
+        worst = max(bad, key=lambda each: (_shortfall(requirement, each), _age_key(each)))
+        return _failed(requirement, worst, gone=worst in gone)
+    passed_over: list[str] = []
+    for evaluation in sorted(meant, key=_age_key, reverse=True):
+        reason = _why_passed_over(requirement, evaluation, results, own)
+        if reason is None:
+            return _met(requirement, evaluation)
+        passed_over.append(f"{evaluation.metadata.name} {reason}")
+    found = f"no {requirement.kind.lower()} evaluation with {requirement.metric}"
+    return EvaluationVerdict(met=False, found=found + (f": {'; '.join(passed_over[:3])}" if passed_over else ""))
+
+
+def _is_against(evaluation: ModelEvaluation, requirement: EvaluationRequirement, results: Results) -> bool:
+    """Whether a bad result of the evaluation stands against these bytes, also of an earlier version of that name."""
+    if _why_no_result(evaluation, digest=results.digest, now=results.now) is not None:
+        return False
+    spec, named = evaluation.spec, requirement.evaluators
+    return (
+        named.is_anybody
+        or spec.evaluator in {*named.users, *named.service_accounts, *submitters(results.version.spec)}
+        or bool(set(spec.groups) & set(named.groups))
+    )
+
+
+def _is_good(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> bool:
+    value = value_of(evaluation, requirement.metric)
+    return value is not None and _COMPARE[requirement.operator](value, Decimal(requirement.threshold))
+
+
+def _shortfall(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> Decimal:
+    """How far a result is from the threshold."""
+    return abs((value_of(evaluation, requirement.metric) or Decimal(0)) - Decimal(requirement.threshold))
+
+
+def _why_passed_over(
+    requirement: EvaluationRequirement,
+    evaluation: ModelEvaluation,
+    results: Results,
+    own: SubmitterEvaluations,
+) -> str | None:
+    version = results.version
+    reason = why_not_counting(evaluation, uid=version.metadata.uid, digest=results.digest, now=results.now)
+    reason = reason or why_not_independent(evaluation, version, requirement.evaluators, own)
+    until = expiry(requirement, evaluation)
+    if reason is None and until is not None and until < results.now:
+        age = (results.now - evaluation.spec.evaluated_at).days
+        return f"is {age} days old, older than {requirement.max_age}"
+    return reason
+
+
+def _met(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> EvaluationVerdict:
+    value = value_of(evaluation, requirement.metric)
+    found = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
+    return EvaluationVerdict(met=True, found=found, value=value, evaluation=evaluation)
+
+
+def _failed(requirement: EvaluationRequirement, evaluation: ModelEvaluation, *, gone: bool) -> EvaluationVerdict:
+    value = value_of(evaluation, requirement.metric)
+    found = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
+    if gone:
+        found += ", which was deleted and not taken back by anybody but its submitter"
+    return EvaluationVerdict(met=False, found=found, value=value, evaluation=evaluation, gone=gone)
+
+
+def remembered(kept: Iterable[tuple[str, Mapping[str, object]]], *, version: ModelVersion) -> Iterable[ModelEvaluation]:
+    """Evaluations as a row keeps them, by name; what does not read is left out, as it never was more than a memory."""
+    for name, was in kept:
+        yield ModelEvaluation.model_validate(
+            {
+                "metadata": {"name": name, "namespace": version.metadata.namespace, "uid": was["uid"]},
+                "spec": {
+                    "versionRef": {"name": version.metadata.name, "uid": version.metadata.uid},
+                    "digest": was["digest"],
+                    "kind": was["kind"],
+                    "suite": was["suite"],
+                    "dataset": {"name": was["dataset"], "version": was.get("datasetVersion")},
+                    "evaluator": was["evaluator"],
+                    "groups": was.get("groups", []),
+                    "evaluatedAt": was["at"],
+                    "metrics": [{"name": each, "value": value} for each, value in _metrics(was).items()],
+                },
+            }
+        )
+
+
+def _metrics(was: Mapping[str, object]) -> Mapping[str, object]:
+    found = was.get("metrics")
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,125 @@
+"""What a version is held to: the highest risk tier, every licence and every policy that it was ever submitted under.
+
+Whoever submits also writes the model's tier, licence and labels. If a change of them took effect at once, the submitter
+could choose which policy judges; so they only ever add, until somebody with the verb ``classify`` vouches for them.
+Admission binds ``spec.classifiedBy`` to such a person, and lets nobody else change what that person vouched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.domain.governance.policy import CompiledPolicy
+
+__all__ = ["TIER_RANK", "Held", "declared_tier", "held_under", "shown_tier", "strictest"]
+
+TIER_RANK: Final[Mapping[RiskTier, int]] = {"Low": 0, "Medium": 1, "High": 2}
+_MOST_LICENSES: Final = 16
+"""Licences that are remembered of one model; no honest one changes its licence so often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """``policies`` has by name the digest of what each policy matched on when it applied."""
+
+    risk_tier: RiskTier = "Low"
+    licenses: tuple[str, ...] = ()
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        """As a row keeps it."""
+        return {"riskTier": self.risk_tier, "licenses": list(self.licenses), "policies": dict(self.policies)}
+
+    def text(self) -> str:
+        """The same as canonical JSON text."""
+        return orjson.dumps(self.wire(), option=orjson.OPT_SORT_KEYS).decode()
+
+    @classmethod
+    def read(cls, kept: Any) -> Held:
+        """What a row keeps; of a row from before, or of one that somebody spoiled, nothing but the strictest tier."""
+        if kept is None:
+            return cls()
+        try:
+            tier, licenses, policies = kept["riskTier"], tuple(kept["licenses"]), dict(kept["policies"])
+            known = tier in TIER_RANK and all(isinstance(each, str) for each in (*licenses, *policies.values()))
+        except (KeyError, TypeError, ValueError):
+            return cls(risk_tier="High")
+        return cls(risk_tier=tier, licenses=licenses, policies=policies) if known else cls(risk_tier="High")
+
+    @classmethod
+    def parse(cls, text: str | None) -> Held:
+        """What :meth:`text` wrote; nothing of None."""
+        if text is None:
+            return cls()
+        try:
+            return cls.read(orjson.loads(text))
+        except ValueError:
+            return cls(risk_tier="High")
+
+    def joined(self, other: Held) -> Held:
+        """Held to both."""
+        return Held(
+            risk_tier=strictest(self.risk_tier, other.risk_tier),
+            licenses=_united(self.licenses, other.licenses),
+            policies={**self.policies, **other.policies},
+        )
+
+    def names(self, policies: Iterable[CompiledPolicy]) -> frozenset[str]:
+        """Those of the policies that still match on what they matched on when they applied.
+
+        One whose match its keeper changed is asked anew: it is the version that must not escape, not the keeper.
+        """
+        kept = self.policies
+        return frozenset(each.name for each in policies if each.name in kept and kept[each.name] == each.match_digest)
+
+    def under(self, policies: Iterable[CompiledPolicy]) -> Held:
+        """Held to these policies, and to no other."""
+        return Held(
+            risk_tier=self.risk_tier,
+            licenses=self.licenses,
+            policies={each.name: each.match_digest for each in policies},
+        )
+
+
+def strictest(first: RiskTier, *others: RiskTier) -> RiskTier:
+    """The highest of the tiers."""
+    return max((first, *others), key=lambda tier: TIER_RANK[tier])
+
+
+def declared_tier(model: RegisteredModel, registry: ModelRegistry) -> RiskTier:
+    """The tier that a model counts as by itself: below the registry's default only if somebody entitled vouches."""
+    default = registry.spec.default_risk_tier
+    tier = model.spec.risk_tier or default
+    return tier if model.spec.classified_by is not None else strictest(tier, default)
+
+
+def held_under(before: Held, model: RegisteredModel, registry: ModelRegistry) -> Held:
+    """What a version of the model is held to now. A licence that somebody entitled vouches for stands alone."""
+    current = () if model.spec.license is None else (model.spec.license,)
+    vouched = model.spec.classified_by is not None and bool(current)
+    return Held(
+        risk_tier=strictest(before.risk_tier, declared_tier(model, registry)),
+        licenses=current if vouched else _united(before.licenses, current),
+        policies=before.policies,
+    )
+
+
+def shown_tier(version: ModelVersion, model: RegisteredModel | None) -> RiskTier:
+    """The tier that decisions on a version are for, for who only sees the objects."""
+    return version.status.risk_tier or (model.spec.risk_tier if model else None) or "Medium"
+
+
+def _united(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
+    """The first ones stay: nobody pushes a licence out by naming many others."""
+    if before == now and len(now) <= 1:
+        return now
+    found = {each.casefold(): each for each in (*now, *before)}
+    ordered = dict.fromkeys(each.casefold() for each in (*before, *now))
+    return tuple(found[each] for each in ordered)[:_MOST_LICENSES]

@@ -1,0 +1,160 @@
+"""A GovernancePolicy compiled, the versions that it applies to, and what it finds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+from pydantic import ValidationError
+
+from gatehouse.api.governance_policy import (
+    ArtifactRequirements,
+    GovernancePolicy,
+    GovernancePolicySpec,
+    HardwareRequirements,
+    PolicyMatch,
+    RunningServices,
+)
+from gatehouse.api.meta import ObjectMeta
+from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.domain.common.locations import selects
+from gatehouse.domain.common.readable import Unreadable
+from gatehouse.domain.governance.cel import ExpressionProblem
+
+if TYPE_CHECKING:
+    from gatehouse.domain.governance.cel import CompiledExpression
+
+__all__ = ["CompiledPolicy", "Finding", "Weight", "applies", "applying", "stand_in"]
+
+Weight = Literal["Denied", "Owed"]
+"""Denied: the version is not what the policy wants. Owed: something is still to come, such as an evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One rule of one policy that does not hold. ``enforced`` findings shut the gate, others are only reported.
+
+    ``policy`` is empty where what is missing is a policy.
+    """
+
+    policy: str
+    rule: str
+    weight: Weight
+    enforced: bool
+    reason: str
+    found: str
+    wanted: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class CompiledPolicy:
+    """A policy to judge with. ``unreadable`` is why nothing but a denial can be had of it."""
+
+    policy: GovernancePolicy
+    unreadable: str | None = None
+
+    @cached_property
+    def expressions(self) -> Mapping[str, CompiledExpression | ExpressionProblem]:
+        """The expressions by name, compiled when somebody first asks for them."""
+        rules = self.policy.spec.expressions
+        if not rules:
+            return {}
+        # CEL's runtime takes 13 MiB, which an operator that judges by no expression need not have.
+        from gatehouse.domain.governance.cel import compile_expression  # noqa: PLC0415
+
+        return {rule.name: compile_expression(rule.expression) for rule in rules}
+
+    @cached_property
+    def match_digest(self) -> str:
+        """SHA-256 of what the policy matches on, shortened."""
+        canonical = orjson.dumps(self.policy.spec.match.wire(), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+        return self.policy.metadata.name
+
+    @property
+    def enforced(self) -> bool:
+        """Whether it shuts gates, or only reports."""
+        return self.policy.spec.mode == "Enforce"
+
+    def speaks_to(self, stage: str) -> bool:
+        """Whether the policy asks for anything before a version is cleared for the stage, and shuts the gate if not."""
+        spec = self.policy.spec
+        named = (
+            *(each.stages for each in spec.evaluations),
+            *(each.stages for each in spec.expressions),
+            *([each.stage] for each in spec.approvals),
+        )
+        return self.enforced and (
+            any(not stages or stage in stages for stages in named)
+            or spec.artifact != ArtifactRequirements()
+            or spec.hardware != HardwareRequirements()
+            or bool(spec.licenses)
+            or spec.lineage is not None
+        )
+
+    @property
+    def problems(self) -> Mapping[str, ExpressionProblem]:
+        """Expressions that do not compile, by name."""
+        return {name: found for name, found in self.expressions.items() if isinstance(found, ExpressionProblem)}
+
+
+def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
+    """What a policy that does not read comes to: it denies every version that it may apply to.
+
+    What it says of where it applies, whether it is enforced and what may go on running holds as far as that reads. The
+    rest is nobody's guess: it allows no serving runtime either.
+    """
+    spec = body.get("spec")
+    kept: dict[str, Any] = {}
+    for member in ("match", "mode", "running"):
+        value = spec.get(member) if isinstance(spec, Mapping) else None
+        if value is not None:
+            kept |= _member(member, value)
+    policy = GovernancePolicy(metadata=ObjectMeta(name=found.name), spec=GovernancePolicySpec(**kept))
+    return CompiledPolicy(policy, unreadable=found.message)
+
+
+def _member(name: str, value: object) -> dict[str, Any]:
+    """One member of a policy's spec; the strictest there is when it does not read."""
+    try:
+        return {name: getattr(GovernancePolicySpec.model_validate({name: value}), name)}
+    except ValidationError:
+        return {"running": RunningServices(new_pods="Deny")} if name == "running" else {}
+
+
+def applying(
+    policies: Iterable[CompiledPolicy],
+    model: RegisteredModel,
+    namespace_labels: Mapping[str, str] | None,
+    *,
+    tier: RiskTier,
+    held: Collection[str] = (),
+) -> tuple[CompiledPolicy, ...]:
+    """The policies that apply to versions of a model that count as of this tier, and those they are ``held`` to."""
+    found = (
+        each
+        for each in policies
+        if each.name in held or applies(each.policy.spec.match, model, namespace_labels, tier=tier)
+    )
+    return tuple(sorted(found, key=lambda each: each.name))
+
+
+def applies(
+    match: PolicyMatch, model: RegisteredModel, namespace_labels: Mapping[str, str] | None, *, tier: RiskTier
+) -> bool:
+    """Whether a policy applies. A namespace whose labels are not known is in every selector: unknown is not free."""
+    if match.risk_tiers and tier not in match.risk_tiers:
+        return False
+    if match.model_selector is not None and not selects(match.model_selector, model.metadata.labels):
+        return False
+    selector = match.namespace_selector
+    return selector is None or namespace_labels is None or selects(selector, namespace_labels)

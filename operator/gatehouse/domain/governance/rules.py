@@ -1,0 +1,352 @@
+"""What one policy says of one version for one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from gatehouse.api.governance_policy import EvaluationRequirement, LineageField, SubmitterEvaluations
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_version import Lineage, ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource, Problem
+from gatehouse.domain.governance.cel import ExpressionProblem
+from gatehouse.domain.governance.evaluations import EvaluationVerdict, Results, counting, judge_evaluation
+from gatehouse.domain.governance.expression_values import expression_values
+from gatehouse.domain.governance.held import Held
+from gatehouse.domain.governance.policy import CompiledPolicy, Finding, Weight
+from gatehouse.domain.governance.signature_trust import judge_signature
+from gatehouse.domain.hardware.fit import Fit
+
+__all__ = ["Case", "judge"]
+
+_LINEAGE: Final[Mapping[LineageField, Callable[[Lineage], object]]] = {
+    "baseModel": lambda lineage: lineage.base_model,
+    "trainingData": lambda lineage: lineage.training_data,
+    "code.repository": lambda lineage: lineage.code and lineage.code.repository,
+    "code.commit": lambda lineage: lineage.code and lineage.code.commit,
+    "pipelineRun": lambda lineage: lineage.pipeline_run,
+    "hyperparameters": lambda lineage: lineage.hyperparameters,
+    "dependencies": lambda lineage: lineage.dependencies,
+}
+
+_SOURCES: Final[Mapping[ContentSource | None, str]] = {
+    "StoreChecksum": "the store computed every SHA-256",
+    "Mixed": "the store computed the SHA-256 of some files",
+    None: "of some files it is not recorded whether their SHA-256 was computed from the bytes",
+}
+
+
+_NONE: Final = ""
+"""No licence is refused: an empty one cannot be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one.
+
+    ``reads_content`` is whether the registry has files read, ``rereading`` how that goes for this one.
+    ``held`` is what the version is held to now: rules see its tier, and are asked once for each of its licences.
+    """
+
+    now: datetime
+    version: ModelVersion
+    model: RegisteredModel
+    artifact: ArtifactRecord
+    digest: str | None
+    fit: Fit | None
+    reads_content: bool
+    rereading: CheckProgress | Problem | None
+    evaluations: Sequence[ModelEvaluation]
+    gone: Sequence[ModelEvaluation] = ()
+    held: Held = field(default_factory=Held)
+
+    @property
+    def licenses(self) -> tuple[str | None, ...]:
+        """Every licence that the version is held to; one that is None where its model never named any."""
+        return self.held.licenses or (self.model.spec.license,)
+
+    @property
+    def results(self) -> Results:
+        """The evaluations with what says which of them count."""
+        return Results(
+            version=self.version, digest=self.digest, now=self.now, evaluations=self.evaluations, gone=self.gone
+        )
+
+    def values(self, stage: str, *, own: SubmitterEvaluations = "Deny") -> Iterator[Mapping[str, Any]]:
+        """What expressions see, once for each licence."""
+        for license_ in self.licenses:
+            known = {**self._values(own)["model"], "riskTier": self.held.risk_tier}
+            if license_ is not None:
+                known["license"] = license_
+            yield {**self._values(own), "model": known, "stage": stage}
+
+    def _values(self, own: SubmitterEvaluations) -> Mapping[str, Any]:
+        return self._values_with_own if own == "Allow" else self._independent_values
+
+    @cached_property
+    def _independent_values(self) -> Mapping[str, Any]:
+        return self._values_of(counting(self.results))
+
+    @cached_property
+    def _values_with_own(self) -> Mapping[str, Any]:
+        return self._values_of(counting(self.results, own="Allow"))
+
+    def _values_of(self, evaluations: Sequence[ModelEvaluation]) -> Mapping[str, Any]:
+        return expression_values(
+            version=self.version,
+            model=self.model,
+            artifact=self.artifact,
+            fit=self.fit,
+            evaluations=evaluations,
+        )
+
+
+def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[Finding, ...]:
+    """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere.
+
+    Never raises: a policy that cannot be judged denies, and leaves the other policies and versions alone.
+    """
+    judge_ = _Judge(policy, case, stage)
+    try:
+        return tuple(judge_.findings())
+    except Exception as error:  # noqa: BLE001 - what fails is one policy's, and an answer that is not known is no
+        return (judge_.failed(type(error).__name__),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    policy: CompiledPolicy
+    case: Case
+    stage: str
+
+    def findings(self) -> Iterator[Finding]:
+        if self.policy.unreadable is not None:
+            yield self._unreadable(self.policy.unreadable)
+            return
+        yield from self._problems()
+        yield from self._artifact()
+        yield from self._signature()
+        yield from self._hardware()
+        yield from self._licence()
+        yield from self._lineage()
+        yield from self._evaluations()
+        yield from self._expressions()
+
+    def failed(self, what: str) -> Finding:
+        """The policy cannot be judged of this version."""
+        return self._finding(
+            "policy",
+            "PolicyFailed",
+            found=f"policy {self.policy.name} cannot be judged: {what}",
+            wanted="a policy that Gatehouse can judge",
+            remedy="report it as a bug; until it is mended change the policy, or set its mode to Audit",
+        )
+
+    def _unreadable(self, problem: str) -> Finding:
+        return self._finding(
+            "policy",
+            "PolicyUnreadable",
+            found=problem,
+            wanted="a policy that Gatehouse reads",
+            remedy=f"the owner of the policy has to mend that field: kubectl edit governancepolicy {self.policy.name}",
+        )
+
+    def _finding(
+        self, rule: str, reason: str, *, found: str, wanted: str, remedy: str, weight: Weight = "Denied"
+    ) -> Finding:
+        return Finding(
+            policy=self.policy.name,
+            rule=rule,
+            weight=weight,
+            enforced=self.policy.enforced,
+            reason=reason,
+            found=found,
+            wanted=wanted,
+            remedy=remedy,
+        )
+
+    def _wanted_here(self, stages: Sequence[str]) -> bool:
+        return not stages or self.stage in stages
+
+    def _problems(self) -> Iterator[Finding]:
+        for name, problem in self.policy.problems.items():
+            yield self._finding(
+                name,
+                "PolicyDoesNotCompile",
+                found=f"rule {name} does not compile: line {problem.line}, column {problem.column}: {problem.message}",
+                wanted="a policy that compiles",
+                remedy="the owner of the policy has to mend the rule: kubectl describe governancepolicy "
+                + self.policy.name,
+            )
+
+    def _artifact(self) -> Iterator[Finding]:
+        wanted, spec = self.policy.policy.spec.artifact, self.case.version.spec.artifact
+        if wanted.formats and spec.format not in wanted.formats:
+            yield self._finding(
+                "artifact.formats",
+                "FormatNotAllowed",
+                found=f"format {spec.format}",
+                wanted=f"one of: {', '.join(wanted.formats)}",
+                remedy="convert the weights and submit them as a new version",
+            )
+        summary = self.case.artifact.summary
+        if wanted.remote_code == "Deny" and summary and summary.config and summary.config.auto_map:
+            yield self._finding(
+                "artifact.remoteCode",
+                "RemoteCode",
+                found="config.json names code that a loader would run (auto_map)",
+                wanted="a model that runs without code of its own",
+                remedy="remove auto_map and submit the model as a new version",
+            )
+        if wanted.verification == "Content" and self.case.artifact.content_source != "Bytes":
+            yield self._not_read()
+
+    def _not_read(self) -> Finding:
+        case = self.case
+        found = _SOURCES[case.artifact.content_source]
+        match case.rereading:
+            case CheckProgress() as progress:
+                found += f"; {progress.files_done} of {progress.files} files read so far"
+            case Problem() as problem:
+                found += f"; they cannot be read: {problem.found}"
+        remedy = "once the policy is enforced, or the registry does not trust the store, Gatehouse reads the files"
+        if self.policy.enforced:
+            remedy = case.rereading.remedy if isinstance(case.rereading, Problem) else ""
+            remedy = remedy or "wait: Gatehouse reads the files by itself"
+        if not case.reads_content:
+            remedy = "set verification.content of the ModelRegistry to true, and Gatehouse reads the files"
+        return self._finding(
+            "artifact.verification",
+            "ContentNotRead",
+            found=found,
+            wanted="every byte read and hashed by Gatehouse",
+            remedy=remedy,
+            weight="Owed" if case.reads_content else "Denied",
+        )
+
+    def _signature(self) -> Iterator[Finding]:
+        wanted = self.policy.policy.spec.artifact.signature
+        problem = None if wanted is None else judge_signature(self.case.artifact.signature, wanted).problem
+        if problem is not None:
+            yield self._finding(
+                "artifact.signature",
+                problem.reason,
+                found=problem.found,
+                wanted=problem.wanted,
+                remedy=problem.remedy,
+            )
+
+    def _hardware(self) -> Iterator[Finding]:
+        fit = self.case.fit
+        unknown = fit is None or fit.verdict == "Unknown"
+        if self.policy.policy.spec.hardware.unknown_fit == "Deny" and unknown:
+            yield self._finding(
+                "hardware.unknownFit",
+                "FitUnknown",
+                found=fit.found if fit else "the fit is not known",
+                wanted="a model that is known to fit its hardware profile",
+                remedy=(fit.remedy if fit else None) or "use a format whose headers tell the size of the model",
+            )
+
+    def _licence(self) -> Iterator[Finding]:
+        allowed, current = self.policy.policy.spec.licenses, self.case.model.spec.license
+        known = {each.casefold() for each in allowed}
+        refused = next((each for each in self.case.licenses if (each or "").casefold() not in known), _NONE)
+        if not allowed or refused is _NONE:
+            return
+        earlier = refused is not None and refused.casefold() != (current or "").casefold()
+        yield self._finding(
+            "licenses",
+            "LicenseNotAllowed",
+            found=f"license {refused}{', which the model named before' if earlier else ''}"
+            if refused
+            else "the model names no license",
+            wanted=f"one of: {', '.join(allowed)}",
+            remedy="somebody who holds the verb classify vouches for the license that holds, in spec.classifiedBy of "
+            "the RegisteredModel"
+            if earlier
+            else "set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
+        )
+
+    def _lineage(self) -> Iterator[Finding]:
+        required = self.policy.policy.spec.lineage
+        if required is None:
+            return
+        missing = [name for name in required.required if not _LINEAGE[name](self.case.version.spec.lineage)]
+        if missing:
+            yield self._finding(
+                "lineage.required",
+                "LineageMissing",
+                found=f"spec.lineage lacks {', '.join(missing)}",
+                wanted=f"all of: {', '.join(required.required)}",
+                remedy="fill spec.lineage of the ModelVersion",
+            )
+
+    def _evaluations(self) -> Iterator[Finding]:
+        for requirement in self.policy.policy.spec.evaluations:
+            if self._wanted_here(requirement.stages):
+                yield from self._evaluation(requirement)
+
+    def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[Finding]:
+        spec = self.policy.policy.spec
+        verdict = judge_evaluation(requirement, self.case.results, own=spec.submitter_evaluations)
+        if verdict.met:
+            return
+        failed = verdict.value is not None
+        yield self._finding(
+            f"evaluations.{requirement.name}",
+            "EvaluationFailed" if failed else "EvaluationOwed",
+            found=verdict.found,
+            wanted=_wanted(requirement),
+            remedy=_undo(verdict)
+            if failed
+            else "evaluate these bytes and apply the result: gatehouse evaluate import results.json",
+            weight="Denied" if failed else "Owed",
+        )
+
+    def _expressions(self) -> Iterator[Finding]:
+        spec = self.policy.policy.spec
+        rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
+        values = tuple(self.case.values(self.stage, own=spec.submitter_evaluations)) if rules else ()
+        for rule in rules:
+            compiled = self.policy.expressions[rule.name]
+            if isinstance(compiled, ExpressionProblem):
+                continue
+            judgement = next((said for said in map(compiled.judge, values) if not said.holds), None)
+            if judgement is not None:
+                yield self._finding(
+                    rule.name,
+                    "RuleNotMet" if judgement.error is None else "RuleFailed",
+                    found=f"rule {rule.name} is not true" + (f": {judgement.error}" if judgement.error else ""),
+                    wanted=rule.message,
+                    remedy="change the version or the model so that it holds",
+                )
+
+
+def _undo(verdict: EvaluationVerdict) -> str:
+    name = verdict.evaluation.metadata.name if verdict.evaluation else "NAME"
+    if verdict.gone:
+        return (
+            f"somebody other than the submitter applies ModelEvaluation {name} again and takes it back with a reason "
+            f"(gatehouse evaluate withdraw {name}); a better model is a new version"
+        )
+    return (
+        "a better model is a new version; a result that is wrong is taken back by somebody other than the submitter "
+        f"(gatehouse evaluate withdraw {name} --reason ...)"
+    )
+
+
+def _wanted(requirement: EvaluationRequirement) -> str:
+    parts = [f"{requirement.metric} {requirement.operator} {requirement.threshold}"]
+    if requirement.suite:
+        parts.append(f"of {requirement.suite}")
+    if requirement.dataset:
+        version = f" {requirement.dataset_version}" if requirement.dataset_version else ""
+        parts.append(f"on {requirement.dataset}{version}")
+    if requirement.max_age:
+        parts.append(f"not older than {requirement.max_age}")
+    return " ".join(parts)

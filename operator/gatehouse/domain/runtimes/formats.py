@@ -1,0 +1,102 @@
+"""Which formats a runtime loads, and how it is told which file to load.
+
+vLLM takes a folder of Hugging Face's layout, or the path of one GGUF file: not the folder of a GGUF file. It loads no
+ONNX. Of a folder it finds the configuration's class by ``model_type`` and the model's by ``architectures``, which
+``model_type`` stands in for: ``AutoConfig.from_pretrained`` of transformers ends with an error where config.json has no
+``model_type`` (``HFConfigParser`` in vLLM's ``transformers_utils/config.py`` calls it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import ArtifactSummary, Problem
+from gatehouse.domain.runtimes.refusals import FormatNotServed
+
+__all__ = [
+    "SERVED_FORMATS",
+    "check_config",
+    "check_format",
+    "check_model_file",
+    "config_problem",
+    "model_argument",
+    "served_file",
+]
+
+SERVED_FORMATS: Final[Mapping[str, frozenset[ArtifactFormat]]] = {"vLLM": frozenset({"safetensors", "gguf", "other"})}
+"""Formats by runtime. What is in the files of ``other`` is for the policy to say that permits them."""
+
+_PLAIN: Final = re.compile(MODEL_FILE)
+_LONGEST: Final = 512
+_BY_FOLDER: Final = frozenset({"safetensors", "other"})
+"""Formats that vLLM is given the folder of, with its config.json."""
+
+
+def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
+    """Raises FormatNotServed when the runtime loads nothing of the format."""
+    served = SERVED_FORMATS.get(runtime, frozenset())
+    if artifact_format not in served:
+        raise FormatNotServed(
+            Problem(
+                rule="FormatNotServed",
+                found=f"an artifact in {artifact_format} and the runtime {runtime}, which does not load it",
+                wanted=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
+                remedy="register the model's safetensors as a version of its own; there is no runtime for "
+                f"{artifact_format} yet",
+            )
+        )
+
+
+def check_model_file(summary: ArtifactSummary) -> None:
+    """Raises FormatNotServed when vLLM cannot be told which file it is to load."""
+    if summary.format == "gguf" and served_file(summary) is None:
+        raise FormatNotServed(
+            Problem(
+                rule="ModelFileName",
+                found=f"the model in {summary.model_file!r}" if summary.model_file else "no file that is the model",
+                wanted="a name that an argument can hold: letters, digits and . _ + - in each part, not first",
+                remedy="rename the file, and its splits alike, and register it as a new version",
+            )
+        )
+
+
+def check_config(summary: ArtifactSummary) -> None:
+    """Raises FormatNotServed when vLLM cannot tell from config.json which model it is."""
+    problem = config_problem(summary.config) if summary.format in _BY_FOLDER else None
+    if problem is not None:
+        raise FormatNotServed(problem)
+
+
+def config_problem(config: ModelConfig | None) -> Problem | None:
+    """Why nothing can be loaded with a config.json; None where it names its model, or is not there."""
+    if config is None or config.model_type is not None:
+        return None
+    silent = "" if config.architecture else " and no architectures"
+    return Problem(
+        rule="ModelTypeMissing",
+        found=f"a config.json with no model_type{silent}, with which vLLM does not start",
+        wanted="the model's type and its class in config.json, as in "
+        '"model_type": "llama", "architectures": ["LlamaForCausalLM"]',
+        remedy="take config.json from the model's own release, or have transformers write it with save_pretrained, and "
+        "register the folder with it as a new version",
+    )
+
+
+def served_file(summary: ArtifactSummary) -> str | None:
+    """The file that a server is given in place of the folder, when its name can stand in an argument.
+
+    Kubernetes expands ``$(NAME)`` in arguments and KServe ``{{...}}``: the name has neither.
+    """
+    found = summary.model_file
+    if summary.format != "gguf" or found is None or len(found) > _LONGEST or not _PLAIN.fullmatch(found):
+        return None
+    return found
+
+
+def model_argument(path: str) -> str:
+    """The argument that has vLLM load a file of the artifact."""
+    return f"--model=/mnt/models/{path}"

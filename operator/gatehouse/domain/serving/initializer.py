@@ -1,0 +1,95 @@
+"""What KServe's storage initializer makes of an object store: what its connection says, and what it cannot do.
+
+KServe hands the initializer one entry of the Secret ``storage-config``. Of that entry the initializer reads ``type``,
+``endpoint_url``, ``region``, ``access_key_id``, ``secret_access_key``, ``anonymous``, ``verify_ssl`` and ``ca_bundle``;
+KServe itself reads ``bucket`` and ``cabundle_configmap``. Nothing there stands for the bucket in the host's name, for a
+requester who pays, for a session token or for a proxy. The first is the variable ``S3_USER_VIRTUAL_BUCKET`` of the
+initializer (spelled so), which a ClusterStorageContainer sets; for the others KServe has nothing.
+
+Source: ``python/storage/kserve_storage/kserve_storage.py`` (``_update_with_storage_spec``, ``get_S3_config``) and
+``pkg/credentials`` of https://github.com/kserve/kserve, releases 0.15 to 0.20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gatehouse.api.model_registry import ObjectStore
+from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.locations import endpoint_of, host_of, s3_endpoint
+
+__all__ = [
+    "REQUESTER_PAYS",
+    "VIRTUAL_BUCKET",
+    "Loading",
+    "cannot_load",
+    "loading_of",
+    "may_have_virtual_host",
+]
+
+REQUESTER_PAYS: Final = "RequesterPays"
+VIRTUAL_BUCKET: Final = "S3_USER_VIRTUAL_BUCKET"
+"""The variable by which the initializer puts the bucket into the host's name, as KServe spells it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How the initializer reaches a store: the place that Gatehouse verified, and what the initializer lacks there.
+
+    ``region`` is what requests are signed for. Each of ``limits`` is something that the connection cannot say.
+    """
+
+    endpoint: str
+    region: str
+    limits: tuple[Problem, ...] = ()
+
+
+def loading_of(store: ObjectStore) -> Loading:
+    """The connection of a store. Raises Stalled (RegionUnknown) when nobody knows where the store is."""
+    endpoint, region = endpoint_of(store)
+    return Loading(endpoint=endpoint, region=region, limits=tuple(_limits(store, endpoint)))
+
+
+def may_have_virtual_host(store: ObjectStore) -> bool:
+    """Whether the initializer may put the bucket into the host's name: it was verified so, or AWS takes both."""
+    endpoint = store.endpoint or s3_endpoint(store.region)
+    return store.addressing == "VirtualHost" or (endpoint is not None and host_of(endpoint) is not None)
+
+
+def cannot_load(store: ObjectStore) -> Problem | None:
+    """What keeps every Pod of KServe from the store, whatever its connection says."""
+    if not store.requester_pays:
+        return None
+    return Problem(
+        rule=REQUESTER_PAYS,
+        found=f"{store.uri_prefix} is read as a requester who pays, and KServe's initializer sends no such request: "
+        "the store refuses it, and Pods of these models do not start",
+        wanted="a bucket that KServe's initializer may read without x-amz-request-payer",
+        remedy="copy the models into a bucket of yours, or give the connection credentials of the account that owns "
+        "the bucket, which does not pay as a requester",
+    )
+
+
+def _limits(store: ObjectStore, endpoint: str) -> Iterator[Problem]:
+    blocked = cannot_load(store)
+    if blocked is not None:
+        yield blocked
+    # AWS takes the bucket in the path, which is what the initializer does with an endpoint.
+    if store.addressing == "VirtualHost" and host_of(endpoint) is None:
+        yield Problem(
+            rule="VirtualHost",
+            found=f"{store.uri_prefix} takes the bucket in the host's name only, and a connection cannot tell KServe",
+            wanted=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
+            remedy=f"have an administrator of the cluster add {VIRTUAL_BUCKET}=true to spec.container.env of the "
+            "ClusterStorageContainer that loads s3:// (kubectl edit clusterstoragecontainer default); stores that take "
+            "the bucket in the path only are not loaded by that ClusterStorageContainer any more",
+        )
+    if store.proxy is not None:
+        yield Problem(
+            rule="Proxy",
+            found=f"Gatehouse reads {store.uri_prefix} by the proxy {store.proxy}, and a connection names no proxy",
+            wanted=f"a way from Pods to {endpoint} without a proxy",
+            remedy="let Pods of the namespace reach the store directly",
+        )

@@ -1,0 +1,1 @@
+"""A ModelVersion: facts in, a decision and a status out."""

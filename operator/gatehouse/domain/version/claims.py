@@ -1,0 +1,136 @@
+"""A version against those that have to do with it, from its facts: its claim, its refusals, what stands against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.domain.admission.contest import Contest, Objection, VersionStanding
+from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.common.clocks import lies_ahead
+from gatehouse.domain.common.locations import folder_of
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.gates import GateState, shut_gate
+from gatehouse.domain.version.row_recovery import known_digest
+from gatehouse.domain.version.stages import Standing
+
+__all__ = ["UNCONTESTED", "claimed_at", "contest_gates", "objections", "refusals", "suspected_at"]
+
+UNCONTESTED: Final = "Uncontested"
+CONTEST_RULE: Final = "its namespace registered the URI first, and no version of the artifact is refused"
+TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def claimed_at(facts: Facts) -> str:
+    """Since when the version's namespace has had its URI.
+
+    It is passed on from version to version of the namespace, so that it outlives the first one. An object that was seen
+    before it was registered claims from now on: it may have waited for that since before the URI's owner came.
+    """
+    metadata, status = facts.version.metadata, facts.version.status
+    seen = status.phase is not None and status.registry_id is None
+    since = facts.now if seen or metadata.creation_timestamp is None else metadata.creation_timestamp
+    uri = folder_of(facts.version.spec.artifact.uri)
+    shared = (
+        rival.claimed_at
+        for rival in facts.rivals
+        if rival.claimed_at and rival.uri == uri and rival.namespace == metadata.namespace
+    )
+    return min([status.claimed_at or since.astimezone(UTC).strftime(TIME), *shared])
+
+
+def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> tuple[tuple[str, str], ...]:
+    """Stage (every one when empty) and reason of what counts for every version of the artifact.
+
+    The version is one that is submitted. That its arguments are refused is not about the artifact.
+    """
+    found: list[tuple[str, str]] = []
+    if artifact.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
+        artifact.reason == "ArtifactMissing" and _recorded(facts) is not None
+    ):
+        found.append(("", artifact.reason))
+    for standing in stages:
+        if standing.denied:
+            found.append((standing.stage, "PolicyDenied"))
+        if standing.decided is not None:
+            found.append((standing.stage, standing.decided))
+    return tuple(found)
+
+
+def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[str, Objection]:
+    """What other objects hold against the version, by stage."""
+    registry, version = facts.registry, facts.version
+    if not isinstance(registry, ModelRegistry) or not (facts.rivals or _is_ambiguous(facts)):
+        return {}
+    found = facts.artifact.digest if isinstance(facts.artifact, ArtifactRecord) and artifact.open else None
+    recorded = _recorded(facts)
+    own = VersionStanding(
+        registry=f"{registry.metadata.namespace}/{registry.metadata.name}",
+        version=f"{version.metadata.namespace}/{version.metadata.name}",
+        uid=version.metadata.uid,
+        uri=folder_of(version.spec.artifact.uri),
+        digest=recorded or found or "",
+        phase=version.spec.state,
+        cleared_for=(),
+        policies=(),
+        shut="",
+        claimed_at=claimed,
+        verified=artifact.open,
+        held=recorded is not None and not artifact.open,
+    )
+    contest = Contest((own, *facts.rivals), endpoints=facts.endpoints)
+    judged = ((stage, contest.objection(own, stage)) for stage in registry.spec.stages)
+    return {stage: objection for stage, objection in judged if objection is not None}
+
+
+def contest_gates(against: Mapping[str, Objection], *, stages: Sequence[Standing]) -> tuple[GateState, ...]:
+    """A gate for each stage that something is held against; one for all where it is the same."""
+    if against and len(set(against.values())) == 1 and len(against) == len(stages):
+        return (_gate(next(iter(against.values())), stage=""),)
+    return tuple(_gate(objection, stage=stage) for stage, objection in against.items())
+
+
+def _gate(objection: Objection, *, stage: str) -> GateState:
+    return shut_gate(
+        UNCONTESTED,
+        objection.reason,
+        CONTEST_RULE,
+        objection.found,
+        objection.wanted,
+        remedy=objection.remedy,
+        attention="Person",
+        stage=stage,
+    )
+
+
+def suspected_at(facts: Facts) -> datetime | None:
+    """Until when another version saw other bytes at the URI, or in it: what was verified before is to be looked at."""
+    recorded, uri = _recorded(facts), folder_of(facts.version.spec.artifact.uri)
+    times = [
+        at
+        for rival in facts.rivals
+        if (at := _judged_at(rival, now=facts.now)) is not None
+        and rival.uri.startswith(uri)
+        and (rival.held or (rival.verified and rival.uri == uri and recorded is not None and rival.digest != recorded))
+    ]
+    # The time of a condition is in whole seconds, cut off.
+    return max(times) + timedelta(seconds=1) if times else None
+
+
+def _judged_at(rival: VersionStanding, *, now: datetime) -> datetime | None:
+    """When a rival was judged. A time that is none, or lies ahead, is nobody's reason to look each second for years."""
+    try:
+        at = datetime.strptime(rival.judged_at, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return None if lies_ahead(at, now=now) else at
+
+
+def _is_ambiguous(facts: Facts) -> bool:
+    return any(len(places) > 1 for places in facts.endpoints.values())
+
+
+def _recorded(facts: Facts) -> str | None:
+    return (facts.row.digest if facts.row else None) or known_digest(facts)

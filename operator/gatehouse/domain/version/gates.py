@@ -1,0 +1,434 @@
+"""The gates in front of a version: what has to hold, what was found, what is wanted, what to do. All pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ArtifactFormat
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource, Problem
+from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.locations import duration, store_for
+from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.runtimes.arguments import check_release, check_serving
+from gatehouse.domain.runtimes.formats import check_config, check_format, check_model_file
+from gatehouse.domain.runtimes.refusals import TemplateRefused
+from gatehouse.domain.serving.initializer import loading_of
+from gatehouse.domain.serving.names import inference_service_name
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.records import VersionRecord
+from gatehouse.domain.version.row_recovery import known_digest
+from gatehouse.domain.version.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
+
+__all__ = [
+    "CHECKED_FORMATS",
+    "NOT_OWED",
+    "GateState",
+    "artifact_gate",
+    "conflict_of",
+    "hardware_gate",
+    "open_gate",
+    "recorded_digest",
+    "registered_gate",
+    "shut_gate",
+    "template_gate",
+]
+
+Attention = Literal["Person", "Time", "None"]
+"""Who opens a shut gate: a person, the passing of time (or an object that is still to come), or nobody has to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateState:
+    """One gate, judged. ``reason`` is stable; ``status`` is what its condition shows.
+
+    One that is ``unknown`` is not open, and stops nothing.
+    """
+
+    name: str
+    open: bool
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    rule: str
+    found: str
+    wanted: str
+    remedy: str = ""
+    attention: Attention = "None"
+    stage: str = ""
+    """Stage that the gate stands before; every stage when empty."""
+    waiting: bool = False
+    """Whether it is shut only because another gate is."""
+    unknown: bool = False
+
+    @property
+    def shut(self) -> bool:
+        """Whether it stops the version."""
+        return not self.open and not self.unknown
+
+    @property
+    def message(self) -> str:
+        """The gate as one sentence for a condition."""
+        if self.open:
+            return self.found
+        if self.unknown:
+            return self.found + (f"; {self.remedy}" if self.remedy else "")
+        return f"{self.found}; wanted: {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+NOT_OWED: Final = "NotOwed"
+"""Why there is no template while another gate is shut."""
+REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
+ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
+_SOURCES: Final[Mapping[ContentSource | None, str]] = {
+    "Bytes": ", every byte read",
+    "StoreChecksum": ", by the store's own SHA-256",
+    "Mixed": ", of some files by the store's own SHA-256",
+    None: "",
+}
+CHECKED_FORMATS: Final[frozenset[ArtifactFormat]] = frozenset({"safetensors", "gguf", "onnx"})
+"""Formats whose structure is checked. Of any other the files are only hashed: a policy has to want that."""
+HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
+TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
+
+
+def registered_gate(facts: Facts) -> GateState:
+    """Registry, model and store are there and allow the version, and nobody else holds its name."""
+    for reference in (facts.model, facts.registry):
+        if isinstance(reference, Unmet):
+            return _unmet("Registered", REGISTERED_RULE, reference)
+    conflict = conflict_of(facts)
+    if conflict is not None:
+        return _unmet("Registered", REGISTERED_RULE, conflict)
+    assert isinstance(facts.registry, ModelRegistry)  # noqa: S101 - the loop above has told
+    registry = f"{facts.registry.metadata.namespace}/{facts.registry.metadata.name}"
+    return open_gate(
+        "Registered", "Registered", REGISTERED_RULE, f"kept by registry {registry}", "a row in the registry"
+    )
+
+
+def conflict_of(facts: Facts) -> Unmet | None:
+    """Another object, or other bytes, that (model, version) already stands for."""
+    row, version = facts.row, facts.version
+    if row is None:
+        return None
+    own = (row.namespace, row.object_name) == (version.metadata.namespace, version.metadata.name)
+    what = f"version {row.version} of model {row.model}"
+    if not own and facts.holder_exists:
+        return Unmet(
+            reason="VersionConflict",
+            found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
+            wanted="a version that is unique in its model",
+            remedy="give this ModelVersion another spec.version, or delete the other one",
+            needs_person=True,
+        )
+    if row.uri.rstrip("/") != version.spec.artifact.uri.rstrip("/"):
+        return Unmet(
+            reason="VersionReused",
+            found=f"{what} was registered with {row.uri}",
+            wanted=f"the same artifact for ever, not {version.spec.artifact.uri}",
+            remedy="a new artifact is a new version: choose another spec.version",
+            needs_person=True,
+        )
+    return None
+
+
+def recorded_digest(facts: Facts) -> str | None:
+    """The digest that the bytes must have: of the row, also of a lost one, or else the declared one."""
+    row: VersionRecord | None = facts.row
+    return (row.digest if row else None) or known_digest(facts) or facts.version.spec.artifact.digest
+
+
+def artifact_gate(facts: Facts) -> GateState:
+    """The bytes at the URI are all there, well formed and the recorded ones."""
+    uri = facts.version.spec.artifact.uri
+    match facts.artifact:
+        case None:
+            return shut_gate(
+                "ArtifactVerified",
+                "NotVerified",
+                ARTIFACT_RULE,
+                "nothing was checked yet",
+                f"verified files at {uri}",
+                status="Unknown",
+                attention="Time",
+            )
+        case CheckProgress() as progress:
+            found = (
+                f"{progress.files_done} of {progress.files} files and {human_bytes(progress.bytes_done)} "
+                f"of {human_bytes(progress.bytes)} hashed"
+            )
+            return shut_gate(
+                "ArtifactVerified",
+                "Verifying",
+                ARTIFACT_RULE,
+                found,
+                "every file hashed",
+                status="Unknown",
+                attention="Time",
+            )
+        case ArtifactRecord() as record:
+            return _judge_record(facts, record)
+
+
+def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
+    uri = facts.version.spec.artifact.uri
+    if record.outcome == "Missing":
+        return shut_gate(
+            "ArtifactVerified",
+            "ArtifactMissing",
+            ARTIFACT_RULE,
+            f"nothing at {uri}",
+            "the files of the model",
+            remedy=f"upload them, for example: gatehouse upload ./model {uri}. {_next_check(facts, MISSING_INTERVAL)}",
+            attention="Time",
+        )
+    wanted = recorded_digest(facts)
+    changed = wanted is not None and record.digest is not None and wanted != record.digest
+    if record.outcome == "Invalid" and not changed:
+        return _invalid(record, then=_next_check(facts, BROKEN_INTERVAL))
+    if record.outcome == "Unverified" or record.digest is None:
+        found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
+        return shut_gate(
+            "ArtifactVerified",
+            "ContentNotVerified",
+            ARTIFACT_RULE,
+            found,
+            "a digest of every file",
+            remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
+            attention="Person",
+        )
+    if changed:
+        return shut_gate(
+            "ArtifactVerified",
+            "ArtifactChanged",
+            ARTIFACT_RULE,
+            f"digest {record.digest}" + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
+            f"digest {wanted}",
+            remedy=f"put the recorded files back at {uri}, or register the new ones as a new version. "
+            + _next_check(facts, BROKEN_INTERVAL),
+            attention="Person",
+        )
+    if facts.version.spec.artifact.format not in CHECKED_FORMATS and not _permitted(facts):
+        return _unchecked_format(facts)
+    if record.doubted:
+        return _doubted(facts, uri)
+    size = human_bytes(record.summary.total_bytes) if record.summary else "?"
+    files = record.summary.files if record.summary else 0
+    return open_gate(
+        "ArtifactVerified",
+        "Verified",
+        ARTIFACT_RULE,
+        f"{files} files, {size}, digest {record.digest}{_SOURCES[record.content_source]}",
+        "the recorded digest",
+    )
+
+
+def _permitted(facts: Facts) -> bool:
+    """Whether an enforced policy names the format."""
+    stated = facts.version.spec.artifact.format
+    return any(policy.enforced and stated in policy.policy.spec.artifact.formats for policy in facts.policies)
+
+
+def _unchecked_format(facts: Facts) -> GateState:
+    stated = facts.version.spec.artifact.format
+    return shut_gate(
+        "ArtifactVerified",
+        "ArtifactInvalid",
+        f"{ARTIFACT_RULE} (FormatNotChecked)",
+        f"format {stated}, whose files nothing checks",
+        f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names {stated}",
+        remedy="convert the weights to safetensors and register them as a new version; or ask the owner of the "
+        f"policies to name {stated} in spec.artifact.formats",
+        attention="Person",
+    )
+
+
+def _doubted(facts: Facts, uri: str) -> GateState:
+    why = f"; {facts.rereading.rule}: {facts.rereading.found}" if isinstance(facts.rereading, Problem) else ""
+    return shut_gate(
+        "ArtifactVerified",
+        "ListingDiffers",
+        ARTIFACT_RULE,
+        f"the store shows other files at {uri} than those that were verified{why}",
+        "every file hashed",
+        remedy="nothing, if the files were replaced: they are read again; nobody may write there while they are read",
+        status="Unknown",
+        attention="Time",
+    )
+
+
+def _next_check(facts: Facts, most: timedelta) -> str:
+    """When the files are checked again, and how to have that now. The moment itself would be another at each check."""
+    metadata, registry = facts.version.metadata, facts.registry
+    if isinstance(registry, ModelRegistry):
+        most = min(most, duration(registry.spec.verification.interval))
+    return (
+        f"Gatehouse checks again within {most.total_seconds():g} s, and at once after: kubectl annotate modelversion "
+        f'{metadata.name} -n {metadata.namespace} --overwrite {ANNOTATION_RECONCILE_REQUESTED_AT}="$(date)"'
+    )
+
+
+def _invalid(record: ArtifactRecord, *, then: str) -> GateState:
+    first = record.problems[0] if record.problems else Problem(rule="Invalid", found="?", wanted="?", remedy="")
+    more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
+    return shut_gate(
+        "ArtifactVerified",
+        "ArtifactInvalid",
+        f"{ARTIFACT_RULE} ({first.rule})",
+        first.found + more,
+        first.wanted,
+        remedy=f"{first.remedy.rstrip(' .')}. {then}" if first.remedy else then,
+        attention="Person",
+    )
+
+
+def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
+    """The version fits its hardware profile. Unknown neither opens nor shuts it."""
+    if isinstance(facts.profile, Unmet):
+        return _unmet("HardwareFits", HARDWARE_RULE, facts.profile)
+    if fit is None:
+        return shut_gate(
+            "HardwareFits",
+            "NotVerified",
+            HARDWARE_RULE,
+            "the weights are not known yet",
+            "a verified artifact",
+            status="Unknown",
+            attention="Time",
+            waiting=True,
+        )
+    if fit.verdict == "DoesNotFit":
+        return shut_gate(
+            "HardwareFits",
+            fit.reason,
+            HARDWARE_RULE,
+            fit.found,
+            fit.wanted,
+            remedy=fit.remedy or "",
+            attention="Person",
+        )
+    if fit.verdict == "Unknown":
+        return GateState(
+            name="HardwareFits",
+            open=False,
+            unknown=True,
+            status="Unknown",
+            reason=fit.reason,
+            rule=HARDWARE_RULE,
+            found=fit.found,
+            wanted=fit.wanted,
+            remedy=fit.remedy or "",
+        )
+    return open_gate("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
+
+
+def template_gate(facts: Facts, *, owed: bool) -> GateState:
+    """The serving template can be written. It is ``owed`` once every other gate is open."""
+    refusal = facts.template_problem or _template_refusal(facts)
+    if refusal is not None:
+        return shut_gate(
+            "TemplateEmitted",
+            refusal.rule,
+            TEMPLATE_RULE,
+            refusal.found,
+            refusal.wanted,
+            remedy=refusal.remedy,
+            attention="Person",
+        )
+    if not owed:
+        return shut_gate(
+            "TemplateEmitted",
+            NOT_OWED,
+            TEMPLATE_RULE,
+            "no template, as another gate is shut",
+            "every other gate open",
+            attention="None",
+            waiting=True,
+        )
+    limits = "".join(f"; {problem.found}: {problem.remedy}" for problem in _loading_limits(facts))
+    return open_gate(
+        "TemplateEmitted", "Emitted", TEMPLATE_RULE, f"the serving template is in place{limits}", "a serving template"
+    )
+
+
+def _loading_limits(facts: Facts) -> Sequence[Problem]:
+    """What KServe's initializer lacks to load the artifact: the template is right, and its Pods may not start."""
+    if not isinstance(facts.registry, ModelRegistry):
+        return ()
+    store = store_for(facts.registry, facts.version.spec.artifact.uri)
+    if store is None:
+        return ()
+    try:
+        return loading_of(store).limits
+    except Stalled:
+        return ()
+
+
+def _template_refusal(facts: Facts) -> Problem | None:
+    """What would keep ``gatehouse.domain.serving.template.render`` from writing, apart from the fit."""
+    version, registry = facts.version, facts.registry
+    namespace = version.metadata.namespace
+    try:
+        check_format(version.spec.runtime, version.spec.artifact.format)
+        if (
+            isinstance(facts.artifact, ArtifactRecord)
+            and facts.artifact.outcome == "Verified"
+            and facts.artifact.summary
+        ):
+            check_model_file(facts.artifact.summary)
+            check_config(facts.artifact.summary)
+        # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
+        if isinstance(registry, ModelRegistry):
+            allowed = registry.spec.serving
+            check_serving(version.spec.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)
+            check_release(version.spec.serving, allowed.vllm_image)
+        inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
+    except TemplateRefused as refused:
+        return refused.problem
+    return None
+
+
+def _unmet(name: str, rule: str, unmet: Unmet) -> GateState:
+    attention: Attention = "Person" if unmet.needs_person else "Time"
+    return shut_gate(name, unmet.reason, rule, unmet.found, unmet.wanted, remedy=unmet.remedy, attention=attention)
+
+
+def open_gate(name: str, reason: str, rule: str, found: str, wanted: str, *, stage: str = "") -> GateState:
+    """A gate that is open."""
+    return GateState(
+        name=name, open=True, status="True", reason=reason, rule=rule, found=found, wanted=wanted, stage=stage
+    )
+
+
+def shut_gate(
+    name: str,
+    reason: str,
+    rule: str,
+    found: str,
+    wanted: str,
+    *,
+    remedy: str = "",
+    attention: Attention,
+    status: Literal["False", "Unknown"] = "False",
+    stage: str = "",
+    waiting: bool = False,
+) -> GateState:
+    """A gate that is shut."""
+    return GateState(
+        name=name,
+        open=False,
+        status=status,
+        reason=reason,
+        rule=rule,
+        found=found,
+        wanted=wanted,
+        remedy=remedy,
+        attention=attention,
+        stage=stage,
+        waiting=waiting,
+    )

@@ -1,0 +1,376 @@
+"""What a ModelVersion is: a pure function of facts. There is no state machine to get stuck.
+
+``decide`` judges each gate, finds the phase in a table where the first match wins, and says which row and history entry
+follow, whether the serving template is owed, and when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import takewhile
+from typing import Final
+
+import orjson
+
+from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import Phase
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.admission.contest import Objection
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
+from gatehouse.domain.audit.records import FactChange
+from gatehouse.domain.common.locations import duration
+from gatehouse.domain.governance.held import Held
+from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
+from gatehouse.domain.version.claims import claimed_at, contest_gates, objections, refusals, suspected_at
+from gatehouse.domain.version.decision_record import fact_changes, held_to, judgement
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.gates import (
+    NOT_OWED,
+    GateState,
+    artifact_gate,
+    conflict_of,
+    hardware_gate,
+    recorded_digest,
+    registered_gate,
+    template_gate,
+)
+from gatehouse.domain.version.records import StateChange, VersionRecord
+from gatehouse.domain.version.row_recovery import is_lost, known_digest
+from gatehouse.domain.version.schedule import next_check
+from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
+from gatehouse.domain.version.withdrawals import gone_results, results_gone
+
+__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact", "watches_artifact"]
+
+ACTOR: Final = "gatehouse"
+REBUILT: Final = "Rebuilt"
+"""Reason in the history of a row that a database lost."""
+READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
+DECLARED_PHASES: Final[Mapping[str, str]] = {
+    "Draft": "the author has not submitted the version; set spec.state to Submitted",
+    "Deprecated": "the author wants nobody to deploy the version any more",
+    "Archived": "the version, or its model, is archived",
+}
+"""Phases that somebody declared, and what they mean."""
+_REFUSED: Final[frozenset[Phase]] = frozenset({"Policy Denied", "Rejected", "Changes Requested"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from the facts.
+
+    ``reason`` and ``message`` are what a person should read first. ``record`` is the row as it should be, None when no
+    row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
+    None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
+    ``outcomes`` what each policy says. ``facts`` are the changes of what it is judged with, for the audit.
+    ``claimed_at`` is since when its namespace has had its URI, None while it is not registered; ``refusals`` are what
+    counts for every version of its artifact. ``held`` is what it is held to from now on.
+    """
+
+    phase: Phase
+    reason: str
+    message: str
+    gates: tuple[GateState, ...]
+    fit: Fit | None
+    cleared_for: tuple[str, ...]
+    record: VersionRecord | None
+    change: StateChange | None
+    look_again: datetime | None
+    standings: tuple[Standing, ...] = ()
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    facts: tuple[FactChange, ...] = ()
+    claimed_at: str | None = None
+    refusals: tuple[tuple[str, str], ...] = ()
+    held: Held = field(default_factory=Held)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every gate of at least the first stage is open."""
+        return self.phase == READY_TO_DEPLOY
+
+    @property
+    def first_shut(self) -> GateState | None:
+        """The gate to speak of first: of those before every stage, and before the first one."""
+        return _first_shut(self.gates, self.standings)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    facts: Facts
+    registered: GateState
+    artifact: GateState
+    hardware: GateState
+    first: Standing | None
+    template: GateState
+    objection: Objection | None
+
+    @property
+    def declared(self) -> str:
+        return _declared(self.facts)
+
+    @property
+    def denied(self) -> bool:
+        """A policy says no, or KServe's rules or ours on arguments do."""
+        refused = not self.template.open and self.template.reason != NOT_OWED
+        return refused or (self.first is not None and self.first.denied)
+
+    def decided(self, decision: str) -> bool:
+        """A person said so for the first stage."""
+        return self.first is not None and self.first.decided == decision
+
+
+_PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
+    ("Archived", lambda view: view.declared == "Archived"),
+    ("Deprecated", lambda view: view.declared == "Deprecated"),
+    ("Draft", lambda view: view.declared == "Draft"),
+    ("Waiting", lambda view: not view.registered.open or isinstance(view.facts.profile, Unmet)),
+    ("Artifact Missing", lambda view: view.artifact.reason == "ArtifactMissing"),
+    ("Artifact Invalid", lambda view: view.artifact.reason == "ArtifactInvalid"),
+    ("Artifact Changed", lambda view: view.artifact.reason == "ArtifactChanged"),
+    ("Verifying", lambda view: not view.artifact.open),
+    ("Does Not Fit", lambda view: view.hardware.shut),
+    ("Policy Denied", lambda view: view.denied),
+    ("Rejected", lambda view: view.decided("Rejected")),
+    ("Changes Requested", lambda view: view.decided("ChangesRequested")),
+    ("Waiting", lambda view: view.objection is not None),
+    ("Pending Review", lambda view: view.first is None or not view.first.open),
+    (READY_TO_DEPLOY, lambda _: True),
+)
+
+
+def watches_artifact(facts: Facts) -> bool:
+    """Whether the artifact is looked at: it may be cleared, or services that were admitted with it may go on."""
+    if wants_artifact(facts):
+        return True
+    registered = _is_registered(facts) and isinstance(facts.registry, ModelRegistry)
+    return registered and bool(facts.version.status.admitted_to)
+
+
+def wants_artifact(facts: Facts) -> bool:
+    """Whether the artifact may be looked at: the version is submitted, and the registry allows it and its URI."""
+    model = facts.model
+    return (
+        facts.version.spec.state == "Submitted"
+        and isinstance(model, RegisteredModel)
+        and model.spec.state == "Live"
+        and isinstance(facts.registry, ModelRegistry)
+        and conflict_of(facts) is None
+    )
+
+
+def decide(facts: Facts) -> Decision:
+    """The phase, gates, row and next look that follow from the facts. Never raises, never looks at anything else."""
+    version_fit = _fit(facts)
+    registered, artifact = registered_gate(facts), artifact_gate(facts)
+    if facts.artifact is None and not registered.open:
+        artifact = replace(artifact, waiting=True)
+    hardware = hardware_gate(facts, version_fit)
+    held, gone = held_to(facts), gone_results(facts)
+    stages = standings(
+        facts,
+        version_fit,
+        verified=registered.open and artifact.open and wants_artifact(facts),
+        held=held,
+        gone=results_gone(gone, version=facts.version),
+    )
+    first = next(iter(stages), None)
+    claimed = claimed_at(facts) if _is_registered(facts) else None
+    against = {} if claimed is None else objections(facts, artifact, claimed=claimed)
+    contested = first is not None and first.stage in against
+    owed = (
+        registered.open and artifact.open and not hardware.shut and first is not None and first.open and not contested
+    )
+    template = template_gate(facts, owed=owed)
+    objection = against.get(first.stage) if first is not None else None
+    view = _View(facts, registered, artifact, hardware, first, template, objection)
+    phase = next(name for name, holds in _PHASES if holds(view))
+    by_stage, by_others = tuple(_stage_gates(stages)), contest_gates(against, stages=stages)
+    # What people or policies said of the version itself comes before what others hold against it.
+    between = (*by_stage, *by_others) if phase in _REFUSED else (*by_others, *by_stage)
+    gates = (registered, artifact, hardware, *between, template)
+    cleared_for = _cleared(stages, against) if phase == READY_TO_DEPLOY else ()
+    said = outcomes(facts.policies, stages)
+    judged = judgement(facts, held=held, gone=gone, cleared_for=cleared_for, outcomes=said)
+    record = _record(facts, phase, artifact_open=artifact.open, governance=judged)
+    reason, message = headline = _headline(phase, _first_shut(gates, stages), cleared_for)
+    return Decision(
+        phase=phase,
+        reason=reason,
+        message=message,
+        gates=gates,
+        fit=version_fit,
+        cleared_for=cleared_for,
+        record=record,
+        change=_change(facts, record, headline),
+        look_again=min(
+            (at for at in (look_again(facts), next_expiry(facts, record.digest if record else None)) if at),
+            default=None,
+        ),
+        standings=stages,
+        outcomes=said,
+        facts=fact_changes(facts, facts.row.governance if facts.row else None, judged) if record else (),
+        claimed_at=claimed,
+        refusals=refusals(facts, artifact, stages) if wants_artifact(facts) else (),
+        held=held,
+    )
+
+
+def _declared(facts: Facts) -> str:
+    archived = isinstance(facts.model, RegisteredModel) and facts.model.spec.state == "Archived"
+    return "Archived" if archived else facts.version.spec.state
+
+
+def _is_registered(facts: Facts) -> bool:
+    return not (isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None)
+
+
+def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
+    for standing in stages:
+        yield standing.policy
+        yield standing.approval
+
+
+def _cleared(stages: Sequence[Standing], against: Mapping[str, Objection]) -> tuple[str, ...]:
+    """A later stage needs the earlier ones cleared."""
+    cleared = takewhile(lambda each: each.open and each.stage not in against, stages)
+    return tuple(standing.stage for standing in cleared)
+
+
+def _first_shut(gates: Sequence[GateState], stages: Sequence[Standing]) -> GateState | None:
+    first = stages[0].stage if stages else ""
+    return next((gate for gate in gates if gate.shut and gate.stage in {"", first}), None)
+
+
+def _fit(facts: Facts) -> Fit | None:
+    record = facts.artifact
+    if (
+        not isinstance(record, ArtifactRecord)
+        or record.summary is None
+        or not isinstance(facts.profile, HardwareProfile)
+    ):
+        return None
+    serving, registry, profile = facts.version.spec.serving, facts.registry, facts.profile.spec
+    image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
+    length, arguments = serving.max_model_len, tuple(serving.extra_args)
+    # A fit reads nothing of the other files, in which the versions of a model differ.
+    summary = replace(
+        record.summary, files=0, total_bytes=0, parameters=None, model_file=None, unsafe_files=(), notes=()
+    )
+    try:
+        said = orjson.dumps((summary, profile.accelerator.wire(), profile.serving.wire(), image, length))
+    except orjson.JSONEncodeError:  # counts beyond 64 bits, which a hostile file may have
+        return _computed(_FitCase(b"", arguments, summary, profile, image, length))
+    return _remembered(_FitCase(said, arguments, summary, profile, image, length))
+
+
+@dataclass(frozen=True, slots=True)
+class _FitCase:
+    """What a fit is computed from. Cases are compared by ``said``, the rest as text, and by the arguments."""
+
+    said: bytes
+    arguments: tuple[str, ...]
+    summary: ArtifactSummary = field(compare=False)
+    profile: HardwareProfileSpec = field(compare=False)
+    image: str = field(compare=False)
+    length: int | None = field(compare=False)
+
+
+def _computed(case: _FitCase) -> Fit:
+    return fit(
+        case.summary,
+        case.profile,
+        vllm_image=case.image,
+        requested_max_model_len=case.length,
+        arguments=case.arguments,
+    )
+
+
+_remembered: Final = lru_cache(maxsize=256)(_computed)
+"""The versions of a model mostly differ in their bytes alone, and a fit is a third of what a decision takes."""
+
+
+def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
+    version, row = facts.version, facts.row
+    if not _is_registered(facts):
+        return None
+    found = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
+    return VersionRecord(
+        id=row.id if row else None,
+        model_id=row.model_id if row else None,
+        model=version.spec.model_ref.name,
+        version=version.spec.version,
+        namespace=version.metadata.namespace,
+        object_name=version.metadata.name,
+        uid=version.metadata.uid,
+        uri=version.spec.artifact.uri,
+        state="ARCHIVED" if phase == "Archived" else "LIVE",
+        phase=phase,
+        digest=(row.digest if row else None)
+        or known_digest(facts)
+        or (found.digest if found and artifact_open else None),
+        hardware_profile=version.spec.hardware_profile_ref.name,
+        artifact=found or _as_doubted(facts),
+        spec=facts.spec_json,
+        governance=governance,
+    )
+
+
+def _as_doubted(facts: Facts) -> ArtifactRecord | None:
+    """What the row says of the artifact while it is looked at. That its listing differs outlives the operator."""
+    known = facts.row.artifact if facts.row else None
+    differs = isinstance(facts.artifact, CheckProgress) and facts.artifact.differs
+    return replace(known, doubted=True) if known is not None and differs else known
+
+
+def _headline(phase: Phase, shut: GateState | None, stages: tuple[str, ...]) -> tuple[str, str]:
+    """Reason and message of Ready and of the history: what a person should read first."""
+    if phase in DECLARED_PHASES:
+        return phase, DECLARED_PHASES[phase]
+    if shut is not None:
+        return shut.reason, shut.message
+    return "ReadyToDeploy", f"every gate is open for {', '.join(stages)}"
+
+
+def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str]) -> StateChange | None:
+    row = facts.row
+    if record is None or (row is not None and (row.phase, row.digest) == (record.phase, record.digest)):
+        return None
+    reason, message = headline
+    lost = is_lost(facts)
+    if lost:
+        reason, message = REBUILT, f"the database had lost the row; it was made again from the object: {message}"
+    return StateChange(
+        at=facts.now,
+        actor=ACTOR,
+        before=facts.version.status.phase if lost else row.phase if row else None,
+        after=record.phase,
+        digest=record.digest,
+        reason=reason,
+        message=message,
+    )
+
+
+def look_again(facts: Facts) -> datetime | None:
+    """When the artifact is due; None when it was not checked yet, must not be, or is being read again.
+
+    It is due at once when the store showed something else, or another version saw other bytes there since.
+    """
+    if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
+        return None
+    if not watches_artifact(facts) or isinstance(facts.rereading, CheckProgress):
+        return None
+    due = next_check(
+        facts.artifact,
+        now=facts.now,
+        uid=facts.version.metadata.uid,
+        interval=duration(facts.registry.spec.verification.interval),
+        recorded_digest=recorded_digest(facts),
+    )
+    suspected = suspected_at(facts)
+    if facts.artifact.doubted:
+        return facts.now
+    return due if suspected is None or facts.artifact.verified_at >= suspected else min(due, facts.now)

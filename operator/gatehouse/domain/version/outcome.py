@@ -1,0 +1,136 @@
+"""One table from (decision or error) to conditions, event and the time of the next look. All kinds use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from gatehouse.api.meta import Condition
+from gatehouse.domain.common.clocks import is_within
+from gatehouse.domain.common.conditions import (
+    READY,
+    RECONCILING,
+    RUNNING_UNCLEARED,
+    STALLED,
+    UNREADABLE_OBJECTS,
+    ConditionState,
+    find,
+)
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+
+__all__ = ["EventNote", "Requeue", "alarms", "conditions_after_error", "requeue_after_error", "transition"]
+
+PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
+"""kstatus' word for an outage that heals by itself."""
+
+STALLED_SECONDS: Final = 600.0
+"""What somebody must mend may be something that nobody watches: a table, or a ConfigMap in the way."""
+
+EXPECTED_REASONS: Final = frozenset({"Verifying", "Draft", "Archived", "Deprecated"})
+"""Not ready, but just as somebody wanted it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeue:
+    """When to look again: with backoff, or ``after`` seconds, or when something changes."""
+
+    retry: bool = False
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    """What one Event says."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def requeue_after_error(error: ReconcileError) -> Requeue:
+    """Stalled waits for a change or a long time, Waiting for its time, Transient backs off."""
+    match error:
+        case Waiting():
+            return Requeue(after=error.after.total_seconds())
+        case Transient():
+            not_before = error.not_before
+            return Requeue(retry=True, after=not_before.total_seconds() if not_before else None)
+        case _:
+            return Requeue(after=STALLED_SECONDS)
+
+
+def conditions_after_error(
+    before: Sequence[Condition], error: ReconcileError, *, now: datetime, verified_at: datetime | None, grace: timedelta
+) -> list[ConditionState]:
+    """Everything that was established stays as it was; what is down is said beside it.
+
+    Ready keeps its value while the last verification (or, where that is not known, the begin of the outage) is younger
+    than ``grace``; an error that somebody must mend shuts it at once. A time in the future is nobody's age.
+    """
+    ready = find(before, READY)
+    since = verified_at or _began(before) or now
+    holds = is_within(since, grace, now=now)
+    if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and holds:
+        shown = _same(ready)
+    else:
+        shown = ConditionState(READY, "False", error.reason, error.advice)
+    kept = (_same(condition) for condition in before if condition.type not in {READY, RECONCILING, STALLED})
+    return [shown, _abnormal(error), *kept]
+
+
+def _abnormal(error: ReconcileError) -> ConditionState:
+    match error:
+        case Stalled():
+            return ConditionState(STALLED, "True", error.reason, error.advice)
+        case Transient():
+            return ConditionState(RECONCILING, "True", PROGRESSING_WITH_RETRY, f"{error.reason}: {error.advice}")
+        case _:
+            return ConditionState(RECONCILING, "True", error.reason, error.advice)
+
+
+def _same(condition: Condition) -> ConditionState:
+    return ConditionState(condition.type, condition.status, condition.reason, condition.message)
+
+
+def _began(before: Sequence[Condition]) -> datetime | None:
+    reconciling = find(before, RECONCILING)
+    if reconciling is None or reconciling.status != "True":
+        return None
+    try:
+        return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        # Written by another program: then nobody knows how long it has lasted, and that is too long.
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def transition(
+    before: Sequence[Condition], after: Sequence[Condition], *, phase_before: str | None, phase_after: str | None
+) -> EventNote | None:
+    """The Event of a transition: of the phase, of Ready, into an outage or out of one. None when nothing changed."""
+    was, now = _headline(before), _headline(after)
+    if now is None:
+        return None
+    unchanged = was is not None and (was.type, was.status, was.reason) == (now.type, now.status, now.reason)
+    if unchanged and phase_before == phase_after:
+        return None
+    healthy = (now.type == READY and now.status == "True") or now.reason in EXPECTED_REASONS
+    return EventNote("Normal" if healthy else "Warning", now.reason, now.message)
+
+
+ALARMS: Final = (RUNNING_UNCLEARED, UNREADABLE_OBJECTS)
+"""Conditions that somebody should hear of whenever they begin or say something else."""
+
+
+def alarms(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[EventNote]:
+    """The Events of what runs without clearance, or does not read, and was not told of yet."""
+    for alarm in ALARMS:
+        was, now = find(before, alarm), find(after, alarm)
+        if now is not None and (was is None or was.message != now.message):
+            yield EventNote("Warning", alarm, now.message)
+
+
+def _headline(conditions: Sequence[Condition]) -> Condition | None:
+    """What a person should read first: something abnormal, or else Ready."""
+    return find(conditions, STALLED) or find(conditions, RECONCILING) or find(conditions, READY)

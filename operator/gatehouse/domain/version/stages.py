@@ -1,0 +1,316 @@
+"""How a version stands before each stage: what the policies say, who approved. Judged only once its bytes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from gatehouse.api.governance_policy import ApprovalRequirement
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.model_registry import ModelRegistry, protected_stages
+from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.common.readable import Unreadable
+from gatehouse.domain.governance.approvals import Ballot, author, ballots, count_approvals
+from gatehouse.domain.governance.evaluations import Results, expiry, judge_evaluation
+from gatehouse.domain.governance.held import Held
+from gatehouse.domain.governance.policy import CompiledPolicy, Finding
+from gatehouse.domain.governance.rules import Case, judge
+from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.version.facts import Facts
+from gatehouse.domain.version.gates import GateState, open_gate, recorded_digest, shut_gate
+
+__all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry", "outcomes", "standings"]
+
+POLICY_COMPLIANT: Final = "PolicyCompliant"
+APPROVED: Final = "Approved"
+POLICY_RULE: Final = "every policy that applies to the version holds"
+APPROVAL_RULE: Final = (
+    "as many people approved these bytes, served like this, as policies want, none of them the submitter"
+)
+NOT_JUDGED: Final = "NotJudged"
+"""Why both gates are shut while the bytes are not known."""
+Outcome = Literal["Complies", "Owes", "Denies"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The two gates of one stage, and what they were judged from."""
+
+    stage: str
+    policy: GateState
+    approval: GateState
+    findings: tuple[Finding, ...] = ()
+    ballots: tuple[Ballot, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether both gates are."""
+        return self.policy.open and self.approval.open
+
+    @property
+    def denied(self) -> bool:
+        """Whether a policy says no; more evaluations or approvals would not help."""
+        return any(finding.enforced and finding.weight == "Denied" for finding in self.findings)
+
+    @property
+    def decided(self) -> Literal["Rejected", "ChangesRequested"] | None:
+        """A current decision that says no."""
+        said = {ballot.approval.spec.decision for ballot in self.ballots if ballot.counts}
+        return "Rejected" if "Rejected" in said else "ChangesRequested" if "ChangesRequested" in said else None
+
+
+def standings(
+    facts: Facts, fit: Fit | None, *, verified: bool, held: Held, gone: Sequence[ModelEvaluation] = ()
+) -> tuple[Standing, ...]:
+    """How the version, ``held`` to that now, stands before each stage of its registry, in the registry's order."""
+    registry, model, artifact = facts.registry, facts.model, facts.artifact
+    if not isinstance(registry, ModelRegistry):
+        return ()
+    if not verified or not isinstance(model, RegisteredModel) or not isinstance(artifact, ArtifactRecord):
+        return tuple(_not_judged(stage) for stage in registry.spec.stages)
+    case = Case(
+        now=facts.now,
+        version=facts.version,
+        model=model,
+        artifact=artifact,
+        digest=recorded_digest(facts) or artifact.digest,
+        fit=fit,
+        reads_content=registry.spec.verification.content,
+        rereading=facts.rereading,
+        evaluations=facts.evaluations,
+        gone=gone,
+        held=held,
+    )
+    missing = tuple(_missing(name) for name in registry.spec.required_policies if name not in facts.policy_names)
+    protected = protected_stages(registry.spec)
+    return tuple(
+        _standing(facts, case, stage, (*missing, *_unspoken(facts, stage, protected))) for stage in registry.spec.stages
+    )
+
+
+def _not_judged(stage: str) -> Standing:
+    def gate(name: str, rule: str) -> GateState:
+        return shut_gate(
+            name,
+            NOT_JUDGED,
+            rule,
+            "not judged yet",
+            "a verified artifact",
+            status="Unknown",
+            attention="None",
+            stage=stage,
+            waiting=True,
+        )
+
+    return Standing(stage=stage, policy=gate(POLICY_COMPLIANT, POLICY_RULE), approval=gate(APPROVED, APPROVAL_RULE))
+
+
+def _missing(name: str) -> Finding:
+    return Finding(
+        policy=name,
+        rule="requiredPolicies",
+        weight="Denied",
+        enforced=True,
+        reason="PolicyMissing",
+        found=f"the registry requires GovernancePolicy {name}, which is not there",
+        wanted=f"GovernancePolicy {name}",
+        remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+    )
+
+
+def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[Finding]:
+    """A protected stage is not cleared because nobody asked for anything."""
+    if stage not in protected or any(policy.speaks_to(stage) for policy in facts.policies):
+        return
+    applying = ", ".join(policy.name for policy in facts.policies)
+    yield Finding(
+        policy="",
+        rule="protectedStages",
+        weight="Denied",
+        enforced=True,
+        reason="StageUnguarded",
+        found=f"stage {stage} is protected, and no enforced policy that applies to the version asks for anything there"
+        + (f" (what applies: {applying})" if applying else ""),
+        wanted=f"a GovernancePolicy in mode Enforce that applies to the version and has a rule for {stage}",
+        remedy="apply the default policies (kubectl apply --server-side -k manifests/policies) or your own, or take "
+        f"{stage} out of spec.protectedStages of the ModelRegistry",
+    )
+
+
+def _standing(facts: Facts, case: Case, stage: str, missing: tuple[Finding, ...]) -> Standing:
+    findings = (*missing, *(finding for policy in facts.policies for finding in judge(policy, case, stage)))
+    cast = ballots(facts.approvals, version=case.version, digest=case.digest, tier=case.held.risk_tier, stage=stage)
+    named = {account for _, each in _requirements(facts.policies, stage) for account in each.service_accounts}
+    heard = tuple(ballot for ballot in cast if ballot.is_heard(named))
+    return Standing(
+        stage=stage,
+        policy=_policy_gate(facts.policies, findings, stage),
+        approval=_approval_gate(facts, heard, stage),
+        findings=findings,
+        ballots=heard,
+    )
+
+
+def _requirements(policies: Iterable[CompiledPolicy], stage: str) -> Iterator[tuple[str, ApprovalRequirement]]:
+    for policy in policies:
+        if policy.enforced:
+            for requirement in policy.policy.spec.approvals:
+                if requirement.stage == stage:
+                    yield policy.name, requirement
+
+
+def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[Finding], stage: str) -> GateState:
+    shut = sorted((each for each in findings if each.enforced), key=lambda each: each.weight != "Denied")
+    if not shut:
+        reported = [each for each in findings if not each.enforced]
+        found = f"{len(policies)} policies apply and hold" if policies else "no policy applies"
+        if reported:
+            found += "; in audit only: " + "; ".join(f"{each.policy}: {each.found}" for each in reported[:3])
+        return open_gate(POLICY_COMPLIANT, "Compliant", POLICY_RULE, found, "no objection", stage=stage)
+    first = shut[0]
+    more = f" (and {len(shut) - 1} more)" if len(shut) > 1 else ""
+    return shut_gate(
+        POLICY_COMPLIANT,
+        first.reason,
+        f"{POLICY_RULE} ({first.policy}: {first.rule})" if first.policy else f"{POLICY_RULE} ({first.rule})",
+        f"{first.found}{more}",
+        first.wanted,
+        remedy=first.remedy,
+        attention="Person" if first.weight == "Denied" else "Time",
+        stage=stage,
+    )
+
+
+def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateState:
+    for decision in ("Rejected", "ChangesRequested"):
+        against = [each for each in cast if each.counts and each.approval.spec.decision == decision]
+        if against:
+            return _refused(decision, against[0], stage)
+    overheard = next((each for each in facts.unreadable if each.may_refuse), None)
+    if overheard is not None:
+        return _overheard(overheard, stage)
+    wanted = list(_requirements(facts.policies, stage))
+    if not wanted:
+        return open_gate(
+            APPROVED, "NotRequired", APPROVAL_RULE, f"no policy wants an approval for {stage}", "none", stage=stage
+        )
+    if author(facts.version.spec) is None:
+        return _nobody(facts, stage)
+    approvers: set[str] = set()
+    for policy, requirement in wanted:
+        count = count_approvals(requirement, cast)
+        approvers.update(count.approvers)
+        if not count.met:
+            return _owed(facts, policy, requirement, count.approvers, count.passed_over)
+    return open_gate(
+        APPROVED,
+        "Approved",
+        APPROVAL_RULE,
+        f"approved for {stage} by {', '.join(sorted(approvers))}",
+        "the approvals that the policies want",
+        stage=stage,
+    )
+
+
+def _nobody(facts: Facts, stage: str) -> GateState:
+    """A service account stands for whoever may use it, which may be any approver."""
+    machine = facts.version.spec.submitted_by
+    return shut_gate(
+        APPROVED,
+        "SubmitterUnknown",
+        APPROVAL_RULE,
+        f"spec.submittedBy is the service account {machine}, behind which anybody may stand"
+        if machine
+        else "spec.submittedBy names nobody, so nobody can be told from the submitter",
+        "a version that a person submitted",
+        remedy="make a new ModelVersion whose spec.submittedBy is its author; a service account that applies it stands "
+        "in spec.submittedVia and holds the verb submitfor on modelversions"
+        if machine
+        else f"its author runs: gatehouse submit {facts.version.metadata.name}",
+        attention="Time",
+        stage=stage,
+    )
+
+
+def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
+    spec = ballot.approval.spec
+    rejected = decision == "Rejected"
+    return shut_gate(
+        APPROVED,
+        decision,
+        APPROVAL_RULE,
+        f"{spec.approver} {'rejected' if rejected else 'requested changes of'} the version for {stage}: {spec.reason}",
+        "no current decision against it",
+        remedy="a new artifact is a new version"
+        if rejected
+        else f"make the changes, then ask {spec.approver} to decide again",
+        attention="Person",
+        stage=stage,
+    )
+
+
+def _overheard(decision: Unreadable, stage: str) -> GateState:
+    """Somebody decided, and nobody can read that it is no refusal."""
+    return shut_gate(
+        APPROVED,
+        "DecisionUnreadable",
+        APPROVAL_RULE,
+        f"{decision.message}; it may be a refusal",
+        "decisions that Gatehouse reads",
+        remedy=f"the approver deletes the decision and decides again: kubectl delete modelapproval {decision.name}",
+        attention="Person",
+        stage=stage,
+    )
+
+
+def _owed(
+    facts: Facts,
+    policy: str,
+    requirement: ApprovalRequirement,
+    approvers: Sequence[str],
+    passed_over: Sequence[str],
+) -> GateState:
+    found = f"{len(approvers)} of {requirement.count} approvals" + (f" ({', '.join(approvers)})" if approvers else "")
+    if passed_over:
+        found += "; not counted: " + "; ".join(passed_over[:3])
+    groups = f" from {' or '.join(requirement.groups)}" if requirement.groups else ""
+    return shut_gate(
+        APPROVED,
+        "ApprovalOwed",
+        f"{APPROVAL_RULE} ({policy})",
+        found,
+        f"{requirement.count} {'approval' if requirement.count == 1 else 'approvals'}{groups}",
+        remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
+        attention="Time",
+        stage=requirement.stage,
+    )
+
+
+def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
+    """What each policy says of the version, by name: the worst over all stages."""
+    judged = any(standing.policy.reason != NOT_JUDGED for standing in found)
+    weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
+    for standing in found:
+        for finding in standing.findings:
+            if finding.policy:
+                weights.setdefault(finding.policy, set()).add(finding.weight)
+    return {
+        name: "Denies" if "Denied" in said else "Owes" if "Owed" in said else "Complies"
+        for name, said in sorted(weights.items())
+    }
+
+
+def next_expiry(facts: Facts, digest: str | None) -> datetime | None:
+    """When the next evaluation that meets a requirement now gets too old for it."""
+    results = Results(version=facts.version, digest=digest, now=facts.now, evaluations=facts.evaluations)
+    times = []
+    for policy in facts.policies:
+        for requirement in policy.policy.spec.evaluations:
+            verdict = judge_evaluation(requirement, results, own=policy.policy.spec.submitter_evaluations)
+            until = expiry(requirement, verdict.evaluation) if verdict.met and verdict.evaluation else None
+            if until is not None:
+                times.append(until)
+    return min(times, default=None)

@@ -1,0 +1,274 @@
+"""The status of a ModelVersion, put together from a decision. It is compared with what is there before a write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from gatehouse.api.meta import ConditionedStatus
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import (
+    Admission,
+    ArtifactStatus,
+    Gate,
+    HardwareStatus,
+    ModelVersionStatus,
+    PolicyOutcome,
+    Progress,
+    Refusal,
+    TemplateStatus,
+)
+from gatehouse.api.registered_model import RiskTier
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.common.conditions import (
+    READY,
+    RECONCILING,
+    RUNNING_UNCLEARED,
+    STALLED,
+    UNREADABLE_OBJECTS,
+    ConditionState,
+    merge,
+)
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.common.readable import UNREADABLE
+from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.hardware.fit import Fit
+from gatehouse.domain.runtimes.formats import served_file
+from gatehouse.domain.serving.names import served_digest
+from gatehouse.domain.version.facts import Facts, Unmet
+from gatehouse.domain.version.gates import GateState
+from gatehouse.domain.version.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
+
+__all__ = ["shut_status", "version_status"]
+
+REGISTERED: Final = "Registered"
+SHOWN_UNSAFE_FILES: Final = 20
+SHOWN_NOTES: Final = 16
+LONGEST_NOTE: Final = 512
+SHOWN_UNREADABLE: Final = 5
+MOST_POLICIES: Final = 128
+"""Policies whose outcome a status shows; all of them are judged."""
+MOST_STAGES: Final = 16
+MOST_DTYPES: Final = 64
+LARGEST_COUNT: Final = 2**53 - 1
+MOST_ADMITTED: Final = 128
+
+
+def version_status(
+    facts: Facts, decision: Decision, *, registry_id: int | None, template: TemplateStatus | None, now: datetime
+) -> ModelVersionStatus:
+    """The status that says what was decided, with the ids and the template that came of it."""
+    version = facts.version
+    registry = facts.registry
+    artifact = _artifact(facts.artifact)
+    return ModelVersionStatus(
+        observed_generation=version.metadata.generation,
+        last_handled_reconcile_at=version.requested_at,
+        phase=decision.phase,
+        cleared_for=list(decision.cleared_for),
+        deployed_to=_stages(facts),
+        admitted_to=_admitted_to(facts, decision),
+        claimed_at=decision.claimed_at or version.status.claimed_at,
+        refusals=[Refusal.model_validate({"stage": stage, "reason": reason}) for stage, reason in decision.refusals],
+        registry=_registry_name(registry),
+        registry_id=None if registry_id is None else str(registry_id),
+        artifact=artifact,
+        recorded_digest=_other_digest(decision, artifact),
+        verification=_progress(facts.rereading or facts.artifact),
+        hardware=None if decision.fit is None else _hardware(decision.fit),
+        template=template,
+        served_digest=served_digest(version.spec, decision.record.digest if decision.record else None),
+        risk_tier=_tier(facts, decision),
+        policies=_policies(facts, decision),
+        gates=_gates(version.status.gates, decision.gates),
+        conditions=merge(
+            version.status.conditions, _conditions(facts, decision), generation=version.metadata.generation, now=now
+        ),
+    )
+
+
+def shut_status(status: ConditionedStatus, error: ReconcileError) -> ConditionedStatus:
+    """The status of an object of which nothing new can be said, for too long: a version is cleared for no stage.
+
+    Of other kinds nothing is cleared: whoever depends on them asks for the objects themselves. The recorded digest, the
+    ids and the template of a version stay, as it comes back with them.
+    """
+    if not isinstance(status, ModelVersionStatus):
+        return status
+    is_ready = bool(status.cleared_for) or status.phase == READY_TO_DEPLOY
+    if not is_ready and error.reason != UNREADABLE:
+        return status
+    gate = Gate(
+        name=REGISTERED,
+        open=False,
+        rule="what the version is judged by is read anew within the grace",
+        found=f"{error.reason}: {error.message}"[:2048],
+        wanted="a reconcile that comes to an end",
+        remedy=error.remedy[:1024] or None,
+    )
+    phase = status.phase
+    if phase is None or phase == READY_TO_DEPLOY:
+        phase = "Waiting" if error.reason == UNREADABLE else "Verifying"
+    gates = [gate, *(each for each in status.gates if each.name != REGISTERED)]
+    return status.model_copy(update={"phase": phase, "cleared_for": [], "gates": gates})
+
+
+def _stages(facts: Facts) -> list[str]:
+    """The stages that run the version; those of its registry first, as what may go on running is told by them."""
+    known = facts.registry.spec.stages if isinstance(facts.registry, ModelRegistry) else ()
+    return sorted(facts.deployed_to, key=lambda stage: (stage not in known, stage))[:MOST_STAGES]
+
+
+def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
+    """What policies say; where there are very many, those that let nothing go on running and those that deny first."""
+    strict = {each.name for each in facts.policies if each.policy.spec.running.new_pods == "Deny"}
+    weight = {"Denies": 0, "Owes": 1, "Complies": 2}
+    shown = list(decision.outcomes)
+    if len(shown) > MOST_POLICIES:
+        shown.sort(key=lambda name: (name not in strict, weight[decision.outcomes[name]]))
+        shown = sorted(shown[:MOST_POLICIES])
+    return [PolicyOutcome(name=name, outcome=decision.outcomes[name]) for name in shown]
+
+
+def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
+    """Where services were seen while the version was cleared, as long as they are there.
+
+    A service that is seen first when the version is not cleared any more proves nothing: nobody had to let it in.
+    """
+    known = facts.version.status.admitted_to
+    if facts.served_in is None:
+        return list(known)
+    before = {(each.stage, each.namespace) for each in known}
+    kept = [each for each in facts.served_in if each in before or each[0] in decision.cleared_for]
+    return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
+
+
+def _tier(facts: Facts, decision: Decision) -> RiskTier | None:
+    known = not isinstance(facts.model, Unmet) and not isinstance(facts.registry, Unmet)
+    return decision.held.risk_tier if known else None
+
+
+def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
+    """Ready, derived from the gates; then what is abnormal; then one condition a gate."""
+    yield ConditionState(READY, "True" if decision.ready else "False", decision.reason, decision.message)
+    shut = decision.first_shut
+    if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
+        abnormal = STALLED if shut.attention == "Person" else RECONCILING
+        yield ConditionState(abnormal, "True", shut.reason, shut.message)
+    uncleared = [stage for stage in facts.deployed_to if stage not in decision.cleared_for]
+    if uncleared:
+        yield ConditionState(
+            RUNNING_UNCLEARED,
+            "True",
+            "NotCleared",
+            f"it runs in {', '.join(uncleared)}, for which it is not cleared; no service is stopped: replace them",
+        )
+    if facts.unreadable:
+        rest = len(facts.unreadable) - SHOWN_UNREADABLE
+        named = "; ".join(each.message for each in facts.unreadable[:SHOWN_UNREADABLE])
+        more = f" (and {rest} more)" if rest > 0 else ""
+        yield ConditionState(
+            UNREADABLE_OBJECTS, "True", UNREADABLE, f"what does not read does not count: {named}{more}"
+        )
+    for gate in _shown(decision):
+        yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
+
+
+def _shown(decision: Decision) -> Iterable[GateState]:
+    """One gate a condition: of those that every stage has, the one of the first stage that is not cleared."""
+    stages = [standing.stage for standing in decision.standings]
+    spoken_of = next((stage for stage in stages if stage not in decision.cleared_for), stages[-1] if stages else "")
+    return (gate for gate in decision.gates if gate.stage in {"", spoken_of})
+
+
+def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
+    """The gates to write. One that did not change is kept: to compare it costs less than to make and check it anew."""
+    known = {(gate.name, gate.stage): gate for gate in before}
+    return [_gate(known.get((state.name, state.stage)), state) for state in states]
+
+
+def _gate(known: Gate | None, gate: GateState) -> Gate:
+    rule, found, wanted, remedy = gate.rule[:512], gate.found[:2048], gate.wanted[:1024], gate.remedy[:1024] or None
+    if known and (known.open, known.unknown, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
+        gate.open,
+        gate.unknown,
+        rule,
+        found,
+        wanted,
+        remedy,
+        gate.waiting,
+    ):
+        return known
+    return Gate(
+        name=gate.name,
+        stage=gate.stage,
+        open=gate.open,
+        unknown=gate.unknown,
+        rule=rule,
+        found=found,
+        wanted=wanted,
+        remedy=remedy,
+        waiting=gate.waiting,
+    )
+
+
+def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | None:
+    if not isinstance(found, ArtifactRecord) or found.summary is None:
+        return None
+    summary = found.summary
+    return ArtifactStatus(
+        # What was verified is not known to be there: it is the recorded digest, and no found one.
+        digest=None if found.doubted else found.digest,
+        content_source=found.content_source,
+        total_bytes=_bounded(summary.total_bytes),
+        size=human_bytes(summary.total_bytes),
+        files=summary.files,
+        parameters=None if summary.parameters is None else _bounded(summary.parameters),
+        architecture=_cut(summary.config.architecture, 256) if summary.config else None,
+        model_file=served_file(summary),
+        dtypes={name[:256]: _bounded(count) for name, count in islice(summary.dtypes.items(), MOST_DTYPES)},
+        unsafe_files=[file[:1024] for file in summary.unsafe_files[:SHOWN_UNSAFE_FILES]],
+        notes=[note[:LONGEST_NOTE] for note in summary.notes[:SHOWN_NOTES]],
+    )
+
+
+def _bounded(count: int) -> int:
+    """A header may claim more than a status can hold."""
+    return min(count, LARGEST_COUNT)
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    return None if text is None else text[:longest]
+
+
+def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | None:
+    """The recorded digest, unless it is what was found."""
+    recorded = decision.record.digest if decision.record else None
+    return None if artifact is not None and artifact.digest == recorded else recorded
+
+
+def _progress(found: ArtifactRecord | CheckProgress | Problem | None) -> Progress | None:
+    if not isinstance(found, CheckProgress):
+        return None
+    return Progress(files_done=found.files_done, files=found.files, bytes_done=found.bytes_done, bytes=found.bytes)
+
+
+def _hardware(fit: Fit) -> HardwareStatus:
+    return HardwareStatus(
+        verdict=fit.verdict,
+        weights_bytes=fit.weights_bytes,
+        overhead_bytes=fit.overhead_bytes,
+        kv_cache_bytes_per_token=fit.kv_cache_bytes_per_token,
+        max_model_len=fit.max_model_len,
+        max_num_seqs=fit.max_num_seqs,
+        tensor_parallel_size=fit.tensor_parallel_size,
+        warnings=[warning[:512] for warning in fit.warnings[:8]],
+    )
+
+
+def _registry_name(registry: ModelRegistry | Unmet) -> str | None:
+    if not isinstance(registry, ModelRegistry):
+        return None
+    return f"{registry.metadata.namespace}/{registry.metadata.name}"

@@ -1,0 +1,1 @@
+"""Installs Gatehouse on a cluster and removes it: drives kubectl and creates Secrets."""

@@ -1,0 +1,209 @@
+"""The connection that KServe loads artifacts by: a key of the Secret storage-config, or OpenShift AI's data connection.
+
+On plain KServe nothing makes storage-config; OpenShift AI makes it of its data connections, and undoes what others
+write into it. Values are neither logged nor part of any error.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from gatehouse.cluster.client import ApiError
+from gatehouse.install.errors import ForeignSecret
+from gatehouse.install.secret_objects import SecretApi
+
+__all__ = [
+    "ACCESS_KEY",
+    "SECRET_KEY",
+    "STORAGE_CONFIG",
+    "Connection",
+    "Form",
+    "Written",
+    "decoded",
+    "ensure_connection",
+    "manifest",
+]
+
+ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
+SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+
+STORAGE_CONFIG: Final = "storage-config"
+"""The Secret that KServe reads, unless its ConfigMap names another in credentials.storageSpecSecretName."""
+MANAGED: Final = "opendatahub.io/managed"
+"""Label of OpenShift AI's data connections, and of the storage-config that it makes of them."""
+
+Form = Literal["kserve", "openshift-ai"]
+Manifest = dict[str, Any]
+_MERGE: Final = "application/merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A store and who reads from it; anonymous without credentials."""
+
+    key: str
+    endpoint: str
+    region: str
+    bucket: str = ""
+    ca_config_map: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+
+    def of_kserve(self) -> dict[str, str]:
+        """The entry of storage-config: KServe takes strings only."""
+        credentials = (
+            {"access_key_id": self.access_key, "secret_access_key": self.secret_key}
+            if self.access_key
+            else {"anonymous": "True"}
+        )
+        optional = {"bucket": self.bucket, "cabundle_configmap": self.ca_config_map}
+        return {
+            "type": "s3",
+            "endpoint_url": self.endpoint,
+            "region": self.region,
+            **{name: value for name, value in optional.items() if value},
+            **credentials,
+        }
+
+    def of_openshift_ai(self) -> dict[str, str]:
+        """The keys of a data connection."""
+        return {
+            ACCESS_KEY: self.access_key,
+            SECRET_KEY: self.secret_key,
+            "AWS_S3_ENDPOINT": self.endpoint,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_S3_BUCKET": self.bucket,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was done, and which fields differed; never their values."""
+
+    namespace: str
+    name: str
+    key: str
+    done: Literal["created", "updated", "kept"]
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        entry = f" with the key {self.key}" if self.key != self.name else ""
+        changed = f": {', '.join(self.fields)}" if self.fields else ""
+        return f"{self.done} Secret {self.namespace}/{self.name}{entry}{changed}"
+
+
+def manifest(connection: Connection, *, namespace: str, form: Form) -> Manifest:
+    """The Secret, with every value in it."""
+    if form == "kserve":
+        data = {connection.key: json.dumps(connection.of_kserve())}
+        return _secret(STORAGE_CONFIG, namespace, data)
+    made = _secret(connection.key, namespace, connection.of_openshift_ai())
+    made["metadata"]["labels"] |= {"opendatahub.io/dashboard": "true", MANAGED: "true"}
+    made["metadata"]["annotations"] = {
+        "opendatahub.io/connection-type": "s3",
+        "opendatahub.io/connection-type-protocol": "s3",
+        "openshift.io/display-name": connection.key,
+    }
+    return made
+
+
+async def ensure_connection(api: SecretApi, connection: Connection, *, namespace: str, form: Form) -> Written:
+    """Has the connection in the namespace. Other entries of storage-config stay as they are.
+
+    Raises:
+        ForeignSecret: OpenShift AI makes storage-config there, or the Secret of that name is something else.
+        ApiError: the API server refused, for one because only an administrator of the stage may write it.
+    """
+    body = manifest(connection, namespace=namespace, form=form)
+    name = body["metadata"]["name"]
+    for _ in range(2):
+        found = await _found(api, namespace, name)
+        if found is not None:
+            return await _updated(api, connection, body, found, form=form)
+        try:
+            await api.create("secrets", namespace, body)
+        except ApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            continue
+        return Written(namespace=namespace, name=name, key=connection.key, done="created")
+    raise ForeignSecret(f"Secret {namespace}/{name} comes and goes; run the command again")
+
+
+async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
+    try:
+        return await api.get("secrets", namespace, name)
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+
+
+async def _updated(
+    api: SecretApi, connection: Connection, body: Manifest, found: Mapping[str, Any], *, form: Form
+) -> Written:
+    metadata = body["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    managed = (found["metadata"].get("labels") or {}).get(MANAGED) == "true"
+    if form == "kserve" and managed:
+        raise ForeignSecret(
+            f"OpenShift AI makes Secret {namespace}/{name} of its data connections and would undo the change;"
+            " use --for openshift-ai"
+        )
+    if form == "openshift-ai" and not managed:
+        raise ForeignSecret(
+            f"Secret {namespace}/{name} is there and is no data connection (it lacks the label {MANAGED}=true);"
+            " choose another name, or delete it"
+        )
+    differing = _differing(body, found, connection.key if form == "kserve" else "")
+    if not differing:
+        return Written(namespace=namespace, name=name, key=connection.key, done="kept")
+    data = {key: b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
+    await api.patch("secrets", namespace, name, {"data": data}, kind=_MERGE)
+    return Written(namespace=namespace, name=name, key=connection.key, done="updated", fields=differing)
+
+
+def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:
+    """Names of the fields that are otherwise in what is there."""
+    given: dict[str, str] = dict(body["stringData"])
+    there = {key: decoded(value) for key, value in (found.get("data") or {}).items()}
+    if entry:
+        given, there = json.loads(given[entry]), _entry(there.get(entry, ""))
+    names = given.keys() | (there.keys() if entry else ())
+    return tuple(sorted(name for name in names if given.get(name) != there.get(name)))
+
+
+def _entry(text: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def decoded(value: str) -> str:
+    """What a value of a Secret stands for; empty where it is no base64 of a text."""
+    try:
+        return b64decode(value, validate=True).decode()
+    except (NotBase64, UnicodeDecodeError):
+        return ""
+
+
+def _secret(name: str, namespace: str, data: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/part-of": "gatehouse"},
+        },
+        "type": "Opaque",
+        "stringData": dict(data),
+    }

@@ -1,0 +1,121 @@
+"""The file that says which Secrets an installation needs. It holds no password and no key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gatehouse.api.meta import DnsLabel
+from gatehouse.install.errors import CredentialsInvalid
+from gatehouse.install.strict_file import Strict, load_strict
+
+__all__ = [
+    "CA_KEY",
+    "CERTIFICATE_KEY",
+    "CERTIFICATE_KEYS",
+    "PRIVATE_KEY",
+    "CredentialsFile",
+    "PublishedKey",
+    "SecretCopy",
+    "WantedSecret",
+    "load_credentials_file",
+]
+
+CERTIFICATE_KEY: Final = "tls.crt"
+PRIVATE_KEY: Final = "tls.key"
+CA_KEY: Final = "ca.crt"
+CERTIFICATE_KEYS: Final = (CERTIFICATE_KEY, PRIVATE_KEY, CA_KEY)
+"""What a Secret with a certificate has, as cert-manager names them."""
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
+Value = Annotated[str, StringConstraints(max_length=1024)]
+DnsName = Annotated[
+    str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+]
+
+
+class SecretCopy(Strict):
+    """A Secret elsewhere that holds some keys of the source."""
+
+    namespace: DnsLabel
+    name: DnsLabel
+    keys: dict[Key, Key]
+    """Its keys, and for each the key of the source that it repeats."""
+    values: dict[Key, Value] = Field(default_factory=dict)
+    """What is in it besides: addresses, names; nothing secret."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class PublishedKey(Strict):
+    """A ConfigMap for those who verify what was signed."""
+
+    namespace: DnsLabel
+    name: DnsLabel
+    key: Key
+
+
+class WantedSecret(Strict):
+    """A Secret that must be there."""
+
+    namespace: DnsLabel
+    name: DnsLabel
+    values: dict[Key, Value] = Field(default_factory=dict)
+    """Keys with values that are not secret, such as the name of a user."""
+    generate: Annotated[list[Key], Field(min_length=1)] = Field(default_factory=list)
+    """Keys that get a random password each."""
+    signing: Key | None = None
+    """Key that gets a private key, ed25519 in PEM."""
+    certificate: Annotated[list[DnsName], Field(min_length=1, max_length=16)] = Field(default_factory=list)
+    """Names that a server's certificate is for: tls.crt with its key tls.key, and ca.crt for those who connect. It is
+    made anew before it ends."""
+    published: PublishedKey | None = None
+    """Where the public half of that is."""
+    volume: DnsLabel | None = None
+    """PersistentVolumeClaim of the database that is initialised with it."""
+    copies: list[SecretCopy] = Field(default_factory=list)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that it must have."""
+        made = (*([self.signing] if self.signing else ()), *(CERTIFICATE_KEYS if self.certificate else ()))
+        return (*self.values, *self.generate, *made)
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> Self:
+        others = (*self.values, *self.generate, *([self.signing] if self.signing else ()))
+        if self.certificate:
+            if others:
+                raise ValueError(f"a certificate has a Secret of its own; put {', '.join(others)} into another")
+            if any(origin != CA_KEY for copy in self.copies for origin in copy.keys.values()):
+                raise ValueError(f"of a certificate only {CA_KEY} is copied: the rest is the server's alone")
+        elif not self.generate and self.signing is None:
+            raise ValueError("wanted: generate, signing or certificate; nothing in it would be secret")
+        if self.published is not None and self.signing is None:
+            raise ValueError("published is the public half of signing, which is not there")
+        return self
+
+
+class CredentialsFile(Strict):
+    """The whole file."""
+
+    secrets: Annotated[list[WantedSecret], Field(min_length=1)]
+
+
+def load_credentials_file(path: Path) -> CredentialsFile:
+    """The file, checked.
+
+    Raises:
+        CredentialsInvalid: it cannot be read, or is not what it must be; with the field, the value and what is wanted.
+    """
+    file = load_strict(path, CredentialsFile)
+    for wanted in file.secrets:
+        for copy in wanted.copies:
+            if unknown := sorted(set(copy.keys.values()) - set(wanted.keys)):
+                raise CredentialsInvalid(
+                    f"{path}: the copy {copy.namespace}/{copy.name} repeats {', '.join(unknown)}, "
+                    f"which is no key of {wanted.namespace}/{wanted.name}; it has {', '.join(wanted.keys)}"
+                )
+    return file

@@ -1,0 +1,64 @@
+"""Whether this cluster can be installed on, before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from gatehouse.install.errors import ClusterNotUsable, KubectlFailed
+from gatehouse.install.kubectl import Kubectl
+
+__all__ = ["OLDEST_MINOR", "check_cluster"]
+
+OLDEST_MINOR: Final = 29
+"""Kubernetes 1.29 is the first whose validation rules in CRDs (CEL) are stable."""
+
+_RIGHTS: Final = (
+    ("create", "namespaces"),
+    ("patch", "customresourcedefinitions.apiextensions.k8s.io"),
+    ("patch", "clusterroles.rbac.authorization.k8s.io"),
+    ("patch", "clusterrolebindings.rbac.authorization.k8s.io"),
+    ("patch", "deployments.apps"),
+)
+"""What an installation touches first in each API group. The server itself judges the rest when it is applied."""
+
+
+def check_cluster(kubectl: Kubectl) -> str:
+    """The version of the API server, as in ``v1.36.3``.
+
+    Raises:
+        ClusterNotUsable: it does not answer, is too old, or does not let this user install.
+    """
+    version = _version(kubectl)
+    refused = [f"{verb} {what}" for verb, what in _RIGHTS if not _may(kubectl, verb, what)]
+    if refused:
+        raise ClusterNotUsable(
+            f"this user may not {', '.join(refused)}; wanted: the rights of cluster-admin for the installation. "
+            "Choose another user with --context"
+        )
+    return version
+
+
+def _version(kubectl: Kubectl) -> str:
+    try:
+        answer = json.loads(kubectl.run("version", "--output=json", "--request-timeout=10s"))
+        found = str(answer["serverVersion"]["gitVersion"])
+    except KubectlFailed as error:
+        raise ClusterNotUsable(
+            f"the cluster does not answer: {error}. Choose one with --context or KUBECONFIG; "
+            "gatehouse local up starts one here"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClusterNotUsable(f"kubectl version did not tell the version of the cluster: {error!r}") from error
+    numbers = re.match(r"v(\d+)\.(\d+)", found)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, OLDEST_MINOR):
+        raise ClusterNotUsable(f"the cluster runs Kubernetes {found}; wanted: v1.{OLDEST_MINOR} or newer")
+    return found
+
+
+def _may(kubectl: Kubectl, verb: str, what: str) -> bool:
+    try:
+        return kubectl.run("auth", "can-i", verb, what, "--all-namespaces").strip().endswith("yes")
+    except KubectlFailed:  # "no" is exit code 1
+        return False

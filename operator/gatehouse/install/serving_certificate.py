@@ -1,0 +1,111 @@
+"""The certificate of a server that an installation brings: made once, and anew before it ends.
+
+Certificate, key and authorities are one Secret and change in one write of it, which the API server takes only if nobody
+wrote since it was read: of two runs at once one renews, and the other finds that done.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from gatehouse.domain.common.certificates import Issued, authorities, fault_of, issue, new_authority_name
+from gatehouse.install.credentials_file import CA_KEY, CERTIFICATE_KEY, CERTIFICATE_KEYS, PRIVATE_KEY, WantedSecret
+from gatehouse.install.errors import SecretIncomplete
+from gatehouse.install.secret_objects import (
+    MANAGED_BY,
+    MANAGER,
+    SECRETS,
+    Body,
+    Outcome,
+    SecretApi,
+    find,
+    managed,
+    settled,
+)
+
+__all__ = ["RENEWED_BEFORE", "VALIDITY", "ensure_certificate"]
+
+VALIDITY: Final = timedelta(days=365)
+RENEWED_BEFORE: Final = timedelta(days=120)
+"""How long before its end a certificate is made anew: many weekly runs may fail before a server is without one."""
+
+
+async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, Outcome]:
+    """Have the certificate there, fit to serve for ``RENEWED_BEFORE``. One that somebody else made is kept as it is.
+
+    Raises:
+        SecretIncomplete: it is somebody else's and lacks a key.
+        ApiError: the API server refused.
+    """
+    what = f"Secret {wanted.namespace}/{wanted.name}"
+    return await settled(lambda: _once(api, wanted, now=now), what=what)
+
+
+async def _once(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, Outcome]:
+    kept = Outcome(namespace=wanted.namespace, name=wanted.name, done="kept")
+    found = await find(api, SECRETS, wanted.namespace, wanted.name)
+    if found is None:
+        data = _data(_issued(wanted, now=now), b"", now=now)
+        body = {**managed("Secret", wanted.namespace, wanted.name, data), "type": "kubernetes.io/tls"}
+        return await api.create(SECRETS, wanted.namespace, body), replace(kept, done="created")
+    if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+        _refuse_incomplete(found, wanted)
+        return found, kept
+    there = {key: _decoded(found, key) for key in CERTIFICATE_KEYS}
+    fault = fault_of(
+        certificate=there[CERTIFICATE_KEY],
+        key=there[PRIVATE_KEY],
+        authority=there[CA_KEY],
+        names=wanted.certificate,
+        now=now,
+        margin=RENEWED_BEFORE,
+    )
+    if fault is None:
+        return found, kept
+    data = {**(found.get("data") or {}), **_data(_issued(wanted, now=now), there[CA_KEY], now=now)}
+    # It has its resourceVersion: a change in between is a conflict, and looked at again.
+    renewed = await api.update(SECRETS, wanted.namespace, wanted.name, {**found, "data": data})
+    return renewed, replace(kept, done="updated", why=f"{fault}; the certificate was made anew")
+
+
+def _issued(wanted: WantedSecret, *, now: datetime) -> Issued:
+    return issue(
+        authority=new_authority_name(wanted.name),
+        subject=wanted.name,
+        usage="server",
+        names=wanted.certificate,
+        now=now,
+        validity=VALIDITY,
+    )
+
+
+def _data(issued: Issued, earlier: bytes, *, now: datetime) -> dict[str, str]:
+    """The three keys. The server may serve the earlier certificate for a while, so its authority stays trusted."""
+    values = {
+        CERTIFICATE_KEY: issued.certificate,
+        PRIVATE_KEY: issued.key,
+        CA_KEY: authorities(issued.authority, earlier, now=now),
+    }
+    return {key: b64encode(value).decode() for key, value in values.items()}
+
+
+def _decoded(found: Mapping[str, Any], key: str) -> bytes:
+    try:
+        return b64decode((found.get("data") or {}).get(key, ""), validate=True)
+    except NotBase64:
+        return b""
+
+
+def _refuse_incomplete(found: Mapping[str, Any], wanted: WantedSecret) -> None:
+    data = found.get("data") or {}
+    if missing := [key for key in CERTIFICATE_KEYS if key not in data]:
+        raise SecretIncomplete(
+            f"Secret {wanted.namespace}/{wanted.name} is somebody else's, and so is kept, but has no key "
+            f"{', '.join(missing)} (it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to "
+            "have one made"
+        )

@@ -1,0 +1,152 @@
+"""The users of the MinIO that an installation brings: which, from a file, and made as soon as it answers.
+
+Their keys come from folders, as a Pod has Secrets, so that no API of the cluster is asked. Values are neither logged
+nor part of any error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from gatehouse.install.errors import CredentialsInvalid, NotComplete
+from gatehouse.install.strict_file import Strict, load_strict, read_bounded
+from gatehouse.runtime.clock import Clock, sleep
+from gatehouse.storage.s3.users import (
+    Access,
+    StoreAdministrator,
+    StoreUser,
+    UsersNotReady,
+    UsersRefused,
+    ensure_users,
+)
+
+__all__ = ["StoreUsersFile", "WantedUser", "ensure_when_ready", "load_store_users", "read_users"]
+
+_POLL: Final = 1.0
+_SHORTEST: Final = 8
+_LONGEST: Final = 40
+"""How long a user's secret key may be: MinIO takes no other. The administrator's may be longer."""
+_LONGEST_ROOT: Final = 1024
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}", re.ASCII)
+
+Ensure = Callable[[StoreAdministrator, tuple[StoreUser, ...]], None]
+
+
+class WantedUser(Strict):
+    """A user that must be there."""
+
+    credentials: Path
+    """Folder with the files AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    access: Access
+    """read: list and get; write: put and delete as well."""
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    """The one bucket that the user may do it in."""
+
+
+class StoreUsersFile(Strict):
+    """The whole file."""
+
+    endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
+    """Where MinIO is."""
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"
+    """Region that requests are signed for."""
+    authority: Path | None = None
+    """File of the authority of MinIO's certificate; those of the system when absent."""
+    administrator: Path
+    """Folder with the files root-user and root-password."""
+    users: Annotated[list[WantedUser], Field(min_length=1, max_length=64)]
+    """Every user that is to be there. Others are left alone."""
+
+
+def load_store_users(path: Path) -> StoreUsersFile:
+    """The file, checked.
+
+    Raises:
+        CredentialsInvalid: it cannot be read, or is not what it must be.
+    """
+    return load_strict(path, StoreUsersFile)
+
+
+def read_users(file: StoreUsersFile) -> tuple[StoreAdministrator, tuple[StoreUser, ...]]:
+    """Who makes the users, and the users, with their keys.
+
+    Raises:
+        CredentialsInvalid: a key cannot be read or is none, or two users, or a user and the administrator, are one.
+    """
+    administrator = StoreAdministrator(
+        url=file.endpoint,
+        name=_name(file.administrator / "root-user"),
+        secret_key=_secret(file.administrator / "root-password", longest=_LONGEST_ROOT),
+        region=file.region,
+        authority=file.authority,
+    )
+    users: dict[str, StoreUser] = {}
+    for wanted in file.users:
+        name = _name(wanted.credentials / "AWS_ACCESS_KEY_ID")
+        if name == administrator.name or name in users:
+            raise CredentialsInvalid(
+                f"{wanted.credentials} names {name}, who is somebody else in this file already; "
+                "wanted: a user of its own, so that nobody has the rights of two"
+            )
+        secret = _secret(wanted.credentials / "AWS_SECRET_ACCESS_KEY")
+        users[name] = StoreUser(name=name, secret_key=secret, access=wanted.access, bucket=wanted.bucket)
+    return administrator, tuple(users.values())
+
+
+async def ensure_when_ready(
+    administrator: StoreAdministrator,
+    users: tuple[StoreUser, ...],
+    *,
+    seconds: float,
+    clock: Clock,
+    say: Callable[[str], None],
+    ensure: Ensure = ensure_users,
+) -> None:
+    """Have the users there as soon as the store answers. ``say`` is told each new reason to wait.
+
+    Raises:
+        NotComplete: it did not answer within ``seconds``, or refused.
+    """
+    until, said = clock.now() + seconds, ""
+    while True:
+        try:
+            return await asyncio.to_thread(ensure, administrator, users)
+        except UsersRefused as error:
+            raise NotComplete(str(error)) from None
+        except UsersNotReady as error:
+            reason = str(error)
+        if clock.now() >= until:
+            raise NotComplete(f"not done after {seconds:g} s; {reason}")
+        if reason != said:
+            said = reason
+            say(f"waiting: {reason}")
+        await sleep(clock, _POLL)
+
+
+def _name(path: Path) -> str:
+    name = _read(path)
+    if not _NAME.fullmatch(name):
+        raise CredentialsInvalid(f"{path} has no name of a user; wanted: 3 to 64 letters, digits, dots, dashes or _")
+    return name
+
+
+def _secret(path: Path, *, longest: int = _LONGEST) -> str:
+    secret = _read(path)
+    if not _SHORTEST <= len(secret) <= longest:
+        raise CredentialsInvalid(
+            f"{path} has {len(secret)} characters; wanted: {_SHORTEST} to {longest}, as MinIO takes them"
+        )
+    return secret
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_bounded(path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise CredentialsInvalid(f"{path} has something else than ASCII in it") from None

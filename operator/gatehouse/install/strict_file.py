@@ -1,0 +1,58 @@
+"""Files that say what an installation needs: small, in YAML, and without a field that nobody knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gatehouse.install.errors import CredentialsInvalid
+
+__all__ = ["Strict", "load_strict", "read_bounded"]
+
+_LARGEST: Final = 262_144
+
+File = TypeVar("File", bound="Strict")
+
+
+class Strict(BaseModel):
+    """Refuses unknown fields: a misspelt one would mean a Secret without a password, or a user with other rights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def load_strict(path: Path, kind: type[File]) -> File:
+    """The file, checked.
+
+    Raises:
+        CredentialsInvalid: it cannot be read, or is not what it must be; with the field, the value and what is wanted.
+    """
+    content = read_bounded(path)
+    try:
+        return kind.model_validate(yaml.safe_load(content))
+    except yaml.YAMLError as error:
+        raise CredentialsInvalid(f"{path} is not YAML: {error}") from error
+    except ValidationError as error:
+        raise CredentialsInvalid(f"{path}: {_words(error)}") from error
+
+
+def read_bounded(path: Path) -> bytes:
+    """What is in a file of at most 256 KiB.
+
+    Raises:
+        CredentialsInvalid: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as handle:
+            content = handle.read(_LARGEST + 1)
+    except OSError as error:
+        raise CredentialsInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise CredentialsInvalid(f"{path} has more than {_LARGEST} bytes; wanted: a file that says what is needed")
+    return content
+
+
+def _words(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())

@@ -1,0 +1,138 @@
+"""Taking an installation away, and keeping its data unless told otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatehouse.api.meta import GROUP
+from gatehouse.install.errors import KubectlFailed
+from gatehouse.install.kubectl import Kubectl
+from gatehouse.install.manifests import Manifest, of_kind
+from gatehouse.install.overlays import Plan
+from gatehouse.install.secret_objects import MANAGED_BY, MANAGER
+from gatehouse.local.progress import Progress
+
+__all__ = ["Kept", "uninstall"]
+
+_DELETED_WITHIN: Final = 180.0
+_TOUCHED_EVERY: Final = 2.0
+_DATA: Final = frozenset({"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim", "Secret"})
+_WORKLOADS: Final = ("CronJob", "Deployment", "Job")
+"""What has Pods. A CronJob has Jobs as well, which go with it."""
+_LEASE: Final = "gatehouse-operator"
+_CONTENTS: Final = (
+    "pods,persistentvolumeclaims,secrets,configmaps,services,deployments.apps,statefulsets.apps,jobs.batch"
+)
+_IN_EVERY_NAMESPACE: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt"})
+_ACCOUNT_SECRETS: Final = frozenset({"kubernetes.io/service-account-token", "kubernetes.io/dockercfg"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What was left, and what is in it: a namespace with the names of its contents, or the names of the kinds."""
+
+    what: str
+    contents: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"kept {self.what}: {', '.join(self.contents)}" if self.contents else f"kept {self.what}"
+
+
+def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Progress) -> tuple[Kept, ...]:
+    """Delete the plan's objects and tell what was kept.
+
+    Kept are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.
+    Installing again continues with them. With ``delete_data`` only namespaces with something of somebody else's are
+    kept.
+
+    Raises:
+        KubectlFailed: the API server refused, or something did not go in time. Run it again.
+    """
+    with progress.step("stopping the operator and what belongs to it"):
+        kubectl.delete(of_kind(plan.manifests, *_WORKLOADS), seconds=_DELETED_WITHIN)
+    with progress.step("deleting roles, accounts, services and policies"):
+        kubectl.drop(_removable(plan.manifests))
+        for namespace in {each.namespace for each in of_kind(plan.manifests, "Deployment")}:
+            kubectl.run("delete", "lease", _LEASE, f"--namespace={namespace}", "--ignore-not-found")
+    if delete_data:
+        with progress.step("deleting volumes, Secrets, and the kinds with all their objects"):
+            kubectl.delete(of_kind(plan.manifests, "PersistentVolumeClaim"), seconds=_DELETED_WITHIN)
+            for namespace in plan.namespaces:
+                _delete_generated(kubectl, namespace)
+            _delete_definitions(kubectl, plan)
+    with progress.step("deleting namespaces that are empty"):
+        return tuple(_keep(kubectl, plan))
+
+
+def _removable(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """What holds no data, last applied first."""
+    kept = (*of_kind(manifests, *_DATA, *_WORKLOADS),)
+    return tuple(each for each in reversed(manifests) if each not in kept and not _is_declared(each))
+
+
+def _is_declared(manifest: Manifest) -> bool:
+    """Whether it is of Gatehouse's own kinds, which people's data is."""
+    return manifest.api_version.startswith(f"{GROUP}/")
+
+
+def _delete_generated(kubectl: Kubectl, namespace: str) -> None:
+    """Secrets, and the ConfigMaps of public keys."""
+    by = f"--selector={MANAGED_BY}={MANAGER}"
+    kubectl.run("delete", "secrets,configmaps", f"--namespace={namespace}", by)
+
+
+def _delete_definitions(kubectl: Kubectl, plan: Plan) -> None:
+    """Delete the kinds with all their objects.
+
+    Before it lets a kind go the API server lists its objects. While its cache of a young kind is not ready that list
+    fails ("storage is (re)initializing"), and it tries again after minutes only, or when the definition is touched.
+    """
+    until = time.monotonic() + _DELETED_WITHIN
+    kubectl.drop(plan.definitions)
+    while left := _served(kubectl, plan):
+        try:
+            kubectl.wait_gone(left, seconds=_TOUCHED_EVERY)
+        except KubectlFailed:
+            if time.monotonic() > until:
+                raise
+            for definition in left:
+                with contextlib.suppress(KubectlFailed):  # gone meanwhile: the next look tells
+                    kubectl.touch(definition)
+
+
+def _keep(kubectl: Kubectl, plan: Plan) -> Iterator[Kept]:
+    definitions = _served(kubectl, plan)
+    if definitions:
+        yield Kept(what="the kinds with all their objects", contents=tuple(each.name for each in definitions))
+    kinds = (_CONTENTS, *(each.name for each in definitions if each.body["spec"]["scope"] == "Namespaced"))
+    empty = []
+    for namespace in of_kind(plan.manifests, "Namespace"):
+        listed = kubectl.list(",".join(kinds), f"--namespace={namespace.name}")
+        contents = tuple(_name(body) for body in listed if _matters(body))
+        if contents:
+            yield Kept(what=f"namespace {namespace.name}", contents=contents)
+        else:
+            empty.append(namespace)
+    if empty:
+        kubectl.delete(empty, seconds=_DELETED_WITHIN)
+
+
+def _served(kubectl: Kubectl, plan: Plan) -> tuple[Manifest, ...]:
+    """The plan's CRDs that are still there."""
+    live = {body["metadata"]["name"] for body in kubectl.list("customresourcedefinitions")}
+    return tuple(each for each in plan.definitions if each.name in live)
+
+
+def _matters(body: Mapping[str, Any]) -> bool:
+    """Whether somebody would miss it. Pods that end and what each namespace has by itself do not count."""
+    if body["metadata"].get("deletionTimestamp") or body["metadata"]["name"] in _IN_EVERY_NAMESPACE:
+        return False
+    return body.get("type") not in _ACCOUNT_SECRETS
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return f"{body['kind']} {body['metadata']['name']}"

@@ -1,1 +1,0 @@
-"""What a person or a pipeline publishes: uploads, registrations, the seed."""

@@ -1,0 +1,89 @@
+"""The ids of new rows.
+
+The database numbers them, except where objects know better: a row that was lost with its database comes back under the
+id that its object knows, and no other row gets it in between. A database restored from an older backup would give those
+ids out anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+from sqlalchemy import Column, Connection, Table, func, select, text
+
+from gatehouse.domain.version.records import KnownIds, ModelRecord, VersionIds, VersionRecord
+from gatehouse.registry.mappers import RowValues
+from gatehouse.registry.tables import model_versions, registered_models
+
+__all__ = ["HighestIds", "assign_ids", "pass_explicit_ids"]
+
+
+class HighestIds:
+    """The highest ids known of each table's rows, also of rows that are lost. Used by every thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._highest = {registered_models.name: 0, model_versions.name: 0}
+
+    def of(self, table: Table) -> int:
+        """0 when none is known."""
+        return self._highest[table.name]
+
+    def learn(self, known: KnownIds) -> None:
+        """Raises the ids to these."""
+        with self._lock:
+            for table, id_ in ((registered_models, known.model), (model_versions, known.version)):
+                self._highest[table.name] = max(self._highest[table.name], id_ or 0)
+
+    def learn_from(self, results: Sequence[object]) -> None:
+        """Raises the ids to those of rows that were read or written."""
+        models, versions = [0], [0]
+        for result in results:
+            match result:
+                case VersionRecord():
+                    models.append(result.model_id or 0)
+                    versions.append(result.id or 0)
+                case VersionIds():
+                    models.append(result.model_id)
+                    versions.append(result.version_id)
+                case ModelRecord():
+                    models.append(result.id or 0)
+                case _:
+                    pass
+        self.learn(KnownIds(model=max(models), version=max(versions)))
+
+
+def assign_ids(connection: Connection, table: Table, known: Sequence[int | None], *, highest: int) -> list[int | None]:
+    """The id of each new row: the known one if no other row has it or asked first, or None for the database's next.
+
+    None only where the database would number rows above ``highest``; rows get ids above that here otherwise.
+    """
+    column: Column[int] = table.c.id
+    wanted = [id_ for id_ in known if id_ is not None]
+    taken = set(connection.scalars(select(column).where(column.in_(wanted)))) if wanted else set()
+    ids: list[int | None] = []
+    for id_ in known:
+        ids.append(None if id_ in taken else id_)
+        if id_ is not None:
+            taken.add(id_)
+    if None not in ids or not highest or (connection.scalar(select(func.max(column))) or 0) >= highest:
+        return ids
+    following = max(highest, *wanted, 0)
+    for index, id_ in enumerate(ids):
+        if id_ is None:
+            following += 1
+            ids[index] = following
+    return ids
+
+
+def pass_explicit_ids(connection: Connection, table: Table, rows: Sequence[RowValues]) -> None:
+    """After an insert with ids: PostgreSQL's sequence, alone of all, has to be told of them."""
+    if rows and connection.dialect.name == "postgresql":
+        connection.execute(
+            text(
+                "SELECT setval(pg_get_serial_sequence(:table, 'id'), "
+                "GREATEST(:highest, nextval(pg_get_serial_sequence(:table, 'id'))))"
+            ),
+            {"table": table.name, "highest": max(row["id"] for row in rows)},
+        )

@@ -1,0 +1,247 @@
+"""From what a source of events tells to cached objects and keys to reconcile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from gatehouse.runtime.cache import Caches, Change, ChangeType, digest
+from gatehouse.runtime.clock import Clock
+from gatehouse.runtime.refs import Body, ObjectKey, key_of
+from gatehouse.runtime.watches import Watch, needs_reconcile, status_was_changed_by_others
+
+__all__ = ["EventSource", "Informer", "ListPage", "Sink", "WatchEvent"]
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_SETTLE = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """One page of a list of a kind in one namespace, or in all (None).
+
+    ``resource_version`` is that of the list, the same on all its pages.
+    """
+
+    kind: str
+    namespace: str | None
+    items: tuple[Body, ...]
+    resource_version: str
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEvent:
+    """ADDED, MODIFIED or DELETED, and the object's body, of a deleted one its last."""
+
+    type: str
+    body: Body
+
+
+class Sink(Protocol):
+    """Takes what a source delivers, on the sink's event loop."""
+
+    def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None: ...
+
+    def take_page(self, page: ListPage) -> None: ...
+
+
+class EventSource(Protocol):
+    """Lists and watches for as long as it runs."""
+
+    async def run(self, sink: Sink) -> None:
+        """Deliver lists and events until cancelled, whatever fails."""
+        ...
+
+    def relist(self) -> None:
+        """Drop the watches and list everything again."""
+        ...
+
+    def stalled_for(self) -> float:
+        """Seconds for which the source has not shown that it is alive; 0 when it has, or is restarting."""
+        ...
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    """Keys that wait for the changes of a kind to end, and until when. Seconds of the clock."""
+
+    due: float
+    latest: float
+    keys: set[ObjectKey] = field(default_factory=set)
+
+
+class Informer:
+    """Feeds caches and enqueues the keys that changes call for.
+
+    A key is enqueued when its object is new, gone, or has another generation, deletionTimestamp or
+    reconcile request. A status that differs from the cached one is judged ``status_settle`` seconds
+    later, because the watch can tell of an own write before its answer has been put into the cache;
+    if it was not an own write, the key is enqueued so that a forged or wiped status is healed.
+    """
+
+    def __init__(
+        self,
+        *,
+        watches: Iterable[Watch],
+        caches: Caches,
+        enqueue: Callable[[ObjectKey], None],
+        clock: Clock,
+        namespaces: Iterable[str] = (),
+        status_settle: float = 0.25,
+        on_event: Callable[[str, str], None] = lambda _kind, _type: None,
+    ) -> None:
+        self._watches = {watch.kind: watch for watch in watches}
+        self._caches = caches
+        self._enqueue = enqueue
+        self._clock = clock
+        self._status_settle = status_settle
+        self._on_event = on_event
+        self._relevant: dict[ObjectKey, int] = {}
+        self._unsettled: dict[str, _Unsettled] = {}
+        self._listing: dict[tuple[str, str | None], set[ObjectKey]] = {}
+        self._unlisted = {
+            (watch.kind, scope) for watch in self._watches.values() for scope in scopes(watch, tuple(namespaces))
+        }
+        self.synced = asyncio.Event()
+        for kind in self._watches:
+            caches[kind].subscribe(self._dispatch)
+
+    @property
+    def missing(self) -> list[str]:
+        """The kinds whose first list is not complete."""
+        return sorted({kind for kind, _ in self._unlisted})
+
+    def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
+        """Take in watch events of one kind, in their order."""
+        for event in events:
+            self._on_event(kind, event.type)
+            self._apply(kind, event.type, event.body)
+
+    def take_page(self, page: ListPage) -> None:
+        """Take in one page of a list; the last one drops the objects that the list did not have."""
+        scope = (page.kind, page.namespace)
+        if page.first:
+            self._listing[scope] = set()
+        live = self._listing.get(scope)
+        if live is None:
+            return
+        for body in page.items:
+            live.add(key_of(page.kind, body))
+            self._on_event(page.kind, "LISTED")
+            self._apply(page.kind, None, body)
+        if page.last:
+            del self._listing[scope]
+            vanished = self._caches[page.kind].retain(
+                live, namespace=page.namespace, resource_version=page.resource_version
+            )
+            for _ in vanished:
+                self._on_event(page.kind, "VANISHED")
+            self._mark_listed(scope)
+
+    def _apply(self, kind: str, event_type: str | None, body: Body) -> None:
+        try:
+            self._caches[kind].apply(event_type, body)
+        except Exception:
+            name = body.get("metadata", {}).get("name")
+            log.exception("object left out of the cache", kind=kind, name=name)
+
+    def _mark_listed(self, scope: tuple[str, str | None]) -> None:
+        self._unlisted.discard(scope)
+        if not self._unlisted and not self.synced.is_set():
+            log.info("caches are complete", objects={cache.kind: len(cache) for cache in self._caches})
+            self.synced.set()
+
+    def _dispatch(self, change: Change) -> None:
+        watch = self._watches[change.key.kind]
+        if watch.reconciled:
+            self._dispatch_own(watch, change)
+        if watch.relevant is not None:
+            self._dispatch_dependents(watch, change)
+
+    def _dispatch_own(self, watch: Watch, change: Change) -> None:
+        own = change.key if watch.together is None else ObjectKey(watch.kind, "", watch.together)
+        if needs_reconcile(change):
+            self._enqueue(own)
+        elif status_was_changed_by_others(change) and change.after is not None:
+            key, version = change.key, change.after.resource_version
+            self._clock.call_at(self._clock.now() + self._status_settle, lambda: self._judge_status(key, version, own))
+
+    def _judge_status(self, key: ObjectKey, version: str, own: ObjectKey) -> None:
+        if not self._caches[key.kind].is_own_version(key, version):
+            log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
+            self._enqueue(own)
+
+    def _dispatch_dependents(self, watch: Watch, change: Change) -> None:
+        if watch.relevant is None or watch.fan_out is None:
+            return
+        before = self._relevant.get(change.key)
+        if change.type is ChangeType.DELETED:
+            self._relevant.pop(change.key, None)
+        else:
+            now = self._digest_of_relevant(watch, change)
+            self._relevant[change.key] = now
+            if before == now:
+                return
+        if not self.synced.is_set():
+            return  # until the caches are complete every object is enqueued as it appears
+        dependents = self._dependents(watch, change, change.body)
+        if (old := change.body_before) is not None:
+            dependents.update(self._dependents(watch, change, old))
+        if watch.settle:
+            self._enqueue_settled(watch, dependents)
+            return
+        for key in dependents:
+            self._enqueue(key)
+
+    def _digest_of_relevant(self, watch: Watch, change: Change) -> int:
+        """Of a body that is not as it should be, all of it is relevant."""
+        try:
+            return digest(watch.relevant(change.body) if watch.relevant else None)
+        except Exception:
+            log.exception("relevant part of an object not found", key=str(change.key))
+            return digest(change.body)
+
+    def _dependents(self, watch: Watch, change: Change, body: Body) -> set[ObjectKey]:
+        """Those that were found before the body proved not to be as it should be."""
+        found: set[ObjectKey] = set()
+        try:
+            found.update(watch.fan_out(body, self._caches) if watch.fan_out else ())
+        except Exception:
+            log.exception("dependents of an object not found", key=str(change.key))
+        return found
+
+    def _enqueue_settled(self, watch: Watch, keys: Iterable[ObjectKey]) -> None:
+        """Enqueue the keys once the kind has not changed for ``settle`` seconds, or after thirty times that."""
+        now = self._clock.now()
+        unsettled = self._unsettled.get(watch.kind)
+        if unsettled is None:
+            latest = now + watch.settle * _LONGEST_SETTLE
+            unsettled = self._unsettled[watch.kind] = _Unsettled(due=now + watch.settle, latest=latest)
+            self._call_when_settled(watch.kind, unsettled)
+        unsettled.due = min(now + watch.settle, unsettled.latest)
+        unsettled.keys.update(keys)
+
+    def _call_when_settled(self, kind: str, unsettled: _Unsettled) -> None:
+        scheduled = unsettled.due
+
+        def settled() -> None:
+            if unsettled.due > scheduled:
+                self._call_when_settled(kind, unsettled)
+                return
+            del self._unsettled[kind]
+            for key in unsettled.keys:
+                self._enqueue(key)
+
+        self._clock.call_at(scheduled, settled)
+
+
+def scopes(watch: Watch, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:
+    """The separate lists of a watch: one for each namespace, or one for all (None)."""
+    return namespaces if namespaces and watch.resource.namespaced else (None,)

@@ -1,0 +1,59 @@
+"""Work that is done now and then while the process leads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gatehouse.runtime.clock import Clock, sleep
+from gatehouse.runtime.controller import jittered
+
+__all__ = ["Periodic"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periodic:
+    """``work`` is done each ``interval`` seconds, first after one of them; a failure is logged and made up for.
+
+    Work that fails each second fills no log: the traceback of a failure is logged when it is another than before, and
+    then one line when the number of failures in a row is a power of two.
+    """
+
+    name: str
+    interval: float
+    work: Callable[[], Awaitable[None]]
+    draw: Callable[[], float] = random.random
+
+    async def run(self, clock: Clock, *, failed: Callable[[str], None] = lambda _name: None) -> None:
+        """Work until cancelled. ``failed`` is told the name for each failure."""
+        known, failures = "", 0
+        while True:
+            await sleep(clock, jittered(self.interval, draw=self.draw))
+            try:
+                await self.work()
+            except Exception as error:
+                same = (said := _said(error)) == known
+                known, failures = said, failures + 1 if same else 1
+                if not same:
+                    log.exception("periodic work failed", work=self.name)
+                elif failures & (failures - 1) == 0:
+                    log.warning("periodic work still fails", work=self.name, error=said, failures=failures)
+                failed(self.name)
+            else:
+                if failures:
+                    log.info("periodic work does its job again", work=self.name, failures=failures)
+                known, failures = "", 0
+
+
+def _said(error: Exception) -> str:
+    """What failed and where, without the error's own words."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,135 @@
+"""Now and then, compare the caches with the API server: the last guard against a watch that lies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+import structlog
+
+from gatehouse.runtime.cache import Caches, is_newer
+from gatehouse.runtime.clock import Clock, sleep
+from gatehouse.runtime.informer import scopes
+from gatehouse.runtime.refs import ObjectKey, Resource
+from gatehouse.runtime.watches import Watch
+
+__all__ = ["ListedObject", "MetadataLister", "MetadataPage", "Sweeper"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    namespace: str
+    name: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataPage:
+    """``resource_version`` is that of the list, the same on all its pages."""
+
+    resource_version: str
+    objects: tuple[ListedObject, ...]
+
+
+class MetadataLister(Protocol):
+    """Lists names and versions. Raises `aiohttp.ClientError` or `OSError` when it fails."""
+
+    def list_metadata(self, resource: Resource, namespace: str | None) -> AsyncIterator[MetadataPage]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Differences:
+    """Versions the cache has not seen, and cached objects that were not listed."""
+
+    unseen: dict[ObjectKey, str]
+    vanished: dict[ObjectKey, str]
+
+    def __len__(self) -> int:
+        return len(self.unseen) + len(self.vanished)
+
+
+class Sweeper:
+    """Lists the metadata of every kind each ``interval`` seconds and calls ``relist`` if the caches lag.
+
+    An event may be under way, so only what still differs ``settle`` seconds later counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        watches: Iterable[Watch],
+        caches: Caches,
+        lister: MetadataLister,
+        relist: Callable[[], None],
+        clock: Clock,
+        namespaces: tuple[str, ...] = (),
+        interval: float = 600.0,
+        settle: float = 5.0,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._watches = tuple(watches)
+        self._caches = caches
+        self._lister = lister
+        self._relist = relist
+        self._clock = clock
+        self._namespaces = namespaces
+        self._interval = interval
+        self._settle = settle
+        self._draw = draw
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a sweep that fails is logged and made up for by the next."""
+        while True:
+            await sleep(self._clock, self._interval * (0.9 + 0.2 * self._draw()))
+            try:
+                await self.sweep()
+            except (aiohttp.ClientError, OSError) as error:
+                log.warning("sweep failed", error=repr(error))
+            except Exception:
+                log.exception("sweep failed in a way that nobody foresaw")
+
+    async def sweep(self) -> bool:
+        """Compare once; True if the caches lag behind and a new list was asked for."""
+        found = [
+            await self._compare(watch, scope) for watch in self._watches for scope in scopes(watch, self._namespaces)
+        ]
+        if not any(found):
+            return False
+        await sleep(self._clock, self._settle)
+        lasting = sum(len(self._still_there(differences)) for differences in found)
+        if lasting:
+            log.warning("caches lag behind the API server, listing again", objects=lasting)
+            self._relist()
+        return bool(lasting)
+
+    async def _compare(self, watch: Watch, namespace: str | None) -> _Differences:
+        cache = self._caches[watch.kind]
+        live: dict[ObjectKey, str] = {}
+        listed_at = ""
+        async for page in self._lister.list_metadata(watch.resource, namespace):
+            listed_at = page.resource_version
+            for item in page.objects:
+                live[ObjectKey(watch.kind, item.namespace, item.name)] = item.resource_version
+        unseen = {key: version for key, version in live.items() if not cache.knows(key, version)}
+        vanished = {
+            key: meta.resource_version
+            for key in cache.keys(namespace)
+            if key not in live
+            and (meta := cache.meta(key)) is not None
+            and not is_newer(meta.resource_version, listed_at)
+        }
+        return _Differences(unseen, vanished)
+
+    def _still_there(self, before: _Differences) -> _Differences:
+        unseen = {k: v for k, v in before.unseen.items() if not self._caches[k.kind].knows(k, v)}
+        vanished = {
+            key: version
+            for key, version in before.vanished.items()
+            if (meta := self._caches[key.kind].meta(key)) is not None and meta.resource_version == version
+        }
+        return _Differences(unseen, vanished)

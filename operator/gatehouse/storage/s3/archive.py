@@ -1,0 +1,84 @@
+"""Puts small objects that nobody is to change into a bucket, under Object Lock where the bucket has it.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from gatehouse.domain.common.errors import Waiting
+from gatehouse.storage.limits import RetryPolicy, retried
+from gatehouse.storage.s3.transport import Body, Request, Transport, shown_key
+
+__all__ = ["Archive"]
+
+_MAX_ANSWER: Final = 64 * 1024
+_NO_LOCK: Final = frozenset({"StoreRefused", "StoreLacksOperation", "AccessDenied"})
+"""How a bucket without Object Lock, or credentials that may not use it, answer."""
+
+
+class Archive:
+    """One bucket."""
+
+    def __init__(self, transport: Transport, *, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._policy = policy
+
+    async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
+        """Writes an object; whether the store locked it (GOVERNANCE) until then.
+
+        Raises what :mod:`gatehouse.storage.s3.refusals` lists.
+        """
+        lock = {
+            "x-amz-object-lock-mode": "GOVERNANCE",
+            "x-amz-object-lock-retain-until-date": f"{retain_until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        try:
+            await self._put(key, data, lock)
+        except Waiting as error:
+            if error.reason not in _NO_LOCK:
+                raise
+        else:
+            return True
+        try:
+            await self._put(key, data, {})
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            # A store without checksums has the body's SHA-256 in the signature, and its MD5.
+            await self._put(key, data, {}, announced=False)
+        return False
+
+    async def _put(self, key: str, data: bytes, headers: dict[str, str], *, announced: bool = True) -> None:
+        sha256 = hashlib.sha256(data)
+        sums = {"x-amz-checksum-sha256": base64.b64encode(sha256.digest()).decode()} if announced else {}
+
+        async def read() -> AsyncIterator[bytes]:
+            yield data
+
+        request = Request(
+            operation="put",
+            method="PUT",
+            key=key,
+            headers={
+                # Object Lock wants the one or the other, and stores differ in which they know.
+                "content-md5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
+                "content-type": "application/json",
+                **sums,
+                **headers,
+            },
+            body=Body(size=len(data), sha256=sha256.hexdigest(), read=read),
+            what=f"sending {shown_key(key)}",
+        )
+
+        async def consume(response: aiohttp.ClientResponse) -> None:
+            await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
+
+        await retried(self._policy, lambda: self._transport.send(request, consume, deadline=self._policy.deadline))

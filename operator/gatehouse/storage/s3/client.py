@@ -1,0 +1,411 @@
+"""Artifacts in S3 stores, by generic S3 alone: ListObjectsV2, HeadObject and GetObject with If-Match.
+
+Listing needs every name as it is and errors need the store's own code and Retry-After, so requests are made here, on
+aiohttp, rather than through a library that alters the first and hides the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import aiohttp
+from botocore.credentials import Credentials
+
+from gatehouse.api.model_registry import ObjectStore
+from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.domain.common.errors import Transient, Waiting
+from gatehouse.domain.common.locations import endpoint_of
+from gatehouse.storage.errors import StoreAddress, answer_invalid, cut_short, object_archived, object_changed
+from gatehouse.storage.limits import Limits, retried
+from gatehouse.storage.metrics import StoreMetrics
+from gatehouse.storage.s3.archive import Archive
+from gatehouse.storage.s3.checksums import full_object_sha256
+from gatehouse.storage.s3.hashing import ContentHasher
+from gatehouse.storage.s3.identity import RequestCredentials, WorkloadIdentity
+from gatehouse.storage.s3.listing import ListingPage, parse_page, parse_versions_page
+from gatehouse.storage.s3.sessions import open_session
+from gatehouse.storage.s3.signing import Signer
+from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
+from gatehouse.storage.s3.xml import DocumentError
+
+__all__ = ["S3Store", "S3Stores"]
+
+T = TypeVar("T")
+
+_PAGE_KEYS = 1_000
+_MOST_PAGES = 200
+_MOST_EMPTY_PAGES = 100
+"""In a row. A store that comes by many delete markers or many other names shows a page of none, and where to go on."""
+_ARCHIVED_ASKED = 8
+"""Of objects that are listed in an archive class, how many are asked for a byte: rules move all files of a folder."""
+_MAX_PAGE = 8 * 1024 * 1024
+_LARGE_PAGE = 64 * 1024
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+
+
+class _Key(NamedTuple):
+    """Which connection; the credentials come last, as they change."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    ca_pem: str | None
+    proxy: str | None
+    workload_identity: bool
+    versioned: bool
+    options: RequestOptions
+    credentials: tuple[str, str] | None
+
+
+class S3Stores:
+    """Opens buckets. One session for each endpoint and certificate authority, kept open; one hasher for all."""
+
+    def __init__(
+        self, metrics: StoreMetrics, *, limits: Limits | None = None, identity: RequestCredentials | None = None
+    ) -> None:
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._hasher = ContentHasher()
+        self._identity = identity or WorkloadIdentity()
+        self._sessions: dict[tuple[str, str | None, str | None], aiohttp.ClientSession] = {}
+        self._stores: dict[_Key, S3Store] = {}
+
+    def open(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> S3Store:
+        """The bucket of a store.
+
+        Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates, and Stalled (RegionUnknown).
+        """
+        endpoint, region = endpoint_of(store)
+        key = _Key(
+            endpoint,
+            bucket,
+            region,
+            ca_pem,
+            store.proxy,
+            store.workload_identity,
+            store.versioned,
+            _options(store),
+            credentials,
+        )
+        known = self._stores.get(key)
+        if known is not None:
+            return known
+        transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
+        # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
+        for other in [other for other in self._stores if other[:-1] == key[:-1]]:
+            del self._stores[other]
+        opened = self._stores[key] = S3Store(
+            transport, hasher=self._hasher, metrics=self._metrics, limits=self._limits, versioned=store.versioned
+        )
+        return opened
+
+    def archive(
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> Archive:
+        """The bucket of a store, to put copies into. Raises as :meth:`open`."""
+        transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
+        return Archive(transport, policy=self._limits.small)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        self._stores.clear()
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+        self._hasher.close()
+
+    def _transport(
+        self, store: ObjectStore, bucket: str, *, credentials: tuple[str, str] | None, ca_pem: str | None
+    ) -> Transport:
+        endpoint, region = endpoint_of(store)
+        address = StoreAddress(endpoint, bucket)
+        return Transport(
+            session=self._session(address, ca_pem, store.proxy),
+            address=address,
+            signer=self._signer(store, credentials, region=region),
+            metrics=self._metrics,
+            options=_options(store),
+        )
+
+    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None, *, region: str) -> Signer | None:
+        if credentials is not None:
+            return Signer(Credentials(*credentials), region=region)
+        return Signer(self._identity, region=region) if store.workload_identity else None
+
+    def _session(self, address: StoreAddress, ca_pem: str | None, proxy: str | None) -> aiohttp.ClientSession:
+        key = (address.endpoint, ca_pem, proxy)
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = open_session(address, ca_pem=ca_pem, limits=self._limits, proxy=proxy)
+        return session
+
+
+def _options(store: ObjectStore) -> RequestOptions:
+    return RequestOptions(virtual_host=store.addressing == "VirtualHost", requester_pays=store.requester_pays)
+
+
+class S3Store:
+    """One bucket. Two stores with the same connection are the same object. A versioned one lists versions."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        hasher: ContentHasher,
+        metrics: StoreMetrics,
+        limits: Limits,
+        versioned: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._versioned = versioned
+        self._hasher = hasher
+        self._metrics = metrics
+        self._limits = limits
+
+    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
+        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket.
+
+        ``readable`` has objects that are listed in an archive asked for a byte, so that what was verified does not
+        count once nobody can load it. Raises Waiting (ObjectArchived) then.
+        """
+        found: dict[str, StoredObject] = {}
+        archived: list[tuple[StoredObject, str]] = []
+        following: Mapping[str, str] = {}
+        answered_at: datetime | None = None
+        pages = empty = 0
+        while len(found) <= limit:
+            # A page may show none that counts, so that after the first of those it is not worth a smaller one.
+            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(found))
+            answer = await self._page(prefix, following, most=most)
+            if answer is None:
+                return None
+            page, dated = answer
+            answered_at = answered_at or dated
+            before = len(found)
+            for listed in page.keys:
+                if not listed.key.startswith(prefix) or listed.key in found:
+                    raise self._invalid(prefix, "an object outside the prefix, or twice")
+                stored = found[listed.key] = StoredObject(
+                    path=listed.key.removeprefix(prefix),
+                    size=listed.size,
+                    etag=listed.etag,
+                    modified=listed.modified,
+                    version_id=listed.version_id,
+                )
+                if listed.archive:
+                    archived.append((stored, listed.archive))
+            if page.following is None:
+                break
+            pages, empty = pages + 1, empty + 1 if len(found) == before else 0
+            self._check_paging(prefix, page, following, pages=pages, empty=empty)
+            following = page.following
+        if readable and len(found) <= limit:
+            await self._check_archived(prefix, archived)
+        return Listing.of(islice(found.values(), limit + 1), answered_at=answered_at)
+
+    def _check_paging(
+        self, prefix: str, page: ListingPage, following: Mapping[str, str], *, pages: int, empty: int
+    ) -> None:
+        """Raises Transient (StoreAnswerInvalid) where the pages lead nowhere, or on for too long."""
+        if page.following == following:
+            raise self._invalid(prefix, "a page that leads to itself")
+        if empty > _MOST_EMPTY_PAGES and not self._versioned:
+            raise self._invalid(
+                prefix, f"more than {_MOST_EMPTY_PAGES} pages in a row without objects: remove delete markers"
+            )
+        if pages > _MOST_PAGES:
+            raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
+
+    async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
+        """Raises Waiting (ObjectArchived) for what the store does not hand out. A restored copy is handed out."""
+        for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
+            try:
+                await self.read(prefix, stored, start=0, length=1)
+            except Waiting as error:
+                if error.reason != "ObjectArchived":
+                    raise
+                raise object_archived(
+                    self._transport.address,
+                    what=f"reading {shown_key(prefix + stored.path)}",
+                    storage_class=storage_class,
+                ) from error
+
+    async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` of the object as it was listed."""
+        request = _get(prefix, stored, start=start, length=length)
+
+        async def consume(response: aiohttp.ClientResponse) -> bytes:
+            return b"".join([chunk async for chunk in self._body(response, stored, start, length, request.what)])
+
+        return await self._retried(request, consume)
+
+    async def sha256(
+        self,
+        prefix: str,
+        stored: StoredObject,
+        *,
+        progress: Callable[[int], None],
+        opened: Callable[[bytes], None] | None = None,
+    ) -> str:
+        """Hex SHA-256 of the object's bytes as it was listed, in bounded memory.
+
+        When a connection ends early, another one goes on from there.
+        """
+        limits = self._limits
+        async with self._hasher.feed(stored.size, progress, source=self._transport.address.endpoint) as feed:
+
+            async def attempt() -> None:
+                start, length = feed.received, stored.size - feed.received
+                if length == 0:
+                    return
+                request = _get(prefix, stored, start=start, length=length)
+
+                async def consume(response: aiohttp.ClientResponse) -> None:
+                    async with asyncio.timeout(limits.batch) as batch:
+                        async for chunk in self._body(response, stored, start, length, request.what):
+                            if await feed.write(chunk):
+                                batch.reschedule(asyncio.get_running_loop().time() + limits.batch)
+
+                await self._transport.send(request, consume, deadline=limits.content.deadline)
+
+            while True:
+                before = feed.received
+                try:
+                    await retried(limits.content, attempt)
+                except Transient as error:
+                    if feed.received == before or error.reason != "StoreUnavailable":
+                        raise
+                else:
+                    if opened is not None:
+                        opened(feed.opening)
+                    return await feed.hexdigest()
+
+    async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
+        """Hex SHA-256 of the whole object as the store itself computed it, if it has one."""
+        key = prefix + stored.path
+        request = Request(
+            operation="head",
+            method="HEAD",
+            key=key,
+            headers={"if-match": stored.etag, "x-amz-checksum-mode": "ENABLED"},
+            what=f"asking for the checksum of {shown_key(key)}",
+        )
+
+        async def consume(response: aiohttp.ClientResponse) -> str | None:
+            self._same_object(response, stored, what=request.what)
+            return full_object_sha256(response.headers)
+
+        try:
+            return await self._retried(request, consume)
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            return None
+
+    async def _retried(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+        policy = self._limits.small
+        return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
+
+    async def _page(
+        self, prefix: str, following: Mapping[str, str], *, most: int
+    ) -> tuple[ListingPage, datetime | None] | None:
+        """A page, and the store's own time when it wrote it."""
+        which, parse = ({"versions": ""}, parse_versions_page) if self._versioned else ({"list-type": "2"}, parse_page)
+        query = {**which, "encoding-type": "url", "max-keys": str(most), "prefix": prefix, **following}
+        request = Request(operation="list", query=query, what=f"listing {shown_key(prefix)}")
+
+        async def consume(response: aiohttp.ClientResponse) -> tuple[ListingPage, datetime | None]:
+            body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
+            try:
+                page = await asyncio.to_thread(parse, body) if len(body) > _LARGE_PAGE else parse(body)
+            except DocumentError as error:
+                raise answer_invalid(self._transport.address, what=request.what, found=str(error)) from error
+            return page, _date(response.headers)
+
+        try:
+            return await self._retried(request, consume)
+        except Transient as error:
+            if error.reason == "BucketMissing":
+                return None
+            raise
+
+    async def _body(
+        self, response: aiohttp.ClientResponse, stored: StoredObject, start: int, length: int, what: str
+    ) -> AsyncIterator[bytes]:
+        """Exactly the ``length`` bytes from ``start`` of the object that was listed."""
+        self._same_object(response, stored, what=what)
+        if length != stored.size:
+            self._same_range(response, stored, start=start, length=length, what=what)
+        received = 0
+        async for chunk, _ in response.content.iter_chunks():
+            received += len(chunk)
+            self._metrics.received(len(chunk))
+            if received > length:
+                raise answer_invalid(
+                    self._transport.address, what=what, found=f"more than the {length} bytes asked for"
+                )
+            yield chunk
+        if received < length:
+            raise cut_short(self._transport.address, what=what, received=received, wanted=length)
+
+    def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
+        """Some stores ignore If-Match: the answer itself must be about the object that was listed."""
+        etag = response.headers.get("ETag")
+        if etag is not None and etag.strip('"') != stored.etag.strip('"'):
+            raise object_changed(self._transport.address, what=what, found="another object has taken its place")
+        # Another version of the same ETag may be there for this moment only.
+        if stored.version_id and response.headers.get("x-amz-version-id", "null") != stored.version_id:
+            raise object_changed(self._transport.address, what=what, found="another version has taken its place")
+        if response.status == 200 and response.content_length not in (None, stored.size):
+            raise object_changed(
+                self._transport.address,
+                what=what,
+                found=f"it has {response.content_length} bytes, the listing said {stored.size}",
+            )
+
+    def _same_range(
+        self, response: aiohttp.ClientResponse, stored: StoredObject, *, start: int, length: int, what: str
+    ) -> None:
+        shown = response.headers.get("Content-Range", "")
+        said = _CONTENT_RANGE.fullmatch(shown)
+        if response.status != 206 or said is None:
+            raise answer_invalid(self._transport.address, what=what, found="an answer without the range asked for")
+        first, last, size = (int(number) for number in said.groups())
+        if size != stored.size:
+            raise object_changed(
+                self._transport.address, what=what, found=f"it has {size} bytes, the listing said {stored.size}"
+            )
+        if (first, last) != (start, start + length - 1):
+            raise answer_invalid(
+                self._transport.address,
+                what=what,
+                found=f"bytes {first} to {last}, not {start} to {start + length - 1}",
+            )
+
+    def _invalid(self, prefix: str, found: str) -> Transient:
+        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=found)
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    """The time that an answer states, in whole seconds."""
+    try:
+        stated = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return None
+    return stated if stated.tzinfo is not None else stated.replace(tzinfo=UTC)
+
+
+def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Request:
+    headers = {"if-match": stored.etag}
+    if length != stored.size:
+        headers["range"] = f"bytes={start}-{start + length - 1}"
+    key = prefix + stored.path
+    return Request(operation="read", key=key, headers=headers, what=f"reading {shown_key(key)}")

@@ -1,0 +1,247 @@
+"""Signed requests to one bucket: refusals and outages as errors that carry a policy, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.storage.errors import (
+    Refusal,
+    StoreAddress,
+    answer_invalid,
+    from_exception,
+    from_refusal,
+)
+from gatehouse.storage.metrics import Operation, StoreMetrics
+from gatehouse.storage.s3.signing import CONTENT_SHA256, Signer, encode_path, encode_query
+from gatehouse.storage.s3.xml import error_code, error_field
+
+__all__ = ["Body", "BodyError", "Request", "RequestOptions", "Transport", "shown_key"]
+
+T = TypeVar("T")
+
+_MAX_REFUSAL = 65_536
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
+
+
+class BodyError(Exception):
+    """The bytes to be sent are not to be had: the request is not tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """``size`` bytes with the hex ``sha256``; ``read`` gives them from the start, anew for each attempt.
+
+    ``read`` may raise BodyError and OSError, which the request then raises.
+    """
+
+    size: int
+    sha256: str
+    read: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request; ``key`` is the object's, empty for the bucket itself. ``what`` names it in messages."""
+
+    operation: Operation
+    what: str
+    key: str = ""
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+    method: Literal["GET", "HEAD", "PUT", "POST", "DELETE"] = "GET"
+    body: Body | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """How a store wants to be asked.
+
+    ``virtual_host``: with the bucket in the host's name rather than in the path. ``requester_pays``: with the word that
+    whoever asks pays.
+    """
+
+    virtual_host: bool = False
+    requester_pays: bool = False
+
+
+class Transport:
+    """Requests to one bucket with one set of credentials, over a session that is shared by endpoint."""
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        address: StoreAddress,
+        signer: Signer | None,
+        metrics: StoreMetrics,
+        options: RequestOptions | None = None,
+    ) -> None:
+        self._session = session
+        self._address = address
+        self._signer = signer
+        self._metrics = metrics
+        options = options or RequestOptions()
+        self._scheme = (base := URL(address.endpoint)).scheme
+        self._host = base.host_port_subcomponent or base.raw_authority
+        self._root = f"/{address.bucket}"
+        if options.virtual_host:
+            # The endpoint may have the bucket in it already. No other host than one below it is ever asked.
+            before = f"{address.bucket}."
+            self._host = self._host if self._host.startswith(before) else before + self._host
+            self._root = ""
+        self._headers: Mapping[str, str] = {"x-amz-request-payer": "requester"} if options.requester_pays else {}
+
+    @property
+    def address(self) -> StoreAddress:
+        """Which bucket of which endpoint."""
+        return self._address
+
+    async def send(
+        self,
+        request: Request,
+        consume: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        *,
+        deadline: float | None,
+    ) -> T:
+        """Send once and hand the successful response to ``consume``; ``deadline`` bounds the seconds of both.
+
+        While a body is sent, the deadline begins anew with each chunk that the connection takes.
+
+        Raises Waiting and Transient as :mod:`gatehouse.storage.s3.refusals` lists them, and what reading a body
+        raises.
+        """
+        began = time.monotonic()
+        outcome = "cancelled"
+        sending: _Sending | None = None
+        try:
+            async with asyncio.timeout(deadline) as timer:
+                if request.body is not None:
+                    sending = _Sending(request.body, timer, deadline)
+                async with self._response(request, sending) as response:
+                    consumed = await consume(response)
+            outcome = "ok"
+        except ReconcileError as error:
+            outcome = error.reason
+            raise
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
+            if sending is not None and sending.failure is not None:
+                raise sending.failure from None
+            known = from_exception(self._address, error, what=request.what)
+            outcome = known.reason
+            raise known from error
+        finally:
+            self._metrics.request(request.operation, outcome, time.monotonic() - began)
+        return consumed
+
+    @asynccontextmanager
+    async def _response(self, request: Request, sending: _Sending | None) -> AsyncIterator[aiohttp.ClientResponse]:
+        path = self._root + (f"/{encode_path(request.key)}" if request.key else "") or "/"
+        query = encode_query(request.query or {})
+        headers: Mapping[str, str] = {
+            # botocore would take the URL apart for it twice.
+            "host": self._host,
+            "accept-encoding": "identity",
+            **self._headers,
+            **(request.headers or {}),
+            **_body_headers(request.body),
+        }
+        url = f"{self._scheme}://{self._host}{path}{'?' if query else ''}{query}"
+        if self._signer is not None:
+            headers = await self._signer.sign(request.method, url=url, headers=headers)
+        # A redirect could lead anywhere, with the signature.
+        async with self._session.request(
+            request.method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=None if sending is None else sending.chunks(),
+            allow_redirects=False,
+        ) as response:
+            if response.status not in _SUCCESS:
+                raise from_refusal(self._address, await _refusal(response), what=request.what)
+            yield response
+
+    async def bounded_body(self, response: aiohttp.ClientResponse, *, most: int, what: str) -> bytes:
+        """The body, if it has at most ``most`` bytes. Raises Transient (StoreAnswerInvalid)."""
+        parts: list[bytes] = []
+        left = most
+        async for part in response.content.iter_any():
+            left -= len(part)
+            if left < 0:
+                raise answer_invalid(self._address, what=what, found=f"an answer of more than {most} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+
+def shown_key(key: str) -> str:
+    """A key for messages: escaped, at most 200 characters."""
+    return ascii(key)[1:-1][:200]
+
+
+def _body_headers(body: Body | None) -> Mapping[str, str]:
+    return {} if body is None else {"content-length": str(body.size), CONTENT_SHA256: body.sha256}
+
+
+class _Sending:
+    """A body on its way: each chunk that the connection takes begins the deadline anew."""
+
+    def __init__(self, body: Body, timer: asyncio.Timeout, deadline: float | None) -> None:
+        self._body = body
+        self._timer = timer
+        self._deadline = deadline
+        self.failure: BodyError | OSError | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body.read():
+                yield chunk
+                self._again()
+        except (BodyError, OSError) as error:
+            # aiohttp would make a broken connection of it.
+            self.failure = error
+            raise
+
+    def _again(self) -> None:
+        if self._deadline is not None:
+            # A store may answer before it has taken the whole body: then the timer is over.
+            with suppress(RuntimeError):
+                self._timer.reschedule(asyncio.get_running_loop().time() + self._deadline)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Refusal:
+    body = b""
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > _MAX_REFUSAL:
+            break
+    body = body[:_MAX_REFUSAL]
+    headers = response.headers
+    # HEAD has no body: MinIO says in a header what the body would say.
+    code = error_code(body) or _plain_code(headers.get("x-minio-error-code") or headers.get("x-amz-error-code"))
+    if not code and response.method == "HEAD" and response.status == HTTPStatus.NOT_FOUND:
+        code = "NoSuchKey"
+    return Refusal(
+        status=response.status,
+        code=code,
+        message=error_field(body, "Message"),
+        retry_after=headers.get("Retry-After"),
+        region=headers.get("x-amz-bucket-region") or error_field(body, "Region") or None,
+        endpoint=error_field(body, "Endpoint") or None,
+        location=headers.get("Location"),
+        date=headers.get("Date"),
+    )
+
+
+def _plain_code(value: str | None) -> str:
+    return value if value is not None and _CODE.fullmatch(value) else ""

@@ -1,0 +1,240 @@
+"""The check of a folder before a byte is sent: the very check that the operator makes of the objects afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from gatehouse.api.model_version import ArtifactFormat
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.controllers.verification.verifier import CheckRequest, Verification
+from gatehouse.domain.artifact import manifest
+from gatehouse.domain.artifact.layout import CONFIG, MAX_FILES
+from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE, SIGNATURE
+from gatehouse.domain.artifact.values import ArtifactSummary, CheckProgress, Problem
+from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.runtimes.formats import check_config
+from gatehouse.domain.runtimes.refusals import FormatNotServed
+from gatehouse.domain.version.gates import CHECKED_FORMATS
+from gatehouse.storage.s3.multipart import MAX_OBJECT_BYTES
+from gatehouse.upload.errors import FolderRefused
+from gatehouse.upload.folder import FolderFiles
+from gatehouse.upload.folder_store import FolderStore
+
+__all__ = [
+    "CheckedArtifact",
+    "CheckedFile",
+    "FolderCheck",
+    "check_names",
+    "guess_format",
+    "look_at",
+    "told_format",
+    "unserved_note",
+]
+
+_TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
+_UNCHECKED: Final = (
+    "a version of it is Artifact Invalid until an enforced GovernancePolicy that applies to it names {format} in "
+    "spec.artifact.formats"
+)
+_NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFile:
+    """One file and its hashes in hex; ``parts`` are those of its parts when it will be sent in parts."""
+
+    path: str
+    size: int
+    sha256: str
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedArtifact:
+    """A folder that the operator would accept. ``manifest`` is its text, ``digest`` that of the manifest.
+
+    ``signature`` is ``model.sig``, which lies beside the ``files`` and is none of them.
+    """
+
+    artifact_format: ArtifactFormat
+    digest: str
+    manifest: str
+    files: tuple[CheckedFile, ...]
+    notes: tuple[str, ...]
+    signature: CheckedFile | None = None
+
+    @property
+    def objects(self) -> tuple[CheckedFile, ...]:
+        """What becomes an object of its own: the files and the signature."""
+        return self.files if self.signature is None else (*self.files, self.signature)
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the files' sizes in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def told_format(found: FolderFiles) -> ArtifactFormat | None:
+    """The format of the weights, as the names in the folder tell it, or as those in its folders do; None for nothing.
+
+    Weights of several formats are one model, exported more than once: safetensors go first where a config.json is
+    beside them, as no loader takes them without it; then a GGUF file, which has all that it needs in itself.
+    """
+    names = [file.path.lower() for file in found.files]
+    beside = [name for name in names if "/" not in name]
+    there = _formats_of(beside)
+    alone = [each for each in there if each != "safetensors" or CONFIG in beside]
+    return next(iter(alone or there or _formats_of(names)), None)
+
+
+def guess_format(found: FolderFiles) -> ArtifactFormat:
+    """The format of the weights from the names in the folder; safetensors where nothing tells."""
+    return told_format(found) or "safetensors"
+
+
+def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
+    return [each for each in _TOLD_BY_NAME if any(name.endswith(f".{each}") for name in names)]
+
+
+class FolderCheck:
+    """One check of a folder while it runs."""
+
+    def __init__(self, store: FolderStore, *, artifact_format: ArtifactFormat) -> None:
+        request = CheckRequest(
+            store=store, prefix="", artifact_format=artifact_format, content=True, trust_store_checksums=False
+        )
+        self._store = store
+        self._format = artifact_format
+        self._verification = Verification(request, clock=_WallClock(), slots=CheckSlots())
+
+    @property
+    def progress(self) -> CheckProgress:
+        """How far it is."""
+        return self._verification.progress
+
+    async def run(self) -> CheckedArtifact:
+        """Check and hash every file. Raises FolderRefused, FileChanged, OSError."""
+        result = await self._verification.run()
+        record = result.record
+        if record.outcome != "Verified" or record.digest is None or result.files is None:
+            raise FolderRefused(record.problems or (_nothing(),))
+        signature, noted = await self._signature(), record.signature and record.signature.problem
+        entries = [manifest.ManifestEntry(file.path, file.size, file.sha256) for file in result.files]
+        return CheckedArtifact(
+            artifact_format=self._format,
+            digest=record.digest,
+            manifest=manifest.render(entries),
+            files=tuple(
+                CheckedFile(
+                    path=file.path, size=file.size, sha256=file.sha256, parts=self._store.part_sums.get(file.path, ())
+                )
+                for file in result.files
+            ),
+            notes=(
+                *(record.summary.notes if record.summary else ()),
+                *(_unserved(record.summary) if record.summary else ()),
+                *([] if self._format in CHECKED_FORMATS else [_UNCHECKED.format(format=self._format)]),
+                *([_NOTED.format(problem=f"{SIGNATURE}: {noted}")] if noted else []),
+            ),
+            signature=signature,
+        )
+
+    async def _signature(self) -> CheckedFile | None:
+        listing = await self._store.list("", limit=MAX_FILES)
+        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
+        if stored is None:
+            return None
+        sha256 = await self._store.sha256("", stored, progress=lambda _: None)
+        return CheckedFile(path=SIGNATURE, size=stored.size, sha256=sha256)
+
+
+def _unserved(summary: ArtifactSummary) -> Sequence[str]:
+    try:
+        check_config(summary)
+    except FormatNotServed as refused:
+        return (unserved_note(refused.problem),)
+    return ()
+
+
+def unserved_note(problem: Problem) -> str:
+    """Why a version of a sound folder will get no serving template, in the words of its gate TemplateEmitted."""
+    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.wanted}; {problem.remedy}"
+
+
+async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
+    """What the headers of a folder's files say, without reading all of them.
+
+    Raises FolderRefused, FileChanged, OSError.
+    """
+    request = CheckRequest(
+        store=store, prefix="", artifact_format=artifact_format, content=False, trust_store_checksums=False
+    )
+    result = await Verification(request, clock=_WallClock(), slots=CheckSlots()).run()
+    summary, problems = result.record.summary, result.record.problems
+    if problems or summary is None:
+        raise FolderRefused(problems or (_nothing(),))
+    return summary
+
+
+def check_names(found: FolderFiles, *, prefix: str) -> None:
+    """Refuse what is seen without reading: the scan's own problems, keys and objects too large for S3.
+
+    Raises FolderRefused.
+    """
+    problems = [*found.problems, *_too_long(found, prefix), *_too_large(found)]
+    if problems:
+        raise FolderRefused(problems)
+
+
+def _too_long(found: FolderFiles, prefix: str) -> Sequence[Problem]:
+    return [
+        Problem(
+            rule="KeyTooLong",
+            found=f"{shown(file.path)}, a key of {length} bytes below {prefix}",
+            wanted=f"at most {manifest.MAX_PATH_BYTES} bytes",
+            remedy="Choose a shorter prefix, or rename the file.",
+        )
+        for file in found.files
+        if (length := len((prefix + file.path).encode("utf-8", "surrogateescape"))) > manifest.MAX_PATH_BYTES
+    ]
+
+
+def _too_large(found: FolderFiles) -> Sequence[Problem]:
+    large = [
+        Problem(
+            rule="FileTooLarge",
+            found=f"{shown(file.path)} of {file.size} bytes",
+            wanted=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
+            remedy="Split the weights into shards.",
+        )
+        for file in found.files
+        if file.size > MAX_OBJECT_BYTES
+    ]
+    signatures = [
+        Problem(
+            rule="FileTooLarge",
+            found=f"{SIGNATURE} of {file.size} bytes",
+            wanted=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
+            remedy=f"Sign the folder again, or leave it out: --exclude {SIGNATURE}.",
+        )
+        for file in found.files
+        if file.path == SIGNATURE and file.size > LARGEST_SIGNATURE
+    ]
+    return [*large, *signatures]
+
+
+def _nothing() -> Problem:
+    return Problem(
+        rule="NoFiles",
+        found="no files",
+        wanted="the files of one model",
+        remedy="Name the folder that holds them; names that begin with a dot do not count.",
+    )
+
+
+class _WallClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,107 @@
+"""What a Hugging Face folder says about its model: the model card, and what ``gatehouse fit`` reads of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gatehouse.api.model_version import ArtifactFormat
+from gatehouse.domain.artifact.layout import CONFIG
+from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
+from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
+from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.runtimes.formats import config_problem
+from gatehouse.upload.check import told_format, unserved_note
+from gatehouse.upload.errors import FileChanged, FolderRefused, InputInvalid
+from gatehouse.upload.folder import FolderFiles, scan
+from gatehouse.upload.known_folder import known_folder, own_config, read_file
+
+__all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
+
+_CARD: Final = "README.md"
+_NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are"
+_MOST_PROBLEMS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderFacts:
+    """What was found; what was not is empty or None. ``notes`` name what was left out, and what nothing told.
+
+    ``config`` has what the files beside config.json say too, and that of a GGUF model is its header's.
+    """
+
+    card: ModelCard = field(default_factory=ModelCard)
+    config: ModelConfig | None = None
+    artifact_format: ArtifactFormat | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = None) -> FolderFacts:
+    """Reads the card of a folder, and its model as ``gatehouse fit`` does; a folder without them says nothing, and so
+    does one of the two that cannot be read: the notes say which, and why.
+
+    ``artifact_format`` is what somebody says the weights are; the names tell it when absent. Raises InputInvalid when
+    ``root`` is no folder.
+    """
+    try:
+        found = scan(root)
+    except OSError as error:
+        raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
+    notes: list[str] = []
+    text = _card_text(found, notes)
+    card = ModelCard() if text is None else parse_card(text)
+    notes += [f"{_CARD}: {note}" for note in card.notes]
+    notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
+    told = told_format(found)
+    chosen = artifact_format or told
+    config = _config(found, chosen, notes)
+    if chosen is None:
+        notes.append(_NO_FORMAT)
+    elif chosen == "safetensors" and (problem := config_problem(config)) is not None:
+        notes.append(unserved_note(problem))
+    return FolderFacts(card=card, config=config, artifact_format=told, notes=tuple(notes))
+
+
+def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
+    file = next((file for file in found.files if file.path == _CARD), None)
+    try:
+        return None if file is None else read_file(file, limit=MAX_CARD)
+    except OSError as error:
+        notes.append(f"left out: {_CARD} cannot be read: {error.strerror}")
+        return None
+
+
+def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
+    """Of a folder that upload refuses, its config.json alone."""
+    try:
+        try:
+            return known_folder(found, artifact_format=artifact_format).config
+        except FolderRefused as refused:
+            notes += _refusals(refused.problems, said=found.problems)
+        return own_config(found)
+    except FileChanged as error:
+        notes.append(f"left out: {error.path} changed while it was being read")
+    except FormatError as error:
+        notes.append(f"{CONFIG} is left out, and will be refused as it is: {error}")
+    except OSError as error:
+        notes.append(f"left out: {error.filename or 'a file'} cannot be read: {error.strerror}")
+    return None
+
+
+def _refusals(problems: tuple[Problem, ...], *, said: tuple[Problem, ...]) -> list[str]:
+    """What upload would refuse, without what is said anyway: of config.json alone, and of files that were left out."""
+    other = [each for each in problems if CONFIG not in each.found and each not in said]
+    notes = [f"will be refused as it is: {each.rule}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]]
+    more = len(other) - len(notes)
+    return [*notes, f"{more} more problems will be refused: gatehouse fit DIR names all"] if more else notes
+
+
+def quantization_label(found: Quantization | None) -> str | None:
+    """How the weights are quantized, for people: FP8 or INT4 where type and width are known, else the method's name."""
+    if found is None:
+        return None
+    if found.bits is None or found.weight_type is None:
+        return found.method
+    return f"{'FP' if found.weight_type == 'float' else 'INT'}{found.bits}"

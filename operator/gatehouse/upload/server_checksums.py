@@ -1,0 +1,61 @@
+"""Has the store compute the SHA-256 of objects that it got in parts, also while somebody else uploads the same.
+
+Whoever else completes or copies the object replaces it under a copy that is being made. Stores have several words for
+that: 412 for the ETag, or (MinIO, where the source has gone while it is read) 503 SlowDownRead with a minute's
+Retry-After. So the object is looked at before it is copied again: mostly it has its SHA-256 by then.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gatehouse.domain.common.errors import Transient, Waiting
+from gatehouse.storage.limits import retried
+from gatehouse.storage.s3.multipart import COPY_BYTES, StoredSum
+from gatehouse.storage.s3.uploads import Uploads
+
+__all__ = ["Summing"]
+
+_COPIES: Final = 3
+
+
+class Summing:
+    """Asks one store, until it shows that it computes nothing when it copies."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._copies_sum = True
+
+    async def ask(self, key: str) -> StoredSum | None:
+        """What the store knows of an object once it was asked for its SHA-256; None when there is no object.
+
+        Raises what :mod:`gatehouse.storage.s3.refusals` lists.
+        """
+        return await retried(self._uploads.limits.content, lambda: self._attempt(key))
+
+    async def _attempt(self, key: str) -> StoredSum | None:
+        known = await self._uploads.head(key)
+        for _ in range(_COPIES):
+            if known is None or known.sha256 is not None or known.size > COPY_BYTES or not self._copies_sum:
+                return known
+            made = await self._copy(key, known)
+            known = await self._uploads.head(key)
+            if made is not None and known is not None and known.etag.strip('"') == made.strip('"'):
+                self._copies_sum = known.sha256 is not None
+        return known
+
+    async def _copy(self, key: str, known: StoredSum) -> str | None:
+        """The ETag of the copy; None when somebody else has replaced the object."""
+        try:
+            return await self._uploads.copy_in_place(key, etag=known.etag)
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            self._copies_sum = False
+            return None
+        except Transient as error:
+            now = await self._uploads.head(key)
+            if error.reason == "ObjectChanged" or now is None or now.sha256 is not None:
+                return None
+            # A store that is busy throttles the question too, and that waits as long as it was asked to.
+            raise Transient(reason=error.reason, message=error.message, remedy=error.remedy) from error

@@ -1,0 +1,258 @@
+"""Sends a checked folder to a prefix: what is missing, in parts where files are large, the manifest last."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gatehouse.controllers.verification.inspector import each
+from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
+from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.domain.common.format_error import shown
+from gatehouse.storage.s3.multipart import (
+    SINGLE_BYTES,
+    Part,
+    StoredPart,
+    StoredSum,
+    composite_sha256,
+    parts_of,
+)
+from gatehouse.storage.s3.uploads import Bucket, bytes_body
+from gatehouse.upload.check import CheckedArtifact, CheckedFile
+from gatehouse.upload.errors import SentDiffers
+from gatehouse.upload.folder_store import FolderStore
+from gatehouse.upload.plan import Comparison, Plan, compare, extra_objects, plan_upload
+from gatehouse.upload.server_checksums import Summing
+
+__all__ = ["Upload", "UploadOptions", "UploadProgress", "UploadResult"]
+
+_BEGINNINGS: Final = 3
+_UNFINISHED_COMPARED: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadOptions:
+    """``parallel`` requests with a body at once; whether other objects may be replaced, and further ones deleted."""
+
+    parallel: int = 8
+    overwrite: bool = False
+    prune: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadProgress:
+    """How far it is. ``bytes_kept`` of ``bytes_done`` were in the store already, from an interrupted upload.
+
+    ``summing`` is how many objects the store reads just now to compute their SHA-256.
+    """
+
+    files_done: int = 0
+    files: int = 0
+    bytes_done: int = 0
+    bytes_kept: int = 0
+    bytes: int = 0
+    summing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadResult:
+    """What was done: files that were sent, bytes that went over the wire, objects deleted.
+
+    ``unsummed`` are paths of large files for which the store has no SHA-256 of the whole: the operator reads them.
+    """
+
+    sent: tuple[str, ...]
+    sent_bytes: int
+    kept_bytes: int
+    deleted: tuple[str, ...]
+    unsummed: tuple[str, ...]
+
+
+class Upload:
+    """One upload of a checked folder to ``prefix``, which ends with a slash."""
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, *, folder: FolderStore, artifact: CheckedArtifact, options: UploadOptions
+    ) -> None:
+        self._bucket = bucket
+        self._uploads = bucket.uploads
+        self._prefix = prefix
+        self._folder = folder
+        self._artifact = artifact
+        self._options = options
+        self._sending = asyncio.Semaphore(options.parallel)
+        self._progress = UploadProgress()
+        self._unsummed: list[str] = []
+        self._sums = Summing(bucket.uploads)
+        text = artifact.manifest.encode()
+        self._manifest = CheckedFile(path=MANIFEST, size=len(text), sha256=hashlib.sha256(text).hexdigest())
+
+    @property
+    def progress(self) -> UploadProgress:
+        """How far it is."""
+        return self._progress
+
+    async def plan(self) -> Plan:
+        """What is to be done. Raises ObjectsInTheWay and what the store raises."""
+        found = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
+        plan = plan_upload(self._artifact, found, overwrite=self._options.overwrite, prune=self._options.prune)
+        self._unsummed = _kept_in_parts(self._artifact, found, plan)
+        return plan
+
+    async def run(self, plan: Plan) -> UploadResult:
+        """Do it. Raises FileChanged, SentDiffers, OSError and what the store raises."""
+        self._progress = UploadProgress(files=len(plan.files), bytes=plan.bytes)
+        await self._each(plan.data)
+        await each(plan.unsummed, self._sum, at_once=self._options.parallel)
+        await self._each(plan.config)
+        for path in plan.delete:
+            await self._uploads.delete(self._prefix + path)
+        await self._check_sent()
+        if plan.manifest:
+            await self._uploads.put(self._prefix + MANIFEST, bytes_body(self._artifact.manifest.encode()))
+        done = self._progress
+        return UploadResult(
+            sent=tuple(file.path for file in plan.files),
+            sent_bytes=done.bytes_done - done.bytes_kept,
+            kept_bytes=done.bytes_kept,
+            deleted=plan.delete,
+            unsummed=tuple(sorted(self._unsummed)),
+        )
+
+    async def _each(self, files: Sequence[CheckedFile]) -> None:
+        await each(sorted(files, key=lambda file: -file.size), self._file, at_once=self._options.parallel)
+
+    async def _file(self, file: CheckedFile) -> None:
+        try:
+            if file.size > SINGLE_BYTES:
+                await self._in_parts(file)
+                await self._sum(file)
+            else:
+                await self._whole(file)
+        except ReconcileError:
+            # Bytes that the store refuses, or a body that ended early, are first of all a file that was written to.
+            self._folder.check_unchanged(file.path)
+            raise
+        self._folder.check_unchanged(file.path)
+        self._progress = replace(self._progress, files_done=self._progress.files_done + 1)
+
+    async def _whole(self, file: CheckedFile) -> None:
+        async with self._sending:
+            body = self._folder.body(file.path, part=None, sha256=file.sha256, progress=self._advance)
+            await self._uploads.put(self._prefix + file.path, body)
+
+    async def _in_parts(self, file: CheckedFile) -> None:
+        for left in reversed(range(_BEGINNINGS)):
+            gone: Transient | None = None
+            try:
+                upload, kept = await self._unfinished(file)
+                await self._parts(file, upload, kept)
+            except Transient as error:
+                if error.reason != "UploadGone":
+                    raise
+                # Completed by an attempt whose answer was lost, or by somebody who uploads the same.
+                gone = error
+            known = await self._uploads.head(self._prefix + file.path)
+            if _is_sent(file, known, completed=gone is None):
+                return
+            if left == 0:
+                raise gone or _differs(file.path, "other parts")
+
+    async def _unfinished(self, file: CheckedFile) -> tuple[str, dict[int, StoredPart]]:
+        """The unfinished upload that has the most of the file's parts, and those; or a new one."""
+        key = self._prefix + file.path
+        best: tuple[str, dict[int, StoredPart]] | None = None
+        for upload in (await self._uploads.unfinished(key))[:_UNFINISHED_COMPARED]:
+            kept = _same_parts(file, await self._uploads.parts(key, upload))
+            if kept and (best is None or len(kept) > len(best[1])):
+                best = upload, kept
+        return best or (await self._uploads.begin(key), {})
+
+    async def _parts(self, file: CheckedFile, upload: str, kept: dict[int, StoredPart]) -> None:
+        key = self._prefix + file.path
+        self._advance(size := sum(part.size for part in kept.values()), kept=size)
+
+        async def send(part: Part) -> None:
+            async with self._sending:
+                body = self._folder.body(
+                    file.path, part=part, sha256=file.parts[part.number - 1], progress=self._advance
+                )
+                kept[part.number] = await self._uploads.put_part(key, upload, part.number, body)
+
+        missing = [part for part in parts_of(file.size) if part.number not in kept]
+        await each(missing, send, at_once=self._options.parallel)
+        await self._uploads.complete(key, upload, list(kept.values()))
+
+    async def _sum(self, file: CheckedFile) -> None:
+        """Have the store compute the SHA-256 of a whole object that it got in parts, where it can.
+
+        Raises SentDiffers when the object is not what was sent.
+        """
+        async with self._sending:
+            with self._summing():
+                known = await self._sums.ask(self._prefix + file.path)
+        if known is None or known.size != file.size:
+            raise _differs(file.path, "no object" if known is None else f"{known.size} bytes")
+        if known.sha256 not in {None, file.sha256}:
+            raise _differs(file.path, f"the SHA-256 {known.sha256}")
+        if known.sha256 is None:
+            self._unsummed.append(file.path)
+
+    async def _check_sent(self) -> None:
+        """The manifest is written only over exactly the files that it names."""
+        for file in self._artifact.objects:
+            self._folder.check_unchanged(file.path)
+        listing = await self._bucket.store.list(self._prefix, limit=MAX_FILES)
+        sizes = {} if listing is None else {stored.path: stored.size for stored in listing.objects}
+        for file in self._artifact.objects:
+            if sizes.get(file.path) != file.size:
+                raise _differs(file.path, f"{sizes[file.path]} bytes" if file.path in sizes else "no object")
+        for extra in () if listing is None else extra_objects(listing, self._artifact):
+            raise _differs(extra.path, f"{extra.size} bytes that somebody else has written")
+
+    @contextmanager
+    def _summing(self) -> Iterator[None]:
+        self._progress = replace(self._progress, summing=self._progress.summing + 1)
+        try:
+            yield
+        finally:
+            self._progress = replace(self._progress, summing=self._progress.summing - 1)
+
+    def _advance(self, size: int, *, kept: int = 0) -> None:
+        now = self._progress
+        self._progress = replace(now, bytes_done=now.bytes_done + size, bytes_kept=now.bytes_kept + kept)
+
+
+def _kept_in_parts(artifact: CheckedArtifact, found: Comparison, plan: Plan) -> list[str]:
+    """Large files that stay as they are, without a checksum of the whole."""
+    tried = {file.path for file in plan.unsummed}
+    return [
+        file.path
+        for file in artifact.files
+        if found.standings[file.path] == "same-in-parts" and file.size > SINGLE_BYTES and file.path not in tried
+    ]
+
+
+def _is_sent(file: CheckedFile, known: StoredSum | None, *, completed: bool) -> bool:
+    """Whether the object is the file's. A store without checksums is believed when it said that it is complete."""
+    if known is None or known.size != file.size:
+        return False
+    if known.sha256 is None and known.composite is None:
+        return completed
+    return known.sha256 == file.sha256 or known.composite == composite_sha256(file.parts)
+
+
+def _same_parts(file: CheckedFile, stored: Sequence[StoredPart]) -> dict[int, StoredPart]:
+    wanted = {part.number: (part.size, file.parts[part.number - 1]) for part in parts_of(file.size)}
+    return {part.number: part for part in stored if wanted.get(part.number) == (part.size, part.sha256)}
+
+
+def _differs(path: str, found: str) -> SentDiffers:
+    return SentDiffers(
+        f"the store has {found} as {shown(path)}, which is not what was sent; the manifest was not written. "
+        "Run the command again; if that does not help, look at the store's disks and at who else writes there."
+    )
