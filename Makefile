@@ -42,7 +42,7 @@ test: install ## Run every test but those that need a node
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: install ## Run the tests that need no server, and print which lines none of them reaches
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/engine $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/runtime $(ARGS)
 
 e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
 	$(BIN)/gatehouse local programs --e2e

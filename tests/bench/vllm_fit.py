@@ -1,7 +1,7 @@
 """The fit held against a vLLM that computes here and now, without a GPU: limits, weights and caches of known models.
 
 ``tests/bench/vllm_records.py`` runs inside the virtual environment that ``--vllm`` names, and answers with records like
-those of ``tests/unit/domain/vllm/runs.jsonl``, whose configurations it is given.
+those of ``tests/unit/domain/hardware/vllm/runs.jsonl``, whose configurations it is given.
 """
 
 from __future__ import annotations

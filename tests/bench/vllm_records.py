@@ -2,7 +2,7 @@
 
 ``VENV/bin/python vllm_records.py < requests.jsonl > records.jsonl``. A request is ``{"name", "config", "tp"}``, where
 ``config`` is a config.json; a record is ``{"name", "vllm", "tp", "limit", "chunk", "weights", "cache", "block"}`` as in
-``tests/unit/domain/vllm/runs.jsonl``, or ``{"name", "vllm", "tp", "error"}``.
+``tests/unit/domain/hardware/vllm/runs.jsonl``, or ``{"name", "vllm", "tp", "error"}``.
 
 vLLM's engine arguments, model classes and KV cache specifications are its own. Model classes are built on PyTorch's
 ``meta`` device, so that they take no memory. Faked are the GPU (an H100 of 80 GB), the library of its driver, so that

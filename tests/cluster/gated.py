@@ -31,7 +31,7 @@ from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.errors import ApiRefused
 from gatehouse.local.kube import KubeClient
 from gatehouse.local.objects import NAMESPACE
-from unit.domain.test_serving import DIGEST, serving_input
+from unit.domain.serving.test_template import DIGEST, serving_input
 
 __all__ = [
     "ACCELERATOR",

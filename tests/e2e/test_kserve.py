@@ -15,14 +15,14 @@ from typing import Any, Final
 import pytest
 from typer.testing import CliRunner
 
+from cluster.admission.test_admission_inferenceservice import EVIL, OVERRIDES, URIS
+from cluster.admission.test_admission_uses import USES
 from cluster.gated import DEVELOPER, IMAGE, STAGE, URI, Gate, altered, make_gate, send
 from cluster.impersonation import As
 from cluster.pretend_kubelet import pretend_kubelet
 from cluster.rig import until
 from cluster.servers import available
 from cluster.status import Manifest
-from cluster.test_admission_inferenceservice import EVIL, OVERRIDES, URIS
-from cluster.test_admission_uses import USES
 from e2e.kserve_manager import INITIALIZER, KServe, kserve, wait_gone
 from gatehouse.cli.main import app
 from gatehouse.local.errors import ApiRefused

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from cluster.registry.test_registry_outages import Machine, execute
 from cluster.servers import available
-from cluster.test_registry_outages import Machine, execute
 from gatehouse.domain.common.errors import ReconcileError, Waiting
 from gatehouse.local.databases import account_for, give_to
 from gatehouse.local.errors import ProgramMissing

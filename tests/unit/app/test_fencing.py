@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.aio.client.configuration import Configuration
 
-from engine.fakes import FakeClock, FakeLease, settle
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.errors import FAILED_TEST, FENCING
@@ -27,6 +26,7 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.domain.common.revision import Revision
 from gatehouse.runtime.leader import Leader, LeaderOptions
+from runtime.fakes import FakeClock, FakeLease, settle
 from unit.controllers.test_vetted_keeper import LIMIT, STAGES, URIS, World, admitted
 
 NAMES: Final = ("one", "two", "three")

@@ -21,7 +21,7 @@ from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.version.records import StateChange
 from gatehouse.registry.databases import Databases
-from unit.domain.fits import shipped, summary
+from unit.domain.hardware.fits import shipped, summary
 
 HARDWARE = {"verdict": "Fits", "weightsBytes": 2**33, "overheadBytes": 2**29, "maxModelLen": 8192, "maxNumSeqs": 64}
 

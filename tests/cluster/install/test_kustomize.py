@@ -1,0 +1,519 @@
+"""The overlays on a real API server: rendered, applied, applied again, admitted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cluster.servers import available
+from cluster.tokens import account_kubeconfig
+from gatehouse.api.model_registry import DatabaseConnection, ServingDefaults
+from gatehouse.app.settings import Settings
+from gatehouse.cli.main import app
+from gatehouse.cli.options import seconds
+from gatehouse.cluster.errors import FENCING
+from gatehouse.cluster.secrets import LABEL_USE
+from gatehouse.domain.audit.checkpoints import new_key_pem
+from gatehouse.install.connections import ACCESS_KEY, MANAGED, SECRET_KEY
+from gatehouse.install.credentials_file import (
+    CA_KEY,
+    CERTIFICATE_KEY,
+    PRIVATE_KEY,
+    CredentialsFile,
+    WantedSecret,
+    load_credentials_file,
+)
+from gatehouse.install.kubectl import Kubectl
+from gatehouse.install.manifests import Manifest, load, of_kind, tagged_images
+from gatehouse.install.overlays import overlay_names, render
+from gatehouse.install.store_users import StoreUsersFile
+from gatehouse.local import ephemeral
+from gatehouse.local.binaries import Binaries
+from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse.local.kube import KubeClient
+from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse.local.shipped import shipped
+
+OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
+FOLDER = shipped("kustomize")
+INSTALL = Path(__file__).parents[3] / "docs" / "install.md"
+ROOT = "minio-root"
+"""The Secret of MinIO's administrator."""
+WITH_CONTROLLERS = {
+    "CronJob",
+    "Deployment",
+    "Job",
+    "PersistentVolumeClaim",
+    "PodDisruptionBudget",
+    "ValidatingAdmissionPolicy",
+}
+
+
+@pytest.fixture(scope="module")
+def kubectl_program() -> Path:
+    return Binaries().obtain(["kubectl"])["kubectl"]
+
+
+@pytest.fixture(scope="module")
+def rendered(kubectl_program: Path) -> dict[str, tuple[Manifest, ...]]:
+    """Every overlay with MinIO beside it."""
+    kubectl = Kubectl(kubectl_program)
+    return {
+        name: render(name, folder=FOLDER, kustomize=kubectl.render, object_store="minio").manifests for name in OVERLAYS
+    }
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunningControlPlane]:
+    """A cluster of its own that has never heard of Gatehouse."""
+    with available(ephemeral.control_plane(bare=True)) as running:
+        yield running
+
+
+@pytest.fixture
+def admin(plane: RunningControlPlane) -> Iterator[KubeClient]:
+    with contextlib.closing(plane.client()) as client:
+        yield client
+
+
+def apply(program: Path, plane: RunningControlPlane, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What people type."""
+    return subprocess.run(
+        [str(program), "apply", "--server-side", "--force-conflicts", "-k", str(folder)],
+        env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def names(manifests: Sequence[Manifest], *kinds: str) -> set[str]:
+    return {f"{each.namespace}/{each.name}" for each in of_kind(manifests, *kinds)}
+
+
+def pods(manifests: Sequence[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for each in of_kind(manifests, "CronJob", "Deployment", "Job"):
+        yield str(each), pod_template(each)
+
+
+def pod_template(workload: Manifest) -> dict[str, Any]:
+    """The template of its Pods."""
+    spec = workload.body["spec"]
+    found: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec)["template"]
+    return found
+
+
+# What is rendered
+
+
+def test_the_overlays_are_those_that_the_documents_name() -> None:
+    assert overlay_names(FOLDER) == OVERLAYS
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_overlay_holds_a_secret_or_a_password(rendered: dict[str, tuple[Manifest, ...]], overlay: str) -> None:
+    assert not of_kind(rendered[overlay], "Secret")
+    for where, template in pods(rendered[overlay]):
+        for container in template["spec"]["containers"]:
+            for variable in container.get("env", ()):
+                if "PASSWORD" in variable["name"]:
+                    assert "secretKeyRef" in variable["valueFrom"], where
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_lease_that_admission_asks_is_the_one_that_the_operator_may_hold(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    [binding] = [
+        each.body for each in of_kind(rendered[overlay], "ValidatingAdmissionPolicyBinding") if each.name == FENCING
+    ]
+    [operator] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "gatehouse-operator"]
+    [role] = [each for each in of_kind(rendered[overlay], "Role") if each.name == "gatehouse-operator"]
+    [named] = [rule["resourceNames"] for rule in role.body["rules"] if "resourceNames" in rule]
+    asked = binding["spec"]["paramRef"]
+    assert asked["namespace"] == operator.namespace == role.namespace
+    assert [asked["name"]] == named == [Settings().lease_name]
+    assert asked["parameterNotFoundAction"] == "Deny"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_object_has_its_wave_and_the_label_it_is_found_by(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    for each in rendered[overlay]:
+        metadata = each.body["metadata"]
+        assert metadata["labels"]["app.kubernetes.io/part-of"] == "gatehouse", each
+        assert -5 <= int(metadata["annotations"]["argocd.argoproj.io/sync-wave"]) <= 5, each
+    for where, template in pods(rendered[overlay]):
+        assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "gatehouse", where
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_volume_is_in_the_wave_of_its_consumer(rendered: dict[str, tuple[Manifest, ...]], overlay: str) -> None:
+    """Argo CD waits for a wave; a volume that waits for its first consumer would never be bound before it."""
+    waves = {
+        (each.namespace, each.kind, each.name): each.body["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]
+        for each in rendered[overlay]
+    }
+    for each in of_kind(rendered[overlay], "Deployment"):
+        for volume in each.body["spec"]["template"]["spec"]["volumes"]:
+            if claim := volume.get("persistentVolumeClaim"):
+                key = (each.namespace, "PersistentVolumeClaim", claim["claimName"])
+                assert waves[key] == waves[each.namespace, "Deployment", each.name]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_seeds_tries_fit_into_its_deadline(rendered: dict[str, tuple[Manifest, ...]], overlay: str) -> None:
+    (seed,) = (each for each in of_kind(rendered[overlay], "Job") if each.name == "model-registry-seed")
+    spec = seed.body["spec"]
+    command = spec["template"]["spec"]["containers"][0]["command"]
+    (timeout,) = (seconds(each.partition("=")[2]) for each in command if each.startswith("--timeout="))
+    # The Job waits 10 s after the first failure, 20 s after the second, and so on.
+    pauses = sum(10 * 2**tried for tried in range(spec["backoffLimit"]))
+    assert (spec["backoffLimit"] + 1) * timeout + pauses < spec["activeDeadlineSeconds"]
+
+
+def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    found = rendered["rhoai"]
+    assert names(found, "Namespace") == {"/gatehouse-system", "/private-ai", "/rhoai-model-registries", "/minio"}
+    assert names(found, "Deployment") == {
+        "gatehouse-system/gatehouse-operator",
+        "private-ai/model-registry-db",
+        "minio/minio",
+    }
+    assert names(found, "Service") >= {"private-ai/model-registry-db"}
+    assert names(found, "PersistentVolumeClaim") == {"private-ai/model-registry-db-pvc", "minio/minio-pvc"}
+    assert names(found, "ModelRegistry") == {"rhoai-model-registries/private-ai-registry"}
+    assert "rhoai-model-registries/model-registry-seed" in names(found, "Job")
+    database = next(each for each in of_kind(found, "Deployment") if each.name == "model-registry-db")
+    assert database.body["metadata"]["labels"]["app"] == "model-registry-db"
+    claim = next(each for each in of_kind(found, "PersistentVolumeClaim") if each.name == "model-registry-db-pvc")
+    assert claim.body["spec"]["resources"]["requests"]["storage"] == "5Gi"
+    registry = of_kind(found, "ModelRegistry")[0].body
+    assert registry["metadata"]["annotations"]["gatehouse.dev/default-registry"] == "true"
+    assert registry["spec"]["mysql"] == {
+        "host": "model-registry-db.private-ai.svc",
+        "port": 3306,
+        "database": "model_registry",
+        "username": "mlmd",
+        "tls": "Required",
+        "caSecret": {"name": "private-ai-registry-db-creds", "key": "ca.crt"},
+        "passwordSecret": {"name": "private-ai-registry-db-creds", "key": "database-password"},
+    }
+    groups = {
+        (subject["name"], each.body["roleRef"]["name"])
+        for each in of_kind(found, "ClusterRoleBinding", "RoleBinding")
+        for subject in each.body["subjects"]
+        if subject["kind"] == "Group"
+    }
+    assert groups == {
+        ("rhoai-admins", "gatehouse-admin"),
+        ("rhoai-admins", "gatehouse-approver"),
+        ("rhoai-admins", "gatehouse-classifier"),
+        ("rhoai-admins", "gatehouse-stage-admin"),
+        ("rhoai-users", "gatehouse-viewer"),
+        ("rhoai-users", "gatehouse-deployer"),
+        ("rhoai-users", "view"),
+    }
+
+
+def test_the_operator_has_two_replicas_where_its_database_allows(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    operators = {
+        overlay: next(each for each in of_kind(found, "Deployment") if each.name == "gatehouse-operator").body["spec"]
+        for overlay, found in rendered.items()
+    }
+    assert {overlay: spec["replicas"] for overlay, spec in operators.items()} == {
+        "embedded": 1,
+        "kind": 2,
+        "postgres": 2,
+        "rhoai": 2,
+    }
+    assert operators["embedded"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_operator_reads_secrets_only_where_registries_are(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    bound = [each for each in rendered[overlay] if each.name == "gatehouse-registry-secrets"]
+    assert {each.kind for each in bound} == {"ClusterRole", "RoleBinding"}
+    bindings = {each.namespace for each in of_kind(bound, "RoleBinding")}
+    assert bindings == {each.namespace for each in of_kind(rendered[overlay], "ModelRegistry")}
+
+
+def test_a_database_is_probed_by_a_user_that_is_named(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    """Clients look up the name of the Pod's user otherwise, and a user that OpenShift assigned has none."""
+    for overlay, variable in (("rhoai", "$MARIADB_USER"), ("postgres", "$POSTGRES_USER")):
+        database = next(each for each in of_kind(rendered[overlay], "Deployment") if each.name == "model-registry-db")
+        container = database.body["spec"]["template"]["spec"]["containers"][0]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert variable in container[probe]["exec"]["command"][-1]
+
+
+def test_only_rhoai_leaves_users_and_groups_to_openshift(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    for overlay, found in rendered.items():
+        databases = [each for each in of_kind(found, "Deployment") if each.name in {"model-registry-db", "minio"}]
+        contexts = [each.body["spec"]["template"]["spec"]["securityContext"] for each in databases]
+        assert all(("fsGroup" in context) == (overlay != "rhoai") for context in contexts), overlay
+
+
+def test_the_documents_list_every_image_that_is_named_by_tag(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    section = INSTALL.read_text().partition("\n## Images\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
+    named = {image for manifests in rendered.values() for image in tagged_images(manifests)}
+    assert set(listed) == {*named, ServingDefaults().vllm_image}
+    assert len(set(listed)) == len(listed)
+
+
+# On the API server
+
+
+def test_applying_all_in_one_go_heals_when_it_is_run_again_and_then_changes_nothing(
+    kubectl_program: Path, plane: RunningControlPlane, rendered: dict[str, tuple[Manifest, ...]]
+) -> None:
+    first = apply(kubectl_program, plane, FOLDER / "overlays" / "kind")
+    if first.returncode != 0:  # the kinds may be served in time
+        refused = [line for line in first.stderr.strip().splitlines() if line != "ensure CRDs are installed first"]
+        assert all(
+            'no matches for kind "ModelRegistry"' in line or 'no matches for kind "GovernancePolicy"' in line
+            for line in refused
+        ), first.stderr
+    kubectl = Kubectl(kubectl_program, kubeconfig=plane.kubeconfig)
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    second = apply(kubectl_program, plane, FOLDER / "overlays" / "kind")
+    assert second.returncode == 0, second.stderr
+    # The defaults of a custom resource that an apply made are stored with its next write, which its status would be.
+    assert apply(kubectl_program, plane, FOLDER / "overlays" / "kind").returncode == 0
+    before = versions(kubectl, rendered["kind"])
+    third = apply(kubectl_program, plane, FOLDER / "overlays" / "kind")
+    assert third.returncode == 0, third.stderr
+    assert versions(kubectl, rendered["kind"]) == before
+    assert len(before) == len(rendered["kind"])
+
+
+def versions(kubectl: Kubectl, manifests: Sequence[Manifest]) -> dict[str, str]:
+    """What any write would change: the resourceVersion, or the generation where a controller writes a status."""
+    found = {}
+    for each in manifests:
+        group, slash, version = each.api_version.partition("/")
+        kind = f"{each.kind}.{version}.{group}" if slash else each.kind
+        where = [f"--namespace={each.namespace}"] if each.namespace else []
+        column = "{.metadata.generation}" if each.kind in WITH_CONTROLLERS else "{.metadata.resourceVersion}"
+        found[str(each)] = kubectl.run("get", kind, each.name, *where, f"--output=jsonpath={column}")
+        assert found[str(each)] or each.kind in WITH_CONTROLLERS
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_restricted_pod_security_admits_every_pod(
+    plane: RunningControlPlane, admin: KubeClient, rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    name = f"restricted-{overlay}"
+    enforced = namespace_manifest(name)
+    enforced["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin.apply(enforced)
+    seen = 0
+    for where, template in pods(rendered[overlay]):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"generateName": "probe-"},
+            "spec": {"restartPolicy": "Never", **template["spec"]},
+        }
+        answer = admin.request("POST", f"/api/v1/namespaces/{name}/pods?dryRun=All", pod)
+        assert answer["kind"] == "Pod", where
+        seen += 1
+    assert seen >= 2
+    for template in (template for _, template in pods(rendered[overlay])):
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
+    kubectl_program: Path,
+    plane: RunningControlPlane,
+    rendered: dict[str, tuple[Manifest, ...]],
+    tmp_path: Path,
+    overlay: str,
+) -> None:
+    kubectl = Kubectl(kubectl_program, kubeconfig=plane.kubeconfig)
+    needed = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "PersistentVolumeClaim")
+    kubectl.apply(of_kind(rendered[overlay], *needed))
+    configs = [each for each in of_kind(rendered[overlay], "ConfigMap") if each.name == "gatehouse-credentials"]
+    assert {each.namespace for each in configs} >= {"minio", "gatehouse-system"}
+    for each in configs:
+        file = tmp_path / f"{each.namespace}.yaml"
+        file.write_text(each.body["data"]["credentials.yaml"])
+        token = account_kubeconfig(plane, each.namespace, "gatehouse-credentials", folder=tmp_path)
+        command = ["credentials", str(file), f"--kubeconfig={token}"]
+        made = CliRunner().invoke(app, command)
+        assert made.exit_code == 0, made.output
+        wanted = load_credentials_file(file).secrets
+        copies = [copy for secret in wanted for copy in secret.copies]
+        published = [secret.published for secret in wanted if secret.published]
+        for secret in wanted:
+            rotate(kubectl, secret)
+        again = CliRunner().invoke(app, command)
+        assert again.exit_code == 0, again.output
+        assert again.output.count("updated Secret") == len(copies) + sum(bool(each.certificate) for each in wanted)
+        assert again.output.count("updated ConfigMap") == len(published)
+        account = f"--as=system:serviceaccount:{each.namespace}:gatehouse-credentials"
+        asked = kubectl.run("auth", "can-i", "--list", account, f"--namespace={each.namespace}")
+        rights = {tuple(line.split()) for line in asked.splitlines() if line.startswith(("secrets", "configmaps"))}
+        public = ("configmaps", "[]", "[gatehouse-audit-public-key]", "[get", "update]")
+        assert rights == {
+            ("secrets", "[]", "[]", "[create]"),
+            *(("secrets", "[]", f"[{secret.name}]", "[get]") for secret in wanted if not secret.certificate),
+            *(("secrets", "[]", f"[{secret.name}]", "[get", "update]") for secret in wanted if secret.certificate),
+            *(
+                ("secrets", "[]", f"[{copy.name}]", "[get", "update]")
+                for copy in copies
+                if copy.namespace == each.namespace
+            ),
+            *([("configmaps", "[]", "[]", "[create]"), public] if published else []),
+        }
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registry_is(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    made = wanted_secrets(rendered[overlay])
+    labelled = {(copy.namespace, copy.name) for each in made for copy in each.copies if copy.labels.get(LABEL_USE)}
+    registries = of_kind(rendered[overlay], "ModelRegistry")
+    named = {
+        (registry.namespace, reference["name"])
+        for registry in registries
+        for part in (
+            *registry.body["spec"]["objectStores"],
+            registry.body["spec"].get("mysql"),
+            registry.body["spec"].get("postgres"),
+        )
+        for reference in ((part or {}).get(each) for each in ("credentialsSecret", "passwordSecret", "caSecret"))
+        if reference
+    }
+    assert named == labelled
+    assert not {each.namespace for each in registries} & {each.namespace for each in made if each.signing}
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_nobody_but_minio_and_the_job_that_makes_its_users_has_the_administrators_credentials(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    workloads = of_kind(rendered[overlay], "CronJob", "Deployment", "Job")
+    users = {f"{each.kind} {each.name}" for each in workloads if uses(each, ROOT)}
+    assert users == {"Deployment minio", "Job minio-users"}
+    assert not [wanted.copies for wanted in wanted_secrets(rendered[overlay]) if wanted.name == ROOT if wanted.copies]
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_who_reads_may_only_read_and_who_serves_is_somebody_else(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    [job] = [each for each in of_kind(rendered[overlay], "Job") if each.name == "minio-users"]
+    [config] = [each for each in of_kind(rendered[overlay], "ConfigMap") if each.name == "minio-users"]
+    file = StoreUsersFile.model_validate(yaml.safe_load(config.body["data"]["users.yaml"]))
+    pod = job.body["spec"]["template"]["spec"]
+    secrets_of = {each["name"]: each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    mounted = {each["mountPath"]: secrets_of.get(each["name"]) for each in pod["containers"][0]["volumeMounts"]}
+    assert mounted[str(file.administrator)] == ROOT
+    access = {mounted[str(user.credentials)]: user.access for user in file.users}
+    assert access == {"minio-operator": "read", "minio-serving": "read", "minio-uploader": "write"}
+    assert {user.bucket for user in file.users} == {"models"}
+    made = {wanted.name: wanted for wanted in wanted_secrets(rendered[overlay])}
+    assert all({ACCESS_KEY, SECRET_KEY} == set(made[str(name)].keys) for name in access)
+    assert len({made[str(name)].values[ACCESS_KEY] for name in access}) == len(access)
+    # What a registry names has the label; what OpenShift AI makes a connection of has its own.
+    for name, wanted in made.items():
+        for copy in wanted.copies:
+            if LABEL_USE in copy.labels and SECRET_KEY in copy.keys:
+                assert name == "minio-operator", copy
+            if MANAGED in copy.labels:
+                assert name == "minio-serving", copy
+
+
+@pytest.mark.parametrize(("overlay", "part"), [("rhoai", "mysql"), ("kind", "mysql"), ("postgres", "postgres")])
+def test_a_registry_checks_the_certificate_that_its_database_serves(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str, part: str
+) -> None:
+    [registry] = of_kind(rendered[overlay], "ModelRegistry")
+    connection = DatabaseConnection.model_validate(registry.body["spec"][part])
+    assert connection.tls == "Required"
+    assert connection.ca_secret is not None
+    [made] = [wanted for wanted in wanted_secrets(rendered[overlay]) if wanted.certificate]
+    assert connection.host in made.certificate
+    [copy] = made.copies
+    assert (copy.namespace, copy.name) == (registry.namespace, connection.ca_secret.name)
+    assert copy.keys == {connection.ca_secret.key: CA_KEY}
+
+    [database] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "model-registry-db"]
+    assert (made.namespace, connection.host) == (database.namespace, f"model-registry-db.{database.namespace}.svc")
+    pod = pod_template(database)["spec"]
+    [volume] = [each for each in pod["volumes"] if each.get("secret", {}).get("secretName") == made.name]
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+    assert {each["key"] for each in volume["secret"]["items"]} == {CERTIFICATE_KEY, PRIVATE_KEY}
+    # PostgreSQL takes no key of root's that others may read, and nobody but the Pod's groups needs to.
+    assert volume["secret"]["defaultMode"] == 0o440
+    arguments = " ".join(pod["containers"][0]["args"])
+    for file in (CERTIFICATE_KEY, PRIVATE_KEY):
+        assert f"{mount['mountPath']}/{file}" in arguments
+    assert f"{mount['mountPath']}/{CERTIFICATE_KEY}" in pod["containers"][0]["livenessProbe"]["exec"]["command"][-1]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_certificate_is_looked_after_each_week_as_at_an_installation(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    namespaces = {wanted.namespace for wanted in wanted_secrets(rendered[overlay]) if wanted.certificate}
+    weekly = {each.namespace: each for each in of_kind(rendered[overlay], "CronJob")}
+    assert weekly.keys() == namespaces
+    jobs = {each.namespace: each for each in of_kind(rendered[overlay], "Job") if each.name == "gatehouse-credentials"}
+    for namespace, renewal in weekly.items():
+        assert pod_template(renewal) == pod_template(jobs[namespace])
+        once = renewal.body["spec"]["jobTemplate"]["spec"]
+        assert {**once, "template": None} == {**jobs[namespace].body["spec"], "template": None}
+        assert re.fullmatch(r"[0-9]+ [0-9]+ \* \* [0-6]", renewal.body["spec"]["schedule"])
+
+
+def wanted_secrets(manifests: Sequence[Manifest]) -> list[WantedSecret]:
+    """All that the Jobs of an overlay make."""
+    configs = [each for each in of_kind(manifests, "ConfigMap") if each.name == "gatehouse-credentials"]
+    files = [CredentialsFile.model_validate(yaml.safe_load(each.body["data"]["credentials.yaml"])) for each in configs]
+    return [wanted for file in files for wanted in file.secrets]
+
+
+def uses(workload: Manifest, secret: str) -> bool:
+    """Whether a Pod of it is given the Secret, in any way that a Pod is."""
+    named = re.compile(rf'"(name|secretName)": "{re.escape(secret)}"')
+    return named.search(json.dumps(pod_template(workload))) is not None
+
+
+def rotate(kubectl: Kubectl, wanted: WantedSecret) -> None:
+    values = {key: secrets.token_hex(8) for key in wanted.generate[:1]}
+    if wanted.signing:
+        values[wanted.signing] = new_key_pem()[0].decode()
+    if wanted.certificate:
+        values[CERTIFICATE_KEY] = "of nobody"
+    patch = json.dumps({"stringData": values})
+    kubectl.run("patch", "secret", wanted.name, f"--namespace={wanted.namespace}", f"--patch={patch}")
+
+
+@pytest.mark.parametrize("folder", ["manifests/hardware", "manifests/rbac", "manifests/seed", "crds"])
+def test_the_kustomization_of_a_folder_lists_its_files(kubectl_program: Path, folder: str) -> None:
+    listed = len(load(Kubectl(kubectl_program).render(shipped(folder))))
+    files = [path for path in shipped(folder).glob("*.yaml") if path.name != "kustomization.yaml"]
+    assert listed == sum(len(load(path.read_text())) for path in files)

@@ -1,0 +1,42 @@
+"""The audit trail on real servers, each test in a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from auditcontract import AuditContract
+from cluster.registry.test_registry_contract import empty_database, opened_on
+from gatehouse.local.databases import Database
+from registrycontract import Opened
+
+
+class OnServer(AuditContract):
+    @pytest.fixture
+    def database(self, server: Database) -> Iterator[str]:
+        with empty_database(server) as name:
+            yield name
+
+    @pytest.fixture
+    async def opened(self, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+        async with opened_on(server, database, tmp_path) as opened:
+            yield opened
+
+    @pytest.fixture
+    async def again(self, opened: Opened, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+        async with opened_on(server, database, tmp_path) as again:
+            yield again
+
+
+class TestMariadb(OnServer):
+    @pytest.fixture
+    def server(self, mariadb: Database) -> Database:
+        return mariadb
+
+
+class TestPostgres(OnServer):
+    @pytest.fixture
+    def server(self, postgres: Database) -> Database:
+        return postgres

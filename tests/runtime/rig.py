@@ -1,0 +1,126 @@
+"""A whole engine on the fake API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import kopf
+from prometheus_client import CollectorRegistry
+
+from gatehouse.runtime.api_session import MetadataClient
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Outcome
+from gatehouse.runtime.kopf_source import KopfSource, build_settings
+from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
+from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.watches import Watch, build_caches
+from gatehouse.runtime.workqueue import Backoff
+from runtime.fakeapi import WIDGETS, FakeApi
+
+__all__ = ["Ended", "Rig", "running", "until"]
+
+QUICK = Backoff(base=0.01, cap=0.05, jitter=0.0)
+
+
+@dataclass(frozen=True)
+class Ended:
+    retry: bool = False
+    after: float | None = None
+
+
+async def until(condition: Callable[[], bool], *, what: str = "the condition") -> None:
+    """Wait for a condition that other tasks and threads bring about."""
+    try:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not come about") from None
+
+
+def quick_settings() -> kopf.OperatorSettings:
+    """As in production, with pauses too short to wait for."""
+    settings = build_settings()
+    settings.networking.error_backoffs = [0.01, 0.01, 0.01]
+    settings.watching.reconnect_backoff = 0.01
+    return settings
+
+
+@dataclass
+class Rig:
+    """The manager under test and what its reconciles saw."""
+
+    api: FakeApi
+    resources: tuple[Resource, ...] = (WIDGETS,)
+    options: ManagerOptions = field(default_factory=ManagerOptions)
+    seen: list[tuple[str, Body | None]] = field(default_factory=list)
+    synced_when_seen: list[bool] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+    list_limit: float = 20.0
+    lister: bool = False
+
+    def __post_init__(self) -> None:
+        watches = [Watch(resource=resource) for resource in self.resources]
+        self.caches: Caches = build_caches(watches)
+        self.registry = CollectorRegistry()
+        self.source = KopfSource(
+            resources=self.resources,
+            identity="tester",
+            namespaces=self.options.namespaces,
+            login=self.api.login,
+            settings=quick_settings,
+            backoff=QUICK,
+            list_limit=self.list_limit,
+        )
+        self.client = MetadataClient(self.api.login)
+        self.manager = Manager(
+            watches=watches,
+            caches=self.caches,
+            reconcilers={resource.plural: Reconciler(self.reconcile_of(resource)) for resource in self.resources},
+            source=self.source,
+            lister=self.client if self.lister else None,
+            metrics=EngineMetrics(self.registry),
+            options=self.options,
+        )
+        self.stop = asyncio.Event()
+
+    def reconcile_of(self, resource: Resource) -> Callable[[str, str], Any]:
+        async def reconcile(namespace: str, name: str) -> Outcome:
+            self.seen.append((name, self.caches[resource.plural].get(namespace, name)))
+            if self.hold is not None:
+                await self.hold.wait()
+            return Ended()
+
+        return reconcile
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.seen]
+
+    @property
+    def widgets(self) -> set[str]:
+        return {key.name for key in self.caches["widgets"].keys(None)}
+
+    async def idle(self) -> None:
+        await until(lambda: self.manager.idle, what="an idle engine")
+
+    def events(self, event_type: str, kind: str = "widgets") -> float:
+        labels = {"kind": kind, "type": event_type}
+        return self.registry.get_sample_value("gatehouse_watch_events_total", labels) or 0.0
+
+
+@contextlib.asynccontextmanager
+async def running(rig: Rig) -> AsyncIterator[Rig]:
+    """Run the manager and stop it at the end."""
+    task = asyncio.create_task(rig.manager.run(rig.stop))
+    try:
+        yield rig
+    finally:
+        rig.stop.set()
+        await task
+        await rig.client.close()
