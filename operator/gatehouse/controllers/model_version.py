@@ -1,9 +1,9 @@
 """ModelVersion: gather the facts, decide, apply the difference.
 
-``gather`` reads the objects that the version names from the cache, its row from the registry (reads of many versions
-are grouped), and the artifact from the store when the row does not say that it was looked at lately. ``decide`` is
-pure. ``apply`` writes the row with its history, then the template, then (in the runner) the status: whoever sees Ready
-finds everything that it promises.
+``gather`` reads the objects that the version names from the cache, and its row from the registry (reads of many
+versions are grouped). ``observe`` verifies the artifact in the store when the row says that a check is due; an error of
+the store is a fact like others. ``decide`` is pure. ``apply`` writes the row with its history, then the template, then
+(in the reconciler) the status: a client that sees Ready finds everything that the status promises.
 """
 
 from __future__ import annotations
@@ -24,25 +24,23 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
-from gatehouse.controllers.reconciler import Result, after_error
+from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.rivals import Rivals
 from gatehouse.controllers.rows import retire
 from gatehouse.controllers.templates import TemplateSweep, serving_input
-from gatehouse.controllers.verification.scheduler import ArtifactLook, Looked
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
-from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.controllers.verification.scheduler import ArtifactLook, unread_problem
+from gatehouse.domain.artifact.values import ArtifactRecord, Problem
+from gatehouse.domain.common.errors import ReconcileError, Stalled, Waiting
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.serving.names import config_map_name
 from gatehouse.domain.serving.template import TemplateWriter, render
 from gatehouse.domain.version.decision_record import known_holding
 from gatehouse.domain.version.facts import Facts, Unmet
-from gatehouse.domain.version.gates import recorded_digest
-from gatehouse.domain.version.lifecycle import Decision, decide, watches_artifact
+from gatehouse.domain.version.lifecycle import Decision, decide, nothing_known
 from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 from gatehouse.domain.version.records import FileRecord, VersionIds, VersionRecord
-from gatehouse.domain.version.row_recovery import is_lost, known_ids
 from gatehouse.domain.version.schedule import must_be_read, owes_reading
 from gatehouse.domain.version.status import version_status
 
@@ -92,23 +90,15 @@ class ModelVersionController:
         self._clock = clock
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
-        """Raises what the database and the API server raise; what the store raises leaves the row's word standing."""
-        gathered = await self._gather(resource, body)
-        if watches_artifact(gathered.facts) and gathered.rows is not None:
-            try:
-                looked = await self._look.at(gathered.facts, gathered.rows)
-            except ReconcileError as error:
-                if owes_reading(gathered.facts) and must_be_read(gathered.facts):
-                    return await self._while_unread(gathered, error)
-                return await self._after_store_error(gathered, error)
-            if looked is not None:
-                gathered = self._looked(gathered, looked)
-                if looked.error is not None:
-                    return await self._while_doubted(gathered, looked.error)
-        if is_lost(gathered.facts) and isinstance(gathered.facts.artifact, CheckProgress):
-            return self._while_rebuilt(gathered.facts, gathered.facts.artifact)
-        decision = decide(gathered.facts)
-        return await self._apply(gathered, decision)
+        """Raises what the database and the API server raise, and why nothing can be decided.
+
+        An error of the store is a fact.
+        """
+        observed = await self._observe(await self._gather(resource, body))
+        undecidable = nothing_known(observed.facts)
+        if undecidable is not None:
+            raise undecidable
+        return await self._apply(observed, decide(observed.facts))
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
@@ -164,11 +154,28 @@ class ModelVersionController:
         )
         return _Gathered(facts, rows)
 
-    def _looked(self, gathered: _Gathered, looked: Looked) -> _Gathered:
-        facts = replace(gathered.facts, artifact=looked.artifact, rereading=looked.rereading)
+    async def _observe(self, gathered: _Gathered) -> _Gathered:
+        """The facts with what the store says of the artifact, if a look is due: its files, or its error."""
+        facts = gathered.facts
+        if not facts.watches_artifact or gathered.rows is None:
+            return gathered
+        try:
+            looked = await self._look.at(facts, gathered.rows)
+        except ReconcileError as error:
+            self._reread_refused(facts, error)
+            owed = owes_reading(facts) and must_be_read(facts)
+            return replace(
+                gathered,
+                facts=replace(facts, store_error=error, rereading=unread_problem(error) if owed else facts.rereading),
+            )
+        if looked is None:
+            return gathered
+        if looked.error is not None:
+            self._reread_refused(facts, looked.error)
+        facts = replace(facts, artifact=looked.artifact, rereading=looked.rereading, store_error=looked.error)
         record = looked.artifact
-        if isinstance(record, ArtifactRecord) and record.digest is not None and recorded_digest(facts) is None:
-            # Which digest it has is known only now.
+        if isinstance(record, ArtifactRecord) and record.digest is not None and facts.recorded_digest is None:
+            # Which digest the artifact has is known only now.
             version = facts.version
             facts = replace(
                 facts,
@@ -177,44 +184,40 @@ class ModelVersionController:
             )
         return replace(gathered, facts=facts, files=looked.files)
 
+    def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
+        """A person may mend the credentials, which are not watched: the next look reads them again."""
+        if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
+            self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
+
     def _is_there(self, version: ObjectName) -> bool:
         return self._objects.reader.revision(VERSIONS, *version) is not None
 
     # apply
 
     async def _apply(self, gathered: _Gathered, decision: Decision) -> Result:
-        """The template needs the ids of the rows; once there are some it comes first, so that no row promises it."""
-        facts = gathered.facts
-        known = _known_ids(facts, decision)
+        """The template needs the ids of the rows; once there are some it comes first, so that no row promises it.
+
+        A cluster that does not take the template is one more fact, which shuts the template's gate.
+        """
+        facts, refused = gathered.facts, None
+        known = _row_ids(facts, decision)
         ids = known or await self._save(gathered, decision)
         try:
             template = await self._emit(facts, decision, ids)
         except Stalled as error:
-            return await self._apply_refused(gathered, decision, ids, error)
-        if known is not None:
+            refused = error
+            gathered = _with_refused_template(gathered, decision, ids, error, saved=known is None)
+            facts = gathered.facts
+            decision = decide(facts)
+            template = await self._emit(facts, decision, ids)
+        if known is not None or refused is not None:
             await self._save(gathered, decision)
         status = version_status(
             facts, decision, registry_id=ids.version_id if ids else None, template=template, now=facts.now
         )
-        after = None if decision.look_again is None else (decision.look_again - facts.now).total_seconds()
-        return Result(status=status, requeue=Requeue(after=None if after is None else max(after, 1.0)))
-
-    async def _apply_refused(
-        self, gathered: _Gathered, decision: Decision, ids: VersionIds | None, error: Stalled
-    ) -> Result:
-        """The cluster does not take the template: that is a fact like others, and shuts its gate."""
-        facts, saved = gathered.facts, _known_ids(gathered.facts, decision) is None
-        row = facts.row
-        if saved and decision.record is not None and ids is not None:
-            row = replace(decision.record, id=ids.version_id, model_id=ids.model_id)
-        problem = Problem(rule=error.reason, found=error.message, wanted="a serving template", remedy=error.remedy)
-        refused = replace(
-            gathered,
-            facts=replace(facts, row=row, template_problem=problem),
-            files=None if saved else gathered.files,
-        )
-        result = await self._apply(refused, decide(refused.facts))
-        return replace(result, requeue=requeue_after_error(error))
+        failure = refused or facts.store_error
+        again = _requeue(facts, decision) if failure is None else requeue_after_error(failure)
+        return Result(status=status, requeue=again)
 
     async def _save(self, gathered: _Gathered, decision: Decision) -> VersionIds | None:
         row, record = gathered.facts.row, decision.record
@@ -226,7 +229,7 @@ class ModelVersionController:
             record,
             files=gathered.files,
             change=decision.change,
-            known=known_ids(gathered.facts),
+            known=gathered.facts.known_ids,
             facts=decision.facts,
         )
 
@@ -250,53 +253,6 @@ class ModelVersionController:
             self._sweep.written(name)
         return wanted
 
-    def _while_rebuilt(self, facts: Facts, progress: CheckProgress) -> Result:
-        """That a database lost the row says nothing about the artifact: what was established holds, for the grace."""
-        lost = Transient(
-            reason="RowLost",
-            message=f"the database has lost the row; it is made again when the artifact is hashed "
-            f"({progress.files_done} of {progress.files} files)",
-        )
-        return after_error(self, facts.version, lost, clock=self._clock)
-
-    async def _while_unread(self, gathered: _Gathered, error: ReconcileError) -> Result:
-        """An outage keeps what was established, but not against a policy that wants more than that."""
-        problem = Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
-        told = replace(gathered, facts=replace(gathered.facts, rereading=problem))
-        result = await self._apply(told, decide(told.facts))
-        return replace(result, requeue=requeue_after_error(error))
-
-    async def _while_doubted(self, gathered: _Gathered, error: ReconcileError) -> Result:
-        """An outage is no excuse for what is known to be something else: its gates are shut, and the look is owed."""
-        self._reread_refused(gathered.facts, error)
-        facts = gathered.facts
-        result = await self._apply(gathered, decide(facts))
-        asked = {"last_handled_reconcile_at": facts.version.status.last_handled_reconcile_at}
-        return replace(result, status=result.status.model_copy(update=asked), requeue=requeue_after_error(error))
-
-    def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
-        """Somebody may mend the credentials, which are not watched: the next look reads them again."""
-        if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
-            self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
-
-    async def _after_store_error(self, gathered: _Gathered, error: ReconcileError) -> Result:
-        facts = gathered.facts
-        self._reread_refused(facts, error)
-        verified_at = facts.row.artifact.verified_at if facts.row and facts.row.artifact else None
-        version = await self._registered(gathered) if _is_unknown(facts) else facts.version
-        return after_error(self, version, error, clock=self._clock, verified_at=verified_at)
-
-    async def _registered(self, gathered: _Gathered) -> ModelVersion:
-        """The version with what can be said of it without its artifact: it is registered all the same."""
-        facts, decision = gathered.facts, decide(gathered.facts)
-        ids = await self._save(gathered, decision)
-        status = version_status(
-            facts, decision, registry_id=ids.version_id if ids else None, template=None, now=facts.now
-        )
-        # What somebody asked for is a look at the artifact, and that is still owed.
-        asked = {"last_handled_reconcile_at": facts.version.status.last_handled_reconcile_at}
-        return facts.version.model_copy(update={"status": status.model_copy(update=asked)})
-
 
 async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: RegisteredModel | Unmet) -> Held:
     """What the version was held to before: by its own row; as a new version by its model's, unless somebody vouches.
@@ -310,7 +266,7 @@ async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: Reg
     return Held.parse(kept.held if kept else None)
 
 
-def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
+def _row_ids(facts: Facts, decision: Decision) -> VersionIds | None:
     """The ids of the row that the decision goes into, if there is one already."""
     row = facts.row
     if decision.record is None or row is None or row.id is None or row.model_id is None:
@@ -318,6 +274,21 @@ def _known_ids(facts: Facts, decision: Decision) -> VersionIds | None:
     return VersionIds(row.model_id, row.id)
 
 
-def _is_unknown(facts: Facts) -> bool:
-    """Whether nothing was established yet, neither in this registry nor in another that kept the version before."""
-    return facts.artifact is None and known_ids(facts).version is None and facts.version.status.template is None
+def _with_refused_template(
+    gathered: _Gathered, decision: Decision, ids: VersionIds | None, error: Stalled, *, saved: bool
+) -> _Gathered:
+    """The facts after the cluster refused the template; ``saved`` when the row was written just before."""
+    facts = gathered.facts
+    row = facts.row
+    if saved and decision.record is not None and ids is not None:
+        row = replace(decision.record, id=ids.version_id, model_id=ids.model_id)
+    problem = Problem(rule=error.reason, found=error.message, wanted="a serving template", remedy=error.remedy)
+    return replace(
+        gathered, facts=replace(facts, row=row, template_problem=problem), files=None if saved else gathered.files
+    )
+
+
+def _requeue(facts: Facts, decision: Decision) -> Requeue:
+    if decision.look_again is None:
+        return Requeue()
+    return Requeue(after=max((decision.look_again - facts.now).total_seconds(), 1.0))

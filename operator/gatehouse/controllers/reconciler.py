@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -179,13 +179,10 @@ def after_error(
     error: ReconcileError,
     *,
     clock: Clock,
-    verified_at: datetime | None = None,
 ) -> Result:
     """What was established stands; the conditions say what is wrong. Only Stalled counts a generation as handled."""
     now, status = clock.now(), controller.outage(resource)
-    states = conditions_after_error(
-        status.conditions, error, now=now, verified_at=verified_at, grace=_grace(controller, resource)
-    )
+    states = conditions_after_error(status.conditions, error, now=now, grace=_grace(controller, resource))
     handled = resource.metadata.generation if isinstance(error, Stalled) else status.observed_generation
     conditions: list[Condition] = merge(status.conditions, states, generation=resource.metadata.generation, now=now)
     if not any(state.type == READY and state.status == "True" for state in states):
@@ -209,7 +206,7 @@ def _unread(
         reason=UNREADABLE, message=found.message, remedy=f"mend that field of the {found.kind} and apply it again"
     )
     generation = int(metadata.get("generation") or 0)
-    states = conditions_after_error(before.conditions, error, now=now, verified_at=None, grace=timedelta(0))
+    states = conditions_after_error(before.conditions, error, now=now, grace=timedelta(0))
     changes = {
         "conditions": merge(before.conditions, states, generation=generation, now=now),
         "observed_generation": generation,

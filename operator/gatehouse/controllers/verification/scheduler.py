@@ -19,12 +19,19 @@ from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Prob
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.locations import duration, locate, store_for
 from gatehouse.domain.version.facts import Facts
-from gatehouse.domain.version.gates import recorded_digest
 from gatehouse.domain.version.lifecycle import look_again
 from gatehouse.domain.version.records import FileRecord
 from gatehouse.domain.version.schedule import asks_store, distrusted, owes_reading, reread_since
 
-__all__ = ["PROGRESS_SECONDS", "ArtifactLook", "CheckInterrupted", "Looked", "VerificationPool", "Wait"]
+__all__ = [
+    "PROGRESS_SECONDS",
+    "ArtifactLook",
+    "CheckInterrupted",
+    "Looked",
+    "VerificationPool",
+    "Wait",
+    "unread_problem",
+]
 
 SHOWN_DIFFERENCES: Final = 10
 
@@ -77,7 +84,7 @@ class ArtifactLook:
             if found.rereading and isinstance(facts.artifact, ArtifactRecord):
                 return Looked(facts.artifact, rereading=found)
             return Looked(found)
-        if found.files is not None and _is_other(found.record, recorded_digest(facts)):
+        if found.files is not None and _is_other(found.record, facts.recorded_digest):
             # The rows keep the files that were recorded: they are the evidence, and tell what changed.
             changed = _differences(request.known, found.files) if found.record.digest is not None else ()
             return Looked(replace(found.record, changed=changed))
@@ -136,8 +143,12 @@ def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
     """What is there is not what was verified. That it cannot be read is no outage behind which it may hide."""
     if not isinstance(facts.artifact, ArtifactRecord):
         raise error
-    problem = Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
-    return Looked(replace(facts.artifact, doubted=True), rereading=problem, error=error)
+    return Looked(replace(facts.artifact, doubted=True), rereading=unread_problem(error), error=error)
+
+
+def unread_problem(error: ReconcileError) -> Problem:
+    """Why files that must be read cannot be, as a finding."""
+    return Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
 
 
 def _silent(seconds: float) -> Transient:

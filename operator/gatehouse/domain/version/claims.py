@@ -13,7 +13,6 @@ from gatehouse.domain.common.clocks import lies_ahead
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.gates import GateState, shut_gate
-from gatehouse.domain.version.row_recovery import known_digest
 from gatehouse.domain.version.stages import Standing
 
 __all__ = ["UNCONTESTED", "claimed_at", "contest_gates", "objections", "refusals", "suspected_at"]
@@ -48,7 +47,7 @@ def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> t
     """
     found: list[tuple[str, str]] = []
     if artifact.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
-        artifact.reason == "ArtifactMissing" and _recorded(facts) is not None
+        artifact.reason == "ArtifactMissing" and facts.kept_digest is not None
     ):
         found.append(("", artifact.reason))
     for standing in stages:
@@ -65,7 +64,7 @@ def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[st
     if not isinstance(registry, ModelRegistry) or not (facts.rivals or _is_ambiguous(facts)):
         return {}
     found = facts.artifact.digest if isinstance(facts.artifact, ArtifactRecord) and artifact.open else None
-    recorded = _recorded(facts)
+    recorded = facts.kept_digest
     own = VersionStanding(
         registry=f"{registry.metadata.namespace}/{registry.metadata.name}",
         version=f"{version.metadata.namespace}/{version.metadata.name}",
@@ -107,7 +106,7 @@ def _gate(objection: Objection, *, stage: str) -> GateState:
 
 def suspected_at(facts: Facts) -> datetime | None:
     """Until when another version saw other bytes at the URI, or in it: what was verified before is to be looked at."""
-    recorded, uri = _recorded(facts), folder_of(facts.version.spec.artifact.uri)
+    recorded, uri = facts.kept_digest, folder_of(facts.version.spec.artifact.uri)
     times = [
         at
         for rival in facts.rivals
@@ -130,7 +129,3 @@ def _judged_at(rival: VersionStanding, *, now: datetime) -> datetime | None:
 
 def _is_ambiguous(facts: Facts) -> bool:
     return any(len(places) > 1 for places in facts.endpoints.values())
-
-
-def _recorded(facts: Facts) -> str | None:
-    return (facts.row.digest if facts.row else None) or known_digest(facts)

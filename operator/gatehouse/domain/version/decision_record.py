@@ -14,7 +14,6 @@ from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.governance.approvals import submitters
 from gatehouse.domain.governance.held import Held, held_under
 from gatehouse.domain.version.facts import Facts, Unmet
-from gatehouse.domain.version.gates import recorded_digest
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.domain.version.stages import Outcome
 from gatehouse.domain.version.withdrawals import Gone
@@ -47,7 +46,7 @@ def judgement(
     """
     uid = facts.version.metadata.uid
     approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
-    digest = recorded_digest(facts)
+    digest = facts.recorded_digest
     evaluations = sorted(
         (each for each in facts.evaluations if each.spec.version_ref.uid == uid or each.spec.digest == digest),
         key=lambda each: each.spec.evaluator in submitters(facts.version.spec),

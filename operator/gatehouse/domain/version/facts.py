@@ -1,4 +1,8 @@
-"""What is known about a ModelVersion at one moment: everything that ``decide`` may look at."""
+"""What is known about a ModelVersion at one moment: everything that ``decide`` reads.
+
+What follows from the objects and the row alone is resolved once, when the facts are put together: whether the version
+is registered, the ids of its rows, the digest that its bytes must have.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,14 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Endpoints, VersionStanding
 from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy
-from gatehouse.domain.version.records import VersionRecord
+from gatehouse.domain.version.records import KnownIds, VersionRecord
+from gatehouse.domain.version.row_recovery import digest_of, id_in
 
-__all__ = ["Facts", "Unmet", "Withdrawal"]
+__all__ = ["Facts", "Registration", "Unmet", "Withdrawal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +50,34 @@ class Withdrawal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Where a version is registered: its model and the registry are there, allow it, and no one else holds its name."""
+
+    model: RegisteredModel
+    registry: ModelRegistry
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Facts about one version.
 
     ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
-    whoever holds it; ``holder_exists`` tells whether another object that holds it is still there. ``artifact`` is None
-    when nothing was looked at yet, or nothing needs to be; ``rereading`` is how far its files are read once more, or
-    why they cannot be, while what it says stands. ``template_problem`` is why the cluster did not take the serving
-    template. ``policies`` are those that apply, ``policy_names`` names all there are; ``approvals`` and
-    ``evaluations`` are all that name the version, whether they count or not; ``unreadable`` are those of both that do
-    not read. ``withdrawals`` has, by uid, those that were taken back lately, of any version. ``deployed_to`` names the
-    stages that run it; ``served_in`` are pairs of a stage and a namespace with an enforced gate in which a service runs
-    it with its digest, None when that is not known yet. ``rivals`` are other versions of its URI, and refused ones of
-    its digest or in its folder; ``endpoints`` is where its bucket is.
-    ``held`` is what it was held to before: by its row, or as a new version by the row of its model.
+    whoever holds it; ``holder_exists`` says whether another object that holds the row still exists. ``artifact`` is
+    None before the first check, and where no check is needed; ``rereading`` is how far its files are read once more, or
+    why they cannot be, while ``artifact`` stands. ``store_error`` is why the artifact could not be verified now.
+    ``template_problem`` is why the cluster rejected the serving template. ``policies`` are those that apply,
+    ``policy_names`` names all policies; ``approvals`` and ``evaluations`` are all that name the version, whether they
+    count or not; ``unreadable`` are those of both that do not read. ``withdrawals`` has, by uid, those that were
+    withdrawn lately, of any version. ``deployed_to`` names the stages that run the version; ``served_in`` are pairs of
+    a stage and a namespace with an enforced gate in which a service runs the version with its digest, None when that is
+    not known yet. ``rivals`` are other versions of its URI, and rejected ones of its digest or in its folder;
+    ``endpoints`` says where its bucket is. ``held`` is what the version was held to before: by its row, or as a new
+    version by the row of its model.
+
+    Resolved from these: ``registration`` is where the version is registered, or why it is not; ``known_ids`` are the
+    ids of its rows as its objects know them in this registry; ``kept_digest`` is the digest of the row, even of a lost
+    one, and ``recorded_digest`` that one or else the declared one.
     """
 
     now: datetime
@@ -71,6 +90,7 @@ class Facts:
     holder_exists: bool = False
     artifact: ArtifactRecord | CheckProgress | None = None
     rereading: CheckProgress | Problem | None = None
+    store_error: ReconcileError | None = None
     template_problem: Problem | None = None
     policies: tuple[CompiledPolicy, ...] = ()
     policy_names: frozenset[str] = frozenset()
@@ -83,3 +103,78 @@ class Facts:
     rivals: tuple[VersionStanding, ...] = ()
     endpoints: Endpoints = field(default_factory=dict)
     held: Held = field(default_factory=Held)
+    registration: Registration | Unmet = field(init=False)
+    known_ids: KnownIds = field(init=False)
+    kept_digest: str | None = field(init=False)
+    recorded_digest: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        model, registry, status = self.model, self.registry, self.version.status
+        known = KnownIds()
+        registration: Registration | Unmet
+        if isinstance(registry, ModelRegistry):
+            model_id = None if isinstance(model, Unmet) else id_in(model.status, registry)
+            known = KnownIds(model=model_id, version=id_in(status, registry))
+        if isinstance(model, Unmet):
+            registration = model
+        elif isinstance(registry, Unmet):
+            registration = registry
+        else:
+            registration = _conflict(self) or Registration(model, registry)
+        kept = (self.row.digest if self.row else None) or (None if known.version is None else digest_of(status))
+        resolved = {
+            "registration": registration,
+            "known_ids": known,
+            "kept_digest": kept,
+            "recorded_digest": kept or self.version.spec.artifact.digest,
+        }
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the version is registered, or may be."""
+        return isinstance(self.registration, Registration)
+
+    @property
+    def wants_artifact(self) -> bool:
+        """Whether the artifact may be verified: the version is submitted, and the registry allows it and its URI."""
+        where = self.registration
+        submitted = self.version.spec.state == "Submitted"
+        return submitted and isinstance(where, Registration) and where.model.spec.state == "Live"
+
+    @property
+    def watches_artifact(self) -> bool:
+        """Whether the artifact is verified: it may be cleared, or services that were admitted with it may go on."""
+        return self.wants_artifact or (self.is_registered and bool(self.version.status.admitted_to))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the version was registered and its row is gone: the database is empty, or an older one."""
+        return self.row is None and self.known_ids.version is not None
+
+
+def _conflict(facts: Facts) -> Unmet | None:
+    """Another object, or other bytes, that (model, version) already stands for."""
+    row, version = facts.row, facts.version
+    if row is None:
+        return None
+    own = (row.namespace, row.object_name) == (version.metadata.namespace, version.metadata.name)
+    what = f"version {row.version} of model {row.model}"
+    if not own and facts.holder_exists:
+        return Unmet(
+            reason="VersionConflict",
+            found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
+            wanted="a version that is unique in its model",
+            remedy="give this ModelVersion another spec.version, or delete the other one",
+            needs_person=True,
+        )
+    if row.uri.rstrip("/") != version.spec.artifact.uri.rstrip("/"):
+        return Unmet(
+            reason="VersionReused",
+            found=f"{what} was registered with {row.uri}",
+            wanted=f"the same artifact for ever, not {version.spec.artifact.uri}",
+            remedy="a new artifact is a new version: choose another spec.version",
+            needs_person=True,
+        )
+    return None

@@ -21,8 +21,6 @@ from gatehouse.domain.runtimes.refusals import TemplateRefused
 from gatehouse.domain.serving.initializer import loading_of
 from gatehouse.domain.serving.names import inference_service_name
 from gatehouse.domain.version.facts import Facts, Unmet
-from gatehouse.domain.version.records import VersionRecord
-from gatehouse.domain.version.row_recovery import known_digest
 from gatehouse.domain.version.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
 
 __all__ = [
@@ -30,10 +28,8 @@ __all__ = [
     "NOT_OWED",
     "GateState",
     "artifact_gate",
-    "conflict_of",
     "hardware_gate",
     "open_gate",
-    "recorded_digest",
     "registered_gate",
     "shut_gate",
     "template_gate",
@@ -98,49 +94,16 @@ TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
 
 def registered_gate(facts: Facts) -> GateState:
     """Registry, model and store are there and allow the version, and nobody else holds its name."""
-    for reference in (facts.model, facts.registry):
-        if isinstance(reference, Unmet):
-            return _unmet("Registered", REGISTERED_RULE, reference)
-    conflict = conflict_of(facts)
-    if conflict is not None:
-        return _unmet("Registered", REGISTERED_RULE, conflict)
-    assert isinstance(facts.registry, ModelRegistry)  # noqa: S101 - the loop above has told
-    registry = f"{facts.registry.metadata.namespace}/{facts.registry.metadata.name}"
+    where = facts.registration
+    if isinstance(where, Unmet):
+        return _unmet("Registered", REGISTERED_RULE, where)
     return open_gate(
-        "Registered", "Registered", REGISTERED_RULE, f"kept by registry {registry}", "a row in the registry"
+        "Registered",
+        "Registered",
+        REGISTERED_RULE,
+        f"kept by registry {where.registry.metadata.namespace}/{where.registry.metadata.name}",
+        "a row in the registry",
     )
-
-
-def conflict_of(facts: Facts) -> Unmet | None:
-    """Another object, or other bytes, that (model, version) already stands for."""
-    row, version = facts.row, facts.version
-    if row is None:
-        return None
-    own = (row.namespace, row.object_name) == (version.metadata.namespace, version.metadata.name)
-    what = f"version {row.version} of model {row.model}"
-    if not own and facts.holder_exists:
-        return Unmet(
-            reason="VersionConflict",
-            found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
-            wanted="a version that is unique in its model",
-            remedy="give this ModelVersion another spec.version, or delete the other one",
-            needs_person=True,
-        )
-    if row.uri.rstrip("/") != version.spec.artifact.uri.rstrip("/"):
-        return Unmet(
-            reason="VersionReused",
-            found=f"{what} was registered with {row.uri}",
-            wanted=f"the same artifact for ever, not {version.spec.artifact.uri}",
-            remedy="a new artifact is a new version: choose another spec.version",
-            needs_person=True,
-        )
-    return None
-
-
-def recorded_digest(facts: Facts) -> str | None:
-    """The digest that the bytes must have: of the row, also of a lost one, or else the declared one."""
-    row: VersionRecord | None = facts.row
-    return (row.digest if row else None) or known_digest(facts) or facts.version.spec.artifact.digest
 
 
 def artifact_gate(facts: Facts) -> GateState:
@@ -187,7 +150,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             remedy=f"upload them, for example: gatehouse upload ./model {uri}. {_next_check(facts, MISSING_INTERVAL)}",
             attention="Time",
         )
-    wanted = recorded_digest(facts)
+    wanted = facts.recorded_digest
     changed = wanted is not None and record.digest is not None and wanted != record.digest
     if record.outcome == "Invalid" and not changed:
         return _invalid(record, then=_next_check(facts, BROKEN_INTERVAL))

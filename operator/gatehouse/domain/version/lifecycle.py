@@ -20,8 +20,9 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Objection
-from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress, Problem
 from gatehouse.domain.audit.records import FactChange
+from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
@@ -32,19 +33,16 @@ from gatehouse.domain.version.gates import (
     NOT_OWED,
     GateState,
     artifact_gate,
-    conflict_of,
     hardware_gate,
-    recorded_digest,
     registered_gate,
     template_gate,
 )
 from gatehouse.domain.version.records import StateChange, VersionRecord
-from gatehouse.domain.version.row_recovery import is_lost, known_digest
 from gatehouse.domain.version.schedule import next_check
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
 
-__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "wants_artifact", "watches_artifact"]
+__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "nothing_known", "outage"]
 
 ACTOR: Final = "gatehouse"
 REBUILT: Final = "Rebuilt"
@@ -142,26 +140,6 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
 )
 
 
-def watches_artifact(facts: Facts) -> bool:
-    """Whether the artifact is looked at: it may be cleared, or services that were admitted with it may go on."""
-    if wants_artifact(facts):
-        return True
-    registered = _is_registered(facts) and isinstance(facts.registry, ModelRegistry)
-    return registered and bool(facts.version.status.admitted_to)
-
-
-def wants_artifact(facts: Facts) -> bool:
-    """Whether the artifact may be looked at: the version is submitted, and the registry allows it and its URI."""
-    model = facts.model
-    return (
-        facts.version.spec.state == "Submitted"
-        and isinstance(model, RegisteredModel)
-        and model.spec.state == "Live"
-        and isinstance(facts.registry, ModelRegistry)
-        and conflict_of(facts) is None
-    )
-
-
 def decide(facts: Facts) -> Decision:
     """The phase, gates, row and next look that follow from the facts. Never raises, never looks at anything else."""
     version_fit = _fit(facts)
@@ -173,12 +151,12 @@ def decide(facts: Facts) -> Decision:
     stages = standings(
         facts,
         version_fit,
-        verified=registered.open and artifact.open and wants_artifact(facts),
+        verified=registered.open and artifact.open and facts.wants_artifact,
         held=held,
         gone=results_gone(gone, version=facts.version),
     )
     first = next(iter(stages), None)
-    claimed = claimed_at(facts) if _is_registered(facts) else None
+    claimed = claimed_at(facts) if facts.is_registered else None
     against = {} if claimed is None else objections(facts, artifact, claimed=claimed)
     contested = first is not None and first.stage in against
     owed = (
@@ -214,7 +192,7 @@ def decide(facts: Facts) -> Decision:
         outcomes=said,
         facts=fact_changes(facts, facts.row.governance if facts.row else None, judged) if record else (),
         claimed_at=claimed,
-        refusals=refusals(facts, artifact, stages) if wants_artifact(facts) else (),
+        refusals=refusals(facts, artifact, stages) if facts.wants_artifact else (),
         held=held,
     )
 
@@ -222,10 +200,6 @@ def decide(facts: Facts) -> Decision:
 def _declared(facts: Facts) -> str:
     archived = isinstance(facts.model, RegisteredModel) and facts.model.spec.state == "Archived"
     return "Archived" if archived else facts.version.spec.state
-
-
-def _is_registered(facts: Facts) -> bool:
-    return not (isinstance(facts.registry, Unmet) or isinstance(facts.model, Unmet) or conflict_of(facts) is not None)
 
 
 def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
@@ -295,7 +269,7 @@ _remembered: Final = lru_cache(maxsize=256)(_computed)
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
     version, row = facts.version, facts.row
-    if not _is_registered(facts):
+    if not facts.is_registered:
         return None
     found = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
     return VersionRecord(
@@ -309,9 +283,7 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
         uri=version.spec.artifact.uri,
         state="ARCHIVED" if phase == "Archived" else "LIVE",
         phase=phase,
-        digest=(row.digest if row else None)
-        or known_digest(facts)
-        or (found.digest if found and artifact_open else None),
+        digest=facts.kept_digest or (found.digest if found and artifact_open else None),
         hardware_profile=version.spec.hardware_profile_ref.name,
         artifact=found or _as_doubted(facts),
         spec=facts.spec_json,
@@ -340,7 +312,7 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     if record is None or (row is not None and (row.phase, row.digest) == (record.phase, record.digest)):
         return None
     reason, message = headline
-    lost = is_lost(facts)
+    lost = facts.is_lost
     if lost:
         reason, message = REBUILT, f"the database had lost the row; it was made again from the object: {message}"
     return StateChange(
@@ -354,6 +326,33 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     )
 
 
+def nothing_known(facts: Facts) -> ReconcileError | None:
+    """Why nothing can be decided, so that the status stands for the grace; None where the facts suffice.
+
+    That a database lost the row, or that the version came from another registry, says nothing about the artifact: what
+    was established holds until the artifact is verified anew.
+    """
+    progress = facts.artifact
+    if facts.is_lost and isinstance(progress, CheckProgress):
+        return Transient(
+            reason="RowLost",
+            message=f"the database has lost the row; it is made again when the artifact is hashed "
+            f"({progress.files_done} of {progress.files} files)",
+        )
+    established = facts.known_ids.version is not None or facts.version.status.template is not None
+    return facts.store_error if facts.artifact is None and established else None
+
+
+def outage(facts: Facts) -> ReconcileError | None:
+    """The store's error, where what was established holds for the grace; None where a gate says what is wrong.
+
+    An outage is no excuse for files that are known to differ, nor against a policy that requires them read.
+    """
+    record = facts.artifact
+    doubted = isinstance(record, ArtifactRecord) and record.doubted
+    return None if doubted or isinstance(facts.rereading, Problem) else facts.store_error
+
+
 def look_again(facts: Facts) -> datetime | None:
     """When the artifact is due; None when it was not checked yet, must not be, or is being read again.
 
@@ -361,14 +360,14 @@ def look_again(facts: Facts) -> datetime | None:
     """
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None
-    if not watches_artifact(facts) or isinstance(facts.rereading, CheckProgress):
+    if not facts.watches_artifact or isinstance(facts.rereading, CheckProgress):
         return None
     due = next_check(
         facts.artifact,
         now=facts.now,
         uid=facts.version.metadata.uid,
         interval=duration(facts.registry.spec.verification.interval),
-        recorded_digest=recorded_digest(facts),
+        recorded_digest=facts.recorded_digest,
     )
     suspected = suspected_at(facts)
     if facts.artifact.doubted:

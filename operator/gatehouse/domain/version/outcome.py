@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -62,21 +62,28 @@ def requeue_after_error(error: ReconcileError) -> Requeue:
 
 
 def conditions_after_error(
-    before: Sequence[Condition], error: ReconcileError, *, now: datetime, verified_at: datetime | None, grace: timedelta
+    before: Sequence[Condition],
+    error: ReconcileError,
+    *,
+    now: datetime,
+    grace: timedelta,
+    verified_at: datetime | None = None,
+    decided: Iterable[ConditionState] | None = None,
 ) -> list[ConditionState]:
-    """Everything that was established stays as it was; what is down is said beside it.
+    """The conditions that were ``decided``, or else those of before, stand; the outage is reported beside them.
 
     Ready keeps its value while the last verification (or, where that is not known, the begin of the outage) is younger
-    than ``grace``; an error that somebody must mend shuts it at once. A time in the future is nobody's age.
+    than ``grace``; an error that a person must mend shuts Ready at once. A time in the future is no age.
     """
-    ready = find(before, READY)
+    states = [_same(condition) for condition in before] if decided is None else list(decided)
+    ready = next((state for state in states if state.type == READY), None)
     since = verified_at or _began(before) or now
     holds = is_within(since, grace, now=now)
     if ready is not None and ready.status == "True" and not isinstance(error, Stalled) and holds:
-        shown = _same(ready)
+        shown = ready
     else:
         shown = ConditionState(READY, "False", error.reason, error.advice)
-    kept = (_same(condition) for condition in before if condition.type not in {READY, RECONCILING, STALLED})
+    kept = (state for state in states if state.type not in {READY, RECONCILING, STALLED})
     return [shown, _abnormal(error), *kept]
 
 

@@ -9,12 +9,10 @@ from typing import Final
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersionStatus
-from gatehouse.api.registered_model import RegisteredModel, RegisteredModelStatus
+from gatehouse.api.registered_model import RegisteredModelStatus
 from gatehouse.domain.common.conditions import find
-from gatehouse.domain.version.facts import Facts
-from gatehouse.domain.version.records import KnownIds
 
-__all__ = ["ARTIFACT_VERIFIED", "id_in", "is_lost", "known_digest", "known_ids", "row_id"]
+__all__ = ["ARTIFACT_VERIFIED", "digest_of", "id_in", "row_id"]
 
 ARTIFACT_VERIFIED: Final = "ArtifactVerified"
 LARGEST_ID: Final = 2**53
@@ -34,24 +32,8 @@ def row_id(text: str | None) -> int | None:
     return number if 0 < number < LARGEST_ID else None
 
 
-def known_ids(facts: Facts) -> KnownIds:
-    """The ids of a version's rows in the registry that keeps it now."""
-    if not isinstance(facts.registry, ModelRegistry):
-        return KnownIds()
-    model = id_in(facts.model.status, facts.registry) if isinstance(facts.model, RegisteredModel) else None
-    return KnownIds(model=model, version=id_in(facts.version.status, facts.registry))
-
-
-def is_lost(facts: Facts) -> bool:
-    """Whether the version was registered and its row is gone: the database is empty, or an older one."""
-    return facts.row is None and known_ids(facts).version is not None
-
-
-def known_digest(facts: Facts) -> str | None:
-    """The digest that the version was recorded with."""
-    if known_ids(facts).version is None:
-        return None
-    status = facts.version.status
+def digest_of(status: ModelVersionStatus) -> str | None:
+    """The digest that a version was recorded with, as its status knows it."""
     if status.recorded_digest is not None:
         return status.recorded_digest
     verified = find(status.conditions, ARTIFACT_VERIFIED)

@@ -20,7 +20,7 @@ from gatehouse.domain.governance.policy import CompiledPolicy, Finding
 from gatehouse.domain.governance.rules import Case, judge
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.version.facts import Facts
-from gatehouse.domain.version.gates import GateState, open_gate, recorded_digest, shut_gate
+from gatehouse.domain.version.gates import GateState, open_gate, shut_gate
 
 __all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry", "outcomes", "standings"]
 
@@ -76,7 +76,7 @@ def standings(
         version=facts.version,
         model=model,
         artifact=artifact,
-        digest=recorded_digest(facts) or artifact.digest,
+        digest=facts.recorded_digest or artifact.digest,
         fit=fit,
         reads_content=registry.spec.verification.content,
         rereading=facts.rereading,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from gatehouse.api.meta import ConditionedStatus
 from gatehouse.api.model_registry import ModelRegistry
@@ -31,7 +31,8 @@ from gatehouse.domain.common.conditions import (
     ConditionState,
     merge,
 )
-from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.common.errors import ReconcileError, Stalled
+from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import UNREADABLE
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit
@@ -39,7 +40,8 @@ from gatehouse.domain.runtimes.formats import served_file
 from gatehouse.domain.serving.names import served_digest
 from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.gates import GateState
-from gatehouse.domain.version.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision
+from gatehouse.domain.version.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY, Decision, outage
+from gatehouse.domain.version.outcome import conditions_after_error
 
 __all__ = ["shut_status", "version_status"]
 
@@ -55,6 +57,8 @@ MOST_DTYPES: Final = 64
 LARGEST_COUNT: Final = 2**53 - 1
 MOST_ADMITTED: Final = 128
 
+S = TypeVar("S", bound=ConditionedStatus)
+
 
 def version_status(
     facts: Facts, decision: Decision, *, registry_id: int | None, template: TemplateStatus | None, now: datetime
@@ -63,9 +67,22 @@ def version_status(
     version = facts.version
     registry = facts.registry
     artifact = _artifact(facts.artifact)
-    return ModelVersionStatus(
-        observed_generation=version.metadata.generation,
-        last_handled_reconcile_at=version.requested_at,
+    error, before = outage(facts), version.status
+    states = _conditions(facts, decision)
+    if error is not None:
+        states = conditions_after_error(
+            before.conditions, error, now=now, grace=_grace(facts), verified_at=_verified_at(facts), decided=states
+        )
+    states = list(states)
+    status = ModelVersionStatus(
+        # What was established before an outage stands; only what a person must mend counts as handled.
+        observed_generation=version.metadata.generation
+        if error is None or isinstance(error, Stalled)
+        else before.observed_generation,
+        # A look that somebody asked for is owed until the store answers.
+        last_handled_reconcile_at=version.requested_at
+        if facts.store_error is None
+        else before.last_handled_reconcile_at,
         phase=decision.phase,
         cleared_for=list(decision.cleared_for),
         deployed_to=_stages(facts),
@@ -83,13 +100,23 @@ def version_status(
         risk_tier=_tier(facts, decision),
         policies=_policies(facts, decision),
         gates=_gates(version.status.gates, decision.gates),
-        conditions=merge(
-            version.status.conditions, _conditions(facts, decision), generation=version.metadata.generation, now=now
-        ),
+        conditions=merge(before.conditions, states, generation=version.metadata.generation, now=now),
     )
+    if error is None or any(state.type == READY and state.status == "True" for state in states):
+        return status
+    return shut_status(status, error)
 
 
-def shut_status(status: ConditionedStatus, error: ReconcileError) -> ConditionedStatus:
+def _grace(facts: Facts) -> timedelta:
+    registry = facts.registry
+    return duration(registry.spec.verification.grace) if isinstance(registry, ModelRegistry) else timedelta(0)
+
+
+def _verified_at(facts: Facts) -> datetime | None:
+    return facts.artifact.verified_at if isinstance(facts.artifact, ArtifactRecord) else None
+
+
+def shut_status(status: S, error: ReconcileError) -> S:
     """The status of an object of which nothing new can be said, for too long: a version is cleared for no stage.
 
     Of other kinds nothing is cleared: whoever depends on them asks for the objects themselves. The recorded digest, the

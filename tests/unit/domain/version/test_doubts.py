@@ -13,7 +13,7 @@ import worlds
 from gatehouse.domain.admission.contest import standing_of
 from gatehouse.domain.artifact.values import CheckProgress, Problem
 from gatehouse.domain.version.facts import Facts
-from gatehouse.domain.version.lifecycle import decide, watches_artifact
+from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
 from gatehouse.registry.mappers import dump_artifact, load_artifact
 
@@ -99,9 +99,9 @@ def test_what_may_go_on_is_looked_at_also_when_nobody_submits_it_any_more() -> N
     admitted = {"admittedTo": [{"stage": "staging", "namespace": "chatbots"}]}
     for state in ("Deprecated", "Archived", "Draft"):
         running = worlds.facts(row=ROW, version=worlds.version(state=state, status=admitted))
-        assert watches_artifact(running)
+        assert running.watches_artifact
         assert decide(running).look_again is not None
         assert not decide(running).cleared_for
         gone = worlds.facts(row=ROW, version=worlds.version(state=state))
-        assert not watches_artifact(gone)
+        assert not gone.watches_artifact
         assert decide(gone).look_again is None

@@ -12,7 +12,7 @@ import worlds
 from gatehouse.domain.artifact.values import CheckProgress, Problem
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.facts import Facts, Unmet
-from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY, decide, wants_artifact
+from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY, decide
 from policies import policy
 
 GONE = Unmet(reason="ModelNotFound", found="no model", wanted="a model", remedy="apply it")
@@ -246,9 +246,9 @@ def test_a_gate_that_a_check_opens_says_when_the_next_one_is_and_how_to_have_it_
 
 
 def test_no_artifact_is_wanted_of_what_the_registry_does_not_allow() -> None:
-    assert not wants_artifact(worlds.facts(registry=replace(GONE, reason="NamespaceNotAllowed")))
-    assert not wants_artifact(worlds.facts(version=worlds.version(state="Draft")))
-    assert wants_artifact(worlds.facts())
+    assert not worlds.facts(registry=replace(GONE, reason="NamespaceNotAllowed")).wants_artifact
+    assert not worlds.facts(version=worlds.version(state="Draft")).wants_artifact
+    assert worlds.facts().wants_artifact
 
 
 any_facts = st.builds(

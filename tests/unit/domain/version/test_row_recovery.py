@@ -9,7 +9,7 @@ import pytest
 import worlds
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.records import KnownIds
-from gatehouse.domain.version.row_recovery import is_lost, known_digest, known_ids, row_id
+from gatehouse.domain.version.row_recovery import row_id
 from gatehouse.domain.version.status import version_status
 
 HERE = {"registry": "gatehouse-system/local", "registryId": "7"}
@@ -54,10 +54,10 @@ REGISTERED = {**HERE, "phase": "Ready to Deploy", "artifact": {"digest": worlds.
 )
 def test_what_a_status_knows(status: dict[str, Any], known: int | None, digest: str | None) -> None:
     facts = worlds.facts(version=worlds.version(status=status))
-    assert known_ids(facts) == KnownIds(version=known)
-    assert known_digest(facts) == digest
-    assert is_lost(facts) == (known is not None)
-    assert not is_lost(worlds.facts(version=worlds.version(status=status), row=worlds.row()))
+    assert facts.known_ids == KnownIds(version=known)
+    assert facts.kept_digest == digest
+    assert facts.is_lost == (known is not None)
+    assert not worlds.facts(version=worlds.version(status=status), row=worlds.row()).is_lost
 
 
 @pytest.mark.parametrize("text", [None, "", "0", "-1", "1.0", " 1", "１", "seven", str(2**53), "9" * 32])
