@@ -20,8 +20,9 @@ from sqlalchemy.schema import CreateTable
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.artifact.model_config import ModelConfig
-from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -327,7 +328,7 @@ class RegistryContract:
         assert opened.count(model_versions) == 0
 
     async def test_a_hostile_object_name_is_kept_as_an_escape(self, opened: Opened) -> None:
-        problem = Problem(rule="UnsafeName", found="a\udcff\x00b", wanted="UTF-8", remedy="rename it")
+        problem = Finding(reason="UnsafeName", found="a\udcff\x00b", expected="UTF-8", remedy="rename it")
         record = a_version(artifact=an_artifact(outcome="Invalid", digest=None, problems=(problem,)))
         await opened.rows.save_version(record, files=None, change=a_change(message="found a\udcff\x00b"))
         kept = await load(opened.rows)

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from gatehouse.cli.main import app
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckSlots, Verification
-from gatehouse.domain.artifact.values import ArtifactRecord, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.common.finding import Finding
 from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
 from gatehouse.upload.errors import FolderRefused
 from gatehouse.upload.folder import FileIdentity, FolderFiles, LocalFile, scan
@@ -70,8 +71,8 @@ def everything(root: Path) -> FolderFiles:
     return FolderFiles(root=root, files=tuple(files))
 
 
-def told(problems: Sequence[Problem]) -> list[str]:
-    return [f"{problem.rule}: {problem.found}" for problem in problems]
+def told(problems: Sequence[Finding]) -> list[str]:
+    return [f"{problem.reason}: {problem.found}" for problem in problems]
 
 
 async def uploaded(found: FolderFiles, artifact_format: str) -> CheckedArtifact:
@@ -97,7 +98,7 @@ async def test_the_check_before_an_upload(laid: Laid) -> None:
     with pytest.raises(FolderRefused) as refused:
         await uploaded(found, guess_format(found))
     assert told(refused.value.problems) == list(laid.case.upload)
-    assert all(problem.wanted and problem.remedy for problem in refused.value.problems)
+    assert all(problem.expected and problem.remedy for problem in refused.value.problems)
 
 
 async def checked(found: FolderFiles, artifact_format: str) -> ArtifactRecord:

@@ -21,6 +21,7 @@ from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec, prote
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.held import Held, held_under, shown_tier
 from gatehouse.domain.governance.policy import CompiledPolicy, applying
 from gatehouse.domain.hardware.fit import Fit
@@ -32,7 +33,7 @@ __all__ = ["Change", "Judge", "State", "Trial", "compiled_drafts"]
 State = Literal["Cleared", "Owed", "Denied", "Rejected"]
 """Cleared: every gate up to the stage is open. Owed: something is still to come. The others: somebody said no."""
 
-_UNKNOWN: Final = Unmet(reason="NotRead", found="not read", wanted="", remedy="")
+_UNKNOWN: Final = Unmet(finding=Finding(reason="NotRead", found="not read", expected="", remedy=""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +203,9 @@ def _state(standing: Standing) -> State:
 def _why(passed: Sequence[Standing]) -> str:
     gates = (gate for standing in passed for gate in (standing.policy, standing.approval))
     shut = next((gate for gate in gates if not gate.open), None)
-    return "" if shut is None else f"{shut.name} for {shut.stage}: {shut.found}; wanted: {shut.wanted}"
+    return (
+        "" if shut is None else f"{shut.name} for {shut.stage}: {shut.finding.found}; wanted: {shut.finding.expected}"
+    )
 
 
 def _registry_of(version: ModelVersion) -> ModelRegistry:
@@ -245,11 +248,13 @@ def _fit(version: ModelVersion) -> Fit | None:
     gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
     return Fit(
         verdict=found.verdict,
-        reason=found.verdict,
-        found=gate.found if gate else f"the verdict is {found.verdict}",
-        wanted=gate.wanted if gate else "",
         weights_bytes=found.weights_bytes,
         kv_cache_bytes_per_token=found.kv_cache_bytes_per_token,
         max_model_len=found.max_model_len,
         tensor_parallel_size=found.tensor_parallel_size or 1,
+        finding=Finding(
+            reason=found.verdict,
+            found=gate.found if gate else f"the verdict is {found.verdict}",
+            expected=gate.wanted if gate else "",
+        ),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gatehouse.domain.audit.records import AuditRecord, time_text
-from gatehouse.domain.audit.trust import Finding, Verdict
+from gatehouse.domain.audit.trust import AuditFinding, Verdict
 from gatehouse.printing import Printer
 
 __all__ = ["print_log", "print_verdict", "record_wire", "verdict_wire"]
@@ -66,7 +66,7 @@ def verdict_wire(verdict: Verdict, notes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _finding_wire(finding: Finding) -> dict[str, Any]:
+def _finding_wire(finding: AuditFinding) -> dict[str, Any]:
     return {
         "kind": finding.kind,
         "position": finding.position,

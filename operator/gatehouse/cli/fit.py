@@ -274,7 +274,10 @@ def _calibrated(known: Known, machines: Sequence[Machine], choices: Choices, log
     if log.truncated:
         notes.append(f"only the first {MOST_BYTES // 2**20} MiB of the log were read")
     if not terms:
-        fail(f"nothing of the log can be held against the fit, which is {found.verdict}: {found.found}", code=NOT_READY)
+        fail(
+            f"nothing of the log can be held against the fit, which is {found.verdict}: {found.finding.found}",
+            code=NOT_READY,
+        )
     return _answer(known, rows, choices, terms=terms, notes=notes)
 
 

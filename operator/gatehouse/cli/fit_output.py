@@ -110,8 +110,12 @@ def print_answer(printer: Printer, answer: Answer) -> None:
 
 def _explain(printer: Printer, row: Scenario) -> None:
     printer.line()
-    printer.line(f"{row.machine.name}, {row.size} of it: {row.found.verdict}, {row.found.reason}")
-    for label, value in (("found", row.found.found), ("wanted", row.found.wanted), ("do", row.found.remedy)):
+    printer.line(f"{row.machine.name}, {row.size} of it: {row.found.verdict}, {row.found.finding.reason}")
+    for label, value in (
+        ("found", row.found.finding.found),
+        ("wanted", row.found.finding.expected),
+        ("do", row.found.finding.remedy),
+    ):
         if value:
             printer.line(f"     {label:7}{value}")
 

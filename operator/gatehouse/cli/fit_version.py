@@ -16,6 +16,7 @@ from gatehouse.cli.fit_target import Known, shipped_machines, weights_of
 from gatehouse.cli.options import reviewing
 from gatehouse.cli.registry_rows import rows_of
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit, usable_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
@@ -135,10 +136,6 @@ def _by_status(found: _Version, *, asked: bool) -> Known:
     size = hardware.tensor_parallel_size or 1
     fit = Fit(
         verdict=hardware.verdict,
-        reason="AsInStatus",
-        found=gate.found if gate else "",
-        wanted=gate.wanted if gate else "",
-        remedy=gate.remedy if gate else None,
         weights_bytes=hardware.weights_bytes,
         overhead_bytes=hardware.overhead_bytes,
         kv_cache_bytes_per_token=hardware.kv_cache_bytes_per_token,
@@ -147,6 +144,12 @@ def _by_status(found: _Version, *, asked: bool) -> Known:
         sequences=hardware.max_num_seqs,
         tensor_parallel_size=size,
         warnings=tuple(hardware.warnings),
+        finding=Finding(
+            reason="AsInStatus",
+            found=gate.found if gate else "",
+            expected=gate.wanted if gate else "",
+            remedy=(gate.remedy or "") if gate else "",
+        ),
     )
     requested = version.spec.serving.max_model_len
     return Known(
@@ -180,14 +183,16 @@ def _elsewhere(machine: Machine, hardware: HardwareStatus, requested: int | None
     name = f"{machine.spec.accelerator.vendor} {machine.spec.accelerator.model}"
     fit = Fit(
         verdict="DoesNotFit" if too_large else "Unknown",
-        reason="WeightsTooLarge" if too_large else "StatusOnly",
-        found=f"{weights}{cache} on each of {count} {name}; {human_bytes(usable)} can be used",
-        wanted="what the version's row says of its model, by which the fit is computed",
-        remedy=f"choose a profile with more memory; the whole fit takes {_ROW}" if too_large else f"name {_ROW}",
         weights_bytes=least,
         usable_bytes=usable,
         kv_cache_bytes_per_token=token if cache else None,
         tensor_parallel_size=count,
+        finding=Finding(
+            reason="WeightsTooLarge" if too_large else "StatusOnly",
+            found=f"{weights}{cache} on each of {count} {name}; {human_bytes(usable)} can be used",
+            expected="what the version's row says of its model, by which the fit is computed",
+            remedy=f"choose a profile with more memory; the whole fit takes {_ROW}" if too_large else f"name {_ROW}",
+        ),
     )
     return Scenario(machine=machine, size=count, requested=requested, found=fit)
 

@@ -138,8 +138,8 @@ async def _template(client: ApiClient, version: ModelVersion, call: _Call, targe
         check_emitted(version, found)
         return retarget(found, name=call.service, namespace=target, stage=call.stage)
     except TemplateRefused as refused:
-        problem = refused.problem
-        raise Refused(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}") from refused
+        problem = refused.finding
+        raise Refused(f"{problem.found}; wanted: {problem.expected}; {problem.remedy}") from refused
     except ValueError as error:
         raise Refused(f"ConfigMap {emitted.name}: {error}") from error
 

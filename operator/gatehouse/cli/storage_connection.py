@@ -24,8 +24,8 @@ from gatehouse.cli.connection import (
     run_command,
 )
 from gatehouse.cluster.client import ApiClient
-from gatehouse.domain.artifact.values import Problem
 from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import locate
 from gatehouse.domain.serving.initializer import loading_of
 from gatehouse.domain.serving.template import to_yaml
@@ -185,7 +185,7 @@ class _Given:
 
     def connection(
         self, registry: ModelRegistry | None, credentials: tuple[str, str]
-    ) -> tuple[Connection, Sequence[Problem]]:
+    ) -> tuple[Connection, Sequence[Finding]]:
         """The connection, and what it cannot say; ends the command where something is missing or malformed."""
         key = self.name or (registry.spec.serving.connection_secret if registry else "")
         if not _KEY.fullmatch(key):
@@ -233,19 +233,19 @@ class _Given:
             fail(f"ModelRegistry {name} has stores at several places ({prefixes}); say which one by --bucket")
         return stores[0]
 
-    def _untrusted(self, store: ObjectStore) -> Iterator[Problem]:
+    def _untrusted(self, store: ObjectStore) -> Iterator[Finding]:
         if store.ca_secret is not None and not self.ca_config_map and self.form == "kserve":
-            yield Problem(
-                rule="PrivateAuthority",
+            yield Finding(
+                reason="PrivateAuthority",
                 found=f"the certificate of {store.endpoint} is of the authority in Secret {store.ca_secret.name}, and "
                 "KServe reads authorities from a ConfigMap",
-                wanted="a ConfigMap with the key cabundle.crt in the namespace of the services",
+                expected="a ConfigMap with the key cabundle.crt in the namespace of the services",
                 remedy="make it of the same certificates and name it by --ca-config-map, unless KServe's own "
                 "configuration names one for all namespaces",
             )
 
 
-def _warn(limits: Iterable[Problem]) -> None:
+def _warn(limits: Iterable[Finding]) -> None:
     for problem in limits:
         stderr().labelled("warning", f"{problem.found}; {problem.remedy}")
 

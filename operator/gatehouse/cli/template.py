@@ -58,8 +58,8 @@ def template(
         check_emitted(version, emitted)
         found = retarget(emitted, name=service_name, namespace=target, stage=stage)
     except TemplateRefused as refused:
-        problem = refused.problem
-        fail(f"{problem.found}; wanted: {problem.wanted}; {problem.remedy}")
+        problem = refused.finding
+        fail(f"{problem.found}; wanted: {problem.expected}; {problem.remedy}")
     except ValueError as error:
         fail(f"ConfigMap {config_map['metadata']['name']}: {error}")
     print_template(found, output)

@@ -16,6 +16,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
 from gatehouse.controllers.ports import ObjectName, ObjectReader
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import allows_namespace, store_for
 from gatehouse.domain.common.readable import UNREADABLE, Unreadable, member, read
 from gatehouse.domain.governance.held import Held, held_under
@@ -84,10 +85,12 @@ class Objects:
         if model is not None and model.metadata.deletion_timestamp is None:
             return model
         return Unmet(
-            reason="ModelNotFound",
-            found=f"no RegisteredModel {name} in namespace {namespace}",
-            wanted=f"the RegisteredModel {namespace}/{name}",
-            remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+            finding=Finding(
+                reason="ModelNotFound",
+                found=f"no RegisteredModel {name} in namespace {namespace}",
+                expected=f"the RegisteredModel {namespace}/{name}",
+                remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+            )
         )
 
     def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:
@@ -99,10 +102,12 @@ class Objects:
         if profile is not None and profile.metadata.deletion_timestamp is None:
             return profile
         return Unmet(
-            reason="ProfileNotFound",
-            found=f"no HardwareProfile {name}",
-            wanted=f"the HardwareProfile {name}",
-            remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
+            finding=Finding(
+                reason="ProfileNotFound",
+                found=f"no HardwareProfile {name}",
+                expected=f"the HardwareProfile {name}",
+                remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
+            )
         )
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
@@ -187,11 +192,14 @@ class Objects:
             return registry
         prefixes = ", ".join(store.uri_prefix for store in registry.spec.object_stores) or "none"
         return Unmet(
-            reason="UriOutsideRegistry",
-            found=f"artifact.uri {uri} is in no object store of registry {_full_name(registry)}",
-            wanted=f"a URI below one of: {prefixes}",
-            remedy="put the artifact into one of these stores, or have the platform team add the store to the registry",
             needs_person=True,
+            finding=Finding(
+                reason="UriOutsideRegistry",
+                found=f"artifact.uri {uri} is in no object store of registry {_full_name(registry)}",
+                expected=f"a URI below one of: {prefixes}",
+                remedy="put the artifact into one of these stores, or have the platform team add the store to the "
+                "registry",
+            ),
         )
 
     def _named_registry(self, namespace: str, name: str) -> ModelRegistry | Unmet:
@@ -201,10 +209,12 @@ class Objects:
         if registry is not None and registry.metadata.deletion_timestamp is None:
             return registry
         return Unmet(
-            reason="RegistryNotFound",
-            found=f"no ModelRegistry {namespace}/{name}",
-            wanted=f"the ModelRegistry {namespace}/{name}",
-            remedy="apply the ModelRegistry, or name one that `kubectl get modelregistries -A` shows",
+            finding=Finding(
+                reason="RegistryNotFound",
+                found=f"no ModelRegistry {namespace}/{name}",
+                expected=f"the ModelRegistry {namespace}/{name}",
+                remedy="apply the ModelRegistry, or name one that `kubectl get modelregistries -A` shows",
+            )
         )
 
     def _default_registry(self) -> ModelRegistry | Unmet:
@@ -213,10 +223,12 @@ class Objects:
             return self._named_registry(names[0].namespace, names[0].name)
         listed = ", ".join(sorted(f"{name.namespace}/{name.name}" for name in names))
         return Unmet(
-            reason="RegistryNotFound" if not names else "DefaultRegistryAmbiguous",
-            found="no ModelRegistry is the default one" if not names else f"several default registries: {listed}",
-            wanted=f"exactly one ModelRegistry annotated {ANNOTATION_DEFAULT_REGISTRY}={IS_DEFAULT}",
-            remedy="annotate one, or name the registry in spec.registryRef of the RegisteredModel",
+            finding=Finding(
+                reason="RegistryNotFound" if not names else "DefaultRegistryAmbiguous",
+                found="no ModelRegistry is the default one" if not names else f"several default registries: {listed}",
+                expected=f"exactly one ModelRegistry annotated {ANNOTATION_DEFAULT_REGISTRY}={IS_DEFAULT}",
+                remedy="annotate one, or name the registry in spec.registryRef of the RegisteredModel",
+            )
         )
 
     def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
@@ -228,21 +240,26 @@ def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] 
     if allows_namespace(registry, namespace, labels):
         return registry
     return Unmet(
-        reason="NamespaceNotAllowed",
-        found=f"registry {_full_name(registry)} does not keep models of namespace {namespace}",
-        wanted=f"a namespace that spec.allowedNamespaces (from: {registry.spec.allowed_namespaces.from_}) lets in",
-        remedy="use a registry that allows this namespace, or have the platform team allow it",
         needs_person=True,
+        finding=Finding(
+            reason="NamespaceNotAllowed",
+            found=f"registry {_full_name(registry)} does not keep models of namespace {namespace}",
+            expected="a namespace that spec.allowedNamespaces "
+            f"(from: {registry.spec.allowed_namespaces.from_}) lets in",
+            remedy="use a registry that allows this namespace, or have the platform team allow it",
+        ),
     )
 
 
 def _unreadable(found: Unreadable) -> Unmet:
     return Unmet(
-        reason=UNREADABLE,
-        found=found.message,
-        wanted=f"{found.subject} in a form that Gatehouse reads",
-        remedy=f"mend that field of the {found.kind} and apply it again",
         needs_person=True,
+        finding=Finding(
+            reason=UNREADABLE,
+            found=found.message,
+            expected=f"{found.subject} in a form that Gatehouse reads",
+            remedy=f"mend that field of the {found.kind} and apply it again",
+        ),
     )
 
 

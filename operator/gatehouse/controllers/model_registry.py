@@ -183,7 +183,9 @@ def _unloadable(stores: Sequence[ObjectStore]) -> Iterator[ConditionState]:
     problems = [problem for store in stores if (problem := cannot_load(store)) is not None]
     if problems:
         message = "; ".join(problem.found for problem in problems)
-        yield ConditionState(PODS_CANNOT_LOAD, "True", problems[0].rule, f"{message}. What to do: {problems[0].remedy}")
+        yield ConditionState(
+            PODS_CANNOT_LOAD, "True", problems[0].reason, f"{message}. What to do: {problems[0].remedy}"
+        )
 
 
 def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) -> list[ConditionState]:

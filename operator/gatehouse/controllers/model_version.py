@@ -30,8 +30,9 @@ from gatehouse.controllers.rivals import Rivals
 from gatehouse.controllers.rows import retire
 from gatehouse.controllers.templates import TemplateSweep, serving_input
 from gatehouse.controllers.verification.scheduler import ArtifactLook, unread_problem
-from gatehouse.domain.artifact.values import ArtifactRecord, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Waiting
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.serving.names import config_map_name
@@ -282,7 +283,7 @@ def _with_refused_template(
     row = facts.row
     if saved and decision.record is not None and ids is not None:
         row = replace(decision.record, id=ids.version_id, model_id=ids.model_id)
-    problem = Problem(rule=error.reason, found=error.message, wanted="a serving template", remedy=error.remedy)
+    problem = Finding(reason=error.reason, found=error.message, expected="a serving template", remedy=error.remedy)
     return replace(
         gathered, facts=replace(facts, row=row, template_problem=problem), files=None if saved else gathered.files
     )

@@ -153,9 +153,9 @@ def _notice(model: RegisteredModel, held: Held) -> str:
 
 
 def _unmet(unmet: Unmet) -> list[ConditionState]:
-    message = f"{unmet.found}; wanted: {unmet.wanted}; {unmet.remedy}"
+    message = f"{unmet.finding.found}; wanted: {unmet.finding.expected}; {unmet.finding.remedy}"
     abnormal = STALLED if unmet.needs_person else RECONCILING
     return [
-        ConditionState(READY, "False", unmet.reason, message),
-        ConditionState(abnormal, "True", unmet.reason, message),
+        ConditionState(READY, "False", unmet.finding.reason, message),
+        ConditionState(abnormal, "True", unmet.finding.reason, message),
     ]

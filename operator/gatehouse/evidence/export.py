@@ -29,7 +29,7 @@ def _check_files(subject: Subject) -> None:
     try:
         found = manifest.digest(files)
     except FormatError as error:
-        raise EvidenceError(f"the rows of the files make no manifest: {error.found}") from None
+        raise EvidenceError(f"the rows of the files make no manifest: {error.finding.found}") from None
     if found != subject.digest:
         raise EvidenceError(
             f"the rows of the {len(files)} files have the digest {found}, wanted the recorded {subject.digest}; are "

@@ -72,7 +72,7 @@ def _found(artifact: ArtifactRecord | None, recorded: str) -> str:
         return "not checked"
     when = f"on {artifact.verified_at.isoformat(timespec='seconds')}"
     if artifact.digest == recorded:
-        refused = f"; refused: {artifact.problems[0].rule}" if artifact.problems else ""
+        refused = f"; refused: {artifact.problems[0].reason}" if artifact.problems else ""
         return f"the recorded one, {when}{refused}"
     paths = f"; other bytes in {', '.join(artifact.changed)}" if artifact.changed else ""
     return f"ANOTHER: {artifact.digest or artifact.outcome}, {when}{paths}"

@@ -11,7 +11,7 @@ from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import Plan
 from gatehouse.install.preflight import check_cluster
-from gatehouse.install.rollout import Finding, State, findings, warnings
+from gatehouse.install.rollout import Rollout, State, findings, warnings
 from gatehouse.local.progress import Progress
 
 __all__ = ["SELECTOR", "Deadline", "install", "job_log", "wait_complete", "where_to_look"]
@@ -129,13 +129,13 @@ def _there(kubectl: Kubectl, jobs: Sequence[Manifest]) -> tuple[Manifest, ...]:
     return tuple(job for job in jobs if (job.namespace, job.name) in live)
 
 
-def _failure(kubectl: Kubectl, finding: Finding) -> Iterator[str]:
+def _failure(kubectl: Kubectl, finding: Rollout) -> Iterator[str]:
     yield str(finding)
     if log := job_log(kubectl, finding.manifest):
         yield from (f"  | {line}" for line in log.splitlines())
 
 
-def _delay(kubectl: Kubectl, finding: Finding) -> Iterator[str]:
+def _delay(kubectl: Kubectl, finding: Rollout) -> Iterator[str]:
     manifest = finding.manifest
     yield str(finding)
     yield from (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gatehouse.install.manifests import Manifest
 
-__all__ = ["Finding", "State", "findings", "warnings"]
+__all__ = ["Rollout", "State", "findings", "warnings"]
 
 Body = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Rollout:
     """One Deployment or Job. ``standing`` says how far it is; ``reasons`` why it is not done, as far as Pods tell."""
 
     manifest: Manifest
@@ -38,7 +38,7 @@ class Finding:
         return f"{self.manifest}: {'; '.join((self.standing, *self.reasons))}"
 
 
-def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Finding, ...]:
+def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Rollout, ...]:
     """One for each wanted Deployment and Job, from the Deployments, Jobs, Pods and claims of the cluster."""
     found = {_key(body): body for body in objects}
     pods = [body for body in objects if body.get("kind") == "Pod"]
@@ -53,7 +53,7 @@ def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Findi
     )
 
 
-def warnings(finding: Finding, events: Iterable[Body]) -> tuple[str, ...]:
+def warnings(finding: Rollout, events: Iterable[Body]) -> tuple[str, ...]:
     """The newest warning Event about each object whose name starts with the workload's, oldest first."""
     manifest, said = finding.manifest, dict[str, str]()
     about = (event for event in events if event.get("type") == "Warning")
@@ -66,15 +66,15 @@ def warnings(finding: Finding, events: Iterable[Body]) -> tuple[str, ...]:
     return tuple(f"{target}: {words}" for target, words in said.items())
 
 
-def _finding(manifest: Manifest, body: Body | None, pods: Sequence[Body], claims: Mapping[Any, Body]) -> Finding:
+def _finding(manifest: Manifest, body: Body | None, pods: Sequence[Body], claims: Mapping[Any, Body]) -> Rollout:
     if body is None:
-        return Finding(manifest=manifest, state=State.COMING, standing="not there yet")
+        return Rollout(manifest=manifest, state=State.COMING, standing="not there yet")
     state, standing = _deployment(body) if manifest.kind == "Deployment" else _job(body)
     reasons: list[str] = []
     if state is not State.DONE:
         own = [pod for pod in pods if _belongs(pod, body)]
         reasons = [*_refusals(body), *(reason for pod in own for reason in _pod_reasons(pod, claims))]
-    return Finding(manifest=manifest, state=state, standing=standing, reasons=tuple(dict.fromkeys(reasons)))
+    return Rollout(manifest=manifest, state=state, standing=standing, reasons=tuple(dict.fromkeys(reasons)))
 
 
 def _deployment(body: Body) -> tuple[State, str]:

@@ -13,15 +13,9 @@ from sqlalchemy import String, Table
 
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.signature import SignatureRecord
-from gatehouse.domain.artifact.values import (
-    ArtifactOutcome,
-    ArtifactRecord,
-    ArtifactSummary,
-    ContentSource,
-    HashSource,
-    Problem,
-)
+from gatehouse.domain.artifact.values import ArtifactOutcome, ArtifactRecord, ArtifactSummary, ContentSource, HashSource
 from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.version.records import FileRecord, ModelRecord, StateChange, VersionRecord
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
 
@@ -77,7 +71,7 @@ def load_artifact(text: str) -> ArtifactRecord:
         digest=kept.get("digest"),
         verified_at=_time(kept["verified_at"]),
         summary=None if summary is None else _summary(summary),
-        problems=tuple([Problem(**problem) for problem in kept.get("problems", ())]),
+        problems=tuple([_finding(**problem) for problem in kept.get("problems", ())]),
         changed=tuple(kept.get("changed", ())),
         signature=None if signature is None else _signature(signature),
         content_source=_source(kept.get("content_source")),
@@ -115,7 +109,7 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         }
     if record.problems:
         document["problems"] = [
-            {"rule": each.rule, "found": each.found, "wanted": each.wanted, "remedy": each.remedy}
+            {"rule": each.reason, "found": each.found, "wanted": each.expected, "remedy": each.remedy}
             for each in record.problems
         ]
     if record.changed:
@@ -170,6 +164,11 @@ def _source(kept: Any) -> ContentSource | None:
         raise ValueError(f"content_source is {kept!r}, not one of {', '.join(sorted(_SOURCES))}")
     found: ContentSource | None = kept
     return found
+
+
+def _finding(*, rule: str, found: str, wanted: str, remedy: str) -> Finding:
+    """A finding by the names that it has in a row."""
+    return Finding(reason=rule, found=found, expected=wanted, remedy=remedy)
 
 
 def _signature(kept: dict[str, Any]) -> SignatureRecord:

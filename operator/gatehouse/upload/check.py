@@ -13,7 +13,8 @@ from gatehouse.controllers.verification.verifier import CheckRequest, Verificati
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.artifact.layout import CONFIG, MAX_FILES
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE, SIGNATURE
-from gatehouse.domain.artifact.values import ArtifactSummary, CheckProgress, Problem
+from gatehouse.domain.artifact.values import ArtifactSummary, CheckProgress
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.runtimes.formats import check_config
 from gatehouse.domain.runtimes.refusals import FormatNotServed
@@ -155,13 +156,13 @@ def _unserved(summary: ArtifactSummary) -> Sequence[str]:
     try:
         check_config(summary)
     except FormatNotServed as refused:
-        return (unserved_note(refused.problem),)
+        return (unserved_note(refused.finding),)
     return ()
 
 
-def unserved_note(problem: Problem) -> str:
+def unserved_note(problem: Finding) -> str:
     """Why a version of a sound folder will get no serving template, in the words of its gate TemplateEmitted."""
-    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.wanted}; {problem.remedy}"
+    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.expected}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
@@ -189,12 +190,12 @@ def check_names(found: FolderFiles, *, prefix: str) -> None:
         raise FolderRefused(problems)
 
 
-def _too_long(found: FolderFiles, prefix: str) -> Sequence[Problem]:
+def _too_long(found: FolderFiles, prefix: str) -> Sequence[Finding]:
     return [
-        Problem(
-            rule="KeyTooLong",
+        Finding(
+            reason="KeyTooLong",
             found=f"{shown(file.path)}, a key of {length} bytes below {prefix}",
-            wanted=f"at most {manifest.MAX_PATH_BYTES} bytes",
+            expected=f"at most {manifest.MAX_PATH_BYTES} bytes",
             remedy="Choose a shorter prefix, or rename the file.",
         )
         for file in found.files
@@ -202,22 +203,22 @@ def _too_long(found: FolderFiles, prefix: str) -> Sequence[Problem]:
     ]
 
 
-def _too_large(found: FolderFiles) -> Sequence[Problem]:
+def _too_large(found: FolderFiles) -> Sequence[Finding]:
     large = [
-        Problem(
-            rule="FileTooLarge",
+        Finding(
+            reason="FileTooLarge",
             found=f"{shown(file.path)} of {file.size} bytes",
-            wanted=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
+            expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
             remedy="Split the weights into shards.",
         )
         for file in found.files
         if file.size > MAX_OBJECT_BYTES
     ]
     signatures = [
-        Problem(
-            rule="FileTooLarge",
+        Finding(
+            reason="FileTooLarge",
             found=f"{SIGNATURE} of {file.size} bytes",
-            wanted=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
+            expected=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
             remedy=f"Sign the folder again, or leave it out: --exclude {SIGNATURE}.",
         )
         for file in found.files
@@ -226,11 +227,11 @@ def _too_large(found: FolderFiles) -> Sequence[Problem]:
     return [*large, *signatures]
 
 
-def _nothing() -> Problem:
-    return Problem(
-        rule="NoFiles",
+def _nothing() -> Finding:
+    return Finding(
+        reason="NoFiles",
         found="no files",
-        wanted="the files of one model",
+        expected="the files of one model",
         remedy="Name the folder that holds them; names that begin with a dot do not count.",
     )
 

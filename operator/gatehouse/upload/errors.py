@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.storage.s3.transport import BodyError
 
 __all__ = [
@@ -62,8 +62,8 @@ class UploadError(PublishError):
 class FolderRefused(UploadError):
     """The folder has problems for which the operator would refuse the artifact; nothing was sent."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        lines = (f"{each.rule}: found {each.found}; wanted {each.wanted}. {each.remedy}" for each in problems)
+    def __init__(self, problems: Sequence[Finding]) -> None:
+        lines = (f"{each.reason}: found {each.found}; wanted {each.expected}. {each.remedy}" for each in problems)
         super().__init__("\n".join(lines))
         self.problems = tuple(problems)
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
 from gatehouse.upload.errors import InputInvalid
 
@@ -64,7 +64,7 @@ class FolderFiles:
     root: Path
     files: tuple[LocalFile, ...]
     left_out: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
 
 
 def scan(root: Path, *, exclude: Sequence[str] = (), follow_links: bool = False) -> FolderFiles:
@@ -99,7 +99,7 @@ class _Walk:
     exclude: tuple[str, ...]
     inside: tuple[Path, ...] | None
     left_out: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     found: int = 0
 
     def files(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
@@ -167,4 +167,4 @@ class _Walk:
     def _problem(
         self, rule: str, path: str, found: str, wanted: str, remedy: str = "Remove it, or leave it out with --exclude."
     ) -> None:
-        self.problems.append(Problem(rule=rule, found=f"{shown(path)}: {found}", wanted=wanted, remedy=remedy))
+        self.problems.append(Finding(reason=rule, found=f"{shown(path)}: {found}", expected=wanted, remedy=remedy))

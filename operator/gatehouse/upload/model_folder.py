@@ -10,7 +10,7 @@ from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
 from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.runtimes.formats import config_problem
 from gatehouse.upload.check import told_format, unserved_note
@@ -90,10 +90,10 @@ def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: l
     return None
 
 
-def _refusals(problems: tuple[Problem, ...], *, said: tuple[Problem, ...]) -> list[str]:
+def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> list[str]:
     """What upload would refuse, without what is said anyway: of config.json alone, and of files that were left out."""
     other = [each for each in problems if CONFIG not in each.found and each not in said]
-    notes = [f"will be refused as it is: {each.rule}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]]
+    notes = [f"will be refused as it is: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]]
     more = len(other) - len(notes)
     return [*notes, f"{more} more problems will be refused: gatehouse fit DIR names all"] if more else notes
 

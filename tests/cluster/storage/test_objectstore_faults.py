@@ -352,7 +352,7 @@ async def test_paging_stops_at_the_limit() -> None:
         assert listing is not None
         assert len(listing.objects) == MAX_FILES + 1
         assert faults.requests["list"] == 11
-        assert [problem.rule for problem in lay_out(listing, artifact_format="other").problems] == ["TooManyFiles"]
+        assert [problem.reason for problem in lay_out(listing, artifact_format="other").problems] == ["TooManyFiles"]
 
 
 async def test_pages_are_joined() -> None:
@@ -392,7 +392,7 @@ async def test_names_are_listed_as_they_are_and_hostile_ones_refused(url_encodin
         assert listing is not None
         assert {stored.path for stored in listing.objects} == {*carried, *FINE}
         found = lay_out(listing, artifact_format="other")
-        assert [problem.rule for problem in found.problems] == ["HostileName"] * len(carried)
+        assert [problem.reason for problem in found.problems] == ["HostileName"] * len(carried)
 
 
 @pytest.mark.parametrize("name", FINE)
@@ -408,7 +408,7 @@ async def test_a_name_that_is_not_utf_8_is_refused() -> None:
         rig.faults.fail("list", changed(body=page(b"<Key>m/not-utf8-%FF</Key><Size>1</Size><ETag>x</ETag>")))
         listing = await rig.store.list("m/", limit=10)
         assert listing is not None
-        assert [problem.rule for problem in lay_out(listing, artifact_format="other").problems] == ["HostileName"]
+        assert [problem.reason for problem in lay_out(listing, artifact_format="other").problems] == ["HostileName"]
 
 
 async def test_a_sibling_prefix_is_not_asked_for() -> None:

@@ -183,7 +183,7 @@ async def test_every_name_is_read_as_listed_or_refused(bucket: Bucket) -> None:
 
 def _is_refused(stored: StoredObject) -> bool:
     found = lay_out(Listing.of([stored]), artifact_format="other")
-    return [problem.rule for problem in found.problems] == ["HostileName"]
+    return [problem.reason for problem in found.problems] == ["HostileName"]
 
 
 async def test_a_file_name_that_is_not_utf_8_is_refused(versitygw: RunningVersitygw) -> None:

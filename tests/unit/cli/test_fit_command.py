@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from gatehouse.cli.fit_output import HEADER
 from gatehouse.cli.fit_picture import picture
 from gatehouse.cli.main import app
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.hardware.scenarios import Choices, Machine, scenarios
 from modelfiles import config_json, gguf_file, safetensors_file
@@ -236,7 +237,7 @@ def test_names_in_a_picture_are_only_text() -> None:
 
 def test_nothing_to_draw_is_a_picture_too() -> None:
     assert ET.fromstring(picture((), title="none")).tag == f"{SVG}svg"  # noqa: S314
-    unknown = Fit(verdict="Unknown", reason="", found="", wanted="")
+    unknown = Fit(verdict="Unknown", finding=Finding(reason="", found="", expected=""))
     [row] = scenarios(summary(), [Machine(name="l4", spec=shipped("nvidia-l4").spec)], Choices(sizes=(1,)))
     drawn = picture([type(row)(machine=row.machine, size=1, requested=None, found=unknown)], title="unknown")
     assert "length not known" in drawn

@@ -31,8 +31,9 @@ from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.reconciler import KindController, after_error
 from gatehouse.controllers.registered_model import RegisteredModelController
-from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.artifact.values import CheckProgress
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.facts import Unmet
@@ -67,28 +68,34 @@ TOO_NEW = Stalled(
     remedy="run the Gatehouse that wrote the tables, or a newer one",
 )
 NO_MODEL = Unmet(
-    reason="ModelNotFound",
-    found="no RegisteredModel granite in namespace team",
-    wanted="the RegisteredModel team/granite",
-    remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+    finding=Finding(
+        reason="ModelNotFound",
+        found="no RegisteredModel granite in namespace team",
+        expected="the RegisteredModel team/granite",
+        remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+    )
 )
 NO_REGISTRY = Unmet(
-    reason="RegistryNotFound",
-    found="no ModelRegistry is the default one",
-    wanted="exactly one ModelRegistry annotated gatehouse.dev/default-registry=true",
-    remedy="annotate one, or name the registry in spec.registryRef of the RegisteredModel",
+    finding=Finding(
+        reason="RegistryNotFound",
+        found="no ModelRegistry is the default one",
+        expected="exactly one ModelRegistry annotated gatehouse.dev/default-registry=true",
+        remedy="annotate one, or name the registry in spec.registryRef of the RegisteredModel",
+    )
 )
 NOT_ALLOWED = Unmet(
-    reason="NamespaceNotAllowed",
-    found="registry gatehouse-system/local does not allow namespace team",
-    wanted="a namespace that the registry allows",
-    remedy="have the platform team allow the namespace",
     needs_person=True,
+    finding=Finding(
+        reason="NamespaceNotAllowed",
+        found="registry gatehouse-system/local does not allow namespace team",
+        expected="a namespace that the registry allows",
+        remedy="have the platform team allow the namespace",
+    ),
 )
-BROKEN = Problem(
-    rule="Truncated",
+BROKEN = Finding(
+    reason="Truncated",
     found="model.safetensors has 100 bytes of 4,096",
-    wanted="the bytes that its header names",
+    expected="the bytes that its header names",
     remedy="upload model.safetensors again",
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gatehouse.install.manifests import Manifest
-from gatehouse.install.rollout import Finding, State, findings, warnings
+from gatehouse.install.rollout import Rollout, State, findings, warnings
 
 LABELS = {"app": "db"}
 
@@ -47,7 +47,7 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"containerStatuses": [{"name": "db", "state": {"waiting": {"reason": reason, "message": message}}}]}
 
 
-def one(body: dict[str, Any], *others: dict[str, Any]) -> Finding:
+def one(body: dict[str, Any], *others: dict[str, Any]) -> Rollout:
     (found,) = findings([wanted(body["kind"])], [body, *others])
     return found
 

@@ -136,8 +136,8 @@ async def test_what_is_larger_is_read_by_one_process_again_and_again() -> None:
 async def test_an_input_that_ends_two_processes_is_refused_and_the_next_one_is_read(name: str, why: str) -> None:
     async with rig() as tried:
         error = await tried.refused(BAD[name])
-        assert error.rule == "TooExpensive"
-        assert "too expensive to read" in error.found
+        assert error.finding.reason == "TooExpensive"
+        assert "too expensive to read" in error.finding.found
         assert tried.ends == [why, why]
         assert (await tried.parse(BAD["echo"], b"abc")).text == "abc"
 
@@ -150,12 +150,12 @@ async def test_others_are_read_while_one_is_too_expensive() -> None:
         for _ in range(100):
             await tried.parse(CONFIGURATION, config_json())
         assert not expensive.done()
-        assert (await expensive).rule == "TooExpensive"
+        assert (await expensive).finding.reason == "TooExpensive"
 
 
 async def test_an_input_that_sleeps_is_ended_by_the_clock() -> None:
     async with rig(replace(LIMITS, cpu=600.0, wall=0.5)) as tried:
-        assert (await tried.refused(BAD["spin"])).rule == "TooExpensive"
+        assert (await tried.refused(BAD["spin"])).finding.reason == "TooExpensive"
         assert tried.ends == ["time", "time"]
 
 
@@ -181,7 +181,7 @@ async def test_what_was_only_in_hand_when_a_process_ended_is_begun_again() -> No
 
         other = asyncio.create_task(tried.parsing.parse(BAD["echo"], Task(size=3), slowly))
         await in_hand.wait()
-        assert (await tried.refused(BAD["spin"])).rule == "TooExpensive"
+        assert (await tried.refused(BAD["spin"])).finding.reason == "TooExpensive"
         go_on.set()
         assert await other == Answer("abc")
 
@@ -202,15 +202,15 @@ async def test_a_caller_that_goes_leaves_its_answer_to_nobody() -> None:
 async def test_a_parser_that_fails_refuses_the_file() -> None:
     async with rig() as tried:
         error = await tried.refused(BAD["fail"])
-        assert error.rule == "ParserFailed"
-        assert "ZeroDivisionError" in error.found
+        assert error.finding.reason == "ParserFailed"
+        assert "ZeroDivisionError" in error.finding.found
         assert tried.ends == []
 
 
 @pytest.mark.parametrize("name", ["greedy", "liar"])
 async def test_a_process_that_asks_for_other_bytes_or_answers_otherwise_is_not_believed(name: str) -> None:
     async with rig() as tried:
-        assert (await tried.refused(BAD[name])).rule == "TooExpensive"
+        assert (await tried.refused(BAD[name])).finding.reason == "TooExpensive"
         assert all(start + length <= 1 for start, length in tried.reads)
 
 
@@ -280,7 +280,7 @@ async def test_the_largest_input_of_each_parser_fits_into_the_memory(name: str) 
         try:
             await tried.parse(parser, data, arguments)
         except FormatError as error:
-            assert error.rule not in {"TooExpensive", "ParserFailed"}, error  # noqa: PT017 - both ends are well
+            assert error.finding.reason not in {"TooExpensive", "ParserFailed"}, error  # noqa: PT017 - both ends are well
         assert tried.ends == []
         pid = tried.parsing.pid
         assert pid is None or memory(pid) < MOST_AT_REST

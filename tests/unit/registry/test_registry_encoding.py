@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.domain.artifact.model_config import ModelConfig, Quantization, RopeScaling
-from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.version.records import FileRecord, ModelRecord, StateChange, VersionRecord
 from gatehouse.registry.mappers import (
     CHANGE_COLUMNS,
@@ -57,7 +58,7 @@ summaries = st.builds(
     unsafe_files=st.lists(text, max_size=3).map(tuple),
     notes=st.lists(text, max_size=3).map(tuple),
 )
-problems = st.builds(Problem, rule=text, found=text, wanted=text, remedy=text)
+problems = st.builds(Finding, rule=text, found=text, wanted=text, remedy=text)
 artifacts = st.builds(
     ArtifactRecord,
     outcome=st.sampled_from(["Verified", "Invalid", "Missing", "Unverified"]),
@@ -138,7 +139,7 @@ def test_changes_survive_their_row(change: StateChange) -> None:
 @given(st.text(), st.text())
 def test_whatever_a_store_names_can_be_kept(found: str, note: str) -> None:
     summary = ArtifactSummary(format="safetensors", files=1, total_bytes=1, notes=(note,), unsafe_files=(found,))
-    record = an_artifact(summary=summary, problems=(Problem(rule="r", found=found, wanted="w", remedy="m"),))
+    record = an_artifact(summary=summary, problems=(Finding(reason="r", found=found, expected="w", remedy="m"),))
     again = load_artifact(dump_artifact(record))
     assert again.problems[0].found == found.encode("utf-8", "backslashreplace").decode()
     dump_artifact(again).encode()

@@ -28,7 +28,7 @@ def paths(found: FolderFiles) -> list[str]:
 
 
 def rules(found: FolderFiles) -> list[tuple[str, str]]:
-    return [(problem.rule, problem.found.split(":")[0]) for problem in found.problems]
+    return [(problem.reason, problem.found.split(":")[0]) for problem in found.problems]
 
 
 def test_hidden_files_and_gatehouses_own_are_left_out_and_said(tmp_path: Path) -> None:

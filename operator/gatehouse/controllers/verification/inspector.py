@@ -26,7 +26,8 @@ from gatehouse.domain.artifact.side_files import (
     with_side_facts,
 )
 from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES, check_no_pickle, check_opening
-from gatehouse.domain.artifact.values import Problem, StoredObject
+from gatehouse.domain.artifact.values import StoredObject
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError, listed, shown
 from gatehouse.domain.formats import onnx, parsers, safetensors, shards
 from gatehouse.domain.formats.gguf import GgufHeader
@@ -57,7 +58,7 @@ class Structure:
     """What was found out so far. ``hashes`` is the hex SHA-256 by path of the files that were read in full, ``opened``
     has every file whose first bytes were seen. ``model_file`` is what a server is given in place of the folder."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
     parameters: int | None = None
@@ -73,9 +74,9 @@ class Structure:
 
     def refuse(self, stored: StoredObject, error: FormatError) -> None:
         """Keeps what is wrong with a file."""
-        if error.rule == "UnsafeFile":
+        if error.finding.reason == "UnsafeFile":
             self.unsafe.append(stored.path)
-        self.problems.append(Problem.in_file(stored.path, error))
+        self.problems.append(error.in_file(stored.path))
 
     def count(self, sums: Iterable[tuple[str, int, int]]) -> None:
         """Adds up (dtype, elements, bytes)."""
@@ -350,10 +351,10 @@ async def _sha256(data: bytes) -> str:
 def _refuse_code(stored: StoredObject, found: Structure) -> None:
     found.unsafe.append(stored.path)
     found.problems.append(
-        Problem(
-            rule="RemoteCode",
+        Finding(
+            reason="RemoteCode",
             found=f"auto_map in {shown(stored.path)}, which names code to be run",
-            wanted="configurations that only describe",
+            expected="configurations that only describe",
             remedy="Use an architecture that the runtime has built in, and remove auto_map.",
         )
     )

@@ -15,8 +15,9 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.ports import Clock, RegistryRows
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress
 from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration, locate, store_for
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.lifecycle import look_again
@@ -49,7 +50,7 @@ class Looked:
 
     artifact: ArtifactRecord | CheckProgress | None
     files: Sequence[FileRecord] | None = None
-    rereading: CheckProgress | Problem | None = None
+    rereading: CheckProgress | Finding | None = None
     error: ReconcileError | None = None
 
 
@@ -146,9 +147,9 @@ def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
     return Looked(replace(facts.artifact, doubted=True), rereading=unread_problem(error), error=error)
 
 
-def unread_problem(error: ReconcileError) -> Problem:
+def unread_problem(error: ReconcileError) -> Finding:
     """Why files that must be read cannot be, as a finding."""
-    return Problem(rule=error.reason, found=error.message, wanted="the files read", remedy=error.remedy)
+    return Finding(reason=error.reason, found=error.message, expected="the files read", remedy=error.remedy)
 
 
 def _silent(seconds: float) -> Transient:

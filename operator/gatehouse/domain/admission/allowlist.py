@@ -151,7 +151,7 @@ class _Merge:
             shut = f", gate {standing.shut} is shut" if standing.shut else ""
             why = f"{standing.version} is {standing.phase}{shut}"
         else:
-            why = objection.found
+            why = objection.finding.found
         if self._contest.owner(standing.uri) != standing.namespace:
             shard.refused.setdefault(standing.uri, why[:LONGEST_REASON])
         elif (stage, standing.uri) not in self._spoken_for:

@@ -40,6 +40,7 @@ import orjson
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
 from gatehouse.domain.common.conditions import READY, find
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
 from gatehouse.domain.common.readable import read_conditions
 
@@ -182,14 +183,12 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
 class Objection:
     """Why a version is not cleared for a stage, whatever its own gates say.
 
-    ``by`` is the version that it comes from, or the one that it is about. ``found`` begins with that version's name.
+    ``by`` is the version that it comes from, or the one that it is about. ``finding.found`` begins with that version's
+    name.
     """
 
-    reason: str
     by: str
-    found: str
-    wanted: str
-    remedy: str
+    finding: Finding
 
 
 def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
@@ -284,7 +283,7 @@ class Contest:
 
     def altered(self, standing: VersionStanding) -> bool:
         """Whether any version has seen that the bytes of this one are not what was recorded."""
-        seen = any(objection.reason in _OF_PLACE for objection in self._refusals(standing, stage=None))
+        seen = any(objection.finding.reason in _OF_PLACE for objection in self._refusals(standing, stage=None))
         return seen or self._disagrees(standing) is not None
 
     def _place(self, standing: VersionStanding) -> Objection | None:
@@ -293,11 +292,13 @@ class Contest:
             return None
         places = self._endpoints[bucket]
         return Objection(
-            reason=BUCKET_HAS_TWO_ENDPOINTS,
             by=standing.version,
-            found=f"{standing.version} is in bucket {bucket}, which is at {places_of(places)}",
-            wanted="one endpoint for each bucket in the cluster",
-            remedy="name the same endpoint in objectStores of these ModelRegistries, or use another bucket",
+            finding=Finding(
+                reason=BUCKET_HAS_TWO_ENDPOINTS,
+                found=f"{standing.version} is in bucket {bucket}, which is at {places_of(places)}",
+                expected="one endpoint for each bucket in the cluster",
+                remedy="name the same endpoint in objectStores of these ModelRegistries, or use another bucket",
+            ),
         )
 
     def _belongs(self, standing: VersionStanding) -> Objection | None:
@@ -306,19 +307,23 @@ class Contest:
             return None
         if owner is None:
             return Objection(
-                reason="UriNotRegistered",
                 by=standing.version,
-                found=f"{standing.version} is not registered with its URI",
-                wanted="a version that its registry has recorded",
-                remedy="look at the gate Registered",
+                finding=Finding(
+                    reason="UriNotRegistered",
+                    found=f"{standing.version} is not registered with its URI",
+                    expected="a version that its registry has recorded",
+                    remedy="look at the gate Registered",
+                ),
             )
         return Objection(
-            reason="UriBelongsToAnother",
             by=standing.version,
-            found=f"{standing.version} has a URI that belongs to namespace {owner.namespace}, "
-            f"which registered it first ({owner.version})",
-            wanted=f"a version in namespace {owner.namespace}, or a URI of its own",
-            remedy=f"deploy {owner.version}, or copy the files to a folder of namespace {standing.namespace}",
+            finding=Finding(
+                reason="UriBelongsToAnother",
+                found=f"{standing.version} has a URI that belongs to namespace {owner.namespace}, "
+                f"which registered it first ({owner.version})",
+                expected=f"a version in namespace {owner.namespace}, or a URI of its own",
+                remedy=f"deploy {owner.version}, or copy the files to a folder of namespace {standing.namespace}",
+            ),
         )
 
     def _refusals(self, standing: VersionStanding, stage: str | None) -> Iterator[Objection]:
@@ -334,11 +339,13 @@ class Contest:
         for other in self._speaking_at.get(standing.uri, ()):
             if other.namespace == standing.namespace and other.digest != standing.digest:
                 return Objection(
-                    reason="DigestsDiffer",
                     by=other.version,
-                    found=f"{other.version} has digest {other.digest} at the same URI",
-                    wanted="one digest at one URI",
-                    remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
+                    finding=Finding(
+                        reason="DigestsDiffer",
+                        found=f"{other.version} has digest {other.digest} at the same URI",
+                        expected="one digest at one URI",
+                        remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
+                    ),
                 )
         return None
 
@@ -358,7 +365,7 @@ def _claim(standing: VersionStanding) -> tuple[str, str]:
 
 
 def _gravity(objection: Objection) -> tuple[int, str]:
-    return _GRAVITY[objection.reason], objection.by
+    return _GRAVITY[objection.finding.reason], objection.by
 
 
 def _counts(reason: str, *, by: VersionStanding, against: VersionStanding) -> bool:
@@ -381,9 +388,11 @@ def _refusal(reason: str, *, by: VersionStanding, against: VersionStanding) -> O
     else:
         what = f"has the same digest, at {by.uri}"
     return Objection(
-        reason=reason,
         by=by.version,
-        found=f"{by.version} {_WORDS[reason]}, and {what}",
-        wanted="no refused version of the artifact",
-        remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; mend or archive it",
+        finding=Finding(
+            reason=reason,
+            found=f"{by.version} {_WORDS[reason]}, and {what}",
+            expected="no refused version of the artifact",
+            remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; mend or archive it",
+        ),
     )

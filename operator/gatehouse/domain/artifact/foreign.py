@@ -22,7 +22,7 @@ from typing import Final
 
 from gatehouse.domain.artifact.manifest import MAX_PATH_DEPTH
 from gatehouse.domain.artifact.unsafe_files import Danger, danger_of, ending_of
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import listed, shown
 
 __all__ = ["ForeignFile", "ForeignFiles", "foreign_layout", "left_by", "model_folders", "notes_on", "remedy_for"]
@@ -222,7 +222,7 @@ _RANK: Final = re.compile(r"rank[0-9]+\.safetensors")
 _MODULE: Final = re.compile(r"[0-9]+_[A-Za-z]+/")
 
 
-def foreign_layout(paths: Collection[str]) -> Problem | None:
+def foreign_layout(paths: Collection[str]) -> Finding | None:
     """What the files at ``paths`` are laid out for, if that is something else; ``paths`` are all of an artifact.
 
     Rules: AdapterOnly, DiffusersLayout, MlflowLayout, MistralLayout, SentenceTransformersLayout, TensorRtLayout.
@@ -261,62 +261,62 @@ def _is_adapter(top: Collection[str], weights: Sequence[str]) -> bool:
     return bool(adapters) or (_ADAPTER in top and _CONFIG not in top)
 
 
-def _adapter() -> Problem:
-    return Problem(
-        rule="AdapterOnly",
+def _adapter() -> Finding:
+    return Finding(
+        reason="AdapterOnly",
         found="a LoRA or other PEFT adapter (adapter_config.json, adapter_model.safetensors), and no model",
-        wanted="a whole model: an adapter is weights to be added to those of a base model",
+        expected="a whole model: an adapter is weights to be added to those of a base model",
         remedy="Merge it into its base model (merge_and_unload of PEFT, then save_pretrained) and register the result.",
     )
 
 
-def _diffusers(paths: Collection[str]) -> Problem:
+def _diffusers(paths: Collection[str]) -> Finding:
     parts = sorted({path.partition("/")[0] for path in paths if "/" in path})
-    return Problem(
-        rule="DiffusersLayout",
+    return Finding(
+        reason="DiffusersLayout",
         found=f"a pipeline of diffusers (model_index.json): {listed(parts)}",
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy="No runtime here serves image pipelines. Register a language model, or one part of the pipeline by the "
         "URI of its folder.",
     )
 
 
-def _mlflow(paths: Collection[str]) -> Problem:
+def _mlflow(paths: Collection[str]) -> Finding:
     inside = model_folders(paths)
     way = (
         f"Let the URI end with {shown(inside[0])[1:-1]}, the model inside it, with its tokenizer's files there too."
         if inside
         else "Load it with mlflow and save the model itself with save_pretrained."
     )
-    return Problem(rule="MlflowLayout", found="a model of MLflow (MLmodel)", wanted=_WANTED, remedy=way)
+    return Finding(reason="MlflowLayout", found="a model of MLflow (MLmodel)", expected=_WANTED, remedy=way)
 
 
-def _sentence_transformers(paths: Collection[str]) -> Problem:
+def _sentence_transformers(paths: Collection[str]) -> Finding:
     inside = [folder for folder in model_folders(paths) if _MODULE.fullmatch(folder)]
     way = "Load it with a current sentence-transformers and save it again, which puts the transformer at the top"
-    return Problem(
-        rule="SentenceTransformersLayout",
+    return Finding(
+        reason="SentenceTransformersLayout",
         found="a model of sentence-transformers (modules.json) whose transformer is not at the top"
         + (f" but in {listed(inside)}" if inside else ", or that has none"),
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy=f"{way}, or let the URI end with {inside[0]}." if inside else f"{way}.",
     )
 
 
-def _mistral() -> Problem:
-    return Problem(
-        rule="MistralLayout",
+def _mistral() -> Finding:
+    return Finding(
+        reason="MistralLayout",
         found="a model in Mistral's own layout (params.json), and no config.json",
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy="Take the release of the model for transformers, or convert it with convert_mistral_weights_to_hf.py "
         "of transformers.",
     )
 
 
-def _tensorrt(what: str) -> Problem:
-    return Problem(
-        rule="TensorRtLayout",
+def _tensorrt(what: str) -> Finding:
+    return Finding(
+        reason="TensorRtLayout",
         found=f"{what}, and no model that vLLM loads",
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy="Register the model that it was built from: an engine runs on one kind of GPU with one release only.",
     )

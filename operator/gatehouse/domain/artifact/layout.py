@@ -20,8 +20,9 @@ from gatehouse.domain.artifact.foreign import ForeignFiles, foreign_layout, left
 from gatehouse.domain.artifact.side_files import SENTENCE_FILES
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.artifact.unsafe_files import danger_of, named_as
-from gatehouse.domain.artifact.values import Listing, Problem, StoredObject
+from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.artifact.weight_sets import choice, named_sets, weight_sets
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError, listed, shown
 
 __all__ = [
@@ -94,7 +95,7 @@ class Layout:
     own: tuple[StoredObject, ...] = ()
     suspects: tuple[StoredObject, ...] = ()
     unsafe: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -113,7 +114,7 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
     own = tuple(stored for stored in listing.objects if stored.path in OWN_FILES)
     if len(listing.objects) > MAX_FILES:
         return Layout(files=files, own=own, problems=(_too_many(),))
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     sound = tuple(_soundly_named(files, problems))
     parts = _parts(tuple(stored for stored in sound if stored.size), artifact_format)
     suspects = _suspects(sound, parts) if artifact_format == "onnx" else ()
@@ -146,12 +147,12 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
 class _Parts:
     """``foreign`` is why the files are none of the format at all."""
 
-    foreign: Problem | None = None
+    foreign: Finding | None = None
     weights: tuple[StoredObject, ...] = ()
     others: tuple[StoredObject, ...] = ()
     config: StoredObject | None = None
     index: StoredObject | None = None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -181,7 +182,7 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
     foreign = foreign_layout(by_path.keys())
     if foreign is not None:
         return _Parts(others=weights, config=config, foreign=foreign)
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     if not top:
         problems.append(_no_weights(files, "safetensors", f"{SINGLE}, or shards with {INDEX}"))
     elif config is None:
@@ -201,16 +202,16 @@ def _safetensors(files: Sequence[StoredObject]) -> _Parts:
     )
 
 
-def _no_config() -> Problem:
-    return Problem(
-        rule="ConfigMissing",
+def _no_config() -> Finding:
+    return Finding(
+        reason="ConfigMissing",
         found=f"no {CONFIG}",
-        wanted=f"{CONFIG} beside the weights, as Hugging Face writes it",
+        expected=f"{CONFIG} beside the weights, as Hugging Face writes it",
         remedy=f"Upload {CONFIG} of the model. {_OTHER}",
     )
 
 
-def _without_index(paths: Sequence[str]) -> Problem:
+def _without_index(paths: Sequence[str]) -> Finding:
     """More than one file at the top, and nothing that says which of them are the model."""
     sets = weight_sets(paths)
     single = next((each for each in sets if SINGLE in each.paths), None)
@@ -218,27 +219,27 @@ def _without_index(paths: Sequence[str]) -> Problem:
     if len(sets) > 1 and (single or whole > 1 or any(each.beside for each in sets)):
         models = [each for each in sets if not each.beside]
         kept = single or (models[0] if len(models) == 1 else None)
-        return Problem(
-            rule="AmbiguousWeights",
+        return Finding(
+            reason="AmbiguousWeights",
             found=f"{len(sets)} sets of weights and no {INDEX}: {named_sets(sets)}",
-            wanted="one set of weights: vLLM reads every *.safetensors file",
+            expected="one set of weights: vLLM reads every *.safetensors file",
             remedy=choice(sets, kept=kept),
         )
-    return Problem(
-        rule="IndexMissing",
+    return Finding(
+        reason="IndexMissing",
         found=f"{len(paths)} *.safetensors files and no {INDEX}",
-        wanted=f"{INDEX}, which says which tensor is in which file",
+        expected=f"{INDEX}, which says which tensor is in which file",
         remedy=f"Upload {INDEX} of the model.",
     )
 
 
-def single_and_index(named: Collection[str]) -> Problem:
+def single_and_index(named: Collection[str]) -> Finding:
     """Both forms of one model: transformers takes the one, vLLM the shards that are ``named`` by the index."""
     shards = f"the {len(named)} files that it names" if len(named) > 1 else "the file that it names"
-    return Problem(
-        rule="AmbiguousWeights",
+    return Finding(
+        reason="AmbiguousWeights",
         found=f"2 sets of weights: {SINGLE}, and {INDEX} with {shards}",
-        wanted="one set of weights: transformers takes the one, vLLM the other",
+        expected="one set of weights: transformers takes the one, vLLM the other",
         remedy=f"Keep one of the 2: gatehouse upload --exclude {SINGLE} takes the shards; or leave out {INDEX} and "
         f"{shards}.",
     )
@@ -263,16 +264,16 @@ def _suspects(files: Sequence[StoredObject], parts: _Parts) -> tuple[StoredObjec
     return tuple(stored for stored in files if parts.weights and danger_of(stored.path) == "Pickle")
 
 
-def unsafe_files(paths: Sequence[str], *, among: Iterable[str], artifact_format: str) -> list[Problem]:
+def unsafe_files(paths: Sequence[str], *, among: Iterable[str], artifact_format: str) -> list[Finding]:
     """Why the files at ``paths`` are refused by their names alone; ``among`` are all files of the artifact."""
     every = frozenset(among) if paths else frozenset()
     foreign = ForeignFiles.among(every)
     holds = artifact_format if any(_holds_model(path, artifact_format) for path in every) else None
     return [
-        Problem(
-            rule="UnsafeFile",
+        Finding(
+            reason="UnsafeFile",
             found=f"{shown(path)}, {named_as(path)}",
-            wanted="files that are only data",
+            expected="files that are only data",
             remedy=remedy_for(path, danger, foreign=foreign, holds=holds),
         )
         for path in paths
@@ -317,21 +318,21 @@ def _sound(path: str) -> FormatError | None:
     return None
 
 
-def _soundly_named(files: Iterable[StoredObject], problems: list[Problem]) -> Iterable[StoredObject]:
+def _soundly_named(files: Iterable[StoredObject], problems: list[Finding]) -> Iterable[StoredObject]:
     for stored in files:
         error = _sound(stored.path)
         if error is None:
             yield stored
         else:
-            problems.append(Problem(rule=error.rule, found=error.found, wanted=error.wanted, remedy=error.remedy))
+            problems.append(error.finding)
 
 
-def _empty(files: Iterable[StoredObject]) -> list[Problem]:
+def _empty(files: Iterable[StoredObject]) -> list[Finding]:
     return [
-        Problem(
-            rule="EmptyFile",
+        Finding(
+            reason="EmptyFile",
             found=f"{shown(stored.path)} of 0 bytes",
-            wanted="files with content: KServe would leave an empty one out",
+            expected="files with content: KServe would leave an empty one out",
             remedy="Upload the file again, or remove it.",
         )
         for stored in files
@@ -339,14 +340,14 @@ def _empty(files: Iterable[StoredObject]) -> list[Problem]:
     ]
 
 
-def _conflicts(files: Sequence[StoredObject]) -> list[Problem]:
+def _conflicts(files: Sequence[StoredObject]) -> list[Finding]:
     paths = {stored.path for stored in files}
     conflicts = {parent for path in paths for parent in _parents(path) if parent in paths}
     return [
-        Problem(
-            rule="PathConflict",
+        Finding(
+            reason="PathConflict",
             found=f"{shown(path)} is a file and a folder",
-            wanted="names that a file system can hold",
+            expected="names that a file system can hold",
             remedy="Rename or remove the file.",
         )
         for path in sorted(conflicts)
@@ -371,16 +372,16 @@ def _looks_like_configuration(path: str) -> bool:
     return name.endswith(".json") and "config" in name and not _is_configuration(path)
 
 
-def _too_many() -> Problem:
-    return Problem(
-        rule="TooManyFiles",
+def _too_many() -> Finding:
+    return Finding(
+        reason="TooManyFiles",
         found=f"more than {MAX_FILES} objects",
-        wanted=f"at most {MAX_FILES}",
+        expected=f"at most {MAX_FILES}",
         remedy="Let the URI name the folder of one model, not one above it.",
     )
 
 
-def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str) -> Problem:
+def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str) -> Finding:
     """What there is instead decides what is advised."""
     paths = [stored.path for stored in files if not left_by(stored.path)]
     there = [each for each in _FORMATS if any(path.lower().endswith(f".{each}") for path in paths)]
@@ -400,4 +401,4 @@ def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str
         remedy = f"Upload the weights. {_OTHER}{also}"
     if artifact_format in there:
         found += " at the top"
-    return Problem(rule="WeightsMissing", found=found, wanted=wanted, remedy=remedy)
+    return Finding(reason="WeightsMissing", found=found, expected=wanted, remedy=remedy)

@@ -115,7 +115,7 @@ def _members(data: bytes, notes: list[str]) -> Mapping[str, YamlText]:
     try:
         whole = _loaded(text)
     except FormatError as error:
-        notes.append(f"the head is not read as a whole but member by member: {error.found}")
+        notes.append(f"the head is not read as a whole but member by member: {error.finding.found}")
         return _one_by_one(text, notes)
     if isinstance(whole, dict):
         return whole
@@ -148,7 +148,7 @@ def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
         try:
             found = _loaded(block)
         except FormatError as error:
-            notes.append(f"{name}: left out, as it cannot be read: {error.found}")
+            notes.append(f"{name}: left out, as it cannot be read: {error.finding.found}")
             if may_go_on:
                 notes.append(f"nothing is taken of what comes after {name}")
                 break

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.signature import SignatureRecord
-from gatehouse.domain.common.format_error import FormatError, shown
+from gatehouse.domain.common.finding import Finding
 
 __all__ = [
     "RULES",
@@ -21,7 +21,6 @@ __all__ = [
     "ContentSource",
     "HashSource",
     "Listing",
-    "Problem",
     "StoredObject",
     "content_source",
 ]
@@ -110,21 +109,6 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Why an artifact is refused: the rule, what was found, what was wanted, what to do."""
-
-    rule: str
-    found: str
-    wanted: str
-    remedy: str
-
-    @classmethod
-    def in_file(cls, path: str, error: FormatError) -> Problem:
-        """What is wrong with the file at ``path``."""
-        return cls(rule=error.rule, found=f"{shown(path)}: {error.found}", wanted=error.wanted, remedy=error.remedy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactSummary:
     """What the structure check learned. ``dtypes`` is elements by data type; None means unknown, not zero.
 
@@ -166,7 +150,7 @@ class ArtifactRecord:
     digest: str | None
     verified_at: datetime
     summary: ArtifactSummary | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
     changed: tuple[str, ...] = ()
     signature: SignatureRecord | None = None
     content_source: ContentSource | None = None

@@ -15,7 +15,7 @@ import orjson
 
 from gatehouse.domain.audit.checkpoints import PublicKeys, Summary
 from gatehouse.domain.audit.records import GENESIS, AuditHead, StoredRecord, digest_of
-from gatehouse.domain.audit.trust import Finding, Trusted, Verdict
+from gatehouse.domain.audit.trust import AuditFinding, Trusted, Verdict
 
 __all__ = ["CHECKPOINT_EVERY", "SUMMARISED", "TRAIL", "verify_chain"]
 
@@ -90,14 +90,14 @@ class _Walk:
         self._backwards: list[int] = []
         self._backwards_count = 0
 
-    def through(self, rows: Iterable[StoredRecord]) -> Iterator[Finding]:
+    def through(self, rows: Iterable[StoredRecord]) -> Iterator[AuditFinding]:
         """What is wrong with each record."""
         for stored in rows:
             finding = self._take(stored)
             if finding is not None:
                 yield finding
 
-    def _take(self, stored: StoredRecord) -> Finding | None:
+    def _take(self, stored: StoredRecord) -> AuditFinding | None:
         if digest_of(stored.content) != stored.hash:
             return self._missing_before(stored) or _found(
                 "Changed", stored.seq, "its content does not have the hash that it is kept with"
@@ -140,7 +140,7 @@ class _Walk:
             if isinstance(after, dict) and after.get("to") == self.gap.seq:
                 self._summaries = [after]
 
-    def _missing_before(self, stored: StoredRecord) -> Finding | None:
+    def _missing_before(self, stored: StoredRecord) -> AuditFinding | None:
         expected = self.last.seq + 1
         if stored.seq < expected:
             return _found("Inserted", stored.seq, f"it stands where record {expected} is due")
@@ -150,7 +150,7 @@ class _Walk:
             )
         return None
 
-    def _misplaced(self, stored: StoredRecord, seq: Any) -> Finding | None:
+    def _misplaced(self, stored: StoredRecord, seq: Any) -> AuditFinding | None:
         """A good record, at another position than its own."""
         if seq == stored.seq:
             return None
@@ -161,7 +161,7 @@ class _Walk:
             return missing
         return _found("Moved", stored.seq, f"what stands there was written as record {str(seq)[:20]}")
 
-    def _broken_link(self, stored: StoredRecord) -> Finding:
+    def _broken_link(self, stored: StoredRecord) -> AuditFinding:
         """Of two records that do not fit, the earlier is the wrong one, unless somebody vouches for it."""
         if not self.records or self.vouched == self.last.seq:
             return _found("Changed", stored.seq, f"it does not follow record {self.last.seq}")
@@ -171,7 +171,7 @@ class _Walk:
             f"it was written anew with a hash of its own: record {stored.seq} follows another one",
         )
 
-    def _compare(self, here: AuditHead) -> Finding | None:
+    def _compare(self, here: AuditHead) -> AuditFinding | None:
         signed = self._trusted.get(here.seq)
         if signed is None:
             return None
@@ -186,13 +186,13 @@ class _Walk:
         self.vouched = here.seq
         return None
 
-    def at_the_end(self, head: AuditHead | None, keys: PublicKeys | None) -> list[Finding]:
+    def at_the_end(self, head: AuditHead | None, keys: PublicKeys | None) -> list[AuditFinding]:
         """What is wrong with the trail as a whole."""
         findings = [finding for finding in (self._unexplained(keys), self._cut(head)) if finding is not None]
         owed = self.last.seq - self._newest
         if not findings and keys is not None and self._fresh and owed > _UNSIGNED:
             findings.append(
-                Finding(
+                AuditFinding(
                     kind="Unsigned",
                     position=self._newest + 1,
                     until=self.last.seq,
@@ -203,7 +203,7 @@ class _Walk:
             )
         return findings
 
-    def _unexplained(self, keys: PublicKeys | None) -> Finding | None:
+    def _unexplained(self, keys: PublicKeys | None) -> AuditFinding | None:
         if self.gap is None:
             return None
         summary = Summary(registry=self._registry, to=self.gap.seq, hash=self.gap.hash)
@@ -217,7 +217,7 @@ class _Walk:
             "Removed", 1, f"the trail begins with record {self.gap.seq + 1}, and no summary tells why", self.gap.seq
         )
 
-    def _cut(self, head: AuditHead | None) -> Finding | None:
+    def _cut(self, head: AuditHead | None) -> AuditFinding | None:
         last = self.last.seq
         if self._newest > last:
             return _found("CutOff", last + 1, f"there is a checkpoint of record {self._newest}", self._newest)
@@ -231,7 +231,7 @@ class _Walk:
             return _found("Changed", last, "the head of the trail names another hash")
         return None
 
-    def notes(self, finding: Finding | None) -> Iterator[str]:
+    def notes(self, finding: AuditFinding | None) -> Iterator[str]:
         """What is worth knowing and no fault."""
         if self._backwards_count:
             where = ", ".join(map(str, self._backwards))
@@ -254,8 +254,8 @@ def _apart(earlier: str, later: str) -> timedelta:
         return timedelta(0)
 
 
-def _found(kind: Any, position: int, message: str, until: int | None = None) -> Finding:
-    return Finding(
+def _found(kind: Any, position: int, message: str, until: int | None = None) -> AuditFinding:
+    return AuditFinding(
         kind=kind,
         position=position,
         until=position if until is None else until,

@@ -9,7 +9,7 @@ from typing import Literal
 from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
 from gatehouse.domain.audit.records import AuditHead
 
-__all__ = ["Finding", "FindingKind", "Trusted", "Verdict", "trust"]
+__all__ = ["AuditFinding", "FindingKind", "Trusted", "Verdict", "trust"]
 
 FindingKind = Literal[
     "Changed", "Removed", "Inserted", "Moved", "CutOff", "Replaced", "CheckpointRemoved", "CheckpointForged", "Unsigned"
@@ -17,7 +17,7 @@ FindingKind = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class AuditFinding:
     """Something that no operator does. ``position`` is the first record that is not as it was written.
 
     ``until`` is the last record that the finding is about.
@@ -48,7 +48,7 @@ class Verdict:
     summarised: int
     checkpoints: int
     vouched: int
-    findings: Sequence[Finding]
+    findings: Sequence[AuditFinding]
     notes: Sequence[str]
 
     @property
@@ -57,7 +57,7 @@ class Verdict:
         return not self.findings
 
     @property
-    def first_bad(self) -> Finding | None:
+    def first_bad(self) -> AuditFinding | None:
         """The finding with the lowest position."""
         return min(self.findings, key=lambda finding: finding.position, default=None)
 
@@ -73,7 +73,7 @@ class Trusted:
     """The checkpoints that count, by position, and what is wrong with the others."""
 
     checkpoints: Sequence[Checkpoint]
-    findings: Sequence[Finding]
+    findings: Sequence[AuditFinding]
 
     @property
     def newest(self) -> Checkpoint | None:
@@ -94,7 +94,7 @@ def trust(
     ``kept`` are the database's own, ``copies`` those that lie elsewhere: what these have and the database has not was
     removed from it.
     """
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     chosen: dict[int, Checkpoint] = {}
     in_database: set[int] = set()
     for is_copy, checkpoints in ((False, kept), (True, copies)):
@@ -118,9 +118,9 @@ def trust(
     return Trusted(ordered, findings)
 
 
-def _links(ordered: Sequence[Checkpoint]) -> list[Finding]:
+def _links(ordered: Sequence[Checkpoint]) -> list[AuditFinding]:
     """Each checkpoint names the one before it."""
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     seq, hash_ = 0, ordered[0].previous_hash if ordered else ""
     for checkpoint in ordered:
         if checkpoint.previous_seq > seq:
@@ -131,14 +131,14 @@ def _links(ordered: Sequence[Checkpoint]) -> list[Finding]:
     return findings
 
 
-def _forged(checkpoint: Checkpoint, keys: PublicKeys) -> Finding:
+def _forged(checkpoint: Checkpoint, keys: PublicKeys) -> AuditFinding:
     known = checkpoint.key_id in keys.ids
     why = (
         "its signature is not of what it says"
         if known
         else f"its key {checkpoint.key_id[:64]} is not one of those given"
     )
-    return Finding(
+    return AuditFinding(
         kind="CheckpointForged",
         position=checkpoint.seq,
         until=checkpoint.seq,
@@ -147,8 +147,8 @@ def _forged(checkpoint: Checkpoint, keys: PublicKeys) -> Finding:
     )
 
 
-def _contradicting(checkpoint: Checkpoint) -> Finding:
-    return Finding(
+def _contradicting(checkpoint: Checkpoint) -> AuditFinding:
+    return AuditFinding(
         kind="Replaced",
         position=checkpoint.seq,
         until=checkpoint.seq,
@@ -157,8 +157,8 @@ def _contradicting(checkpoint: Checkpoint) -> Finding:
     )
 
 
-def _removed(seq: int, how: str) -> Finding:
-    return Finding(
+def _removed(seq: int, how: str) -> AuditFinding:
+    return AuditFinding(
         kind="CheckpointRemoved",
         position=seq,
         until=seq,
@@ -167,8 +167,8 @@ def _removed(seq: int, how: str) -> Finding:
     )
 
 
-def _forked(checkpoint: Checkpoint, seq: int) -> Finding:
-    return Finding(
+def _forked(checkpoint: Checkpoint, seq: int) -> AuditFinding:
+    return AuditFinding(
         kind="Replaced",
         position=checkpoint.previous_seq + 1,
         until=checkpoint.seq,

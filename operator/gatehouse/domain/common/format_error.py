@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from gatehouse.domain.common.finding import Finding
 
 __all__ = ["FormatError", "listed", "shown"]
 
@@ -40,13 +44,15 @@ class FormatError(ValueError):
     Positional arguments, so that it survives pickling between processes.
     """
 
-    def __init__(self, rule: str, found: str, wanted: str, remedy: str) -> None:
-        """`rule` is a short stable CamelCase code; the other three are sentences or parts of one."""
-        super().__init__(rule, found, wanted, remedy)
-        self.rule = rule
-        self.found = found
-        self.wanted = wanted
-        self.remedy = remedy
+    def __init__(self, reason: str, found: str, expected: str, remedy: str) -> None:
+        """`reason` is a short stable CamelCase code; the other three are sentences or parts of one."""
+        super().__init__(reason, found, expected, remedy)
+        self.finding: Final = Finding(reason=reason, found=found, expected=expected, remedy=remedy)
+
+    def in_file(self, path: str) -> Finding:
+        """The finding as one about the file at ``path`` of an artifact."""
+        return replace(self.finding, found=f"{shown(path)}: {self.finding.found}")
 
     def __str__(self) -> str:
-        return f"{self.rule}: found {self.found}; wanted {self.wanted}. {self.remedy}"
+        finding = self.finding
+        return f"{finding.reason}: found {finding.found}; wanted {finding.expected}. {finding.remedy}"

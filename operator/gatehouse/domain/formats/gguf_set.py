@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from gatehouse.domain.artifact.values import Problem
 from gatehouse.domain.artifact.weight_sets import WeightSet, choice, named_sets, weight_sets
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError, shown
 from gatehouse.domain.formats.gguf import GgufHeader
 from gatehouse.domain.formats.shards import check_once
@@ -43,7 +43,7 @@ class GgufSet:
 
     model: tuple[str, ...] = ()
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    problem: Problem | None = None
+    problem: Finding | None = None
 
 
 def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
@@ -74,71 +74,73 @@ def _role(path: str, header: GgufHeader) -> str | None:
     return None if header.kind is None else _ROLES[header.kind]
 
 
-def _misnamed(path: str, header: GgufHeader) -> Problem | None:
+def _misnamed(path: str, header: GgufHeader) -> Finding | None:
     named, split = _SPLIT.fullmatch(path), header.split
     says = f"split {split.number + 1} of {split.count}" if split else "a whole model"
     if named and split and (int(named["number"]), int(named["count"])) == (split.number + 1, split.count):
         return None
     if split is None and named and int(named["count"]) == 1 == int(named["number"]):
         return None
-    return Problem(
-        rule="SplitMismatch",
+    return Finding(
+        reason="SplitMismatch",
         found=f"{shown(path)}, which says of itself that it is {says}",
-        wanted="splits that are named after their number, as NAME-00001-of-00003.gguf",
+        expected="splits that are named after their number, as NAME-00001-of-00003.gguf",
         remedy="Upload the splits under the names that llama-gguf-split gave them.",
     )
 
 
-def _incomplete(splits: Mapping[str, GgufHeader], *, key: bytes) -> Problem | None:
+def _incomplete(splits: Mapping[str, GgufHeader], *, key: bytes) -> Finding | None:
     """The splits of one set, each well named: whether all are there, with all tensors, each once."""
     first = next(iter(splits.values()))
     count = first.split.count if first.split else 1
     remedy = "Upload every split of the model."
     if len(splits) != count:
         # The names are well formed and of one set, so that none is there twice.
-        return Problem(
-            rule="ShardMissing",
+        return Finding(
+            reason="ShardMissing",
             found=f"{len(splits)} of {count} splits",
-            wanted=f"splits 00001 to {count:05}",
+            expected=f"splits 00001 to {count:05}",
             remedy=remedy,
         )
     tensors = sum(header.tensors for header in splits.values())
     for path, header in splits.items():
         if header.split is not None and header.split.tensors != tensors:
-            return Problem(
-                rule="SplitMismatch",
+            return Finding(
+                reason="SplitMismatch",
                 found=f"{tensors} tensors in all splits; {shown(path)} says {header.split.tensors}",
-                wanted="the splits of one model, from one run of llama-gguf-split",
+                expected="the splits of one model, from one run of llama-gguf-split",
                 remedy=remedy,
             )
     try:
         check_once({path: header.marks for path, header in splits.items()}, key=key)
     except FormatError as error:
-        return Problem(rule=error.rule, found=error.found, wanted=error.wanted, remedy=remedy)
+        return Finding(
+            reason=error.finding.reason, found=error.finding.found, expected=error.finding.expected, remedy=remedy
+        )
     return None
 
 
-def _no_model(others: Mapping[str, str]) -> Problem:
+def _no_model(others: Mapping[str, str]) -> Finding:
     found = "; ".join(f"{shown(path)} is {role}" for path, role in islice(others.items(), _SHOWN))
     if _ROLES["adapter"] in others.values():
-        return Problem(
-            rule="AdapterOnly",
+        return Finding(
+            reason="AdapterOnly",
             found=f"no model: {found}",
-            wanted="a whole model",
+            expected="a whole model",
             remedy="Merge the adapter into its base model (llama-export-lora) and register the result.",
         )
-    return Problem(
-        rule="WeightsMissing",
+    return Finding(
+        reason="WeightsMissing",
         found=f"no model among the *.gguf files: {found}" if others else "no *.gguf files",
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy="Upload the model itself beside them.",
     )
 
 
-def _ambiguous(sets: Sequence[WeightSet]) -> Problem:
-    return Problem(
-        rule="AmbiguousWeights",
+def _ambiguous(sets: Sequence[WeightSet]) -> Finding:
+    return Finding(
+        reason="AmbiguousWeights",
         found=f"{len(sets)} models in {sum(len(each.paths) for each in sets)} *.gguf files: {named_sets(sets)}",
-        wanted=_WANTED,
+        expected=_WANTED,
         remedy=choice(sets),
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gatehouse.domain.artifact.manifest import check_path
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError, shown
 
 __all__ = [
@@ -576,7 +576,7 @@ def files_of(path: str, graph: OnnxGraph) -> Mapping[str, int]:
     return {folder + location: least for location, least in graph.external.items()}
 
 
-def problems_of(path: str, external: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[Problem]:
+def problems_of(path: str, external: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[Finding]:
     """What is wrong with the files of ``files_of``; ``sizes`` is each file of the artifact with its bytes.
 
     Rules: ExternalDataMissing, ExternalDataTruncated.
@@ -584,9 +584,9 @@ def problems_of(path: str, external: Mapping[str, int], sizes: Mapping[str, int]
     for beside, least in external.items():
         size = sizes.get(beside)
         if size is None or size < least:
-            yield Problem(
-                rule="ExternalDataMissing" if size is None else "ExternalDataTruncated",
+            yield Finding(
+                reason="ExternalDataMissing" if size is None else "ExternalDataTruncated",
                 found=f"{shown(beside)}: " + ("no such file" if size is None else f"{size} bytes"),
-                wanted=f"at least {least} bytes, as {shown(path)} says",
+                expected=f"at least {least} bytes, as {shown(path)} says",
                 remedy="Upload the file whole.",
             )

@@ -21,6 +21,7 @@ from gatehouse.api.governance_policy import (
 )
 from gatehouse.api.meta import ObjectMeta
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import selects
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.governance.cel import ExpressionProblem
@@ -28,14 +29,14 @@ from gatehouse.domain.governance.cel import ExpressionProblem
 if TYPE_CHECKING:
     from gatehouse.domain.governance.cel import CompiledExpression
 
-__all__ = ["CompiledPolicy", "Finding", "Weight", "applies", "applying", "stand_in"]
+__all__ = ["CompiledPolicy", "PolicyFinding", "Weight", "applies", "applying", "stand_in"]
 
 Weight = Literal["Denied", "Owed"]
 """Denied: the version is not what the policy wants. Owed: something is still to come, such as an evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class PolicyFinding:
     """One rule of one policy that does not hold. ``enforced`` findings shut the gate, others are only reported.
 
     ``policy`` is empty where what is missing is a policy.
@@ -45,10 +46,7 @@ class Finding:
     rule: str
     weight: Weight
     enforced: bool
-    reason: str
-    found: str
-    wanted: str
-    remedy: str
+    finding: Finding
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from gatehouse.api.governance_policy import EvaluationRequirement, LineageField,
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.cel import ExpressionProblem
 from gatehouse.domain.governance.evaluations import EvaluationVerdict, Results, counting, judge_evaluation
 from gatehouse.domain.governance.expression_values import expression_values
 from gatehouse.domain.governance.held import Held
-from gatehouse.domain.governance.policy import CompiledPolicy, Finding, Weight
+from gatehouse.domain.governance.policy import CompiledPolicy, PolicyFinding, Weight
 from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.domain.hardware.fit import Fit
 
@@ -59,7 +60,7 @@ class Case:
     digest: str | None
     fit: Fit | None
     reads_content: bool
-    rereading: CheckProgress | Problem | None
+    rereading: CheckProgress | Finding | None
     evaluations: Sequence[ModelEvaluation]
     gone: Sequence[ModelEvaluation] = ()
     held: Held = field(default_factory=Held)
@@ -105,7 +106,7 @@ class Case:
         )
 
 
-def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[Finding, ...]:
+def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[PolicyFinding, ...]:
     """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere.
 
     Never raises: a policy that cannot be judged denies, and leaves the other policies and versions alone.
@@ -123,7 +124,7 @@ class _Judge:
     case: Case
     stage: str
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[PolicyFinding]:
         if self.policy.unreadable is not None:
             yield self._unreadable(self.policy.unreadable)
             return
@@ -136,7 +137,7 @@ class _Judge:
         yield from self._evaluations()
         yield from self._expressions()
 
-    def failed(self, what: str) -> Finding:
+    def failed(self, what: str) -> PolicyFinding:
         """The policy cannot be judged of this version."""
         return self._finding(
             "policy",
@@ -146,7 +147,7 @@ class _Judge:
             remedy="report it as a bug; until it is mended change the policy, or set its mode to Audit",
         )
 
-    def _unreadable(self, problem: str) -> Finding:
+    def _unreadable(self, problem: str) -> PolicyFinding:
         return self._finding(
             "policy",
             "PolicyUnreadable",
@@ -157,22 +158,19 @@ class _Judge:
 
     def _finding(
         self, rule: str, reason: str, *, found: str, wanted: str, remedy: str, weight: Weight = "Denied"
-    ) -> Finding:
-        return Finding(
+    ) -> PolicyFinding:
+        return PolicyFinding(
             policy=self.policy.name,
             rule=rule,
             weight=weight,
             enforced=self.policy.enforced,
-            reason=reason,
-            found=found,
-            wanted=wanted,
-            remedy=remedy,
+            finding=Finding(reason=reason, found=found, expected=wanted, remedy=remedy),
         )
 
     def _wanted_here(self, stages: Sequence[str]) -> bool:
         return not stages or self.stage in stages
 
-    def _problems(self) -> Iterator[Finding]:
+    def _problems(self) -> Iterator[PolicyFinding]:
         for name, problem in self.policy.problems.items():
             yield self._finding(
                 name,
@@ -183,7 +181,7 @@ class _Judge:
                 + self.policy.name,
             )
 
-    def _artifact(self) -> Iterator[Finding]:
+    def _artifact(self) -> Iterator[PolicyFinding]:
         wanted, spec = self.policy.policy.spec.artifact, self.case.version.spec.artifact
         if wanted.formats and spec.format not in wanted.formats:
             yield self._finding(
@@ -205,17 +203,17 @@ class _Judge:
         if wanted.verification == "Content" and self.case.artifact.content_source != "Bytes":
             yield self._not_read()
 
-    def _not_read(self) -> Finding:
+    def _not_read(self) -> PolicyFinding:
         case = self.case
         found = _SOURCES[case.artifact.content_source]
         match case.rereading:
             case CheckProgress() as progress:
                 found += f"; {progress.files_done} of {progress.files} files read so far"
-            case Problem() as problem:
+            case Finding() as problem:
                 found += f"; they cannot be read: {problem.found}"
         remedy = "once the policy is enforced, or the registry does not trust the store, Gatehouse reads the files"
         if self.policy.enforced:
-            remedy = case.rereading.remedy if isinstance(case.rereading, Problem) else ""
+            remedy = case.rereading.remedy if isinstance(case.rereading, Finding) else ""
             remedy = remedy or "wait: Gatehouse reads the files by itself"
         if not case.reads_content:
             remedy = "set verification.content of the ModelRegistry to true, and Gatehouse reads the files"
@@ -228,7 +226,7 @@ class _Judge:
             weight="Owed" if case.reads_content else "Denied",
         )
 
-    def _signature(self) -> Iterator[Finding]:
+    def _signature(self) -> Iterator[PolicyFinding]:
         wanted = self.policy.policy.spec.artifact.signature
         problem = None if wanted is None else judge_signature(self.case.artifact.signature, wanted).problem
         if problem is not None:
@@ -236,23 +234,23 @@ class _Judge:
                 "artifact.signature",
                 problem.reason,
                 found=problem.found,
-                wanted=problem.wanted,
+                wanted=problem.expected,
                 remedy=problem.remedy,
             )
 
-    def _hardware(self) -> Iterator[Finding]:
+    def _hardware(self) -> Iterator[PolicyFinding]:
         fit = self.case.fit
         unknown = fit is None or fit.verdict == "Unknown"
         if self.policy.policy.spec.hardware.unknown_fit == "Deny" and unknown:
             yield self._finding(
                 "hardware.unknownFit",
                 "FitUnknown",
-                found=fit.found if fit else "the fit is not known",
+                found=fit.finding.found if fit else "the fit is not known",
                 wanted="a model that is known to fit its hardware profile",
-                remedy=(fit.remedy if fit else None) or "use a format whose headers tell the size of the model",
+                remedy=(fit.finding.remedy if fit else None) or "use a format whose headers tell the size of the model",
             )
 
-    def _licence(self) -> Iterator[Finding]:
+    def _licence(self) -> Iterator[PolicyFinding]:
         allowed, current = self.policy.policy.spec.licenses, self.case.model.spec.license
         known = {each.casefold() for each in allowed}
         refused = next((each for each in self.case.licenses if (each or "").casefold() not in known), _NONE)
@@ -272,7 +270,7 @@ class _Judge:
             else "set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
         )
 
-    def _lineage(self) -> Iterator[Finding]:
+    def _lineage(self) -> Iterator[PolicyFinding]:
         required = self.policy.policy.spec.lineage
         if required is None:
             return
@@ -286,12 +284,12 @@ class _Judge:
                 remedy="fill spec.lineage of the ModelVersion",
             )
 
-    def _evaluations(self) -> Iterator[Finding]:
+    def _evaluations(self) -> Iterator[PolicyFinding]:
         for requirement in self.policy.policy.spec.evaluations:
             if self._wanted_here(requirement.stages):
                 yield from self._evaluation(requirement)
 
-    def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[Finding]:
+    def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[PolicyFinding]:
         spec = self.policy.policy.spec
         verdict = judge_evaluation(requirement, self.case.results, own=spec.submitter_evaluations)
         if verdict.met:
@@ -308,7 +306,7 @@ class _Judge:
             weight="Denied" if failed else "Owed",
         )
 
-    def _expressions(self) -> Iterator[Finding]:
+    def _expressions(self) -> Iterator[PolicyFinding]:
         spec = self.policy.policy.spec
         rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
         values = tuple(self.case.values(self.stage, own=spec.submitter_evaluations)) if rules else ()

@@ -24,8 +24,9 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from gatehouse.api.governance_policy import SignatureIdentity, SignatureRequirements
 from gatehouse.domain.artifact.signature import SignatureRecord
+from gatehouse.domain.common.finding import Finding
 
-__all__ = ["SignatureCheck", "SignatureProblem", "judge_signature"]
+__all__ = ["SignatureCheck", "judge_signature"]
 
 _ISSUER: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _ISSUER_BEFORE: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
@@ -44,22 +45,14 @@ _WANTED_KEY: Final = "an ECDSA public key on P-256, P-384 or P-521 in PEM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureProblem:
-    """Why a signature does not do. ``reason`` is stable: SignatureMissing, SignatureInvalid, SignerNotTrusted or
-    SignersUnusable (the policy names what is no key)."""
-
-    reason: str
-    found: str
-    wanted: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureCheck:
-    """Either the signer's name in the policy, or the problem."""
+    """Either the signer's name in the policy, or why the signature does not suffice.
+
+    Reasons: SignatureMissing, SignatureInvalid, SignerNotTrusted, SignersUnusable (the policy names what is no key).
+    """
 
     signed_by: str | None = None
-    problem: SignatureProblem | None = None
+    problem: Finding | None = None
 
 
 def judge_signature(record: SignatureRecord | None, wanted: SignatureRequirements) -> SignatureCheck:
@@ -83,7 +76,7 @@ def judge_signature(record: SignatureRecord | None, wanted: SignatureRequirement
 
 
 def _problem(reason: str, found: str, wanted: str, remedy: str) -> SignatureCheck:
-    return SignatureCheck(problem=SignatureProblem(reason=reason, found=found, wanted=wanted, remedy=remedy))
+    return SignatureCheck(problem=Finding(reason=reason, found=found, expected=wanted, remedy=remedy))
 
 
 class _UnusableError(Exception):

@@ -29,6 +29,7 @@ from gatehouse.api.model_version import Verdict
 from gatehouse.api.values import bytes_of
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, limit_named
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
@@ -95,10 +96,7 @@ class Fit:
     """
 
     verdict: Verdict
-    reason: str
-    found: str
-    wanted: str
-    remedy: str | None = None
+    finding: Finding
     weights_bytes: int | None = None
     overhead_bytes: int | None = None
     kv_cache_bytes_per_token: int | None = None
@@ -180,10 +178,6 @@ class _Case(NamedTuple):
         sequences = lengths.sequences if lengths else self.sequences[0]
         return Fit(
             verdict=verdict,
-            reason=reason,
-            found=found,
-            wanted=self.wanted if wanted is None else wanted,
-            remedy=remedy,
             weights_bytes=self.weights,
             overhead_bytes=self.overheads.of(sequences),
             kv_cache_bytes_per_token=lengths.bytes_per_token if lengths else None,
@@ -200,6 +194,9 @@ class _Case(NamedTuple):
             kv_cache_bytes=cached[1] if cached else None,
             sequences=sequences,
             usual_sequences=self.sequences[0],
+            finding=Finding(
+                reason=reason, found=found, expected=self.wanted if wanted is None else wanted, remedy=remedy or ""
+            ),
         )
 
 
@@ -388,7 +385,7 @@ def _refusal(case: _Case, model: Dimensions, asked: _Asked) -> Fit | None:
     """What does not fit whatever the cache is."""
     problem = refusal_of(model, case.release, method=asked.method) or case.precision.problem
     if problem:
-        return case.outcome("DoesNotFit", problem.rule, problem.found, wanted=problem.wanted, remedy=problem.remedy)
+        return case.outcome("DoesNotFit", problem.reason, problem.found, wanted=problem.expected, remedy=problem.remedy)
     if case.small_budget(case.sequences[-1]) < 0:
         found = f"{human_bytes(case.weights)} of weights on {case.machine}; {human_bytes(case.usable)} can be used"
         return case.outcome("DoesNotFit", "WeightsTooLarge", found, remedy=f"{case.more_memory}, or quantize the model")
@@ -508,36 +505,38 @@ def _packed(
     if refusal is not None:
         return Fit(
             verdict="DoesNotFit",
-            reason=refusal.rule,
-            found=refusal.found,
-            wanted=refusal.wanted,
-            remedy=refusal.remedy,
             weights_bytes=weights,
+            finding=refusal,
         )
     usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since)
     if weights > usable:
         return Fit(
             verdict="DoesNotFit",
-            reason="WeightsTooLarge",
-            found=f"{human_bytes(weights)} of weights on {machine}; {human_bytes(usable)} can be used",
-            wanted=f"the weights of a GGUF model within {human_bytes(usable)} on {machine}",
-            remedy="choose a profile with more memory, or a smaller quantization",
             weights_bytes=weights,
+            finding=Finding(
+                reason="WeightsTooLarge",
+                found=f"{human_bytes(weights)} of weights on {machine}; {human_bytes(usable)} can be used",
+                expected=f"the weights of a GGUF model within {human_bytes(usable)} on {machine}",
+                remedy="choose a profile with more memory, or a smaller quantization",
+            ),
         )
     if limit is not None and requested is not None and requested > limit:
         return Fit(
             verdict="DoesNotFit",
-            reason="MaxModelLenTooLong",
-            found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
-            wanted=f"a maxModelLen of at most {limit:,}",
-            remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
             weights_bytes=weights,
             max_model_len=limit,
+            finding=Finding(
+                reason="MaxModelLenTooLong",
+                found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
+                expected=f"a maxModelLen of at most {limit:,}",
+                remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
+            ),
         )
     unknown = _unknown(None, why, limit, requested, name=name)
     known = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
     warnings = ((told,) if told else ()) + unknown.warnings
-    return replace(unknown, found=f"{unknown.found}; {known}", weights_bytes=weights, warnings=warnings)
+    finding = replace(unknown.finding, found=f"{unknown.finding.found}; {known}")
+    return replace(unknown, finding=finding, weights_bytes=weights, warnings=warnings)
 
 
 def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name: str) -> Fit:
@@ -545,12 +544,14 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
     longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
     return Fit(
         verdict="Unknown",
-        reason=why.reason,
-        found=f"{why.detail}, as no runtime loads it{longest}",
-        wanted=_COMPUTED,
-        remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's safetensors "
-        "as a version of its own",
         warnings=(f"{why.detail}, as no runtime loads it",),
+        finding=Finding(
+            reason=why.reason,
+            found=f"{why.detail}, as no runtime loads it{longest}",
+            expected=_COMPUTED,
+            remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's "
+            "safetensors as a version of its own",
+        ),
     )
 
 
@@ -569,15 +570,18 @@ def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: 
     )
     longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
     found = f"{why.detail}{least}{longest}"
-    bare = Fit(verdict="Unknown", reason=why.reason, found=found, wanted=_COMPUTED)
+    bare = Fit(verdict="Unknown", finding=Finding(reason=why.reason, found=found, expected=_COMPUTED))
     known = case.outcome("Unknown", why.reason, found) if case else bare
     return replace(
         known,
-        wanted=_COMPUTED,
+        finding=replace(
+            known.finding,
+            expected=_COMPUTED,
+            remedy="set spec.serving.maxModelLen to a length known to work on this hardware: the template starts vLLM "
+            "with it, and whether it fits stays unknown",
+        ),
         max_model_len=requested or cautious,
         warnings=(*known.warnings, f"{why.detail}, so the fit is unknown: {asked or start}"),
-        remedy="set spec.serving.maxModelLen to a length known to work on this hardware: the template starts vLLM with "
-        "it, and whether it fits stays unknown",
     )
 
 

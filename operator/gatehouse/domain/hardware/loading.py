@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.hardware.architectures import refused_architectures
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.runtimes.releases import Release, releases
@@ -22,7 +22,7 @@ _PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"
 """What adds a method to releases that no longer have it."""
 
 
-def refusal_of(model: Dimensions, release: Release, *, method: str | None = None) -> Problem | None:
+def refusal_of(model: Dimensions, release: Release, *, method: str | None = None) -> Finding | None:
     """Why the release does not load the model, whatever the accelerator; None if nothing is known against it.
 
     ``method`` is what the version sets by ``--quantization``.
@@ -30,19 +30,19 @@ def refusal_of(model: Dimensions, release: Release, *, method: str | None = None
     return _architecture(model, release) or _method(model, release) or _asked(method, release)
 
 
-def gguf_refusal(release: Release) -> Problem | None:
+def gguf_refusal(release: Release) -> Finding | None:
     """Why the release loads no GGUF file; None where it does."""
     if "gguf" in release.loads:
         return None
-    return Problem(
-        rule="GgufNotLoaded",
+    return Finding(
+        reason="GgufNotLoaded",
         found=f"a model in GGUF, which {release.name} does not load by itself",
-        wanted="an image of vLLM that loads GGUF, or safetensors",
+        expected="an image of vLLM that loads GGUF, or safetensors",
         remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a version of its own",
     )
 
 
-def _architecture(model: Dimensions, release: Release) -> Problem | None:
+def _architecture(model: Dimensions, release: Release) -> Finding | None:
     name = model.config.architecture
     for part in (model.whole, model.text):
         if part is None:
@@ -69,16 +69,16 @@ def _architecture(model: Dimensions, release: Release) -> Problem | None:
     )
 
 
-def _architecture_problem(found: str, release: Release, remedy: str) -> Problem:
-    return Problem(
-        rule="ArchitectureNotLoaded",
+def _architecture_problem(found: str, release: Release, remedy: str) -> Finding:
+    return Finding(
+        reason="ArchitectureNotLoaded",
         found=found,
-        wanted=f"an architecture that {release.name} has",
+        expected=f"an architecture that {release.name} has",
         remedy=remedy,
     )
 
 
-def _method(model: Dimensions, release: Release) -> Problem | None:
+def _method(model: Dimensions, release: Release) -> Finding | None:
     quantization = model.config.quantization
     method = (quantization.method or "").lower() if quantization else ""
     if not method or method in release.loads:
@@ -91,7 +91,7 @@ def _method(model: Dimensions, release: Release) -> Problem | None:
     )
 
 
-def _asked(method: str | None, release: Release) -> Problem | None:
+def _asked(method: str | None, release: Release) -> Finding | None:
     if method is None or method.lower() in release.loads:
         return None
     return _method_problem(
@@ -101,9 +101,12 @@ def _asked(method: str | None, release: Release) -> Problem | None:
     )
 
 
-def _method_problem(found: str, release: Release, remedy: str) -> Problem:
-    return Problem(
-        rule="QuantizationNotLoaded", found=found, wanted=f"one of {', '.join(sorted(release.loads))}", remedy=remedy
+def _method_problem(found: str, release: Release, remedy: str) -> Finding:
+    return Finding(
+        reason="QuantizationNotLoaded",
+        found=found,
+        expected=f"one of {', '.join(sorted(release.loads))}",
+        remedy=remedy,
     )
 
 

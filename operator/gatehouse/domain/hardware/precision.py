@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from gatehouse.api.hardware_profile import Accelerator, HardwareProfileSpec
 from gatehouse.domain.artifact.quantization import Quantization
-from gatehouse.domain.artifact.values import ArtifactSummary, Problem
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.runtimes.releases import Capability, Release
 
 __all__ = ["Precision", "check_precision"]
@@ -54,7 +55,7 @@ class _Demand:
 class Precision:
     """``dtype`` is what vLLM's ``--dtype`` must be; a problem's ``rule`` is the reason of the verdict."""
 
-    problem: Problem | None = None
+    problem: Finding | None = None
     warnings: tuple[str, ...] = ()
     dtype: Literal["auto", "half"] = "auto"
 
@@ -116,10 +117,10 @@ def _quantized(demand: _Demand, accelerator: Accelerator, capability: Capability
     if demand.fp8 and accelerator.fp8 is not None:
         if accelerator.fp8 == "None":
             return Precision(
-                problem=Problem(
-                    rule="Fp8NotSupported",
+                problem=Finding(
+                    reason="Fp8NotSupported",
                     found=f"FP8 weights; the profile says that {name} does not run them (accelerator.fp8: None)",
-                    wanted="accelerator.fp8: Compute or WeightOnly",
+                    expected="accelerator.fp8: Compute or WeightOnly",
                     remedy="choose a hardware profile that runs FP8, or weights in BF16",
                 )
             )
@@ -172,11 +173,11 @@ def _cache(
     return Precision(warnings=(warning,))
 
 
-def _too_old(reason: str, what: str, accelerator: Accelerator, least: Capability) -> Problem:
-    return Problem(
-        rule=reason,
+def _too_old(reason: str, what: str, accelerator: Accelerator, least: Capability) -> Finding:
+    return Finding(
+        reason=reason,
         found=f"{_name(accelerator)} has compute capability {accelerator.compute_capability}",
-        wanted=f"compute capability {least[0]}.{least[1]} or more for {what}",
+        expected=f"compute capability {least[0]}.{least[1]} or more for {what}",
         remedy="choose a hardware profile with a newer accelerator, or weights in another data type",
     )
 

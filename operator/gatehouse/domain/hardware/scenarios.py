@@ -14,6 +14,7 @@ from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.model_version import Verdict
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit, fit_config
 
 __all__ = ["MOST_ACCELERATORS", "MOST_ROWS", "Choices", "Machine", "Scenario", "scenarios"]
@@ -101,10 +102,10 @@ class Scenario:
             "maxNumSeqs": found.sequences,
             "maxModelLenAsked": self.requested,
             "verdict": found.verdict,
-            "reason": found.reason,
-            "found": found.found,
-            "wanted": found.wanted,
-            "remedy": found.remedy,
+            "reason": found.finding.reason,
+            "found": found.finding.found,
+            "wanted": found.finding.expected,
+            "remedy": found.finding.remedy or None,
             "maxModelLen": found.max_model_len,
             "longestWithMargin": found.safe_max_model_len,
             "longest": found.largest_max_model_len,
@@ -143,7 +144,7 @@ def _of_machine(model: ArtifactSummary | ModelConfig, machine: Machine, choices:
                 if grown and row.found.tensor_parallel_size < size:
                     break  # more accelerators would not be used
                 yield row
-                if not choices.sizes and row.found.reason not in _OF_MEMORY:
+                if not choices.sizes and row.found.finding.reason not in _OF_MEMORY:
                     break  # more accelerators would change nothing
 
 
@@ -190,10 +191,12 @@ def _not_split(found: Fit, size: int) -> Fit:
     return replace(
         found,
         verdict="DoesNotFit",
-        reason="NotSplit",
-        found=f"vLLM does not split the model over {size} accelerators; over {most} it does",
-        wanted="a tensor parallel size that divides heads, layers and experts",
-        remedy=f"take --tensor-parallel-size {most}",
+        finding=Finding(
+            reason="NotSplit",
+            found=f"vLLM does not split the model over {size} accelerators; over {most} it does",
+            expected="a tensor parallel size that divides heads, layers and experts",
+            remedy=f"take --tensor-parallel-size {most}",
+        ),
         max_model_len=None,
         safe_max_model_len=None,
         largest_max_model_len=None,

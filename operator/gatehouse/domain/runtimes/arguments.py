@@ -24,7 +24,7 @@ from typing import Final
 
 from gatehouse.api.model_registry import SERVING_ARGUMENT
 from gatehouse.api.model_version import Serving
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.runtimes.environment import admitted_environment, check_variable
 from gatehouse.domain.runtimes.refusals import ArgumentNotKnown, ReservedArgument
 from gatehouse.domain.runtimes.releases import release_of
@@ -344,10 +344,10 @@ def check_release(serving: Serving, image: str) -> None:
             advice = release.without_arguments[flag]
             remedy = f"remove {_shown(argument.written)} from spec.serving.extraArgs"
             raise ArgumentNotKnown(
-                Problem(
-                    rule="ArgumentNotKnown",
+                Finding(
+                    reason="ArgumentNotKnown",
                     found=f"serving.extraArgs has {flag}, with which {release.name} does not start",
-                    wanted=f"arguments that {release.name} knows",
+                    expected=f"arguments that {release.name} knows",
                     remedy=f"{remedy}: {advice}" if advice else remedy,
                 )
             )
@@ -378,7 +378,9 @@ def _check_argument(argument: _Argument, admitted: Collection[str]) -> None:
         wanted = values or "arguments that spec.arguments of the VettedArtifacts lists"
         remedy += f", or have {flag} added to spec.serving.allowedArguments of the ModelRegistry"
     raise ReservedArgument(
-        Problem(rule="ReservedArgument", found=f"serving.extraArgs has {shown}: {why}", wanted=wanted, remedy=remedy)
+        Finding(
+            reason="ReservedArgument", found=f"serving.extraArgs has {shown}: {why}", expected=wanted, remedy=remedy
+        )
     )
 
 

@@ -19,7 +19,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.runtimes.refusals import ReservedEnvironment
 
 __all__ = [
@@ -390,7 +390,7 @@ def check_variable(name: str, value: str, *, admitted: Mapping[str, str], named:
         expected = "variables that spec.environment of the VettedArtifacts lists"
         remedy += f", or have {name} added to spec.serving.allowedEnvironment of the ModelRegistry"
     raise ReservedEnvironment(
-        Problem(rule="ReservedEnvironment", found=f"serving.env has {name}: {why}", wanted=expected, remedy=remedy)
+        Finding(reason="ReservedEnvironment", found=f"serving.env has {name}: {why}", expected=expected, remedy=remedy)
     )
 
 

@@ -14,7 +14,8 @@ from typing import Final
 
 from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat
 from gatehouse.domain.artifact.model_config import ModelConfig
-from gatehouse.domain.artifact.values import ArtifactSummary, Problem
+from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.runtimes.refusals import FormatNotServed
 
 __all__ = [
@@ -41,10 +42,10 @@ def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
     served = SERVED_FORMATS.get(runtime, frozenset())
     if artifact_format not in served:
         raise FormatNotServed(
-            Problem(
-                rule="FormatNotServed",
+            Finding(
+                reason="FormatNotServed",
                 found=f"an artifact in {artifact_format} and the runtime {runtime}, which does not load it",
-                wanted=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
+                expected=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
                 remedy="register the model's safetensors as a version of its own; there is no runtime for "
                 f"{artifact_format} yet",
             )
@@ -55,10 +56,10 @@ def check_model_file(summary: ArtifactSummary) -> None:
     """Raises FormatNotServed when vLLM cannot be told which file it is to load."""
     if summary.format == "gguf" and served_file(summary) is None:
         raise FormatNotServed(
-            Problem(
-                rule="ModelFileName",
+            Finding(
+                reason="ModelFileName",
                 found=f"the model in {summary.model_file!r}" if summary.model_file else "no file that is the model",
-                wanted="a name that an argument can hold: letters, digits and . _ + - in each part, not first",
+                expected="a name that an argument can hold: letters, digits and . _ + - in each part, not first",
                 remedy="rename the file, and its splits alike, and register it as a new version",
             )
         )
@@ -71,15 +72,15 @@ def check_config(summary: ArtifactSummary) -> None:
         raise FormatNotServed(problem)
 
 
-def config_problem(config: ModelConfig | None) -> Problem | None:
+def config_problem(config: ModelConfig | None) -> Finding | None:
     """Why nothing can be loaded with a config.json; None where it names its model, or is not there."""
     if config is None or config.model_type is not None:
         return None
     silent = "" if config.architecture else " and no architectures"
-    return Problem(
-        rule="ModelTypeMissing",
+    return Finding(
+        reason="ModelTypeMissing",
         found=f"a config.json with no model_type{silent}, with which vLLM does not start",
-        wanted="the model's type and its class in config.json, as in "
+        expected="the model's type and its class in config.json, as in "
         '"model_type": "llama", "architectures": ["LlamaForCausalLM"]',
         remedy="take config.json from the model's own release, or have transformers write it with save_pretrained, and "
         "register the folder with it as a new version",

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
-from gatehouse.domain.artifact.values import Problem
+from typing import Final
+
+from gatehouse.domain.common.finding import Finding
 
 __all__ = [
     "ArgumentNotKnown",
@@ -27,16 +29,11 @@ __all__ = [
 
 
 class TemplateRefused(Exception):
-    """The template is refused for a ``problem``: rule, found, wanted, remedy."""
+    """No template is written; ``finding`` says why."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.rule}: {problem.found}; wanted {problem.wanted}")
-        self._problem = problem
-
-    @property
-    def problem(self) -> Problem:
-        """What is wrong and what to do."""
-        return self._problem
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(f"{finding.reason}: {finding.found}; wanted {finding.expected}")
+        self.finding: Final = finding
 
 
 class ReservedArgument(TemplateRefused):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import endpoint_of, host_of, s3_endpoint
 
 __all__ = [
@@ -43,7 +43,7 @@ class Loading:
 
     endpoint: str
     region: str
-    limits: tuple[Problem, ...] = ()
+    limits: tuple[Finding, ...] = ()
 
 
 def loading_of(store: ObjectStore) -> Loading:
@@ -58,38 +58,38 @@ def may_have_virtual_host(store: ObjectStore) -> bool:
     return store.addressing == "VirtualHost" or (endpoint is not None and host_of(endpoint) is not None)
 
 
-def cannot_load(store: ObjectStore) -> Problem | None:
+def cannot_load(store: ObjectStore) -> Finding | None:
     """What keeps every Pod of KServe from the store, whatever its connection says."""
     if not store.requester_pays:
         return None
-    return Problem(
-        rule=REQUESTER_PAYS,
+    return Finding(
+        reason=REQUESTER_PAYS,
         found=f"{store.uri_prefix} is read as a requester who pays, and KServe's initializer sends no such request: "
         "the store refuses it, and Pods of these models do not start",
-        wanted="a bucket that KServe's initializer may read without x-amz-request-payer",
+        expected="a bucket that KServe's initializer may read without x-amz-request-payer",
         remedy="copy the models into a bucket of yours, or give the connection credentials of the account that owns "
         "the bucket, which does not pay as a requester",
     )
 
 
-def _limits(store: ObjectStore, endpoint: str) -> Iterator[Problem]:
+def _limits(store: ObjectStore, endpoint: str) -> Iterator[Finding]:
     blocked = cannot_load(store)
     if blocked is not None:
         yield blocked
     # AWS takes the bucket in the path, which is what the initializer does with an endpoint.
     if store.addressing == "VirtualHost" and host_of(endpoint) is None:
-        yield Problem(
-            rule="VirtualHost",
+        yield Finding(
+            reason="VirtualHost",
             found=f"{store.uri_prefix} takes the bucket in the host's name only, and a connection cannot tell KServe",
-            wanted=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
+            expected=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
             remedy=f"have an administrator of the cluster add {VIRTUAL_BUCKET}=true to spec.container.env of the "
             "ClusterStorageContainer that loads s3:// (kubectl edit clusterstoragecontainer default); stores that take "
             "the bucket in the path only are not loaded by that ClusterStorageContainer any more",
         )
     if store.proxy is not None:
-        yield Problem(
-            rule="Proxy",
+        yield Finding(
+            reason="Proxy",
             found=f"Gatehouse reads {store.uri_prefix} by the proxy {store.proxy}, and a connection names no proxy",
-            wanted=f"a way from Pods to {endpoint} without a proxy",
+            expected=f"a way from Pods to {endpoint} without a proxy",
             remedy="let Pods of the namespace reach the store directly",
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from gatehouse.api.model_version import ModelVersionSpec
-from gatehouse.domain.artifact.values import Problem
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.runtimes.refusals import NameRefused
 
 __all__ = [
@@ -59,10 +59,10 @@ def inference_service_name(version: str, *, namespace: str, home: str) -> str:
     room = most - _HASH_LENGTH - 1
     if room < 1:
         raise NameRefused(
-            Problem(
-                rule="NamespaceTooLong",
+            Finding(
+                reason="NamespaceTooLong",
                 found=f"namespace {namespace} has {len(namespace)} characters",
-                wanted=f"at most {52 - _HASH_LENGTH - 2}: KServe joins the names of InferenceService and namespace",
+                expected=f"at most {52 - _HASH_LENGTH - 2}: KServe joins the names of InferenceService and namespace",
                 remedy="serve the version from a namespace with a shorter name",
             )
         )
@@ -78,10 +78,10 @@ def require_service_name(name: str, *, namespace: str) -> str:
     if _SERVICE_NAME.fullmatch(name) and len(name) <= most:
         return name
     raise NameRefused(
-        Problem(
-            rule="NameInvalid",
+        Finding(
+            reason="NameInvalid",
             found=f"the name {name[:300]!r} for an InferenceService in namespace {namespace}",
-            wanted=f"lower case letters, digits and dashes, a letter first, at most {max(most, 0)} characters",
+            expected=f"lower case letters, digits and dashes, a letter first, at most {max(most, 0)} characters",
             remedy="choose another name, or leave it out to have one derived",
         )
     )
@@ -92,10 +92,10 @@ def require_namespace(name: str) -> str:
     if _NAMESPACE.fullmatch(name):
         return name
     raise NameRefused(
-        Problem(
-            rule="NamespaceInvalid",
+        Finding(
+            reason="NamespaceInvalid",
             found=f"the namespace {name[:300]!r}",
-            wanted="lower case letters, digits and dashes, at most 63 characters",
+            expected="lower case letters, digits and dashes, at most 63 characters",
             remedy="name an existing namespace",
         )
     )

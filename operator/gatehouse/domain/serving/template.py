@@ -22,8 +22,8 @@ from gatehouse.api.hardware_profile import HardwareProfileSpec
 from gatehouse.api.meta import GROUP, VERSION, ObjectMeta
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
-from gatehouse.domain.artifact.values import Problem
 from gatehouse.domain.common import bounded_yaml
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.runtimes.arguments import check_release, check_serving, normal_arguments
@@ -235,8 +235,10 @@ def _annotations(given: ServingInput) -> dict[str, str]:
 def _arguments(given: ServingInput) -> list[str]:
     fit = given.fit
     if fit.verdict == "DoesNotFit":
-        remedy = fit.remedy or "choose another hardware profile"
-        raise NothingToServe(Problem(rule=fit.reason, found=fit.found, wanted=fit.wanted, remedy=remedy))
+        remedy = fit.finding.remedy or "choose another hardware profile"
+        raise NothingToServe(
+            Finding(reason=fit.finding.reason, found=fit.finding.found, expected=fit.finding.expected, remedy=remedy)
+        )
     how = given.profile.serving
     # After --model=/mnt/models of the runtime: the last counts.
     arguments = [] if given.model_file is None else [model_argument(given.model_file)]

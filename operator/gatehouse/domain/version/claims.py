@@ -46,10 +46,10 @@ def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> t
     The version is one that is submitted. That its arguments are refused is not about the artifact.
     """
     found: list[tuple[str, str]] = []
-    if artifact.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
-        artifact.reason == "ArtifactMissing" and facts.kept_digest is not None
+    if artifact.finding.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
+        artifact.finding.reason == "ArtifactMissing" and facts.kept_digest is not None
     ):
-        found.append(("", artifact.reason))
+        found.append(("", artifact.finding.reason))
     for standing in stages:
         if standing.denied:
             found.append((standing.stage, "PolicyDenied"))
@@ -94,11 +94,8 @@ def contest_gates(against: Mapping[str, Objection], *, stages: Sequence[Standing
 def _gate(objection: Objection, *, stage: str) -> GateState:
     return shut_gate(
         UNCONTESTED,
-        objection.reason,
         CONTEST_RULE,
-        objection.found,
-        objection.wanted,
-        remedy=objection.remedy,
+        objection.finding,
         attention="Person",
         stage=stage,
     )

@@ -17,8 +17,9 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Endpoints, VersionStanding
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress
 from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy
@@ -35,10 +36,7 @@ class Unmet:
     ``needs_person`` when it will not come right by itself once the missing object is applied.
     """
 
-    reason: str
-    found: str
-    wanted: str
-    remedy: str
+    finding: Finding
     needs_person: bool = False
 
 
@@ -89,9 +87,9 @@ class Facts:
     row: VersionRecord | None = None
     holder_exists: bool = False
     artifact: ArtifactRecord | CheckProgress | None = None
-    rereading: CheckProgress | Problem | None = None
+    rereading: CheckProgress | Finding | None = None
     store_error: ReconcileError | None = None
-    template_problem: Problem | None = None
+    template_problem: Finding | None = None
     policies: tuple[CompiledPolicy, ...] = ()
     policy_names: frozenset[str] = frozenset()
     approvals: tuple[ModelApproval, ...] = ()
@@ -163,18 +161,22 @@ def _conflict(facts: Facts) -> Unmet | None:
     what = f"version {row.version} of model {row.model}"
     if not own and facts.holder_exists:
         return Unmet(
-            reason="VersionConflict",
-            found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
-            wanted="a version that is unique in its model",
-            remedy="give this ModelVersion another spec.version, or delete the other one",
             needs_person=True,
+            finding=Finding(
+                reason="VersionConflict",
+                found=f"{what} is held by ModelVersion {row.namespace}/{row.object_name}",
+                expected="a version that is unique in its model",
+                remedy="give this ModelVersion another spec.version, or delete the other one",
+            ),
         )
     if row.uri.rstrip("/") != version.spec.artifact.uri.rstrip("/"):
         return Unmet(
-            reason="VersionReused",
-            found=f"{what} was registered with {row.uri}",
-            wanted=f"the same artifact for ever, not {version.spec.artifact.uri}",
-            remedy="a new artifact is a new version: choose another spec.version",
             needs_person=True,
+            finding=Finding(
+                reason="VersionReused",
+                found=f"{what} was registered with {row.uri}",
+                expected=f"the same artifact for ever, not {version.spec.artifact.uri}",
+                remedy="a new artifact is a new version: choose another spec.version",
+            ),
         )
     return None

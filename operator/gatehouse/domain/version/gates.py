@@ -10,8 +10,9 @@ from typing import Final, Literal
 from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource
 from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration, store_for
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit
@@ -49,11 +50,8 @@ class GateState:
     name: str
     open: bool
     status: Literal["True", "False", "Unknown"]
-    reason: str
     rule: str
-    found: str
-    wanted: str
-    remedy: str = ""
+    finding: Finding
     attention: Attention = "None"
     stage: str = ""
     """Stage that the gate stands before; every stage when empty."""
@@ -70,10 +68,12 @@ class GateState:
     def message(self) -> str:
         """The gate as one sentence for a condition."""
         if self.open:
-            return self.found
+            return self.finding.found
         if self.unknown:
-            return self.found + (f"; {self.remedy}" if self.remedy else "")
-        return f"{self.found}; wanted: {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
+            return self.finding.found + (f"; {self.finding.remedy}" if self.finding.remedy else "")
+        return f"{self.finding.found}; wanted: {self.finding.expected}" + (
+            f"; {self.finding.remedy}" if self.finding.remedy else ""
+        )
 
 
 NOT_OWED: Final = "NotOwed"
@@ -99,10 +99,12 @@ def registered_gate(facts: Facts) -> GateState:
         return _unmet("Registered", REGISTERED_RULE, where)
     return open_gate(
         "Registered",
-        "Registered",
         REGISTERED_RULE,
-        f"kept by registry {where.registry.metadata.namespace}/{where.registry.metadata.name}",
-        "a row in the registry",
+        Finding(
+            reason="Registered",
+            found=f"kept by registry {where.registry.metadata.namespace}/{where.registry.metadata.name}",
+            expected="a row in the registry",
+        ),
     )
 
 
@@ -113,10 +115,8 @@ def artifact_gate(facts: Facts) -> GateState:
         case None:
             return shut_gate(
                 "ArtifactVerified",
-                "NotVerified",
                 ARTIFACT_RULE,
-                "nothing was checked yet",
-                f"verified files at {uri}",
+                Finding(reason="NotVerified", found="nothing was checked yet", expected=f"verified files at {uri}"),
                 status="Unknown",
                 attention="Time",
             )
@@ -127,10 +127,8 @@ def artifact_gate(facts: Facts) -> GateState:
             )
             return shut_gate(
                 "ArtifactVerified",
-                "Verifying",
                 ARTIFACT_RULE,
-                found,
-                "every file hashed",
+                Finding(reason="Verifying", found=found, expected="every file hashed"),
                 status="Unknown",
                 attention="Time",
             )
@@ -143,11 +141,14 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
     if record.outcome == "Missing":
         return shut_gate(
             "ArtifactVerified",
-            "ArtifactMissing",
             ARTIFACT_RULE,
-            f"nothing at {uri}",
-            "the files of the model",
-            remedy=f"upload them, for example: gatehouse upload ./model {uri}. {_next_check(facts, MISSING_INTERVAL)}",
+            Finding(
+                reason="ArtifactMissing",
+                found=f"nothing at {uri}",
+                expected="the files of the model",
+                remedy=f"upload them, for example: gatehouse upload ./model {uri}. "
+                + _next_check(facts, MISSING_INTERVAL),
+            ),
             attention="Time",
         )
     wanted = facts.recorded_digest
@@ -158,22 +159,27 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
         found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
         return shut_gate(
             "ArtifactVerified",
-            "ContentNotVerified",
             ARTIFACT_RULE,
-            found,
-            "a digest of every file",
-            remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
+            Finding(
+                reason="ContentNotVerified",
+                found=found,
+                expected="a digest of every file",
+                remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
+            ),
             attention="Person",
         )
     if changed:
         return shut_gate(
             "ArtifactVerified",
-            "ArtifactChanged",
             ARTIFACT_RULE,
-            f"digest {record.digest}" + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
-            f"digest {wanted}",
-            remedy=f"put the recorded files back at {uri}, or register the new ones as a new version. "
-            + _next_check(facts, BROKEN_INTERVAL),
+            Finding(
+                reason="ArtifactChanged",
+                found=f"digest {record.digest}"
+                + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
+                expected=f"digest {wanted}",
+                remedy=f"put the recorded files back at {uri}, or register the new ones as a new version. "
+                + _next_check(facts, BROKEN_INTERVAL),
+            ),
             attention="Person",
         )
     if facts.version.spec.artifact.format not in CHECKED_FORMATS and not _permitted(facts):
@@ -184,10 +190,12 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
     files = record.summary.files if record.summary else 0
     return open_gate(
         "ArtifactVerified",
-        "Verified",
         ARTIFACT_RULE,
-        f"{files} files, {size}, digest {record.digest}{_SOURCES[record.content_source]}",
-        "the recorded digest",
+        Finding(
+            reason="Verified",
+            found=f"{files} files, {size}, digest {record.digest}{_SOURCES[record.content_source]}",
+            expected="the recorded digest",
+        ),
     )
 
 
@@ -201,25 +209,31 @@ def _unchecked_format(facts: Facts) -> GateState:
     stated = facts.version.spec.artifact.format
     return shut_gate(
         "ArtifactVerified",
-        "ArtifactInvalid",
         f"{ARTIFACT_RULE} (FormatNotChecked)",
-        f"format {stated}, whose files nothing checks",
-        f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names {stated}",
-        remedy="convert the weights to safetensors and register them as a new version; or ask the owner of the "
-        f"policies to name {stated} in spec.artifact.formats",
+        Finding(
+            reason="ArtifactInvalid",
+            found=f"format {stated}, whose files nothing checks",
+            expected=f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names "
+            f"{stated}",
+            remedy="convert the weights to safetensors and register them as a new version; or ask the owner of the "
+            f"policies to name {stated} in spec.artifact.formats",
+        ),
         attention="Person",
     )
 
 
 def _doubted(facts: Facts, uri: str) -> GateState:
-    why = f"; {facts.rereading.rule}: {facts.rereading.found}" if isinstance(facts.rereading, Problem) else ""
+    why = f"; {facts.rereading.reason}: {facts.rereading.found}" if isinstance(facts.rereading, Finding) else ""
     return shut_gate(
         "ArtifactVerified",
-        "ListingDiffers",
         ARTIFACT_RULE,
-        f"the store shows other files at {uri} than those that were verified{why}",
-        "every file hashed",
-        remedy="nothing, if the files were replaced: they are read again; nobody may write there while they are read",
+        Finding(
+            reason="ListingDiffers",
+            found=f"the store shows other files at {uri} than those that were verified{why}",
+            expected="every file hashed",
+            remedy="nothing, if the files were replaced: they are read again; nobody may write there while they are "
+            "read",
+        ),
         status="Unknown",
         attention="Time",
     )
@@ -237,15 +251,17 @@ def _next_check(facts: Facts, most: timedelta) -> str:
 
 
 def _invalid(record: ArtifactRecord, *, then: str) -> GateState:
-    first = record.problems[0] if record.problems else Problem(rule="Invalid", found="?", wanted="?", remedy="")
+    first = record.problems[0] if record.problems else Finding(reason="Invalid", found="?", expected="?", remedy="")
     more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
     return shut_gate(
         "ArtifactVerified",
-        "ArtifactInvalid",
-        f"{ARTIFACT_RULE} ({first.rule})",
-        first.found + more,
-        first.wanted,
-        remedy=f"{first.remedy.rstrip(' .')}. {then}" if first.remedy else then,
+        f"{ARTIFACT_RULE} ({first.reason})",
+        Finding(
+            reason="ArtifactInvalid",
+            found=first.found + more,
+            expected=first.expected,
+            remedy=f"{first.remedy.rstrip(' .')}. {then}" if first.remedy else then,
+        ),
         attention="Person",
     )
 
@@ -257,10 +273,8 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
     if fit is None:
         return shut_gate(
             "HardwareFits",
-            "NotVerified",
             HARDWARE_RULE,
-            "the weights are not known yet",
-            "a verified artifact",
+            Finding(reason="NotVerified", found="the weights are not known yet", expected="a verified artifact"),
             status="Unknown",
             attention="Time",
             waiting=True,
@@ -268,11 +282,8 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
     if fit.verdict == "DoesNotFit":
         return shut_gate(
             "HardwareFits",
-            fit.reason,
             HARDWARE_RULE,
-            fit.found,
-            fit.wanted,
-            remedy=fit.remedy or "",
+            fit.finding,
             attention="Person",
         )
     if fit.verdict == "Unknown":
@@ -281,13 +292,10 @@ def hardware_gate(facts: Facts, fit: Fit | None) -> GateState:
             open=False,
             unknown=True,
             status="Unknown",
-            reason=fit.reason,
             rule=HARDWARE_RULE,
-            found=fit.found,
-            wanted=fit.wanted,
-            remedy=fit.remedy or "",
+            finding=fit.finding,
         )
-    return open_gate("HardwareFits", fit.reason, HARDWARE_RULE, fit.found, fit.wanted)
+    return open_gate("HardwareFits", HARDWARE_RULE, fit.finding)
 
 
 def template_gate(facts: Facts, *, owed: bool) -> GateState:
@@ -296,30 +304,27 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
     if refusal is not None:
         return shut_gate(
             "TemplateEmitted",
-            refusal.rule,
             TEMPLATE_RULE,
-            refusal.found,
-            refusal.wanted,
-            remedy=refusal.remedy,
+            refusal,
             attention="Person",
         )
     if not owed:
         return shut_gate(
             "TemplateEmitted",
-            NOT_OWED,
             TEMPLATE_RULE,
-            "no template, as another gate is shut",
-            "every other gate open",
+            Finding(reason=NOT_OWED, found="no template, as another gate is shut", expected="every other gate open"),
             attention="None",
             waiting=True,
         )
     limits = "".join(f"; {problem.found}: {problem.remedy}" for problem in _loading_limits(facts))
     return open_gate(
-        "TemplateEmitted", "Emitted", TEMPLATE_RULE, f"the serving template is in place{limits}", "a serving template"
+        "TemplateEmitted",
+        TEMPLATE_RULE,
+        Finding(reason="Emitted", found=f"the serving template is in place{limits}", expected="a serving template"),
     )
 
 
-def _loading_limits(facts: Facts) -> Sequence[Problem]:
+def _loading_limits(facts: Facts) -> Sequence[Finding]:
     """What KServe's initializer lacks to load the artifact: the template is right, and its Pods may not start."""
     if not isinstance(facts.registry, ModelRegistry):
         return ()
@@ -332,7 +337,7 @@ def _loading_limits(facts: Facts) -> Sequence[Problem]:
         return ()
 
 
-def _template_refusal(facts: Facts) -> Problem | None:
+def _template_refusal(facts: Facts) -> Finding | None:
     """What would keep ``gatehouse.domain.serving.template.render`` from writing, apart from the fit."""
     version, registry = facts.version, facts.registry
     namespace = version.metadata.namespace
@@ -352,30 +357,30 @@ def _template_refusal(facts: Facts) -> Problem | None:
             check_release(version.spec.serving, allowed.vllm_image)
         inference_service_name(version.metadata.name, namespace=namespace, home=namespace)
     except TemplateRefused as refused:
-        return refused.problem
+        return refused.finding
     return None
 
 
 def _unmet(name: str, rule: str, unmet: Unmet) -> GateState:
     attention: Attention = "Person" if unmet.needs_person else "Time"
-    return shut_gate(name, unmet.reason, rule, unmet.found, unmet.wanted, remedy=unmet.remedy, attention=attention)
-
-
-def open_gate(name: str, reason: str, rule: str, found: str, wanted: str, *, stage: str = "") -> GateState:
-    """A gate that is open."""
-    return GateState(
-        name=name, open=True, status="True", reason=reason, rule=rule, found=found, wanted=wanted, stage=stage
+    return shut_gate(
+        name,
+        rule,
+        unmet.finding,
+        attention=attention,
     )
+
+
+def open_gate(name: str, rule: str, finding: Finding, *, stage: str = "") -> GateState:
+    """A gate that is open."""
+    return GateState(name=name, open=True, status="True", rule=rule, finding=finding, stage=stage)
 
 
 def shut_gate(
     name: str,
-    reason: str,
     rule: str,
-    found: str,
-    wanted: str,
+    finding: Finding,
     *,
-    remedy: str = "",
     attention: Attention,
     status: Literal["False", "Unknown"] = "False",
     stage: str = "",
@@ -386,11 +391,8 @@ def shut_gate(
         name=name,
         open=False,
         status=status,
-        reason=reason,
         rule=rule,
-        found=found,
-        wanted=wanted,
-        remedy=remedy,
+        finding=finding,
         attention=attention,
         stage=stage,
         waiting=waiting,

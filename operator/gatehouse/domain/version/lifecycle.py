@@ -20,9 +20,10 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Objection
-from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
 from gatehouse.domain.audit.records import FactChange
 from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
@@ -113,7 +114,7 @@ class _View:
     @property
     def denied(self) -> bool:
         """A policy says no, or KServe's rules or ours on arguments do."""
-        refused = not self.template.open and self.template.reason != NOT_OWED
+        refused = not self.template.open and self.template.finding.reason != NOT_OWED
         return refused or (self.first is not None and self.first.denied)
 
     def decided(self, decision: str) -> bool:
@@ -126,9 +127,9 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
     ("Deprecated", lambda view: view.declared == "Deprecated"),
     ("Draft", lambda view: view.declared == "Draft"),
     ("Waiting", lambda view: not view.registered.open or isinstance(view.facts.profile, Unmet)),
-    ("Artifact Missing", lambda view: view.artifact.reason == "ArtifactMissing"),
-    ("Artifact Invalid", lambda view: view.artifact.reason == "ArtifactInvalid"),
-    ("Artifact Changed", lambda view: view.artifact.reason == "ArtifactChanged"),
+    ("Artifact Missing", lambda view: view.artifact.finding.reason == "ArtifactMissing"),
+    ("Artifact Invalid", lambda view: view.artifact.finding.reason == "ArtifactInvalid"),
+    ("Artifact Changed", lambda view: view.artifact.finding.reason == "ArtifactChanged"),
     ("Verifying", lambda view: not view.artifact.open),
     ("Does Not Fit", lambda view: view.hardware.shut),
     ("Policy Denied", lambda view: view.denied),
@@ -303,7 +304,7 @@ def _headline(phase: Phase, shut: GateState | None, stages: tuple[str, ...]) -> 
     if phase in DECLARED_PHASES:
         return phase, DECLARED_PHASES[phase]
     if shut is not None:
-        return shut.reason, shut.message
+        return shut.finding.reason, shut.message
     return "ReadyToDeploy", f"every gate is open for {', '.join(stages)}"
 
 
@@ -350,7 +351,7 @@ def outage(facts: Facts) -> ReconcileError | None:
     """
     record = facts.artifact
     doubted = isinstance(record, ArtifactRecord) and record.doubted
-    return None if doubted or isinstance(facts.rereading, Problem) else facts.store_error
+    return None if doubted or isinstance(facts.rereading, Finding) else facts.store_error
 
 
 def look_again(facts: Facts) -> datetime | None:

@@ -12,11 +12,12 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry, protected_stages
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.governance.approvals import Ballot, author, ballots, count_approvals
 from gatehouse.domain.governance.evaluations import Results, expiry, judge_evaluation
 from gatehouse.domain.governance.held import Held
-from gatehouse.domain.governance.policy import CompiledPolicy, Finding
+from gatehouse.domain.governance.policy import CompiledPolicy, PolicyFinding
 from gatehouse.domain.governance.rules import Case, judge
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.version.facts import Facts
@@ -42,7 +43,7 @@ class Standing:
     stage: str
     policy: GateState
     approval: GateState
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[PolicyFinding, ...] = ()
     ballots: tuple[Ballot, ...] = ()
 
     @property
@@ -95,10 +96,8 @@ def _not_judged(stage: str) -> Standing:
     def gate(name: str, rule: str) -> GateState:
         return shut_gate(
             name,
-            NOT_JUDGED,
             rule,
-            "not judged yet",
-            "a verified artifact",
+            Finding(reason=NOT_JUDGED, found="not judged yet", expected="a verified artifact"),
             status="Unknown",
             attention="None",
             stage=stage,
@@ -108,39 +107,43 @@ def _not_judged(stage: str) -> Standing:
     return Standing(stage=stage, policy=gate(POLICY_COMPLIANT, POLICY_RULE), approval=gate(APPROVED, APPROVAL_RULE))
 
 
-def _missing(name: str) -> Finding:
-    return Finding(
+def _missing(name: str) -> PolicyFinding:
+    return PolicyFinding(
         policy=name,
         rule="requiredPolicies",
         weight="Denied",
         enforced=True,
-        reason="PolicyMissing",
-        found=f"the registry requires GovernancePolicy {name}, which is not there",
-        wanted=f"GovernancePolicy {name}",
-        remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+        finding=Finding(
+            reason="PolicyMissing",
+            found=f"the registry requires GovernancePolicy {name}, which is not there",
+            expected=f"GovernancePolicy {name}",
+            remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+        ),
     )
 
 
-def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[Finding]:
+def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[PolicyFinding]:
     """A protected stage is not cleared because nobody asked for anything."""
     if stage not in protected or any(policy.speaks_to(stage) for policy in facts.policies):
         return
     applying = ", ".join(policy.name for policy in facts.policies)
-    yield Finding(
+    yield PolicyFinding(
         policy="",
         rule="protectedStages",
         weight="Denied",
         enforced=True,
-        reason="StageUnguarded",
-        found=f"stage {stage} is protected, and no enforced policy that applies to the version asks for anything there"
-        + (f" (what applies: {applying})" if applying else ""),
-        wanted=f"a GovernancePolicy in mode Enforce that applies to the version and has a rule for {stage}",
-        remedy="apply the default policies (kubectl apply --server-side -k manifests/policies) or your own, or take "
-        f"{stage} out of spec.protectedStages of the ModelRegistry",
+        finding=Finding(
+            reason="StageUnguarded",
+            found=f"stage {stage} is protected, and no enforced policy that applies to the version asks for anything "
+            "there" + (f" (what applies: {applying})" if applying else ""),
+            expected=f"a GovernancePolicy in mode Enforce that applies to the version and has a rule for {stage}",
+            remedy="apply the default policies (kubectl apply --server-side -k manifests/policies) or your own, or "
+            f"take {stage} out of spec.protectedStages of the ModelRegistry",
+        ),
     )
 
 
-def _standing(facts: Facts, case: Case, stage: str, missing: tuple[Finding, ...]) -> Standing:
+def _standing(facts: Facts, case: Case, stage: str, missing: tuple[PolicyFinding, ...]) -> Standing:
     findings = (*missing, *(finding for policy in facts.policies for finding in judge(policy, case, stage)))
     cast = ballots(facts.approvals, version=case.version, digest=case.digest, tier=case.held.risk_tier, stage=stage)
     named = {account for _, each in _requirements(facts.policies, stage) for account in each.service_accounts}
@@ -162,23 +165,30 @@ def _requirements(policies: Iterable[CompiledPolicy], stage: str) -> Iterator[tu
                     yield policy.name, requirement
 
 
-def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[Finding], stage: str) -> GateState:
+def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[PolicyFinding], stage: str) -> GateState:
     shut = sorted((each for each in findings if each.enforced), key=lambda each: each.weight != "Denied")
     if not shut:
         reported = [each for each in findings if not each.enforced]
         found = f"{len(policies)} policies apply and hold" if policies else "no policy applies"
         if reported:
-            found += "; in audit only: " + "; ".join(f"{each.policy}: {each.found}" for each in reported[:3])
-        return open_gate(POLICY_COMPLIANT, "Compliant", POLICY_RULE, found, "no objection", stage=stage)
+            found += "; in audit only: " + "; ".join(f"{each.policy}: {each.finding.found}" for each in reported[:3])
+        return open_gate(
+            POLICY_COMPLIANT,
+            POLICY_RULE,
+            Finding(reason="Compliant", found=found, expected="no objection"),
+            stage=stage,
+        )
     first = shut[0]
     more = f" (and {len(shut) - 1} more)" if len(shut) > 1 else ""
     return shut_gate(
         POLICY_COMPLIANT,
-        first.reason,
         f"{POLICY_RULE} ({first.policy}: {first.rule})" if first.policy else f"{POLICY_RULE} ({first.rule})",
-        f"{first.found}{more}",
-        first.wanted,
-        remedy=first.remedy,
+        Finding(
+            reason=first.finding.reason,
+            found=f"{first.finding.found}{more}",
+            expected=first.finding.expected,
+            remedy=first.finding.remedy,
+        ),
         attention="Person" if first.weight == "Denied" else "Time",
         stage=stage,
     )
@@ -195,7 +205,10 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
     wanted = list(_requirements(facts.policies, stage))
     if not wanted:
         return open_gate(
-            APPROVED, "NotRequired", APPROVAL_RULE, f"no policy wants an approval for {stage}", "none", stage=stage
+            APPROVED,
+            APPROVAL_RULE,
+            Finding(reason="NotRequired", found=f"no policy wants an approval for {stage}", expected="none"),
+            stage=stage,
         )
     if author(facts.version.spec) is None:
         return _nobody(facts, stage)
@@ -207,10 +220,12 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
             return _owed(facts, policy, requirement, count.approvers, count.passed_over)
     return open_gate(
         APPROVED,
-        "Approved",
         APPROVAL_RULE,
-        f"approved for {stage} by {', '.join(sorted(approvers))}",
-        "the approvals that the policies want",
+        Finding(
+            reason="Approved",
+            found=f"approved for {stage} by {', '.join(sorted(approvers))}",
+            expected="the approvals that the policies want",
+        ),
         stage=stage,
     )
 
@@ -220,16 +235,18 @@ def _nobody(facts: Facts, stage: str) -> GateState:
     machine = facts.version.spec.submitted_by
     return shut_gate(
         APPROVED,
-        "SubmitterUnknown",
         APPROVAL_RULE,
-        f"spec.submittedBy is the service account {machine}, behind which anybody may stand"
-        if machine
-        else "spec.submittedBy names nobody, so nobody can be told from the submitter",
-        "a version that a person submitted",
-        remedy="make a new ModelVersion whose spec.submittedBy is its author; a service account that applies it stands "
-        "in spec.submittedVia and holds the verb submitfor on modelversions"
-        if machine
-        else f"its author runs: gatehouse submit {facts.version.metadata.name}",
+        Finding(
+            reason="SubmitterUnknown",
+            found=f"spec.submittedBy is the service account {machine}, behind which anybody may stand"
+            if machine
+            else "spec.submittedBy names nobody, so nobody can be told from the submitter",
+            expected="a version that a person submitted",
+            remedy="make a new ModelVersion whose spec.submittedBy is its author; a service account that applies it "
+            "stands in spec.submittedVia and holds the verb submitfor on modelversions"
+            if machine
+            else f"its author runs: gatehouse submit {facts.version.metadata.name}",
+        ),
         attention="Time",
         stage=stage,
     )
@@ -240,13 +257,16 @@ def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
     rejected = decision == "Rejected"
     return shut_gate(
         APPROVED,
-        decision,
         APPROVAL_RULE,
-        f"{spec.approver} {'rejected' if rejected else 'requested changes of'} the version for {stage}: {spec.reason}",
-        "no current decision against it",
-        remedy="a new artifact is a new version"
-        if rejected
-        else f"make the changes, then ask {spec.approver} to decide again",
+        Finding(
+            reason=decision,
+            found=f"{spec.approver} {'rejected' if rejected else 'requested changes of'} the version for {stage}: "
+            f"{spec.reason}",
+            expected="no current decision against it",
+            remedy="a new artifact is a new version"
+            if rejected
+            else f"make the changes, then ask {spec.approver} to decide again",
+        ),
         attention="Person",
         stage=stage,
     )
@@ -256,11 +276,13 @@ def _overheard(decision: Unreadable, stage: str) -> GateState:
     """Somebody decided, and nobody can read that it is no refusal."""
     return shut_gate(
         APPROVED,
-        "DecisionUnreadable",
         APPROVAL_RULE,
-        f"{decision.message}; it may be a refusal",
-        "decisions that Gatehouse reads",
-        remedy=f"the approver deletes the decision and decides again: kubectl delete modelapproval {decision.name}",
+        Finding(
+            reason="DecisionUnreadable",
+            found=f"{decision.message}; it may be a refusal",
+            expected="decisions that Gatehouse reads",
+            remedy=f"the approver deletes the decision and decides again: kubectl delete modelapproval {decision.name}",
+        ),
         attention="Person",
         stage=stage,
     )
@@ -279,11 +301,13 @@ def _owed(
     groups = f" from {' or '.join(requirement.groups)}" if requirement.groups else ""
     return shut_gate(
         APPROVED,
-        "ApprovalOwed",
         f"{APPROVAL_RULE} ({policy})",
-        found,
-        f"{requirement.count} {'approval' if requirement.count == 1 else 'approvals'}{groups}",
-        remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
+        Finding(
+            reason="ApprovalOwed",
+            found=found,
+            expected=f"{requirement.count} {'approval' if requirement.count == 1 else 'approvals'}{groups}",
+            remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
+        ),
         attention="Time",
         stage=requirement.stage,
     )
@@ -291,7 +315,7 @@ def _owed(
 
 def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
     """What each policy says of the version, by name: the worst over all stages."""
-    judged = any(standing.policy.reason != NOT_JUDGED for standing in found)
+    judged = any(standing.policy.finding.reason != NOT_JUDGED for standing in found)
     weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
     for standing in found:
         for finding in standing.findings:

@@ -21,7 +21,7 @@ from gatehouse.api.model_version import (
     TemplateStatus,
 )
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, Problem
+from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress
 from gatehouse.domain.common.conditions import (
     READY,
     RECONCILING,
@@ -32,6 +32,7 @@ from gatehouse.domain.common.conditions import (
     merge,
 )
 from gatehouse.domain.common.errors import ReconcileError, Stalled
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import UNREADABLE
 from gatehouse.domain.common.text import human_bytes
@@ -183,7 +184,7 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
     shut = decision.first_shut
     if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
         abnormal = STALLED if shut.attention == "Person" else RECONCILING
-        yield ConditionState(abnormal, "True", shut.reason, shut.message)
+        yield ConditionState(abnormal, "True", shut.finding.reason, shut.message)
     uncleared = [stage for stage in facts.deployed_to if stage not in decision.cleared_for]
     if uncleared:
         yield ConditionState(
@@ -200,7 +201,7 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
             UNREADABLE_OBJECTS, "True", UNREADABLE, f"what does not read does not count: {named}{more}"
         )
     for gate in _shown(decision):
-        yield ConditionState(gate.name, gate.status, gate.reason, gate.message)
+        yield ConditionState(gate.name, gate.status, gate.finding.reason, gate.message)
 
 
 def _shown(decision: Decision) -> Iterable[GateState]:
@@ -217,7 +218,12 @@ def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
 
 
 def _gate(known: Gate | None, gate: GateState) -> Gate:
-    rule, found, wanted, remedy = gate.rule[:512], gate.found[:2048], gate.wanted[:1024], gate.remedy[:1024] or None
+    rule, found, wanted, remedy = (
+        gate.rule[:512],
+        gate.finding.found[:2048],
+        gate.finding.expected[:1024],
+        gate.finding.remedy[:1024] or None,
+    )
     if known and (known.open, known.unknown, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
         gate.open,
         gate.unknown,
@@ -276,7 +282,7 @@ def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | 
     return None if artifact is not None and artifact.digest == recorded else recorded
 
 
-def _progress(found: ArtifactRecord | CheckProgress | Problem | None) -> Progress | None:
+def _progress(found: ArtifactRecord | CheckProgress | Finding | None) -> Progress | None:
     if not isinstance(found, CheckProgress):
         return None
     return Progress(files_done=found.files_done, files=found.files, bytes_done=found.bytes_done, bytes=found.bytes)

@@ -34,7 +34,7 @@ def tiny(**changes: bytes) -> FakeStore:
 
 
 def rules(result: CheckResult) -> list[str]:
-    return [problem.rule for problem in result.record.problems]
+    return [problem.reason for problem in result.record.problems]
 
 
 async def check(store: FakeStore, **options: object) -> CheckResult:
@@ -69,7 +69,7 @@ async def test_an_own_file_that_is_not_what_it_must_be(store: FakeStore, rule: s
     result = await check(store)
     assert (result.record.outcome, rules(result)) == ("Invalid", [rule])
     problem = result.record.problems[0]
-    assert all((problem.found, problem.wanted, problem.remedy))
+    assert all((problem.found, problem.expected, problem.remedy))
 
 
 async def test_an_archive_in_the_format_of_nobody_is_invalid_also_when_it_was_seen_before() -> None:

@@ -75,7 +75,7 @@ async def test_sentence_transformers_say_their_length() -> None:
     )
     judged = fit(found, shipped("nvidia-l4").spec)
     assert (judged.verdict, judged.max_model_len) == ("Fits", 512)
-    assert fit(found, profile(), requested_max_model_len=513).reason == "MaxModelLenTooLong"
+    assert fit(found, profile(), requested_max_model_len=513).finding.reason == "MaxModelLenTooLong"
 
 
 async def test_the_tokenizers_length_counts_for_pooling_models_with_absolute_positions() -> None:
@@ -128,7 +128,10 @@ async def test_command_r_takes_what_its_model_max_length_says() -> None:
     large = shipped("nvidia-h100-80gb").spec
     assert fit(found, large, requested_max_model_len=32_768).verdict != "DoesNotFit"
     refused = fit(found, large, requested_max_model_len=131_073)
-    assert (refused.reason, "131,072 tokens (model_max_length)" in refused.found) == ("MaxModelLenTooLong", True)
+    assert (refused.finding.reason, "131,072 tokens (model_max_length)" in refused.finding.found) == (
+        "MaxModelLenTooLong",
+        True,
+    )
 
 
 async def test_experts_are_split_in_whole_blocks() -> None:

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper
 from fakestore import FakeStore
 from gatehouse.controllers.verification.verifier import CheckResult
 from gatehouse.domain.artifact.foreign import left_by
-from gatehouse.domain.artifact.values import RULES, Problem
+from gatehouse.domain.artifact.values import RULES
+from gatehouse.domain.common.finding import Finding
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
 from unit.controllers.verification.test_verifier import check
 from unit.domain.formats.test_gguf_set import written
@@ -45,8 +46,8 @@ async def checked(files: Mapping[str, bytes], artifact_format: str = "safetensor
 
 async def rules_of(files: Mapping[str, bytes], artifact_format: str = "safetensors") -> list[str]:
     result = await checked(files, artifact_format)
-    assert all(problem.found and problem.wanted and problem.remedy for problem in result.record.problems)
-    return [problem.rule for problem in result.record.problems]
+    assert all(problem.found and problem.expected and problem.remedy for problem in result.record.problems)
+    return [problem.reason for problem in result.record.problems]
 
 
 async def notes_of(files: Mapping[str, bytes], artifact_format: str = "safetensors") -> str:
@@ -120,7 +121,7 @@ async def test_one_file_beside_an_index_says_which_of_both_to_leave_out() -> Non
 async def test_an_unsafe_file_stays_refused_and_has_a_way_out_of_its_own(path: str, advice: str) -> None:
     files = {**WHOLE, path: b"x", "openvino/openvino_model.xml": b"<net/>"}
     [problem] = (await checked(files)).record.problems
-    assert problem.rule == "UnsafeFile"
+    assert problem.reason == "UnsafeFile"
     assert advice in problem.remedy
 
 
@@ -182,13 +183,13 @@ async def test_what_no_tool_is_known_to_write_is_told_as_what_it_may_be(
 async def test_beside_a_model_in_another_format_nobody_is_told_to_convert(path: str, artifact_format: str) -> None:
     model = {"onnx": {"model.onnx": onnx_model("blob"), "blob": DATA}, "gguf": {"model.gguf": gguf_file()}}
     [problem] = (await checked({**model[artifact_format], path: b"x"}, artifact_format)).record.problems
-    assert problem.rule == "UnsafeFile"
+    assert problem.reason == "UnsafeFile"
     assert f"The *.{artifact_format} files hold the model" in problem.remedy
     assert f"Remove it, or leave it out: gatehouse upload --exclude '{path}'." in problem.remedy
 
 
-def unsafe_one(result: CheckResult, path: str) -> Problem:
-    [problem] = [each for each in result.record.problems if each.rule == "UnsafeFile"]
+def unsafe_one(result: CheckResult, path: str) -> Finding:
+    [problem] = [each for each in result.record.problems if each.reason == "UnsafeFile"]
     assert problem.found.startswith(f"'{path}', ")
     return problem
 
@@ -232,7 +233,7 @@ async def test_what_counts_is_what_vllm_reads(
         assert len({places[path] for path in read}) == len(read)
     elif len(read) == 1 and "model.safetensors" in read | {"model.safetensors"} - places.keys():
         # One file that both vLLM and transformers take: refused only as what it is.
-        assert {problem.rule for problem in record.problems} <= {"AdapterOnly"}
+        assert {problem.reason for problem in record.problems} <= {"AdapterOnly"}
 
 
 # Layouts of other tools
@@ -266,7 +267,7 @@ async def test_each_layout_is_recognised_and_has_its_own_way_out(
 ) -> None:
     contents = {".safetensors": MODEL, ".gguf": gguf_file(), ".json": b"{}"}
     files = {name: contents.get(os.path.splitext(name)[1], b"x") for name in names}  # noqa: PTH122
-    problem = next(each for each in (await checked(files)).record.problems if each.rule == rule)
+    problem = next(each for each in (await checked(files)).record.problems if each.reason == rule)
     assert advice in problem.remedy
     assert "Upload config.json" not in problem.remedy
 

@@ -62,6 +62,6 @@ async def test_a_signature_that_is_put_beside_the_files_costs_one_read_and_chang
 async def test_a_signature_larger_than_any_can_be_is_not_read() -> None:
     store = bucket(**{"model.sig": b" " * (LARGEST_SIGNATURE + 1)})
     found = (await check(store)).record
-    assert (found.outcome, [problem.rule for problem in found.problems]) == ("Invalid", ["SignatureInvalid"])
-    assert "at most" in found.problems[0].wanted
+    assert (found.outcome, [problem.reason for problem in found.problems]) == ("Invalid", ["SignatureInvalid"])
+    assert "at most" in found.problems[0].expected
     assert "m/model.sig" not in store.read_keys

@@ -75,7 +75,7 @@ async def check(store: FakeStore, **options: object) -> CheckResult:
 
 
 def rules(result: CheckResult) -> list[str]:
-    return [problem.rule for problem in result.record.problems]
+    return [problem.reason for problem in result.record.problems]
 
 
 async def test_a_tiny_artifact_costs_one_list_and_one_get_an_object() -> None:

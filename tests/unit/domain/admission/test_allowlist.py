@@ -209,8 +209,8 @@ def test_a_uri_is_cleared_by_the_namespace_that_registered_it_first() -> None:
     assert found(low)[STAGING].artifacts == {M: worlds.DIGEST}
     said = Contest([owner, low], endpoints={}).objection(low, "staging")
     assert said is not None
-    assert (said.reason, said.by) == ("UriBelongsToAnother", "low/v-2")
-    assert "team, which registered it first (team/v-1)" in said.found
+    assert (said.finding.reason, said.by) == ("UriBelongsToAnother", "low/v-2")
+    assert "team, which registered it first (team/v-1)" in said.finding.found
 
 
 def test_an_owner_is_one_as_long_as_it_has_a_version_of_the_uri_submitted_or_not() -> None:

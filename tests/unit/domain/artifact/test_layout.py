@@ -28,7 +28,7 @@ def sized(**paths: int) -> Listing:
 
 
 def rules(found: Layout) -> list[str]:
-    return [problem.rule for problem in found.problems]
+    return [problem.reason for problem in found.problems]
 
 
 def paths(objects: tuple[StoredObject, ...]) -> list[str]:
@@ -113,7 +113,7 @@ def test_other_weights_are_checked_but_do_not_count() -> None:
 def test_problems(artifact_format: str, names: tuple[str, ...], expected: list[str]) -> None:
     found = lay_out(listing(*names), artifact_format=artifact_format)
     assert rules(found) == expected
-    assert all(problem.found and problem.wanted and problem.remedy for problem in found.problems)
+    assert all(problem.found and problem.expected and problem.remedy for problem in found.problems)
 
 
 def test_an_empty_file_is_named_and_not_read() -> None:
@@ -128,7 +128,7 @@ def test_an_empty_file_is_named_and_not_read() -> None:
 def test_an_empty_file_that_has_to_go_is_not_to_be_uploaded_again(artifact_format: ArtifactFormat, name: str) -> None:
     found = lay_out(sized(**{name: 0, "model.onnx": 9}), artifact_format=artifact_format)
     said = [problem for problem in found.problems if shown(name) in problem.found]
-    assert [problem.rule for problem in said] == ["UnsafeFile"]
+    assert [problem.reason for problem in said] == ["UnsafeFile"]
     assert found.unsafe == (name,)
 
 
@@ -142,7 +142,7 @@ def test_an_empty_file_that_may_be_data_of_a_model_is_only_empty() -> None:
 @pytest.mark.parametrize("names", [("README.md",), ("meta.json", "ner/model"), ("weights.eqx",), ("model.zip",)])
 def test_where_there_are_no_weights_all_that_could_be_is_named(artifact_format: str, names: tuple[str, ...]) -> None:
     problem = lay_out(listing(*names), artifact_format=artifact_format).problems[-1]
-    assert problem.rule == "WeightsMissing"
+    assert problem.reason == "WeightsMissing"
     assert all(f"*.{each}" in problem.found for each in CHECKED_FORMATS)
     assert "--format other" in problem.remedy
     assert ("no unsafe files" in problem.remedy) is (names == ("model.zip",))
@@ -150,14 +150,14 @@ def test_where_there_are_no_weights_all_that_could_be_is_named(artifact_format: 
 
 def test_weights_that_only_their_own_program_reads_may_be_other() -> None:
     [problem] = lay_out(listing("weights.safetensors"), artifact_format="safetensors").problems
-    assert problem.rule == "ConfigMissing"
+    assert problem.reason == "ConfigMissing"
     assert "Upload config.json" in problem.remedy
     assert "--format other" in problem.remedy
 
 
 def test_weights_below_the_top_are_not_said_to_be_missing() -> None:
     [problem] = lay_out(listing("config.json", "sub/model.safetensors"), artifact_format="safetensors").problems
-    assert (problem.rule, problem.found) == ("WeightsMissing", "no *.safetensors files at the top")
+    assert (problem.reason, problem.found) == ("WeightsMissing", "no *.safetensors files at the top")
     assert "to the top" in problem.remedy
 
 

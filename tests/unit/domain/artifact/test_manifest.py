@@ -93,7 +93,7 @@ def test_reading_arbitrary_text_raises_nothing_but_format_errors(text: str) -> N
 def test_a_name_is_refused_or_returned_unaltered(name: str | bytes) -> None:
     match outcome(check_path, name):
         case FormatError() as error:
-            assert error.rule == "HostileName"
+            assert error.finding.reason == "HostileName"
             assert str(error).isprintable()
         case path:
             assert path == (name if isinstance(name, str) else name.decode())
@@ -139,9 +139,9 @@ def test_takes(name: str | bytes) -> None:
 def test_refuses_a_hostile_name_and_shows_it_escaped(name: str | bytes) -> None:
     with pytest.raises(FormatError) as caught:
         check_path(name)
-    assert caught.value.rule == "HostileName"
+    assert caught.value.finding.reason == "HostileName"
     assert str(caught.value).isprintable()
-    assert len(caught.value.found) < 250
+    assert len(caught.value.finding.found) < 250
 
 
 @pytest.mark.parametrize(

@@ -198,4 +198,4 @@ def test_documents_of_plain_data_are_bounded_alike() -> None:
     ):
         with pytest.raises(FormatError) as raised:
             bounded_yaml.load_documents(data, what="x", max_bytes=100 if expected == "YamlTooLarge" else 10_000)
-        assert raised.value.rule == expected
+        assert raised.value.finding.reason == expected

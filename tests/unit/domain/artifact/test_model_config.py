@@ -168,8 +168,8 @@ def test_layers_are_counted_however_they_are_spelled(said: dict[str, object], co
 )
 def test_more_layers_than_any_model_has_are_refused(said: dict[str, object]) -> None:
     error = error_of(json.dumps(said).encode())
-    assert error.rule == "ConfigInvalid"
-    assert len(error.found) < 1000
+    assert error.finding.reason == "ConfigInvalid"
+    assert len(error.finding.found) < 1000
 
 
 def test_a_window_that_is_switched_off_is_none_and_one_that_is_not_named_is_unknown() -> None:
@@ -186,7 +186,7 @@ def test_gpt_2_has_names_of_its_own() -> None:
 
 def test_a_number_for_each_layer_is_unknown() -> None:
     assert parse_config(config_json(intermediate_size=[8, 16])).intermediate_size is None
-    assert error_of(config_json(intermediate_size=[8, "16"])).rule == "ConfigInvalid"
+    assert error_of(config_json(intermediate_size=[8, "16"])).finding.reason == "ConfigInvalid"
 
 
 def test_sizes_for_each_layer_are_added_up() -> None:
@@ -258,9 +258,9 @@ NUMBERS = ["num_hidden_layers", "num_attention_heads", "num_key_value_heads", "h
 @pytest.mark.parametrize("value", [0, -1, 10**18, 10**300, "32", True, 32.0, 1e9, {}, float("nan"), float("inf")])
 def test_absurd_numbers_are_refused_by_name(field: str, value: object) -> None:
     error = error_of(config_json(**{field: value}))
-    assert error.rule == "ConfigInvalid"
-    assert error.found.startswith(f"{field} = ")
-    assert "whole number from" in error.wanted
+    assert error.finding.reason == "ConfigInvalid"
+    assert error.finding.found.startswith(f"{field} = ")
+    assert "whole number from" in error.finding.expected
 
 
 @pytest.mark.parametrize(
@@ -283,8 +283,8 @@ def test_absurd_numbers_are_refused_by_name(field: str, value: object) -> None:
 )
 def test_fields_of_the_wrong_kind_are_refused_by_name(changes: dict[str, Any], found: str) -> None:
     error = error_of(config_json(**changes))
-    assert error.rule == "ConfigInvalid"
-    assert error.found.startswith(found)
+    assert error.finding.reason == "ConfigInvalid"
+    assert error.finding.found.startswith(found)
     assert len(str(error)) < 600
 
 
@@ -299,7 +299,7 @@ def test_fields_of_the_wrong_kind_are_refused_by_name(changes: dict[str, Any], f
     ],
 )
 def test_refuses_what_is_no_configuration(data: bytes, rule: str) -> None:
-    assert error_of(data).rule == rule
+    assert error_of(data).finding.reason == rule
 
 
 INTEGERS = st.none() | st.integers(1, 10_000)

@@ -77,7 +77,7 @@ def test_an_archive_is_refused_whatever_its_name(kind: str) -> None:
     for path in ("model.safetensors", "weights", "sub/notes.txt"):
         with pytest.raises(FormatError) as raised:
             check_opening(path, ARCHIVES[kind][:OPENING_BYTES])
-        assert raised.value.rule == "UnsafeFile"
+        assert raised.value.finding.reason == "UnsafeFile"
 
 
 def test_the_old_tar_is_one() -> None:
@@ -103,8 +103,8 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4a" * 3
 def test_a_file_that_git_lfs_did_not_fetch_is_told_as_that(path: str) -> None:
     with pytest.raises(FormatError, match="Git LFS to 117979485 bytes that are elsewhere") as raised:
         check_opening(path, POINTER)
-    assert raised.value.rule == "FileNotFetched"
-    assert "git lfs pull" in raised.value.remedy
+    assert raised.value.finding.reason == "FileNotFetched"
+    assert "git lfs pull" in raised.value.finding.remedy
 
 
 @given(end=st.binary(max_size=100))
@@ -112,7 +112,7 @@ def test_a_pointer_of_any_ending_is_told(end: bytes) -> None:
     """Extensions have lines of their own, and an old client may have written no size."""
     with pytest.raises(FormatError) as raised:
         check_opening("model.safetensors", POINTER.split(b"oid")[0] + end)
-    assert raised.value.rule == "FileNotFetched"
+    assert raised.value.finding.reason == "FileNotFetched"
 
 
 def test_a_text_about_pointers_is_none() -> None:

@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.domain.artifact.layout import lay_out, single_and_index
-from gatehouse.domain.artifact.values import Listing, Problem, StoredObject
+from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.artifact.weight_sets import choice, weight_sets
+from gatehouse.domain.common.finding import Finding
 
 
 def shards(name: str, count: int, ending: str = "safetensors") -> list[str]:
     return [f"{name}-{number:05}-of-{count:05}.{ending}" for number in range(1, count + 1)]
 
 
-def problems(*paths: str) -> list[Problem]:
+def problems(*paths: str) -> list[Finding]:
     every = ("config.json", "tokenizer.json", *paths)
     listing = Listing.of(StoredObject(path=path, size=10, etag='"e"') for path in every)
     return list(lay_out(listing, artifact_format="safetensors").problems)
@@ -111,7 +112,7 @@ KEEP_ONE = "Keep one of the 2, and give each other one a folder and a version of
 )
 def test_a_folder_of_several_sets_says_which_and_how_to_choose(paths: list[str], rule: str, remedy: str) -> None:
     [problem] = problems(*paths)
-    assert (problem.rule, problem.remedy) == (rule, remedy)
+    assert (problem.reason, problem.remedy) == (rule, remedy)
     if rule == "AmbiguousWeights":
         assert f"{len(weight_sets(paths))} sets of weights" in problem.found
 

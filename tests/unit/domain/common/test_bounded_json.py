@@ -40,7 +40,7 @@ def test_reads_what_python_writes(value: object, ascii_only: bool) -> None:
 def test_arbitrary_bytes_raise_nothing_but_format_errors(data: bytes) -> None:
     match outcome(loads, data):
         case FormatError() as error:
-            assert error.rule.startswith("Json")
+            assert error.finding.reason.startswith("Json")
             assert len(str(error)) < 1000
         case value:
             assert json.loads(data) == value or "NaN" in data.decode()
@@ -68,8 +68,8 @@ def test_arbitrary_bytes_raise_nothing_but_format_errors(data: bytes) -> None:
 )
 def test_refuses(data: bytes, rule: str) -> None:
     error = refused(data)
-    assert error.rule == rule
-    assert "x.json" in error.found
+    assert error.finding.reason == rule
+    assert "x.json" in error.finding.found
 
 
 def test_punctuation_in_strings_is_text() -> None:
@@ -79,13 +79,13 @@ def test_punctuation_in_strings_is_text() -> None:
 
 def test_depth_bound_is_exact() -> None:
     assert loads(b"[" * 8 + b"]" * 8)
-    assert refused(b'["]]]]",' + b"[" * 8 + b"]" * 9).rule == "JsonTooDeep"
+    assert refused(b'["]]]]",' + b"[" * 8 + b"]" * 9).finding.reason == "JsonTooDeep"
 
 
 def test_duplicate_keys_and_constants_are_options() -> None:
     assert loads(b'{"a": 1, "a": 2}', unique_keys=False) == {"a": 2}
     assert loads(b"[Infinity]") == [math.inf]
-    assert refused(b"[NaN]", constants=False).rule == "JsonInvalid"
+    assert refused(b"[NaN]", constants=False).finding.reason == "JsonInvalid"
 
 
 def test_minus_zero_is_no_integer() -> None:

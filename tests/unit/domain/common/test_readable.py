@@ -113,8 +113,8 @@ def test_a_policy_that_does_not_read_denies_what_it_may_apply_to(spec: dict[str,
     assert policy.policy.spec.serving_runtimes == []
     if denied:
         assert decision.first_shut is not None
-        assert decision.first_shut.reason == "PolicyUnreadable"
-        assert "GovernancePolicy strict does not read: spec." in decision.first_shut.found
+        assert decision.first_shut.finding.reason == "PolicyUnreadable"
+        assert "GovernancePolicy strict does not read: spec." in decision.first_shut.finding.found
 
 
 def test_a_policy_whose_word_on_running_services_does_not_read_lets_nothing_go_on() -> None:
@@ -135,7 +135,7 @@ def test_a_policy_that_cannot_be_judged_denies_and_leaves_the_others_alone() -> 
 
     assert decision.outcomes == {"broken": "Denies", "fine": "Complies"}
     assert decision.first_shut is not None
-    assert decision.first_shut.reason == "PolicyFailed"
+    assert decision.first_shut.finding.reason == "PolicyFailed"
 
 
 @pytest.mark.parametrize("may_refuse", [False, True])
@@ -154,7 +154,7 @@ def test_a_decision_that_does_not_read_does_not_count_and_is_named_and_no_refusa
     assert (decision.cleared_for == ()) is may_refuse
     if may_refuse:
         assert decision.first_shut is not None
-        assert decision.first_shut.reason == "DecisionUnreadable"
+        assert decision.first_shut.finding.reason == "DecisionUnreadable"
 
 
 def test_more_policies_than_a_status_can_hold_are_all_judged() -> None:

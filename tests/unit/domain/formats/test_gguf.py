@@ -23,7 +23,7 @@ def read(file: bytes) -> GgufHeader:
 def rule_of(file: bytes) -> str:
     error = outcome(parse, file, object_size=len(file))
     assert isinstance(error, FormatError)
-    return error.rule
+    return error.finding.reason
 
 
 def with_tensors(*tensors: bytes, data: int = 0, alignment: int = 32) -> bytes:
@@ -171,7 +171,7 @@ def test_a_header_beyond_the_bound_is_refused_before_it_is_read() -> None:
     start = preamble() + modelfiles.gguf_string("k") + struct.pack("<IIQ", 9, 0, gguf.MAX_HEADER)
     error = outcome(parse, start, object_size=1 << 40)
     assert isinstance(error, FormatError)
-    assert error.rule == "HeaderTooLarge"
+    assert error.finding.reason == "HeaderTooLarge"
 
 
 def test_arrays_take_bounded_memory() -> None:

@@ -62,8 +62,8 @@ def rule_of(files: Mapping[str, bytes]) -> str | None:
     found = judged(files)
     assert (found.problem is None) is bool(found.model)
     if found.problem is not None:
-        assert all((found.problem.found, found.problem.wanted, found.problem.remedy))
-    return found.problem.rule if found.problem else None
+        assert all((found.problem.found, found.problem.expected, found.problem.remedy))
+    return found.problem.reason if found.problem else None
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_set_that_is_not_whole_is_refused(splits: dict[str, bytes], tmp_path: 
 def test_several_models_are_named_and_how_to_choose_one(names: list[str], found: str, remedy: str) -> None:
     problem = judged({name: gguf_file() for name in names}).problem
     assert problem is not None
-    assert problem.rule == "AmbiguousWeights"
+    assert problem.reason == "AmbiguousWeights"
     assert problem.found.startswith(found)
     assert problem.remedy.startswith(f"Keep one of the {len(names)}, and give each other one a folder and a version")
     assert problem.remedy.endswith(remedy)
@@ -180,7 +180,7 @@ def test_only_a_later_split_may_be_silent_about_the_model(splits: dict[str, byte
     whole = gguf_file().replace(b"general.architecture", b"general.orchitecture")
     error = outcome(parse, whole, object_size=len(whole))
     assert isinstance(error, FormatError)
-    assert error.rule == "MetadataInvalid"
+    assert error.finding.reason == "MetadataInvalid"
     assert first < second
 
 

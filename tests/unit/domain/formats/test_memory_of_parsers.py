@@ -52,9 +52,9 @@ def test_deep_names_are_not_kept_folder_by_folder(name: Callable[[int], str], ar
 def test_a_name_has_at_most_32_levels() -> None:
     deepest, deeper = "a/" * 31 + "b", "a/" * 32 + "b"
     found = Listing.of(StoredObject(path=path, size=1, etag='"e"') for path in (deepest, deeper))
-    hostile = [each for each in lay_out(found, artifact_format="safetensors").problems if each.rule == "HostileName"]
+    hostile = [each for each in lay_out(found, artifact_format="safetensors").problems if each.reason == "HostileName"]
     assert len(hostile) == 1
-    assert "33" in hostile[0].wanted
+    assert "33" in hostile[0].expected
 
 
 def test_entries_that_say_nothing_of_where_a_tensor_lies_are_passed_over() -> None:
@@ -66,7 +66,7 @@ def test_entries_that_say_nothing_of_where_a_tensor_lies_are_passed_over() -> No
 def test_an_index_is_at_most_16_mib() -> None:
     with pytest.raises(FormatError) as caught:
         parse_index(b" " * (MAX_INDEX + 1))
-    assert caught.value.rule == "JsonTooLarge"
+    assert caught.value.finding.reason == "JsonTooLarge"
 
 
 def evaluation(*, metrics: int, slices: int) -> dict[str, object]:

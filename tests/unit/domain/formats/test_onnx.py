@@ -39,7 +39,7 @@ def scan(model: bytes, *, wants: list[Want] | None = None, most: int = 1 << 30) 
 def rule_of(model: bytes) -> str:
     error = outcome(scan, model)
     assert isinstance(error, FormatError)
-    return error.rule
+    return error.finding.reason
 
 
 def parsable(model: bytes) -> onnx.ModelProto | None:
@@ -371,9 +371,9 @@ def test_agrees_with_onnx_on_every_truncation() -> None:
         graph = outcome(scan, cut)
         if parsable(cut) is None:
             assert isinstance(graph, FormatError)
-            assert graph.rule == "WireInvalid"
+            assert graph.finding.reason == "WireInvalid"
         elif isinstance(graph, FormatError):
-            assert graph.rule == "NoGraph"
+            assert graph.finding.reason == "NoGraph"
         else:
             # Cut between two fields of the model: what is left is a model.
             assert (graph.nodes, graph.opsets) == (whole_graph.nodes, {"": 21})
@@ -395,7 +395,7 @@ def test_changed_bytes_are_parsed_as_onnx_parses_them(data: st.DataObject) -> No
         assert graph.ir_version == expected.ir_version
         assert graph.parameters == counted(expected)
     else:
-        assert graph.rule in {"NoGraph", "TensorInvalid", "ExternalDataInvalid", "HostileName", "WireInvalid"}
+        assert graph.finding.reason in {"NoGraph", "TensorInvalid", "ExternalDataInvalid", "HostileName", "WireInvalid"}
 
 
 @given(st.binary(max_size=100))

@@ -30,7 +30,7 @@ def read(file: bytes) -> SafetensorsHeader:
 def rule_of(file: bytes) -> str:
     with pytest.raises(FormatError) as caught:
         read(file)
-    return caught.value.rule
+    return caught.value.finding.reason
 
 
 def official(file: bytes) -> dict[str, Any] | None:
@@ -412,7 +412,7 @@ def test_refuses_and_names_the_rule(header: str, data: int, rule: str) -> None:
 def test_refuses_a_bad_length(first8: bytes, size: int, rule: str) -> None:
     with pytest.raises(FormatError) as caught:
         header_length(first8, size)
-    assert caught.value.rule == rule
+    assert caught.value.finding.reason == rule
 
 
 def test_takes_the_longest_header() -> None:
@@ -470,7 +470,7 @@ def test_index() -> None:
 def test_index_that_its_shards_do_not_keep(headers: dict[str, SafetensorsHeader], rule: str) -> None:
     with pytest.raises(FormatError) as caught:
         check_shards(parse_index(modelfiles.shard_index(TWO)), headers)
-    assert caught.value.rule == rule
+    assert caught.value.finding.reason == rule
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_index_that_its_shards_do_not_keep(headers: dict[str, SafetensorsHeader]
 def test_refuses_a_bad_index(index: bytes, rule: str) -> None:
     with pytest.raises(FormatError) as caught:
         parse_index(index)
-    assert caught.value.rule == rule
+    assert caught.value.finding.reason == rule
 
 
 @given(st.binary(max_size=60))

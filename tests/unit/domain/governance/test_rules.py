@@ -11,7 +11,8 @@ import yaml
 import worlds
 from gatehouse.api import GovernancePolicy
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.artifact.values import CheckProgress
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.policy import CompiledPolicy, applying
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.domain.version.lifecycle import Decision, decide
@@ -74,7 +75,7 @@ def test_a_policy_denies_and_says_why(spec: dict[str, Any], changes: dict[str, A
 
     audited = decided(policy(mode="Audit", **spec), **changes)
     assert (audited.phase, audited.outcomes) == ("Ready to Deploy", {"strict": "Denies"})
-    assert any("in audit only: strict" in gate.found for gate in audited.gates)
+    assert any("in audit only: strict" in gate.finding.found for gate in audited.gates)
 
 
 READ: dict[str, Any] = {"artifact": {"verification": "Content"}}
@@ -108,7 +109,7 @@ def test_how_far_the_files_are_read_is_said_and_why_they_cannot_be() -> None:
     progress = CheckProgress(files_done=2, files=5, bytes_done=1, bytes=9, rereading=True)
     assert "2 of 5 files read so far" in decided(policy(**READ), rereading=progress).message
 
-    outage = Problem(rule="StoreUnavailable", found="the store is down", wanted="", remedy="look at the store")
+    outage = Finding(reason="StoreUnavailable", found="the store is down", expected="", remedy="look at the store")
     message = decided(policy(**READ), rereading=outage).message
     assert "they cannot be read: the store is down" in message
     assert "look at the store" in message
@@ -357,10 +358,10 @@ def test_a_protected_stage_to_which_no_policy_speaks_is_shut(name: str) -> None:
 
     assert found.cleared_for == ("staging",)
     (shut,) = [gate for gate in found.gates if not gate.open]
-    assert (shut.name, shut.stage, shut.reason) == ("PolicyCompliant", "production", "StageUnguarded")
+    assert (shut.name, shut.stage, shut.finding.reason) == ("PolicyCompliant", "production", "StageUnguarded")
     assert "protectedStages" in shut.rule
-    assert "GovernancePolicy in mode Enforce" in shut.wanted
-    assert "manifests/policies" in shut.remedy
+    assert "GovernancePolicy in mode Enforce" in shut.finding.expected
+    assert "manifests/policies" in shut.finding.remedy
     assert set(found.outcomes) == {each.name for each in policies}
 
 
@@ -381,7 +382,7 @@ SPEAKING: tuple[dict[str, Any], ...] = (
 def test_whatever_a_policy_asks_for_in_a_protected_stage_guards_it(spec: dict[str, Any]) -> None:
     found = decided(policy(**spec), registry=worlds.registry(protectedStages=["production"]))
 
-    assert "StageUnguarded" not in {gate.reason for gate in found.gates}
+    assert "StageUnguarded" not in {gate.finding.reason for gate in found.gates}
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ def test_nothing_is_judged_before_the_bytes_are_known() -> None:
     found = decided(policy(licenses=["MIT"]), artifact=None)
 
     assert found.phase == "Verifying"
-    assert {gate.reason for gate in found.gates if gate.stage} == {"NotJudged"}
+    assert {gate.finding.reason for gate in found.gates if gate.stage} == {"NotJudged"}
 
 
 def test_which_policies_apply() -> None:

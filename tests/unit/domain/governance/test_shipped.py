@@ -188,7 +188,7 @@ def test_what_it_wants_is_wanted(name: str, way: Way) -> None:
     found = decide(facts_of(name, facts | way.change(facts)))
 
     assert found.cleared_for == way.cleared
-    assert way.reason in {gate.reason for gate in found.gates if not gate.open}
+    assert way.reason in {gate.finding.reason for gate in found.gates if not gate.open}
 
 
 def parts_of(policy: GovernancePolicy) -> Iterator[str]:

@@ -35,7 +35,7 @@ class TestGranite:
 
     def test_fits_an_l4(self) -> None:
         found = fit(summary(), shipped("nvidia-l4").spec)
-        assert (found.verdict, found.reason) == ("Fits", "FitsWithMargin")
+        assert (found.verdict, found.finding.reason) == ("Fits", "FitsWithMargin")
         assert found.kv_cache_bytes_per_token == 160 * 1024
         assert found.max_model_len == found.safe_max_model_len == 58_624
         assert found.largest_max_model_len == 72_448
@@ -55,10 +55,10 @@ class TestGranite:
 
     def test_does_not_fit_with_the_length_of_its_configuration(self) -> None:
         found = fit(summary(), shipped("nvidia-l4").spec, requested_max_model_len=131_072)
-        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "ContextTooLong", 60_160)
-        assert found.remedy is not None
-        assert "60,160" in found.remedy
-        assert "131,072" in found.found
+        assert (found.verdict, found.finding.reason, found.max_model_len) == ("DoesNotFit", "ContextTooLong", 60_160)
+        assert found.finding.remedy is not None
+        assert "60,160" in found.finding.remedy
+        assert "131,072" in found.finding.found
 
     @pytest.mark.parametrize(
         ("length", "verdict"), [(16_384, "Fits"), (58_624, "Fits"), (72_448, "Tight"), (79_000, "DoesNotFit")]
@@ -79,9 +79,13 @@ class TestGranite:
 
     def test_more_than_the_model_takes_is_refused_with_what_fits(self) -> None:
         found = fit(summary(), profile(memory="80Gi"), requested_max_model_len=200_000)
-        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "MaxModelLenTooLong", 131_072)
-        assert "131,072" in found.found
-        assert "131,072" in (found.remedy or "")
+        assert (found.verdict, found.finding.reason, found.max_model_len) == (
+            "DoesNotFit",
+            "MaxModelLenTooLong",
+            131_072,
+        )
+        assert "131,072" in found.finding.found
+        assert "131,072" in (found.finding.remedy or "")
 
     def test_the_models_own_limit_is_reached_exactly(self) -> None:
         found = fit(summary(granite(max_position_embeddings=4_095)), profile())
@@ -100,7 +104,7 @@ class TestSequences:
         assert narrow.max_num_seqs is not None
         assert narrow.max_num_seqs < 1024
         assert (narrow.max_model_len or 0) >= 32_768
-        assert "--max-num-seqs" in narrow.found
+        assert "--max-num-seqs" in narrow.finding.found
 
     @pytest.mark.parametrize(
         "written",
@@ -166,18 +170,18 @@ class TestUnknown:
     )
     def test_is_said_and_not_guessed(self, given_summary: Any, reason: str) -> None:
         found = fit(given_summary, profile(), vllm_image=GGUF_IMAGE)
-        assert (found.verdict, found.reason) == ("Unknown", reason)
+        assert (found.verdict, found.finding.reason) == ("Unknown", reason)
         assert found.max_model_len == UNKNOWN_MAX_MODEL_LEN
         assert any("unknown" in warning for warning in found.warnings)
         assert found.kv_cache_bytes_per_token is None
-        assert "131,072 tokens (max_position_embeddings)" in found.found
+        assert "131,072 tokens (max_position_embeddings)" in found.finding.found
         asked = fit(given_summary, profile(), vllm_image=GGUF_IMAGE, requested_max_model_len=10_000)
         assert (asked.verdict, asked.max_model_len) == ("Unknown", 10_000)
 
     def test_what_is_known_all_the_same_is_said(self) -> None:
         found = fit(summary(granite(architecture="NobodyKnowsForCausalLM")), profile())
         assert found.weights_bytes == granite_fp8_bytes()[0]
-        assert "at least 8." in found.found
+        assert "at least 8." in found.finding.found
 
     @pytest.mark.parametrize(
         "given_summary",
@@ -193,5 +197,5 @@ class TestUnknown:
 
     def test_but_weights_and_limits_hold_for_every_architecture(self) -> None:
         unknown = granite(architecture="NobodyKnowsForCausalLM")
-        assert fit(summary(unknown, weights_bytes=30 * GIB), profile()).reason == "WeightsTooLarge"
-        assert fit(summary(unknown), profile(), requested_max_model_len=131_073).reason == "MaxModelLenTooLong"
+        assert fit(summary(unknown, weights_bytes=30 * GIB), profile()).finding.reason == "WeightsTooLarge"
+        assert fit(summary(unknown), profile(), requested_max_model_len=131_073).finding.reason == "MaxModelLenTooLong"

@@ -45,7 +45,7 @@ class TestCacheLayouts:
     def test_a_model_without_layers_that_grow(self) -> None:
         found = fit(summary(granite(architecture="BertModel", max_position_embeddings=512)), profile())
         assert (found.verdict, found.max_model_len) == ("Fits", 512)
-        assert "no KV cache that grows" in found.found
+        assert "no KV cache that grows" in found.finding.found
 
     @pytest.mark.parametrize(
         ("changes", "full"),
@@ -106,4 +106,4 @@ class TestLengthLimits:
         config = granite(rope_scaling=rope)
         big = profile(memory="1000Gi")
         assert fit(summary(config), big).max_model_len == limit
-        assert fit(summary(config), big, requested_max_model_len=limit + 1).reason == "MaxModelLenTooLong"
+        assert fit(summary(config), big, requested_max_model_len=limit + 1).finding.reason == "MaxModelLenTooLong"

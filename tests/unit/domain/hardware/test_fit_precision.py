@@ -29,14 +29,14 @@ class TestLoading:
     @pytest.mark.parametrize("method", ["exl2", "exl3", "aqlm", "quanto", "eetq"])
     def test_a_method_that_no_release_loads_is_said_to_be_that(self, method: str) -> None:
         found = fit(summary(granite(quantization=Quantization(method=method))), profile())
-        assert (found.verdict, found.reason) == ("DoesNotFit", "QuantizationNotLoaded")
-        assert "not at fault" in (found.remedy or "")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "QuantizationNotLoaded")
+        assert "not at fault" in (found.finding.remedy or "")
 
     def test_an_architecture_of_newer_releases_names_them(self) -> None:
         model = granite(architecture="MiniMaxM2ForCausalLM")
         found = fit(summary(model), profile(), vllm_image=OLD_IMAGE)
-        assert (found.verdict, found.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
-        assert "vLLM 0.33" in (found.remedy or "")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
+        assert "vLLM 0.33" in (found.finding.remedy or "")
         assert fit(summary(model), profile()).verdict == "Fits"
 
     @pytest.mark.parametrize(
@@ -55,31 +55,31 @@ class TestLoading:
         model = summary(granite(quantization=Quantization(method=method, bits=8), dtype="float16"))
         for minor in (11, 21, 27, 28, 29, 30, 33):
             found = fit(model, profile(), vllm_image=f"vllm:v0.{minor}.0")
-            assert (found.reason != "QuantizationNotLoaded") is (minor in loaded), minor
+            assert (found.finding.reason != "QuantizationNotLoaded") is (minor in loaded), minor
             if minor not in loaded:
                 near = max((each for each in loaded if each < minor), default=min(loaded))
-                assert f"vLLM 0.{minor}" in found.found
-                assert f"vLLM 0.{near}" in (found.remedy or "")
-                assert plugin in (found.remedy or "")
+                assert f"vLLM 0.{minor}" in found.finding.found
+                assert f"vLLM 0.{near}" in (found.finding.remedy or "")
+                assert plugin in (found.finding.remedy or "")
 
     def test_a_method_that_the_arguments_name_has_to_be_one_of_the_release(self) -> None:
         model = summary(granite(quantization=None), dtypes={"BF16": 8 * 10**9})
         asked = ["--quantization=bitsandbytes"]
         assert fit(model, profile(), arguments=asked, vllm_image="vllm:v0.27.0").verdict == "Fits"
         found = fit(model, profile(), arguments=asked)
-        assert (found.verdict, found.reason) == ("DoesNotFit", "QuantizationNotLoaded")
-        assert "remove --quantization=bitsandbytes" in (found.remedy or "")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "QuantizationNotLoaded")
+        assert "remove --quantization=bitsandbytes" in (found.finding.remedy or "")
         assert fit(model, profile(), arguments=["--quantization=fp8"]).verdict == "Fits"
 
     @pytest.mark.parametrize(("minor", "loaded"), [(11, True), (23, True), (24, False), (30, False), (33, False)])
     def test_gguf_needs_a_plugin_since_0_24(self, minor: int, loaded: bool) -> None:
         model = summary(format="gguf")
         found = fit(model, profile(), vllm_image=f"vllm/vllm-openai:v0.{minor}.0")
-        assert (found.reason == "FormatNotComputed") is loaded
+        assert (found.finding.reason == "FormatNotComputed") is loaded
         if not loaded:
-            assert (found.verdict, found.reason) == ("DoesNotFit", "GgufNotLoaded")
-            assert "vLLM 0.23 or older" in (found.remedy or "")
-            assert "vllm-gguf-plugin" in (found.remedy or "")
+            assert (found.verdict, found.finding.reason) == ("DoesNotFit", "GgufNotLoaded")
+            assert "vLLM 0.23 or older" in (found.finding.remedy or "")
+            assert "vllm-gguf-plugin" in (found.finding.remedy or "")
         own = fit(model, profile(), vllm_image="registry.example/vllm-with-gguf:1")
         assert own.verdict == "Unknown"
         assert "vllm-with-gguf:1" in own.warnings[0]
@@ -88,10 +88,10 @@ class TestLoading:
     def test_an_architecture_that_is_gone_names_the_last_release_that_has_it(self, name: str) -> None:
         until = architectures()[name].until
         model = summary(granite(architecture=name))
-        assert fit(model, profile(), vllm_image=f"vllm:v0.{until}.1").reason != "ArchitectureNotLoaded"
+        assert fit(model, profile(), vllm_image=f"vllm:v0.{until}.1").finding.reason != "ArchitectureNotLoaded"
         found = fit(model, profile(), vllm_image=f"vllm:v0.{(until or 0) + 1}.0")
-        assert (found.verdict, found.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
-        assert f"vLLM 0.{until} or older" in (found.remedy or "")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "ArchitectureNotLoaded")
+        assert f"vLLM 0.{until} or older" in (found.finding.remedy or "")
 
     def test_every_release_loads_what_it_has_a_capability_for(self) -> None:
         assert all({"fp8", "awq", "gptq", "compressed-tensors", "modelopt"} <= each.loads for each in releases())
@@ -111,11 +111,11 @@ class TestPrecision:
     )
     def test_fp8_on_shipped_profiles(self, machine: str, verdict: str, reason: str, warned: bool) -> None:
         found = fit(summary(), shipped(machine).spec)
-        assert (found.verdict, found.reason, bool(found.warnings)) == (verdict, reason, warned)
+        assert (found.verdict, found.finding.reason, bool(found.warnings)) == (verdict, reason, warned)
 
     def test_an_older_release_runs_no_fp8_weights_on_a_t4(self) -> None:
         found = fit(summary(), shipped("nvidia-t4").spec, vllm_image=OLD_IMAGE)
-        assert (found.verdict, found.reason) == ("DoesNotFit", "Fp8NotSupported")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "Fp8NotSupported")
 
     def test_the_shipped_release_runs_fp8_weights_on_a_t4_in_fp16(self) -> None:
         found = fit(summary(), shipped("nvidia-t4").spec)
@@ -165,7 +165,7 @@ class TestPrecision:
         model = granite(architecture="DeepseekV2ForCausalLM", kv_lora_rank=512, qk_rope_head_dim=64, quantization=None)
         machine = profile(computeCapability=capability, serving={"kvCacheDtype": "fp8"})
         found = fit(summary(model, dtypes={"BF16": 1}), machine, vllm_image=image)
-        assert (found.reason == "CacheTypeNotSupported") is refused
+        assert (found.finding.reason == "CacheTypeNotSupported") is refused
 
     @pytest.mark.parametrize(
         ("machine", "reason"),
@@ -178,14 +178,17 @@ class TestPrecision:
     )
     def test_accelerators_that_do_not_run_fp8(self, machine: dict[str, Any], reason: str) -> None:
         found = fit(summary(), profile(**machine))
-        assert (found.verdict, found.reason) == ("DoesNotFit", reason)
-        assert found.remedy
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", reason)
+        assert found.finding.remedy
 
     def test_releases_before_cuda_13_run_on_volta(self) -> None:
         volta, plain = profile(computeCapability="7.0"), summary(granite(quantization=None), dtypes={"F16": 10**9})
         assert fit(plain, volta, vllm_image=OLD_IMAGE).verdict == "Fits"
         found = fit(plain, volta)
-        assert (found.reason, found.wanted) == ("AcceleratorTooOld", "compute capability 7.5 or more for vLLM 0.30")
+        assert (found.finding.reason, found.finding.expected) == (
+            "AcceleratorTooOld",
+            "compute capability 7.5 or more for vLLM 0.30",
+        )
 
     @pytest.mark.parametrize(
         ("machine", "warning"),
@@ -219,12 +222,12 @@ class TestPrecision:
     def test_other_quantizations(self, quantization: Quantization, capability: str, reason: str) -> None:
         config = granite(quantization=quantization, dtype="float16")
         machine = profile(computeCapability=capability)
-        assert fit(summary(config, dtypes={"I32": 10**9}), machine, vllm_image=OLD_IMAGE).reason == reason
+        assert fit(summary(config, dtypes={"I32": 10**9}), machine, vllm_image=OLD_IMAGE).finding.reason == reason
 
     def test_gemma_needs_bf16(self) -> None:
         config = granite(architecture="Gemma2ForCausalLM", model_type="gemma2", quantization=None)
         found = fit(summary(config, weights_bytes=4 * GIB, dtypes={"BF16": 2 * GIB}), shipped("nvidia-t4").spec)
-        assert (found.verdict, found.reason) == ("DoesNotFit", "Bfloat16NotSupported")
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "Bfloat16NotSupported")
 
     @pytest.mark.parametrize(("image", "warned"), [(OLD_IMAGE, False), (SHIPPED_IMAGE, True)])
     def test_a_cache_that_the_checkpoint_has_in_fp8_wants_ada_too(self, image: str, warned: bool) -> None:

@@ -142,7 +142,7 @@ class TestProperties:
         assert found.max_model_len is not None
         large = int(memory[:-2]) * 0.98 >= 70 * 1024
         need = weights + layout(config, chunk=8192 if large else 2048).cost(found.max_model_len)
-        margin = 0 if found.reason == "FitsWithoutMargin" else MARGIN
+        margin = 0 if found.finding.reason == "FitsWithoutMargin" else MARGIN
         assert need + (found.overhead_bytes or 0) + margin <= usable
         assert found.max_model_len <= (config.max_position_embeddings or 0)
         assert request in (None, found.max_model_len)

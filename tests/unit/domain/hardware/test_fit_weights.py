@@ -43,16 +43,16 @@ def label(run: Run) -> str:
 class TestWeights:
     def test_too_large(self) -> None:
         found = fit(summary(weights_bytes=40 * GIB), profile())
-        assert (found.verdict, found.reason, found.max_model_len) == ("DoesNotFit", "WeightsTooLarge", None)
+        assert (found.verdict, found.finding.reason, found.max_model_len) == ("DoesNotFit", "WeightsTooLarge", None)
 
     def test_no_room_for_a_useful_length(self) -> None:
         found = fit(summary(weights_bytes=int(19.1 * GIB)), profile())
-        assert (found.verdict, found.reason) == ("DoesNotFit", "ContextTooLong")
-        assert f"{SHORTEST_USEFUL:,}" in found.found
+        assert (found.verdict, found.finding.reason) == ("DoesNotFit", "ContextTooLong")
+        assert f"{SHORTEST_USEFUL:,}" in found.finding.found
 
     def test_only_short_texts_start_below_what_just_fits(self) -> None:
         found = fit(summary(weights_bytes=int(18.85 * GIB)), profile(), arguments=["--enforce-eager"])
-        assert (found.verdict, found.reason) == ("Tight", "FitsShortTexts")
+        assert (found.verdict, found.finding.reason) == ("Tight", "FitsShortTexts")
         assert found.max_model_len == found.safe_max_model_len
         assert 0 < (found.max_model_len or 0) < SHORTEST_USEFUL < (found.largest_max_model_len or 0)
 

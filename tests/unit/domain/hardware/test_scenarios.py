@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.hardware.calibration import StartLog, differing_start, held_against, parse_start_log
 from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, Fit, fit, fit_config
 from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
@@ -58,8 +59,8 @@ def test_a_machine_is_grown_until_the_model_fits() -> None:
 
 def test_a_size_that_does_not_divide_the_model_does_not_fit() -> None:
     [row] = scenarios(QWEN, [machine("nvidia-h100-80gb")], Choices(sizes=(3,)))
-    assert (row.found.verdict, row.found.reason, row.fits) == ("DoesNotFit", "NotSplit", False)
-    assert row.found.remedy == "take --tensor-parallel-size 2"
+    assert (row.found.verdict, row.found.finding.reason, row.fits) == ("DoesNotFit", "NotSplit", False)
+    assert row.found.finding.remedy == "take --tensor-parallel-size 2"
     assert row.free_bytes is None
 
 
@@ -142,14 +143,16 @@ def test_the_terms_of_0_33_0_have_its_cuda_graphs() -> None:
 
 
 def test_a_refused_start_is_held_against_what_it_needed() -> None:
-    known = Fit(verdict="Fits", reason="", found="", wanted="", kv_cache_tokens=1000, kv_cache_bytes=2 * GIB)
+    known = Fit(
+        verdict="Fits", kv_cache_tokens=1000, kv_cache_bytes=2 * GIB, finding=Finding(reason="", found="", expected="")
+    )
     [term] = held_against(known, StartLog(needed=GIB, needed_tokens=1000))
     assert (term.off, term.percent, term.derived) == (GIB, 100.0, False)
     assert held_against(known, StartLog(needed=GIB, needed_tokens=999)) == ()
 
 
 def test_tokens_count_where_no_sequence_does() -> None:
-    known = Fit(verdict="Fits", reason="", found="", wanted="", kv_cache_bytes_per_token=1024)
+    known = Fit(verdict="Fits", kv_cache_bytes_per_token=1024, finding=Finding(reason="", found="", expected=""))
     [term] = held_against(known, StartLog(available=GIB, tokens=2**20))
     assert (term.computed, term.measured) == (2**20, 2**20)
     assert held_against(known, StartLog(available=-GIB, tokens=5)) == ()

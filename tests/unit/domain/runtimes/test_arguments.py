@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import worlds
 from gatehouse.api.model_registry import SERVING_ARGUMENT, ServingDefaults
 from gatehouse.api.model_version import Serving
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE
 from gatehouse.domain.runtimes.arguments import (
     ELSEWHERE,
@@ -133,7 +134,7 @@ def test_an_argument_that_the_release_lost_is_refused_for_that_release_only(flag
     for image in (SHIPPED_IMAGE, "vllm:v0.33.0", "vllm:v0.90.0"):
         with pytest.raises(ArgumentNotKnown, match=flag) as refused:
             check_release(serving, image)
-        assert f"remove '{' '.join(written)}' from spec.serving.extraArgs" in refused.value.problem.remedy
+        assert f"remove '{' '.join(written)}' from spec.serving.extraArgs" in refused.value.finding.remedy
     check_release(Serving(extra_args=["--max_num_seqs=8", "--enable-log-requests"]), SHIPPED_IMAGE)
 
 
@@ -141,8 +142,8 @@ def test_the_gate_of_a_version_asks_for_the_release_of_its_registry() -> None:
     version = worlds.version(serving={"extraArgs": ["--disable-log-requests"]})
     shut = decide(worlds.facts(version=version)).first_shut
     assert shut is not None
-    assert (shut.name, shut.reason) == ("TemplateEmitted", "ArgumentNotKnown")
-    assert "--enable-log-requests" in shut.remedy
+    assert (shut.name, shut.finding.reason) == ("TemplateEmitted", "ArgumentNotKnown")
+    assert "--enable-log-requests" in shut.finding.remedy
     old = worlds.registry(serving={"vllmImage": "vllm/vllm-openai:v0.11.0"})
     assert decide(worlds.facts(version=version, registry=old)).first_shut is None
 
@@ -174,19 +175,19 @@ def test_what_is_on_the_list_is_written_as_arguments_are_and_is_no_beginning_of_
     ],
 )
 def test_a_refused_argument_is_told_why_and_what_to_do(argument: str, found: str, wanted: str) -> None:
-    problem = refusal(argument).problem
+    problem = refusal(argument).finding
     assert repr(argument) in problem.found
     assert found in problem.found
-    assert wanted in problem.wanted
+    assert wanted in problem.expected
     assert f"remove {argument!r} from spec.serving.extraArgs" in problem.remedy
     assert ("allowedArguments of the ModelRegistry" in problem.remedy) == ("not on the list" in found)
 
 
 def test_a_registry_adds_to_the_list_and_not_what_is_reserved() -> None:
     check_serving(Serving(extra_args=["--enable-expert-parallel", "--max-cudagraph-capture-size=8"]), added=ADDED)
-    assert "not on the list" in refusal("--max-cudagraph-capture-size=9", added=ADDED).problem.found
-    assert "not verified" in refusal("--trust-remote-code", added=ADDED).problem.found
-    assert "not verified" in refusal("--trust-rem", added=ADDED).problem.found
+    assert "not on the list" in refusal("--max-cudagraph-capture-size=9", added=ADDED).finding.found
+    assert "not verified" in refusal("--trust-remote-code", added=ADDED).finding.found
+    assert "not verified" in refusal("--trust-rem", added=ADDED).finding.found
     assert set(admitted_arguments(ADDED)) - set(admitted_arguments(())) == {
         "--enable-expert-parallel",
         "--max-cudagraph-capture-size=8",
@@ -199,11 +200,11 @@ def test_the_gate_of_a_version_asks_its_registry() -> None:
     def gate(**changes: Any) -> GateState:
         return template_gate(replace(facts, **changes), owed=True)
 
-    assert gate().reason == "ReservedArgument"
+    assert gate().finding.reason == "ReservedArgument"
     allowing = worlds.registry(serving={"allowedArguments": ["--enable-expert-parallel"]})
     assert gate(registry=allowing).open
-    missing = Unmet(reason="RegistryNotFound", found="none", wanted="one", remedy="make one")
-    assert gate(registry=missing).reason != "ReservedArgument"
+    missing = Unmet(finding=Finding(reason="RegistryNotFound", found="none", expected="one", remedy="make one"))
+    assert gate(registry=missing).finding.reason != "ReservedArgument"
 
 
 # As vLLM writes them
@@ -302,8 +303,8 @@ def test_what_cannot_be_taken_is_told_with_the_way_to_write_it(
 ) -> None:
     with pytest.raises(ReservedArgument) as refused:
         check_serving(Serving(extra_args=written), added=added)
-    assert found in refused.value.problem.found
-    assert remedy in refused.value.problem.remedy
+    assert found in refused.value.finding.found
+    assert remedy in refused.value.finding.remedy
 
 
 def test_a_registry_may_write_underscores_too() -> None:

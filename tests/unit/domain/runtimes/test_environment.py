@@ -53,7 +53,7 @@ def refusal(name: str, value: str = "1", *, variables: tuple[str, ...] = ()) -> 
 
 @pytest.mark.parametrize("name", [*WAYS_IN, *RESERVED_ENVIRONMENT, *(f"{each}X" for each in RESERVED_PREFIXES)])
 def test_a_variable_that_is_not_on_the_list_is_refused(name: str) -> None:
-    problem = refusal(name).problem
+    problem = refusal(name).finding
     assert f"serving.env has {name}: " in problem.found
     assert f"remove {name} from spec.serving.env" in problem.remedy
 
@@ -74,14 +74,14 @@ def test_a_variable_of_the_list_passes_with_its_values_and_with_no_other(name: s
     good = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii")))
     check_serving(Serving.model_validate({"env": [{"name": name, "value": good}]}))
     for bad in (f"{good}$(HOSTNAME)", f"/{good}", f"{good}\n", f"../{good}", "http://evil", f"{good}`", "plugin.so/x"):
-        problem = refusal(name, bad).problem
+        problem = refusal(name, bad).finding
         assert "is none that is known to be harmless" in problem.found
-        assert pattern in problem.wanted
+        assert pattern in problem.expected
 
 
 @pytest.mark.parametrize("name", TEMPLATE_ENVIRONMENT)
 def test_what_the_template_sets_is_not_the_version_s(name: str) -> None:
-    assert "Gatehouse and KServe set it" in refusal(name).problem.found
+    assert "Gatehouse and KServe set it" in refusal(name).finding.found
 
 
 def test_a_variable_is_there_once() -> None:
@@ -95,7 +95,7 @@ class TestWhatARegistryAdds:
         for name, value in (("TEAM_LEVEL", "a.b"), ("TEAM_LEVEL", ""), ("TEAM_MODE", "a.b"), ("TEAM_MODE", "c+d")):
             check_serving(Serving.model_validate({"env": [{"name": name, "value": value}]}), variables=ADDED)
         for name, value in (("TEAM_LEVEL", "/x"), ("TEAM_MODE", "axb"), ("TEAM_MODE", "ccd"), ("TEAM_MODE", "")):
-            assert "known to be harmless" in refusal(name, value, variables=ADDED).problem.found
+            assert "known to be harmless" in refusal(name, value, variables=ADDED).finding.found
 
     @pytest.mark.parametrize("name", [*WAYS_IN, *RESERVED_ENVIRONMENT])
     def test_is_never_a_name_that_replaces_bytes_code_or_servers(self, name: str) -> None:
@@ -118,7 +118,7 @@ class TestWhatARegistryAdds:
 
     def test_is_asked_for_by_the_gate_of_its_versions(self) -> None:
         facts = worlds.facts(version=worlds.version(serving={"env": [{"name": "TEAM_LEVEL", "value": "1"}]}))
-        assert template_gate(facts, owed=True).reason == "ReservedEnvironment"
+        assert template_gate(facts, owed=True).finding.reason == "ReservedEnvironment"
         allowing = worlds.registry(serving={"allowedEnvironment": ["TEAM_LEVEL"]})
         assert template_gate(replace(facts, registry=allowing), owed=True).open
 

@@ -53,9 +53,9 @@ def test_onnx_has_no_template_and_its_gate_says_why() -> None:
     assert (decision.phase, decision.cleared_for) == ("Policy Denied", ())
     shut = decision.first_shut
     assert shut is not None
-    assert (shut.name, shut.reason, shut.status) == ("TemplateEmitted", "FormatNotServed", "False")
-    assert "vLLM" in shut.found
-    assert "safetensors" in shut.remedy
+    assert (shut.name, shut.finding.reason, shut.status) == ("TemplateEmitted", "FormatNotServed", "False")
+    assert "vLLM" in shut.finding.found
+    assert "safetensors" in shut.finding.remedy
     hardware = next(gate for gate in decision.gates if gate.name == "HardwareFits")
     assert hardware.status == "Unknown"
 
@@ -75,8 +75,8 @@ def test_a_gguf_is_not_served_by_an_image_that_does_not_load_it() -> None:
     decision = decide(facts("gguf", "model.gguf", image=SHIPPED_IMAGE))
     assert decision.phase == "Does Not Fit"
     assert decision.first_shut is not None
-    assert (decision.first_shut.name, decision.first_shut.reason) == ("HardwareFits", "GgufNotLoaded")
-    assert "vllm-gguf-plugin" in decision.first_shut.remedy
+    assert (decision.first_shut.name, decision.first_shut.finding.reason) == ("HardwareFits", "GgufNotLoaded")
+    assert "vllm-gguf-plugin" in decision.first_shut.finding.remedy
 
 
 NO_ARGUMENT = (None, "my model.gguf", "$(HOSTNAME).gguf", "{{.Name}}.gguf", "-x.gguf", "é.gguf", "a" * 600)
@@ -87,7 +87,7 @@ def test_a_gguf_whose_name_no_argument_holds_is_not_served(file: str | None) -> 
     decision = decide(facts("gguf", file))
     assert (decision.phase, decision.cleared_for) == ("Policy Denied", ())
     assert decision.first_shut is not None
-    assert decision.first_shut.reason == "ModelFileName"
+    assert decision.first_shut.finding.reason == "ModelFileName"
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_of_a_gguf_only_what_is_sure_not_to_start_does_not_fit(
         vllm_image=GGUF_IMAGE,
         requested_max_model_len=asked,
     )
-    assert found.reason == reason
+    assert found.finding.reason == reason
     assert (found.verdict == "Unknown") is (reason == "FormatNotComputed")
-    assert all((found.found, found.wanted, found.remedy))
+    assert all((found.finding.found, found.finding.expected, found.finding.remedy))
 
 
 @pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
@@ -128,12 +128,12 @@ def test_a_config_json_that_does_not_say_which_model_it_is_gets_no_template(
     summary = worlds.summary(format=artifact_format, model_file="model.gguf", config=config)
     gate = template_gate(replace(given_facts, artifact=worlds.record(summary=summary)), owed=True)
     nameless = model_type is None and artifact_format in {"safetensors", "other"}
-    assert (gate.reason == "ModelTypeMissing") is nameless
+    assert (gate.finding.reason == "ModelTypeMissing") is nameless
     if nameless:
         assert gate.shut
-        assert ("and no architectures" in gate.found) is (architecture is None)
-        assert '"architectures": ["LlamaForCausalLM"]' in gate.wanted
-        assert "save_pretrained" in gate.remedy
+        assert ("and no architectures" in gate.finding.found) is (architecture is None)
+        assert '"architectures": ["LlamaForCausalLM"]' in gate.finding.expected
+        assert "save_pretrained" in gate.finding.remedy
 
 
 def test_without_a_config_json_nothing_is_said_of_it() -> None:
@@ -151,7 +151,7 @@ def test_a_length_is_asked_for_only_where_the_template_has_it(artifact_format: s
     summary = worlds.summary(format=artifact_format, model_file="model.gguf", config=config)
     for asked in (None, 3_000):
         found = fit(summary, shipped("nvidia-l4").spec, vllm_image=image, requested_max_model_len=asked)
-        assert found.verdict == ("DoesNotFit" if found.reason == "GgufNotLoaded" else "Unknown")
+        assert found.verdict == ("DoesNotFit" if found.finding.reason == "GgufNotLoaded" else "Unknown")
         version = worlds.version(
             artifact={"uri": worlds.URI, "format": artifact_format}, serving={"maxModelLen": asked} if asked else {}
         )
@@ -162,8 +162,8 @@ def test_a_length_is_asked_for_only_where_the_template_has_it(artifact_format: s
         )
         decision = decide(given_facts)
         gate = next(each for each in decision.gates if each.name == "HardwareFits")
-        assert gate.remedy == found.remedy
-        if "maxModelLen" not in gate.remedy:
+        assert gate.finding.remedy == found.finding.remedy
+        if "maxModelLen" not in gate.finding.remedy:
             assert decision.phase != "Ready to Deploy"
             continue
         assert found.max_model_len == (asked or 4096)
@@ -174,7 +174,7 @@ def test_a_length_is_asked_for_only_where_the_template_has_it(artifact_format: s
         assert [each for each in arguments if each.startswith("--max-model-len")] == [
             f"--max-model-len={asked or 4096}"
         ]
-        assert "stays unknown" in gate.remedy
+        assert "stays unknown" in gate.finding.remedy
 
 
 def test_the_status_names_the_file() -> None:

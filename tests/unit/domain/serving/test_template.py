@@ -233,7 +233,7 @@ class TestArguments:
     def test_what_does_not_fit_is_not_served(self) -> None:
         with pytest.raises(NothingToServe) as refused:
             render(serving_input(serving={"maxModelLen": 131072}))
-        assert "60,160" in refused.value.problem.remedy
+        assert "60,160" in refused.value.finding.remedy
 
     @pytest.mark.parametrize(
         "argument",
@@ -258,8 +258,8 @@ class TestArguments:
         bad = given_input.serving.model_copy(update={"extra_args": ["--seed=1", argument]})
         with pytest.raises(ReservedArgument) as refused:
             render(replace(given_input, serving=bad))
-        problem = refused.value.problem
-        assert problem.rule == "ReservedArgument"
+        problem = refused.value.finding
+        assert problem.reason == "ReservedArgument"
         assert repr(argument) in problem.found
         assert "spec.serving.extraArgs" in problem.remedy
 
@@ -354,8 +354,8 @@ class TestNames:
     def test_a_namespace_too_long_is_refused(self) -> None:
         with pytest.raises(NameRefused) as refused:
             render(serving_input(namespace="n" * 41))
-        assert refused.value.problem.rule == "NamespaceTooLong"
-        assert "40" in refused.value.problem.wanted
+        assert refused.value.finding.reason == "NamespaceTooLong"
+        assert "40" in refused.value.finding.expected
         assert longest_service_name("n" * 40) == 12
 
     @given(st.text(max_size=200))

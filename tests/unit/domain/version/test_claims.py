@@ -50,9 +50,9 @@ def test_a_refused_rival_shuts_a_gate_that_names_it_and_the_version_waits() -> N
 
     assert (decision.phase, decision.cleared_for) == ("Waiting", ())
     assert decision.first_shut is not None
-    assert (decision.first_shut.name, decision.first_shut.reason) == ("Uncontested", "Rejected")
-    assert decision.first_shut.found.startswith("team/granite-2 is Rejected")
-    assert "gatehouse explain granite-2 -n team" in decision.first_shut.remedy
+    assert (decision.first_shut.name, decision.first_shut.finding.reason) == ("Uncontested", "Rejected")
+    assert decision.first_shut.finding.found.startswith("team/granite-2 is Rejected")
+    assert "gatehouse explain granite-2 -n team" in decision.first_shut.finding.remedy
     template = next(gate for gate in decision.gates if gate.name == "TemplateEmitted")
     assert not template.open
 
@@ -69,8 +69,8 @@ def test_a_version_of_an_uri_of_another_namespace_waits_and_says_whose_it_is() -
 
     assert (decision.phase, decision.cleared_for) == ("Waiting", ())
     assert decision.first_shut is not None
-    assert decision.first_shut.reason == "UriBelongsToAnother"
-    assert "namespace owner" in decision.first_shut.found
+    assert decision.first_shut.finding.reason == "UriBelongsToAnother"
+    assert "namespace owner" in decision.first_shut.finding.found
 
 
 def test_a_version_in_a_bucket_with_two_endpoints_waits() -> None:
@@ -79,8 +79,8 @@ def test_a_version_in_a_bucket_with_two_endpoints_waits() -> None:
 
     assert (decision.phase, decision.cleared_for) == ("Waiting", ())
     assert decision.first_shut is not None
-    assert decision.first_shut.reason == "BucketHasTwoEndpoints"
-    assert "http://elsewhere:9000" in decision.first_shut.found
+    assert decision.first_shut.finding.reason == "BucketHasTwoEndpoints"
+    assert "http://elsewhere:9000" in decision.first_shut.finding.found
 
 
 def test_what_was_said_of_the_version_itself_comes_first() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import worlds
 from gatehouse.domain.admission.contest import standing_of
-from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.artifact.values import CheckProgress
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
@@ -20,7 +21,7 @@ from gatehouse.registry.mappers import dump_artifact, load_artifact
 ROW = worlds.row()
 DIFFERS = CheckProgress(files_done=1, files=6, bytes_done=1, bytes=9, differs=True)
 REREADING = CheckProgress(files_done=1, files=6, bytes_done=1, bytes=9, rereading=True)
-DENIED = Problem(rule="AccessDenied", found="GET config.json is refused", wanted="the files read", remedy="")
+DENIED = Finding(reason="AccessDenied", found="GET config.json is refused", expected="the files read", remedy="")
 
 
 def written(facts: Facts) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def test_a_doubt_shuts_the_gate_and_says_why() -> None:
 
     assert (decision.phase, decision.cleared_for, decision.look_again) == ("Verifying", (), worlds.NOW)
     assert decision.first_shut is not None
-    assert decision.first_shut.reason == "ListingDiffers"
-    assert "AccessDenied: GET config.json is refused" in decision.first_shut.found
+    assert decision.first_shut.finding.reason == "ListingDiffers"
+    assert "AccessDenied: GET config.json is refused" in decision.first_shut.finding.found
     assert decision.record is not None
     assert decision.record.artifact == doubted
 
@@ -83,7 +84,7 @@ def test_what_is_doubted_keeps_its_recorded_digest_and_makes_others_look() -> No
     st.sampled_from(["Submitted", "Draft", "Deprecated"]),
 )
 def test_no_doubt_is_cleared_however_young_the_last_check_is(
-    progress: bool, rereading: Problem | None, seconds: int, state: str
+    progress: bool, rereading: Finding | None, seconds: int, state: str
 ) -> None:
     record = worlds.record(doubted=True, verified_at=worlds.NOW - timedelta(seconds=seconds))
     facts = worlds.facts(

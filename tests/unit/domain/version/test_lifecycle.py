@@ -9,15 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.artifact.values import CheckProgress, Problem
+from gatehouse.domain.artifact.values import CheckProgress
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY, decide
 from policies import policy
 
-GONE = Unmet(reason="ModelNotFound", found="no model", wanted="a model", remedy="apply it")
+
+def gone(reason: str) -> Unmet:
+    return Unmet(finding=Finding(reason=reason, found="no model", expected="a model", remedy="apply it"))
+
+
+GONE = gone("ModelNotFound")
 PROGRESS = CheckProgress(files_done=1, files=2, bytes_done=10, bytes=20)
-PROBLEM = Problem(rule="HeaderTooLarge", found="x", wanted="y", remedy="z")
+PROBLEM = Finding(reason="HeaderTooLarge", found="x", expected="y", remedy="z")
 INVALID = worlds.record(outcome="Invalid", digest=None, problems=(PROBLEM,))
 MISSING = worlds.record(outcome="Missing", digest=None, summary=None)
 UNVERIFIED = worlds.record(outcome="Unverified", digest=None)
@@ -36,8 +42,8 @@ CASES: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("deprecated", {"version": worlds.version(state="Deprecated")}, "Deprecated", None),
     ("draft", {"version": worlds.version(state="Draft"), "artifact": None}, "Draft", "NotVerified"),
     ("no model", {"model": GONE, "registry": GONE, "artifact": None}, "Waiting", "ModelNotFound"),
-    ("no registry", {"registry": replace(GONE, reason="RegistryNotFound")}, "Waiting", "RegistryNotFound"),
-    ("no profile", {"profile": replace(GONE, reason="ProfileNotFound")}, "Waiting", "ProfileNotFound"),
+    ("no registry", {"registry": gone("RegistryNotFound")}, "Waiting", "RegistryNotFound"),
+    ("no profile", {"profile": gone("ProfileNotFound")}, "Waiting", "ProfileNotFound"),
     ("nothing at the URI", {"artifact": MISSING}, "Artifact Missing", "ArtifactMissing"),
     ("broken files", {"artifact": INVALID}, "Artifact Invalid", "ArtifactInvalid"),
     (
@@ -120,7 +126,7 @@ def test_first_match_wins(changes: dict[str, Any], phase: str, reason: str | Non
     assert decision.phase == phase
     if reason is not None:
         assert decision.first_shut is not None
-        assert decision.first_shut.reason == reason
+        assert decision.first_shut.finding.reason == reason
 
 
 def test_a_ready_version_is_cleared_for_every_stage_and_gets_a_row() -> None:
@@ -139,7 +145,7 @@ def test_an_open_template_gate_says_what_kserves_initializer_cannot_do() -> None
         decision = decide(worlds.facts(registry=registry))
         gate = next(gate for gate in decision.gates if gate.name == "TemplateEmitted")
         assert gate.open
-        return gate.found
+        return gate.finding.found
 
     assert found(region="eu-west-1", addressing="VirtualHost") == "the serving template is in place"
     assert found(region="nowhere") == "the serving template is in place"
@@ -160,7 +166,7 @@ def test_the_fit_is_of_the_release_that_the_registry_names() -> None:
     turing = worlds.profile(computeCapability="7.5")
     old = decide(worlds.facts(profile=turing, registry=worlds.registry(serving={"vllmImage": "vllm:v0.11.0"})))
     new = decide(worlds.facts(profile=turing))
-    assert (old.phase, old.fit and old.fit.reason) == ("Does Not Fit", "Fp8NotSupported")
+    assert (old.phase, old.fit and old.fit.finding.reason) == ("Does Not Fit", "Fp8NotSupported")
     assert new.fit is not None
     assert new.fit.verdict == "Fits"
 
@@ -246,7 +252,7 @@ def test_a_gate_that_a_check_opens_says_when_the_next_one_is_and_how_to_have_it_
 
 
 def test_no_artifact_is_wanted_of_what_the_registry_does_not_allow() -> None:
-    assert not worlds.facts(registry=replace(GONE, reason="NamespaceNotAllowed")).wants_artifact
+    assert not worlds.facts(registry=gone("NamespaceNotAllowed")).wants_artifact
     assert not worlds.facts(version=worlds.version(state="Draft")).wants_artifact
     assert worlds.facts().wants_artifact
 
@@ -283,10 +289,10 @@ def test_decide_is_total_pure_and_fails_closed(known: Facts) -> None:
     assert bool(decision.cleared_for) == decision.ready
     for gate in decision.gates:
         assert gate.rule
-        assert gate.found
-        assert gate.wanted
+        assert gate.finding.found
+        assert gate.finding.expected
         if not gate.open and gate.attention == "Person":
-            assert gate.remedy, gate
+            assert gate.finding.remedy, gate
         assert not (gate.open and gate.waiting)
     if known.version.spec.state == "Submitted" and not decision.ready:
         assert (
