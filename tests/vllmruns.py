@@ -27,7 +27,7 @@ from gatehouse.domain.hardware.weights import estimated_bytes, tower_parameters
 from gatehouse.domain.runtimes.releases import Release, release_of
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT / "tests" / "unit" / "domain" / "vllm"
+DATA = ROOT / "tests" / "unit" / "domain" / "hardware" / "vllm"
 PAGE = ROOT / "docs" / "fit.md"
 GIB = 2**30
 PICTURE = ROOT / "docs" / "fit.svg"

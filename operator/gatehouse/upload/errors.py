@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gatehouse.domain.common.finding import Finding
-from gatehouse.storage.s3.transport import BodyError
+from gatehouse.storage.s3.body import BodyError
 
 __all__ = [
     "ApplyRefused",

@@ -11,8 +11,8 @@ from typing import Final
 
 from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES
 from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.storage.s3.body import Body
 from gatehouse.storage.s3.multipart import SINGLE_BYTES, Part, parts_of
-from gatehouse.storage.s3.transport import Body
 from gatehouse.upload.errors import FileChanged
 from gatehouse.upload.folder import FileIdentity, FolderFiles, LocalFile
 

@@ -210,15 +210,12 @@ def version(**facts: Any) -> Callable[[], Body]:
     return make
 
 
-def version_after(error: ReconcileError, before: Callable[[], Body] | None = None) -> Callable[[], Body]:
-    """A version whose reconcile failed; ``before`` is what it was."""
+def version_after(error: ReconcileError) -> Callable[[], Body]:
+    """A new version whose reconcile failed."""
 
     def make() -> Body:
-        known = worlds.version(status=before()["status"] if before else {"observedGeneration": -1})
-        result = after_error(
-            _Kept(known), known, error, clock=Clock(), verified_at=worlds.NOW if before is not None else None
-        )
-        return body(known, result.status.wire())
+        known = worlds.version(status={"observedGeneration": -1})
+        return body(known, after_error(_Kept(known), known, error, clock=Clock()).status.wire())
 
     return make
 
@@ -300,6 +297,14 @@ def without_status(resource: Resource) -> Callable[[], Body]:
     return lambda: body(resource, None)
 
 
+def ready_in_outage() -> Body:
+    """A ready version whose store is down at its next check."""
+    before = version()()["status"]
+    return version(
+        version=worlds.version(status=before), artifact=worlds.record(verified_at=worlds.NOW), store_error=OUTAGE
+    )()
+
+
 POLICY = {"metadata": {"name": "strict", "generation": 1}}
 CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
     ModelVersion.info.kind: {
@@ -308,7 +313,7 @@ CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
         "created-in-outage": version_after(DATABASE_DOWN),
         "changed": next_generation(version()),
         "ready": version(),
-        "ready-in-outage": version_after(OUTAGE, version()),
+        "ready-in-outage": ready_in_outage,
         "waiting": version(model=NO_MODEL, registry=NO_MODEL, artifact=None),
         "not-allowed": version(registry=NOT_ALLOWED, artifact=None),
         "verifying": version(

@@ -58,7 +58,7 @@ summaries = st.builds(
     unsafe_files=st.lists(text, max_size=3).map(tuple),
     notes=st.lists(text, max_size=3).map(tuple),
 )
-problems = st.builds(Finding, rule=text, found=text, wanted=text, remedy=text)
+problems = st.builds(Finding, reason=text, found=text, expected=text, remedy=text)
 artifacts = st.builds(
     ArtifactRecord,
     outcome=st.sampled_from(["Verified", "Invalid", "Missing", "Unverified"]),

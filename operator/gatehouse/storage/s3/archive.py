@@ -15,7 +15,8 @@ import aiohttp
 
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.storage.limits import RetryPolicy, retried
-from gatehouse.storage.s3.transport import Body, Request, Transport, shown_key
+from gatehouse.storage.s3.body import Body
+from gatehouse.storage.s3.transport import Request, Transport, shown_key
 
 __all__ = ["Archive"]
 

@@ -23,32 +23,17 @@ from gatehouse.storage.errors import (
     from_refusal,
 )
 from gatehouse.storage.metrics import Operation, StoreMetrics
+from gatehouse.storage.s3.body import Body, BodyError
 from gatehouse.storage.s3.signing import CONTENT_SHA256, Signer, encode_path, encode_query
 from gatehouse.storage.s3.xml import error_code, error_field
 
-__all__ = ["Body", "BodyError", "Request", "RequestOptions", "Transport", "shown_key"]
+__all__ = ["Request", "RequestOptions", "Transport", "shown_key"]
 
 T = TypeVar("T")
 
 _MAX_REFUSAL = 65_536
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
-
-
-class BodyError(Exception):
-    """The bytes to be sent are not to be had: the request is not tried again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
-    """``size`` bytes with the hex ``sha256``; ``read`` gives them from the start, anew for each attempt.
-
-    ``read`` may raise BodyError and OSError, which the request then raises.
-    """
-
-    size: int
-    sha256: str
-    read: Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from gatehouse.domain.common.errors import Transient, Waiting
 from gatehouse.storage.errors import Refusal, StoreAddress, answer_invalid, from_refusal
 from gatehouse.storage.limits import Limits, RetryPolicy, retried
 from gatehouse.storage.metrics import StoreMetrics
+from gatehouse.storage.s3.body import Body
 from gatehouse.storage.s3.client import S3Store
 from gatehouse.storage.s3.hashing import ContentHasher
 from gatehouse.storage.s3.multipart import (
@@ -35,7 +36,7 @@ from gatehouse.storage.s3.multipart import (
 )
 from gatehouse.storage.s3.sessions import open_session
 from gatehouse.storage.s3.signing import Signer, encode_path
-from gatehouse.storage.s3.transport import Body, Request, RequestOptions, Transport, shown_key
+from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
 from gatehouse.storage.s3.xml import DocumentError, error_code
 
 __all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]

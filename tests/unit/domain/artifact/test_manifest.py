@@ -177,4 +177,4 @@ def test_refuses_text_that_is_not_a_manifest(text: str) -> None:
 def test_errors_survive_the_way_between_processes() -> None:
     error = FormatError("Rule", "found", "wanted", "remedy")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301
-    assert (type(copy), str(copy), copy.rule) == (FormatError, str(error), "Rule")
+    assert (type(copy), str(copy), copy.finding.reason) == (FormatError, str(error), "Rule")
