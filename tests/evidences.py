@@ -14,7 +14,7 @@ from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.evidence.excerpt import lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, Declared, Kept, Subject
+from gatehouse.evidence.model import AuditExcerpt, DeclaredFacts, KeptRows, Subject
 from policies import approval, evaluation
 
 __all__ = ["REGISTRY", "excerpt_of", "make_signer", "subject", "trail"]
@@ -153,8 +153,8 @@ def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
         at=worlds.NOW,
         tool="gatehouse 0.1.0",
         registry=REGISTRY,
-        declared=Declared(**(values | changes)),
-        kept=Kept(
+        declared=DeclaredFacts(**(values | changes)),
+        kept=KeptRows(
             row=worlds.row(digest=DIGEST, artifact=worlds.record(digest=DIGEST)),
             files=FILES,
             history=[history],

@@ -14,18 +14,18 @@ from typing import Any, Self
 import kopf
 from aiohttp import web
 
-from gatehouse.runtime.refs import Resource
+from gatehouse.runtime.refs import Gvr
 
 __all__ = ["WIDGETS", "FakeApi", "Fault"]
 
 Body = dict[str, Any]
 Name = tuple[str, str, str]
 
-WIDGETS = Resource("example.dev", "v1", "widgets", namespaced=True)
+WIDGETS = Gvr("example.dev", "v1", "widgets", namespaced=True)
 _BACKBONE = (
-    Resource("", "v1", "namespaces", namespaced=False),
-    Resource("", "v1", "events", namespaced=True),
-    Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False),
+    Gvr("", "v1", "namespaces", namespaced=False),
+    Gvr("", "v1", "events", namespaced=True),
+    Gvr("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False),
 )
 
 
@@ -55,7 +55,7 @@ class Snapshot:
 class FakeApi:
     """Run it as an async context manager; it listens on a free port of the loopback interface."""
 
-    def __init__(self, resources: Iterable[Resource] = (WIDGETS,)) -> None:
+    def __init__(self, resources: Iterable[Gvr] = (WIDGETS,)) -> None:
         self.resources = (*resources, *_BACKBONE)
         self.objects: dict[Name, Body] = {}
         self.version = 100
@@ -277,7 +277,7 @@ def _concerns(watcher: Watcher, plural: str, body: Body) -> bool:
     return watcher.plural == plural and watcher.namespace in (None, body["metadata"].get("namespace"))
 
 
-def _describe(resource: Resource) -> Body:
+def _describe(resource: Gvr) -> Body:
     singular = resource.plural.removesuffix("s")
     return {
         "name": resource.plural,

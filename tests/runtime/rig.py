@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.runtime.api_session import MetadataClient
 from gatehouse.runtime.cache import Caches
-from gatehouse.runtime.controller import Outcome
+from gatehouse.runtime.controller import KeyOutcome
 from gatehouse.runtime.kopf_source import KopfSource, build_settings
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
-from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.refs import Body, Gvr
 from gatehouse.runtime.watches import Watch, build_caches
 from gatehouse.runtime.workqueue import Backoff
 from runtime.fakeapi import WIDGETS, FakeApi
@@ -56,7 +56,7 @@ class Rig:
     """The manager under test and what its reconciles saw."""
 
     api: FakeApi
-    resources: tuple[Resource, ...] = (WIDGETS,)
+    resources: tuple[Gvr, ...] = (WIDGETS,)
     options: ManagerOptions = field(default_factory=ManagerOptions)
     seen: list[tuple[str, Body | None]] = field(default_factory=list)
     synced_when_seen: list[bool] = field(default_factory=list)
@@ -89,8 +89,8 @@ class Rig:
         )
         self.stop = asyncio.Event()
 
-    def reconcile_of(self, resource: Resource) -> Callable[[str, str], Any]:
-        async def reconcile(namespace: str, name: str) -> Outcome:
+    def reconcile_of(self, resource: Gvr) -> Callable[[str, str], Any]:
+        async def reconcile(namespace: str, name: str) -> KeyOutcome:
             self.seen.append((name, self.caches[resource.plural].get(namespace, name)))
             if self.hold is not None:
                 await self.hold.wait()

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from gatehouse.runtime.cache import (
     REQUESTED_AT,
+    CacheChange,
     Caches,
-    Change,
     ChangeType,
     ObjectCache,
     digest,
     is_newer,
 )
-from gatehouse.runtime.refs import Body, ObjectKey, Resource, key_of
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey, key_of
 
 
 def body(name: str = "a", version: str = "10", **parts: Any) -> Body:
@@ -198,7 +198,7 @@ def test_an_own_write_does_not_bring_a_deleted_object_back(cache: ObjectCache) -
 
 
 def test_retain_drops_what_a_list_did_not_have_but_nothing_newer(cache: ObjectCache) -> None:
-    told: list[Change] = []
+    told: list[CacheChange] = []
     for name, version in (("kept", "10"), ("gone", "11"), ("newer", "21")):
         cache.apply("ADDED", body(name, version))
     cache.apply("ADDED", body("elsewhere", "12", metadata={"namespace": "other"}))
@@ -232,8 +232,8 @@ def test_cluster_scoped_objects_have_an_empty_namespace() -> None:
 
 
 def test_paths_of_collections() -> None:
-    widgets, pods = Resource("example.dev", "v1", "widgets", True), Resource("", "v1", "pods", True)
-    profiles = Resource("example.dev", "v1", "profiles", False)
+    widgets, pods = Gvr("example.dev", "v1", "widgets", True), Gvr("", "v1", "pods", True)
+    profiles = Gvr("example.dev", "v1", "profiles", False)
     assert widgets.path() == "/apis/example.dev/v1/widgets"
     assert widgets.path("team") == "/apis/example.dev/v1/namespaces/team/widgets"
     assert pods.path("team") == "/api/v1/namespaces/team/pods"

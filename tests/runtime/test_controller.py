@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gatehouse.runtime.controller import Controller, Outcome, jittered
+from gatehouse.runtime.controller import Controller, KeyOutcome, jittered
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.workqueue import Backoff
@@ -23,12 +23,12 @@ class Ended:
 class Script:
     """A reconcile that does what it is told, one answer a call, and then ends well."""
 
-    answers: list[Outcome | BaseException] = field(default_factory=list)
+    answers: list[KeyOutcome | BaseException] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     gate: asyncio.Event | None = None
     ended: int = 0
 
-    async def __call__(self, namespace: str, name: str) -> Outcome:
+    async def __call__(self, namespace: str, name: str) -> KeyOutcome:
         self.calls.append((namespace, name))
         if self.gate is not None:
             await self.gate.wait()
@@ -122,7 +122,7 @@ async def test_retry_waits_at_least_as_long_as_asked() -> None:
     ],
 )
 async def test_pitfall_04_on_event_never_retries_so_the_controller_does(
-    answer: Outcome | BaseException,
+    answer: KeyOutcome | BaseException,
 ) -> None:
     bench = Bench(Script([answer]))
     bench.controller.queue.add(KEY)

@@ -8,13 +8,13 @@ import pytest
 
 from gatehouse.runtime.cache import REQUESTED_AT, Caches
 from gatehouse.runtime.informer import Informer, ListPage, WatchEvent
-from gatehouse.runtime.refs import Body, ObjectKey, Resource
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 from gatehouse.runtime.watches import Watch, build_caches
 from runtime.fakes import FakeClock
 
-MODELS = Resource("example.dev", "v1", "models", namespaced=True)
-VERSIONS = Resource("example.dev", "v1", "versions", namespaced=True)
-PROFILES = Resource("example.dev", "v1", "profiles", namespaced=False)
+MODELS = Gvr("example.dev", "v1", "models", namespaced=True)
+VERSIONS = Gvr("example.dev", "v1", "versions", namespaced=True)
+PROFILES = Gvr("example.dev", "v1", "profiles", namespaced=False)
 
 
 def model_of(version: Body) -> list[str]:

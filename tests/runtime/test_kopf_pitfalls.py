@@ -14,7 +14,7 @@ import pytest
 
 from gatehouse.runtime.kopf_source import build_registry, build_settings
 from gatehouse.runtime.manager import ManagerOptions
-from gatehouse.runtime.refs import Resource
+from gatehouse.runtime.refs import Gvr
 from runtime.fakeapi import WIDGETS, FakeApi, Fault
 from runtime.rig import Rig, running, until
 
@@ -231,7 +231,7 @@ def test_nothing_needs_a_finalizer_or_a_patch() -> None:
 
 
 async def test_no_reconcile_runs_before_the_caches_are_complete(api: FakeApi) -> None:
-    gadgets = Resource("example.dev", "v1", "gadgets", namespaced=True)
+    gadgets = Gvr("example.dev", "v1", "gadgets", namespaced=True)
     api.resources = (*api.resources, gadgets)
     for number in range(600):
         api.put(f"w{number}", spec={})
@@ -352,7 +352,7 @@ async def test_a_resource_that_is_installed_later_is_found(api: FakeApi) -> None
 
 
 async def test_only_the_given_namespaces_are_listed_and_watched(api: FakeApi) -> None:
-    profiles = Resource("example.dev", "v1", "profiles", namespaced=False)
+    profiles = Gvr("example.dev", "v1", "profiles", namespaced=False)
     api.resources = (*api.resources, profiles)
     for namespace in ("red", "blue", "green"):
         api.put(f"of-{namespace}", namespace=namespace, spec={})

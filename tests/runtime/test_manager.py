@@ -12,18 +12,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gatehouse.runtime.clock import LoopClock
-from gatehouse.runtime.controller import Outcome
+from gatehouse.runtime.controller import KeyOutcome
 from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
 from gatehouse.runtime.leader import Leader, LeaderOptions, LeadershipLost, LeaseRecord
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
-from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.refs import Body, Gvr
 from gatehouse.runtime.watches import Watch, build_caches
 from runtime.fakes import settle
 from runtime.rig import Ended, until
 from runtime.test_leader import FakeLease
 
-WIDGETS = Resource("example.dev", "v1", "widgets", namespaced=True)
+WIDGETS = Gvr("example.dev", "v1", "widgets", namespaced=True)
 QUICK = LeaderOptions(duration=1, renew_deadline=0.5, retry_period=0.02)
 
 
@@ -86,7 +86,7 @@ class Bench:
             clock=LoopClock(),
         )
 
-    async def reconcile(self, _namespace: str, name: str) -> Outcome:
+    async def reconcile(self, _namespace: str, name: str) -> KeyOutcome:
         self.seen.append(name)
         if self.hold is not None:
             await self.hold.wait()

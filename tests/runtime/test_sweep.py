@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gatehouse.runtime.refs import Body, Resource
+from gatehouse.runtime.refs import Body, Gvr
 from gatehouse.runtime.resync import ListedObject, MetadataPage, Sweeper
 from gatehouse.runtime.watches import Watch, build_caches
 from runtime.fakes import FakeClock, settle
 
-WIDGETS = Resource("example.dev", "v1", "widgets", namespaced=True)
+WIDGETS = Gvr("example.dev", "v1", "widgets", namespaced=True)
 WATCHES = (Watch(resource=WIDGETS),)
 
 
@@ -26,7 +26,7 @@ class FakeLister:
     failures: int = 0
     asked: list[str | None] = field(default_factory=list)
 
-    async def list_metadata(self, resource: Resource, namespace: str | None) -> AsyncIterator[MetadataPage]:
+    async def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]:
         self.asked.append(namespace)
         if self.failures:
             self.failures -= 1

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gatehouse.cli.main import app
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckSlots, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckSlots, Verifier
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.finding import Finding
 from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
@@ -106,7 +106,7 @@ async def checked(found: FolderFiles, artifact_format: str) -> ArtifactRecord:
     request = CheckRequest(
         store=FolderStore(found), prefix="", artifact_format=artifact_format, trust_store_checksums=False
     )
-    return (await Verification(request, clock=_Clock(), slots=CheckSlots()).run()).record
+    return (await Verifier(request, clock=_Clock(), slots=CheckSlots()).run()).record
 
 
 async def test_the_check_of_what_another_client_brought(laid: Laid) -> None:

@@ -68,7 +68,7 @@ from gatehouse.domain.serving.template import TemplateWriter
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.databases import Databases
 from gatehouse.runtime.api_session import Login, MetadataClient
-from gatehouse.runtime.cache import Caches, Change, ChangeType
+from gatehouse.runtime.cache import CacheChange, Caches, ChangeType
 from gatehouse.runtime.clock import LoopClock, seconds_since_boot
 from gatehouse.runtime.kopf_source import KopfSource
 from gatehouse.runtime.leader import Leader, LeadershipLost
@@ -254,7 +254,7 @@ def _running_uncleared(caches: Caches) -> float:
     return len(caches.select(VERSIONS, BY_UNCLEARED, RUNNING))
 
 
-def _note_version(rivalries: Rivalries, change: Change) -> None:
+def _note_version(rivalries: Rivalries, change: CacheChange) -> None:
     name = ObjectName(change.key.namespace, change.key.name)
     if change.type is ChangeType.DELETED:
         rivalries.deleted(name, change.body)
@@ -262,7 +262,7 @@ def _note_version(rivalries: Rivalries, change: Change) -> None:
         rivalries.changed(name, change.body, lambda: change.body_before)
 
 
-def _note_deleted(withdrawals: Withdrawals, change: Change) -> None:
+def _note_deleted(withdrawals: Withdrawals, change: CacheChange) -> None:
     if change.type is ChangeType.DELETED or change.body["metadata"].get("deletionTimestamp"):
         withdrawals.deleted(change.body)
 
@@ -280,7 +280,7 @@ class _Enqueue:
         """Has a registry reconciled."""
         self.object(ModelRegistry.info.plural, name)
 
-    def vetted(self, _change: Change) -> None:
+    def vetted(self, _change: CacheChange) -> None:
         """Has admission told, which counts on every version, registry, policy and profile."""
         self.vetting()
 

@@ -20,7 +20,7 @@ from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import Clock, EventRecorder, PolicyWriters
+from gatehouse.controllers.ports import EventRecorder, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.audit.checkpoints import Signer
@@ -37,7 +37,7 @@ class PeriodicParts:
     objects: Objects
     connections: Connections
     events: EventRecorder
-    clock: Clock
+    clock: UtcClock
     troubles: RegistryTroubles
     templates: TemplateSweep
     services: ServiceSweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, declared_settings
+from gatehouse.app.settings_sources import CONFIG_VARIABLE, DeclaredSetting, declared_settings
 
 __all__ = ["settings_markdown"]
 
@@ -72,7 +72,7 @@ def settings_markdown() -> str:
     return f"{_HEAD}{''.join(_table(rows))}\n{details}{_FILE}"
 
 
-def _row(setting: Declared) -> tuple[str, ...]:
+def _row(setting: DeclaredSetting) -> tuple[str, ...]:
     flag = f"`{setting.flag}`" + (", repeatable" if setting.repeatable else "")
     if setting.switch:
         flag += f", `--no-{setting.flag.removeprefix('--')}`"

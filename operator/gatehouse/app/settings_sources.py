@@ -21,7 +21,7 @@ from gatehouse.app.settings import Named, Settings
 
 __all__ = [
     "CONFIG_VARIABLE",
-    "Declared",
+    "DeclaredSetting",
     "Found",
     "Loaded",
     "SettingsError",
@@ -48,7 +48,7 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class DeclaredSetting:
     """One setting, with its names. ``flag`` sets it, or adds to it when it is ``repeatable``."""
 
     field: str
@@ -79,7 +79,7 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-def declared_settings() -> tuple[Declared, ...]:
+def declared_settings() -> tuple[DeclaredSetting, ...]:
     """Every setting, in the order of its declaration."""
     return tuple(_declared(name, field) for name, field in Settings.model_fields.items())
 
@@ -118,7 +118,7 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     return Loaded(loaded, {field: each.source for field, each in found.items()})
 
 
-def shown(setting: Declared, value: Any) -> str:
+def shown(setting: DeclaredSetting, value: Any) -> str:
     """A value as it is written in a variable."""
     return _short(value) if setting.placeholder == "DURATION" else _written(value)
 
@@ -139,7 +139,7 @@ def _written(value: Any) -> str:
 
 
 def _from_environment(
-    environ: Mapping[str, str], settings: Iterable[Declared], problems: list[str]
+    environ: Mapping[str, str], settings: Iterable[DeclaredSetting], problems: list[str]
 ) -> dict[str, Found]:
     fields = {setting.variable: setting.field for setting in settings}
     services = _service_links(environ)
@@ -178,7 +178,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _from_file(file: Path, settings: Iterable[Declared], problems: list[str]) -> dict[str, Found]:
+def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[str]) -> dict[str, Found]:
     fields = {setting.key: setting.field for setting in settings}
     content = _read(file, problems)
     found: dict[str, Found] = {}
@@ -245,12 +245,12 @@ def _quoted(value: Any) -> str:
 # The declaration
 
 
-def _declared(name: str, field: FieldInfo) -> Declared:
+def _declared(name: str, field: FieldInfo) -> DeclaredSetting:
     named = _named(field)
     repeatable = isinstance(field.default, tuple)
     switch = isinstance(field.default, bool)
     words = name.replace("_", "-")
-    return Declared(
+    return DeclaredSetting(
         field=name,
         flag=f"--{words.removesuffix('s') if repeatable else words}",
         variable=f"{PREFIX}{name.upper()}",

@@ -7,8 +7,7 @@ from typing import Final
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
-from gatehouse.api.meta import GROUP, VERSION
-from gatehouse.api.meta import Resource as Kind
+from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
@@ -33,7 +32,7 @@ from gatehouse.controllers.indexes import (
 from gatehouse.controllers.vetted_artifacts import EVERY
 from gatehouse.domain.common.locations import locate
 from gatehouse.runtime.cache import Caches
-from gatehouse.runtime.refs import Body, ObjectKey, Resource
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 from gatehouse.runtime.watches import Watch
 
 __all__ = ["WATCHES"]
@@ -47,8 +46,8 @@ SUMMARY_SETTLE: Final = 1.0
 """Seconds without a change of any version, after which models, profiles and registries count theirs once."""
 
 
-def _resource(kind: type[Kind]) -> Resource:
-    return Resource(GROUP, VERSION, kind.info.plural, kind.info.namespaced)
+def _resource(kind: type[Resource]) -> Gvr:
+    return Gvr(GROUP, VERSION, kind.info.plural, kind.info.namespaced)
 
 
 def _status(body: Body) -> Body:
@@ -132,7 +131,7 @@ def _version_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
 
 WATCHES: Final = (
     Watch(
-        resource=Resource("", "v1", "namespaces", namespaced=False),
+        resource=Gvr("", "v1", "namespaces", namespaced=False),
         reconciled=False,
         relevant=lambda body: body["metadata"].get("labels"),
         fan_out=_namespace_dependents,

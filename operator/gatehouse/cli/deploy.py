@@ -15,7 +15,7 @@ from gatehouse.install.errors import DeployError, NotComplete
 from gatehouse.install.install import install, job_log, where_to_look
 from gatehouse.install.kubectl import Kubectl, find_kubectl
 from gatehouse.install.manifests import tagged_images
-from gatehouse.install.overlays import Plan, render
+from gatehouse.install.overlays import OverlayPlan, render
 from gatehouse.local.errors import LocalClusterError
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.local.shipped import shipped
@@ -62,7 +62,7 @@ def kubectl_for(kubeconfig: Path | None, context: str | None) -> Kubectl:
 
 def plan_of(
     kubectl: Kubectl, overlay: str, *, folder: Path | None, object_store: str | None, image: str | None
-) -> Plan:
+) -> OverlayPlan:
     """The rendered overlay."""
     return render(
         overlay,
@@ -107,7 +107,7 @@ def deploy(
     installed(kubectl, plan, waited=wait)
 
 
-def installed(kubectl: Kubectl, plan: Plan, *, waited: bool) -> None:
+def installed(kubectl: Kubectl, plan: OverlayPlan, *, waited: bool) -> None:
     """Prints what the seed said, and where to look."""
     if waited and plan.last_job is not None and (log := job_log(kubectl, plan.last_job)):
         stdout().text(f"{log}\n")

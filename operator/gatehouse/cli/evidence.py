@@ -34,7 +34,7 @@ from gatehouse.evidence.archive import LARGEST_BUNDLE
 from gatehouse.evidence.cluster_objects import read_declared, read_version, version_in
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.export import bundle
-from gatehouse.evidence.model import Declared, Kept, Subject
+from gatehouse.evidence.model import DeclaredFacts, KeptRows, Subject
 from gatehouse.evidence.rows import read_rows, recall
 from gatehouse.evidence.verification import Verified, verify_bundle
 from gatehouse.printing import Printer, stderr, stdout
@@ -193,12 +193,12 @@ async def _version(name: str, namespace: str, kubeconfig: Path | None, context: 
 
 async def _declared(
     version: ModelVersion, body: Mapping[str, Any] | None, kubeconfig: Path | None, context: str | None
-) -> Declared:
+) -> DeclaredFacts:
     async with cluster(kubeconfig, context) as client:
         return await read_declared(client, version, body)
 
 
-def _subject(declared: Declared, kept: Kept) -> Subject:
+def _subject(declared: DeclaredFacts, kept: KeptRows) -> Subject:
     return Subject(
         at=datetime.now(UTC),
         tool=f"gatehouse {__version__}",

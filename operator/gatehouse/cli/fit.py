@@ -19,8 +19,8 @@ from gatehouse.cli.fit_target import Known, known_model, machines_named
 from gatehouse.cli.options import DatabaseCaOption, NamespaceOption, RowsOption, WrittenOutputOption, print_data, say
 from gatehouse.domain.hardware.calibration import (
     MOST_BYTES,
+    MemoryTerm,
     StartLog,
-    Term,
     differing_start,
     held_against,
     parse_start_log,
@@ -214,7 +214,7 @@ def _answer(
     rows: tuple[Scenario, ...],
     choices: Choices,
     *,
-    terms: tuple[Term, ...] = (),
+    terms: tuple[MemoryTerm, ...] = (),
     notes: Sequence[str] = (),
 ) -> Answer:
     warnings = dict.fromkeys(warning for row in rows for warning in row.found.warnings)

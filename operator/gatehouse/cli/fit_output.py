@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gatehouse.domain.hardware.calibration import Term
+from gatehouse.domain.hardware.calibration import MemoryTerm
 from gatehouse.domain.hardware.scenarios import Scenario
 from gatehouse.printing import Printer
 
@@ -41,7 +41,7 @@ class Answer:
     weights: str
     release: str
     rows: tuple[Scenario, ...]
-    terms: tuple[Term, ...] = ()
+    terms: tuple[MemoryTerm, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -120,7 +120,7 @@ def _explain(printer: Printer, row: Scenario) -> None:
             printer.line(f"     {label:7}{value}")
 
 
-def _term(term: Term) -> Sequence[str]:
+def _term(term: MemoryTerm) -> Sequence[str]:
     percent = "" if term.percent is None else f" ({term.percent:+.1f} %)"
     derived = "derived from the log" if term.derived else ""
     if abs(term.measured) < _GIB // 4:

@@ -10,7 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gatehouse.app.settings_sources import CONFIG_VARIABLE, Declared, SettingsError, declared_settings, load_settings
+from gatehouse.app.settings_sources import (
+    CONFIG_VARIABLE,
+    DeclaredSetting,
+    SettingsError,
+    declared_settings,
+    load_settings,
+)
 from gatehouse.cli.connection import ERROR
 from gatehouse.cli.startup import for_good
 from gatehouse.printing import stderr
@@ -59,13 +65,13 @@ def _parameters() -> Iterator[Parameter]:
         yield Parameter(setting.field, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _type_of(setting: Declared) -> Any:
+def _type_of(setting: DeclaredSetting) -> Any:
     if setting.switch:
         return bool | None
     return list[str] | None if setting.repeatable else str | None
 
 
-def _option(setting: Declared) -> Any:
+def _option(setting: DeclaredSetting) -> Any:
     names = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}" if setting.switch else setting.flag
     default = f" [default: {setting.default}]" if setting.default else ""
     # Brackets are markup in the help.

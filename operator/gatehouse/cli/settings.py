@@ -11,7 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import Declared, Loaded, SettingsError, declared_settings, load_settings, shown
+from gatehouse.app.settings_sources import (
+    DeclaredSetting,
+    Loaded,
+    SettingsError,
+    declared_settings,
+    load_settings,
+    shown,
+)
 from gatehouse.cli.connection import ERROR, NOT_READY
 from gatehouse.cli.run import settings_signature
 from gatehouse.printing import stderr, stdout
@@ -56,7 +63,7 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
     stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
 
 
-def _row(loaded: Loaded, setting: Declared) -> tuple[str, str, str]:
+def _row(loaded: Loaded, setting: DeclaredSetting) -> tuple[str, str, str]:
     value = shown(setting, getattr(loaded.settings, setting.field))
     return setting.key, value, loaded.sources.get(setting.field, "default")
 

@@ -15,7 +15,7 @@ import structlog
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import AuditTrail, Clock, EventRecorder
+from gatehouse.controllers.ports import AuditTrail, EventRecorder, UtcClock
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
@@ -73,7 +73,7 @@ class AuditKeeper:
         objects: Objects,
         connections: Connections,
         events: EventRecorder,
-        clock: Clock,
+        clock: UtcClock,
         signer: Signer,
         interval: timedelta,
         written: Callable[[], int],

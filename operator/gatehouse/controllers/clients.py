@@ -13,11 +13,11 @@ from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.controllers.ports import (
     ArtifactStore,
     ArtifactStores,
-    Clock,
     CopyArchive,
     RegistryRows,
     RegistryRowsFactory,
     SecretReader,
+    UtcClock,
 )
 from gatehouse.domain.common.errors import Stalled, Waiting
 from gatehouse.domain.common.locations import locate, store_for
@@ -62,7 +62,7 @@ class Connections:
         stores: ArtifactStores,
         databases: RegistryRowsFactory,
         secrets: SecretReader,
-        clock: Clock,
+        clock: UtcClock,
         check_rows: CheckRows | None = None,
         reread: timedelta = REREAD,
         identified: Iterable[str] = (),

@@ -13,7 +13,7 @@ from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicySt
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.indexes import BY_POLICY, policy_key
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock
+from gatehouse.controllers.ports import UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import READY, STALLED, ConditionState, find, merge
 from gatehouse.domain.governance.policy import CompiledPolicy
@@ -30,7 +30,7 @@ class GovernancePolicyController:
 
     kind = GovernancePolicy
 
-    def __init__(self, *, objects: Objects, clock: Clock) -> None:
+    def __init__(self, *, objects: Objects, clock: UtcClock) -> None:
         self._objects = objects
         self._clock = clock
 

@@ -13,7 +13,7 @@ from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileStatu
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.values import bytes_of
 from gatehouse.controllers.indexes import BY_PROFILE
-from gatehouse.controllers.ports import Clock, ObjectReader
+from gatehouse.controllers.ports import ObjectReader, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import READY, ConditionState, merge
 from gatehouse.domain.common.errors import Stalled
@@ -27,7 +27,7 @@ class HardwareProfileController:
 
     kind = HardwareProfile
 
-    def __init__(self, *, reader: ObjectReader, clock: Clock) -> None:
+    def __init__(self, *, reader: ObjectReader, clock: UtcClock) -> None:
         self._reader = reader
         self._clock = clock
 

@@ -16,7 +16,7 @@ from gatehouse.api.model_registry import (
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_BUCKET
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, ObjectName
+from gatehouse.controllers.ports import ObjectName, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
 from gatehouse.domain.admission.contest import BUCKET_HAS_TWO_ENDPOINTS, endpoints_of, places_of
@@ -52,7 +52,7 @@ class ModelRegistryController:
         *,
         objects: Objects,
         connections: Connections,
-        clock: Clock,
+        clock: UtcClock,
         interval: timedelta = INTERVAL,
         troubles: RegistryTroubles | None = None,
         waiting: Callable[[ModelRegistry], int] = _nobody_waits,

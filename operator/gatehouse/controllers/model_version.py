@@ -23,7 +23,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, ClusterWriter, ObjectName, RegistryRows
+from gatehouse.controllers.ports import ClusterWriter, ObjectName, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.rivals import Rivals
@@ -77,7 +77,7 @@ class ModelVersionController:
         sweep: TemplateSweep,
         services: ServiceSweep,
         withdrawals: Withdrawals,
-        clock: Clock,
+        clock: UtcClock,
     ) -> None:
         self._objects = objects
         self._rivals = Rivals(objects)

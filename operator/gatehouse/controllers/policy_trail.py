@@ -18,7 +18,7 @@ from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, PolicyWriters
+from gatehouse.controllers.ports import PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.policies import PolicyText, policy_text
 from gatehouse.domain.common.errors import ReconcileError, Stalled
@@ -54,7 +54,7 @@ class PolicyTrail:
         objects: Objects,
         connections: Connections,
         writers: PolicyWriters,
-        clock: Clock,
+        clock: UtcClock,
         troubles: RegistryTroubles,
     ) -> None:
         self._objects = objects

@@ -30,7 +30,6 @@ __all__ = [
     "ArtifactStore",
     "ArtifactStores",
     "AuditTrail",
-    "Clock",
     "ClusterWriter",
     "CopyArchive",
     "EventRecorder",
@@ -41,6 +40,7 @@ __all__ = [
     "RegistryRowsFactory",
     "SecretReader",
     "TemplateLister",
+    "UtcClock",
 ]
 
 
@@ -51,7 +51,7 @@ class ObjectName(NamedTuple):
     name: str
 
 
-class Clock(Protocol):
+class UtcClock(Protocol):
     """Time is passed in, so that tests need not wait."""
 
     def now(self) -> datetime:

@@ -16,7 +16,7 @@ import structlog
 
 from gatehouse.api.meta import Condition, ConditionedStatus, Resource
 from gatehouse.controllers.faults import Faults, place_of
-from gatehouse.controllers.ports import Clock, ClusterWriter, EventRecorder, ObjectName, ObjectReader
+from gatehouse.controllers.ports import ClusterWriter, EventRecorder, ObjectName, ObjectReader, UtcClock
 from gatehouse.domain.common.conditions import READY, merge
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.common.readable import UNREADABLE, Unreadable, read, read_status
@@ -85,7 +85,7 @@ class Runner(Generic[R]):
         reader: ObjectReader,
         writer: ClusterWriter,
         events: EventRecorder,
-        clock: Clock,
+        clock: UtcClock,
         faults: Faults | None = None,
     ) -> None:
         self._controller = controller
@@ -178,7 +178,7 @@ def after_error(
     resource: R,
     error: ReconcileError,
     *,
-    clock: Clock,
+    clock: UtcClock,
 ) -> Result:
     """What was established stands; the conditions say what is wrong. Only Stalled counts a generation as handled."""
     now, status = clock.now(), controller.outage(resource)
@@ -198,7 +198,7 @@ def _unread(
     before: ConditionedStatus,
     found: Unreadable,
     *,
-    clock: Clock,
+    clock: UtcClock,
 ) -> Result:
     """An object that does not read is shut at once. Its generation is handled: nothing happens until it is mended."""
     metadata, now = body["metadata"], clock.now()

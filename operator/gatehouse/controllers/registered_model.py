@@ -14,7 +14,7 @@ from gatehouse.api.registered_model import RegisteredModel, RegisteredModelStatu
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_MODEL, BY_PHASE, model_key, phase_key
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, ObjectReader, RegistryRows
+from gatehouse.controllers.ports import ObjectReader, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.rows import retire
 from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, merge
@@ -37,7 +37,7 @@ class RegisteredModelController:
 
     kind = RegisteredModel
 
-    def __init__(self, *, objects: Objects, connections: Connections, clock: Clock) -> None:
+    def __init__(self, *, objects: Objects, connections: Connections, clock: UtcClock) -> None:
         self._objects = objects
         self._reader: ObjectReader = objects.reader
         self._connections = connections

@@ -20,7 +20,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, ObjectName, ObjectReader, RegistryRows
+from gatehouse.controllers.ports import ObjectName, ObjectReader, RegistryRows, UtcClock
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.version.lifecycle import ACTOR
@@ -48,7 +48,7 @@ class RowSweep:
         *,
         reader: ObjectReader,
         enqueue: Callable[[str, ObjectName], None],
-        clock: Clock,
+        clock: UtcClock,
         namespaces: Collection[str] = (),
     ) -> None:
         self._reader = reader

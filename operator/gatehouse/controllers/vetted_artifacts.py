@@ -27,7 +27,7 @@ from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import Clock, ClusterWriter
+from gatehouse.controllers.ports import ClusterWriter, UtcClock
 from gatehouse.domain.admission.allowlist import Shard, ShardKey, shards
 from gatehouse.domain.admission.contest import VersionStanding
 from gatehouse.domain.admission.objects import LARGEST, Common, VettedPlan
@@ -36,7 +36,7 @@ from gatehouse.domain.common.readable import member
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 
-__all__ = ["EVERY", "Initializer", "Term", "VettedArtifactsKeeper", "pause_after"]
+__all__ = ["EVERY", "Initializer", "LeaseTerm", "VettedArtifactsKeeper", "pause_after"]
 
 EVERY: Final = "*"
 """Name under which the work is queued: it is always done for all objects."""
@@ -53,7 +53,7 @@ SLICE: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
-class Term(Protocol):
+class LeaseTerm(Protocol):
     """How this process came to lead."""
 
     @property
@@ -92,10 +92,10 @@ class VettedArtifactsKeeper:
         *,
         objects: Objects,
         writer: ClusterWriter,
-        clock: Clock,
+        clock: UtcClock,
         limit: int = LARGEST,
         faults: Faults | None = None,
-        term: Term | None = None,
+        term: LeaseTerm | None = None,
         initializer: Initializer | None = None,
     ) -> None:
         self._objects = objects

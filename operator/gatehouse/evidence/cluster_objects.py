@@ -19,7 +19,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.serving.template import INFERENCE_SERVICE_KEY, SERVING_RUNTIME_KEY, read_template
 from gatehouse.evidence.errors import EvidenceError
-from gatehouse.evidence.model import Declared
+from gatehouse.evidence.model import DeclaredFacts
 
 __all__ = ["read_declared", "read_version", "version_in"]
 
@@ -45,7 +45,7 @@ def version_in(body: Mapping[str, Any]) -> ModelVersion:
     return _parsed(ModelVersion, body)
 
 
-async def read_declared(api: ApiClient, version: ModelVersion, body: Mapping[str, Any] | None) -> Declared:
+async def read_declared(api: ApiClient, version: ModelVersion, body: Mapping[str, Any] | None) -> DeclaredFacts:
     """What belongs to a version, of which ``body`` is None when it is gone. Raises ClusterError, EvidenceError.
 
     What may not be read, or is not there, is noted.
@@ -67,7 +67,7 @@ async def read_declared(api: ApiClient, version: ModelVersion, body: Mapping[str
         for outcome in status.policies
         if (policy := await reader.one(GovernancePolicy, "", outcome.name, file=f"policies/{outcome.name}.json"))
     ]
-    return Declared(
+    return DeclaredFacts(
         version=version,
         model=model,
         registry=registry,

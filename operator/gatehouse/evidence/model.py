@@ -18,11 +18,11 @@ from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import StoredRecord
 from gatehouse.domain.version.records import FileRecord, StateChange, VersionRecord
 
-__all__ = ["AuditExcerpt", "Declared", "Kept", "Subject"]
+__all__ = ["AuditExcerpt", "DeclaredFacts", "KeptRows", "Subject"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class DeclaredFacts:
     """Objects of the cluster. What the person may not read, or is not there, is None, and ``notes`` say so.
 
     ``bodies`` are the objects as the API server has them, by file name. ``policies`` are those that apply;
@@ -56,7 +56,7 @@ class AuditExcerpt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class KeptRows:
     """Rows of the registry. ``files`` are those of the recorded digest, sorted by path."""
 
     row: VersionRecord
@@ -73,8 +73,8 @@ class Subject:
     at: datetime
     tool: str
     registry: str
-    declared: Declared
-    kept: Kept
+    declared: DeclaredFacts
+    kept: KeptRows
 
     @property
     def digest(self) -> str:

@@ -14,7 +14,7 @@ from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRe
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, Kept
+from gatehouse.evidence.model import AuditExcerpt, KeptRows
 from gatehouse.registry.operations import LoadFiles, LoadHistory, LoadVersion, VersionKey
 from gatehouse.registry.trail import Trails
 
@@ -48,7 +48,7 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
         raise EvidenceError(f"row {row.id} of {namespace}/{name} does not read: {str(error)[:200]}") from None
 
 
-def read_rows(trails: Trails, version: ModelVersion) -> Kept:
+def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
     """The row of a version with its files, history and part of the audit trail.
 
     Raises:
@@ -75,7 +75,7 @@ def read_rows(trails: Trails, version: ModelVersion) -> Kept:
     ):
         raise EvidenceError(f"the row of {key} is held by {row.namespace}/{row.object_name}, not by {where}")
     excerpt, notes = _excerpt(trails, registry, row)
-    return Kept(
+    return KeptRows(
         row=row,
         files=sorted(files.values(), key=lambda file: file.path.encode()),
         history=history,

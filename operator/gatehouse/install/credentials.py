@@ -22,8 +22,8 @@ from gatehouse.install.secret_objects import (
     SECRETS,
     Body,
     Done,
-    Outcome,
     SecretApi,
+    SecretOutcome,
     encoded,
     find,
     managed,
@@ -50,7 +50,7 @@ def new_password() -> str:
 
 async def ensure(
     api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password, now: datetime | None = None
-) -> tuple[Outcome, ...]:
+) -> tuple[SecretOutcome, ...]:
     """Have the Secret, and its copies and its public key in line with it.
 
     Whoever wrote a copy looks at the source once more: another run may have renewed it meanwhile, and the older copy
@@ -61,7 +61,7 @@ async def ensure(
         SecretLost: it is not there, but a volume was initialised with it.
         ApiError: the API server refused, for one because a namespace does not exist yet.
     """
-    told: dict[tuple[str, str, str], Outcome] = {}
+    told: dict[tuple[str, str, str], SecretOutcome] = {}
     for _ in range(_ATTEMPTS):
         source, outcome = await _source(api, wanted, password=password, now=now or datetime.now(UTC))
         await _mark_volume(api, wanted)
@@ -92,7 +92,7 @@ async def _stands(api: SecretApi, source: Body) -> bool:
 
 async def _source(
     api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str], now: datetime
-) -> tuple[Body, Outcome]:
+) -> tuple[Body, SecretOutcome]:
     if wanted.certificate:
         return await ensure_certificate(api, wanted, now=now)
     found, done = await find(api, SECRETS, wanted.namespace, wanted.name), _KEPT
@@ -115,7 +115,7 @@ async def _source(
             f"Secret {wanted.namespace}/{wanted.name} is there and so is kept, but has no key {', '.join(missing)} "
             f"(it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to have it made anew"
         )
-    return found, Outcome(namespace=wanted.namespace, name=wanted.name, done=done)
+    return found, SecretOutcome(namespace=wanted.namespace, name=wanted.name, done=done)
 
 
 async def _refuse_lost(api: SecretApi, wanted: WantedSecret) -> None:
@@ -142,28 +142,28 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
     await api.patch(_CLAIMS, wanted.namespace, wanted.volume, patch, kind="application/merge-patch+json")
 
 
-async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> Outcome:
+async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> SecretOutcome:
     """Have the copy's keys as they are in the source, and its labels there. All else in it is left alone."""
     data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **encoded(copy.values)}
     return await settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
 
 
-async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) -> Outcome:
+async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) -> SecretOutcome:
     found = await find(api, SECRETS, copy.namespace, copy.name)
     if found is None:
         body = managed("Secret", copy.namespace, copy.name, data, labels=copy.labels, annotations=copy.annotations)
         await api.create(SECRETS, copy.namespace, body)
-        return Outcome(namespace=copy.namespace, name=copy.name, done="created")
+        return SecretOutcome(namespace=copy.namespace, name=copy.name, done="created")
     current = found.get("data") or {}
     labels = found["metadata"].get("labels") or {}
     missing = {key: value for key, value in copy.labels.items() if key not in labels}
     if not missing and all(current.get(key) == value for key, value in data.items()):
-        return Outcome(namespace=copy.namespace, name=copy.name, done="kept")
+        return SecretOutcome(namespace=copy.namespace, name=copy.name, done="kept")
     # It has its resourceVersion: a change in between is a conflict, and looked at again.
     metadata = {**found["metadata"], "labels": {**labels, **missing}}
     body = {**found, "metadata": metadata, "data": {**current, **data}}
     await api.update(SECRETS, copy.namespace, copy.name, body)
-    return Outcome(namespace=copy.namespace, name=copy.name, done="updated")
+    return SecretOutcome(namespace=copy.namespace, name=copy.name, done="updated")
 
 
 def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
@@ -175,13 +175,13 @@ def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
         raise SecretIncomplete(f"{error}; put one there, or delete the Secret to have one made") from None
 
 
-async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
+async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> SecretOutcome:
     """Have the public key in the ConfigMap, before those that were there: what they proved they still prove."""
     what = f"ConfigMap {published.namespace}/{published.name}"
     return await settled(lambda: _publish_once(api, pem, published), what=what)
 
 
-async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> Outcome:
+async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> SecretOutcome:
     where = (CONFIG_MAPS, published.namespace)
     found = await find(api, *where, published.name)
     done: Done = "kept"
@@ -195,4 +195,4 @@ async def _publish_once(api: SecretApi, pem: str, published: PublishedKey) -> Ou
             data = {**(found.get("data") or {}), published.key: f"{pem}{there}"}
             await api.update(*where, published.name, {**found, "data": data})
             done = "updated"
-    return Outcome(namespace=published.namespace, name=published.name, done=done, kind="ConfigMap")
+    return SecretOutcome(namespace=published.namespace, name=published.name, done=done, kind="ConfigMap")

@@ -9,7 +9,7 @@ from typing import Final
 from gatehouse.install.errors import KubectlFailed, NotComplete
 from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
-from gatehouse.install.overlays import Plan
+from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.preflight import check_cluster
 from gatehouse.install.rollout import Rollout, State, findings, warnings
 from gatehouse.local.progress import Progress
@@ -25,7 +25,7 @@ _LOG_LINES: Final = 30
 Sleep = Callable[[float], None]
 
 
-def install(kubectl: Kubectl, plan: Plan, *, progress: Progress, seconds: float | None) -> None:
+def install(kubectl: Kubectl, plan: OverlayPlan, *, progress: Progress, seconds: float | None) -> None:
     """Apply the plan; with ``seconds`` wait that long until everything runs and every Job is complete.
 
     Installing again upgrades: what is as wanted is not touched, and Jobs run anew.
@@ -109,7 +109,7 @@ def job_log(kubectl: Kubectl, job: Manifest) -> str:
         return ""
 
 
-def where_to_look(plan: Plan) -> tuple[str, ...]:
+def where_to_look(plan: OverlayPlan) -> tuple[str, ...]:
     """Commands that show what was installed."""
     logs = [f"kubectl logs -n {each.namespace} {each.kind.lower()}/{each.name}" for each in plan.workloads]
     return (

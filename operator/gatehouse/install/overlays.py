@@ -10,7 +10,7 @@ from typing import Final
 from gatehouse.install.errors import OverlayInvalid
 from gatehouse.install.manifests import Manifest, load, of_kind, with_image
 
-__all__ = ["MINIO", "Plan", "overlay_names", "render"]
+__all__ = ["MINIO", "OverlayPlan", "overlay_names", "render"]
 
 MINIO: Final = "minio"
 _OVERLAYS: Final = "overlays"
@@ -22,7 +22,7 @@ _OPERATOR: Final = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class OverlayPlan:
     """Everything of one installation, in the order in which it is applied."""
 
     overlay: str
@@ -89,7 +89,7 @@ def render(
     kustomize: Callable[[Path], str],
     image: str | None = None,
     object_store: str | None = None,
-) -> Plan:
+) -> OverlayPlan:
     """The plan of an overlay, with MinIO beside it when ``object_store`` is ``minio``.
 
     Raises:
@@ -101,7 +101,7 @@ def render(
     manifests = load(kustomize(folder / _OVERLAYS / overlay))
     if object_store is not None and not _has_minio(manifests):
         manifests += load(kustomize(_store(overlay, folder=folder, object_store=object_store)))
-    return Plan(overlay=overlay, manifests=with_image(manifests, image) if image else manifests)
+    return OverlayPlan(overlay=overlay, manifests=with_image(manifests, image) if image else manifests)
 
 
 def _goes_ahead(manifest: Manifest) -> bool:

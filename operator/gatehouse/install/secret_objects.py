@@ -18,8 +18,8 @@ __all__ = [
     "SECRETS",
     "Body",
     "Done",
-    "Outcome",
     "SecretApi",
+    "SecretOutcome",
     "encoded",
     "find",
     "managed",
@@ -51,7 +51,7 @@ class SecretApi(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SecretOutcome:
     """What was done about one Secret, or the ConfigMap of a public key, and why, where there is a choice."""
 
     namespace: str

@@ -21,8 +21,8 @@ from gatehouse.install.secret_objects import (
     MANAGER,
     SECRETS,
     Body,
-    Outcome,
     SecretApi,
+    SecretOutcome,
     find,
     managed,
     settled,
@@ -35,7 +35,7 @@ RENEWED_BEFORE: Final = timedelta(days=120)
 """How long before its end a certificate is made anew: many weekly runs may fail before a server is without one."""
 
 
-async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, Outcome]:
+async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
     """Have the certificate there, fit to serve for ``RENEWED_BEFORE``. One that somebody else made is kept as it is.
 
     Raises:
@@ -46,8 +46,8 @@ async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datet
     return await settled(lambda: _once(api, wanted, now=now), what=what)
 
 
-async def _once(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, Outcome]:
-    kept = Outcome(namespace=wanted.namespace, name=wanted.name, done="kept")
+async def _once(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
+    kept = SecretOutcome(namespace=wanted.namespace, name=wanted.name, done="kept")
     found = await find(api, SECRETS, wanted.namespace, wanted.name)
     if found is None:
         data = _data(_issued(wanted, now=now), b"", now=now)

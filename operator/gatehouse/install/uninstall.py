@@ -12,11 +12,11 @@ from gatehouse.api.meta import GROUP
 from gatehouse.install.errors import KubectlFailed
 from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
-from gatehouse.install.overlays import Plan
+from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.secret_objects import MANAGED_BY, MANAGER
 from gatehouse.local.progress import Progress
 
-__all__ = ["Kept", "uninstall"]
+__all__ = ["KeptData", "uninstall"]
 
 _DELETED_WITHIN: Final = 180.0
 _TOUCHED_EVERY: Final = 2.0
@@ -32,7 +32,7 @@ _ACCOUNT_SECRETS: Final = frozenset({"kubernetes.io/service-account-token", "kub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class KeptData:
     """What was left, and what is in it: a namespace with the names of its contents, or the names of the kinds."""
 
     what: str
@@ -42,10 +42,10 @@ class Kept:
         return f"kept {self.what}: {', '.join(self.contents)}" if self.contents else f"kept {self.what}"
 
 
-def uninstall(kubectl: Kubectl, plan: Plan, *, delete_data: bool, progress: Progress) -> tuple[Kept, ...]:
+def uninstall(kubectl: Kubectl, plan: OverlayPlan, *, delete_data: bool, progress: Progress) -> tuple[KeptData, ...]:
     """Delete the plan's objects and tell what was kept.
 
-    Kept are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.
+    What stays are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.
     Installing again continues with them. With ``delete_data`` only namespaces with something of somebody else's are
     kept.
 
@@ -85,7 +85,7 @@ def _delete_generated(kubectl: Kubectl, namespace: str) -> None:
     kubectl.run("delete", "secrets,configmaps", f"--namespace={namespace}", by)
 
 
-def _delete_definitions(kubectl: Kubectl, plan: Plan) -> None:
+def _delete_definitions(kubectl: Kubectl, plan: OverlayPlan) -> None:
     """Delete the kinds with all their objects.
 
     Before it lets a kind go the API server lists its objects. While its cache of a young kind is not ready that list
@@ -104,24 +104,24 @@ def _delete_definitions(kubectl: Kubectl, plan: Plan) -> None:
                     kubectl.touch(definition)
 
 
-def _keep(kubectl: Kubectl, plan: Plan) -> Iterator[Kept]:
+def _keep(kubectl: Kubectl, plan: OverlayPlan) -> Iterator[KeptData]:
     definitions = _served(kubectl, plan)
     if definitions:
-        yield Kept(what="the kinds with all their objects", contents=tuple(each.name for each in definitions))
+        yield KeptData(what="the kinds with all their objects", contents=tuple(each.name for each in definitions))
     kinds = (_CONTENTS, *(each.name for each in definitions if each.body["spec"]["scope"] == "Namespaced"))
     empty = []
     for namespace in of_kind(plan.manifests, "Namespace"):
         listed = kubectl.list(",".join(kinds), f"--namespace={namespace.name}")
         contents = tuple(_name(body) for body in listed if _matters(body))
         if contents:
-            yield Kept(what=f"namespace {namespace.name}", contents=contents)
+            yield KeptData(what=f"namespace {namespace.name}", contents=contents)
         else:
             empty.append(namespace)
     if empty:
         kubectl.delete(empty, seconds=_DELETED_WITHIN)
 
 
-def _served(kubectl: Kubectl, plan: Plan) -> tuple[Manifest, ...]:
+def _served(kubectl: Kubectl, plan: OverlayPlan) -> tuple[Manifest, ...]:
     """The plan's CRDs that are still there."""
     live = {body["metadata"]["name"] for body in kubectl.list("customresourcedefinitions")}
     return tuple(each for each in plan.definitions if each.name in live)

@@ -11,7 +11,7 @@ import aiohttp
 import kopf
 import orjson
 
-from gatehouse.runtime.refs import Resource
+from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.resync import ListedObject, MetadataPage
 
 __all__ = ["Login", "MetadataClient", "default_login", "open_session"]
@@ -55,7 +55,7 @@ class MetadataClient:
     session: aiohttp.ClientSession | None = None
     server: str = ""
 
-    async def list_metadata(self, resource: Resource, namespace: str | None) -> AsyncIterator[MetadataPage]:
+    async def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]:
         """The pages of a consistent list. Raises `aiohttp.ClientError` or `TimeoutError` when it fails."""
         token = ""
         while True:

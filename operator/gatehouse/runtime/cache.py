@@ -24,12 +24,12 @@ from gatehouse.runtime.refs import Body, ObjectKey, key_of
 
 __all__ = [
     "REQUESTED_AT",
+    "CacheChange",
+    "CachedMeta",
     "Caches",
-    "Change",
     "ChangeType",
     "Index",
     "ObjectCache",
-    "ObjectMeta",
     "digest",
     "is_newer",
     "pack",
@@ -93,7 +93,7 @@ def _is_number(version: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectMeta:
+class CachedMeta:
     """What the predicate compares, without decoding the body."""
 
     uid: str
@@ -112,7 +112,7 @@ class ChangeType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class CacheChange:
     """One object became different.
 
     ``body`` is the new body, or the last known one of a deleted object. ``own`` marks a write of this
@@ -122,8 +122,8 @@ class Change:
     key: ObjectKey
     type: ChangeType
     own: bool
-    before: ObjectMeta | None
-    after: ObjectMeta | None
+    before: CachedMeta | None
+    after: CachedMeta | None
     body: Body
     packed_before: bytes | None
 
@@ -134,7 +134,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    meta: ObjectMeta
+    meta: CachedMeta
     packed: bytes
     values: tuple[tuple[str, ...], ...]
 
@@ -165,7 +165,7 @@ class ObjectCache:
         self._positions = {name: position for position, name in enumerate(self._indexes)}
         self._gone = _Tombstones()
         self._own_versions: dict[ObjectKey, str] = {}
-        self._listeners: list[Callable[[Change], None]] = []
+        self._listeners: list[Callable[[CacheChange], None]] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -173,7 +173,7 @@ class ObjectCache:
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 
-    def subscribe(self, listener: Callable[[Change], None]) -> None:
+    def subscribe(self, listener: Callable[[CacheChange], None]) -> None:
         """Tell the listener each change, in order, before the method that made it returns."""
         self._listeners.append(listener)
 
@@ -182,7 +182,7 @@ class ObjectCache:
         entry = self._entries.get(ObjectKey(self.kind, namespace, name))
         return None if entry is None else unpack(entry.packed)
 
-    def meta(self, key: ObjectKey) -> ObjectMeta | None:
+    def meta(self, key: ObjectKey) -> CachedMeta | None:
         entry = self._entries.get(key)
         return None if entry is None else entry.meta
 
@@ -226,7 +226,7 @@ class ObjectCache:
         own = self._own_versions.get(key)
         return own is not None and not is_newer(version, own)
 
-    def apply(self, event_type: str | None, body: Body) -> Change | None:
+    def apply(self, event_type: str | None, body: Body) -> CacheChange | None:
         """Take in a watch event; None when it tells nothing newer than what is known.
 
         ``event_type`` is that of the watch, or None for an object of a list.
@@ -236,7 +236,7 @@ class ObjectCache:
             return self._apply_deleted(key, body)
         return self._store(key, body, own=False)
 
-    def put_own_write(self, body: Body) -> Change | None:
+    def put_own_write(self, body: Body) -> CacheChange | None:
         """Take in the answer to a write of this process, before the watch tells it."""
         key = key_of(self.kind, body)
         version = body["metadata"].get("resourceVersion", "")
@@ -245,7 +245,7 @@ class ObjectCache:
             self._own_versions[key] = version
         return change
 
-    def retain(self, live: Collection[ObjectKey], *, namespace: str | None, resource_version: str) -> list[Change]:
+    def retain(self, live: Collection[ObjectKey], *, namespace: str | None, resource_version: str) -> list[CacheChange]:
         """Drop what a complete list did not have, unless it is newer than the list."""
         vanished = [
             key
@@ -256,7 +256,7 @@ class ObjectCache:
         ]
         return [self._remove(key, resource_version, None) for key in vanished]
 
-    def _apply_deleted(self, key: ObjectKey, body: Body) -> Change | None:
+    def _apply_deleted(self, key: ObjectKey, body: Body) -> CacheChange | None:
         meta = _meta_of(body)
         entry = self._entries.get(key)
         if entry is None:
@@ -267,7 +267,7 @@ class ObjectCache:
         )
         return None if of_earlier_life else self._remove(key, meta.resource_version, body)
 
-    def _store(self, key: ObjectKey, body: Body, *, own: bool) -> Change | None:
+    def _store(self, key: ObjectKey, body: Body, *, own: bool) -> CacheChange | None:
         if self.knows(key, body["metadata"].get("resourceVersion", "")):
             return None
         meta = _meta_of(body)
@@ -280,7 +280,7 @@ class ObjectCache:
         self._entries[key] = entry
         self._gone.versions.pop(key, None)
         return self._tell(
-            Change(
+            CacheChange(
                 key=key,
                 type=ChangeType.ADDED if before is None else ChangeType.MODIFIED,
                 own=own,
@@ -302,13 +302,13 @@ class ObjectCache:
             log.exception("object has no value in an index", key=str(key), index=name)
             return ()
 
-    def _remove(self, key: ObjectKey, version: str, body: Body | None) -> Change:
+    def _remove(self, key: ObjectKey, version: str, body: Body | None) -> CacheChange:
         entry = self._entries.pop(key)
         self._own_versions.pop(key, None)
         self._gone.put(key, version)
         self._reindex(key, entry, None)
         return self._tell(
-            Change(
+            CacheChange(
                 key=key,
                 type=ChangeType.DELETED,
                 own=False,
@@ -332,7 +332,7 @@ class ObjectCache:
             for value in new:
                 reverse.setdefault(value, set()).add(key)
 
-    def _tell(self, change: Change) -> Change:
+    def _tell(self, change: CacheChange) -> CacheChange:
         for listener in self._listeners:
             try:
                 listener(change)
@@ -365,10 +365,10 @@ class Caches:
         return self[kind].select(index, value)
 
 
-def _meta_of(body: Body) -> ObjectMeta:
+def _meta_of(body: Body) -> CachedMeta:
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
-    return ObjectMeta(
+    return CachedMeta(
         uid=metadata.get("uid", ""),
         resource_version=metadata.get("resourceVersion", ""),
         generation=metadata.get("generation", 0),

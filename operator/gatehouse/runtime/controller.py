@@ -16,12 +16,12 @@ from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.shares import Shares
 from gatehouse.runtime.workqueue import Backoff, QueueClosed, WorkQueue
 
-__all__ = ["Controller", "Groups", "Outcome", "Reconcile", "jittered"]
+__all__ = ["Controller", "Groups", "KeyOutcome", "Reconcile", "jittered"]
 
 log = structlog.get_logger(__name__)
 
 
-class Outcome(Protocol):
+class KeyOutcome(Protocol):
     """How a reconcile ended.
 
     ``retry`` asks for another go with backoff (no sooner than ``after``, if set). Otherwise the key is
@@ -38,7 +38,7 @@ class Outcome(Protocol):
 class Reconcile(Protocol):
     """Brings one object, which may be gone, to what it should be."""
 
-    def __call__(self, namespace: str, name: str, /) -> Awaitable[Outcome]: ...
+    def __call__(self, namespace: str, name: str, /) -> Awaitable[KeyOutcome]: ...
 
 
 def jittered(interval: float, *, draw: Callable[[], float] = random.random) -> float:
@@ -141,7 +141,7 @@ class Controller:
                 outcome = self._back_off(key)
         self._metrics.reconciled(self.kind, outcome, self._clock.now() - started)
 
-    def _requeue(self, key: ObjectKey, outcome: Outcome) -> str:
+    def _requeue(self, key: ObjectKey, outcome: KeyOutcome) -> str:
         if outcome.retry:
             self.queue.add_rate_limited(key, at_least=outcome.after or 0.0)
             return "retry"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from gatehouse.runtime.cache import Caches, Change, ChangeType, digest
+from gatehouse.runtime.cache import CacheChange, Caches, ChangeType, digest
 from gatehouse.runtime.clock import Clock
 from gatehouse.runtime.refs import Body, ObjectKey, key_of
 from gatehouse.runtime.watches import Watch, needs_reconcile, status_was_changed_by_others
@@ -158,14 +158,14 @@ class Informer:
             log.info("caches are complete", objects={cache.kind: len(cache) for cache in self._caches})
             self.synced.set()
 
-    def _dispatch(self, change: Change) -> None:
+    def _dispatch(self, change: CacheChange) -> None:
         watch = self._watches[change.key.kind]
         if watch.reconciled:
             self._dispatch_own(watch, change)
         if watch.relevant is not None:
             self._dispatch_dependents(watch, change)
 
-    def _dispatch_own(self, watch: Watch, change: Change) -> None:
+    def _dispatch_own(self, watch: Watch, change: CacheChange) -> None:
         own = change.key if watch.together is None else ObjectKey(watch.kind, "", watch.together)
         if needs_reconcile(change):
             self._enqueue(own)
@@ -178,7 +178,7 @@ class Informer:
             log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
             self._enqueue(own)
 
-    def _dispatch_dependents(self, watch: Watch, change: Change) -> None:
+    def _dispatch_dependents(self, watch: Watch, change: CacheChange) -> None:
         if watch.relevant is None or watch.fan_out is None:
             return
         before = self._relevant.get(change.key)
@@ -200,7 +200,7 @@ class Informer:
         for key in dependents:
             self._enqueue(key)
 
-    def _digest_of_relevant(self, watch: Watch, change: Change) -> int:
+    def _digest_of_relevant(self, watch: Watch, change: CacheChange) -> int:
         """Of a body that is not as it should be, all of it is relevant."""
         try:
             return digest(watch.relevant(change.body) if watch.relevant else None)
@@ -208,7 +208,7 @@ class Informer:
             log.exception("relevant part of an object not found", key=str(change.key))
             return digest(change.body)
 
-    def _dependents(self, watch: Watch, change: Change, body: Body) -> set[ObjectKey]:
+    def _dependents(self, watch: Watch, change: CacheChange, body: Body) -> set[ObjectKey]:
         """Those that were found before the body proved not to be as it should be."""
         found: set[ObjectKey] = set()
         try:

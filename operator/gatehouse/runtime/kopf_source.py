@@ -32,7 +32,7 @@ import structlog
 
 from gatehouse.runtime.api_session import Login, default_login, open_session
 from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
-from gatehouse.runtime.refs import Resource
+from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.workqueue import Backoff
 
 __all__ = ["KopfSource", "Scope", "Taker", "build_registry", "build_settings", "quiet_loggers", "taking_response"]
@@ -94,7 +94,7 @@ def build_settings(*, page_size: int = PAGE_SIZE) -> kopf.OperatorSettings:
 
 
 def build_registry(
-    resources: Collection[Resource],
+    resources: Collection[Gvr],
     *,
     login: LoginHandler,
     cleanup: CleanupHandler,
@@ -295,7 +295,7 @@ class KopfSource:
     def __init__(
         self,
         *,
-        resources: Collection[Resource],
+        resources: Collection[Gvr],
         identity: str,
         namespaces: Collection[str] = (),
         login: Login = default_login,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Body", "ObjectKey", "Resource", "key_of"]
+__all__ = ["Body", "Gvr", "ObjectKey", "key_of"]
 
 Body = dict[str, Any]
 """A Kubernetes object as decoded JSON."""
@@ -20,7 +20,7 @@ class ObjectKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class Gvr:
     """An API resource to watch."""
 
     group: str

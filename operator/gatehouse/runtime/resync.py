@@ -13,7 +13,7 @@ import structlog
 from gatehouse.runtime.cache import Caches, is_newer
 from gatehouse.runtime.clock import Clock, sleep
 from gatehouse.runtime.informer import scopes
-from gatehouse.runtime.refs import ObjectKey, Resource
+from gatehouse.runtime.refs import Gvr, ObjectKey
 from gatehouse.runtime.watches import Watch
 
 __all__ = ["ListedObject", "MetadataLister", "MetadataPage", "Sweeper"]
@@ -39,7 +39,7 @@ class MetadataPage:
 class MetadataLister(Protocol):
     """Lists names and versions. Raises `aiohttp.ClientError` or `OSError` when it fails."""
 
-    def list_metadata(self, resource: Resource, namespace: str | None) -> AsyncIterator[MetadataPage]: ...
+    def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gatehouse.runtime.cache import Caches, Change, Index, ObjectCache
-from gatehouse.runtime.refs import Body, ObjectKey, Resource
+from gatehouse.runtime.cache import CacheChange, Caches, Index, ObjectCache
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 
 __all__ = ["FanOut", "Relevant", "Watch", "build_caches", "needs_reconcile", "status_was_changed_by_others"]
 
@@ -28,7 +28,7 @@ class Watch:
     coming every thirty times that, so that many changes make one reconcile.
     """
 
-    resource: Resource
+    resource: Gvr
     indexes: Mapping[str, Index] = field(default_factory=dict)
     reconciled: bool = True
     together: str | None = None
@@ -49,7 +49,7 @@ def build_caches(watches: Iterable[Watch]) -> Caches:
     return Caches(ObjectCache(watch.kind, watch.indexes) for watch in watches)
 
 
-def needs_reconcile(change: Change) -> bool:
+def needs_reconcile(change: CacheChange) -> bool:
     """Whether the object's own reconcile must run: its meaning changed, or somebody asked for it.
 
     Writes of status, labels and other annotations do not count, so that an operator's own writes do not
@@ -66,7 +66,7 @@ def needs_reconcile(change: Change) -> bool:
     )
 
 
-def status_was_changed_by_others(change: Change) -> bool:
+def status_was_changed_by_others(change: CacheChange) -> bool:
     """Whether the status differs from the cached one and this process has not said that it wrote it."""
     before, after = change.before, change.after
     if change.own or before is None or after is None:

@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
-from gatehouse.storage.s3.refusals import ARCHIVED, CHANGED, PROXY, UNAVAILABLE, Meaning, Refusal, meaning_of
+from gatehouse.storage.s3.refusals import ARCHIVED, CHANGED, PROXY, UNAVAILABLE, Meaning, StoreRefusal, meaning_of
 
 __all__ = [
-    "Refusal",
     "StoreAddress",
     "answer_invalid",
     "cut_short",
@@ -47,17 +46,17 @@ class StoreAddress:
         return f"bucket {self.bucket} at {self.endpoint}"
 
 
-def from_refusal(address: StoreAddress, refusal: Refusal, *, what: str) -> ReconcileError:
+def from_refusal(address: StoreAddress, refusal: StoreRefusal, *, what: str) -> ReconcileError:
     """The error for an answer that is no success; ``what`` was asked for, as in "listing models/x/"."""
     meaning = meaning_of(refusal)
     if meaning.reason == "RedirectRefused" and _is_own_https(address, refusal.location):
-        meaning = meaning_of(Refusal(status=400, message="use https"))
+        meaning = meaning_of(StoreRefusal(status=400, message="use https"))
     code = f" {refusal.code}" if refusal.code else ""
     found = f"{meaning.found} (HTTP {refusal.status}{code}){_detail(meaning, refusal)}"
     return _error(address, meaning, what=what, found=found, not_before=_retry_after(refusal.retry_after))
 
 
-def _detail(meaning: Meaning, refusal: Refusal) -> str:
+def _detail(meaning: Meaning, refusal: StoreRefusal) -> str:
     """What of the answer helps to mend it, if it is nothing but a name or a time."""
     match meaning.reason:
         case "RegionMismatch":

@@ -9,7 +9,7 @@ from typing import Final
 
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, Verifier
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.artifact.layout import CONFIG, MAX_FILES
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE, SIGNATURE
@@ -109,7 +109,7 @@ class FolderCheck:
         )
         self._store = store
         self._format = artifact_format
-        self._verification = Verification(request, clock=_WallClock(), slots=CheckSlots())
+        self._verification = Verifier(request, clock=_WallClock(), slots=CheckSlots())
 
     @property
     def progress(self) -> CheckProgress:
@@ -173,7 +173,7 @@ async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> Art
     request = CheckRequest(
         store=store, prefix="", artifact_format=artifact_format, content=False, trust_store_checksums=False
     )
-    result = await Verification(request, clock=_WallClock(), slots=CheckSlots()).run()
+    result = await Verifier(request, clock=_WallClock(), slots=CheckSlots()).run()
     summary, problems = result.record.summary, result.record.problems
     if problems or summary is None:
         raise FolderRefused(problems or (_nothing(),))

@@ -28,7 +28,7 @@ from cluster.countingproxy import cut, hold, refuse, running
 from cluster.storage.test_objectstore_servers import Bucket, Metrics, WallClock, bucket_at, opened
 from gatehouse.api.governance_policy import SignatureRequirements
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.errors import Waiting
@@ -168,7 +168,7 @@ async def verified(bucket: Bucket, metrics: Metrics | None = None, *, content: b
     """What the operator finds."""
     async with opened(bucket, metrics=metrics) as store:
         request = CheckRequest(store=store, prefix="m/", artifact_format="safetensors", content=content)
-        return await Verification(request, clock=WallClock(), slots=CheckSlots()).run()
+        return await Verifier(request, clock=WallClock(), slots=CheckSlots()).run()
 
 
 def sha256sum_check(bucket: Bucket, folder: Path) -> str:
@@ -664,7 +664,7 @@ async def verified_at(bucket: Bucket, endpoint: S3Endpoint) -> CheckResult:
     assert endpoint.authority is not None
     async with opened(bucket, ca_pem=endpoint.authority.read_text()) as store:
         request = CheckRequest(store=store, prefix="m/", artifact_format="safetensors")
-        return await Verification(request, clock=WallClock(), slots=CheckSlots()).run()
+        return await Verifier(request, clock=WallClock(), slots=CheckSlots()).run()
 
 
 async def test_the_command_prints_the_digest_and_a_version_to_apply(minio_bucket: Bucket, small: Path) -> None:

@@ -23,7 +23,7 @@ from bench.granite import PARAMETERS, WEIGHTS_BYTES, granite_files, upload
 from collisions import ONE, OTHER
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.layout import lay_out
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient, Waiting
@@ -124,7 +124,7 @@ async def objects(store: S3Store, prefix: str) -> dict[str, StoredObject]:
 
 async def check(store: S3Store, prefix: str, **options: bool) -> CheckResult:
     request = CheckRequest(store=store, prefix=prefix, artifact_format="safetensors", **options)
-    return await Verification(request, clock=WallClock(), slots=CheckSlots()).run()
+    return await Verifier(request, clock=WallClock(), slots=CheckSlots()).run()
 
 
 def whole_seconds(files: Sequence[FileRecord]) -> bool:

@@ -24,7 +24,7 @@ from gatehouse.app.settings import Seconds, Settings
 from gatehouse.app.settings_doc import settings_markdown
 from gatehouse.app.settings_sources import (
     LARGEST_FILE,
-    Declared,
+    DeclaredSetting,
     Loaded,
     SettingsError,
     declared_settings,
@@ -100,7 +100,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def as_flag(setting: Declared, value: Any) -> object:
+def as_flag(setting: DeclaredSetting, value: Any) -> object:
     return list(value) if setting.repeatable else value if setting.switch else shown(setting, value)
 
 

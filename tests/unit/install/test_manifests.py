@@ -9,7 +9,7 @@ import yaml
 
 from gatehouse.install.errors import OverlayInvalid
 from gatehouse.install.manifests import dump, load, of_kind, tagged_images, with_image
-from gatehouse.install.overlays import Plan, render
+from gatehouse.install.overlays import OverlayPlan, render
 
 STREAM = """
 apiVersion: apps/v1
@@ -150,7 +150,7 @@ def in_wave(kind: str, wave: int | None) -> str:
 def test_secrets_and_users_are_made_before_what_needs_them_starts() -> None:
     order = [("CustomResourceDefinition", -5), ("Namespace", -5), ("Role", -4), ("Deployment", -2), ("Job", 5)]
     order += [("Job", -2), ("Job", -1), ("PersistentVolumeClaim", -2), ("PersistentVolumeClaim", 0), ("Service", None)]
-    plan = Plan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in order)))
+    plan = OverlayPlan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in order)))
     assert [each.name for each in plan.definitions] == ["customresourcedefinition--5"]
     assert [[each.name for each in part] for part in plan.parts] == [
         ["namespace--5", "role--4", "job--2", "persistentvolumeclaim--2"],
@@ -162,5 +162,7 @@ def test_secrets_and_users_are_made_before_what_needs_them_starts() -> None:
 
 
 def test_a_part_that_is_empty_is_left_out() -> None:
-    plan = Plan(overlay="small", manifests=load("---\n".join(in_wave(*each) for each in [("Role", -4), ("Job", 5)])))
+    plan = OverlayPlan(
+        overlay="small", manifests=load("---\n".join(in_wave(*each) for each in [("Role", -4), ("Job", 5)]))
+    )
     assert [[each.name for each in part] for part in plan.parts] == [["role--4"], ["job-5"]]

@@ -20,7 +20,7 @@ from gatehouse.domain.common.certificates import fault_of
 from gatehouse.install.credentials import ensure
 from gatehouse.install.credentials_file import CERTIFICATE_KEYS, SecretCopy, WantedSecret
 from gatehouse.install.errors import SecretIncomplete
-from gatehouse.install.secret_objects import MANAGED_BY, MANAGER, Outcome
+from gatehouse.install.secret_objects import MANAGED_BY, MANAGER, SecretOutcome
 from gatehouse.install.serving_certificate import RENEWED_BEFORE, VALIDITY
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -101,11 +101,11 @@ class Api:
         )
 
 
-def ensured(api: Api, *, now: datetime = NOW, wanted: WantedSecret = WANTED) -> tuple[Outcome, ...]:
+def ensured(api: Api, *, now: datetime = NOW, wanted: WantedSecret = WANTED) -> tuple[SecretOutcome, ...]:
     return asyncio.run(ensure(api, wanted, now=now))
 
 
-def told(outcomes: tuple[Outcome, ...]) -> list[str]:
+def told(outcomes: tuple[SecretOutcome, ...]) -> list[str]:
     return [str(each) for each in outcomes]
 
 
@@ -213,7 +213,7 @@ def test_runs_at_once_leave_a_certificate_that_matches_its_key_and_that_the_copy
         api.secrets["ai", "db-tls"]["data"]["tls.key"] = "AAAA"
     api.writes.clear()
 
-    async def all_at_once() -> list[tuple[Outcome, ...]]:
+    async def all_at_once() -> list[tuple[SecretOutcome, ...]]:
         return await asyncio.gather(*(ensure(api, WANTED, now=now) for _ in range(runs)))
 
     outcomes = asyncio.run(all_at_once())

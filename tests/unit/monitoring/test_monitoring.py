@@ -18,7 +18,7 @@ from gatehouse.api.model_version import Phase
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.local.shipped import shipped
 from gatehouse.runtime.clock import LoopClock
-from gatehouse.runtime.controller import Controller, Outcome
+from gatehouse.runtime.controller import Controller, KeyOutcome
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.s3 import refusals
@@ -64,7 +64,7 @@ async def collectors() -> list[Any]:
     return list(registry._collector_to_names)
 
 
-async def nothing(namespace: str, name: str, /) -> Outcome:
+async def nothing(namespace: str, name: str, /) -> KeyOutcome:
     raise NotImplementedError
 
 

@@ -20,7 +20,7 @@ from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, W
 from gatehouse.storage.limits import Limits, RetryPolicy
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.s3.client import S3Store, S3Stores
-from gatehouse.storage.s3.refusals import Refusal, meaning_of
+from gatehouse.storage.s3.refusals import StoreRefusal, meaning_of
 from gatehouse.storage.s3.uploads import BucketAccess, bytes_body, open_bucket
 from gatehouse.upload.server_checksums import Summing
 
@@ -246,12 +246,12 @@ def test_each_reason_has_a_remedy_of_its_own() -> None:
     assert all(reason == meaning.reason for reason, meaning in waiting.items())
 
 
-def _refusal(dialect: Dialect) -> Refusal:
+def _refusal(dialect: Dialect) -> StoreRefusal:
     text = PLAIN.get(dialect.who, "") if dialect.reason == "TlsRequired" else dialect.answer.text or ""
     code = text.partition("<Code>")[2].partition("</Code>")[0]
     message = text.partition("<Message>")[2].partition("</Message>")[0] or text
     region = dialect.answer.headers.get("x-amz-bucket-region")
-    return Refusal(status=dialect.answer.status, code=code, message=message, region=region)
+    return StoreRefusal(status=dialect.answer.status, code=code, message=message, region=region)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

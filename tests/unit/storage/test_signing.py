@@ -9,11 +9,11 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.storage.s3.signing import CONTENT_SHA256, Signer, encode_path
+from gatehouse.storage.s3.signing import CONTENT_SHA256, RequestSigner, encode_path
 
 
 async def test_nothing_shows_the_secret_and_the_other_headers_stay() -> None:
-    signer = Signer(Credentials("key", "s3cr3t", "t0ken"), region="us-east-1")
+    signer = RequestSigner(Credentials("key", "s3cr3t", "t0ken"), region="us-east-1")
 
     headers = await signer.sign("GET", url="http://h/b/a%20b?list-type=2", headers={"if-match": '"x"'})
 
@@ -24,7 +24,7 @@ async def test_nothing_shows_the_secret_and_the_other_headers_stay() -> None:
 
 
 async def test_a_body_is_signed_by_the_hash_that_was_announced() -> None:
-    signer = Signer(Credentials("key", "s3cr3t"), region="us-east-1")
+    signer = RequestSigner(Credentials("key", "s3cr3t"), region="us-east-1")
 
     async def signed(announced: dict[str, str]) -> dict[str, str]:
         return await signer.sign("PUT", url="http://h/b/a", headers=announced)
@@ -38,7 +38,7 @@ async def test_a_body_is_signed_by_the_hash_that_was_announced() -> None:
 
 async def test_credentials_that_are_renewed_are_taken_up() -> None:
     credentials = Credentials("old", "s3cr3t")
-    signer = Signer(credentials, region="us-east-1")
+    signer = RequestSigner(credentials, region="us-east-1")
     credentials.access_key = "new"
     assert "Credential=new/" in (await signer.sign("GET", url="http://h/b", headers={}))["Authorization"]
 

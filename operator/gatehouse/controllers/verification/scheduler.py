@@ -12,9 +12,9 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionSpec
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.ports import Clock, RegistryRows
+from gatehouse.controllers.ports import RegistryRows, UtcClock
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.finding import Finding
@@ -218,7 +218,7 @@ class CheckInterrupted:
 @dataclass(slots=True)
 class _Running:
     request: CheckRequest
-    verification: Verification
+    verification: Verifier
     task: asyncio.Task[CheckResult]
     watcher: asyncio.Task[None] | None = None
     unsaved: list[FileRecord] = field(default_factory=list)
@@ -240,7 +240,7 @@ class VerificationPool(Generic[K]):
     def __init__(
         self,
         *,
-        clock: Clock,
+        clock: UtcClock,
         on_progress: Callable[[K], None],
         slots: CheckSlots | None = None,
         wait: Wait = _wait,
@@ -296,7 +296,7 @@ class VerificationPool(Generic[K]):
         await asyncio.gather(*(each.stop() for each in running))
 
     def _start(self, key: K, request: CheckRequest) -> _Running:
-        verification = Verification(request, clock=self._clock, slots=self._slots)
+        verification = Verifier(request, clock=self._clock, slots=self._slots)
         task = asyncio.create_task(verification.run(), name=f"check of {key}")
         task.add_done_callback(_retrieve)
         return _Running(request, verification, task)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from gatehouse.controllers.ports import ArtifactStore, Clock
+from gatehouse.controllers.ports import ArtifactStore, UtcClock
 from gatehouse.controllers.verification.inspector import Structure, StructureReader, each
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.domain.artifact import manifest, own_files
@@ -39,7 +39,7 @@ from gatehouse.domain.formats import parsers
 from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.version.records import FileRecord
 
-__all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "Verification"]
+__all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "Verifier"]
 
 CHECKSUM_WORTH_BYTES = 8 * 1024 * 1024
 """Smaller objects are read as fast as their checksum is asked for."""
@@ -91,14 +91,14 @@ class CheckResult:
     files: tuple[FileRecord, ...] | None
 
 
-class Verification:
+class Verifier:
     """One check while it runs."""
 
     def __init__(
         self,
         request: CheckRequest,
         *,
-        clock: Clock,
+        clock: UtcClock,
         slots: CheckSlots,
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -23,8 +23,8 @@ from gatehouse.domain.hardware.fit import Fit
 __all__ = [
     "LONGEST_LINE",
     "MOST_BYTES",
+    "MemoryTerm",
     "StartLog",
-    "Term",
     "differing_start",
     "held_against",
     "lines_of",
@@ -190,7 +190,7 @@ _MOST_CONCURRENCY: Final = 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class MemoryTerm:
     """One figure: bytes as computed, and bytes as vLLM said. ``derived`` where its log does not have it as such.
 
     Of what is only known as a range, ``computed`` is the end that is nearer to what vLLM said, or that itself.
@@ -223,14 +223,14 @@ class Term:
         }
 
 
-def held_against(found: Fit, log: StartLog) -> tuple[Term, ...]:
+def held_against(found: Fit, log: StartLog) -> tuple[MemoryTerm, ...]:
     """Every term that both have."""
     return tuple(_terms(found, log))
 
 
-def _terms(found: Fit, log: StartLog) -> Iterator[Term]:
+def _terms(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
     if found.weights_bytes is not None and log.weights is not None:
-        yield Term(name="weights", computed=found.weights_bytes, measured=log.weights)
+        yield MemoryTerm(name="weights", computed=found.weights_bytes, measured=log.weights)
     usable, weights, overhead = found.usable_bytes, found.weights_bytes, found.overhead_bytes
     least, most = found.graph_bytes
     if usable is not None and overhead is not None and log.weights is not None and log.available is not None:
@@ -238,33 +238,33 @@ def _terms(found: Fit, log: StartLog) -> Iterator[Term]:
         counted = (log.graphs or 0) if most else 0
         computed = overhead if log.graphs is not None or not most else overhead + least
         rest = usable - log.weights - log.available - counted
-        yield Term(name="overhead", computed=computed, measured=rest, derived=True)
+        yield MemoryTerm(name="overhead", computed=computed, measured=rest, derived=True)
     if most and log.graphs is not None:
         name = f"CUDA graphs ({least / 2**30:.2f} to {most / 2**30:.2f} GiB)"
-        yield Term(name=name, computed=min(max(log.graphs, least), most), measured=log.graphs)
+        yield MemoryTerm(name=name, computed=min(max(log.graphs, least), most), measured=log.graphs)
     if usable is not None and weights is not None and overhead is not None and log.available is not None:
         graphs = min(max(log.graphs, least), most) if log.graphs is not None else least
         available = usable - weights - overhead - graphs
-        yield Term(name="memory for the cache", computed=available, measured=log.available)
+        yield MemoryTerm(name="memory for the cache", computed=available, measured=log.available)
     yield from _cache(found, log)
 
 
-def _cache(found: Fit, log: StartLog) -> Iterator[Term]:
+def _cache(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
     """One sequence's, by what vLLM refused, or by how many it takes at once, or by how many tokens."""
     tokens, size = found.kv_cache_tokens, found.kv_cache_bytes
     if tokens is not None and size:
         name = f"cache of {tokens:,} tokens"
         if log.needed is not None and log.needed_tokens == tokens:
-            yield Term(name=name, computed=size, measured=log.needed)
+            yield MemoryTerm(name=name, computed=size, measured=log.needed)
             return
         at_once = log.at_once
         if log.available is not None and at_once and log.at_once_tokens == tokens and at_once < _MOST_CONCURRENCY:
-            yield Term(name=name, computed=size, measured=int(log.available / at_once), derived=True)
+            yield MemoryTerm(name=name, computed=size, measured=int(log.available / at_once), derived=True)
             return
     if found.kv_cache_bytes_per_token and log.available is not None and log.available > 0 and log.tokens:
         computed = found.kv_cache_bytes_per_token * 1024
         measured = log.available * 1024 // log.tokens
-        yield Term(name="cache of 1,024 tokens", computed=computed, measured=measured, derived=True)
+        yield MemoryTerm(name="cache of 1,024 tokens", computed=computed, measured=measured, derived=True)
 
 
 def differing_start(found: Fit, log: StartLog, *, length: int | None, utilization: str) -> Sequence[str]:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled
 from gatehouse.domain.runtimes.releases import Release
 
-__all__ = ["BLOCK", "CacheLayout", "Layers", "Term", "cache_layout", "layers_of", "mamba2_sizes"]
+__all__ = ["BLOCK", "CacheLayout", "CacheTerm", "Layers", "cache_layout", "layers_of", "mamba2_sizes"]
 
 BLOCK: Final = 16
 """Tokens in a block of vLLM's KV cache; a sequence takes whole blocks."""
@@ -37,7 +37,7 @@ _STATE_BYTES: Final = 2
 _SINGLE: Final = 4
 
 
-class Term(NamedTuple):
+class CacheTerm(NamedTuple):
     """``bytes`` for each block of ``block`` tokens, of at most ``cap`` tokens and ``extra`` blocks more."""
 
     bytes: int
@@ -51,7 +51,7 @@ class CacheLayout:
     """KV cache of one sequence on one accelerator: ``fixed`` bytes, and what its tokens take in each term."""
 
     fixed: int = 0
-    terms: tuple[Term, ...] = ()
+    terms: tuple[CacheTerm, ...] = ()
 
     @property
     def bytes_per_token(self) -> int:
@@ -140,7 +140,7 @@ def cache_layout(
         return pages
     if not layers.windowed and text.is_plain:
         size = layers.full * pages[0] * BLOCK
-        return CacheLayout(fixed=size if release.groups else 0, terms=(Term(size, BLOCK),))
+        return CacheLayout(fixed=size if release.groups else 0, terms=(CacheTerm(size, BLOCK),))
     block = BLOCK
     if state and (layers.stateful or release.always_aligned):
         step = release.state_align.get(text.state or "", BLOCK)
@@ -183,7 +183,7 @@ def _summed(kinds: list[_Kind], release: Release, chunk: int) -> CacheLayout:
     return CacheLayout(
         fixed=fixed,
         terms=tuple(
-            Term(kind.layers * kind.page, kind.block, _cap(kind, release, chunk), kind.extra) for kind in growing
+            CacheTerm(kind.layers * kind.page, kind.block, _cap(kind, release, chunk), kind.extra) for kind in growing
         ),
     )
 
@@ -201,7 +201,7 @@ def _grouped(kinds: list[_Kind], release: Release, chunk: int) -> CacheLayout:
             fixed += groups * size * page * kind.fixed_blocks
         else:
             block = kind.block * (page // kind.page)
-            terms.append(Term(groups * size * page, block, _cap(kind, release, chunk), kind.extra))
+            terms.append(CacheTerm(groups * size * page, block, _cap(kind, release, chunk), kind.extra))
     return CacheLayout(fixed=fixed, terms=tuple(terms))
 
 
@@ -219,7 +219,7 @@ def _latent(model: Dimensions, release: Release, layers: int, element_bytes: int
     if indexed:
         keys = model.first("index_head_dim", otherwise=128)
         token += model.first("indexer_layers", otherwise=layers) * (keys + 4 * -(-keys // _INDEXER_SCALE_EVERY))
-    return CacheLayout(fixed=token * block if release.groups else 0, terms=(Term(token * block, block),))
+    return CacheLayout(fixed=token * block if release.groups else 0, terms=(CacheTerm(token * block, block),))
 
 
 def _states_alone(

@@ -30,7 +30,7 @@ from gatehouse.storage.s3.hashing import ContentHasher
 from gatehouse.storage.s3.identity import RequestCredentials, WorkloadIdentity
 from gatehouse.storage.s3.listing import ListingPage, parse_page, parse_versions_page
 from gatehouse.storage.s3.sessions import open_session
-from gatehouse.storage.s3.signing import Signer
+from gatehouse.storage.s3.signing import RequestSigner
 from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
 from gatehouse.storage.s3.xml import DocumentError
 
@@ -135,10 +135,10 @@ class S3Stores:
             options=_options(store),
         )
 
-    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None, *, region: str) -> Signer | None:
+    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None, *, region: str) -> RequestSigner | None:
         if credentials is not None:
-            return Signer(Credentials(*credentials), region=region)
-        return Signer(self._identity, region=region) if store.workload_identity else None
+            return RequestSigner(Credentials(*credentials), region=region)
+        return RequestSigner(self._identity, region=region) if store.workload_identity else None
 
     def _session(self, address: StoreAddress, ca_pem: str | None, proxy: str | None) -> aiohttp.ClientSession:
         key = (address.endpoint, ca_pem, proxy)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from gatehouse.storage.s3.xml import DocumentError, Shape, read_document
+from gatehouse.storage.s3.xml import DocumentError, DocumentShape, read_document
 
 __all__ = ["ListedKey", "ListingPage", "parse_page", "parse_versions_page"]
 
@@ -23,7 +23,7 @@ _VERSION = re.compile(r"[\x21-\x7e]{1,1024}")
 _MODIFIED = re.compile(r"[0-9TZ:.+-]{1,64}")
 _SIZE = re.compile(r"[0-9]{1,19}")
 
-_PAGE: Final = Shape(
+_PAGE: Final = DocumentShape(
     root="ListBucketResult",
     fields=frozenset({"EncodingType", "IsTruncated", "NextContinuationToken"}),
     entry="Contents",
@@ -34,7 +34,7 @@ _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE", "Archive", "
 """Classes of AWS, Tencent COS and Alibaba OSS whose objects may have to be restored first: whether they must, the store
 itself tells. GLACIER_IR is read at once, and so is the ARCHIVE of Google."""
 
-_VERSIONS_PAGE: Final = Shape(
+_VERSIONS_PAGE: Final = DocumentShape(
     root="ListVersionsResult",
     fields=frozenset({"EncodingType", "IsTruncated", "NextKeyMarker", "NextVersionIdMarker"}),
     entry="Version",

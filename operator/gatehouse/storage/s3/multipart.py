@@ -15,7 +15,7 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from gatehouse.storage.s3.checksums import full_object_sha256
-from gatehouse.storage.s3.xml import DocumentError, Shape, read_document
+from gatehouse.storage.s3.xml import DocumentError, DocumentShape, read_document
 
 __all__ = [
     "COPY_BYTES",
@@ -50,15 +50,15 @@ _NUMBER = re.compile(r"[0-9]{1,5}")
 _UPLOAD_ID = re.compile(r"[\x21-\x7e]{1,1024}")
 _ETAG = re.compile(r"[\x21-\x7e]{1,256}")
 
-_BEGUN: Final = Shape(root="InitiateMultipartUploadResult", fields=frozenset({"UploadId"}))
-_COPIED: Final = Shape(root="CopyObjectResult", fields=frozenset({"ETag"}))
-_UNFINISHED: Final = Shape(
+_BEGUN: Final = DocumentShape(root="InitiateMultipartUploadResult", fields=frozenset({"UploadId"}))
+_COPIED: Final = DocumentShape(root="CopyObjectResult", fields=frozenset({"ETag"}))
+_UNFINISHED: Final = DocumentShape(
     root="ListMultipartUploadsResult",
     fields=frozenset(),
     entry="Upload",
     entry_fields=frozenset({"Key", "UploadId"}),
 )
-_PARTS: Final = Shape(
+_PARTS: Final = DocumentShape(
     root="ListPartsResult",
     fields=frozenset({"IsTruncated", "NextPartNumberMarker"}),
     entry="Part",

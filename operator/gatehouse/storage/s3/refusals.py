@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ARCHIVED", "CHANGED", "PROXY", "UNAVAILABLE", "Meaning", "Refusal", "meaning_of"]
+__all__ = ["ARCHIVED", "CHANGED", "PROXY", "UNAVAILABLE", "Meaning", "StoreRefusal", "meaning_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class StoreRefusal:
     """An answer that is no success, as the store wrote it: nothing of it is checked yet.
 
     ``code`` is S3's, or empty. ``message`` is the store's sentence, which is matched and never shown. ``location`` is
@@ -285,7 +285,7 @@ _KMS_CODE: Final = re.compile(r"KMS\.[A-Za-z]{1,60}")
 _REDIRECTS: Final = range(300, 400)
 
 
-def meaning_of(refusal: Refusal) -> Meaning:
+def meaning_of(refusal: StoreRefusal) -> Meaning:
     """What a refusal means: by its sentence where its code has several meanings, by its code, by its status."""
     for row in _BY_WORDS:
         if (not row.codes or refusal.code in row.codes) and row.words.search(refusal.message):

@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from gatehouse.storage.s3.identity import FixedCredentials, RequestCredentials
 
-__all__ = ["CONTENT_SHA256", "Signer", "encode_path", "encode_query"]
+__all__ = ["CONTENT_SHA256", "RequestSigner", "encode_path", "encode_query"]
 
 CONTENT_SHA256: Final = "x-amz-content-sha256"
 """The header in which a signer gets the hex SHA-256 of a body, and sends it."""
@@ -40,7 +40,7 @@ def _quoted(text: str) -> str:
     return quote(text.encode("utf-8", "surrogateescape"), safe=_UNRESERVED)
 
 
-class Signer:
+class RequestSigner:
     """Signs requests for one region. Credentials that run out are read anew for each request."""
 
     def __init__(self, credentials: Credentials | RequestCredentials, *, region: str) -> None:
@@ -50,7 +50,7 @@ class Signer:
         self._region = region
 
     def __repr__(self) -> str:
-        return f"Signer(region={self._region!r})"
+        return f"RequestSigner(region={self._region!r})"
 
     async def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent.

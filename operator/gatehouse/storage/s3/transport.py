@@ -16,7 +16,6 @@ from yarl import URL
 
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.storage.errors import (
-    Refusal,
     StoreAddress,
     answer_invalid,
     from_exception,
@@ -24,7 +23,8 @@ from gatehouse.storage.errors import (
 )
 from gatehouse.storage.metrics import Operation, StoreMetrics
 from gatehouse.storage.s3.body import Body, BodyError
-from gatehouse.storage.s3.signing import CONTENT_SHA256, Signer, encode_path, encode_query
+from gatehouse.storage.s3.refusals import StoreRefusal
+from gatehouse.storage.s3.signing import CONTENT_SHA256, RequestSigner, encode_path, encode_query
 from gatehouse.storage.s3.xml import error_code, error_field
 
 __all__ = ["Request", "RequestOptions", "Transport", "shown_key"]
@@ -69,7 +69,7 @@ class Transport:
         *,
         session: aiohttp.ClientSession,
         address: StoreAddress,
-        signer: Signer | None,
+        signer: RequestSigner | None,
         metrics: StoreMetrics,
         options: RequestOptions | None = None,
     ) -> None:
@@ -204,7 +204,7 @@ class _Sending:
                 self._timer.reschedule(asyncio.get_running_loop().time() + self._deadline)
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Refusal:
+async def _refusal(response: aiohttp.ClientResponse) -> StoreRefusal:
     body = b""
     async for part in response.content.iter_any():
         body += part
@@ -216,7 +216,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> Refusal:
     code = error_code(body) or _plain_code(headers.get("x-minio-error-code") or headers.get("x-amz-error-code"))
     if not code and response.method == "HEAD" and response.status == HTTPStatus.NOT_FOUND:
         code = "NoSuchKey"
-    return Refusal(
+    return StoreRefusal(
         status=response.status,
         code=code,
         message=error_field(body, "Message"),

@@ -18,7 +18,7 @@ import aiohttp
 from botocore.credentials import Credentials
 
 from gatehouse.domain.common.errors import Transient, Waiting
-from gatehouse.storage.errors import Refusal, StoreAddress, answer_invalid, from_refusal
+from gatehouse.storage.errors import StoreAddress, answer_invalid, from_refusal
 from gatehouse.storage.limits import Limits, RetryPolicy, retried
 from gatehouse.storage.metrics import StoreMetrics
 from gatehouse.storage.s3.body import Body
@@ -34,8 +34,9 @@ from gatehouse.storage.s3.multipart import (
     parse_unfinished,
     stored_sum,
 )
+from gatehouse.storage.s3.refusals import StoreRefusal
 from gatehouse.storage.s3.sessions import open_session
-from gatehouse.storage.s3.signing import Signer, encode_path
+from gatehouse.storage.s3.signing import RequestSigner, encode_path
 from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
 from gatehouse.storage.s3.xml import DocumentError, error_code
 
@@ -90,7 +91,7 @@ async def open_bucket(
         transport = Transport(
             session=session,
             address=address,
-            signer=Signer(access.credentials, region=access.region),
+            signer=RequestSigner(access.credentials, region=access.region),
             metrics=metrics,
             options=access.options,
         )
@@ -323,7 +324,7 @@ class Uploads:
         """The answer to what takes long: it begins with 200 before the store knows whether it will succeed."""
         body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
         if b"<Error>" in body[:1024]:
-            refusal = Refusal(status=500, code=error_code(body))
+            refusal = StoreRefusal(status=500, code=error_code(body))
             raise from_refusal(self._transport.address, refusal, what=request.what)
         return body
 

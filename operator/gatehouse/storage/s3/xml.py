@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-__all__ = ["Document", "DocumentError", "Shape", "error_code", "error_field", "read_document"]
+__all__ = ["Document", "DocumentError", "DocumentShape", "error_code", "error_field", "read_document"]
 
 _MAX_DEPTH = 16
 _MAX_TEXT = 16_384
@@ -24,7 +24,7 @@ class DocumentError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class DocumentShape:
     """What to read: the root's name and ``fields``, and of each ``entry`` below it ``entry_fields``."""
 
     root: str
@@ -41,7 +41,7 @@ class Document:
     entries: tuple[Mapping[str, str], ...]
 
 
-def read_document(body: bytes, shape: Shape) -> Document:
+def read_document(body: bytes, shape: DocumentShape) -> Document:
     """Read an answer. Raises DocumentError."""
     reader = _Reader(shape)
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -80,7 +80,7 @@ def error_field(body: bytes, name: str, *, pattern: str = r"[^<]{1,2048}") -> st
 class _Reader:
     """The state of one parse: names of the open elements and the fields collected so far."""
 
-    shape: Shape
+    shape: DocumentShape
     open: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
     entries: list[dict[str, str]] = field(default_factory=list)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fakestore import FakeStore
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, safetensors_file
@@ -39,7 +39,7 @@ def rules(result: CheckResult) -> list[str]:
 
 async def check(store: FakeStore, **options: object) -> CheckResult:
     request = CheckRequest(**{"store": store, "prefix": "m/", "artifact_format": "safetensors", **options})  # type: ignore[arg-type]  # fields by name
-    return await Verification(request, clock=FixedClock(), slots=CheckSlots()).run()
+    return await Verifier(request, clock=FixedClock(), slots=CheckSlots()).run()
 
 
 BUNDLE = json.dumps(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from collisions import ONE, OTHER
 from fakestore import FakeStore
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import HEAVY_BYTES, CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import HEAVY_BYTES, CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient
 from gatehouse.domain.version.schedule import reread_due
@@ -53,7 +53,7 @@ class Rests:
             self.store.answered_at = self.answers.pop(0)
 
 
-def verification(store: FakeStore, at: datetime, before: CheckResult | None, **options: Any) -> Verification:
+def verification(store: FakeStore, at: datetime, before: CheckResult | None, **options: Any) -> Verifier:
     rest = options.pop("rest", None)
     request = CheckRequest(
         store=store,
@@ -65,8 +65,8 @@ def verification(store: FakeStore, at: datetime, before: CheckResult | None, **o
     )
     slots = CheckSlots()
     if rest is None:
-        return Verification(request, clock=FixedClock(at), slots=slots)
-    return Verification(request, clock=FixedClock(at), slots=slots, rest=rest)
+        return Verifier(request, clock=FixedClock(at), slots=slots)
+    return Verifier(request, clock=FixedClock(at), slots=slots, rest=rest)
 
 
 async def check(
@@ -155,10 +155,10 @@ async def test_new_artifacts_do_not_wait_behind_those_that_are_read_again() -> N
     )
     slots = CheckSlots()
     await slots.rereads.acquire()
-    new = Verification(replace(request, previous=None, reread=None), clock=FixedClock(NOW), slots=slots)
+    new = Verifier(replace(request, previous=None, reread=None), clock=FixedClock(NOW), slots=slots)
     assert (await new.run()).record.outcome == "Verified"
     slots.rereads.release()
-    again = Verification(request, clock=FixedClock(NOW + 30 * DAY), slots=slots)
+    again = Verifier(request, clock=FixedClock(NOW + 30 * DAY), slots=slots)
     assert (await again.run()).record.digest == first.record.digest
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fakestore import FakeStore
 from gatehouse.api.governance_policy import SignatureRequirements
 from gatehouse.controllers.verification.slots import CheckSlots
-from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verification
+from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
 from gatehouse.domain.governance.signature_trust import judge_signature
 from modelfiles import config_json, safetensors_file
@@ -38,7 +38,7 @@ async def check(store: FakeStore, before: CheckResult | None = None) -> CheckRes
         previous=before.record if before else None,
         known={file.path: file for file in before.files or ()} if before else {},
     )
-    return await Verification(request, clock=_Clock(), slots=CheckSlots()).run()  # type: ignore[arg-type]  # a clock
+    return await Verifier(request, clock=_Clock(), slots=CheckSlots()).run()  # type: ignore[arg-type]  # a clock
 
 
 async def test_a_signature_that_is_put_beside_the_files_costs_one_read_and_changes_no_digest(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from gatehouse.controllers.verification.verifier import (
     CHECKSUM_WORTH_BYTES,
     CheckRequest,
     CheckResult,
-    Verification,
+    Verifier,
 )
 from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES
 from gatehouse.domain.artifact.values import ContentSource
@@ -66,8 +66,8 @@ def request_for(store: FakeStore, **options: object) -> CheckRequest:
     return replace(base, **options)  # type: ignore[arg-type]  # checked by the dataclass's own fields
 
 
-def verification(request: CheckRequest, *, at: datetime = NOW) -> Verification:
-    return Verification(request, clock=FixedClock(at), slots=CheckSlots())
+def verification(request: CheckRequest, *, at: datetime = NOW) -> Verifier:
+    return Verifier(request, clock=FixedClock(at), slots=CheckSlots())
 
 
 async def check(store: FakeStore, **options: object) -> CheckResult:
@@ -612,7 +612,7 @@ async def test_a_file_that_is_too_expensive_to_read_makes_the_artifact_invalid()
             return await super().parse(parser, task, read)
 
     request, slots = request_for(tiny()), CheckSlots(parsing=Refusing())
-    result = await Verification(request, clock=FixedClock(), slots=slots).run()
+    result = await Verifier(request, clock=FixedClock(), slots=slots).run()
     assert result.record.outcome == "Invalid"
     assert rules(result) == ["TooExpensive"]
     assert "too expensive to read" in result.record.problems[0].found

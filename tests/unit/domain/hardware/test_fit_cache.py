@@ -10,7 +10,7 @@ from gatehouse.domain.artifact.model_config import ModelConfig, RopeScaling
 from gatehouse.domain.hardware.fit import (
     fit,
 )
-from gatehouse.domain.hardware.kv_cache import CacheLayout, Term
+from gatehouse.domain.hardware.kv_cache import CacheLayout, CacheTerm
 from unit.domain.hardware.fits import (
     GIB,
     granite,
@@ -39,7 +39,7 @@ class TestCacheLayouts:
     def test_windowed_layers_are_bounded(self) -> None:
         mistral = granite(architecture="MistralForCausalLM", sliding_window=4096)
         found = layout(mistral)
-        assert found.terms == (Term(163_840 * 16, 16, 4095 + 2048, 1),)
+        assert found.terms == (CacheTerm(163_840 * 16, 16, 4095 + 2048, 1),)
         assert found.cost(1_000_000) == found.cost(100_000) == 163_840 * (6144 + 16)
 
     def test_a_model_without_layers_that_grow(self) -> None:

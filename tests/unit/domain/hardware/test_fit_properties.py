@@ -14,7 +14,7 @@ from gatehouse.domain.hardware.fit import (
     Fit,
     fit,
 )
-from gatehouse.domain.hardware.kv_cache import CacheLayout, Term
+from gatehouse.domain.hardware.kv_cache import CacheLayout, CacheTerm
 from gatehouse.domain.hardware.overhead import MARGIN
 from unit.domain.hardware.fits import (
     FP8,
@@ -206,7 +206,7 @@ class TestProperties:
             fixed=st.integers(0, 10**9),
             terms=st.lists(
                 st.builds(
-                    Term,
+                    CacheTerm,
                     bytes=st.integers(0, 10**7),
                     block=st.sampled_from([16, 64, 832]),
                     cap=st.none() | st.integers(0, 10**5),
