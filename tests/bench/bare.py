@@ -1,4 +1,4 @@
-"""The same API writes as a new version costs, made by a client that does nothing else: the rate to compare with."""
+"""What a client that does nothing else needs for the same lists and writes: the figures to compare with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.samples import Farm
 from bench.servers import Servers
 from gatehouse.local.controlplane import OPERATOR_USER
 
-__all__ = ["BareRun", "bare_run"]
+__all__ = ["BareRun", "bare_run", "list_cpu"]
 
 _NAMESPACE = "bare"
 
@@ -54,6 +54,17 @@ async def bare_run(servers: Servers, farm: Farm, cluster: Cluster, *, count: int
             await flood(created, lambda version: _write(operator, version, written))
             seconds, used = time.monotonic() - started, machine_usage(servers.marks).since(before)
     return BareRun(count / seconds, (used.own + sum(used.servers.values())) / count)
+
+
+async def list_cpu(cluster: Cluster, farm: Farm) -> float:
+    """CPU seconds of this process to list and decode every version of the farm once."""
+    before = time.process_time()
+    count = 0
+    async for _ in cluster.objects("modelversions", farm.namespace):
+        count += 1
+    if count != farm.count:
+        raise RuntimeError(f"listed {count} versions, wanted {farm.count}")
+    return time.process_time() - before
 
 
 async def _sample(cluster: Cluster, farm: Farm) -> _Written:

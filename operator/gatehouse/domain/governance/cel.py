@@ -15,24 +15,9 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
-__all__ = ["VARIABLES", "CompiledExpression", "ExpressionProblem", "Judgement", "compile_expression"]
+from gatehouse.domain.governance.expressions import ExpressionProblem, Judgement
 
-
-@dataclass(frozen=True, slots=True)
-class ExpressionProblem:
-    """Why an expression does not compile. Lines and columns count from 1."""
-
-    line: int
-    column: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What an expression says. ``error`` is why it says nothing, and then it does not hold."""
-
-    holds: bool
-    error: str | None = None
+__all__ = ["VARIABLES", "CompiledExpression", "compile_expression"]
 
 
 VARIABLES: Final = ("version", "model", "artifact", "hardware", "evaluations", "stage")

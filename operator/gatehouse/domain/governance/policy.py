@@ -24,7 +24,7 @@ from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import selects
 from gatehouse.domain.common.readable import Unreadable
-from gatehouse.domain.governance.cel import ExpressionProblem
+from gatehouse.domain.governance.expressions import ExpressionProblem
 
 if TYPE_CHECKING:
     from gatehouse.domain.governance.cel import CompiledExpression

@@ -14,9 +14,9 @@ from gatehouse.api.model_version import Lineage, ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.governance.cel import ExpressionProblem
 from gatehouse.domain.governance.evaluations import EvaluationVerdict, Results, counting, judge_evaluation
 from gatehouse.domain.governance.expression_values import expression_values
+from gatehouse.domain.governance.expressions import ExpressionProblem
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy, PolicyFinding, Weight
 from gatehouse.domain.governance.signature_trust import judge_signature

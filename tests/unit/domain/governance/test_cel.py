@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.governance.cel import CompiledExpression, ExpressionProblem, compile_expression
+from gatehouse.domain.governance.cel import CompiledExpression, compile_expression
+from gatehouse.domain.governance.expressions import ExpressionProblem
 
 VALUES: dict[str, Any] = {
     "version": {"name": "granite-1", "numbers": list(range(1000))},
