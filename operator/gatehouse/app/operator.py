@@ -138,7 +138,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     metrics = OperatorMetrics(collectors)
     signer = load_signer(settings.audit_key)
     written = RecordsWritten(metrics)
-    caches = build_caches(WATCHES)
+    caches, clock = build_caches(WATCHES), WallClock()
+    reader = CacheReader(caches)
     async with AsyncExitStack() as stack:
         configuration = await load_configuration(kubeconfig=settings.kubeconfig, context=settings.context)
         client = await stack.enter_async_context(ApiClient(configuration, observe=metrics.api_request))
@@ -150,19 +151,20 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         events.start()
         stack.push_async_callback(events.aclose)
         enqueue = _Enqueue()
-        faults = Faults(CacheReader(caches), on_silenced=enqueue.vetting)
+        faults = Faults(reader, on_silenced=enqueue.vetting)
+        objects = Objects(reader, faults)
         engine_metrics = EngineMetrics(collectors)
         troubles = RegistryTroubles(events=events, changed=enqueue.registry, counted=engine_metrics.periodic_failed)
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
             databases=Databases(data_dir=settings.data_dir, metrics=written),
             secrets=KubernetesSecrets(client),
-            clock=WallClock(),
+            clock=clock,
             identified=settings.workload_identity_for,
             check_rows=RowSweep(
-                reader=CacheReader(caches),
+                reader=reader,
                 enqueue=enqueue.object,
-                clock=WallClock(),
+                clock=clock,
                 namespaces=settings.namespaces,
             ),
             reread=timedelta(seconds=settings.secret_interval),
@@ -171,23 +173,24 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         parsing = WorkerParsing(on_end=metrics.parser_ended)
         stack.push_async_callback(parsing.aclose)
         checks = VerificationPool[tuple[str, str]](
-            clock=WallClock(), on_progress=enqueue.version, slots=CheckSlots(parsing=parsing)
+            clock=clock, on_progress=enqueue.version, slots=CheckSlots(parsing=parsing)
         )
         stack.push_async_callback(checks.aclose)
-        templates = TemplateSweep(
-            reader=CacheReader(caches), lister=KubernetesTemplates(client), enqueue=enqueue.version
-        )
-        services = ServiceSweep(reader=CacheReader(caches), lister=KubernetesServices(client), enqueue=enqueue.version)
+        templates = TemplateSweep(reader=reader, lister=KubernetesTemplates(client), enqueue=enqueue.version)
+        services = ServiceSweep(reader=reader, lister=KubernetesServices(client), enqueue=enqueue.version)
         initializer = ClusterInitializer(reader=KubernetesKServe(client), changed=enqueue.vetting)
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
         lister = MetadataClient(login)
         stack.push_async_callback(lister.close)
         leader = _leader(settings, lease_client, identity=identity)
-        shares = DatabaseShares(caches, objects=Objects(CacheReader(caches)), describe=connections.describe)
+        shares = DatabaseShares(caches, objects=objects, describe=connections.describe)
         parts = _Parts(
             settings,
             identity,
             caches,
+            reader,
+            objects,
+            clock,
             client,
             events,
             connections,
@@ -208,10 +211,10 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             engine_metrics,
             PeriodicParts(
                 settings=settings,
-                objects=Objects(CacheReader(caches)),
+                objects=objects,
                 connections=connections,
                 events=events,
-                clock=WallClock(),
+                clock=clock,
                 troubles=troubles,
                 templates=templates,
                 services=services,
@@ -239,7 +242,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
             HardwareProfile.info.plural,
         ):
             caches[vetted_by].subscribe(enqueue.vetted)
-        rivalries = Rivalries(reader=CacheReader(caches), enqueue=enqueue.version)
+        rivalries = Rivalries(reader=reader, enqueue=enqueue.version)
         caches[VERSIONS].subscribe(partial(_note_version, rivalries))
         for withdrawn in (ModelApproval, ModelEvaluation):
             caches[withdrawn.info.plural].subscribe(partial(_note_deleted, parts.withdrawals))
@@ -303,6 +306,9 @@ class _Parts:
     settings: Settings
     identity: str
     caches: Caches
+    reader: CacheReader
+    objects: Objects
+    clock: WallClock
     client: ApiClient
     events: KubernetesEvents
     connections: Connections
@@ -321,9 +327,7 @@ class _Parts:
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
         """One a kind."""
-        clock = WallClock()
-        reader = CacheReader(self.caches)
-        objects = Objects(reader, self.faults)
+        clock, reader, objects = self.clock, self.reader, self.objects
         # Events are not fenced: they only report, and the operator posts the last of them as it hands the Lease over.
         client = self.client if self.leader is None else self.client.fenced(self.leader)
         writer = KubernetesWriter(client, written=self._written, name=self.identity)

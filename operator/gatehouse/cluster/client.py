@@ -22,6 +22,8 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import kube_config, load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from gatehouse.api import GROUP, KINDS, VERSION
+
 __all__ = [
     "ApiClient",
     "ApiError",
@@ -92,14 +94,7 @@ class _Path:
 
 _CORE = _Path("", "v1")
 _GROUPS: Final[Mapping[str, _Path]] = {
-    "modelregistries": _Path("gatehouse.dev", "v1alpha1"),
-    "registeredmodels": _Path("gatehouse.dev", "v1alpha1"),
-    "modelversions": _Path("gatehouse.dev", "v1alpha1"),
-    "hardwareprofiles": _Path("gatehouse.dev", "v1alpha1"),
-    "governancepolicies": _Path("gatehouse.dev", "v1alpha1"),
-    "modelevaluations": _Path("gatehouse.dev", "v1alpha1"),
-    "modelapprovals": _Path("gatehouse.dev", "v1alpha1"),
-    "vettedartifacts": _Path("gatehouse.dev", "v1alpha1"),
+    **{kind.info.plural: _Path(GROUP, VERSION) for kind in KINDS},
     "leases": _Path("coordination.k8s.io", "v1"),
     "selfsubjectaccessreviews": _Path("authorization.k8s.io", "v1"),
     "selfsubjectreviews": _Path("authentication.k8s.io", "v1"),
