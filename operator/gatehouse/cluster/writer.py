@@ -9,12 +9,13 @@ from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError, Patch
 from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.errors import Stalled, Superseded, Transient
 from gatehouse.domain.common.revision import Revision
 
 __all__ = ["FIELD_MANAGER", "KubernetesWriter"]
 
-FIELD_MANAGER: Final = "gatehouse"
+FIELD_MANAGER: Final = SYSTEM_ACTOR
 VETTED_ARTIFACTS: Final = VettedArtifacts.info.plural
 _LARGE: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
 """An object of half a megabyte need not be parsed once more for unknown fields, which would only be warned of."""

@@ -21,9 +21,9 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, ObjectReader, RegistryRows, UtcClock
+from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.readable import member
-from gatehouse.domain.version.lifecycle import ACTOR
 from gatehouse.domain.version.records import KnownIds, StateChange
 from gatehouse.domain.version.row_recovery import row_id
 
@@ -154,7 +154,7 @@ def object_deleted(namespace: str, name: str, *, now: datetime) -> StateChange:
     """The history entry of a row whose object is gone."""
     return StateChange(
         at=now,
-        actor=ACTOR,
+        actor=SYSTEM_ACTOR,
         before=None,
         after="Archived",
         digest=None,

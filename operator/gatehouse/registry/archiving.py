@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
+from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.registry.key_filters import among
 from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.operations import ArchiveObject, SaveVersion
@@ -45,7 +46,7 @@ def archive_displaced(writer: Writer, operations: Sequence[SaveVersion]) -> None
         {
             _Holder(operation.key.registry, operation.values["namespace"], operation.values["object_name"]): {
                 "at": operation.at,
-                "actor": "gatehouse",
+                "actor": SYSTEM_ACTOR,
                 "state_before": None,
                 "state_after": "Archived",
                 "digest": None,

@@ -8,8 +8,7 @@ from datetime import datetime
 from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
 from gatehouse.domain.audit.policies import PolicyText
-from gatehouse.domain.audit.records import FactChange, StoredRecord, fact_document
-from gatehouse.domain.version.lifecycle import ACTOR
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
 from gatehouse.registry.audit_operations import (
     AppendFacts,
     LoadCheckpoints,
@@ -78,7 +77,7 @@ class AuditRows:
         """
         fact = FactChange(
             at=at,
-            actor=ACTOR,
+            actor=SYSTEM_ACTOR,
             kind=TRAIL,
             namespace=self._registry.partition("/")[0],
             name=self._registry.partition("/")[2],

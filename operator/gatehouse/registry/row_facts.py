@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from gatehouse.domain.audit.records import FactChange, FactDocument, digest_of, fact_document
-from gatehouse.domain.version.lifecycle import ACTOR
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, FactDocument, digest_of, fact_document
 from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.operations import SaveVersion
 from gatehouse.registry.writer import FoundRow
@@ -42,7 +41,7 @@ def version_fact(operation: SaveVersion, row: FoundRow | None, *, change: RowVal
         return None
     told = change or {
         "at": operation.at,
-        "actor": ACTOR,
+        "actor": SYSTEM_ACTOR,
         "digest": values["digest"],
         "reason": "Registered" if row is None else "Changed",
         "message": "" if row is None else f"changed: {_names(after)}",
@@ -76,7 +75,7 @@ def model_fact(
     if not after:
         return None
     return _document(
-        {"at": at, "actor": ACTOR, "digest": None, "reason": reason, "message": message},
+        {"at": at, "actor": SYSTEM_ACTOR, "digest": None, "reason": reason, "message": message},
         kind=_MODEL,
         namespace=values["namespace"],
         name=values["name"],

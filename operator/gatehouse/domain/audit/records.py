@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_FACTS",
     "LONGEST_MESSAGE",
     "SOMEBODY",
+    "SYSTEM_ACTOR",
     "AuditHead",
     "AuditRecord",
     "FactChange",
@@ -39,6 +40,8 @@ GENESIS: Final = "0" * 64
 """What the first record of a chain names as its predecessor's hash."""
 SOMEBODY: Final = "unknown"
 """Who did what neither the object nor a watch tells of: the API server's own audit log does."""
+SYSTEM_ACTOR: Final = "gatehouse"
+"""The actor of what Gatehouse itself does, in audit records, in the history and in managed fields."""
 LONGEST_MESSAGE: Final = 4_000
 """Characters."""
 LARGEST_FACTS: Final = 8 * 1024
@@ -53,7 +56,7 @@ _SORTED: Final = orjson.OPT_SORT_KEYS
 class FactChange:
     """One fact that changed.
 
-    ``at`` has a zone. ``actor`` is the user who changed it, ``gatehouse`` for what follows from facts by itself.
+    ``at`` has a zone. ``actor`` is the user who changed it, ``SYSTEM_ACTOR`` for what follows from facts by itself.
     ``kind`` is that of the object (``ModelVersion``, ``ModelApproval`` …) and ``namespace`` and ``name`` are the
     object's; ``model`` and ``version`` say which version it is about, ``digest`` which bytes. ``reason`` is one
     stable word.

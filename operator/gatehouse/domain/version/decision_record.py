@@ -9,7 +9,7 @@ import orjson
 
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical
+from gatehouse.domain.audit.records import SOMEBODY, SYSTEM_ACTOR, FactChange, canonical
 from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.governance.approvals import submitters
 from gatehouse.domain.governance.held import Held, held_under
@@ -25,7 +25,6 @@ MOST_IN_FULL: Final = 500
 of which bytes: everything that counts is recorded when it comes and when it goes, however much of it there is."""
 SHORT: Final = frozenset({"uid", "approver", "evaluator", "decision", "stage", "kind", "digest"})
 MOST_GROUPS: Final = 8
-GATEHOUSE: Final = "gatehouse"
 
 _SAYS: Final[Mapping[str | None, str]] = {
     "Complies": "has nothing against the version",
@@ -197,7 +196,7 @@ class _Changes:
             if before.get(name) != after.get(name):
                 now = after.get(name)
                 yield self._fact(
-                    actor=GATEHOUSE,
+                    actor=SYSTEM_ACTOR,
                     kind="GovernancePolicy",
                     name=name,
                     reason=f"Policy{now}" if now else "PolicyGone",
@@ -211,7 +210,7 @@ class _Changes:
         for stage in [*(each for each in before if each not in after), *(each for each in after if each not in before)]:
             cleared = stage in after
             yield self._fact(
-                actor=GATEHOUSE,
+                actor=SYSTEM_ACTOR,
                 kind="ModelVersion",
                 name=self._facts.version.metadata.name,
                 reason="Cleared" if cleared else "ClearanceWithdrawn",

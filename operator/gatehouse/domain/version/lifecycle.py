@@ -21,7 +21,7 @@ from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Objection
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
-from gatehouse.domain.audit.records import FactChange
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
@@ -43,9 +43,8 @@ from gatehouse.domain.version.schedule import next_check
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
 
-__all__ = ["ACTOR", "READY_TO_DEPLOY", "Decision", "decide", "look_again", "nothing_known", "outage"]
+__all__ = ["READY_TO_DEPLOY", "Decision", "decide", "look_again", "nothing_known", "outage"]
 
-ACTOR: Final = "gatehouse"
 REBUILT: Final = "Rebuilt"
 """Reason in the history of a row that a database lost."""
 READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
@@ -318,7 +317,7 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
         reason, message = REBUILT, f"the database had lost the row; it was made again from the object: {message}"
     return StateChange(
         at=facts.now,
-        actor=ACTOR,
+        actor=SYSTEM_ACTOR,
         before=facts.version.status.phase if lost else row.phase if row else None,
         after=record.phase,
         digest=record.digest,
