@@ -17,8 +17,8 @@ from gatehouse.domain.audit.policies import PolicyText, policy_text
 from gatehouse.domain.audit.records import AuditHead, AuditRecord, read_record
 from gatehouse.domain.audit.trust import Verdict
 from gatehouse.domain.common.errors import Transient
+from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, history, model_versions
-from gatehouse.registry.trail import open_trails
 from registrycontract import NOW, OTHER_DIGEST, Opened, a_change, a_model, a_version, load
 from trails import REGISTRY, SIGNER, a_fact, chain, found, judged, recomputed, rehashed
 

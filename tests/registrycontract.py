@@ -33,8 +33,8 @@ from gatehouse.domain.version.records import (
     VersionRecord,
 )
 from gatehouse.registry.address import Limits
-from gatehouse.registry.databases import Databases
 from gatehouse.registry.migrations import upgrade
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.schema import HEAD
 from gatehouse.registry.tables import artifact_files, history, metadata, model_versions, registered_models
@@ -71,7 +71,7 @@ class Opened:
 
     registry: ModelRegistry
     password: str | None
-    databases: Databases
+    databases: DatabasePool
     rows: Rows
     counts: Counts
 
@@ -98,7 +98,7 @@ def a_registry(name: str = "local", **spec: Any) -> ModelRegistry:
 async def open_file(folder: Path) -> Opened:
     """A registry in SQLite."""
     counts = Counts()
-    databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
+    databases = DatabasePool(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
     rows = await databases.open(a_registry(), password=None, ca_pem=None)
     return Opened(a_registry(), None, databases, rows, counts)
 
@@ -628,7 +628,7 @@ class RegistryContract:
             metadata.create_all(connection, tables=tables)
             connection.execute(CreateTable(last))
             connection.commit()
-        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        databases = DatabasePool(data_dir=opened.databases._data_dir, limits=LIMITS)
         await databases.open(opened.registry, password=opened.password, ca_pem=None)
         await databases.aclose()
         assert described(opened) == whole
@@ -641,7 +641,7 @@ class RegistryContract:
 
         opened.run(text("ALTER TABLE artifact_files DROP COLUMN source"))
         opened.run(text("UPDATE gatehouse_schema SET version_num = '0002'"))
-        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        databases = DatabasePool(data_dir=opened.databases._data_dir, limits=LIMITS)
         rows = await databases.open(opened.registry, password=opened.password, ca_pem=None)
         old = await rows.load_files(model="granite", version=a_version().version)
         await databases.aclose()
@@ -673,7 +673,7 @@ class RegistryContract:
 
     async def test_a_newer_schema_is_refused(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         opened.run(text("UPDATE gatehouse_schema SET version_num = '9999'"))
-        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        databases = DatabasePool(data_dir=opened.databases._data_dir, limits=LIMITS)
         with pytest.raises(Stalled, match="revision 9999, this Gatehouse knows revisions up to") as caught:
             await databases.open(opened.registry, password=opened.password, ca_pem=None)
         assert caught.value.reason == "SchemaTooNew"
@@ -683,7 +683,7 @@ class RegistryContract:
         for table in ("history", "artifact_files", "model_versions", "registered_models", "gatehouse_schema"):
             opened.run(text(f"DROP TABLE {table}"))
         opened.run(text("CREATE TABLE registered_models (name VARCHAR(256) NOT NULL PRIMARY KEY)"))
-        databases = Databases(data_dir=opened.databases._data_dir, limits=LIMITS)
+        databases = DatabasePool(data_dir=opened.databases._data_dir, limits=LIMITS)
         with pytest.raises(
             Stalled, match="registered_models was not made by Gatehouse: there is no column id in"
         ) as caught:

@@ -27,10 +27,10 @@ from gatehouse.local.databases import Database
 from gatehouse.local.progress import Progress
 from gatehouse.registry.address import Address, Credentials, Limits, Target
 from gatehouse.registry.connector import Connector
-from gatehouse.registry.databases import Databases
 from gatehouse.registry.drivers import WRITES
+from gatehouse.registry.pool import DatabasePool
+from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
-from gatehouse.registry.trail import open_trails
 from registrycontract import NOW, Counts, a_change, a_file, a_registry, a_version
 from trails import KEYS, REGISTRY, SIGNER, a_fact, chained
 
@@ -134,7 +134,7 @@ async def _append(kind: str, site: _Site, versions: int, progress: Progress) -> 
 @contextlib.asynccontextmanager
 async def _rows(site: _Site, counts: Counts, name: str | None = None) -> AsyncIterator[Any]:
     name = name or f"bench-{secrets.token_hex(4)}"
-    databases = Databases(data_dir=site.home, now=lambda: NOW, metrics=counts)
+    databases = DatabasePool(data_dir=site.home, now=lambda: NOW, metrics=counts)
     rows = await databases.open(site.registry(name), password=site.password, ca_pem=None)
     try:
         yield rows
@@ -145,7 +145,7 @@ async def _rows(site: _Site, counts: Counts, name: str | None = None) -> AsyncIt
 @contextlib.contextmanager
 def _without_trail() -> Iterator[None]:
     with (
-        mock.patch("gatehouse.registry.writing.append_records"),
+        mock.patch("gatehouse.registry.database.append_records"),
         mock.patch("gatehouse.registry.versions.version_fact", return_value=None),
     ):
         yield

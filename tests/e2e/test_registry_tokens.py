@@ -23,7 +23,7 @@ from gatehouse.local.databases import account_for, give_to
 from gatehouse.local.errors import ProgramMissing
 from gatehouse.local.files import make_traversable
 from gatehouse.local.process import Server
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import model_versions
 from registrycontract import LIMITS, NOW, Counts, Opened, a_registry, a_version
 
@@ -101,7 +101,7 @@ class Site:
     """A registry on that server, by ``auth``."""
 
     machine: TokenMachine
-    databases: Databases
+    databases: DatabasePool
     auth: str = "Token"
 
     async def open(self, password: str) -> Opened:
@@ -121,8 +121,8 @@ class Site:
 
 
 @pytest.fixture
-def databases(tmp_path: Path) -> Databases:
-    return Databases(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
+def databases(tmp_path: Path) -> DatabasePool:
+    return DatabasePool(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
 
 
 def session(opened: Opened) -> int:
@@ -131,7 +131,7 @@ def session(opened: Opened) -> int:
 
 
 async def test_a_renewed_token_is_used_without_a_restart_and_breaks_no_connection(
-    machine: TokenMachine, databases: Databases
+    machine: TokenMachine, databases: DatabasePool
 ) -> None:
     first, second = token(), token()
     machine.takes(first)
@@ -156,7 +156,7 @@ async def test_a_renewed_token_is_used_without_a_restart_and_breaks_no_connectio
 
 
 async def test_a_token_that_is_not_valid_is_refused_until_it_is_renewed(
-    machine: TokenMachine, databases: Databases
+    machine: TokenMachine, databases: DatabasePool
 ) -> None:
     valid = token()
     machine.takes(valid)
@@ -170,7 +170,7 @@ async def test_a_token_that_is_not_valid_is_refused_until_it_is_renewed(
 
 
 async def test_no_password_goes_in_clear_to_a_registry_that_does_not_say_token(
-    machine: TokenMachine, databases: Databases
+    machine: TokenMachine, databases: DatabasePool
 ) -> None:
     valid = token()
     machine.takes(valid)

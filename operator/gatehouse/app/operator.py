@@ -66,7 +66,7 @@ from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.domain.serving.template import TemplateWriter
 from gatehouse.parsing.processes import WorkerParsing
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.runtime.api_session import Login, MetadataClient
 from gatehouse.runtime.cache import CacheChange, Caches, ChangeType
 from gatehouse.runtime.clock import LoopClock, seconds_since_boot
@@ -157,7 +157,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         troubles = RegistryTroubles(events=events, changed=enqueue.registry, counted=engine_metrics.periodic_failed)
         connections = Connections(
             stores=S3Stores(PrometheusStoreMetrics(collectors)),
-            databases=Databases(data_dir=settings.data_dir, metrics=written),
+            databases=DatabasePool(data_dir=settings.data_dir, metrics=written),
             secrets=KubernetesSecrets(client),
             clock=clock,
             identified=settings.workload_identity_for,

@@ -24,7 +24,8 @@ from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, Stored
 from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import stdout
-from gatehouse.registry.trail import DatabaseUrlError, Trails
+from gatehouse.registry.address import DatabaseUrlError
+from gatehouse.registry.readers import Trails
 from gatehouse.upload.access import StoreFlags
 from gatehouse.upload.errors import PublishError
 

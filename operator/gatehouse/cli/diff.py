@@ -30,8 +30,8 @@ from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.version.diff import Difference, Scalar, Side, compare_versions
 from gatehouse.printing import Printer, stdout
-from gatehouse.registry.operations import VersionKey
-from gatehouse.registry.version_rows import VersionRows
+from gatehouse.registry.keys import VersionKey
+from gatehouse.registry.readers import VersionRows
 
 __all__ = ["diff"]
 

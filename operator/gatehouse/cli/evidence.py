@@ -38,7 +38,7 @@ from gatehouse.evidence.model import DeclaredFacts, KeptRows, Subject
 from gatehouse.evidence.rows import read_rows, recall
 from gatehouse.evidence.verification import Verified, verify_bundle
 from gatehouse.printing import Printer, stderr, stdout
-from gatehouse.registry.trail import DatabaseUrlError
+from gatehouse.registry.address import DatabaseUrlError
 
 __all__ = ["app", "export", "keygen", "verify"]
 

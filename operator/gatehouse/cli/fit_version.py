@@ -20,7 +20,7 @@ from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit, usable_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
-from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.keys import VersionKey
 
 __all__ = ["known_version", "machines_of_cluster"]
 

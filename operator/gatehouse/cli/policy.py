@@ -28,7 +28,7 @@ from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stdout
-from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.keys import VersionKey
 
 __all__ = ["app"]
 

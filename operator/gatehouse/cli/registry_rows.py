@@ -9,10 +9,9 @@ from pathlib import Path
 
 from gatehouse.cli.connection import fail, fail_for
 from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.registry.address import Target
-from gatehouse.registry.operations import VersionKey
-from gatehouse.registry.trail import DatabaseUrlError, Trails, open_trails, target_of_url
-from gatehouse.registry.version_rows import VersionRows, load_version_rows
+from gatehouse.registry.address import DatabaseUrlError, Target, target_of_url
+from gatehouse.registry.keys import VersionKey
+from gatehouse.registry.readers import Trails, VersionRows, load_version_rows, open_trails
 
 __all__ = ["rows_of", "trails_of"]
 

@@ -15,8 +15,9 @@ from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
 from gatehouse.evidence.model import AuditExcerpt, KeptRows
-from gatehouse.registry.operations import LoadFiles, LoadHistory, LoadVersion, VersionKey
-from gatehouse.registry.trail import Trails
+from gatehouse.registry.keys import VersionKey
+from gatehouse.registry.readers import Trails
+from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion
 
 __all__ = ["read_rows", "recall"]
 

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from gatehouse.api.model_registry import DatabaseConnection, ModelRegistry
 from gatehouse.domain.common.errors import Stalled
 
-__all__ = ["Address", "Credentials", "DatabaseKind", "Limits", "Target", "address_of"]
+__all__ = [
+    "Address",
+    "Credentials",
+    "DatabaseKind",
+    "DatabaseUrlError",
+    "Limits",
+    "Target",
+    "address_of",
+    "target_of_url",
+]
 
 DatabaseKind = Literal["mysql", "postgresql", "sqlite"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _LONGEST_FILE_NAME = 200
+_KINDS: Final[Mapping[str, tuple[DatabaseKind, int]]] = {
+    "mysql": ("mysql", 3306),
+    "mariadb": ("mysql", 3306),
+    "postgresql": ("postgresql", 5432),
+}
+"""By the name in a URL: the kind, and the port where the URL names none."""
+_URLS: Final = "wanted mysql+pymysql://USER:PASSWORD@HOST/DATABASE, postgresql+psycopg://… or sqlite:////PATH"
+
+
+class DatabaseUrlError(ValueError):
+    """A URL names no database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +132,59 @@ def _server(kind: Literal["mysql", "postgresql"], spec: DatabaseConnection) -> A
         # The CRD has the same rule, for what is written since.
         token=spec.auth == "Token" and spec.tls == "Required",
     )
+
+
+def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: Limits | None = None) -> Target:
+    """A database by SQLAlchemy's URL. ``data_dir`` is for what a driver wants as a file.
+
+    The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``. With
+    ``?auth=token`` the password is a token of a cloud's IAM.
+
+    Raises:
+        DatabaseUrlError: without its password.
+        OSError: ``ca`` cannot be read.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlError(f"the database's URL is not one, {_URLS}") from None
+    name = parsed.get_backend_name()
+    if name == "sqlite":
+        address = _file(parsed.database)
+    elif name in _KINDS and parsed.host and parsed.database:
+        kind, port = _KINDS[name]
+        tls = not (_is_loopback(parsed.host) or parsed.query.get("tls") == "disabled")
+        address = Address(
+            kind=kind,
+            host=parsed.host,
+            port=parsed.port or port,
+            database=parsed.database,
+            username=parsed.username or "",
+            tls=tls,
+            token=tls and parsed.query.get("auth") == "token",
+        )
+    else:
+        raise DatabaseUrlError(f"the database's URL is for {name} or names no host or database, {_URLS}")
+    password: Any = parsed.password
+    return Target(
+        address=address,
+        credentials=Credentials(
+            None if password is None else str(password), ca.read_text() if ca is not None else None
+        ),
+        limits=limits or Limits(),
+        data_dir=data_dir,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _file(name: str | None) -> Address:
+    file = Path(name or "")
+    if not name or not file.is_file():
+        raise DatabaseUrlError(f"there is no database file {name or 'in the URL'}, {_URLS}")
+    return Address(kind="sqlite", file=file)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.registry.operations import Operation, Write
 
-__all__ = ["MAX_OPERATIONS", "MAX_WEIGHT", "Batcher", "Outcome"]
+__all__ = ["MAX_OPERATIONS", "MAX_WEIGHT", "BatchResult", "Batcher"]
 
 MAX_OPERATIONS = 200
 MAX_WEIGHT = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """A result or an error for each operation; ``down`` when those that wait would fail as well."""
 
     results: Sequence[object]
@@ -41,7 +41,7 @@ class _Call(NamedTuple):
 class Batcher:
     """Runs operations in batches of one kind, reads and writes in turn, each in the order they came."""
 
-    def __init__(self, run: Callable[[Sequence[Operation[Any]]], Outcome], *, thread: Executor, name: str) -> None:
+    def __init__(self, run: Callable[[Sequence[Operation[Any]]], BatchResult], *, thread: Executor, name: str) -> None:
         self._run = run
         self._thread = thread
         self._name = name
@@ -80,13 +80,13 @@ class Batcher:
             if not batch:
                 continue
             running = loop.run_in_executor(self._thread, self._run, [call.operation for call in batch])
-            (outcome,) = await asyncio.gather(running, return_exceptions=True)
-            if isinstance(outcome, BaseException):
-                _answer(batch, [outcome] * len(batch))
+            (result,) = await asyncio.gather(running, return_exceptions=True)
+            if isinstance(result, BaseException):
+                _answer(batch, [result] * len(batch))
                 continue
-            _answer(batch, outcome.results)
-            if outcome.down is not None:
-                self._fail_all(outcome.down)
+            _answer(batch, result.results)
+            if result.down is not None:
+                self._fail_all(result.down)
 
     def _fail_all(self, error: ReconcileError) -> None:
         for queue in (self._reads, self._writes):

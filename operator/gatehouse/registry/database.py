@@ -6,25 +6,26 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.version.records import KnownIds, RegistryCounts
 from gatehouse.registry.address import Credentials, Target
-from gatehouse.registry.batcher import Batcher, Outcome
+from gatehouse.registry.audit import append_records
+from gatehouse.registry.batcher import Batcher, BatchResult
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
 from gatehouse.registry.ids import HighestIds
 from gatehouse.registry.metrics import RowMetrics
-from gatehouse.registry.operations import Connect, Operation, Read, Write
-from gatehouse.registry.reading import read
+from gatehouse.registry.operations import Operation, Read, Write, read, write
 from gatehouse.registry.schema import ensure_schema
 from gatehouse.registry.thread import DatabaseThread
-from gatehouse.registry.writing import write
+from gatehouse.registry.writer import Writer
 
 __all__ = ["Database"]
 
@@ -34,6 +35,15 @@ _PAUSE = 0.01
 _T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connect(Read[None]):
+    """Nothing but a connection to tables of the newest revision."""
+
+    @classmethod
+    def run(cls, connection: Connection, batch: Sequence[Self]) -> list[None]:  # noqa: ARG003 - it is open by now
+        return [None] * len(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +103,27 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connector.engine.dispose)
         self._thread.shutdown()
 
-    def _run(self, operations: Sequence[Operation[Any]], *, again: bool = False) -> Outcome:
+    def _run(self, operations: Sequence[Operation[Any]], *, again: bool = False) -> BatchResult:
         """A batch with all its retries. Runs in the database's thread. ``again`` when it may be committed already."""
         started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
-            outcome = self._attempt(operations, again=again or attempt > 1)
-            if isinstance(outcome, _Fault):
+            result = self._attempt(operations, again=again or attempt > 1)
+            if isinstance(result, _Fault):
                 self._disconnect()
-                return self._halve(operations) if len(operations) > 1 else Outcome([outcome.error])
-            if isinstance(outcome, Outcome):
-                return outcome
-            if outcome.drops_connection:
+                return self._halve(operations) if len(operations) > 1 else BatchResult([result.error])
+            if isinstance(result, BatchResult):
+                return result
+            if result.drops_connection:
                 self._disconnect()
             late = time.monotonic() - started > self._patience
-            if not outcome.retry_now or attempt == _ATTEMPTS or late:
-                return self._give_up(operations, outcome)
-            self._metrics.retried(reason=outcome.reason)
-            if outcome.cause is Cause.CONTENTION:
+            if not result.retry_now or attempt == _ATTEMPTS or late:
+                return self._give_up(operations, result)
+            self._metrics.retried(reason=result.reason)
+            if result.cause is Cause.CONTENTION:
                 time.sleep(_PAUSE * attempt)
         raise AssertionError("the last attempt returns")
 
-    def _attempt(self, operations: Sequence[Operation[Any]], *, again: bool) -> Outcome | Failure | _Fault:
+    def _attempt(self, operations: Sequence[Operation[Any]], *, again: bool) -> BatchResult | Failure | _Fault:
         connected = False
         if self._connector.moved():
             self._disconnect()
@@ -127,19 +137,19 @@ class Database:
                     results = read(connection, cast("Sequence[Read[Any]]", operations))
                     self._highest.learn_from(results)
                     self._metrics.queried(operations=len(operations))
-                    if any(isinstance(found, RegistryCounts) and found.read_only for found in results):
+                    if any(isinstance(result, RegistryCounts) and result.read_only for result in results):
                         # After a failover the name may lead to a server that takes writes.
                         connection.invalidate()
-                    return Outcome(results)
+                    return BatchResult(results)
                 with connection.execution_options(**{WRITES: True}).begin():
-                    results, rows = write(
-                        connection, cast("Sequence[Write[Any]]", operations), self._highest, again=again
-                    )
+                    writer = Writer(connection, self._highest)
+                    results = write(writer, cast("Sequence[Write[Any]]", operations))
+                    append_records(writer, again=again)
             self._highest.learn_from(results)
-            self._metrics.committed(operations=len(operations), rows=rows)
-            return Outcome(results)
+            self._metrics.committed(operations=len(operations), rows=dict(writer.rows))
+            return BatchResult(results)
         except ReconcileError as error:
-            return Outcome([error] * len(operations), down=error)
+            return BatchResult([error] * len(operations), down=error)
         except (SQLAlchemyError, OSError) as error:
             return self._connector.failure_of(error, connected=connected)
         except UnicodeError:
@@ -158,20 +168,20 @@ class Database:
                 cause=Cause.OTHER, connected=False, database=self._connector.name, detail=type(error).__name__
             )
 
-    def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> Outcome:
+    def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> BatchResult:
         """Fails them all, or halves the batch until only what is at fault fails."""
         if failure.poisoned and len(operations) > 1:
             return self._halve(operations)
-        return Outcome([failure.error() for _ in operations], down=failure.error() if failure.down else None)
+        return BatchResult([failure.error() for _ in operations], down=failure.error() if failure.down else None)
 
-    def _halve(self, operations: Sequence[Operation[Any]]) -> Outcome:
+    def _halve(self, operations: Sequence[Operation[Any]]) -> BatchResult:
         """Runs the two halves of a batch after one another, unless the first finds the database down."""
         middle = len(operations) // 2
         first = self._run(operations[:middle], again=True)
         if first.down is not None:
-            return Outcome([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
+            return BatchResult([*first.results, *[first.down] * (len(operations) - middle)], down=first.down)
         second = self._run(operations[middle:], again=True)
-        return Outcome([*first.results, *second.results], down=second.down)
+        return BatchResult([*first.results, *second.results], down=second.down)
 
     def _disconnect(self) -> None:
         """The tables are looked at again with the next connection: it may be another server, or another revision."""

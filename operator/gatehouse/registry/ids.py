@@ -60,8 +60,8 @@ def assign_ids(connection: Connection, table: Table, known: Sequence[int | None]
     None only where the database would number rows above ``highest``; rows get ids above that here otherwise.
     """
     column: Column[int] = table.c.id
-    wanted = [id_ for id_ in known if id_ is not None]
-    taken = set(connection.scalars(select(column).where(column.in_(wanted)))) if wanted else set()
+    asked = [id_ for id_ in known if id_ is not None]
+    taken = set(connection.scalars(select(column).where(column.in_(asked)))) if asked else set()
     ids: list[int | None] = []
     for id_ in known:
         ids.append(None if id_ in taken else id_)
@@ -69,7 +69,7 @@ def assign_ids(connection: Connection, table: Table, known: Sequence[int | None]
             taken.add(id_)
     if None not in ids or not highest or (connection.scalar(select(func.max(column))) or 0) >= highest:
         return ids
-    following = max(highest, *wanted, 0)
+    following = max(highest, *asked, 0)
     for index, id_ in enumerate(ids):
         if id_ is None:
             following += 1

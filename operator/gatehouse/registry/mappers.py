@@ -162,8 +162,8 @@ def _moment(kept: str | None) -> datetime | None:
 def _source(kept: Any) -> ContentSource | None:
     if kept is not None and kept not in _SOURCES:
         raise ValueError(f"content_source is {kept!r}, not one of {', '.join(sorted(_SOURCES))}")
-    found: ContentSource | None = kept
-    return found
+    source: ContentSource | None = kept
+    return source
 
 
 def _finding(*, rule: str, found: str, wanted: str, remedy: str) -> Finding:
@@ -414,9 +414,9 @@ def _has_surrogates(value: str) -> bool:
     return False
 
 
-def _rejected(what: str, column: str, found: str, wanted: str) -> Stalled:
+def _rejected(what: str, column: str, fault: str, allowed: str) -> Stalled:
     return Stalled(
         reason="RowRejected",
-        message=f"The {what} cannot be kept: its {column} {found}, wanted {wanted}",
+        message=f"The {what} cannot be kept: its {column} {fault}, wanted {allowed}",
         remedy=f"Change the {column}.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-__all__ = ["NoMetrics", "RowMetrics"]
+__all__ = ["NoRowMetrics", "RowMetrics"]
 
 
 class RowMetrics(Protocol):
@@ -24,7 +24,7 @@ class RowMetrics(Protocol):
         ...
 
 
-class NoMetrics:
+class NoRowMetrics:
     """Counts nothing."""
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:

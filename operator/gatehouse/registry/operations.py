@@ -1,86 +1,39 @@
-"""What is asked of a database, as values: calls that meet are run together.
+"""What a database is asked, as values that run themselves.
 
-The parameter of a class is what its caller gets back.
+Calls that meet run together: reads on one connection, writes in one transaction, and the operations of one class with
+as few statements as the class can do with. A new call of the database is a class beside its SQL (in
+:mod:`~gatehouse.registry.versions`, :mod:`~gatehouse.registry.models`, :mod:`~gatehouse.registry.live_rows` or
+:mod:`~gatehouse.registry.audit`), and a method of :class:`gatehouse.registry.rows.Rows` that submits it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from gatehouse.domain.audit.records import FactDocument
-from gatehouse.domain.version.records import (
-    FileRecord,
-    KnownIds,
-    ModelRecord,
-    RegistryCounts,
-    StateChange,
-    VersionIds,
-    VersionRecord,
-)
-from gatehouse.registry.mappers import RowValues
+from sqlalchemy import Connection
 
-__all__ = [
-    "ArchiveObject",
-    "Connect",
-    "CountRows",
-    "ListLive",
-    "LiveObject",
-    "LoadFiles",
-    "LoadHistory",
-    "LoadModel",
-    "LoadVersion",
-    "ModelKey",
-    "Operation",
-    "Read",
-    "SaveFiles",
-    "SaveModel",
-    "SaveVersion",
-    "VersionKey",
-    "Write",
-]
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.registry.writer import Writer
 
-_LARGEST_FACT = 8_000
-"""Bytes to expect of one at most; what is larger is rare."""
+__all__ = ["LARGEST_FACT", "Operation", "Read", "Write", "read", "write"]
+
+LARGEST_FACT = 8_000
+"""Bytes that the ``weight`` of an operation counts for each audit record: few records are larger."""
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-class VersionKey(NamedTuple):
-    """What is unique in ``model_versions``."""
-
-    registry: str
-    model: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"version {self.version!r} of model {self.model!r} in registry {self.registry}"
-
-
-class ModelKey(NamedTuple):
-    """What is unique in ``registered_models``."""
-
-    registry: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"model {self.name!r} in registry {self.registry}"
-
-
-class LiveObject(NamedTuple):
-    """A live row and the object that holds it."""
-
-    id: int
-    kind: Literal["model", "version"]
-    namespace: str
-    name: str
+_Op = TypeVar("_Op", bound="Operation[Any]")
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T_co]):
-    """Anything a database is asked."""
+    """Anything a database is asked. The parameter is what the caller gets back."""
+
+    turn: ClassVar[int] = 0
+    """The classes of one batch run in this order, those of one turn as their first operations came."""
 
     @property
     def weight(self) -> int:
@@ -94,137 +47,44 @@ class Operation(Generic[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Read(Operation[T_co]):
+class Read(Operation[T_co], ABC):
     """Changes nothing."""
 
+    @classmethod
+    @abstractmethod
+    def run(cls, connection: Connection, batch: Sequence[Self]) -> Sequence[T_co | ReconcileError]:
+        """The result of each operation of the batch, or the error that is its own."""
+
 
 @dataclass(frozen=True, slots=True)
-class Write(Operation[T_co]):
+class Write(Operation[T_co], ABC):
     """Runs in a transaction, and running it twice is the same as once."""
 
-
-@dataclass(frozen=True, slots=True)
-class Connect(Read[None]):
-    """Nothing but a connection to tables of the newest revision."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadVersion(Read[VersionRecord | None]):
-    """The row of a version."""
-
-    key: VersionKey
+    @classmethod
+    @abstractmethod
+    def run(cls, writer: Writer, batch: Sequence[Self]) -> Sequence[T_co | ReconcileError]:
+        """The result of each operation of the batch, or the error that is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadFiles(Read[Mapping[str, FileRecord]]):
-    """Files of a version, by path."""
-
-    key: VersionKey
+def read(connection: Connection, operations: Sequence[Read[Any]]) -> list[object]:
+    """The result of each operation, or the error that is its own."""
+    return _run_by_class(operations, lambda kind, batch: kind.run(connection, batch))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadModel(Read[ModelRecord | None]):
-    """The row of a model."""
-
-    key: ModelKey
+def write(writer: Writer, operations: Sequence[Write[Any]]) -> list[object]:
+    """The result of each operation, or the error that is its own."""
+    return _run_by_class(operations, lambda kind, batch: kind.run(writer, batch))
 
 
-@dataclass(frozen=True, slots=True)
-class LoadHistory(Read[Sequence[StateChange]]):
-    """History of a version, oldest first, at most ``limit`` of the newest entries."""
-
-    key: VersionKey
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListLive(Read[Sequence[LiveObject]]):
-    """A page of live rows with ids above ``after``, by id."""
-
-    kind: Literal["model", "version"]
-    registry: str
-    after: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class CountRows(Read[RegistryCounts]):
-    """Live rows of a registry."""
-
-    registry: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveVersion(Write[VersionIds]):
-    """``values`` as columns; ``id`` None inserts, with the ``known`` ids. ``files`` None leaves the file rows.
-
-    ``facts`` go to the audit trail, after the one that follows from the row itself.
-    """
-
-    key: VersionKey
-    id: int | None
-    known: KnownIds
-    values: RowValues
-    files: Sequence[RowValues] | None
-    change: RowValues | None
-    at: datetime
-    facts: Sequence[FactDocument] = ()
-
-    @property
-    def weight(self) -> int:
-        texts = sum(len(self.values[column] or "") for column in ("spec", "artifact", "governance"))
-        return texts + 300 * len(self.files or ()) + _LARGEST_FACT * len(self.facts)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        return ("save", "version", *self.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveFiles(Write[None]):
-    """Adds or replaces file rows."""
-
-    key: VersionKey
-    files: Sequence[RowValues]
-
-    @property
-    def weight(self) -> int:
-        return 300 * len(self.files)
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        return ("save", "version", *self.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveModel(Write[int]):
-    """``values`` as columns; ``id`` None when the caller knows of no row, which is then made with the ``known`` id."""
-
-    key: ModelKey
-    id: int | None
-    known: int | None
-    values: RowValues
-    at: datetime
-
-    @property
-    def weight(self) -> int:
-        return len(self.values["spec"])
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        return ("save", "model", *self.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveObject(Write[int]):
-    """Archives what an object held."""
-
-    registry: str
-    kind: Literal["model", "version"]
-    namespace: str
-    name: str
-    change: RowValues
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        return ("archive", self.kind, self.registry, self.namespace, self.name)
+def _run_by_class(
+    operations: Sequence[_Op], run: Callable[[type[_Op], Sequence[_Op]], Sequence[object]]
+) -> list[object]:
+    classes: dict[type[_Op], list[int]] = defaultdict(list)
+    for index, operation in enumerate(operations):
+        classes[type(operation)].append(index)
+    results: list[object] = [None] * len(operations)
+    for kind in sorted(classes, key=lambda kind: kind.turn):
+        indexes = classes[kind]
+        for index, result in zip(indexes, run(kind, [operations[index] for index in indexes]), strict=True):
+            results[index] = result
+    return results

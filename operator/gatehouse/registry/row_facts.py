@@ -9,9 +9,9 @@ from typing import Any, Final
 import orjson
 
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, FactDocument, digest_of, fact_document
+from gatehouse.registry.keys import VersionKey
 from gatehouse.registry.mappers import RowValues
-from gatehouse.registry.operations import SaveVersion
-from gatehouse.registry.writer import FoundRow
+from gatehouse.registry.writer import StoredRow
 
 __all__ = ["archived_fact", "model_fact", "version_fact"]
 
@@ -26,12 +26,13 @@ Difference = tuple[dict[str, Any], dict[str, Any]]
 """Before and after."""
 
 
-def version_fact(operation: SaveVersion, row: FoundRow | None, *, change: RowValues | None) -> FactDocument | None:
+def version_fact(
+    key: VersionKey, values: RowValues, row: StoredRow | None, *, at: datetime, change: RowValues | None
+) -> FactDocument | None:
     """The fact of a version's row that is written; None when nothing but the time of a check is new.
 
     ``row`` is what is there, None for a new one; ``change`` the entry that the history gets.
     """
-    values = operation.values
     before: dict[str, Any]
     if row is None:
         before, after = {}, {column: values[column] for column in _FIRST} | {"spec": _digest(values["spec"])}
@@ -39,8 +40,8 @@ def version_fact(operation: SaveVersion, row: FoundRow | None, *, change: RowVal
         before, after = _differences(row, values, _VERSION_COLUMNS)
     if change is None and not after:
         return None
-    told = change or {
-        "at": operation.at,
+    entry = change or {
+        "at": at,
         "actor": SYSTEM_ACTOR,
         "digest": values["digest"],
         "reason": "Registered" if row is None else "Changed",
@@ -49,25 +50,25 @@ def version_fact(operation: SaveVersion, row: FoundRow | None, *, change: RowVal
     if change is not None:
         before, after = before | {"phase": change["state_before"]}, after | {"phase": change["state_after"]}
     return _document(
-        told,
+        entry,
         kind=_VERSION,
         namespace=values["namespace"],
         name=values["object_name"],
-        model=operation.key.model,
-        version=operation.key.version,
+        model=key.model,
+        version=key.version,
         before=before,
         after=after,
     )
 
 
 def model_fact(
-    values: RowValues, row: FoundRow | None, *, at: datetime, made_for: SaveVersion | None = None
+    values: RowValues, row: StoredRow | None, *, at: datetime, made_for: VersionKey | None = None
 ) -> FactDocument | None:
     """The fact of a model's row that is written; None when nothing is new."""
     before: dict[str, Any]
     if row is None:
         before, after = {}, {column: values[column] for column in _MODEL_COLUMNS} | {"spec": _digest(values["spec"])}
-        reason, message = "Registered", "" if made_for is None else f"made for its {made_for.key}"[:500]
+        reason, message = "Registered", "" if made_for is None else f"made for its {made_for}"[:500]
     else:
         before, after = _differences(row, values, _MODEL_COLUMNS)
         reason = {"ARCHIVED": "Archived", "LIVE": "Restored"}.get(after.get("state", ""), "Changed")
@@ -105,20 +106,20 @@ def archived_fact(
     )
 
 
-def _document(told: Mapping[str, Any], **fact: Any) -> FactDocument:
+def _document(entry: Mapping[str, Any], **fact: Any) -> FactDocument:
     return fact_document(
         FactChange(
-            at=told["at"],
-            actor=told["actor"],
-            digest=told["digest"],
-            reason=told["reason"],
-            message=told["message"],
+            at=entry["at"],
+            actor=entry["actor"],
+            digest=entry["digest"],
+            reason=entry["reason"],
+            message=entry["message"],
             **fact,
         )
     )
 
 
-def _differences(row: FoundRow, values: RowValues, columns: tuple[str, ...]) -> Difference:
+def _differences(row: StoredRow, values: RowValues, columns: tuple[str, ...]) -> Difference:
     changed = [column for column in columns if getattr(row, column) != values[column]]
     before = {column: getattr(row, column) for column in changed}
     after = {column: values[column] for column in changed}

@@ -1,4 +1,4 @@
-"""The rows of one registry, as the controllers see them."""
+"""The rows and the audit trail of one registry, as the controllers see them. Each method submits one operation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from gatehouse.domain.audit.records import FactChange, fact_document
+from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.policies import PolicyText
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -16,27 +19,27 @@ from gatehouse.domain.version.records import (
     VersionIds,
     VersionRecord,
 )
-from gatehouse.registry.audit_rows import AuditRows
-from gatehouse.registry.database import Database
-from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
-from gatehouse.registry.operations import (
-    ArchiveObject,
-    CountRows,
-    ListLive,
-    LoadFiles,
-    LoadHistory,
-    LoadModel,
-    LoadVersion,
-    ModelKey,
-    SaveFiles,
-    SaveModel,
-    SaveVersion,
-    VersionKey,
+from gatehouse.registry.audit import (
+    AppendFacts,
+    LoadCheckpoints,
+    LoadPolicies,
+    LoadRecords,
+    LoadStanding,
+    MarkCopied,
+    RecordPolicies,
+    SaveCheckpoint,
+    SummariseRecords,
 )
+from gatehouse.registry.database import Database
+from gatehouse.registry.keys import ModelKey, VersionKey
+from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
+from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
+from gatehouse.registry.models import LoadModel, SaveModel
 from gatehouse.registry.schema import HEAD
 from gatehouse.registry.tables import model_versions, registered_models
+from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, SaveFiles, SaveVersion
 
-__all__ = ["Rows"]
+__all__ = ["AuditRows", "Rows"]
 
 _PAGE = 1000
 
@@ -151,8 +154,8 @@ class Rows:
         for kind in kinds:
             after = 0
             while page := await self._database.submit(ListLive(kind, self._registry, after, _PAGE)):
-                for held in page:
-                    yield kind, held.namespace, held.name
+                for live in page:
+                    yield kind, live.namespace, live.name
                 after = page[-1].id
 
     async def reserve(self, highest: KnownIds) -> None:
@@ -179,3 +182,66 @@ class Rows:
         """One row a path: of two with the same path the later one counts."""
         newest = {file.path: file for file in files}
         return [file_values(*key, file) for file in newest.values()]
+
+
+class AuditRows:
+    """Every method may raise what :meth:`Database.submit` raises."""
+
+    def __init__(self, *, registry: str, database: Database) -> None:
+        self._registry = registry
+        self._database = database
+
+    async def append(self, facts: Sequence[FactChange]) -> None:
+        """Appends records of facts that change no row."""
+        documents = [fact_document(fact) for fact in facts]
+        if documents:
+            await self._database.submit(AppendFacts(registry=self._registry, facts=documents))
+
+    async def policies(self) -> Mapping[str, PolicyText]:
+        """What was last recorded of each policy, by name."""
+        return await self._database.submit(LoadPolicies(registry=self._registry))
+
+    async def record_policies(self, policies: Sequence[PolicyText], *, at: datetime) -> None:
+        """Appends records of how the policies, which are all there are, differ from what was last recorded."""
+        await self._database.submit(RecordPolicies(registry=self._registry, policies=tuple(policies), at=at))
+
+    async def standing(self) -> AuditStanding:
+        """The newest record, the newest checkpoint, and the first record that is there."""
+        return await self._database.submit(LoadStanding(registry=self._registry))
+
+    async def records(self, *, after: int, limit: int) -> Sequence[StoredRecord]:
+        """A page of records with positions above ``after``."""
+        return await self._database.submit(LoadRecords(registry=self._registry, after=after, limit=limit))
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keeps a checkpoint.
+
+        Raises:
+            Transient: RowConflict, the trail or its newest checkpoint is another by now.
+        """
+        await self._database.submit(SaveCheckpoint(checkpoint=checkpoint))
+
+    async def checkpoints_to_copy(self, *, uri: str, limit: int) -> Sequence[Checkpoint]:
+        """Checkpoints that have no copy at ``uri`` yet, the oldest first."""
+        return await self._database.submit(LoadCheckpoints(registry=self._registry, not_at=uri, limit=limit))
+
+    async def mark_copied(self, seqs: Sequence[int], *, uri: str) -> None:
+        """Copies of these checkpoints are at ``uri``."""
+        await self._database.submit(MarkCopied(registry=self._registry, seqs=tuple(seqs), uri=uri))
+
+    async def summarise(self, summary: Summary, *, signer: Signer, at: datetime) -> int:
+        """Deletes the records up to that of the summary, and appends the one that stands for them; how many it deleted.
+
+        None when a checkpoint does not cover them yet, or they are gone already.
+        """
+        fact = FactChange(
+            at=at,
+            actor=SYSTEM_ACTOR,
+            kind=TRAIL,
+            namespace=self._registry.partition("/")[0],
+            name=self._registry.partition("/")[2],
+            reason=SUMMARISED,
+            message=f"records 1 to {summary.to} were older than the retention",
+            after=signer.summary(summary),
+        )
+        return await self._database.submit(SummariseRecords(summary=summary, fact=fact_document(fact)))

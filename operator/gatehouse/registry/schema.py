@@ -8,50 +8,23 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.failures import Cause, Failure
-from gatehouse.registry.tables import TABLE_OPTIONS, metadata
+from gatehouse.registry.tables import VERSION_TABLE, ForeignTableError, metadata, version_table
 
-__all__ = [
-    "HEAD",
-    "REVISIONS",
-    "VERSION_TABLE",
-    "ForeignTableError",
-    "blame_revision",
-    "ensure_schema",
-    "version_table",
-]
+__all__ = ["HEAD", "REVISIONS", "ensure_schema", "raise_schema_error"]
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this code knows, in order."""
 
 HEAD = REVISIONS[-1]
-VERSION_TABLE = "gatehouse_schema"
-"""Not Alembic's default: other programs that use Alembic may share the database."""
-
-version_table = Table(
-    VERSION_TABLE,
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
-    **TABLE_OPTIONS,
-)
-"""As Alembic makes it, but with our options: https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
-
-_FOUND = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+_REVISION = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _LOCK_SECONDS = 30
-
-
-class ForeignTableError(Exception):
-    """A migration found a table with the name of one of ours that is not ours."""
-
-    def __init__(self, table: str, missing: str) -> None:
-        super().__init__(f"Table {table} was not made by Gatehouse: there is no column {missing}")
 
 
 def ensure_schema(connector: Connector) -> None:
@@ -83,7 +56,7 @@ def ensure_schema(connector: Connector) -> None:
                     ) from None
 
 
-def blame_revision(connector: Connector, failure: Failure) -> None:
+def raise_schema_error(connector: Connector, failure: Failure) -> None:
     """Looks for the reason why a query of whoever never migrates failed; returns when the revision is none.
 
     A database that did not answer is not asked again.
@@ -95,14 +68,14 @@ def blame_revision(connector: Connector, failure: Failure) -> None:
         return
     with suppress(SQLAlchemyError, OSError):  # what made the query fail is then told
         with connector.engine.connect() as connection:
-            found = _revision(connection)
-        if found is None:
+            revision = _revision(connection)
+        if revision is None:
             raise Stalled(
                 reason="SchemaMissing",
                 message=f"There are no tables of Gatehouse's in {connector.name}",
                 remedy="Name the database of a registry; its operator makes the tables.",
             )
-        if _is_owed(found, connector.name):
+        if _is_owed(revision, connector.name):
             raise Stalled(
                 reason="SchemaTooOld",
                 message=f"The tables in {connector.name} are of a revision before {HEAD}, which this Gatehouse reads",
@@ -113,29 +86,29 @@ def blame_revision(connector: Connector, failure: Failure) -> None:
 def _owed(connector: Connector) -> bool:
     with connector.engine.connect() as connection:
         try:
-            found = connection.scalar(_FOUND)
+            revision = connection.scalar(_REVISION)
         except DBAPIError as error:
             if connector.driver.cause_of(error.orig)[0] is Cause.NO_TABLE:
                 return True
             raise
-        return _is_owed(found, connector.name)
+        return _is_owed(revision, connector.name)
 
 
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: str | None = connection.scalar(_FOUND)
-    return found
+    revision: str | None = connection.scalar(_REVISION)
+    return revision
 
 
-def _is_owed(found: str | None, database: str) -> bool:
-    if found is not None and found not in REVISIONS:
+def _is_owed(revision: str | None, database: str) -> bool:
+    if revision is not None and revision not in REVISIONS:
         raise Stalled(
             reason="SchemaTooNew",
-            message=f"The tables in {database} have revision {found}, this Gatehouse knows revisions up to {HEAD}",
+            message=f"The tables in {database} have revision {revision}, this Gatehouse knows revisions up to {HEAD}",
             remedy="Run the Gatehouse that migrated them, or a newer one. Tables are never migrated back.",
         )
-    return found != HEAD
+    return revision != HEAD
 
 
 def _make_or_upgrade(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -28,6 +29,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 __all__ = [
     "TABLE_OPTIONS",
+    "VERSION_TABLE",
+    "ForeignTableError",
     "Id",
     "LongText",
     "UtcDateTime",
@@ -40,6 +43,7 @@ __all__ = [
     "metadata",
     "model_versions",
     "registered_models",
+    "version_table",
 ]
 
 TABLE_OPTIONS: dict[str, Any] = {
@@ -226,3 +230,23 @@ audited_policies = Table(
     **TABLE_OPTIONS,
 )
 """What the trail of a registry last said of each policy that is there."""
+
+VERSION_TABLE = "gatehouse_schema"
+"""Not Alembic's default: other programs that use Alembic may share the database."""
+
+version_table = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    **TABLE_OPTIONS,
+)
+"""The revision of the other tables, and none of ``metadata``. As Alembic makes it, but with our options:
+https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
+
+
+class ForeignTableError(Exception):
+    """A migration found a table with the name of one of ours that is not ours."""
+
+    def __init__(self, table: str, missing: str) -> None:
+        super().__init__(f"Table {table} was not made by Gatehouse: there is no column {missing}")

@@ -54,10 +54,10 @@ def _signed(at: str, seconds: int) -> datetime | None:
 
 def _claimed(claims: str) -> datetime | None:
     try:
-        found = orjson.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        document = orjson.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
     except (NotBase64, ValueError):
         return None
-    end = found.get("exp") if isinstance(found, dict) else None
+    end = document.get("exp") if isinstance(document, dict) else None
     if isinstance(end, bool) or not isinstance(end, int | float) or not 0 <= end < _LAST:
         return None
     return datetime.fromtimestamp(end, UTC)

@@ -6,21 +6,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, delete, insert, update
+from sqlalchemy import BindParameter, Connection, Row, Select, Table, bindparam, insert, update
 
 from gatehouse.domain.audit.records import FactDocument
 from gatehouse.registry.ids import HighestIds, assign_ids, pass_explicit_ids
-from gatehouse.registry.key_filters import among, of_versions
 from gatehouse.registry.mappers import RowValues
-from gatehouse.registry.operations import VersionKey
-from gatehouse.registry.tables import artifact_files, history
+from gatehouse.registry.tables import history
 
-__all__ = ["FoundRow", "Writer"]
+__all__ = ["StoredRow", "Writer"]
 
-FoundRow: TypeAlias = "Row[*tuple[Any, ...]]"
-"""A row whose columns are attributes."""
-
-_FILES_AT_ONCE = 200
+StoredRow: TypeAlias = "Row[*tuple[Any, ...]]"
+"""A row of the database whose columns are attributes."""
 
 
 class Writer:
@@ -32,13 +28,13 @@ class Writer:
         self.rows: Counter[str] = Counter()
         """Rows inserted or updated, by table."""
         self.facts: defaultdict[str, list[FactDocument]] = defaultdict(list)
-        """What the audit trails are to be told, by registry; :mod:`gatehouse.registry.auditing` appends it."""
+        """What is to be recorded, by registry; :func:`gatehouse.registry.audit.append_records` appends it."""
 
-    def lock(self, query: Select[Any]) -> Sequence[FoundRow]:
+    def fetch_for_update(self, query: Select[Any]) -> Sequence[StoredRow]:
         """Rows that nobody else changes before this transaction ends. SQLite's lock is held already."""
         return self.connection.execute(query.with_for_update()).all()
 
-    def look(self, query: Select[Any]) -> Sequence[FoundRow]:
+    def fetch(self, query: Select[Any]) -> Sequence[StoredRow]:
         """Rows as they are now."""
         return self.connection.execute(query).all()
 
@@ -74,32 +70,12 @@ class Writer:
             )
             self.rows[table.name] += len(rows)
 
-    def replace_all_files(self, keys: Sequence[VersionKey], rows: Sequence[RowValues]) -> None:
-        """Makes ``rows`` the only files of the versions."""
-        if keys:
-            self.connection.execute(delete(artifact_files).where(of_versions(self.connection, artifact_files, keys)))
-        self.insert(artifact_files, rows)
-
-    def put_files(self, rows: Sequence[RowValues]) -> None:
-        """Adds files, or replaces those of the same path."""
-        files = artifact_files.c
-        for start in range(0, len(rows), _FILES_AT_ONCE):
-            some = rows[start : start + _FILES_AT_ONCE]
-            key = ("registry", "model", "version", "path_hash")
-            keys = [tuple(row[column] for column in key) for row in some]
-            self.connection.execute(
-                delete(artifact_files).where(
-                    among(self.connection, (files.registry, files.model, files.version, files.path_hash), keys)
-                )
-            )
-            self.insert(artifact_files, some)
-
-    def tell(self, registry: str, facts: Iterable[FactDocument | None]) -> None:
-        """Has facts appended to the audit trail at the end of the transaction; None is none."""
-        told = [fact for fact in facts if fact is not None]
-        if told:
-            self.facts[registry] += told
-
     def append_history(self, entries: Sequence[RowValues]) -> None:
         """Adds entries to the history, which nothing else ever touches."""
         self.insert(history, entries)
+
+    def record_audit(self, registry: str, facts: Iterable[FactDocument | None]) -> None:
+        """Has facts appended to the audit trail at the end of the transaction; None is none."""
+        documents = [fact for fact in facts if fact is not None]
+        if documents:
+            self.facts[registry] += documents

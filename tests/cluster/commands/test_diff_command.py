@@ -20,7 +20,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.local.ephemeral import RunningControlPlane
 from gatehouse.local.s3 import S3Endpoint
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def database(desk: Desk, tmp_path: Path) -> str:
 
 
 async def _fill(desk: Desk, folder: Path, stored: Mapping[str, Sequence[FileRecord]] | None = None) -> None:
-    databases = Databases(data_dir=folder)
+    databases = DatabasePool(data_dir=folder)
     registry = ModelRegistry.model_validate({"metadata": {"name": "registry", "namespace": desk.namespace}})
     rows = await databases.open(registry, password=None, ca_pem=None)
     for number, template in ((1, "a"), (2, "b")):

@@ -15,9 +15,8 @@ from psycopg import sql
 from sqlalchemy import delete
 
 from gatehouse.local.databases import Database
-from gatehouse.registry.databases import Databases
-from gatehouse.registry.key_filters import of_versions
-from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.keys import VersionKey, of_versions
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import artifact_files
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
 
@@ -55,7 +54,7 @@ def execute(server: Database, statement: str, *names: str) -> None:
 @asynccontextmanager
 async def opened_on(server: Database, database: str, folder: Path) -> AsyncIterator[Opened]:
     counts = Counts()
-    databases = Databases(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
+    databases = DatabasePool(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
     kind = {"mariadb": "mysql", "postgres": "postgres"}[server.kind]
     spec = {"host": server.host, "port": server.port, "database": database, "username": server.username}
     spec["tls"] = "Disabled"

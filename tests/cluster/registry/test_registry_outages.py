@@ -31,7 +31,7 @@ from gatehouse.local.net import LOOPBACK, free_port
 from gatehouse.local.pki import ensure_certificate
 from gatehouse.local.postgres import Postgres
 from gatehouse.local.process import Server, Supervisor
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
 from registrycontract import LIMITS, NOW, OTHER_DIGEST, Counts, Opened, a_change, a_file, a_registry, a_version, load
@@ -146,10 +146,10 @@ class Site:
     encrypted: bool = False
     silence: int = LIMITS.silence
 
-    async def open(self, databases: Databases | None = None) -> Opened:
+    async def open(self, databases: DatabasePool | None = None) -> Opened:
         counts = Counts()
         limits = replace(LIMITS, silence=self.silence)
-        databases = databases or Databases(data_dir=self.folder, now=lambda: NOW, limits=limits, metrics=counts)
+        databases = databases or DatabasePool(data_dir=self.folder, now=lambda: NOW, limits=limits, metrics=counts)
         registry = a_registry(
             **{
                 {"mariadb": "mysql", "postgres": "postgres"}[self.server.kind]: {
@@ -521,7 +521,7 @@ def read_only(server: Database, database: str, *, on: bool) -> None:
 async def test_a_wrong_password_and_its_rotation(server: Database, database: str, tmp_path: Path) -> None:
     user = plain_user(server, database)
     site = Site(server=server, database=database, folder=tmp_path, username=user, password="not-the-word")
-    databases = Databases(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
+    databases = DatabasePool(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
     with pytest.raises(Waiting) as caught:
         await site.open()
     assert caught.value.reason == "DatabaseAccessDenied"
@@ -529,7 +529,7 @@ async def test_a_wrong_password_and_its_rotation(server: Database, database: str
     assert f"{server.host}:{server.port}/{database}" in caught.value.message
     assert "not-the-word" not in f"{caught.value!r} {caught.value.remedy} {caught.value.__cause__}"
 
-    databases = Databases(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
+    databases = DatabasePool(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
     old = await replace(site, password=PASSWORD).open(databases)
     await old.rows.save_version(a_version(), files=None, change=None)
     host = "@'%'" if server.kind == "mariadb" else ""

@@ -20,7 +20,7 @@ from gatehouse.cli.fit_target import shipped_machines
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.version.records import StateChange
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 from unit.domain.hardware.fits import shipped, summary
 
 HARDWARE = {"verdict": "Fits", "weightsBytes": 2**33, "overheadBytes": 2**29, "maxModelLen": 8192, "maxNumSeqs": 64}
@@ -77,7 +77,7 @@ def _database(tmp_path: Path) -> str:
 
 
 async def _fill(folder: Path) -> None:
-    databases = Databases(data_dir=folder)
+    databases = DatabasePool(data_dir=folder)
     registry = ModelRegistry.model_validate({"metadata": {"name": "registry", "namespace": "team"}})
     rows = await databases.open(registry, password=None, ca_pem=None)
     row = worlds.row(id=None, model_id=None, artifact=worlds.record(summary=summary()))

@@ -13,8 +13,8 @@ from typing import Final, Literal
 import pytest
 
 from gatehouse.domain.common.errors import Waiting
-from gatehouse.registry.address import Address, Credentials, Limits, Target
-from gatehouse.registry.trail import open_trails, target_of_url
+from gatehouse.registry.address import Address, Credentials, Limits, Target, target_of_url
+from gatehouse.registry.readers import open_trails
 
 PASSWORD: Final = "s3cr3t-of-the-registry"
 PLUGINS: Final = (

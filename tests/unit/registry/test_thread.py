@@ -17,11 +17,11 @@ from gatehouse.registry.thread import DatabaseThread
 LEAVES = """
 import asyncio, sys
 from pathlib import Path
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 from registrycontract import a_registry
 
 async def main(folder, kind, port):
-    databases = Databases(data_dir=Path(folder))
+    databases = DatabasePool(data_dir=Path(folder))
     server = {"host": "127.0.0.1", "port": int(port), "database": "registry", "username": "gatehouse"}
     opening = asyncio.create_task(databases.open(a_registry(**{kind: server}), password="x", ca_pem=None))
     print("asked", flush=True)

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.local.pki import ensure_certificate
-from gatehouse.registry import databases as databases_module
-from gatehouse.registry.address import Address, Credentials, Limits, Target
+from gatehouse.registry import pool
+from gatehouse.registry.address import Address, Credentials, Limits, Target, target_of_url
 from gatehouse.registry.connector import Connector
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
+from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tokens import LONGEST_TOKEN, ends_at, says_expired
-from gatehouse.registry.trail import open_trails, target_of_url
 from registrycontract import a_registry
 
 Kind = Literal["mysql", "postgresql"]
@@ -263,12 +263,12 @@ class Kept:
 
 
 @pytest.fixture
-def databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Databases:
-    monkeypatch.setattr(databases_module, "Database", Kept)
-    return Databases(data_dir=tmp_path)
+def databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatabasePool:
+    monkeypatch.setattr(pool, "Database", Kept)
+    return DatabasePool(data_dir=tmp_path)
 
 
-async def opened(databases: Databases, registry: ModelRegistry, password: str, ca_pem: str | None = None) -> Kept:
+async def opened(databases: DatabasePool, registry: ModelRegistry, password: str, ca_pem: str | None = None) -> Kept:
     rows = await databases.open(registry, password=password, ca_pem=ca_pem)
     found: object = rows._database
     assert isinstance(found, Kept)
@@ -276,7 +276,9 @@ async def opened(databases: Databases, registry: ModelRegistry, password: str, c
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgres"])
-async def test_a_renewed_token_is_for_new_connections_and_the_open_one_stays(databases: Databases, kind: str) -> None:
+async def test_a_renewed_token_is_for_new_connections_and_the_open_one_stays(
+    databases: DatabasePool, kind: str
+) -> None:
     registry = a_registry(**{kind: TOKEN_SPEC})
     first = await opened(databases, registry, "one")
     again = await opened(databases, registry, "two")
@@ -287,7 +289,7 @@ async def test_a_renewed_token_is_for_new_connections_and_the_open_one_stays(dat
     await databases.aclose()
 
 
-async def test_a_changed_password_is_tried_at_once(databases: Databases) -> None:
+async def test_a_changed_password_is_tried_at_once(databases: DatabasePool) -> None:
     registry = a_registry(mysql=SERVED)
     first = await opened(databases, registry, "one")
     second = await opened(databases, registry, "two")
@@ -296,7 +298,7 @@ async def test_a_changed_password_is_tried_at_once(databases: Databases) -> None
     assert (first.closed, second.with_) == (True, ["two"])
 
 
-async def test_a_token_opens_nothing_that_another_registrys_token_opened(databases: Databases) -> None:
+async def test_a_token_opens_nothing_that_another_registrys_token_opened(databases: DatabasePool) -> None:
     """Who has the token of the one has not that of the other."""
     one, two = (a_registry(name, postgres=TOKEN_SPEC) for name in ("one", "two"))
     shared = await opened(databases, one, "A")
@@ -309,7 +311,7 @@ async def test_a_token_opens_nothing_that_another_registrys_token_opened(databas
     assert shared.closed
 
 
-async def test_another_authority_is_another_connection(databases: Databases) -> None:
+async def test_another_authority_is_another_connection(databases: DatabasePool) -> None:
     registry = a_registry(postgres=TOKEN_SPEC)
     first = await opened(databases, registry, "one", "ca one")
     assert await opened(databases, registry, "two", "ca two") is not first

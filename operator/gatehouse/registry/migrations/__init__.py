@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from gatehouse.registry.schema import version_table
+from gatehouse.registry.tables import version_table
 
 __all__ = ["upgrade"]
 

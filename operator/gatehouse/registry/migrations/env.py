@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from gatehouse.registry.schema import VERSION_TABLE
-from gatehouse.registry.tables import metadata
+from gatehouse.registry.tables import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gatehouse.registry.migrations.creating import create_index, create_table
+from gatehouse.registry.migrations.ddl import create_index, create_table
 from gatehouse.registry.tables import Id, LongText, UtcDateTime
 
 revision = "0001"

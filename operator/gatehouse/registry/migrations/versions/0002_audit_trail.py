@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gatehouse.registry.migrations.creating import add_column, create_table
+from gatehouse.registry.migrations.ddl import add_column, create_table
 from gatehouse.registry.tables import LongText, UtcDateTime
 
 revision = "0002"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gatehouse.registry.migrations.creating import create_table
+from gatehouse.registry.migrations.ddl import create_table
 from gatehouse.registry.tables import LongText
 
 revision = "0004"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gatehouse.registry.migrations.creating import add_column
+from gatehouse.registry.migrations.ddl import add_column
 from gatehouse.registry.tables import LongText
 
 revision = "0006"

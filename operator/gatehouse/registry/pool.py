@@ -13,10 +13,10 @@ import structlog
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
 from gatehouse.registry.database import Database
-from gatehouse.registry.metrics import NoMetrics, RowMetrics
+from gatehouse.registry.metrics import NoRowMetrics, RowMetrics
 from gatehouse.registry.rows import Rows
 
-__all__ = ["Databases"]
+__all__ = ["DatabasePool"]
 
 _PATIENCE: Final = 5.0
 """Seconds. With the grace of reconciles it is less than the 30 in which Kubernetes kills a Pod."""
@@ -38,7 +38,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Databases:
+class DatabasePool:
     """The databases in use.
 
     Args:
@@ -59,7 +59,7 @@ class Databases:
         self._data_dir = data_dir
         self._now = now
         self._limits = limits or Limits()
-        self._metrics: RowMetrics = metrics or NoMetrics()
+        self._metrics: RowMetrics = metrics or NoRowMetrics()
         self._databases: dict[_Key, Database] = {}
         self._users: dict[str, _Key] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -128,11 +128,11 @@ class Databases:
         if not closing:
             return
         closed, left = await asyncio.wait(closing, timeout=patience)
-        for each in left:
-            each.cancel()
-            _log.warning("database left, as it does not answer", database=closing[each], waited=patience)
-        for each in closed:
-            each.result()
+        for task in left:
+            task.cancel()
+            _log.warning("database left, as it does not answer", database=closing[task], waited=patience)
+        for task in closed:
+            task.result()
 
 
 def _name_of(registry: ModelRegistry) -> str:

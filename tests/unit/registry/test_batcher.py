@@ -14,17 +14,12 @@ import pytest
 from sqlalchemy import event
 
 from gatehouse.domain.common.errors import ReconcileError, Transient
-from gatehouse.registry.batcher import MAX_OPERATIONS, MAX_WEIGHT, Batcher, Outcome
-from gatehouse.registry.operations import (
-    ArchiveObject,
-    CountRows,
-    LoadVersion,
-    Operation,
-    SaveFiles,
-    SaveModel,
-    VersionKey,
-)
-from gatehouse.registry.operations import ModelKey as Model
+from gatehouse.registry.batcher import MAX_OPERATIONS, MAX_WEIGHT, Batcher, BatchResult
+from gatehouse.registry.keys import ModelKey, VersionKey
+from gatehouse.registry.live_rows import ArchiveObject, CountRows
+from gatehouse.registry.models import SaveModel
+from gatehouse.registry.operations import Operation
+from gatehouse.registry.versions import LoadVersion, SaveFiles
 from registrycontract import NOW, a_change, a_file, a_version, open_file
 
 
@@ -33,7 +28,7 @@ def key(n: int) -> VersionKey:
 
 
 def save_model(name: str, spec: str = "") -> SaveModel:
-    return SaveModel(key=Model("r", name), id=None, known=None, values={"spec": spec}, at=NOW)
+    return SaveModel(key=ModelKey("r", name), id=None, known=None, values={"spec": spec}, at=NOW)
 
 
 class Recorder:
@@ -44,13 +39,13 @@ class Recorder:
         self.gate = threading.Event()
         self.busy = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.answer: Callable[[Sequence[Operation[Any]]], Outcome] = lambda operations: Outcome(
+        self.answer: Callable[[Sequence[Operation[Any]]], BatchResult] = lambda operations: BatchResult(
             [len(operations)] * len(operations)
         )
         self.thread = ThreadPoolExecutor(max_workers=1)
         self.batcher = Batcher(self._run, thread=self.thread, name="a database")
 
-    def _run(self, operations: Sequence[Operation[Any]]) -> Outcome:
+    def _run(self, operations: Sequence[Operation[Any]]) -> BatchResult:
         self.batches.append(list(operations))
         self._loop.call_soon_threadsafe(self.busy.set)
         assert self.gate.wait(10)
@@ -135,9 +130,9 @@ async def test_a_cancelled_call_is_not_run(recorder: Recorder) -> None:
 
 
 async def test_what_waits_for_a_database_that_is_down_fails_with_it(recorder: Recorder) -> None:
-    def down(operations: Sequence[Operation[Any]]) -> Outcome:
+    def down(operations: Sequence[Operation[Any]]) -> BatchResult:
         error = Transient(reason="DatabaseUnavailable", message="gone")
-        return Outcome([error] * len(operations), down=error)
+        return BatchResult([error] * len(operations), down=error)
 
     recorder.answer = down
     results = await recorder.submit(*(LoadVersion(key(n)) for n in range(900)), SaveFiles(key=key(1), files=[]))
@@ -146,10 +141,10 @@ async def test_what_waits_for_a_database_that_is_down_fails_with_it(recorder: Re
 
 
 async def test_a_bug_reaches_the_caller_and_not_the_others(recorder: Recorder) -> None:
-    def broken(operations: Sequence[Operation[Any]]) -> Outcome:
+    def broken(operations: Sequence[Operation[Any]]) -> BatchResult:
         if len(operations) == 1:
             raise ZeroDivisionError
-        return Outcome(["fine"] * len(operations))
+        return BatchResult(["fine"] * len(operations))
 
     recorder.answer = broken
     results = await recorder.submit(LoadVersion(key(0)), LoadVersion(key(1)), LoadVersion(key(2)))

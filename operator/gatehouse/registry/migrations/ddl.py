@@ -8,8 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gatehouse.registry.schema import ForeignTableError
-from gatehouse.registry.tables import TABLE_OPTIONS
+from gatehouse.registry.tables import TABLE_OPTIONS, ForeignTableError
 
 __all__ = ["add_column", "create_index", "create_table"]
 
@@ -20,9 +19,9 @@ def create_table(name: str, *parts: sa.schema.SchemaItem) -> None:
     if not inspector.has_table(name):
         op.create_table(name, *parts, **TABLE_OPTIONS)
         return
-    found = {column["name"] for column in inspector.get_columns(name)}
+    columns = {column["name"] for column in inspector.get_columns(name)}
     for part in parts:
-        if isinstance(part, sa.Column) and part.name not in found:
+        if isinstance(part, sa.Column) and part.name not in columns:
             raise ForeignTableError(name, part.name)
 
 
@@ -35,5 +34,5 @@ def create_index(table: str, *columns: str) -> None:
 
 def add_column(table: str, column: sa.Column[object]) -> None:
     """Adds a column."""
-    if all(found["name"] != column.name for found in sa.inspect(op.get_bind()).get_columns(table)):
+    if all(there["name"] != column.name for there in sa.inspect(op.get_bind()).get_columns(table)):
         op.add_column(table, column)

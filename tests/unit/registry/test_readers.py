@@ -19,14 +19,13 @@ from gatehouse.cli.main import app
 from gatehouse.controllers.audit import copy_key
 from gatehouse.domain.audit.checkpoints import Checkpoint, checkpoint_json
 from gatehouse.domain.common.errors import Stalled, Transient
-from gatehouse.registry.address import Target
+from gatehouse.registry.address import Target, target_of_url
 from gatehouse.registry.drivers import mysql
-from gatehouse.registry.operations import VersionKey
+from gatehouse.registry.keys import VersionKey
+from gatehouse.registry.readers import load_version_rows, open_trails
 from gatehouse.registry.rows import Rows
-from gatehouse.registry.schema import HEAD, VERSION_TABLE
-from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
-from gatehouse.registry.trail import open_trails, target_of_url
-from gatehouse.registry.version_rows import load_version_rows
+from gatehouse.registry.schema import HEAD
+from gatehouse.registry.tables import VERSION_TABLE, audit_checkpoints, audit_heads, audit_records
 from registrycontract import NOW, Opened, open_file
 from trails import PUBLIC_PEM, REGISTRY, a_fact, recomputed, rehashed
 

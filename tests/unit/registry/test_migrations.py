@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlalchemy import create_engine
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.registry.databases import Databases
 from gatehouse.registry.migrations import upgrade
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.schema import REVISIONS
 
 
@@ -20,7 +20,7 @@ async def test_databases_that_are_migrated_at_once_do_not_meet(tmp_path: Path) -
             upgrade(connection, REVISIONS[0])
             connection.commit()
         engine.dispose()
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     registries = [
         ModelRegistry.model_validate({"metadata": {"name": f"registry-{number}", "namespace": "team"}})
         for number in range(16)

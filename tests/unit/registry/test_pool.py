@@ -19,23 +19,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient
-from gatehouse.registry import database, reading, schema
+from gatehouse.registry import database
 from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
 from gatehouse.registry.connector import Connector
-from gatehouse.registry.databases import Databases
 from gatehouse.registry.drivers import mysql, postgresql
 from gatehouse.registry.failures import Cause, Failure
-from gatehouse.registry.key_filters import of_versions
-from gatehouse.registry.operations import LoadVersion, VersionKey
+from gatehouse.registry.keys import VersionKey, of_versions
+from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.schema import HEAD, REVISIONS
-from gatehouse.registry.tables import artifact_files, metadata, model_versions
+from gatehouse.registry.tables import artifact_files, metadata, model_versions, version_table
+from gatehouse.registry.versions import LoadVersion
 from registrycontract import a_registry, a_version, load, open_file
 
 MYSQL = {"host": "db.example", "database": "registry", "username": "gatehouse"}
 
 
 def test_a_registry_without_a_server_has_a_file_of_its_own(tmp_path: Path) -> None:
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     assert databases.describe(a_registry()) == f"sqlite:///{tmp_path}/registries.local.db"
     long = address_of(a_registry("a" * 253), data_dir=tmp_path).file
     other = address_of(a_registry("a" * 252 + "b"), data_dir=tmp_path).file
@@ -52,7 +52,7 @@ def test_a_name_that_is_no_name_opens_no_file(name: str, tmp_path: Path) -> None
 
 
 def test_an_address_has_no_credentials(tmp_path: Path) -> None:
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     assert databases.describe(a_registry(mysql=MYSQL)) == "mysql://db.example:3306/registry"
     assert databases.describe(a_registry(postgres=MYSQL)) == "postgresql://db.example:5432/registry"
     v6 = a_registry(postgres={**MYSQL, "host": "fd00::1"})
@@ -61,7 +61,7 @@ def test_an_address_has_no_credentials(tmp_path: Path) -> None:
 
 
 async def test_one_connection_for_each_address_and_credentials(tmp_path: Path) -> None:
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     first = await databases.open(a_registry(), password=None, ca_pem=None)
     again = await databases.open(a_registry(), password=None, ca_pem=None)
     other = await databases.open(a_registry("other"), password=None, ca_pem=None)
@@ -81,7 +81,7 @@ async def test_one_connection_for_each_address_and_credentials(tmp_path: Path) -
 
 async def test_a_folder_that_cannot_be_made_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    databases = Databases(data_dir=tmp_path / "file" / "data")
+    databases = DatabasePool(data_dir=tmp_path / "file" / "data")
     with pytest.raises(Transient, match="Not a directory") as caught:
         await databases.open(a_registry(), password=None, ca_pem=None)
     assert caught.value.reason == "DatabaseUnavailable"
@@ -97,7 +97,7 @@ async def test_commits_are_flushed(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "registries.local.db").write_bytes(b"not a database at all" * 100)
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     with pytest.raises(Stalled, match=r"registries\.local\.db is damaged") as caught:
         await databases.open(a_registry(), password=None, ca_pem=None)
     assert caught.value.reason == "DatabaseDamaged"
@@ -105,7 +105,7 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_locked_file_is_contention(tmp_path: Path) -> None:
-    databases = Databases(data_dir=tmp_path, limits=Limits(lock=0))
+    databases = DatabasePool(data_dir=tmp_path, limits=Limits(lock=0))
     rows = await databases.open(a_registry(), password=None, ca_pem=None)
     rival = sqlite3.connect(tmp_path / "registries.local.db", isolation_level=None)
     rival.execute("BEGIN IMMEDIATE")
@@ -163,12 +163,12 @@ def test_neither_alembic_nor_drivers_that_are_not_used_are_imported(tmp_path: Pa
 import asyncio, sys
 from pathlib import Path
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 
 async def main():
     metadata = {{"name": "local", "namespace": "registries"}}
     registry = ModelRegistry.model_validate({{"metadata": metadata, "spec": {{}}}})
-    databases = Databases(data_dir=Path({str(tmp_path)!r}))
+    databases = DatabasePool(data_dir=Path({str(tmp_path)!r}))
     await databases.open(registry, password=None, ca_pem=None)
     await databases.aclose()
 
@@ -188,10 +188,10 @@ import asyncio
 from pathlib import Path
 from registrycontract import a_change, a_file, a_version
 from registrycontract import a_registry
-from gatehouse.registry.databases import Databases
+from gatehouse.registry.pool import DatabasePool
 
 async def main():
-    rows = await Databases(data_dir=Path({str(tmp_path)!r})).open(a_registry(), password=None, ca_pem=None)
+    rows = await DatabasePool(data_dir=Path({str(tmp_path)!r})).open(a_registry(), password=None, ca_pem=None)
     async def save(n):
         await rows.save_version(a_version(n), files=[a_file()], change=a_change())
         print(n, flush=True)
@@ -337,14 +337,14 @@ async def test_a_fault_that_nobody_foresaw_is_of_its_operation_alone(
     """Registries that share a database share batches: whoever asks for another row has nothing to do with it."""
     opened = await open_file(tmp_path)
     await asyncio.gather(*(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(8)))
-    read = reading._READERS[LoadVersion]
+    run = LoadVersion.run
 
-    def faulty(connection: Connection, operations: Sequence[LoadVersion]) -> list[object]:
-        if any(operation.key.version == "v5" for operation in operations):
+    def faulty(connection: Connection, batch: Sequence[LoadVersion]) -> Sequence[object]:
+        if any(operation.key.version == "v5" for operation in batch):
             raise fault
-        return list(read(connection, operations))
+        return run(connection, batch)
 
-    monkeypatch.setitem(reading._READERS, LoadVersion, faulty)
+    monkeypatch.setattr(LoadVersion, "run", faulty)
     found = await asyncio.gather(
         *(opened.rows.load_version(model="granite", version=f"v{n}") for n in range(8)), return_exceptions=True
     )
@@ -361,7 +361,7 @@ async def test_a_driver_that_fails_as_it_connects_is_told_as_the_databases_error
         raise fault
 
     monkeypatch.setattr(database, "ensure_schema", broken)
-    databases = Databases(data_dir=tmp_path)
+    databases = DatabasePool(data_dir=tmp_path)
     with pytest.raises(Transient, match=type(fault).__name__) as caught:
         await databases.open(a_registry(), password=None, ca_pem=None)
     assert caught.value.reason == "DatabaseError"
@@ -462,7 +462,7 @@ def test_another_refusal_of_the_lock_is_none_of_a_cluster() -> None:
         pass
 
 
-@pytest.mark.parametrize("table", [*metadata.sorted_tables, schema.version_table], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*metadata.sorted_tables, version_table], ids=lambda table: table.name)
 def test_tables_do_not_depend_on_the_servers_defaults(table: Table) -> None:
     made = str(CreateTable(table).compile(dialect=mysql_dialect.dialect()))
     assert "ENGINE=InnoDB" in made

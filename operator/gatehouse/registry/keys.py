@@ -1,21 +1,43 @@
-"""Finding many rows by their names with one statement, whose cost grows with the names and not with the table.
+"""Keys of rows, and finding many rows by their keys with one statement.
 
-Each database takes a list of keys in a way of its own that its planner meets with an index: MariaDB a list of tuples,
-PostgreSQL arrays, SQLite JSON. A list of tuples makes PostgreSQL plan for longer than it reads, and SQLite scan the
-table; a registry outside the keys makes PostgreSQL read the whole registry until the table was analysed.
+The cost of such a statement grows with the keys and not with the table. Each database takes a list of keys in a way of
+its own that its planner meets with an index: MariaDB a list of tuples, PostgreSQL arrays, SQLite JSON. A list of tuples
+makes PostgreSQL plan for longer than it reads, and SQLite scan the table; a registry outside the keys makes PostgreSQL
+read the whole registry until the table was analysed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, and_, func, literal, select, tuple_
 
-from gatehouse.registry.operations import ModelKey, VersionKey
 from gatehouse.registry.tables import registered_models
 
-__all__ = ["among", "of_models", "of_versions"]
+__all__ = ["ModelKey", "VersionKey", "among", "of_models", "of_versions"]
+
+
+class VersionKey(NamedTuple):
+    """What is unique in ``model_versions``."""
+
+    registry: str
+    model: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"version {self.version!r} of model {self.model!r} in registry {self.registry}"
+
+
+class ModelKey(NamedTuple):
+    """What is unique in ``registered_models``."""
+
+    registry: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"model {self.name!r} in registry {self.registry}"
 
 
 def of_versions(connection: Connection, table: Table, keys: Iterable[VersionKey]) -> ColumnElement[bool]:
@@ -44,9 +66,9 @@ def among(
             listed = func.unnest(*arrays).table_valued(*names, name="keys").render_derived()
             return tuple_(*columns).in_(select(*[listed.c[name] for name in names]))
         case "sqlite":
-            each = func.json_each(orjson.dumps(rows).decode()).table_valued("value", name="keys")
+            listed = func.json_each(orjson.dumps(rows).decode()).table_valued("value", name="keys")
             return tuple_(*columns).in_(
-                select(*[func.json_extract(each.c.value, f"$[{index}]") for index in range(len(columns))])
+                select(*[func.json_extract(listed.c.value, f"$[{index}]") for index in range(len(columns))])
             )
         case _:
             return tuple_(*columns).in_([tuple(row) for row in rows])
