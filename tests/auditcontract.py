@@ -41,12 +41,12 @@ def reasons(records: Sequence[AuditRecord]) -> list[tuple[str, str]]:
 def look(opened: Opened, *, copies: Sequence[Checkpoint] = ()) -> Verdict:
     """What ``gatehouse audit verify`` finds."""
     (database,) = opened.databases._databases
-    from gatehouse.registry.address import Limits, Target
+    from gatehouse.registry.address import DatabaseLimits, Target
 
     target = Target(
         address=database.address,
         credentials=database.credentials,
-        limits=Limits(),
+        limits=DatabaseLimits(),
         data_dir=opened.databases._data_dir,
     )
     with open_trails(target) as trails:

@@ -32,7 +32,7 @@ from gatehouse.domain.version.records import (
     VersionIds,
     VersionRecord,
 )
-from gatehouse.registry.address import Limits
+from gatehouse.registry.address import DatabaseLimits
 from gatehouse.registry.migrations import upgrade
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
@@ -42,7 +42,7 @@ from gatehouse.registry.tables import artifact_files, history, metadata, model_v
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
 OTHER_DIGEST = "sha256:" + "b" * 64
-LIMITS = Limits(connect=5, statement=10, lock=2, silence=5)
+LIMITS = DatabaseLimits(connect=5, statement=10, lock=2, silence=5)
 
 
 @dataclass

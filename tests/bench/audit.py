@@ -25,7 +25,7 @@ from gatehouse.domain.audit.trust import trust
 from gatehouse.local import ephemeral
 from gatehouse.local.databases import Database
 from gatehouse.local.progress import Progress
-from gatehouse.registry.address import Address, Credentials, Limits, Target
+from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.pool import DatabasePool
@@ -88,7 +88,9 @@ class _Site:
                 tls=False,
             )
         )
-        return Target(address=address, credentials=Credentials(self.password), limits=Limits(), data_dir=self.home)
+        return Target(
+            address=address, credentials=Credentials(self.password), limits=DatabaseLimits(), data_dir=self.home
+        )
 
 
 # Appending

@@ -20,8 +20,8 @@ __all__ = [
     "Address",
     "Credentials",
     "DatabaseKind",
+    "DatabaseLimits",
     "DatabaseUrlError",
-    "Limits",
     "Target",
     "address_of",
     "target_of_url",
@@ -45,7 +45,7 @@ class DatabaseUrlError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class DatabaseLimits:
     """Time limits in seconds: to connect, of one statement, of waiting for a lock, of hearing nothing of the server."""
 
     connect: int = 5
@@ -97,7 +97,7 @@ class Target:
 
     address: Address
     credentials: Credentials
-    limits: Limits
+    limits: DatabaseLimits
     data_dir: Path
 
 
@@ -134,7 +134,7 @@ def _server(kind: Literal["mysql", "postgresql"], spec: DatabaseConnection) -> A
     )
 
 
-def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: Limits | None = None) -> Target:
+def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: DatabaseLimits | None = None) -> Target:
     """A database by SQLAlchemy's URL. ``data_dir`` is for what a driver wants as a file.
 
     The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``. With
@@ -171,7 +171,7 @@ def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: L
         credentials=Credentials(
             None if password is None else str(password), ca.read_text() if ca is not None else None
         ),
-        limits=limits or Limits(),
+        limits=limits or DatabaseLimits(),
         data_dir=data_dir,
     )
 

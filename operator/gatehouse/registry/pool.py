@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
+from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target, address_of
 from gatehouse.registry.database import Database
 from gatehouse.registry.metrics import NoRowMetrics, RowMetrics
 from gatehouse.registry.rows import Rows
@@ -53,12 +53,12 @@ class DatabasePool:
         *,
         data_dir: Path,
         now: Callable[[], datetime] = _utc_now,
-        limits: Limits | None = None,
+        limits: DatabaseLimits | None = None,
         metrics: RowMetrics | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._now = now
-        self._limits = limits or Limits()
+        self._limits = limits or DatabaseLimits()
         self._metrics: RowMetrics = metrics or NoRowMetrics()
         self._databases: dict[_Key, Database] = {}
         self._users: dict[str, _Key] = {}

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import pytest
 
 from gatehouse.domain.common.errors import Waiting
-from gatehouse.registry.address import Address, Credentials, Limits, Target, target_of_url
+from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target, target_of_url
 from gatehouse.registry.readers import open_trails
 
 PASSWORD: Final = "s3cr3t-of-the-registry"
@@ -93,7 +93,7 @@ def target(kind: Literal["mysql", "postgresql"], server: _Thief, folder: Path) -
             kind=kind, host="127.0.0.1", port=server.server_address[1], database="d", username="u", tls=False
         ),
         credentials=Credentials(PASSWORD),
-        limits=Limits(connect=5, silence=5),
+        limits=DatabaseLimits(connect=5, silence=5),
         data_dir=folder,
     )
 

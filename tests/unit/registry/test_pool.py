@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient
 from gatehouse.registry import database
-from gatehouse.registry.address import Address, Credentials, Limits, Target, address_of
+from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target, address_of
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import mysql, postgresql
 from gatehouse.registry.failures import Cause, Failure
@@ -105,7 +105,7 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_locked_file_is_contention(tmp_path: Path) -> None:
-    databases = DatabasePool(data_dir=tmp_path, limits=Limits(lock=0))
+    databases = DatabasePool(data_dir=tmp_path, limits=DatabaseLimits(lock=0))
     rows = await databases.open(a_registry(), password=None, ca_pem=None)
     rival = sqlite3.connect(tmp_path / "registries.local.db", isolation_level=None)
     rival.execute("BEGIN IMMEDIATE")
@@ -222,7 +222,7 @@ def test_secrets_are_taken_out_of_a_servers_words(password: str) -> None:
     target = Target(
         address=Address(kind="sqlite", file=Path("x.db")),
         credentials=Credentials(password),
-        limits=Limits(),
+        limits=DatabaseLimits(),
         data_dir=Path(),
     )
     failure = Connector(target).failure_of(OSError(1, f"refused: password={password};"), connected=False)

@@ -24,7 +24,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.local.pki import ensure_certificate
 from gatehouse.registry import pool
-from gatehouse.registry.address import Address, Credentials, Limits, Target, target_of_url
+from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target, target_of_url
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.readers import open_trails
@@ -193,7 +193,9 @@ def target(server: Clear, password: str, folder: Path, *, token: bool = True, ca
         kind=server.kind, host="127.0.0.1", port=server.port, database="d", username="gatehouse", token=token
     )
     credentials = Credentials(password, ca_pem or server.authority)
-    return Target(address=address, credentials=credentials, limits=Limits(connect=5, silence=5), data_dir=folder)
+    return Target(
+        address=address, credentials=credentials, limits=DatabaseLimits(connect=5, silence=5), data_dir=folder
+    )
 
 
 def refused(given: Target) -> Waiting:
@@ -322,7 +324,7 @@ async def test_another_authority_is_another_connection(databases: DatabasePool) 
 def test_neither_the_old_nor_the_new_token_is_in_words(tmp_path: Path) -> None:
     address = Address(kind="mysql", host="127.0.0.1", port=1, database="d", username="u", token=True)
     connector = Connector(
-        Target(address=address, credentials=Credentials("old-token"), limits=Limits(), data_dir=tmp_path)
+        Target(address=address, credentials=Credentials("old-token"), limits=DatabaseLimits(), data_dir=tmp_path)
     )
     connector.renew(Credentials("new-token"))
     assert connector._clean("refused old-token and new-token") == "refused *** and ***"
