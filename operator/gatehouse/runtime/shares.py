@@ -3,10 +3,11 @@
 Keys of a group wait for the same thing, as versions do for the database of their registry. Where that thing is silent,
 each of its keys holds its worker until a time limit, and without a bound they would soon hold all of them.
 
-The bound is of holding, not of time, so it needs no clock and no opinion about who is slow. A group may hold half of
-the workers, rounded up; and it never takes the last worker that is free, unless it holds none. So with ``w`` workers,
-``w >= 2``, some worker is free for a group that holds none as long as fewer than ``w`` groups hold any; and while there
-is one group only, it has all of them.
+The bound is of holding, not of time, so it needs no clock and no opinion about which group is slow. A group that holds
+no worker takes any that is free. A group that holds some takes one more only if as many stay free as it then holds: the
+first group holds half of the workers at most, the next half of the rest. So each further silent group leaves at least
+half of what the one before left, rounded down, and a last worker is free until some ``log2`` of the workers are silent.
+While there is one group only, it has all workers.
 """
 
 from __future__ import annotations
@@ -38,11 +39,6 @@ class Shares(Generic[K]):
     _held: Counter[Hashable] = field(default_factory=Counter)
     _holding: set[K] = field(default_factory=set)
 
-    @property
-    def most(self) -> int:
-        """Workers that one group may hold while there are others."""
-        return (self.workers + 1) // 2
-
     def held(self, group: Hashable) -> int:
         """Workers that a group holds."""
         return self._held[group]
@@ -54,7 +50,8 @@ class Shares(Generic[K]):
         held = self._held[group]
         if held == 0 or self.groups() <= 1:
             return True
-        return held < self.most and len(self._holding) + 1 < self.workers
+        free = self.workers - len(self._holding) - 1
+        return held + 1 <= free
 
     def take(self, key: K, group: Hashable | None) -> None:
         """A worker has the key."""

@@ -31,7 +31,7 @@ from gatehouse.domain.common.conditions import (
     ConditionState,
     merge,
 )
-from gatehouse.domain.common.errors import ReconcileError, Stalled
+from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import UNREADABLE
@@ -76,10 +76,7 @@ def version_status(
         )
     states = list(states)
     status = ModelVersionStatus(
-        # What was established before an outage stands; only what a person must mend counts as handled.
-        observed_generation=version.metadata.generation
-        if error is None or isinstance(error, Stalled)
-        else before.observed_generation,
+        observed_generation=version.metadata.generation,
         # A look that somebody asked for is owed until the store answers.
         last_handled_reconcile_at=version.requested_at
         if facts.store_error is None
