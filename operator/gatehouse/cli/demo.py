@@ -22,12 +22,12 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.explain import explanation, print_explanation
 from gatehouse.cluster.client import ApiClient
-from gatehouse.local.cluster import LocalCluster, default_directory
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.progress import ConsoleProgress
-from gatehouse.local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
-from gatehouse.local.walk import StepFailed, programs, run_step, steps
 from gatehouse.printing import Printer, stdout
+from gatehouse_local.cluster import LocalCluster, default_directory
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.progress import ConsoleProgress
+from gatehouse_local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
+from gatehouse_local.walk import StepFailed, programs, run_step, steps
 
 __all__ = ["demo"]
 

@@ -16,10 +16,10 @@ from gatehouse.install.install import install, job_log, where_to_look
 from gatehouse.install.kubectl import Kubectl, find_kubectl
 from gatehouse.install.manifests import tagged_images
 from gatehouse.install.overlays import OverlayPlan, render
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.progress import ConsoleProgress
-from gatehouse.local.shipped import shipped
 from gatehouse.printing import stdout
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.progress import ConsoleProgress
+from gatehouse_local.shipped import shipped
 
 __all__ = [
     "KustomizeOption",

@@ -19,9 +19,9 @@ from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.shipped import documents
 from gatehouse.upload.errors import PublishError
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.shipped import documents
 
 __all__ = ["Known", "known_model", "machines_named", "shipped_machines", "weights_of"]
 

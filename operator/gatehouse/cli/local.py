@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 import typer
 
 from gatehouse.cli.local_image import image
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.cluster import LocalCluster, ServerStatus
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.miniature import miniature_granite
-from gatehouse.local.programs import programs_for
-from gatehouse.local.progress import ConsoleProgress
-from gatehouse.local.showcase import STORE_VARIABLES, put_file
-from gatehouse.local.state import DatabaseKind
 from gatehouse.printing import stderr, stdout
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.cluster import LocalCluster, ServerStatus
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.miniature import miniature_granite
+from gatehouse_local.programs import programs_for
+from gatehouse_local.progress import ConsoleProgress
+from gatehouse_local.showcase import STORE_VARIABLES, put_file
+from gatehouse_local.state import DatabaseKind
 
 __all__ = ["app"]
 

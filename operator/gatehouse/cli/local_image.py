@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.errors import LocalClusterError, NotUp
-from gatehouse.local.images import RECIPES, Images, load
-from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stderr, stdout
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.errors import LocalClusterError, NotUp
+from gatehouse_local.images import RECIPES, Images, load
+from gatehouse_local.progress import ConsoleProgress
 
 __all__ = ["image"]
 

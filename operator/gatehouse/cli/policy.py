@@ -26,9 +26,9 @@ from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import rows_of
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.governance.policy import CompiledPolicy
-from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stdout
 from gatehouse.registry.operations import VersionKey
+from gatehouse_local.progress import ConsoleProgress
 
 __all__ = ["app"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gatehouse.install.errors import KubectlFailed, KubectlMissing
 from gatehouse.install.manifests import Manifest, dump
-from gatehouse.local.binaries import Binaries
+from gatehouse_local.binaries import Binaries
 
 __all__ = ["FIELD_MANAGER", "Kubectl", "find_kubectl"]
 

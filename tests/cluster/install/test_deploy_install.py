@@ -20,12 +20,12 @@ from gatehouse.cli.main import app
 from gatehouse.install.kubectl import Kubectl, find_kubectl
 from gatehouse.install.overlays import render
 from gatehouse.install.uninstall import uninstall
-from gatehouse.local import ephemeral
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.progress import Silent
-from gatehouse.local.shipped import documents, shipped
+from gatehouse_local import ephemeral
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.progress import Silent
+from gatehouse_local.shipped import documents, shipped
 
 CREDENTIALS, SEED = "gatehouse-credentials", "model-registry-seed"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -14,11 +14,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy import delete
 
-from gatehouse.local.databases import Database
 from gatehouse.registry.databases import Databases
 from gatehouse.registry.key_filters import of_versions
 from gatehouse.registry.operations import VersionKey
 from gatehouse.registry.tables import artifact_files
+from gatehouse_local.databases import Database
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gatehouse.local.binaries import Binaries, default_cache
-from gatehouse.local.envtest import choose, download, unpack
-from gatehouse.local.errors import BuildFailed, DownloadUnavailable, ProgramMissing
-from gatehouse.local.golang import find_go, go_version
-from gatehouse.local.programs import PROGRAMS
-from gatehouse.local.progress import Silent
-from gatehouse.local.shipped import shipped
+from gatehouse_local.binaries import Binaries, default_cache
+from gatehouse_local.envtest import choose, download, unpack
+from gatehouse_local.errors import BuildFailed, DownloadUnavailable, ProgramMissing
+from gatehouse_local.golang import find_go, go_version
+from gatehouse_local.programs import PROGRAMS
+from gatehouse_local.progress import Silent
+from gatehouse_local.shipped import shipped
 
 NO_NETWORK = "https://127.0.0.1:1/index.yaml"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.files import exclusive, write_private
-from gatehouse.local.shipped import documents, shipped
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.files import exclusive, write_private
+from gatehouse_local.shipped import documents, shipped
 
 
 def test_a_private_file_is_replaced_whole_and_closed_to_others(tmp_path: Path) -> None:
