@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gatehouse.printing.progress import Progress, Silent
 from gatehouse_local.envtest import INDEX_URL, download, unpack
 from gatehouse_local.errors import DownloadUnavailable, ProgramMissing
 from gatehouse_local.files import exclusive
 from gatehouse_local.golang import build, find_go
 from gatehouse_local.programs import KUBERNETES_VERSION, PROGRAMS, Program
-from gatehouse_local.progress import Progress, Silent
 
 __all__ = ["Binaries", "default_cache"]
 

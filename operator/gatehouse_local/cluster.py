@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatehouse.printing.progress import Progress, Silent
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import exclusive, make_traversable
@@ -16,7 +17,6 @@ from gatehouse_local.images import Images
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import check, clear, containerd_address, end_pods
 from gatehouse_local.process import Supervisor
-from gatehouse_local.progress import Progress, Silent
 from gatehouse_local.s3 import UPLOADER
 from gatehouse_local.stack import NODE_FOLDER, Stack, database_homes, in_stop_order, program_names
 from gatehouse_local.startup import Startup

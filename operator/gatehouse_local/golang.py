@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from gatehouse.printing.progress import Progress
+from gatehouse_local import CHECKOUT
 from gatehouse_local.errors import BuildFailed
 from gatehouse_local.programs import Program
-from gatehouse_local.progress import Progress
-from gatehouse_local.shipped import shipped
 
 __all__ = ["MINIMUM_GO", "Go", "build", "find_go", "go_version"]
 
@@ -93,7 +93,7 @@ def build(
         BuildFailed: with the end of what the compiler said.
     """
     flags = " ".join(("-s", "-w", *program.stamp))
-    module = (modules or shipped("hack/controlplane")) / program.module
+    module = (modules or CHECKOUT / "hack/controlplane") / program.module
     run = subprocess.run(
         [go.program, "build", "-trimpath", "-ldflags", flags, "-o", target, program.package],
         cwd=module,

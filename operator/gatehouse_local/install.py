@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from gatehouse.install.shipped_files import documents
 from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.databases import Database
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import Manifest, bindings, namespace, registry, with_operator
 from gatehouse_local.s3 import S3Endpoint
-from gatehouse_local.shipped import documents
 
 __all__ = ["install_defaults", "install_kinds"]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from gatehouse.printing.progress import Progress
 from gatehouse_local.images import Images, load
 from gatehouse_local.install import install_defaults, install_kinds
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import NODE_SERVERS, PAUSE, Node, containerd_address
 from gatehouse_local.objects import BUCKET
 from gatehouse_local.process import Server, Supervisor
-from gatehouse_local.progress import Progress
 from gatehouse_local.s3 import OPERATOR, ensure_bucket, ensure_store_users
 from gatehouse_local.stack import Stack, in_stop_order
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gatehouse_local import CHECKOUT
 from gatehouse_local.errors import LocalClusterError
-from gatehouse_local.shipped import shipped
 
 __all__ = ["Step", "StepFailed", "programs", "run_step", "steps"]
 
@@ -42,7 +42,7 @@ class Step:
 
 def steps(text: str | None = None) -> tuple[Step, ...]:
     """The steps of a document, or of docs/walk.md. A title stands before the first of its steps only."""
-    return tuple(_steps(shipped("docs/walk.md").read_text() if text is None else text))
+    return tuple(_steps((CHECKOUT / "docs/walk.md").read_text() if text is None else text))
 
 
 def _steps(text: str) -> Iterator[Step]:

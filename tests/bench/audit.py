@@ -22,6 +22,7 @@ from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead
 from gatehouse.domain.audit.trust import trust
+from gatehouse.printing.progress import Progress
 from gatehouse.registry.address import Address, Credentials, Limits, Target
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.databases import Databases
@@ -30,7 +31,6 @@ from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_reco
 from gatehouse.registry.trail import open_trails
 from gatehouse_local import ephemeral
 from gatehouse_local.databases import Database
-from gatehouse_local.progress import Progress
 from registrycontract import NOW, Counts, a_change, a_file, a_registry, a_version
 from trails import KEYS, REGISTRY, SIGNER, a_fact, chained
 

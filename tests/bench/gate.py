@@ -10,11 +10,11 @@ from typing import Any
 from bench.figures import Count, Figure, Result, at_most, percentile
 from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send
 from gatehouse.domain.admission.allowlist import Shard, ShardKey
+from gatehouse.printing.progress import Progress
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.controlplane import ADMIN
 from gatehouse_local.ephemeral import control_plane
 from gatehouse_local.kube import KubeClient
-from gatehouse_local.progress import Progress
 
 __all__ = ["bench_gate"]
 

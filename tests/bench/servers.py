@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.buckets import let_anybody_write
 from bench.processes import Operator
 from bench.samples import BUCKET
+from gatehouse.printing.progress import Progress
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane, control_plane, minio
 from gatehouse_local.install import install_defaults
-from gatehouse_local.progress import Progress
 from gatehouse_local.s3 import S3Endpoint, ensure_bucket
 
 __all__ = ["Servers", "servers"]

@@ -15,12 +15,12 @@ from cluster.gated import Gate, make_gate
 from cluster.rig import Operator
 from cluster.servers import available
 from cluster.world import World, make_world
+from gatehouse.install.shipped_files import documents
 from gatehouse_local import ephemeral
 from gatehouse_local.databases import Database
 from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.s3 import S3Endpoint
-from gatehouse_local.shipped import documents
 
 
 @pytest.fixture(scope="session")

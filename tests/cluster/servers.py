@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 import pytest
 
 from cluster.faultstore import FaultStore, running
+from gatehouse.install.shipped_files import documents
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, ControlPlane, ControlPlanePorts, new_tokens
 from gatehouse_local.databases import Database
@@ -32,7 +33,6 @@ from gatehouse_local.net import free_port
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.process import Server, Supervisor
 from gatehouse_local.s3 import S3Endpoint, new_credentials
-from gatehouse_local.shipped import documents
 
 __all__ = [
     "FaultyStore",

@@ -22,7 +22,8 @@ import yaml
 
 from cluster.rig import until
 from cluster.status import Manifest
-from gatehouse_local import ephemeral
+from gatehouse.printing.progress import Silent
+from gatehouse_local import CHECKOUT, ephemeral
 from gatehouse_local.binaries import Binaries, default_cache
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
@@ -33,8 +34,6 @@ from gatehouse_local.net import free_port, http_ready
 from gatehouse_local.pki import ensure_certificate
 from gatehouse_local.process import Server, Supervisor
 from gatehouse_local.programs import PROGRAMS
-from gatehouse_local.progress import Silent
-from gatehouse_local.shipped import shipped
 
 __all__ = ["INITIALIZER", "KServe", "gone", "kserve", "wait_gone"]
 
@@ -89,7 +88,7 @@ def _module() -> Path:
     go = find_go(cache=default_cache(), environ=os.environ, progress=Silent())
     found = subprocess.run(
         [go.program, "mod", "download", "-json", f"github.com/kserve/kserve@{VERSION}"],
-        cwd=shipped("hack/controlplane") / "kserve",
+        cwd=CHECKOUT / "hack/controlplane" / "kserve",
         env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
         capture_output=True,
         text=True,

@@ -449,7 +449,8 @@ def test_the_command_runs_as_any_user_on_a_read_only_root(containers: Containers
 
 def test_the_image_has_what_the_jobs_apply(containers: Containers) -> None:
     code = (
-        "from gatehouse_local.shipped import shipped; print([shipped(n).is_dir() for n in ('crds', 'manifests/seed')])"
+        "from gatehouse.install.shipped_files import shipped; "
+        "print([shipped(n).is_dir() for n in ('crds', 'manifests/seed')])"
     )
 
     assert _gatehouse(containers, "-c", code, entrypoint=("python",)) == "[True, True]\n"

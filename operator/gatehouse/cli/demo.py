@@ -23,9 +23,9 @@ from gatehouse.cli.connection import NOT_READY, fail, run_command
 from gatehouse.cli.explain import explanation, print_explanation
 from gatehouse.cluster.client import ApiClient
 from gatehouse.printing import Printer, stdout
+from gatehouse.printing.progress import ConsoleProgress
 from gatehouse_local.cluster import LocalCluster, default_directory
 from gatehouse_local.errors import LocalClusterError
-from gatehouse_local.progress import ConsoleProgress
 from gatehouse_local.showcase import ARTIFACT_URI, MODEL, NAMESPACE, VERSION, manifests, upload_miniature
 from gatehouse_local.walk import StepFailed, programs, run_step, steps
 

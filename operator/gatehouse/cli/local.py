@@ -15,12 +15,12 @@ import typer
 
 from gatehouse.cli.local_image import image
 from gatehouse.printing import stderr, stdout
+from gatehouse.printing.progress import ConsoleProgress
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.cluster import LocalCluster, ServerStatus
 from gatehouse_local.errors import LocalClusterError
 from gatehouse_local.miniature import miniature_granite
 from gatehouse_local.programs import programs_for
-from gatehouse_local.progress import ConsoleProgress
 from gatehouse_local.showcase import STORE_VARIABLES, put_file
 from gatehouse_local.state import DatabaseKind
 

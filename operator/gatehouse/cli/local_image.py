@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from gatehouse.printing import stderr, stdout
+from gatehouse.printing.progress import ConsoleProgress
 from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.images import RECIPES, Images, load
-from gatehouse_local.progress import ConsoleProgress
 
 __all__ = ["image"]
 

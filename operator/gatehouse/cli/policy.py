@@ -22,13 +22,12 @@ from gatehouse.cli.options import (
     reviewing,
     say,
 )
-from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import rows_of
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.printing import stdout
+from gatehouse.printing.progress import ConsoleProgress, counted
 from gatehouse.registry.operations import VersionKey
-from gatehouse_local.progress import ConsoleProgress
 
 __all__ = ["app"]
 

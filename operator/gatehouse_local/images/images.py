@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from platform import machine
 
+from gatehouse.printing.progress import Progress, Silent
+from gatehouse_local import CHECKOUT
 from gatehouse_local.binaries import Binaries, default_cache
 from gatehouse_local.errors import LocalClusterError
 from gatehouse_local.files import exclusive
@@ -17,8 +19,6 @@ from gatehouse_local.images.builders import Build, Builder, find_builder
 from gatehouse_local.images.commands import run, which
 from gatehouse_local.images.host import build_secrets
 from gatehouse_local.images.recipes import BASE_IMAGE, Recipe, allowed, context_files, key_of, recipe
-from gatehouse_local.progress import Progress, Silent
-from gatehouse_local.shipped import shipped
 
 __all__ = ["Images", "load"]
 
@@ -51,7 +51,7 @@ class Images:
         """The archive of an image if it is there already for the present inputs; never builds.
 
         Raises:
-            LocalClusterError: there is no image of that name, or what it is built from is not here.
+            LocalClusterError: there is no image of that name.
         """
         return self._at_hand([recipe(name)]).get(name)
 
@@ -61,7 +61,7 @@ class Images:
         Raises:
             ProgramMissing: nothing here can build it; the message names what to install.
             BuildFailed: with the end of what the builder said.
-            LocalClusterError: there is no image of that name, or what it is built from is not here.
+            LocalClusterError: there is no image of that name.
         """
         wanted = [recipe(name) for name in names]
         found = self._at_hand(wanted)
@@ -83,7 +83,7 @@ class Images:
         return self._folder / f"{recipe.name}-{key_of(recipe, root=context, files=files, machine=machine())}.tar"
 
     def _at_hand(self, recipes: Iterable[Recipe]) -> dict[str, Path]:
-        archives = {each.name: self._archive(each, _context(each)) for each in recipes}
+        archives = {each.name: self._archive(each, CHECKOUT / each.context) for each in recipes}
         return {name: archive for name, archive in archives.items() if archive.is_file()}
 
     def _say_waiting(self) -> None:
@@ -170,21 +170,9 @@ def load(archive: Path, *, address: Path) -> None:
     )
 
 
-def _context(recipe: Recipe) -> Path:
-    if recipe.context != ".":
-        return shipped(recipe.context)
-    try:
-        return shipped("Dockerfile").parent
-    except LocalClusterError as error:
-        raise LocalClusterError(
-            f"{recipe.reference} is built from the project's source, and this installation is not a source checkout. "
-            "Clone the repository and run this command from it."
-        ) from error
-
-
 def _copy(recipe: Recipe, target: Path) -> Path:
     """Copies what enters the image, and only that, so that the key and the build see the same files."""
-    source = _context(recipe)
+    source = CHECKOUT / recipe.context
     for file in context_files(source, entries=_entries(recipe, source)):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / file, target / file)

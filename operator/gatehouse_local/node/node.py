@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gatehouse.printing.progress import Progress
 from gatehouse_local.errors import ApiRefused, NotReady
 from gatehouse_local.files import write_private
 from gatehouse_local.kube import KubeClient
@@ -22,7 +23,6 @@ from gatehouse_local.node.objects import NODE_NAME, dns, gpu_label, gpu_status
 from gatehouse_local.node.runtime import containerd_answers, write_runtime_files
 from gatehouse_local.node.volumes import offer_volumes
 from gatehouse_local.process import Server
-from gatehouse_local.progress import Progress
 from gatehouse_local.users import DNS_USER, NODE_USER, PROXY_USER
 
 __all__ = [

@@ -17,11 +17,11 @@ import pytest
 
 from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
+from gatehouse.install.shipped_files import documents
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.objects import with_operator
-from gatehouse_local.shipped import documents
 
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     body["metadata"]["name"]: body

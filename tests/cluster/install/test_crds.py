@@ -17,12 +17,12 @@ from gatehouse.api import KINDS as TYPES
 from gatehouse.api import Resource
 from gatehouse.api.schema import openapi_schema
 from gatehouse.cli.main import app
+from gatehouse.install.shipped_files import documents, shipped
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.s3 import S3Endpoint
-from gatehouse_local.shipped import documents, shipped
 
 KINDS = {
     "modelregistries": ("ModelRegistry", "mreg", "Namespaced"),

@@ -41,6 +41,7 @@ from cluster.rights import (
 )
 from cluster.status import Manifest
 from cluster.world import World, make_world
+from gatehouse.install.shipped_files import documents
 from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
@@ -48,7 +49,6 @@ from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.objects import registry_access
 from gatehouse_local.s3 import S3Endpoint
-from gatehouse_local.shipped import documents
 
 
 def connect(plane: RunningControlPlane, subject: Subject) -> KubeClient:

@@ -120,7 +120,6 @@ def test_yaml_with_hidden_characters_is_escaped_and_the_same_data(capsys: pytest
 
 _ALLOWED: Final[Mapping[str, str]] = {
     "gatehouse/app/logs.py": "the operator's records, one JSON object a line, escaped",
-    "gatehouse_local/progress.py": "draws a live view on the printer's console",
     "gatehouse/parsing/worker.py": "a process whose streams are not a terminal: its answers go through a pipe",
 }
 

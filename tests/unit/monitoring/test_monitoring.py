@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.api.model_version import Phase
 from gatehouse.app.metrics import OperatorMetrics
+from gatehouse.install.shipped_files import shipped
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.runtime.controller import Controller, KeyOutcome
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.s3 import refusals
-from gatehouse_local.shipped import shipped
 
 COMPONENT = shipped("kustomize/components/monitoring")
 RUNBOOKS = shipped("docs/monitoring.md")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gatehouse_local import progress as module
-from gatehouse_local.progress import ConsoleProgress
+from gatehouse.printing import progress as module
+from gatehouse.printing.progress import ConsoleProgress
 
 
 class Lines(io.StringIO):
