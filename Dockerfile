@@ -39,10 +39,9 @@ RUN --mount=type=secret,id=build-env --mount=type=secret,id=ca-bundle \
     && cd /opt/gatehouse \
     && rm lib/python3*/site-packages/gatehouse-*.dist-info/uv_cache.json \
     && sed -i /uv_cache.json/d lib/python3*/site-packages/gatehouse-*.dist-info/RECORD \
-    && bin/python -m compileall -q --invalidation-mode unchecked-hash lib/python3*/site-packages/gatehouse lib/python3*/site-packages/gatehouse_local \
+    && bin/python -m compileall -q --invalidation-mode unchecked-hash lib/python3*/site-packages/gatehouse \
     && install -d /own/opt/gatehouse \
-    && cp -a --parents lib/python3*/site-packages/gatehouse lib/python3*/site-packages/gatehouse_local \
-        lib/python3*/site-packages/gatehouse-*.dist-info \
+    && cp -a --parents lib/python3*/site-packages/gatehouse lib/python3*/site-packages/gatehouse-*.dist-info \
         bin/gatehouse bin/kubectl-gatehouse /own/opt/gatehouse \
     && install -d -m 0770 -o 1001 -g 0 /own/var/lib/gatehouse
 

@@ -456,6 +456,13 @@ def test_the_image_has_what_the_jobs_apply(containers: Containers) -> None:
     assert _gatehouse(containers, "-c", code, entrypoint=("python",)) == "[True, True]\n"
 
 
+def test_the_image_has_nothing_of_the_local_cluster(runtime: Runtime) -> None:
+    packages = next((runtime.rootfs("gatehouse") / "opt/gatehouse/lib").glob("python3*/site-packages"))
+
+    assert (packages / "gatehouse").is_dir()
+    assert not (packages / "gatehouse_local").exists()
+
+
 def test_the_image_has_no_compiler_no_installer_and_no_cache(runtime: Runtime) -> None:
     root = runtime.rootfs("gatehouse")
     unwanted = {"gcc", "cc", "ld", "as", "make", "uv", "uvx", "pip", "pip3"}

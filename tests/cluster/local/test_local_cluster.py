@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
-from gatehouse.cli.local import app
 from gatehouse_local.binaries import Binaries
+from gatehouse_local.cli.local import app
 from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.errors import LocalClusterError, NotUp, ProgramMissing
 from gatehouse_local.files import make_traversable

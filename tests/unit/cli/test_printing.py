@@ -222,8 +222,8 @@ class _Broken:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for place in ("cli.local.LocalCluster", "cli.local.Binaries", "cli.local_image.Images", "cli.demo.LocalCluster"):
-        monkeypatch.setattr(f"gatehouse.{place}", _Broken)
+    for place in ("local.LocalCluster", "local.Binaries", "image.Images", "demo.LocalCluster"):
+        monkeypatch.setattr(f"gatehouse_local.cli.{place}", _Broken)
     programs = tmp_path / "programs"
     programs.mkdir()
     (tmp_path / "said").write_text(HOSTILE)

@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from gatehouse.cli.local_image import image
 from gatehouse.printing import stderr, stdout
 from gatehouse.printing.progress import ConsoleProgress
 from gatehouse_local.binaries import Binaries
+from gatehouse_local.cli.image import image
 from gatehouse_local.cluster import LocalCluster, ServerStatus
 from gatehouse_local.errors import LocalClusterError
 from gatehouse_local.miniature import miniature_granite
