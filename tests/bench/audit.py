@@ -22,15 +22,15 @@ from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead
 from gatehouse.domain.audit.trust import trust
-from gatehouse.local import ephemeral
-from gatehouse.local.databases import Database
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
+from gatehouse_local import ephemeral
+from gatehouse_local.databases import Database
 from registrycontract import NOW, Counts, a_change, a_file, a_registry, a_version
 from trails import KEYS, REGISTRY, SIGNER, a_fact, chained
 

@@ -12,7 +12,7 @@ from bench.load import Cluster, flood
 from bench.processes import machine_usage
 from bench.samples import Farm
 from bench.servers import Servers
-from gatehouse.local.controlplane import OPERATOR_USER
+from gatehouse_local.controlplane import OPERATOR_USER
 
 __all__ = ["BareRun", "bare_run", "list_cpu"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -28,8 +28,8 @@ from bench.idle import bench_idle
 from bench.latency import bench_latency
 from bench.policies import bench_policies
 from bench.vllm_fit import VLLM_NEEDED, bench_fit
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.progress import ConsoleProgress, Progress
+from gatehouse.printing.progress import ConsoleProgress, Progress
+from gatehouse_local.errors import LocalClusterError
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from bench.load import Cluster
 from bench.processes import MIB
 from bench.samples import Farm
 from bench.servers import servers
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["bench_farm"]
 

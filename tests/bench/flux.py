@@ -20,11 +20,11 @@ from bench.load import Cluster, Refused, flood
 from bench.processes import MIB, until_next_look, usage
 from bench.samples import BUCKET, Farm, prefix
 from bench.servers import Servers, servers
-from gatehouse.local.errors import ServerDied
-from gatehouse.local.net import LOOPBACK, free_port, http_ready
-from gatehouse.local.process import Server, Supervisor
-from gatehouse.local.progress import Progress
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse.printing.progress import Progress
+from gatehouse_local.errors import ServerDied
+from gatehouse_local.net import LOOPBACK, free_port, http_ready
+from gatehouse_local.process import Server, Supervisor
+from gatehouse_local.s3 import S3Endpoint
 
 __all__ = ["bench_flux"]
 

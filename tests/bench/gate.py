@@ -10,11 +10,11 @@ from typing import Any
 from bench.figures import Count, Figure, Result, at_most, percentile
 from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send
 from gatehouse.domain.admission.allowlist import Shard, ShardKey
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.controlplane import ADMIN
-from gatehouse.local.ephemeral import control_plane
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.controlplane import ADMIN
+from gatehouse_local.ephemeral import control_plane
+from gatehouse_local.kube import KubeClient
 
 __all__ = ["bench_gate"]
 

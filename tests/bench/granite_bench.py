@@ -22,14 +22,14 @@ from bench.load import Cluster
 from bench.processes import MIB, Operator
 from bench.samples import BUCKET, NAMESPACE, PROFILE
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw, control_plane, versitygw
-from gatehouse.local.install import install_defaults
-from gatehouse.local.objects import NAMESPACE as REGISTRY_NAMESPACE
-from gatehouse.local.objects import REGISTRY
-from gatehouse.local.progress import Progress
-from gatehouse.local.s3 import S3Endpoint, ensure_bucket
+from gatehouse.printing.progress import Progress
 from gatehouse.storage.s3.client import S3Store, S3Stores
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw, control_plane, versitygw
+from gatehouse_local.install import install_defaults
+from gatehouse_local.objects import NAMESPACE as REGISTRY_NAMESPACE
+from gatehouse_local.objects import REGISTRY
+from gatehouse_local.s3 import S3Endpoint, ensure_bucket
 
 __all__ = ["bench_granite"]
 

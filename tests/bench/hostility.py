@@ -15,7 +15,7 @@ from bench.load import Cluster, collection, upload
 from bench.processes import MIB, Operator
 from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.servers import Servers, servers
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 from hostileartifacts import hostile_artifacts
 
 __all__ = ["bench_hostility"]

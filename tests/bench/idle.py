@@ -10,7 +10,7 @@ from bench.load import Cluster
 from bench.processes import MIB, Operator, is_idle
 from bench.samples import Farm
 from bench.servers import servers
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["bench_idle"]
 

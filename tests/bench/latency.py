@@ -13,7 +13,7 @@ from bench.figures import Count, Figure, Result, at_most, percentile
 from bench.load import Cluster, upload
 from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.servers import Servers, servers
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["LONGEST", "PAUSE", "apply_one", "bench_latency"]
 

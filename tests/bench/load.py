@@ -12,8 +12,8 @@ import aiohttp
 import orjson
 
 from bench.scrape import Samples, parse
-from gatehouse.local.controlplane import ADMIN
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.controlplane import ADMIN
+from gatehouse_local.ephemeral import RunningControlPlane
 
 __all__ = ["IN_FLIGHT", "Cluster", "Refused", "collection", "flood", "upload"]
 

@@ -13,7 +13,7 @@ from bench.processes import MIB, Operator, is_idle
 from bench.samples import Farm
 from bench.scrape import Samples
 from bench.servers import servers
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["bench_policies"]
 

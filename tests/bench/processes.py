@@ -17,10 +17,10 @@ from typing import Self
 import aiohttp
 
 from bench.scrape import Samples, parse
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.net import LOOPBACK, free_port
-from gatehouse.local.process import base_environment
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.net import LOOPBACK, free_port
+from gatehouse_local.process import base_environment
 
 __all__ = [
     "MIB",

@@ -11,11 +11,11 @@ from pathlib import Path
 from bench.buckets import let_anybody_write
 from bench.processes import Operator
 from bench.samples import BUCKET
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane, control_plane, minio
-from gatehouse.local.install import install_defaults
-from gatehouse.local.progress import Progress
-from gatehouse.local.s3 import S3Endpoint, ensure_bucket
+from gatehouse.printing.progress import Progress
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane, control_plane, minio
+from gatehouse_local.install import install_defaults
+from gatehouse_local.s3 import S3Endpoint, ensure_bucket
 
 __all__ = ["Servers", "servers"]
 

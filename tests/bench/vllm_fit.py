@@ -17,7 +17,7 @@ from bench.figures import Count, Figure, Result
 from gatehouse.domain.hardware.dimensions import length_limit
 from gatehouse.domain.hardware.kv_cache import CacheLayout
 from gatehouse.domain.hardware.weights import estimated_bytes
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 from vllmruns import DATA, Run, configurations, run_of
 
 __all__ = ["VLLM_NEEDED", "Difference", "bench_fit", "differences", "requests", "result_of"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient
 
 __all__ = ["Right", "account"]
 

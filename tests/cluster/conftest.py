@@ -15,12 +15,12 @@ from cluster.gated import Gate, make_gate
 from cluster.rig import Operator
 from cluster.servers import available
 from cluster.world import World, make_world
-from gatehouse.local import ephemeral
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local import ephemeral
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.s3 import S3Endpoint
 
 
 @pytest.fixture(scope="session")

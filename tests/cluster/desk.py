@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.cli.main import app
-from gatehouse.local.controlplane import ADMIN, OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse_local.controlplane import ADMIN, OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import namespace as namespace_manifest
 
 __all__ = ["AUTHOR", "DIGEST", "READS", "REVIEWER", "Desk", "gate", "make_desk", "pending"]
 

@@ -26,11 +26,11 @@ from gatehouse.domain.admission.objects import Common, VettedPlan
 from gatehouse.domain.runtimes.arguments import KNOWN_INITIALIZERS, admitted_arguments
 from gatehouse.domain.runtimes.environment import admitted_environment
 from gatehouse.domain.serving.template import render
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import NAMESPACE
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import NAMESPACE
 from unit.domain.serving.test_template import DIGEST, serving_input
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Self
 from urllib.parse import urlsplit
 
-from gatehouse.local.controlplane import ADMIN
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient, trust
+from gatehouse_local.controlplane import ADMIN
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient, trust
 
 __all__ = ["As"]
 

@@ -34,11 +34,11 @@ from gatehouse.api.schema import crd
 from gatehouse.app.watches import WATCHES
 from gatehouse.domain.admission.contest import standing_of
 from gatehouse.domain.common.readable import Unreadable, read
-from gatehouse.local import ephemeral
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import namespace
 from gatehouse.runtime.watches import build_caches
+from gatehouse_local import ephemeral
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import namespace
 from objectmaker import mutant
 
 __all__ = ["BASES", "Outcome", "bases", "run_specs", "run_statuses", "ungoverned"]

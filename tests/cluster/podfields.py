@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cluster.gated import altered
 from cluster.status import Manifest
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.kube import KubeClient
 
 __all__ = ["PLACES", "Place", "Schemas", "schemas_of"]
 

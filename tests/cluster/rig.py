@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.net import LOOPBACK, free_port, http_ready
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.net import LOOPBACK, free_port, http_ready
 
 __all__ = ["PATIENCE", "PLURALS", "Metrics", "Operator", "until"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cluster.status import Manifest
 from cluster.world import API
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.objects import NAMESPACE
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.objects import NAMESPACE
 
 __all__ = [
     "ADMINISTERS",

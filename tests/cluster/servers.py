@@ -19,20 +19,20 @@ from typing import Self, TypeVar
 import pytest
 
 from cluster.faultstore import FaultStore, running
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.controlplane import CONTROL_PLANE_PROGRAMS, ControlPlane, ControlPlanePorts, new_tokens
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import BuildFailed, ProgramMissing
-from gatehouse.local.files import make_traversable
-from gatehouse.local.install import install_kinds
-from gatehouse.local.mariadb import Mariadb
-from gatehouse.local.minio import Minio
-from gatehouse.local.net import free_port
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.process import Server, Supervisor
-from gatehouse.local.s3 import S3Endpoint, new_credentials
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, ControlPlane, ControlPlanePorts, new_tokens
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import BuildFailed, ProgramMissing
+from gatehouse_local.files import make_traversable
+from gatehouse_local.install import install_kinds
+from gatehouse_local.mariadb import Mariadb
+from gatehouse_local.minio import Minio
+from gatehouse_local.net import free_port
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.process import Server, Supervisor
+from gatehouse_local.s3 import S3Endpoint, new_credentials
 
 __all__ = [
     "FaultyStore",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.files import write_private
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.files import write_private
 
 __all__ = ["account_kubeconfig"]
 

@@ -17,15 +17,15 @@ from sqlalchemy import create_engine, text
 
 from cluster.rig import PATIENCE, PLURALS, Operator, until
 from cluster.status import Manifest, condition, kstatus
-from gatehouse.local.controlplane import ADMIN, OPERATOR_USER
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.miniature import miniature_granite
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.objects import registry_access
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.controlplane import ADMIN, OPERATOR_USER
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.miniature import miniature_granite
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.objects import registry_access
+from gatehouse_local.s3 import S3Endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

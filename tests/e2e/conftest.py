@@ -19,9 +19,9 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from e2e.machine import Machine
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.errors import NodeImpossible, ProgramMissing
-from gatehouse.local.images import RECIPES, Images
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.errors import NodeImpossible, ProgramMissing
+from gatehouse_local.images import RECIPES, Images
 
 _HERE = Path(__file__).parent
 _NEED_NO_NODE = frozenset({"test_kserve.py", "test_registry_tokens.py"})

@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from gatehouse.local.node.node import namespace_of
+from gatehouse_local.node.node import namespace_of
 
 __all__ = ["footprint"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from e2e.machine import Machine
-from gatehouse.local.miniature import miniature_granite
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.miniature import miniature_granite
 from storeaccess import allowed
 
 __all__ = ["COMPLETE", "CONNECTIONS", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]

@@ -22,19 +22,18 @@ import yaml
 
 from cluster.rig import until
 from cluster.status import Manifest
-from gatehouse.local import ephemeral
-from gatehouse.local.binaries import Binaries, default_cache
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.golang import find_go
-from gatehouse.local.install import install_kinds
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.net import free_port, http_ready
-from gatehouse.local.pki import ensure_certificate
-from gatehouse.local.process import Server, Supervisor
-from gatehouse.local.programs import PROGRAMS
-from gatehouse.local.progress import Silent
-from gatehouse.local.shipped import shipped
+from gatehouse.printing.progress import Silent
+from gatehouse_local import CHECKOUT, ephemeral
+from gatehouse_local.binaries import Binaries, default_cache
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.golang import find_go
+from gatehouse_local.install import install_kinds
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.net import free_port, http_ready
+from gatehouse_local.pki import ensure_certificate
+from gatehouse_local.process import Server, Supervisor
+from gatehouse_local.programs import PROGRAMS
 
 __all__ = ["INITIALIZER", "KServe", "gone", "kserve", "wait_gone"]
 
@@ -89,7 +88,7 @@ def _module() -> Path:
     go = find_go(cache=default_cache(), environ=os.environ, progress=Silent())
     found = subprocess.run(
         [go.program, "mod", "download", "-json", f"github.com/kserve/kserve@{VERSION}"],
-        cwd=shipped("hack/controlplane") / "kserve",
+        cwd=CHECKOUT / "hack/controlplane" / "kserve",
         env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
         capture_output=True,
         text=True,

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.images import load
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.images import load
 
 __all__ = ["IMAGE", "Machine", "container", "job", "pod", "until"]
 

@@ -26,8 +26,8 @@ import pytest
 from botocore.config import Config
 
 from gatehouse import __version__
-from gatehouse.local.images import RECIPES, Images, load
-from gatehouse.local.net import LOOPBACK, free_port, http_ready
+from gatehouse_local.images import RECIPES, Images, load
+from gatehouse_local.net import LOOPBACK, free_port, http_ready
 
 USER = 1_000_650_000
 PATIENCE = 60.0
@@ -449,10 +449,18 @@ def test_the_command_runs_as_any_user_on_a_read_only_root(containers: Containers
 
 def test_the_image_has_what_the_jobs_apply(containers: Containers) -> None:
     code = (
-        "from gatehouse.local.shipped import shipped; print([shipped(n).is_dir() for n in ('crds', 'manifests/seed')])"
+        "from gatehouse.install.shipped_files import shipped; "
+        "print([shipped(n).is_dir() for n in ('crds', 'manifests/seed')])"
     )
 
     assert _gatehouse(containers, "-c", code, entrypoint=("python",)) == "[True, True]\n"
+
+
+def test_the_image_has_nothing_of_the_local_cluster(runtime: Runtime) -> None:
+    packages = next((runtime.rootfs("gatehouse") / "opt/gatehouse/lib").glob("python3*/site-packages"))
+
+    assert (packages / "gatehouse").is_dir()
+    assert not (packages / "gatehouse_local").exists()
 
 
 def test_the_image_has_no_compiler_no_installer_and_no_cache(runtime: Runtime) -> None:

@@ -25,8 +25,8 @@ from cluster.servers import available
 from cluster.status import Manifest
 from e2e.kserve_manager import INITIALIZER, KServe, kserve, wait_gone
 from gatehouse.cli.main import app
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 PERSIST: Final = "fieldManager=test"
 MERGE: Final = "application/merge-patch+json"

@@ -14,8 +14,8 @@ import pytest
 
 from e2e.footprint import footprint
 from e2e.machine import Machine, container, job, pod, until
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.errors import NodeImpossible
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.errors import NodeImpossible
 
 RESTRICTED: dict[str, Any] = {
     "allowPrivilegeEscalation": False,

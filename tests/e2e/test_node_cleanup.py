@@ -17,14 +17,14 @@ import pytest
 
 from e2e.footprint import footprint
 from e2e.machine import Machine, pod
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.process import Supervisor
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.process import Supervisor
 
 # Kills itself with SIGKILL when a step begins that is named like its argument.
 STARTER = """
 import contextlib, os, signal, sys
 from pathlib import Path
-from gatehouse.local.cluster import LocalCluster
+from gatehouse_local.cluster import LocalCluster
 
 class KillAt:
     def step(self, what):

@@ -19,12 +19,12 @@ from sqlalchemy import text
 from cluster.registry.test_registry_outages import Machine, execute
 from cluster.servers import available
 from gatehouse.domain.common.errors import ReconcileError, Waiting
-from gatehouse.local.databases import account_for, give_to
-from gatehouse.local.errors import ProgramMissing
-from gatehouse.local.files import make_traversable
-from gatehouse.local.process import Server
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import model_versions
+from gatehouse_local.databases import account_for, give_to
+from gatehouse_local.errors import ProgramMissing
+from gatehouse_local.files import make_traversable
+from gatehouse_local.process import Server
 from registrycontract import LIMITS, NOW, Counts, Opened, a_registry, a_version
 
 PLUGIN = Path("/usr/lib/mysql/plugin/auth_pam_v1.so")

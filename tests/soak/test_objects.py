@@ -8,7 +8,7 @@ import pytest
 
 from cluster.objectdifferential import run_specs, run_statuses, ungoverned
 from gatehouse.api import KINDS, Resource
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 SHARE_OF_STATUSES = 4
 """One object in so many has another status, not another spec."""

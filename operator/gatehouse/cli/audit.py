@@ -16,7 +16,6 @@ from gatehouse.actions.audit_copies import read_copies
 from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
 from gatehouse.cli.connection import NOT_READY, fail, fail_for
 from gatehouse.cli.options import DatabaseCaOption, EndpointOption, RegionOption, StoreCaOption, seconds
-from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import trails_of
 from gatehouse.domain.audit.chain import verify_chain
 from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
@@ -24,6 +23,7 @@ from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, Stored
 from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import stdout
+from gatehouse.printing.progress import counted
 from gatehouse.registry.address import DatabaseUrlError
 from gatehouse.registry.readers import Trails
 from gatehouse.upload.access import StoreFlags

@@ -10,16 +10,16 @@ from typing import Annotated, Literal
 import typer
 
 from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, fail
+from gatehouse.cli.local_package import local_kubectl
 from gatehouse.cli.options import TimeoutOption
 from gatehouse.install.errors import DeployError, NotComplete
 from gatehouse.install.install import install, job_log, where_to_look
 from gatehouse.install.kubectl import Kubectl, find_kubectl
 from gatehouse.install.manifests import tagged_images
 from gatehouse.install.overlays import OverlayPlan, render
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.progress import ConsoleProgress
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 from gatehouse.printing import stdout
+from gatehouse.printing.progress import ConsoleProgress
 
 __all__ = [
     "KustomizeOption",
@@ -51,13 +51,13 @@ def reporting() -> Iterator[ConsoleProgress]:
             yield progress
     except NotComplete as error:
         fail(str(error), code=NOT_READY)
-    except (DeployError, LocalClusterError) as error:
+    except DeployError as error:
         fail(str(error))
 
 
 def kubectl_for(kubeconfig: Path | None, context: str | None) -> Kubectl:
     """The kubectl of this machine, pointed at a cluster."""
-    return Kubectl(find_kubectl(), kubeconfig=kubeconfig, context=context)
+    return Kubectl(find_kubectl(local=local_kubectl), kubeconfig=kubeconfig, context=context)
 
 
 def plan_of(

@@ -19,8 +19,8 @@ from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.shipped import documents
+from gatehouse.install.errors import FileNotShipped
+from gatehouse.install.shipped_files import documents
 from gatehouse.upload.errors import PublishError
 
 __all__ = ["Known", "known_model", "machines_named", "shipped_machines", "weights_of"]
@@ -110,6 +110,6 @@ def shipped_machines() -> dict[str, Machine]:
     """The shipped profiles by name."""
     try:
         profiles = [HardwareProfile.model_validate(body) for body in documents("manifests/hardware")]
-    except (LocalClusterError, ValidationError) as error:
+    except (FileNotShipped, ValidationError) as error:
         fail(str(error))
     return {each.metadata.name: Machine(name=each.metadata.name, spec=each.spec) for each in profiles}

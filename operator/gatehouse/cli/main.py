@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from gatehouse import __version__
+from gatehouse.cli.local_package import LOCAL_COMMANDS, has_local_package, local_command
 from gatehouse.cli.startup import for_good
 from gatehouse.domain.common.text import one_line
 from gatehouse.printing import print_trace, stdout
@@ -92,15 +93,20 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Click's
-        """Every command, in the order of the help."""
-        return list(_COMMANDS)
+        """Every command that is installed, in the order of the help."""
+        local = has_local_package()
+        return [name for name in _COMMANDS if local or name not in LOCAL_COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """The command ``gatehouse NAME``: the function NAME, or the commands ``app``, of the module NAME."""
         if cmd_name not in _COMMANDS:
             return None
         with for_good():
-            module = import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+            module = (
+                local_command(cmd_name)
+                if cmd_name in LOCAL_COMMANDS
+                else import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
+            )
         commands: typer.Typer | None = getattr(module, "app", None)
         if commands is None:
             commands = typer.Typer(add_completion=False)

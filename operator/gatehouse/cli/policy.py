@@ -22,12 +22,11 @@ from gatehouse.cli.options import (
     reviewing,
     say,
 )
-from gatehouse.cli.progress import counted
 from gatehouse.cli.registry_rows import rows_of
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.governance.policy import CompiledPolicy
-from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stdout
+from gatehouse.printing.progress import ConsoleProgress, counted
 from gatehouse.registry.keys import VersionKey
 
 __all__ = ["app"]

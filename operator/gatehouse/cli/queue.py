@@ -11,8 +11,8 @@ import typer
 from gatehouse.actions.queue import Waiting, ask_queue
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
 from gatehouse.cli.options import WrittenOutputOption, print_data, print_table, reviewing
-from gatehouse.local.progress import ConsoleProgress
 from gatehouse.printing import stderr
+from gatehouse.printing.progress import ConsoleProgress
 
 __all__ = ["queue"]
 

@@ -31,8 +31,8 @@ from gatehouse.cli.connection import (
 from gatehouse.cli.options import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.domain.serving.template import JsonObject
-from gatehouse.local.progress import ConsoleProgress, Progress
 from gatehouse.printing import stderr, stdout
+from gatehouse.printing.progress import ConsoleProgress, Progress
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.upload.errors import NotRegistered, PublishError
 from gatehouse.upload.model_folder import FolderFacts, read_model_folder

@@ -19,9 +19,9 @@ from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption,
 from gatehouse.cli.options import TimeoutOption
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cluster.client import ApiClient, ApiUnavailable
-from gatehouse.local.progress import ConsoleProgress, Progress
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 from gatehouse.printing import stderr, stdout
+from gatehouse.printing.progress import ConsoleProgress, Progress
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.upload.errors import InputInvalid, NotRegistered, PublishError
 

@@ -29,11 +29,11 @@ from gatehouse.cli.options import (
     RequesterPaysOption,
     StoreCaOption,
 )
-from gatehouse.cli.progress import Amounts, shown
 from gatehouse.cli.signals import Stopped, until_told_to_stop
 from gatehouse.cluster.client import ClusterError
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.printing import Printer, stderr, stdout
+from gatehouse.printing.progress import Amounts, shown
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.s3.uploads import open_bucket
 from gatehouse.upload.access import StoreFlags, bucket_access, location_of

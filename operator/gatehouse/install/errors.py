@@ -6,6 +6,7 @@ __all__ = [
     "ClusterNotUsable",
     "CredentialsInvalid",
     "DeployError",
+    "FileNotShipped",
     "ForeignSecret",
     "KubectlFailed",
     "KubectlMissing",
@@ -54,3 +55,7 @@ class SecretLost(DeployError):
 
 class ForeignSecret(DeployError):
     """A Secret of the name is there and is somebody else's to write."""
+
+
+class FileNotShipped(DeployError):
+    """A file of the project is neither in this installation nor in a checkout around it."""

@@ -12,7 +12,7 @@ from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.preflight import check_cluster
 from gatehouse.install.rollout import Rollout, State, findings, warnings
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["SELECTOR", "Deadline", "install", "job_log", "wait_complete", "where_to_look"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gatehouse.install.errors import DeployError
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["KindUnavailable", "context_of", "prepare_kind"]
 

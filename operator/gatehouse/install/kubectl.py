@@ -6,13 +6,12 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from gatehouse.install.errors import KubectlFailed, KubectlMissing
 from gatehouse.install.manifests import Manifest, dump
-from gatehouse.local.binaries import Binaries
 
 __all__ = ["FIELD_MANAGER", "Kubectl", "find_kubectl"]
 
@@ -20,14 +19,14 @@ FIELD_MANAGER: Final = "gatehouse-deploy"
 _REQUEST_TIMEOUT: Final = "--request-timeout=60s"
 
 
-def find_kubectl() -> Path:
-    """The kubectl on the PATH, or else the local cluster's.
+def find_kubectl(*, local: Callable[[], Path | None]) -> Path:
+    """The kubectl on the PATH, or else the one that ``local`` finds in the local cluster's cache.
 
     Raises:
         KubectlMissing: there is neither.
     """
-    found = shutil.which("kubectl")
-    path = Path(found) if found else Binaries().find("kubectl")
+    on_path = shutil.which("kubectl")
+    path = Path(on_path) if on_path else local()
     if path is None:
         raise KubectlMissing(
             "kubectl is neither on the PATH nor in the local cluster's cache; "

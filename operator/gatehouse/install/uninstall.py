@@ -14,7 +14,7 @@ from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.secret_objects import MANAGED_BY, MANAGER
-from gatehouse.local.progress import Progress
+from gatehouse.printing.progress import Progress
 
 __all__ = ["KeptData", "uninstall"]
 

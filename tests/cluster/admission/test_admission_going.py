@@ -19,9 +19,9 @@ from cluster.gated import ACCELERATOR, REFUSED, STAGE, Gate, altered, mark, mode
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 FINALIZER: Final = "test.example.com/held"
 INTERNAL: Final = "internal.serving.kserve.io"

@@ -13,8 +13,8 @@ from cluster.gated import DIGEST, STAGE, Gate, altered, refusal, send, take_back
 from cluster.impersonation import As
 from cluster.status import Manifest
 from cluster.world import API
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 MERGE = "application/merge-patch+json"
 PERSIST = "fieldManager=test"

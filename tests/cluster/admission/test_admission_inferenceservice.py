@@ -27,7 +27,7 @@ from cluster.rig import until
 from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Serving
 from gatehouse.domain.runtimes.arguments import HARMLESS_ARGUMENTS, check_serving
-from gatehouse.local.errors import ApiRefused
+from gatehouse_local.errors import ApiRefused
 from unit.domain.hardware.fits import granite
 from unit.domain.serving.test_template import AWQ
 

@@ -13,8 +13,8 @@ from cluster.gated import ACCELERATOR, DEVELOPER, IMAGE, REFUSED, STAGE, URI, Ga
 from cluster.kservepods import KSERVE, OPEN_DATA_HUB, RELEASES, Release
 from cluster.rig import until
 from cluster.status import Manifest
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 Changes = Mapping[tuple[str | int, ...], Any]
 

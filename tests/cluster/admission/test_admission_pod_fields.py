@@ -13,7 +13,7 @@ from cluster.kservepods import OPEN_DATA_HUB
 from cluster.podfields import PLACES, Place, schemas_of
 from cluster.status import Manifest
 from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT, RESERVED_ENVIRONMENT
-from gatehouse.local.errors import ApiRefused
+from gatehouse_local.errors import ApiRefused
 from unit.domain.runtimes.test_environment import WAYS_IN
 
 Changes = Mapping[tuple[str | int, ...], Any]

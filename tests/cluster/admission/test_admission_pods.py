@@ -26,8 +26,8 @@ from cluster.gated import (
 )
 from cluster.status import Manifest
 from gatehouse.api.model_registry import ServingDefaults
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 Changes = Mapping[tuple[str | int, ...], Any]
 

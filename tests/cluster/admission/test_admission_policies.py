@@ -17,11 +17,11 @@ import pytest
 
 from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.objects import with_operator
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.objects import with_operator
 
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     body["metadata"]["name"]: body

@@ -15,8 +15,8 @@ import pytest
 from cluster.admission.test_admission_policies import words
 from cluster.gated import DIGEST, STAGE, URI, Gate, accepted, altered, good_runtime, refusal, send
 from cluster.kservepods import KSERVE, RELEASES, Release, kserve_pod, mutated_by_kserve
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
+from gatehouse_local.errors import ApiRefused
 
 PREDICTOR = ("spec", "predictor")
 MODEL = (*PREDICTOR, "model")

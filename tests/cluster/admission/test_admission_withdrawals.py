@@ -14,10 +14,10 @@ from cluster.impersonation import As
 from cluster.rig import until
 from cluster.status import Manifest
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.users import CONTROLLERS
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.users import CONTROLLERS
 
 BY, WHY = ANNOTATION_WITHDRAWN_BY, ANNOTATION_WITHDRAWAL_REASON
 NOBODY = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "0b6b3d6c-0000-4000-8000-00000000dead"}

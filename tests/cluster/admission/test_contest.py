@@ -16,9 +16,9 @@ from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.domain.common.conditions import timestamp
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.s3 import S3Endpoint
 
 SECOND = "granite-2"
 FAULTY = "s3://models/granite-1/"

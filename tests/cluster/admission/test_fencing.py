@@ -19,7 +19,7 @@ from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.domain.common.errors import Superseded
 from gatehouse.domain.common.revision import Revision
-from gatehouse.local.errors import ApiRefused
+from gatehouse_local.errors import ApiRefused
 
 VETTED = f"{API}/vettedartifacts"
 OLD, NEW = "gatehouse-operator-a_1", "gatehouse-operator-b_2"

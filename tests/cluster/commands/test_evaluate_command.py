@@ -11,7 +11,7 @@ import yaml
 
 from cluster.desk import AUTHOR, DIGEST, READS, Desk, make_desk
 from cluster.rig import until
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 RESULTS = {
     "results": {

@@ -20,11 +20,11 @@ from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
 from gatehouse.cli.main import app
-from gatehouse.local.controlplane import ADMIN
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.pki import KeyPair, ensure_audit_key
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.controlplane import ADMIN
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.pki import KeyPair, ensure_audit_key
+from gatehouse_local.s3 import S3Endpoint
 from signing import make_key, public_pem, sign_folder
 
 APPROVER = "ai-admin"

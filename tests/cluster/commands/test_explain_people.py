@@ -9,7 +9,7 @@ import pytest
 
 from cluster.desk import AUTHOR, REVIEWER, Desk, gate, make_desk, pending
 from cluster.rig import until
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.desk import AUTHOR, Desk, make_desk, pending
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 HARDWARE = {"verdict": "Fits", "weightsBytes": 2**33, "overheadBytes": 2**29, "maxModelLen": 8192, "maxNumSeqs": 64}
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.desk import AUTHOR, Desk, make_desk, pending
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 
 @pytest.fixture

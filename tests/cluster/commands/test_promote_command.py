@@ -15,9 +15,9 @@ from cluster.desk import AUTHOR, DIGEST, Desk, gate, make_desk, pending
 from cluster.status import Manifest
 from gatehouse.api.meta import ObjectMeta
 from gatehouse.domain.serving.template import ServingTemplate, TemplateWriter
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.objects import namespace as namespace_manifest
 
 KINDS = (("inferenceservices", "InferenceService", "v1beta1"), ("servingruntimes", "ServingRuntime", "v1alpha1"))
 

@@ -18,8 +18,8 @@ from cluster.rig import Operator
 from cluster.status import Manifest
 from cluster.world import MINIATURE, World, make_world
 from gatehouse.cli.main import app
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 RIGHTS = tuple(
     Right(verb, kind) for kind in ("registeredmodels", "modelversions") for verb in ("get", "create", "patch")

@@ -10,7 +10,7 @@ import pytest
 from cluster.desk import AUTHOR, DIGEST, REVIEWER, Desk, make_desk, pending
 from gatehouse.api import ModelVersion
 from gatehouse.domain.serving.names import served_digest
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 
 @pytest.fixture

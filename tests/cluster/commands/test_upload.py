@@ -33,8 +33,6 @@ from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.domain.governance.signature_trust import judge_signature
-from gatehouse.local.ephemeral import RunningVersitygw
-from gatehouse.local.s3 import S3Endpoint
 from gatehouse.storage.limits import Limits, RetryPolicy
 from gatehouse.storage.s3.multipart import PART_BYTES
 from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
@@ -43,6 +41,8 @@ from gatehouse.upload.errors import FileChanged, ObjectsInTheWay
 from gatehouse.upload.folder import scan
 from gatehouse.upload.folder_store import FolderStore
 from gatehouse.upload.transfer import Upload, UploadOptions, UploadResult
+from gatehouse_local.ephemeral import RunningVersitygw
+from gatehouse_local.s3 import S3Endpoint
 from modelfiles import config_json, safetensors_file, shard_index
 from signing import make_key, public_pem, sign_folder
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from cluster.rig import Operator
 from cluster.world import MINIATURE, World
 from gatehouse.cli.main import app
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 

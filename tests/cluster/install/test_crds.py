@@ -17,12 +17,12 @@ from gatehouse.api import KINDS as TYPES
 from gatehouse.api import Resource
 from gatehouse.api.schema import openapi_schema
 from gatehouse.cli.main import app
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.s3 import S3Endpoint
-from gatehouse.local.shipped import documents, shipped
+from gatehouse.install.shipped_files import documents, shipped
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.s3 import S3Endpoint
 
 KINDS = {
     "modelregistries": ("ModelRegistry", "mreg", "Namespaced"),

@@ -23,10 +23,10 @@ from gatehouse.domain.common.certificates import authorities, fault_of, issue, n
 from gatehouse.install.credentials import INITIALISED_WITH, ensure
 from gatehouse.install.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.install.errors import SecretLost
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import namespace as namespace_manifest
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import namespace as namespace_manifest
 
 SOURCE, COPY, VOLUME = "db-creds", "registry-db-creds", "db-pvc"
 

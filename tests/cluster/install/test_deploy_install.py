@@ -16,16 +16,17 @@ from cluster.pretend_kubelet import Pod, pretend_kubelet
 from cluster.servers import available
 from cluster.tokens import account_kubeconfig
 from cluster.world import API
+from gatehouse.cli.local_package import local_kubectl
 from gatehouse.cli.main import app
 from gatehouse.install.kubectl import Kubectl, find_kubectl
 from gatehouse.install.overlays import render
+from gatehouse.install.shipped_files import documents, shipped
 from gatehouse.install.uninstall import uninstall
-from gatehouse.local import ephemeral
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.progress import Silent
-from gatehouse.local.shipped import documents, shipped
+from gatehouse.printing.progress import Silent
+from gatehouse_local import ephemeral
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
 
 CREDENTIALS, SEED = "gatehouse-credentials", "model-registry-seed"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -209,7 +210,7 @@ def test_deleting_data_leaves_nothing_but_what_is_somebody_elses(cluster: Cluste
 
 
 def test_kinds_that_were_just_made_go_without_a_wait(plane: RunningControlPlane) -> None:
-    kubectl = Kubectl(find_kubectl(), kubeconfig=plane.kubeconfig)
+    kubectl = Kubectl(find_kubectl(local=local_kubectl), kubeconfig=plane.kubeconfig)
     plan = render("embedded", folder=shipped("kustomize"), kustomize=kubectl.render)
     for _ in range(4):  # every other time some kind's objects cannot be listed yet, which used to hold it for minutes
         kubectl.apply(plan.definitions)

@@ -19,12 +19,12 @@ from cluster.servers import available
 from cluster.status import Manifest
 from cluster.world import World, make_world
 from gatehouse.cluster.writer import FIELD_MANAGER
-from gatehouse.local import ephemeral
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.s3 import S3Endpoint
-from gatehouse.local.shipped import documents, shipped
+from gatehouse.install.shipped_files import documents, shipped
+from gatehouse_local import ephemeral
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.s3 import S3Endpoint
 from unit.gitops.argo import HEALTH, Health, health
 
 ARGO_CD = "argocd-controller"

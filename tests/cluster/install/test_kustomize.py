@@ -37,13 +37,13 @@ from gatehouse.install.credentials_file import (
 from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, load, of_kind, tagged_images
 from gatehouse.install.overlays import overlay_names, render
+from gatehouse.install.shipped_files import shipped
 from gatehouse.install.store_users import StoreUsersFile
-from gatehouse.local import ephemeral
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.shipped import shipped
+from gatehouse_local import ephemeral
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import namespace as namespace_manifest
 
 OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
 FOLDER = shipped("kustomize")

@@ -41,14 +41,14 @@ from cluster.rights import (
 )
 from cluster.status import Manifest
 from cluster.world import World, make_world
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.objects import registry_access
-from gatehouse.local.s3 import S3Endpoint
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.objects import registry_access
+from gatehouse_local.s3 import S3Endpoint
 
 
 def connect(plane: RunningControlPlane, subject: Subject) -> KubeClient:

@@ -22,14 +22,14 @@ from cluster.servers import Restartable, available, restartable_mariadb
 from cluster.status import Manifest
 from cluster.world import MINIATURE, World, make_world
 from gatehouse.cli.main import app
-from gatehouse.local import ephemeral
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.install import install_kinds
-from gatehouse.local.net import LOOPBACK, free_port
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
+from gatehouse_local import ephemeral
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.install import install_kinds
+from gatehouse_local.net import LOOPBACK, free_port
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.s3 import S3Endpoint
 
 MODEL = "granite-3.1-8b-instruct-fp8"
 VERSION = f"{MODEL}-3.1-may2025-validated"

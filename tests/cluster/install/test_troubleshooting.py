@@ -16,10 +16,10 @@ import yaml
 from cluster.rig import Operator
 from cluster.status import condition
 from cluster.world import World, make_world
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.net import free_port
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.net import free_port
+from gatehouse_local.s3 import S3Endpoint
 
 REPOSITORY = Path(__file__).parents[3]
 DOCUMENT = (REPOSITORY / "docs/troubleshooting.md").read_text()

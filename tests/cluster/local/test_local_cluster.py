@@ -17,18 +17,18 @@ import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
-from gatehouse.cli.local import app
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.cluster import LocalCluster
-from gatehouse.local.errors import LocalClusterError, NotUp, ProgramMissing
-from gatehouse.local.files import make_traversable
-from gatehouse.local.identity import end
-from gatehouse.local.kube import KubeClient, trust
-from gatehouse.local.mariadb import Mariadb
-from gatehouse.local.postgres import Postgres
-from gatehouse.local.process import Supervisor
-from gatehouse.local.stack import PROGRAM_NAMES
-from gatehouse.local.state import DatabaseKind, State
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.cli.local import app
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.errors import LocalClusterError, NotUp, ProgramMissing
+from gatehouse_local.files import make_traversable
+from gatehouse_local.identity import end
+from gatehouse_local.kube import KubeClient, trust
+from gatehouse_local.mariadb import Mariadb
+from gatehouse_local.postgres import Postgres
+from gatehouse_local.process import Supervisor
+from gatehouse_local.stack import PROGRAM_NAMES
+from gatehouse_local.state import DatabaseKind, State
 from storeaccess import READS, WRITES, allowed
 
 SERVERS = {"etcd", "kube-apiserver", "kube-controller-manager", "minio"}
@@ -355,7 +355,7 @@ def test_purge_removes_the_database_too(tmp_path: Path) -> None:
 STARTER = """
 import contextlib, os, signal, sys
 from pathlib import Path
-from gatehouse.local.cluster import LocalCluster
+from gatehouse_local.cluster import LocalCluster
 
 class KillAt:
     def step(self, what):

@@ -13,11 +13,11 @@ from botocore.config import Config
 from botocore.exceptions import SSLError
 from sqlalchemy import create_engine, text
 
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane, RunningVersitygw
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.pki import ensure_certificate
-from gatehouse.local.s3 import S3Endpoint, ensure_bucket
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.pki import ensure_certificate
+from gatehouse_local.s3 import S3Endpoint, ensure_bucket
 
 
 def s3(endpoint: S3Endpoint, *, authority: Path | None = None):  # type: ignore[no-untyped-def]  # a generated client

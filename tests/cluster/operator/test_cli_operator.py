@@ -19,9 +19,9 @@ from cluster.status import Manifest, condition
 from cluster.world import World, make_world
 from gatehouse.cli.main import app
 from gatehouse.domain.serving.template import ANNOTATION_TEMPLATE_DIGEST, ServingTemplate, to_yaml
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.domain.common.conditions import timestamp
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import FIELD_MANAGER, KubeClient
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import FIELD_MANAGER, KubeClient
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.s3 import S3Endpoint
 
 POLICIES, VETTED = f"{API}/governancepolicies", f"{API}/vettedartifacts"
 SUBMITTER, REVIEWER = "admin", "ai-admin"

@@ -11,8 +11,8 @@ import pytest
 from cluster.rig import Operator, until
 from cluster.world import World
 from gatehouse.cluster.kserve import CONFIG, WEBHOOKS
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
 
 IMAGE = f"mirror.example.com/kserve/storage-initializer@sha256:{'5e' * 32}"
 ANOTHER = "mirror.example.com/of-somebody/storage-initializer:v1"

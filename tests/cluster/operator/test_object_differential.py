@@ -11,7 +11,7 @@ import pytest
 
 from cluster.objectdifferential import run_specs, run_statuses, ungoverned
 from gatehouse.api import KINDS, Resource, VettedArtifacts
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.ephemeral import RunningControlPlane
 
 OBJECTS = 120
 STATUSES = 60

@@ -13,8 +13,8 @@ from cluster.rig import Operator
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 CONFIG: Mapping[str, Any] = orjson.loads(MINIATURE["config.json"])
 SHARD = "model-00002-of-00002.safetensors"

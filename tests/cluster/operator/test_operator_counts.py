@@ -11,8 +11,8 @@ import pytest
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 VERSIONS = [f"v{number}" for number in range(5)]
 SUFFIX = secrets.token_hex(3)

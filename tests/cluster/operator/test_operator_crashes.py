@@ -18,8 +18,8 @@ from cluster.rig import Operator, until
 from cluster.servers import restartable_control_plane
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 VERSIONS = int(os.environ.get("CRASH_VERSIONS", "150"))
 """More of them take longer and find more: 1,000 need some two minutes a run."""

@@ -16,9 +16,9 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore, Restartable, available, restartable_mariadb, restartable_minio
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import MINIATURE, World, make_world, secret
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 
 def shown(body: Manifest, type_: str) -> tuple[str, str, str]:

@@ -11,8 +11,8 @@ import yaml
 from cluster.rig import Operator, until
 from cluster.status import condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 from modelfiles import safetensors_file
 from unit.controllers.verification.test_layouts import DATA, onnx_model
 from unit.domain.formats.test_gguf_set import written

@@ -9,8 +9,8 @@ import pytest
 from cluster.rig import Operator
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 from hostileartifacts import hostile_artifacts
 
 GOOD = 5

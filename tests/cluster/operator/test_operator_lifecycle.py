@@ -13,8 +13,8 @@ import pytest
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 TEMPLATE = "granite-1-serving"
 

@@ -11,9 +11,9 @@ from cluster.rig import Operator
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.objects import namespace as namespace_manifest
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.objects import namespace as namespace_manifest
+from gatehouse_local.s3 import S3Endpoint
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from cluster.rig import Operator, until
 from cluster.servers import restartable_control_plane
 from cluster.world import API, World, make_world
 from gatehouse.api.meta import ANNOTATION_WRITER
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
 from gatehouse.runtime.leader import LeaderOptions
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/gatehouse-system/leases/gatehouse-operator"
 VERSIONS = 80

@@ -16,13 +16,13 @@ from cluster.rig import Operator, until
 from cluster.servers import Restartable, available
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import World, make_world
-from gatehouse.local.binaries import Binaries
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.minio import Minio
-from gatehouse.local.net import free_port
-from gatehouse.local.process import Server
-from gatehouse.local.s3 import S3Endpoint, new_credentials
+from gatehouse_local.binaries import Binaries
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.minio import Minio
+from gatehouse_local.net import free_port
+from gatehouse_local.process import Server
+from gatehouse_local.s3 import S3Endpoint, new_credentials
 
 QUICK = ("--secret-interval=1s", "--probe-interval=1s")
 

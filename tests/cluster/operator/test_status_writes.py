@@ -11,8 +11,8 @@ from cluster.world import World
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.domain.common.errors import Stalled, Transient
-from gatehouse.local.controlplane import OPERATOR_USER
-from gatehouse.local.ephemeral import RunningControlPlane
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.ephemeral import RunningControlPlane
 
 KIND = "registeredmodels"
 

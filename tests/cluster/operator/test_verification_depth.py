@@ -17,8 +17,8 @@ from cluster.servers import FaultyStore
 from cluster.status import Manifest
 from cluster.world import API, MINIATURE, World, make_world
 from gatehouse.controllers.verification.verifier import CHECKSUM_WORTH_BYTES
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 LARGE = "tokenizer.json"
 """The one file that is worth asking the store for its checksum."""

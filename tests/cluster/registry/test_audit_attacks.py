@@ -9,7 +9,7 @@ import pytest
 
 from auditcontract import AuditContract
 from cluster.registry.test_registry_contract import empty_database, opened_on
-from gatehouse.local.databases import Database
+from gatehouse_local.databases import Database
 from registrycontract import Opened
 
 

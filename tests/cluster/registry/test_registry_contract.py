@@ -14,10 +14,10 @@ import pytest
 from psycopg import sql
 from sqlalchemy import delete
 
-from gatehouse.local.databases import Database
 from gatehouse.registry.keys import VersionKey, of_versions
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import artifact_files
+from gatehouse_local.databases import Database
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
 
 

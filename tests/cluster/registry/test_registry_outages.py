@@ -23,17 +23,17 @@ from sqlalchemy import event, func, select
 
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.version.records import VersionRecord
-from gatehouse.local.databases import Database, account_for, give_to
-from gatehouse.local.files import make_traversable
-from gatehouse.local.identity import wait_for_exit
-from gatehouse.local.mariadb import Mariadb
-from gatehouse.local.net import LOOPBACK, free_port
-from gatehouse.local.pki import ensure_certificate
-from gatehouse.local.postgres import Postgres
-from gatehouse.local.process import Server, Supervisor
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
+from gatehouse_local.databases import Database, account_for, give_to
+from gatehouse_local.files import make_traversable
+from gatehouse_local.identity import wait_for_exit
+from gatehouse_local.mariadb import Mariadb
+from gatehouse_local.net import LOOPBACK, free_port
+from gatehouse_local.pki import ensure_certificate
+from gatehouse_local.postgres import Postgres
+from gatehouse_local.process import Server, Supervisor
 from registrycontract import LIMITS, NOW, OTHER_DIGEST, Counts, Opened, a_change, a_file, a_registry, a_version, load
 
 KINDS = ["mariadb", "postgres"]

@@ -23,14 +23,14 @@ from sqlalchemy import text
 from cluster.registry.test_registry_contract import OnServer, empty_database, execute, opened_on
 from cluster.servers import Restartable, available
 from gatehouse.domain.common.errors import Stalled, Waiting
-from gatehouse.local.databases import Database, account_for, find_program, give_to
-from gatehouse.local.errors import ProgramMissing
-from gatehouse.local.files import make_private, make_traversable, write_private
-from gatehouse.local.mariadb import Mariadb
-from gatehouse.local.net import LOOPBACK, free_port
-from gatehouse.local.process import Server
 from gatehouse.registry.drivers import mysql
 from gatehouse.registry.tables import history, model_versions
+from gatehouse_local.databases import Database, account_for, find_program, give_to
+from gatehouse_local.errors import ProgramMissing
+from gatehouse_local.files import make_private, make_traversable, write_private
+from gatehouse_local.mariadb import Mariadb
+from gatehouse_local.net import LOOPBACK, free_port
+from gatehouse_local.process import Server
 from registrycontract import Opened, a_change, a_file, a_version, connected, load
 
 GALERA = Path("/usr/lib/galera/libgalera_smm.so")

@@ -22,9 +22,9 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
 
 KINDS = ["sqlite", "mariadb", "postgres"]
 TABLES = ("registered_models", "model_versions", "artifact_files", "history")

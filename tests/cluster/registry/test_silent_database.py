@@ -14,10 +14,10 @@ import pytest
 from cluster.rig import Operator, until
 from cluster.status import condition
 from cluster.world import World, make_world
-from gatehouse.local.databases import Database
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.net import LOOPBACK
-from gatehouse.local.s3 import S3Endpoint
+from gatehouse_local.databases import Database
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.net import LOOPBACK
+from gatehouse_local.s3 import S3Endpoint
 
 WORKERS = 4
 SHARE = 2

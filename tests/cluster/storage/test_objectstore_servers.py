@@ -28,9 +28,9 @@ from gatehouse.domain.artifact.layout import lay_out
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient, Waiting
 from gatehouse.domain.version.records import FileRecord
-from gatehouse.local.ephemeral import RunningVersitygw
-from gatehouse.local.s3 import S3Endpoint
 from gatehouse.storage.s3.client import S3Store, S3Stores
+from gatehouse_local.ephemeral import RunningVersitygw
+from gatehouse_local.s3 import S3Endpoint
 from modelfiles import config_json, safetensors_file
 
 
@@ -422,7 +422,7 @@ async def test_the_authority_in_the_secret_is_the_only_one_trusted(minio_tls: S3
 
 
 async def test_another_authority_and_none_are_refused(minio_tls: S3Endpoint, tmp_path: Path) -> None:
-    from gatehouse.local.pki import ensure_certificate
+    from gatehouse_local.pki import ensure_certificate
 
     other = ensure_certificate(tmp_path / "tls", authority="another")
     with bucket_at(minio_tls) as bucket:

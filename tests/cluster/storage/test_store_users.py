@@ -16,8 +16,8 @@ from minio.error import MinioAdminException
 from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
-from gatehouse.local.net import free_port
-from gatehouse.local.s3 import S3Endpoint, ensure_bucket
+from gatehouse_local.net import free_port
+from gatehouse_local.s3 import S3Endpoint, ensure_bucket
 from storeaccess import READS, WRITES, allowed
 
 OBJECT = "granite/config.json"

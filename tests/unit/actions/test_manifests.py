@@ -10,7 +10,7 @@ from gatehouse.actions.manifests import in_namespace, in_registry, load_folder
 from gatehouse.api.meta import ObjectReference
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 from gatehouse.upload.errors import InputInvalid
 
 MODEL = """

@@ -20,11 +20,11 @@ from gatehouse.actions.registration_request import Request, wanted
 from gatehouse.api import ModelVersion
 from gatehouse.cli.main import app
 from gatehouse.domain.artifact.model_card import ModelCard
-from gatehouse.local.miniature import miniature_granite
 from gatehouse.upload.errors import InputInvalid, ObjectMismatch
 from gatehouse.upload.folder import scan
 from gatehouse.upload.known_folder import known_folder
 from gatehouse.upload.model_folder import FolderFacts, read_model_folder
+from gatehouse_local.miniature import miniature_granite
 from modelfiles import gguf_file
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

@@ -10,7 +10,7 @@ import pytest
 
 from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.domain.audit.checkpoints import AuditKeyError
-from gatehouse.local.pki import ensure_audit_key
+from gatehouse_local.pki import ensure_audit_key
 from registrycontract import Counts
 
 

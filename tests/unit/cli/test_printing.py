@@ -30,12 +30,12 @@ from typer.testing import CliRunner
 import gatehouse
 from gatehouse.cli.main import app
 from gatehouse.domain.common.text import escaped_json, is_plain, one_line, plain_lines
-from gatehouse.local.errors import LocalClusterError
 from gatehouse.printing import Printer, print_trace, stderr, stdout
 from gatehouse.printing.console import NeutralConsole
+from gatehouse_local.errors import LocalClusterError
 from hostiletext import FORGED, HOSTILE, HostileServer, hostile_server, is_harmless
 
-SOURCE: Final = Path(gatehouse.__file__).parent
+SOURCE: Final = Path(gatehouse.__file__).parents[1]
 _OWN: Final = re.compile(r"\x1b\[(?:\?25[lh]|[0-9;]*[mAK])|\r")
 """What a live view writes by itself: colours, the cursor, a line up, the rest of a line. Hostile text has others."""
 
@@ -119,9 +119,8 @@ def test_yaml_with_hidden_characters_is_escaped_and_the_same_data(capsys: pytest
 # Nothing else prints
 
 _ALLOWED: Final[Mapping[str, str]] = {
-    "app/logs.py": "the operator's records, one JSON object a line, escaped",
-    "local/progress.py": "draws a live view on the printer's console",
-    "parsing/worker.py": "a process whose streams are not a terminal: its answers go through a pipe",
+    "gatehouse/app/logs.py": "the operator's records, one JSON object a line, escaped",
+    "gatehouse/parsing/worker.py": "a process whose streams are not a terminal: its answers go through a pipe",
 }
 
 
@@ -223,8 +222,8 @@ class _Broken:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for place in ("cli.local.LocalCluster", "cli.local.Binaries", "cli.local_image.Images", "cli.demo.LocalCluster"):
-        monkeypatch.setattr(f"gatehouse.{place}", _Broken)
+    for place in ("local.LocalCluster", "local.Binaries", "image.Images", "demo.LocalCluster"):
+        monkeypatch.setattr(f"gatehouse_local.cli.{place}", _Broken)
     programs = tmp_path / "programs"
     programs.mkdir()
     (tmp_path / "said").write_text(HOSTILE)

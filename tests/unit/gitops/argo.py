@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from lupa import lua51
 
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 
 __all__ = ["HEALTH", "Health", "HealthTest", "ScriptError", "health", "health_tests", "run", "script"]
 

@@ -40,7 +40,7 @@ from gatehouse.domain.version.facts import Unmet
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.records import ModelRecord, RegistryCounts
 from gatehouse.domain.version.status import version_status
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 from unit.gitops.argo import HEALTH, script
 
 __all__ = ["CASES", "OPENSHIFT", "openshift_text", "text"]

@@ -10,7 +10,7 @@ import pytest
 
 from gatehouse.install.errors import DeployError
 from gatehouse.install.kind import KindUnavailable, prepare_kind
-from gatehouse.local.progress import Silent
+from gatehouse.printing.progress import Silent
 
 
 class Programs:

@@ -19,17 +19,20 @@ def program(folder: Path, script: str) -> Path:
 
 
 def test_the_one_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = program(tmp_path, "")
+    kubectl = program(tmp_path, "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_kubectl() == found
+    assert find_kubectl(local=lambda: tmp_path / "other") == kubectl
+
+
+def test_else_the_one_of_the_local_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_kubectl(local=lambda: tmp_path / "other") == tmp_path / "other"
 
 
 def test_without_any_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     with pytest.raises(KubectlMissing, match="gatehouse local programs"):
-        find_kubectl()
+        find_kubectl(local=lambda: None)
 
 
 def test_the_context_is_passed_and_errors_are_kubectls_own_words(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse import __version__
-from gatehouse.local.errors import BuildFailed, LocalClusterError, ProgramMissing
-from gatehouse.local.images import RECIPES, Images, load
-from gatehouse.local.images.builders import Build, Buildah, Docker, find_builder
-from gatehouse.local.images.host import build_environment, build_secrets, debian_sources, mirror_of
-from gatehouse.local.images.recipes import BASE_IMAGE, allowed, context_files, key_of, recipe
+from gatehouse_local.errors import BuildFailed, LocalClusterError, ProgramMissing
+from gatehouse_local.images import RECIPES, Images, load
+from gatehouse_local.images.builders import Build, Buildah, Docker, find_builder
+from gatehouse_local.images.host import build_environment, build_secrets, debian_sources, mirror_of
+from gatehouse_local.images.recipes import BASE_IMAGE, allowed, context_files, key_of, recipe
 
 ROOT = Path(__file__).parents[3]
 # Programs of the system that the stand-ins for docker and the like call.
@@ -39,7 +39,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of stand-ins, the only one on the PATH besides the system's."""
     folder = tmp_path / "programs"
     folder.mkdir()
-    monkeypatch.setattr("gatehouse.local.images.commands._FOLDERS", ())
+    monkeypatch.setattr("gatehouse_local.images.commands._FOLDERS", ())
     monkeypatch.setenv("PATH", str(folder))
     return folder
 
@@ -115,16 +115,6 @@ def test_the_dockerfile_agrees_with_the_project() -> None:
     assert f"ARG UV_VERSION={pinned[1]}\n" in text
     assert f"ARG VERSION={__version__}\n" in text
     assert f"ARG BASE={BASE_IMAGE}\n" in text
-
-
-def test_all_that_the_wheel_takes_in_reaches_the_build() -> None:
-    entries = allowed((ROOT / ".dockerignore").read_text())
-    wheel = (ROOT / "pyproject.toml").read_text().partition("force-include]\n")[2].partition("\n\n")[0]
-    sources = re.findall(r'^"([^"]+)" = ', wheel, re.MULTILINE)
-
-    assert sources
-    for source in sources:
-        assert any(PurePosixPath(source).is_relative_to(entry) for entry in entries), source
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gatehouse.local.binaries import Binaries, default_cache
-from gatehouse.local.envtest import choose, download, unpack
-from gatehouse.local.errors import BuildFailed, DownloadUnavailable, ProgramMissing
-from gatehouse.local.golang import find_go, go_version
-from gatehouse.local.programs import PROGRAMS
-from gatehouse.local.progress import Silent
-from gatehouse.local.shipped import shipped
+from gatehouse.printing.progress import Silent
+from gatehouse_local import CHECKOUT
+from gatehouse_local.binaries import Binaries, default_cache
+from gatehouse_local.envtest import choose, download, unpack
+from gatehouse_local.errors import BuildFailed, DownloadUnavailable, ProgramMissing
+from gatehouse_local.golang import find_go, go_version
+from gatehouse_local.programs import PROGRAMS
 
 NO_NETWORK = "https://127.0.0.1:1/index.yaml"
 
@@ -101,7 +101,7 @@ def test_what_is_missing_is_built_once_and_then_found(tmp_path: Path) -> None:
     paths = binaries(cache, environ, progress).obtain(["minio"])
     assert binaries(cache, environ, progress).obtain(["minio"]) == paths
     assert paths["minio"] == cache / "bin" / PROGRAMS["minio"].folder / "minio"
-    module = shipped("hack/controlplane") / "minio"
+    module = CHECKOUT / "hack/controlplane" / "minio"
     assert (tmp_path / "log").read_text() == f"{module}\n0 -mod=readonly github.com/minio/minio\n"
     assert [step for step in progress.steps if step.startswith("building minio")] == [
         f"building minio {PROGRAMS['minio'].version} with go1.26 (the first time some 2 min)"
@@ -193,7 +193,7 @@ def test_the_version_of_go(tmp_path: Path, script: str, version: tuple[int, int]
 
 def test_the_versions_are_those_of_the_go_modules() -> None:
     required = {}
-    for module in (shipped("hack/controlplane")).glob("*/go.mod"):
+    for module in (CHECKOUT / "hack/controlplane").glob("*/go.mod"):
         for line in module.read_text().splitlines():
             words = line.removeprefix("require ").split()
             if len(words) == 2 and words[1].startswith("v"):

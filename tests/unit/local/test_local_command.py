@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gatehouse.cli.local import app
+from gatehouse_local.cli.local import app
 
 
 @pytest.mark.parametrize("command", ["up", "env", "status", "down", "programs"])

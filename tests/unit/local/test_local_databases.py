@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from gatehouse.local.databases import Database, find_program, home_for, initialise
-from gatehouse.local.errors import LocalClusterError, ProgramMissing
-from gatehouse.local.files import make_traversable
-from gatehouse.local.process import Account
+from gatehouse_local.databases import Database, find_program, home_for, initialise
+from gatehouse_local.errors import LocalClusterError, ProgramMissing
+from gatehouse_local.files import make_traversable
+from gatehouse_local.process import Account
 
 
 def test_a_missing_program_names_the_package(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.local.errors import LocalClusterError
-from gatehouse.local.files import exclusive, write_private
-from gatehouse.local.shipped import documents, shipped
+from gatehouse_local.files import exclusive, write_private
 
 
 def test_a_private_file_is_replaced_whole_and_closed_to_others(tmp_path: Path) -> None:
@@ -75,11 +73,3 @@ def test_a_lock_file_removed_by_its_holder_is_locked_anew(tmp_path: Path) -> Non
     leave.set()
     thread.join(10)
     late.join(10)
-
-
-def test_the_projects_files_are_found() -> None:
-    kinds = {document["spec"]["names"]["kind"] for document in documents("crds")}
-    assert {"ModelRegistry", "ModelVersion", "RegisteredModel", "HardwareProfile"} <= kinds
-    assert (shipped("hack/controlplane") / "kubernetes" / "go.mod").is_file()
-    with pytest.raises(LocalClusterError, match="no-such-folder is not part of this installation"):
-        shipped("no-such-folder")

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import pytest
 
-from gatehouse.local.errors import ApiRefused
-from gatehouse.local.kube import KubeClient, trust
-from gatehouse.local.net import LOOPBACK
-from gatehouse.local.pki import ensure_certificate
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient, trust
+from gatehouse_local.net import LOOPBACK
+from gatehouse_local.pki import ensure_certificate
 
 LATER: Mapping[str, str] = {"Retry-After": "0"}
 
@@ -88,7 +88,7 @@ def test_what_the_server_does_not_ask_to_try_again_is_said_at_once(
 def test_a_connection_that_was_idle_for_long_is_not_used_again(
     client: KubeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatehouse.local.kube._LONGEST_IDLE_SECONDS", -1.0)
+    monkeypatch.setattr("gatehouse_local.kube._LONGEST_IDLE_SECONDS", -1.0)
     Answers.closes = True
     client.request("GET", "/apis")
     client.request("GET", "/apis")

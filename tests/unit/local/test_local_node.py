@@ -10,14 +10,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.local.errors import NodeImpossible
-from gatehouse.local.node import network, preflight
-from gatehouse.local.node.cgroups import NodeCgroup
-from gatehouse.local.node.kubelet import kubelet_config
-from gatehouse.local.node.node import corefile, namespace_of
-from gatehouse.local.node.objects import gpu_status, volume, volume_names
-from gatehouse.local.node.runtime import containerd_config, network_config
-from gatehouse.local.programs import PROGRAMS, programs_for
+from gatehouse_local.errors import NodeImpossible
+from gatehouse_local.node import network, preflight
+from gatehouse_local.node.cgroups import NodeCgroup
+from gatehouse_local.node.kubelet import kubelet_config
+from gatehouse_local.node.node import corefile, namespace_of
+from gatehouse_local.node.objects import gpu_status, volume, volume_names
+from gatehouse_local.node.runtime import containerd_config, network_config
+from gatehouse_local.programs import PROGRAMS, programs_for
 
 V1 = """\
 tmpfs /sys/fs/cgroup tmpfs rw 0 0

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.local.databases import Database
-from gatehouse.local.objects import registry
-from gatehouse.local.programs import PROGRAMS
-from gatehouse.local.s3 import OPERATOR, UPLOADER, S3Credentials, S3Endpoint
-from gatehouse.local.stack import Stack, in_stop_order
-from gatehouse.local.state import State
 from gatehouse.registry.address import address_of
+from gatehouse_local.databases import Database
+from gatehouse_local.objects import registry
+from gatehouse_local.programs import PROGRAMS
+from gatehouse_local.s3 import OPERATOR, UPLOADER, S3Credentials, S3Endpoint
+from gatehouse_local.stack import Stack, in_stop_order
+from gatehouse_local.state import State
 
 ENDPOINT = S3Endpoint(url="http://127.0.0.1:9", credentials=S3Credentials("access", "secret"))
 

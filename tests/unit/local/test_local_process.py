@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.local.errors import NotReady, ServerDied
-from gatehouse.local.files import exclusive
-from gatehouse.local.identity import Identity, end, identify, is_running, parse_started, wait_for_exit
-from gatehouse.local.process import Server, Supervisor
+from gatehouse_local.errors import NotReady, ServerDied
+from gatehouse_local.files import exclusive
+from gatehouse_local.identity import Identity, end, identify, is_running, parse_started, wait_for_exit
+from gatehouse_local.process import Server, Supervisor
 
 
 def always() -> bool:
@@ -152,8 +152,8 @@ def test_an_unfinished_record_means_nothing_was_started(supervisor: Supervisor, 
 KILLED_WHILE_STARTING = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from gatehouse.local.files import exclusive
-from gatehouse.local.process import Server, Supervisor
+from gatehouse_local.files import exclusive
+from gatehouse_local.process import Server, Supervisor
 
 def die(self):
     os.kill(os.getpid(), signal.SIGKILL)

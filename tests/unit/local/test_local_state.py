@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gatehouse.local.controlplane import ControlPlane
-from gatehouse.local.errors import NotUp, StateUnreadable
-from gatehouse.local.kube import trust
-from gatehouse.local.net import LOOPBACK, free_port, is_free
-from gatehouse.local.pki import ensure_certificate, ensure_key_pair
-from gatehouse.local.s3 import STORE_USERS, UPLOADER
-from gatehouse.local.state import State
+from gatehouse_local.controlplane import ControlPlane
+from gatehouse_local.errors import NotUp, StateUnreadable
+from gatehouse_local.kube import trust
+from gatehouse_local.net import LOOPBACK, free_port, is_free
+from gatehouse_local.pki import ensure_certificate, ensure_key_pair
+from gatehouse_local.s3 import STORE_USERS, UPLOADER
+from gatehouse_local.state import State
 
 
 def test_a_state_survives_its_file(tmp_path: Path) -> None:

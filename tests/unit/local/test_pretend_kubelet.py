@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from cluster.pretend_kubelet import Pod, pretend_kubelet
-from gatehouse.local.ephemeral import RunningControlPlane
-from gatehouse.local.errors import ApiRefused
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.errors import ApiRefused
 
 JOB_POD: Pod = {
     "metadata": {"name": "work", "namespace": "team", "labels": {"batch.kubernetes.io/job-name": "work"}},

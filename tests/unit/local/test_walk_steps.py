@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.rig import until
-from gatehouse.local.walk import Step, StepFailed, run_step
+from gatehouse_local.walk import Step, StepFailed, run_step
 
 ENDS = {
     "in time": ("", "begun", False),

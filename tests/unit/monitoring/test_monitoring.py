@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.api.model_version import Phase
 from gatehouse.app.metrics import OperatorMetrics
-from gatehouse.local.shipped import shipped
+from gatehouse.install.shipped_files import shipped
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.runtime.controller import Controller, KeyOutcome
 from gatehouse.runtime.metrics import EngineMetrics

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gatehouse.local.net import LOOPBACK
 from gatehouse.registry.thread import DatabaseThread
+from gatehouse_local.net import LOOPBACK
 
 LEAVES = """
 import asyncio, sys

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.errors import Waiting
-from gatehouse.local.pki import ensure_certificate
 from gatehouse.registry import pool
 from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target, target_of_url
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tokens import LONGEST_TOKEN, ends_at, says_expired
+from gatehouse_local.pki import ensure_certificate
 from registrycontract import a_registry
 
 Kind = Literal["mysql", "postgresql"]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from gatehouse.actions.upload_report import UploadReport, VersionNames
-from gatehouse.cli.progress import Amounts, line
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
+from gatehouse.printing.progress import Amounts, line
 from gatehouse.upload.access import StoreFlags, bucket_access, location_of
 from gatehouse.upload.check import CheckedArtifact, CheckedFile, check_names
 from gatehouse.upload.errors import FolderRefused, InputInvalid

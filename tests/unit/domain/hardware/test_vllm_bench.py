@@ -12,7 +12,7 @@ from bench.figures import details_table, to_json
 from bench.vllm_fit import VLLM_NEEDED, Difference, bench_fit, differences, requests, result_of
 from gatehouse.domain.artifact.model_config import parse_config
 from gatehouse.domain.hardware.dimensions import dimensions_of
-from gatehouse.local.progress import Silent
+from gatehouse.printing.progress import Silent
 from vllmruns import DATA, OTHER_WEIGHTS, configurations
 
 KNOWN = [

@@ -37,7 +37,7 @@ from gatehouse.domain.serving.template import render
 from gatehouse.domain.version.facts import Unmet
 from gatehouse.domain.version.gates import GateState, template_gate
 from gatehouse.domain.version.lifecycle import decide
-from gatehouse.local.shipped import documents
+from gatehouse.install.shipped_files import documents
 from unit.domain.serving.test_template import serving_input
 
 ADDED = (

@@ -1,0 +1,1 @@
+"""The commands of ``gatehouse`` that run a local cluster; ``gatehouse.cli.local_package`` names them."""

@@ -1,0 +1,82 @@
+"""`gatehouse local image`: the container images of a local node, built here and given to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gatehouse.printing import stderr, stdout
+from gatehouse.printing.progress import ConsoleProgress
+from gatehouse_local.cluster import LocalCluster
+from gatehouse_local.errors import LocalClusterError, NotUp
+from gatehouse_local.images import RECIPES, Images, load
+
+__all__ = ["image"]
+
+
+def image(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help=f"Which: {', '.join(RECIPES)}. Default: gatehouse."),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="The cluster's data. Default: the user's state folder."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    no_load: Annotated[bool, typer.Option("--no-load", help="Only build; leave the node alone.")] = False,
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is printed.")] = "table",
+) -> None:
+    """Build container images and load them into the node of the local cluster.
+
+    An image is built with docker, podman or buildah, whichever works, when none of the same source is in the cache.
+    Where no image registry answers, the base image is made from Debian's packages.
+
+    Examples:
+
+      gatehouse local image
+
+      gatehouse local image mariadb minio --no-load -o json
+
+    Exit codes: 0 built (and loaded), 1 one could not be.
+    """
+    wanted = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
+    try:
+        with ConsoleProgress() as progress:
+            # Asked for first: nobody should wait for a build to hear that there is no node.
+            address = None if no_load else _containerd(LocalCluster(directory, progress=progress))
+            archives = Images(progress=progress).obtain(wanted)
+            if address is not None:
+                for name, archive in archives.items():
+                    with progress.step(f"loading {RECIPES[name].reference} into the node"):
+                        load(archive, address=address)
+    except (LocalClusterError, OSError) as error:
+        stderr().labelled("gatehouse local", str(error))
+        raise typer.Exit(1) from error
+    rows = [
+        {
+            "name": name,
+            "image": RECIPES[name].reference,
+            "archive": str(archive),
+            "bytes": archive.stat().st_size,
+            "loaded": not no_load,
+        }
+        for name, archive in archives.items()
+    ]
+    if output == "json":
+        stdout().data(rows)
+    else:
+        for row in rows:
+            stdout().line(f"{row['image']}  {row['archive']}")
+
+
+def _containerd(cluster: LocalCluster) -> Path:
+    address = cluster.containerd_address()
+    if address is None:
+        raise NotUp(
+            f"The cluster in {cluster.directory} has no running node to load images into. "
+            "Start one with: gatehouse local up --node; or only build, with --no-load."
+        )
+    return address

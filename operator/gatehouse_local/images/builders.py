@@ -1,0 +1,192 @@
+"""The programs that can build an image: docker, podman or buildah, whichever works."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gatehouse_local.errors import BuildFailed, ProgramMissing
+from gatehouse_local.images.commands import run, succeeds
+
+__all__ = ["Build", "Buildah", "Builder", "Docker", "find_builder"]
+
+_PULL_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One build.
+
+    Attributes:
+        base: the build argument BASE.
+        secrets: files by the names that the Dockerfile mounts them under.
+        stage: the stage of the Dockerfile that seldom changes, and is kept for the next build.
+        epoch: the time that files and image are given, in seconds.
+    """
+
+    context: Path
+    reference: str
+    base: str | None
+    secrets: Mapping[str, Path]
+    stage: str | None = None
+    epoch: int = 0
+
+    def arguments(self) -> list[str]:
+        """The options that the three programs share."""
+        options = ["--network=host", f"--file={self.context / 'Dockerfile'}"]
+        options += [f"--secret=id={name},src={path}" for name, path in sorted(self.secrets.items())]
+        if self.base is not None:
+            options.append(f"--build-arg=BASE={self.base}")
+        return options
+
+
+class Builder(Protocol):
+    """Builds images and keeps them until they are saved."""
+
+    name: str
+
+    def has(self, reference: str) -> bool:
+        """Whether it has the image at hand."""
+        ...
+
+    def pull(self, reference: str) -> bool:
+        """Fetch an image; False where no registry answers for it."""
+        ...
+
+    def add_base(self, archive: Path, reference: str) -> None:
+        """Make an image of a file system in a tar file."""
+        ...
+
+    def build(self, build: Build, *, lock: int) -> None:
+        """Build an image.
+
+        Raises:
+            BuildFailed: with the end of what the program said.
+        """
+        ...
+
+    def save(self, reference: str, target: Path) -> None:
+        """Write the image as a docker-archive."""
+        ...
+
+    def tidy(self, reference: str) -> None:
+        """Forget the image, and what nothing kept needs."""
+        ...
+
+
+class Docker:
+    """docker or podman, with the storage that they use anyway."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def has(self, reference: str) -> bool:
+        return succeeds([self.name, "image", "inspect", reference])
+
+    def pull(self, reference: str) -> bool:
+        return succeeds([self.name, "pull", "--quiet", reference], seconds=_PULL_SECONDS)
+
+    def add_base(self, archive: Path, reference: str) -> None:
+        run([self.name, "import", str(archive), reference], doing=f"importing the base into {self.name}")
+
+    def build(self, build: Build, *, lock: int) -> None:
+        run(
+            [self.name, "build", *build.arguments(), f"--tag={build.reference}", str(build.context)],
+            doing=f"building {build.reference} with {self.name}",
+            environ={"DOCKER_BUILDKIT": "1", "SOURCE_DATE_EPOCH": str(build.epoch)},
+            lock=lock,
+        )
+
+    def save(self, reference: str, target: Path) -> None:
+        run([self.name, "save", f"--output={target}", reference], doing=f"saving {reference}")
+
+    def tidy(self, reference: str) -> None:
+        """Nothing: the image stays of use to its owner."""
+
+
+class Buildah:
+    """buildah with storage of its own below `folder`, so that nothing else of this machine's is touched.
+
+    Raises:
+        BuildFailed: it does not run here.
+    """
+
+    name = "buildah"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Without a container runtime of its own: a chroot, which also works inside a container.
+        self._environ = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(folder / "tmp")}
+        (folder / "tmp").mkdir(parents=True, exist_ok=True)
+        self._command = self._working_command()
+
+    def has(self, reference: str) -> bool:
+        return succeeds([*self._command, "inspect", "--type=image", reference], environ=self._environ)
+
+    def pull(self, reference: str) -> bool:
+        return succeeds([*self._command, "pull", "--quiet", reference], environ=self._environ, seconds=_PULL_SECONDS)
+
+    def add_base(self, archive: Path, reference: str) -> None:
+        with tempfile.TemporaryDirectory(dir=self._folder / "tmp") as folder:
+            (Path(folder) / "Dockerfile").write_text('FROM scratch\nADD base.tar /\nCMD ["python3"]\n')
+            (Path(folder) / "base.tar").hardlink_to(archive)
+            options = ["--timestamp=0", "--layers=false", f"--tag={reference}", folder]
+            self._run("bud", *options, doing="making the base image")
+
+    def build(self, build: Build, *, lock: int) -> None:
+        options = [*build.arguments(), "--pull-never", f"--timestamp={build.epoch}"]
+        if build.stage is None:
+            ends = [["--layers=false", f"--tag={build.reference}"]]
+        else:
+            # Under a name of its own the stage outlives the image, whose other stages `tidy` removes.
+            kept = f"{build.reference.rpartition(':')[0]}-{build.stage}:kept"
+            ends = [["--layers", f"--target={build.stage}", f"--tag={kept}"], ["--layers", f"--tag={build.reference}"]]
+        for end in ends:
+            self._run(
+                "bud", *options, *end, str(build.context), doing=f"building {build.reference} with buildah", lock=lock
+            )
+
+    def save(self, reference: str, target: Path) -> None:
+        self._run("push", "--quiet", reference, f"docker-archive:{target}:{reference}", doing=f"saving {reference}")
+
+    def tidy(self, reference: str) -> None:
+        self._run("rmi", reference, doing=f"removing {reference} from the storage of buildah")
+        self._run("rmi", "--prune", doing="clearing the storage of buildah")
+
+    def _run(self, *arguments: str, doing: str, lock: int | None = None) -> str:
+        return run([*self._command, *arguments], doing=doing, environ=self._environ, lock=lock)
+
+    def _working_command(self) -> list[str]:
+        """Overlay where the kernel and the file system have it; else whole copies, which take more time and room."""
+        for driver in ("overlay", "vfs"):
+            storage = self._folder / driver
+            command = ["buildah", f"--root={storage}", f"--runroot={storage / 'run'}", f"--storage-driver={driver}"]
+            # What a killed build left mounted goes with it.
+            if succeeds([*command, "rm", "--all"], environ=self._environ):
+                return command
+        raise BuildFailed(f"buildah does not run here: see what it says on: buildah --root={self._folder / 'vfs'} info")
+
+
+def find_builder(folder: Path) -> Builder:
+    """Docker, Podman or buildah: the first that works.
+
+    Args:
+        folder: where buildah keeps its storage.
+
+    Raises:
+        ProgramMissing: none does.
+    """
+    if succeeds(["docker", "info"]):
+        return Docker("docker")
+    if succeeds(["podman", "info"]):
+        return Docker("podman")
+    if succeeds(["buildah", "--version"]) and os.geteuid() == 0:
+        return Buildah(folder)
+    raise ProgramMissing(
+        "No program here can build an image: neither docker nor podman answers, and buildah is not installed or not "
+        "run by root. Start Docker, or install buildah, on Debian or Ubuntu with: apt-get install buildah"
+    )

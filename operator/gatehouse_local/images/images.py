@@ -1,0 +1,185 @@
+"""Container images as archives in the cache: built once for the same inputs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from platform import machine
+
+from gatehouse.printing.progress import Progress, Silent
+from gatehouse_local import CHECKOUT
+from gatehouse_local.binaries import Binaries, default_cache
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.files import exclusive
+from gatehouse_local.images.base import bootstrap, bootstrapped_archive
+from gatehouse_local.images.builders import Build, Builder, find_builder
+from gatehouse_local.images.commands import run, which
+from gatehouse_local.images.host import build_secrets
+from gatehouse_local.images.recipes import BASE_IMAGE, Recipe, allowed, context_files, key_of, recipe
+
+__all__ = ["Images", "load"]
+
+_UNFINISHED = ".unfinished-"
+_KEPT_ARCHIVES = 2
+_LOCAL_BASE = "localhost/gatehouse-base"
+
+
+class Images:
+    """Archives of container images, below the cache of the local cluster.
+
+    An image is built when nothing with the same inputs is in the cache: its Dockerfile, every file that enters it, the
+    versions of what is fetched. Two runs share the cache under a lock.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+        progress: Progress | None = None,
+        binaries: Binaries | None = None,
+    ) -> None:
+        self._cache = cache or default_cache(environ)
+        self._environ = environ
+        self._progress = progress or Silent()
+        self._binaries = binaries or Binaries(cache=self._cache, environ=environ, progress=self._progress)
+
+    def find(self, name: str) -> Path | None:
+        """The archive of an image if it is there already for the present inputs; never builds.
+
+        Raises:
+            LocalClusterError: there is no image of that name.
+        """
+        return self._at_hand([recipe(name)]).get(name)
+
+    def obtain(self, names: Iterable[str]) -> dict[str, Path]:
+        """The archive (docker-archive, a tar file) of each named image, building what is missing.
+
+        Raises:
+            ProgramMissing: nothing here can build it; the message names what to install.
+            BuildFailed: with the end of what the builder said.
+            LocalClusterError: there is no image of that name.
+        """
+        wanted = [recipe(name) for name in names]
+        found = self._at_hand(wanted)
+        if len(found) < len(wanted):
+            with exclusive(self._folder / ".lock", waiting=self._say_waiting) as lock:
+                self._clear_unfinished()
+                found = self._at_hand(wanted)
+                missing = [each for each in wanted if each.name not in found]
+                if missing:
+                    found |= self._build_all(missing, lock=lock)
+        return {each.name: found[each.name] for each in wanted}
+
+    @property
+    def _folder(self) -> Path:
+        return self._cache / "images"
+
+    def _archive(self, recipe: Recipe, context: Path) -> Path:
+        files = context_files(context, entries=_entries(recipe, context))
+        return self._folder / f"{recipe.name}-{key_of(recipe, root=context, files=files, machine=machine())}.tar"
+
+    def _at_hand(self, recipes: Iterable[Recipe]) -> dict[str, Path]:
+        archives = {each.name: self._archive(each, CHECKOUT / each.context) for each in recipes}
+        return {name: archive for name, archive in archives.items() if archive.is_file()}
+
+    def _say_waiting(self) -> None:
+        self._progress.say(f"Another run is building images into {self._folder}; waiting for it.")
+
+    def _clear_unfinished(self) -> None:
+        for leftover in self._folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _build_all(self, recipes: Iterable[Recipe], *, lock: int) -> dict[str, Path]:
+        archives = {}
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=_UNFINISHED) as temporary:
+            builder = find_builder(self._folder / "buildah")
+            secrets = build_secrets(Path(temporary), environ=self._environ)
+            for each in recipes:
+                context = _copy(each, Path(temporary) / each.name)
+                # Of the copy, not of the source, which somebody may be editing.
+                archives[each.name] = archive = self._archive(each, context)
+                self._add_inputs(each, context)
+                build = Build(
+                    context=context,
+                    reference=each.reference,
+                    base=self._base(builder, lock=lock) if each.based else None,
+                    secrets=secrets,
+                    stage=each.stage,
+                )
+                duration = f"the first time some {each.minutes:g} min"
+                with self._progress.step(f"building {each.reference} with {builder.name} ({duration})"):
+                    builder.build(build, lock=lock)
+                    unfinished = Path(temporary) / archive.name
+                    builder.save(each.reference, unfinished)
+                    unfinished.rename(archive)
+                    builder.tidy(each.reference)
+                self._prune(each, newest=archive)
+        return archives
+
+    def _base(self, builder: Builder, *, lock: int) -> str:
+        """The name of the base image: from a registry, or made from Debian's packages."""
+        archive = bootstrapped_archive(self._folder)
+        made = f"{_LOCAL_BASE}:{archive.stem.removeprefix('base-')}"
+        for reference in (BASE_IMAGE, made):
+            if builder.has(reference):
+                return reference
+        if not archive.exists():
+            with self._progress.step(f"fetching {BASE_IMAGE}"):
+                if builder.pull(BASE_IMAGE):
+                    return BASE_IMAGE
+            self._progress.say(f"No image registry answers for {BASE_IMAGE}; making a base from Debian's packages.")
+            with self._progress.step("making the base image from Debian's packages (some 45 s)"):
+                bootstrap(archive, lock=lock)
+        builder.add_base(archive, made)
+        return made
+
+    def _add_inputs(self, recipe: Recipe, context: Path) -> None:
+        """What enters besides files of the source; the recipe's `inputs` stand for it in the key."""
+        if recipe.name == "pause":
+            compiler = which("gcc", package="gcc libc6-dev")
+            argv = [compiler, "-static", "-Os", "-s", "-o", str(context / "pause"), str(context / "pause.c")]
+            run(argv, doing="compiling pause.c")
+        if recipe.name == "minio":
+            shutil.copy2(self._binaries.obtain(["minio"])["minio"], context / "minio")
+
+    def _prune(self, recipe: Recipe, *, newest: Path) -> None:
+        """Keeps the archive just made and the one before it, which another run may be loading."""
+        others = [path for path in self._folder.glob(f"{recipe.name}-*.tar") if path != newest]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in others[_KEPT_ARCHIVES - 1 :]:
+            path.unlink(missing_ok=True)
+
+
+def load(archive: Path, *, address: Path) -> None:
+    """Give the image of an archive to the containerd that listens on the socket `address`, for Kubernetes.
+
+    Raises:
+        ProgramMissing: ctr is not installed.
+        BuildFailed: containerd did not take it.
+    """
+    ctr = which("ctr", package="containerd")
+    if not address.exists():
+        raise LocalClusterError(f"There is no containerd at {address}. Start the node: gatehouse local up --node")
+    run(
+        [ctr, f"--address={address}", "--namespace=k8s.io", "images", "import", str(archive)],
+        doing=f"loading {archive.name} into containerd at {address}",
+    )
+
+
+def _copy(recipe: Recipe, target: Path) -> Path:
+    """Copies what enters the image, and only that, so that the key and the build see the same files."""
+    source = CHECKOUT / recipe.context
+    for file in context_files(source, entries=_entries(recipe, source)):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / file, target / file)
+    return target
+
+
+def _entries(recipe: Recipe, context: Path) -> tuple[str, ...]:
+    if recipe.context != ".":
+        return (".",)
+    return ("Dockerfile", ".dockerignore", *allowed((context / ".dockerignore").read_text()))

@@ -1,0 +1,50 @@
+"""Turns an empty control plane into one that knows Gatehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from gatehouse.install.shipped_files import documents
+from gatehouse_local.controlplane import OPERATOR_USER
+from gatehouse_local.databases import Database
+from gatehouse_local.errors import ApiRefused
+from gatehouse_local.kube import KubeClient
+from gatehouse_local.objects import Manifest, bindings, namespace, registry, with_operator
+from gatehouse_local.s3 import S3Endpoint
+
+__all__ = ["install_defaults", "install_kinds"]
+
+
+def install_kinds(client: KubeClient) -> None:
+    """Apply the CRDs, the operator's namespace, the roles, their bindings and the policies of admission.
+
+    Waits until the kinds are served. KServe's kinds are left alone where they are, and else made in miniature.
+    """
+    definitions = [client.apply(definition) for definition in (*documents("crds"), *_kserve(client))]
+    for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
+        client.apply(manifest)
+    client.wait_served(definitions)
+    for manifest in documents("kustomize/base/admission"):
+        client.apply(with_operator(manifest, OPERATOR_USER))
+
+
+def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Database | None) -> None:
+    """Apply the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
+    shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
+    for manifest in (*shipped, *registry(endpoint, database)):
+        client.apply(manifest)
+
+
+def _kserve(client: KubeClient) -> Iterator[Manifest]:
+    """The definitions of KServe's kinds that are not there, or are ours."""
+    for definition in documents("manifests/kserve-minimal"):
+        try:
+            found = client.request("GET", client.path_of(definition))
+        except ApiRefused as refused:
+            if refused.status != HTTPStatus.NOT_FOUND:
+                raise
+            yield definition
+            continue
+        if (found["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") == "gatehouse":
+            yield definition

@@ -1,0 +1,66 @@
+"""MinIO as the object store of the local cluster."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gatehouse_local.files import make_private
+from gatehouse_local.kube import trust
+from gatehouse_local.net import LOOPBACK, http_ready
+from gatehouse_local.pki import ensure_certificate
+from gatehouse_local.process import Server
+from gatehouse_local.s3 import REGION, S3Credentials, S3Endpoint
+
+__all__ = ["Minio"]
+
+
+class Minio:
+    """One MinIO server with its data in `home`; with `tls` it has a certificate of an authority of its own."""
+
+    def __init__(self, home: Path, *, program: Path, port: int, credentials: S3Credentials, tls: bool = False) -> None:
+        self._home = home
+        self._program = program
+        self._port = port
+        self._credentials = credentials
+        self._tls = tls
+
+    @property
+    def endpoint(self) -> S3Endpoint:
+        """How clients reach it."""
+        return S3Endpoint(
+            url=f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self._port}",
+            credentials=self._credentials,
+            authority=self._home / "tls" / "ca.crt" if self._tls else None,
+        )
+
+    def server(self) -> Server:
+        """The server, its folders made."""
+        certificates = make_private(self._home / "certs")
+        context = None
+        if self._tls:
+            certificate = ensure_certificate(self._home / "tls", authority="gatehouse-local-minio")
+            shutil.copy(certificate.certificate, certificates / "public.crt")
+            shutil.copy(certificate.key, certificates / "private.key")
+            context = trust(certificate.authority)
+        return Server(
+            name="minio",
+            argv=(
+                str(self._program),
+                "server",
+                "--quiet",
+                f"--address={LOOPBACK}:{self._port}",
+                # Otherwise it looks for certificates in the home folder of whoever starts it.
+                f"--certs-dir={certificates}",
+                str(make_private(self._home / "data")),
+            ),
+            env={
+                "MINIO_ROOT_USER": self._credentials.access_key,
+                "MINIO_ROOT_PASSWORD": self._credentials.secret_key,
+                "MINIO_SITE_REGION": REGION,
+                "MINIO_BROWSER": "off",
+                "MINIO_UPDATE": "off",
+            },
+            # /minio/health/ready says 200 before anything is initialised; this one waits for credentials and buckets.
+            ready=http_ready(self._port, "/minio/health/cluster", tls=context),
+        )

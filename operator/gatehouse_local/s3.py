@@ -1,0 +1,133 @@
+"""What the two S3 servers of the local cluster have in common: an address, credentials, buckets."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gatehouse.storage.s3.users import (
+    Access,
+    StoreAdministrator,
+    StoreUser,
+    UsersNotReady,
+    UsersRefused,
+    ensure_users,
+)
+from gatehouse_local.errors import LocalClusterError
+
+__all__ = [
+    "OPERATOR",
+    "REGION",
+    "STORE_USERS",
+    "UPLOADER",
+    "S3Credentials",
+    "S3Endpoint",
+    "ensure_bucket",
+    "ensure_store_users",
+    "new_credentials",
+    "new_store_keys",
+]
+
+REGION = "us-east-1"
+OPERATOR: Final = "gatehouse-operator"
+UPLOADER: Final = "gatehouse-uploader"
+STORE_USERS: Final[Mapping[str, Access]] = {OPERATOR: "read", UPLOADER: "write"}
+"""Who may do what in the bucket of the local cluster. Its administrator makes these users, and does nothing else."""
+_STARTING_SECONDS: Final = 15.0
+"""A server that answers may still be reading its users."""
+_POLL_SECONDS: Final = 0.2
+_EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+
+
+@dataclass(frozen=True, slots=True)
+class S3Credentials:
+    """An access key and its secret."""
+
+    access_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"S3Credentials(access_key={self.access_key!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Endpoint:
+    """A running S3 server. `authority` is the certificate authority (PEM file) of one that speaks TLS."""
+
+    url: str
+    credentials: S3Credentials
+    region: str = REGION
+    authority: Path | None = None
+
+
+def new_credentials() -> S3Credentials:
+    """Random credentials, within the lengths that MinIO takes."""
+    return S3Credentials(f"gatehouse-{secrets.token_hex(5)}", secrets.token_urlsafe(30))
+
+
+def new_store_keys() -> dict[str, str]:
+    """A random secret key for each user of the local store, within the lengths that MinIO takes."""
+    return {name: secrets.token_urlsafe(30) for name in STORE_USERS}
+
+
+def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str]) -> None:
+    """Have the users of the local store there. ``endpoint`` is MinIO's, with its administrator's credentials.
+
+    Raises:
+        LocalClusterError: it refused.
+    """
+    administrator = StoreAdministrator(
+        url=endpoint.url,
+        name=endpoint.credentials.access_key,
+        secret_key=endpoint.credentials.secret_key,
+        region=endpoint.region,
+        authority=endpoint.authority,
+    )
+    users = [
+        StoreUser(name=name, secret_key=keys[name], access=access, bucket=bucket)
+        for name, access in STORE_USERS.items()
+    ]
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while True:
+        try:
+            return ensure_users(administrator, users)
+        except UsersRefused as error:
+            raise LocalClusterError(str(error)) from error
+        except UsersNotReady as error:
+            if time.monotonic() > deadline:
+                raise LocalClusterError(str(error)) from error
+        time.sleep(_POLL_SECONDS)
+
+
+def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
+    """Create a bucket unless it is there.
+
+    Raises:
+        LocalClusterError: the server refused.
+    """
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint.url,
+        region_name=endpoint.region,
+        aws_access_key_id=endpoint.credentials.access_key,
+        aws_secret_access_key=endpoint.credentials.secret_key,
+        verify=str(endpoint.authority) if endpoint.authority else None,
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
+    try:
+        client.create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in _EXISTS:
+            raise LocalClusterError(f"creating bucket {bucket} at {endpoint.url}: {error}") from error
+    except BotoCoreError as error:
+        raise LocalClusterError(f"creating bucket {bucket} at {endpoint.url}: {error}") from error
+    finally:
+        client.close()

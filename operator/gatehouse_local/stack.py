@@ -1,0 +1,244 @@
+"""Everything that one local cluster runs, composed from its state."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from gatehouse_local import mariadb, postgres
+from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, OPERATOR_USER, ControlPlane
+from gatehouse_local.databases import Database, account_for, home_for
+from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.files import make_private
+from gatehouse_local.mariadb import Mariadb
+from gatehouse_local.minio import Minio
+from gatehouse_local.net import LOOPBACK, http_ready
+from gatehouse_local.node.namespace import HOLDER
+from gatehouse_local.node.node import NODE_PROGRAMS, Node, NodeAccess
+from gatehouse_local.objects import NAMESPACE, REGISTRY
+from gatehouse_local.pki import KeyPair, ensure_audit_key
+from gatehouse_local.postgres import Postgres
+from gatehouse_local.process import Server
+from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.state import DatabaseKind, State
+
+__all__ = [
+    "NODE_FOLDER",
+    "PROGRAM_NAMES",
+    "DatabaseServer",
+    "Stack",
+    "database_homes",
+    "database_server",
+    "in_stop_order",
+    "program_names",
+]
+
+PROGRAM_NAMES = (*CONTROL_PLANE_PROGRAMS, "minio", "kubectl")
+NODE_FOLDER = "node"
+# The kubelet goes before what it would start again, the node's network after the API server that listens on it.
+_STOP_ORDER = (
+    "operator",
+    "kubelet",
+    "coredns",
+    "kube-proxy",
+    "containerd",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+    "etcd",
+    HOLDER,
+    "minio",
+    "mariadb",
+    "postgres",
+)
+# The operator names the file of a registry without a server after the registry.
+_SQLITE_FILE = f"{NAMESPACE}.{REGISTRY}.db"
+_OPERATOR_VARIABLES = ("PYTHON", "COVERAGE_", "GATEHOUSE_")
+
+
+class DatabaseServer(Protocol):
+    """What the cluster needs of MariaDB and PostgreSQL."""
+
+    @property
+    def home(self) -> Path: ...
+
+    @property
+    def database(self) -> Database: ...
+
+    def prepare(self, *, lock: int | None = None) -> None: ...
+
+    def server(self) -> Server: ...
+
+    def ensure_database(self) -> None: ...
+
+
+def database_server(kind: DatabaseKind, folder: Path, state: State) -> DatabaseServer | None:
+    """The server of the chosen kind of database; SQLite has none.
+
+    Raises:
+        ProgramMissing: it is not installed.
+    """
+    password = state.database_password
+    if kind == "mariadb":
+        return Mariadb(folder / "mariadb", port=state.ports["mariadb"], password=password)
+    if kind == "postgres":
+        return Postgres(folder / "postgres", port=state.ports["postgres"], password=password)
+    return None
+
+
+def program_names(state: State) -> tuple[str, ...]:
+    """The programs that a cluster of this state runs."""
+    names = [name for name in PROGRAM_NAMES if not (state.bare and name == "minio")]
+    return (*names, *(NODE_PROGRAMS if state.node else ()))
+
+
+def database_homes(folder: Path) -> Iterator[Path]:
+    """Where the database servers of a cluster in `folder` keep their data, whether or not they ever ran."""
+    for name, account in (("mariadb", mariadb.ACCOUNT), ("postgres", postgres.ACCOUNT)):
+        with contextlib.suppress(LocalClusterError):  # no such account: then the server never ran here
+            yield home_for(folder / name, account_for(account))
+
+
+def in_stop_order(names: Iterable[str]) -> list[str]:
+    """The names of servers so that each comes before those it needs."""
+    places = {name: place for place, name in enumerate(_STOP_ORDER)}
+    return sorted(names, key=lambda name: places.get(name, -1))
+
+
+class Stack:
+    """The parts of a local cluster in `folder`, as its state describes them. Starts nothing."""
+
+    def __init__(self, folder: Path, *, state: State, programs: Mapping[str, Path]) -> None:
+        self._folder = folder
+        self._state = state
+        self.control_plane = ControlPlane(
+            folder / "kubernetes",
+            ports=state.control_plane_ports,
+            tokens=state.tokens,
+            programs=programs,
+            node=state.node,
+        )
+        self.minio = None if state.bare else _minio(folder, state, programs)
+        self.database = None if state.bare else database_server(state.database, folder, state)
+        self.node = self._node(programs) if state.node else None
+
+    @property
+    def database_url(self) -> str:
+        """The address of the registry's rows in SQLAlchemy's form."""
+        if self.database is not None:
+            return self.database.database.url
+        return f"sqlite:///{self._operator_data / _SQLITE_FILE}"
+
+    def store_as(self, user: str) -> S3Endpoint | None:
+        """The object store as one of its users reaches it; None where there is none.
+
+        Raises:
+            NotUp: it has no such user yet.
+        """
+        if self.minio is None:
+            return None
+        return replace(self.minio.endpoint, credentials=self._state.store_user(user))
+
+    @property
+    def store_keys(self) -> Mapping[str, str]:
+        """The secret keys of the object store's users."""
+        return self._state.store_keys
+
+    @property
+    def audit_key(self) -> KeyPair:
+        """What the operator signs checkpoints of audit trails with."""
+        return ensure_audit_key(self._operator_data)
+
+    @property
+    def runs_operator(self) -> bool:
+        """Whether the operator is a process beside the cluster."""
+        return self._state.operator and not self._state.bare
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the node pretends to have a GPU."""
+        return self._state.gpu
+
+    def operator(self) -> Server:
+        """The operator, with the rights of its own user and none of our environment's credentials."""
+        kubeconfig = self.control_plane.user_kubeconfig(OPERATOR_USER)
+        port = self._state.ports["operator"]
+        return Server(
+            name="operator",
+            argv=(
+                sys.executable,
+                "-m",
+                "gatehouse",
+                "run",
+                f"--kubeconfig={kubeconfig}",
+                f"--context={OPERATOR_USER}",
+                f"--data-dir={make_private(self._operator_data)}",
+                f"--audit-key={self.audit_key.private}",
+                f"--health-address={LOOPBACK}:{port}",
+            ),
+            env={
+                "KUBECONFIG": str(kubeconfig),
+                **{name: value for name, value in os.environ.items() if name.startswith(_OPERATOR_VARIABLES)},
+            },
+            settings=(self.control_plane.url,),
+            ready=http_ready(port, "/readyz"),
+        )
+
+    def addresses(self) -> dict[str, str]:
+        """Where each wanted server listens, by name."""
+        ports = self._state.ports
+        found = self.control_plane.addresses()
+        if self.node is not None:
+            found |= self.node.addresses()
+        if self.minio is not None:
+            found["minio"] = self.minio.endpoint.url
+        if self.database is not None:
+            found[self._state.database] = f"{LOOPBACK}:{self.database.database.port}"
+        if self.runs_operator:
+            found["operator"] = f"http://{LOOPBACK}:{ports['operator']}"
+        return found
+
+    def servers(self, *, holder: int | None) -> list[Server]:
+        """The servers that are to run, in the order they need one another.
+
+        Args:
+            holder: the process that keeps the node's namespaces, if one does.
+        """
+        wanted = [self.node.holder()] if self.node is not None else []
+        wanted += self.control_plane.servers()
+        if self.node is not None:
+            wanted += self.node.servers(holder or 0)
+        if self.minio is not None:
+            wanted.append(self.minio.server())
+        if self.database is not None:
+            wanted.append(self.database.server())
+        if self.runs_operator:
+            wanted.append(self.operator())
+        return wanted
+
+    @property
+    def _operator_data(self) -> Path:
+        return self._folder / "operator"
+
+    def _node(self, programs: Mapping[str, Path]) -> Node:
+        plane = self.control_plane
+        access = NodeAccess(
+            kubeconfig=plane.user_kubeconfig,
+            url=plane.url,
+            kubelet_client_authority=plane.kubelet_client().authority,
+        )
+        return Node(self._folder / NODE_FOLDER, programs=programs, access=access)
+
+
+def _minio(folder: Path, state: State, programs: Mapping[str, Path]) -> Minio:
+    return Minio(
+        folder / "minio",
+        program=programs["minio"],
+        port=state.ports["minio"],
+        credentials=state.s3_credentials,
+    )

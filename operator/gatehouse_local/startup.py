@@ -1,0 +1,144 @@
+"""Bringing the servers of a cluster up: each after those it needs, and beside those it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from gatehouse.printing.progress import Progress
+from gatehouse_local.images import Images, load
+from gatehouse_local.install import install_defaults, install_kinds
+from gatehouse_local.node.namespace import HOLDER
+from gatehouse_local.node.node import NODE_SERVERS, PAUSE, Node, containerd_address
+from gatehouse_local.objects import BUCKET
+from gatehouse_local.process import Server, Supervisor
+from gatehouse_local.s3 import OPERATOR, ensure_bucket, ensure_store_users
+from gatehouse_local.stack import Stack, in_stop_order
+
+__all__ = ["Startup"]
+
+_LONG_AGO = dt.datetime.fromtimestamp(0, tz=dt.UTC)
+Step = Callable[[], object]
+
+
+class Startup:
+    """One run of `up`.
+
+    Args:
+        supervisor: starts the servers.
+        stack: what is to run.
+        progress: is told of each step.
+        images: has the image that every Pod of a node needs.
+        lock: the descriptor of the lock on the cluster's directory.
+    """
+
+    def __init__(self, supervisor: Supervisor, stack: Stack, *, progress: Progress, images: Images, lock: int) -> None:
+        self._supervisor = supervisor
+        self._stack = stack
+        self._progress = progress
+        self._images = images
+        self._lock = lock
+        self._started: list[str] = []
+
+    def run(self) -> tuple[str, ...]:
+        """Have everything running and answering; the names of what had to be started.
+
+        Raises:
+            LocalClusterError: something could not be started.
+        """
+        plane = self._stack.control_plane
+        plane.prepare()
+        if self._stack.node is None:
+            self._cluster(first=(), second=())
+        else:
+            self._with_node(self._stack.node)
+        if self._stack.runs_operator:
+            self._ensure(self._stack.operator())
+        return tuple(self._started)
+
+    def _cluster(self, *, first: Sequence[Step], second: Sequence[Step]) -> None:
+        """Start everything but the operator; beside it do `first`, and what needs the API server: `second`."""
+        etcd, apiserver, *controllers = self._stack.control_plane.servers()
+        _side_by_side([partial(self._one_by_one, etcd, apiserver), self._object_store, self._database, *first])
+        _side_by_side([*(partial(self._ensure, server) for server in controllers), self._install, *second])
+
+    def _with_node(self, node: Node) -> None:
+        holder = self._namespace(node)
+        containerd, kubelet, *others = node.servers(holder)
+        # Of what the kubelet said before it was started now, nothing counts.
+        since = _LONG_AGO if self._supervisor.runs(kubelet) else dt.datetime.now(tz=dt.UTC)
+        self._cluster(
+            first=[partial(self._runtime, containerd, holder)],
+            second=[*(partial(self._ensure, server) for server in (kubelet, *others)), partial(self._furnish, node)],
+        )
+        with contextlib.closing(self._stack.control_plane.client()) as client:
+            node.wait_ready(client, self._progress, since=since, gpu=self._stack.gpu)
+
+    def _namespace(self, node: Node) -> int:
+        """The process that keeps the node's namespaces. One that is started anew finds nothing of an earlier one."""
+        server = node.holder()
+        if not self._supervisor.runs(server):
+            for name in in_stop_order(NODE_SERVERS):
+                self._supervisor.stop(name)
+            node.prepare()
+        self._ensure(server)
+        return self._supervisor.records()[HOLDER].identity.pid
+
+    def _runtime(self, containerd: Server, holder: int) -> None:
+        with self._progress.step("obtaining the image of Pod sandboxes"):
+            archive = self._images.obtain([PAUSE])[PAUSE]
+        self._ensure(containerd)
+        load(archive, address=containerd_address(holder))
+
+    def _furnish(self, node: Node) -> None:
+        with (
+            contextlib.closing(self._stack.control_plane.client()) as client,
+            self._progress.step("applying DNS and volumes"),
+        ):
+            node.furnish(client)
+
+    def _install(self) -> None:
+        store = self._stack.store_as(OPERATOR)
+        if store is None:
+            return
+        database = self._stack.database
+        with (
+            contextlib.closing(self._stack.control_plane.client()) as client,
+            self._progress.step("applying CRDs and manifests"),
+        ):
+            install_kinds(client)
+            install_defaults(client, endpoint=store, database=database.database if database else None)
+
+    def _object_store(self) -> None:
+        store = self._stack.minio
+        if store is not None:
+            self._ensure(store.server())
+            ensure_bucket(store.endpoint, BUCKET)
+            ensure_store_users(store.endpoint, BUCKET, self._stack.store_keys)
+
+    def _database(self) -> None:
+        database = self._stack.database
+        if database is not None:
+            with self._progress.step(f"preparing {database.database.kind}"):
+                database.prepare(lock=self._lock)
+            self._ensure(database.server())
+            database.ensure_database()
+
+    def _one_by_one(self, *servers: Server) -> None:
+        for server in servers:
+            self._ensure(server)
+
+    def _ensure(self, server: Server) -> None:
+        with self._progress.step(f"starting {server.name}"):
+            if self._supervisor.ensure(server):
+                self._started.append(server.name)
+
+
+def _side_by_side(steps: Sequence[Step]) -> None:
+    """Do all of `steps`; the first one's error, once all have ended."""
+    with ThreadPoolExecutor(max_workers=len(steps), thread_name_prefix="up") as pool:
+        for part in [pool.submit(step) for step in steps]:
+            part.result()

@@ -1,0 +1,134 @@
+"""What a local cluster remembers between runs: ports, credentials, choices."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gatehouse_local.controlplane import ControlPlanePorts
+from gatehouse_local.errors import NotUp, StateUnreadable
+from gatehouse_local.files import write_private
+from gatehouse_local.net import free_port, is_free
+from gatehouse_local.s3 import S3Credentials, new_credentials, new_store_keys
+from gatehouse_local.users import new_tokens
+
+__all__ = ["DatabaseKind", "State"]
+
+DatabaseKind = Literal["sqlite", "mariadb", "postgres"]
+
+# Which server listens on which of the ports below.
+_LISTENERS: Mapping[str, str] = {
+    "etcd": "etcd",
+    "etcd_peer": "etcd",
+    "apiserver": "kube-apiserver",
+    "controller_manager": "kube-controller-manager",
+    "scheduler": "kube-scheduler",
+    "minio": "minio",
+    "mariadb": "mariadb",
+    "postgres": "postgres",
+    "operator": "operator",
+}
+
+
+class State(BaseModel):
+    """The content of `state.json`; holds every secret of the cluster, so the file has mode 0600."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layout: Literal[1] = 1
+    database: DatabaseKind = "sqlite"
+    operator: bool = True
+    bare: bool = False
+    node: bool = False
+    gpu: bool = False
+    ports: dict[str, int]
+    tokens: dict[str, str] = Field(repr=False)
+    access_key: str
+    secret_key: str = Field(repr=False)
+    store_keys: dict[str, str] = Field(default_factory=dict, repr=False)
+    """The secret keys of the store's users. None are there in the state of a version that had no users."""
+    database_password: str = Field(repr=False)
+
+    @classmethod
+    def new(cls) -> Self:
+        """The state of a cluster that never ran: free ports, random credentials."""
+        credentials = new_credentials()
+        return cls(
+            ports={},
+            tokens=new_tokens(),
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            store_keys=new_store_keys(),
+            database_password=secrets.token_urlsafe(24),
+        ).with_free_ports(running=frozenset())
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """The state in a file; None if there is no such file.
+
+        Raises:
+            StateUnreadable: the file is not the state of a local cluster.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            fields = ", ".join(".".join(map(str, entry["loc"])) or "the whole file" for entry in error.errors())
+            raise StateUnreadable(
+                f"{path} is not the state of a local cluster of this version (wrong: {fields}). "
+                "Stop it with the version that made it, or remove the folder and start anew."
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write the state atomically."""
+        write_private(path, self.model_dump_json(indent=2))
+
+    def choose(
+        self, *, database: DatabaseKind | None, operator: bool, bare: bool | None, node: bool | None, gpu: bool | None
+    ) -> Self:
+        """The same cluster with other choices; what is None stays as it was. New users get a token or a key."""
+        chosen = {"database": database, "bare": bare, "node": node, "gpu": gpu}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        if node is False and gpu is None:
+            changes["gpu"] = False  # it goes with its node
+        grown = {"tokens": {**new_tokens(), **self.tokens}, "store_keys": {**new_store_keys(), **self.store_keys}}
+        return self.model_copy(update={**changes, "operator": operator, **grown})
+
+    def with_free_ports(self, *, running: frozenset[str]) -> Self:
+        """The same state with another port wherever a server that does not run finds its own taken."""
+        ports: dict[str, int] = {}
+        for name, server in _LISTENERS.items():
+            port = self.ports.get(name)
+            taken = frozenset({*self.ports.values(), *ports.values()})
+            usable = port is not None and (server in running or is_free(port))
+            ports[name] = port if port is not None and usable else free_port(avoid=taken)
+        return self.model_copy(update={"ports": ports})
+
+    @property
+    def control_plane_ports(self) -> ControlPlanePorts:
+        """The ports of the control plane."""
+        return ControlPlanePorts.model_validate(
+            {name: port for name, port in self.ports.items() if name in ControlPlanePorts.model_fields}
+        )
+
+    @property
+    def s3_credentials(self) -> S3Credentials:
+        """The credentials of the object store's administrator."""
+        return S3Credentials(self.access_key, self.secret_key)
+
+    def store_user(self, name: str) -> S3Credentials:
+        """The credentials of a user of the object store.
+
+        Raises:
+            NotUp: the cluster was last up with a version that had no users.
+        """
+        if name not in self.store_keys:
+            raise NotUp(f"The object store has no user {name} yet. Make it with: gatehouse local up")
+        return S3Credentials(name, self.store_keys[name])
