@@ -38,14 +38,14 @@ demo: install ## Run the main job on a local cluster, with a view of the gates; 
 	$(BIN)/gatehouse demo $(if $(ONCE),--once) $(if $(DIR),--dir $(DIR))
 
 test: install ## Run every test but those that need a node
-	$(BIN)/gatehouse local programs
+	$(BIN)/gatehouse local programs control-plane
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: install ## Run the tests that need no server, and print which lines none of them reaches
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/runtime $(ARGS)
 
 e2e: install ## Run the tests on a whole local node with real Pods; needs root on Linux
-	$(BIN)/gatehouse local programs --e2e
+	$(BIN)/gatehouse local programs e2e
 	$(BIN)/pytest tests/e2e --numprocesses 2 $(ARGS)
 
 deploy: install ## Install on the cluster of the current context: OVERLAY=rhoai|postgres|embedded|kind [IMAGE=] [OBJECT_STORE=minio]
@@ -72,7 +72,7 @@ crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds
 
 bench: install ## Print the figures: rates, counts, memory; JSON in bench-results/
-	$(BIN)/gatehouse local programs
+	$(BIN)/gatehouse local programs control-plane
 	$(BIN)/python tests/bench $(ARGS)
 
 format: install ## Format the code

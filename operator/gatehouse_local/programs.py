@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
-__all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program", "programs_for"]
+__all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program", "Use", "programs_for"]
 
 # The same versions as in hack/controlplane/*/go.mod; a unit test holds the two together.
 KUBERNETES_VERSION = "v1.36.3"
@@ -23,12 +24,16 @@ _KUBERNETES_STAMP = (
 )
 
 
+Use = Literal["control-plane", "node", "e2e"]
+"""What runs a program: the control plane, a node beside it (on Linux), or only the tests of `make e2e`."""
+USES: Final[tuple[Use, ...]] = get_args(Use)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One program: what it is called, which Go package builds it and whether envtest's archive has it.
 
-    `module` is the folder below `hack/controlplane`; `minutes` is what a first build took on two cores. `only_e2e`: no
-    command of the local cluster runs it, only tests of the whole do.
+    `module` is the folder below `hack/controlplane`; `minutes` is the length of a first build on two cores.
     """
 
     name: str
@@ -39,8 +44,7 @@ class Program:
     minutes: float
     stamp: tuple[str, ...] = ()
     in_envtest: bool = False
-    only_linux: bool = False
-    only_e2e: bool = False
+    used_by: Use = "control-plane"
 
     @property
     def folder(self) -> str:
@@ -48,7 +52,7 @@ class Program:
         return f"{self.component}-{self.version}"
 
 
-def _kubernetes(name: str, *, minutes: float, in_envtest: bool = False, only_linux: bool = False) -> Program:
+def _kubernetes(name: str, *, minutes: float, in_envtest: bool = False, used_by: Use = "control-plane") -> Program:
     return Program(
         name=name,
         component="kubernetes",
@@ -58,7 +62,7 @@ def _kubernetes(name: str, *, minutes: float, in_envtest: bool = False, only_lin
         minutes=minutes,
         stamp=_KUBERNETES_STAMP,
         in_envtest=in_envtest,
-        only_linux=only_linux,
+        used_by=used_by,
     )
 
 
@@ -77,9 +81,9 @@ PROGRAMS: dict[str, Program] = {
         _kubernetes("kube-apiserver", minutes=3, in_envtest=True),
         _kubernetes("kubectl", minutes=0.5, in_envtest=True),
         _kubernetes("kube-controller-manager", minutes=1),
-        _kubernetes("kube-scheduler", minutes=0.5, only_linux=True),
-        _kubernetes("kubelet", minutes=0.7, only_linux=True),
-        _kubernetes("kube-proxy", minutes=0.3, only_linux=True),
+        _kubernetes("kube-scheduler", minutes=0.5, used_by="node"),
+        _kubernetes("kubelet", minutes=0.7, used_by="node"),
+        _kubernetes("kube-proxy", minutes=0.3, used_by="node"),
         Program(
             name="coredns",
             component="coredns",
@@ -87,7 +91,7 @@ PROGRAMS: dict[str, Program] = {
             module="coredns",
             package="github.com/coredns/coredns",
             minutes=2.3,
-            only_linux=True,
+            used_by="node",
         ),
         Program(
             name="minio",
@@ -112,19 +116,20 @@ PROGRAMS: dict[str, Program] = {
             module="kserve",
             package="github.com/kserve/kserve/cmd/manager",
             minutes=3.5,
-            only_e2e=True,
+            used_by="e2e",
         ),
     )
 }
 
 
-def programs_for(platform: str, *, e2e: bool = False) -> tuple[str, ...]:
-    """The names of the programs that are of use on a platform (in the words of `sys.platform`).
+def programs_for(platform: str, *, use: Use = "node") -> tuple[str, ...]:
+    """The names of the programs that a use needs, with those of every use before it in ``USES``.
 
-    Those that only tests of the whole run are among them with ``e2e``.
+    ``platform`` is in the words of `sys.platform`. A node runs on Linux only.
     """
+    uses = USES[: USES.index(use) + 1]
     return tuple(
         name
         for name, program in PROGRAMS.items()
-        if (platform == "linux" or not program.only_linux) and (e2e or not program.only_e2e)
+        if program.used_by in uses and (platform == "linux" or program.used_by != "node")
     )

@@ -20,7 +20,7 @@ from gatehouse_local.cli.image import image
 from gatehouse_local.cluster import LocalCluster, ServerStatus
 from gatehouse_local.errors import LocalClusterError
 from gatehouse_local.miniature import miniature_granite
-from gatehouse_local.programs import programs_for
+from gatehouse_local.programs import Use, programs_for
 from gatehouse_local.showcase import STORE_VARIABLES, put_file
 from gatehouse_local.state import DatabaseKind
 
@@ -213,20 +213,26 @@ def down(
 
 @app.command()
 def programs(
-    e2e: Annotated[bool, typer.Option("--e2e", help="Those too that only the tests of `make e2e` run.")] = False,
+    use: Annotated[
+        Use,
+        typer.Argument(
+            help="control-plane: without a node; node: those of `gatehouse local up --node` too; "
+            "e2e: those of `make e2e` too."
+        ),
+    ] = "node",
 ) -> None:
-    """Find, download or build every program of the cluster ahead of time, and print where they are.
+    """Find, download or build the programs of the cluster ahead of time, and print their paths.
 
     Examples:
 
       gatehouse local programs
 
-      gatehouse local programs --e2e
+      gatehouse local programs control-plane
 
-    Exit codes: 0 all are there, 1 one could not be obtained.
+    Exit codes: 0 success, 1 a program could not be obtained, 2 wrong usage.
     """
     with _reporting() as progress:
-        for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform, e2e=e2e)).items():
+        for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform, use=use)).items():
             stdout().line(f"{name}  {path}")
 
 
