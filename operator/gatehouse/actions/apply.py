@@ -1,4 +1,4 @@
-"""Server-side apply that waits for what is not there yet and leaves alone what a person changed."""
+"""Server-side apply that waits for missing parts of the cluster and keeps the changes of other field managers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, Final, Literal, Protocol
 from gatehouse.actions.manifests import Declared
 from gatehouse.actions.polling import Patience
 from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError, Patch
-from gatehouse.upload.errors import ApplyRefused
+from gatehouse.errors import ApplyRefused
 
 __all__ = ["Applied", "ObjectApi", "apply", "refusal", "why_wait"]
 
 FORBIDDEN_SECONDS: Final = 15.0
-"""How long a refusal of rights is taken for a binding that is just being made."""
+"""Seconds for which a forbidden request is retried: its role binding may be created at the same time."""
 
 _CONFLICT: Final = "Apply failed with "
 _UNKNOWN_FIELD: Final = "field not declared in schema"
 
 
 class ObjectApi(Protocol):
-    """What publishing needs of the Kubernetes API. Raises ClusterError."""
+    """The requests to the Kubernetes API that publishing makes. Each raises ClusterError."""
 
     async def get(
         self, plural: str, namespace: str = "", name: str = "", *, params: Mapping[str, str] | None = None
@@ -50,7 +50,7 @@ class ObjectApi(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What came of applying an object. ``kept`` says why it was left as it is; None when it is as declared."""
+    """The result of an apply. ``kept`` says why the object keeps other values; None when it is as declared."""
 
     declared: Declared
     kept: str | None = None
@@ -59,10 +59,10 @@ class Applied:
 async def apply(api: ObjectApi, wanted: Declared, *, manager: str, patience: Patience) -> Applied:
     """Applies an object as a field manager, without force.
 
-    Waits while the API server, the kind or the namespace is not there. A field that somebody else set to another value
-    makes the whole object stay as it is.
+    Waits while the API server, the kind or the namespace does not exist. If another field manager set a declared field
+    to another value, the whole object stays as it is.
 
-    Raises NotRegistered when the time is over, and ApplyRefused for what the API server would always refuse.
+    Raises NotRegistered when the time is over, and ApplyRefused for an object that the API server would always refuse.
     """
     since = patience.now()
     while True:
@@ -86,9 +86,9 @@ async def apply(api: ObjectApi, wanted: Declared, *, manager: str, patience: Pat
 
 
 def why_wait(error: ClusterError, wanted: Declared, *, waited: float) -> str | None:
-    """What is not there yet, and what to do about it, where the same request can succeed later; None where it cannot.
+    """The missing part and what to do about it, if the same request can succeed later; None if it cannot.
 
-    ``waited`` is for how many seconds the request was tried.
+    ``waited`` is how many seconds the request was tried for.
     """
     if isinstance(error, ApiUnavailable):
         return f"{error}"
@@ -128,11 +128,11 @@ def _conflict(error: ClusterError) -> str | None:
     if not isinstance(error, ApiError) or error.status != 409 or not error.message.startswith(_CONFLICT):
         return None
     details = " ".join(error.message.partition(":")[2].split())
-    return f"somebody else set what is wanted otherwise: {details}"
+    return f"another field manager set declared fields to other values: {details}"
 
 
 def refusal(error: ClusterError, wanted: Declared) -> str:
-    """Why the API server did not take an object, and what to do about it."""
+    """Why the API server refused an object, and what to do about it."""
     where = f" (from {wanted.source})" if wanted.source else ""
     if not isinstance(error, ApiError):
         return f"{wanted}{where}: {error}"
@@ -143,5 +143,5 @@ def refusal(error: ClusterError, wanted: Declared) -> str:
 
 _REMEDIES: Final[Mapping[int, str]] = {
     401: "; the credentials are not accepted: log in again",
-    403: "; it takes get, create, patch on registeredmodels and modelversions, and create, patch on hardwareprofiles",
+    403: "; you need get, create, patch on registeredmodels and modelversions, and create, patch on hardwareprofiles",
 }

@@ -1,4 +1,4 @@
-"""Decisions: written for the bytes, the stage and the risk tier as they are now, under the name of who decides."""
+"""Decisions for the current files, stage and risk tier of a version, in the name of the person who decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.identity import Action, Person, approving, may_each, whoami
 from gatehouse.actions.objects import digest_of, listed_if_allowed, read, stages_of
 from gatehouse.api.governance_policy import GovernancePolicy
@@ -21,6 +20,7 @@ from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.governance.approvals import STRICTNESS, author, submitters
 from gatehouse.domain.governance.held import shown_tier
 from gatehouse.domain.serving.names import served_digest
+from gatehouse.errors import Refused
 
 __all__ = [
     "MANAGER",
@@ -41,7 +41,7 @@ _HASH_LENGTH: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a person wants to say of a version. With ``dry_run`` the API server checks it and keeps nothing."""
+    """The decision of a person on a version. With ``dry_run`` the API server validates it without persisting."""
 
     namespace: str
     name: str
@@ -53,7 +53,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a decision is checked against before it is written."""
+    """The facts that a decision is checked against before it is written."""
 
     person: Person
     version: ModelVersion
@@ -64,13 +64,13 @@ class Situation:
 
     @property
     def tier(self) -> RiskTier:
-        """The risk tier that the version is held to."""
+        """The risk tier that applies to the version."""
         return shown_tier(self.version, self.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """The object of a decision. ``notes`` say what a person should know of it."""
+    """The ModelApproval of a decision. ``notes`` are for the person who decides."""
 
     body: Mapping[str, Any]
     outcome: Literal["created", "unchanged"]
@@ -78,9 +78,9 @@ class Decided:
 
 
 async def decide(api: ApiClient, wanted: Decision) -> Decided:
-    """Writes a ModelApproval. To say the same again of the same bytes changes nothing.
+    """Writes a ModelApproval. The same decision on the same files changes nothing.
 
-    Raises Refused with who may do it instead, and ClusterError for what admission refuses.
+    Raises Refused, which names who may decide instead, and ClusterError for a refusal of admission.
     """
     version, person = await asyncio.gather(read(api, ModelVersion, wanted.namespace, wanted.name), whoami(api))
     model = await read(api, RegisteredModel, wanted.namespace, version.spec.model_ref.name)
@@ -116,27 +116,29 @@ async def decide(api: ApiClient, wanted: Decision) -> Decided:
 
 
 def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) -> str | None:
-    """Why a decision of the person would not count or not be let in; None when nothing is known against it."""
+    """Why a decision of the person would not count or would be rejected; None when no reason is known."""
     person, version, tier = situation.person, situation.version, situation.tier
     where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if situation.stages and stage not in situation.stages:
         return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
     if version.spec.state != "Submitted":
-        return f"{where} is {version.spec.state}; only what is Submitted is decided on"
+        return f"{where} is {version.spec.state}; only a Submitted version can be decided on"
     if author(version.spec) is None and version.spec.submitted_by is not None and decision == "Approved":
         return (
-            f"{where} was submitted by the service account {version.spec.submitted_by}, behind which anybody may "
-            "stand, so nobody's approval counts; a new version names its author in spec.submittedBy"
+            f"{where} was submitted by the service account {version.spec.submitted_by}, which any person may use, "
+            "so no approval counts; create a new version that names its author in spec.submittedBy"
         )
     if version.spec.submitted_by is None and decision == "Approved":
-        return f"nobody submitted {where}, so nobody's approval counts; its author runs: gatehouse submit"
+        return f"nobody submitted {where}, so no approval counts; its author must run: gatehouse submit"
     if person.name in submitters(version.spec):
         return (
-            f"you ({person.name}) submitted {where}: somebody else who may approve {tier} risk has "
-            "to decide, and finds it in gatehouse queue"
+            f"you ({person.name}) submitted {where}, so another person who may approve {tier} risk must decide; "
+            "gatehouse queue lists the version for them"
         )
     if digest_of(version) is None:
-        return f"{where} has no digest yet, as it is {version.status.phase or 'not reconciled yet'}; decide afterwards"
+        return (
+            f"{where} has no digest yet ({version.status.phase or 'not reconciled yet'}); try again after verification"
+        )
     if version.status.recorded_digest is not None:
         return (
             f"{where} is {version.status.phase}: its files are not the ones that were recorded; see gatehouse explain"
@@ -155,9 +157,9 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
 
 
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, stage: str) -> tuple[str, ...]:
-    """Groups to name in a decision: those that policies ask for, so that no other membership is told.
+    """The groups to name in a decision: only those that policies ask for, so that the others stay private.
 
-    All of them, as far as they fit, where policies cannot be read.
+    As many groups as fit where the person may not read the policies.
     """
     if policies is None:
         return person.groups[:_MOST_GROUPS]
@@ -172,13 +174,13 @@ def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, 
 
 
 def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:
-    """Name of a decision: the same when a command is run twice at once, another for each later change of mind.
+    """The name of a decision: the same for two simultaneous commands, another for each later decision.
 
-    ``earlier`` are the uids of the person's decisions on the same bytes and stage: no name is met twice, as a decision
-    that is there is one of them itself.
+    ``earlier`` are the uids of the person's decisions on the same files and stage. They make each name unique, because
+    an existing decision is one of them.
     """
-    told = f"{spec.version_ref.uid}\n{spec.digest}\n{spec.stage}\n{spec.approver}\n{','.join(sorted(earlier))}"
-    ending = f"-{spec.stage}-{hashlib.sha256(told.encode()).hexdigest()[:_HASH_LENGTH]}"
+    identity = f"{spec.version_ref.uid}\n{spec.digest}\n{spec.stage}\n{spec.approver}\n{','.join(sorted(earlier))}"
+    ending = f"-{spec.stage}-{hashlib.sha256(identity.encode()).hexdigest()[:_HASH_LENGTH]}"
     return spec.version_ref.name[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
 
 
@@ -198,13 +200,13 @@ def _spec(situation: Situation, wanted: Decision, groups: Sequence[str]) -> Mode
 
 
 def _says(told: ModelApprovalSpec, wanted: ModelApprovalSpec) -> bool:
-    """Whether a decision says what is wanted; one that names more groups does."""
+    """Whether an earlier decision equals the new one. It may name more groups."""
     same = told.model_copy(update={"groups": wanted.groups}) == wanted
     return same and set(wanted.groups) <= set(told.groups)
 
 
 def _earlier(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> Sequence[ModelApproval]:
-    """What the person said of the same bytes for the same stage before, the last word last."""
+    """The earlier decisions of the person on the same files and stage, the newest last."""
     about = (spec.approver, spec.version_ref.uid, spec.digest, spec.stage)
     mine = [
         each
@@ -215,12 +217,12 @@ def _earlier(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> Seq
 
 
 def _order(decision: ModelApproval) -> tuple[str, int, str]:
-    """As decisions are counted: of those in one second the strictest is the last word."""
+    """The order in which decisions count: of several in one second, the strictest is the newest."""
     return str(decision.metadata.creation_timestamp), STRICTNESS[decision.spec.decision], decision.metadata.name
 
 
 def _tie(body: Mapping[str, Any], newest: ModelApproval | None) -> Iterable[str]:
-    """A stricter decision of the same second still holds: times of Kubernetes have whole seconds."""
+    """A note where a stricter decision of the same second still holds: Kubernetes keeps whole seconds."""
     written = ModelApproval.model_validate(body)
     if newest is not None and _order(written)[:2] < _order(newest)[:2]:
         yield f"your {newest.spec.decision} of the same second still holds; withdraw it, or decide again"
@@ -230,7 +232,7 @@ def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: 
     if person.name.startswith("system:serviceaccount:"):
         yield "a service account's decision counts only where a policy names the account"
     if policies is None and len(person.groups) > len(groups):
-        yield f"{len(person.groups)} groups of yours are too many: the decision names the first {len(groups)}"
+        yield f"you are in {len(person.groups)} groups, which is too many: the decision names the first {len(groups)}"
 
 
 async def _create(
@@ -249,6 +251,4 @@ async def _create(
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise
-        raise Refused(
-            f"ModelApproval {wanted.namespace}/{name} was just written by another call; look at it"
-        ) from error
+        raise Refused(f"ModelApproval {wanted.namespace}/{name} was just written by another call; read it") from error

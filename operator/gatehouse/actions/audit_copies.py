@@ -9,11 +9,11 @@ from typing import Final
 
 from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.audit.checkpoints import LARGEST_CHECKPOINT, Checkpoint, read_checkpoint
+from gatehouse.errors import InputInvalid
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.s3.client import S3Store
 from gatehouse.storage.s3.uploads import open_bucket
 from gatehouse.upload.access import StoreFlags, bucket_access, location_of
-from gatehouse.upload.errors import InputInvalid
 
 __all__ = ["read_copies"]
 
@@ -25,9 +25,9 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
     """The copies of a registry's checkpoints below a folder, or below ``s3://bucket/prefix/``.
 
     Raises:
-        CheckpointUnreadable: a file there is none.
-        InputInvalid: there is nothing, or too much.
-        OSError, ReconcileError: it cannot be read.
+        CheckpointUnreadable: a file is no checkpoint.
+        InputInvalid: the place does not exist, or holds too many files.
+        OSError, ReconcileError: the copies cannot be read.
     """
     if where.startswith("s3://"):
         return await _from_store(where, registry, store)

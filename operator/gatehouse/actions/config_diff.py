@@ -1,4 +1,4 @@
-"""What changed in the small files that steer a model, read from the store: of exactly the bytes that were verified."""
+"""Changes of the small files that steer a model, read from the store. Only verified bytes are compared."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
 
-from gatehouse.actions.errors import Refused
 from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.text_diff import readable, unified
 from gatehouse.domain.version.diff import Side
 from gatehouse.domain.version.records import FileRecord
+from gatehouse.errors import ActionError, Refused
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.s3.client import S3Store
 from gatehouse.storage.s3.uploads import open_bucket
 from gatehouse.upload.access import StoreFlags, bucket_access, location_of
-from gatehouse.upload.errors import PublishError
 
 __all__ = ["LARGEST_FILE", "FileChange", "changed_contents"]
 
 LARGEST_FILE: Final = 1_048_576
-"""Bytes of a file that is read."""
+"""The most bytes of a file that is read."""
 MOST_FILES: Final = 32
 
 _STEERING: Final = re.compile(
@@ -49,20 +48,20 @@ class FileChange:
 
 
 class _NotShown(Exception):
-    """A file that is not read, or is not what was verified."""
+    """A file is not read, or its bytes are not the verified ones."""
 
 
 async def changed_contents(a: Side, b: Side) -> tuple[FileChange, ...]:
-    """Every steering file whose recorded hash differs between two sides whose rows were read.
+    """Every steering file whose recorded hashes differ between two sides with rows.
 
-    Store and credentials are found as boto3 finds them. Raises Refused when the store cannot be read at all.
+    Store and credentials are those that boto3 finds. Raises Refused when the store cannot be read.
     """
     differing = [path for path in sorted({**_steering(a), **_steering(b)}) if _hash(a, path) != _hash(b, path)]
     try:
         return tuple([await _change(path, a, b) for path in differing[:MOST_FILES]])
     except ReconcileError as error:
         raise Refused(f"the files cannot be read: {error.advice}") from None
-    except (PublishError, BotoCoreError, OSError) as error:
+    except (ActionError, BotoCoreError, OSError) as error:
         raise Refused(f"the files cannot be read: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,8 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import ValidationError
 
-from gatehouse.actions.errors import Refused
-from gatehouse.actions.identity import Person
-from gatehouse.actions.objects import digest_of
+from gatehouse.actions.identity import Person, whoami
+from gatehouse.actions.objects import digest_of, listed_if_allowed, read
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_evaluation import (
@@ -31,8 +31,19 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.governance.lm_eval import HarnessRun, Measured, TaskResult
+from gatehouse.errors import Refused
 
-__all__ = ["SUITE", "Import", "apply_evaluations", "counted_groups", "evaluations", "run_notes"]
+__all__ = [
+    "SUITE",
+    "Import",
+    "ImportRequest",
+    "Imported",
+    "apply_evaluations",
+    "counted_groups",
+    "evaluations",
+    "import_results",
+    "run_notes",
+]
 
 SUITE: Final = "lm-evaluation-harness"
 MANAGER: Final = "gatehouse-evaluate"
@@ -49,9 +60,10 @@ Manifest = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """What a result file is taken for. ``tasks`` are those to take, all when empty; ``dataset`` stands for all of them.
+    """How to read a result file. ``tasks`` are the tasks to import, all when empty; ``dataset`` replaces theirs.
 
-    ``evaluated_at`` is for files that do not tell when. ``groups`` are those of the evaluator that policies ask for.
+    ``evaluated_at`` is for a file that does not name the time of the run. ``groups`` are those groups of the evaluator
+    that policies ask for.
     """
 
     version: ModelVersion
@@ -67,14 +79,14 @@ class Import:
 
 
 def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
-    """One ModelEvaluation a task, named by its content: to import the same file again makes nothing new.
+    """One ModelEvaluation for each task, named by its content: a second import of a file creates nothing.
 
-    Raises Refused when the version has no digest, a task is not in the file, or it was not run yet.
+    Raises Refused when the version has no digest, when the file lacks a task, and when the run is in the future.
     """
     digest = _digest(wanted.version)
     at = run.at or wanted.evaluated_at
     if at is None:
-        raise Refused("the file does not tell when it was run; say so with --evaluated-at, as in 2026-11-21T12:00:00Z")
+        raise Refused("the file does not name the time of the run; pass --evaluated-at, as in 2026-11-21T12:00:00Z")
     if at > wanted.now + CLOCK_SKEW:
         raise Refused(f"the evaluation was run at {at.isoformat()}, in the future; it would not count")
     results = {task.name: task for task in run.tasks}
@@ -92,8 +104,55 @@ def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
     return tuple(_manifest(wanted, spec) for spec in specs)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """The options of an import, beside the file. With ``apply`` the ModelEvaluations are created."""
+
+    namespace: str
+    name: str
+    kind: EvaluationKind = "Task"
+    tasks: Sequence[str] = ()
+    dataset: str | None = None
+    dataset_version: str | None = None
+    evaluated_at: datetime | None = None
+    report_url: str | None = None
+    apply: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """The ModelEvaluations of a file. ``outcomes`` has the name of each created or existing one, after an apply."""
+
+    manifests: Sequence[Manifest]
+    outcomes: Sequence[tuple[str, Literal["created", "unchanged"]]] = ()
+
+
+async def import_results(api: ApiClient, run: HarnessRun, request: ImportRequest, *, now: datetime) -> Imported:
+    """Makes one ModelEvaluation for each task, with the person who asks as the evaluator.
+
+    Raises Refused as :func:`evaluations` does, and ClusterError.
+    """
+    person, policies = await asyncio.gather(whoami(api), listed_if_allowed(api, GovernancePolicy))
+    manifests = evaluations(
+        run,
+        Import(
+            version=await read(api, ModelVersion, request.namespace, request.name),
+            person=person,
+            groups=counted_groups(person, policies),
+            now=now,
+            kind=request.kind,
+            tasks=request.tasks,
+            dataset=request.dataset,
+            dataset_version=request.dataset_version,
+            evaluated_at=request.evaluated_at,
+            report_url=request.report_url,
+        ),
+    )
+    return Imported(manifests=manifests, outcomes=await apply_evaluations(api, manifests) if request.apply else ())
+
+
 def run_notes(run: HarnessRun) -> Iterator[str]:
-    """What a person should know before he relies on a file."""
+    """What a person should know before they rely on a file."""
     if run.limit is not None:
         yield f"the run was limited ({run.limit} samples a task): a trial, not an evaluation"
     if run.empty:
@@ -112,14 +171,14 @@ def _digest(version: ModelVersion) -> str:
         raise Refused(f"{where} is {version.status.phase}: its files are not the ones that were recorded")
     digest = digest_of(version)
     if digest is None:
-        raise Refused(f"{where} has no digest yet, as it is {version.status.phase or 'not reconciled yet'}")
+        raise Refused(f"{where} has no digest yet ({version.status.phase or 'not reconciled yet'})")
     return digest
 
 
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) -> tuple[str, ...]:
-    """Groups to name in a result: those that policies ask evaluators for, so that no other membership is told.
+    """The groups to name in a result: only those that policies ask for, so that the others stay private.
 
-    All of them, as far as they fit, where policies cannot be read.
+    As many groups as fit where the person may not read the policies.
     """
     if policies is None:
         return person.groups[:_MOST_GROUPS]
@@ -165,7 +224,7 @@ def _spec(
 
 
 def _metrics(task: TaskResult, results: Mapping[str, TaskResult]) -> list[MetricResult]:
-    """The metrics of a task; once there are as many slices as an evaluation may have, the rest come without."""
+    """The metrics of a task. Metrics beyond the limit of slices of an evaluation come without slices."""
     metrics: list[MetricResult] = []
     left = MAX_SLICES
     for measured in task.metrics:
@@ -193,7 +252,7 @@ def _metric(measured: Measured, task: TaskResult, results: Mapping[str, TaskResu
 
 
 def _facts(run: HarnessRun, task: TaskResult) -> Iterator[str]:
-    """Never the model's arguments: people put keys of their endpoints there."""
+    """Facts of the run, but never the arguments of the model: people pass keys of their endpoints there."""
     if run.model:
         yield f"model {run.model}"
     if task.shots is not None:
@@ -223,7 +282,7 @@ def _manifest(wanted: Import, spec: ModelEvaluationSpec) -> Manifest:
 async def apply_evaluations(
     api: ApiClient, manifests: Sequence[Manifest]
 ) -> Sequence[tuple[str, Literal["created", "unchanged"]]]:
-    """Creates them in their order; the name of each and whether it was there already. Raises ClusterError."""
+    """Creates the manifests in their order. Returns the name and the outcome of each. Raises ClusterError."""
     return [(str(manifest["metadata"]["name"]), await _create(api, manifest)) for manifest in manifests]
 
 

@@ -1,4 +1,4 @@
-"""Who is asking, and what the cluster lets him do: he is asked about by his own requests."""
+"""The person who asks, and their rights, read with requests of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """The user of the kubeconfig as the API server knows him; groups that everybody is in are left out."""
+    """The user as the API server knows them, without the groups that every user is in."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -36,12 +36,12 @@ class Action:
 
 
 def approving(tier: RiskTier) -> Action:
-    """The right that admission wants of an approver. Risk tiers are no kind: they are there for RBAC alone."""
+    """The right that admission requires of an approver. Risk tiers are no kind: only RBAC knows them."""
     return Action(verb="approve", resource="risktiers", name=tier)
 
 
 async def whoami(api: ApiClient) -> Person:
-    """Raises ClusterError."""
+    """The person behind the credentials of the client. Raises ClusterError."""
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     answer = await api.create("selfsubjectreviews", "", body)
     user = answer["status"]["userInfo"]
@@ -50,7 +50,7 @@ async def whoami(api: ApiClient) -> Person:
 
 
 async def may(api: ApiClient, action: Action) -> bool:
-    """Whether RBAC allows it. Admission may still refuse. Raises ClusterError."""
+    """Whether RBAC allows an action. Admission may still refuse it. Raises ClusterError."""
     attributes = {
         "verb": action.verb,
         "group": action.group,

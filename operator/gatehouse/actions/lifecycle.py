@@ -1,4 +1,4 @@
-"""What an author does with a version: submit, deprecate, archive, restore. One field is set, ``spec.state``."""
+"""The lifecycle of a version for its author: submit, deprecate, archive, restore. Each sets ``spec.state``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.identity import Person, whoami
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_version import DeclaredState, ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.errors import Refused
 
 __all__ = ["ANNOTATION_BEFORE", "ANNOTATION_REASON", "Move", "Moved", "Verb", "change_of", "declarers", "move"]
 
@@ -18,9 +18,9 @@ Verb = Literal["submit", "deprecate", "archive", "restore"]
 
 MANAGER: Final = "gatehouse-lifecycle"
 ANNOTATION_REASON: Final = f"{GROUP}/reason"
-"""Why ``spec.state`` is what it is, in the words of who set it. It goes when a command sets it without a reason."""
+"""Why ``spec.state`` has its value, in the words of the person who set it. A change without a reason removes it."""
 ANNOTATION_BEFORE: Final = f"{GROUP}/state-before"
-"""What ``restore`` puts back."""
+"""The state that ``restore`` sets again."""
 _ATTEMPTS: Final = 3
 
 _FROM: Final[Mapping[Verb, frozenset[DeclaredState]]] = {
@@ -35,12 +35,12 @@ _STATES: Final[Mapping[str, DeclaredState]] = {
     "Submitted": "Submitted",
     "Deprecated": "Deprecated",
 }
-"""What a version can be restored to."""
+"""The states that a version can be restored to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What to do with a version, and why. With ``force`` also where another tool declares the state."""
+    """A change of state and its reason. With ``force`` even where another tool declares the state."""
 
     namespace: str
     name: str
@@ -52,7 +52,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The version afterwards. ``notes`` say what a person should know."""
+    """The version after the change. ``notes`` are for the person who asks."""
 
     body: Mapping[str, Any]
     outcome: Literal["configured", "unchanged"]
@@ -60,9 +60,9 @@ class Moved:
 
 
 async def move(api: ApiClient, wanted: Move) -> Moved:
-    """Sets the state of a version, unless somebody else changes it at the same time.
+    """Sets the state of a version, and retries when another writer changes the version at the same time.
 
-    Raises Refused with the way out, and ClusterError for what RBAC or admission refuse.
+    Raises Refused, which says what to do, and ClusterError for a refusal of RBAC or admission.
     """
     person = await whoami(api)
     for _ in range(_ATTEMPTS):
@@ -89,11 +89,11 @@ async def move(api: ApiClient, wanted: Move) -> Moved:
                 raise
             continue
         return Moved(body=written, outcome="configured", notes=notes)
-    raise Refused(f"{wanted.namespace}/{wanted.name} is written by others all the time; try again")
+    raise Refused(f"{wanted.namespace}/{wanted.name} is changed by other writers all the time; try again")
 
 
 def change_of(version: ModelVersion, wanted: Move, person: Person) -> dict[str, Any]:
-    """The merge patch for a version; empty when it is there already. Raises Refused when it cannot be got there."""
+    """The merge patch for a version; empty when the version has the state. Raises Refused for a forbidden change."""
     spec, where = version.spec, f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if spec.state not in _FROM[wanted.verb]:
         way = "restore it first: gatehouse restore" if wanted.verb != "restore" else "there is nothing to restore"
@@ -109,13 +109,13 @@ def change_of(version: ModelVersion, wanted: Move, person: Person) -> dict[str, 
 
 
 def _restored(version: ModelVersion) -> DeclaredState:
-    """What the version was before; Submitted where nobody noted it, or the note leads nowhere."""
+    """The earlier state of the version; Submitted where the annotation is missing or names no other state."""
     before = _STATES.get(version.metadata.annotations.get(ANNOTATION_BEFORE, ""), "Submitted")
     return "Submitted" if before == version.spec.state else before
 
 
 def declarers(body: Mapping[str, Any]) -> Iterator[str]:
-    """Field managers that apply ``spec.state`` from a declaration elsewhere, and would put it back."""
+    """Field managers that declare ``spec.state`` elsewhere, and would set it back."""
     for entry in body["metadata"].get("managedFields", ()):
         fields = entry.get("fieldsV1", {}).get("f:spec", {})
         if entry["operation"] == "Apply" and "f:state" in fields and entry["manager"] != MANAGER:
@@ -126,14 +126,14 @@ def _check_declared(body: Mapping[str, Any], wanted: Move) -> None:
     declaring = ", ".join(declarers(body))
     if declaring and not wanted.force:
         raise Refused(
-            f"spec.state of ModelVersion {wanted.namespace}/{wanted.name} is declared by {declaring}, which would put "
-            "it back; change it where it is declared, or say --force"
+            f"spec.state of ModelVersion {wanted.namespace}/{wanted.name} is declared by {declaring}, which would set "
+            "it back; change the declaration, or use --force"
         )
 
 
 def _notes(version: ModelVersion, wanted: Move) -> Iterator[str]:
     runs = ", ".join(version.status.deployed_to)
     if runs and wanted.verb in {"deprecate", "archive"}:
-        yield f"it still runs in {runs}: services are reported, not stopped; new ones are refused"
+        yield f"the version still runs in {runs}: running services are reported, not stopped; new services are rejected"
     if wanted.verb == "restore":
-        yield "Gatehouse checks it again before it is ready: its files may have changed meanwhile"
+        yield "Gatehouse verifies the version again before it is ready, because its files may have changed"

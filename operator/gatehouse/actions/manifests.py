@@ -16,7 +16,7 @@ from gatehouse.api.registered_model import RegisteredModel, RegisteredModelSpec
 from gatehouse.domain.common import bounded_yaml
 from gatehouse.domain.common.format_error import FormatError, shown
 from gatehouse.domain.serving.template import JsonObject, to_yaml
-from gatehouse.upload.errors import InputInvalid
+from gatehouse.errors import InputInvalid
 
 __all__ = [
     "Declared",
@@ -27,6 +27,7 @@ __all__ = [
     "manifests_yaml",
     "model_version_manifest",
     "registered_model_manifest",
+    "registry_reference",
     "spec_wire",
     "submitted",
 ]
@@ -34,7 +35,7 @@ __all__ = [
 _KINDS: Final[Mapping[str, type[Resource]]] = {
     kind.info.kind: kind for kind in (HardwareProfile, RegisteredModel, ModelVersion)
 }
-"""What may be published, in the order in which it is applied: a version names its profile and its model."""
+"""The kinds that may be published, in the order of their apply: a version names its profile and its model."""
 
 _NOT_OBJECTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
 _LARGEST_FILE: Final = 4_194_304
@@ -42,7 +43,7 @@ _LARGEST_FILE: Final = 4_194_304
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """One object to apply. ``namespace`` is empty for what has none; ``source`` is the file that it is from."""
+    """One object to apply. ``namespace`` is empty for a cluster-wide kind; ``source`` is the file of the object."""
 
     kind: type[Resource]
     namespace: str
@@ -62,7 +63,7 @@ class Declared:
 def load_folder(folder: Path) -> tuple[Declared, ...]:
     """Every object in the ``*.yaml`` files of a folder, profiles first, then models, then versions.
 
-    Raises InputInvalid for a folder without any, a file that cannot be read, another kind, and an object twice.
+    Raises InputInvalid for a folder without objects, an unreadable file, another kind, and a duplicate object.
     """
     paths = sorted(path for path in folder.glob("*.y*ml") if path.name not in _NOT_OBJECTS)
     found = sorted(
@@ -81,7 +82,7 @@ def load_folder(folder: Path) -> tuple[Declared, ...]:
 def declared(body: JsonObject, *, source: str = "") -> Declared:
     """One object from a file or a flag.
 
-    Raises InputInvalid for another kind and for what the kind's schema does not let in.
+    Raises InputInvalid for another kind, and for a body that the schema of the kind forbids.
     """
     kind, where = _KINDS.get(str(body.get("kind"))), source or "a manifest"
     if kind is None or body.get("apiVersion") != f"{GROUP}/{VERSION}":
@@ -103,12 +104,12 @@ def declared(body: JsonObject, *, source: str = "") -> Declared:
 
 
 def in_namespace(objects: Iterable[Declared], namespace: str) -> tuple[Declared, ...]:
-    """The objects, moved to another namespace; those without one stay as they are."""
+    """The objects, moved to another namespace. Cluster-wide objects stay as they are."""
     return tuple(_moved(each, namespace) if each.namespace else each for each in objects)
 
 
 def in_registry(objects: Iterable[Declared], registry: ObjectReference) -> tuple[Declared, ...]:
-    """The objects, with models that name this registry."""
+    """The objects; each model names this registry."""
     wire = registry.wire()
     return tuple(
         replace(each, body={**each.body, "spec": {**each.body.get("spec", {}), "registryRef": wire}})
@@ -118,8 +119,17 @@ def in_registry(objects: Iterable[Declared], registry: ObjectReference) -> tuple
     )
 
 
+def registry_reference(text: str, *, flag: str) -> ObjectReference:
+    """The ModelRegistry of ``NAMESPACE/NAME`` or ``NAME``. Raises InputInvalid, which names the flag."""
+    namespace, slash, name = text.partition("/")
+    try:
+        return ObjectReference(namespace=namespace, name=name) if slash else ObjectReference(name=namespace)
+    except ValidationError:
+        raise InputInvalid(f"{flag} is {text!r}; wanted: NAMESPACE/NAME of a ModelRegistry") from None
+
+
 def submitted(objects: Iterable[Declared], *, by: str, via: str) -> tuple[Declared, ...]:
-    """The objects, with versions whose author is ``by``, applied by ``via``; what a version says itself stays."""
+    """The objects. Each version without an author gets the author ``by``, submitted via ``via``."""
     authors = {"submittedBy": by} | ({} if by == via else {"submittedVia": via})
     return tuple(
         replace(each, body={**each.body, "spec": {**authors, **each.body.get("spec", {})}})
@@ -157,12 +167,12 @@ def _first(error: ValidationError) -> str:
 
 
 def registered_model_manifest(*, name: str, spec: RegisteredModelSpec, namespace: str | None = None) -> JsonObject:
-    """A RegisteredModel. Without a namespace it goes where it is applied."""
+    """A RegisteredModel. Without a namespace, kubectl chooses the namespace."""
     return _manifest(RegisteredModel, name=name, namespace=namespace, spec=spec)
 
 
 def model_version_manifest(*, name: str, spec: ModelVersionSpec, namespace: str | None = None) -> JsonObject:
-    """A ModelVersion. Without a namespace it goes where it is applied."""
+    """A ModelVersion. Without a namespace, kubectl chooses the namespace."""
     return _manifest(ModelVersion, name=name, namespace=namespace, spec=spec)
 
 
@@ -172,7 +182,7 @@ def manifests_yaml(manifests: Iterable[JsonObject]) -> str:
 
 
 def spec_wire(spec: Struct) -> dict[str, Any]:
-    """The fields that were set, as Kubernetes JSON: defaults, None and what is empty are left out."""
+    """The fields that were set, as Kubernetes JSON, without defaults, None and empty values."""
     return _without_empty(spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True))
 
 

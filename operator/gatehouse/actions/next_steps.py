@@ -1,4 +1,4 @@
-"""What the person in front of a shut gate could do about it himself, from his own rights; a sentence each."""
+"""What a person could do about each shut gate with their own rights, in one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REGISTRY_GATE: Final = "Registered"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standpoint:
-    """Who stands in front of the gates, and what he may do. ``tier`` is None when the model is not there."""
+    """A person and their rights on one version. ``tier`` is None when the model does not exist."""
 
     person: Person
     tier: RiskTier | None
@@ -38,7 +38,7 @@ class Standpoint:
     evaluate: bool = False
     approve: bool = False
     approved: frozenset[str] = frozenset()
-    """Stages that the person approved already, for these bytes."""
+    """Stages for which the person approved the current files."""
 
 
 def advise(gate: Gate, version: ModelVersion, standpoint: Standpoint) -> str:
@@ -50,35 +50,37 @@ def advise(gate: Gate, version: ModelVersion, standpoint: Standpoint) -> str:
     if gate.name == _REGISTRY_GATE and standpoint.edit_registries:
         return f"you may change the registry{' and the version' if standpoint.edit_version else ''}"
     if standpoint.edit_version:
-        return "you may do that: you may change the version"
-    return f"you may only read the version; its author can do that: {version.spec.submitted_by or 'nobody is named'}"
+        return "you may change the version yourself"
+    return (
+        f"you may only read the version; its author may change it: {version.spec.submitted_by or 'no author is named'}"
+    )
 
 
 def _about_approval(stage: str, version: ModelVersion, standpoint: Standpoint) -> str:
     where = f"{version.metadata.name} -n {version.metadata.namespace}"
     name, tier = standpoint.person.name, standpoint.tier
     if version.spec.submitted_by is None:
-        claim = f"you may: gatehouse submit {where}; then others approve"
+        claim = f"you may submit it: gatehouse submit {where}; then other people approve"
         return (
             claim
             if standpoint.edit_version
-            else "nobody submitted it; a person who may change it has to submit it first"
+            else "nobody submitted this version; a person who may change it must submit it first"
         )
     if author(version.spec) is None:
-        return "a service account submitted it: a new version names its author in spec.submittedBy, then others approve"
+        return (
+            "a service account submitted this version; create a new version that names its author in spec.submittedBy"
+        )
     if name in submitters(version.spec):
-        return f"you submitted it: somebody else who may approve {tier or 'its'} risk has to"
+        return f"you submitted this version, so another person who may approve {tier or 'its'} risk must decide"
     if stage in standpoint.approved:
-        return "you approved it: more people have to"
+        return "you already approved; more approvals are required"
     if standpoint.approve:
         return f"you may decide: gatehouse approve {where} --stage {stage} --reason …"
-    return (
-        f"you may not approve {tier or 'its'} risk; that takes the verb approve on risktiers.{GROUP}/{tier or 'TIER'}"
-    )
+    return f"you may not approve {tier or 'its'} risk; you need the verb approve on risktiers.{GROUP}/{tier or 'TIER'}"
 
 
 def _about_policy(version: ModelVersion, standpoint: Standpoint) -> str:
-    """Evaluations, the model's licence and the version's lineage are different people's, so each is said."""
+    """Names each right, because different people own evaluations, the licence of the model, and the lineage."""
     can = [
         words
         for allowed, words in (
@@ -91,11 +93,11 @@ def _about_policy(version: ModelVersion, standpoint: Standpoint) -> str:
     ]
     if can:
         return f"you may {', '.join(can[:-1])} and {can[-1]}" if len(can) > 1 else f"you may {can[0]}"
-    return f"you may only read it; its author is {version.spec.submitted_by or 'not named'}"
+    return f"you may only read the version; its author is {version.spec.submitted_by or 'not named'}"
 
 
 async def ask_advice(api: ApiClient, version: ModelVersion) -> Advice:
-    """A sentence for each shut gate; none is asked for when every gate is open. Raises ClusterError."""
+    """A sentence for each shut gate. Reads no rights when every gate is open. Raises ClusterError."""
     shut = [gate for gate in version.status.gates if gate.shut]
     if not shut:
         return {}

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from gatehouse.actions.errors import Refused
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.errors import Refused
 
 __all__ = ["digest_of", "listed", "listed_if_allowed", "namespace_labels", "read", "stages_of"]
 
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Resource)
 
 
 async def read(api: ApiClient, kind: type[R], namespace: str, name: str) -> R:
-    """Raises ClusterError, and Refused when the object is not what this Gatehouse takes for its kind."""
+    """Reads an object. Raises ClusterError, and Refused for an object that this Gatehouse cannot parse."""
     return _parsed(kind, await api.get(kind.info.plural, namespace, name))
 
 
@@ -29,7 +29,7 @@ async def listed(api: ApiClient, kind: type[R], namespace: str = "") -> list[R]:
 
 
 async def listed_if_allowed(api: ApiClient, kind: type[R], namespace: str = "") -> list[R] | None:
-    """The same, and None when the person may not list them, or the cluster does not know the kind."""
+    """As :func:`listed`; None when the person may not list the kind, or the cluster does not have it."""
     try:
         return await listed(api, kind, namespace)
     except ApiError as error:
@@ -39,7 +39,7 @@ async def listed_if_allowed(api: ApiClient, kind: type[R], namespace: str = "") 
 
 
 async def namespace_labels(api: ApiClient, namespace: str) -> Mapping[str, str] | None:
-    """Labels of a namespace; None when the person may not read it, or it is not there."""
+    """Labels of a namespace; None when it does not exist, or the person may not read it."""
     try:
         body = await api.get("namespaces", "", namespace)
     except ApiError as error:
@@ -51,7 +51,7 @@ async def namespace_labels(api: ApiClient, namespace: str) -> Mapping[str, str] 
 
 
 async def stages_of(api: ApiClient, version: ModelVersion) -> tuple[str, ...]:
-    """The stages of the version's registry in their order, or those its gates name where it may not be read."""
+    """The stages of the registry in their order, or the stages of the gates where the registry is not readable."""
     namespace, _, name = (version.status.registry or "").partition("/")
     if name:
         try:
@@ -68,7 +68,7 @@ def _stages_in(version: ModelVersion) -> Iterator[str]:
 
 
 def digest_of(version: ModelVersion) -> str | None:
-    """The digest that approvals and evaluations must name: the recorded one where another was found."""
+    """The digest that approvals and evaluations must name: the recorded digest where the files differ from it."""
     status = version.status
     return status.recorded_digest or (status.artifact.digest if status.artifact else None)
 
@@ -82,6 +82,6 @@ def _parsed(kind: type[R], body: Mapping[str, Any]) -> R:
         first: Any = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise Refused(
-            f"{kind.info.kind} {where} is not what this gatehouse knows: {field}: {first['msg']}; "
+            f"{kind.info.kind} {where} cannot be parsed by this gatehouse: {field}: {first['msg']}; "
             "wanted: a gatehouse of the version that the cluster runs"
         ) from error

@@ -1,7 +1,7 @@
-"""What a draft of a policy would change: every version judged as the operator judges it, with and without the draft.
+"""The effect of a draft of a policy: every version is evaluated as the operator does, with and without the draft.
 
-What an object does not hold is in the registry's row (config.json, who signed the artifact). Without the row, rules
-that ask for it judge as if it were not there.
+The row of the registry holds facts that no object holds: config.json, and who signed the artifact. Without the row,
+rules about these facts are evaluated as if the artifact had none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final, Literal
 
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.snapshot import Estate
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApproval
@@ -27,18 +26,19 @@ from gatehouse.domain.governance.policy import CompiledPolicy, applying
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.stages import Standing, standings
+from gatehouse.errors import Refused
 
 __all__ = ["Change", "Judge", "State", "Trial", "compiled_drafts"]
 
 State = Literal["Cleared", "Owed", "Denied", "Rejected"]
-"""Cleared: every gate up to the stage is open. Owed: something is still to come. The others: somebody said no."""
+"""Cleared: every gate up to the stage is open. Owed: a gate can still open. Else a policy or a person objects."""
 
 _UNKNOWN: Final = Unmet(finding=Finding(reason="NotRead", found="not read", expected="", remedy=""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A stage of a version that the draft would change. ``why`` is what the first shut gate would say."""
+    """A stage of a version that the draft would change. ``why`` is the text of the first shut gate."""
 
     namespace: str
     name: str
@@ -49,7 +49,7 @@ class Change:
 
     @property
     def loses(self) -> bool:
-        """Whether the version would not be cleared any more."""
+        """Whether the version would no longer be cleared."""
         return self.before == "Cleared"
 
     def wire(self) -> dict[str, Any]:
@@ -66,16 +66,31 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of it. ``applies`` is how many of the judged versions the drafts apply to."""
+    """The result for all versions. ``applies`` counts the evaluated versions that the drafts match."""
 
     changes: tuple[Change, ...]
     judged: int
     applies: int
     not_verified: int
 
+    @property
+    def losses(self) -> int:
+        """How many stages would be lost, over all versions."""
+        return sum(change.loses for change in self.changes)
+
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        return {
+            "judged": self.judged,
+            "applies": self.applies,
+            "notVerified": self.not_verified,
+            "loses": self.losses,
+            "changes": [change.wire() for change in self.changes],
+        }
+
 
 def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tuple[CompiledPolicy, ...]:
-    """The drafts, ready to be judged with; with ``enforce`` as if none were in mode Audit.
+    """The compiled drafts; with ``enforce`` every draft is in mode Enforce.
 
     Raises Refused with rule, line and column of every expression that does not compile.
     """
@@ -94,9 +109,9 @@ def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tup
 
 
 class Judge:
-    """Judges versions of an estate with drafts in the place of the policies of their names, or beside them.
+    """Evaluates the versions of a snapshot with drafts, each in place of the policy of its name or beside the others.
 
-    ``artifacts`` are records from the registry's rows, by uid of the version.
+    ``artifacts`` are the records of the rows, by uid of the version.
     """
 
     def __init__(
@@ -124,7 +139,7 @@ class Judge:
             self._approvals.setdefault(approval.spec.version_ref.uid, []).append(approval)
 
     def trial(self, versions: Iterable[ModelVersion]) -> Trial:
-        """What the drafts would change of these versions. Versions that are not verified have nothing to be changed."""
+        """The changes of these versions. Versions that are not verified cannot change."""
         changes: list[Change] = []
         judged = applies = not_verified = 0
         for version in versions:
@@ -177,7 +192,7 @@ class Judge:
     def _applying(
         self, policies: Iterable[CompiledPolicy], version: ModelVersion, model: RegisteredModel
     ) -> tuple[CompiledPolicy, ...]:
-        """By the tier that the version is held to. Policies that it is held to besides are those of its status."""
+        """The policies that match the risk tier of the version, and the policies that its status names."""
         labels = self._estate.namespaces.get(model.metadata.namespace)
         held = [name for each in version.status.policies if (name := each.name) not in self._names]
         return applying(policies, model, labels, tier=shown_tier(version, model), held=held)
@@ -189,7 +204,7 @@ def _is_verified(version: ModelVersion) -> bool:
 
 
 def _states(found: Sequence[Standing]) -> tuple[State, ...]:
-    """How the version stands before each stage: a later one is not cleared before the earlier ones are."""
+    """The state of each stage. A stage is cleared only if every earlier stage is."""
     cleared = len(list(takewhile(lambda each: each.open, found)))
     return tuple("Cleared" if number < cleared else _state(each) for number, each in enumerate(found))
 
@@ -209,7 +224,7 @@ def _why(passed: Sequence[Standing]) -> str:
 
 
 def _registry_of(version: ModelVersion) -> ModelRegistry:
-    """A registry of which nothing but the stages is known. One that the version is cleared for wants no more policy."""
+    """A registry of which only the stages are known. Stages that the version is cleared for need no more policy."""
     spec = ModelRegistrySpec()
     stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage)) or spec.stages
     protected = protected_stages(spec.model_copy(update={"stages": stages})) - set(version.status.cleared_for)
@@ -217,7 +232,7 @@ def _registry_of(version: ModelVersion) -> ModelRegistry:
 
 
 def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:
-    """The artifact as far as the status tells of it."""
+    """The artifact, as far as the status describes it."""
     found = version.status.artifact
     summary = (
         None

@@ -1,12 +1,12 @@
-"""How long to try, and that people see what it is that takes time."""
+"""A limit on the time of several steps, which tells people what takes time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
+from gatehouse.errors import NotRegistered
 from gatehouse.runtime.clock import Clock, sleep
-from gatehouse.upload.errors import NotRegistered
 
 __all__ = ["Patience"]
 
@@ -15,7 +15,7 @@ _HEARTBEAT: Final = 15.0
 
 
 class Patience:
-    """Time that several steps share. ``say`` is told each new reason to wait once, and how it goes on now and then."""
+    """Time that several steps share. ``say`` receives each new reason to wait once, and a line every 15 seconds."""
 
     def __init__(self, *, seconds: float, clock: Clock, say: Callable[[str], None]) -> None:
         self._seconds = seconds
@@ -27,7 +27,7 @@ class Patience:
         self._said_at = clock.now()
 
     def within(self, seconds: float) -> Patience:
-        """Patience for a step that others do not wait for: ``seconds``, or what is left."""
+        """Patience for one step: ``seconds``, or the rest of the time if that is less."""
         left = max(self._until - self._clock.now(), 0.0)
         return Patience(seconds=min(seconds, left), clock=self._clock, say=self._say)
 
@@ -36,9 +36,9 @@ class Patience:
         return self._clock.now()
 
     async def wait(self, why: str, *, topic: str | None = None) -> None:
-        """Waits a moment for ``why``, as in "X is not there yet: do Y".
+        """Waits half a second for ``why``, such as "X does not exist yet: do Y".
 
-        A ``topic`` stands for texts that differ in figures only.
+        A ``topic`` is the same for texts that differ only in figures.
 
         Raises NotRegistered with ``why`` when the time is over.
         """

@@ -1,65 +1,126 @@
-"""The way of a version into a stage: which gates stand before it, and in which namespace it is served."""
+"""The promotion of a version to a stage: the gates on the way, the namespace of the stage, and the template."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from gatehouse.actions.errors import Refused
-from gatehouse.actions.objects import namespace_labels
+from gatehouse.actions.explanation import Explanation
+from gatehouse.actions.objects import namespace_labels, read, stages_of
+from gatehouse.actions.templates import TemplateTarget, emitted_template
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.serving.template import LABEL_STAGE, ServingTemplate
+from gatehouse.errors import Refused
 
-__all__ = ["apply_template", "gates_before", "owed_before", "target_namespace"]
+__all__ = ["Promotion", "PromotionRequest", "promote"]
 
 MANAGER: Final = "gatehouse-promote"
 _PLURALS: Final[Mapping[str, str]] = {"ServingRuntime": "servingruntimes", "InferenceService": "inferenceservices"}
 _MOST_NAMED: Final = 10
 
 
-def gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tuple[Gate, ...]:
-    """Every gate on the way to a stage: those of the version, of each earlier stage and of the stage.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionRequest:
+    """``target`` is the namespace to serve from, ``service`` the name of the InferenceService; None chooses them.
 
-    Raises Refused for a stage that the registry has not.
+    With ``dry_run`` only the gates are read. With ``apply`` the template is applied.
     """
+
+    namespace: str
+    name: str
+    stage: str
+    target: str | None = None
+    service: str | None = None
+    dry_run: bool = False
+    apply: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """The gates before a stage. The template, and the objects ``applied``, only where the version is cleared."""
+
+    version: ModelVersion
+    gates: Sequence[Gate]
+    cleared: bool
+    notes: Sequence[str] = ()
+    template: ServingTemplate | None = None
+    applied: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """One line for each shut gate. A gate that waits for another is named only when no other gate is shut."""
+        shut = [gate for gate in self.gates if gate.shut]
+        named = [gate for gate in shut if not gate.waiting] or shut
+        return tuple(f"{gate.name}{f' for {gate.stage}' if gate.stage else ''}: {gate.found}" for gate in named)
+
+    @property
+    def why_not(self) -> str:
+        """Why the version is not cleared, in one sentence."""
+        return "; ".join(self.owed) or Explanation(version=self.version).summary
+
+    def wire(self, stage: str) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        gates = [gate.wire() for gate in self.gates]
+        return {"stage": stage, "cleared": self.cleared, "gates": gates, "owed": list(self.owed)}
+
+
+async def promote(api: ApiClient, request: PromotionRequest) -> Promotion:
+    """Reads the gates, and prepares or applies the template of a version that is cleared.
+
+    Raises Refused for a stage that the registry does not have, for a namespace of another stage, and for a conflict
+    with another field manager; ClusterError.
+    """
+    version = await read(api, ModelVersion, request.namespace, request.name)
+    gates = _gates_before(version, request.stage, await stages_of(api, version))
+    # A status of another generation, or one whose grace is over, clears nothing.
+    cleared = Explanation(version=version).ready and request.stage in version.status.cleared_for
+    if request.dry_run or not cleared:
+        return Promotion(version=version, gates=gates, cleared=cleared)
+    namespace, note = await _target_namespace(api, request.stage, request.target)
+    target = TemplateTarget(service=request.service, namespace=namespace, stage=request.stage)
+    template = await emitted_template(api, version, target)
+    if template is None:
+        raise Refused(f"the template of {request.name} does not exist yet; try again in a moment")
+    return Promotion(
+        version=version,
+        gates=gates,
+        cleared=True,
+        notes=[note] if note else [],
+        template=template,
+        applied=await _apply_template(api, template) if request.apply else (),
+    )
+
+
+def _gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tuple[Gate, ...]:
+    """The gates of the version itself, of each earlier stage and of the stage."""
     if stage not in stages:
         raise Refused(f"stage is {stage}; wanted: a stage of the registry: {', '.join(stages) or 'it has none yet'}")
     passed = {"", *stages[: stages.index(stage) + 1]}
     return tuple(gate for gate in version.status.gates if gate.stage in passed)
 
 
-def owed_before(gates: Iterable[Gate]) -> tuple[str, ...]:
-    """What is owed, a line a shut gate; of those that wait for another only when there is no other."""
-    shut = [gate for gate in gates if gate.shut]
-    named = [gate for gate in shut if not gate.waiting] or shut
-    return tuple(f"{gate.name}{f' for {gate.stage}' if gate.stage else ''}: {gate.found}" for gate in named)
-
-
-async def target_namespace(api: ApiClient, stage: str, given: str | None) -> tuple[str, str | None]:
-    """The namespace to serve a stage from, and a note about it.
-
-    The one given, or the only one that is labelled for the stage. Raises Refused when the namespace is labelled for
-    another stage, when none is named and there is not exactly one, and ClusterError.
-    """
+async def _target_namespace(api: ApiClient, stage: str, given: str | None) -> tuple[str, str | None]:
+    """The given namespace, or the only namespace with the label of the stage; and a note about it."""
     if given is not None:
-        return given, _note(given, stage, await namespace_labels(api, given))
+        return given, _namespace_note(given, stage, await namespace_labels(api, given))
     try:
-        found = await api.get("namespaces", params={"labelSelector": f"{LABEL_STAGE}={stage}"})
+        listing = await api.get("namespaces", params={"labelSelector": f"{LABEL_STAGE}={stage}"})
     except ApiError as error:
         if error.status != 403:
             raise
         raise Refused(f"you may not list namespaces; name the one that serves {stage} with --namespace") from error
-    names = sorted(body["metadata"]["name"] for body in found["items"])
+    names = sorted(body["metadata"]["name"] for body in listing["items"])
     if len(names) == 1:
         return names[0], None
     there = f"namespaces {', '.join(names[:_MOST_NAMED])} are" if names else "no namespace is"
     raise Refused(f"{there} labelled {LABEL_STAGE}={stage}; name one with --namespace")
 
 
-def _note(namespace: str, stage: str, labels: Mapping[str, str] | None) -> str | None:
+def _namespace_note(namespace: str, stage: str, labels: Mapping[str, str] | None) -> str | None:
     if labels is None:
-        return f"whether namespace {namespace} is there and labelled {LABEL_STAGE}={stage} is not known"
+        return f"whether namespace {namespace} exists and has the label {LABEL_STAGE}={stage} is not known"
     labelled = labels.get(LABEL_STAGE)
     if labelled is not None and labelled != stage:
         raise Refused(
@@ -71,8 +132,8 @@ def _note(namespace: str, stage: str, labels: Mapping[str, str] | None) -> str |
     return None
 
 
-async def apply_template(api: ApiClient, template: ServingTemplate) -> Sequence[Mapping[str, Any]]:
-    """Applies the runtime, then the service, without force. Raises Refused on a conflict, and ClusterError."""
+async def _apply_template(api: ApiClient, template: ServingTemplate) -> Sequence[Mapping[str, Any]]:
+    """Applies the runtime, then the service, without force."""
     return [await _apply(api, body) for body in (template.serving_runtime, template.inference_service)]
 
 
@@ -90,7 +151,7 @@ async def _apply(api: ApiClient, body: Mapping[str, Any]) -> Mapping[str, Any]:
     except ApiError as error:
         where = f"{kind} {metadata['namespace']}/{metadata['name']}"
         if error.status == 409:
-            raise Refused(f"{where} is declared otherwise by somebody else: {error.message}") from error
+            raise Refused(f"another field manager declares {where} otherwise: {error.message}") from error
         if error.status == 404:
             raise Refused(
                 f"{where}: {error.message}; wanted: KServe in the cluster and the namespace {metadata['namespace']}"

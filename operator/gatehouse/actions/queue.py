@@ -1,4 +1,4 @@
-"""Which versions wait for a review, how far it is, and whether the person who asks may give it."""
+"""The versions that wait for a review, their approvals so far, and whether the person who asks may approve."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gatehouse.domain.governance.policy import CompiledPolicy, applying
 __all__ = ["APPROVED", "Known", "Waiting", "ask_queue", "reviewed_stage", "waiting", "why_not"]
 
 APPROVED: Final = "Approved"
-"""The gate that decisions open."""
+"""The gate that approvals open."""
 _REVIEWED: Final = frozenset({"Pending Review", "Ready to Deploy"})
-"""Phases in which a decision is what is missing, for the first stage or for a later one."""
+"""Phases in which a version may lack a decision, for the first stage or for a later one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What was read of the cluster. None is what the person may not read."""
+    """The objects that were read. None stands for objects that the person may not read."""
 
     models: Mapping[tuple[str, str], RegisteredModel]
     approvals: Sequence[ModelApproval]
@@ -40,9 +40,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A version and the stage that it waits for. ``approvals`` is as in "1 of 2", empty when that is not known.
+    """A version and the stage that it waits for. ``approvals`` is a text such as "1 of 2", empty when unknown.
 
-    ``owed`` is everything that keeps it from the stage. ``why_not`` is None when the person may approve.
+    ``owed`` lists the shut gates before the stage. ``why_not`` is None when the person may approve.
     """
 
     namespace: str
@@ -78,7 +78,7 @@ class Waiting:
 
 
 async def ask_queue(api: ApiClient, *, namespace: str) -> tuple[Waiting, ...]:
-    """What waits for a review in a namespace, or in all of them when it is empty, oldest first. Raises ClusterError."""
+    """The versions that wait in a namespace, or in all if it is empty, the oldest first. Raises ClusterError."""
     person, versions, models, approvals, policies, namespaces = await asyncio.gather(
         whoami(api),
         listed(api, ModelVersion, namespace),
@@ -111,7 +111,7 @@ async def _labels(api: ApiClient, namespace: str) -> Mapping[str, Mapping[str, s
 
 
 def reviewed_stage(version: ModelVersion) -> str | None:
-    """The first stage that the version is not cleared for, where a decision is missing for it."""
+    """The first stage that the version is not cleared for, if a decision for the stage is missing."""
     status = version.status
     if version.spec.state != "Submitted" or status.phase not in _REVIEWED:
         return None
@@ -126,7 +126,7 @@ def _approvals(version: ModelVersion) -> Iterator[Gate]:
 def waiting(
     versions: Iterable[ModelVersion], known: Known, person: Person, rights: Mapping[Action, bool]
 ) -> Iterator[Waiting]:
-    """Each version that waits for a review, in the order given."""
+    """The versions that wait for a review, in the given order."""
     by_version: dict[str, list[ModelApproval]] = {}
     for approval in known.approvals:
         by_version.setdefault(approval.spec.version_ref.uid, []).append(approval)
@@ -163,13 +163,13 @@ def why_not(
     rights: Mapping[Action, bool],
     current: Sequence[Ballot],
 ) -> str | None:
-    """Why the person's approval is not wanted; None when it is."""
+    """Why an approval of the person would not count; None when it would."""
     if person.name in {version.spec.submitted_by, version.spec.submitted_via}:
         return "you submitted it"
     if version.spec.submitted_by is None:
-        return "nobody submitted it: its author runs gatehouse submit"
+        return "nobody submitted it: its author must run gatehouse submit"
     if model is None:
-        return f"its model {version.spec.model_ref.name} is not there"
+        return f"its model {version.spec.model_ref.name} does not exist"
     tier = shown_tier(version, model)
     if not rights.get(approving(tier), False):
         return f"you may not approve {tier} risk"
@@ -210,7 +210,7 @@ def _heard(
     model: RegisteredModel | None,
     stage: str,
 ) -> Sequence[Ballot]:
-    """The decisions of people, and of service accounts that a policy names."""
+    """The decisions of people, and of those service accounts that a policy names."""
     if model is None:
         return ()
     accounts = {account for requirement in wanted for account in requirement.service_accounts}
@@ -219,7 +219,7 @@ def _heard(
 
 
 def _progress(counts: Sequence[ApprovalCount]) -> str:
-    """Of several policies the one that is furthest from being met."""
+    """The count of the policy that lacks the most approvals."""
     if not counts:
         return ""
     least = max(counts, key=lambda count: count.wanted - len(count.approvers))
@@ -228,7 +228,7 @@ def _progress(counts: Sequence[ApprovalCount]) -> str:
 
 def _owed(version: ModelVersion, stage: str) -> Iterator[str]:
     for gate in version.status.gates:
-        # The template is written when everything else is open: nobody owes it.
+        # The operator writes the template when every other gate is open: no person owes it.
         if gate.shut and gate.stage in {"", stage} and gate.name != "TemplateEmitted":
             yield f"{gate.name}: {gate.found}"
 

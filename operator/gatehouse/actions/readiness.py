@@ -1,4 +1,4 @@
-"""Whether an object is registered, or ready, judged from its status alone. All pure."""
+"""Whether an object is registered, or ready, from its status alone. Every function is pure."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _NOT_LOOKED_AT: Final = (
     "the operator has not reconciled it yet; is it running? (kubectl get pods -n gatehouse-system)",
 )
 _ADVICE: Final = {
-    "DatabaseUnavailable": "look at the database, and at host and port in the ModelRegistry",
-    "DatabaseAccessDenied": "mend the password in the Secret that the ModelRegistry names",
-    "DatabaseNotFound": "mend the name of the database in the ModelRegistry, or create it",
-    "StoreUnavailable": "look at the object store, and at its endpoint in the ModelRegistry",
+    "DatabaseUnavailable": "check the database, and host and port in the ModelRegistry",
+    "DatabaseAccessDenied": "correct the password in the Secret that the ModelRegistry names",
+    "DatabaseNotFound": "correct the name of the database in the ModelRegistry, or create the database",
+    "StoreUnavailable": "check the object store, and its endpoint in the ModelRegistry",
 }
-"""What to do about reasons whose messages leave it open."""
+"""What to do about reasons whose messages do not say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``Done``, ``Pending`` while it can come by itself, ``Failed`` when somebody must act; and why."""
+    """``Done``, ``Pending`` while no action is needed, ``Failed`` when a person must act; and why."""
 
     state: Literal["Done", "Pending", "Failed"]
     reason: str = ""
@@ -44,7 +44,7 @@ class Standing:
 
 
 def model_standing(model: RegisteredModel) -> Standing:
-    """Whether the model's row is in the registry and is that of the current generation."""
+    """Whether the registry has a row of the current generation of the model."""
     ready = find(model.status.conditions, READY)
     if _is_current(model) and model.status.registry_id and ready is not None and ready.status == "True":
         return Standing("Done")
@@ -52,12 +52,12 @@ def model_standing(model: RegisteredModel) -> Standing:
 
 
 def version_standing(version: ModelVersion, *, goal: Goal) -> Standing:
-    """Whether the version's row is in the registry, or the version is ready to deploy, in its current generation."""
+    """Whether the current generation of the version is in the registry, or is ready to deploy."""
     return _ready(version) if goal == "ready" else _registered(version)
 
 
 def artifact_standing(version: ModelVersion) -> Standing:
-    """Whether the operator has looked at the files: it has not while the store keeps it from that."""
+    """Whether the operator has checked the files. It cannot while the store does not answer."""
     status = version.status
     hashing = status.verification is not None and status.verification.files > 0
     if status.phase != "Verifying" or hashing:
@@ -70,7 +70,7 @@ def _registered(version: ModelVersion) -> Standing:
     conditions = version.status.conditions
     registered = find(conditions, REGISTERED)
     stalled = find(conditions, STALLED)
-    # What stalls apart from every gate is an error of the registry or the cluster: the gates are of an earlier look.
+    # A stall that no gate explains is an error of the registry or the cluster: the gates are of an earlier reconcile.
     outside = stalled is not None and all(each.reason != stalled.reason for each in _gates(conditions))
     if (
         _is_current(version)

@@ -1,22 +1,25 @@
-"""Registers one version: the model is made when it is not there, and what is there is changed only as flags say."""
+"""Registers one version: creates a missing model, and changes existing objects only where flags say so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from gatehouse.actions.apply import ObjectApi, refusal
 from gatehouse.actions.manifests import Declared, declared
+from gatehouse.actions.polling import Patience
+from gatehouse.actions.readiness import Goal
+from gatehouse.actions.registration import await_registration
 from gatehouse.actions.registration_request import Wanted
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.serving.template import JsonObject
-from gatehouse.upload.errors import ApplyRefused, ObjectMismatch
+from gatehouse.errors import ApplyRefused, ObjectMismatch
 
-__all__ = ["FIELD_MANAGER", "Outcome", "Written", "difference", "register", "version_difference"]
+__all__ = ["FIELD_MANAGER", "Outcome", "Written", "difference", "register", "register_and_wait", "version_difference"]
 
 FIELD_MANAGER: Final = "gatehouse-register"
 _ATTEMPTS: Final = 3
@@ -26,7 +29,7 @@ Outcome = Literal["created", "configured", "unchanged"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An object as it is in the cluster now, and what was done to it."""
+    """An object as it is in the cluster now, and what the registration did."""
 
     declared: Declared
     outcome: Outcome
@@ -43,8 +46,23 @@ async def register(api: ObjectApi, wanted: Wanted) -> tuple[Written, Written]:
     return model, version
 
 
+async def register_and_wait(
+    api: ObjectApi, wanted: Wanted, *, goal: Goal | None, patience: Patience
+) -> Sequence[Written]:
+    """Registers, and waits until both objects reach the goal; without a goal it does not wait.
+
+    Raises NotRegistered when the time is over or a person must act, and as :func:`register`.
+    """
+    written = await register(api, wanted)
+    if goal is None:
+        return written
+    objects = [result.declared for result in written]
+    await await_registration(api, objects, goal=goal, manager=FIELD_MANAGER, patience=patience)
+    return [replace(result, body=await api.get(*result.declared.key)) for result in written]
+
+
 async def _write(api: ObjectApi, wanted: Declared, flags: JsonObject) -> Written:
-    """Two pipelines that create the same object at once both end with it."""
+    """Writes one object. Two pipelines that create the same object at once both succeed."""
     for _ in range(_ATTEMPTS):
         try:
             found = await _read(api, wanted)
@@ -55,7 +73,7 @@ async def _write(api: ObjectApi, wanted: Declared, flags: JsonObject) -> Written
         except ApiError as error:
             if error.status != 409:
                 raise ApplyRefused(refusal(error, wanted)) from error
-    raise ApplyRefused(f"{wanted} is written by others all the time; try again")
+    raise ApplyRefused(f"{wanted} is changed by other writers all the time; try again")
 
 
 async def _read(api: ObjectApi, wanted: Declared) -> dict[str, Any] | None:
@@ -91,7 +109,7 @@ def _changes(found: Resource, spec: JsonObject, flags: JsonObject) -> JsonObject
 
 
 def difference(flags: JsonObject, spec: JsonObject) -> dict[str, Any]:
-    """The members of ``flags`` that ``spec`` has not, or with other values: a merge patch."""
+    """The members of ``flags`` that ``spec`` lacks or has with other values, as a merge patch."""
     changed: dict[str, Any] = {}
     for name, value in flags.items():
         there = spec.get(name)
@@ -105,9 +123,9 @@ def difference(flags: JsonObject, spec: JsonObject) -> dict[str, Any]:
 
 
 def version_difference(found: ModelVersion, spec: JsonObject, flags: JsonObject) -> JsonObject:
-    """The merge patch that makes a version what flags say.
+    """The merge patch that brings a version in line with flags.
 
-    Raises ObjectMismatch when they name another model, version, artifact or digest than it stands for.
+    Raises ObjectMismatch when flags name another model, version, artifact or digest.
     """
     artifact = flags.get("artifact", {})
     held = found.spec.artifact.digest or found.status.recorded_digest or _found_digest(found)

@@ -1,4 +1,4 @@
-"""Waits until objects are registered, or ready, and says for what it waits."""
+"""Waits until objects are registered, or ready, and reports the reason of the wait."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT, Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ClusterError
-from gatehouse.upload.errors import ApplyRefused, NotRegistered
+from gatehouse.errors import ApplyRefused, NotRegistered
 
-__all__ = ["await_first_look", "await_registration"]
+__all__ = ["await_first_check", "await_registration"]
 
 STALLED_SECONDS: Final = 5.0
-"""How long an object that somebody must act on is looked at again: its cause may have been mended just now."""
+"""Seconds for which a stalled object is read again: a person may have corrected the cause just now."""
 
 LOOK_SECONDS: Final = 60.0
-"""How long a registered version is waited for whose store does not answer yet, as when both were installed just now."""
+"""Seconds to wait for the first check of a registered version whose store does not answer yet."""
 ASK_SECONDS: Final = 10.0
-"""How often the operator is asked to look meanwhile: its own pauses grow."""
+"""Seconds between requests for a check during the wait: the operator itself backs off."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -32,22 +32,22 @@ R = TypeVar("R", bound=Resource)
 async def await_registration(
     api: ObjectApi, objects: Sequence[Declared], *, goal: Goal, manager: str, patience: Patience
 ) -> tuple[Resource, ...]:
-    """The models and versions, in their order, once each of them has reached the goal; what else there is is left out.
+    """The models and versions of ``objects``, in their order, as soon as each has reached the goal.
 
-    Raises NotRegistered with the reason and the message of the first object that has not when the time is over, or
-    when somebody must act; ApplyRefused when the API server does not let them be read.
+    Raises NotRegistered with reason and message of the first object that has not when the time is over or a person
+    must act, and ApplyRefused when the API server refuses to read an object.
     """
     wait = _Wait(api, goal=goal, manager=manager, patience=patience)
     return tuple([await wait.for_one(each) for each in objects if each.kind in (RegisteredModel, ModelVersion)])
 
 
-async def await_first_look(
+async def await_first_check(
     api: ObjectApi, versions: Sequence[ModelVersion], *, manager: str, patience: Patience
 ) -> tuple[ModelVersion, ...]:
-    """Registered versions once the operator has looked at their files, or after a minute as they are then.
+    """Registered versions, as soon as the operator has checked their files, or unchecked after a minute.
 
-    Nothing fails for the time it takes: whether the files are there is not what registers a version. Raises
-    ApplyRefused when the API server does not let the versions be read.
+    A slow check is no error, because a version is registered without its files. Raises ApplyRefused when the API server
+    refuses to read a version.
     """
     wait = _Wait(api, goal="registered", manager=manager, patience=patience.within(LOOK_SECONDS))
     return tuple([await wait.for_look(_declared(each), each) for each in versions])
@@ -104,7 +104,7 @@ class _Wait:
                 await self._patience.wait(why)
 
     async def _ask(self, wanted: Declared) -> None:
-        """Has the operator look again now; it does so by itself within ten minutes."""
+        """Requests a reconcile now. Without the request, the operator reconciles within ten minutes."""
         annotations = {ANNOTATION_RECONCILE_REQUESTED_AT: uuid4().hex}
         try:
             await self._api.patch(

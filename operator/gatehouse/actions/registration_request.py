@@ -1,4 +1,4 @@
-"""What a registration asks for, from flags and from a folder, as the manifests to create and as what flags demand."""
+"""A registration from flags and from a folder: the manifests to create, and the fields that flags set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gatehouse.api.registered_model import RegisteredModelSpec
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.hardware.dimensions import dimensions_of, limit_named
 from gatehouse.domain.serving.template import JsonObject
-from gatehouse.upload.errors import InputInvalid
+from gatehouse.errors import InputInvalid
 from gatehouse.upload.model_folder import FolderFacts, quantization_label
 
 __all__ = ["DEFAULT_HARDWARE", "Request", "Wanted", "wanted"]
@@ -49,15 +49,15 @@ _FLAGS: Final[Mapping[str, str]] = {
     "owners": "--owner",
     "tags": "--tag",
 }
-"""Flags by the field that they fill, where they have other names."""
+"""Flags by field, where the names differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """``model`` and ``version`` are the parts of the specs that flags gave, in the form of Kubernetes JSON.
+    """``model`` and ``version`` are the parts of the specs that flags set, as Kubernetes JSON.
 
-    ``name`` is the model's name as somebody wrote it, ``version_name`` a name for the ModelVersion instead of the
-    derived one.
+    ``name`` is the name of the model as the person wrote it. ``version_name`` replaces the derived name of the
+    ModelVersion.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The manifests as they are created where there is none; ``*_flags`` are what holds for an existing object too."""
+    """The manifests of new objects. ``*_flags`` are the fields that change an existing object too."""
 
     model: JsonObject
     version: JsonObject
@@ -78,9 +78,9 @@ class Wanted:
 
 
 def wanted(request: Request, facts: FolderFacts) -> Wanted:
-    """Puts a request together; what flags say comes before what the folder says.
+    """Merges flags and folder. Flags take precedence over the folder.
 
-    Raises InputInvalid, naming the flag or the field, the value found and what is wanted.
+    Raises InputInvalid, which names the flag or the field, the value and what is expected.
     """
     name = model_object_name(request.name)
     named = {} if name == request.name else {"displayName": request.name}

@@ -1,6 +1,6 @@
-"""Taking decisions and results back: first who does and why is written into them, and then they are deleted.
+"""Withdrawal of decisions and results: annotate the object with who withdraws it and why, then delete it.
 
-Admission lets nobody delete one otherwise, and takes nobody's name but the caller's.
+Admission rejects a deletion without these annotations, and any name in them but that of the caller.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from gatehouse.actions.approvals import MANAGER
-from gatehouse.actions.errors import NothingToDo, Refused
 from gatehouse.actions.identity import Action, Person, may_each, whoami
 from gatehouse.actions.objects import listed, read
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY, GROUP, Resource
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.errors import NothingToDo, Refused
 
 __all__ = ["EvaluationWithdrawal", "Withdrawal", "withdraw", "withdraw_evaluation"]
 
@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """Whose decisions to take back, and why: one's own on a version for a stage."""
+    """A withdrawal of one's own decisions on a version for a stage, and its reason."""
 
     namespace: str
     name: str
@@ -39,7 +39,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationWithdrawal:
-    """Which ModelEvaluation to take back, and why."""
+    """A withdrawal of a ModelEvaluation, and its reason."""
 
     namespace: str
     name: str
@@ -48,9 +48,9 @@ class EvaluationWithdrawal:
 
 
 async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, ...]:
-    """Deletes the person's own decisions, also on earlier bytes.
+    """Deletes the person's own decisions, even those on earlier files.
 
-    Raises NothingToDo when there is none, Refused without the rights, and ClusterError.
+    Raises NothingToDo when no decision exists, Refused without the rights, and ClusterError.
     """
     person, decisions = await asyncio.gather(whoami(api), listed(api, ModelApproval, wanted.namespace))
     mine = tuple(
@@ -63,14 +63,14 @@ async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, .
             f"no decision of {person.name} on {wanted.namespace}/{wanted.name} for stage {wanted.stage}; "
             f"kubectl get modelapprovals -n {wanted.namespace} shows those of others"
         )
-    await _take_back(api, mine, person, wanted)
+    await _withdraw_objects(api, mine, person, wanted)
     return mine
 
 
 async def withdraw_evaluation(api: ApiClient, wanted: EvaluationWithdrawal) -> ModelEvaluation:
-    """Deletes one evaluation, whoever made it.
+    """Deletes one evaluation, even one of another evaluator.
 
-    Raises NothingToDo when it is not there, Refused without the rights, and ClusterError.
+    Raises NothingToDo when it does not exist, Refused without the rights, and ClusterError.
     """
     try:
         person, found = await asyncio.gather(whoami(api), read(api, ModelEvaluation, wanted.namespace, wanted.name))
@@ -81,14 +81,14 @@ async def withdraw_evaluation(api: ApiClient, wanted: EvaluationWithdrawal) -> M
             f"there is no ModelEvaluation {wanted.namespace}/{wanted.name}; "
             f"kubectl get modelevaluations -n {wanted.namespace} shows which there are"
         ) from error
-    await _take_back(api, (found,), person, wanted)
+    await _withdraw_objects(api, (found,), person, wanted)
     return found
 
 
-async def _take_back(
+async def _withdraw_objects(
     api: ApiClient, objects: Sequence[R], person: Person, wanted: Withdrawal | EvaluationWithdrawal
 ) -> None:
-    """With a dry run only the first half is tried: nothing was written that the second could go by."""
+    """A dry run tries only the annotations: without them on the server, admission rejects the deletion."""
     plural = objects[0].info.plural
     actions = [Action(verb=verb, resource=plural, namespace=wanted.namespace) for verb in VERBS]
     missing = [action.verb for action, allowed in (await may_each(api, actions)).items() if not allowed]
@@ -104,6 +104,6 @@ async def _take_back(
         patch = {"metadata": {"uid": each.metadata.uid, "annotations": marks}}
         marked = await api.patch(*key, patch, kind="application/merge-patch+json", params=params)
         if not wanted.dry_run:
-            # Whatever is deleted says what was written here, and nothing that came in between.
+            # The preconditions make sure that no other write came between the annotations and the deletion.
             seen = {"uid": each.metadata.uid, "resourceVersion": marked["metadata"]["resourceVersion"]}
             await api.delete(*key, preconditions=seen)

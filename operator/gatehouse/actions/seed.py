@@ -1,4 +1,4 @@
-"""Seeding: the shipped profiles and the first model, applied and registered, as often as one likes."""
+"""Seeding: the shipped profiles and the first model, applied and registered. A second seed changes nothing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gatehouse.actions.apply import Applied, ObjectApi, apply
-from gatehouse.actions.manifests import Declared
+from gatehouse.actions.apply import Applied, apply
+from gatehouse.actions.identity import whoami
+from gatehouse.actions.manifests import Declared, submitted
 from gatehouse.actions.polling import Patience
 from gatehouse.actions.readiness import Goal, artifact_standing
-from gatehouse.actions.registration import await_first_look, await_registration
+from gatehouse.actions.registration import await_first_check, await_registration
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.cluster.client import ApiClient, ApiUnavailable
 from gatehouse.domain.common.conditions import READY, find
 from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY
 
@@ -23,10 +25,10 @@ FIELD_MANAGER: Final = "gatehouse-seed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeededVersion:
-    """A registered version: what it is, where it stands, and what to do when it is not ready.
+    """A registered version and its state.
 
-    ``looked_at`` is whether the operator has seen its files, or that there are none; ``hashing`` how far it is with
-    them.
+    ``looked_at`` is whether the operator has checked its files, or that no file exists; ``hashing`` is the progress of
+    the check.
     """
 
     namespace: str
@@ -46,7 +48,7 @@ class SeededVersion:
 
     @property
     def advice(self) -> str:
-        """What is to be done about a version that is not ready, and by whom."""
+        """What to do about a version that is not ready, and who does it."""
         upload = f"gatehouse upload DIR {self.uri}"
         if self.phase == "Artifact Missing":
             return f"nothing at {self.uri}\n  upload it: {upload}"
@@ -54,11 +56,11 @@ class SeededVersion:
         if not self.looked_at:
             return (
                 f"whether anything is at {self.uri} is not known, as the store has not answered yet: {self.message}\n"
-                f"  the operator asks again by itself; where it stands then: {explain}\n"
+                f"  the operator asks again; this command shows the state: {explain}\n"
                 f"  if nothing is there, upload it: {upload}"
             )
         if self.hashing:
-            return f"{self.hashing}; nothing is to be done, and where it stands says: {explain}"
+            return f"{self.hashing}; no action is needed, and this command shows the state: {explain}"
         return self.message
 
     def wire(self) -> dict[str, Any]:
@@ -82,14 +84,14 @@ class SeededVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seeding:
-    """What seeding came to."""
+    """The result of a seed."""
 
     applied: tuple[Applied, ...]
     versions: tuple[SeededVersion, ...]
 
     @property
     def kept(self) -> tuple[Applied, ...]:
-        """What was left as somebody else wants it."""
+        """The objects that keep the values of another field manager."""
         return tuple(each for each in self.applied if each.kept is not None)
 
     def wire(self) -> dict[str, Any]:
@@ -109,25 +111,47 @@ class Seeding:
         }
 
 
-async def seed(api: ObjectApi, objects: Sequence[Declared], *, goal: Goal, patience: Patience) -> Seeding:
-    """Applies the objects in their order and waits until models and versions have reached the goal.
+async def seed(
+    api: ApiClient,
+    objects: Sequence[Declared],
+    *,
+    goal: Goal,
+    patience: Patience,
+    submitted_by: str | None = None,
+) -> Seeding:
+    """Applies the objects in their order and waits until models and versions reach the goal.
 
-    Then it waits a little for the first look at the files, so that it can say whether they are there. Raises
-    PublishError.
+    ``submitted_by`` is the author of versions that name none; the person who asks then submits for the author. At last
+    the seed waits up to a minute for the first check of the files, so that the result says whether they exist. Raises
+    ActionError and ClusterError.
     """
-    applied = [await apply(api, each, manager=FIELD_MANAGER, patience=patience) for each in objects]
-    found = await await_registration(api, objects, goal=goal, manager=FIELD_MANAGER, patience=patience)
-    registered = [each for each in found if isinstance(each, ModelVersion)]
-    versions = await await_first_look(api, registered, manager=FIELD_MANAGER, patience=patience)
+    if submitted_by is not None:
+        objects = submitted(objects, by=submitted_by, via=await _caller(api, patience))
+    applied = [await apply(api, declared, manager=FIELD_MANAGER, patience=patience) for declared in objects]
+    registered = await await_registration(api, objects, goal=goal, manager=FIELD_MANAGER, patience=patience)
+    unchecked = [resource for resource in registered if isinstance(resource, ModelVersion)]
+    versions = await await_first_check(api, unchecked, manager=FIELD_MANAGER, patience=patience)
     models = {
-        (each.metadata.namespace, each.metadata.name): each for each in found if isinstance(each, RegisteredModel)
+        (resource.metadata.namespace, resource.metadata.name): resource
+        for resource in registered
+        if isinstance(resource, RegisteredModel)
     }
     return Seeding(
         applied=tuple(applied),
         versions=tuple(
-            _seeded(each, models.get((each.metadata.namespace, each.spec.model_ref.name))) for each in versions
+            _seeded(version, models.get((version.metadata.namespace, version.spec.model_ref.name)))
+            for version in versions
         ),
     )
+
+
+async def _caller(api: ApiClient, patience: Patience) -> str:
+    """The person who asks, as soon as the API server answers."""
+    while True:
+        try:
+            return (await whoami(api)).name
+        except ApiUnavailable as error:
+            await patience.wait(str(error))
 
 
 def _seeded(version: ModelVersion, model: RegisteredModel | None) -> SeededVersion:

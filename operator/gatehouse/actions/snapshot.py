@@ -1,4 +1,4 @@
-"""Everything that policies judge, read from the cluster or from a file of what ``kubectl get -o json`` prints."""
+"""The objects that policies are evaluated with, from the cluster or from the output of ``kubectl get -o json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.objects import listed, listed_if_allowed
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import Resource
@@ -23,6 +22,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.common import bounded_json, bounded_yaml
 from gatehouse.domain.common.format_error import FormatError, shown
+from gatehouse.errors import Refused
 
 __all__ = ["Estate", "estate_of_file", "policies_of_file", "read_estate"]
 
@@ -35,9 +35,9 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
-    """Objects by their kinds. ``namespaces`` is labels by name, of those that are known.
+    """Objects by their kinds. ``namespaces`` has the labels of each known namespace.
 
-    ``missing`` names the kinds that could not be read: what they would say is not judged.
+    ``missing`` names the kinds that could not be read, and are therefore not evaluated.
     """
 
     versions: Sequence[ModelVersion] = ()
@@ -51,7 +51,7 @@ class Estate:
 
 
 async def read_estate(api: ApiClient) -> Estate:
-    """Everything in the cluster that the person may read. Raises ClusterError when that is not even the versions."""
+    """The objects that the person may read. Raises ClusterError if the person may not even read the versions."""
     versions, models, registries, policies, evaluations, approvals = await asyncio.gather(
         listed(api, ModelVersion),
         listed(api, RegisteredModel),
@@ -95,7 +95,7 @@ def _labels(bodies: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, st
 
 
 def policies_of_file(path: Path) -> tuple[GovernancePolicy, ...]:
-    """The GovernancePolicies of a YAML file. Raises Refused for one without any, or with anything else."""
+    """The GovernancePolicies of a YAML file. Raises Refused for a file without policies, or with other kinds."""
     documents = [each for each in _documents(path, largest=_LARGEST_POLICY) if each is not None]
     bodies = list(_objects(path, documents))
     strange = next((body for body in bodies if body.get("kind") != GovernancePolicy.info.kind), None)
@@ -108,7 +108,7 @@ def policies_of_file(path: Path) -> tuple[GovernancePolicy, ...]:
 def estate_of_file(path: Path) -> Estate:
     """The objects of a file, as ``kubectl get mv,rm,mreg,gp,mev,ma,namespaces -A -o json`` prints them.
 
-    Other kinds are passed over. Raises Refused for a file that cannot be read, or has no ModelVersion.
+    Ignores other kinds. Raises Refused for an unreadable file, and for a file without ModelVersions.
     """
     by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for body in _objects(path, _documents(path, largest=_LARGEST_ESTATE)):
@@ -134,7 +134,7 @@ def estate_of_file(path: Path) -> Estate:
 
 
 def _documents(path: Path, *, largest: int) -> Sequence[Any]:
-    """JSON is read as JSON: a large file of YAML takes minutes."""
+    """The documents of a file. JSON is parsed as JSON, because the YAML parser takes minutes for a large file."""
     try:
         with path.open("rb") as file:
             data = file.read(largest + 1)

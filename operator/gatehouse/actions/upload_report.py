@@ -1,4 +1,4 @@
-"""What an upload tells at its end: the digest, what was sent, and a ModelVersion that names it."""
+"""The result of an upload: the digest, the files that were sent, and a ModelVersion that names the digest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.serving.template import JsonObject
+from gatehouse.errors import InputInvalid
 from gatehouse.upload.check import CheckedArtifact
-from gatehouse.upload.errors import InputInvalid
 from gatehouse.upload.plan import Plan
 from gatehouse.upload.transfer import UploadResult
 
@@ -28,7 +28,7 @@ _DIGEST_DIGITS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionNames:
-    """How the version is to be called; where None, after the URI's last folder and after the digest."""
+    """Names for the ModelVersion. None derives the model from the folder of the URI, the version from the digest."""
 
     model: str | None = None
     version: str | None = None
@@ -38,9 +38,9 @@ class VersionNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadReport:
-    """An upload that was done, or with ``result`` None one that would be.
+    """An upload, or with ``result`` None a dry run.
 
-    ``asked`` names the ModelVersions of the URI that the operator was asked to check.
+    ``asked`` names the ModelVersions of the URI for which a check was requested.
     """
 
     uri: str
@@ -52,7 +52,7 @@ class UploadReport:
     asked: Sequence[str] = ()
 
     def model_version(self) -> JsonObject:
-        """The manifest of the ModelVersion. Raises InputInvalid when a name is not one."""
+        """The manifest of the ModelVersion. Raises InputInvalid for an invalid name."""
         names, artifact = self.names, self.artifact
         model = model_object_name(names.model or self.uri.rstrip("/").rpartition("/")[2])
         version = names.version or artifact.digest.removeprefix("sha256:")[:_DIGEST_DIGITS]
@@ -85,7 +85,7 @@ class UploadReport:
         return head + manifests_yaml([self.model_version()])
 
     def wire(self) -> dict[str, Any]:
-        """Everything, as JSON."""
+        """The whole report, as JSON."""
         result = self.result
         return {
             "uri": self.uri,

@@ -1,86 +1,77 @@
-"""``gatehouse audit``: what changed and who changed it, and whether the trail of it is whole."""
+"""``gatehouse audit``: who changed what, and whether the record of the changes is whole."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from botocore.exceptions import BotoCoreError
 
-from gatehouse.actions.audit_copies import read_copies
-from gatehouse.cli.audit_output import print_log, print_verdict, record_wire, verdict_wire
-from gatehouse.cli.connection import NOT_READY, fail, fail_for
-from gatehouse.cli.options import DatabaseCaOption, EndpointOption, RegionOption, StoreCaOption, seconds
-from gatehouse.cli.registry_rows import trails_of
-from gatehouse.domain.audit.chain import verify_chain
-from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, CheckpointUnreadable, PublicKeys
-from gatehouse.domain.audit.records import AuditRecord, RecordUnreadable, StoredRecord, read_record
-from gatehouse.domain.audit.trust import Verdict, trust
-from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.cli.exits import NOT_MET, exits
+from gatehouse.cli.options import (
+    AuditDatabaseOption,
+    DatabaseCaOption,
+    EndpointOption,
+    RegionOption,
+    StoreCaOption,
+    WrittenOutputOption,
+    print_data,
+    seconds,
+)
 from gatehouse.printing import stdout
-from gatehouse.printing.progress import counted
-from gatehouse.registry.address import DatabaseUrlError
-from gatehouse.registry.readers import Trails
-from gatehouse.upload.access import StoreFlags
-from gatehouse.upload.errors import PublishError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatehouse.domain.audit.records import AuditRecord, StoredRecord
+    from gatehouse.domain.audit.trust import Verdict
+    from gatehouse.upload.access import StoreFlags
 
 __all__ = ["app", "log", "verify"]
-
-T = TypeVar("T")
-
-_LARGEST_KEYS: Final = 64 * 1024
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Read the audit trail of a registry, and check that nobody touched it. Reads the database alone.",
+    help="Read and verify the audit trail of a registry. Both commands read only the database.",
 )
 
-DatabaseOption = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        envvar="GATEHOUSE_DATABASE_URL",
-        show_envvar=True,
-        show_default=False,
-        help="Database as SQLAlchemy writes it. With a password in it, rather set the variable: arguments can be seen.",
-    ),
-]
 RegistryOption = Annotated[
     str | None,
-    typer.Option("--registry", metavar="NAMESPACE/NAME", help="The registry; the only one when absent."),
+    typer.Option("--registry", metavar="NAMESPACE/NAME", help="Registry. Default: the only one in the database."),
 ]
 
 
 @app.command()
 def log(
-    database: DatabaseOption,
+    database: AuditDatabaseOption,
     registry: RegistryOption = None,
-    model: Annotated[str | None, typer.Option("--model", help="Only records about this model.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Only records about this version.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Print only records about this model.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Print only records about this version.")] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Not older, as in 24h, 2026-11-21 or 2026-11-21T08:00Z."),
+        typer.Option(
+            "--since", metavar="TIME", help="Print no older records: 24h, 2026-11-21 or 2026-11-21T08:00Z, for example."
+        ),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="Only about objects of this kind, as in ModelApproval.")
+        str | None, typer.Option("--kind", help="Print only records about objects of this kind, such as ModelApproval.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Only about the object of this name, such as a policy or an approval.")
+        str | None,
+        typer.Option("--name", help="Print only records about the object of this name, such as a policy."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The newest so many.")] = 100,
-    output: Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json.")] = "table",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="Print the newest N records.")] = 100,
+    output: Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="Output format.")] = "table",
     database_ca: DatabaseCaOption = None,
 ) -> None:
-    """Print what changed, the newest last: when, who, what, why, and in JSON also before and after.
+    """Print the audit records.
 
-    It believes what is written there: `gatehouse audit verify` tells whether one may.
+    The newest record comes last. Each record says when, who, what and why; JSON also has the values before and after.
+    The command does not verify the records: use `gatehouse audit verify`.
 
     Examples:
 
@@ -90,29 +81,33 @@ def log(
 
       gatehouse audit log --kind GovernancePolicy --name high-risk -o json
 
-    Exit codes: 0 printed, 1 there is none that fits, 2 an error.
+    Exit codes: 0 success, 1 condition not met: no record matches, 2 error.
     """
+    from gatehouse.actions.audit_trails import audited_registry, matching_records
+    from gatehouse.actions.registry_rows import trails_of
+    from gatehouse.cli.audit_output import print_log, record_wire
+    from gatehouse.domain.audit.records import RecordUnreadable
+    from gatehouse.printing.progress import counted
+    from gatehouse.registry.address import DatabaseUrlError
+
     oldest = None if since is None else _time(since)
-    wanted = {"model": model, "version": version, "kind": kind, "name": name}
-    having = {member: value for member, value in wanted.items() if value}
-
-    def read(trails: Trails) -> list[AuditRecord]:
-        of = _registry(trails, registry)
-        with counted(trails.newest_first(of, having), what="records looked through") as rows:
-            return list(islice(_fitting(rows, having, oldest), limit))[::-1]
-
-    found = _guarded(lambda: _with_trails(database, database_ca, read))
+    asked = {"model": model, "version": version, "kind": kind, "name": name}
+    having = {member: value for member, value in asked.items() if value}
+    with exits(DatabaseUrlError, RecordUnreadable, OSError), trails_of(database, ca=database_ca) as trails:
+        rows = trails.newest_first(audited_registry(trails, registry), having)
+        with counted(rows, what="records looked through") as counting:
+            records: list[AuditRecord] = list(islice(matching_records(counting, having, oldest=oldest), limit))[::-1]
     if output == "json":
-        stdout().data([record_wire(record) for record in found])
+        print_data([record_wire(record) for record in records])
     else:
-        print_log(stdout(), found)
-    if not found:
-        raise typer.Exit(NOT_READY)
+        print_log(stdout(), records)
+    if not records:
+        raise typer.Exit(NOT_MET)
 
 
 @app.command()
 def verify(
-    database: DatabaseOption,
+    database: AuditDatabaseOption,
     registry: RegistryOption = None,
     public_key: Annotated[
         Path | None,
@@ -121,7 +116,7 @@ def verify(
             metavar="FILE",
             envvar="GATEHOUSE_AUDIT_PUBLIC_KEY",
             show_envvar=True,
-            help="PEM of the operator's public key, and of those it had before.",
+            help="Public keys of the operator (PEM): the current key and the earlier ones.",
         ),
     ] = None,
     checkpoints: Annotated[
@@ -133,13 +128,14 @@ def verify(
     endpoint: EndpointOption = None,
     region: RegionOption = None,
     ca: StoreCaOption = None,
-    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")] = "text",
+    output: WrittenOutputOption = "text",
     database_ca: DatabaseCaOption = None,
 ) -> None:
-    """Look for records that were changed, removed, inserted, moved or cut off, and name the first bad position.
+    """Verify the audit trail.
 
-    Hashes show a touch that was not hidden. Anybody who may write to the database can compute all of them anew; only
-    signatures show that, and only copies out of reach show that the checkpoints were deleted too. So give both.
+    The command looks for records that were changed, removed, inserted, moved or cut off, and names the first bad
+    position. Pass both the public key and copies of the checkpoints. A person who can write to the database can
+    recompute every hash: only signatures reveal that. Only copies in another place reveal deleted checkpoints.
 
     Examples:
 
@@ -147,95 +143,66 @@ def verify(
 
       GATEHOUSE_DATABASE_URL=sqlite:////var/lib/gatehouse/team.registry.db gatehouse audit verify -o json
 
-    Exit codes: 0 the trail is whole, 1 it is not, and where, 2 an error.
+    Exit codes: 0 success: the trail is whole, 1 condition not met: the trail is broken, 2 error.
     """
-    flags = StoreFlags(endpoint=endpoint, region=region, ca=ca)
+    from botocore.exceptions import BotoCoreError
 
-    def work() -> Verdict:
-        keys = None if public_key is None else _keys(public_key)
-        name = registry if registry and checkpoints else None
-        if name is None:  # with copies a trail that is gone altogether is a finding, and no error
-            name = _with_trails(database, database_ca, lambda trails: _registry(trails, registry))
-        # Before the records: a copy is made after its checkpoint, which the records that are read later then have.
-        copies = () if checkpoints is None else asyncio.run(read_copies(checkpoints, name, store=flags))
-        return _with_trails(database, database_ca, lambda trails: _verdict(trails, name, keys=keys, copies=copies))
+    from gatehouse.cli.audit_output import print_verdict, verdict_wire
+    from gatehouse.domain.audit.checkpoints import AuditKeyError, CheckpointUnreadable
+    from gatehouse.domain.audit.records import RecordUnreadable
+    from gatehouse.registry.address import DatabaseUrlError
+    from gatehouse.upload.access import StoreFlags
 
-    verdict = _guarded(work)
+    with exits(DatabaseUrlError, AuditKeyError, CheckpointUnreadable, RecordUnreadable, BotoCoreError, OSError):
+        verdict = _verdict(
+            database,
+            database_ca,
+            registry=registry,
+            public_key=public_key,
+            checkpoints=checkpoints,
+            store=StoreFlags(endpoint=endpoint, region=region, ca=ca),
+        )
     notes = list(verdict.notes)
     if public_key is None:
-        notes.append("signatures were not checked; give --public-key")
+        notes.append("signatures were not verified; pass --public-key")
     if checkpoints is None:
-        notes.append("checkpoints were taken from the database alone; give their copies with --checkpoints")
+        notes.append("checkpoints come from the database alone; pass copies of them with --checkpoints")
     if output == "json":
-        stdout().data(verdict_wire(verdict, notes))
+        print_data(verdict_wire(verdict, notes))
     else:
         print_verdict(stdout(), verdict, notes)
     if not verdict.intact:
-        raise typer.Exit(NOT_READY)
+        raise typer.Exit(NOT_MET)
 
 
-def _verdict(trails: Trails, name: str, *, keys: PublicKeys | None, copies: Sequence[Checkpoint]) -> Verdict:
-    head = trails.head(name)
-    trusted = trust(name, kept=trails.checkpoints(name), copies=copies, head=head, keys=keys)
-    with counted(trails.records(name), what="records verified", total=head.seq if head else None) as rows:
-        return verify_chain(rows, registry=name, head=head, trusted=trusted, keys=keys)
+def _verdict(
+    database: str,
+    database_ca: Path | None,
+    *,
+    registry: str | None,
+    public_key: Path | None,
+    checkpoints: str | None,
+    store: StoreFlags,
+) -> Verdict:
+    from gatehouse.actions.audit_copies import read_copies
+    from gatehouse.actions.audit_trails import audited_registry, read_keys, trail_verdict
+    from gatehouse.actions.registry_rows import trails_of
+
+    keys = None if public_key is None else read_keys(public_key)
+    name = registry if registry and checkpoints else None
+    if name is None:  # with copies, a trail that is missing altogether is a finding and no error
+        with trails_of(database, ca=database_ca) as trails:
+            name = audited_registry(trails, registry)
+    # Copies come first: a copy is made after its checkpoint, so records that are read later have the checkpoint.
+    copies = () if checkpoints is None else asyncio.run(read_copies(checkpoints, name, store=store))
+    with trails_of(database, ca=database_ca) as trails:
+        return trail_verdict(trails, name, keys=keys, copies=copies, counted=_counted)
 
 
-# The database
+def _counted(rows: Iterable[StoredRecord], total: int | None) -> AbstractContextManager[Iterator[StoredRecord]]:
+    from gatehouse.printing.progress import counted
 
-
-def _with_trails(url: str, ca: Path | None, work: Callable[[Trails], T]) -> T:
-    with trails_of(url, ca=ca) as trails:
-        return work(trails)
-
-
-def _guarded(work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except ReconcileError as error:
-        fail_for(error)
-    except (
-        DatabaseUrlError,
-        AuditKeyError,
-        CheckpointUnreadable,
-        RecordUnreadable,
-        PublishError,
-        BotoCoreError,
-        OSError,
-    ) as error:
-        fail(str(error))
-
-
-def _registry(trails: Trails, wanted: str | None) -> str:
-    known = trails.registries()
-    if wanted is None and len(known) == 1:
-        return known[0]
-    if not known:
-        fail("the database has no record of any registry yet; was it the right one?")
-    if wanted is None:
-        fail(f"the database has the trails of {', '.join(known)}; name one with --registry")
-    if wanted not in known:
-        fail(f"there is no trail of registry {wanted}; there are: {', '.join(known)}")
-    return wanted
-
-
-def _keys(file: Path) -> PublicKeys:
-    with file.open("rb") as stream:
-        pem = stream.read(_LARGEST_KEYS + 1)
-    if len(pem) > _LARGEST_KEYS:
-        fail(f"{file} is larger than {_LARGEST_KEYS} bytes, wanted public keys in PEM")
-    return PublicKeys.from_pem(pem, where=str(file))
-
-
-# Records
-
-
-def _fitting(rows: Iterable[StoredRecord], having: dict[str, str], oldest: datetime | None) -> Iterator[AuditRecord]:
-    for stored in rows:
-        record = read_record(stored)
-        fits = all(getattr(record.fact, name) == value for name, value in having.items())
-        if fits and (oldest is None or record.fact.at >= oldest):
-            yield record
+    return counted(rows, what="records verified", total=total)
 
 
 def _time(text: str) -> datetime:

@@ -36,7 +36,7 @@ def record_wire(record: AuditRecord) -> dict[str, Any]:
 
 
 def print_log(printer: Printer, records: Sequence[AuditRecord]) -> None:
-    """A table of records."""
+    """Prints records as a table."""
     printer.table(("SEQ", "AT", "WHO", "WHAT", "WHY", ""), map(_row, records))
 
 
@@ -77,7 +77,7 @@ def _finding_wire(finding: AuditFinding) -> dict[str, Any]:
 
 
 def print_verdict(printer: Printer, verdict: Verdict, notes: Sequence[str]) -> None:
-    """The same for people."""
+    """Prints a verdict for people."""
     word, style = ("intact", "green") if verdict.intact else ("BROKEN", "bold red")
     printer.line((word, style), f"  {verdict.registry}")
     printer.line(

@@ -1,6 +1,6 @@
-"""How a command reaches the cluster, and how it says that it could not.
+"""How a command reaches the cluster.
 
-The client is imported where it is used: it takes a second, and some commands need no cluster.
+The client is imported where it is used: the import takes a second, and some commands need no cluster.
 """
 
 from __future__ import annotations
@@ -9,89 +9,69 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.printing import stderr
+from gatehouse.cli.exits import exits
+from gatehouse.errors import ActionError
 
 if TYPE_CHECKING:
     from gatehouse.cluster.client import ApiClient
 
-__all__ = [
-    "ERROR",
-    "NOT_READY",
-    "ContextOption",
-    "KubeconfigOption",
-    "cluster",
-    "default_namespace",
-    "fail",
-    "fail_for",
-    "run_command",
-]
+__all__ = ["ContextOption", "KubeconfigOption", "cluster", "default_namespace", "run_command"]
 
-NOT_READY = 1
-ERROR = 2
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""Where a Pod finds the namespace that it is in."""
+"""The file in which a Pod finds its own namespace."""
 
 T = TypeVar("T")
 
 KubeconfigOption = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Kubeconfig file; KUBECONFIG or ~/.kube/config when absent.")
+    Path | None, typer.Option("--kubeconfig", help="Kubeconfig file. Default: KUBECONFIG or ~/.kube/config.")
 ]
-ContextOption = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", help="Context of the kubeconfig. Default: its current context.")
+]
 
 
-def fail(message: str, *, code: int = ERROR) -> NoReturn:
-    """Says why on stderr and ends the command."""
-    stderr().labelled("error", message)
-    raise typer.Exit(code)
+def run_command(work: Callable[[], Awaitable[T]], *others: type[Exception]) -> T:
+    """Runs the coroutine of a command. Errors of the cluster end the command as :func:`gatehouse.cli.exits.exits` says.
 
-
-def fail_for(error: ReconcileError) -> NoReturn:
-    """Ends the command by what a database refused: what happened, and what to do about it."""
-    fail(f"{error.message}. {error.remedy}".rstrip(". ") + ".")
-
-
-def run_command(work: Callable[[], Awaitable[T]]) -> T:
-    """Runs a command's coroutine; what the cluster refuses ends it with code 2 and the reason."""
-
-    from gatehouse.cluster.client import ApiError, ClusterError  # noqa: PLC0415
+    ``others`` are further errors whose text is the whole message.
+    """
+    from gatehouse.cluster.client import ApiError, ClusterError
 
     async def guarded() -> T:
-        return await work()
+        try:
+            return await work()
+        except ApiError as error:
+            raise ActionError(f"{error.message} ({error.status} {error.reason})") from error
 
-    try:
+    with exits(ClusterError, *others):
         return asyncio.run(guarded())
-    except ApiError as error:
-        fail(f"{error.message} ({error.status} {error.reason})")
-    except ClusterError as error:
-        fail(str(error))
 
 
 @asynccontextmanager
 async def cluster(kubeconfig: Path | None, context: str | None) -> AsyncIterator[ApiClient]:
     """A client of the cluster."""
-    from gatehouse.cluster.client import ApiClient  # noqa: PLC0415
+    from gatehouse.cluster.client import ApiClient
 
     async with await ApiClient.connect(kubeconfig=kubeconfig, context=context, connections=8) as client:
         yield client
 
 
 async def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
-    """The namespace of the context, or of the Pod, as kubectl takes it."""
+    """The namespace of the context, or of the Pod, as kubectl chooses it."""
     if kubeconfig is None and context is None and (namespace := _pod_namespace()):
         return namespace
-    from kubernetes.aio.config import list_kube_config_contexts  # noqa: PLC0415
-    from kubernetes.aio.config.config_exception import ConfigException  # noqa: PLC0415
+    from kubernetes.aio.config import list_kube_config_contexts
+    from kubernetes.aio.config.config_exception import ConfigException
 
     try:
         contexts, active = list_kube_config_contexts(str(kubeconfig) if kubeconfig else None)
     except ConfigException:
         return "default"
-    chosen = next((each for each in contexts if each["name"] == context), active) if context else active
+    chosen = next((entry for entry in contexts if entry["name"] == context), active) if context else active
     return str(chosen.get("context", {}).get("namespace") or "default")
 
 

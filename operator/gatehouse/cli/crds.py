@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gatehouse.api.schema import render
-from gatehouse.cli.connection import NOT_READY
+from gatehouse.cli.exits import NOT_MET
 from gatehouse.printing import stderr, stdout
 
 __all__ = ["crds"]
@@ -16,22 +15,28 @@ __all__ = ["crds"]
 
 def crds(
     directory: Annotated[
-        Path | None, typer.Option("--write", help="Write one file a kind into this folder.", file_okay=False)
+        Path | None, typer.Option("--write", help="Write one file for each kind into this folder.", file_okay=False)
     ] = None,
     check: Annotated[
-        Path | None, typer.Option("--check", help="Exit 1 when the files in this folder differ.", file_okay=False)
+        Path | None, typer.Option("--check", help="Compare the files in this folder.", file_okay=False)
     ] = None,
 ) -> None:
-    """Print the CustomResourceDefinitions as YAML, write them to a folder, or check a folder.
+    """Print the CustomResourceDefinitions.
+
+    With --write, the command writes them to a folder; with --check, it compares a folder with them.
+
+    Exit codes: 0 success, 1 condition not met: files in the folder of --check differ, 2 error.
 
     Example: gatehouse crds | kubectl apply --server-side -f -
     """
+    from gatehouse.api.schema import render
+
     rendered = render()
     if check is not None:
         stale = [name for name, text in rendered.items() if _read(check / name) != text]
         if stale:
             stderr().line(f"stale in {check}: {', '.join(stale)}; run `make crds`")
-            raise typer.Exit(NOT_READY)
+            raise typer.Exit(NOT_MET)
     elif directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in rendered.items():

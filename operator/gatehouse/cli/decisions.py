@@ -1,16 +1,11 @@
-"""``gatehouse approve``, ``reject``, ``request-changes`` and ``withdraw``: what reviewers do."""
+"""``gatehouse approve``, ``reject``, ``request-changes`` and ``withdraw``: the decisions of reviewers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from gatehouse.actions.approvals import Decided, Decision, decide
-from gatehouse.actions.revocations import Withdrawal
-from gatehouse.actions.revocations import withdraw as take_back
-from gatehouse.api.meta import GROUP
-from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
-from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
+from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
 from gatehouse.cli.options import (
     DryRunOption,
     NameArgument,
@@ -19,15 +14,18 @@ from gatehouse.cli.options import (
     StageOption,
     WrittenOutputOption,
     print_data,
-    reviewing,
     say,
     without_managers,
 )
 from gatehouse.printing import stdout
 
+if TYPE_CHECKING:
+    from gatehouse.actions.approvals import Decided
+    from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
+
 __all__ = ["approve", "reject", "request_changes", "withdraw"]
 
-_KIND: Final = f"modelapproval.{GROUP}"
+_KIND: Final = "modelapproval.gatehouse.dev"
 _WORDS: Final[dict[ApprovalDecision, str]] = {
     "Approved": "approved",
     "Rejected": "rejected",
@@ -45,12 +43,13 @@ def approve(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Approve a version for a stage, in your name: for the bytes and the risk tier that it has now.
+    """Approve a version for a stage, in your own name.
 
-    It takes the right to approve its risk tier, and that somebody else submitted it. Other bytes, or a raised tier,
-    void the approval. Saying the same again changes nothing.
+    The approval is for the current files and the current risk tier; other files or a higher tier void it. You need the
+    right to approve the risk tier, and another person must have submitted the version. The same decision twice changes
+    nothing.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse approve granite-3.1-8b -n private-ai --stage staging --reason "evaluated on our own questions"
     """
@@ -67,9 +66,11 @@ def reject(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Reject a version for a stage. One rejection shuts the stage, even if others approved.
+    """Reject a version for a stage.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    One rejection shuts the gate of the stage, even if other people approved.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse reject granite-3.1-8b -n private-ai --stage production --reason "trained on data we may not use"
     """
@@ -86,9 +87,11 @@ def request_changes(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Ask the author for changes before a version can be approved for a stage.
+    """Ask the author of a version for changes.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    The request shuts the gate of the stage until you withdraw it or make another decision.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse request-changes granite-3.1-8b -n private-ai --stage staging --reason "name the training data"
     """
@@ -105,26 +108,31 @@ def withdraw(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Take your own decisions on a version for a stage back. What they said, that you did, and why stay on record.
+    """Withdraw your own decisions on a version.
 
-    Exit codes: 0 done, 1 you decided nothing, 2 refused, or an error.
+    The decisions for the stage no longer count. The audit trail keeps the decisions, who withdrew them, and why.
+
+    Exit codes: 0 success, 1 condition not met: you made no decision, 2 error.
 
     Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging --reason "I read the wrong report"
     """
+    from gatehouse.actions import revocations
 
     async def work() -> tuple[ModelApproval, ...]:
-        where = namespace or await default_namespace(kubeconfig, context)
-        wanted = Withdrawal(namespace=where, name=name, stage=stage, reason=reason, dry_run=dry_run == "server")
+        home = namespace or await default_namespace(kubeconfig, context)
+        request = revocations.Withdrawal(
+            namespace=home, name=name, stage=stage, reason=reason, dry_run=dry_run == "server"
+        )
         async with cluster(kubeconfig, context) as client:
-            return await take_back(client, wanted)
+            return await revocations.withdraw(client, request)
 
-    gone = reviewing(work)
+    withdrawn = run_command(work)
     if output == "json":
-        print_data([each.wire() for each in gone])
+        print_data([approval.wire() for approval in withdrawn])
         return
-    for each in gone:
-        decision = _WORDS[each.spec.decision]
-        stdout().line(f"{_KIND}/{each.metadata.name} deleted{_dry(dry_run)}: {decision} for {stage} no more")
+    for approval in withdrawn:
+        decision = _WORDS[approval.spec.decision]
+        stdout().line(f"{_KIND}/{approval.metadata.name} deleted{_dry(dry_run)}: no longer {decision} for {stage}")
 
 
 def _decide(
@@ -138,15 +146,17 @@ def _decide(
     kubeconfig: Path | None,
     context: str | None,
 ) -> None:
+    from gatehouse.actions.approvals import Decision, decide
+
     async def work() -> Decided:
-        where = namespace or await default_namespace(kubeconfig, context)
-        wanted = Decision(
-            namespace=where, name=name, stage=stage, decision=decision, reason=reason, dry_run=dry_run == "server"
+        home = namespace or await default_namespace(kubeconfig, context)
+        request = Decision(
+            namespace=home, name=name, stage=stage, decision=decision, reason=reason, dry_run=dry_run == "server"
         )
         async with cluster(kubeconfig, context) as client:
-            return await decide(client, wanted)
+            return await decide(client, request)
 
-    done = reviewing(work)
+    done = run_command(work)
     say(done.notes)
     if output == "json":
         print_data(without_managers(done.body))

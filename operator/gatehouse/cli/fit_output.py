@@ -1,16 +1,18 @@
-"""How ``gatehouse fit`` shows its rows: as a table, as JSON, and how far a fit is off."""
+"""How ``gatehouse fit`` shows its rows, and the error of each term of a fit, to people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-from gatehouse.domain.hardware.calibration import MemoryTerm
-from gatehouse.domain.hardware.scenarios import Scenario
 from gatehouse.printing import Printer
 
-__all__ = ["HEADER", "Answer", "cells", "gib", "print_answer"]
+if TYPE_CHECKING:
+    from gatehouse.actions.fit_answers import FitAnswer
+    from gatehouse.domain.hardware.calibration import MemoryTerm
+    from gatehouse.domain.hardware.scenarios import Scenario
+
+__all__ = ["HEADER", "cells", "gib", "print_answer"]
 
 HEADER: Final = (
     "PROFILE",
@@ -30,40 +32,11 @@ HEADER: Final = (
 
 _GIB: Final = 2**30
 _EXPLAINED: Final = 4
-"""Rows of which it is said at length why they do not fit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What was asked about, and what came out."""
-
-    model: str
-    weights: str
-    release: str
-    rows: tuple[Scenario, ...]
-    terms: tuple[MemoryTerm, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether any row does."""
-        return any(row.fits for row in self.rows)
-
-    def wire(self) -> Mapping[str, Any]:
-        """What ``-o json`` prints."""
-        return {
-            "model": self.model,
-            "weights": self.weights,
-            "vllm": self.release,
-            "fits": self.fits,
-            "rows": [row.wire() for row in self.rows],
-            "calibration": [term.wire() for term in self.terms],
-            "notes": list(self.notes),
-        }
+"""The most rows whose reasons are printed in full."""
 
 
 def gib(count: int | None) -> str:
-    """Bytes as GiB with two digits; a dash where they are not known."""
+    """Bytes as GiB with two digits; a dash for unknown."""
     return "-" if count is None else f"{count / _GIB:.2f}"
 
 
@@ -90,8 +63,8 @@ def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def print_answer(printer: Printer, answer: Answer) -> None:
-    """For people. What is said of few rows is said in full."""
+def print_answer(printer: Printer, answer: FitAnswer) -> None:
+    """Prints the table, and the reasons in full where the table has few rows."""
     printer.line(f"{answer.model}: {answer.weights}; vLLM {answer.release}")
     printer.line("GiB on each GPU; CACHE is that of one sequence of TOKENS, FREE is for the others")
     printer.line()
@@ -102,7 +75,7 @@ def print_answer(printer: Printer, answer: Answer) -> None:
             _explain(printer, row)
     elif open_rows:
         printer.line()
-        printer.line("why a row does not fit, and what to do: ask for its --profile alone, or take -o json")
+        printer.line("to see why a row does not fit and what to do, pass its --profile alone, or use -o json")
     if answer.terms:
         printer.line()
         printer.columns([("TERM", "COMPUTED", "VLLM", "OFF", ""), *map(_term, answer.terms)])

@@ -1,13 +1,15 @@
-"""The rows of ``gatehouse fit`` as a picture: what lies on the memory of one accelerator. SVG, made by hand."""
+"""The rows of ``gatehouse fit`` as an SVG picture of the memory of one accelerator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from gatehouse.domain.common.text import one_line
-from gatehouse.domain.hardware.scenarios import Scenario
+
+if TYPE_CHECKING:
+    from gatehouse.domain.hardware.scenarios import Scenario
 
 __all__ = ["picture"]
 
@@ -19,7 +21,7 @@ _ROW: Final = 34
 _THICK: Final = 20
 _TOP: Final = 88
 _OVER: Final = 1.25
-"""How far beyond the memory of the largest accelerator a bar goes."""
+"""The longest bar, as a multiple of the memory of the largest accelerator."""
 
 
 class _Part(NamedTuple):
@@ -39,7 +41,7 @@ _VERDICT_COLOURS: Final = {"Fits": "#2b7a0b", "Tight": "#a15c00", "DoesNotFit": 
 
 
 def picture(rows: Sequence[Scenario], *, title: str) -> str:
-    """An SVG document of one bar a row; bars are as long as the memory that vLLM may take, all on one scale."""
+    """An SVG document with one bar for each row. All bars have one scale of memory."""
     width, height = _LABELS + _BAR + _VERDICTS, _TOP + _ROW * len(rows) + 16
     most = max((row.found.usable_bytes or 0 for row in rows), default=0) or _GIB
     longest = max((_taken(row) for row in rows), default=0)

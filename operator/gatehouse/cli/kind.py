@@ -8,30 +8,29 @@ from typing import Annotated
 import typer
 
 from gatehouse import __version__
-from gatehouse.cli.deploy import KustomizeOption, installed, kubectl_for, plan_of, reporting
+from gatehouse.cli.installation import KustomizeOption, kubectl_for, plan_of, print_installed, reporting
 from gatehouse.cli.options import TimeoutOption
-from gatehouse.install.install import install
-from gatehouse.install.kind import context_of, prepare_kind
-from gatehouse.install.manifests import IMAGE
 
 __all__ = ["kind"]
 
 
 def kind(
-    name: Annotated[str, typer.Option("--name", help="Name of the kind cluster; it is made if it is absent.")] = (
-        "gatehouse"
-    ),
+    name: Annotated[
+        str, typer.Option("--name", help="Name of the kind cluster, which is created if it does not exist.")
+    ] = "gatehouse",
     source: Annotated[
-        Path, typer.Option("--source", help="Checkout with the Dockerfile.", file_okay=False, exists=True)
+        Path, typer.Option("--source", help="Checkout that contains the Dockerfile.", file_okay=False, exists=True)
     ] = Path(),
     kustomize: KustomizeOption = None,
     timeout: TimeoutOption = 300.0,
 ) -> None:
-    """Build the image, load it into a kind cluster, and install the overlay kind there, with MinIO.
+    """Install Gatehouse on a kind cluster.
 
-    It needs Docker and kind. Without Docker: gatehouse local up --node.
+    The command builds the image, loads it into the kind cluster, and installs the overlay kind with MinIO. It needs
+    Docker and kind. Without Docker, use gatehouse local up --node.
 
-    Exit codes: 0 it runs, 1 not in time or a Job failed (and why), 2 an error, such as no Docker.
+    Exit codes: 0 success, 1 condition not met: Gatehouse did not start in time or a Job failed, 2 error, such as no
+    Docker.
 
     Examples:
 
@@ -39,10 +38,14 @@ def kind(
 
       gatehouse kind --name demo --timeout 15m
     """
+    from gatehouse.install.install import install
+    from gatehouse.install.kind import context_of, prepare_kind
+    from gatehouse.install.manifests import IMAGE
+
     image = f"{IMAGE}:{__version__}"
     with reporting() as progress:
         prepare_kind(name, image=image, source=source.absolute(), progress=progress)
         kubectl = kubectl_for(None, context_of(name))
         plan = plan_of(kubectl, "kind", folder=kustomize, object_store=None, image=image)
         install(kubectl, plan, progress=progress, seconds=timeout)
-    installed(kubectl, plan, waited=True)
+    print_installed(kubectl, plan, waited=True)

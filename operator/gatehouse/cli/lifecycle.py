@@ -1,15 +1,13 @@
-"""``gatehouse submit``, ``deprecate``, ``archive`` and ``restore``: what authors do."""
+"""``gatehouse submit``, ``deprecate``, ``archive`` and ``restore``: the state that an author declares."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from gatehouse.actions.lifecycle import Move, Moved, Verb, move
-from gatehouse.api.meta import GROUP
-from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
+from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
 from gatehouse.cli.options import (
     DryRunOption,
     NameArgument,
@@ -17,22 +15,27 @@ from gatehouse.cli.options import (
     ReasonOption,
     WrittenOutputOption,
     print_data,
-    reviewing,
     say,
     without_managers,
 )
 from gatehouse.printing import stdout
 
+if TYPE_CHECKING:
+    from gatehouse.actions.lifecycle import Moved, Verb
+
 __all__ = ["archive", "deprecate", "restore", "submit"]
 
+_KIND: Final = "modelversion.gatehouse.dev"
+
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Also where a tool such as Argo CD declares the state, and may put it back.")
+    bool,
+    typer.Option("--force", help="Change the state even if a tool such as Argo CD declares it and may change it back."),
 ]
 
 
 def submit(
     name: NameArgument,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What is new, for reviewers.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="News for reviewers.")] = None,
     namespace: NamespaceOption = None,
     force: ForceOption = False,
     dry_run: DryRunOption = "none",
@@ -40,9 +43,11 @@ def submit(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Submit a version for review. Where it names no author you become it: then others must approve it.
+    """Submit a version for review.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    If the version names no author, you become its author, and other people must approve it.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse submit granite-3.1-8b -n private-ai
     """
@@ -59,9 +64,11 @@ def deprecate(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Tell everybody not to deploy a version any more. It stays in the catalog; services that run it go on.
+    """Advise against new deployments of a version.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    The version stays in the catalog, and running services continue.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse deprecate granite-3.1-8b -n private-ai --reason "3.2 answers better"
     """
@@ -78,9 +85,11 @@ def archive(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Take a version out of the catalog. Its row, history and evidence are kept, and it can be restored.
+    """Take a version out of the catalog.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    The registry keeps the row, history and evidence of the version, and `gatehouse restore` brings it back.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse archive granite-3.1-8b -n private-ai --reason "withdrawn by its provider"
     """
@@ -97,9 +106,11 @@ def restore(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Put an archived or deprecated version back to what it was.
+    """Restore an archived or deprecated version.
 
-    Exit codes: 0 done, 2 refused, or an error.
+    The version returns to the state that it had before.
+
+    Exit codes: 0 success, 2 error.
 
     Example: gatehouse restore granite-3.1-8b -n private-ai --reason "3.2 is slower than we thought"
     """
@@ -117,16 +128,18 @@ def _move(
     kubeconfig: Path | None,
     context: str | None,
 ) -> None:
-    async def work() -> Moved:
-        where = namespace or await default_namespace(kubeconfig, context)
-        wanted = Move(namespace=where, name=name, verb=verb, reason=reason, force=force, dry_run=dry_run == "server")
-        async with cluster(kubeconfig, context) as client:
-            return await move(client, wanted)
+    from gatehouse.actions.lifecycle import Move, move
 
-    moved = reviewing(work)
+    async def work() -> Moved:
+        home = namespace or await default_namespace(kubeconfig, context)
+        request = Move(namespace=home, name=name, verb=verb, reason=reason, force=force, dry_run=dry_run == "server")
+        async with cluster(kubeconfig, context) as client:
+            return await move(client, request)
+
+    moved = run_command(work)
     say(moved.notes)
     if output == "json":
         print_data(without_managers(moved.body))
         return
     dry = " (server dry run)" if dry_run == "server" else ""
-    stdout().line(f"modelversion.{GROUP}/{name} {moved.outcome}{dry}: {moved.body['spec']['state']}")
+    stdout().line(f"{_KIND}/{name} {moved.outcome}{dry}: {moved.body['spec']['state']}")

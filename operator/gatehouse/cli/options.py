@@ -1,29 +1,30 @@
-"""Options that several commands share: versions, stores, rows, durations."""
+"""Options that several commands share, and the printing of their results. Imports no kind and no client."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from gatehouse.actions.errors import NothingToDo, ReviewError
-from gatehouse.cli.connection import NOT_READY, fail, run_command
-from gatehouse.domain.common.locations import duration
 from gatehouse.printing import stderr, stdout
 
 __all__ = [
     "AddressingOption",
+    "ArtifactFormatChoice",
+    "AuditDatabaseOption",
     "DatabaseCaOption",
     "DryRunOption",
     "EndpointOption",
+    "EvaluationKindChoice",
     "NameArgument",
     "NamespaceOption",
     "ReasonOption",
     "RegionOption",
     "RequesterPaysOption",
+    "RiskTierChoice",
     "RowsOption",
     "StageOption",
     "StoreCaOption",
@@ -31,15 +32,17 @@ __all__ = [
     "WrittenOutputOption",
     "print_data",
     "print_table",
-    "reviewing",
     "say",
     "seconds",
     "without_managers",
 ]
 
-T = TypeVar("T")
+_LONGEST_REASON: Final = 4096
 
-_LONGEST_REASON = 4096
+ArtifactFormatChoice = Literal["safetensors", "gguf", "onnx", "other"]
+EvaluationKindChoice = Literal["Task", "Bias", "Safety", "Robustness"]
+RiskTierChoice = Literal["Low", "Medium", "High"]
+"""The values of the kinds. An import of the kinds takes longer than help and completion may; a test compares both."""
 
 
 def _reason(text: str) -> str:
@@ -53,27 +56,96 @@ def _reason(text: str) -> str:
 NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Name of the ModelVersion.")]
 NamespaceOption = Annotated[
     str | None,
-    typer.Option("-n", "--namespace", help="Namespace of the ModelVersion; the context's namespace when absent."),
+    typer.Option(
+        "-n", "--namespace", help="Namespace of the ModelVersion. Default: the namespace of the current context."
+    ),
 ]
-StageOption = Annotated[str, typer.Option("--stage", help="Stage that is decided on, as in staging.")]
+StageOption = Annotated[str, typer.Option("--stage", help="Stage of the decision, such as staging.")]
 ReasonOption = Annotated[
-    str, typer.Option("--reason", parser=_reason, metavar="TEXT", help="Why; it is kept for auditors.")
+    str, typer.Option("--reason", parser=_reason, metavar="TEXT", help="Reason, which the audit trail keeps.")
 ]
 DryRunOption = Annotated[
     Literal["none", "server"],
-    typer.Option("--dry-run", help="server: have the API server and admission check it, and keep nothing."),
+    typer.Option("--dry-run", help="server: validate with the API server and admission without persisting."),
 ]
-WrittenOutputOption = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")]
+WrittenOutputOption = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="Output format.")]
+
+EndpointOption = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint. Default: AWS_ENDPOINT_URL.")
+]
+RegionOption = Annotated[str | None, typer.Option("--region", help="Region. Default: AWS_DEFAULT_REGION.")]
+AddressingOption = Annotated[
+    Literal["path", "virtual"] | None,
+    typer.Option(
+        "--addressing",
+        help="Whether the bucket is in the path or in the host name. Default: s3.addressing_style of the profile, or "
+        "path.",
+    ),
+]
+RequesterPaysOption = Annotated[
+    bool, typer.Option("--requester-pays", help="Confirm that you pay for requests to a requester-pays bucket.")
+]
+StoreCaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="CA certificates of the store (PEM). Default: AWS_CA_BUNDLE."),
+]
+
+RowsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="GATEHOUSE_DATABASE_URL",
+        show_envvar=True,
+        show_default=False,
+        help="Database of the registry as an SQLAlchemy URL, for data that the objects do not hold. Pass a URL with a "
+        "password in the variable: other users can see arguments.",
+    ),
+]
+AuditDatabaseOption = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="GATEHOUSE_DATABASE_URL",
+        show_envvar=True,
+        show_default=False,
+        help="Database of the registry as an SQLAlchemy URL. Pass a URL with a password in the variable: other users "
+        "can see arguments.",
+    ),
+]
+DatabaseCaOption = Annotated[
+    Path | None,
+    typer.Option("--database-ca", metavar="FILE", help="CA certificates of the database (PEM)."),
+]
+
+_SECONDS: Final = re.compile(r"[0-9]{1,7}")
+_GO: Final = re.compile(r"(?=[0-9])([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?")
 
 
-def reviewing(work: Callable[[], Awaitable[T]]) -> T:
-    """Runs a command's coroutine; what it refuses ends it with code 2 and the reason, nothing to do with code 1."""
-    try:
-        return run_command(work)
-    except NothingToDo as error:
-        fail(str(error), code=NOT_READY)
-    except ReviewError as error:
-        fail(str(error))
+def seconds(text: str | float) -> float:
+    """Seconds of ``90``, ``90s``, ``5m`` or ``1h30m``. Raises typer.BadParameter."""
+    if isinstance(text, float | int):
+        return float(text)
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    if not _GO.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is no duration; wanted: seconds, or as in 90s, 5m or 1h30m")
+    from gatehouse.domain.common.locations import duration
+
+    return duration(text).total_seconds()
+
+
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=seconds,
+        show_default=False,
+        help="Longest time to wait, such as 90s or 1h30m. Default: 5m.",
+    ),
+]
 
 
 def say(notes: Iterable[str]) -> None:
@@ -88,72 +160,11 @@ def print_data(value: object) -> None:
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows with as wide columns as they need; the first has the names."""
+    """Rows in columns of equal width; the first row has the names."""
     stdout().columns(rows)
 
 
 def without_managers(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without the field managers, which nobody reads."""
+    """An object without its field managers."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     return {**body, "metadata": metadata}
-
-
-EndpointOption = Annotated[
-    str | None, typer.Option("--endpoint", metavar="URL", help="S3 endpoint; AWS_ENDPOINT_URL when absent.")
-]
-RegionOption = Annotated[str | None, typer.Option("--region", help="Region; AWS_DEFAULT_REGION when absent.")]
-AddressingOption = Annotated[
-    Literal["path", "virtual"] | None,
-    typer.Option("--addressing", help="Where the bucket is named: s3.addressing_style of the profile, or the path."),
-]
-RequesterPaysOption = Annotated[
-    bool, typer.Option("--requester-pays", help="Say that you pay for the requests, where the bucket wants it.")
-]
-StoreCaOption = Annotated[
-    Path | None, typer.Option("--ca", metavar="FILE", help="PEM of the store's authority; AWS_CA_BUNDLE when absent.")
-]
-
-
-RowsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        envvar="GATEHOUSE_DATABASE_URL",
-        show_envvar=True,
-        show_default=False,
-        help="Database of the registry, as SQLAlchemy writes it, for what the objects do not hold. With a password in "
-        "it, rather set the variable: arguments can be seen.",
-    ),
-]
-DatabaseCaOption = Annotated[
-    Path | None,
-    typer.Option("--database-ca", metavar="FILE", help="PEM that the database's certificate must chain to."),
-]
-
-
-_SECONDS: Final = re.compile(r"[0-9]{1,7}")
-_GO: Final = re.compile(r"(?=[0-9])([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?")
-
-
-def seconds(text: str | float) -> float:
-    """Seconds of ``90``, ``90s``, ``5m`` or ``1h30m``. Raises typer.BadParameter."""
-    if isinstance(text, float | int):
-        return float(text)
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    if not _GO.fullmatch(text):
-        raise typer.BadParameter(f"{text!r} is no duration; wanted: seconds, or as in 90s, 5m or 1h30m")
-    return duration(text).total_seconds()
-
-
-TimeoutOption = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=seconds,
-        show_default=False,
-        help="How long to wait, as in 90s or 1h30m; 5m when absent.",
-    ),
-]

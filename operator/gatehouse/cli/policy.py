@@ -1,33 +1,29 @@
-"""``gatehouse policy``: what a draft of a policy would change."""
+"""``gatehouse policy``: the effect of a draft of a policy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gatehouse.actions.policy_dry_run import Change, Judge, Trial, compiled_drafts
-from gatehouse.actions.snapshot import Estate, estate_of_file, policies_of_file, read_estate
-from gatehouse.api.model_version import ModelVersion
-from gatehouse.cli.connection import NOT_READY, ContextOption, KubeconfigOption, cluster
+from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, run_command
+from gatehouse.cli.exits import NOT_MET, exits
 from gatehouse.cli.options import (
     DatabaseCaOption,
     RowsOption,
     WrittenOutputOption,
     print_data,
     print_table,
-    reviewing,
     say,
 )
-from gatehouse.cli.registry_rows import rows_of
-from gatehouse.domain.artifact.values import ArtifactRecord
-from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.printing import stdout
-from gatehouse.printing.progress import ConsoleProgress, counted
-from gatehouse.registry.keys import VersionKey
+
+if TYPE_CHECKING:
+    from gatehouse.actions.policy_dry_run import Change, Trial
+    from gatehouse.actions.snapshot import Estate
 
 __all__ = ["app"]
 
@@ -37,13 +33,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Work with governance policies.\n\nExit codes: 0 done, 1 a version would lose a stage, 2 an error.",
+    help="Test drafts of governance policies.\n\n"
+    "Exit codes: 0 success, 1 condition not met: a version would lose a stage, 2 error.",
 )
 
 
 @app.callback()
 def _root() -> None:
-    """Work with governance policies."""
+    """Test drafts of governance policies."""
 
 
 @app.command("test")
@@ -56,12 +53,12 @@ def try_drafts(
         typer.Option(
             "--versions",
             metavar="FILE",
-            help="Judge the objects of this file instead of the cluster's; it is what kubectl get "
-            "mv,rm,mreg,gp,mev,ma,namespaces -A -o json prints.",
+            help="Evaluate the objects of this file instead of the cluster: the output of kubectl get "
+            "mv,rm,mreg,gp,mev,ma,namespaces -A -o json.",
         ),
     ] = None,
     enforce: Annotated[
-        bool, typer.Option("--enforce", help="Judge as if the drafts were in mode Enforce, where they say Audit.")
+        bool, typer.Option("--enforce", help="Evaluate drafts of mode Audit as if their mode were Enforce.")
     ] = False,
     database: RowsOption = None,
     database_ca: DatabaseCaOption = None,
@@ -69,12 +66,13 @@ def try_drafts(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Show what a draft would change, were it applied: each version and stage that would be cleared, or not any more.
+    """Show which versions would gain or lose a stage if a draft were applied.
 
-    A draft stands for the policy of its name, or beside the others. Nothing is written. Versions whose artifact is not
-    verified are counted and passed over: no policy is asked about them yet.
+    A draft replaces the policy of the same name, or adds to the other policies. The command writes nothing. It counts
+    and skips versions whose artifact is not verified, because no policy is evaluated for them yet.
 
-    Exit codes: 0 no version would lose a stage, 1 one would, 2 the draft does not compile, or an error.
+    Exit codes: 0 success: no version would lose a stage, 1 condition not met: a version would lose a stage, 2 error,
+    such as a draft that does not compile.
 
     Examples:
 
@@ -84,68 +82,48 @@ def try_drafts(
 
       gatehouse policy test -f policies/high-risk.yaml --versions all.json -o json
     """
+    from gatehouse.actions.policy_dry_run import Judge, compiled_drafts
+    from gatehouse.actions.registry_rows import artifact_records
+    from gatehouse.actions.snapshot import estate_of_file, policies_of_file, read_estate
+    from gatehouse.printing.progress import ConsoleProgress, counted
 
     async def load() -> Estate:
-        if versions is not None:
-            return estate_of_file(versions)
         async with cluster(kubeconfig, context) as client:
             return await read_estate(client)
 
-    async def drafted() -> Sequence[CompiledPolicy]:
-        return compiled_drafts(policies_of_file(file), enforce=enforce)
-
-    drafts = reviewing(drafted)
-    with ConsoleProgress() as progress, progress.step("reading versions"):
-        estate = reviewing(load)
-    artifacts = {} if database is None else _artifacts(estate.versions, database, database_ca)
+    with exits():
+        drafts = compiled_drafts(policies_of_file(file), enforce=enforce)
+        with ConsoleProgress() as progress, progress.step("reading versions"):
+            estate = run_command(load) if versions is None else estate_of_file(versions)
+        artifacts = {} if database is None else artifact_records(estate.versions, database=database, ca=database_ca)
     judge = Judge(estate, drafts, now=datetime.now(UTC), artifacts=artifacts)
-    with counted(estate.versions, what="versions judged", total=len(estate.versions)) as counting:
+    with counted(estate.versions, what="versions evaluated", total=len(estate.versions)) as counting:
         trial = judge.trial(counting)
     say(_notes(estate, with_rows=database is not None))
     if output == "json":
-        print_data(_wire(trial))
+        print_data(trial.wire())
     else:
         _print(trial)
-    if any(change.loses for change in trial.changes):
-        raise typer.Exit(NOT_READY)
-
-
-def _artifacts(versions: Sequence[ModelVersion], database: str, ca: Path | None) -> Mapping[str, ArtifactRecord]:
-    keys = {
-        each.metadata.uid: VersionKey(each.status.registry, each.spec.model_ref.name, each.spec.version)
-        for each in versions
-        if each.status.registry
-    }
-    found = zip(keys, rows_of(list(keys.values()), database=database, ca=ca), strict=True)
-    return {uid: rows.record.artifact for uid, rows in found if rows.record and rows.record.artifact}
+    if trial.losses:
+        raise typer.Exit(NOT_MET)
 
 
 def _notes(estate: Estate, *, with_rows: bool) -> Sequence[str]:
-    missing = [f"you may not list {name}: judged as if there were none" for name in estate.missing]
+    missing = [f"you may not list {name}: evaluated as if there were none" for name in estate.missing]
     if not with_rows:
-        missing.append("rules about config.json or signatures are judged as if there were none: see --database")
+        missing.append("rules about config.json or signatures are evaluated without them; use --database")
     return missing
-
-
-def _wire(trial: Trial) -> dict[str, object]:
-    return {
-        "judged": trial.judged,
-        "applies": trial.applies,
-        "notVerified": trial.not_verified,
-        "loses": sum(change.loses for change in trial.changes),
-        "changes": [change.wire() for change in trial.changes],
-    }
 
 
 def _print(trial: Trial) -> None:
     if trial.changes:
         print_table([_HEADER, *(_row(change) for change in trial.changes)])
         stdout().line()
-    loses = sum(change.loses for change in trial.changes)
     gains = sum(change.after == "Cleared" for change in trial.changes)
     stdout().line(
-        f"{trial.judged} versions judged, the draft applies to {trial.applies}; {loses} stages lost, {gains} gained, "
-        f"{len(trial.changes) - loses - gains} otherwise changed; {trial.not_verified} not verified yet"
+        f"{trial.judged} versions evaluated, the draft applies to {trial.applies}; {trial.losses} stages lost, "
+        f"{gains} gained, {len(trial.changes) - trial.losses - gains} otherwise changed; "
+        f"{trial.not_verified} not verified yet"
     )
 
 

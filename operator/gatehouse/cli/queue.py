@@ -1,18 +1,19 @@
-"""``gatehouse queue``: what waits for a review, and for whose."""
+"""``gatehouse queue``: the versions that wait for a review."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gatehouse.actions.queue import Waiting, ask_queue
-from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace
-from gatehouse.cli.options import WrittenOutputOption, print_data, print_table, reviewing
+from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
+from gatehouse.cli.options import WrittenOutputOption, print_data, print_table
 from gatehouse.printing import stderr
-from gatehouse.printing.progress import ConsoleProgress
+
+if TYPE_CHECKING:
+    from gatehouse.actions.queue import Waiting
 
 __all__ = ["queue"]
 
@@ -33,21 +34,23 @@ _HEADER: Final = (
 
 def queue(
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", help="Only this namespace; the context's namespace when absent.")
+        str | None,
+        typer.Option("-n", "--namespace", help="Namespace to list. Default: the namespace of the current context."),
     ] = None,
-    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Every namespace.")] = False,
-    stage: Annotated[str | None, typer.Option("--stage", help="Only what waits for this stage.")] = None,
-    mine: Annotated[bool, typer.Option("--mine", help="Only what you may approve.")] = False,
+    all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="List every namespace.")] = False,
+    stage: Annotated[str | None, typer.Option("--stage", help="List only versions that wait for this stage.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="List only versions that you may approve.")] = False,
     output: WrittenOutputOption = "text",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """List the versions that wait for a review, oldest first: how many approvals there are, and what else is owed.
+    """List the versions that wait for a review.
 
-    A version waits for the first stage that it is not cleared for. YOU says whether your approval is wanted, from your
-    own rights; admission asks them again when you approve.
+    The oldest version comes first. A version waits for the first stage that it is not cleared for. The table shows the
+    number of approvals and every shut gate; YOU says whether your approval would count, from your own rights. Admission
+    checks your rights again when you approve.
 
-    Exit codes: 0 listed, also when nothing waits, 2 an error.
+    Exit codes: 0 success, even if no version waits, 2 error.
 
     Examples:
 
@@ -55,47 +58,49 @@ def queue(
 
       gatehouse queue -n private-ai --stage production -o json
     """
+    from gatehouse.actions.queue import ask_queue
+    from gatehouse.printing.progress import ConsoleProgress
 
     async def ask() -> tuple[Waiting, ...]:
-        where = "" if all_namespaces else namespace or await default_namespace(kubeconfig, context)
+        home = "" if all_namespaces else namespace or await default_namespace(kubeconfig, context)
         async with cluster(kubeconfig, context) as client:
-            return await ask_queue(client, namespace=where)
+            return await ask_queue(client, namespace=home)
 
     with ConsoleProgress() as progress, progress.step("reading versions"):
-        everything = reviewing(ask)
-    found = [
-        each
-        for each in everything
-        if (stage is None or each.stage == stage) and not (mine and each.why_not is not None)
+        everything = run_command(ask)
+    chosen = [
+        entry
+        for entry in everything
+        if (stage is None or entry.stage == stage) and not (mine and entry.why_not is not None)
     ]
     if output == "json":
-        print_data([each.wire() for each in found])
-    elif found:
-        rows = [_HEADER, *(_row(each, now=datetime.now(UTC)) for each in found)]
+        print_data([entry.wire() for entry in chosen])
+    elif chosen:
+        rows = [_HEADER, *(_row(entry, now=datetime.now(UTC)) for entry in chosen)]
         print_table(rows if all_namespaces else [row[1:] for row in rows])
     else:
-        stderr().line("nothing waits for a review")
+        stderr().line("no version waits for a review")
 
 
-def _row(each: Waiting, *, now: datetime) -> Sequence[str]:
-    owed = ", ".join(dict.fromkeys(text.partition(":")[0] for text in each.owed))
+def _row(entry: Waiting, *, now: datetime) -> Sequence[str]:
+    owed = ", ".join(dict.fromkeys(text.partition(":")[0] for text in entry.owed))
     return (
-        each.namespace,
-        each.name,
-        each.model,
-        each.version,
-        each.stage,
-        each.tier or "?",
-        each.submitted_by or "nobody",
-        _age(now, each.since),
-        each.approvals or "?",
+        entry.namespace,
+        entry.name,
+        entry.model,
+        entry.version,
+        entry.stage,
+        entry.tier or "?",
+        entry.submitted_by or "nobody",
+        _age(now, entry.since),
+        entry.approvals or "?",
         owed,
-        "may approve" if each.why_not is None else each.why_not,
+        "may approve" if entry.why_not is None else entry.why_not,
     )
 
 
 def _age(now: datetime, since: datetime | None) -> str:
-    """As kubectl writes it, in its largest unit."""
+    """The age in its largest unit, as kubectl writes it."""
     if since is None:
         return "?"
     seconds = max(0, int((now - since).total_seconds()))

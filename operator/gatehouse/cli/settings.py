@@ -1,4 +1,4 @@
-"""``gatehouse settings``: what the operator would run with."""
+"""``gatehouse settings``: the settings with which the operator would run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from gatehouse.app.settings_sources import (
     load_settings,
     shown,
 )
-from gatehouse.cli.connection import ERROR, NOT_READY
-from gatehouse.cli.run import settings_signature
+from gatehouse.cli.exits import ERROR, NOT_MET
+from gatehouse.cli.settings_flags import settings_signature
 from gatehouse.printing import stderr, stdout
 
 __all__ = ["settings"]
@@ -32,7 +32,10 @@ class Output(StrEnum):
 
 
 def settings(*, config: Path | None, output: Output, write: Path | None, check: Path | None, **flags: Any) -> None:
-    """Print what `gatehouse run` would use here, given the same flags, and where each value comes from.
+    """Print the settings of the operator and their sources.
+
+    The command accepts the flags of `gatehouse run` and prints the settings with which `gatehouse run` would start in
+    the same environment.
 
     Examples:
 
@@ -40,7 +43,7 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
 
       kubectl -n gatehouse-system exec deploy/gatehouse-operator -- gatehouse settings
 
-    Exit codes: 0 they can be used, 1 the file of --check is out of date, 2 they cannot be used, and why.
+    Exit codes: 0 success, 1 condition not met: the file of --check is out of date, 2 error: a setting is not valid.
     """
     if write is not None:
         write.write_text(settings_markdown())
@@ -48,7 +51,7 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
     if check is not None:
         if not check.is_file() or check.read_text() != settings_markdown():
             stderr().line(f"stale: {check}; run `gatehouse settings --write {check}`")
-            raise typer.Exit(NOT_READY)
+            raise typer.Exit(NOT_MET)
         return
     try:
         loaded = load_settings(flags=flags, environ=os.environ, config=config)
@@ -74,17 +77,20 @@ def _sources(loaded: Loaded) -> dict[str, str]:
 
 def _signature() -> Signature:
     given: dict[str, Any] = {
-        "output": (Output.TABLE, Annotated[Output, typer.Option("--output", "-o", help="table or json.")]),
+        "output": (Output.TABLE, Annotated[Output, typer.Option("--output", "-o", help="Output format.")]),
         "write": (
             None,
             Annotated[
-                Path | None, typer.Option("--write", metavar="FILE", help="Write the documentation of them all.")
+                Path | None, typer.Option("--write", metavar="FILE", help="Write the documentation of all settings.")
             ],
         ),
         "check": (
             None,
             Annotated[
-                Path | None, typer.Option("--check", metavar="FILE", help="Exit 1 when that file is out of date.")
+                Path | None,
+                typer.Option(
+                    "--check", metavar="FILE", help="Compare this file with the documentation of all settings."
+                ),
             ],
         ),
     }

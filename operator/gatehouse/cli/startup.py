@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which would look through what they make again and again."""
+"""Imports without the garbage collector, which would scan the objects of the imports many times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["for_good"]
 
 @contextmanager
 def for_good() -> Iterator[None]:
-    """Whatever is made within lives as long as the process: the collector looks at it neither now nor later.
+    """Every object that is made within lives as long as the process: the collector scans it neither now nor later.
 
-    Nor is what the imports left behind collected, 2,000 small objects: to find them takes as long as a tenth of the
-    imports. Together it saves a fifth of the second that the operator's take.
+    Garbage of the imports, some 2,000 small objects, is kept too: a search for it takes a tenth of the time of the
+    imports. In all this saves a fifth of the second that the imports of the operator take.
     """
     gc.disable()
     try:

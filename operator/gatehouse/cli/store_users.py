@@ -1,52 +1,56 @@
-"""``gatehouse store-users``: the users of the MinIO that an installation brings, each with the rights it needs."""
+"""``gatehouse store-users``: the users of the MinIO of an installation, each with the rights that it needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatehouse.cli.connection import NOT_READY, fail, run_command
+from gatehouse.cli.connection import run_command
+from gatehouse.cli.exits import exits
 from gatehouse.cli.options import TimeoutOption
-from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.install.errors import DeployError, NotComplete
-from gatehouse.install.store_users import ensure_when_ready, load_store_users, read_users
+from gatehouse.cli.signals import until_told_to_stop
+from gatehouse.errors import ConditionNotMet
 from gatehouse.printing import stderr, stdout
-from gatehouse.runtime.clock import LoopClock
-from gatehouse.storage.s3.users import StoreAdministrator, StoreUser
+
+if TYPE_CHECKING:
+    from gatehouse.storage.s3.users import StoreAdministrator, StoreUser
 
 __all__ = ["store_users"]
 
 
 def store_users(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Which users, as YAML; see kustomize/base/minio.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="YAML file that lists the users; see kustomize/base/minio.")
+    ],
     timeout: TimeoutOption = 300.0,
 ) -> None:
-    """Have a MinIO's users there, each with a key of its own and one right: to read a bucket, or to write it.
+    """Create the users of a MinIO.
 
-    Only this command and MinIO itself need the credentials of MinIO's administrator. It waits until MinIO answers. Keys
-    come from folders, as a Pod has its Secrets, and none is printed. Users that the file does not name are left alone.
-    Run it as often as you like.
+    Each user gets its own key and one right: to read one bucket or to write one bucket. Only this command and MinIO
+    itself need the credentials of the administrator of MinIO. The command waits until MinIO answers. It reads keys from
+    folders, such as the mounted Secrets of a Pod, and prints none. It changes no user that the file does not name. You
+    can run the command at any time.
 
-    Exit codes: 0 all are there, 1 not (in time), and why, 2 an error in the file or in a key.
+    Exit codes: 0 success, 1 condition not met: MinIO did not create every user in time, 2 error, such as a wrong key.
 
     Examples:
 
       gatehouse store-users /etc/gatehouse/store/users.yaml
     """
-    try:
+    from gatehouse.install.store_users import load_store_users, read_users
+
+    stopped = ConditionNotMet("stopped by SIGTERM; run the command again")
+    with exits():
         administrator, users = read_users(load_store_users(file))
-        run_command(lambda: until_told_to_stop(_ensured(administrator, users, timeout)))
-    except Stopped as stopped:
-        fail(f"{stopped}; run it again", code=NOT_READY)
-    except NotComplete as error:
-        fail(str(error), code=NOT_READY)
-    except DeployError as error:
-        fail(str(error))
+    run_command(lambda: until_told_to_stop(_ensured(administrator, users, timeout), stopped=stopped))
     for user in users:
         stdout().line(f"{user.name} may {user.access} bucket {user.bucket}")
 
 
 async def _ensured(administrator: StoreAdministrator, users: tuple[StoreUser, ...], seconds: float) -> None:
+    from gatehouse.install.store_users import ensure_when_ready
+    from gatehouse.runtime.clock import LoopClock
+
     await ensure_when_ready(administrator, users, seconds=seconds, clock=LoopClock(), say=stderr().line)

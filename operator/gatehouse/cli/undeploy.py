@@ -1,4 +1,4 @@
-"""``gatehouse undeploy``: takes an installation away and keeps its data."""
+"""``gatehouse undeploy``: removes an installation and keeps its data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Annotated
 import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption
-from gatehouse.cli.deploy import KustomizeOption, ObjectStoreOption, OverlayArgument, kubectl_for, plan_of, reporting
-from gatehouse.install.uninstall import uninstall
+from gatehouse.cli.installation import (
+    KustomizeOption,
+    ObjectStoreOption,
+    OverlayArgument,
+    kubectl_for,
+    plan_of,
+    reporting,
+)
 from gatehouse.printing import stdout
 
 __all__ = ["undeploy"]
@@ -25,11 +31,12 @@ def undeploy(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
 ) -> None:
-    """Take Gatehouse away. Volumes, Secrets, and the kinds with their objects are kept unless told otherwise.
+    """Remove Gatehouse from a cluster and keep its data.
 
-    Installing again continues with what was kept. A namespace is deleted only when nothing is left in it.
+    The command keeps volumes, Secrets, and the kinds with their objects, unless you pass --delete-data. A later
+    installation continues with the kept data. A namespace is deleted only when it is empty.
 
-    Exit codes: 0 it is gone, and what was kept is printed, 2 an error.
+    Exit codes: 0 success, 2 error.
 
     Examples:
 
@@ -37,10 +44,12 @@ def undeploy(
 
       gatehouse undeploy rhoai --object-store minio --delete-data
     """
+    from gatehouse.install.uninstall import uninstall
+
     with reporting() as progress:
         kubectl = kubectl_for(kubeconfig, context)
         plan = plan_of(kubectl, overlay, folder=kustomize, object_store=object_store, image=None)
         kept = uninstall(kubectl, plan, delete_data=delete_data, progress=progress)
-    for each in kept:
-        stdout().line(str(each))
+    for remainder in kept:
+        stdout().line(str(remainder))
     stdout().line(f"Gatehouse (overlay {plan.overlay}) is gone.")

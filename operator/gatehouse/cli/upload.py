@@ -6,43 +6,33 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
-from botocore.exceptions import BotoCoreError
 
-from gatehouse.actions.upload_report import UploadReport, VersionNames
-from gatehouse.api.model_version import ArtifactFormat
-from gatehouse.cli.connection import (
-    NOT_READY,
-    ContextOption,
-    KubeconfigOption,
-    cluster,
-    default_namespace,
-    fail,
-    run_command,
-)
+from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
+from gatehouse.cli.exits import fail
 from gatehouse.cli.options import (
     AddressingOption,
+    ArtifactFormatChoice,
     EndpointOption,
     RegionOption,
     RequesterPaysOption,
     StoreCaOption,
 )
-from gatehouse.cli.signals import Stopped, until_told_to_stop
-from gatehouse.cluster.client import ClusterError
+from gatehouse.cli.signals import until_told_to_stop
 from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout
-from gatehouse.printing.progress import Amounts, shown
-from gatehouse.storage.metrics import NoMetrics
-from gatehouse.storage.s3.uploads import open_bucket
-from gatehouse.upload.access import StoreFlags, bucket_access, location_of
-from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format
-from gatehouse.upload.errors import FolderRefused, ObjectsInTheWay, PublishError
-from gatehouse.upload.folder import scan
-from gatehouse.upload.folder_store import FolderStore
-from gatehouse.upload.recheck import ask_for_check
-from gatehouse.upload.transfer import Upload, UploadOptions
+
+if TYPE_CHECKING:
+    from gatehouse.actions.upload_report import UploadReport, VersionNames
+    from gatehouse.api.model_version import ArtifactFormat
+    from gatehouse.printing.progress import Amounts
+    from gatehouse.upload.access import StoreFlags
+    from gatehouse.upload.check import CheckedArtifact
+    from gatehouse.upload.folder_store import FolderStore
+    from gatehouse.upload.transfer import Upload, UploadOptions
 
 __all__ = ["upload"]
 
@@ -53,13 +43,13 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "s3:ListMultipartUploadParts, and s3:DeleteObject for --prune.",
     "CredentialsRejected": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to valid credentials.",
     "CredentialsExpired": "Renew AWS_SESSION_TOKEN and the keys that came with it, or log in again.",
-    "CertificateRejected": "Name the store's authority with --ca or AWS_CA_BUNDLE, or correct the endpoint.",
+    "CertificateRejected": "Name the CA certificates of the store with --ca or AWS_CA_BUNDLE, or correct the endpoint.",
     "RegionMismatch": "Set AWS_DEFAULT_REGION or --region, and AWS_ENDPOINT_URL or --endpoint.",
-    "RedirectRefused": "Name the address that the store itself answers at with --endpoint, if it is the store's.",
-    "TlsRequired": "Write https:// into --endpoint.",
-    "AddressingRefused": "Say --addressing virtual.",
-    "RequesterPays": "Say --requester-pays, if the account of the keys is to pay.",
-    "ProxyRefused": "Mend HTTPS_PROXY, or take the endpoint out of it with NO_PROXY.",
+    "RedirectRefused": "Set --endpoint to the address at which the store itself answers, if it belongs to the store.",
+    "TlsRequired": "Use https:// in --endpoint.",
+    "AddressingRefused": "Use --addressing virtual.",
+    "RequesterPays": "Use --requester-pays if the account of the access key may pay.",
+    "ProxyRefused": "Correct HTTPS_PROXY, or exclude the endpoint with NO_PROXY.",
     "StoreRefused": "Check --endpoint, the bucket and --region.",
 }
 
@@ -82,9 +72,10 @@ class _Call:
 
 def upload(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one model.")],
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Where they go, as in s3://models/granite-3.1-8b/.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Target folder, such as s3://models/granite-3.1-8b/.")],
     artifact_format: Annotated[
-        ArtifactFormat | None, typer.Option("--format", help="Format of the weights; from the names when absent.")
+        ArtifactFormatChoice | None,
+        typer.Option("--format", help="Format of the weights. Default: from the names of the files."),
     ] = None,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
@@ -92,49 +83,58 @@ def upload(
     addressing: AddressingOption = None,
     requester_pays: RequesterPaysOption = False,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave files out, as in 'original/*'.")
+        list[str] | None,
+        typer.Option(
+            "--exclude", metavar="PATTERN", help="Pattern of files to leave out, such as 'original/*'; repeatable."
+        ),
     ] = None,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Also send what links outside of DIR lead to.")
+        bool, typer.Option("--follow-links", help="Also send the targets of links that lead outside of DIR.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other objects of the same names.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete objects below the URI that are not in DIR.")] = False,
-    parallel: Annotated[int, typer.Option("--parallel", min=1, max=64, help="Requests at once.")] = 8,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace objects of the same names.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete objects below the URI that DIR does not have.")
+    ] = False,
+    parallel: Annotated[
+        int, typer.Option("--parallel", min=1, max=64, help="Number of requests at the same time.")
+    ] = 8,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, compare and print the digest, but send nothing.")
+        bool, typer.Option("--dry-run", help="Check, compare and print the digest; send nothing.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", help="RegisteredModel of the YAML; after the URI's folder when absent.")
+        str | None, typer.Option("--model", help="RegisteredModel in the output. Default: from the folder of the URI.")
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="Version of the YAML; the digest's first digits when absent.")
+        str | None, typer.Option("--version", help="Version in the output. Default: the first digits of the digest.")
     ] = None,
     hardware_profile: Annotated[
-        str, typer.Option("--hardware-profile", help="HardwareProfile of the YAML.")
+        str, typer.Option("--hardware-profile", help="HardwareProfile in the output.")
     ] = "nvidia-l4",
-    namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace of the YAML.")] = None,
+    namespace: Annotated[str | None, typer.Option("-n", "--namespace", help="Namespace in the output.")] = None,
     ask: Annotated[
         bool,
-        typer.Option("--ask/--no-ask", help="Ask the operator of the cluster to check the ModelVersions of URI now."),
+        typer.Option("--ask/--no-ask", help="Request an immediate check of the ModelVersions of the URI."),
     ] = True,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
-    output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="yaml or json.")] = "yaml",
+    output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="Output format.")] = "yaml",
 ) -> None:
-    """Check a model's folder, send it to object storage, and print its digest and a ModelVersion to apply.
+    """Check the folder of a model and send it to a store.
 
-    The folder is checked first, by the operator's own rules: what it would refuse is refused before a byte is sent.
-    Large files go in parts, in parallel. After an interruption the same command sends what is missing. The manifest
-    gatehouse.manifest comes last; `sha256sum -c` reads it. Endpoint and credentials are found as boto3 finds them.
+    The command prints the digest and a ModelVersion to apply. It first checks the folder by the rules of the operator:
+    it sends nothing of a folder that the operator would reject. It sends large files in parts, in parallel. After an
+    interruption, the same command sends the missing parts. The manifest gatehouse.manifest comes last; `sha256sum -c`
+    reads it. The command finds endpoint and credentials as boto3 does.
 
-    At its end it asks the operator of the kubeconfig's cluster to check the ModelVersions of the URI now, if you may
-    annotate them. Otherwise, and where there is no cluster, they wait for their next check, half a minute at most.
+    At the end the command requests an immediate check of the ModelVersions of the URI from the operator of your
+    cluster, if you may annotate them. Without the request, the operator checks them within half a minute.
 
-    A version means the same bytes for ever: send a new artifact to a new URI. Names that begin with a dot are left out.
-    A signature of the folder (model.sig, as `model_signing sign` writes it) goes with it; a note says if it is not of
-    these files. It does not count to the digest, so that a folder may be signed later and sent again.
+    A version always means the same bytes: send a new artifact to a new URI. The command leaves out names that begin
+    with a dot. It also sends a signature of the folder (model.sig, as `model_signing sign` writes it), and a note says
+    if the signature does not match the files. The signature is not part of the digest, so you may sign and send later.
 
-    Exit codes: 0 all of it is there, 1 the folder or other objects stand against it, 2 an error.
+    Exit codes: 0 success, 1 condition not met: the operator would reject the folder, or other objects exist at the URI,
+    2 error.
 
     Examples:
 
@@ -144,6 +144,10 @@ def upload(
 
       gatehouse upload ./granite s3://models/granite/ --version 3.1 --dry-run -o json
     """
+    from gatehouse.actions.upload_report import VersionNames
+    from gatehouse.upload.access import StoreFlags
+    from gatehouse.upload.transfer import UploadOptions
+
     call = _Call(
         folder=folder,
         uri=uri,
@@ -166,36 +170,48 @@ def upload(
 
 
 def _guarded(call: _Call) -> UploadReport:
+    from botocore.exceptions import BotoCoreError
+
+    stopped = ActionError("stopped by SIGTERM before every file was sent; run the same command again to continue")
+
+    async def work() -> UploadReport:
+        try:
+            return await until_told_to_stop(_upload(call, stderr()), stopped=stopped)
+        except ReconcileError as error:
+            remedy = _REMEDIES.get(error.reason, error.remedy) or "Run the same command again to continue."
+            raise ActionError(f"{error.message}. {remedy}") from error
+
     try:
-        return run_command(lambda: until_told_to_stop(_upload(call, stderr())))
-    except (FolderRefused, ObjectsInTheWay) as error:
-        fail(str(error), code=NOT_READY)
-    except ReconcileError as error:
-        remedy = _REMEDIES.get(error.reason, error.remedy)
-        fail(f"{error.message}. {remedy}" if remedy else f"{error.message}. The same command goes on from here.")
-    except Stopped as stopped:
-        fail(f"{stopped} before everything was sent; the same command goes on from here")
+        return run_command(work, BotoCoreError, OSError)
     except KeyboardInterrupt:
-        fail("stopped before everything was sent; the same command goes on from here")
-    except (PublishError, BotoCoreError, OSError) as error:
-        fail(str(error))
+        fail("stopped before every file was sent; run the same command again to continue")
 
 
 async def _upload(call: _Call, printer: Printer) -> UploadReport:
+    from gatehouse.actions.upload_report import UploadReport
+    from gatehouse.printing.progress import shown
+    from gatehouse.storage.metrics import NoMetrics
+    from gatehouse.storage.s3.uploads import open_bucket
+    from gatehouse.upload.access import bucket_access, location_of
+    from gatehouse.upload.check import check_names, guess_format
+    from gatehouse.upload.folder import scan
+    from gatehouse.upload.folder_store import FolderStore
+    from gatehouse.upload.transfer import Upload
+
     location = location_of(call.uri)
     access = bucket_access(location.bucket, call.store)
-    found = scan(call.folder, exclude=call.exclude, follow_links=call.follow_links)
-    _say_left_out(found.left_out, printer)
-    check_names(found, prefix=location.prefix)
-    store = FolderStore(found)
-    artifact = await _checked(store, call.artifact_format or guess_format(found), printer)
+    folder = scan(call.folder, exclude=call.exclude, follow_links=call.follow_links)
+    _say_left_out(folder.left_out, printer)
+    check_names(folder, prefix=location.prefix)
+    store = FolderStore(folder)
+    artifact = await _checked(store, call.artifact_format or guess_format(folder), printer)
     async with open_bucket(access, metrics=NoMetrics()) as bucket:
         sending = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=call.options)
         plan = await sending.plan()
         report = UploadReport(
-            uri=call.uri, artifact=artifact, plan=plan, result=None, left_out=found.left_out, names=call.names
+            uri=call.uri, artifact=artifact, plan=plan, result=None, left_out=folder.left_out, names=call.names
         )
-        # A name that is none is said before hours of sending, not after.
+        # A wrong name ends the command before hours of sending, not after.
         report.model_version()
         if call.dry_run:
             return report
@@ -206,14 +222,17 @@ async def _upload(call: _Call, printer: Printer) -> UploadReport:
         artifact=artifact,
         plan=plan,
         result=result,
-        left_out=found.left_out,
+        left_out=folder.left_out,
         names=call.names,
         asked=await _asked(call, printer) if call.ask else (),
     )
 
 
 async def _asked(call: _Call, printer: Printer) -> Sequence[str]:
-    """The ModelVersions that the operator was asked to check; none where there is no cluster, or it does not answer."""
+    """The ModelVersions whose check was requested; none where there is no cluster or the cluster does not answer."""
+    from gatehouse.cluster.client import ClusterError
+    from gatehouse.upload.recheck import ask_for_check
+
     try:
         async with asyncio.timeout(_ASKING_SECONDS), cluster(call.kubeconfig, call.context) as client:
             where = call.names.namespace or await default_namespace(call.kubeconfig, call.context)
@@ -226,6 +245,9 @@ async def _asked(call: _Call, printer: Printer) -> Sequence[str]:
 
 
 async def _checked(store: FolderStore, artifact_format: ArtifactFormat, printer: Printer) -> CheckedArtifact:
+    from gatehouse.printing.progress import Amounts, shown
+    from gatehouse.upload.check import FolderCheck
+
     check = FolderCheck(store, artifact_format=artifact_format)
 
     def amounts() -> Amounts:
@@ -240,6 +262,8 @@ async def _checked(store: FolderStore, artifact_format: ArtifactFormat, printer:
 
 
 def _amounts(sending: Upload) -> Amounts:
+    from gatehouse.printing.progress import Amounts
+
     now = sending.progress
     return Amounts(
         files_done=now.files_done,

@@ -1,15 +1,17 @@
-"""Why there is no evidence, or why a file is none."""
+"""Why there is no evidence, or why a file is none: a branch of the tree in :mod:`gatehouse.errors`."""
 
 from __future__ import annotations
+
+from gatehouse.errors import ActionError, ConditionNotMet
 
 __all__ = ["BundleBroken", "EvidenceError", "NoEvidence"]
 
 
-class EvidenceError(Exception):
+class EvidenceError(ActionError):
     """Evidence cannot be had."""
 
 
-class NoEvidence(EvidenceError):
+class NoEvidence(EvidenceError, ConditionNotMet):
     """There is nothing yet that a version could be held to."""
 
 

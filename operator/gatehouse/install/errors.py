@@ -1,6 +1,8 @@
-"""What can go wrong with an installation, as one tree."""
+"""What can go wrong with an installation: a branch of the tree in :mod:`gatehouse.errors`."""
 
 from __future__ import annotations
+
+from gatehouse.errors import ActionError, ConditionNotMet
 
 __all__ = [
     "ClusterNotUsable",
@@ -17,7 +19,7 @@ __all__ = [
 ]
 
 
-class DeployError(Exception):
+class DeployError(ActionError):
     """Anything the person who installs is told as one message."""
 
 
@@ -37,7 +39,7 @@ class OverlayInvalid(DeployError):
     """There is no such overlay, or it renders to something else than objects."""
 
 
-class NotComplete(DeployError):
+class NotComplete(DeployError, ConditionNotMet):
     """All was applied, but it does not run (in time), or a Job failed. What was applied stays."""
 
 

@@ -1,4 +1,4 @@
-"""The store that a person means, found as boto3 finds it: environment, profile, roles of a cluster or a machine."""
+"""Access to a store, found as boto3 does: environment, profile, roles of a cluster or a machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from gatehouse.api.model_version import Artifact
 from gatehouse.domain.common.locations import ArtifactLocation, locate, signing_region
+from gatehouse.errors import InputInvalid
 from gatehouse.storage.s3.transport import RequestOptions
 from gatehouse.storage.s3.uploads import BucketAccess
-from gatehouse.upload.errors import InputInvalid
 
 __all__ = ["StoreFlags", "bucket_access", "location_of"]
 
@@ -25,7 +25,7 @@ _MAX_CA_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFlags:
-    """What was said at the call; the environment counts where it is None."""
+    """Flags of a command. None leaves the value to the environment."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -35,7 +35,7 @@ class StoreFlags:
 
 
 def location_of(uri: str) -> ArtifactLocation:
-    """Bucket and prefix of a URI that ``spec.artifact.uri`` takes. Raises InputInvalid."""
+    """Bucket and prefix of a URI that is valid in ``spec.artifact.uri``. Raises InputInvalid."""
     try:
         Artifact(uri=uri)
     except ValidationError:
@@ -87,7 +87,7 @@ def _configured_addressing(session: Session) -> str | None:
 def _endpoint(url: str) -> str:
     split = urlsplit(url)
     if "@" in split.netloc:
-        raise InputInvalid("the endpoint has a user in it; wanted: credentials in the environment")
+        raise InputInvalid("the endpoint contains a user; wanted: credentials in the environment")
     if split.scheme not in {"http", "https"} or not split.hostname or split.path.strip("/") or split.query:
         raise InputInvalid(f"the endpoint is {url!r}; wanted: http:// or https://, a host and perhaps a port")
     return f"{split.scheme}://{split.netloc}"
@@ -97,5 +97,5 @@ def _pem(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_MAX_CA_BYTES + 1)
     if len(data) > _MAX_CA_BYTES or b"-----BEGIN CERTIFICATE-----" not in data:
-        raise InputInvalid(f"{path} holds no certificates in PEM; wanted: those of the store's authority")
+        raise InputInvalid(f"{path} holds no certificates in PEM; wanted: the CA certificates of the store")
     return data.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The check of a folder before a byte is sent: the very check that the operator makes of the objects afterwards."""
+"""The check of a folder before the upload: the same check that the operator makes of the objects afterwards."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NOTED: Final = "{problem}; a policy that wants a signature will not take it. Si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFile:
-    """One file and its hashes in hex; ``parts`` are those of its parts when it will be sent in parts."""
+    """One file and its SHA-256 in hex; ``parts`` are the hashes of its parts if it is sent in parts."""
 
     path: str
     size: int
@@ -55,9 +55,9 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedArtifact:
-    """A folder that the operator would accept. ``manifest`` is its text, ``digest`` that of the manifest.
+    """A folder that the operator would accept. ``manifest`` is a text, ``digest`` is its digest.
 
-    ``signature`` is ``model.sig``, which lies beside the ``files`` and is none of them.
+    ``signature`` is ``model.sig``, which is not one of the ``files``.
     """
 
     artifact_format: ArtifactFormat
@@ -69,7 +69,7 @@ class CheckedArtifact:
 
     @property
     def objects(self) -> tuple[CheckedFile, ...]:
-        """What becomes an object of its own: the files and the signature."""
+        """The files and the signature, each of which becomes an object."""
         return self.files if self.signature is None else (*self.files, self.signature)
 
     @property
@@ -79,10 +79,10 @@ class CheckedArtifact:
 
 
 def told_format(found: FolderFiles) -> ArtifactFormat | None:
-    """The format of the weights, as the names in the folder tell it, or as those in its folders do; None for nothing.
+    """The format of the weights from the names in the folder, else from those in its folders; None if no name tells.
 
-    Weights of several formats are one model, exported more than once: safetensors go first where a config.json is
-    beside them, as no loader takes them without it; then a GGUF file, which has all that it needs in itself.
+    Weights of several formats are one model that was exported more than once. Safetensors come first if config.json is
+    beside them, because no loader accepts them without it. A GGUF file, which needs no other file, comes next.
     """
     names = [file.path.lower() for file in found.files]
     beside = [name for name in names if "/" not in name]
@@ -92,7 +92,7 @@ def told_format(found: FolderFiles) -> ArtifactFormat | None:
 
 
 def guess_format(found: FolderFiles) -> ArtifactFormat:
-    """The format of the weights from the names in the folder; safetensors where nothing tells."""
+    """The format of the weights from the names in the folder; safetensors if no name tells."""
     return told_format(found) or "safetensors"
 
 
@@ -113,7 +113,7 @@ class FolderCheck:
 
     @property
     def progress(self) -> CheckProgress:
-        """How far it is."""
+        """Files and bytes so far."""
         return self._verification.progress
 
     async def run(self) -> CheckedArtifact:
@@ -161,12 +161,12 @@ def _unserved(summary: ArtifactSummary) -> Sequence[str]:
 
 
 def unserved_note(problem: Finding) -> str:
-    """Why a version of a sound folder will get no serving template, in the words of its gate TemplateEmitted."""
+    """Why a version of a valid folder gets no serving template, in the words of its gate TemplateEmitted."""
     return f"a version of it gets no serving template: {problem.found}; wanted: {problem.expected}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
-    """What the headers of a folder's files say, without reading all of them.
+    """What the headers of the files say. Reads no whole file.
 
     Raises FolderRefused, FileChanged, OSError.
     """
@@ -181,7 +181,7 @@ async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> Art
 
 
 def check_names(found: FolderFiles, *, prefix: str) -> None:
-    """Refuse what is seen without reading: the scan's own problems, keys and objects too large for S3.
+    """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for S3.
 
     Raises FolderRefused.
     """
@@ -232,7 +232,7 @@ def _nothing() -> Finding:
         reason="NoFiles",
         found="no files",
         expected="the files of one model",
-        remedy="Name the folder that holds them; names that begin with a dot do not count.",
+        remedy="Name the folder that holds the files; names that begin with a dot are ignored.",
     )
 
 

@@ -1,9 +1,8 @@
-"""The files of a folder as they would be objects: names, sizes, identities. Links are followed inside reason.
+"""The files of a folder as objects: names, sizes, identities. Only safe links are followed.
 
 A link may lead to a file below the folder, or, where the folder is a snapshot in the cache of Hugging Face, to the
-cache's blobs. Any other would send what nobody meant to publish: a model downloaded from elsewhere may bring a link to
-a private key. Names that begin with a dot, what tools are known to leave behind, and the manifest that Gatehouse itself
-writes beside a model, are left out.
+cache's blobs. Any other link could publish a file by accident: a downloaded model may contain a link to a private key.
+The scan leaves out names that begin with a dot, files that tools leave behind, and the manifest that Gatehouse writes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
-from gatehouse.upload.errors import InputInvalid
+from gatehouse.errors import InputInvalid
 
 __all__ = ["FileIdentity", "FolderFiles", "LocalFile", "scan"]
 
@@ -30,7 +29,7 @@ _MAX_LEFT_OUT: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What changes when a file is written or replaced."""
+    """Properties that change when a file is written or replaced."""
 
     device: int
     inode: int
@@ -39,13 +38,13 @@ class FileIdentity:
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileIdentity:
-        """The identity of a file that was looked at."""
+        """The identity in the result of a stat."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """One file: its path in the artifact (bytes that are not UTF-8 as lone surrogates) and where it really is."""
+    """One file: its path in the artifact (bytes that are not UTF-8 as lone surrogates) and its real path."""
 
     path: str
     real: Path
@@ -59,7 +58,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFiles:
-    """What a folder holds; ``left_out`` are files and folders that are not sent."""
+    """The content of a folder; ``left_out`` are files and folders that are not sent."""
 
     root: Path
     files: tuple[LocalFile, ...]
@@ -68,9 +67,9 @@ class FolderFiles:
 
 
 def scan(root: Path, *, exclude: Sequence[str] = (), follow_links: bool = False) -> FolderFiles:
-    """Look at every file below ``root``; at most one more than an artifact may have.
+    """Lists every file below ``root``, at most one more than an artifact may have.
 
-    ``exclude`` are shell patterns for paths, in which a star also stands for slashes. With ``follow_links`` links may
+    ``exclude`` are shell patterns for paths, in which a star also matches slashes. With ``follow_links`` links may
     lead anywhere. Rules of the problems: LinkBroken, LinkLoop, LinkOutside, NotAFile, TooDeep. Raises InputInvalid when
     ``root`` is no folder, OSError when something cannot be read.
     """
@@ -103,11 +102,11 @@ class _Walk:
     found: int = 0
 
     def files(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
-        """The files below ``folder``, whose path in the artifact is ``prefix``; ``above`` are the folders it is in."""
+        """The files below ``folder``, whose path in the artifact is ``prefix``; ``above`` are its parent folders."""
         status = folder.stat()
         here = (status.st_dev, status.st_ino)
         if here in above:
-            self._problem("LinkLoop", prefix, "a link to a folder that it is in", "links that end somewhere")
+            self._problem("LinkLoop", prefix, "a link to a parent folder", "links to existing files")
             return
         if len(above) >= _MAX_DEPTH:
             self._problem("TooDeep", prefix, f"a folder {len(above)} levels down", f"at most {_MAX_DEPTH} levels")
@@ -126,12 +125,12 @@ class _Walk:
             real = entry.resolve(strict=True)
             status = real.stat()
         except FileNotFoundError:
-            self._problem("LinkBroken", path, "a link to what is not there", "links that end somewhere")
+            self._problem("LinkBroken", path, "a link to a missing file", "links to existing files")
             return
         except (RuntimeError, OSError) as error:
             if isinstance(error, OSError) and not entry.is_symlink():
                 raise
-            self._problem("LinkLoop", path, "a link that leads to itself", "links that end somewhere")
+            self._problem("LinkLoop", path, "a link that leads to itself", "links to existing files")
             return
         if entry.is_symlink() and not self._may_follow(real):
             self._problem(
@@ -139,7 +138,7 @@ class _Walk:
                 path,
                 f"a link to {shown(str(real))}, outside the folder",
                 "links to files of the folder, or of the Hugging Face cache that it is in",
-                "Copy the file into the folder, or say --follow-links if you mean to publish what it leads to.",
+                "Copy the file into the folder, or use --follow-links to publish the target of the link.",
             )
         elif stat.S_ISDIR(status.st_mode):
             yield from self.files(real, f"{path}/", above)

@@ -1,4 +1,4 @@
-"""A folder read as the operator reads an object store, so that one check serves both."""
+"""A folder with the interface of an object store, so that one check serves both."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BATCH_CHUNKS: Final = 8
 
 
 class FolderStore:
-    """The files of a folder as objects: an ``ArtifactStore``. Memory is 1 MiB a file being read.
+    """The files of a folder as objects: an ``ArtifactStore``. Holds 1 MiB in memory for each file that is read.
 
-    Every method raises FileChanged for a file that is not the one that was found at first, and OSError.
+    Every method raises OSError, and FileChanged for a file that changed since the scan.
     """
 
     def __init__(self, found: FolderFiles) -> None:
@@ -38,7 +38,7 @@ class FolderStore:
         return self._part_sums
 
     async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing:
-        """Every file; ETags are their identities. Nothing is below any other prefix than the empty one."""
+        """Every file; its identity is its ETag. Only the empty prefix has files."""
         del prefix, limit, readable
         return Listing.of(
             StoredObject(path=path, size=file.size, etag=f'"{file.identity}"') for path, file in self._files.items()
@@ -57,7 +57,7 @@ class FolderStore:
         progress: Callable[[int], None],
         opened: Callable[[bytes], None] | None = None,
     ) -> str:
-        """Hex SHA-256 of a file. For one that will be sent in parts, those of the parts are found on the way."""
+        """Hex SHA-256 of a file. Also records those of the parts, for a file that is sent in parts."""
         del prefix
         file = self._files[stored.path]
         parts = parts_of(file.size) if file.size > SINGLE_BYTES else (Part(number=1, start=0, size=file.size),)
@@ -83,27 +83,27 @@ class FolderStore:
         return None
 
     def body(self, path: str, *, part: Part | None, sha256: str, progress: Callable[[int], None]) -> Body:
-        """A file, or a part of it, to be sent.
+        """A file, or a part of it, as the body of a request.
 
-        ``progress`` is told the bytes of each chunk, and less than nothing when an attempt begins anew.
+        ``progress`` receives the bytes of each chunk, and a negative number when an attempt starts again.
         """
         file = self._files[path]
         start, size = (0, file.size) if part is None else (part.start, part.size)
-        told = 0
+        sent = 0
 
         async def read() -> AsyncIterator[bytes]:
-            nonlocal told
-            progress(-told)
-            told = 0
+            nonlocal sent
+            progress(-sent)
+            sent = 0
             async for chunk in self._chunks(file, start, size):
                 yield chunk
-                told += len(chunk)
+                sent += len(chunk)
                 progress(len(chunk))
 
         return Body(size=size, sha256=sha256, read=read)
 
     def check_unchanged(self, path: str) -> None:
-        """Raises FileChanged."""
+        """Raises FileChanged for a file that changed since the scan."""
         file = self._files[path]
         try:
             status = os.stat(file.real)  # noqa: PTH116 - beside os.fstat
@@ -122,9 +122,9 @@ class FolderStore:
 
 @contextmanager
 def _opened(file: LocalFile) -> Iterator[int]:
-    """The file's descriptor; it is the file that was found, before and after."""
+    """The descriptor of the file. Checks the identity before and after the use."""
     try:
-        # What has taken the file's place may be a pipe, which must not be waited for.
+        # A pipe may have replaced the file, and an open without O_NONBLOCK would wait for its writer.
         descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise FileChanged(file.path) from None
@@ -154,7 +154,7 @@ def _pread(descriptor: int, path: str, start: int, size: int) -> bytes:
 
 
 def _batches(part: Part) -> Iterator[range]:
-    """The offsets at which chunks begin, some at a time."""
+    """The offsets of the chunks, in batches."""
     step, end = _CHUNK_BYTES * _BATCH_CHUNKS, part.start + part.size
     for start in range(part.start, end, step):
         yield range(start, min(start + step, end), _CHUNK_BYTES)

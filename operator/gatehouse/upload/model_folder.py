@@ -1,4 +1,4 @@
-"""What a Hugging Face folder says about its model: the model card, and what ``gatehouse fit`` reads of it."""
+"""Facts of a Hugging Face folder: the model card, and the configuration that ``gatehouse fit`` reads."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.runtimes.formats import config_problem
+from gatehouse.errors import InputInvalid
 from gatehouse.upload.check import told_format, unserved_note
-from gatehouse.upload.errors import FileChanged, FolderRefused, InputInvalid
+from gatehouse.upload.errors import FileChanged, FolderRefused
 from gatehouse.upload.folder import FolderFiles, scan
 from gatehouse.upload.known_folder import known_folder, own_config, read_file
 
 __all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
 
 _CARD: Final = "README.md"
-_NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are"
+_NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: name the format of the weights with --format"
 _MOST_PROBLEMS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFacts:
-    """What was found; what was not is empty or None. ``notes`` name what was left out, and what nothing told.
+    """The facts; a missing fact is empty or None. ``notes`` name ignored files and missing facts.
 
-    ``config`` has what the files beside config.json say too, and that of a GGUF model is its header's.
+    ``config`` includes the files beside config.json. For a GGUF model, it comes from the header.
     """
 
     card: ModelCard = field(default_factory=ModelCard)
@@ -39,11 +40,10 @@ class FolderFacts:
 
 
 def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = None) -> FolderFacts:
-    """Reads the card of a folder, and its model as ``gatehouse fit`` does; a folder without them says nothing, and so
-    does one of the two that cannot be read: the notes say which, and why.
+    """Reads the card of a folder, and its model as ``gatehouse fit`` does. Either may be missing or unreadable: the
+    notes say which, and why.
 
-    ``artifact_format`` is what somebody says the weights are; the names tell it when absent. Raises InputInvalid when
-    ``root`` is no folder.
+    Without ``artifact_format``, the names of the files tell the format. Raises InputInvalid when ``root`` is no folder.
     """
     try:
         found = scan(root)
@@ -74,7 +74,7 @@ def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
 
 
 def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
-    """Of a folder that upload refuses, its config.json alone."""
+    """The configuration; for a folder that upload refuses, config.json alone."""
     try:
         try:
             return known_folder(found, artifact_format=artifact_format).config
@@ -84,22 +84,24 @@ def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: l
     except FileChanged as error:
         notes.append(f"left out: {error.path} changed while it was being read")
     except FormatError as error:
-        notes.append(f"{CONFIG} is left out, and will be refused as it is: {error}")
+        notes.append(f"{CONFIG} is left out, and will be refused unless it is corrected: {error}")
     except OSError as error:
         notes.append(f"left out: {error.filename or 'a file'} cannot be read: {error.strerror}")
     return None
 
 
 def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> list[str]:
-    """What upload would refuse, without what is said anyway: of config.json alone, and of files that were left out."""
+    """The problems for which upload would refuse the folder, without those that other notes name."""
     other = [each for each in problems if CONFIG not in each.found and each not in said]
-    notes = [f"will be refused as it is: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]]
+    notes = [
+        f"the folder will be refused: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]
+    ]
     more = len(other) - len(notes)
-    return [*notes, f"{more} more problems will be refused: gatehouse fit DIR names all"] if more else notes
+    return [*notes, f"{more} more problems: gatehouse fit DIR names all of them"] if more else notes
 
 
 def quantization_label(found: Quantization | None) -> str | None:
-    """How the weights are quantized, for people: FP8 or INT4 where type and width are known, else the method's name."""
+    """The quantization, for people: FP8 or INT4 where type and width are known, else the name of the method."""
     if found is None:
         return None
     if found.bits is None or found.weight_type is None:

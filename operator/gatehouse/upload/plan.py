@@ -1,4 +1,4 @@
-"""What of a checked folder a prefix has already: told by size and checksum, by reading where nothing else tells."""
+"""Compares a checked folder with a prefix, by size and checksum. Reads objects only where the store has no checksum."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How each file stands, by path; ``extra`` are objects that would count to the artifact and are no file of it."""
+    """The state of each file, by path; ``extra`` are objects of the prefix that are no file of the folder."""
 
     standings: dict[str, Standing]
     extra: tuple[StoredObject, ...]
@@ -36,9 +36,9 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done, in this order: send ``data``, copy ``unsummed`` in place, send ``config``, delete, manifest.
+    """The steps in their order: send ``data``, copy ``unsummed`` in place, send ``config``, delete, write the manifest.
 
-    While config.json is not there, the operator calls the artifact incomplete, whatever else is.
+    Without config.json, the operator calls the artifact incomplete, whichever other files exist.
     """
 
     data: tuple[CheckedFile, ...]
@@ -59,7 +59,7 @@ class Plan:
 
 
 async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manifest: CheckedFile) -> Comparison:
-    """Look at everything below the prefix.
+    """Compares every object below the prefix.
 
     Raises ObjectsInTheWay (no bucket, too many objects) and the store's errors.
     """
@@ -85,7 +85,7 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
 
 
 def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool = False, prune: bool = False) -> Plan:
-    """What to do about the differences. Raises ObjectsInTheWay when that needs a leave that was not given."""
+    """The steps for the differences. Raises ObjectsInTheWay when they need --overwrite or --prune."""
     different = [
         f"{shown(path)} of {found.stored[path].size} bytes"
         for path, standing in found.standings.items()
@@ -93,12 +93,12 @@ def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool
     ]
     if found.standings.get(SIGNATURE) == "different" and len(different) == 1 and not overwrite:
         raise ObjectsInTheWay(
-            f"there is another {SIGNATURE} already. Say --overwrite to replace it: it is no part of the artifact, "
-            "whose digest stays."
+            f"there is another {SIGNATURE} already. Say --overwrite to replace it: the signature is not part of the "
+            "artifact, so the digest stays."
         )
     if different and not overwrite:
         raise ObjectsInTheWay(
-            f"other objects are there already: {_some(different)}. A new artifact is a new version: upload it to a new "
+            f"other objects exist already: {_some(different)}. A new artifact is a new version: upload it to a new "
             "prefix. Or say --overwrite: versions that name this URI will be Artifact Changed."
         )
     if found.extra and not prune:
@@ -112,7 +112,7 @@ def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool
     return Plan(
         data=tuple(file for file in owed if file.path != CONFIG),
         config=tuple(file for file in owed if file.path == CONFIG),
-        # Where the manifest is there, it was tried already, and the store kept its checksum of the parts.
+        # An existing manifest shows that an earlier upload tried, and that the store keeps checksums of parts only.
         unsummed=() if finished else tuple(_unsummed(artifact.files, found)),
         delete=tuple(extra.path for extra in found.extra),
         manifest=not finished,
@@ -120,7 +120,7 @@ def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool
 
 
 def extra_objects(listing: Listing, artifact: CheckedArtifact) -> tuple[StoredObject, ...]:
-    """What the operator would count to the artifact and is no file of it: not folders, nor Gatehouse's own files."""
+    """Objects that the operator would count as files of the artifact, and that the folder does not have."""
     paths = {file.path for file in artifact.files}
     counted = lay_out(listing, artifact_format=artifact.artifact_format).files
     return tuple(stored for stored in counted if stored.path not in paths)

@@ -1,4 +1,4 @@
-"""Sends a checked folder to a prefix: what is missing, in parts where files are large, the manifest last."""
+"""Sends a checked folder to a prefix: missing files only, large files in parts, the manifest last."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UNFINISHED_COMPARED: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadOptions:
-    """``parallel`` requests with a body at once; whether other objects may be replaced, and further ones deleted."""
+    """``parallel`` requests with a body at once. ``overwrite`` replaces objects, ``prune`` deletes extra ones."""
 
     parallel: int = 8
     overwrite: bool = False
@@ -45,9 +45,9 @@ class UploadOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadProgress:
-    """How far it is. ``bytes_kept`` of ``bytes_done`` were in the store already, from an interrupted upload.
+    """Files and bytes so far. ``bytes_kept`` of ``bytes_done`` were already in the store, from an interrupted upload.
 
-    ``summing`` is how many objects the store reads just now to compute their SHA-256.
+    ``summing`` is the number of objects whose SHA-256 the store computes now.
     """
 
     files_done: int = 0
@@ -60,9 +60,9 @@ class UploadProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """What was done: files that were sent, bytes that went over the wire, objects deleted.
+    """The files and bytes that were sent, and the objects that were deleted.
 
-    ``unsummed`` are paths of large files for which the store has no SHA-256 of the whole: the operator reads them.
+    ``unsummed`` are paths of large files without a SHA-256 of the whole in the store: the operator must read them.
     """
 
     sent: tuple[str, ...]
@@ -93,18 +93,18 @@ class Upload:
 
     @property
     def progress(self) -> UploadProgress:
-        """How far it is."""
+        """Files and bytes so far."""
         return self._progress
 
     async def plan(self) -> Plan:
-        """What is to be done. Raises ObjectsInTheWay and what the store raises."""
+        """The plan of the upload. Raises ObjectsInTheWay and the errors of the store."""
         found = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
         plan = plan_upload(self._artifact, found, overwrite=self._options.overwrite, prune=self._options.prune)
         self._unsummed = _kept_in_parts(self._artifact, found, plan)
         return plan
 
     async def run(self, plan: Plan) -> UploadResult:
-        """Do it. Raises FileChanged, SentDiffers, OSError and what the store raises."""
+        """Carries out the plan. Raises FileChanged, SentDiffers, OSError and the errors of the store."""
         self._progress = UploadProgress(files=len(plan.files), bytes=plan.bytes)
         await self._each(plan.data)
         await each(plan.unsummed, self._sum, at_once=self._options.parallel)
@@ -134,7 +134,7 @@ class Upload:
             else:
                 await self._whole(file)
         except ReconcileError:
-            # Bytes that the store refuses, or a body that ended early, are first of all a file that was written to.
+            # Refused bytes and a short body usually mean that the file changed.
             self._folder.check_unchanged(file.path)
             raise
         self._folder.check_unchanged(file.path)
@@ -154,7 +154,7 @@ class Upload:
             except Transient as error:
                 if error.reason != "UploadGone":
                     raise
-                # Completed by an attempt whose answer was lost, or by somebody who uploads the same.
+                # An attempt whose answer was lost completed the upload, or another person who uploads the same file.
                 gone = error
             known = await self._uploads.head(self._prefix + file.path)
             if _is_sent(file, known, completed=gone is None):
@@ -163,7 +163,7 @@ class Upload:
                 raise gone or _differs(file.path, "other parts")
 
     async def _unfinished(self, file: CheckedFile) -> tuple[str, dict[int, StoredPart]]:
-        """The unfinished upload that has the most of the file's parts, and those; or a new one."""
+        """The unfinished upload with the most parts of the file, and these parts; or a new upload."""
         key = self._prefix + file.path
         best: tuple[str, dict[int, StoredPart]] | None = None
         for upload in (await self._uploads.unfinished(key))[:_UNFINISHED_COMPARED]:
@@ -188,9 +188,9 @@ class Upload:
         await self._uploads.complete(key, upload, list(kept.values()))
 
     async def _sum(self, file: CheckedFile) -> None:
-        """Have the store compute the SHA-256 of a whole object that it got in parts, where it can.
+        """Lets the store compute the SHA-256 of an object that was sent in parts, if the store can.
 
-        Raises SentDiffers when the object is not what was sent.
+        Raises SentDiffers when the object is not the file.
         """
         async with self._sending:
             with self._summing():
@@ -203,7 +203,7 @@ class Upload:
             self._unsummed.append(file.path)
 
     async def _check_sent(self) -> None:
-        """The manifest is written only over exactly the files that it names."""
+        """Checks that the prefix holds exactly the files that the manifest names."""
         for file in self._artifact.objects:
             self._folder.check_unchanged(file.path)
         listing = await self._bucket.store.list(self._prefix, limit=MAX_FILES)
@@ -212,7 +212,7 @@ class Upload:
             if sizes.get(file.path) != file.size:
                 raise _differs(file.path, f"{sizes[file.path]} bytes" if file.path in sizes else "no object")
         for extra in () if listing is None else extra_objects(listing, self._artifact):
-            raise _differs(extra.path, f"{extra.size} bytes that somebody else has written")
+            raise _differs(extra.path, f"{extra.size} bytes that another writer sent")
 
     @contextmanager
     def _summing(self) -> Iterator[None]:
@@ -228,7 +228,7 @@ class Upload:
 
 
 def _kept_in_parts(artifact: CheckedArtifact, found: Comparison, plan: Plan) -> list[str]:
-    """Large files that stay as they are, without a checksum of the whole."""
+    """Large files that stay in the store without a SHA-256 of the whole."""
     tried = {file.path for file in plan.unsummed}
     return [
         file.path
@@ -238,7 +238,7 @@ def _kept_in_parts(artifact: CheckedArtifact, found: Comparison, plan: Plan) -> 
 
 
 def _is_sent(file: CheckedFile, known: StoredSum | None, *, completed: bool) -> bool:
-    """Whether the object is the file's. A store without checksums is believed when it said that it is complete."""
+    """Whether the object is the file. A store without checksums is trusted if it confirmed the upload."""
     if known is None or known.size != file.size:
         return False
     if known.sha256 is None and known.composite is None:
@@ -253,6 +253,6 @@ def _same_parts(file: CheckedFile, stored: Sequence[StoredPart]) -> dict[int, St
 
 def _differs(path: str, found: str) -> SentDiffers:
     return SentDiffers(
-        f"the store has {found} as {shown(path)}, which is not what was sent; the manifest was not written. "
-        "Run the command again; if that does not help, look at the store's disks and at who else writes there."
+        f"the store has {found} as {shown(path)}, but the file has other bytes; the manifest was not written. "
+        "Run the command again; if that does not help, check the disks of the store and its other writers."
     )

@@ -18,9 +18,11 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from gatehouse.actions.explanation import Explanation
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cli.connection import NOT_READY, fail, run_command
-from gatehouse.cli.explain import explanation, print_explanation
+from gatehouse.cli.connection import run_command
+from gatehouse.cli.exits import NOT_MET, fail
+from gatehouse.cli.explanation_output import print_explanation
 from gatehouse.cluster.client import ApiClient
 from gatehouse.printing import Printer, stdout
 from gatehouse.printing.progress import ConsoleProgress
@@ -66,7 +68,7 @@ def demo(
         ready = run_command(lambda: _main_job(printer, env))
         _show(printer, cluster, env)
         if not ready:
-            raise typer.Exit(NOT_READY)
+            raise typer.Exit(NOT_MET)
         _walk(printer, cluster, env)
         if not once:
             _stay(printer, folder)
@@ -97,9 +99,9 @@ async def _main_job(printer: Printer, env: Mapping[str, str]) -> bool:
             await _apply(client, manifest)
         version = await _watch(printer, client)
     printer.line()
-    print_explanation(printer, version)
+    print_explanation(printer, Explanation(version=version))
     printer.text(WAITS)
-    return bool(explanation(version)["ready"])
+    return Explanation(version=version).ready
 
 
 async def _apply(client: ApiClient, manifest: Mapping[str, Any]) -> None:
@@ -122,7 +124,7 @@ async def _watch(printer: Printer, client: ApiClient) -> ModelVersion:
         while True:
             version = ModelVersion.model_validate(await client.get(PLURALS["ModelVersion"], NAMESPACE, VERSION))
             live.update(_view(version))
-            if explanation(version)["ready"] or loop.time() > deadline:
+            if Explanation(version=version).ready or loop.time() > deadline:
                 return version
             await asyncio.sleep(POLL)
 
@@ -176,7 +178,7 @@ def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> No
                 said = run_step(step, folder=home, env={**os.environ, **env, "PATH": path})
             except StepFailed as failed:
                 printer.text(str(failed), style="red")
-                raise typer.Exit(NOT_READY) from failed
+                raise typer.Exit(NOT_MET) from failed
             printer.text(said.rstrip())
 
 

@@ -32,14 +32,16 @@ def test_author_and_reviewer_are_told_what_each_can_do(desk: Desk) -> None:
     gates.append(gate("PolicyCompliant", stage="staging", is_open=False))
     desk.version("granite-1", status={**status, "gates": gates})
     author, reviewer = advice(desk, AUTHOR), advice(desk, REVIEWER)
-    assert author["Approved", "staging"] == "you submitted it: somebody else who may approve High risk has to"
+    assert author["Approved", "staging"] == (
+        "you submitted this version, so another person who may approve High risk must decide"
+    )
     assert reviewer["Approved", "staging"] == (
         f"you may decide: gatehouse approve granite-1 -n {desk.namespace} --stage staging --reason …"
     )
     assert desk.run("approve", "granite-1", "--stage=staging", "--reason=good").exit_code == 0
-    assert advice(desk, REVIEWER)["Approved", "staging"] == "you approved it: more people have to"
+    assert advice(desk, REVIEWER)["Approved", "staging"] == "you already approved; more approvals are required"
     assert author["PolicyCompliant", "staging"] == "you may change the version and import evaluations"
-    assert author["HardwareFits", "later"] == "you may do that: you may change the version"
+    assert author["HardwareFits", "later"] == "you may change the version yourself"
     other = desk.run("explain", "granite-1", "-o", "json", user="admin")
     assert "change the policies" in str(json.loads(other.stdout)["advice"])
 
@@ -52,7 +54,7 @@ def test_who_may_only_read_is_told_who_else_can(desk: Desk) -> None:
     until(lambda: not desk.allowed(AUTHOR, "patch", "modelversions"), what="the author kept his rights")
     found = advice(desk, AUTHOR)
     assert found["Approved", "staging"].startswith("you may not approve Low risk; that takes the verb approve on")
-    assert found["HardwareFits", ""] == "you may only read the version; its author can do that: admin"
+    assert found["HardwareFits", ""] == "you may only read the version; its author may change it: admin"
 
 
 def _role(desk: Desk) -> str:

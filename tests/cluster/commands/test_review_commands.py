@@ -75,7 +75,7 @@ def test_what_somebody_turned_down_waits_no_more(desk: Desk) -> None:
     desk.version("granite-1")
     assert desk.run("reject", "granite-1", "--stage=staging", "--reason=no").exit_code == 0
     said = desk.run("queue")
-    assert (said.exit_code, said.stdout, said.stderr) == (0, "", "nothing waits for a review\n")
+    assert (said.exit_code, said.stdout, said.stderr) == (0, "", "no version waits for a review\n")
 
 
 # approve, reject, request-changes
@@ -142,9 +142,9 @@ def test_an_early_refusal_says_what_is_wanted(desk: Desk) -> None:
     desk.version("unclaimed", submitted=False)
     desk.version("granite-1")
     for name, stage, expected in (
-        ("no-digest", "staging", "has no digest yet, as it is Verifying"),
+        ("no-digest", "staging", "has no digest yet (Verifying)"),
         ("changed", "staging", "is Artifact Changed: its files are not the ones that were recorded"),
-        ("draft", "staging", "is Draft; only what is Submitted is decided on"),
+        ("draft", "staging", "is Draft; only a Submitted version can be decided on"),
         ("unclaimed", "staging", "nobody submitted"),
         ("granite-1", "moon", "stage is moon; wanted: a stage of the registry: staging, production"),
     ):

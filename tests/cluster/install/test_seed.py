@@ -239,7 +239,7 @@ def test_what_a_person_changed_is_kept_and_named(
     assert again.ended() == 0, again.said()
     kept = [line for line in again.stdout.read_text().splitlines() if "is kept as it is" in line]
     assert len(kept) == 1
-    assert kept[0].startswith(f"RegisteredModel {world.namespace}/{MODEL} is kept as it is: somebody else set")
+    assert kept[0].startswith(f"RegisteredModel {world.namespace}/{MODEL} is kept as it is: another field manager set")
     assert "kubectl-edit" in kept[0]
     assert ".spec.license" in kept[0]
     spec = spec_of(world, "RegisteredModel", MODEL)
@@ -319,7 +319,7 @@ def test_every_right_of_the_job_is_needed(
             )
         assert said.exit_code == 2, (missing, said.output)
         assert f'cannot {missing.verb} resource "{missing.resource}"' in said.stderr
-        assert "it takes get, create, patch on registeredmodels" in said.stderr or missing.verb == "get"
+        assert "you need get, create, patch on registeredmodels" in said.stderr or missing.verb == "get"
 
 
 def test_a_field_that_the_cluster_does_not_know_is_refused_at_once(
@@ -388,7 +388,7 @@ def test_a_database_that_is_down_is_waited_for_and_named(
     said = impatient.said().splitlines()[-1]
     assert said.startswith(f"error: not done after 3 s; RegisteredModel {world.namespace}/{MODEL} is not registered")
     assert f"{address.host}:{address.port}" in said
-    assert "look at the database, and at host and port in the ModelRegistry" in said
+    assert "check the database, and host and port in the ModelRegistry" in said
     patient = seed(there, *into(world))
     patient.says("DatabaseUnavailable")
     database.start()

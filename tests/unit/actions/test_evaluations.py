@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.evaluations import Import, evaluations, run_notes
 from gatehouse.actions.identity import Person
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.governance.lm_eval import MAX_RESULTS, number_text, parse_results
+from gatehouse.errors import Refused
 
 SAMPLE = (Path(__file__).parent / "results.json").read_bytes()
 VALUE = r"-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?"
@@ -92,7 +92,7 @@ def test_options_choose_tasks_kind_and_data_set() -> None:
     [
         ({"tasks": ["nothing"]}, "--task is nothing; wanted: a task of the file: gsm8k"),
         ({"now": datetime(2024, 1, 1, tzinfo=UTC)}, "in the future; it would not count"),
-        ({"version": worlds.version()}, "has no digest yet, as it is not reconciled yet"),
+        ({"version": worlds.version()}, "has no digest yet (not reconciled yet)"),
         ({"report_url": "ftp://nowhere"}, "report_url is 'ftp://nowhere'"),
         (
             {

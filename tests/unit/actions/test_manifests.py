@@ -10,8 +10,8 @@ from gatehouse.actions.manifests import in_namespace, in_registry, load_folder
 from gatehouse.api.meta import ObjectReference
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.errors import InputInvalid
 from gatehouse.install.shipped_files import shipped
-from gatehouse.upload.errors import InputInvalid
 
 MODEL = """
 apiVersion: gatehouse.dev/v1alpha1

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.actions.errors import Refused
 from gatehouse.actions.policy_dry_run import Judge, Trial, compiled_drafts
 from gatehouse.actions.snapshot import Estate, estate_of_file, policies_of_file
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.serving.names import served_digest
+from gatehouse.errors import Refused
 
 GATES = [
     {"name": name, "stage": "", "open": True, "rule": "r", "found": "f", "wanted": "w"}

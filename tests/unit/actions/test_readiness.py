@@ -48,7 +48,7 @@ OUTAGE = condition("Reconciling", "True", "ProgressingWithRetry", "DatabaseUnava
         (
             model(condition("Ready", "False", "X", "x"), OUTAGE, observed=None, row=None),
             "Pending",
-            "look at the database",
+            "check the database",
         ),
         (model(condition("Ready", "False", "No", "no"), condition("Stalled", "True", "No", "no")), "Failed", "No: no"),
         (model(condition("Stalled", "True", "No", generation=1), observed=1), "Pending", "has not reconciled"),
@@ -94,7 +94,7 @@ HASHING = {"filesDone": 2, "files": 5, "bytesDone": 3, "bytes": 9}
 @pytest.mark.parametrize(
     ("found", "state", "words"),
     [
-        (version("Verifying", UNREACHED), "Pending", "no connection; look at the object store"),
+        (version("Verifying", UNREACHED), "Pending", "no connection; check the object store"),
         (version("Verifying", condition("Ready", "False", "NotVerified", "not yet")), "Pending", "not yet"),
         (version("Verifying"), "Pending", "the operator has not reconciled it yet"),
         (version("Artifact Missing", MISSING), "Done", ""),
@@ -124,7 +124,7 @@ def test_files_that_are_being_hashed_were_looked_at() -> None:
     [
         ("Artifact Missing", True, "", "nothing at s3://models/m/\n  upload it: gatehouse upload DIR s3://models/m/"),
         ("Verifying", False, "", "whether anything is at s3://models/m/ is not known"),
-        ("Verifying", True, "2 of 5 files are hashed", "2 of 5 files are hashed; nothing is to be done"),
+        ("Verifying", True, "2 of 5 files are hashed", "2 of 5 files are hashed; no action is needed"),
         ("Artifact Invalid", True, "", "half a file"),
     ],
 )

@@ -20,7 +20,7 @@ from gatehouse.actions.registration_request import Request, wanted
 from gatehouse.api import ModelVersion
 from gatehouse.cli.main import app
 from gatehouse.domain.artifact.model_card import ModelCard
-from gatehouse.upload.errors import InputInvalid, ObjectMismatch
+from gatehouse.errors import InputInvalid, ObjectMismatch
 from gatehouse.upload.folder import scan
 from gatehouse.upload.known_folder import known_folder
 from gatehouse.upload.model_folder import FolderFacts, read_model_folder
@@ -280,8 +280,8 @@ def test_of_a_folder_that_upload_refuses_config_json_tells_and_the_notes_say_why
     assert found.config is not None
     assert found.config.max_position_embeddings == 131_072
     refused = [note for note in found.notes if "refused" in note]
-    assert refused[0].startswith("will be refused as it is: UnsafeFile: 'a.pkl'")
-    assert refused[3] == "1 more problems will be refused: gatehouse fit DIR names all"
+    assert refused[0].startswith("the folder will be refused: UnsafeFile: 'a.pkl'")
+    assert refused[3] == "1 more problems: gatehouse fit DIR names all of them"
     assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import worlds
+from gatehouse.actions.explanation import Explanation
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cli.explain import print_explanation
+from gatehouse.cli.explanation_output import print_explanation
 from gatehouse.domain.version.facts import Facts
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
@@ -20,7 +21,7 @@ def explained(facts: Facts, capsys: pytest.CaptureFixture[str], *, every: bool =
     decision = decide(facts)
     status = version_status(facts, decision, registry_id=1, template=None, now=facts.now)
     version: ModelVersion = facts.version.model_copy(update={"status": status})
-    print_explanation(stdout(), version, every=every)
+    print_explanation(stdout(), Explanation(version=version), every=every)
     return capsys.readouterr().out.splitlines()
 
 

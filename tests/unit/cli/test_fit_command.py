@@ -109,8 +109,8 @@ def test_the_release_counts(config: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing/config.json"], "is not there; wanted: a folder, a config.json, or a ModelVersion"),
-        (["UPPER"], "is not there"),
+        (["missing/config.json"], "does not exist; wanted: a folder, a config.json, or a ModelVersion"),
+        (["UPPER"], "does not exist"),
         (["CONFIG", "--release", "latest"], "wanted: a release of vLLM"),
         (["CONFIG", "--picture", "fit.png"], "wanted: a file whose name ends with .svg"),
         (["CONFIG", "--calibrate", "no.log"], "no.log cannot be read"),
@@ -193,7 +193,8 @@ def test_formats_that_are_not_computed_are_unknown_and_end_with_1(tmp_path: Path
 
 def test_it_starts_without_what_a_file_needs_not() -> None:
     heavy = "sqlalchemy", "kubernetes", "botocore", "aiohttp"
-    code = f"import sys, gatehouse.cli.fit; print([name for name in {heavy} if name in sys.modules])"
+    modules = "gatehouse.cli.fit, gatehouse.actions.fit_models, gatehouse.actions.fit_answers"
+    code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout == "[]\n"
 

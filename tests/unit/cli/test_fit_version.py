@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 import worlds
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.cli import fit_version
-from gatehouse.cli.fit_target import shipped_machines
+from gatehouse.cli import fit as fit_command
+from gatehouse.cli.fit import shipped_machines
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError
 from gatehouse.domain.version.records import StateChange
@@ -64,7 +64,7 @@ def _cluster(monkeypatch: pytest.MonkeyPatch) -> _Cluster:
         del kubeconfig, context
         yield made
 
-    monkeypatch.setattr(fit_version, "cluster", opened)
+    monkeypatch.setattr(fit_command, "cluster", opened)
     monkeypatch.chdir("/")
     return made
 

@@ -170,8 +170,8 @@ def test_nothing_but_the_manifest_shows_a_secret() -> None:
     ("arguments", "said"),
     [
         (BASE, "AWS_ACCESS_KEY_ID is empty; set AWS_ACCESS_KEY_ID, or name a file with --access-key-file"),
-        ((*BASE, "--access-key-file", "/nowhere"), "--access-key-file /nowhere does not read"),
-        (("--anonymous", "--dry-run"), "the name is ''; it must be one of lower-case letters"),
+        ((*BASE, "--access-key-file", "/nowhere"), "--access-key-file /nowhere cannot be read"),
+        (("--anonymous", "--dry-run"), "the name is ''; it must consist of lower-case letters"),
         (("x", "--anonymous", "--dry-run"), "the endpoint is ''; name it, as in --endpoint"),
         (("x", "--anonymous", "--dry-run", "--endpoint", "minio"), "the endpoint is 'minio'; it must be a URL"),
         (("x", "-o", "yaml", "--anonymous"), "-o yaml prints credentials and is for --dry-run only"),

@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).parents[3]
 _WITHOUT_BYTECODE: Final = """
 import sys
 from pathlib import Path
-import gatehouse.cli.explain, gatehouse.cli.run, gatehouse.app.operator
+import gatehouse.actions.explanation, gatehouse.cli.run, gatehouse.app.operator
 for name, module in sorted(sys.modules.items()):
     kept = getattr(module, "__cached__", None)
     source = getattr(module, "__file__", None) or ""

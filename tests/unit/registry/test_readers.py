@@ -78,8 +78,8 @@ async def test_an_intact_trail_ends_with_0(opened: Opened, tmp_path: Path, key: 
     found = document(run(tmp_path, "verify", "-o", "json"))
     assert (found["intact"], found["records"], found["vouched"], found["firstBad"]) == (True, 10, 8, None)
     assert [note.partition(";")[0] for note in found["notes"]][-2:] == [
-        "signatures were not checked",
-        "checkpoints were taken from the database alone",
+        "signatures were not verified",
+        "checkpoints come from the database alone",
     ]
 
 

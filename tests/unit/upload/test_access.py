@@ -10,10 +10,11 @@ import yaml
 
 from gatehouse.actions.upload_report import UploadReport, VersionNames
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
+from gatehouse.errors import InputInvalid
 from gatehouse.printing.progress import Amounts, line
 from gatehouse.upload.access import StoreFlags, bucket_access, location_of
 from gatehouse.upload.check import CheckedArtifact, CheckedFile, check_names
-from gatehouse.upload.errors import FolderRefused, InputInvalid
+from gatehouse.upload.errors import FolderRefused
 from gatehouse.upload.folder import scan
 from gatehouse.upload.plan import Plan
 

@@ -1,0 +1,68 @@
+"""Questions to the audit trails of a database: which registry, which records, and whether a trail is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from gatehouse.domain.audit.chain import verify_chain
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, PublicKeys
+from gatehouse.domain.audit.records import AuditRecord, StoredRecord, read_record
+from gatehouse.domain.audit.trust import Verdict, trust
+from gatehouse.errors import ActionError
+from gatehouse.registry.readers import Trails
+
+__all__ = ["LARGEST_KEYS", "Counter", "audited_registry", "matching_records", "read_keys", "trail_verdict"]
+
+LARGEST_KEYS: Final = 64 * 1024
+"""Bytes of a file of keys."""
+
+Counter = Callable[[Iterable[StoredRecord], int | None], AbstractContextManager[Iterator[StoredRecord]]]
+"""Passes records on and shows their progress; the number is the total, if it is known."""
+
+
+def audited_registry(trails: Trails, asked: str | None) -> str:
+    """The registry of the given name, or the only one. Raises ActionError, which lists the registries."""
+    known = trails.registries()
+    if asked is None and len(known) == 1:
+        return known[0]
+    if not known:
+        raise ActionError("the database has no record of any registry yet; was it the right one?")
+    if asked is None:
+        raise ActionError(f"the database has the trails of {', '.join(known)}; name one with --registry")
+    if asked not in known:
+        raise ActionError(f"there is no trail of registry {asked}; there are: {', '.join(known)}")
+    return asked
+
+
+def matching_records(
+    rows: Iterable[StoredRecord], having: Mapping[str, str], *, oldest: datetime | None
+) -> Iterator[AuditRecord]:
+    """The records whose facts have these values and are not older. Raises RecordUnreadable."""
+    for stored in rows:
+        record = read_record(stored)
+        matches = all(getattr(record.fact, name) == value for name, value in having.items())
+        if matches and (oldest is None or record.fact.at >= oldest):
+            yield record
+
+
+def trail_verdict(
+    trails: Trails, registry: str, *, keys: PublicKeys | None, copies: Sequence[Checkpoint], counted: Counter
+) -> Verdict:
+    """Whether the trail of a registry is whole, with the keys and the copies of checkpoints that the caller trusts."""
+    head = trails.head(registry)
+    trusted = trust(registry, kept=trails.checkpoints(registry), copies=copies, head=head, keys=keys)
+    with counted(trails.records(registry), head.seq if head else None) as rows:
+        return verify_chain(rows, registry=registry, head=head, trusted=trusted, keys=keys)
+
+
+def read_keys(file: Path) -> PublicKeys:
+    """Public keys from a PEM file. Raises AuditKeyError and OSError."""
+    with file.open("rb") as stream:
+        pem = stream.read(LARGEST_KEYS + 1)
+    if len(pem) > LARGEST_KEYS:
+        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
+    return PublicKeys.from_pem(pem, where=str(file))
