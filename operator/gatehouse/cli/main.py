@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The command ``gatehouse``: loads a command when it is called, and lists all of them without loading any."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gatehouse import __version__
+from gatehouse.cli.commands import COMMANDS, CommandEntry
+from gatehouse.cli.completion import complete_lightly, is_completing
 from gatehouse.cli.local_package import LOCAL_COMMANDS, has_local_package, local_command
 from gatehouse.cli.startup import for_good
 from gatehouse.domain.common.text import one_line
@@ -19,55 +21,14 @@ from gatehouse.printing import print_trace, stdout
 
 __all__ = ["app", "main"]
 
-_COMMANDS: Final = (
-    "explain",
-    "template",
-    "queue",
-    "approve",
-    "reject",
-    "request-changes",
-    "withdraw",
-    "submit",
-    "deprecate",
-    "archive",
-    "restore",
-    "promote",
-    "diff",
-    "evaluate",
-    "policy",
-    "audit",
-    "evidence",
-    "seed",
-    "register",
-    "fit",
-    "upload",
-    "demo",
-    "run",
-    "settings",
-    "crds",
-    "local",
-    "deploy",
-    "undeploy",
-    "credentials",
-    "store-users",
-    "connection",
-    "kind",
-)
-_TOGETHER: Final = {
-    **dict.fromkeys(("approve", "reject", "request-changes", "withdraw"), "decisions"),
-    "connection": "storage_connection",
-    "store-users": "store_users",
-    **dict.fromkeys(("submit", "deprecate", "archive", "restore"), "lifecycle"),
-}
-"""Commands that share a module; any other has one of its own name."""
-
+_ENTRIES: Final = {entry.name: entry for entries in COMMANDS.values() for entry in entries}
 
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
 
 @contextmanager
 def _plain_refusals() -> Iterator[None]:
-    """What Click says of arguments quotes them: they may be somebody else's text, put there by a script."""
+    """Usage errors of Click quote the arguments, which may be another person's text that a script passed on."""
     try:
         yield
     except _UsageError as error:
@@ -77,10 +38,16 @@ def _plain_refusals() -> Iterator[None]:
 
 
 class _Commands(TyperGroup):
-    """Imports a command when it is called: the operator needs nothing of the local cluster, which takes 28 MB.
+    """Lists commands from the table, and imports a command when it is called.
 
-    The types of Click that the signatures name are private to typer.
+    An import of every command would take a second and 28 MB. The types of Click that the signatures name are private
+    to typer.
     """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for entry in _ENTRIES.values():
+            self.add_command(TyperCommand(entry.name, help=entry.summary, short_help=entry.summary))
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Reads the arguments before the command."""
@@ -92,36 +59,49 @@ class _Commands(TyperGroup):
         with _plain_refusals():
             return super().invoke(ctx)
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Click's
+    def list_commands(self, ctx: Any) -> list[str]:
         """Every command that is installed, in the order of the help."""
         local = has_local_package()
-        return [name for name in _COMMANDS if local or name not in LOCAL_COMMANDS]
+        return [name for name in super().list_commands(ctx) if local or name not in LOCAL_COMMANDS]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        """The command ``gatehouse NAME``: the function NAME, or the commands ``app``, of the module NAME."""
-        if cmd_name not in _COMMANDS:
-            return None
-        with for_good():
-            module = (
-                local_command(cmd_name)
-                if cmd_name in LOCAL_COMMANDS
-                else import_module(f"gatehouse.cli.{_TOGETHER.get(cmd_name, cmd_name)}")
-            )
-        commands: typer.Typer | None = getattr(module, "app", None)
-        if commands is None:
-            commands = typer.Typer(add_completion=False)
-            commands.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
-        command = typer.main.get_command(commands)
-        command.name = cmd_name  # else the help shows a group without a name
-        return command
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself in place of its entry in the table."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else _load(_ENTRIES[name]), rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands by group, each with its line of the table."""
+        installed = frozenset(self.list_commands(ctx))
+        for group, entries in COMMANDS.items():
+            rows = [(entry.name.ljust(_LONGEST_NAME), entry.summary) for entry in entries if entry.name in installed]
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
+_LONGEST_NAME: Final = max(map(len, _ENTRIES))
+
+
+def _load(entry: CommandEntry) -> Any:
+    with for_good():
+        local = entry.name in LOCAL_COMMANDS
+        module = local_command(entry.name) if local else import_module(f"gatehouse.cli.{entry.module}")
+    commands: typer.Typer | None = getattr(module, "app", None)
+    if commands is None:
+        commands = typer.Typer(add_completion=False)
+        commands.command(entry.name)(getattr(module, entry.name.replace("-", "_")))
+    command = typer.main.get_command(commands)
+    command.name = entry.name  # else the help shows a group without a name
+    return command
 
 
 app = typer.Typer(
     name="gatehouse",
     cls=_Commands,
-    help="A model registry that is a control plane.\n\nExit codes: 0 done, 1 not (yet) so, 2 an error.",
+    help="A model registry that is a control plane.\n\n"
+    "Exit codes: 0 success, 1 condition not met, 2 error. `gatehouse COMMAND --help` says which condition.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # an import of rich takes longer than all of the help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -143,6 +123,8 @@ def _root(
 
 def main() -> None:
     """Entry point of the console scripts."""
+    if is_completing():
+        complete_lightly()
     try:
         app()
     except Exception as error:  # noqa: BLE001 - it ends the command, with its trace, which may quote anybody's text

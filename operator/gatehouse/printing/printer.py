@@ -1,7 +1,7 @@
-"""The one printer of every command: styling is the program's own, and text is only text.
+"""The printer of every command. Only the program chooses styles; text of other people stays plain text.
 
-Nothing that is printed here can hold a control character, an escape sequence, rich's markup or a hidden character of
-somebody else: ``domain.printable`` escapes it. Commands print by nothing else, and a test holds them to that.
+The printer escapes control characters, escape sequences, markup of rich and hidden characters
+(:mod:`gatehouse.domain.common.text`). A test makes sure that commands print in no other way.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
-import orjson
 import typer
-import yaml
 
 from gatehouse.domain.common.text import escaped_json, is_plain, one_line, plain_lines
 
@@ -30,20 +28,20 @@ _DOCUMENTS: Final = "---\n"
 
 
 class Printer:
-    """Prints to one of the two streams. Style only shows on a terminal."""
+    """Prints to stdout or stderr. Styles show only on a terminal."""
 
     def __init__(self, *, errors: bool = False) -> None:
         self._errors = errors
 
     @cached_property
     def console(self) -> Console:
-        """For what draws by itself, such as a bar: all that it shows is neutralised too."""
+        """The console for bars and live views; it prints neutral text too."""
         from gatehouse.printing.console import NeutralConsole  # noqa: PLC0415 - rich takes long; most need none of it
 
         return NeutralConsole(stderr=self._errors)
 
     def line(self, *parts: Part, style: str = "") -> None:
-        """One line. No part can begin another one."""
+        """Prints one line. No part can start another line."""
         if not style and all(isinstance(part, str) for part in parts):
             self._write("".join(one_line(str(part)) for part in parts) + "\n")
             return
@@ -53,26 +51,26 @@ class Printer:
         self.console.print(Text.assemble(*plain, style=style))
 
     def text(self, text: str, *, style: str = "") -> None:
-        """Several lines, as of a log."""
+        """Prints several lines, such as a log."""
         for line in plain_lines(text).split("\n"):
             self.line(line, style=style)
 
     def labelled(self, label: str, text: str) -> None:
-        """``label: text``; further lines of the text are indented, so that none looks like a label."""
+        """Prints ``label: text``. Further lines of the text are indented, so that no line looks like a label."""
         first, *more = plain_lines(text).split("\n")
         self.line(f"{label}: {first}")
         for line in more:
             self.line(f"  {line}" if line else "")
 
     def columns(self, rows: Sequence[Sequence[str]]) -> None:
-        """Rows with as wide columns as they need; the first has the names."""
+        """Prints rows in aligned columns; the first row has the names."""
         shown = [[one_line(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         for row in shown:
             self.line("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows whose cells are wrapped where the terminal is too narrow."""
+        """Prints rows whose cells wrap on a narrow terminal."""
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
@@ -82,11 +80,13 @@ class Printer:
         self.console.print(table, soft_wrap=False)
 
     def data(self, value: object) -> None:
-        """Data as JSON."""
+        """Prints data as JSON."""
+        import orjson  # noqa: PLC0415 - the help of the commands prints no data
+
         self._write(escaped_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
 
     def documents(self, documents: Iterable[str]) -> None:
-        """YAML documents, each as it was emitted, or with escapes where a terminal would take part of it for more."""
+        """Prints YAML documents unchanged, or escaped if a terminal would interpret a part of one."""
         self._write(_DOCUMENTS.join(_yaml(each) for each in documents))
 
     def _write(self, text: str) -> None:
@@ -94,23 +94,25 @@ class Printer:
 
 
 def stdout() -> Printer:
-    """For what a command is asked for."""
+    """The printer of results."""
     return Printer()
 
 
 def stderr() -> Printer:
-    """For what is said beside it: notes, errors, progress."""
+    """The printer of notes, errors and progress."""
     return Printer(errors=True)
 
 
 def print_trace(error: BaseException) -> None:
-    """An exception that nobody expected: its messages are anybody's too."""
+    """Prints an unexpected exception. Its messages may contain text of other people."""
     stderr().text("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
 def _yaml(text: str) -> str:
     if is_plain(text):
         return text
+    import yaml  # noqa: PLC0415 - it takes long, and most documents are plain
+
     comments = "".join(f"{one_line(line)}\n" for line in takewhile(lambda line: line.startswith("#"), text.split("\n")))
     try:
         loaded = list(yaml.safe_load_all(text))

@@ -22,7 +22,7 @@ from gatehouse.cli.main import app
 group = typer.main.get_command(app)
 context = typer.Context(group)
 for name in group.list_commands(context):
-    print(group.get_command(context, name).name)
+    print(group.resolve_command(context, [name])[1].name)
 """
 
 

@@ -156,7 +156,7 @@ def _leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
     context = typer.Context(command)
     if hasattr(command, "list_commands"):
         for name in command.list_commands(context):
-            yield from _leaves(command.get_command(context, name), (*path, name))
+            yield from _leaves(command.resolve_command(context, [name])[1], (*path, name))
     else:
         yield path, command
 
