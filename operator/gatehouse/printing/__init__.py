@@ -1,4 +1,4 @@
-"""What commands print, and the only way in which they do: styling is the program's own, and text is only text."""
+"""The output of commands. Only the program chooses styles; text of other people stays plain text."""
 
 from gatehouse.printing.printer import Part, Printer, print_trace, stderr, stdout
 

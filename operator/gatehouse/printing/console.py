@@ -1,4 +1,4 @@
-"""rich's console, with what it shows neutralised: bars and live views draw by themselves."""
+"""The console of rich for bars and live views, with neutral text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["NeutralConsole"]
 
 
 class NeutralConsole(Console):
-    """Neither markup, nor emoji codes, nor colours for what looks like a number; text does not move the cursor.
+    """Interprets no markup and no emoji codes, and colours no numbers. Text cannot move the cursor.
 
-    What moves it, in a live view, are rich's own control segments.
+    Only the control segments of rich move the cursor in a live view.
     """
 
     def __init__(self, *, stderr: bool, file: IO[str] | None = None, force_terminal: bool | None = None) -> None:
@@ -31,7 +31,7 @@ class NeutralConsole(Console):
         )
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Segments whose text is plain."""
+        """Segments with plain text."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment

@@ -1,1 +1,1 @@
-"""Uploads: a folder is checked as the operator checks an artifact, and sent to object storage."""
+"""Uploads: check a folder by the rules of the operator, then send it to object storage."""

@@ -1,4 +1,4 @@
-"""A folder's model by the check of upload: one reading for ``gatehouse fit`` and ``gatehouse register --from``."""
+"""The model of a folder, by the check of upload: ``gatehouse fit`` and ``gatehouse register --from`` share it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["KnownFolder", "known_folder", "own_config", "read_file"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFolder:
-    """``summary`` is what the headers of the weights and the files beside them say. Of a folder without weights that
-    the names tell there is only its ``config``, and of one without both neither."""
+    """``summary`` is from the headers of the weights and from the files beside them. A folder without known weights has
+    only a ``config``; a folder without both has neither."""
 
     summary: ArtifactSummary | None = None
     config: ModelConfig | None = None
 
 
 def known_folder(found: FolderFiles, *, artifact_format: ArtifactFormat | None = None) -> KnownFolder:
-    """What a folder says of its model, without reading its weights; the format is told from the names when absent.
+    """The model of a folder, without reading its weights. Without a format, the names of the files tell it.
 
-    Raises FolderRefused for what ``gatehouse upload`` would refuse, FormatError for a config.json alone that is none,
+    Raises FolderRefused for a folder that ``gatehouse upload`` would refuse, FormatError for an invalid config.json,
     FileChanged, OSError.
     """
     chosen = artifact_format or told_format(found)
@@ -41,14 +41,14 @@ def known_folder(found: FolderFiles, *, artifact_format: ArtifactFormat | None =
 
 
 def own_config(found: FolderFiles) -> ModelConfig | None:
-    """The config.json at the top by itself; None where there is none. Raises FormatError, OSError."""
+    """The config.json at the top of the folder; None if it does not exist. Raises FormatError, OSError."""
     file = next((file for file in found.files if file.path == CONFIG), None)
     return None if file is None else parse_config(read_file(file, limit=MAX_CONFIG + 1))
 
 
 def read_file(file: LocalFile, *, limit: int) -> bytes:
     """At most ``limit`` bytes from the beginning. Raises OSError."""
-    # What has taken the file's place since it was found may be a pipe, which must not be waited for.
+    # A pipe may have replaced the file, and an open without O_NONBLOCK would wait for its writer.
     descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         return opened.read(limit)

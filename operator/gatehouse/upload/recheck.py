@@ -1,4 +1,4 @@
-"""Asking the operator to check the versions of a place in object storage now, instead of at their next check."""
+"""Requests an immediate check of the versions of a URI from the operator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MOST_AT_ONCE: Final = 8
 
 
 async def ask_for_check(client: ApiClient, uri: str, *, namespace: str) -> Sequence[str]:
-    """Annotates the ModelVersions of a URI in every namespace, or in ``namespace`` where the person may not list all.
+    """Annotates the ModelVersions of a URI in every namespace, or in ``namespace`` if the person may not list all.
 
-    Returns those that the operator was asked to check, as namespace/name. What the person may not see or annotate is
-    left to its next check. Raises ClusterError when the cluster does not answer.
+    Returns the annotated versions as namespace/name. The operator checks all other versions at their next check. Raises
+    ClusterError when the cluster does not answer.
     """
     found = await _of(client, uri, namespace)
     asked: list[str] = []

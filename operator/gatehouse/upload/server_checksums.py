@@ -1,8 +1,8 @@
-"""Has the store compute the SHA-256 of objects that it got in parts, also while somebody else uploads the same.
+"""Lets the store compute the SHA-256 of objects that were sent in parts, even during an upload of another person.
 
-Whoever else completes or copies the object replaces it under a copy that is being made. Stores have several words for
-that: 412 for the ETag, or (MinIO, where the source has gone while it is read) 503 SlowDownRead with a minute's
-Retry-After. So the object is looked at before it is copied again: mostly it has its SHA-256 by then.
+A second upload may replace the object while the store copies it. Stores report this in several ways: 412 for the ETag,
+or 503 SlowDownRead with a Retry-After of a minute (MinIO, when the source disappears during the copy). The object is
+therefore checked before each further copy: in most cases it has its SHA-256 by then.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _COPIES: Final = 3
 
 
 class Summing:
-    """Asks one store, until it shows that it computes nothing when it copies."""
+    """Copies objects in one store, until a copy shows that the store computes no checksum."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self._copies_sum = True
 
     async def ask(self, key: str) -> StoredSum | None:
-        """What the store knows of an object once it was asked for its SHA-256; None when there is no object.
+        """The checksums of an object after a copy in place; None when the object does not exist.
 
         Raises what :mod:`gatehouse.storage.s3.refusals` lists.
         """
@@ -45,7 +45,7 @@ class Summing:
         return known
 
     async def _copy(self, key: str, known: StoredSum) -> str | None:
-        """The ETag of the copy; None when somebody else has replaced the object."""
+        """The ETag of the copy; None when another writer has replaced the object."""
         try:
             return await self._uploads.copy_in_place(key, etag=known.etag)
         except Waiting as error:
@@ -57,5 +57,5 @@ class Summing:
             now = await self._uploads.head(key)
             if error.reason == "ObjectChanged" or now is None or now.sha256 is not None:
                 return None
-            # A store that is busy throttles the question too, and that waits as long as it was asked to.
+            # A busy store throttles the head request too, and that request waits for the Retry-After.
             raise Transient(reason=error.reason, message=error.message, remedy=error.remedy) from error
