@@ -97,7 +97,11 @@ def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> li
         f"the folder will be refused: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]
     ]
     more = len(other) - len(notes)
-    return [*notes, f"{more} more problems: gatehouse fit DIR names all of them"] if more else notes
+    return (
+        [*notes, f"{more} more problems for which it will be refused: gatehouse fit DIR names all of them"]
+        if more
+        else notes
+    )
 
 
 def quantization_label(found: Quantization | None) -> str | None:

@@ -60,7 +60,7 @@ def test_an_evaluation_is_taken_back_by_who_may(desk: Desk, results: str) -> Non
     tried = desk.run(*command, "--dry-run=server")
     assert (tried.exit_code, len(desk.all("modelevaluations"))) == (0, 2), tried.output
     said = desk.run(*command)
-    assert (said.exit_code, said.stdout) == (0, f"modelevaluation.gatehouse.dev/{first} deleted: it counts no more\n")
+    assert (said.exit_code, said.stdout) == (0, f"modelevaluation.gatehouse.dev/{first} deleted: it no longer counts\n")
     assert [each["metadata"]["name"] for each in desk.all("modelevaluations")] == [second]
     again = desk.run(*command)
     assert (again.exit_code, f"there is no ModelEvaluation {desk.namespace}/{first}" in again.stderr) == (1, True)

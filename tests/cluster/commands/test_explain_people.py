@@ -53,7 +53,7 @@ def test_who_may_only_read_is_told_who_else_can(desk: Desk) -> None:
     desk.admin.request("DELETE", _role(desk))
     until(lambda: not desk.allowed(AUTHOR, "patch", "modelversions"), what="the author kept his rights")
     found = advice(desk, AUTHOR)
-    assert found["Approved", "staging"].startswith("you may not approve Low risk; that takes the verb approve on")
+    assert found["Approved", "staging"].startswith("you may not approve Low risk; you need the verb approve on")
     assert found["HardwareFits", ""] == "you may only read the version; its author may change it: admin"
 
 

@@ -407,7 +407,7 @@ def test_wrong_credentials_of_the_database_are_named_and_mended(
     failed = seed(there, *into(world), "--timeout=3s")
     assert failed.ended() == 1
     assert "DatabaseAccessDenied" in failed.said()
-    assert "mend" in failed.said().splitlines()[-1]
+    assert "correct the password" in failed.said().splitlines()[-1]
     assert wrong not in failed.said()
     assert address.password not in failed.said()
     world.secrets()

@@ -281,7 +281,7 @@ def test_of_a_folder_that_upload_refuses_config_json_tells_and_the_notes_say_why
     assert found.config.max_position_embeddings == 131_072
     refused = [note for note in found.notes if "refused" in note]
     assert refused[0].startswith("the folder will be refused: UnsafeFile: 'a.pkl'")
-    assert refused[3] == "1 more problems: gatehouse fit DIR names all of them"
+    assert refused[3] == "1 more problems for which it will be refused: gatehouse fit DIR names all of them"
     assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
 
 
@@ -300,7 +300,7 @@ def test_a_folder_whose_names_tell_no_format_leaves_it_to_the_flag(folder: Path)
     found = read_model_folder(folder)
     assert found.artifact_format is None
     assert found.notes == (
-        "there are no *.safetensors, *.gguf or *.onnx files: say with --format what the weights are",
+        "there are no *.safetensors, *.gguf or *.onnx files: name the format of the weights with --format",
     )
     assert "format" not in wanted(request(), found).version["spec"]["artifact"]
 
