@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gatehouse.printing.progress import Progress, Silent
+from gatehouse.printing.progress import ProgressReporter, Silent
 from gatehouse_local.envtest import INDEX_URL, download, unpack
 from gatehouse_local.errors import DownloadUnavailable, ProgramMissing
 from gatehouse_local.files import exclusive
@@ -39,7 +39,7 @@ class Binaries:
         *,
         cache: Path | None = None,
         environ: Mapping[str, str] = os.environ,
-        progress: Progress | None = None,
+        progress: ProgressReporter | None = None,
         envtest_index: str = INDEX_URL,
     ) -> None:
         self._cache = cache or default_cache(environ)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatehouse.printing.progress import Progress, Silent
+from gatehouse.printing.progress import ProgressReporter, Silent
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import exclusive, make_traversable
@@ -20,7 +20,7 @@ from gatehouse_local.process import Supervisor
 from gatehouse_local.s3 import UPLOADER
 from gatehouse_local.stack import NODE_FOLDER, Stack, database_homes, in_stop_order, program_names
 from gatehouse_local.startup import Startup
-from gatehouse_local.state import DatabaseKind, State
+from gatehouse_local.state import DatabaseKind, LocalState
 
 __all__ = ["LocalCluster", "ServerStatus", "default_directory"]
 
@@ -57,7 +57,7 @@ class LocalCluster:
         directory: Path | None = None,
         *,
         binaries: Binaries | None = None,
-        progress: Progress | None = None,
+        progress: ProgressReporter | None = None,
         images: Images | None = None,
     ) -> None:
         self.directory = (directory or default_directory()).absolute()
@@ -97,7 +97,7 @@ class LocalCluster:
         make_traversable(self.directory)
         with self._locked() as lock:
             supervisor = self._supervisor(lock)
-            known = self._state() or State.new()
+            known = self._state() or LocalState.new()
             state = known.choose(database=database, operator=operator, bare=bare, node=node, gpu=gpu)
             _refuse_contradictions(state, database=database)
             if state.node:
@@ -225,8 +225,8 @@ class LocalCluster:
     def _state_file(self) -> Path:
         return self.directory / _STATE
 
-    def _state(self) -> State | None:
-        return State.load(self._state_file)
+    def _state(self) -> LocalState | None:
+        return LocalState.load(self._state_file)
 
     def _stack(self) -> Stack:
         state = self._state()
@@ -256,7 +256,7 @@ class LocalCluster:
             )
 
 
-def _refuse_contradictions(state: State, *, database: DatabaseKind | None) -> None:
+def _refuse_contradictions(state: LocalState, *, database: DatabaseKind | None) -> None:
     if state.bare and database is not None:
         raise LocalClusterError(
             f"A bare cluster has no database, and {database} was asked for. Leave --database out, or say --no-bare."

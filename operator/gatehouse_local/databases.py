@@ -20,7 +20,7 @@ from gatehouse_local.process import Account, base_environment
 
 __all__ = [
     "DATABASE",
-    "Database",
+    "LocalDatabase",
     "account_for",
     "find_program",
     "give_to",
@@ -34,7 +34,7 @@ _TAIL_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Database:
+class LocalDatabase:
     """How clients reach one database."""
 
     kind: Literal["mariadb", "postgres"]
@@ -45,7 +45,7 @@ class Database:
     host: str = LOOPBACK
 
     def __repr__(self) -> str:
-        return f"Database({self.kind} {self.username}@{self.host}:{self.port}/{self.database})"
+        return f"LocalDatabase({self.kind} {self.username}@{self.host}:{self.port}/{self.database})"
 
     @property
     def url(self) -> str:

@@ -20,7 +20,7 @@ import yaml
 
 from gatehouse_local.errors import DownloadUnavailable
 
-__all__ = ["INDEX_URL", "Archive", "Reader", "choose", "download", "unpack"]
+__all__ = ["INDEX_URL", "EnvtestArchive", "Reader", "choose", "download", "unpack"]
 
 INDEX_URL = "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml"
 _SILENCE_SECONDS = 5.0
@@ -31,7 +31,7 @@ _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class EnvtestArchive:
     """One release archive; `sha512` is the digest that the release index names."""
 
     version: str
@@ -45,7 +45,7 @@ class Reader(Protocol):
     def __call__(self, url: str, *, limit: int) -> Iterator[bytes]: ...
 
 
-def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> Archive:
+def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> EnvtestArchive:
     """The newest archive of the wanted minor version for this machine.
 
     Raises:
@@ -63,13 +63,15 @@ def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> Archi
         for version in versions:
             entry = releases[version].get(f"envtest-{version}-{platform_name}.tar.gz")
             if entry is not None:
-                return Archive(version, str(entry["selfLink"]), str(entry["hash"]))
+                return EnvtestArchive(version, str(entry["selfLink"]), str(entry["hash"]))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise DownloadUnavailable(f"the envtest release index is not readable: {error!r}") from error
     raise DownloadUnavailable(f"envtest has no release {wanted}x for {platform_name}")
 
 
-def download(target: Path, *, kubernetes: str, index_url: str = INDEX_URL, read: Reader | None = None) -> Archive:
+def download(
+    target: Path, *, kubernetes: str, index_url: str = INDEX_URL, read: Reader | None = None
+) -> EnvtestArchive:
     """Fetch the matching archive into `target` and check its sha512.
 
     A refusal is final at once; a silent network is given up after five seconds.

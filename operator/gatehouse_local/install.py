@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from gatehouse.install.shipped_files import documents
 from gatehouse_local.controlplane import OPERATOR_USER
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import Manifest, bindings, namespace, registry, with_operator
@@ -29,7 +29,7 @@ def install_kinds(client: KubeClient) -> None:
         client.apply(with_operator(manifest, OPERATOR_USER))
 
 
-def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Database | None) -> None:
+def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: LocalDatabase | None) -> None:
     """Apply the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
     shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
     for manifest in (*shipped, *registry(endpoint, database)):

@@ -10,7 +10,7 @@ import pymysql
 
 from gatehouse_local.databases import (
     DATABASE,
-    Database,
+    LocalDatabase,
     account_for,
     find_program,
     give_to,
@@ -47,7 +47,7 @@ class Mariadb:
         self._account = account_for(ACCOUNT)
         self.home = home_for(home, self._account)
         self._superuser = superuser
-        self.database = Database(kind="mariadb", port=port, username=DATABASE, password=password)
+        self.database = LocalDatabase(kind="mariadb", port=port, username=DATABASE, password=password)
 
     def prepare(self, *, lock: int | None = None) -> None:
         """Create the data folder if there is none, and the statements that the server runs as it starts."""

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.s3 import S3Endpoint
 
 __all__ = [
@@ -92,7 +92,7 @@ def _joined(variable: Mapping[str, str], user: str) -> Mapping[str, str]:
     return {**variable, "expression": f"{variable['expression']} + ['{user}']"}
 
 
-def registry(endpoint: S3Endpoint, database: Database | None) -> Iterator[Manifest]:
+def registry(endpoint: S3Endpoint, database: LocalDatabase | None) -> Iterator[Manifest]:
     """The default ModelRegistry `local` with its Secrets; without a database its rows are in the operator's SQLite."""
     credentials = endpoint.credentials
     yield _secret(

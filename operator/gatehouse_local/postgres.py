@@ -12,7 +12,7 @@ from psycopg import sql
 
 from gatehouse_local.databases import (
     DATABASE,
-    Database,
+    LocalDatabase,
     account_for,
     find_program,
     give_to,
@@ -50,7 +50,7 @@ class Postgres:
         self._account = account_for(ACCOUNT)
         self.home = home_for(home, self._account)
         self._superuser = superuser
-        self.database = Database(kind="postgres", port=port, username=DATABASE, password=password)
+        self.database = LocalDatabase(kind="postgres", port=port, username=DATABASE, password=password)
 
     def prepare(self, *, lock: int | None = None) -> None:
         """Create the data folder if there is none."""

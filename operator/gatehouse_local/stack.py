@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gatehouse_local import mariadb, postgres
 from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, OPERATOR_USER, ControlPlane
-from gatehouse_local.databases import Database, account_for, home_for
+from gatehouse_local.databases import LocalDatabase, account_for, home_for
 from gatehouse_local.errors import LocalClusterError
 from gatehouse_local.files import make_private
 from gatehouse_local.mariadb import Mariadb
@@ -25,7 +25,7 @@ from gatehouse_local.pki import KeyPair, ensure_audit_key
 from gatehouse_local.postgres import Postgres
 from gatehouse_local.process import Server
 from gatehouse_local.s3 import S3Endpoint
-from gatehouse_local.state import DatabaseKind, State
+from gatehouse_local.state import DatabaseKind, LocalState
 
 __all__ = [
     "NODE_FOLDER",
@@ -68,7 +68,7 @@ class DatabaseServer(Protocol):
     def home(self) -> Path: ...
 
     @property
-    def database(self) -> Database: ...
+    def database(self) -> LocalDatabase: ...
 
     def prepare(self, *, lock: int | None = None) -> None: ...
 
@@ -77,7 +77,7 @@ class DatabaseServer(Protocol):
     def ensure_database(self) -> None: ...
 
 
-def database_server(kind: DatabaseKind, folder: Path, state: State) -> DatabaseServer | None:
+def database_server(kind: DatabaseKind, folder: Path, state: LocalState) -> DatabaseServer | None:
     """The server of the chosen kind of database; SQLite has none.
 
     Raises:
@@ -91,7 +91,7 @@ def database_server(kind: DatabaseKind, folder: Path, state: State) -> DatabaseS
     return None
 
 
-def program_names(state: State) -> tuple[str, ...]:
+def program_names(state: LocalState) -> tuple[str, ...]:
     """The programs that a cluster of this state runs."""
     names = [name for name in PROGRAM_NAMES if not (state.bare and name == "minio")]
     return (*names, *(NODE_PROGRAMS if state.node else ()))
@@ -113,7 +113,7 @@ def in_stop_order(names: Iterable[str]) -> list[str]:
 class Stack:
     """The parts of a local cluster in `folder`, as its state describes them. Starts nothing."""
 
-    def __init__(self, folder: Path, *, state: State, programs: Mapping[str, Path]) -> None:
+    def __init__(self, folder: Path, *, state: LocalState, programs: Mapping[str, Path]) -> None:
         self._folder = folder
         self._state = state
         self.control_plane = ControlPlane(
@@ -235,7 +235,7 @@ class Stack:
         return Node(self._folder / NODE_FOLDER, programs=programs, access=access)
 
 
-def _minio(folder: Path, state: State, programs: Mapping[str, Path]) -> Minio:
+def _minio(folder: Path, state: LocalState, programs: Mapping[str, Path]) -> Minio:
     return Minio(
         folder / "minio",
         program=programs["minio"],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.images import Images, load
 from gatehouse_local.install import install_defaults, install_kinds
 from gatehouse_local.node.namespace import HOLDER
@@ -35,7 +35,9 @@ class Startup:
         lock: the descriptor of the lock on the cluster's directory.
     """
 
-    def __init__(self, supervisor: Supervisor, stack: Stack, *, progress: Progress, images: Images, lock: int) -> None:
+    def __init__(
+        self, supervisor: Supervisor, stack: Stack, *, progress: ProgressReporter, images: Images, lock: int
+    ) -> None:
         self._supervisor = supervisor
         self._stack = stack
         self._progress = progress

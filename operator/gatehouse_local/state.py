@@ -16,7 +16,7 @@ from gatehouse_local.net import free_port, is_free
 from gatehouse_local.s3 import S3Credentials, new_credentials, new_store_keys
 from gatehouse_local.users import new_tokens
 
-__all__ = ["DatabaseKind", "State"]
+__all__ = ["DatabaseKind", "LocalState"]
 
 DatabaseKind = Literal["sqlite", "mariadb", "postgres"]
 
@@ -34,7 +34,7 @@ _LISTENERS: Mapping[str, str] = {
 }
 
 
-class State(BaseModel):
+class LocalState(BaseModel):
     """The content of `state.json`; holds every secret of the cluster, so the file has mode 0600."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

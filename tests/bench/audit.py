@@ -22,7 +22,7 @@ from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead
 from gatehouse.domain.audit.trust import trust
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse.registry.address import Address, Credentials, DatabaseLimits, Target
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.drivers import WRITES
@@ -30,7 +30,7 @@ from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.readers import open_trails
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records
 from gatehouse_local import ephemeral
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from registrycontract import NOW, Counts, a_change, a_file, a_registry, a_version
 from trails import KEYS, REGISTRY, SIGNER, a_fact, chained
 
@@ -40,7 +40,7 @@ _PAIRS = 10
 _FILES = 8
 
 
-async def bench_audit(*, versions: int, records: int, progress: Progress) -> list[Result]:
+async def bench_audit(*, versions: int, records: int, progress: ProgressReporter) -> list[Result]:
     """On SQLite and on MariaDB: ``versions`` saved twice with and without a trail, ``records`` verified."""
     results = []
     with tempfile.TemporaryDirectory(prefix="gatehouse-bench-") as folder:
@@ -57,7 +57,7 @@ async def bench_audit(*, versions: int, records: int, progress: Progress) -> lis
 class _Site:
     """Where the rows are: a folder, or a server."""
 
-    def __init__(self, home: Path, database: Database | None = None) -> None:
+    def __init__(self, home: Path, database: LocalDatabase | None = None) -> None:
         self.home = home
         self.database = database
         home.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class _Site:
 # Appending
 
 
-async def _append(kind: str, site: _Site, versions: int, progress: Progress) -> Result:
+async def _append(kind: str, site: _Site, versions: int, progress: ProgressReporter) -> Result:
     """Rounds with and without in turn: what else the machine does meets both, and the fastest of each count."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
     processor: dict[bool, list[float]] = {True: [], False: []}
@@ -185,7 +185,7 @@ def _spec(number: int) -> str:
 # Verifying
 
 
-async def _verify(kind: str, site: _Site, records: int, progress: Progress) -> Result:
+async def _verify(kind: str, site: _Site, records: int, progress: ProgressReporter) -> Result:
     with progress.step(f"writing {records} records into {kind}"):
         async with _rows(site, Counts(), name="local"):
             pass

@@ -28,7 +28,7 @@ from bench.idle import bench_idle
 from bench.latency import bench_latency
 from bench.policies import bench_policies
 from bench.vllm_fit import VLLM_NEEDED, bench_fit
-from gatehouse.printing.progress import ConsoleProgress, Progress
+from gatehouse.printing.progress import ConsoleProgress, ProgressReporter
 from gatehouse_local.errors import LocalClusterError
 
 __all__ = ["main"]
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(options: argparse.Namespace, progress: Progress) -> list[Bench]:
+def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench]:
     """The benches in order; the largest farm last but two, so that one sees early whether all is well."""
     names = frozenset(options.only or (*_NAMES, *(("fit",) if options.vllm else ())))
     quick, profiles = options.quick, options.profile

@@ -12,7 +12,7 @@ from bench.load import Cluster
 from bench.processes import MIB
 from bench.samples import Farm
 from bench.servers import servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["bench_farm"]
 
@@ -25,7 +25,7 @@ _SUMMARIES = ("registeredmodels", "modelregistries", "hardwareprofiles", "govern
 
 
 async def bench_farm(
-    count: int, *, benches: frozenset[str], progress: Progress, profiles: Path | None = None
+    count: int, *, benches: frozenset[str], progress: ProgressReporter, profiles: Path | None = None
 ) -> list[Result]:
     """Makes ``count`` versions and takes the figures of the benches that are asked for."""
     farm = Farm(count)

@@ -20,7 +20,7 @@ from bench.load import Cluster, Refused, flood
 from bench.processes import MIB, until_next_look, usage
 from bench.samples import BUCKET, Farm, prefix
 from bench.servers import Servers, servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.errors import ServerDied
 from gatehouse_local.net import LOOPBACK, free_port, http_ready
 from gatehouse_local.process import Server, Supervisor
@@ -45,7 +45,7 @@ class _FluxRun:
 
 
 async def bench_flux(
-    count: int, *, checkout: Path | None, progress: Progress, profiles: Path | None = None
+    count: int, *, checkout: Path | None, progress: ProgressReporter, profiles: Path | None = None
 ) -> list[Result]:
     """``checkout`` is one of fluxcd/source-controller in which ``go build -o manager .`` was run.
 

@@ -10,7 +10,7 @@ from typing import Any
 from bench.figures import Count, Figure, Result, at_most, percentile
 from cluster.gated import DIGEST, STAGE, Gate, accepted, make_gate, send
 from gatehouse.domain.admission.allowlist import Shard, ShardKey
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.controlplane import ADMIN
 from gatehouse_local.ephemeral import control_plane
@@ -22,7 +22,7 @@ _WARM_UP = 50
 _STAGES = (STAGE, "staging")
 
 
-async def bench_gate(*, artifacts: int, repeats: int, progress: Progress) -> list[Result]:
+async def bench_gate(*, artifacts: int, repeats: int, progress: ProgressReporter) -> list[Result]:
     """Creates services in a namespace with a stage and in one without, in turns, ``repeats`` of each.
 
     Both stages clear ``artifacts``, so that every request is held against twice as many.

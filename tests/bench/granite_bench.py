@@ -22,7 +22,7 @@ from bench.load import Cluster
 from bench.processes import MIB, Operator
 from bench.samples import BUCKET, NAMESPACE, PROFILE
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse.storage.s3.client import S3Store, S3Stores
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw, control_plane, versitygw
@@ -47,10 +47,10 @@ class _Rig:
     plane: RunningControlPlane
     store: RunningVersitygw
     home: Path
-    progress: Progress
+    progress: ProgressReporter
 
 
-async def bench_granite(*, whole: bool, progress: Progress) -> list[Result]:
+async def bench_granite(*, whole: bool, progress: ProgressReporter) -> list[Result]:
     """Structure and verdicts, one file against ``curl | openssl``, and with ``whole`` the content of the model."""
     with _rig(progress) as rig:
         results = [await _one_file(rig)]
@@ -62,7 +62,7 @@ async def bench_granite(*, whole: bool, progress: Progress) -> list[Result]:
 
 
 @contextlib.contextmanager
-def _rig(progress: Progress) -> Iterator[_Rig]:
+def _rig(progress: ProgressReporter) -> Iterator[_Rig]:
     binaries = Binaries(progress=progress)
     with contextlib.ExitStack() as stack:
         with progress.step("starting the control plane and versitygw"):

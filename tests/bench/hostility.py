@@ -15,13 +15,13 @@ from bench.load import Cluster, collection, upload
 from bench.processes import MIB, Operator
 from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.servers import Servers, servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from hostileartifacts import hostile_artifacts
 
 __all__ = ["bench_hostility"]
 
 
-async def bench_hostility(*, others: int, repeats: int, progress: Progress) -> list[Result]:
+async def bench_hostility(*, others: int, repeats: int, progress: ProgressReporter) -> list[Result]:
     """Applies each hostile artifact ``repeats`` times beside ``others``, and a good version right after each."""
     farm = Farm(others)
     with servers(progress) as running:

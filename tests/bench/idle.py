@@ -10,7 +10,7 @@ from bench.load import Cluster
 from bench.processes import MIB, Operator, is_idle
 from bench.samples import Farm
 from bench.servers import servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["bench_idle"]
 
@@ -18,7 +18,7 @@ _SETTLED = 5.0
 """Seconds in which what the start has put off is done."""
 
 
-async def bench_idle(*, versions: int, seconds: float, progress: Progress) -> list[Result]:
+async def bench_idle(*, versions: int, seconds: float, progress: ProgressReporter) -> list[Result]:
     """Watches an operator with ``versions`` converged versions for ``seconds``."""
     farm = Farm(versions)
     with servers(progress) as running:

@@ -13,7 +13,7 @@ from bench.figures import Count, Figure, Result, at_most, percentile
 from bench.load import Cluster, upload
 from bench.samples import BUCKET, Farm, artifact, prefix
 from bench.servers import Servers, servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["LONGEST", "PAUSE", "apply_one", "bench_latency"]
 
@@ -23,7 +23,7 @@ LONGEST = 30.0
 """Seconds that one may take before the bench gives up."""
 
 
-async def bench_latency(*, others: int, repeats: int, progress: Progress) -> list[Result]:
+async def bench_latency(*, others: int, repeats: int, progress: ProgressReporter) -> list[Result]:
     """Applies ``repeats`` versions one after the other beside ``others``."""
     farm = Farm(others)
     with servers(progress) as running:

@@ -13,7 +13,7 @@ from bench.processes import MIB, Operator, is_idle
 from bench.samples import Farm
 from bench.scrape import Samples
 from bench.servers import servers
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["bench_policies"]
 
@@ -32,7 +32,7 @@ _EDIT: Final = {"rules": [{"name": "named", "expression": "!version.version.ends
 """Denies every tenth version."""
 
 
-async def bench_policies(*, versions: int, progress: Progress, profiles: Path | None = None) -> list[Result]:
+async def bench_policies(*, versions: int, progress: ProgressReporter, profiles: Path | None = None) -> list[Result]:
     """Edits one of three policies that apply to ``versions`` converged versions."""
     farm = Farm(versions)
     with servers(progress, profiles=profiles) as running:

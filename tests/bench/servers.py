@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.buckets import let_anybody_write
 from bench.processes import Operator
 from bench.samples import BUCKET
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane, control_plane, minio
 from gatehouse_local.install import install_defaults
@@ -27,7 +27,7 @@ class Servers:
     plane: RunningControlPlane
     store: S3Endpoint
     home: Path
-    progress: Progress
+    progress: ProgressReporter
     profiles: Path | None = field(default=None)
 
     @property
@@ -42,7 +42,7 @@ class Servers:
 
 
 @contextlib.contextmanager
-def servers(progress: Progress, *, profiles: Path | None = None) -> Iterator[Servers]:
+def servers(progress: ProgressReporter, *, profiles: Path | None = None) -> Iterator[Servers]:
     """etcd, kube-apiserver, kube-controller-manager and MinIO with an empty bucket."""
     binaries = Binaries(progress=progress)
     with contextlib.ExitStack() as stack:

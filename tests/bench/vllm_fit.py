@@ -17,7 +17,7 @@ from bench.figures import Count, Figure, Result
 from gatehouse.domain.hardware.dimensions import length_limit
 from gatehouse.domain.hardware.kv_cache import CacheLayout
 from gatehouse.domain.hardware.weights import estimated_bytes
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from vllmruns import DATA, Run, configurations, run_of
 
 __all__ = ["VLLM_NEEDED", "Difference", "bench_fit", "differences", "requests", "result_of"]
@@ -66,7 +66,7 @@ class Difference:
         }
 
 
-async def bench_fit(venv: Path | None, *, quick: bool, progress: Progress) -> list[Result]:
+async def bench_fit(venv: Path | None, *, quick: bool, progress: ProgressReporter) -> list[Result]:
     """Asks the vLLM of ``venv`` for every configuration, or with ``quick`` for a few.
 
     Raises ValueError without a virtual environment, OSError where its script ends early, TimeoutError where one record

@@ -17,7 +17,7 @@ from cluster.servers import available
 from cluster.world import World, make_world
 from gatehouse.install.shipped_files import documents
 from gatehouse_local import ephemeral
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.s3 import S3Endpoint
@@ -62,14 +62,14 @@ def versitygw() -> Iterator[RunningVersitygw]:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[Database]:
+def mariadb() -> Iterator[LocalDatabase]:
     """MariaDB; its user may do everything, such as create databases and end sessions."""
     with available(ephemeral.mariadb()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Database]:
+def postgres() -> Iterator[LocalDatabase]:
     """PostgreSQL; its user may do everything, such as create databases and end sessions."""
     with available(ephemeral.postgres()) as running:
         yield running

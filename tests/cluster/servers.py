@@ -22,7 +22,7 @@ from cluster.faultstore import FaultStore, running
 from gatehouse.install.shipped_files import documents
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, ControlPlane, ControlPlanePorts, new_tokens
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import BuildFailed, ProgramMissing
 from gatehouse_local.files import make_traversable
@@ -102,7 +102,7 @@ def restartable_minio(folder: Path) -> Iterator[tuple[Restartable, S3Endpoint]]:
 
 
 @contextlib.contextmanager
-def restartable_mariadb() -> Iterator[tuple[Restartable, Database]]:
+def restartable_mariadb() -> Iterator[tuple[Restartable, LocalDatabase]]:
     """MariaDB, prepared but not started. Its account may not enter pytest's folders."""
     folder = make_traversable(Path(tempfile.mkdtemp(prefix="gatehouse-")))
     database = Mariadb(folder / "mariadb", port=free_port(), password=secrets.token_urlsafe(24), superuser=True)

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 from cluster.rig import PATIENCE, PLURALS, Operator, until
 from cluster.status import Manifest, condition, kstatus
 from gatehouse_local.controlplane import ADMIN, OPERATOR_USER
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
@@ -50,7 +50,7 @@ class World:
     bucket: str
     store: S3Client
     endpoint: S3Endpoint
-    database: Database | None = None
+    database: LocalDatabase | None = None
     verification: dict[str, Any] = field(default_factory=dict)
 
     # objects
@@ -345,7 +345,7 @@ def make_world(
     plane: RunningControlPlane,
     endpoint: S3Endpoint,
     *,
-    database: Database | None = None,
+    database: LocalDatabase | None = None,
     namespace: str | None = None,
     **verification: Any,
 ) -> Iterator[World]:

@@ -25,7 +25,7 @@ from gatehouse.errors import Refused
 __all__ = [
     "MANAGER",
     "Decided",
-    "Decision",
+    "ReviewDecision",
     "Situation",
     "counted_groups",
     "decide",
@@ -40,7 +40,7 @@ _HASH_LENGTH: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class ReviewDecision:
     """The decision of a person on a version. With ``dry_run`` the API server validates it without persisting."""
 
     namespace: str
@@ -77,7 +77,7 @@ class Decided:
     notes: tuple[str, ...]
 
 
-async def decide(api: ApiClient, wanted: Decision) -> Decided:
+async def decide(api: ApiClient, wanted: ReviewDecision) -> Decided:
     """Writes a ModelApproval. The same decision on the same files changes nothing.
 
     Raises Refused, which names who may decide instead, and ClusterError for a refusal of admission.
@@ -184,7 +184,7 @@ def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:
     return spec.version_ref.name[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
 
 
-def _spec(situation: Situation, wanted: Decision, groups: Sequence[str]) -> ModelApprovalSpec:
+def _spec(situation: Situation, wanted: ReviewDecision, groups: Sequence[str]) -> ModelApprovalSpec:
     version = situation.version
     return ModelApprovalSpec(
         version_ref=VersionReference(name=version.metadata.name, uid=version.metadata.uid),
@@ -236,7 +236,7 @@ def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: 
 
 
 async def _create(
-    api: ApiClient, wanted: Decision, spec: ModelApprovalSpec, *, earlier: Iterable[ModelApproval]
+    api: ApiClient, wanted: ReviewDecision, spec: ModelApprovalSpec, *, earlier: Iterable[ModelApproval]
 ) -> Mapping[str, Any]:
     name = decision_name(spec, earlier=[each.metadata.uid for each in earlier])
     body = {

@@ -20,7 +20,7 @@ from gatehouse.domain.governance.approvals import ApprovalCount, Ballot, ballots
 from gatehouse.domain.governance.held import shown_tier
 from gatehouse.domain.governance.policy import CompiledPolicy, applying
 
-__all__ = ["APPROVED", "Known", "Waiting", "ask_queue", "reviewed_stage", "waiting", "why_not"]
+__all__ = ["APPROVED", "Known", "WaitingVersion", "ask_queue", "reviewed_stage", "waiting", "why_not"]
 
 APPROVED: Final = "Approved"
 """The gate that approvals open."""
@@ -39,7 +39,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class WaitingVersion:
     """A version and the stage that it waits for. ``approvals`` is a text such as "1 of 2", empty when unknown.
 
     ``owed`` lists the shut gates before the stage. ``why_not`` is None when the person may approve.
@@ -77,7 +77,7 @@ class Waiting:
         }
 
 
-async def ask_queue(api: ApiClient, *, namespace: str) -> tuple[Waiting, ...]:
+async def ask_queue(api: ApiClient, *, namespace: str) -> tuple[WaitingVersion, ...]:
     """The versions that wait in a namespace, or in all if it is empty, the oldest first. Raises ClusterError."""
     person, versions, models, approvals, policies, namespaces = await asyncio.gather(
         whoami(api),
@@ -125,7 +125,7 @@ def _approvals(version: ModelVersion) -> Iterator[Gate]:
 
 def waiting(
     versions: Iterable[ModelVersion], known: Known, person: Person, rights: Mapping[Action, bool]
-) -> Iterator[Waiting]:
+) -> Iterator[WaitingVersion]:
     """The versions that wait for a review, in the given order."""
     by_version: dict[str, list[ModelApproval]] = {}
     for approval in known.approvals:
@@ -140,7 +140,7 @@ def waiting(
         current = [each for each in cast if each.counts]
         if any(each.approval.spec.decision != "Approved" for each in current):
             continue
-        yield Waiting(
+        yield WaitingVersion(
             namespace=version.metadata.namespace,
             name=version.metadata.name,
             model=version.spec.model_ref.name,
@@ -233,5 +233,5 @@ def _owed(version: ModelVersion, stage: str) -> Iterator[str]:
             yield f"{gate.name}: {gate.found}"
 
 
-def _oldest_first(each: Waiting) -> tuple[str, str, str]:
+def _oldest_first(each: WaitingVersion) -> tuple[str, str, str]:
     return (timestamp(each.since) if each.since else "", each.namespace, each.name)

@@ -12,7 +12,7 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, find
 from gatehouse.domain.version.lifecycle import DECLARED_PHASES, READY_TO_DEPLOY
 
-__all__ = ["Goal", "Standing", "artifact_standing", "model_standing", "version_standing"]
+__all__ = ["Goal", "Readiness", "artifact_standing", "model_standing", "version_standing"]
 
 Goal = Literal["registered", "ready"]
 
@@ -31,7 +31,7 @@ _ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Readiness:
     """``Done``, ``Pending`` while no action is needed, ``Failed`` when a person must act; and why."""
 
     state: Literal["Done", "Pending", "Failed"]
@@ -43,30 +43,30 @@ class Standing:
         return f"{self.reason}: {self.message}" + (f"; {advice}" if advice and advice not in self.message else "")
 
 
-def model_standing(model: RegisteredModel) -> Standing:
+def model_standing(model: RegisteredModel) -> Readiness:
     """Whether the registry has a row of the current generation of the model."""
     ready = find(model.status.conditions, READY)
     if _is_current(model) and model.status.registry_id and ready is not None and ready.status == "True":
-        return Standing("Done")
+        return Readiness("Done")
     return _unfinished(model, ready)
 
 
-def version_standing(version: ModelVersion, *, goal: Goal) -> Standing:
+def version_standing(version: ModelVersion, *, goal: Goal) -> Readiness:
     """Whether the current generation of the version is in the registry, or is ready to deploy."""
     return _ready(version) if goal == "ready" else _registered(version)
 
 
-def artifact_standing(version: ModelVersion) -> Standing:
+def artifact_standing(version: ModelVersion) -> Readiness:
     """Whether the operator has checked the files. It cannot while the store does not answer."""
     status = version.status
     hashing = status.verification is not None and status.verification.files > 0
     if status.phase != "Verifying" or hashing:
-        return Standing("Done")
+        return Readiness("Done")
     told = find(status.conditions, RECONCILING) or find(status.conditions, READY)
-    return Standing("Pending", *((told.reason, told.message) if told else _NOT_LOOKED_AT))
+    return Readiness("Pending", *((told.reason, told.message) if told else _NOT_LOOKED_AT))
 
 
-def _registered(version: ModelVersion) -> Standing:
+def _registered(version: ModelVersion) -> Readiness:
     conditions = version.status.conditions
     registered = find(conditions, REGISTERED)
     stalled = find(conditions, STALLED)
@@ -79,31 +79,31 @@ def _registered(version: ModelVersion) -> Standing:
         and registered.status == "True"
         and not outside
     ):
-        return Standing("Done")
+        return Readiness("Done")
     return _unfinished(version, find(conditions, READY))
 
 
-def _ready(version: ModelVersion) -> Standing:
+def _ready(version: ModelVersion) -> Readiness:
     ready = find(version.status.conditions, READY)
     phase = version.status.phase
     if not _is_current(version) or ready is None:
         return _unfinished(version, ready)
     if phase == READY_TO_DEPLOY and ready.status == "True":
-        return Standing("Done")
+        return Readiness("Done")
     if phase in DECLARED_PHASES:
-        return Standing("Failed", ready.reason, ready.message)
+        return Readiness("Failed", ready.reason, ready.message)
     return _unfinished(version, ready)
 
 
-def _unfinished(found: Resource, ready: Condition | None) -> Standing:
+def _unfinished(found: Resource, ready: Condition | None) -> Readiness:
     conditions = found.status.conditions
     stalled = find(conditions, STALLED)
     if stalled is not None and stalled.observed_generation == found.metadata.generation:
-        return Standing("Failed", stalled.reason, stalled.message)
+        return Readiness("Failed", stalled.reason, stalled.message)
     told = find(conditions, RECONCILING) or ready
     if told is None or told.observed_generation != found.metadata.generation:
-        return Standing("Pending", *_NOT_LOOKED_AT)
-    return Standing("Pending", told.reason, told.message)
+        return Readiness("Pending", *_NOT_LOOKED_AT)
+    return Readiness("Pending", told.reason, told.message)
 
 
 def _is_current(found: Resource) -> bool:

@@ -19,7 +19,15 @@ from gatehouse.cluster.client import ApiError
 from gatehouse.domain.serving.template import JsonObject
 from gatehouse.errors import ApplyRefused, ObjectMismatch
 
-__all__ = ["FIELD_MANAGER", "Outcome", "Written", "difference", "register", "register_and_wait", "version_difference"]
+__all__ = [
+    "FIELD_MANAGER",
+    "Outcome",
+    "RegistrationResult",
+    "difference",
+    "register",
+    "register_and_wait",
+    "version_difference",
+]
 
 FIELD_MANAGER: Final = "gatehouse-register"
 _ATTEMPTS: Final = 3
@@ -28,7 +36,7 @@ Outcome = Literal["created", "configured", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class RegistrationResult:
     """An object as it is in the cluster now, and what the registration did."""
 
     declared: Declared
@@ -36,7 +44,7 @@ class Written:
     body: JsonObject
 
 
-async def register(api: ObjectApi, wanted: Wanted) -> tuple[Written, Written]:
+async def register(api: ObjectApi, wanted: Wanted) -> tuple[RegistrationResult, RegistrationResult]:
     """Writes the model, then the version; both manifests name their namespace.
 
     Raises ObjectMismatch when the version stands for something else, ApplyRefused when the API server refuses.
@@ -48,7 +56,7 @@ async def register(api: ObjectApi, wanted: Wanted) -> tuple[Written, Written]:
 
 async def register_and_wait(
     api: ObjectApi, wanted: Wanted, *, goal: Goal | None, patience: Patience
-) -> Sequence[Written]:
+) -> Sequence[RegistrationResult]:
     """Registers, and waits until both objects reach the goal; without a goal it does not wait.
 
     Raises NotRegistered when the time is over or a person must act, and as :func:`register`.
@@ -61,7 +69,7 @@ async def register_and_wait(
     return [replace(result, body=await api.get(*result.declared.key)) for result in written]
 
 
-async def _write(api: ObjectApi, wanted: Declared, flags: JsonObject) -> Written:
+async def _write(api: ObjectApi, wanted: Declared, flags: JsonObject) -> RegistrationResult:
     """Writes one object. Two pipelines that create the same object at once both succeed."""
     for _ in range(_ATTEMPTS):
         try:
@@ -69,7 +77,7 @@ async def _write(api: ObjectApi, wanted: Declared, flags: JsonObject) -> Written
             if found is not None:
                 return await _change(api, wanted, found, flags)
             body = await api.create(wanted.kind.info.plural, wanted.namespace, wanted.body)
-            return Written(declared=wanted, outcome="created", body=body)
+            return RegistrationResult(declared=wanted, outcome="created", body=body)
         except ApiError as error:
             if error.status != 409:
                 raise ApplyRefused(refusal(error, wanted)) from error
@@ -85,18 +93,18 @@ async def _read(api: ObjectApi, wanted: Declared) -> dict[str, Any] | None:
         raise
 
 
-async def _change(api: ObjectApi, wanted: Declared, found: JsonObject, flags: JsonObject) -> Written:
+async def _change(api: ObjectApi, wanted: Declared, found: JsonObject, flags: JsonObject) -> RegistrationResult:
     resource = wanted.kind.model_validate(found)
     change = _changes(resource, found["spec"], flags)
     if not change:
-        return Written(declared=wanted, outcome="unchanged", body=found)
+        return RegistrationResult(declared=wanted, outcome="unchanged", body=found)
     body = await api.patch(
         *wanted.key,
         {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": change},
         kind="application/merge-patch+json",
         params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
     )
-    return Written(declared=wanted, outcome="configured", body=body)
+    return RegistrationResult(declared=wanted, outcome="configured", body=body)
 
 
 def _changes(found: Resource, spec: JsonObject, flags: JsonObject) -> JsonObject:

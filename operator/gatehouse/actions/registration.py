@@ -9,7 +9,7 @@ from uuid import uuid4
 from gatehouse.actions.apply import ObjectApi, why_wait
 from gatehouse.actions.manifests import Declared
 from gatehouse.actions.polling import Patience
-from gatehouse.actions.readiness import Goal, Standing, artifact_standing, model_standing, version_standing
+from gatehouse.actions.readiness import Goal, Readiness, artifact_standing, model_standing, version_standing
 from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT, Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
@@ -122,7 +122,7 @@ def _declared(version: ModelVersion) -> Declared:
     return Declared(kind=ModelVersion, namespace=metadata.namespace, name=metadata.name, body={})
 
 
-def _standing(found: Resource, *, goal: Goal) -> Standing:
+def _standing(found: Resource, *, goal: Goal) -> Readiness:
     if isinstance(found, ModelVersion):
         return version_standing(found, goal=goal)
     if isinstance(found, RegisteredModel):

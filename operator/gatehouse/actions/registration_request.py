@@ -19,7 +19,7 @@ from gatehouse.domain.serving.template import JsonObject
 from gatehouse.errors import InputInvalid
 from gatehouse.upload.model_folder import FolderFacts, quantization_label
 
-__all__ = ["DEFAULT_HARDWARE", "Request", "Wanted", "wanted"]
+__all__ = ["DEFAULT_HARDWARE", "RegistrationRequest", "Wanted", "wanted"]
 
 DEFAULT_HARDWARE: Final = "nvidia-l4"
 
@@ -53,7 +53,7 @@ _FLAGS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RegistrationRequest:
     """``model`` and ``version`` are the parts of the specs that flags set, as Kubernetes JSON.
 
     ``name`` is the name of the model as the person wrote it. ``version_name`` replaces the derived name of the
@@ -77,7 +77,7 @@ class Wanted:
     version_flags: JsonObject
 
 
-def wanted(request: Request, facts: FolderFacts) -> Wanted:
+def wanted(request: RegistrationRequest, facts: FolderFacts) -> Wanted:
     """Merges flags and folder. Flags take precedence over the folder.
 
     Raises InputInvalid, which names the flag or the field, the value and what is expected.

@@ -1,4 +1,4 @@
-"""Withdrawal of decisions and results: annotate the object with who withdraws it and why, then delete it.
+"""Revocation of decisions and results: annotate the object with who withdraws it and why, then delete it.
 
 Admission rejects a deletion without these annotations, and any name in them but that of the caller.
 """
@@ -19,7 +19,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.errors import NothingToDo, Refused
 
-__all__ = ["EvaluationWithdrawal", "Withdrawal", "withdraw", "withdraw_evaluation"]
+__all__ = ["EvaluationWithdrawal", "Revocation", "withdraw", "withdraw_evaluation"]
 
 VERBS: Final = ("patch", "delete")
 
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
+class Revocation:
     """A withdrawal of one's own decisions on a version for a stage, and its reason."""
 
     namespace: str
@@ -47,7 +47,7 @@ class EvaluationWithdrawal:
     dry_run: bool = False
 
 
-async def withdraw(api: ApiClient, wanted: Withdrawal) -> tuple[ModelApproval, ...]:
+async def withdraw(api: ApiClient, wanted: Revocation) -> tuple[ModelApproval, ...]:
     """Deletes the person's own decisions, even those on earlier files.
 
     Raises NothingToDo when no decision exists, Refused without the rights, and ClusterError.
@@ -86,7 +86,7 @@ async def withdraw_evaluation(api: ApiClient, wanted: EvaluationWithdrawal) -> M
 
 
 async def _withdraw_objects(
-    api: ApiClient, objects: Sequence[R], person: Person, wanted: Withdrawal | EvaluationWithdrawal
+    api: ApiClient, objects: Sequence[R], person: Person, wanted: Revocation | EvaluationWithdrawal
 ) -> None:
     """A dry run tries only the annotations: without them on the server, admission rejects the deletion."""
     plural = objects[0].info.plural

@@ -120,7 +120,7 @@ def withdraw(
 
     async def work() -> tuple[ModelApproval, ...]:
         home = namespace or await default_namespace(kubeconfig, context)
-        request = revocations.Withdrawal(
+        request = revocations.Revocation(
             namespace=home, name=name, stage=stage, reason=reason, dry_run=dry_run == "server"
         )
         async with cluster(kubeconfig, context) as client:
@@ -146,11 +146,11 @@ def _decide(
     kubeconfig: Path | None,
     context: str | None,
 ) -> None:
-    from gatehouse.actions.approvals import Decision, decide
+    from gatehouse.actions.approvals import ReviewDecision, decide
 
     async def work() -> Decided:
         home = namespace or await default_namespace(kubeconfig, context)
-        request = Decision(
+        request = ReviewDecision(
             namespace=home, name=name, stage=stage, decision=decision, reason=reason, dry_run=dry_run == "server"
         )
         async with cluster(kubeconfig, context) as client:

@@ -13,7 +13,7 @@ from gatehouse.cli.options import WrittenOutputOption, print_data, print_table
 from gatehouse.printing import stderr
 
 if TYPE_CHECKING:
-    from gatehouse.actions.queue import Waiting
+    from gatehouse.actions.queue import WaitingVersion
 
 __all__ = ["queue"]
 
@@ -61,7 +61,7 @@ def queue(
     from gatehouse.actions.queue import ask_queue
     from gatehouse.printing.progress import ConsoleProgress
 
-    async def ask() -> tuple[Waiting, ...]:
+    async def ask() -> tuple[WaitingVersion, ...]:
         home = "" if all_namespaces else namespace or await default_namespace(kubeconfig, context)
         async with cluster(kubeconfig, context) as client:
             return await ask_queue(client, namespace=home)
@@ -82,7 +82,7 @@ def queue(
         stderr().line("no version waits for a review")
 
 
-def _row(entry: Waiting, *, now: datetime) -> Sequence[str]:
+def _row(entry: WaitingVersion, *, now: datetime) -> Sequence[str]:
     owed = ", ".join(dict.fromkeys(text.partition(":")[0] for text in entry.owed))
     return (
         entry.namespace,

@@ -16,8 +16,8 @@ from gatehouse.errors import ConditionNotMet
 from gatehouse.printing import stdout
 
 if TYPE_CHECKING:
-    from gatehouse.actions.register import Written
-    from gatehouse.printing.progress import Progress
+    from gatehouse.actions.register import RegistrationResult
+    from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["register"]
 
@@ -141,7 +141,7 @@ def register(
     """
     from gatehouse.actions.polling import Patience
     from gatehouse.actions.register import register_and_wait
-    from gatehouse.actions.registration_request import Request, wanted
+    from gatehouse.actions.registration_request import RegistrationRequest, wanted
     from gatehouse.printing.progress import ConsoleProgress
     from gatehouse.runtime.clock import LoopClock
     from gatehouse.upload.model_folder import FolderFacts, read_model_folder
@@ -176,10 +176,12 @@ def register(
     )
     stopped = ConditionNotMet("stopped by SIGTERM; objects that were written stay, run the command again")
 
-    def request(home: str | None) -> Request:
-        return Request(name=name, namespace=home, model=model_flags, version=version_flags, version_name=version_name)
+    def request(home: str | None) -> RegistrationRequest:
+        return RegistrationRequest(
+            name=name, namespace=home, model=model_flags, version=version_flags, version_name=version_name
+        )
 
-    async def work(facts: FolderFacts, progress: Progress) -> Sequence[Written]:
+    async def work(facts: FolderFacts, progress: ProgressReporter) -> Sequence[RegistrationResult]:
         home = namespace or await default_namespace(kubeconfig, context)
         asked = wanted(request(home), facts)
         async with cluster(kubeconfig, context) as client:
@@ -222,7 +224,7 @@ def _pairs(flag: str, texts: Sequence[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _line(written: Written) -> str:
+def _line(written: RegistrationResult) -> str:
     phase = written.body.get("status", {}).get("phase")
     return f"{_name(written.body)} {written.outcome}" + (f" ({phase})" if phase else "")
 

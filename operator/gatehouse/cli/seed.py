@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatehouse.actions.manifests import Declared
     from gatehouse.actions.readiness import Goal
     from gatehouse.actions.seed import Seeding
-    from gatehouse.printing.progress import Progress
+    from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["seed"]
 
@@ -84,7 +84,7 @@ def seed(
         "stopped by SIGTERM before the models were registered; applied objects stay, run the command again"
     )
 
-    async def work(objects: tuple[Declared, ...], progress: Progress) -> Seeding:
+    async def work(objects: tuple[Declared, ...], progress: ProgressReporter) -> Seeding:
         async with cluster(kubeconfig, context) as client:
             patience = Patience(seconds=timeout, clock=LoopClock(), say=progress.say)
             return await seeding.seed(client, objects, goal=goal, patience=patience, submitted_by=submitted_by)

@@ -24,7 +24,7 @@ __all__ = [
     "STORAGE_CONFIG",
     "Connection",
     "Form",
-    "Written",
+    "WrittenConnection",
     "decoded",
     "ensure_connection",
     "manifest",
@@ -83,7 +83,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WrittenConnection:
     """What was done, and which fields differed; never their values."""
 
     namespace: str
@@ -113,7 +113,7 @@ def manifest(connection: Connection, *, namespace: str, form: Form) -> Manifest:
     return made
 
 
-async def ensure_connection(api: SecretApi, connection: Connection, *, namespace: str, form: Form) -> Written:
+async def ensure_connection(api: SecretApi, connection: Connection, *, namespace: str, form: Form) -> WrittenConnection:
     """Has the connection in the namespace. Other entries of storage-config stay as they are.
 
     Raises:
@@ -132,7 +132,7 @@ async def ensure_connection(api: SecretApi, connection: Connection, *, namespace
             if error.status != HTTPStatus.CONFLICT:
                 raise
             continue
-        return Written(namespace=namespace, name=name, key=connection.key, done="created")
+        return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="created")
     raise ForeignSecret(f"Secret {namespace}/{name} comes and goes; run the command again")
 
 
@@ -147,7 +147,7 @@ async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
 
 async def _updated(
     api: SecretApi, connection: Connection, body: Manifest, found: Mapping[str, Any], *, form: Form
-) -> Written:
+) -> WrittenConnection:
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     managed = (found["metadata"].get("labels") or {}).get(MANAGED) == "true"
@@ -163,10 +163,10 @@ async def _updated(
         )
     differing = _differing(body, found, connection.key if form == "kserve" else "")
     if not differing:
-        return Written(namespace=namespace, name=name, key=connection.key, done="kept")
+        return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="kept")
     data = {key: b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
     await api.patch("secrets", namespace, name, {"data": data}, kind=_MERGE)
-    return Written(namespace=namespace, name=name, key=connection.key, done="updated", fields=differing)
+    return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="updated", fields=differing)
 
 
 def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:

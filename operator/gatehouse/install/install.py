@@ -11,8 +11,8 @@ from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.preflight import check_cluster
-from gatehouse.install.rollout import Rollout, State, findings, warnings
-from gatehouse.printing.progress import Progress
+from gatehouse.install.rollout import Rollout, RolloutState, findings, warnings
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["SELECTOR", "Deadline", "install", "job_log", "wait_complete", "where_to_look"]
 
@@ -25,7 +25,7 @@ _LOG_LINES: Final = 30
 Sleep = Callable[[float], None]
 
 
-def install(kubectl: Kubectl, plan: OverlayPlan, *, progress: Progress, seconds: float | None) -> None:
+def install(kubectl: Kubectl, plan: OverlayPlan, *, progress: ProgressReporter, seconds: float | None) -> None:
     """Apply the plan; with ``seconds`` wait that long until everything runs and every Job is complete.
 
     Installing again upgrades: what is as wanted is not touched, and Jobs run anew.
@@ -70,7 +70,7 @@ def wait_complete(
     kubectl: Kubectl,
     workloads: Sequence[Manifest],
     *,
-    progress: Progress,
+    progress: ProgressReporter,
     deadline: Deadline,
     sleep: Sleep = time.sleep,
 ) -> None:
@@ -87,8 +87,8 @@ def wait_complete(
                 if said.get(str(finding.manifest)) != str(finding):
                     said[str(finding.manifest)] = str(finding)
                     progress.say(f"  {finding}")
-            failed = [finding for finding in found if finding.state is State.FAILED]
-            coming = [finding for finding in found if finding.state is State.COMING]
+            failed = [finding for finding in found if finding.state is RolloutState.FAILED]
+            coming = [finding for finding in found if finding.state is RolloutState.COMING]
             if failed:
                 raise NotComplete("\n".join(line for finding in failed for line in _failure(kubectl, finding)))
             if not coming:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gatehouse.install.errors import DeployError
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["KindUnavailable", "context_of", "prepare_kind"]
 
@@ -33,7 +33,7 @@ def prepare_kind(
     *,
     image: str,
     source: Path,
-    progress: Progress,
+    progress: ProgressReporter,
     run: Run | None = None,
     which: Which = shutil.which,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from gatehouse.install.manifests import Manifest
 
-__all__ = ["Rollout", "State", "findings", "warnings"]
+__all__ = ["Rollout", "RolloutState", "findings", "warnings"]
 
 Body = Mapping[str, Any]
 
@@ -17,7 +17,7 @@ _TRANSIENT: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _LONGEST: Final = 300
 
 
-class State(Enum):
+class RolloutState(Enum):
     """How far a workload is."""
 
     DONE = "done"
@@ -30,7 +30,7 @@ class Rollout:
     """One Deployment or Job. ``standing`` says how far it is; ``reasons`` why it is not done, as far as Pods tell."""
 
     manifest: Manifest
-    state: State
+    state: RolloutState
     standing: str
     reasons: tuple[str, ...] = ()
 
@@ -68,37 +68,37 @@ def warnings(finding: Rollout, events: Iterable[Body]) -> tuple[str, ...]:
 
 def _finding(manifest: Manifest, body: Body | None, pods: Sequence[Body], claims: Mapping[Any, Body]) -> Rollout:
     if body is None:
-        return Rollout(manifest=manifest, state=State.COMING, standing="not there yet")
+        return Rollout(manifest=manifest, state=RolloutState.COMING, standing="not there yet")
     state, standing = _deployment(body) if manifest.kind == "Deployment" else _job(body)
     reasons: list[str] = []
-    if state is not State.DONE:
+    if state is not RolloutState.DONE:
         own = [pod for pod in pods if _belongs(pod, body)]
         reasons = [*_refusals(body), *(reason for pod in own for reason in _pod_reasons(pod, claims))]
     return Rollout(manifest=manifest, state=state, standing=standing, reasons=tuple(dict.fromkeys(reasons)))
 
 
-def _deployment(body: Body) -> tuple[State, str]:
+def _deployment(body: Body) -> tuple[RolloutState, str]:
     wanted = int(body.get("spec", {}).get("replicas", 1))
     status = body.get("status", {})
     if int(status.get("observedGeneration", 0)) < int(body["metadata"].get("generation", 0)):
-        return State.COMING, "not reconciled yet"
+        return RolloutState.COMING, "not reconciled yet"
     updated, available = int(status.get("updatedReplicas", 0)), int(status.get("availableReplicas", 0))
     old = int(status.get("replicas", 0)) - updated
     if updated >= wanted and available >= wanted and old <= 0:
-        return State.DONE, f"{available} of {wanted} available"
-    return State.COMING, f"{min(updated, available)} of {wanted} available"
+        return RolloutState.DONE, f"{available} of {wanted} available"
+    return RolloutState.COMING, f"{min(updated, available)} of {wanted} available"
 
 
-def _job(body: Body) -> tuple[State, str]:
+def _job(body: Body) -> tuple[RolloutState, str]:
     for condition in body.get("status", {}).get("conditions") or ():
         if condition.get("status") != "True":
             continue
         if condition.get("type") == "Complete":
-            return State.DONE, "complete"
+            return RolloutState.DONE, "complete"
         if condition.get("type") == "Failed":
-            return State.FAILED, f"failed: {condition.get('reason')}: {_short(condition.get('message'))}"
+            return RolloutState.FAILED, f"failed: {condition.get('reason')}: {_short(condition.get('message'))}"
     failed = int(body.get("status", {}).get("failed", 0))
-    return State.COMING, f"{failed} tries failed, running" if failed else "running"
+    return RolloutState.COMING, f"{failed} tries failed, running" if failed else "running"
 
 
 def _refusals(body: Body) -> Iterator[str]:

@@ -14,7 +14,7 @@ from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
 from gatehouse.install.secret_objects import MANAGED_BY, MANAGER
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["KeptData", "uninstall"]
 
@@ -42,7 +42,9 @@ class KeptData:
         return f"kept {self.what}: {', '.join(self.contents)}" if self.contents else f"kept {self.what}"
 
 
-def uninstall(kubectl: Kubectl, plan: OverlayPlan, *, delete_data: bool, progress: Progress) -> tuple[KeptData, ...]:
+def uninstall(
+    kubectl: Kubectl, plan: OverlayPlan, *, delete_data: bool, progress: ProgressReporter
+) -> tuple[KeptData, ...]:
     """Delete the plan's objects and tell what was kept.
 
     What stays are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.

@@ -31,7 +31,7 @@ from rich.text import Text
 from gatehouse.domain.common.text import human_bytes, one_line
 from gatehouse.printing.printer import Printer, stderr
 
-__all__ = ["Amounts", "ConsoleProgress", "Progress", "Silent", "counted", "line", "shown"]
+__all__ = ["Amounts", "ConsoleProgress", "ProgressReporter", "Silent", "counted", "line", "shown"]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _COUNT: Final = 2_000
 """How many items are taken between two looks at the clock."""
 
 
-class Progress(Protocol):
+class ProgressReporter(Protocol):
     """What a command tells while it works; steps may overlap and come from several threads."""
 
     def step(self, what: str) -> contextlib.AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from platform import machine
 
-from gatehouse.printing.progress import Progress, Silent
+from gatehouse.printing.progress import ProgressReporter, Silent
 from gatehouse_local import CHECKOUT
 from gatehouse_local.binaries import Binaries, default_cache
 from gatehouse_local.errors import LocalClusterError
@@ -39,7 +39,7 @@ class Images:
         *,
         cache: Path | None = None,
         environ: Mapping[str, str] = os.environ,
-        progress: Progress | None = None,
+        progress: ProgressReporter | None = None,
         binaries: Binaries | None = None,
     ) -> None:
         self._cache = cache or default_cache(environ)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gatehouse.printing.progress import Progress
+from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.errors import ApiRefused, NotReady
 from gatehouse_local.files import write_private
 from gatehouse_local.kube import KubeClient
@@ -100,7 +100,7 @@ class Node:
             client.apply(manifest)
         offer_volumes(client, self._home / "volumes")
 
-    def wait_ready(self, client: KubeClient, progress: Progress, *, since: dt.datetime, gpu: bool) -> None:
+    def wait_ready(self, client: KubeClient, progress: ProgressReporter, *, since: dt.datetime, gpu: bool) -> None:
         """Wait until the Node is Ready; then have it offer a pretended GPU or none.
 
         Args:

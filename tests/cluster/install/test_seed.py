@@ -24,7 +24,7 @@ from cluster.world import MINIATURE, World, make_world
 from gatehouse.cli.main import app
 from gatehouse.install.shipped_files import documents
 from gatehouse_local import ephemeral
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.install import install_kinds
 from gatehouse_local.net import LOOPBACK, free_port
@@ -356,14 +356,14 @@ def test_sigterm_ends_it_at_once_and_the_next_one_goes_on(
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[Restartable, Database]]:
+def server() -> Iterator[tuple[Restartable, LocalDatabase]]:
     with available(restartable_mariadb()) as found:
         yield found
 
 
 @pytest.fixture
 def on_mariadb(
-    server: tuple[Restartable, Database], installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
+    server: tuple[Restartable, LocalDatabase], installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
 ) -> Iterator[World]:
     with make_world(installed, minio, database=server[1]) as made:
         bucket(made)
@@ -377,7 +377,7 @@ def there(installed: RunningControlPlane, on_mariadb: World, tmp_path: Path) -> 
 
 
 def test_a_database_that_is_down_is_waited_for_and_named(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator, there: Path, seed: Seeds
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, operator: Operator, there: Path, seed: Seeds
 ) -> None:
     database, address = server
     database.stop()
@@ -397,7 +397,7 @@ def test_a_database_that_is_down_is_waited_for_and_named(
 
 
 def test_wrong_credentials_of_the_database_are_named_and_mended(
-    server: tuple[Restartable, Database], on_mariadb: World, there: Path, seed: Seeds
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, there: Path, seed: Seeds
 ) -> None:
     database, address = server
     database.start()

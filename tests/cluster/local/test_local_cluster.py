@@ -28,7 +28,7 @@ from gatehouse_local.mariadb import Mariadb
 from gatehouse_local.postgres import Postgres
 from gatehouse_local.process import Supervisor
 from gatehouse_local.stack import PROGRAM_NAMES
-from gatehouse_local.state import DatabaseKind, State
+from gatehouse_local.state import DatabaseKind, LocalState
 from storeaccess import READS, WRITES, allowed
 
 SERVERS = {"etcd", "kube-apiserver", "kube-controller-manager", "minio"}
@@ -56,7 +56,7 @@ def processes_of(directory: Path) -> list[str]:
 
 
 def admin(cluster: LocalCluster, user: str = "admin") -> KubeClient:
-    state = State.load(cluster.directory / "state.json")
+    state = LocalState.load(cluster.directory / "state.json")
     assert state is not None
     authority = cluster.directory / "kubernetes" / "tls" / "ca.crt"
     return KubeClient(port=state.ports["apiserver"], token=state.tokens[user], tls=trust(authority))
@@ -134,7 +134,7 @@ def test_the_operator_reads_whoever_uploads_writes_and_nobody_has_the_administra
     assert allowed({**variables, **operator}, bucket="models", key="there") == READS
     assert allowed(variables, bucket="models", key="there") == WRITES
     s3(cluster).delete_object(Bucket="models", Key="there")
-    state = State.load(cluster.directory / "state.json")
+    state = LocalState.load(cluster.directory / "state.json")
     assert state is not None
     assert state.secret_key not in {*variables.values(), *operator.values()}
 

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import SSLError
 from sqlalchemy import create_engine, text
 
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.pki import ensure_certificate
@@ -98,7 +98,7 @@ def test_a_sparse_file_is_an_object(versitygw: RunningVersitygw) -> None:
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_a_database_answers_and_lets_its_user_create_another(kind: str, request: pytest.FixtureRequest) -> None:
-    database: Database = request.getfixturevalue(kind)
+    database: LocalDatabase = request.getfixturevalue(kind)
     engine = create_engine(database.url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         assert connection.execute(text("SELECT 40 + 2")).scalar() == 42

@@ -16,7 +16,7 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore, Restartable, available, restartable_mariadb, restartable_minio
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import MINIATURE, World, make_world, secret
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 
@@ -53,7 +53,7 @@ def everything_said(world: World, operator: Operator) -> str:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[Restartable, Database]]:
+def server() -> Iterator[tuple[Restartable, LocalDatabase]]:
     """A MariaDB of this module's own; each test brings it into the state that it needs."""
     with available(restartable_mariadb()) as found:
         yield found
@@ -61,7 +61,7 @@ def server() -> Iterator[tuple[Restartable, Database]]:
 
 @pytest.fixture
 def on_mariadb(
-    server: tuple[Restartable, Database], installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
+    server: tuple[Restartable, LocalDatabase], installed: RunningControlPlane, minio: S3Endpoint, operator: Operator
 ) -> Iterator[World]:
     with make_world(installed, minio, database=server[1]) as world:
         world.upload()
@@ -69,7 +69,7 @@ def on_mariadb(
 
 
 def test_a_database_that_comes_late_is_taken_up(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, operator: Operator
 ) -> None:
     database, address = server
     database.stop()
@@ -93,7 +93,7 @@ def test_a_database_that_comes_late_is_taken_up(
 
 
 def test_a_database_that_is_lost_leaves_ready_standing_and_heals(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, operator: Operator
 ) -> None:
     database, _ = server
     database.start()
@@ -122,7 +122,7 @@ def test_a_database_that_is_lost_leaves_ready_standing_and_heals(
 
 
 def test_a_version_applied_during_an_outage_is_ready_after_it(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, operator: Operator
 ) -> None:
     database, _ = server
     database.start()
@@ -141,7 +141,7 @@ def test_a_version_applied_during_an_outage_is_ready_after_it(
 
 
 def test_one_database_that_is_down_holds_up_no_other_registry(
-    server: tuple[Restartable, Database],
+    server: tuple[Restartable, LocalDatabase],
     on_mariadb: World,
     operator: Operator,
     installed: RunningControlPlane,
@@ -161,7 +161,7 @@ def test_one_database_that_is_down_holds_up_no_other_registry(
 
 
 def test_a_password_that_was_rotated_is_taken_up(
-    server: tuple[Restartable, Database], on_mariadb: World, operator: Operator
+    server: tuple[Restartable, LocalDatabase], on_mariadb: World, operator: Operator
 ) -> None:
     database, address = server
     database.start()

@@ -12,7 +12,7 @@ import yaml
 from cluster.rig import Operator, until
 from cluster.status import condition, kstatus
 from cluster.world import MINIATURE, World, make_world
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.net import LOOPBACK
 from gatehouse_local.s3 import S3Endpoint
@@ -83,7 +83,7 @@ def test_the_template_is_owned_by_the_version_and_names_its_rows(world: World, o
 def test_rows_are_kept_in_a_database_server(
     installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    database: Database = request.getfixturevalue(kind)
+    database: LocalDatabase = request.getfixturevalue(kind)
     with make_world(installed, minio, database=database) as world:
         submit(world)
         status = world.ready()["status"]

@@ -17,7 +17,7 @@ from cluster.servers import Restartable, available
 from cluster.status import Manifest, condition, kstatus
 from cluster.world import World, make_world
 from gatehouse_local.binaries import Binaries
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.minio import Minio
 from gatehouse_local.net import free_port
@@ -49,7 +49,7 @@ def said_anywhere(world: World, operator: Operator) -> str:
 
 
 @pytest.fixture
-def password(mariadb: Database) -> Iterator[Database]:
+def password(mariadb: LocalDatabase) -> Iterator[LocalDatabase]:
     """A user of MariaDB whose password is rotated, with a database of its own."""
     name = f"rotation_{secrets.token_hex(4)}"
     database = dataclasses.replace(mariadb, database=name, username=name, password=secrets.token_urlsafe(16))
@@ -59,7 +59,7 @@ def password(mariadb: Database) -> Iterator[Database]:
     run(mariadb, f"DROP USER '{name}'@'%'", f"DROP DATABASE {name}")
 
 
-def run(server: Database, *statements: str) -> list[tuple[Any, ...]]:
+def run(server: LocalDatabase, *statements: str) -> list[tuple[Any, ...]]:
 
     where = {"host": server.host, "port": server.port, "user": server.username, "password": server.password}
     with contextlib.closing(pymysql.connect(**where, autocommit=True)) as connection, connection.cursor() as cursor:
@@ -68,7 +68,7 @@ def run(server: Database, *statements: str) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def sessions(server: Database, user: str) -> list[int]:
+def sessions(server: LocalDatabase, user: str) -> list[int]:
     """The connections that a user has to the server."""
     return [
         number for number, owner in run(server, "SELECT id, user FROM information_schema.processlist") if owner == user
@@ -84,7 +84,7 @@ def operator_for(plane: RunningControlPlane, world: World, folder: Path) -> Iter
 
 @pytest.fixture
 def operated(
-    installed: RunningControlPlane, minio: S3Endpoint, password: Database, tmp_path: Path
+    installed: RunningControlPlane, minio: S3Endpoint, password: LocalDatabase, tmp_path: Path
 ) -> Iterator[tuple[World, Operator]]:
     """A version that is ready, in a registry on that database."""
     with (
@@ -100,7 +100,7 @@ def operated(
 
 @pytest.mark.parametrize("first", ["the Secret", "the server"])
 def test_a_database_password_is_rotated(
-    operated: tuple[World, Operator], mariadb: Database, password: Database, first: str
+    operated: tuple[World, Operator], mariadb: LocalDatabase, password: LocalDatabase, first: str
 ) -> None:
     world, operator = operated
     rotated = secrets.token_urlsafe(16)
@@ -134,7 +134,7 @@ def test_a_database_password_is_rotated(
 
 
 def test_a_session_of_the_old_password_is_given_up_for_the_one_in_the_secret(
-    operated: tuple[World, Operator], mariadb: Database, password: Database
+    operated: tuple[World, Operator], mariadb: LocalDatabase, password: LocalDatabase
 ) -> None:
     """Sessions outlive a change of the password, and nobody refuses anything: the Secret is read again all the same."""
     world, operator = operated

@@ -9,34 +9,36 @@ import pytest
 
 from auditcontract import AuditContract
 from cluster.registry.test_registry_contract import empty_database, opened_on
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from registrycontract import Opened
 
 
 class OnServer(AuditContract):
     @pytest.fixture
-    def database(self, server: Database) -> Iterator[str]:
+    def database(self, server: LocalDatabase) -> Iterator[str]:
         with empty_database(server) as name:
             yield name
 
     @pytest.fixture
-    async def opened(self, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+    async def opened(self, server: LocalDatabase, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as opened:
             yield opened
 
     @pytest.fixture
-    async def again(self, opened: Opened, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+    async def again(
+        self, opened: Opened, server: LocalDatabase, database: str, tmp_path: Path
+    ) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as again:
             yield again
 
 
 class TestMariadb(OnServer):
     @pytest.fixture
-    def server(self, mariadb: Database) -> Database:
+    def server(self, mariadb: LocalDatabase) -> LocalDatabase:
         return mariadb
 
 
 class TestPostgres(OnServer):
     @pytest.fixture
-    def server(self, postgres: Database) -> Database:
+    def server(self, postgres: LocalDatabase) -> LocalDatabase:
         return postgres

@@ -17,19 +17,19 @@ from sqlalchemy import delete
 from gatehouse.registry.keys import VersionKey, of_versions
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import artifact_files
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
 
 
 @contextmanager
-def empty_database(server: Database) -> Iterator[str]:
+def empty_database(server: LocalDatabase) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     execute(server, "CREATE DATABASE {}", name)
     yield name
     execute(server, "DROP DATABASE {}" + (" WITH (FORCE)" if server.kind == "postgres" else ""), name)
 
 
-def execute(server: Database, statement: str, *names: str) -> None:
+def execute(server: LocalDatabase, statement: str, *names: str) -> None:
     """Runs a statement as the user who may do everything."""
     if server.kind == "mariadb":
         with (
@@ -52,7 +52,7 @@ def execute(server: Database, statement: str, *names: str) -> None:
 
 
 @asynccontextmanager
-async def opened_on(server: Database, database: str, folder: Path) -> AsyncIterator[Opened]:
+async def opened_on(server: LocalDatabase, database: str, folder: Path) -> AsyncIterator[Opened]:
     counts = Counts()
     databases = DatabasePool(data_dir=folder, now=lambda: NOW, limits=LIMITS, metrics=counts)
     kind = {"mariadb": "mysql", "postgres": "postgres"}[server.kind]
@@ -66,24 +66,26 @@ async def opened_on(server: Database, database: str, folder: Path) -> AsyncItera
 
 class OnServer(RegistryContract):
     @pytest.fixture
-    def database(self, server: Database) -> Iterator[str]:
+    def database(self, server: LocalDatabase) -> Iterator[str]:
         with empty_database(server) as name:
             yield name
 
     @pytest.fixture
-    async def opened(self, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+    async def opened(self, server: LocalDatabase, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as opened:
             yield opened
 
     @pytest.fixture
-    async def again(self, opened: Opened, server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+    async def again(
+        self, opened: Opened, server: LocalDatabase, database: str, tmp_path: Path
+    ) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as again:
             yield again
 
 
 class TestMariadb(OnServer):
     @pytest.fixture
-    def server(self, mariadb: Database) -> Database:
+    def server(self, mariadb: LocalDatabase) -> LocalDatabase:
         return mariadb
 
     @pytest.mark.parametrize("count", [1, 2, 20])
@@ -103,5 +105,5 @@ class TestMariadb(OnServer):
 
 class TestPostgres(OnServer):
     @pytest.fixture
-    def server(self, postgres: Database) -> Database:
+    def server(self, postgres: LocalDatabase) -> LocalDatabase:
         return postgres

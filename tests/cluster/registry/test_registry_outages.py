@@ -26,7 +26,7 @@ from gatehouse.domain.version.records import VersionRecord
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
-from gatehouse_local.databases import Database, account_for, give_to
+from gatehouse_local.databases import LocalDatabase, account_for, give_to
 from gatehouse_local.files import make_traversable
 from gatehouse_local.identity import wait_for_exit
 from gatehouse_local.mariadb import Mariadb
@@ -56,7 +56,7 @@ class Machine:
             give_to(account, self._tls / file.name).chmod(0o600)
 
     @property
-    def database(self) -> Database:
+    def database(self) -> LocalDatabase:
         return self._server.database
 
     def start(self) -> None:
@@ -100,14 +100,14 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 
 @pytest.fixture(params=KINDS)
-def server(request: pytest.FixtureRequest) -> Database:
+def server(request: pytest.FixtureRequest) -> LocalDatabase:
     """The session's server; it speaks without TLS."""
-    found: Database = request.getfixturevalue(request.param)
+    found: LocalDatabase = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
-def database(server: Database) -> Iterator[str]:
+def database(server: LocalDatabase) -> Iterator[str]:
     """A database of the test's own on the session's server."""
     with closing(connect(server, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
         name = f"outage_{os.urandom(4).hex()}"
@@ -116,7 +116,7 @@ def database(server: Database) -> Iterator[str]:
         cursor.execute(f"DROP DATABASE {name}{' WITH (FORCE)' if server.kind == 'postgres' else ''}")
 
 
-def connect(server: Database, database: str | None = None, *, autocommit: bool = False) -> Any:
+def connect(server: LocalDatabase, database: str | None = None, *, autocommit: bool = False) -> Any:
     """A connection of the driver's own."""
     where = {"host": server.host, "port": server.port, "user": server.username, "password": server.password}
     if server.kind == "mariadb":
@@ -124,7 +124,7 @@ def connect(server: Database, database: str | None = None, *, autocommit: bool =
     return psycopg.connect(**where, dbname=database or server.database, autocommit=autocommit)
 
 
-def execute(server: Database, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
+def execute(server: LocalDatabase, *statements: str, database: str | None = None) -> list[tuple[Any, ...]]:
     """Runs statements one by one; the rows of the last one."""
     with closing(connect(server, database, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
         for statement in statements:
@@ -136,7 +136,7 @@ def execute(server: Database, *statements: str, database: str | None = None) -> 
 class Site:
     """Where a test's registry is and how it gets there."""
 
-    server: Database
+    server: LocalDatabase
     database: str
     folder: Path
     port: int | None = None
@@ -171,7 +171,7 @@ class Site:
 
 
 @pytest.fixture
-async def opened(server: Database, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
+async def opened(server: LocalDatabase, database: str, tmp_path: Path) -> AsyncIterator[Opened]:
     opened = await Site(server=server, database=database, folder=tmp_path).open()
     yield opened
     await opened.databases.aclose()
@@ -180,7 +180,7 @@ async def opened(server: Database, database: str, tmp_path: Path) -> AsyncIterat
 class Proxy:
     """Between a client and a server, for what networks do. It acts on the next COMMIT that it is armed for."""
 
-    def __init__(self, server: Database) -> None:
+    def __init__(self, server: LocalDatabase) -> None:
         self._server = server
         self._armed: str | None = None
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -242,7 +242,7 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(server: Database) -> Iterator[Proxy]:
+def proxy(server: LocalDatabase) -> Iterator[Proxy]:
     proxy = Proxy(server)
     yield proxy
     proxy.close()
@@ -255,7 +255,7 @@ def engine_of(opened: Opened) -> Any:
 
 @pytest.mark.parametrize("action", ["lose commit", "lose answer"])
 async def test_a_lost_commit_and_a_lost_answer_look_the_same_and_double_nothing(
-    action: str, proxy: Proxy, server: Database, database: str, tmp_path: Path
+    action: str, proxy: Proxy, server: LocalDatabase, database: str, tmp_path: Path
 ) -> None:
     opened = await Site(server=server, database=database, folder=tmp_path, port=proxy.port).open()
     old = await asyncio.gather(
@@ -283,7 +283,7 @@ async def test_a_lost_commit_and_a_lost_answer_look_the_same_and_double_nothing(
     await opened.databases.aclose()
 
 
-async def test_a_silent_server_is_given_up(proxy: Proxy, server: Database, database: str, tmp_path: Path) -> None:
+async def test_a_silent_server_is_given_up(proxy: Proxy, server: LocalDatabase, database: str, tmp_path: Path) -> None:
     opened = await Site(server=server, database=database, folder=tmp_path, port=proxy.port, silence=1).open()
     proxy.muted = True
     outcomes = await asyncio.gather(*(opened.rows.counts() for _ in range(500)), return_exceptions=True)
@@ -293,7 +293,7 @@ async def test_a_silent_server_is_given_up(proxy: Proxy, server: Database, datab
     await opened.databases.aclose()
 
 
-async def test_an_ended_session_is_not_noticed(opened: Opened, server: Database, database: str) -> None:
+async def test_an_ended_session_is_not_noticed(opened: Opened, server: LocalDatabase, database: str) -> None:
     await opened.rows.save_version(a_version(1), files=None, change=a_change())
     end_sessions(server, database)
     assert (await load(opened.rows)).phase == "Ready to Deploy"
@@ -303,7 +303,7 @@ async def test_an_ended_session_is_not_noticed(opened: Opened, server: Database,
     assert (opened.count(model_versions), opened.count(history)) == (2, 2)
 
 
-def end_sessions(server: Database, database: str) -> None:
+def end_sessions(server: LocalDatabase, database: str) -> None:
     with closing(connect(server, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
         if server.kind == "postgres":
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
@@ -393,7 +393,7 @@ async def test_an_absent_server_is_an_outage_and_not_an_endless_wait(machine: Ma
     assert PASSWORD not in repr(caught.value)
 
 
-async def test_a_deadlock_is_tried_again(opened: Opened, server: Database, database: str) -> None:
+async def test_a_deadlock_is_tried_again(opened: Opened, server: LocalDatabase, database: str) -> None:
     ids = await asyncio.gather(*(opened.rows.save_version(a_version(n), files=None, change=None) for n in range(2)))
     with closing(connect(server, database)) as rival, closing(rival.cursor()) as cursor:
         rivals_row = (
@@ -419,7 +419,7 @@ async def test_a_deadlock_is_tried_again(opened: Opened, server: Database, datab
     assert opened.count(history) == 2
 
 
-def waits_for_lock(server: Database) -> bool:
+def waits_for_lock(server: LocalDatabase) -> bool:
     if server.kind == "postgres":
         return bool(execute(server, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
     return bool(execute(server, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"))
@@ -432,7 +432,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_a_decision_waits_for_what_another_operator_decides(
-    opened: Opened, server: Database, database: str
+    opened: Opened, server: LocalDatabase, database: str
 ) -> None:
     ids = await opened.rows.save_version(a_version(digest=None), files=None, change=None)
     with closing(connect(server, database)) as rival, closing(rival.cursor()) as cursor:
@@ -448,7 +448,7 @@ async def test_a_decision_waits_for_what_another_operator_decides(
     assert opened.run(select(model_versions.c.digest)) == [(OTHER_DIGEST,)]
 
 
-async def test_a_lock_held_for_too_long_is_contention(opened: Opened, server: Database, database: str) -> None:
+async def test_a_lock_held_for_too_long_is_contention(opened: Opened, server: LocalDatabase, database: str) -> None:
     ids = await opened.rows.save_version(a_version(), files=None, change=None)
     with closing(connect(server, database)) as rival, closing(rival.cursor()) as cursor:
         cursor.execute("SELECT id FROM model_versions FOR UPDATE")
@@ -460,7 +460,7 @@ async def test_a_lock_held_for_too_long_is_contention(opened: Opened, server: Da
     assert opened.count(history) == 1
 
 
-async def test_a_replica_that_takes_no_writes(server: Database, database: str, tmp_path: Path) -> None:
+async def test_a_replica_that_takes_no_writes(server: LocalDatabase, database: str, tmp_path: Path) -> None:
     user = plain_user(server, database)
     site = Site(server=server, database=database, folder=tmp_path, username=user, password=PASSWORD)
     opened = await site.open()
@@ -482,7 +482,7 @@ async def test_a_replica_that_takes_no_writes(server: Database, database: str, t
     drop_user(server, user)
 
 
-def plain_user(server: Database, database: str) -> str:
+def plain_user(server: LocalDatabase, database: str) -> str:
     """A user who may do everything in the database and nothing on the server: read_only holds for no superuser."""
     user = f"plain_{database}"
     if server.kind == "mariadb":
@@ -500,7 +500,7 @@ def plain_user(server: Database, database: str) -> str:
     return user
 
 
-def drop_user(server: Database, user: str) -> None:
+def drop_user(server: LocalDatabase, user: str) -> None:
     if server.kind == "mariadb":
         execute(server, f"DROP USER '{user}'@'%'")
     else:
@@ -508,7 +508,7 @@ def drop_user(server: Database, user: str) -> None:
         execute(server, f"DROP ROLE {user}")
 
 
-def read_only(server: Database, database: str, *, on: bool) -> None:
+def read_only(server: LocalDatabase, database: str, *, on: bool) -> None:
     if server.kind == "mariadb":
         execute(server, f"SET GLOBAL read_only = {int(on)}")
         return
@@ -518,7 +518,7 @@ def read_only(server: Database, database: str, *, on: bool) -> None:
         end_sessions(server, database)
 
 
-async def test_a_wrong_password_and_its_rotation(server: Database, database: str, tmp_path: Path) -> None:
+async def test_a_wrong_password_and_its_rotation(server: LocalDatabase, database: str, tmp_path: Path) -> None:
     user = plain_user(server, database)
     site = Site(server=server, database=database, folder=tmp_path, username=user, password="not-the-word")
     databases = DatabasePool(data_dir=tmp_path, now=lambda: NOW, limits=LIMITS)
@@ -545,14 +545,14 @@ async def test_a_wrong_password_and_its_rotation(server: Database, database: str
     drop_user(server, user)
 
 
-async def test_a_database_that_is_not_there(server: Database, tmp_path: Path) -> None:
+async def test_a_database_that_is_not_there(server: LocalDatabase, tmp_path: Path) -> None:
     with pytest.raises(Waiting, match="nowhere") as caught:
         await Site(server=server, database="nowhere", folder=tmp_path).open()
     assert caught.value.reason == "DatabaseNotFound"
 
 
 async def test_tls_is_required_unless_the_registry_says_otherwise(
-    machine: Machine, server: Database, tmp_path: Path
+    machine: Machine, server: LocalDatabase, tmp_path: Path
 ) -> None:
     for database in (machine.database, server):  # one of a private authority, and one that has no certificate
         site = Site(server=database, database=database.database, folder=tmp_path, encrypted=True)
@@ -565,7 +565,7 @@ async def test_tls_is_required_unless_the_registry_says_otherwise(
     await opened.databases.aclose()
 
 
-async def test_tls_is_required_and_verified_with_a_ca(machine: Machine, server: Database, tmp_path: Path) -> None:
+async def test_tls_is_required_and_verified_with_a_ca(machine: Machine, server: LocalDatabase, tmp_path: Path) -> None:
     here = Site(server=machine.database, database=machine.database.database, folder=tmp_path)
     good = await replace(here, ca_pem=machine.authority).open()
     assert encrypted(good, machine.database)
@@ -578,7 +578,7 @@ async def test_tls_is_required_and_verified_with_a_ca(machine: Machine, server: 
         assert caught.value.reason == "DatabaseCertificateRejected"
 
 
-def encrypted(opened: Opened, server: Database) -> bool:
+def encrypted(opened: Opened, server: LocalDatabase) -> bool:
     from sqlalchemy import text
 
     if server.kind == "postgres":
@@ -586,7 +586,7 @@ def encrypted(opened: Opened, server: Database) -> bool:
     return bool(opened.run(text("SHOW STATUS LIKE 'Ssl_cipher'"))[0][1])
 
 
-async def test_operators_that_migrate_at_once(server: Database, database: str, tmp_path: Path) -> None:
+async def test_operators_that_migrate_at_once(server: LocalDatabase, database: str, tmp_path: Path) -> None:
     site = Site(server=server, database=database, folder=tmp_path)
     everyone = await asyncio.gather(*(site.open() for _ in range(6)))
     ids = await asyncio.gather(
@@ -599,7 +599,7 @@ async def test_operators_that_migrate_at_once(server: Database, database: str, t
         await each.databases.aclose()
 
 
-async def test_a_migration_that_died_half_way_is_finished(server: Database, database: str, tmp_path: Path) -> None:
+async def test_a_migration_that_died_half_way_is_finished(server: LocalDatabase, database: str, tmp_path: Path) -> None:
     site = Site(server=server, database=database, folder=tmp_path)
     whole = await site.open()
     await whole.databases.aclose()

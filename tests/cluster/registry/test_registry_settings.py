@@ -25,7 +25,7 @@ from cluster.servers import Restartable, available
 from gatehouse.domain.common.errors import Stalled, Waiting
 from gatehouse.registry.drivers import mysql
 from gatehouse.registry.tables import history, model_versions
-from gatehouse_local.databases import Database, account_for, find_program, give_to
+from gatehouse_local.databases import LocalDatabase, account_for, find_program, give_to
 from gatehouse_local.errors import ProgramMissing
 from gatehouse_local.files import make_private, make_traversable, write_private
 from gatehouse_local.mariadb import Mariadb
@@ -38,7 +38,7 @@ SMALL_PACKET = 1024 * 1024
 
 
 @contextlib.contextmanager
-def database_with(server: Database, options: str, *, then: tuple[str, ...] = ()) -> Iterator[str]:
+def database_with(server: LocalDatabase, options: str, *, then: tuple[str, ...] = ()) -> Iterator[str]:
     """An empty database of PostgreSQL made with options, and statements about it."""
     name = f"test_{secrets.token_hex(6)}"
     execute(server, "CREATE DATABASE {} " + options, name)
@@ -53,7 +53,7 @@ def encoded(encoding: str) -> str:
 
 
 @contextlib.contextmanager
-def globally(server: Database, settings: Mapping[str, str | int]) -> Iterator[None]:
+def globally(server: LocalDatabase, settings: Mapping[str, str | int]) -> Iterator[None]:
     """Global settings of MariaDB, put back afterwards by the connection that set them."""
     connection = pymysql.connect(
         host=server.host, port=server.port, user=server.username, password=server.password, autocommit=True
@@ -76,7 +76,7 @@ def globally(server: Database, settings: Mapping[str, str | int]) -> Iterator[No
 
 class OnPostgres(OnServer):
     @pytest.fixture
-    def server(self, postgres: Database) -> Database:
+    def server(self, postgres: LocalDatabase) -> LocalDatabase:
         return postgres
 
 
@@ -84,7 +84,7 @@ class TestPostgresInAsciiAlone(OnPostgres):
     """A database of no encoding keeps the bytes that it gets, and counts a column's width in them."""
 
     @pytest.fixture
-    def database(self, server: Database) -> Iterator[str]:
+    def database(self, server: LocalDatabase) -> Iterator[str]:
         with database_with(server, encoded("SQL_ASCII")) as name:
             yield name
 
@@ -100,7 +100,7 @@ class TestPostgresInAsciiAlone(OnPostgres):
 
 class TestPostgresWithSessionsOfItsOwn(OnPostgres):
     @pytest.fixture
-    def database(self, server: Database) -> Iterator[str]:
+    def database(self, server: LocalDatabase) -> Iterator[str]:
         odd = (
             "SET datestyle TO 'German'",
             "SET timezone TO 'Asia/Kolkata'",
@@ -114,7 +114,7 @@ class TestPostgresWithSessionsOfItsOwn(OnPostgres):
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII"])
 async def test_a_character_that_the_encoding_lacks_is_of_its_row_alone(
-    postgres: Database, encoding: str, tmp_path: Path
+    postgres: LocalDatabase, encoding: str, tmp_path: Path
 ) -> None:
     with database_with(postgres, encoded(encoding)) as name:
         async with opened_on(postgres, name, tmp_path) as opened:
@@ -140,7 +140,7 @@ async def test_a_character_that_the_encoding_lacks_is_of_its_row_alone(
             assert (opened.count(model_versions), opened.count(history)) == (9, 9)
 
 
-async def test_a_replica_is_told_by_what_it_says_and_read_all_the_same(postgres: Database, tmp_path: Path) -> None:
+async def test_a_replica_is_told_by_what_it_says_and_read_all_the_same(postgres: LocalDatabase, tmp_path: Path) -> None:
     with empty_database(postgres) as name:
         async with opened_on(postgres, name, tmp_path) as opened:
             assert not (await opened.rows.counts()).read_only
@@ -156,7 +156,7 @@ async def test_a_replica_is_told_by_what_it_says_and_read_all_the_same(postgres:
 
 
 @contextlib.contextmanager
-def pgbouncer(server: Database, mode: str) -> Iterator[Database]:
+def pgbouncer(server: LocalDatabase, mode: str) -> Iterator[LocalDatabase]:
     """pgbouncer before a server, which gives each transaction the session that was not used for the longest time."""
     program = find_program("pgbouncer", package="pgbouncer", folders=(Path("/usr/sbin"), Path("/usr/local/bin")))
     account, port = account_for("postgres"), free_port()
@@ -209,23 +209,23 @@ def pgbouncer(server: Database, mode: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def pool(postgres: Database) -> Iterator[Database]:
+def pool(postgres: LocalDatabase) -> Iterator[LocalDatabase]:
     with available(pgbouncer(postgres, "transaction")) as running:
         yield running
 
 
 class TestPgbouncerInTransactionMode(OnServer):
     @pytest.fixture
-    def server(self, pool: Database) -> Database:
+    def server(self, pool: LocalDatabase) -> LocalDatabase:
         return pool
 
     @pytest.fixture
-    def database(self, postgres: Database) -> Iterator[str]:
+    def database(self, postgres: LocalDatabase) -> Iterator[str]:
         with empty_database(postgres) as name:
             yield name
 
     async def test_times_hold_in_each_transaction_and_stay_in_no_session(
-        self, opened: Opened, server: Database
+        self, opened: Opened, server: LocalDatabase
     ) -> None:
         for _ in range(6):
             assert opened.run(text("SHOW statement_timeout")) == [("10s",)]
@@ -246,7 +246,7 @@ class TestPgbouncerInTransactionMode(OnServer):
         assert opened.counts.retries == {}
 
 
-async def test_a_pool_in_statement_mode_is_told_as_a_setting(postgres: Database, tmp_path: Path) -> None:
+async def test_a_pool_in_statement_mode_is_told_as_a_setting(postgres: LocalDatabase, tmp_path: Path) -> None:
     with available(pgbouncer(postgres, "statement")) as pool, pytest.raises(Waiting) as refused:
         async with opened_on(pool, postgres.database, tmp_path):
             pass
@@ -258,7 +258,7 @@ async def test_a_pool_in_statement_mode_is_told_as_a_setting(postgres: Database,
 
 class TestMariadbWithOtherDefaults(OnServer):
     @pytest.fixture
-    def server(self, mariadb: Database) -> Iterator[Database]:
+    def server(self, mariadb: LocalDatabase) -> Iterator[LocalDatabase]:
         odd: dict[str, str | int] = {
             "default_storage_engine": "MyISAM",
             "innodb_default_row_format": "compact",
@@ -277,7 +277,7 @@ class TestMariadbWithOtherDefaults(OnServer):
 
 
 async def test_a_row_that_no_packet_takes_is_refused_alone_and_the_connection_stays(
-    mariadb: Database, tmp_path: Path
+    mariadb: LocalDatabase, tmp_path: Path
 ) -> None:
     with globally(mariadb, {"max_allowed_packet": SMALL_PACKET}), empty_database(mariadb) as name:
         async with opened_on(mariadb, name, tmp_path) as opened:
@@ -302,7 +302,7 @@ async def test_a_row_that_no_packet_takes_is_refused_alone_and_the_connection_st
 
 
 async def test_a_server_that_takes_encrypted_connections_only_is_told_as_that(
-    mariadb: Database, tmp_path: Path
+    mariadb: LocalDatabase, tmp_path: Path
 ) -> None:
     with globally(mariadb, {"require_secure_transport": 1}), pytest.raises(Waiting) as refused:
         async with opened_on(mariadb, mariadb.database, tmp_path):
@@ -312,7 +312,7 @@ async def test_a_server_that_takes_encrypted_connections_only_is_told_as_that(
     assert "tls: Required" in refused.value.remedy
 
 
-async def test_a_replica_of_mariadb_is_told_too(mariadb: Database, tmp_path: Path) -> None:
+async def test_a_replica_of_mariadb_is_told_too(mariadb: LocalDatabase, tmp_path: Path) -> None:
     with empty_database(mariadb) as name:
         async with opened_on(mariadb, name, tmp_path) as opened:
             assert not (await opened.rows.counts()).read_only
@@ -322,7 +322,7 @@ async def test_a_replica_of_mariadb_is_told_too(mariadb: Database, tmp_path: Pat
 
 
 async def test_operators_that_migrate_at_once_without_named_locks(
-    mariadb: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mariadb: LocalDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As clusters refuse them; any server can be made to."""
     monkeypatch.setattr(mysql, "_NAMED_LOCK", "SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1235")
@@ -343,7 +343,7 @@ async def test_operators_that_migrate_at_once_without_named_locks(
 
 
 @contextlib.contextmanager
-def galera() -> Iterator[Database]:
+def galera() -> Iterator[LocalDatabase]:
     """A node of Galera, a cluster by itself: what it refuses, each node of a larger one refuses."""
     if not GALERA.is_file():
         raise ProgramMissing(f"there is no {GALERA}; install it, on Debian or Ubuntu with: apt-get install galera-4")
@@ -386,13 +386,13 @@ def galera() -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Database]:
+def node() -> Iterator[LocalDatabase]:
     with available(galera()) as running:
         yield running
 
 
 @pytest.fixture
-async def on_a_cluster(node: Database, tmp_path: Path) -> AsyncIterator[Opened]:
+async def on_a_cluster(node: LocalDatabase, tmp_path: Path) -> AsyncIterator[Opened]:
     with empty_database(node) as name:
         async with opened_on(node, name, tmp_path) as opened:
             yield opened
@@ -407,7 +407,7 @@ async def test_a_cluster_keeps_rows_history_and_audit_records(on_a_cluster: Open
         assert connection.scalar(text("SELECT @@wsrep_on")) == 1
 
 
-async def test_operators_migrate_a_cluster_at_once(node: Database, tmp_path: Path) -> None:
+async def test_operators_migrate_a_cluster_at_once(node: LocalDatabase, tmp_path: Path) -> None:
     with empty_database(node) as name:
         async with contextlib.AsyncExitStack() as stack:
             everyone = await asyncio.gather(

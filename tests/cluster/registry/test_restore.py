@@ -22,7 +22,7 @@ from cluster.rig import Operator, until
 from cluster.servers import FaultyStore
 from cluster.status import Manifest, condition
 from cluster.world import MINIATURE, World, make_world
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 
@@ -90,7 +90,7 @@ class Site:
         subprocess.run(command, cwd=self._folder, env=environment, check=True, timeout=60, stdin=subprocess.DEVNULL)
 
 
-def administer(database: Database, statement: str) -> None:
+def administer(database: LocalDatabase, statement: str) -> None:
     """Runs a statement beside the database, not in it."""
     where = {"host": database.host, "port": database.port, "user": database.username, "password": database.password}
     if database.kind == "mariadb":
@@ -101,7 +101,7 @@ def administer(database: Database, statement: str) -> None:
             connection.execute(statement)
 
 
-def own_database(server: Database) -> Database:
+def own_database(server: LocalDatabase) -> LocalDatabase:
     return dataclasses.replace(server, database=f"restore_{secrets.token_hex(4)}")
 
 

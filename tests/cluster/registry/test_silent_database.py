@@ -14,7 +14,7 @@ import pytest
 from cluster.rig import Operator, until
 from cluster.status import condition
 from cluster.world import World, make_world
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.net import LOOPBACK
 from gatehouse_local.s3 import S3Endpoint
@@ -92,7 +92,7 @@ def site(installed: RunningControlPlane, minio: S3Endpoint, tmp_path_factory: py
     """MariaDB's driver waits the longest for a server that says nothing."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(SilentServer())
-        database = Database(kind="mariadb", port=server.port, username="gatehouse", password="x")
+        database = LocalDatabase(kind="mariadb", port=server.port, username="gatehouse", password="x")
         silent = stack.enter_context(make_world(installed, minio, database=database))
         healthy = stack.enter_context(make_world(installed, minio))
         healthy.upload()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import worlds
 from gatehouse.actions.names import model_object_name, version_object_name
 from gatehouse.actions.register import difference, version_difference
-from gatehouse.actions.registration_request import Request, wanted
+from gatehouse.actions.registration_request import RegistrationRequest, wanted
 from gatehouse.api import ModelVersion
 from gatehouse.cli.main import app
 from gatehouse.domain.artifact.model_card import ModelCard
@@ -38,9 +38,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def request(name: str = "granite", **version: Any) -> Request:
+def request(name: str = "granite", **version: Any) -> RegistrationRequest:
     flags = {"version": "1", "artifact": {"uri": "s3://models/granite/"}, **version}
-    return Request(name=name, model={}, version=flags)
+    return RegistrationRequest(name=name, model={}, version=flags)
 
 
 # names
@@ -105,7 +105,7 @@ def test_a_folder_fills_what_flags_leave_open(folder: Path) -> None:
 
 
 def test_flags_come_before_the_folder(folder: Path) -> None:
-    asked = Request(
+    asked = RegistrationRequest(
         name="granite",
         namespace="team",
         version_name="mine",

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError, Patch
-from gatehouse.install.connections import Connection, Form, Written, ensure_connection, manifest
+from gatehouse.install.connections import Connection, Form, WrittenConnection, ensure_connection, manifest
 from gatehouse.install.errors import ForeignSecret
 
 SECRET = "s3cr3t-half"
@@ -60,7 +60,7 @@ class Api:
         return json.loads(b64decode(self.secrets["storage-config"]["data"][key]))
 
 
-def ensured(api: Api, connection: Connection = CONNECTION, *, form: Form = "kserve") -> Written:
+def ensured(api: Api, connection: Connection = CONNECTION, *, form: Form = "kserve") -> WrittenConnection:
     return asyncio.run(ensure_connection(api, connection, namespace="chatbots", form=form))
 
 

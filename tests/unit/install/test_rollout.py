@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gatehouse.install.manifests import Manifest
-from gatehouse.install.rollout import Rollout, State, findings, warnings
+from gatehouse.install.rollout import Rollout, RolloutState, findings, warnings
 
 LABELS = {"app": "db"}
 
@@ -55,36 +55,36 @@ def one(body: dict[str, Any], *others: dict[str, Any]) -> Rollout:
 @pytest.mark.parametrize(
     ("body", "state", "standing"),
     [
-        (deployment(replicas=2, updatedReplicas=2, availableReplicas=2), State.DONE, "2 of 2 available"),
-        (deployment(replicas=2, updatedReplicas=2, availableReplicas=1), State.COMING, "1 of 2 available"),
+        (deployment(replicas=2, updatedReplicas=2, availableReplicas=2), RolloutState.DONE, "2 of 2 available"),
+        (deployment(replicas=2, updatedReplicas=2, availableReplicas=1), RolloutState.COMING, "1 of 2 available"),
         # an upgrade: the old ones answer, the new ones do not yet
-        (deployment(replicas=3, updatedReplicas=1, availableReplicas=2), State.COMING, "1 of 2 available"),
-        (deployment(replicas=3, updatedReplicas=2, availableReplicas=3), State.COMING, "2 of 2 available"),
+        (deployment(replicas=3, updatedReplicas=1, availableReplicas=2), RolloutState.COMING, "1 of 2 available"),
+        (deployment(replicas=3, updatedReplicas=2, availableReplicas=3), RolloutState.COMING, "2 of 2 available"),
         (
             deployment(generation=2, replicas=2, updatedReplicas=2, availableReplicas=2),
-            State.COMING,
+            RolloutState.COMING,
             "not reconciled yet",
         ),
-        (deployment(), State.COMING, "0 of 2 available"),
-        (job(), State.COMING, "running"),
-        (job(failed=2), State.COMING, "2 tries failed, running"),
-        (job({"type": "SuccessCriteriaMet", "status": "True"}), State.COMING, "running"),
-        (job({"type": "Complete", "status": "True"}), State.DONE, "complete"),
+        (deployment(), RolloutState.COMING, "0 of 2 available"),
+        (job(), RolloutState.COMING, "running"),
+        (job(failed=2), RolloutState.COMING, "2 tries failed, running"),
+        (job({"type": "SuccessCriteriaMet", "status": "True"}), RolloutState.COMING, "running"),
+        (job({"type": "Complete", "status": "True"}), RolloutState.DONE, "complete"),
         (
             job({"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too often"}),
-            State.FAILED,
+            RolloutState.FAILED,
             "failed: BackoffLimitExceeded: too often",
         ),
     ],
 )
-def test_how_far_a_workload_is(body: dict[str, Any], state: State, standing: str) -> None:
+def test_how_far_a_workload_is(body: dict[str, Any], state: RolloutState, standing: str) -> None:
     found = one(body)
     assert (found.state, found.standing) == (state, standing)
 
 
 def test_what_is_not_there_yet_is_waited_for() -> None:
     (found,) = findings([wanted()], [])
-    assert (found.state, str(found)) == (State.COMING, "Deployment ai/db: not there yet")
+    assert (found.state, str(found)) == (RolloutState.COMING, "Deployment ai/db: not there yet")
 
 
 @pytest.mark.parametrize(

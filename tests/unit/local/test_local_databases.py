@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from gatehouse_local.databases import Database, find_program, home_for, initialise
+from gatehouse_local.databases import LocalDatabase, find_program, home_for, initialise
 from gatehouse_local.errors import LocalClusterError, ProgramMissing
 from gatehouse_local.files import make_traversable
 from gatehouse_local.process import Account
@@ -28,7 +28,7 @@ def test_a_program_is_found_where_debian_keeps_it(tmp_path: Path) -> None:
 
 
 def test_the_url_quotes_what_it_holds_and_repr_hides_it() -> None:
-    database = Database(kind="postgres", port=5, username="u@x", password="a/b:c@d")
+    database = LocalDatabase(kind="postgres", port=5, username="u@x", password="a/b:c@d")
     url = make_url(database.url)
     assert (url.username, url.password, url.host, url.port) == ("u@x", "a/b:c@d", "127.0.0.1", 5)
     assert "a/b" not in repr(database)

@@ -7,29 +7,29 @@ import pytest
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.registry.address import address_of
-from gatehouse_local.databases import Database
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.objects import registry
 from gatehouse_local.programs import PROGRAMS
 from gatehouse_local.s3 import OPERATOR, UPLOADER, S3Credentials, S3Endpoint
 from gatehouse_local.stack import Stack, in_stop_order
-from gatehouse_local.state import State
+from gatehouse_local.state import LocalState
 
 ENDPOINT = S3Endpoint(url="http://127.0.0.1:9", credentials=S3Credentials("access", "secret"))
 
 
-def model_registry(database: Database | None) -> ModelRegistry:
+def model_registry(database: LocalDatabase | None) -> ModelRegistry:
     return ModelRegistry.model_validate(list(registry(ENDPOINT, database))[-1])
 
 
 def test_the_embedded_registry_and_env_name_the_same_file(tmp_path: Path) -> None:
     programs = {name: Path(name) for name in PROGRAMS}
-    stack = Stack(tmp_path, state=State.new(), programs=programs)
+    stack = Stack(tmp_path, state=LocalState.new(), programs=programs)
     assert stack.database_url == str(address_of(model_registry(None), data_dir=tmp_path / "operator"))
 
 
 @pytest.mark.parametrize(("kind", "field"), [("mariadb", "mysql"), ("postgres", "postgres")])
 def test_a_registry_with_a_server_is_valid_and_holds_no_password(kind: str, field: str) -> None:
-    database = Database(kind=kind, port=7, username="gatehouse", password="hush")  # type: ignore[arg-type]  # both kinds
+    database = LocalDatabase(kind=kind, port=7, username="gatehouse", password="hush")  # type: ignore[arg-type]  # both kinds
     declared = model_registry(database)
     connection = getattr(declared.spec, field)
     assert (connection.host, connection.port, connection.username) == ("127.0.0.1", 7, "gatehouse")
@@ -37,7 +37,7 @@ def test_a_registry_with_a_server_is_valid_and_holds_no_password(kind: str, fiel
 
 
 def test_nobody_but_minio_has_its_administrators_credentials(tmp_path: Path) -> None:
-    state = State.new()
+    state = LocalState.new()
     stack = Stack(tmp_path, state=state, programs={name: Path(name) for name in PROGRAMS})
     operator, uploader = stack.store_as(OPERATOR), stack.store_as(UPLOADER)
     assert operator is not None
@@ -65,7 +65,7 @@ def test_the_operator_gets_its_users_kubeconfig_and_none_of_our_credentials(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ours")
     monkeypatch.setenv("KUBECONFIG", "/ours")
-    state = State.new()
+    state = LocalState.new()
     stack = Stack(tmp_path, state=state, programs={name: Path(name) for name in PROGRAMS})
     server = stack.operator()
     kubeconfig = tmp_path / "kubernetes" / "gatehouse-operator.kubeconfig"

@@ -13,18 +13,18 @@ from gatehouse_local.kube import trust
 from gatehouse_local.net import LOOPBACK, free_port, is_free
 from gatehouse_local.pki import ensure_certificate, ensure_key_pair
 from gatehouse_local.s3 import STORE_USERS, UPLOADER
-from gatehouse_local.state import State
+from gatehouse_local.state import LocalState
 
 
 def test_a_state_survives_its_file(tmp_path: Path) -> None:
-    state = State.new()
+    state = LocalState.new()
     state.save(tmp_path / "state.json")
-    assert State.load(tmp_path / "state.json") == state
-    assert State.load(tmp_path / "none.json") is None
+    assert LocalState.load(tmp_path / "state.json") == state
+    assert LocalState.load(tmp_path / "none.json") is None
 
 
 def test_two_clusters_share_no_secret_and_no_state_shows_one() -> None:
-    one, other = State.new(), State.new()
+    one, other = LocalState.new(), LocalState.new()
     assert not set(one.tokens.values()) & set(other.tokens.values())
     assert one.secret_key != other.secret_key
     assert len(set(one.ports.values())) == len(one.ports)
@@ -36,7 +36,7 @@ def test_two_clusters_share_no_secret_and_no_state_shows_one() -> None:
 
 
 def test_each_user_of_the_store_has_a_key_of_its_own_that_minio_takes() -> None:
-    state = State.new()
+    state = LocalState.new()
     users = [state.store_user(name) for name in STORE_USERS]
     assert [user.access_key for user in users] == list(STORE_USERS)
     keys = {user.secret_key for user in users}
@@ -46,10 +46,10 @@ def test_each_user_of_the_store_has_a_key_of_its_own_that_minio_takes() -> None:
 
 def test_the_state_of_a_version_without_users_reads_and_up_makes_them(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    content = json.loads(State.new().model_dump_json())
+    content = json.loads(LocalState.new().model_dump_json())
     del content["store_keys"]
     path.write_text(json.dumps(content))
-    older = State.load(path)
+    older = LocalState.load(path)
     assert older is not None
     with pytest.raises(NotUp, match=r"has no user gatehouse-uploader yet\. Make it with: gatehouse local up"):
         older.store_user(UPLOADER)
@@ -60,7 +60,7 @@ def test_the_state_of_a_version_without_users_reads_and_up_makes_them(tmp_path: 
 
 
 def test_a_port_is_kept_unless_a_stranger_has_it() -> None:
-    state = State.new()
+    state = LocalState.new()
     with socket.socket() as stranger:
         stranger.bind((LOOPBACK, state.ports["minio"]))
         stranger.listen()
@@ -72,7 +72,7 @@ def test_a_port_is_kept_unless_a_stranger_has_it() -> None:
 
 
 def test_what_is_not_chosen_stays_and_new_users_get_a_token() -> None:
-    known = State.new().choose(database=None, operator=False, bare=True, node=True, gpu=True)
+    known = LocalState.new().choose(database=None, operator=False, bare=True, node=True, gpu=True)
     older = known.model_copy(update={"tokens": {"admin": known.tokens["admin"]}})
     chosen = older.choose(database="mariadb", operator=True, bare=None, node=None, gpu=False)
     assert (chosen.database, chosen.operator, chosen.bare, chosen.node, chosen.gpu) == (
@@ -104,15 +104,15 @@ def test_a_foreign_state_file_is_refused_without_quoting_it(tmp_path: Path, cont
     path = tmp_path / "state.json"
     path.write_text(content)
     with pytest.raises(StateUnreadable, match="is not the state of a local cluster of this version"):
-        State.load(path)
+        LocalState.load(path)
 
 
 def test_a_broken_state_file_does_not_leak_its_secrets(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    State.new().model_copy(update={"tokens": {"admin": "hush"}}).save(path)
+    LocalState.new().model_copy(update={"tokens": {"admin": "hush"}}).save(path)
     path.write_text(path.read_text().replace('"hush"', '["hush"]'))
     with pytest.raises(StateUnreadable) as refused:
-        State.load(path)
+        LocalState.load(path)
     assert "tokens.admin" in str(refused.value)
     assert "hush" not in str(refused.value)
     assert refused.value.__cause__ is None
@@ -138,7 +138,7 @@ def test_a_half_made_certificate_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_machines_kubeconfig_holds_no_other_token(tmp_path: Path) -> None:
-    state = State.new()
+    state = LocalState.new()
     plane = ControlPlane(tmp_path, ports=state.control_plane_ports, tokens=state.tokens, programs={})
     plane.prepare()
     config = yaml.safe_load(plane.user_kubeconfig("gatehouse-operator").read_text())

@@ -16,7 +16,7 @@ import aiohttp
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.storage.limits import RetryPolicy, retried
 from gatehouse.storage.s3.body import Body
-from gatehouse.storage.s3.transport import Request, Transport, shown_key
+from gatehouse.storage.s3.transport import StoreRequest, Transport, shown_key
 
 __all__ = ["Archive"]
 
@@ -64,7 +64,7 @@ class Archive:
         async def read() -> AsyncIterator[bytes]:
             yield data
 
-        request = Request(
+        request = StoreRequest(
             operation="put",
             method="PUT",
             key=key,

@@ -31,7 +31,7 @@ from gatehouse.storage.s3.identity import RequestCredentials, WorkloadIdentity
 from gatehouse.storage.s3.listing import ListingPage, parse_page, parse_versions_page
 from gatehouse.storage.s3.sessions import open_session
 from gatehouse.storage.s3.signing import RequestSigner
-from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
+from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, shown_key
 from gatehouse.storage.s3.xml import DocumentError
 
 __all__ = ["S3Store", "S3Stores"]
@@ -291,7 +291,7 @@ class S3Store:
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
         """Hex SHA-256 of the whole object as the store itself computed it, if it has one."""
         key = prefix + stored.path
-        request = Request(
+        request = StoreRequest(
             operation="head",
             method="HEAD",
             key=key,
@@ -310,7 +310,7 @@ class S3Store:
                 raise
             return None
 
-    async def _retried(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+    async def _retried(self, request: StoreRequest, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         policy = self._limits.small
         return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
 
@@ -320,7 +320,7 @@ class S3Store:
         """A page, and the store's own time when it wrote it."""
         which, parse = ({"versions": ""}, parse_versions_page) if self._versioned else ({"list-type": "2"}, parse_page)
         query = {**which, "encoding-type": "url", "max-keys": str(most), "prefix": prefix, **following}
-        request = Request(operation="list", query=query, what=f"listing {shown_key(prefix)}")
+        request = StoreRequest(operation="list", query=query, what=f"listing {shown_key(prefix)}")
 
         async def consume(response: aiohttp.ClientResponse) -> tuple[ListingPage, datetime | None]:
             body = await self._transport.bounded_body(response, most=_MAX_PAGE, what=request.what)
@@ -403,9 +403,9 @@ def _date(headers: Mapping[str, str]) -> datetime | None:
     return stated if stated.tzinfo is not None else stated.replace(tzinfo=UTC)
 
 
-def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> Request:
+def _get(prefix: str, stored: StoredObject, *, start: int, length: int) -> StoreRequest:
     headers = {"if-match": stored.etag}
     if length != stored.size:
         headers["range"] = f"bytes={start}-{start + length - 1}"
     key = prefix + stored.path
-    return Request(operation="read", key=key, headers=headers, what=f"reading {shown_key(key)}")
+    return StoreRequest(operation="read", key=key, headers=headers, what=f"reading {shown_key(key)}")

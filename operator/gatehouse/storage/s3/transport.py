@@ -27,7 +27,7 @@ from gatehouse.storage.s3.refusals import StoreRefusal
 from gatehouse.storage.s3.signing import CONTENT_SHA256, RequestSigner, encode_path, encode_query
 from gatehouse.storage.s3.xml import error_code, error_field
 
-__all__ = ["Request", "RequestOptions", "Transport", "shown_key"]
+__all__ = ["RequestOptions", "StoreRequest", "Transport", "shown_key"]
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_C
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class StoreRequest:
     """One request; ``key`` is the object's, empty for the bucket itself. ``what`` names it in messages."""
 
     operation: Operation
@@ -95,7 +95,7 @@ class Transport:
 
     async def send(
         self,
-        request: Request,
+        request: StoreRequest,
         consume: Callable[[aiohttp.ClientResponse], Awaitable[T]],
         *,
         deadline: float | None,
@@ -131,7 +131,7 @@ class Transport:
         return consumed
 
     @asynccontextmanager
-    async def _response(self, request: Request, sending: _Sending | None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _response(self, request: StoreRequest, sending: _Sending | None) -> AsyncIterator[aiohttp.ClientResponse]:
         path = self._root + (f"/{encode_path(request.key)}" if request.key else "") or "/"
         query = encode_query(request.query or {})
         headers: Mapping[str, str] = {

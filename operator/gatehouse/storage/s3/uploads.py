@@ -37,7 +37,7 @@ from gatehouse.storage.s3.multipart import (
 from gatehouse.storage.s3.refusals import StoreRefusal
 from gatehouse.storage.s3.sessions import open_session
 from gatehouse.storage.s3.signing import RequestSigner, encode_path
-from gatehouse.storage.s3.transport import Request, RequestOptions, Transport, shown_key
+from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, shown_key
 from gatehouse.storage.s3.xml import DocumentError, error_code
 
 __all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]
@@ -131,8 +131,8 @@ class Uploads:
     async def head(self, key: str) -> StoredSum | None:
         """What the store knows about an object, or None when there is none."""
 
-        def request(headers: Mapping[str, str]) -> Request:
-            return Request(
+        def request(headers: Mapping[str, str]) -> StoreRequest:
+            return StoreRequest(
                 operation="head", method="HEAD", key=key, headers=headers, what=f"asking for {shown_key(key)}"
             )
 
@@ -155,7 +155,7 @@ class Uploads:
         await self._announcing(
             _announced(body),
             lambda headers: self._large(
-                Request(
+                StoreRequest(
                     operation="put",
                     method="PUT",
                     key=key,
@@ -171,7 +171,9 @@ class Uploads:
         """Ids of uploads of an object that were begun and never completed."""
         # Some stores list them only for a prefix that is the whole key.
         query = {"uploads": "", "prefix": key, "max-uploads": _UNFINISHED_LOOKED_AT}
-        request = Request(operation="uploads", query=query, what=f"looking for unfinished uploads of {shown_key(key)}")
+        request = StoreRequest(
+            operation="uploads", query=query, what=f"looking for unfinished uploads of {shown_key(key)}"
+        )
         try:
             return await self._document(request, lambda body: parse_unfinished(body, key=key))
         except Waiting as error:
@@ -184,7 +186,7 @@ class Uploads:
         return await self._announcing(
             {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"},
             lambda headers: self._document(
-                Request(
+                StoreRequest(
                     operation="begin",
                     method="POST",
                     key=key,
@@ -199,8 +201,8 @@ class Uploads:
     async def put_part(self, key: str, upload: str, number: int, body: Body) -> StoredPart:
         """Send one part."""
 
-        def request(headers: Mapping[str, str]) -> Request:
-            return Request(
+        def request(headers: Mapping[str, str]) -> StoreRequest:
+            return StoreRequest(
                 operation="part",
                 method="PUT",
                 key=key,
@@ -224,7 +226,9 @@ class Uploads:
         marker: int | None = 0
         while marker is not None:
             query = {"uploadId": upload, "max-parts": "1000", "part-number-marker": str(marker)}
-            request = Request(operation="parts", key=key, query=query, what=f"listing the parts of {shown_key(key)}")
+            request = StoreRequest(
+                operation="parts", key=key, query=query, what=f"listing the parts of {shown_key(key)}"
+            )
             page = await self._document(request, parse_parts)
             found += page.parts
             if page.next_marker is not None and page.next_marker <= marker:
@@ -237,7 +241,7 @@ class Uploads:
         # A store that knows no checksums may not know their element either.
         known = parts if self._announces else [replace(part, sha256=None) for part in parts]
         body = bytes_body(completion(known))
-        request = Request(
+        request = StoreRequest(
             operation="complete",
             method="POST",
             key=key,
@@ -258,7 +262,7 @@ class Uploads:
         For objects of at most 5 GiB. Some stores keep the old checksum all the same. It is asked for once: what another
         attempt should copy is to be looked at first. Raises Waiting (StoreLacksOperation) where stores compute none.
         """
-        request = Request(
+        request = StoreRequest(
             operation="copy",
             method="PUT",
             key=key,
@@ -280,7 +284,7 @@ class Uploads:
     async def delete(self, key: str) -> None:
         """Delete an object; one that is gone already is no error."""
         await self._small(
-            Request(operation="delete", method="DELETE", key=key, what=f"deleting {shown_key(key)}"), self._ignore
+            StoreRequest(operation="delete", method="DELETE", key=key, what=f"deleting {shown_key(key)}"), self._ignore
         )
 
     async def _announcing(self, checksums: Mapping[str, str], ask: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
@@ -296,31 +300,31 @@ class Uploads:
         self._announces = False
         return result
 
-    async def _small(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+    async def _small(self, request: StoreRequest, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         return await self._retried(self._limits.small, request, consume)
 
-    async def _large(self, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
+    async def _large(self, request: StoreRequest, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]) -> T:
         return await self._retried(self._limits.content, request, consume)
 
     async def _retried(
-        self, policy: RetryPolicy, request: Request, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
+        self, policy: RetryPolicy, request: StoreRequest, consume: Callable[[aiohttp.ClientResponse], Awaitable[T]]
     ) -> T:
         return await retried(policy, lambda: self._transport.send(request, consume, deadline=policy.deadline))
 
-    async def _document(self, request: Request, parse: Callable[[bytes], T]) -> T:
+    async def _document(self, request: StoreRequest, parse: Callable[[bytes], T]) -> T:
         async def consume(response: aiohttp.ClientResponse) -> T:
             body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
             return self._parsed(request, body, parse)
 
         return await self._small(request, consume)
 
-    def _parsed(self, request: Request, body: bytes, parse: Callable[[bytes], T]) -> T:
+    def _parsed(self, request: StoreRequest, body: bytes, parse: Callable[[bytes], T]) -> T:
         try:
             return parse(body)
         except DocumentError as error:
             raise self._invalid(request, str(error)) from error
 
-    async def _finished(self, request: Request, response: aiohttp.ClientResponse) -> bytes:
+    async def _finished(self, request: StoreRequest, response: aiohttp.ClientResponse) -> bytes:
         """The answer to what takes long: it begins with 200 before the store knows whether it will succeed."""
         body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
         if b"<Error>" in body[:1024]:
@@ -331,7 +335,7 @@ class Uploads:
     async def _ignore(self, response: aiohttp.ClientResponse) -> None:
         await self._transport.bounded_body(response, most=_MAX_ANSWER, what="the answer")
 
-    def _invalid(self, request: Request, found: str) -> Transient:
+    def _invalid(self, request: StoreRequest, found: str) -> Transient:
         return answer_invalid(self._transport.address, what=request.what, found=found)
 
 
