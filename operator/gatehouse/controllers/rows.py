@@ -27,7 +27,7 @@ from gatehouse.domain.common.readable import member
 from gatehouse.domain.version.records import KnownIds, StateChange
 from gatehouse.domain.version.row_recovery import row_id
 
-__all__ = ["RowSweep", "object_deleted", "retire"]
+__all__ = ["RowSweep", "retire"]
 
 RowKind = Literal["model", "version"]
 Held = tuple[RowKind, str, str]

@@ -33,8 +33,6 @@ __all__ = [
     "digest",
     "is_newer",
     "pack",
-    "slim",
-    "unpack",
 ]
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"

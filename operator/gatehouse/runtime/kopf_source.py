@@ -35,7 +35,7 @@ from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
 from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.workqueue import Backoff
 
-__all__ = ["KopfSource", "Scope", "Taker", "build_registry", "build_settings", "quiet_loggers", "taking_response"]
+__all__ = ["KopfSource", "build_registry", "build_settings"]
 
 CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]

@@ -22,7 +22,6 @@ __all__ = [
     "ModelConfig",
     "Quantization",
     "RopeScaling",
-    "Section",
     "document",
     "invalid",
     "mentions_remote_code",

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from gatehouse.domain.common.format_error import FormatError, shown
 
-__all__ = ["MAX_DEPTH", "STRING", "UNENDED_STRING", "JsonValue", "loads", "loads_leniently", "members"]
+__all__ = ["MAX_DEPTH", "JsonValue", "loads", "loads_leniently", "members"]
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 

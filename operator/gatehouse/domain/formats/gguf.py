@@ -14,22 +14,7 @@ from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.common.format_error import FormatError, shown
 from gatehouse.domain.formats.shards import Marks
 
-__all__ = [
-    "GGML_TYPES",
-    "MAX_HEADER",
-    "OTHER_KINDS",
-    "SCALARS",
-    "Cursor",
-    "GgmlType",
-    "GgufHeader",
-    "GgufSplit",
-    "GgufTypeTotal",
-    "MoreError",
-    "NeedMore",
-    "Scalar",
-    "parse",
-    "refusal",
-]
+__all__ = ["GGML_TYPES", "MAX_HEADER", "GgufHeader", "GgufSplit", "GgufTypeTotal", "NeedMore", "parse"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,9 @@ from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError, shown
 
 __all__ = [
-    "DOMAIN",
     "ELEMENT_BITS",
     "ELEMENT_TYPES",
-    "MAX_OBJECT",
     "MESSAGES",
-    "OP_TYPE",
-    "Message",
-    "OnnxFacts",
     "OnnxGraph",
     "OnnxScan",
     "OnnxTypeTotal",
@@ -37,7 +32,6 @@ __all__ = [
     "files_of",
     "normalised",
     "problems_of",
-    "refusal",
 ]
 
 _ENTRY = "StringStringEntryProto"

@@ -17,7 +17,7 @@ from typing import Final
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled
 from gatehouse.domain.hardware.kv_cache import Layers, layers_of, mamba2_sizes
 
-__all__ = ["Matrices", "Shape", "mamba1_layer", "mamba2_layer", "matrices_of", "own_shape", "padded_vocabulary"]
+__all__ = ["Matrices", "matrices_of"]
 
 _VOCABULARY_STEP: Final = 64
 
