@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "log", "verify"]
 
 app = typer.Typer(
+    rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
     help="Read and verify the audit trail of a registry. Both commands read only the database.",

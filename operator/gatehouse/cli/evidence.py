@@ -46,6 +46,7 @@ class _Evidence(TyperGroup):
 
 
 app = typer.Typer(
+    rich_markup_mode=None,
     cls=_Evidence,
     add_completion=False,
     no_args_is_help=True,

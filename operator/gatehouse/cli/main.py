@@ -87,7 +87,7 @@ def _load(entry: CommandEntry) -> Any:
         module = local_command(entry.name) if local else import_module(f"gatehouse.cli.{entry.module}")
     commands: typer.Typer | None = getattr(module, "app", None)
     if commands is None:
-        commands = typer.Typer(add_completion=False)
+        commands = typer.Typer(add_completion=False, rich_markup_mode=None)
         commands.command(entry.name)(getattr(module, entry.name.replace("-", "_")))
     command = typer.main.get_command(commands)
     command.name = entry.name  # else the help shows a group without a name

@@ -28,7 +28,10 @@ FormChoice = Literal["kserve", "openshift-ai"]
 _STDIN = "-"
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Create the connection that KServe loads artifacts with."
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Create the connection that KServe loads artifacts with.",
 )
 
 
