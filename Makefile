@@ -11,7 +11,7 @@ IMAGE ?=
 OBJECT_STORE ?=
 DELETE_DATA ?=
 # How many processes run tests side by side; 0 is this one alone.
-WORKERS ?= 0
+WORKERS ?= 2
 # The environment of this project is its own: a venv that happens to be active is none of uv's business.
 unexport VIRTUAL_ENV
 

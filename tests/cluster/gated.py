@@ -67,6 +67,7 @@ __all__ = [
     "send",
     "take_back",
     "vetted",
+    "wait_for_rights",
 ]
 
 STAGE, OTHER_STAGE = "production", "staging"
@@ -316,6 +317,34 @@ def make_gate(plane: RunningControlPlane) -> Iterator[Gate]:
         yield gate
 
 
+def wait_for_rights(admin: KubeClient, role: str, *, user: str, group: str = "", namespace: str) -> None:
+    """Waits until a binding of a ClusterRole holds: the API server's authorizer learns of bindings by a watch."""
+    path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{role}"
+    rule = until(
+        lambda: next((rule for rule in admin.request("GET", path)["rules"] or () if rule.get("resources")), None),
+        what=f"ClusterRole {role} has no rules",
+    )
+    verb, resource, subresource = rule["verbs"][0], *f"{rule['resources'][0]}/".split("/")[:2]
+    attributes = {
+        "verb": "get" if verb == "*" else verb,
+        "group": rule["apiGroups"][0],
+        "resource": resource,
+        "subresource": subresource,
+        "name": (rule.get("resourceNames") or [""])[0],
+        "namespace": namespace,
+    }
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": [group] if group else [], "resourceAttributes": attributes},
+    }
+    reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    until(
+        lambda: admin.request("POST", reviews, review)["status"]["allowed"],
+        what=f"{user or group} has no right of {role}",
+    )
+
+
 def _make(admin: KubeClient, name: str, labels: Mapping[str, str]) -> None:
     marks = {f"gatehouse.dev/{key}": value for key, value in labels.items()}
     admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": marks}})
@@ -329,3 +358,4 @@ def _make(admin: KubeClient, name: str, labels: Mapping[str, str]) -> None:
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": DEVELOPER}],
             }
         )
+        wait_for_rights(admin, role, user=DEVELOPER, namespace=name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster.gated import DIGEST, STAGE, Gate, altered, refusal, send, take_back, vetted
+from cluster.gated import DIGEST, STAGE, Gate, altered, refusal, send, take_back, vetted, wait_for_rights
 from cluster.impersonation import As
 from cluster.status import Manifest
 from cluster.world import API
@@ -42,6 +42,7 @@ def bind(gate: Gate, role: str, *, user: str = "", group: str = "", cluster: boo
             "subjects": [subject],
         }
     )
+    wait_for_rights(gate.admin, role, user=user or "somebody", group=group, namespace=gate.namespace)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -539,14 +540,24 @@ def test_what_runs_is_told_and_goes_on_when_it_is_not_cleared_any_more(court: Co
         assert found["status"]["admittedTo"] == admissions
         for namespace in lax:
             court.world.apply(_labelled(namespace))
-            again = {**service, "metadata": {**service["metadata"], "namespace": namespace}}
-            again["spec"] = {**service["spec"], "predictor": {**service["spec"]["predictor"], "minReplicas": 2}}
-            until(lambda refused=again: not admitted(court, refused), what=f"the gate of {namespace} is still open")
+            changes = _changes(service, namespace)
+            until(
+                lambda changes=changes: not admitted(court, next(changes)),
+                what=f"the gate of {namespace} is still open",
+            )
         court.world.wait("granite-1", lambda body: body["status"].get("deployedTo") == ["staging"])
         assert _retained(court, uri) == retained
     finally:
         for namespace in (stage, *lax):
             court.world.kube.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+def _changes(service: Manifest, namespace: str) -> Iterator[Manifest]:
+    """The service in a namespace, each time another one: admission lets an update through that changes nothing."""
+    for replicas in itertools.count(2):
+        predictor = {**service["spec"]["predictor"], "minReplicas": replicas, "maxReplicas": replicas}
+        metadata = {**service["metadata"], "namespace": namespace}
+        yield {**service, "metadata": metadata, "spec": {**service["spec"], "predictor": predictor}}
 
 
 def _labelled(name: str, **labels: str) -> Manifest:
