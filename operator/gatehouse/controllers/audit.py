@@ -1,6 +1,7 @@
-"""Keeps audit trails: signs checkpoints, copies them elsewhere, and summarises what is past its retention.
+"""Keeps audit trails: signs checkpoints, copies them to object stores, and summarises records past their retention.
 
-Nothing is signed before it was looked through: a trail that somebody touched gets no checkpoint, and an Event instead.
+The keeper verifies records before it signs a checkpoint over them. A trail that was changed gets an Event instead of a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ __all__ = ["AuditKeeper", "copy_key"]
 SUMMARISED_AT_ONCE: Final = 5_000
 COPIED_AT_ONCE: Final = 100
 LOOK_AGAIN: Final = timedelta(minutes=1)
-"""After an outage."""
+"""The wait after an outage."""
 LOCKED_FOR: Final = timedelta(days=3650)
-"""How long copies are locked when records are kept for ever."""
+"""How long copies are locked when the registry sets no retention."""
 KIND: Final = ModelRegistry.info.kind
 WORK: Final = "audit"
 _UNTRUSTED: Final = Trusted((), ())
@@ -41,12 +42,12 @@ _log = structlog.get_logger(__name__)
 
 
 class _Broken(Exception):
-    """A trail is not as it was written."""
+    """A record or a checkpoint of the trail differs from what Gatehouse wrote."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is remembered of a registry: when it is due, the newest checkpoint, and whether its copies are locked."""
+    """The state of a registry: when it is due, the newest checkpoint signed here, and whether copies are unlocked."""
 
     due: datetime
     signed: Checkpoint | None = None
@@ -54,17 +55,17 @@ class _Seen:
 
 
 class AuditKeeper:
-    """Looks after the trails of all registries; :meth:`sweep` is called every few seconds, and mostly does nothing.
+    """Keeps the audit trails of all registries. :meth:`sweep` runs every few seconds, and mostly does nothing.
 
     Args:
         objects: the registries.
         connections: their rows and stores.
-        events: gets an Event about the registry for each checkpoint, and for each trail that is broken.
+        events: records an Event about the registry for each checkpoint, and for each broken trail.
         clock: the time.
         signer: the operator's key.
-        interval: how often a checkpoint is due where the registry does not say.
+        interval: how often a checkpoint is due where the registry does not set an interval.
         written: how many records this process has written to all trails.
-        troubles: is told of a registry whose trail cannot be looked after for a reason that nobody foresaw.
+        troubles: records a registry whose trail fails with an unexpected error.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class AuditKeeper:
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry whose checkpoint is due, and at all of them once very much was written."""
+        """Checks each registry whose checkpoint is due, and all of them after ``CHECKPOINT_EVERY`` written records."""
         written = self._written()
         much = written - self._written_before >= CHECKPOINT_EVERY
         if much:
@@ -111,7 +112,7 @@ class AuditKeeper:
     async def _if_due(self, registry: ModelRegistry, body: Mapping[str, Any], *, much: bool) -> bool:
         now = self._clock.now()
         seen = self._seen.setdefault(_name(registry), _Seen(due=now))
-        # What is due later than an interval from now was put off before the machine's clock was set back.
+        # A due time more than an interval ahead was set before the machine's clock was set back.
         if seen.due > now + max(self._interval_of(registry), LOOK_AGAIN):
             seen.due = now
         if not much and seen.due > now:
@@ -150,7 +151,7 @@ class AuditKeeper:
     async def _sign(
         self, name: str, trail: AuditTrail, standing: AuditStanding, seen: _Seen, *, now: datetime, is_due: bool
     ) -> Checkpoint | None:
-        """Signs what came since the newest checkpoint, one for each 1,000 records; the newest there is then."""
+        """Signs the records since the newest checkpoint, one checkpoint per 1,000; returns the newest checkpoint."""
         newest = self._newest(standing, seen)
         head = standing.head
         if head is None:
@@ -169,7 +170,7 @@ class AuditKeeper:
         return newest
 
     def _newest(self, standing: AuditStanding, seen: _Seen) -> Checkpoint | None:
-        """The newest checkpoint, if it is not older than what was signed here and nobody touched it."""
+        """The newest checkpoint. Raises ``_Broken`` if it is older than the one signed here or has a bad signature."""
         newest, signed = standing.checkpoint, seen.signed
         if signed is not None and (newest is None or newest.seq < signed.seq):
             raise _Broken(f"checkpoint {signed.seq}, which was signed here, is gone; the database may be an older one")
@@ -180,7 +181,7 @@ class AuditKeeper:
     def _looked_through(
         self, name: str, page: Sequence[StoredRecord], head: AuditHead, last: AuditHead | None
     ) -> AuditHead:
-        """The head of a page of records, all of which are as they were written."""
+        """The head of a page of records. Raises ``_Broken`` if a record differs from what was written."""
         if not page:
             raise _Broken(f"it ends before record {head.seq}, which is its head")
         end = AuditHead(page[-1].seq, page[-1].hash)
@@ -192,7 +193,7 @@ class AuditKeeper:
         return end
 
     async def _copy(self, registry: ModelRegistry, trail: AuditTrail, seen: _Seen) -> None:
-        """Copies the checkpoints that lie in the database alone."""
+        """Copies the checkpoints that have no copy yet."""
         uri = registry.spec.audit.uri
         if uri is None:
             return
@@ -222,7 +223,7 @@ class AuditKeeper:
         *,
         now: datetime,
     ) -> None:
-        """Puts a summary in the place of records that are older than the retention and have a checkpoint."""
+        """Replaces records that are older than the retention and have a checkpoint by one summary."""
         retention = registry.spec.audit.retention
         if not retention or newest is None or standing.head is None or not standing.first:
             return
@@ -234,7 +235,7 @@ class AuditKeeper:
                 at = _at(stored)
                 if stored.seq > upto or (at >= before and not lies_ahead(at, now=now)):
                     break
-                # A record from a clock that was ahead is as old as those about it.
+                # A record from a clock that was ahead is as old as the records next to it.
                 last = stored if at < before else last
             if last is None:
                 break
@@ -250,7 +251,7 @@ class AuditKeeper:
 
 
 def copy_key(checkpoint: Checkpoint) -> str:
-    """Where the copy of a checkpoint lies below the prefix. Two that differ never share a place."""
+    """The key of a checkpoint's copy below the prefix. Different checkpoints have different keys."""
     return f"{checkpoint.registry}/{checkpoint.seq:012d}-{checkpoint.hash[:16]}.json"
 
 

@@ -1,4 +1,4 @@
-"""Open connections of registries: credentials are read when a connection is opened, and again now and then."""
+"""Open connections of registries: credentials are read when a connection is opened, and again at intervals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 REREAD: Final = timedelta(seconds=60)
 BUCKET_COMES: Final = timedelta(seconds=60)
 REFUSED: Final = timedelta(seconds=2)
-"""How long an error answers for everybody who asks, so that 10,000 versions do not each ask a server that is down."""
+"""How long an error answers all callers, so that 10,000 versions do not each ask a server that is down."""
 
 CheckRows = Callable[[ModelRegistry, RegistryRows], Awaitable[None]]
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Slot(Generic[T]):
-    """One connection: what it was opened for, until when that stands, and what came of it."""
+    """One connection: the generation that it was opened for, how long it is valid, and the result of opening it."""
 
     generation: int
     since: datetime
@@ -48,12 +48,12 @@ class _Slot(Generic[T]):
 
 
 class Connections:
-    """Opens and remembers the rows and the stores of each registry. Concurrent callers share one opening.
+    """Opens and caches the rows and the stores of each registry. Concurrent callers share one opening.
 
-    ``reread`` is how long a rotated Secret may go unnoticed while the old one still works. Nobody gets the rows of a
-    registry before ``check_rows`` has compared them with the objects, each time they are opened. ``identified`` are the
-    registries, as ``namespace/name``, whose stores may be read with the operator's own identity: it may read more than
-    whoever writes a registry.
+    ``reread`` is how long a rotated Secret may go unnoticed while the old credentials still work. ``check_rows``
+    compares the rows of a registry with the objects each time they are opened, before any caller gets the rows.
+    ``identified`` are the registries, as ``namespace/name``, whose stores may be read with the operator's own identity:
+    that identity may read more than the author of a registry may.
     """
 
     def __init__(
@@ -78,18 +78,19 @@ class Connections:
         self._buckets: dict[tuple[str, str, str], _Slot[ArtifactStore]] = {}
 
     async def rows(self, registry: ModelRegistry) -> RegistryRows:
-        """The rows of a registry. Raises what opening the database raises."""
+        """The rows of a registry. Raises the errors of opening the database."""
         return await self._once(self._rows, _name(registry), registry, lambda: self._open_rows(registry))
 
     async def bucket(self, registry: ModelRegistry, store: ObjectStore, bucket: str) -> ArtifactStore:
-        """One bucket of a store of a registry. Raises what reading its Secrets raises."""
+        """One bucket of a store of a registry. Raises the errors of reading its Secrets."""
         key = (_name(registry), store.uri_prefix, bucket)
         return await self._once(self._buckets, key, registry, lambda: self._open_bucket(registry, store, bucket))
 
     async def archive(self, registry: ModelRegistry, uri: str) -> CopyArchive:
-        """The bucket that copies at ``uri`` go into.
+        """The bucket for copies at ``uri``.
 
-        Raises ``Waiting`` (ArchiveUnknown) when it is below none of the registry's stores, and what Secrets raise.
+        Raises ``Waiting`` (ArchiveUnknown) when none of the registry's stores has the URI, and the errors of reading
+        Secrets.
         """
         store, bucket = store_for(registry, uri), locate(uri).bucket
         if store is not None:
@@ -107,7 +108,10 @@ class Connections:
         return self._stores.archive(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
 
     async def probe(self, registry: ModelRegistry, store: ObjectStore) -> None:
-        """Asks a store for a name below its prefix. Raises what it raises, and ``Waiting`` when there is no bucket."""
+        """Lists one name below the store's prefix.
+
+        Raises the store's errors, and ``Waiting`` when the bucket does not exist.
+        """
         location = locate(store.uri_prefix)
         bucket = await self.bucket(registry, store, location.bucket)
         if await bucket.list(location.prefix, limit=1) is None:
@@ -119,11 +123,11 @@ class Connections:
             )
 
     def reread(self, registry: ModelRegistry, *, older_than: timedelta = timedelta(0)) -> None:
-        """Read the Secrets again at the next use, unless that was done lately: a server refused what they hold."""
+        """Read the Secrets again at the next use, because a server rejected them, unless they were read lately."""
         self._drop(_name(registry), opened_before=self._clock.now() - older_than)
 
     def forget(self, name: str) -> None:
-        """Closes the database of the registry ``namespace/name``, which is gone."""
+        """Closes the database of the deleted registry ``namespace/name``."""
         self._drop(name, opened_before=self._clock.now())
         self._databases.forget(name)
 
@@ -136,7 +140,7 @@ class Connections:
                 del self._buckets[key]
 
     def _is_older(self, slot: _Slot[T], opened_before: datetime) -> bool:
-        """One that was opened in the future was so before the machine's clock was set back."""
+        """A connection opened in the future was opened before the machine's clock was set back."""
         return slot.since <= opened_before or slot.since > self._clock.now()
 
     def describe(self, registry: ModelRegistry) -> str:
@@ -160,7 +164,7 @@ class Connections:
         try:
             return await asyncio.shield(slot.opened)
         except Exception:
-            # Also what nobody foresaw: it is asked for again soon, and by nobody at once.
+            # Unexpected errors are kept for a moment as well, so that callers do not all retry at once.
             slot.until = min(slot.until, self._clock.now() + REFUSED)
             raise
 
@@ -201,7 +205,7 @@ class Connections:
 
 
 def _refuse_clear_text(store: ObjectStore) -> None:
-    """The CRD has the same rule, for what is written since."""
+    """The CRD has the same rule, but objects from before that rule may break it."""
     if store.tls != "Disabled" and (store.endpoint or "https://").startswith("http://"):
         raise Stalled(
             reason="ClearTextRefused",
@@ -211,7 +215,7 @@ def _refuse_clear_text(store: ObjectStore) -> None:
 
 
 def _retrieved(opened: asyncio.Future[T]) -> None:
-    """Nobody may be left to hear of an error: who waited was cancelled, as the process stops."""
+    """Retrieves an error whose callers were all cancelled, so that asyncio does not report it at shutdown."""
     if not opened.cancelled():
         opened.exception()
 

@@ -1,7 +1,7 @@
-"""Which objects are in trouble: those that do not read, those whose reconcile fails, those that nothing can be said of.
+"""Records objects with faults: unreadable objects, objects whose reconcile fails, and objects with an outdated status.
 
-Metrics count the first two. The third are objects whose status could not be written: what the old one clears does not
-count. All of it is found again by the first reconciles of a new process, so nothing of it is kept.
+Metrics count the first two. Where the status could not be written, clearances in the old status do not count. The first
+reconciles of a new process find all faults again, so that faults are kept in memory only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 def place_of(error: BaseException) -> str:
-    """What failed, and where in this program. The error's own words are left out: they may hold anything."""
+    """The type of the error and its place in this program. The error's message is left out: it may hold anything."""
     frames = [each for each in traceback.extract_tb(error.__traceback__) if "/gatehouse/" in each.filename]
     where = f" at {frames[-1].filename.rpartition('/gatehouse/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"
@@ -31,7 +31,7 @@ def _nobody() -> None:
 
 
 class Faults:
-    """``on_silenced`` is called when what some object clears begins or ceases to count."""
+    """``on_silenced`` is called when the clearances of an object begin or cease to count."""
 
     def __init__(self, reader: ObjectReader, *, on_silenced: Callable[[], None] = _nobody) -> None:
         self._reader = reader
@@ -41,33 +41,33 @@ class Faults:
         self._silenced: dict[str, set[ObjectName]] = {}
 
     def silenced(self, kind: str) -> Collection[ObjectName]:
-        """Objects of a kind whose status is not what it should be and could not be written."""
+        """Objects of a kind whose status is outdated because a write failed."""
         return self._silenced.get(kind, ())
 
     def unreadable(self, kind: str, found: Unreadable, *, revision: str) -> None:
-        """An object of a kind does not read as it stands at a resourceVersion. It is logged once."""
+        """An object of a kind is unreadable at a resourceVersion. It is logged once."""
         key = (kind, ObjectName(found.namespace, found.name))
         if self._unreadable.get(key) != revision:
             self._unreadable[key] = revision
             _log.warning("object does not read and counts as none", object=found.subject, problem=found.problem)
 
     def failed(self, kind: str, name: ObjectName) -> None:
-        """A reconcile of the object failed in a way that nobody foresaw."""
+        """A reconcile of the object failed with an unexpected error."""
         self._failing.setdefault(kind, set()).add(name)
 
     def ended(self, kind: str, name: ObjectName) -> None:
-        """A reconcile of the object came to its end."""
+        """A reconcile of the object ended without an unexpected error."""
         self._failing.get(kind, set()).discard(name)
 
     def silence(self, kind: str, name: ObjectName) -> None:
-        """What the object's status clears does not count any more."""
+        """The clearances in the object's status no longer count."""
         silenced = self._silenced.setdefault(kind, set())
         if name not in silenced:
             silenced.add(name)
             self._on_silenced()
 
     def hear(self, kind: str, name: ObjectName) -> None:
-        """The object's status is what it should be, or the object is gone."""
+        """The object's status is up to date, or the object was deleted."""
         silenced = self._silenced.get(kind, set())
         if name in silenced:
             silenced.discard(name)
@@ -78,7 +78,7 @@ class Faults:
         return len(self._failing.get(kind, ()))
 
     def count_unreadable(self, kind: str) -> int:
-        """Objects of a kind that do not read, as they stand now."""
+        """Objects of a kind that are unreadable now."""
         gone = [
             (of, name)
             for (of, name), revision in self._unreadable.items()

@@ -1,6 +1,6 @@
-"""GovernancePolicy: says whether its rules compile, and counts the versions that it applies to.
+"""GovernancePolicy: reports whether its rules compile, and counts the versions that it applies to.
 
-A changed policy re-decides every version: the watch hands them to the queue.
+When a policy changes, every version is decided again: the watch enqueues them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class GovernancePolicyController:
         self._clock = clock
 
     async def reconcile(self, resource: GovernancePolicy, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
-        """Compiles the rules; what does not compile is told with its line and column."""
+        """Compiles the rules, and reports each error with its line and column."""
         compiled, generation = CompiledPolicy(resource), resource.metadata.generation
         versions = self._count(policy_key(resource.metadata.name))
-        # What was compiled is not compiled again at each start for the sake of a policy that judges nothing.
+        # A status that is up to date saves compiling a policy again at each start when no version uses the policy.
         told = versions == 0 and _is_told(resource)
         problems = resource.status.problems if told else _problems(compiled)
         status = GovernancePolicyStatus(
@@ -57,10 +57,10 @@ class GovernancePolicyController:
         return Result(status=status, requeue=Requeue())
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Nothing is kept of a policy; its versions are judged without it."""
+        """Keeps nothing of a policy; its versions are evaluated without it."""
 
     def outage(self, resource: GovernancePolicy) -> GovernancePolicyStatus:
-        """What was established."""
+        """The last known status."""
         return resource.status
 
     def grace(self, resource: GovernancePolicy) -> timedelta:  # noqa: ARG002
@@ -72,7 +72,7 @@ class GovernancePolicyController:
 
 
 def _is_told(policy: GovernancePolicy) -> bool:
-    """Whether the status says what compiling this generation of the policy came to."""
+    """Whether the status holds the result of compiling this generation of the policy."""
     ready = find(policy.status.conditions, READY)
     generation = policy.metadata.generation
     return ready is not None and ready.reason in (_COMPILED, _REFUSED) and ready.observed_generation == generation

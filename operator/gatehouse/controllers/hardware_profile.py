@@ -1,6 +1,6 @@
-"""HardwareProfile: checks that the figures can be reckoned with, and counts the versions that name the profile.
+"""HardwareProfile: checks the profile's figures, and counts the versions that name the profile.
 
-A changed profile re-decides its versions: the cache's reverse map hands them to the queue.
+When a profile changes, its versions are decided again: the cache's reverse map enqueues them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HardwareProfileController:
         self._clock = clock
 
     async def reconcile(self, resource: HardwareProfile, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
-        """Raises ``Stalled`` when the memory is not a quantity that an accelerator has."""
+        """Raises ``Stalled`` when the memory is not a valid quantity for an accelerator."""
         memory = resource.spec.accelerator.memory
         try:
             known = bytes_of(memory) > 0
@@ -55,10 +55,10 @@ class HardwareProfileController:
         return Result(status=status, requeue=Requeue())
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Nothing is kept of a profile; its versions wait for it."""
+        """Keeps nothing of a profile; its versions wait for a profile with that name."""
 
     def outage(self, resource: HardwareProfile) -> HardwareProfileStatus:
-        """What was established."""
+        """The last known status."""
         return resource.status
 
     def grace(self, resource: HardwareProfile) -> timedelta:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Reverse maps from what an object names to the object, as functions of its body. The cache keeps them up to date."""
+"""Reverse maps from the names in an object to the object, as functions of its body. The cache keeps them up to date."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BY_VERSION: Final = "version"
 DEFAULT: Final = "default"
 IS_DEFAULT: Final = "true"
 RUNNING: Final = "running"
-"""The only value of ``BY_UNCLEARED``: a version runs in a stage that it is not cleared for any more."""
+"""The only value of ``BY_UNCLEARED``: a version runs in a stage for which it is no longer cleared."""
 
 
 def model_key(namespace: str, model: str) -> str:
@@ -85,7 +85,7 @@ def claim_key(namespace: str, model: str, version: str) -> str:
 
 
 def registered_key(registry: str, *, archived: bool) -> str:
-    """Value of ``BY_REGISTERED``: the registry that has a row of the object, and whether that row is a live one."""
+    """Value of ``BY_REGISTERED``: the registry that has a row of the object, and whether the row is live."""
     return f"{registry} archived" if archived else registry
 
 
@@ -95,7 +95,7 @@ def registry_key(namespace: str, name: str) -> str:
 
 
 def version_key(namespace: str, name: str) -> str:
-    """Value of ``BY_VERSION``: the ModelVersion that an approval or an evaluation is about."""
+    """Value of ``BY_VERSION``: the ModelVersion that an approval or an evaluation names."""
     return f"{namespace}/{name}"
 
 
@@ -171,7 +171,7 @@ def _version_digest(body: Body) -> Iterable[str]:
 
 
 def _version_refused_at(body: Body) -> Iterable[str]:
-    """Its folder, and those that it is in: what is refused there is loaded with them."""
+    """The version's folder and the folders above it: a server that loads one of these loads the refused files."""
     if (body.get("status") or {}).get("refusals"):
         uri = folder_of(body["spec"]["artifact"]["uri"])
         yield uri
@@ -232,4 +232,4 @@ MODEL_INDEXES: Final[Mapping[str, Index]] = {
 }
 REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default, BY_BUCKET: _registry_buckets}
 JUDGED_INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _judged_version}
-"""Of approvals and evaluations."""
+"""Indexes of approvals and evaluations."""

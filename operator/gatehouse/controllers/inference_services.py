@@ -1,10 +1,11 @@
-"""Which stages run which artifacts: the InferenceServices in namespaces that are labelled with a stage.
+"""Which stages run which artifacts: the InferenceServices in namespaces with a stage label.
 
-They are listed now and then, not watched: KServe need not be there, and what runs is reported, never changed.
+The operator lists InferenceServices at intervals and does not watch them: KServe may be absent, and Gatehouse reports
+services without changing them.
 
-A service behind an enforced gate, with the digest of a version that is cleared, was let in by admission, or would be.
-That is what a version remembers of it: whatever else runs, in a namespace whose gate only warns or that came to be
-enforced later, was let in by nobody.
+Admission admits a service behind an enforced gate if the service has the digest of a cleared version. A version
+remembers such services only. Admission did not check services in namespaces whose gate only warns, or whose gate was
+enforced later.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ __all__ = ["ServiceLister", "ServiceSweep"]
 
 
 class ServiceLister(Protocol):
-    """Lists what runs. Raises ``Transient``."""
+    """Lists InferenceServices. Raises ``Transient``."""
 
     async def services(self) -> Mapping[str, frozenset[Served]]:
-        """Namespace to what its InferenceServices serve; nothing where there is no KServe."""
+        """Namespace to the artifacts that its InferenceServices serve; empty without KServe."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Of one URI: the stages that run it, and (stage, namespace, digest) of each service behind an enforced gate."""
+    """For one URI: the stages that run it, and (stage, namespace, digest) of each service behind an enforced gate."""
 
     stages: tuple[str, ...] = ()
     enforced: tuple[tuple[str, str, str], ...] = ()
@@ -43,7 +44,7 @@ _NOTHING: Final = _Found()
 
 
 class ServiceSweep:
-    """Keeps which artifact is deployed to which stages; ``enqueue`` is told each version whose stages changed."""
+    """Records which artifact is deployed to which stages; ``enqueue`` gets each version whose stages changed."""
 
     def __init__(self, *, reader: ObjectReader, lister: ServiceLister, enqueue: Callable[[ObjectName], None]) -> None:
         self._reader = reader
@@ -52,7 +53,7 @@ class ServiceSweep:
         self._found: Mapping[str, _Found] | None = None
 
     async def sweep(self) -> None:
-        """Lists once. Raises what listing raises."""
+        """Lists once. Raises the errors of listing."""
         stages: defaultdict[str, set[str]] = defaultdict(set)
         enforced: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
         for namespace, services in (await self._lister.services()).items():
@@ -71,7 +72,7 @@ class ServiceSweep:
                     self._enqueue(name)
 
     def deployed_to(self, version: ModelVersion) -> list[str]:
-        """Stages that run the version's artifact; what its status says before the first sweep."""
+        """Stages that run the version's artifact; before the first sweep, those of its status."""
         if self._found is None:
             return list(version.status.deployed_to)
         return list(self._of(version).stages)
@@ -79,7 +80,7 @@ class ServiceSweep:
     def served_in(self, version: ModelVersion, *, digest: str | None) -> tuple[tuple[str, str], ...] | None:
         """Stage and namespace of each service with the version's artifact and digest, where the gate is enforced.
 
-        None before the first sweep: not known.
+        None before the first sweep: the services are not known.
         """
         if self._found is None:
             return None

@@ -1,7 +1,7 @@
-"""The image that the cluster's own KServe loads models with: what it is, as of lately.
+"""The image with which the cluster's own KServe loads models.
 
-Admission compares the storage initializer of a Pod with a list. What KServe is configured with is on the list, so that
-a cluster that takes KServe from a mirror, or from a platform, needs no registry to repeat it.
+Admission compares the storage initializer of a Pod with a list. The list contains the image from KServe's
+configuration, so that registries need not repeat the image when KServe comes from a mirror or a platform.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class KServeReader(Protocol):
     """Reads KServe's configuration. Raises ``ReconcileError``."""
 
     async def initializer(self) -> str | None:
-        """The image of the storage initializer; None where there is no KServe, or it does not say."""
+        """The image of the storage initializer; None without KServe, or when its configuration does not name one."""
         ...
 
 
 class ClusterInitializer:
-    """Keeps the image; ``changed`` is told when it is another one than before.
+    """Keeps the image; ``changed`` is called when the image changes.
 
-    It is read when it is first asked for. That it cannot be read holds nothing up: what must not be let through any
-    more is told of without it. While the API server does not answer, what was read last stays.
+    The image is read at first use. An error of reading delays nothing: withdrawn clearances are written without the
+    image. While the API server does not answer, the last known image stays.
     """
 
     def __init__(self, *, reader: KServeReader, changed: Callable[[], None]) -> None:
@@ -40,13 +40,13 @@ class ClusterInitializer:
         self._image: str | None = None
 
     async def images(self) -> tuple[str, ...]:
-        """The image, or nothing."""
+        """The image; empty when it is not known."""
         if not self._known:
             await self._read()
         return () if self._image is None else (self._image,)
 
     async def sweep(self) -> None:
-        """Reads again. An answer that does not come is made up for by the next time."""
+        """Reads the image again. After an error, the next sweep tries again."""
         before = self._image
         await self._read()
         if self._image != before:

@@ -1,4 +1,4 @@
-"""Typed reads from the cache, and what a reference of one object to another leads to."""
+"""Typed reads from the cache, and the objects that references between objects lead to."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class _Namespace(Resource):
 class Objects:
     """Reads registries, models and profiles as their types.
 
-    Thousands of versions share them, so each is parsed once a resourceVersion. One that does not read counts as none,
-    and whatever asks for it can say so.
+    Thousands of versions share these objects, so each object is parsed once for each resourceVersion. An unreadable
+    object counts as absent, and callers can report why.
     """
 
     def __init__(self, reader: ObjectReader, faults: Faults | None = None) -> None:
@@ -53,12 +53,12 @@ class Objects:
         return self._reader
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """The object; None when it is not there, or does not read."""
+        """The object; None when it is absent or unreadable."""
         found = self.find(kind, namespace, name)
         return None if isinstance(found, Unreadable) else found
 
     def find(self, kind: type[R], namespace: str, name: str) -> R | Unreadable | None:
-        """The object, why it does not read, or None when it is not there."""
+        """The object, why it is unreadable, or None when it is absent."""
         key = (kind.info.plural, namespace, name)
         revision = self._reader.revision(*key)
         if revision is None:
@@ -111,7 +111,7 @@ class Objects:
         )
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
-        """Every GovernancePolicy. One that does not read denies every version that it may apply to."""
+        """Every GovernancePolicy. An unreadable policy denies every version that it may apply to."""
         names = self._reader.names(GovernancePolicy.info.plural)
         revisions = tuple((name, self._reader.revision(GovernancePolicy.info.plural, *name)) for name in names)
         if self._policies is None or self._policies[0] != revisions:
@@ -135,7 +135,7 @@ class Objects:
         registry: ModelRegistry | Unmet,
         held: Held,
     ) -> tuple[CompiledPolicy, ...]:
-        """Those of the policies that apply to versions of a model, and those they were held to before."""
+        """The policies that apply to versions of a model, and those that the versions were held to before."""
         if isinstance(model, Unmet) or isinstance(registry, Unmet):
             return ()
         known = tuple(policies)
@@ -148,7 +148,7 @@ class Objects:
         )
 
     def about(self, kind: type[R], version: ModelVersion) -> tuple[tuple[R, ...], tuple[Unreadable, ...]]:
-        """The approvals or evaluations that name a version, and those of them that do not read."""
+        """The approvals or evaluations that name a version, and those of them that are unreadable."""
         key = version_key(version.metadata.namespace, version.metadata.name)
         names = self._reader.select(kind.info.plural, BY_VERSION, key)
         readable: list[R] = []
@@ -162,7 +162,7 @@ class Objects:
         return tuple(readable), tuple(unreadable)
 
     def _about(self, found: Unreadable, kind: type[Resource], version: ModelVersion) -> Iterator[Unreadable]:
-        """The object, unless it is about an earlier version of that name, or about to go."""
+        """The object, unless it names an earlier version with the same name or is being deleted."""
         body = self._reader.get(kind.info.plural, found.namespace, found.name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             return
@@ -172,7 +172,7 @@ class Objects:
             yield replace(found, may_refuse=refuses)
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
-        """The registry that keeps a model, if it is there and allows the model's namespace."""
+        """The registry that keeps a model, if the registry exists and allows the model's namespace."""
         if isinstance(model, Unmet):
             return model
         reference = model.spec.registry_ref
@@ -185,7 +185,7 @@ class Objects:
         return _allowed(found, model.metadata.namespace, self._namespace_labels(model.metadata.namespace))
 
     def registry_of_version(self, version: ModelVersion, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
-        """The registry that keeps a version, if one of its object stores also has the version's URI."""
+        """The registry that keeps a version, if one of the registry's object stores has the version's URI."""
         registry = self.registry_of(model)
         uri = version.spec.artifact.uri
         if isinstance(registry, Unmet) or store_for(registry, uri) is not None:

@@ -1,4 +1,4 @@
-"""ModelRegistry: connects, migrates, and reports what is reachable."""
+"""ModelRegistry: connects, migrates, and reports which systems are reachable."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ class ModelRegistryController:
         self._waiting = waiting
 
     async def reconcile(self, resource: ModelRegistry, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
-        """Has the rows compared with the objects, and probes each store. Raises what the database raises."""
+        """Compares the rows with the objects, and probes each store. Raises the database's errors."""
         asked = resource.requested_at != resource.status.last_handled_reconcile_at
-        # To open the database anew is to compare its rows with the objects.
+        # Opening the database anew compares its rows with the objects.
         self._connections.reread(resource, older_than=timedelta(0) if asked else self._interval)
         try:
             rows = await self._connections.rows(resource)
             counts = await rows.counts()
         except Waiting as error:
-            # Somebody has to mend the credentials, which are not watched: the next look reads them again.
+            # Credentials are not watched: the next reconcile reads them again, after a person corrected them.
             self._connections.reread(resource)
             raise Waiting(
                 reason=error.reason,
@@ -109,13 +109,13 @@ class ModelRegistryController:
         return Result(status=status, requeue=Requeue(after=self._interval.total_seconds()))
 
     async def gone(self, namespace: str, name: str) -> None:
-        """The rows stay; what reads them waits for a registry again."""
+        """Closes the database and keeps its rows; objects that need them wait for a registry."""
         self._connections.forget(f"{namespace}/{name}")
 
     def outage(self, resource: ModelRegistry) -> ModelRegistryStatus:
-        """What was established; and once objects waited for others of their database, that they do, until it answers.
+        """The last known status, with a condition until the database answers if objects waited for others of it.
 
-        Who waits comes and goes with each attempt: a condition that told of each would be written at each.
+        The objects that wait differ at each attempt: a condition that named them would be written at each attempt.
         """
         status = resource.status
         if find(status.conditions, WAITING_FOR_DATABASE) is not None or not self._waiting(resource):
@@ -131,11 +131,11 @@ class ModelRegistryController:
         return status.model_copy(update={"conditions": [*status.conditions, *told]})
 
     def grace(self, resource: ModelRegistry) -> timedelta:  # noqa: ARG002
-        """A registry that does not answer is not ready, however long it was."""
+        """A registry that does not answer is not ready, however short the outage is."""
         return timedelta(0)
 
     def _troubled(self, registry: ModelRegistry) -> Iterator[ConditionState]:
-        """What periodic work fails with for this registry, as one condition."""
+        """The errors of periodic work for this registry, as one condition."""
         name = ObjectName(registry.metadata.namespace, registry.metadata.name)
         troubles = [] if self._troubles is None else self._troubles.of(name)
         if troubles:
@@ -143,7 +143,7 @@ class ModelRegistryController:
             yield ConditionState(PERIODIC_WORK_FAILING, "True", troubles[0].reason, message)
 
     def _torn(self, registry: ModelRegistry) -> list[str]:
-        """Each bucket of the registry that registries declare at several endpoints, and where."""
+        """Each bucket of the registry that registries declare at several endpoints, and its endpoints."""
         buckets = {locate(store.uri_prefix).bucket for store in registry.spec.object_stores}
         reader = self._objects.reader
         names = {name for bucket in buckets for name in reader.select(self.kind.info.plural, BY_BUCKET, bucket)}
@@ -165,7 +165,7 @@ class ModelRegistryController:
 
 
 def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
-    """What is not wrong, and yet lets others decide which code runs."""
+    """Settings that are valid but let others decide which code runs."""
     named = (serving.vllm_image, *serving.initializer_images, *serving.proxy_images)
     by_tag = [image for image in named if "@sha256:" not in image]
     if by_tag:
@@ -179,7 +179,7 @@ def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
 
 
 def _unloadable(stores: Sequence[ObjectStore]) -> Iterator[ConditionState]:
-    """Stores that Gatehouse reads and KServe's initializer does not."""
+    """Stores that Gatehouse can read and KServe's initializer cannot."""
     problems = [problem for store in stores if (problem := cannot_load(store)) is not None]
     if problems:
         message = "; ".join(problem.found for problem in problems)

@@ -49,12 +49,12 @@ __all__ = ["ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
 REFUSED_AGAIN: Final = timedelta(seconds=10)
-"""Credentials that were read so lately are not read again because one more version was refused with them."""
+"""The least time between two reads of rejected credentials, however many versions were rejected with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """The facts, and what they were read from. ``files`` are those of a check that just ended."""
+    """The facts, and the rows that they were read from. ``files`` are those of a check that just ended."""
 
     facts: Facts
     rows: RegistryRows | None = None
@@ -91,7 +91,7 @@ class ModelVersionController:
         self._clock = clock
 
     async def reconcile(self, resource: ModelVersion, body: Mapping[str, Any]) -> Result:
-        """Raises what the database and the API server raise, and why nothing can be decided.
+        """Raises the errors of the database and the API server, and why nothing can be decided.
 
         An error of the store is a fact.
         """
@@ -109,7 +109,7 @@ class ModelVersionController:
         )
 
     def outage(self, resource: ModelVersion) -> ModelVersionStatus:
-        """What was established; a version that nothing is known of is still to be verified."""
+        """The last known status; a version without any known facts is still to be verified."""
         status = resource.status
         return status if status.phase is not None else status.model_copy(update={"phase": "Verifying"})
 
@@ -156,7 +156,7 @@ class ModelVersionController:
         return _Gathered(facts, rows)
 
     async def _observe(self, gathered: _Gathered) -> _Gathered:
-        """The facts with what the store says of the artifact, if a look is due: its files, or its error."""
+        """The facts with the store's answer on the artifact, if a check is due: its files, or its error."""
         facts = gathered.facts
         if not facts.watches_artifact or gathered.rows is None:
             return gathered
@@ -176,7 +176,7 @@ class ModelVersionController:
         facts = replace(facts, artifact=looked.artifact, rereading=looked.rereading, store_error=looked.error)
         record = looked.artifact
         if isinstance(record, ArtifactRecord) and record.digest is not None and facts.recorded_digest is None:
-            # Which digest the artifact has is known only now.
+            # The digest of the artifact is known only now.
             version = facts.version
             facts = replace(
                 facts,
@@ -186,7 +186,7 @@ class ModelVersionController:
         return replace(gathered, facts=facts, files=looked.files)
 
     def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
-        """A person may mend the credentials, which are not watched: the next look reads them again."""
+        """Credentials are not watched: the next check reads them again, after a person corrected them."""
         if isinstance(facts.registry, ModelRegistry) and isinstance(error, Waiting):
             self._connections.reread(facts.registry, older_than=REFUSED_AGAIN)
 
@@ -196,9 +196,11 @@ class ModelVersionController:
     # apply
 
     async def _apply(self, gathered: _Gathered, decision: Decision) -> Result:
-        """The template needs the ids of the rows; once there are some it comes first, so that no row promises it.
+        """Writes the template and the row. Where the row's ids are known, the template comes first.
 
-        A cluster that does not take the template is one more fact, which shuts the template's gate.
+
+        The template needs the ids, and a row must not promise a missing template. If the cluster rejects the template,
+        the error is one more fact, which shuts the gate of the template.
         """
         facts, refused = gathered.facts, None
         known = _row_ids(facts, decision)
@@ -235,7 +237,7 @@ class ModelVersionController:
         )
 
     async def _emit(self, facts: Facts, decision: Decision, ids: VersionIds | None) -> TemplateStatus | None:
-        """Puts the template in place, or takes it away from a version that is not ready any more."""
+        """Writes the template, or deletes the template of a version that is no longer ready."""
         version = facts.version
         name = ObjectName(version.metadata.namespace, version.metadata.name)
         emitted = version.status.template
@@ -256,9 +258,10 @@ class ModelVersionController:
 
 
 async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: RegisteredModel | Unmet) -> Held:
-    """What the version was held to before: by its own row; as a new version by its model's, unless somebody vouches.
+    """What the version was held to before: by its own row, or as a new version by its model's row.
 
-    Who vouches for a model's tier and licence, in its spec, does so for the versions that are still to come.
+    A classifier who vouches for a model's tier and licence vouches for versions that are still to come: the model's row
+    then does not count.
     """
     known = known_holding(row)
     if known is not None or rows is None or isinstance(model, Unmet) or model.spec.classified_by is not None:
@@ -268,7 +271,7 @@ async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: Reg
 
 
 def _row_ids(facts: Facts, decision: Decision) -> VersionIds | None:
-    """The ids of the row that the decision goes into, if there is one already."""
+    """The ids of the row that the decision goes into, if the row exists."""
     row = facts.row
     if decision.record is None or row is None or row.id is None or row.model_id is None:
         return None
@@ -278,7 +281,7 @@ def _row_ids(facts: Facts, decision: Decision) -> VersionIds | None:
 def _with_refused_template(
     gathered: _Gathered, decision: Decision, ids: VersionIds | None, error: Stalled, *, saved: bool
 ) -> _Gathered:
-    """The facts after the cluster refused the template; ``saved`` when the row was written just before."""
+    """The facts after the cluster rejected the template; ``saved`` when the row was written just before."""
     facts = gathered.facts
     row = facts.row
     if saved and decision.record is not None and ids is not None:

@@ -1,8 +1,8 @@
-"""Tells the audit trail of each registry which GovernancePolicies came, changed and went.
+"""Records in the audit trail of each registry which GovernancePolicies were created, changed and deleted.
 
-Compared are the policies as they are with what a trail last said of them, which its database keeps: so a change is
-recorded once, whenever it is seen, and a process that starts anew records nothing. Two edits within a moment are one
-record; the generations before and after tell that there were two.
+The sweep compares the current policies with the last records, which the registry's database keeps. Each change is thus
+recorded once, whenever it is seen, and a new process records nothing. Two edits within a moment make one record; the
+generations before and after show that two edits happened.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["PolicyTrail"]
 POLICIES: Final = GovernancePolicy.info.plural
 WORK: Final = "policies"
 COMPARED_AGAIN: Final = timedelta(minutes=1)
-"""A database may be set back at any time."""
+"""How often unchanged policies are compared: a database may be restored to an older state at any time."""
 LOOK_AGAIN: Final = timedelta(seconds=10)
-"""After an outage."""
+"""The wait after an outage."""
 
 Policies = Mapping[str, PolicyText]
 
@@ -39,14 +39,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a registry was told, or could not be told, and when to ask it again though nothing changed."""
+    """The policies that a registry recorded or could not record, and when to compare again without a change."""
 
     policies: Policies
     due: datetime
 
 
 class PolicyTrail:
-    """:meth:`sweep` is called every moment, and mostly asks nobody anything."""
+    """The operator calls :meth:`sweep` at short intervals; most calls read nothing."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class PolicyTrail:
         self._seen: dict[str, _Seen] = {}
 
     async def sweep(self) -> None:
-        """Looks at each registry that was not told yet of the policies as they are."""
+        """Checks each registry that has not recorded the current policies yet."""
         policies = self._policies()
 
         async def look(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
@@ -84,7 +84,7 @@ class PolicyTrail:
     async def _look(self, registry: ModelRegistry, policies: Policies) -> bool:
         name, now = f"{registry.metadata.namespace}/{registry.metadata.name}", self._clock.now()
         seen = self._seen.get(name)
-        # What is due later than that was put off before the machine's clock was set back.
+        # A due time further ahead was set before the machine's clock was set back.
         put_off = seen is not None and now < seen.due <= now + COMPARED_AGAIN
         if seen is not None and put_off and seen.policies == policies:
             return False
@@ -93,11 +93,11 @@ class PolicyTrail:
         return True
 
     async def _tell(self, name: str, registry: ModelRegistry, policies: Policies, now: datetime) -> timedelta:
-        """When to compare again."""
+        """Records the changes; returns when to compare again."""
         try:
             trail = (await self._connections.rows(registry)).audit
             recorded = await trail.policies()
-            # Of one that cannot be read what was told stands: to leave it out would be to say that it went.
+            # The last record of an unreadable policy stands: without it, the trail would record a deletion.
             unread = {name: recorded[name] for name in self._unread if name in recorded}
             if recorded != {**unread, **policies}:
                 writers = await self._writers.writers()
@@ -112,7 +112,7 @@ class PolicyTrail:
         return COMPARED_AGAIN
 
     def _policies(self) -> Policies:
-        """The policies that are judged by, each read once a resourceVersion."""
+        """The policies in effect, each read once for each resourceVersion."""
         before, self._texts = self._texts, {}
         unread: dict[str, str | None] = {}
         for where in self._objects.reader.names(POLICIES):

@@ -1,7 +1,7 @@
-"""What the controllers need of the world, as Protocols. ``storage``, ``registry`` and ``cluster`` implement them.
+"""The interfaces that the controllers need, as Protocols. ``storage``, ``registry`` and ``cluster`` implement them.
 
-Every method that reaches outside raises :mod:`gatehouse.domain.common.errors`, and nothing else, when a system outside
-fails.
+When an outside system fails, every method that uses the system raises :mod:`gatehouse.domain.common.errors` and nothing
+else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ObjectName(NamedTuple):
 
 
 class UtcClock(Protocol):
-    """Time is passed in, so that tests need not wait."""
+    """Time is a dependency, so that tests need not wait."""
 
     def now(self) -> datetime:
         """The time in UTC, with its zone."""
@@ -67,7 +67,7 @@ class ObjectReader(Protocol):
         ...
 
     def revision(self, kind: str, namespace: str, name: str) -> str | None:
-        """The resourceVersion of what ``get`` would answer."""
+        """The resourceVersion of the body that ``get`` returns."""
         ...
 
     def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
@@ -83,14 +83,14 @@ class ObjectReader(Protocol):
         ...
 
     def created(self, kind: str, namespace: str, name: str) -> str:
-        """creationTimestamp of an object; empty when it is not there."""
+        """creationTimestamp of an object; empty when the object is absent."""
         ...
 
 
 class ArtifactStore(Protocol):
     """One bucket of an S3 store, opened with one set of credentials.
 
-    Raises ``Waiting`` for what somebody must mend (AccessDenied, CredentialsRejected, RegionMismatch, ObjectArchived,
+    Raises ``Waiting`` where a person must act (AccessDenied, CredentialsRejected, RegionMismatch, ObjectArchived,
     StoreRefused and others), ``Transient`` (StoreUnavailable, StoreThrottled, StoreAnswerInvalid, BucketMissing, and
     ObjectChanged when the object is not the one that was listed). A bucket that does not exist lists as None.
     """
@@ -98,7 +98,7 @@ class ArtifactStore(Protocol):
     async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
         """Objects below ``prefix`` (empty, or with a slash at its end), paths relative to it; at most ``limit`` + 1.
 
-        ``readable`` raises Waiting (ObjectArchived) where objects lie in an archive and cannot be read.
+        ``readable`` raises Waiting (ObjectArchived) where objects are in an archive tier and cannot be read.
         """
         ...
 
@@ -116,20 +116,21 @@ class ArtifactStore(Protocol):
     ) -> str:
         """Hex SHA-256 of the object's bytes, streamed; ``progress`` gets the bytes of each step, ``opened`` the first.
 
-        ``opened`` is called once, with at least ``unsafe_files.OPENING_BYTES``, or with all there are.
+        ``opened`` is called once, with at least ``unsafe_files.OPENING_BYTES`` bytes, or with the whole of a smaller
+        object.
         """
         ...
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
-        """Hex SHA-256 of the whole object as the store itself computed it (ChecksumType FULL_OBJECT), if it has one."""
+        """Hex SHA-256 of the whole object as the store computed it (ChecksumType FULL_OBJECT); None without one."""
         ...
 
 
 class CopyArchive(Protocol):
-    """A bucket that takes copies which nobody changes. Raises what an ``ArtifactStore`` raises."""
+    """A bucket for copies that are never changed. Raises the errors of ``ArtifactStore``."""
 
     async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
-        """Writes a small object; whether the store locked it (Object Lock, GOVERNANCE) until then."""
+        """Writes a small object; returns whether the store locked it (Object Lock, GOVERNANCE) until then."""
         ...
 
 
@@ -145,7 +146,7 @@ class ArtifactStores(Protocol):
     def archive(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> CopyArchive:
-        """The bucket of a store, to put copies into."""
+        """The bucket of a store, for copies."""
         ...
 
     async def aclose(self) -> None:
@@ -154,22 +155,22 @@ class ArtifactStores(Protocol):
 
 
 class AuditTrail(Protocol):
-    """The audit trail of one registry. Raises what :class:`RegistryRows` raises."""
+    """The audit trail of one registry. Raises the errors of :class:`RegistryRows`."""
 
     async def append(self, facts: Sequence[FactChange]) -> None:
-        """Appends records of facts that change no row; those that do go with ``save_version``."""
+        """Appends records of facts that change no row; ``save_version`` appends the others."""
         ...
 
     async def policies(self) -> Mapping[str, PolicyText]:
-        """What was last recorded of each policy, by name."""
+        """The last record of each policy, by name."""
         ...
 
     async def record_policies(self, policies: Sequence[PolicyText], *, at: datetime) -> None:
-        """Appends records of how the policies, which are all there are, differ from what was last recorded."""
+        """Appends records of how these policies, which are all that exist, differ from the last records."""
         ...
 
     async def standing(self) -> AuditStanding:
-        """The newest record, the newest checkpoint, and the first record that is there."""
+        """The newest record, the newest checkpoint, and the first record that still exists."""
         ...
 
     async def records(self, *, after: int, limit: int) -> Sequence[StoredRecord]:
@@ -177,19 +178,19 @@ class AuditTrail(Protocol):
         ...
 
     async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint. Raises ``Transient`` (RowConflict) when the trail is another by now."""
+        """Keeps a checkpoint. Raises ``Transient`` (RowConflict) when the trail changed meanwhile."""
         ...
 
     async def checkpoints_to_copy(self, *, uri: str, limit: int) -> Sequence[Checkpoint]:
-        """Checkpoints that have no copy at ``uri`` yet, the oldest first."""
+        """Checkpoints that have no copy at ``uri`` yet, oldest first."""
         ...
 
     async def mark_copied(self, seqs: Sequence[int], *, uri: str) -> None:
-        """Copies of these checkpoints are at ``uri``."""
+        """Records that these checkpoints have copies at ``uri``."""
         ...
 
     async def summarise(self, summary: Summary, *, signer: Signer, at: datetime) -> int:
-        """Deletes the records up to that of the summary, and appends the one that stands for them; how many."""
+        """Deletes the records up to the summary's, and appends the summary; returns how many were deleted."""
         ...
 
 
@@ -226,9 +227,9 @@ class RegistryRows(Protocol):
     ) -> VersionIds:
         """Inserts (id None) or updates a row with its history entry and its audit records, in one transaction.
 
-        What the row itself says, ``change`` included, is one record; each of ``facts`` is another. The model's row is
-        made when it is not there. ``files`` replaces the file rows; None leaves them. New rows get the ``known`` ids
-        where these are free.
+        The row itself, ``change`` included, is one audit record; each of ``facts`` is another. The model's row is
+        created if it does not exist. ``files`` replaces the file rows; None leaves them. New rows get the ``known`` ids
+        if no other row has these ids.
         """
         ...
 
@@ -237,7 +238,7 @@ class RegistryRows(Protocol):
         ...
 
     async def save_files(self, *, model: str, version: str, files: Sequence[FileRecord]) -> None:
-        """Adds or replaces rows of files, so that a check can go on where it was stopped."""
+        """Adds or replaces rows of files, so that a check can continue after an interruption."""
         ...
 
     async def load_model(self, *, model: str) -> ModelRecord | None:
@@ -245,13 +246,13 @@ class RegistryRows(Protocol):
         ...
 
     async def save_model(self, record: ModelRecord, *, known: int | None = None) -> int:
-        """Inserts or updates the row of a model; its id, which is the ``known`` one of a new row where that is free."""
+        """Inserts or updates the row of a model; returns its id. A new row gets the ``known`` id where that is free."""
         ...
 
     async def archive_object(
         self, kind: Literal["model", "version"], *, namespace: str, name: str, change: StateChange
     ) -> int:
-        """Archives the live row that an object held which is gone; how many rows that were (0 or 1)."""
+        """Archives the live row of a deleted object; returns how many rows were archived (0 or 1)."""
         ...
 
     def live_objects(self) -> AsyncIterator[tuple[Literal["model", "version"], str, str]]:
@@ -259,11 +260,11 @@ class RegistryRows(Protocol):
         ...
 
     async def reserve(self, highest: KnownIds) -> None:
-        """No row gets an id up to these from now on, unless it is known by it."""
+        """From now on a row gets an id up to these only if the row is known by that id."""
         ...
 
     async def counts(self) -> RegistryCounts:
-        """Live rows."""
+        """Counts of live rows."""
         ...
 
 
@@ -279,7 +280,7 @@ class RegistryRowsFactory(Protocol):
         ...
 
     def forget(self, name: str) -> None:
-        """Closes the database of the registry ``namespace/name``, unless another registry uses it too."""
+        """Closes the database of the registry ``namespace/name``, unless another registry uses the same database."""
         ...
 
     async def aclose(self) -> None:
@@ -288,7 +289,7 @@ class RegistryRowsFactory(Protocol):
 
 
 class SecretReader(Protocol):
-    """Reads Secrets. The values go to the adapters and nowhere else."""
+    """Reads Secrets. Only the adapters get the values."""
 
     async def read(self, namespace: str, name: str, keys: Iterable[str]) -> Mapping[str, str]:
         """The named keys, decoded. Raises ``Waiting`` (SecretNotFound, SecretKeyMissing, SecretForbidden)."""
@@ -296,47 +297,47 @@ class SecretReader(Protocol):
 
 
 class ClusterWriter(Protocol):
-    """Writes to Kubernetes. Raises ``Transient`` on conflict and outage, ``Stalled`` on what can never be accepted."""
+    """Writes to Kubernetes. Raises ``Transient`` on conflict and outage, ``Stalled`` on what is always rejected."""
 
     async def write_status(self, kind: str, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        """Replaces the status of an object, if it still has the resourceVersion of ``body``."""
+        """Replaces the status of an object, if the object still has the resourceVersion of ``body``."""
         ...
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
-        """Creates the ConfigMap, or applies it over what is there."""
+        """Creates the ConfigMap, or applies it over the existing one."""
         ...
 
     @property
     def name(self) -> str:
-        """What each of the VettedArtifacts that it writes is marked with."""
+        """The mark that this writer puts on each of the VettedArtifacts."""
         ...
 
     async def vetted_artifacts(self) -> Mapping[str, Revision]:
-        """The VettedArtifacts that are there at this moment, as no cache can tell."""
+        """The VettedArtifacts that exist at this moment, read from the API server and not from the cache."""
         ...
 
     async def reread_vetted_artifacts(self) -> None:
-        """Has the cache know the VettedArtifacts that are there at this moment."""
+        """Updates the cache with the VettedArtifacts that exist at this moment."""
         ...
 
     async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
-        """Creates the VettedArtifacts. Raises ``Superseded`` when it is there."""
+        """Creates the VettedArtifacts. Raises ``Superseded`` when they exist."""
         ...
 
     async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
-        """Makes its spec this one. Raises ``Superseded`` when it is not as it was."""
+        """Replaces the spec of the VettedArtifacts. Raises ``Superseded`` when the object is not in state ``at``."""
         ...
 
     async def mark_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
-        """Marks it as written by this process; ``body`` has its spec. Raises ``Superseded`` as an update does."""
+        """Marks the object as written by this process; ``body`` has its spec. Raises ``Superseded`` like an update."""
         ...
 
     async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
-        """Deletes it if it is there. Raises ``Superseded`` when it is not as it was."""
+        """Deletes the VettedArtifacts if they exist. Raises ``Superseded`` when the object is not in state ``at``."""
         ...
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
-        """Deletes the ConfigMap if it is there and belongs to the owner."""
+        """Deletes the ConfigMap if it exists and belongs to the owner."""
         ...
 
 
@@ -344,23 +345,23 @@ class TemplateLister(Protocol):
     """Lists serving templates. Raises ``Transient``."""
 
     async def templates(self) -> Mapping[tuple[str, str], str]:
-        """(namespace, name) of each template to the digest that it was written with, or another word if changed."""
+        """(namespace, name) of each template to the digest that it was written with; to another word if changed."""
         ...
 
 
 class PolicyWriters(Protocol):
-    """Tells with which programs policies were written. Raises ``Transient``."""
+    """Reports which programs wrote policies. Raises ``Transient``."""
 
     async def writers(self) -> Mapping[str, str]:
-        """The program that last wrote the spec of each policy, as it names itself, by the policy's name."""
+        """The program that last wrote the spec of each policy, under the name it gave itself, by the policy's name."""
         ...
 
 
 class EventRecorder(Protocol):
-    """Posts Events in the background, bounded; a lost Event is counted, never waited for."""
+    """Posts Events in the background, bounded; a lost Event is counted and does not delay a reconcile."""
 
     def record(
         self, kind: str, body: Mapping[str, Any], *, type_: Literal["Normal", "Warning"], reason: str, message: str
     ) -> None:
-        """One Event about an object."""
+        """Records one Event about an object."""
         ...

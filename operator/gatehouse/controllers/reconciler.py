@@ -1,8 +1,9 @@
-"""One way through every reconcile: read, reconcile, write the status once if it differs, one Event a transition.
+"""The reconcile of every kind: read, reconcile, write the status once if it differs, one Event for each transition.
 
-Each kind has a controller that knows how its objects are reconciled; this is the part that they share. Every exit, also
-that by an error, goes through ``_finish``. An object that does not read is shut at once, and one whose reconcile fails
-in a way that nobody foresaw when its grace is over: a status is never left standing because nobody could judge anew.
+Each kind has a controller that reconciles its objects; this module has the part that all kinds share. Every exit, by an
+error or not, goes through ``_finish``. The gates of an unreadable object shut at once. The gates of an object whose
+reconcile fails with an unexpected error shut when its grace is over. A status thus never stays open because the object
+cannot be evaluated again.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from gatehouse.domain.version.status import shut_status
 __all__ = ["GONE", "KindController", "Result", "Runner", "after_error"]
 
 GONE: Final = Requeue()
-"""Nothing is left to look at again."""
+"""Nothing is left to reconcile."""
 RECONCILE_FAILED: Final = "ReconcileFailed"
-"""Reason of what nobody foresaw."""
+"""Reason of an unexpected error."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -44,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a reconcile came to: the status as it should be, and when to look again."""
+    """The result of a reconcile: the new status, and when to reconcile again."""
 
     status: ConditionedStatus
     requeue: Requeue
@@ -63,11 +64,11 @@ class KindController(Protocol[R]):
         ...
 
     async def gone(self, namespace: str, name: str) -> None:
-        """The object is not there any more. Raises :mod:`gatehouse.domain.common.errors`."""
+        """The object was deleted. Raises :mod:`gatehouse.domain.common.errors`."""
         ...
 
     def outage(self, resource: R) -> ConditionedStatus:
-        """The status that an error leaves standing, before its conditions are replaced."""
+        """The status that remains after an error, before its conditions are replaced."""
         ...
 
     def grace(self, resource: R) -> timedelta:
@@ -97,7 +98,7 @@ class Runner(Generic[R]):
         self._faults = faults or Faults(reader)
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:
-        """Reconciles one object. Only a fault in this program raises, and the object's gates know of it by then."""
+        """Reconciles one object. Raises only faults of this program, after the object's gates were updated."""
         where = ObjectName(namespace, name)
         body = self._reader.get(self._info.plural, namespace, name)
         try:
@@ -136,7 +137,7 @@ class Runner(Generic[R]):
         return result.requeue
 
     async def _failed(self, where: ObjectName, body: Mapping[str, Any], resource: R, error: Exception) -> None:
-        """Says in the status that the reconcile fails; the caller raises what it failed with."""
+        """Writes into the status that the reconcile fails; the caller raises the error."""
         message = f"the reconcile fails with {place_of(error)}; it is tried again"
         fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="the operator's log says where")
         try:
@@ -148,7 +149,7 @@ class Runner(Generic[R]):
     async def _write(
         self, where: ObjectName, body: Mapping[str, Any], before: ConditionedStatus, status: ConditionedStatus
     ) -> None:
-        """Writes the status. Whose status cannot be written is silenced: what the old one clears does not count."""
+        """Writes the status. If the status cannot be written, the clearances in the old status no longer count."""
         try:
             await self._finish(body, before, status)
         except (Transient, Waiting):
@@ -180,7 +181,7 @@ def after_error(
     *,
     clock: UtcClock,
 ) -> Result:
-    """What was established stands; the conditions say what is wrong. Only Stalled counts a generation as handled."""
+    """The last known status stays; the conditions report the error. Only Stalled counts a generation as handled."""
     now, status = clock.now(), controller.outage(resource)
     states = conditions_after_error(status.conditions, error, now=now, grace=_grace(controller, resource))
     handled = resource.metadata.generation if isinstance(error, Stalled) else status.observed_generation
@@ -200,7 +201,7 @@ def _unread(
     *,
     clock: UtcClock,
 ) -> Result:
-    """An object that does not read is shut at once. Its generation is handled: nothing happens until it is mended."""
+    """Shuts an unreadable object at once. Its generation counts as handled: it waits for a change."""
     metadata, now = body["metadata"], clock.now()
     error = Stalled(
         reason=UNREADABLE, message=found.message, remedy=f"mend that field of the {found.kind} and apply it again"
@@ -215,7 +216,7 @@ def _unread(
 
 
 def _grace(controller: KindController[R], resource: R) -> timedelta:
-    """How long Ready holds. What cannot be found out is no grace."""
+    """How long Ready holds; zero when that cannot be computed."""
     try:
         return controller.grace(resource)
     except Exception:  # noqa: BLE001 - it is told

@@ -1,4 +1,4 @@
-"""RegisteredModel: its row in the registry, and what its versions come to."""
+"""RegisteredModel: its row in the registry, and the counts of its versions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RegisteredModelController:
         self._clock = clock
 
     async def reconcile(self, resource: RegisteredModel, body: Mapping[str, Any]) -> Result:
-        """Keeps the row and counts the versions. Raises what the database raises."""
+        """Keeps the row and counts the versions. Raises the database's errors."""
         registry = self._objects.registry_of(resource)
         if isinstance(registry, Unmet):
             return self._result(resource, _unmet(registry), registry=None, registry_id=resource.status.registry_id)
@@ -63,13 +63,13 @@ class RegisteredModelController:
         return self._result(resource, ready, registry=name, registry_id=str(row_id), held=held)
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Archives the row of a model that was deleted."""
+        """Archives the row of a deleted model."""
         await retire(
             "model", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
         )
 
     def outage(self, resource: RegisteredModel) -> RegisteredModelStatus:
-        """What was established."""
+        """The last known status."""
         return resource.status
 
     def grace(self, resource: RegisteredModel) -> timedelta:
@@ -141,7 +141,7 @@ class RegisteredModelController:
 
 
 def _notice(model: RegisteredModel, held: Held) -> str:
-    """What a person should know who wrote another tier than the one that counts."""
+    """A notice for a person who wrote another tier than the effective one."""
     wrote = model.spec.risk_tier
     if wrote is None or wrote == held.risk_tier:
         return ""

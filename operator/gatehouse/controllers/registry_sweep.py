@@ -1,9 +1,9 @@
-"""Work that is done now and then for each registry: what it comes to with one of them reaches no other.
+"""Periodic work for each registry: an error with one registry does not affect the others.
 
-Registries are looked at side by side, so that a database that is silent keeps no other one waiting. What a look fails
-with that nobody foresaw, or that somebody must mend, is kept as the registry's trouble until a look succeeds: a
-condition of its ModelRegistry, one Event, a count for the metric, and one entry in the log, with a traceback where
-nobody foresaw it, however often it fails the same way.
+Registries are checked concurrently, so that a silent database does not delay the others. An unexpected error, or an
+error that needs a person, is kept as the registry's trouble until a check succeeds. However often the work fails the
+same way, the trouble is a condition of the ModelRegistry, one Event, and one log entry, with a traceback if the error
+is unexpected. A metric counts each failure.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PERIODIC_WORK_FAILING: Final = "PeriodicWorkFailing"
 """Condition of a ModelRegistry that is True while a trouble stands."""
 REGISTRIES: Final = ModelRegistry.info.plural
 PATIENCE: Final = 10.0
-"""Seconds that a round waits for its looks. One that takes longer goes on, and is not begun again meanwhile."""
+"""Seconds that a round waits for its checks. A longer check continues, and is not started again meanwhile."""
 
 _log = structlog.get_logger(__name__)
 
 Look = Callable[[ModelRegistry, Mapping[str, Any]], Awaitable[bool]]
-"""Looks at one registry; whether there was anything to do. Raises Stalled, and what nobody foresaw."""
+"""Checks one registry; returns whether work was done. Raises Stalled, and unexpected errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a work fails with: the reason of the Event and the condition, and the sentence."""
+    """The error of a work: the reason of the Event and the condition, and the message."""
 
     reason: str
     message: str
@@ -56,7 +56,8 @@ def _uncounted(_work: str) -> None:
 class RegistryTroubles:
     """The troubles of all registries, by work.
 
-    ``changed`` is told a registry whose troubles began or ended; ``counted`` is told a work at each failure.
+    ``changed`` is called with a registry whose troubles began or ended; ``counted`` is called with the work at each
+    failure.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class RegistryTroubles:
         return [trouble for _, trouble in sorted(self._troubles.get(registry, {}).items())]
 
     def failing(self, work: str) -> int:
-        """How many registries a work fails for."""
+        """For how many registries a work fails."""
         return sum(work in troubles for troubles in self._troubles.values())
 
     def failed(
         self, work: str, trouble: Trouble, registry: ObjectName, body: Mapping[str, Any], error: Exception
     ) -> None:
-        """A look failed, with the same as before or with something else."""
+        """Records that a check failed, with the same trouble as before or with another one."""
         self._counted(work)
         if self._troubles[registry].get(work) == trouble:
             return
@@ -95,13 +96,13 @@ class RegistryTroubles:
         self._changed(registry)
 
     def ended(self, work: str, registry: ObjectName) -> None:
-        """A look came to its end."""
+        """Records that a check succeeded."""
         if self._troubles.get(registry, {}).pop(work, None) is not None:
             _log.info("periodic work does its job again", work=work, registry="/".join(registry))
             self._changed(registry)
 
     def keep(self, work: str, registries: Sequence[ObjectName]) -> None:
-        """Forgets the troubles of registries that are gone."""
+        """Forgets the troubles of deleted registries."""
         there = frozenset(registries)
         for name in [name for name in self._troubles if name not in there]:
             self._troubles[name].pop(work, None)
@@ -112,7 +113,8 @@ class RegistryTroubles:
 class RegistrySweep:
     """One work over all registries.
 
-    ``reason`` is that of its troubles, ``doing`` the begin of their sentence; ``patience`` bounds a round, in seconds.
+    ``reason`` is the reason of its troubles, ``doing`` the beginning of their message; ``patience`` bounds a round, in
+    seconds.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class RegistrySweep:
         self._running: dict[ObjectName, asyncio.Task[None]] = {}
 
     async def run(self, look: Look) -> None:
-        """One round. Raises nothing that a look raises, and waits for no look of a round before."""
+        """Runs one round. Raises no error of a check, and does not wait for checks of earlier rounds."""
         begun = []
         names = self._objects.reader.names(REGISTRIES)
         self._troubles.keep(self._work, names)
@@ -156,7 +158,7 @@ class RegistrySweep:
         self._running.pop(name, None)
 
     async def aclose(self) -> None:
-        """Ends the looks that still run."""
+        """Ends the checks that still run."""
         running = list(self._running.values())
         for task in running:
             task.cancel()
@@ -175,6 +177,6 @@ class RegistrySweep:
             trouble = Trouble(self._reason, f"{self._doing} fails: {error.advice}")
             self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)
         except Exception as error:  # noqa: BLE001 - it is told once, and stands as the registry's trouble
-            # The error's own words are left out: they may hold anything.
+            # The error's message is left out: it may hold anything.
             trouble = Trouble(self._reason, f"{self._doing} fails with {place_of(error)}; it is tried again")
             self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)

@@ -1,4 +1,4 @@
-"""Remembers who took approvals and evaluations back: what they said of it is gone from the cache with them."""
+"""Remembers who withdrew approvals and evaluations: the cache loses that record with the deleted objects."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gatehouse.domain.version.facts import Withdrawal
 __all__ = ["Withdrawals"]
 
 REMEMBERED: Final = 4096
-"""The newest. A version is reconciled within seconds of the deletion, or after an outage."""
+"""How many of the newest are kept. A version is reconciled within seconds of the deletion, or after an outage."""
 
 
 class Withdrawals:
-    """What was taken back since the process leads. Of what went while nobody watched, nobody knows."""
+    """The withdrawals since this process leads. Earlier withdrawals are unknown."""
 
     def __init__(self) -> None:
         self._found: OrderedDict[str, Withdrawal] = OrderedDict()
 
     @property
     def by_uid(self) -> Mapping[str, Withdrawal]:
-        """The withdrawals, by uid of what was withdrawn; a view that is kept up to date."""
+        """The withdrawals, by uid of the deleted object; a view that is kept up to date."""
         return MappingProxyType(self._found)
 
     def deleted(self, body: Mapping[str, Any]) -> None:
-        """An approval or an evaluation was deleted, or is about to go; ``body`` is the last that was seen of it."""
+        """An approval or an evaluation was deleted, or is being deleted; ``body`` is its last known state."""
         annotations = body["metadata"].get("annotations") or {}
         by = annotations.get(ANNOTATION_WITHDRAWN_BY)
         if not by:

@@ -1,4 +1,4 @@
-"""Versions that have to do with one another: of one URI, of one digest, or one in the folder of another."""
+"""Versions that affect one another: with the same URI, with the same digest, or one in the folder of another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Before = Callable[[], Mapping[str, Any] | None]
 class Rivals:
     """What the cache knows of the other versions of an artifact.
 
-    A standing is made once for each resourceVersion of an object that has a rival.
+    A standing is computed once for each resourceVersion of an object that has a rival.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -33,7 +33,7 @@ class Rivals:
         self._endpoints: dict[str, tuple[tuple[tuple[ObjectName, str | None], ...], Endpoints]] = {}
 
     def of(self, version: ModelVersion, *, digest: str | None) -> tuple[VersionStanding, ...]:
-        """Others of its URI, and refused ones of its digest or in its folder."""
+        """Other versions of its URI, and refused versions of its digest or in its folder."""
         reader, uri = self._objects.reader, folder_of(version.spec.artifact.uri)
         names = {*reader.select(VERSIONS, BY_SERVED, uri), *reader.select(VERSIONS, BY_REFUSED_AT, uri)}
         if digest is not None:
@@ -43,7 +43,7 @@ class Rivals:
         return tuple(each for each in found if each is not None)
 
     def endpoints(self, uri: str) -> Endpoints:
-        """Where registries have the bucket of a URI."""
+        """The endpoints at which registries declare the bucket of a URI."""
         bucket = locate(uri).bucket
         names = sorted(self._objects.reader.select(REGISTRIES, BY_BUCKET, bucket))
         revisions = tuple((name, self._objects.reader.revision(REGISTRIES, *name)) for name in names)
@@ -71,9 +71,9 @@ class Rivals:
 
 
 class Rivalries:
-    """Has versions looked at again when one changes that they have to do with; ``enqueue`` takes each.
+    """Enqueues the versions that a changed version affects; ``enqueue`` gets each of them.
 
-    Nothing waits here: what one version has seen of the bytes, the others are to look for at once.
+    Nothing waits here: when one version has observed other bytes, the others must be verified at once.
     """
 
     def __init__(self, *, reader: ObjectReader, enqueue: Callable[[ObjectName], None]) -> None:
@@ -82,15 +82,15 @@ class Rivalries:
         self._refused: dict[ObjectName, VersionStanding] = {}
 
     def changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
-        """A version is new, or became different; ``before`` makes what it was."""
+        """A version is new, or has changed; ``before`` returns its earlier body."""
         uri = folder_of(body["spec"]["artifact"]["uri"])
         refuses = name in self._refused or bool((body.get("status") or {}).get("refusals"))
-        # Most versions have to do with no other, and a standing takes longer than to see that.
+        # Most versions affect no other, and this test costs less than a standing.
         if refuses or self._shares(name, uri):
             self._note(name, standing_of(body), uri, before)
 
     def deleted(self, name: ObjectName, body: Mapping[str, Any]) -> None:
-        """A version is gone; ``body`` is what it was."""
+        """A version was deleted; ``body`` is its last known state."""
         self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
 
     def _shares(self, name: ObjectName, uri: str) -> set[ObjectName]:
@@ -122,14 +122,14 @@ class Rivalries:
 
 
 def _refusal(standing: VersionStanding | None) -> object:
-    """What a version holds against others."""
+    """The part of a standing that may shut other versions."""
     if standing is None or not standing.refusals:
         return None
     return standing.digest, standing.refusals, standing.phase, standing.held, standing.judged_at
 
 
 def _matters(standing: VersionStanding | None) -> object:
-    """What of a version matters to others of its URI."""
+    """The part of a standing that affects other versions of its URI."""
     if standing is None:
         return None
     of_bytes = standing.digest, standing.verified, standing.held, standing.judged_at, bool(standing.cleared_for)

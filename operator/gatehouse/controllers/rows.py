@@ -1,8 +1,8 @@
-"""Rows and objects of a registry compared when its database opens, and the archival of rows whose objects are gone.
+"""Compares rows and objects of a registry when its database opens, and archives rows whose objects were deleted.
 
-A live row without an object is of one that was deleted while nobody watched: it is archived. An object that knows a row
-which is not there has outlived its database: that was emptied, or restored from an older backup. Its row is made again
-from the object, and until then no other row may get its id.
+A live row without an object belongs to an object that was deleted while no operator ran: the row is archived. An object
+that names a missing row has outlived its database, which was emptied or restored from an older backup. The row is then
+created again from the object. Until then no other row may get its id.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RowSweep:
-    """``namespaces`` are those that are watched, all when there are none; ``enqueue`` has an object reconciled."""
+    """``namespaces`` are the watched ones (empty: all of them); ``enqueue`` enqueues an object."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class RowSweep:
         self._lost: dict[str, frozenset[Held]] = {}
 
     async def __call__(self, registry: ModelRegistry, rows: RegistryRows) -> None:
-        """Returns when nobody can get the id of a row that is to be made again. Raises what the database raises."""
+        """Returns when no other row can get the id of a row that must be created again. Raises database errors."""
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
-        # Before the rows are read: whatever is registered by then has its row by then.
+        # Read before the rows: an object that is registered by then has its row by then.
         registered = self._registered(name, archived=False)
         live = {held async for held in rows.live_objects()}
         await self._archive(name, rows, live)
@@ -93,9 +93,10 @@ class RowSweep:
         _log.info("archived the rows of objects that are gone", registry=name, rows=len(orphans))
 
     async def _restore(self, name: str, rows: RegistryRows, missing: Collection[Held]) -> None:
-        """Rows that are there may be older than their objects as well, so every object of the registry is looked at.
+        """Reserves the ids of missing rows, and enqueues the objects of the registry.
 
-        Once: an object whose row cannot be made again says so itself, and is all that is looked at from then on.
+        Existing rows may be older than their objects, so every object of the registry is enqueued once. An object whose
+        row cannot be created again reports that itself; later calls enqueue only such objects.
         """
         lost = frozenset(held for held in missing if self._id_of(held) is not None)
         known_before, self._lost[name] = self._lost.get(name, frozenset()), lost
@@ -128,10 +129,10 @@ async def retire(
     connections: Connections,
     now: datetime,
 ) -> None:
-    """Archives the live row that the object held, in whichever registry that is.
+    """Archives the live row of the object, in whichever registry has it.
 
-    Raises what the databases raise, once each was asked. They are asked side by side: one that is down, or silent,
-    holds up no other.
+    Raises the databases' errors, after all were asked. The databases are asked concurrently: one that is down or silent
+    does not delay the others.
     """
     change = object_deleted(namespace, name, now=now)
 
@@ -151,7 +152,7 @@ async def retire(
 
 
 def object_deleted(namespace: str, name: str, *, now: datetime) -> StateChange:
-    """The history entry of a row whose object is gone."""
+    """The history entry of a row whose object was deleted."""
     return StateChange(
         at=now,
         actor=SYSTEM_ACTOR,

@@ -1,7 +1,7 @@
-"""Serving templates: what one is rendered from, and those that somebody deleted or changed.
+"""Serving templates: the input for rendering one, and the detection of deleted or changed templates.
 
-ConfigMaps are not watched: 10,000 of them would double the memory and the start of the operator. Now and then their
-metadata is listed instead, which tells what is missing and whose hand was on the data.
+ConfigMaps are not watched: 10,000 of them would double the operator's memory and start time. At intervals their
+metadata is listed instead, which shows what is missing and who changed the data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["TemplateSweep", "serving_input"]
 
 
 def serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingInput:
-    """Raises TypeError when the decision is none of a version that is ready."""
+    """The input for the template of a ready version. Raises TypeError for a decision on any other version."""
     version, model, registry, profile = facts.version, facts.model, facts.registry, facts.profile
     if (
         isinstance(model, Unmet)
@@ -59,13 +59,13 @@ def serving_input(facts: Facts, decision: Decision, ids: VersionIds) -> ServingI
 
 
 SLICE: Final = 200
-"""Versions compared before other work has its turn."""
+"""Versions compared before other work can run."""
 
 _log = structlog.get_logger(__name__)
 
 
 class TemplateSweep:
-    """Compares templates with versions; ``enqueue`` is told each version whose template is not as it was written."""
+    """Compares templates with versions; ``enqueue`` gets each version whose template was deleted or changed."""
 
     def __init__(self, *, reader: ObjectReader, lister: TemplateLister, enqueue: Callable[[ObjectName], None]) -> None:
         self._reader = reader
@@ -74,7 +74,7 @@ class TemplateSweep:
         self._lost: set[ObjectName] = set()
 
     async def sweep(self) -> None:
-        """Compares once. Raises what listing raises."""
+        """Compares once. Raises the errors of listing."""
         found = await self._lister.templates()
         names = self._reader.names(ModelVersion.info.plural)
         for start in range(0, len(names), SLICE):
@@ -86,11 +86,11 @@ class TemplateSweep:
             await asyncio.sleep(0)
 
     def is_lost(self, name: ObjectName) -> bool:
-        """Whether the template of a version has to be written though its status says that it was."""
+        """Whether the template of a version must be written although the status names it as written."""
         return name in self._lost
 
     def written(self, name: ObjectName) -> None:
-        """The template of a version is in place again, or not owed any more."""
+        """The template of a version was written again, or is no longer owed."""
         self._lost.discard(name)
 
     def _is_lost(self, name: ObjectName, found: Mapping[tuple[str, str], str]) -> bool:

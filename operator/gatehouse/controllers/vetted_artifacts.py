@@ -1,12 +1,12 @@
-"""VettedArtifacts: what admission lets through, kept as the versions' standings say.
+"""VettedArtifacts: the artifacts that admission admits, derived from the standings of all versions.
 
-All objects are made from the cache in one go, since each names all keys. Changes of many versions make one write an
-object, and the more versions there are, the longer it is until the next look at them. An object that cannot be written
-holds up no other one, so that what is not vetted any more leaves those that can.
+A pass computes all objects from the cache at once, since each object names all keys. Changes of many versions share one
+write for each object; the more versions exist, the longer the pause before the next pass. An object that cannot be
+written does not delay the others, so that artifacts that are no longer vetted leave the objects that can be written.
 
-Another operator may lead by the time that something is written: a process that was stopped does not know. Each write
-names the state that it was computed from, and a conflict ends the pass. An operator whose Lease was not handed over
-first marks every object, so that nothing which was computed before can be written after that.
+A process that was stopped for a while does not know whether another operator leads now. Each write therefore names the
+state that it was computed from, and a conflict ends the pass. If the operator before did not hand its Lease over, a new
+operator first marks every object. Writes that were computed before the mark then fail.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 __all__ = ["EVERY", "Initializer", "LeaseTerm", "VettedArtifactsKeeper", "pause_after"]
 
 EVERY: Final = "*"
-"""Name under which the work is queued: it is always done for all objects."""
+"""The key under which the work is queued: the work always covers all objects."""
 PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 A_VERSION: Final = timedelta(milliseconds=0.5)
-"""Some ten times what a pass takes for each version, so that a storm of changes leaves nine tenths to other work."""
+"""Some ten times the cost of one version in a pass, so that many changes leave nine tenths to other work."""
 LONGEST_RESOURCE: Final = 316
 MOST_SHARDS: Final = 1024
 """Stages times buckets that one object can name."""
 SLICE: Final = 1000
-"""Standings unpacked before other work has its turn."""
+"""Standings unpacked before other work can run."""
 
 _log = structlog.get_logger(__name__)
 
 
 class LeaseTerm(Protocol):
-    """How this process came to lead."""
+    """How this process became the leader."""
 
     @property
     def took_over(self) -> bool:
-        """Whether the operator that led before may still write, as that one did not hand the Lease over."""
+        """Whether the operator that led before may still write, because it did not hand the Lease over."""
         ...
 
 
 class Initializer(Protocol):
-    """What the cluster's KServe loads models with."""
+    """The images with which the cluster's KServe loads models."""
 
     async def images(self) -> tuple[str, ...]:
-        """Images, each with its tag or digest; nothing while that is not known."""
+        """Images, each with its tag or digest; empty while they are not known."""
         ...
 
 
 @dataclass(slots=True)
 class _There:
-    """The objects that are there, as far as is known: what each says, and the state that says so."""
+    """The existing objects, as far as known: the spec of each, and the state that has the spec."""
 
     specs: dict[str, Mapping[str, Any]]
     at: dict[str, Revision]
@@ -85,7 +85,7 @@ class _There:
 
 
 class VettedArtifactsKeeper:
-    """Writes the difference between what is vetted and what admission has been told."""
+    """Writes the difference between the vetted artifacts and the VettedArtifacts objects."""
 
     def __init__(
         self,
@@ -109,10 +109,10 @@ class VettedArtifactsKeeper:
         self._rests_until: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
-        """Brings every object to what it should be; the engine calls it for the key :data:`EVERY`."""
+        """Updates every object; the engine calls it for the key :data:`EVERY`."""
         now = self._clock.now()
         rest = timedelta(0) if self._rests_until is None else self._rests_until - now
-        # A rest that is longer is none: the machine's clock was set back.
+        # A longer rest does not count: the machine's clock was set back.
         if timedelta(0) < rest <= LONGEST_PAUSE:
             return Requeue(after=rest.total_seconds())
         self._rests_until = now + PAUSE
@@ -127,7 +127,7 @@ class VettedArtifactsKeeper:
         return Requeue()
 
     async def _again(self, error: Superseded) -> Requeue:
-        """The next pass starts from what is there, whatever has become of the watch."""
+        """Reads the objects again, so that the next pass starts from the current state even if the watch lags."""
         try:
             await self._writer.reread_vetted_artifacts()
         except ReconcileError as unread:
@@ -135,7 +135,7 @@ class VettedArtifactsKeeper:
         return requeue_after_error(error)
 
     async def _bring(self) -> int:
-        """How many versions it looked at."""
+        """Returns how many versions the pass covered."""
         await self._mark()
         policies, registries = [each.policy for each in self._objects.policies()], self._registries()
         strict = [each.metadata.name for each in policies if _is_strict(each)]
@@ -169,7 +169,7 @@ class VettedArtifactsKeeper:
         return [replace(each, cleared_for=()) if each.version in silenced else each for each in found]
 
     def _accelerators(self) -> list[str]:
-        """Those that profiles name. What a profile that does not read calls one is one all the same."""
+        """The accelerators that profiles name. A name in an unreadable profile counts as well."""
         found = []
         for name in self._objects.reader.names(HardwareProfile.info.plural):
             profile = self._objects.find(HardwareProfile, *name)
@@ -183,7 +183,7 @@ class VettedArtifactsKeeper:
         return found
 
     async def _mark(self) -> None:
-        """Ends what an operator that led before may still be about to write: it was computed from another state."""
+        """Stops writes that an earlier leader may still attempt: those writes were computed from another state."""
         if self._marked or self._term is None or not self._term.took_over:
             return
         there = self._there()
@@ -192,7 +192,7 @@ class VettedArtifactsKeeper:
         self._marked = True
 
     async def _take(self, name: str, there: _There) -> Revision:
-        """The state of an object that bears this process's mark; marks the object if another process wrote it."""
+        """The state of an object with this process's mark; marks the object if another process wrote it."""
         at = there.at[name]
         if at.writer == self._writer.name:
             return at
@@ -208,7 +208,7 @@ class VettedArtifactsKeeper:
         errors = await self._put(plan.creations(there.specs), there)
         errors += await self._put(plan.updates(there.specs), there)
         if moves:
-            # A range that somebody had altered covers again what it should.
+            # If an object's range was altered, the object now covers the right range again.
             errors += await self._put(plan.updates(there.specs), there)
         for name in plan.deletions(there.specs):
             await self._delete(name, there)
@@ -225,9 +225,9 @@ class VettedArtifactsKeeper:
         return there
 
     async def _compare(self, there: _There) -> None:
-        """Drops what this cache has not yet heard the end of, as it covers nothing.
+        """Drops objects that are deleted but still in this cache, as they cover nothing.
 
-        :raises Superseded: somebody else wrote what this cache has not heard of.
+        :raises Superseded: another writer changed an object, and this cache has not received the change.
         """
         live = await self._writer.vetted_artifacts()
         for name in [name for name in there.at if name not in live]:
@@ -236,9 +236,9 @@ class VettedArtifactsKeeper:
             raise Superseded(reason="Conflict", message=f"VettedArtifacts {', '.join(unheard)} changed meanwhile")
 
     async def _put(self, bodies: Iterable[dict[str, Any]], there: _There) -> list[ReconcileError]:
-        """Writes them, and into ``there`` what is written; what went wrong otherwise.
+        """Writes the objects and updates ``there``; returns the errors of other writes.
 
-        :raises Superseded: what is computed does not count any more.
+        :raises Superseded: the computed objects no longer count.
         """
         errors = []
         for body in bodies:
@@ -259,13 +259,13 @@ class VettedArtifactsKeeper:
         return errors
 
     async def _delete(self, name: str, there: _There) -> None:
-        """Admission knows who deletes by the mark of the object alone."""
+        """Admission identifies who deletes an object by the object's mark alone."""
         await self._writer.delete_vetted_artifacts(name, at=await self._take(name, there))
         _log.info("vetted artifacts deleted", name=name)
 
 
 def pause_after(versions: int) -> timedelta:
-    """From the begin of a pass over so many versions to that of the next: within seconds, however many there are."""
+    """From the start of a pass over so many versions to the start of the next: within seconds, however many exist."""
     return min(max(PAUSE, versions * A_VERSION), LONGEST_PAUSE)
 
 

@@ -1,6 +1,6 @@
-"""The structure of an artifact, read for kilobytes: configurations, headers of weights, the shard index.
+"""The structure of an artifact, from few kilobytes: configurations, headers of weights, the shard index.
 
-Files that are read in full on the way are hashed from the bytes in hand, so that no object is read twice.
+Files that these checks read in full are hashed from the same bytes, so that no object is read twice.
 """
 
 from __future__ import annotations
@@ -48,15 +48,18 @@ _SPLIT_NOTE = (
     "llama-gguf-split --merge makes one file of them"
 )
 _TELLING = frozenset({"tokenizer_config.json", *SENTENCE_FILES, *QUANTIZATION_FILES})
-"""Files beside config.json, at the top, that say more than whether they name code."""
+"""Files beside config.json, in the top folder, of which Gatehouse reads more than whether they name code."""
 _MANY_BYTES = 16 * 1024 * 1024
-"""Of weights in more than one shard: the marks of as many tensors as they may hold take memory until all are read."""
+"""Bytes in several shards above which few artifacts are read at once: their marks stay in memory until the end."""
 
 
 @dataclass(slots=True)
 class Structure:
-    """What was found out so far. ``hashes`` is the hex SHA-256 by path of the files that were read in full, ``opened``
-    has every file whose first bytes were seen. ``model_file`` is what a server is given in place of the folder."""
+    """The findings so far.
+
+    ``hashes`` is the hex SHA-256 by path of the files that were read in full, ``opened`` has every file whose first
+    bytes were seen. ``model_file`` is the file that a server gets in place of the folder.
+    """
 
     problems: list[Finding] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
@@ -73,13 +76,13 @@ class Structure:
     notes: list[str] = field(default_factory=list)
 
     def refuse(self, stored: StoredObject, error: FormatError) -> None:
-        """Keeps what is wrong with a file."""
+        """Records the problem of a file."""
         if error.finding.reason == "UnsafeFile":
             self.unsafe.append(stored.path)
         self.problems.append(error.in_file(stored.path))
 
     def count(self, sums: Iterable[tuple[str, int, int]]) -> None:
-        """Adds up (dtype, elements, bytes)."""
+        """Sums up (dtype, elements, bytes)."""
         elements: Counter[str] = Counter()
         total = 0
         for dtype, number, size in sums:
@@ -88,7 +91,7 @@ class Structure:
         self.parameters, self.weights_bytes, self.dtypes = elements.total(), total, dict(sorted(elements.items()))
 
     def sort_out(self, files: Sequence[TensorFile]) -> None:
-        """Tells parameters from what is stored beside quantized ones, and what no model server loads."""
+        """Separates parameters from values stored beside quantized ones, and tensors that no model server loads."""
         self.head_bytes = sum(each.head_bytes for each in files)
         self.unloaded_bytes = sum(each.unloaded_bytes for each in files)
         quantization = self.config.quantization if self.config else None
@@ -111,7 +114,7 @@ class StructureReader:
         self._many = many
 
     async def read(self, layout: Layout, *, artifact_format: str) -> Structure:
-        """Check what the layout shows. Problems are collected; only the store's errors are raised."""
+        """Check the files of the layout. Problems are collected; only the store's errors are raised."""
         found = Structure()
 
         async def configuration(stored: StoredObject) -> None:
@@ -156,7 +159,7 @@ class StructureReader:
         return facts
 
     async def _search(self, stored: StoredObject, found: Structure) -> None:
-        """A file that no loader is known to read as a configuration: of any shape, but it names no code."""
+        """A file that no known loader reads as a configuration: it may have any shape, but must not name code."""
         with _Refusals(stored, found):
             if (await self._parse(parsers.MENTIONED_CODE, stored, found)).names_code:
                 _refuse_code(stored, found)
@@ -179,7 +182,7 @@ class StructureReader:
             nonlocal tensors
             with _Refusals(stored, found):
                 _check_total(tensors)
-                # Only what is held against an index, or against other shards, needs to be known by name.
+                # Only tensors that are compared with an index or with other shards need their names.
                 arguments: dict[str, Any] = {"key": key} if len(counted) > 1 or layout.index else {}
                 arguments |= {"layers": layers} if layers else {}
                 headers[stored.path] = await self._parse(parsers.SAFETENSORS, stored, found, arguments)
@@ -199,7 +202,7 @@ class StructureReader:
     async def _shard_set(
         self, layout: Layout, found: Structure, headers: Mapping[str, TensorFile], key: str
     ) -> tuple[str, ...]:
-        """The shards that make the model, held against the index and each other; none when they are no whole."""
+        """The shards that make the model, compared with the index and each other; empty when they are incomplete."""
         index = layout.index
         weights = {stored.path for stored in layout.weights}
         marks = {path: header.marks.text for path, header in headers.items() if path in weights}
@@ -216,7 +219,7 @@ class StructureReader:
     async def _gguf(self, layout: Layout, found: Structure) -> None:
         headers: dict[str, GgufHeader] = {}
         key = secrets.token_hex(shards.KEY_BYTES)
-        # Only splits are held against each other.
+        # Only splits are compared with each other.
         arguments = {"key": key} if len(layout.weights) > 1 else {}
         tensors = 0
 
@@ -262,7 +265,7 @@ class StructureReader:
             found.count((name, t.elements, t.bytes) for dtypes in told for name, t in dtypes.items())
 
     async def _suspects(self, layout: Layout, data: Collection[str], found: Structure) -> None:
-        """Files with the name of a pickle are refused, but for those that the graphs say are plain ``data``."""
+        """Refuses files with the name of a pickle, unless the graphs name them as plain ``data``."""
         refused = [stored.path for stored in layout.suspects if stored.path not in data]
         found.unsafe += refused
         paths = [stored.path for stored in layout.files]
@@ -284,7 +287,7 @@ class StructureReader:
         *,
         weight: int = 0,
     ) -> R:
-        """What a parser makes of a file. A file that is read in one piece is hashed on the way."""
+        """The parser's result for a file. A file that is read in one piece is hashed as well."""
 
         async def read(start: int, length: int) -> bytes:
             data = await self._store.read(self._prefix, stored, start=start, length=length)
@@ -299,7 +302,7 @@ class StructureReader:
 
 
 def _layers_before(config: ModelConfig | None) -> int:
-    """Layers of a model that has more in its files, which predict further ahead; 0 of one that has not."""
+    """The layers of a model whose files also hold layers that predict further ahead; 0 for every other model."""
     if config is None or not config.details.get("num_nextn_predict_layers"):
         return 0
     return config.num_hidden_layers or 0
@@ -323,7 +326,7 @@ class _Refusals:
 
 
 async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], *, at_once: int = _AT_ONCE) -> list[R]:
-    """``work`` on every item, a few at once; results in the order of the items. The first error ends the others."""
+    """Runs ``work`` on every item, a few at once; results in the items' order. The first error ends the others."""
     if len(items) == 1:
         return [await work(items[0])]
     results: dict[int, R] = {}

@@ -1,4 +1,4 @@
-"""How a check reads bytes of strangers: by a parser of :mod:`gatehouse.domain.formats.parsers`, in any process."""
+"""How a check reads untrusted bytes: by a parser of :mod:`gatehouse.domain.formats.parsers`, in any process."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["InProcess", "Parsing", "Read"]
 R = TypeVar("R")
 
 Read: TypeAlias = Callable[[int, int], Awaitable[bytes]]
-"""Bytes of the object: from an offset, so many."""
+"""Reads bytes of the object: offset and length."""
 
 
 class Parsing(Protocol):
     """Runs parsers."""
 
     async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
-        """What the parser makes of the object.
+        """The parser's result for the object.
 
-        Raises FormatError, with the rule TooExpensive when the object takes more time or memory than one may; what
-        ``read`` raises; Transient (ParserUnavailable).
+        Raises FormatError, with the rule TooExpensive when the object takes more time or memory than one object may;
+        the errors of ``read``; Transient (ParserUnavailable).
         """
         ...
 
 
 class InProcess:
-    """Runs parsers in this process, where nothing else waits: in commands. Large objects in a thread."""
+    """Runs parsers in this process, for commands, where no other work waits. Large objects are parsed in a thread."""
 
     async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
-        """What the parser makes of the object. Raises FormatError and what ``read`` raises."""
+        """The parser's result for the object. Raises FormatError and the errors of ``read``."""
         walk = parser.walk(task)
         data: bytes | None = None
         while True:

@@ -44,8 +44,8 @@ VersionKey = tuple[str, str]
 class Looked:
     """What is known of the artifact now.
 
-    ``files`` are those of a check that just ended; ``rereading`` is how far files are read once more while ``artifact``
-    stands. ``error`` is what ended a check of files that differ from those that were verified.
+    ``files`` are those of a check that just ended. ``rereading`` is how far files are read again while ``artifact``
+    stands. ``error`` is the error that ended a check of files that differ from the verified ones.
     """
 
     artifact: ArtifactRecord | CheckProgress | None
@@ -55,7 +55,7 @@ class Looked:
 
 
 class ArtifactLook:
-    """Has artifacts checked in the pool; after ``patience`` seconds it says how far that is."""
+    """Checks artifacts in the pool; after ``patience`` seconds it returns the progress of the check."""
 
     def __init__(self, *, connections: Connections, checks: VerificationPool[VersionKey], patience: float) -> None:
         self._connections = connections
@@ -64,9 +64,9 @@ class ArtifactLook:
         self._asked: dict[VersionKey, str | None] = {}
 
     async def at(self, facts: Facts, rows: RegistryRows) -> Looked | None:
-        """Looks at the artifact; None when the row says that it was looked at lately and nobody asked.
+        """Checks the artifact; None when the row holds a recent check and no person asked for a new one.
 
-        Raises what the object store raises, and ``Transient`` while it does not answer.
+        Raises the errors of the object store, and ``Transient`` while the store does not answer.
         """
         version, registry = facts.version, facts.registry
         if not isinstance(registry, ModelRegistry):
@@ -86,20 +86,21 @@ class ArtifactLook:
                 return Looked(facts.artifact, rereading=found)
             return Looked(found)
         if found.files is not None and _is_other(found.record, facts.recorded_digest):
-            # The rows keep the files that were recorded: they are the evidence, and tell what changed.
+            # The rows keep the recorded files: they are the evidence, and show what changed.
             changed = _differences(request.known, found.files) if found.record.digest is not None else ()
             return Looked(replace(found.record, changed=changed))
         return Looked(found.record, found.files)
 
     async def forget(self, key: VersionKey) -> None:
-        """Ends the check of a version that is gone, if one runs."""
+        """Ends the check of a deleted version, if one runs."""
         self._asked.pop(key, None)
         await self._checks.cancel(key)
 
     def _reread_once(self, version: ModelVersion, registry: ModelRegistry) -> None:
-        """Whoever asks may just have mended a Secret. While an outage keeps the request open, that is said once.
+        """Reads the Secrets again, once for each request: the person who asked may just have corrected a Secret.
 
-        To read a Secret again is to open the database again, which looks at every object that has lost its row.
+        An outage keeps the request open. Reading a Secret again opens the database again, which enqueues every object
+        that has lost its row.
         """
         if self._asked.get(_key(version)) != version.requested_at:
             self._asked[_key(version)] = version.requested_at
@@ -141,7 +142,7 @@ def _was_asked(version: ModelVersion) -> bool:
 
 
 def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
-    """What is there is not what was verified. That it cannot be read is no outage behind which it may hide."""
+    """The files differ from the verified ones. An error of reading them is no outage that could hide this."""
     if not isinstance(facts.artifact, ArtifactRecord):
         raise error
     return Looked(replace(facts.artifact, doubted=True), rereading=unread_problem(error), error=error)
@@ -153,7 +154,7 @@ def unread_problem(error: ReconcileError) -> Finding:
 
 
 def _silent(seconds: float) -> Transient:
-    """Nothing was found to differ from what the row says, so its word stands, as in any other outage."""
+    """No difference from the row was found, so the row stands, as in any other outage."""
     return Transient(
         reason="StoreUnavailable",
         message=f"the object store has not answered within {seconds:g} s; it is still being asked",
@@ -176,7 +177,7 @@ def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]
 async def _save_confirmed(
     rows: RegistryRows, spec: ModelVersionSpec, known: Mapping[str, FileRecord], files: Sequence[FileRecord]
 ) -> None:
-    """Once a digest is recorded, the rows of its files only ever learn that they were read and are what they were."""
+    """Saves files that match their recorded rows: once a digest is recorded, rows only learn when they were read."""
     confirmed = [file for file in files if file.path in known and _same_bytes(known[file.path], file)]
     if confirmed:
         await _save_files(rows, spec, confirmed)
@@ -191,7 +192,7 @@ async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequenc
 
 
 PROGRESS_SECONDS = 5.0
-"""How often progress is told, and files hashed so far are saved."""
+"""How often progress is reported, and files hashed so far are saved."""
 
 _log = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Wait(Protocol):
-    """Waits for a task, but no longer than ``seconds``; leaves it running."""
+    """Waits for a task at most ``seconds``; the task continues."""
 
     def __call__(self, task: asyncio.Task[Any], seconds: float, /) -> Awaitable[object]: ...
 
@@ -210,7 +211,7 @@ async def _wait(task: asyncio.Task[Any], seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CheckInterrupted:
-    """A check that an error ended after the store had shown another listing than the one that was verified."""
+    """A check that ended with an error after the store showed another listing than the verified one."""
 
     error: ReconcileError
 
@@ -231,10 +232,10 @@ class _Running:
 
 
 class VerificationPool(Generic[K]):
-    """One check at a time for each key.
+    """Runs one check at a time for each key.
 
-    ``on_progress`` is called with the key of a check that outlasted its caller's patience: when it ends, and when it
-    has come further, at most every five seconds.
+    ``on_progress`` is called with the key of a check that outlasted its caller's patience: when the check ends, and
+    when it makes progress, at most every five seconds.
     """
 
     def __init__(
@@ -254,11 +255,11 @@ class VerificationPool(Generic[K]):
     async def check(
         self, key: K, request: CheckRequest, *, patience: float
     ) -> CheckResult | CheckProgress | CheckInterrupted:
-        """The outcome, if it comes within ``patience`` seconds, or how far the check is.
+        """The outcome, if it comes within ``patience`` seconds, or the progress of the check.
 
-        The call after the end takes the outcome away. A request that differs from the running one replaces it.
-        Raises what the check raised while the store had shown nothing else than before, and Transient (CheckStopped)
-        if it was cancelled meanwhile.
+        The first call after the end returns the outcome and forgets it. A request that differs from the running one
+        replaces it. Raises the check's error if the store showed no difference, and Transient (CheckStopped) if the
+        check was cancelled meanwhile.
         """
         running = self._running.get(key)
         if running is not None and running.request != request:
@@ -275,16 +276,16 @@ class VerificationPool(Generic[K]):
         return running.verification.progress
 
     def running(self, key: K) -> bool:
-        """Whether a check of the key runs, or has an outcome that nobody has taken yet."""
+        """Whether a check of the key runs, or has an outcome that no caller has taken yet."""
         return key in self._running
 
     def progress(self, key: K) -> CheckProgress | None:
-        """How far the check of a key is, if one runs."""
+        """The progress of the check of a key, if one runs."""
         running = self._running.get(key)
         return running.verification.progress if running is not None and not running.task.done() else None
 
     async def cancel(self, key: K) -> None:
-        """Ends the check of a key, if there is one, and forgets its outcome."""
+        """Ends the check of a key, if one exists, and forgets its outcome."""
         running = self._running.pop(key, None)
         if running is not None:
             await running.stop()
@@ -331,7 +332,7 @@ async def _save(running: _Running) -> None:
     try:
         await running.request.save(tuple(running.unsaved))
     except Exception as error:  # noqa: BLE001 - whoever waits for the check must hear of its end
-        # The rows only spare a later check some work, and the next round tries again.
+        # The rows only save work of a later check, and the next round tries again.
         said = str(error) if isinstance(error, ReconcileError) else type(error).__name__
         _log.warning("files checked so far are not saved: %s", said)
     else:
@@ -339,6 +340,6 @@ async def _save(running: _Running) -> None:
 
 
 def _retrieve(task: asyncio.Task[CheckResult]) -> None:
-    """Keeps asyncio from complaining about an error that nobody came to ask for."""
+    """Keeps asyncio from reporting an error that no caller retrieved."""
     if not task.cancelled():
         task.exception()

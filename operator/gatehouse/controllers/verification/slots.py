@@ -1,7 +1,7 @@
-"""How much is checked at once, and how much of that one store may take.
+"""How many checks run at once, and how many of them one store may take.
 
-A store that is silent, or that hands out its bytes one by one, holds what its checks hold for hours. So none may take
-all: the rest is for the artifacts of other stores.
+Checks of a silent or very slow store may hold their turns for hours. One store therefore never takes all turns: the
+rest is for artifacts of other stores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEAVY_OF_ONE_STORE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one store may take."""
+    """The turns of one store."""
 
     checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKS_OF_ONE_STORE))
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HEAVY_OF_ONE_STORE))
@@ -33,10 +33,10 @@ class _Share:
 
 @dataclass(frozen=True, slots=True)
 class CheckSlots:
-    """How much runs at once: checks, contents of large artifacts, headers of many shards; and what parses.
+    """How much runs at once: checks, contents of large artifacts, headers of many shards; and the parsers.
 
-    Large artifacts queue apart, so that small ones do not wait behind them. Of those that are only read once more there
-    is one at a time, so that new ones do not wait behind them.
+    Large artifacts have a queue of their own, so that small ones do not wait for them. Of large artifacts that are only
+    read again, one runs at a time, so that new ones do not wait for them.
     """
 
     checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKS))

@@ -1,7 +1,8 @@
 """One check of an artifact: list, layout, structure, content, digest.
 
-A tiny artifact costs one LIST and one GET an object. An artifact whose listing is as it was at the last check costs the
-LIST alone. Files that the store shows as it did at an earlier check keep its hash, until they are due to be read again.
+A tiny artifact costs one LIST and one GET for each object. An artifact with the same listing as at the last check costs
+the LIST alone. Files that the store shows unchanged since an earlier check keep their hash, until they are due to be
+read again.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from gatehouse.domain.version.records import FileRecord
 __all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "Verifier"]
 
 CHECKSUM_WORTH_BYTES = 8 * 1024 * 1024
-"""Smaller objects are read as fast as their checksum is asked for."""
+"""Reading a smaller object takes no longer than asking for its checksum."""
 HEAVY_BYTES = 64 * 1024 * 1024
-"""With more to hash than this, an artifact queues with the large ones."""
+"""An artifact with more bytes to hash than this queues with the large ones."""
 
 _MOST_PROBLEMS = 10
 _MOST_UNSAFE = 100
@@ -54,7 +55,7 @@ _SETTLINGS = 3
 _SETTLING_SECONDS = 1.0
 _FILES_AT_ONCE = 4
 _FEW_NAMES = 64
-"""Names of objects that have 64 KiB at most."""
+"""So many names take 64 KiB at most."""
 _NO_OBJECTS = Listing(())
 
 R = TypeVar("R")
@@ -65,9 +66,10 @@ class CheckRequest:
     """What to check and how.
 
     ``prefix`` ends with a slash. ``known`` are files of an earlier check by path, ``previous`` is its outcome; ``save``
-    keeps files of this one, for a check that goes on after an interruption. Two requests are the same check if they
-    differ in nothing else. Hashes from ``distrusted`` sources do not count, nor do those from before ``reread``: their
-    files are read. As that may take long while the outcome before stands, the store is listed again every ``relist``.
+    keeps files of this check, so that it can continue after an interruption. Requests that differ in only these three
+    or ``relist`` are the same check. Hashes from ``distrusted`` sources or from before ``reread`` do not count: their
+    files are read. Because reading may take long while the outcome before stands, the store is listed again every
+    ``relist``.
     """
 
     store: ArtifactStore
@@ -85,7 +87,7 @@ class CheckRequest:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came out, and the files whose hash is known. ``files`` is None when the listing was as at the last check."""
+    """The outcome, and the files with known hashes. ``files`` is None when the listing was as at the last check."""
 
     record: ArtifactRecord
     files: tuple[FileRecord, ...] | None
@@ -114,7 +116,7 @@ class Verifier:
 
     @property
     def progress(self) -> CheckProgress:
-        """How far it is; no files until the listing has come and is another than at the last check."""
+        """The progress; zero files until the listing has come and differs from the last check."""
         return replace(self._progress, differs=self._differs)
 
     def take_fresh(self) -> list[FileRecord]:
@@ -125,7 +127,7 @@ class Verifier:
     async def run(self) -> CheckResult:
         """Check the artifact.
 
-        Raises what the store raises; Transient (ObjectChanged) if the artifact changes faster than it can be read.
+        Raises the store's errors; Transient (ObjectChanged) if the artifact changes faster than it can be read.
         """
         for left in reversed(range(_LISTINGS)):
             try:
@@ -133,14 +135,14 @@ class Verifier:
             except Transient as error:
                 if error.reason != "ObjectChanged":
                     raise
-                # An object that is not what the listing showed is another one, whatever the next listing shows.
+                # An object that differs from the listing was replaced, whatever the next listing shows.
                 self._differs = self._was_verified
                 if left == 0:
                     raise
         raise AssertionError("the last listing returns or raises")
 
     async def _settled(self) -> Listing:
-        """The listing, of a second in which nothing was written. A store's clock is its own: after some tries, any."""
+        """A listing of a second without writes. The store's clock may be wrong: after some tries, any counts."""
         request = self._request
         for left in reversed(range(_SETTLINGS)):
             async with self._slots.check(request.store):
@@ -158,7 +160,7 @@ class Verifier:
         return previous is not None and previous.outcome == "Verified"
 
     def _seen(self, listing: Listing) -> None:
-        """Notes at once that the store shows something else than what was verified: reading that may never end."""
+        """Notes at once that the store shows other files than the verified ones: reading them may never end."""
         previous = self._request.previous
         if previous is not None and self._was_verified and previous.fingerprint != listing.fingerprint:
             self._differs = True
@@ -203,7 +205,7 @@ class Verifier:
             yield
 
     def _stands(self, previous: ArtifactRecord, listing: Listing) -> bool:
-        """Whether the last outcome needs no other look at the files."""
+        """Whether the last outcome stands without another check of the files."""
         if not self._is_same(previous, listing) or previous.rules != RULES:
             return False
         if previous.outcome == "Verified":
@@ -215,7 +217,7 @@ class Verifier:
         return same_format and previous.fingerprint == listing.fingerprint
 
     def _keep_known(self, layout: Layout, structure: Structure) -> list[StoredObject]:
-        """The files that are still to be hashed, the largest first; the others count as done."""
+        """The files that are still to be hashed, largest first; the others count as done."""
         done: list[StoredObject] = []
         pending: list[StoredObject] = []
         for stored in layout.files:
@@ -242,7 +244,7 @@ class Verifier:
         return hashed_at is not None and hashed_at >= due and not lies_ahead(hashed_at, now=self._clock.now())
 
     async def _hash(self, pending: Sequence[StoredObject], listing: Listing, structure: Structure) -> None:
-        """Hashes the files. One that is an archive is a problem, and its hash is not kept: it is opened anew."""
+        """Hashes the files. An archive is a problem; its hash is not kept, so that the next check opens it again."""
         looked_at = self._clock.now()
 
         async def one(stored: StoredObject) -> None:
@@ -332,7 +334,7 @@ class Verifier:
     async def _own_files(
         self, layout: Layout, files: Sequence[FileRecord], structure: Structure
     ) -> SignatureRecord | None:
-        """What ``model.sig`` says, if it is there. An own file that is not what it must be is a problem."""
+        """The contents of ``model.sig``, if the file exists. A malformed own file is a problem."""
         hashes = {file.path: file.sha256 for file in files}
         signature: SignatureRecord | None = None
         for stored in layout.own:
@@ -348,7 +350,7 @@ class Verifier:
         return signature
 
     async def _parse(self, parser: Parser[R], stored: StoredObject, hashes: Mapping[str, str]) -> R:
-        """What a parser makes of a file that it holds against the other files."""
+        """The parser's result for a file that the parser compares with the other files."""
 
         async def read(start: int, length: int) -> bytes:
             return await self._request.store.read(self._request.prefix, stored, start=start, length=length)
@@ -395,7 +397,7 @@ class Verifier:
 
 
 async def _laid_out(listing: Listing, artifact_format: str) -> Layout:
-    """Names are parsed too: many of them where nothing waits."""
+    """Parsing of names may take long: many names are parsed in a thread."""
     if len(listing.objects) <= _FEW_NAMES:
         return lay_out(listing, artifact_format=artifact_format)
     return await asyncio.to_thread(lay_out, listing, artifact_format=artifact_format)
