@@ -1,1 +1,1 @@
-"""The allow-list that the cluster's admission reads, and whose word counts where versions share an artifact."""
+"""The allow-list that admission reads, and the rules for versions that share an artifact."""

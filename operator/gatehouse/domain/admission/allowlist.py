@@ -1,4 +1,4 @@
-"""What admission lets through, as a pure function of how every version stands. The cache keeps the standings."""
+"""What admission admits, as a pure function of the standing of every version. The cache keeps the standings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatehouse.domain.common.locations import locate
 __all__ = ["Shard", "ShardKey", "retained_key", "retained_uri", "shards"]
 
 MOST_REFUSED: Final = 2000
-"""Reasons that are shown: the first by URI. Without one, admission's message is less helpful, no more."""
+"""Reasons that are shown: the first by URI. Without a reason, only admission's message is less helpful."""
 LONGEST_REASON: Final = 256
 
 
@@ -26,21 +26,21 @@ class ShardKey(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the object, if one does."""
+        """Name of the object, if the shard needs only one."""
         return f"{self.stage}.{self.bucket}"
 
     @property
     def key(self) -> str:
-        """What admission looks up."""
+        """The key that admission looks up."""
         return f"{self.stage}/{self.bucket}"
 
 
 @dataclass(slots=True)
 class Shard:
-    """What is let through for a stage from a bucket, or from a range of its URIs.
+    """What admission admits for a stage from a bucket, or from a range of its URIs.
 
     ``retained`` is by :func:`retained_key`, the others are by URI. ``files`` has the URIs of ``artifacts`` and
-    ``retained`` of which servers are given one file in place of the folder.
+    ``retained`` for which servers get one file in place of the folder.
     """
 
     artifacts: dict[str, str] = field(default_factory=dict)
@@ -50,24 +50,24 @@ class Shard:
 
 
 def retained_key(namespace: str, uri: str) -> str:
-    """How admission looks up what a namespace may go on with."""
+    """The key under which admission looks up an artifact that a namespace may keep."""
     return f"{namespace} {uri}"
 
 
 def retained_uri(key: str) -> str:
-    """The URI in what :func:`retained_key` made."""
+    """The URI in a key of :func:`retained_key`."""
     return key.partition(" ")[2]
 
 
 def shards(
     standings: Iterable[VersionStanding], *, registries: Iterable[ModelRegistry], strict: Collection[str]
 ) -> Mapping[ShardKey, Shard]:
-    """Every shard by its key, an empty one for each stage and bucket of a registry that has no version there.
+    """Every shard by its key; a stage and bucket of a registry without a version has an empty shard.
 
-    ``strict`` names the policies that let nothing go on running.
+    ``strict`` names the policies that let no running service continue.
 
-    Several versions may share a URI. It is cleared when one of them is, and :class:`Contest` has no objection. A
-    version that cannot be judged, for a reason that nobody foresaw, shuts its URI and no other.
+    Several versions may share a URI. The URI is cleared when one of them is cleared and :class:`Contest` has no
+    objection. A version that cannot be evaluated because of an unexpected error shuts its own URI only.
     """
     declared = sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name))
     known = sorted(standings, key=lambda each: (each.uri, each.version, each.uid))
@@ -87,18 +87,18 @@ def shards(
 
 
 class _Merge:
-    """Every shard while it is made, version by version in their order."""
+    """Builds every shard, version by version in their order."""
 
     def __init__(self, contest: Contest, strict: frozenset[str]) -> None:
         self._contest = contest
         self._strict = strict
         self._shards: dict[ShardKey, Shard] = {}
         self._spoken_for: set[tuple[str, str]] = set()
-        """(stage, URI) of which the owner's version has said why it is refused."""
+        """(stage, URI) for which a version of the URI's owner has given the reason of the refusal."""
         self._final: set[tuple[str, str]] = set()
-        """(stage, URI) that a policy lets nobody go on with."""
+        """(stage, URI) that no service may keep, because of a policy."""
         self._barred: dict[tuple[str, str], str] = {}
-        """(stage, URI) that cannot be judged, and why."""
+        """(stage, URI) that cannot be evaluated, and why."""
 
     def shard(self, stage: str, bucket: str) -> Shard:
         """The shard of a stage and a bucket."""
@@ -109,7 +109,7 @@ class _Merge:
         return found
 
     def enter(self, standing: VersionStanding, stage: str) -> None:
-        """Has a version count for a stage."""
+        """Adds a version to the shard of a stage."""
         shard = self.shard(stage, locate(standing.uri).bucket)
         objection = self._contest.objection(standing, stage)
         cleared = standing.digest and stage in standing.cleared_for and not standing.refuses(stage)
@@ -122,12 +122,12 @@ class _Merge:
         self._retain(shard, standing, stage)
 
     def bar(self, standing: VersionStanding, stage: str, error: Exception) -> None:
-        """Shuts the URI of a version that could not be judged for a stage, whatever other versions of it are."""
+        """Shuts the URI of a version that could not be evaluated for a stage, whatever its other versions are."""
         why = f"{standing.version} cannot be judged: {type(error).__name__}; report it with the operator's log"
         self._barred[stage, standing.uri] = why[:LONGEST_REASON]
 
     def found(self) -> Mapping[ShardKey, Shard]:
-        """The shards, when every version is in."""
+        """The shards, after all versions were added."""
         for (stage, uri), why in self._barred.items():
             shard = self.shard(stage, locate(uri).bucket)
             shard.artifacts.pop(uri, None)
@@ -146,7 +146,7 @@ class _Merge:
         return self._shards
 
     def _refuse(self, shard: Shard, standing: VersionStanding, stage: str, objection: Objection | None) -> None:
-        """What is said of an artifact is said of its owner's version, if that has one."""
+        """Records why an artifact is refused: the reason of its owner's version, if the owner has one."""
         if objection is None:
             shut = f", gate {standing.shut} is shut" if standing.shut else ""
             why = f"{standing.version} is {standing.phase}{shut}"
@@ -159,7 +159,7 @@ class _Merge:
             shard.refused[standing.uri] = why[:LONGEST_REASON]
 
     def _retain(self, shard: Shard, standing: VersionStanding, stage: str) -> None:
-        """What was admitted while it was cleared may go on there, as long as its bytes are the recorded ones."""
+        """Lets services keep an artifact that was admitted while it was cleared, if its bytes are the recorded ones."""
         if self._strict.intersection(standing.policies):
             if self._contest.owner(standing.uri) == standing.namespace:
                 self._final.add((stage, standing.uri))

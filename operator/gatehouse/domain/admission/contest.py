@@ -1,29 +1,29 @@
-"""Several versions of one artifact: whose word counts. Deny overrides.
+"""Rules for several versions of one artifact. A refusal overrides a clearance.
 
-A version that is refused shuts other versions of what it has. What counts, and against whom:
+A refused version shuts other versions with the same URI or digest. This table shows which versions a refusal shuts:
 
 ==========================  ==============================  =======================================================
-what is refused             in the same namespace           in any other namespace
+refusal                     in the same namespace           in any other namespace
 ==========================  ==============================  =======================================================
 a person rejected it        its URI and its digest          its digest, in the same registry
 changes were requested      its URI and its digest          nothing
 a policy denies it          its URI and its digest          nothing
 its bytes changed           its URI                         its URI, for versions that were recorded with its digest
-its bytes are gone, or      its URI                         nothing
+its bytes are missing, or   its URI                         nothing
 are invalid
 ==========================  ==============================  =======================================================
 
-A URI counts with every folder that it is in: what lies below a folder is loaded with the folder.
+A URI counts with every folder above it: a server that loads a folder loads everything below it.
 
-Whoever may make a version in some namespace may have it denied, or found invalid, by what they write into it. So of
-other namespaces only that counts which they cannot bring about: what a reviewer decided about the same bytes, and that
-the store does not hold the bytes any more that Gatehouse itself had recorded.
+A person who can create a version in some namespace can also have that version denied, or found invalid. A refusal from
+another namespace therefore counts only if such a person cannot cause it: a reviewer's decision on the same bytes, or a
+store that no longer holds the bytes that Gatehouse recorded.
 
-Only a version that is submitted refuses. One that waits, for a review or for its files, is no refusal, nor is one that
-does not fit its hardware, whose arguments are refused, or that its author deprecated or archived.
+Only a submitted version refuses. Waiting for a review or for files is no refusal. A version that does not fit its
+hardware, whose arguments are refused, or that its author deprecated or archived refuses nothing.
 
-A URI belongs to the namespace that registered it first and still has a version there. Versions of other namespaces
-do not clear it.
+A URI belongs to the namespace that registered it first and still has a version there. Versions of other namespaces do
+not clear it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 ARTIFACT_VERIFIED: Final = "ArtifactVerified"
 UNSUBMITTED: Final = frozenset({"Draft", "Deprecated", "Archived"})
 _OF_DIGEST: Final = frozenset({"Rejected", "ChangesRequested", "PolicyDenied"})
-"""Refusals that are about the bytes wherever they are; the others are about a place."""
+"""Refusals that concern the bytes wherever they are; the others concern a place."""
 _OF_PLACE: Final = frozenset(get_args(RefusalReason)) - _OF_DIGEST
 _GRAVITY: Final[Mapping[str, int]] = {reason: at for at, reason in enumerate(get_args(RefusalReason))}
 _WORDS: Final[Mapping[str, str]] = {
@@ -76,7 +76,7 @@ AWS: Final = "the endpoint of AWS"
 _URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _FILE: Final = re.compile(rf"(?=.{{1,512}}$){MODEL_FILE}")
-"""An object of an older schema may hold anything. What no list can hold would keep every list from being written."""
+"""An object of an older schema may hold any text. A list with malformed text could not be written at all."""
 
 Endpoints = Mapping[str, Mapping[str, Sequence[str]]]
 """Bucket to endpoint to the registries that declare it, as namespace/name."""
@@ -87,11 +87,11 @@ class VersionStanding:
     """How one version stands.
 
     ``digest`` is the recorded one, and ``held`` says that the bytes are not known to have it now; ``shut`` is the first
-    gate that is shut. ``claimed_at`` is when its namespace registered the URI, empty while it is not registered.
+    shut gate. ``claimed_at`` is when its namespace registered the URI, empty while the URI is not registered.
     ``refusals`` are pairs of a stage (every stage when empty) and a reason; ``admitted_to`` are pairs of a stage and a
-    namespace. ``verified`` is whether the bytes are known to be the recorded ones, and ``judged_at`` since when that
-    is so. ``cleared_for`` is empty while the version is not Ready. ``model_file`` is the file that servers are given in
-    place of the folder, empty where they take the folder.
+    namespace. ``verified`` is whether the bytes are known to be the recorded ones, and ``judged_at`` is since when
+    ``verified`` has its value. ``cleared_for`` is empty while the version is not Ready. ``model_file`` is the file that
+    servers get in place of the folder, empty where they get the folder.
     """
 
     registry: str
@@ -117,7 +117,7 @@ class VersionStanding:
         return self.version.partition("/")[0]
 
     def refuses(self, stage: str) -> bool:
-        """Whether it is refused for the stage in a way that counts."""
+        """Whether the version is refused for the stage in a way that counts."""
         return self.phase not in UNSUBMITTED and any(at in {"", stage} for at, _ in self.refusals)
 
     def packed(self) -> str:
@@ -126,14 +126,14 @@ class VersionStanding:
 
     @classmethod
     def unpacked(cls, packed: str) -> VersionStanding:
-        """The standing that ``packed`` made a string of."""
+        """The standing in a string of ``packed``."""
         return msgspec.json.decode(packed, type=cls)
 
 
 def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
-    """How a ModelVersion stands by its status, which only the operator writes; None before it has an outcome.
+    """The standing of a ModelVersion by its status, which only the operator writes; None before it has an outcome.
 
-    Never raises: a body that an older schema let through, and that nothing can be told of, clears nothing.
+    Never raises: a malformed body that an older schema admitted clears nothing.
     """
     try:
         return _standing_of(body)
@@ -162,14 +162,14 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         uri=uri,
         digest=digest if _DIGEST.fullmatch(digest) else "",
         phase=phase,
-        # Whether an outage has lasted too long, or nothing can be decided at all, is in Ready alone.
+        # Only Ready shows whether an outage lasted too long, or whether nothing can be decided.
         cleared_for=tuple(status.get("clearedFor") or ()) if ready is not None and ready.status == "True" else (),
         policies=tuple(each["name"] for each in status.get("policies") or ()),
         shut=next(
             (gate["name"] for gate in status.get("gates") or () if not gate["open"] and not gate.get("unknown")), ""
         ),
         claimed_at=status.get("claimedAt") or registered_at or "",
-        # Verifying is also what has not been looked at for longer than the grace.
+        # The phase is also Verifying when the last check is older than the grace.
         verified=verified is not None and verified.status == "True" and recorded is None and phase != "Verifying",
         judged_at=verified.last_transition_time if verified is not None else "",
         held=recorded is not None,
@@ -181,10 +181,10 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """Why a version is not cleared for a stage, whatever its own gates say.
+    """Why a version is not cleared for a stage, whatever its own gates report.
 
-    ``by`` is the version that it comes from, or the one that it is about. ``finding.found`` begins with that version's
-    name.
+    ``by`` is the version that causes the objection, or the one that it concerns. ``finding.found`` begins with the name
+    of that version.
     """
 
     by: str
@@ -192,7 +192,7 @@ class Objection:
 
 
 def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
-    """Where each bucket is, as the registries declare it."""
+    """The endpoints of each bucket, as the registries declare them."""
     found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for registry in registries:
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
@@ -202,14 +202,14 @@ def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
 
 
 def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
-    """Each endpoint of a bucket, and who declares it."""
+    """Each endpoint of a bucket, and the registries that declare it."""
     return " and ".join(f"{at} ({', '.join(names)})" for at, names in sorted(endpoints.items()))
 
 
 def _endpoint(store: ObjectStore) -> str:
     """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
 
-    A bucket of AWS is the same by every host of its partition, and another one in every other partition.
+    A bucket name of AWS means one bucket at all hosts of a partition, and another bucket in every other partition.
     """
     at = AwsHost(known.name, store.region) if (known := partition_of(store.region)) else None
     if store.endpoint is not None:
@@ -221,19 +221,19 @@ def _endpoint(store: ObjectStore) -> str:
 
 
 def folders_above(uri: str) -> Iterator[str]:
-    """The folders of the bucket that a folder is in, without the bucket itself."""
+    """The folders of the bucket above a folder, without the bucket itself."""
     bucket, *parts = uri.removeprefix("s3://").rstrip("/").split("/")
     for end in range(1, len(parts)):
         yield f"s3://{bucket}/{'/'.join(parts[:end])}/"
 
 
 class Contest:
-    """Judges versions against each other. It is asked with all of them, or with those that have to do with one."""
+    """Compares versions with each other: all versions, or those that affect one version."""
 
     def __init__(self, standings: Iterable[VersionStanding], *, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
         self._torn = frozenset(bucket for bucket, places in endpoints.items() if len(places) > 1)
-        """Buckets that are at several places."""
+        """Buckets that are declared at several endpoints."""
         self._owners: dict[str, VersionStanding] = {}
         self._refusing_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         self._refusing_digest: defaultdict[str, list[VersionStanding]] = defaultdict(list)
@@ -256,12 +256,12 @@ class Contest:
                 self._refusing_digest[standing.digest].append(standing)
 
     def owner(self, uri: str) -> str | None:
-        """The namespace that a URI belongs to."""
+        """The namespace that owns a URI."""
         owner = self._owners.get(uri)
         return None if owner is None else owner.namespace
 
     def objection(self, standing: VersionStanding, stage: str) -> Objection | None:
-        """Why the version is not cleared for the stage because of other objects; the gravest reason."""
+        """The gravest reason in other objects why the version is not cleared for the stage."""
         if self._is_alone(standing):
             return None
         return (
@@ -272,7 +272,7 @@ class Contest:
         )
 
     def _is_alone(self, standing: VersionStanding) -> bool:
-        """Whether no other object has to do with the version, as with most of thousands."""
+        """Whether no other object affects the version, as for most versions."""
         return (
             self._owners.get(standing.uri) is standing
             and len(self._speaking_at.get(standing.uri, ())) <= 1
@@ -282,7 +282,7 @@ class Contest:
         )
 
     def altered(self, standing: VersionStanding) -> bool:
-        """Whether any version has seen that the bytes of this one are not what was recorded."""
+        """Whether any version has observed that the bytes of this version are not the recorded ones."""
         seen = any(objection.finding.reason in _OF_PLACE for objection in self._refusals(standing, stage=None))
         return seen or self._disagrees(standing) is not None
 
@@ -351,16 +351,16 @@ class Contest:
 
 
 def _speaks(standing: VersionStanding) -> bool:
-    """Whether a version says now what the bytes at its URI are.
+    """Whether a version states now what the bytes at its URI are.
 
-    What is cleared says so through an outage too, in which its bytes are not known: of two that are cleared with two
-    digests neither one's word is better.
+    A cleared version states that even through an outage, when its bytes are not known: of two cleared versions with
+    different digests, neither takes precedence.
     """
     return bool(standing.cleared_for) or (standing.verified and standing.phase not in UNSUBMITTED)
 
 
 def _claim(standing: VersionStanding) -> tuple[str, str]:
-    """RFC 3339 in UTC and whole seconds sorts as text does. Of two in one second the uid decides: nobody chooses it."""
+    """RFC 3339 in UTC and whole seconds sorts like text. In one second the uid decides, which no person chooses."""
     return standing.claimed_at, standing.uid
 
 
@@ -369,7 +369,7 @@ def _gravity(objection: Objection) -> tuple[int, str]:
 
 
 def _counts(reason: str, *, by: VersionStanding, against: VersionStanding) -> bool:
-    """Whether a refusal of one version counts against another: the table of this module."""
+    """Whether a refusal of one version counts against another, by the table of this module."""
     if by.version == against.version:
         return False
     same_bytes = bool(against.digest) and by.digest == against.digest

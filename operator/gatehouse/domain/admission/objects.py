@@ -1,16 +1,16 @@
-"""The VettedArtifacts objects as they should be, cut into ranges of keys, and the order in which they are written.
+"""The desired VettedArtifacts objects, cut into ranges of keys, and the order in which they are written.
 
-As with the tablets of Bigtable: each range knows its bounds and nothing of the others, a range that grows too large is
-cut by itself, and neighbours are put together when both have become small.
+The ranges work like the tablets of Bigtable: each range knows only its own bounds, a range that grows too large is cut
+alone, and neighbours are joined when both have become small.
 
-A stage and bucket has one object, or several when it would become too large: each decides on the URIs of a range, by
-its own bounds. Admission asks every object by itself and all must agree, so one that is missing would be missed by
-nobody. That nothing unvetted passes rests on one invariant, at every instant and after a crash between any two writes:
-of each key that any object names in ``keys``, the objects that are there cover every URI. So
+A stage and bucket has one object, or several when one would become too large: each decides on the URIs of a range, by
+its own bounds. Admission asks every object separately, and all must agree, so that admission would not notice a missing
+object. One invariant ensures that nothing unvetted is admitted, at every instant and after a crash between any two
+writes: for each key in ``keys`` of any object, the existing objects cover every URI. It follows that
 
-- a key is named only when its objects are there, and they are deleted only when nobody names it any more;
-- objects are created before those that they stand in for are deleted; in between both are asked and both must agree;
-- an object that is about to go only loses artifacts.
+- a key is named only when its objects exist, and they are deleted only when no object names the key any more;
+- objects are created before those that they replace are deleted; in between both are asked and both must agree;
+- an object that is to be deleted only loses artifacts.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from gatehouse.domain.serving.initializer import may_have_virtual_host
 __all__ = ["LARGEST", "WHOLE", "Common", "ListKey", "Range", "VettedPlan", "covers", "cut"]
 
 FILL: Final = 0.75
-"""Of the limit: how full the pieces are of a range that is cut, at most."""
+"""How full the pieces of a cut range are at most, as a share of the limit."""
 JOIN: Final = 0.5
-"""Of the limit: what neighbours hold together that are put together. Cut ones hold more, so nothing goes to and fro."""
+"""How much joined neighbours hold at most, as a share of the limit. Cut ones hold more, so none is joined again."""
 
 
 class Range(NamedTuple):
-    """From ``start`` up to and without ``end``, by code points, as in UTF-8; an empty ``end`` is none."""
+    """From ``start`` up to and without ``end``, by code points, as in UTF-8; an empty ``end`` means no end."""
 
     start: str = ""
     end: str = ""
 
     def has(self, text: str) -> bool:
-        """Whether it is within."""
+        """Whether the text is in the range."""
         return self.start <= text and (not self.end or text < self.end)
 
 
@@ -56,7 +56,7 @@ WHOLE: Final = Range()
 
 
 def covers(ranges: Iterable[Range]) -> bool:
-    """Whether every text is in one of them, or in several."""
+    """Whether every text is in at least one of the ranges."""
     reached = ""
     for each in sorted(ranges):
         if each.start > reached:
@@ -68,10 +68,10 @@ def covers(ranges: Iterable[Range]) -> bool:
 
 
 def cut(sizes: Mapping[str, int], *, bounds: Iterable[str], limit: int) -> tuple[Range, ...]:
-    """Ranges that cover everything and do not overlap, each with at most ``limit`` of what ``sizes`` says of its texts.
+    """Ranges that cover everything and do not overlap, each with at most ``limit`` of the sizes of its texts.
 
-    Only a text that is larger by itself has a range above the limit. ``bounds`` are those of the ranges that are there:
-    they are kept where they can be. What this returns, it returns again when it is given its own bounds.
+    Only a text that is larger by itself has a range above the limit. ``bounds`` are those of the existing ranges: they
+    are kept where possible. Given its own bounds, the function returns the same ranges again.
     """
     starts: list[str] = []
     held: list[int] = []
@@ -85,7 +85,7 @@ def cut(sizes: Mapping[str, int], *, bounds: Iterable[str], limit: int) -> tuple
 
 
 def _weighed_pieces(sizes: Mapping[str, int], *, bounds: Iterable[str], limit: int) -> Iterator[tuple[str, int]]:
-    """Start and size of each range of ``bounds``, those that are too large cut."""
+    """Start and size of each range of ``bounds``, after ranges that are too large were cut."""
     starts = sorted({"", *bounds})
     texts = sorted(sizes)
     at = 0
@@ -110,9 +110,9 @@ def _evenly(start: str, texts: list[tuple[str, int]], *, limit: int) -> Iterator
 
 
 LARGEST: Final = 512 * 1024
-"""Bytes of the artifacts of one object. etcd takes 1.5 MB; the lists of :class:`Common` and keys come on top."""
+"""Bytes of the artifacts of one object. etcd takes 1.5 MB; the lists of :class:`Common` and the keys come on top."""
 PUNCTUATION: Final = 6
-"""Bytes of quotes, a colon and a comma about one entry."""
+"""Bytes of the quotes, the colon and the comma of one entry."""
 
 _LONGEST: Final[Mapping[str, int]] = {
     name: longest
@@ -123,7 +123,7 @@ _LONGEST: Final[Mapping[str, int]] = {
 T = TypeVar("T")
 Manifest = dict[str, Any]
 Specs = Mapping[str, Mapping[str, Any]]
-"""The objects that are there: name to spec."""
+"""The existing objects: name to spec."""
 
 
 class ListKey(NamedTuple):
@@ -143,7 +143,7 @@ class ListKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What every object has."""
+    """The lists that all objects share."""
 
     runtimes: tuple[str, ...]
     images: tuple[str, ...]
@@ -166,8 +166,10 @@ class Common:
         accelerators: Iterable[str],
         initializers: Iterable[str] = (),
     ) -> Self:
-        """Each once, sorted. Registries add to the lists that Gatehouse brings, and so does the cluster's KServe, which
-        names its storage initializer."""
+        """Each value once, sorted.
+
+        Registries add to the lists that Gatehouse brings. KServe's configuration adds its storage initializer.
+        """
         serving = [(registry, registry.spec.serving) for registry in registries]
         arguments = _allowed_arguments(registry for registry, _ in serving)
         connections: defaultdict[ShardKey, set[str]] = defaultdict(set)
@@ -200,7 +202,7 @@ def _sorted(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]:
-    """What registries add to the list, and by which registry."""
+    """The arguments that registries add to the list, and the first registry that adds each."""
     found: dict[str, str] = {}
     for registry in sorted(registries, key=lambda each: (each.metadata.namespace, each.metadata.name)):
         for argument in normal_arguments(registry.spec.serving.allowed_arguments):
@@ -210,8 +212,11 @@ def _allowed_arguments(registries: Iterable[ModelRegistry]) -> Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VettedPlan:
-    """From what is there to what is wanted. The caller does what each method says, in the order of the methods, and
-    hands the next one what is there then."""
+    """The steps from the existing objects to the desired ones.
+
+    The caller calls the methods in their order, does what each returns, and passes the objects that exist then to the
+    next.
+    """
 
     shards: Mapping[ShardKey, Shard]
     lists: Mapping[ListKey, Shard]
@@ -219,7 +224,7 @@ class VettedPlan:
 
     @classmethod
     def of(cls, shards: Mapping[ShardKey, Shard], *, there: Specs, common: Common, limit: int = LARGEST) -> Self:
-        """Cuts shards that are too large for one object; where, depends on what is there, so that few change."""
+        """Cuts shards that are too large for one object; existing bounds are kept, so that few objects change."""
         bounds: defaultdict[str, set[str]] = defaultdict(set)
         for spec in there.values():
             bounds[spec["key"]].update(_range(spec))
@@ -230,18 +235,18 @@ class VettedPlan:
         return cls(shards=shards, lists=lists, common=common)
 
     def moves(self, there: Specs) -> bool:
-        """Whether more is to be done than to write other artifacts into the objects that are there."""
+        """Whether more is to be done than writing other artifacts into the existing objects."""
         keys = sorted(key.key for key in self.shards)
         named = any(spec["keys"] != keys for spec in there.values())
         return named or there.keys() != {key.name for key in self.lists}
 
     def creations(self, there: Specs) -> list[Manifest]:
-        """Objects that are not there. They do not name their own key yet, unless it has others that cover it."""
+        """Objects to create. They do not name their own key yet, unless other objects cover the key."""
         keys = self._keys(there)
         return [self._manifest(key, keys) for key in self.lists if key.name not in there]
 
     def updates(self, there: Specs) -> list[Manifest]:
-        """Objects that are there and should be otherwise, those that are to go before the others."""
+        """Objects to update, those to be deleted before the others."""
         keys = self._keys(there)
         kept = {key.name: key for key in self.lists if key.name in there}
         going = [self._going(name, spec, keys) for name, spec in there.items() if name not in kept]
@@ -249,7 +254,7 @@ class VettedPlan:
         return [body for body in bodies if body["spec"] != there[body["metadata"]["name"]]]
 
     def deletions(self, there: Specs) -> list[str]:
-        """Objects in whose place others are as they should be, or whose key nobody names."""
+        """Objects to delete: their replacements are as desired, or no object names their key."""
         names = {key.name for key in self.lists}
         going = {name: str(spec["key"]) for name, spec in there.items() if name not in names}
         named = {key for spec in there.values() for key in spec["keys"]}
@@ -257,12 +262,12 @@ class VettedPlan:
         return sorted(name for name, key in going.items() if key not in named or key in replaced)
 
     def _stands(self, key: str, there: Specs) -> bool:
-        """Whether every object of a key that is wanted is there as it should be."""
+        """Whether every desired object of a key exists with its desired spec."""
         lists, keys = [each for each in self.lists if each.shard.key == key], self._keys(there)
         return bool(lists) and all(there.get(each.name) == self._manifest(each, keys)["spec"] for each in lists)
 
     def _keys(self, there: Specs) -> list[str]:
-        """Keys that may be named: those that are wanted, and of which some object decides on each URI."""
+        """Keys that may be named: they are desired, and for each URI an existing object decides."""
         ranges: defaultdict[str, list[Range]] = defaultdict(list)
         for spec in there.values():
             ranges[spec["key"]].append(_range(spec))
@@ -272,7 +277,7 @@ class VettedPlan:
         return _manifest(key.name, key, self.lists[key], keys=keys, common=self.common)
 
     def _going(self, name: str, spec: Mapping[str, Any], keys: Sequence[str]) -> Manifest:
-        """An object that is to go, without what is not vetted any more: it was taken once, so it is not too large."""
+        """An object to be deleted, without what is no longer vetted: it was written before, so it is not too large."""
         key = ListKey(ShardKey(spec["stage"], spec["bucket"]), _range(spec))
         now = self.shards.get(key.shard, Shard())
         left = Shard(
@@ -316,7 +321,7 @@ def _manifest(name: str, key: ListKey, shard: Shard, *, keys: Sequence[str], com
 
 
 def _fitting(field: str, values: Iterable[T]) -> list[T]:
-    """As many as an object can hold. One that is not written at all would go on clearing what it cleared."""
+    """As many values as an object can hold. An object that is not written would keep its old clearances."""
     return list(islice(values, _LONGEST[field]))
 
 
@@ -325,7 +330,7 @@ def _range(spec: Mapping[str, Any]) -> Range:
 
 
 def _pieces(shard: Shard, ranges: Sequence[Range]) -> list[Shard]:
-    """What of a shard is in each range."""
+    """The part of a shard in each range."""
     starts = [each.start for each in ranges]
     found = [Shard() for _ in ranges]
     for uri, digest in shard.artifacts.items():

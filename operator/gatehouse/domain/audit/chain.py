@@ -1,6 +1,6 @@
-"""Looking through a trail, record by record, in bounded memory: what was changed, removed, inserted, moved or cut off.
+"""Verifies a trail, record by record, in bounded memory: what was changed, removed, inserted, moved or cut off.
 
-Hashes alone show every touch that was not followed by computing all later hashes anew; checkpoints show that as well.
+Hashes alone show every change after which the later hashes were not computed anew; checkpoints show that case as well.
 Times that go backwards are no fault of the trail, which is ordered by position: they are noted.
 """
 
@@ -20,15 +20,15 @@ from gatehouse.domain.audit.trust import AuditFinding, Trusted, Verdict
 __all__ = ["CHECKPOINT_EVERY", "SUMMARISED", "TRAIL", "verify_chain"]
 
 CHECKPOINT_EVERY: Final = 1_000
-"""Records that may follow a checkpoint before there is another."""
+"""Records after which a new checkpoint is due."""
 TRAIL: Final = "AuditTrail"
-"""Kind of the records that tell of the trail itself."""
+"""Kind of the records about the trail itself."""
 SUMMARISED: Final = "Summarised"
 _REMEMBERED: Final = 1_024
 _UNSIGNED: Final = 5 * CHECKPOINT_EVERY
-"""So many may be waiting for a checkpoint while very much is written at once."""
+"""How many records may wait for a checkpoint while very many are written at once."""
 _SLACK: Final = timedelta(minutes=5)
-"""Facts are recorded in the order in which they are saved, which may be some minutes after they were found."""
+"""Facts are recorded in the order in which they are saved, which may be some minutes after they were observed."""
 _RESTORE: Final = "Restore the database from a backup, and find out who may write to it."
 
 
@@ -41,14 +41,14 @@ def verify_chain(
     keys: PublicKeys | None = None,
     start: AuditHead | None = None,
 ) -> Verdict:
-    """Looks through the records of a registry, which come by position, up to the first that is not as it was written.
+    """Verifies the records of a registry in the order of their positions, up to the first that was changed.
 
     Args:
         rows: the records, all of them, or those after ``start``.
         registry: its ``namespace/name``.
-        head: the newest record as the database has it apart; None when it has none.
+        head: the newest record, which the database keeps separately; None when it keeps none.
         trusted: the checkpoints.
-        keys: what summaries must be signed with; their signatures are not looked at without.
+        keys: the keys that must have signed summaries; None skips the check of their signatures.
         start: a record that is known to be good.
     """
     walk = _Walk(registry, trusted, start)
@@ -72,7 +72,7 @@ def verify_chain(
 
 
 class _Walk:
-    """One look through a trail. ``last`` is the newest good record; ``gap`` what is missing at the beginning."""
+    """One pass over a trail. ``last`` is the newest good record; ``gap`` the last record missing at the beginning."""
 
     def __init__(self, registry: str, trusted: Trusted, start: AuditHead | None) -> None:
         self._registry = registry
@@ -91,7 +91,7 @@ class _Walk:
         self._backwards_count = 0
 
     def through(self, rows: Iterable[StoredRecord]) -> Iterator[AuditFinding]:
-        """What is wrong with each record."""
+        """The finding for each changed record."""
         for stored in rows:
             finding = self._take(stored)
             if finding is not None:
@@ -151,18 +151,18 @@ class _Walk:
         return None
 
     def _misplaced(self, stored: StoredRecord, seq: Any) -> AuditFinding | None:
-        """A good record, at another position than its own."""
+        """A good record at another position than its own."""
         if seq == stored.seq:
             return None
         if isinstance(seq, int) and seq < stored.seq and self._recent.get(seq, stored.hash) != stored.hash:
-            # Records were moved to make room: what stands in its place was put there.
+            # Records were moved to make room: the record at their old position was inserted.
             return _found("Inserted", seq, f"record {seq} as it was written stands at {stored.seq}", stored.seq - 1)
         if stored.seq != self.last.seq + 1 and (missing := self._missing_before(stored)) is not None:
             return missing
         return _found("Moved", stored.seq, f"what stands there was written as record {str(seq)[:20]}")
 
     def _broken_link(self, stored: StoredRecord) -> AuditFinding:
-        """Of two records that do not fit, the earlier is the wrong one, unless somebody vouches for it."""
+        """If two records do not fit, the earlier one was changed, unless a checkpoint confirms it."""
         if not self.records or self.vouched == self.last.seq:
             return _found("Changed", stored.seq, f"it does not follow record {self.last.seq}")
         return _found(
@@ -187,7 +187,7 @@ class _Walk:
         return None
 
     def at_the_end(self, head: AuditHead | None, keys: PublicKeys | None) -> list[AuditFinding]:
-        """What is wrong with the trail as a whole."""
+        """The findings about the trail as a whole."""
         findings = [finding for finding in (self._unexplained(keys), self._cut(head)) if finding is not None]
         owed = self.last.seq - self._newest
         if not findings and keys is not None and self._fresh and owed > _UNSIGNED:
@@ -232,7 +232,7 @@ class _Walk:
         return None
 
     def notes(self, finding: AuditFinding | None) -> Iterator[str]:
-        """What is worth knowing and no fault."""
+        """Observations that are no fault."""
         if self._backwards_count:
             where = ", ".join(map(str, self._backwards))
             yield (
@@ -247,7 +247,7 @@ class _Walk:
 
 
 def _apart(earlier: str, later: str) -> timedelta:
-    """Between two times; none when one of them is no time."""
+    """The time between two times; zero when one of them is malformed."""
     try:
         return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
     except (ValueError, TypeError, OverflowError):

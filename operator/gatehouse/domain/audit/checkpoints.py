@@ -1,7 +1,7 @@
-"""Checkpoints: signed statements that a chain had a hash at a position. They catch what hashes alone cannot.
+"""Checkpoints: signed statements that a chain had a hash at a position. They show changes that hashes alone cannot.
 
-Whoever may write to the database can compute every hash anew, but not sign. Signatures are ed25519 (RFC 8032) over the
-canonical JSON of the statement.
+A person who can write to the database can compute every hash anew, but cannot sign. Signatures are ed25519 (RFC 8032)
+over the canonical JSON of the statement.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ _END: Final = "-----END PUBLIC KEY-----"
 
 
 class AuditKeyError(ValueError):
-    """A file holds no key that checkpoints could be signed, or proved, with."""
+    """A file holds no key for signing or verifying checkpoints."""
 
 
 class CheckpointUnreadable(ValueError):
-    """A copy of a checkpoint is not one that Gatehouse writes."""
+    """A copy of a checkpoint is not in the format that Gatehouse writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditStanding:
-    """The newest record of a trail, its newest checkpoint, and the first record that is there (0 for none)."""
+    """The newest record of a trail, its newest checkpoint, and the first record that exists (0 for none)."""
 
     head: AuditHead | None
     checkpoint: Checkpoint | None
@@ -86,7 +86,7 @@ class AuditStanding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Stands for the records up to ``to``, which were older than the retention and are gone; the last had ``hash``."""
+    """Replaces the records up to ``to``, which were older than the retention and deleted; the last had ``hash``."""
 
     registry: str
     to: int
@@ -94,7 +94,7 @@ class Summary:
 
 
 class Signer:
-    """Signs with one key. Shows nothing of it."""
+    """Signs with one key, and does not expose the key."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -117,7 +117,7 @@ class Signer:
 
     @property
     def public_pem(self) -> bytes:
-        """The public half, in PEM: what :meth:`PublicKeys.from_pem` reads."""
+        """The public key in PEM, as :meth:`PublicKeys.from_pem` reads it."""
         return self.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, statement: bytes) -> str:
@@ -138,7 +138,7 @@ class Signer:
         return replace(unsigned, signature=self.sign(_statement(unsigned)))
 
     def summary(self, summary: Summary) -> Mapping[str, Any]:
-        """What the record of a summary says, signed: whoever may write rows must not be able to explain a gap away."""
+        """The signed content of a summary's record: write access to rows must not suffice to explain a gap away."""
         signature = self.sign(summary_text(summary))
         return {
             "from": 1,
@@ -151,7 +151,7 @@ class Signer:
 
 
 class PublicKeys:
-    """The keys whose signatures count: the operator's, and those it had before."""
+    """The keys whose signatures count: the operator's key, and its earlier keys."""
 
     def __init__(self, keys: Iterable[Ed25519PublicKey]) -> None:
         self._keys = {_key_id(key): key for key in keys}
@@ -175,19 +175,19 @@ class PublicKeys:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of every key."""
+        """The id of every key."""
         return tuple(self._keys)
 
     def signed(self, checkpoint: Checkpoint) -> bool:
-        """Whether one of the keys made the signature of the checkpoint."""
+        """Whether one of the keys signed the checkpoint."""
         return self.made(checkpoint.key_id, checkpoint.signature, _statement(checkpoint))
 
     def signed_summary(self, summary: Summary, *, key_id: str, signature: str) -> bool:
-        """Whether one of the keys made the signature of the summary."""
+        """Whether one of the keys signed the summary."""
         return self.made(key_id, signature, summary_text(summary))
 
     def made(self, key_id: str, signature: str, statement: bytes) -> bool:
-        """Whether the key of that id made the signature of the bytes."""
+        """Whether the key with that id made the signature of the bytes."""
         key = self._keys.get(key_id)
         if key is None:
             return False
@@ -203,12 +203,12 @@ _WANTED_PUBLIC: Final = "wanted ed25519 keys as `openssl pkey -in audit.key -pub
 
 
 def checkpoint_json(checkpoint: Checkpoint) -> str:
-    """A checkpoint as a copy of it is kept: canonical JSON, the signature included."""
+    """A checkpoint in the form of its copies: canonical JSON, the signature included."""
     return canonical(_document(checkpoint) | {"signature": checkpoint.signature})
 
 
 def read_checkpoint(text: bytes | str, *, where: str) -> Checkpoint:
-    """What :func:`checkpoint_json` wrote, whether or not it is signed.
+    """Reads the text of :func:`checkpoint_json`; does not verify the signature.
 
     Raises:
         CheckpointUnreadable: naming ``where``.

@@ -1,6 +1,6 @@
-"""What the audit trail is told of GovernancePolicies: that one came, changed or went, with its text before and after.
+"""Audit records of GovernancePolicies: creation, change and deletion, with the text before and after.
 
-The API does not keep who changed an object. It keeps with which program, as that names itself: ``via``.
+The API does not keep who changed an object. It keeps the program, under the name that the program gave itself: ``via``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KIND: Final = "GovernancePolicy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyText:
-    """A policy as it stands. ``spec`` is canonical JSON text, ``sha256`` the hex SHA-256 of that."""
+    """The current text of a policy. ``spec`` is canonical JSON text, ``sha256`` the hex SHA-256 of that."""
 
     name: str
     uid: str
@@ -32,7 +32,7 @@ class PolicyText:
 
 
 def policy_text(body: Mapping[str, Any]) -> PolicyText:
-    """The text of an object as the API server has it."""
+    """The text of a policy from the object of the API server."""
     metadata, spec = body["metadata"], canonical(body.get("spec") or {})
     return PolicyText(
         name=metadata["name"],
@@ -46,7 +46,10 @@ def policy_text(body: Mapping[str, Any]) -> PolicyText:
 def policy_facts(
     before: Mapping[str, PolicyText], after: Mapping[str, PolicyText], *, at: datetime
 ) -> Iterator[FactChange]:
-    """One fact a policy that came, changed or went, by name; a policy that was made anew went and came."""
+    """One fact for each policy that was created, changed or deleted, by name.
+
+    A policy that was deleted and created again makes two facts.
+    """
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
         if was == now:

@@ -1,7 +1,7 @@
 """Records of the audit trail: one changed fact each, as canonical JSON text that a chain of hashes covers.
 
-What is hashed is what is stored: the text itself, so that no database's idea of a number or a time comes in between.
-The text is JSON with sorted keys, without spaces, in UTF-8; it has no fractions, which programs write differently.
+The stored text itself is hashed, so that a database's handling of numbers or times cannot change it. The text is JSON
+with sorted keys, without spaces, in UTF-8; it has no fractions, which programs write differently.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ __all__ = [
 
 FORMAT: Final = 1
 GENESIS: Final = "0" * 64
-"""What the first record of a chain names as its predecessor's hash."""
+"""The hash that the first record of a chain names as its predecessor's."""
 SOMEBODY: Final = "unknown"
-"""Who did what neither the object nor a watch tells of: the API server's own audit log does."""
+"""The actor of a change that neither the object nor a watch attributes; the API server's own audit log does."""
 SYSTEM_ACTOR: Final = "gatehouse"
-"""The actor of what Gatehouse itself does, in audit records, in the history and in managed fields."""
+"""The actor of Gatehouse's own changes, in audit records, in the history and in managed fields."""
 LONGEST_MESSAGE: Final = 4_000
 """Characters."""
 LARGEST_FACTS: Final = 8 * 1024
@@ -56,11 +56,10 @@ _SORTED: Final = orjson.OPT_SORT_KEYS
 class FactChange:
     """One fact that changed.
 
-    ``at`` has a zone. ``actor`` is the user who changed it, ``SYSTEM_ACTOR`` for what follows from facts by itself.
-    ``kind`` is that of the object (``ModelVersion``, ``ModelApproval`` …) and ``namespace`` and ``name`` are the
-    object's; ``model`` and ``version`` say which version it is about, ``digest`` which bytes. ``reason`` is one
-    stable word.
-    ``before`` and ``after`` are small: JSON values by name; what is too large is recorded by its hash.
+    ``at`` has a zone. ``actor`` is the user who changed the fact, ``SYSTEM_ACTOR`` for what follows from facts by
+    itself. ``kind`` is that of the object (``ModelVersion``, ``ModelApproval`` …) and ``namespace`` and ``name`` are
+    the object's; ``model`` and ``version`` name the version, ``digest`` its bytes. ``reason`` is one stable word.
+    ``before`` and ``after`` are small: JSON values by name; a value that is too large is recorded by its hash.
     """
 
     at: datetime
@@ -83,7 +82,7 @@ class FactChange:
 
 
 FactDocument = dict[str, Any]
-"""A changed fact as JSON values, before it has a place in a chain."""
+"""A changed fact as JSON values, without a place in a chain."""
 
 
 class StoredRecord(NamedTuple):
@@ -104,7 +103,7 @@ class AuditHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """A record, read. ``previous`` is the hash of the record before it."""
+    """A parsed record. ``previous`` is the hash of the record before it."""
 
     registry: str
     seq: int
@@ -114,7 +113,7 @@ class AuditRecord:
 
 
 class RecordUnreadable(ValueError):
-    """The content of a record is not one that Gatehouse writes."""
+    """The content of a record is not in the format that Gatehouse writes."""
 
 
 def canonical(document: Mapping[str, Any]) -> str:
@@ -123,23 +122,23 @@ def canonical(document: Mapping[str, Any]) -> str:
 
 
 def digest_of(content: str) -> str:
-    """Hex SHA-256 of a text. Half a surrogate pair, which no record has, is hashed as it stands."""
+    """Hex SHA-256 of a text. Half a surrogate pair, which no record has, is hashed as it is."""
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def time_text(at: datetime) -> str:
-    """As in ``2026-11-21T12:30:15.123456Z``. Raises ValueError without a zone: it would be guessed."""
+    """Formatted as ``2026-11-21T12:30:15.123456Z``. Raises ValueError for a time without a zone."""
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone")
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def fact_document(fact: FactChange) -> FactDocument:
-    """A changed fact as JSON values of bounded size; what does not fit is cut or hashed, and says so.
+    """A changed fact as JSON values of bounded size; larger values are cut or hashed, and marked as such.
 
     Raises:
         ValueError: the time has no zone.
-        TypeError: ``before`` or ``after`` holds what JSON has no form for.
+        TypeError: ``before`` or ``after`` holds a value without a form in JSON.
     """
     return {
         "v": FORMAT,
@@ -165,7 +164,7 @@ def seal(document: FactDocument, *, registry: str, seq: int, previous: str) -> S
 
 
 def read_record(stored: StoredRecord) -> AuditRecord:
-    """The record of a row, whatever its hash is.
+    """The record in a row, whatever its hash is.
 
     Raises:
         RecordUnreadable: the content is not that of a record.
@@ -225,12 +224,12 @@ def _cut(value: str, longest: int) -> str:
 
 
 def _text(value: str) -> str:
-    """What JSON cannot say (half a surrogate pair) is written as an escape."""
+    """Text that JSON cannot express (half a surrogate pair) becomes an escape."""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _bounded(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``facts`` as JSON values; the largest members, and at last the whole, by their hash if they are too large."""
+    """``facts`` as JSON values. If they are too large, the largest members become hashes, and at last the whole."""
     if not facts:
         return {}
     document: dict[str, Any] = {_name(str(key)): _plain(value, depth=1) for key, value in facts.items()}

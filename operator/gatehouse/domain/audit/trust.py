@@ -1,4 +1,4 @@
-"""Which checkpoints of an audit trail count, what is wrong with the others, and what a check finds."""
+"""Which checkpoints of an audit trail count, the problems of the others, and the findings of a check."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FindingKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFinding:
-    """Something that no operator does. ``position`` is the first record that is not as it was written.
+    """A change that no operator makes. ``position`` is the first record that was changed.
 
-    ``until`` is the last record that the finding is about.
+    ``until`` is the last record that the finding concerns.
     """
 
     kind: FindingKind
@@ -35,10 +35,11 @@ class AuditFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found of one registry's trail.
+    """The findings on one registry's trail.
 
-    ``records`` were read, from ``first`` to ``last`` (0 for none); ``summarised`` is the last one that a summary stands
-    for. ``checkpoints`` agreed with a record, the newest of them at ``vouched``. ``notes`` tell what is no fault.
+    ``records`` were read, from ``first`` to ``last`` (0 for none); ``summarised`` is the last record that a summary
+    replaces. ``checkpoints`` agreed with a record, the newest of them at ``vouched``. ``notes`` are observations that
+    are no fault.
     """
 
     registry: str
@@ -53,7 +54,7 @@ class Verdict:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing was found."""
+        """Whether the check has no findings."""
         return not self.findings
 
     @property
@@ -70,14 +71,14 @@ _RESTORE = (
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """The checkpoints that count, by position, and what is wrong with the others."""
+    """The checkpoints that count, by position, and the findings on the others."""
 
     checkpoints: Sequence[Checkpoint]
     findings: Sequence[AuditFinding]
 
     @property
     def newest(self) -> Checkpoint | None:
-        """That of the highest position."""
+        """The checkpoint with the highest position."""
         return self.checkpoints[-1] if self.checkpoints else None
 
 
@@ -89,10 +90,10 @@ def trust(
     head: AuditHead | None,
     keys: PublicKeys | None,
 ) -> Trusted:
-    """The checkpoints of a registry that count: signed by one of ``keys``, all of them when there are none.
+    """The checkpoints of a registry that count: signed by one of ``keys``, or all of them without keys.
 
-    ``kept`` are the database's own, ``copies`` those that lie elsewhere: what these have and the database has not was
-    removed from it.
+    ``kept`` are the database's own, ``copies`` those in other places: a checkpoint that only a copy has was removed
+    from the database.
     """
     findings: list[AuditFinding] = []
     chosen: dict[int, Checkpoint] = {}

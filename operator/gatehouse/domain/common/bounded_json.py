@@ -1,4 +1,4 @@
-"""JSON from strangers: strict UTF-8, bounded in bytes, depth, items and digits."""
+"""Untrusted JSON: strict UTF-8, bounded in bytes, depth, items and digits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 STRING = rb'"(?:[^"\\]++|\\.)*+"'
 """A JSON string token as a bytes pattern for DOTALL; possessive, so hostile input costs linear time and no stack.
 
-Only for a match at one place. A search for it looks at the rest of the bytes again from every quote of a string that
-does not end: it takes the square of their number.
+Use the pattern only to match at one place. A search reads the rest of the bytes again from every quote of a string
+without an end: its time grows with the square of their number.
 """
 
 UNENDED_STRING = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
-"""STRING, or one that the bytes end within. It matches at every quote, so a search for it takes linear time."""
+"""STRING, or a string that the bytes cut off. The pattern matches at every quote, so a search takes linear time."""
 
 _TOKEN = re.compile(UNENDED_STRING + rb"|[\[\]{},]", re.DOTALL)
 _OPENING = b"[{"
@@ -36,7 +36,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _RefusedError(ValueError):
-    """What a decoding hook refuses; `loads` adds the name of the document."""
+    """The refusal of a decoding hook; `loads` adds the name of the document."""
 
     def __init__(self, rule: str, found: str, wanted: str) -> None:
         super().__init__(rule, found, wanted)
@@ -82,11 +82,11 @@ def loads(
 def loads_leniently(
     data: bytes, *, what: str, max_bytes: int, max_depth: int = 64, max_items: int = 1_000_000
 ) -> tuple[JsonValue, tuple[str, ...]]:
-    """Decode one JSON document of which parts may be odd, and say which (the first 16).
+    """Decode one JSON document that may have odd parts, and name these parts (the first 16).
 
-    Of a key that is there twice no value is taken. Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD,
-    numbers beyond a float infinity, and a byte order mark is passed over. The bounds are those of `loads`, and what is
-    no JSON otherwise is refused as it is there. Nothing may be permitted by a document that was read so.
+    A key that occurs twice gets no value. Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD, numbers
+    beyond a float become infinity, and a byte order mark is skipped. The bounds are those of `loads`, and all other
+    invalid JSON is refused in the same way. A document that was read leniently must not permit anything.
 
     Raises FormatError with the rules JsonTooLarge, JsonTooDeep, JsonTooManyItems, JsonInvalid.
     """
@@ -160,7 +160,7 @@ def _check_structure(data: bytes, *, max_bytes: int, max_depth: int, max_items: 
     opened = data.count(b"[") + data.count(b"{")
     if opened <= max_depth and opened + data.count(b",") <= max_items:
         return
-    # Commas and brackets inside strings are text: look again without them. Nothing is kept of what is passed.
+    # Commas and brackets inside strings are text: count again without strings. Nothing that is skipped is kept.
     depth = items = strings = 0
     for token in _TOKEN.finditer(data):
         first = token[0][:1]
@@ -168,7 +168,7 @@ def _check_structure(data: bytes, *, max_bytes: int, max_depth: int, max_items: 
             depth -= 1
             continue
         if first == b'"':
-            # Between two strings stands a comma, a colon or a bracket, or it is no JSON.
+            # In valid JSON, a comma, a colon or a bracket stands between two strings.
             strings += 1
             if strings > 2 * max_items + 2:
                 raise _RefusedError(
@@ -239,8 +239,8 @@ _STRING_OR_BRACKET = re.compile(UNENDED_STRING + rb"|[\[\]{}]", re.DOTALL)
 def members(data: bytes, *, what: str) -> Iterator[tuple[str, bytes]]:
     """Yield the decoded key and the undecoded value of each member of the object `data`.
 
-    Values are objects, arrays or null; it is for the caller to decode them, which finds what is wrong inside.
-    Takes linear time and no memory that grows.
+    Values are objects, arrays or null; the caller decodes them, which finds the errors inside. Takes linear time and no
+    memory that grows.
 
     Raises FormatError with the rules HeaderStart, HeaderInvalid, JsonTooDeep.
     """

@@ -1,4 +1,4 @@
-"""YAML from strangers: strict UTF-8, bounded in bytes, depth and items, without aliases, before anything is built."""
+"""Untrusted YAML: strict UTF-8, bounded in bytes, depth and items, without aliases, checked before values are built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatehouse.domain.common.format_error import FormatError, shown
 __all__ = ["YamlText", "load_documents", "loads_text"]
 
 YamlText: TypeAlias = "str | list[YamlText] | dict[str, YamlText]"
-"""A document whose every scalar is text: ``no`` is not False, ``1.10`` is not 1.1 and no date is made."""
+"""A document in which every scalar is text: ``no`` is not False, ``1.10`` is not 1.1 and no date is made."""
 
 _OPENING: Final = (
     yaml.BlockMappingStartToken,
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class _PlainLoader(yaml.CSafeLoader):
-    """Numbers in it are short: 1:1:1:... is a number of base 60, which takes the square of its length to compute."""
+    """Limits the length of numbers: 1:1:1:..., a number of base 60, takes the square of its length to compute."""
 
     def construct_number(self, node: yaml.Node) -> object:
         """A number of at most 128 characters."""
@@ -43,10 +43,10 @@ class _PlainLoader(yaml.CSafeLoader):
 
 
 class _TextLoader(yaml.CBaseLoader):
-    """Makes nothing but text, lists and mappings, of which each key is there once."""
+    """Makes only text, lists and mappings in which each key occurs once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping; PyYAML itself takes the last of two values."""
+        """A mapping without duplicate keys; PyYAML itself takes the last of two values."""
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
             raise yaml.constructor.ConstructorError(None, None, "found a key twice", node.start_mark)
@@ -60,8 +60,8 @@ for _tag in _NUMBERS:
 def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -> YamlText:
     """Decode one YAML document with every scalar as text; an empty document is an empty text.
 
-    `what` names the document in messages. Tags are passed over: no object is ever made of one. A key that is there
-    twice is YamlInvalid.
+    `what` names the document in messages. Tags are ignored: no object is ever made of one. A key that occurs twice is
+    YamlInvalid.
 
     Raises FormatError with the rules YamlTooLarge, YamlTooDeep, YamlTooManyItems, YamlAlias, YamlDirective and
     YamlInvalid.
@@ -79,8 +79,8 @@ def loads_text(data: bytes, *, what: str, max_bytes: int, max_depth: int = 32) -
 def load_documents(data: bytes, *, what: str, max_bytes: int, max_depth: int = 64) -> list[Any]:
     """Decode every YAML document with plain data in it: text, numbers, truth values, lists and mappings.
 
-    Raises FormatError as `loads_text` does, and with the rule YamlTag: PyYAML's own errors for the value of a tag that
-    does not fit are of any kind.
+    Raises FormatError as `loads_text` does, and with the rule YamlTag: PyYAML raises errors of any type for a tag whose
+    value does not fit.
     """
     return _decoded(
         data,

@@ -1,4 +1,4 @@
-"""Certificates that an installation makes for itself: an authority each, whose key nobody keeps. Pure."""
+"""Certificates that an installation makes for itself: each has its own authority, whose key is not kept. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 __all__ = ["Issued", "Name", "Usage", "authorities", "fault_of", "issue", "new_authority_name", "private_pem"]
 
 Name = str | IPv4Address | IPv6Address
-"""A DNS name, or an address, that a certificate is for."""
+"""A DNS name or an address for which a certificate is valid."""
 Usage = Literal["server", "client"]
 
 _CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -44,7 +44,7 @@ _USAGES: Final = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A certificate, its key, and the one authority that vouches for it, in PEM."""
+    """A certificate, its key, and the authority that signed it, in PEM."""
 
     authority: bytes
     certificate: bytes
@@ -63,8 +63,8 @@ def issue(
 ) -> Issued:
     """A certificate for ``names``, signed by an authority of its own, with keys on the curve P-256.
 
-    The authority's key is gone when this returns, so that nothing else is ever signed by it. ``subject`` and
-    ``authority`` are common names, of at most 64 characters.
+    The authority's key is discarded at the end, so that the authority signs nothing else. ``subject`` and ``authority``
+    are common names, of at most 64 characters.
     """
     until = now + validity
     authority_key = ec.generate_private_key(ec.SECP256R1())
@@ -93,14 +93,14 @@ def issue(
 
 
 def new_authority_name(prefix: str) -> str:
-    """A common name that no other authority has: who trusts several tells them apart."""
+    """A common name that no other authority has, so that clients that trust several authorities tell them apart."""
     return f"{prefix[:47]}-{secrets.token_hex(8)}"
 
 
 def fault_of(
     *, certificate: bytes, key: bytes, authority: bytes, names: Sequence[Name], now: datetime, margin: timedelta
 ) -> str | None:
-    """Why the certificate must be made anew, in words without a value; None when it serves for ``margin`` longer."""
+    """Why the certificate must be replaced, in words without a value; None when it serves for ``margin`` longer."""
     try:
         return _fault(certificate, key, authority, names, now=now, margin=margin)
     except _UNREADABLE:
@@ -110,12 +110,12 @@ def fault_of(
 def _fault(
     certificate: bytes, key: bytes, authority: bytes, names: Sequence[Name], *, now: datetime, margin: timedelta
 ) -> str | None:
-    """What is parsed only when it is asked for raises like the rest."""
+    """Values that are parsed only when they are read raise the same errors."""
     served = x509.load_pem_x509_certificate(certificate)
     known = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if _public(load_pem_private_key(key, password=None).public_key()) != _public(served.public_key()):
         return "the key is another certificate's"
-    # An authority signs itself: one that was altered does not.
+    # An authority signs itself: the signature of an altered one is wrong.
     trusted = x509.load_pem_x509_certificates(authority)
     if not any(_signed(served, each) and _signed(each, each) for each in trusted):
         return "its authority is not there"
@@ -129,9 +129,9 @@ def _fault(
 
 
 def authorities(newest: bytes, earlier: bytes, *, now: datetime) -> bytes:
-    """Those to trust: the newest, and the earlier ones that may still be served with, three at most.
+    """The authorities to trust: the newest, and earlier ones whose certificates may still be served, three at most.
 
-    Who trusts these may be told of a new certificate before or after the server that serves with it.
+    Clients may learn of a new certificate before or after the server that uses it.
     """
     try:
         found = x509.load_pem_x509_certificates(earlier)

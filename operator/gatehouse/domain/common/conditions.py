@@ -1,7 +1,7 @@
 """Conditions as data: what a status shows of gates and errors, in the order of their weight.
 
-kstatus reads ``Stalled`` (failed: somebody must act) and ``Reconciling`` (in progress) before ``Ready``. Both are
-abnormal when True and vanish when healthy.
+kstatus reads ``Stalled`` (failed: a person must act) and ``Reconciling`` (in progress) before ``Ready``. Both are
+abnormal when True and absent when healthy.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 RUNNING_UNCLEARED: Final = "RunningUncleared"
-"""A service runs a version that is not cleared for its stage."""
+"""A service runs a version that is not cleared for the service's stage."""
 UNREADABLE_OBJECTS: Final = "UnreadableObjects"
-"""Approvals or evaluations of a version do not read, and do not count."""
+"""Approvals or evaluations of a version are unreadable, and do not count."""
 MESSAGE_LIMIT: Final = 2048
 
 
@@ -49,7 +49,7 @@ class ConditionState:
 def merge(
     before: Sequence[Condition], states: Iterable[ConditionState], *, generation: int, now: datetime
 ) -> list[Condition]:
-    """The conditions to write: ``states`` in their order, each keeping the time at which its status last changed."""
+    """The conditions to write: ``states`` in their order, each with the time of its last change of status."""
     known = {condition.type: condition for condition in before}
     return [_condition(known.get(state.type), state, generation=generation, now=now) for state in states]
 

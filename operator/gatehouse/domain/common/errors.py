@@ -1,15 +1,15 @@
-"""Errors that carry their policy: what a reconcile step raises when it cannot go on.
+"""Errors that carry their policy: a reconcile step raises them when it cannot continue.
 
 ::
 
     ReconcileError
-      Stalled     somebody must act; no retry before the next change or the next interval
-      Waiting     something is not there yet; look again after a given time
+      Stalled     a person must act; no retry before the next change or the next interval
+      Waiting     something is missing; try again after a given time
       Transient   an outage; retry with backoff
-        Superseded  somebody else wrote meanwhile, or may write; what was computed does not count any more
+        Superseded  another writer wrote meanwhile, or may write; what was computed no longer counts
 
 Steps only raise them. One table (:mod:`gatehouse.domain.version.outcome`) turns a decision or an error into conditions,
-an event and the time of the next look.
+an event and the time of the next reconcile.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class ReconcileError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, naming the thing, the value found and the value wanted. Never a secret."""
+        """What happened, with the name of the thing, the value found and the value expected. Never a secret."""
         return self._message
 
     @property
     def remedy(self) -> str:
-        """What somebody can do about it; empty when it heals by itself."""
+        """What a person can do; empty when the error heals by itself."""
         return self._remedy
 
     @property
@@ -53,11 +53,11 @@ class ReconcileError(Exception):
 
 
 class Stalled(ReconcileError):
-    """Somebody must act: retrying the same would fail the same way."""
+    """A person must act: a retry would fail in the same way."""
 
 
 class Waiting(ReconcileError):
-    """Look again after ``after``."""
+    """Try again after ``after``."""
 
     def __init__(self, *, reason: str, message: str, after: timedelta, remedy: str = "") -> None:
         super().__init__(reason=reason, message=message, remedy=remedy)
@@ -65,12 +65,12 @@ class Waiting(ReconcileError):
 
     @property
     def after(self) -> timedelta:
-        """How long to wait before the next look."""
+        """How long to wait before the next try."""
         return self._after
 
 
 class Transient(ReconcileError):
-    """An outage: retry with backoff, but not before ``not_before`` when the other side asked for that."""
+    """An outage: retry with backoff, but not before ``not_before`` when the server asked for that."""
 
     def __init__(self, *, reason: str, message: str, not_before: timedelta | None = None, remedy: str = "") -> None:
         super().__init__(reason=reason, message=message, remedy=remedy)
@@ -78,9 +78,9 @@ class Transient(ReconcileError):
 
     @property
     def not_before(self) -> timedelta | None:
-        """The Retry-After of the other side."""
+        """The server's Retry-After."""
         return self._not_before
 
 
 class Superseded(Transient):
-    """Somebody else wrote what this was computed from, or leads now: nothing more of it is to be written."""
+    """Another writer changed the state that this was computed from, or leads now: nothing more of it may be written."""

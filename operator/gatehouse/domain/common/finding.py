@@ -1,4 +1,4 @@
-"""The one form in which Gatehouse says why something is not as it must be."""
+"""The one form in which Gatehouse reports that a rule does not hold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a rule found: a stable ``reason`` in CamelCase, what was found, what is expected, and what to do.
+    """A finding: a stable ``reason`` in CamelCase, what was found, what is expected, and what to do.
 
-    ``remedy`` is empty where nothing has to be done.
+    ``remedy`` is empty where no action is needed.
     """
 
     reason: str

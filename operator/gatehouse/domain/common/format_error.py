@@ -39,9 +39,9 @@ def listed(texts: Sequence[str]) -> str:
 
 
 class FormatError(ValueError):
-    """Bytes or names that are not what their format asks for.
+    """Bytes or names that violate their format.
 
-    Positional arguments, so that it survives pickling between processes.
+    Positional arguments, so that the error survives pickling between processes.
     """
 
     def __init__(self, reason: str, found: str, expected: str, remedy: str) -> None:
@@ -50,7 +50,7 @@ class FormatError(ValueError):
         self.finding: Final = Finding(reason=reason, found=found, expected=expected, remedy=remedy)
 
     def in_file(self, path: str) -> Finding:
-        """The finding as one about the file at ``path`` of an artifact."""
+        """The finding, for the file at ``path`` of an artifact."""
         return replace(self.finding, found=f"{shown(path)}: {self.finding.found}")
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Who may use which registry, which object store an artifact is read from, and which host of AWS serves a region.
+"""Which namespaces may use a registry, which store has an artifact, and which AWS host serves a region.
 
-The name of a bucket is unique within a partition, whichever of the partition's hosts it is reached by: regional,
-dual-stack, FIPS or a VPC endpoint. A request is signed for the region of its host; AWS takes no other.
+The name of a bucket is unique within a partition, at all of the partition's hosts: regional, dual-stack, FIPS or a VPC
+endpoint. A request is signed for the region of its host; AWS accepts no other.
 
-Source: ``partitions.json`` of botocore, which a test holds this table to, and
+Source: ``partitions.json`` of botocore, with which a test compares this table, and
 https://docs.aws.amazon.com/general/latest/gr/s3.html
 """
 
@@ -57,7 +57,7 @@ def locate(uri: str) -> ArtifactLocation:
 
 
 def folder_of(uri: str) -> str:
-    """The URI with a slash at its end, as templates and admission write it: without, KServe also loads siblings."""
+    """The URI with a slash at its end, as templates and admission write it: without it, KServe also loads siblings."""
     return uri.rstrip("/") + "/"
 
 
@@ -85,7 +85,7 @@ def endpoint_of(store: ObjectStore) -> tuple[str, str]:
 
 
 def allows_namespace(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> bool:
-    """Whether the registry keeps models of ``namespace``, whose labels are None when it is not known."""
+    """Whether the registry keeps models of ``namespace``. Labels of None mean that the namespace is not known."""
     allowed = registry.spec.allowed_namespaces
     if namespace == registry.metadata.namespace or allowed.from_ == "All":
         return True
@@ -95,7 +95,7 @@ def allows_namespace(registry: ModelRegistry, namespace: str, labels: Mapping[st
 
 
 def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether a selector takes an object with these labels."""
+    """Whether a selector matches an object with these labels."""
     return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
         _holds(requirement, labels) for requirement in selector.match_expressions
     )
@@ -128,14 +128,14 @@ def duration(text: str) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A part of AWS with accounts, keys and bucket names of its own; ``regions`` is a pattern of its regions' names."""
+    """A part of AWS with its own accounts, keys and bucket names; ``regions`` is a pattern of its regions' names."""
 
     name: str
     suffix: str
     regions: str
 
     def has(self, region: str) -> bool:
-        """Whether a region is one of the partition's."""
+        """Whether a region belongs to the partition."""
         return re.fullmatch(self.regions, region, re.ASCII) is not None
 
 
@@ -152,36 +152,36 @@ PARTITIONS: Final = (
 
 _REGION: Final = r"(?P<region>[a-z0-9]+(?:-[a-z0-9]+)+)"
 _HOSTS: Final = (
-    # Regional, dual-stack and FIPS, with the bucket before it or not; s3-REGION is the old way to write it.
+    # Regional, dual-stack and FIPS, with or without the bucket in front; s3-REGION is the old form.
     rf"(?:.+\.)?s3(?:-fips)?(?:\.dualstack)?[.-]{_REGION}",
     rf"(?:.+\.)?vpce-[a-z0-9-]+\.s3\.{_REGION}\.vpce",
 )
 _GLOBAL: Final = re.compile(r"(?:.+\.)?s3(?:-external-1)?\.amazonaws\.com")
-"""Without a region it is that of us-east-1."""
+"""The host without a region, which is that of us-east-1."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwsHost:
-    """A host of AWS that serves S3: its partition's name and its region."""
+    """A host of AWS that serves S3: the name of its partition, and its region."""
 
     partition: str
     region: str
 
 
 def partition_of(region: str) -> Partition | None:
-    """The partition that a region belongs to; None when AWS has no regions of such a name."""
+    """The partition of a region; None when AWS has no regions with such a name."""
     return next((partition for partition in PARTITIONS if partition.has(region)), None)
 
 
 def s3_endpoint(region: str) -> str | None:
-    """The regional endpoint of S3, as an URL; None when AWS has no regions of such a name."""
+    """The regional endpoint of S3, as an URL; None when AWS has no regions with such a name."""
     partition = partition_of(region)
     return None if partition is None else f"https://s3.{region}.{partition.suffix}"
 
 
 @lru_cache(maxsize=256)
 def host_of(endpoint: str) -> AwsHost | None:
-    """Partition and region of an endpoint of AWS; None for any other store, and for another port than that of https."""
+    """Partition and region of an endpoint of AWS; None for any other store, and for a port other than that of https."""
     host = (urlsplit(endpoint).netloc).lower().removesuffix(":443")
     if _GLOBAL.fullmatch(host):
         return AwsHost("aws", "us-east-1")
@@ -197,6 +197,6 @@ def host_of(endpoint: str) -> AwsHost | None:
 
 
 def signing_region(endpoint: str, region: str) -> str:
-    """The region of a host of AWS, which takes signatures for no other; elsewhere the ``region`` that was named."""
+    """The region of a host of AWS, which accepts signatures for no other; for other stores the given ``region``."""
     host = host_of(endpoint)
     return region if host is None else host.region

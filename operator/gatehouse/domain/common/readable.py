@@ -1,7 +1,7 @@
-"""Reading objects as their kinds: whatever the API server took, the answer is a value and never an exception.
+"""Reads objects as their kinds: the result is always a value and never an exception, whatever the API server accepted.
 
-Two programs validate an object: the API server by the CRD's schema, and pydantic. Where they disagree, where an older
-schema let something through, or where this program has a fault, the object counts as none and is named.
+Two programs validate an object: the API server by the CRD's schema, and pydantic. An object counts as absent and is
+named where the two disagree, where an older schema was more lenient, or where this program has a fault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatehouse.api.meta import Condition, ConditionedStatus, Resource
 __all__ = ["UNREADABLE", "Unreadable", "member", "read", "read_conditions", "read_status"]
 
 UNREADABLE: Final = "Unreadable"
-"""Reason of what follows from an object that does not read."""
+"""Reason of what follows from an unreadable object."""
 LONGEST_PLACE: Final = 200
 LONGEST_PROBLEM: Final = 300
 
@@ -26,9 +26,9 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """An object that the API server has and that does not read as its kind. ``problem`` names the field.
+    """An object that the API server has and that cannot be read as its kind. ``problem`` names the field.
 
-    ``may_refuse`` is whether it may be somebody's no, which must not be overheard.
+    ``may_refuse`` is whether the object may be a refusal, which must not be ignored.
     """
 
     kind: str
@@ -49,12 +49,12 @@ class Unreadable:
 
 
 def read(kind: type[R], body: Mapping[str, Any]) -> R | Unreadable:
-    """The object as its kind. Of a status, the members that do not read are left out: the operator writes them anew."""
+    """The object as its kind. Unreadable members of a status are left out: the operator writes them anew."""
     try:
         return kind.model_validate(body)
     except ValidationError:
         pass
-    except Exception as error:  # noqa: BLE001 - a fault of a validator is one object's, not everybody's
+    except Exception as error:  # noqa: BLE001 - a fault of a validator affects one object only
         return _unreadable(kind, body, f"the validator failed with {type(error).__name__}")
     try:
         return kind.model_validate({**body, "status": read_status(kind, body)})
@@ -63,7 +63,7 @@ def read(kind: type[R], body: Mapping[str, Any]) -> R | Unreadable:
 
 
 def read_status(kind: type[Resource], body: Mapping[str, Any]) -> ConditionedStatus:
-    """The status of an object, without the members that do not read."""
+    """The status of an object, without its unreadable members."""
     empty: ConditionedStatus = kind.model_fields["status"].get_default(call_default_factory=True)
     kept = body.get("status")
     if not isinstance(kept, Mapping):
@@ -75,15 +75,15 @@ def read_status(kind: type[Resource], body: Mapping[str, Any]) -> ConditionedSta
         except ValidationError as error:
             bad = {each["loc"][0] for each in error.errors(include_url=False, include_input=False) if each["loc"]}
             members = {name: value for name, value in members.items() if name not in bad}
-        except Exception:  # noqa: BLE001 - as above: a status that cannot be read says nothing
+        except Exception:  # noqa: BLE001 - as above: an unreadable status counts as empty
             return empty
     return empty
 
 
 def read_conditions(status: Mapping[str, Any]) -> Sequence[Condition]:
-    """The conditions that ``read_status`` finds in a status: none where one of them does not read.
+    """The conditions that ``read_status`` finds in a status: none where one of them is unreadable.
 
-    For those who read nothing else of it. The API server takes [] for a time.
+    For callers that read only conditions. The API server accepts [] as a time.
     """
     try:
         return ConditionedStatus.model_validate({"conditions": status.get("conditions") or []}).conditions
@@ -92,7 +92,7 @@ def read_conditions(status: Mapping[str, Any]) -> Sequence[Condition]:
 
 
 def member(body: object, *path: str) -> object:
-    """What stands at a place in an object that does not read; None where there is no such place."""
+    """The value at a path in an unreadable object; None where the path does not exist."""
     found = body
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -109,7 +109,7 @@ def _unreadable(kind: type[Resource], body: Mapping[str, Any], problem: str) -> 
 
 
 def _problem(error: ValidationError) -> str:
-    """The first field that does not read. The value is left out: nobody knows what it is."""
+    """The first unreadable field. Its value is left out: it may hold anything."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{_place(first['loc'])}: {first['msg'][:LONGEST_PROBLEM]}"
 

@@ -1,4 +1,4 @@
-"""Which state of an object a write was computed from."""
+"""The state of an object that a write was computed from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Revision"]
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One state of one object, and which process wrote it; an empty name for one that left no mark."""
+    """One state of one object, and the process that wrote it; an empty name for a process without a mark."""
 
     uid: str
     resource_version: str
@@ -21,6 +21,6 @@ class Revision:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Self:
-        """As the metadata of the object have it."""
+        """The revision in an object's metadata."""
         marks = metadata.get("annotations") or {}
         return cls(metadata.get("uid", ""), metadata.get("resourceVersion", ""), marks.get(ANNOTATION_WRITER, ""))

@@ -1,8 +1,8 @@
 """Text for people: terminal-safe, and sizes with units.
 
-Names, messages and reasons are whatever somebody wrote into an object, a file or a row. A control character moves the
-cursor, sets the title or types for the reader; a bidirectional override lets a line read as another; a character
-without width hides a difference. Each is replaced by its escape, as Python writes it.
+Names, messages and reasons in an object, a file or a row may hold any text. A control character moves the cursor, sets
+the title or types for the reader; a bidirectional override lets a line read as another; a character without width hides
+a difference. Each is replaced by its escape, as Python writes it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 __all__ = ["escaped_json", "human_bytes", "is_plain", "one_line", "plain_lines"]
 
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\U000e0100-\U000e01ef]")
-"""Letters and marks that show nothing. Variation selectors of the base plane stay: they only choose a glyph."""
+"""Letters and marks that are invisible. Variation selectors of the base plane stay: they only choose a glyph."""
 _SPACES: Final = "\u00a0\u3000"
-"""Python calls them not printable; they are spaces of other widths, and harmless."""
+"""Python calls them not printable; they are harmless spaces of other widths."""
 _SHORT: Final = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
 
 
 def is_plain(text: str) -> bool:
-    """Whether nothing in the text would be escaped but ends of lines."""
+    """Whether the text has nothing to escape except ends of lines."""
     return _is_one_line(text.replace("\n", ""))
 
 
 def one_line(text: str) -> str:
-    """The text as a part of one line: an end of a line in it is escaped too, so that nothing can be forged below."""
+    """The text as a part of one line: ends of lines are escaped as well, so that the text cannot forge another line."""
     return text if _is_one_line(text) else "".join(char if _is_one_line(char) else _escape(char) for char in text)
 
 
@@ -37,9 +37,9 @@ def plain_lines(text: str) -> str:
 
 
 def escaped_json(text: str) -> str:
-    """JSON with what a terminal could take for a command escaped as JSON has it: the same data.
+    """JSON in which characters that a terminal could take for a command are JSON escapes: the same data.
 
-    Outside of its strings JSON has no such character.
+    Outside of its strings, JSON has no such character.
     """
     if is_plain(text):
         return text
@@ -68,7 +68,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def human_bytes(count: int) -> str:
-    """A number of bytes in the largest binary unit that leaves at least one, as in ``7.8 GiB``."""
+    """A number of bytes in the largest binary unit with a value of at least one, as in ``7.8 GiB``."""
     value = float(count)
     for unit in _UNITS:
         if value < 1024 or unit == _UNITS[-1]:

@@ -1,4 +1,4 @@
-"""Two small files of strangers beside each other, as lines for people. All pure."""
+"""Compares two small untrusted files, as lines for people. All pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 def readable(path: str, data: bytes) -> Mapping[str, str]:
-    """The texts in a file by what they are called: JSON with a member a line, a chat template in it by its own lines.
+    """The texts in a file by their names: JSON with one member per line, and its chat template by its own lines.
 
-    What is no JSON is taken as it is; bytes that are no UTF-8 are replaced.
+    Other files are taken as they are; bytes that are no UTF-8 are replaced.
     """
     if not path.endswith(".json"):
         return {path: data.decode("utf-8", "replace")}
@@ -40,7 +40,7 @@ def readable(path: str, data: bytes) -> Mapping[str, str]:
 
 
 def unified(a: Mapping[str, str], b: Mapping[str, str], *, names: tuple[str, str]) -> Iterator[str]:
-    """A unified diff of the texts, safe for a terminal; nothing when they say the same. ``names`` are the versions'."""
+    """A unified diff of the texts, safe for a terminal; empty when they are equal. ``names`` are the versions'."""
     for label in dict.fromkeys((*a, *b)):
         before, after = (side.get(label, "").split("\n") if label in side else [] for side in (a, b))
         if before == after:
@@ -70,6 +70,6 @@ def _bounded(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _safe(line: str) -> str:
-    """Without what moves a cursor or hides text. Carriage returns and the like are shown as escapes."""
+    """Escapes characters that move a cursor or hide text, such as carriage returns."""
     kept = line[:LONGEST_LINE] + ("..." if len(line) > LONGEST_LINE else "")
     return "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in kept)
