@@ -1,7 +1,7 @@
-"""Who a version is of, whose decision counts, for which digest, and whether the decisions suffice.
+"""The author of a version, and whose decisions count, for which digest, and whether they suffice.
 
-Admission has checked who decided, that he may decide on the tier that he wrote, and in which groups he is. What
-admission cannot see, since it reads no other object, is judged here.
+Admission has checked who decided, whether they may decide on the tier in the approval, and in which groups they are.
+Admission reads no other object; this module checks what depends on other objects.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["ApprovalCount", "Ballot", "author", "ballots", "count_approvals", "i
 
 
 def is_service_account(user: str) -> bool:
-    """Whether a user name is that of a machine."""
+    """Whether a user name is that of a service account or a node."""
     return user.startswith(("system:serviceaccount:", "system:node:"))
 
 
 def author(spec: ModelVersionSpec) -> str | None:
-    """The person who submitted the version; None where nobody did, or only a machine."""
+    """The person who submitted the version; None without a submitter, or when the submitter is a service account."""
     by = spec.submitted_by
     return None if by is None or is_service_account(by) else by
 
 
 def submitters(spec: ModelVersionSpec) -> frozenset[str]:
-    """Who submitted the version and who applied it for the author: neither judges it."""
+    """The submitter and the account that applied the version for them: neither may judge the version."""
     return frozenset(each for each in (spec.submitted_by, spec.submitted_via) if each is not None)
 
 
@@ -50,22 +50,22 @@ class Ballot:
 
     @property
     def counts(self) -> bool:
-        """Whether it is the current decision of somebody who may decide."""
+        """Whether this is the approver's current decision and the approver may decide."""
         return self.lapsed is None
 
     @property
     def approver(self) -> str:
-        """Who decided."""
+        """The person who decided."""
         return self.approval.spec.approver
 
     def is_heard(self, accounts: Collection[str]) -> bool:
-        """Whether it is a person's, or that of one of the service accounts that policies name."""
+        """Whether a person decided, or one of the service accounts that policies name."""
         return not is_service_account(self.approver) or self.approver in accounts
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalCount:
-    """How far a requirement is met. ``passed_over`` says of other approvals why they do not count here."""
+    """How far a requirement is met. ``passed_over`` names other approvals and why they do not count here."""
 
     approvers: tuple[str, ...]
     wanted: int
@@ -80,7 +80,7 @@ class ApprovalCount:
 def ballots(
     approvals: Iterable[ModelApproval], *, version: ModelVersion, digest: str | None, tier: RiskTier, stage: str
 ) -> tuple[Ballot, ...]:
-    """Every decision on a version for a stage, oldest first, each judged whether it counts."""
+    """Every decision on a version for a stage, oldest first, each with why it does not count."""
     cast = sorted((each for each in approvals if each.spec.stage == stage), key=_order)
     if not cast:
         return ()
@@ -93,13 +93,13 @@ def ballots(
 
 
 def _order(approval: ModelApproval) -> tuple[datetime, int, str]:
-    """By time; of decisions in the same second the strictest is the last word."""
+    """By time; of decisions in the same second, the strictest is last."""
     created = approval.metadata.creation_timestamp or _EPOCH
     return created, STRICTNESS[approval.spec.decision], approval.metadata.name
 
 
 def _is_about(approval: ModelApproval, version: ModelVersion, digest: str | None) -> bool:
-    """A decision against it is about the bytes under that name, also once the object was made again."""
+    """A refusal concerns the bytes under the version's name, even after the object was deleted and created again."""
     spec = approval.spec
     uid = version.metadata.uid if spec.decision == "Approved" else spec.version_ref.uid
     return (spec.version_ref.name, spec.version_ref.uid, spec.digest) == (version.metadata.name, uid, digest)
@@ -114,7 +114,7 @@ def _why_lapsed(
     tier: RiskTier,
     newest: dict[str, str],
 ) -> str | None:
-    """What the submitter may change, as arguments or the tier, takes approvals away and never a decision against."""
+    """Why a decision does not count. Changes by the submitter, as of arguments or the tier, void only approvals."""
     spec = approval.spec
     approves = spec.decision == "Approved"
     if not _is_about(approval, version, digest):

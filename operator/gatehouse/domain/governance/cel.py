@@ -1,7 +1,7 @@
 """CEL as policies use it: compiled when a policy is applied, evaluated with a budget, never trusted.
 
-Only the boolean true lets through. Google's runtime answers a missing key or a division by zero with a value of type
-ERROR, which Python takes for true, and ends a loop that is too long with an exception.
+An expression holds only if its result is the boolean true. Google's runtime answers a missing key or a division by zero
+with a value of type ERROR, which is true in Python, and ends a loop that is too long with an exception.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["VARIABLES", "CompiledExpression", "compile_expression"]
 VARIABLES: Final = ("version", "model", "artifact", "hardware", "evaluations", "stage")
 _MESSAGE_LIMIT: Final = 512
 _MOST_KEPT: Final = 512
-"""Compiled expressions that are kept: a policy that only got another status is no new rule."""
+"""Compiled expressions that are kept, as a policy with only a new status has the same rules."""
 _WHERE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
@@ -34,7 +34,7 @@ class CompiledExpression:
     expression: cel.Expression
 
     def judge(self, values: Mapping[str, Any]) -> Judgement:
-        """Whether the expression is true of the values; those are one per name in ``VARIABLES``."""
+        """Evaluates the expression with the values, one for each name in ``VARIABLES``."""
         try:
             value = self.expression.eval(data=values)
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -49,7 +49,7 @@ class CompiledExpression:
 
 @lru_cache(maxsize=_MOST_KEPT)
 def compile_expression(text: str) -> CompiledExpression | ExpressionProblem:
-    """The expression, ready to be judged, or what is wrong with it. Never raises for what a person wrote."""
+    """The compiled expression, or why it does not compile. Never raises for any text."""
     try:
         expression = _environment().compile(text)
     except RuntimeError as error:

@@ -1,8 +1,8 @@
 """Which evaluations count, and whether they are good enough.
 
-A good result counts when it is of these bytes, of somebody who did not submit the version, and not too old. Of several
-results the worst decides: a bad one, also of the submitter or from before the version was made again, stands until
-somebody other than the submitter takes it back.
+A good result counts when it is about these bytes, not from the submitter, and not too old. Of several results the worst
+decides. A bad result stands until a person other than the submitter withdraws it; that includes results from the
+submitter, or from before the version was created again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _COMPARE: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """The evaluations that name a version, and what is needed to say which of them count.
+    """The evaluations that name a version, and the facts that decide which of them count.
 
-    ``gone`` are those that were there and that nobody entitled took back: they count against the version, never for it.
+    ``gone`` are deleted results that no entitled person withdrew: they count against the version, never for it.
     """
 
     version: ModelVersion
@@ -49,18 +49,18 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationVerdict:
-    """How a requirement is met: ``met``, or missing (``value`` None), or not good enough."""
+    """How a requirement is met: ``met``, missing (``value`` None), or not good enough."""
 
     met: bool
     found: str
     value: Decimal | None = None
     evaluation: ModelEvaluation | None = None
     gone: bool = False
-    """Whether the evaluation that decides was taken back by nobody who is entitled."""
+    """Whether the deciding evaluation was deleted without being withdrawn by an entitled person."""
 
 
 def why_not_counting(evaluation: ModelEvaluation, *, uid: str, digest: str | None, now: datetime) -> str | None:
-    """Why an evaluation says nothing about these bytes; None when it does."""
+    """Why an evaluation does not apply to these bytes; None when it does."""
     spec = evaluation.spec
     if spec.version_ref.uid != uid:
         return "is of a version of that name that was deleted"
@@ -79,7 +79,7 @@ def _why_no_result(evaluation: ModelEvaluation, *, digest: str | None, now: date
 def why_not_independent(
     evaluation: ModelEvaluation, version: ModelVersion, evaluators: Evaluators, own: SubmitterEvaluations
 ) -> str | None:
-    """Why a good result of that evaluator does not count; None when it does."""
+    """Why a good result from that evaluator does not count; None when it does."""
     spec, who = evaluation.spec, evaluation.spec.evaluator
     if who in submitters(version.spec):
         return None if own == "Allow" else "is of the submitter"
@@ -95,7 +95,7 @@ def why_not_independent(
 def counting(
     results: Results, *, evaluators: Evaluators | None = None, own: SubmitterEvaluations = "Deny"
 ) -> tuple[ModelEvaluation, ...]:
-    """The evaluations of these very bytes by somebody independent, newest first."""
+    """The evaluations of exactly these bytes by an independent evaluator, newest first."""
     named, version = evaluators or Evaluators(), results.version
     found = [
         each
@@ -137,7 +137,7 @@ def expiry(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> d
 def judge_evaluation(
     requirement: EvaluationRequirement, results: Results, *, own: SubmitterEvaluations = "Deny"
 ) -> EvaluationVerdict:
-    """The worst result decides while it is not good enough; otherwise the newest that counts."""
+    """The worst result decides while it is not good enough; otherwise the newest result that counts."""
     meant = [each for each in results.evaluations if _is_meant(requirement, each)]
     gone = [each for each in results.gone if _is_meant(requirement, each)]
     bad = [
@@ -157,7 +157,7 @@ def judge_evaluation(
 
 
 def _is_against(evaluation: ModelEvaluation, requirement: EvaluationRequirement, results: Results) -> bool:
-    """Whether a bad result of the evaluation stands against these bytes, also of an earlier version of that name."""
+    """Whether a bad result counts against these bytes, even if it names an earlier version with the same name."""
     if _why_no_result(evaluation, digest=results.digest, now=results.now) is not None:
         return False
     spec, named = evaluation.spec, requirement.evaluators
@@ -209,7 +209,7 @@ def _failed(requirement: EvaluationRequirement, evaluation: ModelEvaluation, *, 
 
 
 def remembered(kept: Iterable[tuple[str, Mapping[str, object]]], *, version: ModelVersion) -> Iterable[ModelEvaluation]:
-    """Evaluations as a row keeps them, by name; what does not read is left out, as it never was more than a memory."""
+    """Evaluations from the records of a row, by name."""
     for name, was in kept:
         yield ModelEvaluation.model_validate(
             {

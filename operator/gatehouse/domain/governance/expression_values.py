@@ -1,7 +1,7 @@
-"""What expressions see: plain values under the names of the API.
+"""The variables of expressions: plain values under the names of the API.
 
 CEL's runtime takes text, booleans, numbers of 64 bits, null, lists and maps. One value of another type, however deep,
-makes every expression fail that sees the variable; so whatever the facts hold is turned into those here.
+makes every expression fail that uses the variable. This module converts all facts to those types.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def expression_values(
     fit: Fit | None,
     evaluations: Sequence[ModelEvaluation],
 ) -> Mapping[str, Any]:
-    """One value a variable of CEL, ``stage`` left out; docs/policies.md lists their fields. ``evaluations`` count."""
+    """One value for each variable of CEL except ``stage``; docs/policies.md lists them. ``evaluations`` count."""
     known = {
         "version": _described(version.spec.wire(), version),
         "model": _described(model.spec.wire(), model),
@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
             # Text from a file may hold half a surrogate pair, which is no character.
             return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
         case int():
-            # A float compares as well, and an integer beyond 64 bits is none in CEL.
+            # A float compares as well, and CEL has no integer beyond 64 bits.
             return value if _SMALLEST <= value <= _LARGEST else _as_float(value)
         case datetime():
             return _as_text(value)

@@ -18,7 +18,7 @@ class ExpressionProblem:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether an expression holds. ``error`` is why it could not be evaluated; then the expression does not hold."""
+    """Whether an expression holds. ``error`` is why it could not be evaluated; the expression then does not hold."""
 
     holds: bool
     error: str | None = None

@@ -1,8 +1,9 @@
-"""What a version is held to: the highest risk tier, every licence and every policy that it was ever submitted under.
+"""What a version is held to: the highest risk tier, every licence and every policy of all its submissions.
 
-Whoever submits also writes the model's tier, licence and labels. If a change of them took effect at once, the submitter
-could choose which policy judges; so they only ever add, until somebody with the verb ``classify`` vouches for them.
-Admission binds ``spec.classifiedBy`` to such a person, and lets nobody else change what that person vouched for.
+The submitter also writes the model's tier, licence and labels. If changes of these took effect at once, the submitter
+could choose the policies that apply. Changes therefore only add requirements, until a person with the verb ``classify``
+vouches for them. Admission binds ``spec.classifiedBy`` to such a person, and lets no other person change the fields
+that this person vouched for.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ __all__ = ["TIER_RANK", "Held", "declared_tier", "held_under", "shown_tier", "st
 
 TIER_RANK: Final[Mapping[RiskTier, int]] = {"Low": 0, "Medium": 1, "High": 2}
 _MOST_LICENSES: Final = 16
-"""Licences that are remembered of one model; no honest one changes its licence so often."""
+"""Licences that are kept for one model; no honest model changes its licence so often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """``policies`` has by name the digest of what each policy matched on when it applied."""
+    """``policies`` has by name the digest of each policy's match when it applied."""
 
     risk_tier: RiskTier = "Low"
     licenses: tuple[str, ...] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self) -> dict[str, Any]:
-        """As a row keeps it."""
+        """The value in a row."""
         return {"riskTier": self.risk_tier, "licenses": list(self.licenses), "policies": dict(self.policies)}
 
     def text(self) -> str:
@@ -43,7 +44,7 @@ class Held:
 
     @classmethod
     def read(cls, kept: Any) -> Held:
-        """What a row keeps; of a row from before, or of one that somebody spoiled, nothing but the strictest tier."""
+        """The value in a row; a malformed value becomes the strictest tier alone."""
         if kept is None:
             return cls()
         try:
@@ -55,7 +56,7 @@ class Held:
 
     @classmethod
     def parse(cls, text: str | None) -> Held:
-        """What :meth:`text` wrote; nothing of None."""
+        """Parses the result of :meth:`text`; None means no requirements."""
         if text is None:
             return cls()
         try:
@@ -64,7 +65,7 @@ class Held:
             return cls(risk_tier="High")
 
     def joined(self, other: Held) -> Held:
-        """Held to both."""
+        """The requirements of both."""
         return Held(
             risk_tier=strictest(self.risk_tier, other.risk_tier),
             licenses=_united(self.licenses, other.licenses),
@@ -72,15 +73,16 @@ class Held:
         )
 
     def names(self, policies: Iterable[CompiledPolicy]) -> frozenset[str]:
-        """Those of the policies that still match on what they matched on when they applied.
+        """The names of those policies whose match is the same as when they applied.
 
-        One whose match its keeper changed is asked anew: it is the version that must not escape, not the keeper.
+        A policy whose match its keeper changed is matched again: this rule binds the version's submitter, not the
+        policy's keeper.
         """
         kept = self.policies
         return frozenset(each.name for each in policies if each.name in kept and kept[each.name] == each.match_digest)
 
     def under(self, policies: Iterable[CompiledPolicy]) -> Held:
-        """Held to these policies, and to no other."""
+        """The same tier and licences with these policies only."""
         return Held(
             risk_tier=self.risk_tier,
             licenses=self.licenses,
@@ -94,14 +96,14 @@ def strictest(first: RiskTier, *others: RiskTier) -> RiskTier:
 
 
 def declared_tier(model: RegisteredModel, registry: ModelRegistry) -> RiskTier:
-    """The tier that a model counts as by itself: below the registry's default only if somebody entitled vouches."""
+    """The tier of a model by itself: below the registry's default only if a classifier vouches for it."""
     default = registry.spec.default_risk_tier
     tier = model.spec.risk_tier or default
     return tier if model.spec.classified_by is not None else strictest(tier, default)
 
 
 def held_under(before: Held, model: RegisteredModel, registry: ModelRegistry) -> Held:
-    """What a version of the model is held to now. A licence that somebody entitled vouches for stands alone."""
+    """The requirements for a version of the model now. A licence that a classifier vouches for replaces all others."""
     current = () if model.spec.license is None else (model.spec.license,)
     vouched = model.spec.classified_by is not None and bool(current)
     return Held(
@@ -112,12 +114,12 @@ def held_under(before: Held, model: RegisteredModel, registry: ModelRegistry) ->
 
 
 def shown_tier(version: ModelVersion, model: RegisteredModel | None) -> RiskTier:
-    """The tier that decisions on a version are for, for who only sees the objects."""
+    """The tier that decisions on a version are for, as far as the objects alone show it."""
     return version.status.risk_tier or (model.spec.risk_tier if model else None) or "Medium"
 
 
 def _united(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
-    """The first ones stay: nobody pushes a licence out by naming many others."""
+    """Earlier licences come first, so that naming many others does not push one out."""
     if before == now and len(now) <= 1:
         return now
     found = {each.casefold(): each for each in (*now, *before)}

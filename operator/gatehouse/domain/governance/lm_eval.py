@@ -2,11 +2,11 @@
 
 The format is that of ``EvaluationTracker.save_results_aggregated`` (results_<time>.json): ``results`` by task with
 members ``metric,filter`` and ``metric_stderr,filter``, beside ``configs``, ``versions``, ``n-shot``, ``n-samples``,
-``group_subtasks``, ``config``, ``date`` and ``lm_eval_version``. Files from before version 0.4 have no filters; those
-are read too, and so are those of lighteval, which have the same ``results``. Everything but ``results`` may be absent.
+``group_subtasks``, ``config``, ``date`` and ``lm_eval_version``. Files from before version 0.4 have no filters; the
+reader accepts them, and files of lighteval, which have the same ``results``. Everything but ``results`` may be absent.
 
-What is odd is left out and named, be it a metric, a task or a whole member: a key that is there twice, a number that is
-none, a name too long to keep. No value is ever taken in its place, so that nothing counts that was not measured.
+The reader leaves out odd metrics, tasks and members, and names them: a key that occurs twice, a malformed number, a
+name that is too long. No other value replaces them, so that only measured values count.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
-    """One task, or a group of tasks with its ``subtasks``. ``left_out`` says which metrics are no numbers, or odd.
+    """One task, or a group of tasks with its ``subtasks``. ``left_out`` names metrics that are odd or no numbers.
 
-    ``dataset`` is as on the Hugging Face hub, with the configuration after a slash; None for a group and where it is
-    not told. ``samples`` is how many were used, of how many.
+    ``dataset`` is the name on the Hugging Face hub, with the configuration after a slash; None for a group and where
+    the file does not name it. ``samples`` is how many were used, of how many.
     """
 
     name: str
@@ -73,9 +73,9 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarnessRun:
-    """A result file. ``limit`` is a trial's bound on samples a task; tasks that measured nothing are left out.
+    """A result file. ``limit`` is a trial's bound on samples per task; tasks without measurements are left out.
 
-    ``odd`` says what else was left out, and why.
+    ``odd`` names other parts that were left out, and why.
     """
 
     tasks: tuple[TaskResult, ...]
@@ -90,7 +90,8 @@ class HarnessRun:
 def parse_results(data: bytes, *, what: str = "the result file") -> HarnessRun:
     """Read a result file.
 
-    Raises FormatError with the rules of ``bounded_json.loads_leniently``, and HarnessInvalid for what has no results.
+    Raises FormatError with the rules of ``bounded_json.loads_leniently``, and HarnessInvalid for a file without
+    results.
     """
     document, odd = bounded_json.loads_leniently(data, what=what, max_bytes=MAX_RESULTS, max_items=_MAX_ITEMS)
     if not isinstance(document, dict):
@@ -126,7 +127,7 @@ def _invalid(found: str, what: str, wanted: str) -> FormatError:
 
 @dataclass(slots=True)
 class _Reader:
-    """Typed access to a document from strangers. What is not of its type is noted, and is as if it were not there."""
+    """Typed access to an untrusted document. A value of the wrong type is noted and counts as absent."""
 
     whole: Members
     odd: dict[str, None]
@@ -174,7 +175,7 @@ class _Reader:
         return None
 
     def short(self, text: str, where: str) -> str | None:
-        """A text that Kubernetes takes for a name of people's."""
+        """A text that Kubernetes accepts as a display name."""
         if 0 < len(text) <= _LONGEST_NAME and text.isprintable() and _REPLACED not in text:
             return text
         self.note(text, where, f"1 to {_LONGEST_NAME} printable characters")
@@ -204,7 +205,7 @@ def _task(reader: _Reader, name: str, result: JsonValue) -> TaskResult | None:
 
 
 def _dataset(reader: _Reader, config: Members) -> str | None:
-    """The path and, after a slash, the configuration; nothing where one of them is odd: half a name is another's."""
+    """The path and, after a slash, the configuration; None if one is odd, as half a name is another dataset's."""
     path, part = reader.text(config, "dataset_path"), reader.text(config, "dataset_name")
     if path is None or (part is None and config.get("dataset_name") not in (None, "")):
         return None
@@ -216,14 +217,14 @@ def _metrics(reader: _Reader, members: Members, task: str) -> tuple[tuple[Measur
     left_out: dict[str, None] = {}
     for key, value in members.items():
         metric, _, filtered = key.partition(",")
-        # A group that aggregates nothing has a blank where its metrics would be.
+        # A group without aggregation has a blank in place of its metrics.
         if key in _NOT_METRICS or not metric.strip() or metric.endswith(_STDERR):
             continue
         name = reader.short(metric if filtered in {"", _NO_FILTER} else key, f"a metric of {shown(task)}")
         if name is None:
             continue
         text = number_text(value)
-        # Two keys of one name (acc and acc,none) may have two values: neither is taken.
+        # Two keys of one name (acc and acc,none) may have two values: neither counts.
         if text is None or name in left_out or name in measured:
             measured.pop(name, None)
             left_out[name] = None
@@ -236,7 +237,7 @@ def _metrics(reader: _Reader, members: Members, task: str) -> tuple[tuple[Measur
 
 
 def number_text(value: JsonValue) -> str | None:
-    """A number as decimal text that reads back as the same float; None for what is no number, or out of range."""
+    """A number as decimal text that reads back as the same float; None for other values, or out of range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     for text in (repr(value), f"{float(value):.16e}"):
@@ -291,7 +292,7 @@ def _moment(reader: _Reader) -> datetime | None:
 
 
 def _limit(config: Members) -> str | None:
-    """One that is no number is a bound all the same: the run is no less a trial."""
+    """A malformed limit is a limit all the same: the run is still a trial."""
     limit = config.get("limit")
     if limit is None or limit is False:
         return None

@@ -1,4 +1,4 @@
-"""A GovernancePolicy compiled, the versions that it applies to, and what it finds."""
+"""A compiled GovernancePolicy, the versions that it applies to, and its findings."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["CompiledPolicy", "PolicyFinding", "Weight", "applies", "applying", "stand_in"]
 
 Weight = Literal["Denied", "Owed"]
-"""Denied: the version is not what the policy wants. Owed: something is still to come, such as an evaluation."""
+"""Denied: the version violates the policy. Owed: something is still to come, such as an evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFinding:
     """One rule of one policy that does not hold. ``enforced`` findings shut the gate, others are only reported.
 
-    ``policy`` is empty where what is missing is a policy.
+    ``policy`` is empty when a policy is missing.
     """
 
     policy: str
@@ -51,25 +51,25 @@ class PolicyFinding:
 
 @dataclass(frozen=True)
 class CompiledPolicy:
-    """A policy to judge with. ``unreadable`` is why nothing but a denial can be had of it."""
+    """A policy ready for evaluation. An ``unreadable`` policy (None: readable) denies, for that reason."""
 
     policy: GovernancePolicy
     unreadable: str | None = None
 
     @cached_property
     def expressions(self) -> Mapping[str, CompiledExpression | ExpressionProblem]:
-        """The expressions by name, compiled when somebody first asks for them."""
+        """The expressions by name, compiled at first use."""
         rules = self.policy.spec.expressions
         if not rules:
             return {}
-        # CEL's runtime takes 13 MiB, which an operator that judges by no expression need not have.
+        # CEL's runtime takes 13 MiB, which an operator without expressions need not load.
         from gatehouse.domain.governance.cel import compile_expression  # noqa: PLC0415
 
         return {rule.name: compile_expression(rule.expression) for rule in rules}
 
     @cached_property
     def match_digest(self) -> str:
-        """SHA-256 of what the policy matches on, shortened."""
+        """SHA-256 of the policy's match, shortened."""
         canonical = orjson.dumps(self.policy.spec.match.wire(), option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:16]
 
@@ -80,11 +80,11 @@ class CompiledPolicy:
 
     @property
     def enforced(self) -> bool:
-        """Whether it shuts gates, or only reports."""
+        """Whether the policy shuts gates or only reports."""
         return self.policy.spec.mode == "Enforce"
 
     def speaks_to(self, stage: str) -> bool:
-        """Whether the policy asks for anything before a version is cleared for the stage, and shuts the gate if not."""
+        """Whether the policy is enforced and has a requirement for the stage."""
         spec = self.policy.spec
         named = (
             *(each.stages for each in spec.evaluations),
@@ -106,10 +106,10 @@ class CompiledPolicy:
 
 
 def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
-    """What a policy that does not read comes to: it denies every version that it may apply to.
+    """The policy in place of an unreadable one: it denies every version that it may apply to.
 
-    What it says of where it applies, whether it is enforced and what may go on running holds as far as that reads. The
-    rest is nobody's guess: it allows no serving runtime either.
+    The members on where the policy applies, whether it is enforced, and which services may continue count as far as
+    they are readable. The other members do not count: the policy allows no serving runtime.
     """
     spec = body.get("spec")
     kept: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
 
 
 def _member(name: str, value: object) -> dict[str, Any]:
-    """One member of a policy's spec; the strictest there is when it does not read."""
+    """One member of a policy's spec; the strictest possible value when it is unreadable."""
     try:
         return {name: getattr(GovernancePolicySpec.model_validate({name: value}), name)}
     except ValidationError:
@@ -137,7 +137,7 @@ def applying(
     tier: RiskTier,
     held: Collection[str] = (),
 ) -> tuple[CompiledPolicy, ...]:
-    """The policies that apply to versions of a model that count as of this tier, and those they are ``held`` to."""
+    """The policies that apply to versions of a model with this tier, and those that the versions are ``held`` to."""
     found = (
         each
         for each in policies
@@ -149,7 +149,7 @@ def applying(
 def applies(
     match: PolicyMatch, model: RegisteredModel, namespace_labels: Mapping[str, str] | None, *, tier: RiskTier
 ) -> bool:
-    """Whether a policy applies. A namespace whose labels are not known is in every selector: unknown is not free."""
+    """Whether a policy applies. A namespace with unknown labels matches every selector."""
     if match.risk_tiers and tier not in match.risk_tiers:
         return False
     if match.model_selector is not None and not selects(match.model_selector, model.metadata.labels):

@@ -1,4 +1,4 @@
-"""What one policy says of one version for one stage."""
+"""The findings of one policy on one version for one stage."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _SOURCES: Final[Mapping[ContentSource | None, str]] = {
 
 
 _NONE: Final = ""
-"""No licence is refused: an empty one cannot be written."""
+"""Refuses no licence: an empty licence cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A version whose artifact was verified, and what is known of it. ``digest`` is the recorded one.
+    """A version whose artifact was verified, and its facts. ``digest`` is the recorded one.
 
-    ``reads_content`` is whether the registry has files read, ``rereading`` how that goes for this one.
-    ``held`` is what the version is held to now: rules see its tier, and are asked once for each of its licences.
+    ``reads_content`` is whether the registry has files read, ``rereading`` is the progress of that for this version.
+    ``held`` is what the version is held to now: rules use its tier, and are evaluated once for each of its licences.
     """
 
     now: datetime
@@ -67,18 +67,18 @@ class Case:
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
-        """Every licence that the version is held to; one that is None where its model never named any."""
+        """Every licence that the version is held to; None stands for a model without any licence."""
         return self.held.licenses or (self.model.spec.license,)
 
     @property
     def results(self) -> Results:
-        """The evaluations with what says which of them count."""
+        """The evaluations with the facts that decide which of them count."""
         return Results(
             version=self.version, digest=self.digest, now=self.now, evaluations=self.evaluations, gone=self.gone
         )
 
     def values(self, stage: str, *, own: SubmitterEvaluations = "Deny") -> Iterator[Mapping[str, Any]]:
-        """What expressions see, once for each licence."""
+        """The variables of expressions, once for each licence."""
         for license_ in self.licenses:
             known = {**self._values(own)["model"], "riskTier": self.held.risk_tier}
             if license_ is not None:
@@ -107,9 +107,9 @@ class Case:
 
 
 def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[PolicyFinding, ...]:
-    """Every rule of the policy that does not hold of the version for the stage; approvals are counted elsewhere.
+    """Every rule of the policy that does not hold for the version and the stage; approvals are counted elsewhere.
 
-    Never raises: a policy that cannot be judged denies, and leaves the other policies and versions alone.
+    Never raises: a policy that cannot be evaluated denies, and does not affect other policies and versions.
     """
     judge_ = _Judge(policy, case, stage)
     try:
@@ -138,7 +138,7 @@ class _Judge:
         yield from self._expressions()
 
     def failed(self, what: str) -> PolicyFinding:
-        """The policy cannot be judged of this version."""
+        """The finding for a policy that cannot be evaluated for this version."""
         return self._finding(
             "policy",
             "PolicyFailed",

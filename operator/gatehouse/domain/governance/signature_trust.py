@@ -1,9 +1,9 @@
-"""Who made a model signature, judged against the keys and identities that a policy names.
+"""Who made a model signature, compared with the keys and identities that a policy names.
 
 A key is an ECDSA key on P-256, P-384 or P-521: the kinds that model signatures are made with. An identity is the
-subject and the issuer in a certificate of Fulcio, Sigstore's authority, that chains to an authority which the policy
-names. The chain is judged at the time the certificate began to hold, as these hold for minutes. The transparency log is
-not looked at: whoever got hold of the key of an expired certificate could still sign with it.
+subject and the issuer in a certificate of Fulcio, Sigstore's authority, that chains to an authority of the policy. The
+chain is verified for the time when the certificate became valid, as such certificates are valid for minutes. The
+transparency log is not checked: a person who obtained the key of an expired certificate could still sign with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["SignatureCheck", "judge_signature"]
 
 _ISSUER: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _ISSUER_BEFORE: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
-"""The issuer as a DER string, and as Fulcio wrote it before: bare."""
+"""The issuer as a DER string, and in Fulcio's earlier form: bare."""
 _UTF8_STRING: Final = 0x0C
 _MALFORMED: Final = (
     ValueError,
@@ -40,15 +40,15 @@ _MALFORMED: Final = (
     x509.ExtensionNotFound,
     x509.UnsupportedGeneralNameType,
 )
-"""What a certificate by a stranger makes of the parser."""
+"""The parser's errors for a malformed certificate."""
 _WANTED_KEY: Final = "an ECDSA public key on P-256, P-384 or P-521 in PEM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureCheck:
-    """Either the signer's name in the policy, or why the signature does not suffice.
+    """The signer's name in the policy, or why the signature does not suffice.
 
-    Reasons: SignatureMissing, SignatureInvalid, SignerNotTrusted, SignersUnusable (the policy names what is no key).
+    Reasons: SignatureMissing, SignatureInvalid, SignerNotTrusted, SignersUnusable (the policy names a malformed key).
     """
 
     signed_by: str | None = None
@@ -56,7 +56,7 @@ class SignatureCheck:
 
 
 def judge_signature(record: SignatureRecord | None, wanted: SignatureRequirements) -> SignatureCheck:
-    """Whether one of the signers signed exactly the files that were found. ``record`` is None without ``model.sig``."""
+    """Checks that one of the signers signed exactly the found files. ``record`` is None without ``model.sig``."""
     signers = ", ".join([*(key.name for key in wanted.keys), *(each.name for each in wanted.identities)])
     whole = f"model.sig over exactly these files, signed by one of: {signers}"
     sign = f"have one of them sign the folder with `model_signing sign` and put model.sig beside the files: {signers}"
@@ -168,7 +168,7 @@ def _trusted(chain: Sequence[str], authorities: list[x509.Certificate]) -> x509.
 
 
 def _any_purpose(policy: ExtensionPolicy) -> ExtensionPolicy:
-    """The web's rules want certificates of servers and clients; ours are for signing code."""
+    """Accepts every purpose: web rules require certificates of servers and clients, but these are for signing code."""
     return policy.may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
 
 

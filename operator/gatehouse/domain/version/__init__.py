@@ -1,1 +1,1 @@
-"""A ModelVersion: facts in, a decision and a status out."""
+"""A ModelVersion: from facts to a decision and a status."""

@@ -1,4 +1,4 @@
-"""A version against those that have to do with it, from its facts: its claim, its refusals, what stands against it."""
+"""A version and its rivals, from its facts: its claim on the URI, its refusals, and objections against it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 def claimed_at(facts: Facts) -> str:
     """Since when the version's namespace has had its URI.
 
-    It is passed on from version to version of the namespace, so that it outlives the first one. An object that was seen
-    before it was registered claims from now on: it may have waited for that since before the URI's owner came.
+    The claim passes from version to version of the namespace, so that it outlives the first one. An object that was
+    seen before it was registered claims from now on: it may have waited for the URI since before the URI's owner came.
     """
     metadata, status = facts.version.metadata, facts.version.status
     seen = status.phase is not None and status.registry_id is None
@@ -41,9 +41,9 @@ def claimed_at(facts: Facts) -> str:
 
 
 def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> tuple[tuple[str, str], ...]:
-    """Stage (every one when empty) and reason of what counts for every version of the artifact.
+    """Stage (every stage when empty) and reason of each refusal that counts for every version of the artifact.
 
-    The version is one that is submitted. That its arguments are refused is not about the artifact.
+    The version is a submitted one. Refused arguments are not about the artifact and do not count here.
     """
     found: list[tuple[str, str]] = []
     if artifact.finding.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
@@ -59,7 +59,7 @@ def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> t
 
 
 def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[str, Objection]:
-    """What other objects hold against the version, by stage."""
+    """The objections of other objects against the version, by stage."""
     registry, version = facts.registry, facts.version
     if not isinstance(registry, ModelRegistry) or not (facts.rivals or _is_ambiguous(facts)):
         return {}
@@ -85,7 +85,7 @@ def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[st
 
 
 def contest_gates(against: Mapping[str, Objection], *, stages: Sequence[Standing]) -> tuple[GateState, ...]:
-    """A gate for each stage that something is held against; one for all where it is the same."""
+    """A gate for each stage with an objection; one gate for all stages where the objection is the same."""
     if against and len(set(against.values())) == 1 and len(against) == len(stages):
         return (_gate(next(iter(against.values())), stage=""),)
     return tuple(_gate(objection, stage=stage) for stage, objection in against.items())
@@ -102,7 +102,7 @@ def _gate(objection: Objection, *, stage: str) -> GateState:
 
 
 def suspected_at(facts: Facts) -> datetime | None:
-    """Until when another version saw other bytes at the URI, or in it: what was verified before is to be looked at."""
+    """The last time at which another version saw other bytes at the URI, or in it: earlier checks no longer count."""
     recorded, uri = facts.kept_digest, folder_of(facts.version.spec.artifact.uri)
     times = [
         at
@@ -111,12 +111,12 @@ def suspected_at(facts: Facts) -> datetime | None:
         and rival.uri.startswith(uri)
         and (rival.held or (rival.verified and rival.uri == uri and recorded is not None and rival.digest != recorded))
     ]
-    # The time of a condition is in whole seconds, cut off.
+    # The time of a condition is cut off to whole seconds.
     return max(times) + timedelta(seconds=1) if times else None
 
 
 def _judged_at(rival: VersionStanding, *, now: datetime) -> datetime | None:
-    """When a rival was judged. A time that is none, or lies ahead, is nobody's reason to look each second for years."""
+    """When a rival was judged. None for a malformed time and one that lies ahead, which would cause endless checks."""
     try:
         at = datetime.strptime(rival.judged_at, TIME).replace(tzinfo=UTC)
     except ValueError:

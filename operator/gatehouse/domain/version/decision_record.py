@@ -1,4 +1,4 @@
-"""What a version was judged with, as its row keeps it; each fact of that which changed is a record of the audit."""
+"""The facts of a decision, as a version's row keeps them; each fact that changed makes an audit record."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from gatehouse.domain.version.withdrawals import Gone
 __all__ = ["fact_changes", "held_to", "judgement", "known_holding"]
 
 MOST_IN_FULL: Final = 500
-"""Decisions and evaluations of one version that its row remembers with all they say. Of more it remembers who said it
-of which bytes: everything that counts is recorded when it comes and when it goes, however much of it there is."""
+"""Approvals and evaluations of one version that its row keeps in full.
+
+Of further ones the row keeps only who decided on which bytes: everything that counts is recorded when it comes and when
+it goes, however much exists.
+"""
 SHORT: Final = frozenset({"uid", "approver", "evaluator", "decision", "stage", "kind", "digest"})
 MOST_GROUPS: Final = 8
 
@@ -39,9 +42,10 @@ Remembered = Mapping[str, Any]
 def judgement(
     facts: Facts, *, held: Held, gone: Gone, cleared_for: Sequence[str], outcomes: Mapping[str, Outcome]
 ) -> str:
-    """Canonical JSON text of what the version was judged with; the same facts make the same text.
+    """Canonical JSON text of the facts of a decision; the same facts make the same text.
 
-    ``held`` is what it is held to from now on, ``gone`` are the results that went without a word.
+    ``held`` is what the version is held to from now on, ``gone`` are the results that were deleted without a
+    withdrawal.
     """
     uid = facts.version.metadata.uid
     approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
@@ -63,7 +67,7 @@ def judgement(
 
 
 def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
-    """All of it; the first in full."""
+    """All entries; the first ones in full."""
     if len(said) <= MOST_IN_FULL:
         return said
     full = set(list(said)[:MOST_IN_FULL])
@@ -74,13 +78,13 @@ def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
 
 
 def known_holding(row: VersionRecord | None) -> Held | None:
-    """What a row says that its version is held to; None of a row from before that was recorded."""
+    """What the row's version is held to; None for a row from before that was recorded."""
     kept = None if row is None else _read(row.governance).get("held")
     return None if kept is None else Held.read(kept)
 
 
 def held_to(facts: Facts) -> Held:
-    """What the version is held to from now on: under what it is submitted, and what applied to it before."""
+    """What the version is held to from now on: by its current submission, and by what applied before."""
     model, registry = facts.model, facts.registry
     if facts.version.spec.state != "Submitted" or isinstance(model, Unmet) or isinstance(registry, Unmet):
         return facts.held
@@ -121,7 +125,7 @@ def _evaluation(evaluation: ModelEvaluation) -> Remembered:
 
 
 def fact_changes(facts: Facts, before: str | None, after: str) -> tuple[FactChange, ...]:
-    """One change a fact that differs between two judgements of a version; ``before`` is that of its row."""
+    """One change for each fact that differs between two records of a version; ``before`` is that of its row."""
     if before == after:
         return ()
     return tuple(_Changes(facts, _read(before), _read(after)).all())
@@ -139,7 +143,7 @@ class _Changes:
         self._after = after
 
     def all(self) -> Iterator[FactChange]:
-        """In the order in which they follow from each other."""
+        """The changes in causal order."""
         yield from self._objects("evaluations", "ModelEvaluation", author="evaluator", added="Evaluated")
         yield from self._objects("approvals", "ModelApproval", author="approver", added=None)
         yield from self._policies()

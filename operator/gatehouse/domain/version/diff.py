@@ -1,4 +1,4 @@
-"""Two versions beside each other: what differs, by section and field. All pure."""
+"""Compares two versions: the differences, by section and field. All pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TOKENIZER: Final = re.compile(
     r"(.*/)?(tokenizer[^/]*|chat_template[^/]*|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt"
     r"|spiece\.model|sentencepiece[^/]*|tekken\.json)"
 )
-"""What turns text into tokens and a conversation into text. Older models have the template in tokenizer_config.json."""
+"""Files for tokens and for the text of a conversation. Older models have the template in tokenizer_config.json."""
 
 _OWN: Final = ("version", "description", "submittedBy", "submittedVia", "runtime", "state", "customProperties")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One version with what is known of it. ``summary`` and ``files`` are None where the registry was not read."""
+    """One version with its known facts. ``summary`` and ``files`` are None where the registry was not read."""
 
     version: ModelVersion
     evaluations: Sequence[ModelEvaluation] = ()
@@ -37,21 +37,21 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field that the versions do not share; None where a version has it not."""
+    """A field that differs between the versions; None where a version lacks the field."""
 
     field: str
     a: Scalar
     b: Scalar
 
     def wire(self) -> dict[str, Scalar]:
-        """What ``-o json`` prints."""
+        """The output of ``-o json``."""
         return {"field": self.field, "a": self.a, "b": self.b}
 
 
 def compare_versions(a: Side, b: Side) -> Mapping[str, Sequence[Difference]]:
-    """What differs, by section; every section that was compared is there, one without a difference is empty.
+    """The differences by section; a compared section without a difference is empty.
 
-    Sections of the registry's rows (config, tokenizer, files) are there only when both sides have them.
+    Sections of the registry's rows (config, tokenizer, files) are present only when both sides have them.
     """
     found: dict[str, Sequence[Difference]] = {}
     for name, fields in _SECTIONS.items():
@@ -96,7 +96,7 @@ def _fit(side: Side) -> Mapping[str, Scalar]:
 
 
 def _evaluations(side: Side) -> Mapping[str, Scalar]:
-    """The newest value of each metric that was measured of the version's own bytes."""
+    """The newest value of each metric that was measured for the version's own bytes."""
     status = side.version.status
     digest = status.recorded_digest or (status.artifact.digest if status.artifact else None)
     uid = side.version.metadata.uid

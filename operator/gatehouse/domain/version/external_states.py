@@ -1,6 +1,6 @@
-"""A version's state in the words of other registries, for tools that know those: one table each, nothing is stored.
+"""A version's state in the words of other registries, for tools that use them: one table each; nothing is stored.
 
-Both are functions of ``phase``, ``clearedFor`` and ``deployedTo``; what those words cannot say is in the gates.
+Both are functions of ``phase``, ``clearedFor`` and ``deployedTo``; the gates say what those words cannot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Projection", "ReviewWord", "lifecycle_words", "project"]
 ReviewWord = Literal["PENDING_REVIEW", "APPROVED", "REJECTED", "DEPLOYED", "ARCHIVED"]
 
 _SHORT: Final[Mapping[str, str]] = {"production": "prod"}
-"""Stages that the words shorten, as in approved_prod."""
+"""Stages with a short form in these words, as in approved_prod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Projection:
     lifecycle: str
 
     def wire(self) -> dict[str, str]:
-        """What ``-o json`` prints."""
+        """The output of ``-o json``."""
         return {"review": self.review, "lifecycle": self.lifecycle}
 
 
@@ -46,13 +46,13 @@ _TABLE: Final[Mapping[Phase, tuple[ReviewWord, str]]] = {
     "Changes Requested": ("PENDING_REVIEW", "changes_requested"),
     "Pending Review": ("PENDING_REVIEW", "submitted"),
 }
-"""Every phase but Ready to Deploy. A version that is not cleared is neither APPROVED nor DEPLOYED, wherever it runs."""
+"""Every phase but Ready to Deploy. A version that is not cleared is neither APPROVED nor DEPLOYED, even if it runs."""
 
 
 def project(status: ModelVersionStatus, *, stages: Sequence[str] = ()) -> Projection:
-    """The words for a status. ``stages`` are the registry's in their order; those it is cleared for when not known.
+    """The words for a status. ``stages`` are the registry's in order; if unknown, those that it is cleared for.
 
-    A version that nobody looked at yet is PENDING_REVIEW and submitted.
+    A version that was never reconciled is PENDING_REVIEW and submitted.
     """
     cleared = [stage for stage in (stages or status.cleared_for) if stage in status.cleared_for]
     if status.phase == "Ready to Deploy" and cleared:
@@ -66,6 +66,6 @@ def project(status: ModelVersionStatus, *, stages: Sequence[str] = ()) -> Projec
 
 
 def lifecycle_words(stages: Sequence[str]) -> tuple[str, ...]:
-    """Every word that ``lifecycle`` can be, in the order of a version's life."""
+    """Every value of ``lifecycle``, in the order of a version's life."""
     reached = (word for stage in stages for word in (f"approved_{_SHORT.get(stage, stage)}", stage))
     return ("draft", "submitted", "changes_requested", *reached, "deprecated", "retired")

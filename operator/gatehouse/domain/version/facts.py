@@ -1,7 +1,7 @@
-"""What is known about a ModelVersion at one moment: everything that ``decide`` reads.
+"""The facts about a ModelVersion at one moment: everything that ``decide`` reads.
 
-What follows from the objects and the row alone is resolved once, when the facts are put together: whether the version
-is registered, the ids of its rows, the digest that its bytes must have.
+Conclusions from the objects and the row alone are resolved once, when the facts are created: whether the version is
+registered, the ids of its rows, the digest that its bytes must have.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = ["Facts", "Registration", "Unmet", "Withdrawal"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmet:
-    """A reference that leads nowhere, or to something that does not allow it.
+    """A reference to an object that is missing, or that does not allow the reference.
 
-    ``needs_person`` when it will not come right by itself once the missing object is applied.
+    ``needs_person`` is whether a person must act beyond applying the missing object.
     """
 
     finding: Finding
@@ -42,7 +42,7 @@ class Unmet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """Who took an approval or an evaluation back, and why, as it said itself before it was deleted."""
+    """Who withdrew an approval or an evaluation, and why, as the object recorded before it was deleted."""
 
     by: str
     reason: str
@@ -60,22 +60,22 @@ class Registration:
 class Facts:
     """Facts about one version.
 
-    ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row that (registry, model, version) has,
-    whoever holds it; ``holder_exists`` says whether another object that holds the row still exists. ``artifact`` is
-    None before the first check, and where no check is needed; ``rereading`` is how far its files are read once more, or
-    why they cannot be, while ``artifact`` stands. ``store_error`` is why the artifact could not be verified now.
-    ``template_problem`` is why the cluster rejected the serving template. ``policies`` are those that apply,
-    ``policy_names`` names all policies; ``approvals`` and ``evaluations`` are all that name the version, whether they
-    count or not; ``unreadable`` are those of both that do not read. ``withdrawals`` has, by uid, those that were
-    withdrawn lately, of any version. ``deployed_to`` names the stages that run the version; ``served_in`` are pairs of
-    a stage and a namespace with an enforced gate in which a service runs the version with its digest, None when that is
-    not known yet. ``rivals`` are other versions of its URI, and rejected ones of its digest or in its folder;
-    ``endpoints`` says where its bucket is. ``held`` is what the version was held to before: by its row, or as a new
-    version by the row of its model.
+    ``spec_json`` is the version's spec as canonical JSON text. ``row`` is the row of (registry, model, version),
+    whichever object holds it; ``holder_exists`` says whether another object that holds the row still exists.
+    ``artifact`` is None before the first check, and where no check is needed; ``rereading`` is how far its files are
+    read again, or why they cannot be, while ``artifact`` stands. ``store_error`` is why the artifact could not be
+    verified now. ``template_problem`` is why the cluster rejected the serving template. ``policies`` are those that
+    apply, ``policy_names`` names all policies; ``approvals`` and ``evaluations`` are all that name the version, whether
+    they count or not; ``unreadable`` are those of both that cannot be read. ``withdrawals`` has, by uid, those that
+    were withdrawn lately, of any version. ``deployed_to`` names the stages that run the version; ``served_in`` are
+    pairs of a stage and a namespace with an enforced gate in which a service runs the version with its digest, None
+    when that is not known yet. ``rivals`` are other versions of its URI, and rejected ones of its digest or in its
+    folder; ``endpoints`` says where its bucket is. ``held`` is what the version was held to before: by its row, or as a
+    new version by the row of its model.
 
     Resolved from these: ``registration`` is where the version is registered, or why it is not; ``known_ids`` are the
     ids of its rows as its objects know them in this registry; ``kept_digest`` is the digest of the row, even of a lost
-    one, and ``recorded_digest`` that one or else the declared one.
+    one, and ``recorded_digest`` is that digest or else the declared one.
     """
 
     now: datetime
@@ -131,7 +131,7 @@ class Facts:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the version is registered, or may be."""
+        """Whether the version is registered, or may be registered."""
         return isinstance(self.registration, Registration)
 
     @property
@@ -143,17 +143,17 @@ class Facts:
 
     @property
     def watches_artifact(self) -> bool:
-        """Whether the artifact is verified: it may be cleared, or services that were admitted with it may go on."""
+        """Whether the artifact is verified: it may be cleared, or services that were admitted with it may continue."""
         return self.wants_artifact or (self.is_registered and bool(self.version.status.admitted_to))
 
     @property
     def is_lost(self) -> bool:
-        """Whether the version was registered and its row is gone: the database is empty, or an older one."""
+        """Whether the version was registered and its row is missing: the database is empty, or an older one."""
         return self.row is None and self.known_ids.version is not None
 
 
 def _conflict(facts: Facts) -> Unmet | None:
-    """Another object, or other bytes, that (model, version) already stands for."""
+    """Another object or other bytes that already have this (model, version)."""
     row, version = facts.row, facts.version
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""The gates in front of a version: what has to hold, what was found, what is wanted, what to do. All pure."""
+"""The gates of a version: what must hold, what was found, what is expected, what to do. All pure."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 Attention = Literal["Person", "Time", "None"]
-"""Who opens a shut gate: a person, the passing of time (or an object that is still to come), or nobody has to."""
+"""Who or what opens a shut gate: a person, time (or an object that is still to come), or nothing needs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
-    """One gate, judged. ``reason`` is stable; ``status`` is what its condition shows.
+    """One evaluated gate. ``reason`` is stable; ``status`` is the status of its condition.
 
-    One that is ``unknown`` is not open, and stops nothing.
+    An ``unknown`` gate is not open, and stops nothing.
     """
 
     name: str
@@ -54,14 +54,14 @@ class GateState:
     finding: Finding
     attention: Attention = "None"
     stage: str = ""
-    """Stage that the gate stands before; every stage when empty."""
+    """The stage of the gate; every stage when empty."""
     waiting: bool = False
-    """Whether it is shut only because another gate is."""
+    """Whether the gate is shut only because another gate is."""
     unknown: bool = False
 
     @property
     def shut(self) -> bool:
-        """Whether it stops the version."""
+        """Whether the gate stops the version."""
         return not self.open and not self.unknown
 
     @property
@@ -77,7 +77,7 @@ class GateState:
 
 
 NOT_OWED: Final = "NotOwed"
-"""Why there is no template while another gate is shut."""
+"""Why a version has no template while another gate is shut."""
 REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
 ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
 _SOURCES: Final[Mapping[ContentSource | None, str]] = {
@@ -87,13 +87,13 @@ _SOURCES: Final[Mapping[ContentSource | None, str]] = {
     None: "",
 }
 CHECKED_FORMATS: Final[frozenset[ArtifactFormat]] = frozenset({"safetensors", "gguf", "onnx"})
-"""Formats whose structure is checked. Of any other the files are only hashed: a policy has to want that."""
+"""Formats whose structure is checked. Files of other formats are only hashed: a policy must permit these formats."""
 HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
 TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
 
 
 def registered_gate(facts: Facts) -> GateState:
-    """Registry, model and store are there and allow the version, and nobody else holds its name."""
+    """Registry, model and store exist and allow the version, and no other object holds its name."""
     where = facts.registration
     if isinstance(where, Unmet):
         return _unmet("Registered", REGISTERED_RULE, where)
@@ -109,7 +109,7 @@ def registered_gate(facts: Facts) -> GateState:
 
 
 def artifact_gate(facts: Facts) -> GateState:
-    """The bytes at the URI are all there, well formed and the recorded ones."""
+    """All bytes at the URI are present, well formed and the recorded ones."""
     uri = facts.version.spec.artifact.uri
     match facts.artifact:
         case None:
@@ -200,7 +200,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
 
 
 def _permitted(facts: Facts) -> bool:
-    """Whether an enforced policy names the format."""
+    """Whether an enforced policy permits the format."""
     stated = facts.version.spec.artifact.format
     return any(policy.enforced and stated in policy.policy.spec.artifact.formats for policy in facts.policies)
 
@@ -240,7 +240,7 @@ def _doubted(facts: Facts, uri: str) -> GateState:
 
 
 def _next_check(facts: Facts, most: timedelta) -> str:
-    """When the files are checked again, and how to have that now. The moment itself would be another at each check."""
+    """When the files are checked again, and how to check now. An exact time would differ at each check."""
     metadata, registry = facts.version.metadata, facts.registry
     if isinstance(registry, ModelRegistry):
         most = min(most, duration(registry.spec.verification.interval))
@@ -325,7 +325,7 @@ def template_gate(facts: Facts, *, owed: bool) -> GateState:
 
 
 def _loading_limits(facts: Facts) -> Sequence[Finding]:
-    """What KServe's initializer lacks to load the artifact: the template is right, and its Pods may not start."""
+    """The problems of KServe's initializer with the artifact: the template is right, but its Pods may not start."""
     if not isinstance(facts.registry, ModelRegistry):
         return ()
     store = store_for(facts.registry, facts.version.spec.artifact.uri)
@@ -338,7 +338,7 @@ def _loading_limits(facts: Facts) -> Sequence[Finding]:
 
 
 def _template_refusal(facts: Facts) -> Finding | None:
-    """What would keep ``gatehouse.domain.serving.template.render`` from writing, apart from the fit."""
+    """The reason why ``gatehouse.domain.serving.template.render`` cannot write the template, apart from the fit."""
     version, registry = facts.version, facts.registry
     namespace = version.metadata.namespace
     try:
@@ -350,7 +350,7 @@ def _template_refusal(facts: Facts) -> Finding | None:
         ):
             check_model_file(facts.artifact.summary)
             check_config(facts.artifact.summary)
-        # Which arguments are allowed is the registry's to say; without one another gate is shut anyway.
+        # The registry defines the allowed arguments; without a registry another gate is shut.
         if isinstance(registry, ModelRegistry):
             allowed = registry.spec.serving
             check_serving(version.spec.serving, added=allowed.allowed_arguments, variables=allowed.allowed_environment)

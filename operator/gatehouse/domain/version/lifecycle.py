@@ -1,7 +1,7 @@
-"""What a ModelVersion is: a pure function of facts. There is no state machine to get stuck.
+"""The decision on a ModelVersion: a pure function of facts. No state machine can get stuck.
 
-``decide`` judges each gate, finds the phase in a table where the first match wins, and says which row and history entry
-follow, whether the serving template is owed, and when to look again.
+``decide`` evaluates each gate, finds the phase in a table where the first match wins, and returns the row and history
+entry, whether the serving template is owed, and when to check the artifact again.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ DECLARED_PHASES: Final[Mapping[str, str]] = {
     "Deprecated": "the author wants nobody to deploy the version any more",
     "Archived": "the version, or its model, is archived",
 }
-"""Phases that somebody declared, and what they mean."""
+"""Phases that the author declares, and what they mean."""
 _REFUSED: Final[frozenset[Phase]] = frozenset({"Policy Denied", "Rejected", "Changes Requested"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from the facts.
+    """The decision that follows from the facts.
 
-    ``reason`` and ``message`` are what a person should read first. ``record`` is the row as it should be, None when no
-    row is owed; ``change`` its history entry, None when nothing changed. ``look_again`` is when the artifact is due;
-    None when only a change brings the version back. ``standings`` is how the version stands before each stage, and
-    ``outcomes`` what each policy says. ``facts`` are the changes of what it is judged with, for the audit.
-    ``claimed_at`` is since when its namespace has had its URI, None while it is not registered; ``refusals`` are what
-    counts for every version of its artifact. ``held`` is what it is held to from now on.
+    ``reason`` and ``message`` are what a person should read first. ``record`` is the desired row, None when no row is
+    owed; ``change`` is its history entry, None when nothing changed. ``look_again`` is when the artifact is due; None
+    when only a change enqueues the version again. ``standings`` is how the version stands before each stage, and
+    ``outcomes`` has the outcome of each policy. ``facts`` are the changed facts for the audit trail. ``claimed_at`` is
+    since when its namespace has had its URI, None while the version is not registered; ``refusals`` are the refusals
+    that count for every version of its artifact. ``held`` is what the version is held to from now on.
     """
 
     phase: Phase
@@ -92,7 +92,7 @@ class Decision:
 
     @property
     def first_shut(self) -> GateState | None:
-        """The gate to speak of first: of those before every stage, and before the first one."""
+        """The gate to report first: of those of every stage, and those of the first stage."""
         return _first_shut(self.gates, self.standings)
 
 
@@ -112,12 +112,12 @@ class _View:
 
     @property
     def denied(self) -> bool:
-        """A policy says no, or KServe's rules or ours on arguments do."""
+        """A policy denies the version, or KServe's or Gatehouse's rules on arguments do."""
         refused = not self.template.open and self.template.finding.reason != NOT_OWED
         return refused or (self.first is not None and self.first.denied)
 
     def decided(self, decision: str) -> bool:
-        """A person said so for the first stage."""
+        """Whether that decision stands for the first stage."""
         return self.first is not None and self.first.decided == decision
 
 
@@ -141,7 +141,7 @@ _PHASES: Final[tuple[tuple[Phase, Callable[[_View], bool]], ...]] = (
 
 
 def decide(facts: Facts) -> Decision:
-    """The phase, gates, row and next look that follow from the facts. Never raises, never looks at anything else."""
+    """The phase, gates, row and next check that follow from the facts. Never raises, and reads nothing else."""
     version_fit = _fit(facts)
     registered, artifact = registered_gate(facts), artifact_gate(facts)
     if facts.artifact is None and not registered.open:
@@ -167,7 +167,7 @@ def decide(facts: Facts) -> Decision:
     view = _View(facts, registered, artifact, hardware, first, template, objection)
     phase = next(name for name, holds in _PHASES if holds(view))
     by_stage, by_others = tuple(_stage_gates(stages)), contest_gates(against, stages=stages)
-    # What people or policies said of the version itself comes before what others hold against it.
+    # Decisions and policies on the version itself come before objections of others.
     between = (*by_stage, *by_others) if phase in _REFUSED else (*by_others, *by_stage)
     gates = (registered, artifact, hardware, *between, template)
     cleared_for = _cleared(stages, against) if phase == READY_TO_DEPLOY else ()
@@ -209,7 +209,7 @@ def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
 
 
 def _cleared(stages: Sequence[Standing], against: Mapping[str, Objection]) -> tuple[str, ...]:
-    """A later stage needs the earlier ones cleared."""
+    """The cleared stages: a later stage is cleared only if the earlier ones are."""
     cleared = takewhile(lambda each: each.open and each.stage not in against, stages)
     return tuple(standing.stage for standing in cleared)
 
@@ -230,7 +230,7 @@ def _fit(facts: Facts) -> Fit | None:
     serving, registry, profile = facts.version.spec.serving, facts.registry, facts.profile.spec
     image = registry.spec.serving.vllm_image if isinstance(registry, ModelRegistry) else SHIPPED_IMAGE
     length, arguments = serving.max_model_len, tuple(serving.extra_args)
-    # A fit reads nothing of the other files, in which the versions of a model differ.
+    # A fit does not read the other files, in which the versions of a model differ.
     summary = replace(
         record.summary, files=0, total_bytes=0, parameters=None, model_file=None, unsafe_files=(), notes=()
     )
@@ -243,7 +243,7 @@ def _fit(facts: Facts) -> Fit | None:
 
 @dataclass(frozen=True, slots=True)
 class _FitCase:
-    """What a fit is computed from. Cases are compared by ``said``, the rest as text, and by the arguments."""
+    """The input of a fit. Cases are compared by ``said``, the rest as text, and by the arguments."""
 
     said: bytes
     arguments: tuple[str, ...]
@@ -264,7 +264,7 @@ def _computed(case: _FitCase) -> Fit:
 
 
 _remembered: Final = lru_cache(maxsize=256)(_computed)
-"""The versions of a model mostly differ in their bytes alone, and a fit is a third of what a decision takes."""
+"""Versions of a model mostly differ only in their bytes, and a fit takes a third of the time of a decision."""
 
 
 def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
@@ -292,7 +292,7 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
 
 
 def _as_doubted(facts: Facts) -> ArtifactRecord | None:
-    """What the row says of the artifact while it is looked at. That its listing differs outlives the operator."""
+    """The row's record of the artifact during a check, which keeps for later processes that the listing differs."""
     known = facts.row.artifact if facts.row else None
     differs = isinstance(facts.artifact, CheckProgress) and facts.artifact.differs
     return replace(known, doubted=True) if known is not None and differs else known
@@ -329,8 +329,8 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
 def nothing_known(facts: Facts) -> ReconcileError | None:
     """Why nothing can be decided, so that the status stands for the grace; None where the facts suffice.
 
-    That a database lost the row, or that the version came from another registry, says nothing about the artifact: what
-    was established holds until the artifact is verified anew.
+    A lost row, or a version from another registry, says nothing about the artifact: the last known status stands until
+    the artifact is verified anew.
     """
     progress = facts.artifact
     if facts.is_lost and isinstance(progress, CheckProgress):
@@ -344,9 +344,9 @@ def nothing_known(facts: Facts) -> ReconcileError | None:
 
 
 def outage(facts: Facts) -> ReconcileError | None:
-    """The store's error, where what was established holds for the grace; None where a gate says what is wrong.
+    """The store's error, if the last known status stands for the grace; None where a gate reports the problem.
 
-    An outage is no excuse for files that are known to differ, nor against a policy that requires them read.
+    An outage does not excuse files that are known to differ, or a policy that requires files read.
     """
     record = facts.artifact
     doubted = isinstance(record, ArtifactRecord) and record.doubted
@@ -354,9 +354,9 @@ def outage(facts: Facts) -> ReconcileError | None:
 
 
 def look_again(facts: Facts) -> datetime | None:
-    """When the artifact is due; None when it was not checked yet, must not be, or is being read again.
+    """When the artifact is due; None when it was not checked yet, must not be checked, or is being read again.
 
-    It is due at once when the store showed something else, or another version saw other bytes there since.
+    The artifact is due at once when the store showed other files, or another version has since seen other bytes there.
     """
     if not isinstance(facts.artifact, ArtifactRecord) or not isinstance(facts.registry, ModelRegistry):
         return None

@@ -1,4 +1,4 @@
-"""One table from (decision or error) to conditions, event and the time of the next look. All kinds use it."""
+"""One table from (decision or error) to conditions, event and the time of the next reconcile, for all kinds."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ PROGRESSING_WITH_RETRY: Final = "ProgressingWithRetry"
 """kstatus' word for an outage that heals by itself."""
 
 STALLED_SECONDS: Final = 600.0
-"""What somebody must mend may be something that nobody watches: a table, or a ConfigMap in the way."""
+"""A person may have to correct an object that the operator does not watch, such as a table or a ConfigMap."""
 
 EXPECTED_REASONS: Final = frozenset({"Verifying", "Draft", "Archived", "Deprecated"})
-"""Not ready, but just as somebody wanted it."""
+"""Not ready, as intended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requeue:
-    """When to look again: with backoff, or ``after`` seconds, or when something changes."""
+    """When to reconcile again: with backoff, after ``after`` seconds, or at the next change."""
 
     retry: bool = False
     after: float | None = None
@@ -42,7 +42,7 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class EventNote:
-    """What one Event says."""
+    """The content of one Event."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -70,10 +70,10 @@ def conditions_after_error(
     verified_at: datetime | None = None,
     decided: Iterable[ConditionState] | None = None,
 ) -> list[ConditionState]:
-    """The conditions that were ``decided``, or else those of before, stand; the outage is reported beside them.
+    """The ``decided`` conditions, or else the earlier ones, stand; the outage is reported beside them.
 
-    Ready keeps its value while the last verification (or, where that is not known, the begin of the outage) is younger
-    than ``grace``; an error that a person must mend shuts Ready at once. A time in the future is no age.
+    Ready keeps its value while the last verification (or, if unknown, the beginning of the outage) is younger than
+    ``grace``; an error that a person must correct shuts Ready at once. A time in the future has no age.
     """
     states = [_same(condition) for condition in before] if decided is None else list(decided)
     ready = next((state for state in states if state.type == READY), None)
@@ -108,14 +108,14 @@ def _began(before: Sequence[Condition]) -> datetime | None:
     try:
         return datetime.strptime(reconciling.last_transition_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
-        # Written by another program: then nobody knows how long it has lasted, and that is too long.
+        # Another program wrote the condition: the length of the outage is unknown, and counts as too long.
         return datetime.min.replace(tzinfo=UTC)
 
 
 def transition(
     before: Sequence[Condition], after: Sequence[Condition], *, phase_before: str | None, phase_after: str | None
 ) -> EventNote | None:
-    """The Event of a transition: of the phase, of Ready, into an outage or out of one. None when nothing changed."""
+    """The Event of a transition: of the phase, of Ready, into or out of an outage. None when nothing changed."""
     was, now = _headline(before), _headline(after)
     if now is None:
         return None
@@ -127,11 +127,11 @@ def transition(
 
 
 ALARMS: Final = (RUNNING_UNCLEARED, UNREADABLE_OBJECTS)
-"""Conditions that somebody should hear of whenever they begin or say something else."""
+"""Conditions that a person should see whenever they begin or their message changes."""
 
 
 def alarms(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[EventNote]:
-    """The Events of what runs without clearance, or does not read, and was not told of yet."""
+    """The Events for services without clearance and unreadable objects that were not reported yet."""
     for alarm in ALARMS:
         was, now = find(before, alarm), find(after, alarm)
         if now is not None and (was is None or was.message != now.message):
@@ -139,5 +139,5 @@ def alarms(before: Sequence[Condition], after: Sequence[Condition]) -> Iterator[
 
 
 def _headline(conditions: Sequence[Condition]) -> Condition | None:
-    """What a person should read first: something abnormal, or else Ready."""
+    """What a person should read first: an abnormal condition, or else Ready."""
     return find(conditions, STALLED) or find(conditions, RECONCILING) or find(conditions, READY)

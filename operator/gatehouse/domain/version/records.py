@@ -1,4 +1,4 @@
-"""What the registry keeps: the rows as values. They outlive the objects they describe."""
+"""The rows of the registry as values. They outlive the objects that they describe."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 RowState = Literal["LIVE", "ARCHIVED"]
-"""The two states that clients of the Kubeflow Model Registry know."""
+"""The two states of the Kubeflow Model Registry's clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """The row of a RegisteredModel. ``name`` is unique in the registry; ``spec`` is its spec as JSON text.
 
-    ``held`` is what new versions of it are held to, also once the object was deleted and made again.
+    ``held`` is what new versions of the model are held to, even after the object was deleted and created again.
     """
 
     id: int | None = None
@@ -44,8 +44,8 @@ class VersionRecord:
     """The row of a ModelVersion. (``model``, ``version``) is unique in the registry.
 
     ``object_name`` in ``namespace`` with ``uid`` is the object that holds the row. ``digest`` is the recorded one: once
-    set it never changes. ``spec`` is the object's spec as JSON text, ``governance`` what the version was last judged
-    with.
+    set, it never changes. ``spec`` is the object's spec as JSON text, ``governance`` has the facts of the last decision
+    on the version.
     """
 
     id: int | None = None
@@ -100,13 +100,13 @@ class FileRecord:
 
     @property
     def identity(self) -> tuple[int, str, str, str]:
-        """What the store showed of the file when it was hashed; as ``StoredObject.identity``."""
+        """The store's values for the file when it was hashed; as ``StoredObject.identity``."""
         return self.size, self.etag, self.modified, self.version_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
-    """One entry of a version's history: it is only ever appended."""
+    """One entry of a version's history, which is only ever appended."""
 
     at: datetime
     actor: str
@@ -119,7 +119,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryCounts:
-    """How many live models and versions a registry holds, and whether its database takes no writes just now."""
+    """How many live models and versions a registry holds, and whether its database is read-only now."""
 
     models: int
     versions: int

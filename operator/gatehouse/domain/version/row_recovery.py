@@ -1,6 +1,6 @@
-"""What objects know of their rows: a row that a database lost is made again with the same ids and the same digest.
+"""What objects know of their rows: a row that a database lost is created again with the same ids and the same digest.
 
-Only Gatehouse writes a status. What stands in one of another registry says nothing: the object was moved here.
+Only Gatehouse writes a status. A status from another registry does not count: the object was moved here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ARTIFACT_VERIFIED", "digest_of", "id_in", "row_id"]
 
 ARTIFACT_VERIFIED: Final = "ArtifactVerified"
 LARGEST_ID: Final = 2**53
-"""What JSON numbers hold. A larger one would leave no room for the ids after it."""
+"""The largest number in JSON. A larger id would leave no room for the ids after it."""
 
 
 def id_in(status: ModelVersionStatus | RegisteredModelStatus, registry: ModelRegistry) -> int | None:
@@ -27,13 +27,13 @@ def id_in(status: ModelVersionStatus | RegisteredModelStatus, registry: ModelReg
 
 
 def row_id(text: str | None) -> int | None:
-    """The number that stands in ``status.registryId``."""
+    """The number in ``status.registryId``."""
     number = int(text) if text is not None and text.isascii() and text.isdecimal() else 0
     return number if 0 < number < LARGEST_ID else None
 
 
 def digest_of(status: ModelVersionStatus) -> str | None:
-    """The digest that a version was recorded with, as its status knows it."""
+    """The recorded digest in the status of a version."""
     if status.recorded_digest is not None:
         return status.recorded_digest
     verified = find(status.conditions, ARTIFACT_VERIFIED)

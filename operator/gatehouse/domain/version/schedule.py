@@ -28,22 +28,22 @@ __all__ = [
 
 MISSING_FIRST: Final = timedelta(seconds=2)
 MISSING_INTERVAL: Final = timedelta(seconds=30)
-"""An upload is expected, and a listing of nothing is cheap: after 2 s, then 4 s, 8 s, 16 s, and each 30 s."""
+"""An upload is expected, and an empty listing is cheap: after 2 s, then 4 s, 8 s, 16 s, and each 30 s."""
 BROKEN_INTERVAL: Final = timedelta(seconds=60)
-"""Somebody may be mending the files."""
+"""A person may be correcting the files."""
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 REREAD_SPREAD: Final = 0.5
 SPREAD: Final = 0.1
-"""Checks of versions that were registered together drift apart by up to a tenth of the interval either way."""
+"""Checks of versions that were registered together drift apart by up to a tenth of the interval in each direction."""
 
 
 def next_check(
     record: ArtifactRecord, *, now: datetime, uid: str, interval: timedelta, recorded_digest: str | None
 ) -> datetime:
-    """When the store is to be listed again: at once if the row's time is one that no right clock can have written.
+    """When to list the store again: at once if no correct clock can have written the row's time.
 
-    The spread comes from the object's uid and the times from the row, so that a restart moves nothing. What is missing
-    is looked for after as long as it has been missing, and two seconds more.
+    The spread comes from the object's uid and the times from the row, so that a restart moves nothing. A missing
+    artifact is checked after as long as it has been missing, plus two seconds.
     """
     if lies_ahead(record.verified_at, now=now):
         return now
@@ -57,9 +57,9 @@ def next_check(
 
 
 def reread_due(record: ArtifactRecord, *, now: datetime, uid: str, interval: timedelta) -> datetime | None:
-    """When every file is to be read once more although the store shows no change; None when nothing was verified.
+    """When to read every file again although the store shows no change; None when nothing was verified.
 
-    No file gets older than the interval. Versions that were registered together are spread over the last half of it, by
+    No hash gets older than the interval. Versions that were registered together are spread over the last half of it, by
     their uids, so that a restart moves nothing.
     """
     if record.outcome != "Verified":
@@ -80,21 +80,22 @@ _NOT_READ: Final = _BY_STORE | {None}
 
 
 def wants_bytes(policy: CompiledPolicy) -> bool:
-    """Whether the policy wants every byte read by Gatehouse."""
+    """Whether the policy requires that Gatehouse reads every byte."""
     return policy.policy.spec.artifact.verification == "Content"
 
 
 def must_be_read(facts: Facts) -> bool:
-    """Whether an enforced policy wants that."""
+    """Whether an enforced policy requires that."""
     return any(policy.enforced and wants_bytes(policy) for policy in facts.policies)
 
 
 def distrusted(facts: Facts) -> frozenset[ContentSource | None]:
-    """Sources of hashes that do not count. Where a hash is from is not known (None) of files from before it was kept.
+    """Sources of hashes that do not count. The source is unknown (None) for files from before it was recorded.
 
-    A registry that reads no content has nothing to put in their place, so that all count. One that stops to trust the
-    store lets go of what is known to be the store's; what is not known is read only where a policy wants it, so that
-    nobody reads a whole store again without need. A policy in mode Audit has nothing read of a store that is trusted.
+    A registry that reads no content cannot replace hashes, so that all count. A registry that stops trusting the store
+    drops the hashes that are known to be the store's; hashes of unknown source are read only where a policy requires
+    that, so that no whole store is read again without need. A policy in mode Audit causes no reading of a trusted
+    store.
     """
     if not isinstance(facts.registry, ModelRegistry) or not facts.registry.spec.verification.content:
         return frozenset()
@@ -105,16 +106,16 @@ def distrusted(facts: Facts) -> frozenset[ContentSource | None]:
 
 
 def asks_store(facts: Facts) -> bool:
-    """Whether the store's checksum stands for a file that is hashed now."""
+    """Whether the store's checksum counts for a file that is hashed now."""
     if not isinstance(facts.registry, ModelRegistry):
         return False
     return facts.registry.spec.verification.trust_store_checksums and "StoreChecksum" not in distrusted(facts)
 
 
 def reread_since(facts: Facts) -> datetime | None:
-    """Hashes from before this moment do not count any more; None while none is that old.
+    """Hashes from before this moment no longer count; None while no hash is that old.
 
-    A registry that reads no content has nothing to put in their place.
+    A registry that reads no content cannot replace hashes.
     """
     record, registry = facts.artifact, facts.registry
     if not isinstance(record, ArtifactRecord) or not isinstance(registry, ModelRegistry):
@@ -127,7 +128,7 @@ def reread_since(facts: Facts) -> datetime | None:
 
 
 def owes_reading(facts: Facts) -> bool:
-    """Whether files that are verified are to be read all the same."""
+    """Whether verified files must still be read."""
     record = facts.artifact
     return (
         isinstance(record, ArtifactRecord)

@@ -1,4 +1,4 @@
-"""How a version stands before each stage: what the policies say, who approved. Judged only once its bytes are known."""
+"""How a version stands before each stage: policies and approvals. Evaluated only once its bytes are known."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Outcome = Literal["Complies", "Owes", "Denies"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The two gates of one stage, and what they were judged from."""
+    """The two gates of one stage, and the facts that they were evaluated from."""
 
     stage: str
     policy: GateState
@@ -48,17 +48,17 @@ class Standing:
 
     @property
     def open(self) -> bool:
-        """Whether both gates are."""
+        """Whether both gates are open."""
         return self.policy.open and self.approval.open
 
     @property
     def denied(self) -> bool:
-        """Whether a policy says no; more evaluations or approvals would not help."""
+        """Whether a policy denies the version; more evaluations or approvals would not help."""
         return any(finding.enforced and finding.weight == "Denied" for finding in self.findings)
 
     @property
     def decided(self) -> Literal["Rejected", "ChangesRequested"] | None:
-        """A current decision that says no."""
+        """A current refusal, if any."""
         said = {ballot.approval.spec.decision for ballot in self.ballots if ballot.counts}
         return "Rejected" if "Rejected" in said else "ChangesRequested" if "ChangesRequested" in said else None
 
@@ -66,7 +66,7 @@ class Standing:
 def standings(
     facts: Facts, fit: Fit | None, *, verified: bool, held: Held, gone: Sequence[ModelEvaluation] = ()
 ) -> tuple[Standing, ...]:
-    """How the version, ``held`` to that now, stands before each stage of its registry, in the registry's order."""
+    """How the version stands before each stage of its registry, in order. ``held`` is what it is held to now."""
     registry, model, artifact = facts.registry, facts.model, facts.artifact
     if not isinstance(registry, ModelRegistry):
         return ()
@@ -123,7 +123,7 @@ def _missing(name: str) -> PolicyFinding:
 
 
 def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[PolicyFinding]:
-    """A protected stage is not cleared because nobody asked for anything."""
+    """The finding on a protected stage without any requirement: such a stage is not cleared."""
     if stage not in protected or any(policy.speaks_to(stage) for policy in facts.policies):
         return
     applying = ", ".join(policy.name for policy in facts.policies)
@@ -231,7 +231,7 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
 
 
 def _nobody(facts: Facts, stage: str) -> GateState:
-    """A service account stands for whoever may use it, which may be any approver."""
+    """A service account may be used by several people, any of whom may be an approver."""
     machine = facts.version.spec.submitted_by
     return shut_gate(
         APPROVED,
@@ -273,7 +273,7 @@ def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
 
 
 def _overheard(decision: Unreadable, stage: str) -> GateState:
-    """Somebody decided, and nobody can read that it is no refusal."""
+    """The gate for an unreadable decision: the decision may be a refusal."""
     return shut_gate(
         APPROVED,
         APPROVAL_RULE,
@@ -314,7 +314,7 @@ def _owed(
 
 
 def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
-    """What each policy says of the version, by name: the worst over all stages."""
+    """The outcome of each policy for the version, by name: the worst over all stages."""
     judged = any(standing.policy.finding.reason != NOT_JUDGED for standing in found)
     weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
     for standing in found:
@@ -328,7 +328,7 @@ def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> M
 
 
 def next_expiry(facts: Facts, digest: str | None) -> datetime | None:
-    """When the next evaluation that meets a requirement now gets too old for it."""
+    """When the next evaluation that meets a requirement now expires for it."""
     results = Results(version=facts.version, digest=digest, now=facts.now, evaluations=facts.evaluations)
     times = []
     for policy in facts.policies:

@@ -1,4 +1,4 @@
-"""The status of a ModelVersion, put together from a decision. It is compared with what is there before a write."""
+"""The status of a ModelVersion, built from a decision. A reconcile compares it with the existing one before a write."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SHOWN_NOTES: Final = 16
 LONGEST_NOTE: Final = 512
 SHOWN_UNREADABLE: Final = 5
 MOST_POLICIES: Final = 128
-"""Policies whose outcome a status shows; all of them are judged."""
+"""Policies whose outcome a status shows; all policies are evaluated."""
 MOST_STAGES: Final = 16
 MOST_DTYPES: Final = 64
 LARGEST_COUNT: Final = 2**53 - 1
@@ -64,7 +64,7 @@ S = TypeVar("S", bound=ConditionedStatus)
 def version_status(
     facts: Facts, decision: Decision, *, registry_id: int | None, template: TemplateStatus | None, now: datetime
 ) -> ModelVersionStatus:
-    """The status that says what was decided, with the ids and the template that came of it."""
+    """The status of a decision, with the resulting ids and template."""
     version = facts.version
     registry = facts.registry
     artifact = _artifact(facts.artifact)
@@ -77,7 +77,7 @@ def version_status(
     states = list(states)
     status = ModelVersionStatus(
         observed_generation=version.metadata.generation,
-        # A look that somebody asked for is owed until the store answers.
+        # A requested check is owed until the store answers.
         last_handled_reconcile_at=version.requested_at
         if facts.store_error is None
         else before.last_handled_reconcile_at,
@@ -115,10 +115,10 @@ def _verified_at(facts: Facts) -> datetime | None:
 
 
 def shut_status(status: S, error: ReconcileError) -> S:
-    """The status of an object of which nothing new can be said, for too long: a version is cleared for no stage.
+    """The status of an object that could not be evaluated for too long: a version is cleared for no stage.
 
-    Of other kinds nothing is cleared: whoever depends on them asks for the objects themselves. The recorded digest, the
-    ids and the template of a version stay, as it comes back with them.
+    Other kinds have no clearances: their dependents read the objects themselves. The recorded digest, the ids and the
+    template of a version stay, as the version needs them after the outage.
     """
     if not isinstance(status, ModelVersionStatus):
         return status
@@ -141,13 +141,13 @@ def shut_status(status: S, error: ReconcileError) -> S:
 
 
 def _stages(facts: Facts) -> list[str]:
-    """The stages that run the version; those of its registry first, as what may go on running is told by them."""
+    """The stages that run the version, those of its registry first: they decide which services may continue."""
     known = facts.registry.spec.stages if isinstance(facts.registry, ModelRegistry) else ()
     return sorted(facts.deployed_to, key=lambda stage: (stage not in known, stage))[:MOST_STAGES]
 
 
 def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
-    """What policies say; where there are very many, those that let nothing go on running and those that deny first."""
+    """Outcomes of policies; of very many, first those that let no running service continue, then those that deny."""
     strict = {each.name for each in facts.policies if each.policy.spec.running.new_pods == "Deny"}
     weight = {"Denies": 0, "Owes": 1, "Complies": 2}
     shown = list(decision.outcomes)
@@ -158,9 +158,9 @@ def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
 
 
 def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
-    """Where services were seen while the version was cleared, as long as they are there.
+    """Where services were seen while the version was cleared, as long as the services exist.
 
-    A service that is seen first when the version is not cleared any more proves nothing: nobody had to let it in.
+    A service that is first seen after the clearance ended proves nothing: admission may not have admitted it.
     """
     known = facts.version.status.admitted_to
     if facts.served_in is None:
@@ -176,7 +176,7 @@ def _tier(facts: Facts, decision: Decision) -> RiskTier | None:
 
 
 def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
-    """Ready, derived from the gates; then what is abnormal; then one condition a gate."""
+    """Ready, derived from the gates; then abnormal conditions; then one condition for each gate."""
     yield ConditionState(READY, "True" if decision.ready else "False", decision.reason, decision.message)
     shut = decision.first_shut
     if shut is not None and decision.phase not in DECLARED_PHASES and shut.attention != "None":
@@ -202,14 +202,14 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
 
 
 def _shown(decision: Decision) -> Iterable[GateState]:
-    """One gate a condition: of those that every stage has, the one of the first stage that is not cleared."""
+    """One gate for each condition: of gates that every stage has, the gate of the first stage that is not cleared."""
     stages = [standing.stage for standing in decision.standings]
     spoken_of = next((stage for stage in stages if stage not in decision.cleared_for), stages[-1] if stages else "")
     return (gate for gate in decision.gates if gate.stage in {"", spoken_of})
 
 
 def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
-    """The gates to write. One that did not change is kept: to compare it costs less than to make and check it anew."""
+    """The gates to write. An unchanged gate is kept: comparing costs less than creating and validating it anew."""
     known = {(gate.name, gate.stage): gate for gate in before}
     return [_gate(known.get((state.name, state.stage)), state) for state in states]
 
@@ -249,7 +249,7 @@ def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | 
         return None
     summary = found.summary
     return ArtifactStatus(
-        # What was verified is not known to be there: it is the recorded digest, and no found one.
+        # The verified bytes may be gone: the digest is the recorded one, and not a found one.
         digest=None if found.doubted else found.digest,
         content_source=found.content_source,
         total_bytes=_bounded(summary.total_bytes),
@@ -274,7 +274,7 @@ def _cut(text: str | None, longest: int) -> str | None:
 
 
 def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | None:
-    """The recorded digest, unless it is what was found."""
+    """The recorded digest, unless the artifact has the same digest."""
     recorded = decision.record.digest if decision.record else None
     return None if artifact is not None and artifact.digest == recorded else recorded
 

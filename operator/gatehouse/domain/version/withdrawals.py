@@ -1,7 +1,7 @@
-"""Results that were there and are not any more. Those that nobody entitled took back stand against the version.
+"""Deleted results. Results that no entitled person withdrew count against the version.
 
-Whoever submitted a version would otherwise take a bad result away. The row remembers each result by name; one that goes
-without a word, or by a word of the submitter, is kept as gone, until somebody else takes back a result of that name.
+Otherwise a submitter could remove a bad result. The row keeps each result by name. A result that is deleted without a
+withdrawal, or withdrawn by the submitter, is kept as gone, until another person withdraws a result with that name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gatehouse.domain.version.facts import Facts
 __all__ = ["Gone", "gone_results", "results_gone"]
 
 MOST_GONE: Final = 256
-"""The newest by name are left out: to push one out takes that many deletions, each with its record in the audit."""
+"""The newest beyond this number are left out: to push one out takes as many deletions, each with its audit record."""
 
 Gone = Mapping[str, Mapping[str, Any]]
-"""What is remembered of each result, by its uid."""
+"""The kept values of each result, by its uid."""
 
 
 def gone_results(facts: Facts) -> Gone:
-    """By uid, with its name: what the row remembers of results that nobody entitled took back."""
+    """The results in the row that no entitled person withdrew, by uid, with their names."""
     before = orjson.loads(facts.row.governance) if facts.row is not None and facts.row.governance else {}
     there = {each.metadata.uid for each in facts.evaluations}
     lost = {
@@ -43,13 +43,13 @@ def gone_results(facts: Facts) -> Gone:
 
 
 def _is_entitled(facts: Facts, uid: str) -> bool:
-    """Whether somebody other than the submitter said that the result is taken back. Admission binds who says so."""
+    """Whether a person other than the submitter withdrew the result. Admission binds the name of that person."""
     withdrawal = facts.withdrawals.get(uid)
     return withdrawal is not None and withdrawal.by not in submitters(facts.version.spec)
 
 
 def results_gone(gone: Gone, *, version: ModelVersion) -> tuple[ModelEvaluation, ...]:
-    """The same as evaluations; one that does not read any more is left out, as it was only a memory."""
+    """The gone results as evaluations; unreadable ones are left out, as the row only remembered them."""
     found: list[ModelEvaluation] = []
     for was in gone.values():
         try:
