@@ -230,7 +230,7 @@ class AuditKeeper:
         before = now - duration(retention)
         upto = min(newest.seq, standing.head.seq - 1)
         last: StoredRecord | None = None
-        for limit in (1, SUMMARISED_AT_ONCE):  # most looks find that even the oldest is too young
+        for limit in (1, SUMMARISED_AT_ONCE):  # most sweeps find that even the oldest is too young
             for stored in await trail.records(after=standing.first - 1, limit=limit):
                 at = _at(stored)
                 if stored.seq > upto or (at >= before and not lies_ahead(at, now=now)):

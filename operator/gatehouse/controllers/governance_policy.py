@@ -38,7 +38,7 @@ class GovernancePolicyController:
         """Compiles the rules, and reports each error with its line and column."""
         compiled, generation = CompiledPolicy(resource), resource.metadata.generation
         versions = self._count(policy_key(resource.metadata.name))
-        # A status that is up to date saves compiling a policy again at each start when no version uses the policy.
+        # A policy that no version uses is not compiled again at each start if its status is up to date.
         told = versions == 0 and _is_told(resource)
         problems = resource.status.problems if told else _problems(compiled)
         status = GovernancePolicyStatus(

@@ -113,9 +113,10 @@ class ModelRegistryController:
         self._connections.forget(f"{namespace}/{name}")
 
     def outage(self, resource: ModelRegistry) -> ModelRegistryStatus:
-        """The last known status, with a condition until the database answers if objects waited for others of it.
+        """The last known status, with a condition if objects wait for others of the same database.
 
-        The objects that wait differ at each attempt: a condition that named them would be written at each attempt.
+        The condition stays until the database answers. The objects that wait differ at each attempt: a condition that
+        named them would be written at each attempt.
         """
         status = resource.status
         if find(status.conditions, WAITING_FOR_DATABASE) is not None or not self._waiting(resource):

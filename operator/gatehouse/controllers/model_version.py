@@ -198,7 +198,6 @@ class ModelVersionController:
     async def _apply(self, gathered: _Gathered, decision: Decision) -> Result:
         """Writes the template and the row. Where the row's ids are known, the template comes first.
 
-
         The template needs the ids, and a row must not promise a missing template. If the cluster rejects the template,
         the error is one more fact, which shuts the gate of the template.
         """

@@ -126,7 +126,7 @@ class PolicyTrail:
                 continue
             try:
                 self._texts[where.name] = (revision, policy_text(body))
-            except Exception as error:  # noqa: BLE001 - told once a resourceVersion; the others are told of
+            except Exception as error:  # noqa: BLE001 - logged once per resourceVersion; other policies are recorded
                 unread[where.name] = revision
                 if self._unread.get(where.name) != revision:
                     _log.error("policy not told of", policy=where.name, exc_info=error)

@@ -219,7 +219,7 @@ def _grace(controller: KindController[R], resource: R) -> timedelta:
     """How long Ready holds; zero when that cannot be computed."""
     try:
         return controller.grace(resource)
-    except Exception:  # noqa: BLE001 - it is told
+    except Exception:  # noqa: BLE001 - it is logged
         _log.exception("the grace is not known, so there is none")
         return timedelta(0)
 

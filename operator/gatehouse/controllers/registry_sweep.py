@@ -176,7 +176,7 @@ class RegistrySweep:
         except Stalled as error:
             trouble = Trouble(self._reason, f"{self._doing} fails: {error.advice}")
             self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)
-        except Exception as error:  # noqa: BLE001 - it is told once, and stands as the registry's trouble
+        except Exception as error:  # noqa: BLE001 - it is reported once, and stands as the registry's trouble
             # The error's message is left out: it may hold anything.
             trouble = Trouble(self._reason, f"{self._doing} fails with {place_of(error)}; it is tried again")
             self._troubles.failed(self._work, trouble, name, body or {"metadata": name._asdict()}, error)

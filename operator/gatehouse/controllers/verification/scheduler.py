@@ -331,7 +331,7 @@ async def _save(running: _Running) -> None:
         return
     try:
         await running.request.save(tuple(running.unsaved))
-    except Exception as error:  # noqa: BLE001 - whoever waits for the check must hear of its end
+    except Exception as error:  # noqa: BLE001 - the caller that waits must learn of the end of the check
         # The rows only save work of a later check, and the next round tries again.
         said = str(error) if isinstance(error, ReconcileError) else type(error).__name__
         _log.warning("files checked so far are not saved: %s", said)

@@ -1,4 +1,4 @@
-"""What admission admits, as a pure function of the standing of every version. The cache keeps the standings."""
+"""The artifacts that admission admits, as a pure function of all standings. The cache keeps the standings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ShardKey(NamedTuple):
 
 @dataclass(slots=True)
 class Shard:
-    """What admission admits for a stage from a bucket, or from a range of its URIs.
+    """The artifacts that admission admits for a stage from a bucket, or from a range of its URIs.
 
     ``retained`` is by :func:`retained_key`, the others are by URI. ``files`` has the URIs of ``artifacts`` and
     ``retained`` for which servers get one file in place of the folder.

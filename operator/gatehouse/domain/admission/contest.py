@@ -121,7 +121,7 @@ class VersionStanding:
         return self.phase not in UNSUBMITTED and any(at in {"", stage} for at, _ in self.refusals)
 
     def packed(self) -> str:
-        """As one string, for an index."""
+        """The standing as one string, for an index."""
         return orjson.dumps(self).decode()
 
     @classmethod

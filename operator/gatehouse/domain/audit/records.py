@@ -127,7 +127,7 @@ def digest_of(content: str) -> str:
 
 
 def time_text(at: datetime) -> str:
-    """Formatted as ``2026-11-21T12:30:15.123456Z``. Raises ValueError for a time without a zone."""
+    """Formatted as ``2026-11-21T12:30:15.123456Z``. Raises ValueError without a zone, which would be a guess."""
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone")
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,1 +1,1 @@
-"""What every part of the domain uses: errors, conditions, bounded JSON and YAML, text, locations."""
+"""Modules for every part of the domain: errors, conditions, bounded JSON and YAML, text, locations."""

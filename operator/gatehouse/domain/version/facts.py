@@ -50,7 +50,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Where a version is registered: its model and the registry are there, allow it, and no one else holds its name."""
+    """Where a version is registered: model and registry exist and allow it, and no other object holds its name."""
 
     model: RegisteredModel
     registry: ModelRegistry
