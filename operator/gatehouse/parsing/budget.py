@@ -11,8 +11,7 @@ __all__ = ["ByteBudget"]
 
 
 class ByteBudget:
-    """Admits a bounded number of bytes at once, in the order of the requests, so that large requests do not wait
-    endlessly."""
+    """Admits ``total`` bytes at once, in the order of the requests, so that large requests do not starve."""
 
     def __init__(self, total: int) -> None:
         self._free = self._total = total

@@ -118,8 +118,7 @@ def limit_memory(more: int) -> None:
 
 
 def confine() -> None:
-    """Forbid core dumps, written files and other processes, and make this process the first that the kernel kills for
-    memory."""
+    """Forbid core dumps, written files and other processes; make this process the first to go where memory is short."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))

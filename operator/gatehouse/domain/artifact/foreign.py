@@ -8,8 +8,8 @@ and never takes it for weights. The check ignores an empty left-over, as KServe'
 Files of other loaders stay refused, because nothing checks them. Files that can run code stay refused whichever tool
 wrote them (:mod:`gatehouse.domain.artifact.unsafe_files`). The tool that wrote a file decides only the advice.
 
-Each layout for another loader has a remedy of its own. A folder that vLLM loads as it is is none of these, such as one
-of sentence-transformers with ``config.json`` and its weights at the top.
+Each layout for another loader has a remedy of its own. A folder that vLLM loads unchanged has no such layout, for
+example one of sentence-transformers with ``config.json`` and its weights at the top.
 """
 
 from __future__ import annotations

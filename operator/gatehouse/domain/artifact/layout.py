@@ -235,7 +235,7 @@ def _without_index(paths: Sequence[str]) -> Finding:
 
 
 def single_and_index(named: Collection[str]) -> Finding:
-    """The finding for both forms of one model: transformers loads the single file, vLLM the shards ``named`` by the
+    """The finding for both forms of one model: transformers loads the single file, vLLM the ``named`` shards of the
     index."""
     shards = f"the {len(named)} files that it names" if len(named) > 1 else "the file that it names"
     return Finding(
@@ -248,8 +248,7 @@ def single_and_index(named: Collection[str]) -> Finding:
 
 
 def _gguf(files: Sequence[StoredObject]) -> _Parts:
-    """Every file may be a part of the model; :mod:`gatehouse.domain.formats.gguf_set` decides by the files' own
-    metadata."""
+    """Every file may be part of the model; :mod:`gatehouse.domain.formats.gguf_set` decides by each file's metadata."""
     weights = tuple(stored for stored in files if stored.path.lower().endswith(".gguf") and not left_by(stored.path))
     problems = () if weights else (_no_weights(files, "gguf", "one *.gguf file, or all of its splits"),)
     return _Parts(weights=weights, problems=problems)
@@ -358,8 +357,7 @@ def _conflicts(files: Sequence[StoredObject]) -> list[Finding]:
 
 
 def _parents(path: str) -> Iterator[str]:
-    """The folders that contain a file. They are not kept: the folders of many deep names are far longer than the
-    names."""
+    """The folders that contain a file. They are not kept: the folders of deep names are far longer than the names."""
     end = path.find("/")
     while end >= 0:
         yield path[:end]

@@ -80,8 +80,7 @@ _LONGEST: Final = 10_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideFacts:
-    """The facts of one side file. ``names_code``: the file names code to run; ``odd`` describes the members left
-    out."""
+    """The facts of one side file. ``names_code``: the file names code to run; ``odd`` describes malformed members."""
 
     names_code: bool = False
     odd: str | None = None

@@ -46,9 +46,9 @@ _SHOWN: Final = 3
 class SignatureRecord:
     """A signature as the row keeps it: all fields that checking it against any policy needs, without the statement.
 
-    ``problem`` says why the signature is not one of these files, whoever made it. ``signature`` (base64) is over the
-    DSSE pre-authentication encoding, whose hashes are ``sha256``, ``sha384`` and ``sha512`` in hex. ``certificates``
-    (base64 of DER) begin with the signer's; the list is empty when a bare key signed.
+    ``problem`` says why the signature does not cover exactly these files, whoever the signer is. ``signature`` (base64)
+    is over the DSSE pre-authentication encoding, whose hashes are ``sha256``, ``sha384`` and ``sha512`` in hex.
+    ``certificates`` (base64 of DER) begin with the signer's; the list is empty when a bare key signed.
     """
 
     problem: str | None = None
@@ -177,8 +177,7 @@ def _some(paths: Sequence[str]) -> str:
 
 
 class _Json:
-    """A JSON object from an untrusted source, read member by member. Every method raises FormatError naming the
-    member."""
+    """A JSON object from an untrusted source. Every method reads one member or raises FormatError naming the member."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):

@@ -76,13 +76,12 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 _LFS_POINTER: Final = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v1\n")
 _LFS_SIZE: Final = re.compile(rb"^size ([0-9]{1,19})$", re.MULTILINE)
-"""The first and the last line of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md; a pointer has under 200
-bytes."""
+"""First and last line of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md; a pointer has under 200 bytes."""
 
 
 def danger_of(path: str) -> Danger | None:
-    """Why the name of the file at ``path`` is unsafe, None if the name is safe. Case does not matter, nor do spaces and
-    dots at the end."""
+    """Why the name of the file at ``path`` is unsafe, None if it is safe. Ignores case, and spaces and dots at the
+    end."""
     ending = ending_of(path)
     if ending in _PICKLE:
         return "Pickle"
@@ -92,8 +91,7 @@ def danger_of(path: str) -> Danger | None:
 
 
 def named_as(path: str) -> str | None:
-    """The description of an unsafe file at ``path``; a pickle's name alone proves no pickle, as other files have such
-    names."""
+    """The description of an unsafe file at ``path``; the name of a pickle alone does not prove that the file is one."""
     match danger_of(path):
         case "Pickle":
             kind = "Keras files" if ending_of(path) in _KERAS else "pickles"
@@ -165,7 +163,6 @@ def _name(path: str) -> str:
 
 
 def ending_of(path: str) -> str:
-    """The text after the last dot of the name, in lower case, without spaces and dots at the end; empty without a
-    dot."""
+    """The text after the last dot of the name, in lower case, without spaces and dots at the end; empty if none."""
     _, dot, ending = _name(path).rpartition(".")
     return ending if dot else ""

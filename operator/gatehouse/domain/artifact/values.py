@@ -37,7 +37,7 @@ ContentSource = Literal["Bytes", "StoreChecksum", "Mixed"]
 
 
 def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None:
-    """The common origin of the files' sums. None when the origin of one is unknown and none is known to be the
+    """The common origin of the files' sums; None if the origin of one is unknown and none is known to be the
     store's."""
     found = frozenset(sources)
     if found == {"Bytes"}:
@@ -77,8 +77,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All objects below a prefix, sorted by path as bytes. ``answered_at`` is the store's time, if the store states
-    it."""
+    """All objects below a prefix, sorted by path as bytes. ``answered_at`` is the store's time, None if not stated."""
 
     objects: tuple[StoredObject, ...]
     answered_at: datetime | None = field(default=None, compare=False)
@@ -91,8 +90,7 @@ class Listing:
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over all that the store shows of every object. Under an equal fingerprint nothing is read
-        again."""
+        """Hex SHA-256 over all that the store shows of every object. An unchanged fingerprint requires no new read."""
         digest = hashlib.sha256()
         for stored in self.objects:
             line = f"{len(stored.path)} {stored.path} {' '.join(map(str, stored.identity))}\n"
@@ -101,8 +99,7 @@ class Listing:
 
     @property
     def settling(self) -> bool:
-        """Whether an object was written in the second of the listing: a later write in that second would show the same
-        time."""
+        """Whether an object was written in the second of the listing: a later write in it would show the same time."""
         return self.answered_at is not None and any(each.written_since(self.answered_at) for each in self.objects)
 
     @property

@@ -42,8 +42,7 @@ _BESIDE_WEIGHTS: Final = re.compile(
     r"|\.(?:input|output|k|v|q|prob)_scale|\.g_idx|\.(?:nested_)?(?:absmax|quant_map)|\.quant_state\.[^/]*|\.SCB)$"
 )
 _INTEGERS: Final = frozenset({"U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"})
-"""The types of packed weights. Tensors of these types that are no weights (positions of a BERT) occur only in unpacked
-models."""
+"""Types of packed weights. Tensors of these types that are no weights (positions of a BERT) are in unpacked models."""
 
 
 @dataclass(slots=True)

@@ -402,7 +402,8 @@ def _lengths(case: _Case, layout: CacheLayout, limit: int, sequences: int) -> _L
 
 
 def _chosen(case: _Case, layout: CacheLayout, limit: int) -> _Lengths:
-    """The most sequences that leave room for the requested length, or for a long one when the version requests none."""
+    """The lengths with the most sequences that leave room for the requested length, or for a long one without a
+    request."""
     usual = _lengths(case, layout, limit, case.sequences[0])
     goal = min(case.requested or _GOAL, limit)
     if usual.safe >= goal or len(case.sequences) == 1:

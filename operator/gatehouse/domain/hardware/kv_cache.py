@@ -225,8 +225,7 @@ def _latent(model: Dimensions, release: Release, layers: int, element_bytes: int
 def _states_alone(
     model: Dimensions, release: Release, *, layers: int, state: int, tensor_parallel_size: int, element_bytes: int
 ) -> CacheLayout:
-    """A model without attention; older releases pad its states to a block of the attention that the model might
-    have."""
+    """A model without attention; older releases pad its states to a block of the attention that it might have."""
     page = state
     if release.always_aligned and model.text is not None and model.text.attention:
         pages = _pages(model, tensor_parallel_size, element_bytes)

@@ -79,8 +79,8 @@ def mamba1_layer(model: Dimensions, hidden: int) -> Shape | None:
 
 
 def _encoder(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> Shape | None:
-    """``BertModel``, ``RobertaEmbeddingModel``, ``ModernBertModel``, ``BertWithRope``, without layers that rank or
-    classify."""
+    """``BertModel``, ``RobertaEmbeddingModel``, ``ModernBertModel``, ``BertWithRope``, without heads that rank or
+    sort."""
     text, inner = model.text, model.inner_size
     if text is None or not inner:
         return None
@@ -197,8 +197,7 @@ class Matrices:
 
 
 def matrices_of(model: Dimensions) -> Matrices | None:
-    """The matrices of the language part; None where config.json lacks a size, or the architecture's shapes are not
-    known."""
+    """The matrices of the language part; None where config.json lacks a size, or the shapes are not known."""
     text, layers, hidden = model.text, model.layers, model.get("hidden_size")
     vocabulary = model.get("vocab_size")
     if text is None or not layers or not hidden or not vocabulary:

@@ -24,7 +24,7 @@ _GROUPED: Final = frozenset({"awq", "awq_marlin", "auto_awq", "gptq", "gptq_marl
 
 
 class Split(NamedTuple):
-    """``size`` accelerators; ``with_experts`` is the possible number if vLLM spread the experts instead of splitting
+    """``size`` accelerators; ``with_experts`` is the possible size if vLLM spread the experts and did not split
     them."""
 
     size: int
@@ -78,8 +78,7 @@ def _splits_states(model: Dimensions, size: int) -> bool:
 
 
 def _dense_size(model: Dimensions) -> int | None:
-    """Intermediate size of feed-forward layers without experts; None where all layers have experts, or it is not
-    known."""
+    """Intermediate size of feed-forward layers without experts; None where all layers have experts, or if unknown."""
     if model.expert_size is None:
         return model.inner_size
     shared = model.first(

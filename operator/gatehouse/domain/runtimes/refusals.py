@@ -49,7 +49,7 @@ class ReservedEnvironment(TemplateRefused):
 
 
 class NameRefused(TemplateRefused):
-    """No name, or not this name, is one that KServe accepts."""
+    """KServe accepts no name for the service, or not the requested one."""
 
 
 class FormatNotServed(TemplateRefused):

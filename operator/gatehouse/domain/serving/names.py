@@ -1,6 +1,7 @@
 """Names, labels and the served digest of a version: stable, valid, different for each version.
 
-An approval is of both digests. The same weights with other arguments, variables or hardware need another approval.
+An approval covers the artifact and these settings. The same weights with other arguments, variables or hardware need
+another approval.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ ANNOTATION_DIGEST: Final = f"{GROUP}/artifact-digest"
 LABEL_STAGE: Final = f"{GROUP}/stage"
 LABEL_GATE: Final = f"{GROUP}/gate"
 UNENFORCED: Final = frozenset({"Warn", "Off"})
-"""Values of the gate's label with which the gate admits artifacts that are not vetted; any other value enforces it."""
+"""Values of the gate's label with which the gate admits artifacts that are not vetted; any other value enforces the
+gate."""
 
 _SHARED_MEMORY_GIB: Final = 2
 """For each accelerator: the processes of the accelerators exchange tensors in shared memory."""

@@ -41,8 +41,7 @@ T = TypeVar("T")
 _PAGE_KEYS = 1_000
 _MOST_PAGES = 200
 _MOST_EMPTY_PAGES = 100
-"""The most empty pages in a row. A store that skips many delete markers or other names returns pages without
-objects."""
+"""The most empty pages in a row. A store that skips many delete markers or other names returns empty pages."""
 _ARCHIVED_ASKED = 8
 """The number of objects in an archive class of which one byte is read: lifecycle rules move all files of a folder."""
 _MAX_PAGE = 8 * 1024 * 1024
@@ -226,8 +225,7 @@ class S3Store:
             raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
 
     async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
-        """Raises Waiting (ObjectArchived) for an object that the store does not return. The store returns a restored
-        copy."""
+        """Raises Waiting (ObjectArchived) for an object that the store does not return; restored copies pass."""
         for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
             try:
                 await self.read(prefix, stored, start=0, length=1)

@@ -78,8 +78,7 @@ class Feed:
         return self._received
 
     async def write(self, chunk: bytes) -> bool:
-        """Take the next bytes; return whether they completed a batch. A complete batch waits for the hash of the one
-        before."""
+        """Take the next bytes; return whether they completed a batch, which waits until the one before is hashed."""
         if self._received < OPENING_BYTES:
             self._opening += bytes(chunk[: OPENING_BYTES - self._received])
         self._batch.append(chunk)

@@ -26,8 +26,7 @@ _UNRESERVED = "-_.~"
 
 
 def encode_path(path: str) -> str:
-    """``path`` in the form that S3 requires in a URL: each byte of its UTF-8 but letters, digits, ``-_.~`` and ``/``
-    escaped."""
+    """``path`` as S3 requires it in a URL: each byte of its UTF-8 but letters, digits, ``-_.~`` and ``/`` escaped."""
     return quote(path.encode("utf-8", "surrogateescape"), safe=_UNRESERVED + "/")
 
 
@@ -54,8 +53,10 @@ class RequestSigner:
         return f"RequestSigner(region={self._region!r})"
 
     async def sign(self, method: str, *, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent. Raises
-        botocore's BotoCoreError when expired credentials cannot be renewed."""
+        """``headers`` with those that authenticate the request. ``url`` is encoded as it will be sent.
+
+        Raises botocore's BotoCoreError when expired credentials cannot be renewed.
+        """
         request = AWSRequest(method=method, url=url, headers=dict(headers))
         request.context[_PAYLOAD] = headers.get(CONTENT_SHA256, _NO_BODY)
         _KnownPayload(await self._credentials.frozen(), "s3", self._region).add_auth(request)

@@ -289,8 +289,7 @@ class Uploads:
         )
 
     async def _announcing(self, checksums: Mapping[str, str], ask: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
-        """The result of ``ask`` with the headers of checksums, or without them for a store that does not support
-        them."""
+        """The result of ``ask`` with the headers of checksums, or without them for a store that refuses them."""
         if not self._announces:
             return await ask({})
         try:

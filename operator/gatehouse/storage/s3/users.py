@@ -54,8 +54,7 @@ class StoreUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAdministrator:
-    """The location of a MinIO, and its administrator. ``authority`` is a PEM file; None means the system's
-    certificates."""
+    """The location of a MinIO, and its administrator. ``authority`` is a PEM file; None means the system's."""
 
     url: str
     name: str
