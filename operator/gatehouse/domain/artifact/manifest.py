@@ -15,7 +15,7 @@ __all__ = ["MAX_PATH_BYTES", "MAX_PATH_DEPTH", "ManifestEntry", "check_path", "d
 MAX_PATH_BYTES = 1024
 """The longest key of an S3 object, in bytes of UTF-8."""
 MAX_PATH_DEPTH = 32
-"""The most folders and files in one path."""
+"""The most folders and files that one path nests."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -500,7 +500,10 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 
 def document(data: bytes, what: str) -> dict[str, JsonValue]:
-    """Read a configuration as a JSON object."""
+    """Read a configuration as a JSON object.
+
+    Raises FormatError with the rule ConfigInvalid and those of `bounded_json.loads`.
+    """
     # Python's json, which transformers writes with, has Infinity, as in Nemotron's time_step_limit.
     read = bounded_json.loads(
         data, what=what, max_bytes=MAX_CONFIG, max_items=_MAX_ITEMS, unique_keys=True, constants=True

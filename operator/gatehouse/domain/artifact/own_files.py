@@ -27,7 +27,10 @@ def check_manifest_size(size: int) -> None:
 
 
 def check_manifest(text: bytes, files: Mapping[str, str]) -> None:
-    """Check that the file is exactly the manifest of the files: hex SHA-256 by path."""
+    """Check that the file is exactly the manifest of the files: hex SHA-256 by path.
+
+    Raises FormatError with the rules ManifestMismatch, ManifestInvalid, HostileName.
+    """
     entries = (manifest.ManifestEntry(path, 0, sha256) for path, sha256 in files.items())
     wanted = manifest.render(entries).encode()
     if text == wanted:

@@ -88,8 +88,7 @@ def _read(said: Mapping[str, JsonValue]) -> Quantization:
 
 
 def _modelopt(said: Mapping[str, JsonValue]) -> Quantization:
-    """ModelOpt's own fields: ``quant_algo``, and ``kv_cache_quant_algo`` or ``kv_cache_scheme`` (a name or an
-    object)."""
+    """ModelOpt's own fields: ``quant_algo`` and ``kv_cache_quant_algo``, or ``kv_cache_scheme`` (name or object)."""
     algorithm = (_text(said, "quant_algo", "format") or "").upper()
     groups = [each for each in _part(said, "config_groups").values() if isinstance(each, dict)]
     weights = [_part(group, "weights") for group in groups]

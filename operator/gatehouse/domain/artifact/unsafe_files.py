@@ -80,8 +80,7 @@ _LFS_SIZE: Final = re.compile(rb"^size ([0-9]{1,19})$", re.MULTILINE)
 
 
 def danger_of(path: str) -> Danger | None:
-    """Why the name of the file at ``path`` is unsafe, None if it is safe. Ignores case, and spaces and dots at the
-    end."""
+    """Why the name of the file at ``path`` is unsafe, None if safe. Ignores case, and spaces and dots at the end."""
     ending = ending_of(path)
     if ending in _PICKLE:
         return "Pickle"

@@ -23,7 +23,10 @@ _PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"
 
 
 def refusal_of(model: Dimensions, release: Release, *, method: str | None = None) -> Finding | None:
-    """Why the release does not load the model, whatever the accelerator; None if no reason is known."""
+    """Why the release does not load the model, whatever the accelerator; None if no reason is known.
+
+    ``method`` is the value that the version sets for ``--quantization``.
+    """
     return _architecture(model, release) or _method(model, release) or _asked(method, release)
 
 

@@ -131,7 +131,7 @@ def _whisper(model: Dimensions) -> _Item | None:
 
 _GIB: Final = 2**30
 MARGIN: Final = _GIB // 2
-"""Memory kept free on top, for costs that the formula does not include."""
+"""Memory kept free on top, so that vLLM starts despite costs that the formula does not include."""
 _HALF_BYTES_A_LOGIT: Final = 77
 _HALF_PRECISION: Final = 2
 _LARGE: Final = 70 * _GIB
