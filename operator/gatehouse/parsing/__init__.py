@@ -1,5 +1,5 @@
-"""A process of its own that reads strangers' bytes: what it may cost is bounded, and it can be killed.
+"""A separate process that parses untrusted bytes: the operator bounds its cost and can kill it.
 
-The operator's side is ``processes``, the other side ``worker``; ``frames`` is what passes between them. The worker
-imports the parsers of the domain and nothing that knows a network, a cluster or a database.
+``processes`` is the operator's side, ``worker`` the other side; ``frames`` pass between them. The worker imports the
+parsers of the domain and no module that uses a network, a cluster or a database.
 """

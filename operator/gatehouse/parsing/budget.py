@@ -1,4 +1,4 @@
-"""One budget for all bytes of strangers that are held to be parsed."""
+"""One budget for all untrusted bytes that are in memory for parsing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ByteBudget"]
 
 
 class ByteBudget:
-    """Lets so many bytes in at once; who asks first comes first, so that the large do not wait for ever."""
+    """Admits ``total`` bytes at once, in the order of the requests, so that large requests do not starve."""
 
     def __init__(self, total: int) -> None:
         self._free = self._total = total
@@ -19,12 +19,12 @@ class ByteBudget:
 
     @property
     def free(self) -> int:
-        """Bytes that nobody holds."""
+        """Bytes that no request holds."""
         return self._free
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
-        """Holds ``size`` bytes, or the whole budget if that is less."""
+        """Hold ``size`` bytes, or the whole budget if that is less."""
         size = min(size, self._total)
         if self._waiting or size > self._free:
             await self._wait(size)

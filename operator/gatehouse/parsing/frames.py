@@ -1,7 +1,7 @@
-"""Frames between the operator and its worker: a small JSON object and bytes, each with its length before it.
+"""Frames between the operator and its worker: a small JSON object and bytes, preceded by the length of each.
 
-Nothing here makes an object of what the other side chooses: what is read is JSON, bounded, and its members are checked
-where they are used.
+No code here creates objects that the other side chooses. The head is bounded JSON, and the users of its members check
+them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["HEAD", "LONGEST_ANSWER", "FrameError", "frame", "head_of", "lengths"
 HEAD: Final = struct.Struct(">II")
 _LONGEST_OBJECT: Final = 65_536
 LONGEST_ANSWER: Final = 16 * 1024 * 1024
-"""Bytes that the operator takes of a worker at once."""
+"""The most bytes of one answer that the operator accepts from a worker."""
 
 
 class FrameError(Exception):
-    """The other side does not speak as it should."""
+    """The other side violates the protocol."""
 
 
 def frame(head: Mapping[str, Any], data: bytes = b"") -> tuple[bytes, bytes]:
@@ -30,7 +30,7 @@ def frame(head: Mapping[str, Any], data: bytes = b"") -> tuple[bytes, bytes]:
 
 
 def lengths(head: bytes, *, longest: int) -> tuple[int, int]:
-    """The lengths of the two parts that follow. Raises FrameError for more than may be."""
+    """The lengths of the two parts that follow. Raises FrameError for a part that is too long."""
     text, data = HEAD.unpack(head)
     if text > _LONGEST_OBJECT or data > longest:
         raise FrameError(f"a frame of {text} and {data} bytes")

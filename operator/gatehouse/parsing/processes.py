@@ -1,8 +1,8 @@
-"""The operator's side: what is tiny is read where it is asked for, everything else in a worker process.
+"""The operator's side: tiny objects are parsed in the operator, all others in a worker process.
 
-The worker is started when it is first needed, used again and again, ended when it was idle for long, and killed when a
-step takes more time than it may. An object that ends a worker twice is too expensive to read; one that was only in hand
-when a worker ended is begun again.
+The worker starts when an object first needs it, and is reused. It ends after a long idle time, and is killed when a
+step exceeds its time. An object that ends a worker twice is too expensive to read. The walk of an object begins again
+when another object ended the worker.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Read = Callable[[int, int], Awaitable[bytes]]
 
 WORKER: Final = (sys.executable, "-I", "-m", "gatehouse.parsing.worker")
 _ENDS: Final = 2
-"""Workers that an object may end."""
+"""The workers that one object may end."""
 _BEGINNINGS: Final = 10
-"""How often a walk is begun, when other objects end the worker."""
+"""The most beginnings of one walk, when other objects end the worker."""
 _LARGE: Final = 65_536
 _START: Final = 60.0
 _GOING: Final = 5.0
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 class ParserLimits:
     """Bytes of memory and seconds of CPU of one walk; ``wall`` are seconds of one step, ``hold`` of a walk.
 
-    ``held`` bounds the bytes of objects that are held to be parsed, ``idle`` is after how many seconds a worker ends.
+    ``held`` bounds the bytes of objects in memory for parsing. A worker ends after ``idle`` seconds without work.
     """
 
     memory: int = 192 * 1024 * 1024
@@ -66,7 +66,7 @@ class _EndedError(Exception):
 
 
 class _LostError(Exception):
-    """The worker of this walk has ended, on another's account."""
+    """The worker of this walk ended because of another object."""
 
 
 @dataclass(slots=True)
@@ -90,14 +90,14 @@ class _Process:
         return head, await stdout.readexactly(size)
 
     async def gone(self) -> int:
-        """The exit status of one that ends by itself. To kill it now would lose its status."""
+        """The exit status of a process that ends by itself. Killing the process now would lose its status."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOING):
                 await self.process.wait()
         return await self.end()
 
     async def end(self) -> int:
-        """Kills it and waits for it; its exit status."""
+        """Kill the process and wait for it; return its exit status."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         if self.process.stdin is not None:
@@ -106,7 +106,7 @@ class _Process:
 
 
 class WorkerParsing:
-    """Runs parsers. ``on_end`` is told why a worker was ended before its time."""
+    """Runs parsers. ``on_end`` receives the reason when a worker ends early."""
 
     def __init__(
         self,
@@ -129,11 +129,11 @@ class WorkerParsing:
 
     @property
     def pid(self) -> int | None:
-        """The worker's, while there is one."""
+        """The worker's process id, while a worker exists."""
         return None if self._worker is None else self._worker.process.pid
 
     async def aclose(self) -> None:
-        """Ends the worker."""
+        """End the worker."""
         self._closed = True
         for step in self._steps:
             step.cancel()
@@ -141,10 +141,11 @@ class WorkerParsing:
         await self._retire()
 
     async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
-        """What the parser makes of the object.
+        """Return the parser's result for the object.
 
-        Raises FormatError, with the rule TooExpensive when the object takes more time or memory than one may; what
-        ``read`` raises; Transient (ParserUnavailable, StoreUnavailable when the store takes too long for it).
+        Raises FormatError, with the rule TooExpensive when the object takes more time or memory than its limit; the
+        errors of ``read``; Transient (ParserUnavailable, StoreUnavailable when the store takes too long for the
+        object).
         """
         opening: bytes | None = None
         used, held = task.weight, min(task.size, parser.holds)
@@ -210,7 +211,7 @@ class WorkerParsing:
     async def _step(
         self, worker: _Process | None, question: dict[str, Any], data: bytes
     ) -> tuple[_Process, dict[str, Any], bytes]:
-        """One question and its answer. A caller that is cancelled leaves no answer behind for the next one."""
+        """Send one question and return its answer. A cancelled caller leaves no answer behind for the next one."""
         step = asyncio.ensure_future(self._asked(worker, question, data))
         self._steps.add(step)
         step.add_done_callback(self._done)
@@ -259,7 +260,7 @@ class WorkerParsing:
             raise Transient(reason="ParserUnavailable", message="the operator ends")
         arguments = (*self._command, str(self._limits.memory), str(self._limits.cpu))
         try:
-            # Nothing of the environment: it may hold secrets.
+            # No variable of the environment, which may hold secrets.
             process = await asyncio.create_subprocess_exec(
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
@@ -290,14 +291,14 @@ class WorkerParsing:
         return worker
 
     async def _fell(self, worker: _Process) -> str:
-        """Takes leave of a worker that ended by itself; what to say of that."""
+        """Clean up after a worker that ended by itself; return the description of its end."""
         status = await worker.gone()
         cpu = status == -signal.SIGXCPU
         await self._ended(worker, "cpu" if cpu else "crash")
         return f"it took more than {self._limits.cpu:g} s of CPU" if cpu else f"reading it ended with {status}"
 
     async def _ended(self, worker: _Process, why: str) -> None:
-        """Makes sure that a worker has ended."""
+        """Ensure that a worker has ended."""
         status = await worker.end()
         if self._worker is worker:
             self._worker = None
@@ -357,7 +358,7 @@ class WorkerParsing:
 
 
 def _remembering(read: Read, opening: bytes) -> Read:
-    """Reads again only what is not at hand."""
+    """A reader that reads only bytes outside the opening."""
 
     async def from_opening(offset: int, length: int) -> bytes:
         if offset + length <= len(opening):
@@ -368,7 +369,7 @@ def _remembering(read: Read, opening: bytes) -> Read:
 
 
 def _want(value: object, *, size: int, held: int) -> Want:
-    """A worker asks for bytes of its object, and for no more than were set aside."""
+    """Check that a worker asks for bytes of its object, and for no more than the budget holds for it."""
     match value:
         case [int(offset), int(length)] if offset >= 0 and 0 <= length <= held and offset + length <= size:
             return Want(offset, length)

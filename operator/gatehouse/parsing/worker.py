@@ -1,8 +1,8 @@
 """The worker process: runs walks of parsers, one step at a time, within the limits that its command line sets.
 
-``python -m gatehouse.parsing.worker MEMORY CPU`` takes the bytes of address space that it may add to what it has after
-its imports, and the seconds of CPU of one walk. It talks over its standard input and output, has no other open file,
-writes none and starts no process. It ends when its input does.
+``python -m gatehouse.parsing.worker MEMORY CPU`` takes two limits: the bytes of address space that the process may add
+after its imports, and the seconds of CPU of one walk. The worker communicates over its standard input and output, has
+no other open file, writes no file and starts no process. The worker ends when its input ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["main", "serve"]
 
 _LONGEST_QUESTION: Final = 256 * 1024 * 1024
 _RETIRE_AFTER: Final = 16 * 1024 * 1024
-"""Bytes that a worker may keep of what it was sent. With more it ends when it has nothing in hand."""
+"""Bytes that a worker may retain of its input. With more, the worker ends when no walk is open."""
 _OPEN_FILES: Final = 16
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -48,7 +48,7 @@ class Worker:
         self._resident = resident()
 
     def answer(self, head: Mapping[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        """Goes one step: a Want, the result, or what was refused."""
+        """Run one step and return a Want, the result, or the refusal."""
         for dropped in head.get("drop", ()):
             self._running.pop(dropped, None)
         job = head["job"]
@@ -59,7 +59,7 @@ class Worker:
         except MemoryError:
             self._running.clear()
             return {"job": job, "costly": "memory", "retire": True}, b""
-        except Exception as error:  # noqa: BLE001 - a parser's fault is told to the operator, which refuses the file
+        except Exception as error:  # noqa: BLE001 - a parser's fault goes to the operator, which refuses the file
             answer, result = {"failed": type(error).__name__[:64]}, b""
         if "want" not in answer:
             self._running.pop(job, None)
@@ -89,7 +89,7 @@ class Worker:
 
 
 def serve(worker: Worker, source: BinaryIO, sink: BinaryIO) -> None:
-    """Answers until the input ends, or until the worker retires."""
+    """Answer until the input ends, or until the worker retires."""
     while head := source.read(HEAD.size):
         text, size = lengths(head, longest=_LONGEST_QUESTION)
         question = head_of(source.read(text))
@@ -106,23 +106,23 @@ def resident() -> int:
 
 
 def limit_cpu(seconds: float) -> None:
-    """Ends this process (SIGXCPU) once it has used so much CPU, in whole seconds."""
+    """End this process (SIGXCPU) once it has used ``seconds`` of CPU, in whole seconds."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (max(ceil(seconds), 1), hard))
 
 
 def limit_memory(more: int) -> None:
-    """Bounds the address space to what there is and ``more`` bytes; beyond it there is a MemoryError."""
+    """Limit the address space to the current size and ``more`` bytes; beyond the limit Python raises MemoryError."""
     size = int(Path("/proc/self/statm").read_bytes().split()[0]) * _PAGE
     resource.setrlimit(resource.RLIMIT_AS, (size + more, size + more))
 
 
 def confine() -> None:
-    """No core dump, no file that is written, no other process; the first to go where memory is short."""
+    """Forbid core dumps, written files and other processes; make this process the first to go where memory is short."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    # Where the kernel or a sandbox does not have these, the limits hold all the same.
+    # Where the kernel or a sandbox lacks these, the other limits still hold.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     with contextlib.suppress(OSError):
@@ -131,17 +131,17 @@ def confine() -> None:
 
 
 def main(parsers: Mapping[str, Parser[Any]] = PARSERS) -> None:
-    """Runs a worker on the standard input and output."""
+    """Run a worker on the standard input and output."""
     memory, cpu = int(sys.argv[1]), float(sys.argv[2])
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Whatever else writes must not end up between frames.
+    # Other output must not end up between frames.
     sys.stdout = sys.stderr
     worker = Worker(parsers, cpu=cpu)
     confine()
     limit_memory(memory)
     sink.writelines(frame({"ready": os.getpid()}))
     sink.flush()
-    # The operator has gone: there is nobody to be told.
+    # The operator has ended: no process reads a report.
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         serve(worker, source, sink)
 

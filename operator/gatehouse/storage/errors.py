@@ -1,4 +1,4 @@
-"""The errors for what a store refuses and for outages: they carry a policy, and say what was found and expected.
+"""The errors for refusals and outages of a store, each with a policy, the finding and the expectation.
 
 Messages name the endpoint and the bucket and never quote the store's own sentence, which may repeat signatures.
 :mod:`gatehouse.storage.s3.refusals` lists the reasons.
@@ -37,7 +37,7 @@ _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?",
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Which bucket of which endpoint, for messages."""
+    """One bucket of one endpoint, for messages."""
 
     endpoint: str
     bucket: str
@@ -47,7 +47,7 @@ class StoreAddress:
 
 
 def from_refusal(address: StoreAddress, refusal: StoreRefusal, *, what: str) -> ReconcileError:
-    """The error for an answer that is no success; ``what`` was asked for, as in "listing models/x/"."""
+    """The error for a refusal; ``what`` names the request, as in "listing models/x/"."""
     meaning = meaning_of(refusal)
     if meaning.reason == "RedirectRefused" and _is_own_https(address, refusal.location):
         meaning = meaning_of(StoreRefusal(status=400, message="use https"))
@@ -57,7 +57,7 @@ def from_refusal(address: StoreAddress, refusal: StoreRefusal, *, what: str) -> 
 
 
 def _detail(meaning: Meaning, refusal: StoreRefusal) -> str:
-    """What of the answer helps to mend it, if it is nothing but a name or a time."""
+    """The part of the answer that helps to correct the cause, if that part is only a name or a time."""
     match meaning.reason:
         case "RegionMismatch":
             region = refusal.region if refusal.region and _REGION.fullmatch(refusal.region) else None
@@ -86,7 +86,7 @@ def _is_own_https(address: StoreAddress, location: str | None) -> bool:
 
 
 def _host(location: str | None) -> str | None:
-    """Host, and port if there is one, of a redirect's location; None where that is no plain name."""
+    """Host, and port if given, of a redirect's location; None where the location has no plain name."""
     try:
         host = urlsplit((location or "")[:2048]).netloc.lower()
     except ValueError:
@@ -99,7 +99,7 @@ def _now() -> datetime:
 
 
 def from_exception(address: StoreAddress, error: Exception, *, what: str) -> ReconcileError:
-    """The error for a request that got no answer, or not all of it."""
+    """The error for a request that got no answer or only a part of one."""
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return _tls_error(address, error, what=what)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -112,7 +112,7 @@ def from_exception(address: StoreAddress, error: Exception, *, what: str) -> Rec
 
 
 def answer_invalid(address: StoreAddress, *, what: str, found: str) -> Transient:
-    """The error for an answer that is not what S3 answers."""
+    """The error for an answer that violates the S3 protocol."""
     return Transient(
         reason="StoreAnswerInvalid",
         message=f"{what}, {address}: {found}",
@@ -121,19 +121,19 @@ def answer_invalid(address: StoreAddress, *, what: str, found: str) -> Transient
 
 
 def cut_short(address: StoreAddress, *, what: str, received: int, wanted: int) -> Transient:
-    """The error for a body that ended early without the connection saying so."""
+    """The error for a body that ended early without an error of the connection."""
     return Transient(
         reason=UNAVAILABLE.reason, message=f"{what}, {address}: {received} bytes came of {wanted} asked for"
     )
 
 
 def object_changed(address: StoreAddress, *, what: str, found: str) -> Transient:
-    """The error for an object that is not the one that was listed."""
+    """The error for an object that differs from the listed one."""
     return Transient(reason=CHANGED.reason, message=f"{what}, {address}: {found}")
 
 
 def object_archived(address: StoreAddress, *, what: str, storage_class: str) -> ReconcileError:
-    """The error for an object that is listed in an archive class, and of which no restored copy is there."""
+    """The error for an object that is listed in an archive class and has no restored copy."""
     found = f"{ARCHIVED.found} (storage class {storage_class})"
     return _error(address, ARCHIVED, what=what, found=found)
 
@@ -183,7 +183,7 @@ def _retry_after(value: str | None) -> timedelta | None:
 
 
 def _moment(value: str | None) -> datetime | None:
-    """A date of HTTP in UTC; None where it is none."""
+    """A date of HTTP in UTC; None where the value is no date."""
     try:
         at = parsedate_to_datetime(value or "")
         return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""How long and how often a store is asked before the answer is that it is not available."""
+"""The time limits and the number of attempts after which a store counts as unavailable."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _RETRIED = frozenset({"StoreUnavailable", "StoreThrottled"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """``attempts`` in all, ``backoff`` seconds between them that double, or the store's Retry-After up to ``patience``.
+    """At most ``attempts``, with ``backoff`` seconds between them that double, or the store's Retry-After up to
+    ``patience``.
 
-    With no patience a store that throttles is not asked again here. ``deadline`` bounds the seconds of one attempt.
+    With no patience, a request that the store throttles is not retried here. ``deadline`` bounds the seconds of one
+    attempt.
     """
 
     attempts: int
@@ -33,9 +35,9 @@ class RetryPolicy:
 class Limits:
     """Seconds to connect, between two reads, and for 2 MiB of content; policies for small requests and for content.
 
-    A small request may hold a worker of the queue, which has a backoff of its own: it is asked again only after an
-    outage. Content is read in the background, where giving up costs the file's progress; its attempts are counted anew
-    whenever some of it came.
+    A small request may hold a worker of the queue, which has a backoff of its own: only an outage causes a retry.
+    Content is read in the background, where giving up loses the file's progress: the count of attempts restarts
+    whenever some content arrived.
     """
 
     connect: float = 5.0
@@ -46,7 +48,7 @@ class Limits:
 
 
 async def retried(policy: RetryPolicy, attempt: Callable[[], Awaitable[T]]) -> T:
-    """What ``attempt`` returns, tried again after an outage as the policy has it; else its last error."""
+    """The result of ``attempt``, retried after an outage as the policy allows; else its last error."""
     for number in range(1, policy.attempts + 1):
         try:
             return await attempt()
@@ -59,7 +61,7 @@ async def retried(policy: RetryPolicy, attempt: Callable[[], Awaitable[T]]) -> T
 
 
 def _pause(error: Transient, policy: RetryPolicy, number: int) -> float | None:
-    """Seconds until the next attempt, or None when there is none."""
+    """Seconds until the next attempt, or None when no attempt remains."""
     if error.reason not in _RETRIED or number >= policy.attempts:
         return None
     backoff = policy.backoff * 2.0 ** (number - 1)

@@ -1,4 +1,4 @@
-"""What is counted about requests to object stores."""
+"""Metrics of requests to object stores."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Operation: TypeAlias = Literal[
 
 
 class StoreMetrics(Protocol):
-    """Told about every request that leaves, retries included."""
+    """Receives every request that is sent, retries included."""
 
     def request(self, operation: Operation, outcome: str, seconds: float) -> None:
         """One request ended; ``outcome`` is ``ok`` or the reason of the error."""
         ...
 
     def received(self, amount: int) -> None:
-        """That many bytes of objects arrived."""
+        """``amount`` bytes of objects arrived."""
         ...
 
 
 class NoMetrics:
-    """A command counts nothing."""
+    """The metrics of a command, which counts nothing."""
 
     def request(self, operation: Operation, outcome: str, seconds: float) -> None:
         """Not counted."""

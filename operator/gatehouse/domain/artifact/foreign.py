@@ -1,15 +1,15 @@
-"""Files and folders that are no part of a model that vLLM loads: left-overs, other loaders' files and layouts.
+"""Files and folders that belong to no model that vLLM loads: left-overs of tools, files and layouts of other loaders.
 
-Names alone decide what a file or folder is: those that the tools themselves write.
+Names alone decide what a file or folder is: the names that the tools themselves write.
 
-Left-overs of tools: no loader reads such a file. The check hashes the file like every other, names it in a note, and
-never takes it for weights. The check passes over an empty one, as KServe's storage initializer does.
+Left-overs of tools: no loader reads such a file. The check hashes the file like every other, names the file in a note,
+and never takes it for weights. The check ignores an empty left-over, as KServe's storage initializer does.
 
-Files of other loaders stay refused, as nothing checks them, and files that can run code stay refused wherever they come
-from (:mod:`gatehouse.domain.artifact.values.unsafe_files`). Where a file comes from decides only the advice.
+Files of other loaders stay refused, because nothing checks them. Files that can run code stay refused whichever tool
+wrote them (:mod:`gatehouse.domain.artifact.unsafe_files`). The tool that wrote a file decides only the advice.
 
-Folders that are laid out for another loader each have a way out of their own. A folder that vLLM loads as it is, as one
-of sentence-transformers with ``config.json`` and its weights at the top, is none of these.
+Each layout for another loader has a remedy of its own. A folder that vLLM loads unchanged has no such layout, for
+example one of sentence-transformers with ``config.json`` and its weights at the top.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NAMES: Final = {
     "thumbs.db": "Windows",
 }
 _MARKER: Final = "_$folder$"
-"""How Hadoop and EMR write a folder: an empty object beside it."""
+"""Hadoop and EMR write a folder as an empty object with this suffix beside the folder."""
 _APPLE_DOUBLE: Final = "._"
 
 _TRAINING: Final = re.compile(
@@ -56,7 +56,7 @@ _TWIN: Final = re.compile(
 
 
 def left_by(path: str) -> str | None:
-    """The tool that left the file at ``path`` there, if one is known to; case does not matter."""
+    """The tool that left the file at ``path``, None if no known tool did; case does not matter."""
     *folders, name = path.lower().split("/")
     if "huggingface" in folders and ".cache" in folders:
         return "Hugging Face's downloader"
@@ -69,7 +69,7 @@ def left_by(path: str) -> str | None:
 
 
 def notes_on(paths: Iterable[str]) -> tuple[str, ...]:
-    """One note for each tool that left something among ``paths``."""
+    """One note for each tool that left a file among ``paths``."""
     found: dict[str, list[str]] = {}
     for path in paths:
         tool = left_by(path)
@@ -82,7 +82,7 @@ def notes_on(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, holds: str | None) -> str:
-    """What to do about an unsafe file; ``holds`` is how the files end that hold the model, where there are such."""
+    """What to do about an unsafe file; ``holds`` is the ending of the files that hold the model, if any."""
     name = path.rpartition("/")[2]
     tool = left_by(path)
     if tool is not None:
@@ -120,7 +120,7 @@ def _without(pattern: str) -> str:
 
 
 def _pattern(path: str) -> str:
-    """One pattern for all code of a kind: nothing of it can be part of a model."""
+    """One pattern for all code of a kind: no file with code can be part of a model."""
     ending = path[path.rfind(".") :]
     return f"*{ending}" if danger_of(f"x{ending}") == "Code" else path
 
@@ -135,9 +135,10 @@ _CORE_ML: Final = re.compile(r"[^/]\.(mlpackage|mlmodelc)/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignFile:
-    """``what`` the file is, as the beginning of a sentence, and the ``way`` out where it is the model, as a sentence.
+    """``what`` begins a sentence that says what the file is. ``way`` is the remedy, as a sentence, where the file is
+    the model.
 
-    ``pattern`` is what leaves out all that belongs to it, None for its own path.
+    ``pattern`` excludes all files that belong to the file; None stands for the file's own path.
     """
 
     what: str
@@ -147,10 +148,10 @@ class ForeignFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignFiles:
-    """Where among the files of an artifact the tools are that write such files: paths of folders with their last slash.
+    """Where the tools that write such files are among the files of an artifact: paths of folders with their last slash.
 
-    ``openvino`` are paths without their ending. Finding all takes time in proportion to the names of the artifact, and
-    finding what one file is in proportion to its name.
+    ``openvino`` are paths without their ending. Finding all takes time in proportion to the names of the artifact.
+    Classifying one file takes time in proportion to its name.
     """
 
     openvino: frozenset[str]
@@ -171,7 +172,7 @@ class ForeignFiles:
         )
 
     def find(self, path: str) -> ForeignFile | None:
-        """What the file at ``path`` is, if it ends as a pickle does and such a tool wrote it."""
+        """The file at ``path``, if its ending is that of a pickle and such a tool wrote the file."""
         if ending_of(path) != "bin":
             return None
         folder, name = _folder(path), _name(path)
@@ -207,7 +208,7 @@ def _folder(path: str) -> str:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The folders that a file lies in, from the top; of a name that is too deep to be sound, not all."""
+    """The folders that contain a file, from the top; only some of them where the name is deeper than a sound name."""
     yield ""
     ends = (match.end() for match in re.finditer("/", path))
     yield from (path[:end] for end in islice(ends, MAX_PATH_DEPTH))
@@ -223,7 +224,7 @@ _MODULE: Final = re.compile(r"[0-9]+_[A-Za-z]+/")
 
 
 def foreign_layout(paths: Collection[str]) -> Finding | None:
-    """What the files at ``paths`` are laid out for, if that is something else; ``paths`` are all of an artifact.
+    """A finding if the files at ``paths`` are laid out for another loader; ``paths`` are all files of an artifact.
 
     Rules: AdapterOnly, DiffusersLayout, MlflowLayout, MistralLayout, SentenceTransformersLayout, TensorRtLayout.
     """
@@ -254,7 +255,7 @@ def model_folders(paths: Collection[str]) -> tuple[str, ...]:
 
 
 def _is_adapter(top: Collection[str], weights: Sequence[str]) -> bool:
-    """Adapters are saved without a config.json; where there is one, only an adapter's weights lie beside it."""
+    """Adapters are saved without a config.json. Where config.json exists, only weights of an adapter lie beside it."""
     adapters = [path for path in weights if _ADAPTER_WEIGHTS.fullmatch(path)]
     if len(adapters) < len(weights):
         return False

@@ -1,12 +1,12 @@
-"""Which object below an artifact's prefix is what, from their names and sizes alone, and what is wrong with that.
+"""The part of each object below an artifact's prefix, from names and sizes alone, and the problems of these names.
 
 Rules for every format: at most 10,000 files; names that are safe in a manifest, a terminal and a file system; no empty
-file, because KServe's storage initializer leaves those out without a word; no name that is a file and a folder; nothing
-that can run code when it is loaded, or that hides what is in it. Empty objects whose name ends with a slash are how
-consoles show folders: KServe passes them over as well.
+file, because KServe's storage initializer skips empty files silently; no name that is both a file and a folder; no file
+that can run code when it is loaded, or that hides its content. Consoles show folders as empty objects whose name ends
+with a slash: KServe ignores these as well.
 
-What the manifest covers is every file but ``OWN_FILES``, which come to lie beside a model after it was verified. Those
-are held to what they must be. So each object below the prefix is in the digest, of one exact form, or a problem.
+The manifest covers every file but ``OWN_FILES``, which are added beside a model after its verification. Each of those
+has one exact form. Each object below the prefix is therefore in the digest, of one exact form, or a problem.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ __all__ = [
 MAX_FILES = 10_000
 MANIFEST = "gatehouse.manifest"
 OWN_FILES = (MANIFEST, SIGNATURE)
-"""The manifest as a file and the signature over it. Neither can be part of what they state; what they must be is for
-:mod:`gatehouse.domain.artifact.own_files` to say."""
+"""The manifest as a file and the signature over it. Neither can be part of its own content;
+:mod:`gatehouse.domain.artifact.own_files` checks their form."""
 
 CONFIG = "config.json"
 CONFIGURATIONS = frozenset(
@@ -62,10 +62,10 @@ CONFIGURATIONS = frozenset(
         "video_preprocessor_config.json",
     }
 )
-"""What transformers, PEFT and vLLM read as a configuration, in any folder: JSON objects, of which ``auto_map`` may name
-code."""
+"""Files that transformers, PEFT and vLLM read as a configuration, in any folder: JSON objects whose ``auto_map`` may
+name code."""
 _VERSIONED_CONFIG = re.compile(r"config\.[0-9.]+\.json")
-"""What ``configuration_files`` of a config.json has transformers read in its place, as in config.4.0.0.json."""
+"""Files that ``configuration_files`` of a config.json makes transformers read instead, as in config.4.0.0.json."""
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _FORMATS = ("safetensors", "gguf", "onnx")
@@ -77,12 +77,12 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "
 class Layout:
     """The files of an artifact by their part in it.
 
-    ``files`` is all that the manifest covers. ``weights`` are the files that hold the parameters, or may hold them:
-    where there is an ``index`` it says which of them do. ``others`` have the format of weights and are checked like
-    them, but do not count. ``configurations`` are the JSON files that loaders read as configurations, ``searched``
-    those that only look like some. ``own`` are those of ``OWN_FILES`` that are there. ``unsafe`` names files that can
-    run code, or hide some, escaped where a name is hostile. ``suspects`` are unsafe by their name unless the weights
-    say that they are plain data of theirs.
+    ``files`` are all files that the manifest covers. ``weights`` are the files that hold the parameters, or may hold
+    them: an ``index`` says which of them do. ``others`` have the format of weights and are checked like weights, but do
+    not count. ``configurations`` are the JSON files that loaders read as configurations. ``searched`` are JSON files
+    that only resemble configurations. ``own`` are the ``OWN_FILES`` that exist. ``unsafe`` names files that can run
+    code, or hide code, escaped where a name is hostile. ``suspects`` are unsafe by their name unless the weights
+    declare them as their plain data.
     """
 
     files: tuple[StoredObject, ...]
@@ -120,7 +120,7 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
     suspects = _suspects(sound, parts) if artifact_format == "onnx" else ()
     suspected = frozenset(stored.path for stored in suspects)
     dangerous = [stored.path for stored in files if stored.path not in suspected and danger_of(stored.path)]
-    # An unsafe file has to go whatever is in it: nobody is told to upload it again.
+    # An unsafe file must be removed whatever its content is: no message advises a new upload of it.
     refused = frozenset(dangerous)
     problems += _empty(stored for stored in (*sound, *own) if stored.path not in refused)
     problems += _conflicts((*sound, *own))
@@ -145,7 +145,7 @@ def lay_out(listing: Listing, *, artifact_format: str) -> Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """``foreign`` is why the files are none of the format at all."""
+    """``foreign`` is the finding that the files are not of the format at all."""
 
     foreign: Finding | None = None
     weights: tuple[StoredObject, ...] = ()
@@ -169,14 +169,15 @@ def _parts(files: Sequence[StoredObject], artifact_format: str) -> _Parts:
 
 
 def _safetensors(files: Sequence[StoredObject]) -> _Parts:
-    """As vLLM's loader does: the ``*.safetensors`` at the top, of which the index, where there is one, names some.
+    """Select the files that vLLM's loader reads: the ``*.safetensors`` at the top, or those that the index names.
 
-    Without an index it reads all of them, so that more than one set cannot be loaded. Those of the index are for
-    :mod:`gatehouse.domain.formats.shards` to check; what it does not name, and what lies in folders, is passed over.
+    Without an index the loader reads all of them, so that a model of several sets cannot be loaded.
+    :mod:`gatehouse.domain.formats.shards` checks the files of the index. Files that the index does not name, and files
+    in folders, are ignored.
     """
     by_path = {stored.path: stored for stored in files}
     weights = tuple(stored for stored in files if stored.path.endswith(".safetensors") and not left_by(stored.path))
-    # As glob does it: a star stands for no dot at the begin.
+    # As in glob: a star at the beginning matches no dot.
     top = [stored for stored in weights if "/" not in stored.path and not stored.path.startswith(".")]
     config, index = by_path.get(CONFIG), by_path.get(INDEX)
     foreign = foreign_layout(by_path.keys())
@@ -212,7 +213,7 @@ def _no_config() -> Finding:
 
 
 def _without_index(paths: Sequence[str]) -> Finding:
-    """More than one file at the top, and nothing that says which of them are the model."""
+    """The finding for several files at the top without an index that says which of them are the model."""
     sets = weight_sets(paths)
     single = next((each for each in sets if SINGLE in each.paths), None)
     whole = sum(each.numbered for each in sets)
@@ -234,7 +235,8 @@ def _without_index(paths: Sequence[str]) -> Finding:
 
 
 def single_and_index(named: Collection[str]) -> Finding:
-    """Both forms of one model: transformers takes the one, vLLM the shards that are ``named`` by the index."""
+    """The finding for both forms of one model: transformers loads the single file, vLLM the ``named`` shards of the
+    index."""
     shards = f"the {len(named)} files that it names" if len(named) > 1 else "the file that it names"
     return Finding(
         reason="AmbiguousWeights",
@@ -246,7 +248,7 @@ def single_and_index(named: Collection[str]) -> Finding:
 
 
 def _gguf(files: Sequence[StoredObject]) -> _Parts:
-    """Every file may be a part of the model: which are, each says itself (:mod:`gatehouse.domain.formats.gguf_set`)."""
+    """Every file may be part of the model; :mod:`gatehouse.domain.formats.gguf_set` decides by each file's metadata."""
     weights = tuple(stored for stored in files if stored.path.lower().endswith(".gguf") and not left_by(stored.path))
     problems = () if weights else (_no_weights(files, "gguf", "one *.gguf file, or all of its splits"),)
     return _Parts(weights=weights, problems=problems)
@@ -260,7 +262,7 @@ def _onnx(files: Sequence[StoredObject]) -> _Parts:
 
 
 def _suspects(files: Sequence[StoredObject], parts: _Parts) -> tuple[StoredObject, ...]:
-    """Data of an ONNX model may lie in files of any name, also that of a pickle: the model says which these are."""
+    """Data of an ONNX model may lie in files of any name, even the name of a pickle: the model names these files."""
     return tuple(stored for stored in files if parts.weights and danger_of(stored.path) == "Pickle")
 
 
@@ -291,7 +293,7 @@ def _holds_model(path: str, artifact_format: str) -> bool:
 
 
 def _is_nothing(stored: StoredObject) -> bool:
-    """What KServe passes over and no loader misses: folders, and empty files that a tool left."""
+    """Whether KServe ignores the object and no loader needs it: folders, and empty files that a tool left."""
     if stored.size:
         return False
     left = left_by(stored.path) is not None and _sound(stored.path) is None
@@ -308,7 +310,7 @@ def _sound(path: str) -> FormatError | None:
     except FormatError as error:
         return error
     if "\ufffd" in path:
-        # What a store writes for a character that its listing cannot carry: it may stand for more than one name.
+        # A store writes this for a character that its listing cannot carry: it may stand for several names.
         return FormatError(
             "HostileName",
             f"the object name {shown(path)}",
@@ -355,7 +357,7 @@ def _conflicts(files: Sequence[StoredObject]) -> list[Finding]:
 
 
 def _parents(path: str) -> Iterator[str]:
-    """The folders that a file lies in. They are not kept: those of many deep names are far longer than the names."""
+    """The folders that contain a file. They are not kept: the folders of deep names are far longer than the names."""
     end = path.find("/")
     while end >= 0:
         yield path[:end]
@@ -382,7 +384,7 @@ def _too_many() -> Finding:
 
 
 def _no_weights(files: Sequence[StoredObject], artifact_format: str, wanted: str) -> Finding:
-    """What there is instead decides what is advised."""
+    """The finding for an artifact without weights; the files that exist decide the remedy."""
     paths = [stored.path for stored in files if not left_by(stored.path)]
     there = [each for each in _FORMATS if any(path.lower().endswith(f".{each}") for path in paths)]
     instead = next((each for each in there if each != artifact_format), None)

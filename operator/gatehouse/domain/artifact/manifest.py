@@ -15,7 +15,7 @@ __all__ = ["MAX_PATH_BYTES", "MAX_PATH_DEPTH", "ManifestEntry", "check_path", "d
 MAX_PATH_BYTES = 1024
 """The longest key of an S3 object, in bytes of UTF-8."""
 MAX_PATH_DEPTH = 32
-"""The most folders and files that a path names one inside the other."""
+"""The most folders and files that one path nests."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -24,7 +24,7 @@ _HOSTILE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One file: its path below the artifact's prefix, its size in bytes, its SHA-256 in lower-case hex."""
+    """One file: its path below the artifact's prefix, its size in bytes, and its SHA-256 in lower-case hex."""
 
     path: str
     size: int
@@ -32,7 +32,7 @@ class ManifestEntry:
 
 
 def check_path(name: str | bytes) -> str:
-    """Return `name` if it is safe in a manifest, a terminal and a file system; it is never altered.
+    """Return `name` unchanged if it is safe in a manifest, a terminal and a file system.
 
     Raises FormatError with the rule HostileName.
     """
@@ -57,7 +57,7 @@ def check_path(name: str | bytes) -> str:
 
 
 def render(entries: Iterable[ManifestEntry]) -> str:
-    """Return the manifest: one line `<hex>  <path>` a file, sorted by path as UTF-8 bytes.
+    """Return the manifest: one line `<hex> <path>` for each file, sorted by path as UTF-8 bytes.
 
     Raises FormatError with the rules HostileName, ManifestInvalid (a path twice, or no SHA-256).
     """

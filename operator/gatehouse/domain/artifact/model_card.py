@@ -1,8 +1,8 @@
-"""What a Hugging Face model card says about a model: the YAML at the head of its `README.md`, or nothing.
+"""The statements of a Hugging Face model card about a model, from the YAML at the head of its `README.md`.
 
-The format is https://huggingface.co/docs/hub/model-cards#model-card-metadata. Cards are written by hand, so a member
-that is not what it should be is left out and named in the notes. A head that is no YAML as a whole is read member by
-member. Nothing is an error: what cannot be read at all says nothing.
+The format is https://huggingface.co/docs/hub/model-cards#model-card-metadata. People write cards by hand, so a
+malformed member is left out and named in the notes. A head that is not YAML as a whole is read member by member. No
+card raises an error: an unreadable card yields no statements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gatehouse.domain.common.format_error import FormatError, listed, shown
 __all__ = ["MAX_CARD", "ModelCard", "parse_card"]
 
 MAX_CARD: Final = 1_048_576
-"""Bytes of a README that are looked at. The longest heads, with benchmark results in them, have some 200 kB."""
+"""Bytes of a README that are read. The longest heads, with benchmark results in them, have some 200 kB."""
 
 _LONGEST_LABEL: Final = 128
 _LONGEST_NAME: Final = 512
@@ -28,7 +28,7 @@ _MOST: Final = 256
 _FENCE: Final = re.compile(rb"^---[ \t]*\r?$", re.MULTILINE)
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*", re.ASCII)
 _MEMBER: Final = re.compile(r"^(?:([A-Za-z_][A-Za-z0-9_.-]{0,63})[ \t]*:(?=[ \t\r\n]|\Z)|[^\s#-].{0,40})", re.MULTILINE)
-"""A name with its colon at the begin of a line, or anything else there that is no list, blank or comment."""
+"""A name with its colon at the beginning of a line, or any other text there that is no list, blank or comment."""
 _ENCLOSING: Final = frozenset("\"'[{")
 _TAKEN: Final = frozenset(
     {"base_model", "datasets", "language", "library_name", "license", "license_name", "pipeline_tag", "tags"}
@@ -49,7 +49,7 @@ _SPDX: Final[Mapping[str, str]] = {
         *("OFL-1.1", "OSL-3.0", "PostgreSQL", "Unlicense", "WTFPL", "Zlib"),
     )
 }
-"""Licences of the Hub that are SPDX licences too: it writes them in lower case."""
+"""Licences of the Hub that are also SPDX licences: the Hub writes them in lower case."""
 
 _TASK_NAMES: Final = (
     "any-to-any audio-classification audio-text-to-text audio-to-audio automatic-speech-recognition depth-estimation "
@@ -64,14 +64,15 @@ _TASK_NAMES: Final = (
     "zero-shot-image-classification zero-shot-object-detection"
 )
 _TASKS: Final = frozenset(_TASK_NAMES.split())
-"""The Hub's tasks (https://huggingface.co/tasks): of all the tags these say what a model does."""
+"""The Hub's tasks (https://huggingface.co/tasks): the tags that say what a model does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """`license` is an SPDX identifier where there is one, `base_models` and `datasets` are names on the Hub.
 
-    `tasks` has the pipeline tag first, then the tasks among the tags. `notes` name what was left out, and why.
+    `tasks` has the pipeline tag first, then the tasks among the tags. `notes` name the members that were left out, and
+    why.
     """
 
     license: str | None = None
@@ -84,7 +85,7 @@ class ModelCard:
 
 
 def parse_card(data: bytes) -> ModelCard:
-    """Read a model card, or as much of its begin as there is; one without a head says nothing. Never raises."""
+    """Read a model card, or the beginning of one; a card without a head yields no statements. Never raises."""
     notes: list[str] = []
     members = _members(data, notes)
     reader = _Reader(members, notes)
@@ -100,7 +101,7 @@ def parse_card(data: bytes) -> ModelCard:
 
 
 def _members(data: bytes, notes: list[str]) -> Mapping[str, YamlText]:
-    """The members of the head, as far as they can be read."""
+    """The readable members of the head."""
     data = data[:MAX_CARD].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     opening = _FENCE.match(data)
     if opening is None:
@@ -129,8 +130,8 @@ def _loaded(text: str) -> YamlText:
 
 
 def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
-    """What each member of the head is by itself. Where text or a list in brackets may go on, nothing after it is taken:
-    what looks like a member may be a part of it."""
+    """Each member of the head, read by itself. Reading stops where text or a bracketed list may continue: a later line
+    that resembles a member may be part of that text."""
     starts = [*_MEMBER.finditer(text)]
     ends = [*(start.start() for start in starts), len(text)][1:]
     times = Counter(start[1] for start in starts)
@@ -154,7 +155,7 @@ def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
                 break
             continue
         if isinstance(found, dict):
-            # One may be written with quotes about it, which makes it no other.
+            # Quotes around the name do not make it another member.
             times.update(key for key in found if key != name)
             members |= found
     twice = [name for name in times if name in _TAKEN and times[name] > 1]
@@ -163,14 +164,14 @@ def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
 
 
 class _Reader:
-    """The members of a card as text; notes what is none."""
+    """The members of a card as text; a member that is no text becomes a note."""
 
     def __init__(self, members: Mapping[str, YamlText], notes: list[str]) -> None:
         self._members = members
         self.notes = notes
 
     def text(self, name: str) -> str | None:
-        """The text of a member that has one; of several none is right."""
+        """The text of a member; None where the member has several texts."""
         found = self.texts(name, longest=_LONGEST_LABEL)
         if len(found) > 1:
             self._note(f"{name}: {len(found)} values, {listed(found)}; none is taken, as one is wanted")

@@ -1,7 +1,7 @@
-"""What Hugging Face's ``config.json`` says about a model, read typed and bounded.
+"""The statements of Hugging Face's ``config.json`` about a model, read typed and bounded.
 
-A field that is absent, null or given a layer at a time is None: unknown, never guessed. Of a multimodal model the
-language part counts, which lies in `text_config` and its like.
+A field that is absent, null or given for each layer is None: unknown, never guessed. Of a multimodal model the language
+part counts, which lies in `text_config` or a similar member.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[\w.:+/-]{1,128}", re.ASCII)
 
 
 class Section:
-    """One JSON object. Absent and null are None; everything else of the wrong kind raises FormatError ConfigInvalid."""
+    """One JSON object. Absent and null are None; any other value of the wrong kind raises FormatError ConfigInvalid."""
 
     def __init__(self, members: Mapping[str, JsonValue], *, within: str = "") -> None:
         self._members = members
@@ -49,14 +49,14 @@ class Section:
         return Section(value, within=f"{self._within}{name}.")
 
     def parts(self) -> list[Section]:
-        """Return the members that are objects; every one has to be."""
+        """Return the members that are objects; every member must be one."""
         return [part for name in self._members if (part := self.part(name))]
 
     def value(self, name: str) -> JsonValue:
         return self._members.get(name)
 
     def integer(self, *names: str, allowed: tuple[int, int]) -> int | None:
-        """Return the first of `names` that is there; one number a layer is unknown as a whole."""
+        """Return the first of `names` that exists; None where the field has one number for each layer."""
         for name in names:
             value = self._members.get(name)
             if value is None:
@@ -72,7 +72,7 @@ class Section:
         value = self._members.get(name)
         if value is None:
             return None
-        # A comparison with NaN is false, so NaN is refused too.
+        # A comparison with NaN is false, which refuses NaN as well.
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
             raise invalid(self._within + name, value, f"a number above 0, at most {most}")
         return float(value)
@@ -151,7 +151,7 @@ LENGTHS = (
     "max_seq_length",
     "seq_len",
 )
-"""Where vLLM looks for the longest sequence, in its order (config/model.py, ``_get_and_verify_max_len``)."""
+"""The keys in which vLLM searches the longest sequence, in its order (config/model.py, ``_get_and_verify_max_len``)."""
 
 _LONGEST = 10_000_000_000
 _DETAILS = frozenset(
@@ -234,10 +234,10 @@ _DETAILS = frozenset(
         "vocab_size_per_layer_input",
     }
 )
-"""Numbers that only some architectures have; true and false are 1 and 0."""
+"""Numbers of only some architectures; true and false are 1 and 0."""
 
 _NULL_IS_NONE = ("attention_chunk_size", "n_shared_experts", "q_lora_rank")
-"""Of these null says that there is none; their classes have a default for where they are silent."""
+"""Null in these fields means that the model has none; an absent field means the default of the configuration class."""
 
 _NESTED = (
     ("num_key_value_heads", "attn_config", "kv_n_heads"),
@@ -245,7 +245,7 @@ _NESTED = (
     ("num_experts", "ffn_config", "moe_num_experts"),
     ("num_experts_per_tok", "ffn_config", "moe_top_k"),
 )
-"""What MPT and DBRX say in a part of its own."""
+"""Fields that MPT and DBRX have in a nested object."""
 
 _LAYER_LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
@@ -265,11 +265,11 @@ class ModelConfig:
 
     `architecture` and `model_type` are the whole model's, `text_model_type` is the language part's if it is nested.
     `dtype` has no `torch.` before it. `layer_types` counts layers by type, of those that keep a cache of their own.
-    `sliding_window` 0 says that there is none. `sliding_window_pattern` is the period, or a string with one letter a
-    layer of the period. `auto_map` says that the configuration names code to be run. `lengths` are the other keys of
-    `LENGTHS`, `details` numbers that only some architectures have. `state_dtype` is that of a recurrent state,
-    `tower_type` the model type of what sees images.
-    `tokenizer_max_length` and `sentence_max_length` are what tokenizer_config.json and sentence_bert_config.json say.
+    `sliding_window` 0 means that the model has no window. `sliding_window_pattern` is the period, or a string with one
+    letter for each layer of the period. `auto_map` is true where the configuration names code to run. `lengths` are the
+    other keys of `LENGTHS`, `details` numbers of only some architectures. `state_dtype` is the data type of a recurrent
+    state, `tower_type` the model type of the image encoder. `tokenizer_max_length` and `sentence_max_length` are from
+    tokenizer_config.json and sentence_bert_config.json.
     """
 
     architecture: str | None = None
@@ -307,7 +307,7 @@ class ModelConfig:
     sentence_max_length: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold, without the fields that say nothing."""
+        """Return a value that JSON can hold, without the fields that are unknown."""
         return said(self) | {
             name: said(part)
             for name, part in (("rope_scaling", self.rope_scaling), ("quantization", self.quantization))
@@ -316,7 +316,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` kept; names that this version does not know are left out."""
+        """Return the configuration that `to_dict` wrote; names that this version does not know are left out."""
         values = _known(cls, kept)
         if "rope_scaling" in values:
             values["rope_scaling"] = RopeScaling(**_known(RopeScaling, values["rope_scaling"]))
@@ -329,7 +329,7 @@ class ModelConfig:
 
 
 def said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
-    """The fields that say something, as JSON can hold them."""
+    """The known fields, as JSON can hold them."""
     silent = type(part)()
     values = {each.name: getattr(part, each.name) for each in fields(part)}
     return {
@@ -388,7 +388,7 @@ def _member(part: JsonValue, name: str) -> JsonValue:
 
 
 def _whole_number(value: JsonValue, *, most: int) -> int | None:
-    """A number that only some architectures have, or nothing: what is odd is left out."""
+    """A number of only some architectures; None where the value is malformed."""
     if isinstance(value, bool):
         return int(value)
     return value if isinstance(value, int) and 0 <= value <= most else None
@@ -421,7 +421,7 @@ def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
 
 
 def _tower(whole: Mapping[str, JsonValue]) -> dict[str, int]:
-    """Sizes of what sees images, under names of their own: ``tower_...``."""
+    """Sizes of the image encoder, under names of their own: ``tower_...``."""
     vision = whole.get("vision_config")
     if not isinstance(vision, dict):
         return {}
@@ -446,7 +446,7 @@ def _tower(whole: Mapping[str, JsonValue]) -> dict[str, int]:
 
 
 def _hearing(audio: JsonValue) -> dict[str, int]:
-    """Sizes of what hears sound: ``audio_...``."""
+    """Sizes of the sound encoder: ``audio_...``."""
     if not isinstance(audio, dict):
         return {}
     found = {
@@ -466,7 +466,7 @@ def _count_of(values: JsonValue, wanted: str | int) -> int | None:
 
 
 def _sum_of(values: JsonValue) -> int | None:
-    """Of a size that is said a layer at a time."""
+    """The sum of a size that is given for each layer."""
     if not isinstance(values, list) or not 0 < len(values) <= _RANGES["num_hidden_layers"][1]:
         return None
     numbers = [_whole_number(each, most=_RANGES["intermediate_size"][1]) for each in values]
@@ -474,7 +474,7 @@ def _sum_of(values: JsonValue) -> int | None:
 
 
 def _shared_full_layers(members: Mapping[str, JsonValue]) -> int | None:
-    """Of the last layers, which take the cache of earlier ones, those that see all tokens."""
+    """Count the layers that see all tokens among the last layers, which share the cache of earlier layers."""
     kinds = members.get("layer_types")
     shared = _whole_number(members.get("num_kv_shared_layers"), most=_RANGES["num_hidden_layers"][1])
     if not shared or not isinstance(kinds, list) or shared >= len(kinds):
@@ -494,17 +494,17 @@ def mentions_remote_code(data: bytes) -> bool:
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:
-    """A letter of `auto_map` that was written as an escape; any other stays as it is."""
+    """A letter of `auto_map` that was written as an escape; any other escape stays as it is."""
     letter = bytes([int(escape[1], 16)])
     return letter if letter in b"auto_map" else escape[0]
 
 
 def document(data: bytes, what: str) -> dict[str, JsonValue]:
-    """Read a configuration as the JSON object that it is.
+    """Read a configuration as a JSON object.
 
     Raises FormatError with the rule ConfigInvalid and those of `bounded_json.loads`.
     """
-    # Python's json, which transformers writes with, has Infinity: Nemotron's time_step_limit does.
+    # Python's json, which transformers writes with, has Infinity, as in Nemotron's time_step_limit.
     read = bounded_json.loads(
         data, what=what, max_bytes=MAX_CONFIG, max_items=_MAX_ITEMS, unique_keys=True, constants=True
     )
@@ -514,7 +514,7 @@ def document(data: bytes, what: str) -> dict[str, JsonValue]:
 
 
 def names_code(value: JsonValue) -> bool:
-    """Say whether it has `auto_map` at any level."""
+    """Say whether the value has `auto_map` at any level."""
     if isinstance(value, dict):
         return "auto_map" in value or any(names_code(member) for member in value.values())
     return isinstance(value, list) and any(names_code(element) for element in value)
@@ -549,7 +549,7 @@ def _layer_types(section: Section) -> Mapping[str, int]:
         raise invalid("layer_types", kinds, f"a list of at most {most} names")
     names = [Section({"layer_types": kind}).text("layer_types") for kind in kinds]
     shared = _whole_number(section.value("num_kv_shared_layers"), most=most) or 0
-    # The last layers take the cache of earlier ones.
+    # The last layers share the cache of earlier layers.
     names = names[: len(names) - shared] if 0 < shared < len(names) else names
     counts = Counter(name for name in names if name is not None)
     if sum(counts.values()) < len(names) or len(counts) > 64:
@@ -558,7 +558,7 @@ def _layer_types(section: Section) -> Mapping[str, int]:
 
 
 def _layer_kinds(section: Section) -> JsonValue:
-    """A name for each layer, however the architecture spells that; None where it does not."""
+    """A name for each layer, however the architecture spells the names; None where it has none."""
     for name in ("layer_types", "layers_block_type", "block_types"):
         if section.value(name) is not None:
             return section.value(name)

@@ -1,6 +1,6 @@
-"""What the files beside a model must be that no manifest covers: its manifest as a file, and the signature over it.
+"""Checks of the two files beside a model that no manifest covers: the manifest as a file, and the signature over it.
 
-They reach the Pod like every other object below the prefix. So each is of one exact form, or the artifact is refused.
+Both reach the Pod like every other object below the prefix. Each must have one exact form, or the artifact is refused.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SHOWN: Final = 3
 
 
 def check_manifest_size(size: int) -> None:
-    """Raises FormatError before anything is read that no manifest can be."""
+    """Raises FormatError for a file larger than any manifest, before the file is read."""
     if size > LARGEST_MANIFEST:
         raise _refusal(f"{size} bytes", f"at most {LARGEST_MANIFEST} bytes")
 
 
 def check_manifest(text: bytes, files: Mapping[str, str]) -> None:
-    """The file is the very manifest of the files: hex SHA-256 by path.
+    """Check that the file is exactly the manifest of the files: hex SHA-256 by path.
 
     Raises FormatError with the rules ManifestMismatch, ManifestInvalid, HostileName.
     """
@@ -48,7 +48,7 @@ def check_manifest(text: bytes, files: Mapping[str, str]) -> None:
 
 
 def check_signature_size(size: int) -> None:
-    """Raises FormatError before anything is read that no signature can be."""
+    """Raises FormatError for a file larger than any signature, before the file is read."""
     if size > LARGEST_SIGNATURE:
         raise FormatError(
             "SignatureInvalid",
@@ -59,7 +59,7 @@ def check_signature_size(size: int) -> None:
 
 
 def check_signature(bundle: bytes) -> None:
-    """The file is a Sigstore bundle. Whether it is of these files, and whose, is for policies to judge."""
+    """Check that the file is a Sigstore bundle. Policies judge which files it signs, and who signed."""
     check_bundle(bundle)
 
 

@@ -1,9 +1,9 @@
-"""How a checkpoint stores its weights, read from wherever the tool that wrote it says so.
+"""The method by which a checkpoint stores its weights, from the file in which the tool that wrote it states the method.
 
 Transformers, AutoAWQ, AutoGPTQ, llm-compressor, bitsandbytes, torchao and newer ModelOpt write ``quantization_config``
 into config.json, older llm-compressor ``compression_config``, ModelOpt ``hf_quant_config.json`` beside it, AutoAWQ and
-AutoGPTQ also ``quant_config.json`` and ``quantize_config.json``. What is odd in a field is left out: whether vLLM loads
-the checkpoint hangs on the method alone.
+AutoGPTQ also ``quant_config.json`` and ``quantize_config.json``. A malformed field is left out: the method alone
+decides whether vLLM loads the checkpoint.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Quantization:
     """`bits` of a weight and `activation_bits` are None where unknown or not the same for all layers.
 
     `method` is quant_method (`compressed-tensors`, `fp8`, `gptq`, `awq`, ...), `format` its packing or algorithm,
-    `weight_type` is `float` or `int`, `kv_cache_bits` is set if the checkpoint fixes a quantized KV cache.
-    `block` is the block of weights that share a scale, outputs by inputs; `group` how many inputs of one output do.
+    `weight_type` is `float` or `int`, `kv_cache_bits` is set if the checkpoint fixes a quantized KV cache. `block` is
+    the block of weights that share a scale, outputs by inputs. `group` is the number of inputs of one output that share
+    a scale.
     """
 
     method: str | None = None
@@ -44,7 +45,7 @@ class Quantization:
 
 
 def read_quantization(whole: Mapping[str, JsonValue]) -> Quantization | None:
-    """What a config.json says; its nested parts are looked at where the whole says nothing."""
+    """Read the quantization from a config.json; from its nested parts where the top level states none."""
     for part in (whole, *(each for each in whole.values() if isinstance(each, dict))):
         for name in ("quantization_config", "compression_config"):
             said = part.get(name)
@@ -54,7 +55,7 @@ def read_quantization(whole: Mapping[str, JsonValue]) -> Quantization | None:
 
 
 def read_quantization_file(name: str, document: Mapping[str, JsonValue]) -> Quantization | None:
-    """What hf_quant_config.json, quantize_config.json or quant_config.json says."""
+    """Read the quantization from hf_quant_config.json, quantize_config.json or quant_config.json."""
     said = document.get("quantization")
     if name == "hf_quant_config.json":
         return _modelopt(said) if isinstance(said, dict) else None
@@ -87,7 +88,7 @@ def _read(said: Mapping[str, JsonValue]) -> Quantization:
 
 
 def _modelopt(said: Mapping[str, JsonValue]) -> Quantization:
-    """ModelOpt's own: ``quant_algo`` and ``kv_cache_quant_algo``, or ``kv_cache_scheme`` as a name or an object."""
+    """ModelOpt's own fields: ``quant_algo`` and ``kv_cache_quant_algo``, or ``kv_cache_scheme`` (name or object)."""
     algorithm = (_text(said, "quant_algo", "format") or "").upper()
     groups = [each for each in _part(said, "config_groups").values() if isinstance(each, dict)]
     weights = [_part(group, "weights") for group in groups]

@@ -1,9 +1,9 @@
-"""Files beside ``config.json``: configurations of tokenizers, generation and processors, and what they add.
+"""Files beside ``config.json``: configurations of tokenizers, generation and processors, and the facts that they add.
 
-They decide nothing about the fit, and loaders are lenient with most of what may be odd in them. So what is odd is named
-and passed over. Whether they name code to be run is decided strictly, over every byte.
+These files decide nothing about the fit, and loaders accept most malformed members in them. A malformed member is
+therefore named and left out. Whether a file names code to run is decided strictly, over every byte.
 
-Only what lies at the top of the artifact counts: vLLM reads those.
+Only files at the top of the artifact count, because vLLM reads those.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WHAT = "the configuration"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamesCode:
-    """Whether a configuration names code to be run. ``odd`` is what of it is not as JSON should be, if anything."""
+    """Whether a configuration names code to run. ``odd`` describes the malformed JSON in it, if any."""
 
     names_code: bool
     odd: str | None = None
@@ -47,9 +47,9 @@ def read(data: bytes) -> NamesCode:
 
 
 def read_document(data: bytes) -> tuple[dict[str, JsonValue], NamesCode]:
-    """Read a configuration; what is odd in it is not in the document.
+    """Read a configuration; malformed members are not in the document.
 
-    Raises FormatError with the rule ConfigInvalid for what is no JSON object, and the errors of
+    Raises FormatError with the rule ConfigInvalid for a file that is no JSON object, and the errors of
     `bounded_json.loads_leniently`.
     """
     try:
@@ -59,7 +59,7 @@ def read_document(data: bytes) -> tuple[dict[str, JsonValue], NamesCode]:
         lenient, odd = bounded_json.loads_leniently(data, what=_WHAT, max_bytes=model_config.MAX_CONFIG)
     if not isinstance(lenient, dict):
         raise invalid(_WHAT, lenient, "a JSON object")
-    # Not of the document: what was left out of it may be what a loader takes.
+    # Over all bytes, not over the document: a loader may read a member that the document leaves out.
     return lenient, NamesCode(names_code=model_config.mentions_remote_code(data), odd="; ".join(odd) or None)
 
 
@@ -72,7 +72,7 @@ SENTENCE_FILES: Final = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-"""In the order in which vLLM looks for one (``transformers_utils/config.py``)."""
+"""In the order in which vLLM searches for one (``transformers_utils/config.py``)."""
 QUANTIZATION_FILES: Final = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
 _TOKENIZER: Final = "tokenizer_config.json"
 _LONGEST: Final = 10_000_000_000
@@ -80,7 +80,7 @@ _LONGEST: Final = 10_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideFacts:
-    """What one of them says. ``names_code`` says that it names code to be run; ``odd`` is what was passed over."""
+    """The facts of one side file. ``names_code``: the file names code to run; ``odd`` describes malformed members."""
 
     names_code: bool = False
     odd: str | None = None
@@ -96,7 +96,7 @@ def read_side_facts(name: str, data: bytes) -> SideFacts:
     if name == _TOKENIZER:
         return replace(facts, tokenizer_max_length=_length(document.get("model_max_length")))
     if name in SENTENCE_FILES:
-        # vLLM takes a file for one of these only with both.
+        # vLLM accepts a file as one of these only with both.
         both = "max_seq_length" in document and "do_lower_case" in document
         return replace(facts, sentence_max_length=_length(document["max_seq_length"]) if both else None)
     found = read_quantization_file(name, document) if name in QUANTIZATION_FILES else None
@@ -104,7 +104,7 @@ def read_side_facts(name: str, data: bytes) -> SideFacts:
 
 
 def with_side_facts(config: ModelConfig, facts: Mapping[str, SideFacts]) -> ModelConfig:
-    """The configuration with what the files of ``facts`` add; config.json itself goes first."""
+    """The configuration with the facts that the files of ``facts`` add; config.json takes precedence."""
     lengths = (facts[name].sentence_max_length for name in SENTENCE_FILES if name in facts)
     said = (facts[name].quantization for name in QUANTIZATION_FILES if name in facts)
     quantization = config.quantization or next((_quantization(each) for each in said if each is not None), None)
@@ -123,5 +123,5 @@ def _quantization(said: Mapping[str, Any]) -> Quantization:
 
 
 def _length(value: JsonValue) -> int | None:
-    """Tokenizers without a length have one of 30 digits, as a number with or without a fraction."""
+    """A tokenizer's length; tokenizers without one have a number of 30 digits, with or without a fraction."""
     return value if type(value) is int and 0 < value <= _LONGEST else None

@@ -1,8 +1,8 @@
-"""OpenSSF model signatures: what ``model.sig`` says, and whether it speaks of the files beside it.
+"""OpenSSF model signatures: the content of ``model.sig``, and whether it signs the files beside it.
 
-A signature is a Sigstore bundle (v0.3) around a DSSE envelope around an in-toto statement that names every file with
-its SHA-256, as ``model_signing sign`` writes it. Reading one proves nothing yet: who signed is judged against the
-signers that a policy names, by :mod:`gatehouse.domain.governance.signature_trust`.
+A signature is a Sigstore bundle (v0.3) around a DSSE envelope around an in-toto statement. The statement names every
+file with its SHA-256, as ``model_signing sign`` writes it. Reading a signature proves nothing yet:
+:mod:`gatehouse.domain.governance.signature_trust` checks the signer against the signers that a policy names.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _PAYLOAD: Final = "application/vnd.in-toto+json"
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE: Final = "https://model_signing/signature/v1.0"
 _LEFT_OUT: Final = (".git", ".gitattributes", ".github", ".gitignore")
-"""What the tool leaves out by itself; whatever else a signer left out is not signed."""
+"""Paths that the tool leaves out by default; any other path that a signer left out is not signed."""
 _NOT_COVERED: Final = (SIGNATURE, "gatehouse.manifest")
-"""Files beside the model that no manifest has: what a statement says of them is passed over."""
+"""Files beside the model that no manifest covers: a statement's claims about them are ignored."""
 _MAX_ITEMS: Final = 200_000
-"""A file is described by four of them."""
+"""A statement describes each file with four items."""
 _MOST_CERTIFICATES: Final = 8
 _LARGEST_CERTIFICATE: Final = 16 * 1024
 _LARGEST_SIGNATURE_BYTES: Final = 1024
@@ -44,11 +44,11 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureRecord:
-    """A signature as the row keeps it: all that is needed to judge it against any policy, without the statement.
+    """A signature as the row keeps it: all fields that checking it against any policy needs, without the statement.
 
-    ``problem`` is why it is none of these files, whoever made it. ``signature`` (base64) is over the DSSE
-    pre-authentication encoding, whose hashes are ``sha256``, ``sha384`` and ``sha512`` in hex. ``certificates`` (base64
-    of DER) begin with the signer's; there are none when a bare key signed.
+    ``problem`` says why the signature does not cover exactly these files, whoever the signer is. ``signature`` (base64)
+    is over the DSSE pre-authentication encoding, whose hashes are ``sha256``, ``sha384`` and ``sha512`` in hex.
+    ``certificates`` (base64 of DER) begin with the signer's; the list is empty when a bare key signed.
     """
 
     problem: str | None = None
@@ -60,7 +60,7 @@ class SignatureRecord:
 
 
 def check_bundle(bundle: bytes) -> None:
-    """Hold a file to the form of a Sigstore bundle, of any version and whatever it signs.
+    """Check that a file has the form of a Sigstore bundle, of any version and over any content.
 
     Raises FormatError with the rule SignatureInvalid, and those of `bounded_json.loads`.
     """
@@ -76,7 +76,7 @@ def check_bundle(bundle: bytes) -> None:
 
 
 def read_signature(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
-    """Reads a bundle and compares its statement with the files: hex SHA-256 by path. Never raises."""
+    """Read a bundle and compare its statement with the files: hex SHA-256 by path. Never raises."""
     try:
         return _read(bundle, files)
     except FormatError as error:
@@ -121,7 +121,7 @@ def _certificates(material: _Json) -> tuple[str, ...]:
 
 
 def _signed_files(payload: bytes) -> Mapping[str, str]:
-    """The files that a statement names. The subject's digest must be that of their digests in order."""
+    """The files that a statement names. The subject's digest must be the digest of their digests in order."""
     what = f"the statement in {SIGNATURE}"
     statement = _Json(_loads(payload, what), what)
     statement.expect("_type", _STATEMENT)
@@ -155,7 +155,7 @@ def _hex(digest: str) -> bytes:
 
 
 def _difference(signed: Mapping[str, str], files: Mapping[str, str]) -> str | None:
-    """What keeps the statement from speaking of exactly these files."""
+    """The finding where the statement does not name exactly these files."""
     expected = {path: digest for path, digest in signed.items() if path not in _NOT_COVERED}
     there = {path: sha256 for path, sha256 in files.items() if path in expected or not _left_out(path)}
     kinds = (
@@ -177,7 +177,7 @@ def _some(paths: Sequence[str]) -> str:
 
 
 class _Json:
-    """A JSON object from a stranger, read member by member. Every method raises FormatError naming the member."""
+    """A JSON object from an untrusted source. Every method reads one member or raises FormatError naming the member."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -191,11 +191,11 @@ class _Json:
         return frozenset(self._members)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a member."""
+        """Whether the object has such a member."""
         return self._members.get(name) is not None
 
     def expect(self, name: str, wanted: str) -> None:
-        """The member is this text."""
+        """Check that the member is this text."""
         if (found := self.text(name)) != wanted:
             raise _refusal(f"{name} is {shown(found)}", wanted)
 
@@ -218,7 +218,7 @@ class _Json:
         return [_Json(member, f"{self._where}: {name}") for member in value]
 
     def base64(self, name: str, *, most: int) -> bytes:
-        """A member that is base64 of at most so many bytes."""
+        """A member that is base64 of at most ``most`` bytes."""
         text = self.text(name)
         try:
             value = base64.b64decode(text, validate=True)

@@ -1,18 +1,19 @@
-"""Files that can run code when a model is loaded, and files that hold others nobody checked. Refused in every format.
+"""Files that can run code when a model is loaded, and archives of unchecked files. Refused in every format.
 
 Names decide, as they do for loaders: KServe's storage initializer unpacks a prefix that has one ``.zip`` or ``.tar``.
-The first bytes decide too, as Python's readers of archives go by these: an archive by any other name is one. They also
-tell the pointer that Git LFS leaves in the place of a file that nobody fetched.
+The first bytes decide too, because Python's readers of archives go by them: an archive under any other name is still an
+archive. The first bytes also identify a pointer of Git LFS, which stands in the place of a file that was not fetched.
 
-The endings are a deny-list. An allow-list is not possible: models have files of any name beside their weights, as
-``merges.txt``, ``dict.en`` and ``LICENSE``, ONNX has data under names of the exporter's choice, and nobody knows those
-of format other. So an ending that is missing here must not be enough to run anything, and is not: only weights of
-formats that are checked are read, configurations that name code are refused, and templates let no server load code of a
-model. The list has what a loader of models, or the language that it is written in, runs by its name: scripts, bytecode,
-libraries, kernels of GPUs. Not in it is what somebody first has to compile or open, as C, notebooks and HTML.
+The endings are a deny-list. An allow-list is not possible: models have files of any name beside their weights, such as
+``merges.txt``, ``dict.en`` and ``LICENSE``. ONNX has data under names that the exporter chooses, and the names of
+format other are unknown. A missing ending must therefore not be enough to run code, and is not: loaders read only
+weights of checked formats, configurations that name code are refused, and templates let no server load code of a model.
+The list has the endings that a loader of models, or the language of that loader, runs by name: scripts, bytecode,
+libraries, kernels of GPUs. The list omits files that a person must first compile or open, such as C, notebooks and
+HTML.
 
-Left out on purpose: ``.npy`` and ``.npz``, whose readers refuse pickled objects unless told otherwise; ``.model``, the
-vocabulary of SentencePiece; ``.jinja``, chat templates, which servers render in a sandbox.
+Omitted on purpose: ``.npy`` and ``.npz``, whose readers refuse pickled objects by default; ``.model``, the vocabulary
+of SentencePiece; ``.jinja``, chat templates, which servers render in a sandbox.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ __all__ = ["OPENING_BYTES", "Danger", "check_no_pickle", "check_opening", "dange
 Danger: TypeAlias = Literal["Pickle", "Code", "Archive"]
 
 OPENING_BYTES: Final = 512
-"""As many bytes from a file's start as tell whether it is an archive."""
+"""The number of bytes at a file's start that identify an archive."""
 
 _KERAS = frozenset({"h5", "hdf5", "keras"})
-"""Their Lambda layers hold marshalled code."""
+"""Formats whose Lambda layers hold marshalled code."""
 _PICKLE = _KERAS | frozenset(
     {"bin", "ckpt", "cloudpickle", "dill", "jit", "joblib", "mar", "nemo", "pickle", "pkl"}
     | {"pt", "pt2", "ptc", "pth", "ptl", "torchscript"}
 )
-"""Pickles, archives of pickles, and Keras files. Other tools write files of their own that end in ``.bin``, too."""
+"""Pickles, archives of pickles, and Keras files. Other tools also write files of their own that end in ``.bin``."""
 
 _CODE = frozenset(
     {"bash", "bat", "cmd", "csh", "fish", "ksh", "ps1", "psm1", "sh", "vbs", "zsh"}
@@ -53,7 +54,7 @@ _ARCHIVE = frozenset(
     | {"oci", "rar", "rpm", "sar", "sif", "squashfs", "tar", "taz", "tb2", "tbz", "tbz2", "tgz", "tlz", "txz", "tz"}
     | {"tzst", "war", "xz", "z", "zip", "zipx", "zst", "zstd"}
 )
-"""Archives, and compressed files, whose content nobody checks either."""
+"""Archives, and compressed files, whose content no check reads."""
 _VERSIONED_LIBRARY = re.compile(r"\.so(\.[0-9]+)+$")
 
 _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
@@ -75,12 +76,11 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 _LFS_POINTER: Final = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v1\n")
 _LFS_SIZE: Final = re.compile(rb"^size ([0-9]{1,19})$", re.MULTILINE)
-"""The first and the last line of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md; it has under 200 bytes."""
+"""First and last line of https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md; a pointer has under 200 bytes."""
 
 
 def danger_of(path: str) -> Danger | None:
-    """Why the file at ``path`` is unsafe by its name, if it is. Case does not matter, nor do spaces and dots at the
-    end."""
+    """Why the name of the file at ``path`` is unsafe, None if safe. Ignores case, and spaces and dots at the end."""
     ending = ending_of(path)
     if ending in _PICKLE:
         return "Pickle"
@@ -90,7 +90,7 @@ def danger_of(path: str) -> Danger | None:
 
 
 def named_as(path: str) -> str | None:
-    """What is said of an unsafe file at ``path``; of the name of a pickle no more than that, as others have it too."""
+    """The description of an unsafe file at ``path``; the name of a pickle alone does not prove that the file is one."""
     match danger_of(path):
         case "Pickle":
             kind = "Keras files" if ending_of(path) in _KERAS else "pickles"
@@ -103,9 +103,9 @@ def named_as(path: str) -> str | None:
 
 
 def check_opening(path: str, opening: bytes) -> None:
-    """Refuse a file whose first ``OPENING_BYTES`` are those of an archive, and the pointer to a file that is elsewhere.
+    """Refuse a file whose first ``OPENING_BYTES`` are those of an archive, and a pointer to a file that is not here.
 
-    A ``.npz`` may be the ZIP that it is. Raises FormatError with the rules UnsafeFile and FileNotFetched.
+    A ``.npz`` is a ZIP and passes. Raises FormatError with the rules UnsafeFile and FileNotFetched.
     """
     if len(opening) < OPENING_BYTES and _LFS_POINTER.match(opening):
         size = _LFS_SIZE.search(opening)
@@ -126,9 +126,9 @@ def check_opening(path: str, opening: bytes) -> None:
 
 
 def check_no_pickle(opening: bytes) -> None:
-    """Refuse a file that begins as a pickle of protocol 2 and on does, or one in HDF5, as Keras has it.
+    """Refuse a file that begins like a pickle of protocol 2 or later, or an HDF5 file, as Keras writes.
 
-    For data of a model under a name that pickles have. Raises FormatError with the rule UnsafeFile.
+    Checks data of a model under a name that pickles have. Raises FormatError with the rule UnsafeFile.
     """
     if _PICKLE_OPENING.match(opening) or opening.startswith(_HDF5):
         raise FormatError(
@@ -149,7 +149,7 @@ def _archive(opening: bytes) -> str | None:
 
 
 def _is_tar(opening: bytes) -> bool:
-    """Whether Python's reader, which is KServe's, takes it for the header of a tar, whose old form has no magic."""
+    """Whether Python's reader, which KServe uses, accepts the bytes as the header of a tar; old tars have no magic."""
     try:
         tarfile.TarInfo.frombuf(opening, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -162,6 +162,6 @@ def _name(path: str) -> str:
 
 
 def ending_of(path: str) -> str:
-    """What follows the last dot of the name, in lower case and without spaces and dots at its end; empty for none."""
+    """The text after the last dot of the name, in lower case, without spaces and dots at the end; empty if none."""
     _, dot, ending = _name(path).rpartition(".")
     return ending if dot else ""

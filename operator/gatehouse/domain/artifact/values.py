@@ -1,4 +1,4 @@
-"""An artifact in object storage as values: what a listing shows, what the checks found, what is remembered."""
+"""An artifact in object storage as values: the listing, the findings of the checks, and the record."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ __all__ = [
 ]
 
 RULES: Final = 2
-"""The rules that artifacts are checked by, counted up when they change what is refused or what is learned."""
+"""The version of the rules that artifacts are checked by. A change of what is refused or learned increments it."""
 
 ArtifactOutcome = Literal["Verified", "Invalid", "Missing", "Unverified"]
 
 HashSource = Literal["Bytes", "StoreChecksum"]
-"""Where a file's SHA-256 is from: computed from the bytes that were read, or the store's own of the whole object."""
+"""The origin of a file's SHA-256: computed from the bytes that were read, or the store's own of the whole object."""
 ContentSource = Literal["Bytes", "StoreChecksum", "Mixed"]
-"""The same of all files of an artifact."""
+"""The origin of the SHA-256 of all files of an artifact."""
 
 
 def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None:
-    """What the files' sources amount to; None when of one it is not known, and of none that it is the store's."""
+    """The common origin of the files' sums; None if the origin of one is unknown and none is known to be the
+    store's."""
     found = frozenset(sources)
     if found == {"Bytes"}:
         return "Bytes"
@@ -48,10 +49,10 @@ def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
-    """One object below an artifact's prefix. ``path`` is relative to it; ``etag`` is what If-Match takes.
+    """One object below an artifact's prefix. ``path`` is relative to the prefix; ``etag`` is the value for If-Match.
 
-    An ETag is an MD5 at best, and anybody makes two files of one MD5. So ``modified`` (LastModified as the store writes
-    it) and ``version_id`` (empty where the listing shows none) belong to what tells an object from another.
+    An ETag is an MD5 at best, and anybody can make two files with one MD5. The identity of an object therefore includes
+    ``modified`` (LastModified as the store writes it) and ``version_id`` (empty where the listing shows none).
     """
 
     path: str
@@ -62,11 +63,11 @@ class StoredObject:
 
     @property
     def identity(self) -> tuple[int, str, str, str]:
-        """What must be the same for a hash to stand."""
+        """The values that must be unchanged for a hash to remain valid."""
         return self.size, self.etag, self.modified, self.version_id
 
     def written_since(self, moment: datetime) -> bool:
-        """Whether a store that counts whole seconds may have written it at ``moment`` or later."""
+        """Whether a store that counts whole seconds may have written the object at ``moment`` or later."""
         try:
             at = datetime.fromisoformat(self.modified)
         except ValueError:
@@ -76,20 +77,20 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All objects below a prefix, sorted by path as bytes. ``answered_at`` is the store's time, if it says so."""
+    """All objects below a prefix, sorted by path as bytes. ``answered_at`` is the store's time, None if not stated."""
 
     objects: tuple[StoredObject, ...]
     answered_at: datetime | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, objects: Iterable[StoredObject], *, answered_at: datetime | None = None) -> Listing:
-        """Sorts the objects by path as bytes."""
+        """Sort the objects by path as bytes."""
         ordered = sorted(objects, key=lambda o: o.path.encode("utf-8", "surrogateescape"))
         return cls(tuple(ordered), answered_at)
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over all that the store shows of every object: the same fingerprint, nothing to read again."""
+        """Hex SHA-256 over all that the store shows of every object. An unchanged fingerprint requires no new read."""
         digest = hashlib.sha256()
         for stored in self.objects:
             line = f"{len(stored.path)} {stored.path} {' '.join(map(str, stored.identity))}\n"
@@ -98,8 +99,7 @@ class Listing:
 
     @property
     def settling(self) -> bool:
-        """Whether an object was written in the very second of the listing: a later write in that second would show the
-        same time."""
+        """Whether an object was written in the second of the listing: a later write in it would show the same time."""
         return self.answered_at is not None and any(each.written_since(self.answered_at) for each in self.objects)
 
     @property
@@ -110,11 +110,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactSummary:
-    """What the structure check learned. ``dtypes`` is elements by data type; None means unknown, not zero.
+    """The facts that the structure check learned. ``dtypes`` is elements by data type; None means unknown, not zero.
 
-    ``model_file`` is the path of the file that a server is given where it does not take the folder, as of GGUF.
-    Of ``weights_bytes``, ``head_bytes`` are those of the output head, ``unloaded_bytes`` those of layers that predict
-    more than one token ahead, which model servers leave out.
+    ``model_file`` is the path of the file that a server loads where it does not load the folder, as for GGUF. Of
+    ``weights_bytes``, ``head_bytes`` are those of the output head. ``unloaded_bytes`` are those of layers that predict
+    more than one token ahead, which model servers do not load.
     """
 
     format: str
@@ -135,14 +135,14 @@ class ArtifactSummary:
 class ArtifactRecord:
     """The last finished check, as the row keeps it.
 
-    ``fingerprint`` is the listing's that was checked. ``digest`` is that of the manifest when every file was hashed.
-    ``verified_at`` is when a listing last showed that fingerprint. ``problems`` (a few, the first ones) when Invalid.
-    ``changed`` (likewise) are the paths whose bytes are not those that were recorded, when the digest is another.
-    ``signature`` is ``model.sig`` when every file was hashed and it is there. ``content_source`` is where the files'
-    SHA-256 are from; None when there is no digest, or when that was not recorded. ``read_at`` is when the file was
-    hashed that was not hashed for the longest time. ``missing_since`` is when a Missing artifact was first found so.
-    ``doubted`` when the store has shown another listing since, and no check of that came to an end. ``rules`` is by
-    which rules it was checked (``RULES``): a later Gatehouse checks what was checked by others again.
+    ``fingerprint`` is that of the checked listing. ``digest`` is that of the manifest when every file was hashed.
+    ``verified_at`` is when a listing last showed that fingerprint. ``problems`` are the first few problems when
+    Invalid. ``changed`` are the first few paths whose bytes differ from the recorded ones, when the digest differs.
+    ``signature`` is ``model.sig`` when it exists and every file was hashed. ``content_source`` is the origin of the
+    files' SHA-256; None without a digest, or when the origin was not recorded. ``read_at`` is the oldest time at which
+    a file was last hashed. ``missing_since`` is when a Missing artifact was first found missing. ``doubted``: the store
+    has shown another listing since, and no check of that listing has finished. ``rules`` is the version of the rules of
+    the check (``RULES``): a later Gatehouse checks again what other rules checked.
     """
 
     outcome: ArtifactOutcome
@@ -162,9 +162,10 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckProgress:
-    """How far a content check is. ``rereading`` when the same listing was verified before: that stands meanwhile.
+    """The progress of a content check. ``rereading``: the same listing was verified before, and that result stands
+    meanwhile.
 
-    ``differs`` when the store has shown another listing than the one that was verified.
+    ``differs``: the store has shown another listing than the verified one.
     """
 
     files_done: int

@@ -1,4 +1,4 @@
-"""Files of weights by the set that they make, as far as their names tell, and what to do where there are several.
+"""Weight files grouped by the set that their names show, and the remedy where an artifact has several sets.
 
 Shards and splits of one model are named NAME-00001-of-00003 and so on. Publishers put Mistral's own form of the weights
 (``consolidated*``) and adapters (``adapter*``) beside a model. Every other file is a set of its own.
@@ -20,15 +20,18 @@ __all__ = ["WeightSet", "choice", "named_sets", "weight_sets"]
 _NUMBERED: Final = re.compile(r"(?P<model>.+)-[0-9]{5}-of-(?P<count>[0-9]{5})(?P<ending>\.(gguf|safetensors))")
 _BESIDE: Final = re.compile(r"(?P<kind>consolidated|adapter)[^/]*\.safetensors")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@/-]{0,127}")
-"""A name that a shell takes as it is."""
+"""A name that a shell needs no quotes for."""
 _MOST_PATTERNS: Final = 3
 _SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSet:
-    """``paths`` in their order. ``pattern`` is what ``gatehouse upload --exclude`` leaves them out by. ``beside`` says
-    that publishers put such a set beside a model, ``numbered`` that its files are shards or splits by their names."""
+    """One set of weight files.
+
+    ``paths`` are in their order. ``pattern`` excludes the set by ``gatehouse upload --exclude``. ``beside``: publishers
+    put such a set beside a model. ``numbered``: the names are those of shards or splits.
+    """
 
     paths: tuple[str, ...]
     pattern: str
@@ -62,13 +65,13 @@ def _set_of(path: str) -> tuple[str, bool, bool]:
 
 
 def named_sets(sets: Sequence[WeightSet]) -> str:
-    """The first three for people, and how many more there are."""
+    """The names of the first three sets for people, and the number of others."""
     more = f" and {len(sets) - _SHOWN} more" if len(sets) > _SHOWN else ""
     return ", ".join(str(each) for each in sets[:_SHOWN]) + more
 
 
 def choice(sets: Sequence[WeightSet], *, kept: WeightSet | None = None) -> str:
-    """One sentence that says how to come to one set; ``kept`` is the one that is most likely meant, if one is."""
+    """One sentence that says how to reduce the artifact to one set; ``kept`` is the set most likely meant, if any."""
     example = kept or sets[0]
     others = [each for each in sets if each is not example]
     which = f"Keep {example}" if kept else f"Keep one of the {len(sets)}"
@@ -81,7 +84,7 @@ def choice(sets: Sequence[WeightSet], *, kept: WeightSet | None = None) -> str:
 
 
 def _leaves(kept: WeightSet, others: Sequence[WeightSet]) -> bool:
-    """Whether the patterns of the others leave just what is kept, and a shell takes them between quotes."""
+    """Whether the patterns of the others leave exactly the kept set, and a shell accepts them between quotes."""
     names = [path for each in (kept, *others) for path in each.paths]
     if not all(_PLAIN.fullmatch(name) for name in names):
         return False

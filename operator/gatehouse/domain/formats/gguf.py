@@ -63,7 +63,7 @@ GGML_TYPES: Mapping[int, GgmlType] = {
     41: GgmlType("Q1_0", 128, 18),
     42: GgmlType("Q2_0", 64, 18),
 }
-"""Missing numbers were withdrawn from the format (4, 5, 31-33, 36-38)."""
+"""Numbers missing here were withdrawn from the format (4, 5, 31-33, 36-38)."""
 
 
 MAX_HEADER = 33_554_432
@@ -100,7 +100,7 @@ class MoreError(Exception):
 
 
 class Cursor:
-    """Reads little-endian fields; raises MoreError where the prefix ends and FormatError where the object does."""
+    """Reads little-endian fields; raises MoreError where the prefix ends and FormatError where the object ends."""
 
     def __init__(self, prefix: bytes, object_size: int) -> None:
         self._prefix = prefix
@@ -108,7 +108,7 @@ class Cursor:
         self.position = 0
 
     def skip(self, length: int) -> int:
-        """Step over `length` bytes and return where they begin."""
+        """Skip `length` bytes and return where they begin."""
         start, end = self.position, self.position + length
         if end > self._object_size:
             raise refusal("HeaderTruncated", f"an object of {self._object_size} bytes", f"{end} for its header alone")
@@ -141,7 +141,7 @@ class Cursor:
         return self._text(length, what=what)
 
     def text(self, *, what: str) -> str | None:
-        """Return a string, or None for one too long to be worth keeping."""
+        """Return a string, or None for one too long to keep."""
         length = self.u64()
         if length > _KEPT_STRING_BYTES:
             self.skip(length)
@@ -166,7 +166,7 @@ class Cursor:
         self.skip(end - self.position)
 
     def require(self, length: int) -> None:
-        """Refuse a field of at least `length` bytes that the object or the bound on headers cannot hold."""
+        """Refuse a field of at least `length` bytes that exceeds the object or the bound on headers."""
         start = self.position
         try:
             self.skip(length)
@@ -175,17 +175,17 @@ class Cursor:
 
 
 def refusal(rule: str, found: str, wanted: str) -> FormatError:
-    """Return the error for a file that is not what a GGUF header says."""
+    """Return the error for a file that contradicts its GGUF header."""
     return FormatError(rule, found, wanted, "Convert the model to GGUF again and upload the whole file.")
 
 
 OTHER_KINDS = frozenset({"adapter", "imatrix", "mmproj"})
-"""``general.type`` of what is no model, as llama.cpp's tools write it. Any other file is one."""
+"""``general.type`` of files that are no model, as llama.cpp's tools write it. Any other file is a model."""
 
 MAX_TENSORS = 100_000
 MAX_KEYS = 65_536
 MAX_SPLITS = 99_999
-"""Files of one model: their names have five digits."""
+"""The most files of one model: their names have five digits."""
 MAX_KEY_BYTES = 65_535
 MAX_TENSOR_NAME_BYTES = 255
 _FIRST_READ = 65_536
@@ -200,14 +200,14 @@ Value: TypeAlias = Scalar | str | tuple[Scalar, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class NeedMore:
-    """The header goes on: call again with the first `bytes_wanted` bytes of the object."""
+    """The header is incomplete: call again with the first `bytes_wanted` bytes of the object."""
 
     bytes_wanted: int
 
 
 @dataclass(frozen=True, slots=True)
 class GgufTypeTotal:
-    """What the tensors of one ggml type add up to."""
+    """The sums over the tensors of one ggml type."""
 
     elements: int
     bytes: int
@@ -217,7 +217,7 @@ class GgufTypeTotal:
 class GgufSplit:
     """One file of a model in several, as llama.cpp's gguf-split and gguf-py write it.
 
-    `number` counts from 0, `count` is how many files there are, `tensors` how many tensors are in all of them.
+    `number` counts from 0, `count` is the number of files, `tensors` the number of tensors in all of them.
     """
 
     number: int
@@ -229,10 +229,10 @@ class GgufSplit:
 class GgufHeader:
     """The sums of a checked header.
 
-    `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`. It
-    is None where the file need not say any: in a split after the first, and in what is of another `kind` than a model,
-    one of OTHER_KINDS. `tensor_bytes` is without padding. `marks` are those of the tensors' names, where a key for them
-    was given.
+    `config` has the model's dimensions under their Hugging Face names; its `model_type` is `general.architecture`.
+    `config` is None where the file need not have any: in a split after the first, and in a file of a `kind` of
+    OTHER_KINDS. `tensor_bytes` is without padding. `marks` are those of the tensors' names, where the caller gave a key
+    for them.
     """
 
     version: int
@@ -249,8 +249,8 @@ class GgufHeader:
 def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufHeader | NeedMore:
     """Read the header from the first bytes of an object of `object_size` bytes.
 
-    Starts anew with each call; `bytes_wanted` at least doubles, so the work stays linear. With `key` the names of the
-    tensors are marked.
+    Each call starts from the beginning; `bytes_wanted` at least doubles, so the work stays linear. With `key`, the
+    result has the marks of the tensors' names.
 
     Raises FormatError with the rules NotGguf, UnsupportedVersion, BigEndian, HeaderTooLarge, HeaderTruncated,
     TooManyTensors, MetadataInvalid, DuplicateKey, DuplicateTensor, TensorInvalid, UnknownType, OffsetMismatch,
@@ -290,7 +290,7 @@ def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufH
 
 
 def _split(metadata: Mapping[str, Value]) -> GgufSplit | None:
-    """What the file says of the set that it belongs to. One file of one is a whole model, as it is to llama.cpp."""
+    """The set that the file names. A set of one file is a whole model, as llama.cpp treats it."""
     if "split.count" not in metadata:
         return None
     found = {name: metadata.get(f"split.{name}", 0) for name in ("no", "count", "tensors.count")}
@@ -351,7 +351,7 @@ def _value(cursor: Cursor, key: str, kind: int) -> Value:
 
 
 def _array(cursor: Cursor, key: str, *, most: int) -> tuple[Scalar, ...] | None:
-    """Return an array of at most `most` numbers; step over anything else, the vocabulary above all."""
+    """Return an array of at most `most` numbers; skip any other array, such as the vocabulary."""
     kind, count = cursor.u32(), cursor.u64()
     if kind == _STRING:
         cursor.skip_strings(count)
@@ -446,11 +446,11 @@ def _config(metadata: Mapping[str, Value]) -> ModelConfig:
 
 
 def _integer(metadata: Mapping[str, Value], key: str, *, most: int) -> int | None:
-    """Return the number at `key`; of one number a layer, the one that all layers share."""
+    """Return the number at `key`; of an array with one number for each layer, the number that all layers share."""
     value = metadata.get(key)
     if value is None:
         return None
-    # No set of them: numbers from a stranger may be chosen so that all fall into one slot of it.
+    # Not a set: a hostile file may choose numbers that all fall into one slot of it.
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
         if type(number) is not int or not 0 <= number <= most:

@@ -1,11 +1,11 @@
-"""Which of an artifact's GGUF files make its model, from what each says of itself.
+"""The GGUF files of an artifact that make its model, from the metadata of each.
 
 A model is one file, or all splits of one, as llama.cpp's gguf-split and gguf-py write them: NAME-00001-of-00003.gguf
-with ``split.no``, ``split.count`` and ``split.tensors.count``, of which only the first has to say what the model is.
-llama.cpp finds the others by the name of the first, so names and metadata have to agree.
+with ``split.no``, ``split.count`` and ``split.tensors.count``. Only the first split must describe the model. llama.cpp
+finds the others by the name of the first, so names and metadata must agree.
 
-Beside a model may lie what is none: projectors for images (by their name, by ``general.type`` or by the architecture
-clip), importance matrices and adapters. They are checked like models and passed over.
+Other files may lie beside a model: projectors for images (by their name, by ``general.type`` or by the architecture
+clip), importance matrices and adapters. These are checked like models and ignored.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufSet:
-    """``model`` are the paths of the model's files, the one that a server is given first; empty with a ``problem``.
+    """``model`` are the paths of the model's files, first the one that a server loads; empty with a ``problem``.
 
-    ``passed_over`` says of each other file what it is.
+    ``passed_over`` describes each other file.
     """
 
     model: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class GgufSet:
 
 
 def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
-    """Sorts the files. ``headers`` is each by its path, with marks by ``key``.
+    """Sort the files. ``headers`` has each header by its path, with marks by ``key``.
 
     Rules of the problem: WeightsMissing, AdapterOnly, AmbiguousWeights, SplitMismatch, ShardMissing, DuplicateTensor.
     """
@@ -59,7 +59,7 @@ def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
     if len(models) == 1 and not splits:
         return GgufSet(model=tuple(models), passed_over=others)
     sets = weight_sets(models)
-    if len(sets) > 1:  # of one set all are splits by their names
+    if len(sets) > 1:  # the names of one set are all splits
         return GgufSet(passed_over=others, problem=_ambiguous(sets))
     problem = next((found for path, header in splits.items() if (found := _misnamed(path, header))), None)
     problem = problem or _incomplete(splits, key=key)
@@ -67,7 +67,7 @@ def gguf_set(headers: Mapping[str, GgufHeader], *, key: bytes) -> GgufSet:
 
 
 def _role(path: str, header: GgufHeader) -> str | None:
-    """What the file is, if it is no model."""
+    """The kind of a file that is no model."""
     architecture = header.config.model_type if header.config else None
     if "mmproj" in path.rpartition("/")[2].lower() or architecture == "clip":
         return _ROLES["mmproj"]
@@ -90,12 +90,12 @@ def _misnamed(path: str, header: GgufHeader) -> Finding | None:
 
 
 def _incomplete(splits: Mapping[str, GgufHeader], *, key: bytes) -> Finding | None:
-    """The splits of one set, each well named: whether all are there, with all tensors, each once."""
+    """Check well-named splits of one set: whether all exist, with all tensors, each tensor once."""
     first = next(iter(splits.values()))
     count = first.split.count if first.split else 1
     remedy = "Upload every split of the model."
     if len(splits) != count:
-        # The names are well formed and of one set, so that none is there twice.
+        # The names are well formed and of one set, so no name occurs twice.
         return Finding(
             reason="ShardMissing",
             found=f"{len(splits)} of {count} splits",

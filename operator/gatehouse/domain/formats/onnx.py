@@ -1,14 +1,14 @@
-"""A walk over an ONNX model that reads its graph, steps over its tensors' data and names its external files.
+"""A walk over an ONNX model that reads its graph, skips its tensors' data and names its external files.
 
 Source: `onnx.proto` of ONNX 1.23.
 
-Weights are initializers, or tensors that Constant nodes hold as an attribute, as paddle2onnx writes them. Both count in
-every graph: in the model's, in branches and bodies, and in functions, once each.
+Weights are initializers, or tensors that Constant nodes hold as an attribute, as paddle2onnx writes them. Both count
+once each in every graph: in the model's, in branches and bodies, and in functions.
 
-The walk asks for ranges of the object (`Want`) and is fed their bytes, so gigabytes of weights cost a few requests. It
-checks the wire format of every message that protobuf's own parser would check, and what each tensor says of itself.
+The walk asks for ranges of the object (`Want`) and receives their bytes, so gigabytes of weights cost a few requests.
+It checks the wire format of every message that protobuf's own parser would check, and the fields of each tensor.
 
-The ending of their names is free: a file that has the name of a pickle may be plain data.
+The names of external files may have any ending: a file with the name of a pickle may be plain data.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ ELEMENT_BITS: Mapping[str, int] = {
     "FLOAT6E2M3": 6,
     "FLOAT6E3M2": 6,
 }
-"""Bits an element takes in `raw_data`; a last byte may be part full. Strings have no fixed size."""
+"""Bits of an element in `raw_data`; the last byte may be partly used. Strings have no fixed size."""
 
 
 OP_TYPE: Final = 4
@@ -164,19 +164,19 @@ _I64_MAX = (1 << 63) - 1
 _MAX_EXTERNAL_FILES = 10_000
 _MAX_OPSETS = 1_000
 _KEPT_ENTRIES = frozenset({"location", "offset", "length"})
-"""What counts of where a tensor lies outside; of any others there may be as many as the file is long."""
+"""The entries that locate a tensor in an external file; a message may have any number of others."""
 _ANY_INITIALIZER = {("GraphProto", 5), ("SparseTensorProto", 1)}
 _VALUE = ("AttributeProto", 5)
 """The one tensor of an attribute."""
 _ONNX_DOMAINS = {b"", b"ai.onnx"}
 _CONSTANT = b"Constant"
 _CLASSICAL = b"ai.onnx.ml"
-"""Trees, linear models and their like, whose operators have their coefficients as lists of numbers in attributes."""
+"""Trees, linear models and similar ones, whose operators have their coefficients as lists of numbers in attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxTypeTotal:
-    """What the weights of one element type add up to; strings have no bytes."""
+    """The sums over the weights of one element type; strings have no bytes."""
 
     elements: int
     bytes: int
@@ -186,12 +186,12 @@ class OnnxTypeTotal:
 class OnnxGraph:
     """A model whose graph can be parsed.
 
-    `opsets` is the version of each operator set by domain, the default one being the empty string. `parameters` and
-    `tensor_bytes` count the elements and bytes of initializers and of the tensors of Constant nodes, inside the model
-    and outside; both are None where the weights cannot be told from the rest: where a node is one of ai.onnx.ml, which
-    has them in attributes, and where there are no tensors at all. `dtypes` has them by element type, and is empty then.
-    `external` is, for each file beside the model that tensors lie in, by its path normalised, the size in bytes that it
-    must at least have.
+    `opsets` is the version of each operator set by domain, the default domain being the empty string. `parameters` and
+    `tensor_bytes` count the elements and bytes of initializers and of the tensors of Constant nodes, inside and outside
+    the model. Both are None where the weights cannot be distinguished: where a node is of ai.onnx.ml, which has its
+    weights in attributes, and where the model has no tensors. `dtypes` has both by element type, and is empty then.
+    `external` has each file beside the model that holds tensors, by its normalised path, with the least size in bytes
+    that it must have.
     """
 
     ir_version: int
@@ -207,7 +207,7 @@ class OnnxGraph:
 class Message:
     """A message that is being read: `number` is its field in its parent, `end` where it ends in the object.
 
-    `held` is what the tensors that are attributes add up to: at most one of an attribute, of a node by element type.
+    `held` sums the tensors that are attributes: at most one of an attribute, of a node by element type.
     """
 
     kind: str
@@ -246,7 +246,7 @@ class OnnxFacts:
     is_told: bool = True
 
     def close(self, message: Message, parent: Message | None) -> None:
-        """Take in a message that has been read, with the message that it lies in."""
+        """Add a message that has been read to the sums of its parent."""
         match message.kind:
             case "ModelProto":
                 self.ir_version = message.numbers.get(1, 0)
@@ -265,7 +265,7 @@ class OnnxFacts:
                 self._tensor(message, parent)
 
     def graph(self) -> OnnxGraph:
-        """Return the whole once the model has been read to its end."""
+        """Return the graph once the model has been read to its end."""
         if not self.has_graph or not 0 < self.ir_version <= _I64_MAX or not self.opsets:
             raise refusal("NoGraph", "no graph, IR version or operator set", "an ONNX model with all three")
         told = self.dtypes if self.is_told else {}
@@ -325,7 +325,7 @@ class OnnxFacts:
 
 
 def _added(sums: dict[str, OnnxTypeTotal], more: Mapping[str, OnnxTypeTotal]) -> dict[str, OnnxTypeTotal]:
-    """``sums`` itself, which there is one of per model or node, with ``more`` added to each element type."""
+    """``sums`` itself, of one model or node, with ``more`` added to each element type."""
     for dtype, total in more.items():
         before = sums.get(dtype, OnnxTypeTotal(0, 0))
         sums[dtype] = OnnxTypeTotal(before.elements + total.elements, before.bytes + total.bytes)
@@ -333,12 +333,12 @@ def _added(sums: dict[str, OnnxTypeTotal], more: Mapping[str, OnnxTypeTotal]) ->
 
 
 def normalised(location: str) -> str:
-    """The path of external data relative to the model's folder, as ONNX makes it of what the model says.
+    """The path of external data relative to the model's folder, as ONNX derives it from the model's entry.
 
-    ``./weights`` is ``weights``, and ``a/../b`` is ``b`` whether there is an ``a`` or not. Source:
+    ``./weights`` is ``weights``, and ``a/../b`` is ``b`` whether ``a`` exists or not. Source:
     ``resolve_external_data_location`` in ``onnx/checker.cc``.
 
-    Raises FormatError with the rule HostileName for one that is absolute, leads out of the folder or names no file.
+    Raises FormatError with the rule HostileName for a path that is absolute, leads out of the folder or names no file.
     """
     if location.startswith("/"):
         raise _hostile(location)
@@ -351,7 +351,7 @@ def normalised(location: str) -> str:
         elif part not in {"", "."}:
             kept.append(part)
     path = "/".join(kept)
-    # ONNX takes two dots for a way out wherever they are left, also in the midst of a name.
+    # ONNX refuses two dots that remain anywhere, even in the middle of a name.
     if location.endswith(("/", "/.", "/..")) or not kept or ".." in path:
         raise _hostile(location)
     return check_path(path)
@@ -378,7 +378,7 @@ def _hostile(location: str) -> FormatError:
 
 
 MAX_OBJECT = (1 << 31) - 1
-"""The longest message of protobuf. Larger models keep their weights in files beside the model."""
+"""The longest message of protobuf. Larger models have their weights in external files."""
 
 MAX_READ = 512 * 1024 * 1024
 MAX_REQUESTS = 20_000
@@ -410,8 +410,8 @@ class Want:
 
 
 class OnnxScan:
-    """One walk. Call `step` first without data, then with the bytes wanted (or the first of them), until it returns
-    the graph.
+    """One walk: `step` runs first without data, then with the bytes wanted (or the first of them), until it returns the
+    graph.
 
     `step` raises FormatError with the rules WireInvalid, TooDeep, TooScattered, TooManyFields, TensorInvalid,
     ExternalDataInvalid, HostileName, NoGraph; the constructor with ObjectTooLarge.
@@ -428,7 +428,7 @@ class OnnxScan:
         self._walk = self._messages()
 
     def step(self, data: bytes | None = None) -> Want | OnnxGraph:
-        """Go on until bytes are missing or the model ends."""
+        """Continue until bytes are missing or the model ends."""
         try:
             return next(self._walk) if data is None else self._walk.send(data)
         except StopIteration as finished:
@@ -504,7 +504,7 @@ def _keep_content(message: Message, number: int, window: _Window, position: int,
 
 
 class _Window:
-    """The part of the object in hand; the next one is longer while reading goes straight on, short after a leap."""
+    """The part of the object in memory; the next one is longer after a sequential read, short after a jump."""
 
     def __init__(self, object_size: int) -> None:
         self._size = object_size
@@ -552,7 +552,7 @@ class _Window:
         raise refusal("WireInvalid", f"a number that does not end before byte {position}", "at most 10 bytes")
 
     def length(self, wire: int, position: int, end: int) -> tuple[int, int]:
-        """Return the length of a field that is no varint and where its content begins."""
+        """Return the length of a field that is no varint, and where its content begins."""
         if wire == _LENGTH:
             length, position = self.varint(position, end)
         elif wire in (_I64, _I32):
@@ -565,13 +565,13 @@ class _Window:
 
 
 def files_of(path: str, graph: OnnxGraph) -> Mapping[str, int]:
-    """Each file that tensors of the model at ``path`` lie in, to the bytes that it must at least have."""
+    """Each file that holds tensors of the model at ``path``, with the least size in bytes that it must have."""
     folder = path[: path.rfind("/") + 1]
     return {folder + location: least for location, least in graph.external.items()}
 
 
 def problems_of(path: str, external: Mapping[str, int], sizes: Mapping[str, int]) -> Iterator[Finding]:
-    """What is wrong with the files of ``files_of``; ``sizes`` is each file of the artifact with its bytes.
+    """The problems of the files of ``files_of``; ``sizes`` has the size of each file of the artifact in bytes.
 
     Rules: ExternalDataMissing, ExternalDataTruncated.
     """

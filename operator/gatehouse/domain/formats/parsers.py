@@ -1,9 +1,9 @@
-"""Every parser of a stranger's bytes that the operator runs, by name.
+"""Every parser of untrusted bytes that the operator runs, by name.
 
-Values go in and values come out, so that a process of its own can run each of them.
+Parsers receive values and return values, so that a separate process can run each of them.
 
-A parser is a walk over one object: it asks for ranges of it (`Want`), is sent their bytes, and returns what it read or
-raises FormatError. It takes time and memory in proportion to the bytes that it was sent.
+A parser is a walk over one object: it asks for ranges of the object (`Want`), receives their bytes, and returns its
+result or raises FormatError. It takes time and memory in proportion to the bytes that it received.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 OPENING: Final = 65_536
-"""Bytes of a file of weights that are asked for first: with them comes the header of most shards."""
+"""Bytes of a weight file that are read first: they contain the header of most shards."""
 _MIB: Final = 1_048_576
 
 R = TypeVar("R")
@@ -55,9 +55,9 @@ Walk: TypeAlias = Generator[Want, bytes, R]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An object of ``size`` bytes, and what its parser is told beside it: values that JSON can hold.
+    """An object of ``size`` bytes, and the other input of its parser: values that JSON can hold.
 
-    ``weight`` is how many bytes of them come from strangers.
+    ``weight`` is the number of bytes of that input that come from untrusted sources.
     """
 
     size: int
@@ -69,8 +69,8 @@ class Task:
 class Parser(Generic[R]):
     """``result`` is a dataclass that JSON can hold.
 
-    Up to ``inline`` bytes it costs so little that it may run in the event loop. A walk never keeps more than ``holds``
-    bytes; those of one that ``grows`` are not known by its first large Want.
+    An object of up to ``inline`` bytes costs so little that its walk may run in the event loop. A walk never keeps more
+    than ``holds`` bytes. The first large Want of a walk that ``grows`` does not show how many bytes it will keep.
     """
 
     name: str
@@ -83,9 +83,9 @@ class Parser(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFile:
-    """A safetensors file. ``marks`` are those of its tensors' names, where a key for them was given.
+    """A safetensors file. ``marks`` are those of its tensors' names, where the caller gave a key for them.
 
-    The rest is what :class:`gatehouse.domain.formats.safetensors.Roles` adds up.
+    :class:`gatehouse.domain.formats.safetensors.Roles` sums up the rest.
     """
 
     tensors: int
@@ -108,7 +108,7 @@ class ShardSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """There is nothing to say of it."""
+    """The object has no problem."""
 
 
 def _opening(task: Task) -> Want:
@@ -142,9 +142,10 @@ def _safetensors(task: Task) -> Walk[TensorFile]:
 
 
 def _shards(task: Task) -> Walk[ShardSet]:
-    """The index of shards (an object of 0 bytes where there is none), held against the ``marks`` of every shard.
+    """Check the index of shards (an object of 0 bytes where the artifact has none) against the ``marks`` of every
+    shard.
 
-    ``files`` are the paths that are there.
+    ``files`` are the paths that exist.
     """
     key = bytes.fromhex(task.arguments["key"])
     marks = {path: Marks(text) for path, text in task.arguments["marks"].items()}
@@ -192,7 +193,7 @@ def _remote_code(task: Task) -> Walk[NamesCode]:
 
 
 def _side_facts(task: Task) -> Walk[SideFacts]:
-    """``name`` is the file's."""
+    """``name`` is the name of the file."""
     return read_side_facts(task.arguments["name"], (yield _whole(task)))
 
 

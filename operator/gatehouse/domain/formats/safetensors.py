@@ -1,9 +1,9 @@
 """The safetensors header: accepts within bounds what the official library accepts, and nothing else.
 
-Stricter than the official library (0.8) in these points only, each of them an attack or an accident: the header begins
-with `{`, no object has a key twice, and there are bounds (MAX_TENSORS in a file, MAX_ENTRY bytes and MAX_ENTRY_ITEMS
-items for one tensor, MAX_METADATA bytes and MAX_METADATA_ITEMS items of `__metadata__`, 65,536 bytes for a name).
-Format: https://github.com/huggingface/safetensors#format.
+Stricter than the official library (0.8) in these points only, each of which stops an attack or an accident: the header
+begins with `{`, no object has a key twice, and there are bounds (MAX_TENSORS in a file, MAX_ENTRY bytes and
+MAX_ENTRY_ITEMS items for one tensor, MAX_METADATA bytes and MAX_METADATA_ITEMS items of `__metadata__`, 65,536 bytes
+for a name). Format: https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ _BESIDE_WEIGHTS: Final = re.compile(
     r"|\.(?:input|output|k|v|q|prob)_scale|\.g_idx|\.(?:nested_)?(?:absmax|quant_map)|\.quant_state\.[^/]*|\.SCB)$"
 )
 _INTEGERS: Final = frozenset({"U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"})
-"""What packed weights are stored as. Those that are no weights (positions of a BERT) lie in models that are not."""
+"""Types of packed weights. Tensors of these types that are no weights (positions of a BERT) are in unpacked models."""
 
 
 @dataclass(slots=True)
 class Roles:
     """Sums over the tensors of one file.
 
-    ``layers`` are those of the model: tensors of layers beyond are of heads that predict further ahead (MTP), 0 for a
-    model without such. ``head_bytes`` is the output head, ``unloaded_bytes`` those layers beyond, ``plain`` elements of
-    weights that hold one parameter each, ``packed_bits`` bits of weights that hold as many as they have bits for.
+    ``layers`` is the number of layers of the model; tensors of layers beyond belong to heads that predict further ahead
+    (MTP). 0 stands for a model without such heads. ``head_bytes`` is the output head, ``unloaded_bytes`` those layers
+    beyond. ``plain`` counts elements of weights that hold one parameter each. ``packed_bits`` counts bits of integer
+    weights, which hold as many parameters as their bits allow.
     """
 
     layers: int = 0
@@ -61,7 +62,7 @@ class Roles:
     packed_bits: int = 0
 
     def add(self, name: str, dtype: str, elements: int, bits: int) -> None:
-        """Counts a tensor of ``elements``, which are ``bits`` together."""
+        """Add a tensor of ``elements``, which take ``bits`` together."""
         if name.endswith(_HEADS[1]) or name == _HEADS[0]:
             self.head_bytes += bits // 8
         elif self.layers and self._is_ahead(name):
@@ -79,7 +80,7 @@ class Roles:
 
 
 def parameters_of(*, elements: int, plain: int, packed_bits: int, bits: int | None, quantized: bool) -> int | None:
-    """Parameters of a model; None where weights are packed, and nothing says how many bits one has."""
+    """Parameters of a model; None where weights are packed and the number of bits of a weight is unknown."""
     if not quantized:
         return elements
     if not packed_bits:
@@ -124,12 +125,12 @@ DTYPE_BITS: Mapping[str, int] = {
     "I64": 64,
     "U64": 64,
 }
-"""Bits an element, from the `Dtype` of the official library 0.8."""
+"""Bits of an element, from the `Dtype` of the official library 0.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class DtypeTotal:
-    """What the tensors of one dtype add up to."""
+    """The sums over the tensors of one dtype."""
 
     elements: int
     bytes: int
@@ -149,7 +150,7 @@ class SafetensorsHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardIndex:
-    """`model.safetensors.index.json`: which shard holds which tensor; `total_size` in bytes, if it says one."""
+    """`model.safetensors.index.json`: the shard of each tensor; `total_size` in bytes, if the index has one."""
 
     weight_map: Mapping[str, str]
     shards: tuple[str, ...]
@@ -176,7 +177,7 @@ def header_length(first8: bytes, object_size: int) -> int:
 def parse_header(header: bytes, *, object_size: int, layers: int = 0) -> SafetensorsHeader:
     """Check the JSON header of an object of `object_size` bytes and return its sums; `layers` are for its `Roles`.
 
-    Besides `header` itself it takes memory for the names and some 200 bytes a tensor.
+    Besides `header` itself, the check takes memory for the names and some 200 bytes for each tensor.
 
     Raises FormatError with the rules DuplicateTensor, TooManyTensors, MetadataInvalid, TensorInvalid, UnknownDtype,
     SizeMismatch, SizeOverflow, OffsetGap, OffsetOverlap, ObjectSizeMismatch, and those of `bounded_json.members` and
@@ -212,7 +213,7 @@ def parse_header(header: bytes, *, object_size: int, layers: int = 0) -> Safeten
 
 @dataclass(slots=True)
 class _Tensors:
-    """Tensors seen so far: for each a name and its two offsets packed into one integer, not an object."""
+    """Tensors seen so far: for each, a name and its two offsets packed into one integer, not an object."""
 
     roles: Roles
     names: dict[str, None] = field(default_factory=dict)
@@ -239,7 +240,7 @@ class _Tensors:
         self.roles.add(name, dtype, elements, bits)
 
     def check_tiling(self) -> int:
-        """Return the end of the last tensor; every byte before it belongs to exactly one."""
+        """Return the end of the last tensor; every byte before that end belongs to exactly one tensor."""
         position = 0
         for span in sorted(self.spans):
             begin, end = span >> 64, span & (_U64 - 1)
@@ -278,7 +279,7 @@ def _tensor_info(name: str, value: bytes) -> tuple[str, list[int], int, int]:
         constants=False,
     )
     match info:
-        # A list is how Rust's serde reads the same structure without its field names.
+        # Rust's serde reads the same structure, without its field names, from a list.
         case {"dtype": dtype, "shape": [*shape], "data_offsets": [begin, end]} | [
             dtype,
             [*shape],
@@ -299,7 +300,7 @@ def _is_u64(value: object) -> TypeGuard[int]:
 
 
 def _dtype_name(name: str, dtype: JsonValue) -> str:
-    # {"F32": null} is how Rust's serde also reads an enumeration.
+    # Rust's serde also reads an enumeration as {"F32": null}.
     variant = next(iter(dtype)) if isinstance(dtype, dict) and list(dtype.values()) == [None] else dtype
     if not isinstance(variant, str) or variant not in DTYPE_BITS:
         raise _refusal(
@@ -358,7 +359,7 @@ def _total_size(index: JsonValue) -> int | None:
 
 
 def check_there(index: ShardIndex, files: Collection[str]) -> None:
-    """Check that every shard that the index names is among the files.
+    """Check that the files include every shard that the index names.
 
     Raises FormatError with the rule ShardMissing.
     """
@@ -373,7 +374,7 @@ def check_there(index: ShardIndex, files: Collection[str]) -> None:
 
 
 def check_shards(index: ShardIndex, headers: Mapping[str, SafetensorsHeader]) -> None:
-    """Check that every tensor of the index is in the shard it names.
+    """Check that every tensor of the index is in the shard that the index names.
 
     Raises FormatError with the rules ShardMissing, TensorMissing.
     """

@@ -1,7 +1,7 @@
-"""Which tensors lie in which shard, in eight bytes a name: what many headers leave behind until the index is read.
+"""The tensors of each shard, in eight bytes for each name: all that remains of the headers until the index is read.
 
-A mark is a keyed hash of a tensor's name. The key is random for each artifact, so that nobody can choose two names
-with one mark.
+A mark is a keyed hash of a tensor's name. The key is random for each artifact, so that nobody can choose two names with
+one mark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["KEY_BYTES", "MAX_MARKS", "Marks", "check_index", "check_once"]
 
 KEY_BYTES = 16
 MAX_MARKS = 400_000
-"""Tensors of one artifact."""
+"""The most tensors of one artifact."""
 _MARK_BYTES = 8
 
 
@@ -37,7 +37,7 @@ class Marks:
         return len(self.text) * 3 // 4 // _MARK_BYTES
 
     def all(self) -> Iterable[bytes]:
-        """Each of them."""
+        """Each of the marks."""
         packed = base64.b64decode(self.text)
         return (packed[start : start + _MARK_BYTES] for start in range(0, len(packed), _MARK_BYTES))
 
@@ -47,7 +47,8 @@ def _mark(name: str, key: bytes) -> bytes:
 
 
 def check_index(index: ShardIndex, shards: Mapping[str, Marks], *, key: bytes) -> None:
-    """Check that every tensor of the index is in the shard that it names. ``shards`` has each of them.
+    """Check that every tensor of the index is in the shard that the index names. ``shards`` has the marks of each
+    shard.
 
     Raises FormatError with the rule TensorMissing.
     """
@@ -67,7 +68,7 @@ def check_index(index: ShardIndex, shards: Mapping[str, Marks], *, key: bytes) -
 
 
 def check_once(shards: Mapping[str, Marks], *, key: bytes, named: Iterable[str] = ()) -> None:
-    """Check that no tensor is in two shards. ``named`` are names of tensors, for the message.
+    """Check that no tensor is in two shards. ``named`` are names of tensors for the error message.
 
     Raises FormatError with the rule DuplicateTensor.
     """

@@ -1,5 +1,5 @@
-"""What vLLM makes of a model on accelerators: memory, lengths, splits, data types. All pure.
+"""The model of vLLM on accelerators: memory, lengths, splits, data types. All pure.
 
-Rule: what is known of vLLM is data (``architectures.json`` here, ``releases.json`` of ``runtimes``), with the releases
-that it was held against; modules here only compute with it. ``fit`` judges, the others say what vLLM would take.
+Rule: knowledge of vLLM is data (``architectures.json`` here, ``releases.json`` of ``runtimes``), with the releases that
+the data was checked against. Modules here only compute with the data. ``fit`` judges; the others compute vLLM's values.
 """

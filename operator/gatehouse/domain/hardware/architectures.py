@@ -1,4 +1,4 @@
-"""Architectures that vLLM serves, as data: how each caches attention, and what its configuration class fills in."""
+"""Architectures that vLLM serves, as data: how each caches attention, and the defaults of its configuration class."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Architecture:
 
     ``full_every``: every n-th layer sees all tokens and the others a window; 0: all see a window; None: none does.
     ``chunked_but``: all layers but every n-th see chunks of ``attention_chunk_size``. ``latent``: multi-head latent
-    attention; ``indexer``: with keys to choose tokens by. ``state`` is the kind of state that layers keep beside or
-    instead of a cache, ``attention`` whether others have attention, ``both`` whether one layer may have both.
-    ``encoder``: no cache at all. ``cross``: each layer also keeps the encoder's keys and values. ``pooling``: made for
-    embeddings or scores. ``multimodal``: images or sound take memory too. ``multi_query``: one KV head unless the
-    configuration says otherwise. ``kv_heads_copied``: KV heads may be fewer than accelerators. ``gated``: the
-    feed-forward layer has three matrices. ``wraps``: the language part is another architecture, told by its model
-    type. ``shape`` names how :mod:`gatehouse.domain.hardware.matrices` adds up its matrices, where that is not as
-    for most; ``positions``: it has a learned embedding of positions; ``tower`` is the kind of its part that sees
-    images. ``after``: the newest release that was seen to refuse it, ``until`` the newest that loads it, as minor
-    numbers.
+    attention. ``indexer``: latent attention with keys that choose tokens. ``state`` is the kind of state that layers
+    keep beside or instead of a cache, ``attention`` whether other layers have attention, ``both`` whether one layer may
+    have both. ``encoder``: no cache at all. ``cross``: each layer also keeps the encoder's keys and values.
+    ``pooling``: made for embeddings or scores. ``multimodal``: images or sound take memory too. ``multi_query``: one KV
+    head unless the configuration says otherwise. ``kv_heads_copied``: KV heads may be fewer than accelerators.
+    ``gated``: the feed-forward layer has three matrices. ``wraps``: the language part is another architecture, which
+    its model type identifies. ``shape`` names how :mod:`gatehouse.domain.hardware.matrices` sums the matrices of an
+    uncommon architecture. ``positions``: the model has a learned embedding of positions. ``tower`` is the kind of its
+    image encoder. ``after`` is the newest release that was seen to refuse the architecture, ``until`` the newest that
+    loads it, as minor numbers.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Architecture:
 
     @property
     def is_plain(self) -> bool:
-        """Whether layers keep keys and values alone, all of them or a window."""
+        """Whether layers keep only keys and values, of all tokens or of a window."""
         return not (self.state or self.cross or self.latent or self.chunked_but)
 
 
@@ -104,12 +104,12 @@ def _architecture(name: str, said: Mapping[str, Any]) -> Architecture:
 
 
 def architectures() -> Mapping[str, Architecture]:
-    """All that are known, by the class name that config.json has in ``architectures``."""
+    """All known architectures, by the class name that config.json has in ``architectures``."""
     return _table().architectures
 
 
 def known_architecture(name: str, *, text_model_type: str | None) -> tuple[Architecture, Architecture] | None:
-    """The architecture and that of its language part (mostly the same); None when either is not known."""
+    """The architecture and that of its language part (mostly the same); None when either is unknown."""
     table = _table()
     whole = table.architectures.get(name)
     if whole is None or not whole.wraps or text_model_type is None:
@@ -119,11 +119,11 @@ def known_architecture(name: str, *, text_model_type: str | None) -> tuple[Archi
 
 
 def defaults_of(*model_types: str | None) -> Mapping[str, int]:
-    """What the configuration class of the first known model type fills in where config.json is silent."""
+    """The defaults that the configuration class of the first known model type sets where config.json has no value."""
     defaults = _table().defaults
     return next((defaults[each] for each in model_types if each is not None and each in defaults), _NOTHING)
 
 
 def refused_architectures() -> frozenset[str]:
-    """Architectures that no release that was tried loads."""
+    """Architectures that none of the tested releases loads."""
     return _table().refused

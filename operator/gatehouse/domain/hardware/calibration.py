@@ -1,13 +1,13 @@
-"""What vLLM says of memory in its log when it starts, and how far a fit is from that, term by term.
+"""The memory figures of vLLM's start log, and the difference of a fit from each of them.
 
-A log is somebody else's text: so many bytes of it are read, so much of each line, and numbers of so many digits. Lines
-are found wherever they stand in a line, as Kubernetes, ranks and colours put text before them. The wordings are those
-of 0.11.0 and of 0.33.0 (``v1/worker/gpu_model_runner.py``, ``v1/worker/gpu_worker.py``, ``v1/core/kv_cache_utils.py``,
-``v1/engine/core.py``, ``entrypoints/utils.py``), which are the same but where it is said.
+A log is untrusted text: the parser bounds the bytes of the log, the bytes of each line and the digits of numbers. A
+pattern matches anywhere in a line, because Kubernetes, ranks and colours put text before it. The wordings are those of
+0.11.0 and of 0.33.0 (``v1/worker/gpu_model_runner.py``, ``v1/worker/gpu_worker.py``, ``v1/core/kv_cache_utils.py``,
+``v1/engine/core.py``, ``entrypoints/utils.py``); both have the same wording except where a note says otherwise.
 
 overhead of vLLM = usable - weights - memory for the cache - CUDA graphs that count
 
-as its log has all of these but the first, which follows from the profile and the utilization of memory.
+The log has all of these except the first, which follows from the profile and the utilization of memory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 MOST_BYTES: Final = 64 * 2**20
-"""What is read of a log."""
+"""The bytes of a log that are read."""
 LONGEST_LINE: Final = 32 * 2**10
-"""What is looked at of a line."""
+"""The bytes of a line that are read."""
 
 _GIB: Final = 2**30
 _NUMBER: Final = r"(\d{1,9}(?:\.\d{1,9})?)"
@@ -43,7 +43,7 @@ _WHOLE: Final = r"(\d{1,12}|\d{1,3}(?:,\d{3}){1,4})"
 _RELEASE: Final = re.compile(rb"(?:vLLM API server version|LLM engine \(v) ?(0\.\d{1,4}(?:\.\d{1,4})?)")
 _SERVER: Final = re.compile(rb"vLLM API server version ")
 _WEIGHTS: Final = re.compile(rf"Model loading took {_NUMBER} GiB".encode())
-"""0.11.0 goes on with "and 5.1 seconds", 0.33.0 with "memory and 5.1 seconds"."""
+"""0.11.0 continues with "and 5.1 seconds", 0.33.0 with "memory and 5.1 seconds"."""
 _AVAILABLE: Final = re.compile(rf"Available KV cache memory: (-?){_NUMBER} GiB".encode())
 _TOKENS: Final = re.compile(rf"GPU KV cache size: {_WHOLE} tokens".encode())
 _AT_ONCE: Final = re.compile(rf"Maximum concurrency for {_WHOLE} tokens per request: {_NUMBER}x".encode())
@@ -66,12 +66,12 @@ _CONFIG: Final = re.compile(rb"LLM engine \(v[^)]{1,64}\) with config: ")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartLog:
-    """What was found; None is not said. Sizes are bytes on one accelerator.
+    """The figures that a log has; None is not in the log. Sizes are bytes on one accelerator.
 
-    ``needed`` is what the cache of a sequence of ``needed_tokens`` would have taken, where vLLM refused to start.
-    ``at_once`` is how many sequences of ``at_once_tokens`` the cache takes. ``graphs`` are CUDA graphs as vLLM took
-    them into account before, ``graphs_captured`` as they came out. ``max_model_len`` and what follows are how vLLM was
-    started, ``truncated`` is whether the log is longer than what was read.
+    ``needed`` is the cache that a sequence of ``needed_tokens`` would have taken, where vLLM refused to start.
+    ``at_once`` is the number of sequences of ``at_once_tokens`` that the cache holds. ``graphs`` is vLLM's estimate of
+    CUDA graphs before it captured them, ``graphs_captured`` their actual size. ``max_model_len`` and the fields after
+    it are the settings with which vLLM started. ``truncated`` is whether the log is longer than the part that was read.
     """
 
     release: str | None = None
@@ -97,12 +97,12 @@ class StartLog:
 
     @property
     def tells(self) -> bool:
-        """Whether there is anything to hold a fit against."""
+        """Whether the log has any figure to compare a fit with."""
         return any(each is not None for each in (self.weights, self.available, self.needed, self.tokens))
 
 
 def lines_of(stream: BinaryIO, *, most: int = MOST_BYTES, longest: int = LONGEST_LINE) -> Iterator[bytes]:
-    """Lines of at most ``longest`` bytes, what is longer in pieces; at most ``most`` bytes and one piece."""
+    """Lines of at most ``longest`` bytes, longer lines in pieces; at most ``most`` bytes and one piece."""
     read = 0
     while read < most and (line := stream.readline(longest)):
         read += len(line)
@@ -110,9 +110,9 @@ def lines_of(stream: BinaryIO, *, most: int = MOST_BYTES, longest: int = LONGEST
 
 
 def parse_start_log(stream: BinaryIO, *, most: int = MOST_BYTES) -> StartLog:
-    """The last start in a log: of several ranks the most weights and the least memory for the cache, as vLLM counts.
+    """The last start in a log. Of several ranks, the most weights and the least memory for the cache, as vLLM counts.
 
-    What is no line of vLLM's is passed over.
+    Lines that are not vLLM's are ignored.
     """
     found = StartLog()
     for line in lines_of(stream, most=most):
@@ -148,7 +148,7 @@ def _with_line(found: StartLog, line: bytes) -> StartLog:
 
 
 def _with_arguments(found: StartLog, line: bytes) -> StartLog:
-    """``'max_model_len': 8192`` of the arguments, or ``max_seq_len=8192`` of the configuration that came of them."""
+    """``'max_model_len': 8192`` of the arguments, or ``max_seq_len=8192`` of the configuration made from them."""
     utilization = _said(line, rb"gpu_memory_utilization", rb"(0\.\d{1,6}|1\.0)")
     dtype = _said(line, rb"kv_cache_dtype", rb"'?([a-z0-9_]{1,16})")
     return replace(
@@ -191,9 +191,9 @@ _MOST_CONCURRENCY: Final = 10**6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryTerm:
-    """One figure: bytes as computed, and bytes as vLLM said. ``derived`` where its log does not have it as such.
+    """One figure: bytes as computed, and bytes as vLLM reported. ``derived``: the log does not have the figure itself.
 
-    Of what is only known as a range, ``computed`` is the end that is nearer to what vLLM said, or that itself.
+    Where the fit only has a range, ``computed`` is vLLM's figure if it lies in the range, else the nearer end.
     """
 
     name: str
@@ -203,16 +203,16 @@ class MemoryTerm:
 
     @property
     def off(self) -> int:
-        """Bytes that the fit is above vLLM; less than nothing where it is below."""
+        """Bytes that the fit is above vLLM; negative where it is below."""
         return self.computed - self.measured
 
     @property
     def percent(self) -> float | None:
-        """The same in percent of what vLLM said; None of nothing."""
+        """The same in percent of vLLM's figure; None where that figure is 0."""
         return 100 * self.off / abs(self.measured) if self.measured else None
 
     def wire(self) -> Mapping[str, Any]:
-        """What ``-o json`` prints of it."""
+        """The form that ``-o json`` prints."""
         return {
             "term": self.name,
             "computedBytes": self.computed,
@@ -224,7 +224,7 @@ class MemoryTerm:
 
 
 def held_against(found: Fit, log: StartLog) -> tuple[MemoryTerm, ...]:
-    """Every term that both have."""
+    """Every term that both the fit and the log have."""
     return tuple(_terms(found, log))
 
 
@@ -234,7 +234,7 @@ def _terms(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
     usable, weights, overhead = found.usable_bytes, found.weights_bytes, found.overhead_bytes
     least, most = found.graph_bytes
     if usable is not None and overhead is not None and log.weights is not None and log.available is not None:
-        # Where the log does not say what CUDA graphs took of the budget, they are in what is left over.
+        # Where the log has no figure for the CUDA graphs in the budget, the rest includes them.
         counted = (log.graphs or 0) if most else 0
         computed = overhead if log.graphs is not None or not most else overhead + least
         rest = usable - log.weights - log.available - counted
@@ -250,7 +250,7 @@ def _terms(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
 
 
 def _cache(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
-    """One sequence's, by what vLLM refused, or by how many it takes at once, or by how many tokens."""
+    """The cache of one sequence: from vLLM's refusal, from the sequences that fit at once, or from the tokens."""
     tokens, size = found.kv_cache_tokens, found.kv_cache_bytes
     if tokens is not None and size:
         name = f"cache of {tokens:,} tokens"
@@ -268,7 +268,7 @@ def _cache(found: Fit, log: StartLog) -> Iterator[MemoryTerm]:
 
 
 def differing_start(found: Fit, log: StartLog, *, length: int | None, utilization: str) -> Sequence[str]:
-    """What vLLM was started with and the fit was not computed with: then the terms say little."""
+    """The settings with which vLLM started that differ from those of the fit: with any, the terms say little."""
     pairs: tuple[tuple[str, object, object], ...] = (
         ("max_model_len", log.max_model_len, length),
         ("max_num_seqs", log.max_num_seqs, found.sequences),

@@ -1,8 +1,9 @@
 """The numbers of a model as vLLM sees them, from config.json and the configuration class's defaults.
 
-As its ``_get_and_verify_max_len`` (config/model.py) derives it for a ``--max-model-len`` that is given: the smallest of
-the keys of ``LENGTHS``, then ``model_max_length`` in its place, then the tokenizer's for pooling models with absolute
-positions, RoPE scaling, and what a sentence-transformers model says. 0.33 takes less only where no length is given.
+The length limit follows vLLM's ``_get_and_verify_max_len`` (config/model.py) for a given ``--max-model-len``: the
+smallest of the keys of ``LENGTHS``, then ``model_max_length`` in its place, then the tokenizer's for pooling models
+with absolute positions, RoPE scaling, and the length of a sentence-transformers model. 0.33 takes less only where no
+length is given.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _WRITTEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Unmodelled:
-    """Why something of a model is not computed: a reason in CamelCase and a sentence."""
+    """Why a part of a model is not computed: a reason in CamelCase and a sentence."""
 
     reason: str
     detail: str
@@ -46,8 +47,8 @@ class Unmodelled:
 class Dimensions(NamedTuple):
     """A model's numbers under their Hugging Face names.
 
-    ``own`` are those that config.json says, ``values`` also those that its class fills in. ``whole`` is its
-    architecture, ``text`` that of its language part: the same one, or another that it wraps.
+    ``own`` are the numbers of config.json; ``values`` also has the defaults of the class. ``whole`` is the model's
+    architecture, ``text`` that of its language part: the same one, or another that ``whole`` wraps.
     """
 
     config: ModelConfig
@@ -57,15 +58,15 @@ class Dimensions(NamedTuple):
     text: Architecture | None
 
     def said(self, name: str) -> int | None:
-        """What config.json says of a number, without what its class fills in."""
+        """The number in config.json, without the default of the class."""
         return self.own.get(name)
 
     def get(self, name: str) -> int | None:
-        """The number as vLLM sees it; None where neither says it."""
+        """The number as vLLM sees it; None where neither config.json nor the class has one."""
         return self.values.get(name)
 
     def first(self, *names: str, otherwise: int = 0) -> int:
-        """The first of the numbers that config.json says, or else that the class fills in."""
+        """The first of the numbers that config.json has, or else the first default of the class."""
         for numbers in (self.own, self.values):
             for name in names:
                 value = numbers.get(name)
@@ -89,7 +90,7 @@ class Dimensions(NamedTuple):
 
     @property
     def kv_heads(self) -> int | None:
-        """Heads of keys and values; without grouping every attention head has its own."""
+        """Heads of keys and values; without grouping, every attention head has its own."""
         text = self.text
         if text is not None and text.cross:
             return self.heads
@@ -117,7 +118,7 @@ class Dimensions(NamedTuple):
 
     @property
     def inner_size(self) -> int | None:
-        """Intermediate size of the feed-forward layer; GPT-2 and its like take four times the hidden size."""
+        """Intermediate size of the feed-forward layer; for GPT-2 and similar models, four times the hidden size."""
         found = self.get("intermediate_size")
         if found is not None or self.text is None or self.text.gated:
             return found
@@ -140,16 +141,16 @@ def dimensions_of(config: ModelConfig) -> Dimensions:
 
 
 _COUNTED_IN: Final = frozenset({"su", "longrope", "llama3"})
-"""Kinds of RoPE scaling that the length in config.json already has in it."""
+"""Kinds of RoPE scaling that the length in config.json already includes."""
 
 
 def length_limit(model: Dimensions) -> int | None:
-    """Tokens; None where nothing says a length, as vLLM then takes a guess of its own."""
+    """The limit in tokens; None where no key has a length, as vLLM then takes a guess of its own."""
     return limit_named(model)[0]
 
 
 def limit_named(model: Dimensions) -> tuple[int | None, str]:
-    """The same, with the name of the number that decides."""
+    """The limit, with the name of the number that decides."""
     config = model.config
     limit: int | None = None
     name = ""

@@ -1,18 +1,18 @@
-"""Whether a model fits the accelerators of a hardware profile, before anybody waits ten minutes for vLLM to say no.
+"""Whether a model fits the accelerators of a hardware profile, without a ten-minute start of vLLM to find out.
 
-On each of TP accelerators (TP: the tensor parallel size) vLLM holds the weights, its overhead, and a KV cache that
-must take one sequence of the longest length; otherwise it does not start::
+On each of TP accelerators (TP: the tensor parallel size) vLLM holds the weights, its overhead, and a KV cache that must
+take one sequence of the longest length; otherwise it does not start::
 
     usable  = (memory - what the driver keeps) * gpu_memory_utilization
     budget  = usable - weights - overhead                            (weights, overhead: modules of those names)
     fits    = cost of the cache for max_model_len tokens <= budget   (kv_cache)
 
-``Fits`` holds with half a GiB to spare and CUDA graphs at their largest, ``Tight`` only without. A length that nobody
-asked for always keeps that half GiB. What is computed is held against vLLM itself and against measured runs by a test,
-and docs/fit.md shows the figures.
+``Fits`` holds with half a GiB to spare and CUDA graphs at their largest, ``Tight`` only without. A length that no
+version asked for always keeps that half GiB. A test compares the computed figures with vLLM itself and with measured
+runs, and docs/fit.md shows the figures.
 
-``max_num_seqs`` is part of the overhead: where vLLM's own leaves too little for the length that is asked for, or for
-32,768 tokens where none is, the template starts with less.
+``max_num_seqs`` is part of the overhead. The template starts with a smaller number where vLLM's own leaves too little
+for the requested length, or for 32,768 tokens where the version requests none.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "
 
 _DRIVER_PERCENT: Final = 2
 _DRIVER_MOST: Final = 768 * 2**20
-"""Of the memory that nvidia-smi shows a program sees less: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
+"""A program sees less than the memory that nvidia-smi shows: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
 40339, H100 81559 and 81008, B200 183359 and 182630 (deviceQuery and torch's total_memory)."""
 
 SHIPPED_IMAGE: Final = ServingDefaults().vllm_image
@@ -63,10 +63,10 @@ SHORTEST_USEFUL: Final = 2048
 """The length that must fit when a version asks for none: vLLM's smallest default batch, in tokens."""
 
 _GOAL: Final = 32_768
-"""The length for which fewer sequences are taken when a version asks for none."""
+"""The length for which the template lowers ``max_num_seqs`` when a version asks for none."""
 
 UNKNOWN_MAX_MODEL_LEN: Final = 4096
-"""What a template starts with at most when only the model's limit is known and no length is asked for."""
+"""The longest length that a template sets when only the model's limit is known and the version asks for no length."""
 
 _COMPUTED: Final = "safetensors of an architecture whose KV cache is computed"
 
@@ -84,15 +84,15 @@ class Fit:
     """The verdict and its figures.
 
     ``weights_bytes``, ``overhead_bytes`` and ``kv_cache_bytes_per_token`` are those of one accelerator.
-    ``max_model_len`` is what the template starts with: the length asked for, or the longest that fits with a margin,
-    rounded down to 256 tokens (whole blocks for every block size of vLLM) unless it is the model's own limit; None
-    where nothing says a length. When the verdict is DoesNotFit it is the longest that would fit with a margin, None
-    when none does. ``safe_max_model_len`` holds with the margin, ``largest_max_model_len`` without; None is unknown.
-    ``max_num_seqs`` is what the template has to set, None where vLLM's own will do. ``dtype`` is vLLM's ``--dtype``.
-    ``usable_bytes`` is the memory that vLLM may take of one accelerator, ``graph_bytes`` what CUDA graphs take of it at
-    least and at most. ``kv_cache_bytes`` is what one sequence of ``kv_cache_tokens`` tokens takes: of the length asked
-    for, or else of what the template starts with, or the shortest that would be of use. ``sequences`` are served at
-    once, ``usual_sequences`` by vLLM's own choice.
+    ``max_model_len`` is the length that the template sets: the requested length, or the longest that fits with a
+    margin, rounded down to 256 tokens (whole blocks for every block size of vLLM) unless it is the model's own limit;
+    None where no source has a length. For DoesNotFit, ``max_model_len`` is the longest length that would fit with a
+    margin, None when none does. ``safe_max_model_len`` holds with the margin, ``largest_max_model_len`` without; None
+    is unknown. ``max_num_seqs`` is the number that the template must set, None where vLLM's own number fits. ``dtype``
+    is vLLM's ``--dtype``. ``usable_bytes`` is the memory that vLLM may take of one accelerator, ``graph_bytes`` the
+    least and the most of it that CUDA graphs take. ``kv_cache_bytes`` is the cache of one sequence of
+    ``kv_cache_tokens`` tokens: the requested length, or else the length that the template sets, or the shortest useful
+    length. ``sequences`` is the number served at once, ``usual_sequences`` that of vLLM's own choice.
     """
 
     verdict: Verdict
@@ -125,9 +125,9 @@ class _Lengths(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """What is known before the cache is looked at. ``usable`` is the memory vLLM may take of one accelerator, and
-    ``sequences`` are those that it may serve at once by choice, the most first. ``graphs`` are CUDA graphs at their
-    smallest and their largest."""
+    """The known values before the cache is computed. ``usable`` is the memory vLLM may take of one accelerator.
+    ``sequences`` are the numbers of sequences at once to choose from, the most first. ``graphs`` are CUDA graphs at
+    their smallest and their largest."""
 
     machine: str
     usable: int
@@ -210,10 +210,10 @@ def fit(
 ) -> Fit:
     """Whether the artifact fits the profile, with ``spec.serving.maxModelLen`` of the version or without.
 
-    ``vllm_image`` says by its tag which release of vLLM is computed with; ``arguments`` are ``spec.serving.extraArgs``.
-    Unknown, with the reason and a warning, is everything that is not computed: formats other than safetensors,
-    architectures that ``architectures.json`` does not have, numbers missing in config.json. Weights that are larger
-    than the memory, or of a data type the accelerator does not run, do not fit whatever the architecture.
+    The tag of ``vllm_image`` selects the release of vLLM to compute with; ``arguments`` are ``spec.serving.extraArgs``.
+    The verdict is Unknown, with the reason and a warning, where the fit is not computed: formats other than
+    safetensors, architectures that ``architectures.json`` does not have, numbers missing in config.json. Weights that
+    are larger than the memory, or of a data type the accelerator does not run, do not fit whatever the architecture.
     """
     model = dimensions_of(summary.config or ModelConfig())
     limit, name = limit_named(model)
@@ -248,7 +248,7 @@ def fit_config(
     requested_max_model_len: int | None = None,
     arguments: Sequence[str] = (),
 ) -> Fit:
-    """The same of a model of which only config.json is there: its weights are estimated from that."""
+    """The fit of a model of which only config.json exists: the weights are estimated from it."""
     model = dimensions_of(config)
     stored = stored_bytes(model)
     summary = ArtifactSummary(
@@ -268,7 +268,7 @@ def fit_config(
 
 
 class _Asked(NamedTuple):
-    """What a version sets itself: the length, and of vLLM's arguments those that the fit computes with."""
+    """The settings of a version: the length, and those of vLLM's arguments that the fit computes with."""
 
     length: int | None
     sequences: int | None = None
@@ -330,7 +330,7 @@ def _case(
 
 
 def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
-    """What is said of accelerators that nothing is split over."""
+    """The warning about accelerators over which vLLM does not split the model."""
     what, more = f"{model.heads or 'unknown'} attention heads", ""
     if split.with_experts > split.size:
         what = f"experts of {model.expert_size} in whole blocks"
@@ -347,9 +347,9 @@ def usable_bytes(profile: HardwareProfileSpec) -> int:
 
 @lru_cache(maxsize=256)
 def _usual(memory: str, utilization: str, accelerator: str, since: int) -> tuple[int, int, int]:
-    """Bytes that vLLM may take of an accelerator, and what it chooses by itself: sequences at once, and its chunk.
+    """Bytes that vLLM may take of an accelerator, and vLLM's own choice of sequences at once and of its chunk.
 
-    Thousands of versions share a few profiles, and fractions are slow.
+    The result is cached: thousands of versions share a few profiles, and fractions are slow.
     """
     shown = bytes_of(memory)
     visible = shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
@@ -382,7 +382,7 @@ def _layout(
 
 
 def _refusal(case: _Case, model: Dimensions, asked: _Asked) -> Fit | None:
-    """What does not fit whatever the cache is."""
+    """The problem that rules the model out whatever the cache is."""
     problem = refusal_of(model, case.release, method=asked.method) or case.precision.problem
     if problem:
         return case.outcome("DoesNotFit", problem.reason, problem.found, wanted=problem.expected, remedy=problem.remedy)
@@ -402,14 +402,15 @@ def _lengths(case: _Case, layout: CacheLayout, limit: int, sequences: int) -> _L
 
 
 def _chosen(case: _Case, layout: CacheLayout, limit: int) -> _Lengths:
-    """With the most sequences that leave room for the length asked for, or for a long one when none is."""
+    """The lengths with the most sequences that leave room for the requested length, or for a long one without a
+    request."""
     usual = _lengths(case, layout, limit, case.sequences[0])
     goal = min(case.requested or _GOAL, limit)
     if usual.safe >= goal or len(case.sequences) == 1:
         return usual
     fewest = _lengths(case, layout, limit, case.sequences[-1])
     if case.requested is None:
-        # Where the goal is out of reach, fewer sequences than gain a tenth are not worth it.
+        # Where the goal is out of reach, fewer sequences must gain at least a tenth.
         goal = min(goal, max(min(SHORTEST_USEFUL, limit), fewest.safe * 9 // 10))
     if fewest.safe < goal:
         return fewest
@@ -495,8 +496,8 @@ def _packed(
     name: str,
     image: str,
 ) -> Fit:
-    """Of a GGUF model only what is sure: its template starts vLLM on one accelerator, which holds the weights as they
-    are in the file, 32-bit floats in half of their bytes; and no request is longer than the model's limit."""
+    """The sure facts about a GGUF model. Its template starts vLLM on one accelerator, which holds the weights as in the
+    file, 32-bit floats in half of their bytes. No request is longer than the model's limit."""
     accelerator = profile.accelerator
     machine = f"one {accelerator.vendor} {accelerator.model}"
     weights = max(0, (summary.weights_bytes or 0) - 2 * summary.dtypes.get("F32", 0))
@@ -540,7 +541,7 @@ def _packed(
 
 
 def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name: str) -> Fit:
-    """Of a format that nothing loads: no length is asked for, as no template has it."""
+    """The fit of a format that no runtime loads: no length is requested, as the format has no template."""
     longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
     return Fit(
         verdict="Unknown",
@@ -556,7 +557,7 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
 
 
 def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:
-    """What is known all the same: the weights, the least that vLLM takes, and the model's limit."""
+    """The facts that are known all the same: the weights, the least overhead of vLLM, and the model's limit."""
     if case and limit and requested and requested > limit:
         return _beyond_limit(case, limit, requested, name=name)
     cautious = None if limit is None else min(UNKNOWN_MAX_MODEL_LEN, limit)

@@ -3,12 +3,12 @@
 A layer with plain attention keeps ``2 * kv_heads * head_dim`` elements of every token (keys and values); with tensor
 parallelism every accelerator keeps its share of the KV heads, at least one. Multi-head latent attention keeps
 ``kv_lora_rank + qk_rope_head_dim`` elements a layer on every accelerator, and an indexer ``index_head_dim`` bytes and a
-scale of 4 for each 128 of them. Windowed and chunked layers keep a bounded number of tokens, the chunk that is computed
-among them. Layers with a state keep that and no tokens; the block of the attention beside them is as large as a state.
-Source: vLLM's KV cache specifications (``v1/kv_cache_interface.py``), ``HybridAttentionMambaModelConfig``
+scale of 4 bytes for each 128 of them. Windowed and chunked layers keep a bounded number of tokens, including the chunk
+being computed. Layers with a state keep the state and no tokens; the block of the attention beside them is as large as
+a state. Source: vLLM's KV cache specifications (``v1/kv_cache_interface.py``), ``HybridAttentionMambaModelConfig``
 (``models/config.py``), ``mamba_utils.py`` and, for groups, ``v1/core/kv_cache_utils.py``.
 
-Where a model may or may not use its window, it is taken not to: that can only overestimate.
+Where a model's use of its window is uncertain, the cost assumes no window, which can only overestimate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SINGLE: Final = 4
 
 
 class CacheTerm(NamedTuple):
-    """``bytes`` for each block of ``block`` tokens, of at most ``cap`` tokens and ``extra`` blocks more."""
+    """``bytes`` for each block of ``block`` tokens, of at most ``cap`` tokens, and ``extra`` blocks more."""
 
     bytes: int
     block: int
@@ -48,14 +48,14 @@ class CacheTerm(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLayout:
-    """KV cache of one sequence on one accelerator: ``fixed`` bytes, and what its tokens take in each term."""
+    """KV cache of one sequence on one accelerator: ``fixed`` bytes, and the bytes of its tokens in each term."""
 
     fixed: int = 0
     terms: tuple[CacheTerm, ...] = ()
 
     @property
     def bytes_per_token(self) -> int:
-        """Bytes a token takes while every layer keeps it."""
+        """Bytes of a token while every layer keeps it."""
         return sum(term.bytes // term.block for term in self.terms)
 
     @property
@@ -81,7 +81,7 @@ class CacheLayout:
             slope += size / block if cap is None else 0.0
             most += size * (extra + 1 + (0 if cap is None else cap // block))
         if slope and most < budget < 2**100:
-            # All windows full, and a block begun in each term: no more than that, and no less than none of it.
+            # The cost lies between every window full, with a block begun in each term, and none of that.
             guess = int((budget - most) / slope)
             if 0 < guess < limit and self.cost(guess) <= budget:
                 below = guess
@@ -98,7 +98,7 @@ class CacheLayout:
 
 
 class Layers(NamedTuple):
-    """Layers by what they keep. One with attention and a state counts twice."""
+    """Layers by the data that they keep. A layer with attention and a state counts twice."""
 
     full: int = 0
     windowed: int = 0
@@ -152,7 +152,7 @@ def cache_layout(
     ]
     if text.cross:
         positions = model.get("max_source_positions") or 0
-        # Newer releases keep room for all tokens that a batch may bring to the encoder.
+        # Newer releases reserve room for all tokens that a batch may bring to the encoder.
         positions = max(positions, chunk) if release.groups else positions
         kinds.append(_Kind(layers.full, pages[0] * block, block, fixed_blocks=-(-positions // block)))
     if layers.stateful:
@@ -163,10 +163,10 @@ def cache_layout(
 
 
 class _Kind(NamedTuple):
-    """Layers that keep the same: bytes of a block of each, and its tokens.
+    """Layers that keep the same data: the bytes of one layer's block, and the tokens of a block.
 
-    ``window`` is what is kept besides the chunks being computed, None for all; ``extra`` a block more, as a window need
-    not start on one; ``fixed_blocks`` is for layers whose cache does not grow.
+    ``window`` is the number of tokens kept besides the chunks being computed, None for all. ``extra`` is one more
+    block, as a window need not start at the start of a block. ``fixed_blocks`` is for layers whose cache does not grow.
     """
 
     layers: int
@@ -189,8 +189,8 @@ def _summed(kinds: list[_Kind], release: Release, chunk: int) -> CacheLayout:
 
 
 def _grouped(kinds: list[_Kind], release: Release, chunk: int) -> CacheLayout:
-    """Every group has as many layers as the smallest kind, or all have as many as the largest where those differ by
-    less than a quarter; one page for all; and one block that is never used."""
+    """Layers in groups that share one page size, with one block that is never used. Each group has as many layers as
+    the smallest kind, or as the largest kind where the two differ by less than a quarter."""
     few, most = min(kind.layers for kind in kinds), max(kind.layers for kind in kinds)
     size = most if 4 * most < 5 * few else few
     page = max(kind.page for kind in kinds)
@@ -225,7 +225,7 @@ def _latent(model: Dimensions, release: Release, layers: int, element_bytes: int
 def _states_alone(
     model: Dimensions, release: Release, *, layers: int, state: int, tensor_parallel_size: int, element_bytes: int
 ) -> CacheLayout:
-    """A model without attention; older releases pad its states to a block of the attention it might have."""
+    """A model without attention; older releases pad its states to a block of the attention that it might have."""
     page = state
     if release.always_aligned and model.text is not None and model.text.attention:
         pages = _pages(model, tensor_parallel_size, element_bytes)
@@ -236,7 +236,7 @@ def _states_alone(
 
 
 def _pages(model: Dimensions, tensor_parallel_size: int, element_bytes: int) -> tuple[int, int] | Unmodelled:
-    """Bytes a token takes in a layer that keeps all, and in one with a window."""
+    """Bytes of a token in a layer that keeps all tokens, and in one with a window."""
     kv_heads, head_dim = model.kv_heads, model.head_dim
     if kv_heads is None:
         return _missing("num_attention_heads")
@@ -259,7 +259,7 @@ def _share(heads: int, tensor_parallel_size: int) -> int:
 
 
 def layers_of(model: Dimensions) -> Layers | Unmodelled:
-    """Layers of the model by what they keep."""
+    """Layers of the model by the data that they keep."""
     text, layers = model.text, model.layers
     if layers is None or text is None:
         return _missing("num_hidden_layers")
@@ -326,7 +326,7 @@ def _full_layers(model: Dimensions, layers: int) -> int:
 
 
 def _state_bytes(model: Dimensions, tensor_parallel_size: int) -> int | None:
-    """Bytes of the state of one layer on one accelerator; None where config.json does not say its sizes."""
+    """Bytes of the state of one layer on one accelerator; None where config.json does not have its sizes."""
     long = _SINGLE if model.config.state_dtype == "float32" else _STATE_BYTES
     hidden = model.get("hidden_size") or 0
     match model.text and model.text.state:

@@ -1,8 +1,8 @@
-"""What a release of vLLM does not load at all: architectures, GGUF files, and ways to store weights.
+"""The architectures, GGUF files and quantization methods that a release of vLLM does not load at all.
 
-Source: ``_PREVIOUSLY_SUPPORTED_MODELS`` in ``model_executor/models/registry.py`` of 0.30.0 for architectures that are
-gone. Of those count here whose class transformers 5.10 lacks, or has without an attention that vLLM can put its own
-in the place of: the others it serves by the classes of transformers.
+Source: ``_PREVIOUSLY_SUPPORTED_MODELS`` in ``model_executor/models/registry.py`` of 0.30.0 for architectures that were
+removed. An architecture counts here if transformers 5.10 lacks its class, or has the class without an attention that
+vLLM can replace with its own. vLLM serves the others by the classes of transformers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["gguf_refusal", "refusal_of"]
 _OTHER_IMAGE: Final = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
 _OWN_IMAGE: Final = "an image with {plugin}, under a tag that names no release of vLLM"
 _PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
-"""What adds a method to releases that no longer have it."""
+"""The plugin that adds a method to releases without it."""
 
 
 def refusal_of(model: Dimensions, release: Release, *, method: str | None = None) -> Finding | None:
-    """Why the release does not load the model, whatever the accelerator; None if nothing is known against it.
+    """Why the release does not load the model, whatever the accelerator; None if no reason is known.
 
-    ``method`` is what the version sets by ``--quantization``.
+    ``method`` is the value that the version sets for ``--quantization``.
     """
     return _architecture(model, release) or _method(model, release) or _asked(method, release)
 
@@ -111,7 +111,7 @@ def _method_problem(found: str, release: Release, remedy: str) -> Finding:
 
 
 def _elsewhere(method: str, release: Release) -> str | None:
-    """The image that loads a method: of a newer release, or of an older one, or one with a plugin."""
+    """The image that loads a method: a newer release, an older one, or an image with a plugin."""
     known = releases()
     newer = next((each for each in known if each.since > release.minor and method in each.loads), None)
     if newer is not None:

@@ -1,12 +1,12 @@
 """Sizes of a model's matrices from config.json alone: transformers, Mamba, encoders and Whisper.
 
-Each function has the name of vLLM's class whose layers it adds up, in ``model_executor/models`` of release 0.33.0
-(``jamba.py``, ``mamba.py``, ``bert.py``, ``modernbert.py``, ``gemma3n.py``, ``gemma4.py``, ``whisper.py``,
-``zamba2.py``) and ``layers/mamba/{mamba_mixer,mamba_mixer2}.py``.
+The docstring of each function names vLLM's class whose layers the function sums, in ``model_executor/models`` of
+release 0.33.0 (``jamba.py``, ``mamba.py``, ``bert.py``, ``modernbert.py``, ``gemma3n.py``, ``gemma4.py``,
+``whisper.py``, ``zamba2.py``) and ``layers/mamba/{mamba_mixer,mamba_mixer2}.py``.
 
-Most decoders have the same: attention, a feed-forward layer or experts, an embedding and a head. What differs more has
-a function of its own in :mod:`gatehouse.domain.hardware.matrices`. Biases are left out: they are a thousandth.
-Source: vLLM's model classes (``model_executor/models``), releases 0.11.0 and 0.33.0.
+Most decoders have the same matrices: attention, a feed-forward layer or experts, an embedding and a head. Architectures
+that differ more have a function of their own. Biases, about a thousandth of the total, are left out. Source: vLLM's
+model classes (``model_executor/models``), releases 0.11.0 and 0.33.0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def padded_vocabulary(rows: int) -> int:
 
 
 def own_shape(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> Shape | None:
-    """None where config.json does not tell, or the architecture is none of these."""
+    """The parameters of an architecture of its own; None for other architectures, or where config.json lacks a size."""
     text = model.text
     if text is None:
         return None
@@ -79,7 +79,8 @@ def mamba1_layer(model: Dimensions, hidden: int) -> Shape | None:
 
 
 def _encoder(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> Shape | None:
-    """``BertModel``, ``RobertaEmbeddingModel``, ``ModernBertModel``, ``BertWithRope``, without what ranks or sorts."""
+    """``BertModel``, ``RobertaEmbeddingModel``, ``ModernBertModel``, ``BertWithRope``, without heads that rank or
+    sort."""
     text, inner = model.text, model.inner_size
     if text is None or not inner:
         return None
@@ -164,7 +165,7 @@ def _gemma4(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> 
 
 
 def _zamba2(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> Shape | None:
-    """``Zamba2Model``: every layer has a state, and a few also lead through a block that they share."""
+    """``Zamba2Model``: every layer has a state, and a few also pass through a block that they share."""
     heads, head_dim, inner = model.heads, model.head_dim, model.inner_size
     found = layers_of(model)
     if isinstance(found, Unmodelled) or not heads or not head_dim or not inner:
@@ -183,9 +184,9 @@ def _zamba2(model: Dimensions, *, layers: int, hidden: int, vocabulary: int) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrices:
-    """Parameters: ``split`` and ``experts`` are divided and may be quantized, ``kv`` is divided down to one head,
-    ``latent`` is whole on every accelerator and may be quantized, ``whole`` too but is not, ``plain`` is divided and
-    not quantized (embeddings, for one)."""
+    """Parameters by how vLLM distributes them. ``split`` and ``experts`` are divided and may be quantized. ``kv`` is
+    divided down to one head. ``latent`` is whole on every accelerator and may be quantized. ``whole`` is whole and not
+    quantized. ``plain`` is divided and not quantized, such as embeddings."""
 
     split: int
     experts: int
@@ -196,7 +197,7 @@ class Matrices:
 
 
 def matrices_of(model: Dimensions) -> Matrices | None:
-    """Those of the language part; None where config.json does not tell, or the architecture's shapes are not known."""
+    """The matrices of the language part; None where config.json lacks a size, or the shapes are not known."""
     text, layers, hidden = model.text, model.layers, model.get("hidden_size")
     vocabulary = model.get("vocab_size")
     if text is None or not layers or not hidden or not vocabulary:
@@ -252,7 +253,7 @@ def _positions(model: Dimensions) -> int:
 
 
 def _state(model: Dimensions, hidden: int) -> Shape | None:
-    """Parameters of what makes the state of one layer; None where that is not known."""
+    """Parameters of the mechanism that makes the state of one layer; None where they are not known."""
     match model.text and model.text.state:
         case "mamba1":
             return mamba1_layer(model, hidden)
@@ -288,7 +289,7 @@ def _feed_forward(model: Dimensions, layers: int, hidden: int, matrices: int) ->
     """Parameters of all layers: dense, of experts, of routers."""
     count, size, inner = model.get("num_experts") or 0, model.expert_size, model.inner_size or 0
     kinds = model.config.layer_types
-    alone = kinds.get("mlp", 0) + kinds.get("moe", 0)  # layers that are nothing else
+    alone = kinds.get("mlp", 0) + kinds.get("moe", 0)  # layers that are only feed-forward
     layers = alone or layers
     if not size:
         return layers * matrices * hidden * (model.said("shared_intermediate_size") or inner), 0, 0
@@ -300,7 +301,7 @@ def _feed_forward(model: Dimensions, layers: int, hidden: int, matrices: int) ->
     if model.text is not None and model.text.chunked_but is not None:  # Llama 4: a shared expert, wider dense layers
         wide, shared = model.first("intermediate_size_mlp", otherwise=inner), size
     dense = (layers - sparse) * matrices * hidden * wide + sparse * matrices * hidden * shared
-    if model.said("moe_latent_size"):  # experts work on a narrower state, to and from which two matrices lead
+    if model.said("moe_latent_size"):  # two matrices lead to and from the narrower state of experts
         narrow = model.first("moe_latent_size")
         dense += sparse * 2 * hidden * narrow
     return dense, sparse * count * matrices * narrow * size, sparse * count * hidden

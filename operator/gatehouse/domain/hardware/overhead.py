@@ -1,34 +1,34 @@
-"""What vLLM takes of an accelerator's memory besides weights and KV cache, with an upper bound for encoders.
+"""The memory of an accelerator that vLLM takes besides weights and KV cache, with an upper bound for encoders.
 
-When vLLM starts it runs the encoder once with as many of the largest items as one batch may have, keeps what comes out,
-and then runs the language part and its sampler (``GPUModelRunner.profile_run``; ``MultiModalBudget`` and
-``compute_mm_encoder_budget`` say how many, releases 0.11.0 and 0.33.0)::
+When vLLM starts it runs the encoder once with as many of the largest items as one batch may have, and keeps the output.
+Then vLLM runs the language part and its sampler (``GPUModelRunner.profile_run``; ``MultiModalBudget`` and
+``compute_mm_encoder_budget`` set the number of items, releases 0.11.0 and 0.33.0)::
 
     items = max(max_num_batched_tokens, tokens of an item) // tokens of an item       with --limit-mm-per-prompt at 999
     peak  = items * (patches * widest moment of a layer + 6 bytes * 3 * image_size ** 2)
     kept  = items * tokens of an item * hidden_size of the language part
 
-The widest moment of a layer is the larger of two sums of tensors that live at once, in elements of two bytes a patch:
-in attention what went in, the norm of it, queries, keys and values, copies of them, and what comes out; in the
-feed-forward layer what went in, its norm, what the first matrices make, and what the activation makes of that
-(``siglip.py``, ``pixtral.py``, ``whisper.py``). A batch of pixels is there in 32 bits and in 16. Before 0.12 Pixtral
-may have a mask of all patches by all. No run measured an encoder alone: of the one that has an encoder, Mistral
-Small 3.1 on an H100, the sampler takes more than the encoder does.
+The widest moment of a layer is the larger of two sums of tensors that live at once, in elements of two bytes a patch.
+The first sum is attention: its input, the norm of the input, queries, keys and values, copies of them, and the output.
+The second is the feed-forward layer: its input, the norm, the output of the first matrices, and of the activation
+(``siglip.py``, ``pixtral.py``, ``whisper.py``). A batch of pixels exists in 32 bits and in 16. Before 0.12 Pixtral may
+have a mask of all patches by all. No run measured an encoder alone. In the one run with an encoder, Mistral Small 3.1
+on an H100, the sampler takes more than the encoder does.
 
-Qwen's and GLM's towers take images of any size up to a number of pixels, and videos, which config.json does not say:
-they have no bound here.
+Qwen's and GLM's towers take images of any size up to a number of pixels, and videos. config.json does not have these
+limits, so these towers have no bound here.
 
-Its profile run sorts the logits of ``max_num_seqs`` sequences, 32-bit values, 64-bit indices and what sorting needs
-(``v1/worker/gpu_model_runner.py`` ``profile_run``, ``v1/sample/ops/topk_topp_sampler.py``)::
+vLLM's profile run sorts the logits of ``max_num_seqs`` sequences: 32-bit values, 64-bit indices and the memory for
+sorting (``v1/worker/gpu_model_runner.py`` ``profile_run``, ``v1/sample/ops/topk_topp_sampler.py``)::
 
     overhead = 0.13 GiB (0.55 with tensor parallelism) + 38.5 bytes * sequences * vocabulary
 
 The numbers are a fit to runs measured on H100, RTX 4090 and L4 (llm-d-planner docs/empirical-vllm-memory-results.md,
-LLMServingSim, two runs of Granite 3.1 8B FP8), which meets each within 0.3 GiB but those of a multimodal Mistral, of
-which vLLM took 2 to 3 GiB less. In all of them sorting takes more than the forward pass before it. With few sequences
-it does not: then what one chunk of tokens takes in a feed-forward layer counts, an estimate that no run was held
-against, or what an encoder of images takes (:mod:`gatehouse.domain.hardware.overhead`). CUDA graphs count since
-0.21 (:mod:`gatehouse.domain.runtimes.releases`).
+LLMServingSim, two runs of Granite 3.1 8B FP8). The formula meets each run within 0.3 GiB, except those of a multimodal
+Mistral, where vLLM took 2 to 3 GiB less. In all of these runs sorting takes more than the forward pass before it. With
+few sequences another term counts: the memory of one chunk of tokens in a feed-forward layer, an estimate that no run
+confirms, or the memory of an image encoder (:func:`encoder_memory`). CUDA graphs count since 0.21
+(:mod:`gatehouse.domain.runtimes.releases`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class EncoderMemory(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """One image or sound: tokens that the language part sees, patches that the encoder does; its sizes."""
+    """One image or sound: the tokens of the language part, the patches of the encoder, and its sizes."""
 
     tokens: int
     patches: int
@@ -80,7 +80,7 @@ class _Item(NamedTuple):
 def encoder_memory(
     model: Dimensions, release: Release, *, tensor_parallel_size: int, chunk: int
 ) -> EncoderMemory | None:
-    """The bound, zero for a model without an encoder, None where none follows from config.json.
+    """The bound, zero for a model without an encoder, None where config.json does not determine a bound.
 
     ``chunk`` is ``max_num_batched_tokens``.
     """
@@ -109,7 +109,7 @@ def _image(model: Dimensions, tensor_parallel_size: int) -> _Item | None:
         part = -(-inner // tensor_parallel_size)
         return _Item(tokens, side * side, _COLOURS * image * image, hidden, 2 * part, _ATTENTION, masked=False)
     if model.config.tower_type == "pixtral" and whole.tower in {"pixtral", "llava"}:
-        # What its class fills in: transformers' PixtralVisionConfig.
+        # The defaults of transformers' PixtralVisionConfig.
         hidden, part = hidden or 1024, -(-(inner or 4096) // tensor_parallel_size)
         merged = (said("tower_merge") or 2) if whole.tower == "pixtral" else 1
         tokens = max(1, side // merged) ** 2
@@ -123,7 +123,7 @@ def _whisper(model: Dimensions) -> _Item | None:
     positions, mels = model.get("max_source_positions"), model.first("num_mel_bins", otherwise=128)
     if not hidden or not positions:
         return None
-    # Two frames of sound make one position; the first convolution has all frames at the full width.
+    # Two frames of sound make one position; the first convolution processes all frames at the full width.
     return _Item(
         positions, 2 * positions, 2 * positions * mels, hidden, 2 * (inner or 4 * hidden), _ATTENTION, masked=False
     )
@@ -131,7 +131,7 @@ def _whisper(model: Dimensions) -> _Item | None:
 
 _GIB: Final = 2**30
 MARGIN: Final = _GIB // 2
-"""What is kept free on top, so that what the formula does not see does not keep vLLM from starting."""
+"""Memory kept free on top, so that vLLM starts despite costs that the formula does not include."""
 _HALF_BYTES_A_LOGIT: Final = 77
 _HALF_PRECISION: Final = 2
 _LARGE: Final = 70 * _GIB
@@ -142,8 +142,8 @@ _CHOICES: Final = (1024, 512, 256, 128, 64, 32, 16)
 
 
 class Overhead(NamedTuple):
-    """Bytes on each accelerator: ``base``, and what the larger of sorting and the forward pass takes, with what an
-    encoder left for them; or what that encoder takes before them, where that is more."""
+    """Bytes on each accelerator: ``base``, and the larger of two sums. The first is the encoder's output with the
+    larger of sorting and the forward pass. The second is the peak of the encoder before them."""
 
     base: int
     vocabulary: int
@@ -151,18 +151,18 @@ class Overhead(NamedTuple):
     encoder: EncoderMemory = EncoderMemory(0, 0)
 
     def of(self, sequences: int) -> int:
-        """With at most so many sequences at once."""
+        """The bytes with at most ``sequences`` sequences at once."""
         language = max(_HALF_BYTES_A_LOGIT * sequences * self.vocabulary // 2, self.forward)
         return self.base + max(self.encoder.kept + language, self.encoder.peak)
 
 
 def overhead_of(model: Dimensions, release: Release, *, tensor_parallel_size: int, chunk: int) -> Overhead:
-    """What vLLM takes for a model; ``chunk`` is ``max_num_batched_tokens``."""
+    """The memory that vLLM takes for a model; ``chunk`` is ``max_num_batched_tokens``."""
     base = release.base_bytes[0 if tensor_parallel_size == 1 else 1]
     inner, expert = model.inner_size or 0, model.expert_size
     if expert is not None:
         inner = max(inner, expert * (model.config.num_experts_per_tok or 1))
-    # Gate, up and their product; the hidden states and what is added to them.
+    # Gate, up and their product; the hidden states and the residual.
     wide = 3 * -(-inner // tensor_parallel_size) + 4 * (model.get("hidden_size") or 0)
     whole = model.whole
     silent = whole is not None and (whole.encoder or whole.pooling)
@@ -185,7 +185,7 @@ def default_sequences(accelerator: str, memory: int) -> int:
 
 
 def default_chunk(accelerator: str, memory: int, release: Release) -> int:
-    """``max_num_batched_tokens`` of vLLM's API server: since 0.30 at the latest the largest from 160 GiB on."""
+    """``max_num_batched_tokens`` of vLLM's API server; since 0.30 at the latest, the largest from 160 GiB on."""
     if not _is_large(accelerator, memory):
         return release.chunks["small"]
     blackwell = any(name in accelerator.lower() for name in ("b200", "b300"))

@@ -1,9 +1,9 @@
-"""Which data types an accelerator runs: what a model's weights demand of it, by release of vLLM.
+"""The data types that an accelerator runs, and the demands of a model's weights, by release of vLLM.
 
-Sources: ``get_min_capability`` of each method in vLLM's ``layers/quantization`` (``releases.json`` has the figures),
-"FP8 W8A8" (computed from 8.9, weight-only through Marlin below), "GPU installation" (7.0 or more; 7.5 since the wheels
-are built with CUDA 13), the table of model types that it refuses to run in float16, and ``TritonMLA``, which took no
-FP8 cache and takes it from 8.9 on since 0.30 at the latest.
+Sources: ``get_min_capability`` of each method in vLLM's ``layers/quantization`` (``releases.json`` has the figures);
+"FP8 W8A8" (computed from 8.9, weight-only through Marlin below); "GPU installation" (7.0 or more; 7.5 since the wheels
+are built with CUDA 13); the table of model types that vLLM refuses to run in float16; and ``TritonMLA``, which accepted
+no FP8 cache at first and accepts it from 8.9 on since 0.30 at the latest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PLAIN_METHODS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """A way to store weights: its name, the least capability that runs it, and the least that computes in it."""
+    """A method to store weights: its name, the least capability that runs it, and the least that computes in it."""
 
     name: str
     runs: Capability
@@ -53,7 +53,7 @@ class _Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """``dtype`` is what vLLM's ``--dtype`` must be; a problem's ``rule`` is the reason of the verdict."""
+    """``dtype`` is the value for vLLM's ``--dtype``; a problem's ``rule`` is the reason of the verdict."""
 
     problem: Finding | None = None
     warnings: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def _demand(summary: ArtifactSummary, release: Release) -> _Demand | None:
 
 
 def _integers(quantization: Quantization, release: Release) -> _Demand | None:
-    """Weights in integers, as compressed-tensors stores them: with activations in 8 bits, or weights alone."""
+    """Integer weights, as compressed-tensors stores them: with activations in 8 bits, or weights alone."""
     if quantization.weight_type != "int":
         return None
     key = "int8" if quantization.activation_bits == 8 else "wna16"

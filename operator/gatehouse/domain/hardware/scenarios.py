@@ -1,7 +1,7 @@
-"""What there is to choose from for one model: hardware profiles, tensor parallel sizes, sequences at once, lengths.
+"""The choices for one model: hardware profiles, tensor parallel sizes, sequences at once, lengths.
 
-Each choice is judged by :mod:`gatehouse.domain.hardware.fit`, so that a row of the table is what the operator would say
-of a version on such a profile.
+:mod:`gatehouse.domain.hardware.fit` judges each choice, so that a row of the table is the verdict that the operator
+would give for a version on such a profile.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit, fit_config
 __all__ = ["MOST_ACCELERATORS", "MOST_ROWS", "Choices", "Machine", "Scenario", "scenarios"]
 
 MOST_ACCELERATORS: Final = 16
-"""The largest tensor parallel size that is tried: what one machine has at most."""
+"""The largest tensor parallel size that is tried: the most accelerators of one machine."""
 
 MOST_ROWS: Final = 1_000
-"""Rows that a table has at most."""
+"""The most rows of a table."""
 
 _GROWN: Final = 8
-"""Accelerators up to which a machine is grown by itself where the model does not fit."""
+"""The most accelerators up to which the size grows by itself where the model does not fit."""
 
 _OF_MEMORY: Final = frozenset({"WeightsTooLarge", "ContextTooLong"})
-"""Reasons that more accelerators take away."""
+"""Reasons that more accelerators can resolve."""
 
 _FITTING: Final[frozenset[Verdict]] = frozenset({"Fits", "Tight"})
 
@@ -44,11 +44,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What is asked for; what is empty is left to the fit.
+    """The requested values; the fit chooses where a field is empty.
 
     ``sizes`` are tensor parallel sizes: without any, the profile's own number of accelerators, doubled up to 8 where
     memory is too small. ``lengths`` are tokens as in ``spec.serving.maxModelLen``, ``sequences`` are vLLM's
-    ``--max-num-seqs``. ``arguments`` are others of vLLM's, as in ``spec.serving.extraArgs``.
+    ``--max-num-seqs``. ``arguments`` are other arguments of vLLM, as in ``spec.serving.extraArgs``.
     """
 
     lengths: tuple[int, ...] = ()
@@ -59,13 +59,13 @@ class Choices:
 
     @property
     def rows_a_machine(self) -> int:
-        """How many rows a profile has at most."""
+        """The most rows of one profile."""
         return max(1, len(self.lengths)) * max(1, len(self.sequences)) * (len(self.sizes) or 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One row: a profile, on ``size`` of its accelerators, with what was asked for, and what the fit says."""
+    """One row: a profile, ``size`` of its accelerators, the requested values, and the fit."""
 
     machine: Machine
     size: int
@@ -79,12 +79,12 @@ class Scenario:
 
     @property
     def cache_bytes(self) -> int | None:
-        """What the cache of one sequence takes of an accelerator."""
+        """The bytes that the cache of one sequence takes of an accelerator."""
         return self.found.kv_cache_bytes
 
     @property
     def free_bytes(self) -> int | None:
-        """What is left for the cache of other sequences, less than nothing where it does not fit; None if unknown."""
+        """The bytes left for the cache of other sequences, negative where the model does not fit; None if unknown."""
         found = self.found
         known = (found.usable_bytes, found.weights_bytes, found.overhead_bytes, found.kv_cache_bytes)
         usable, weights, overhead, cache = known
@@ -93,7 +93,7 @@ class Scenario:
         return usable - weights - overhead - found.graph_bytes[1] - cache
 
     def wire(self) -> Mapping[str, Any]:
-        """What ``-o json`` prints of it; sizes are bytes on one accelerator."""
+        """The form that ``-o json`` prints; sizes are bytes on one accelerator."""
         found = self.found
         return {
             "profile": self.machine.name,
@@ -125,7 +125,7 @@ class Scenario:
 def scenarios(
     model: ArtifactSummary | ModelConfig, machines: Sequence[Machine], choices: Choices
 ) -> tuple[Scenario, ...]:
-    """Every row, profile by profile. Of a :class:`ModelConfig` the weights are estimated.
+    """Every row, profile by profile. The weights of a :class:`ModelConfig` are estimated.
 
     Raises ValueError for more than ``MOST_ROWS``.
     """

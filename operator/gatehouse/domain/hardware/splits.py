@@ -1,10 +1,10 @@
-"""Over how many accelerators vLLM splits a model: the tensor parallel size.
+"""The number of accelerators over which vLLM splits a model: the tensor parallel size.
 
-It splits attention heads evenly, KV heads evenly or by copying them, feed-forward layers and experts evenly and in
-whole blocks or groups of quantized weights, and the vocabulary, padded to 64, evenly. Sources: vLLM 0.11.0,
-``config/model.py`` (``verify_with_parallel_config``), ``layers/linear.py``, ``layers/vocab_parallel_embedding.py``,
-``layers/quantization/{fp8,awq,gptq_marlin,moe_wna16}.py`` (``create_weights``) and
-``model_loader/bitsandbytes_loader.py``.
+vLLM splits attention heads evenly, and KV heads evenly or by copying them. It splits feed-forward layers and experts
+evenly and in whole blocks or groups of quantized weights, and the vocabulary, padded to 64, evenly. Sources: vLLM
+0.11.0, ``config/model.py`` (``verify_with_parallel_config``), ``layers/linear.py``,
+``layers/vocab_parallel_embedding.py``, ``layers/quantization/{fp8,awq,gptq_marlin,moe_wna16}.py`` (``create_weights``)
+and ``model_loader/bitsandbytes_loader.py``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ __all__ = ["Split", "tensor_parallel_size"]
 
 _VOCABULARY_STEP: Final = 64
 _PACKED: Final = 8
-"""Four-bit weights in an integer of AWQ and GPTQ."""
+"""Four-bit weights in one integer of AWQ and GPTQ."""
 _SMALLEST_EXPERT_GROUP: Final = 32
 _GROUPED: Final = frozenset({"awq", "awq_marlin", "auto_awq", "gptq", "gptq_marlin", "auto_gptq", "compressed-tensors"})
 
 
 class Split(NamedTuple):
-    """``size`` accelerators; ``with_experts`` is how many there could be if experts were not split but spread."""
+    """``size`` accelerators; ``with_experts`` is the possible size if vLLM spread the experts and did not split
+    them."""
 
     size: int
     with_experts: int
@@ -65,7 +66,7 @@ def _splits(model: Dimensions, size: int, heads: int, quantization: Quantization
 
 
 def _splits_states(model: Dimensions, size: int) -> bool:
-    """Heads of a state are divided, and its groups, unless there is only one."""
+    """Whether the size divides the heads of a state, and its groups, unless the state has only one."""
     match model.text and model.text.state:
         case "mamba2":
             groups = model.first("mamba_n_groups", "n_groups", "mamba_ngroups", otherwise=1)
@@ -77,7 +78,7 @@ def _splits_states(model: Dimensions, size: int) -> bool:
 
 
 def _dense_size(model: Dimensions) -> int | None:
-    """Of the feed-forward layers that have no experts; None where all have, or it is not known."""
+    """Intermediate size of feed-forward layers without experts; None where all layers have experts, or if unknown."""
     if model.expert_size is None:
         return model.inner_size
     shared = model.first(
@@ -88,7 +89,7 @@ def _dense_size(model: Dimensions) -> int | None:
 
 
 class _Parts(NamedTuple):
-    """What one accelerator has of a layer: its intermediate size, attention heads and KV heads."""
+    """The part of a layer on one accelerator: its intermediate size, attention heads and KV heads."""
 
     inner: int
     heads: int

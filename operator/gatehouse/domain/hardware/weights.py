@@ -5,11 +5,12 @@ language part. Source: the classes of each model in vLLM 0.11.0 and 0.33.0 (``mo
 qwen2_5_vl,qwen3_vl,glm4_1v,mllama,gemma3n_mm,gemma4_mm}.py``), and for Gemma's towers those of transformers
 (``modeling_gemma3n.py``, ``modeling_gemma4.py``) and timm.
 
-Where the headers of the tensors were read, their bytes count, without what vLLM leaves out: layers that predict more
-than one token ahead (MTP), and a head that is stored beside the embedding it is tied to. Where only config.json is
-there, the sizes of the matrices follow from it. Tensor parallelism divides matrices, but every accelerator keeps norms,
-routers, the compressing half of latent attention, and at least one KV head. MXFP4 experts are padded to whole blocks.
-Source: vLLM's model classes (``model_executor/models``) and ``layers/quantization/mxfp4.py``, release 0.11.0.
+Where the headers of the tensors were read, their bytes count, except the tensors that vLLM does not load: layers that
+predict more than one token ahead (MTP), and a head that is stored beside the embedding it is tied to. Where only
+config.json exists, the sizes of the matrices follow from it. Tensor parallelism divides matrices, but every accelerator
+keeps norms, routers, the compressing half of latent attention, and at least one KV head. MXFP4 experts are padded to
+whole blocks. Source: vLLM's model classes (``model_executor/models``) and ``layers/quantization/mxfp4.py``, release
+0.11.0.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ __all__ = ["estimated_bytes", "loaded_bytes", "stored_bytes", "tower_parameters"
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _LIKE_PIXTRAL: Final[Mapping[str, int]] = MappingProxyType({"layers": 24, "hidden": 1024, "inner": 4096})
-"""What the class of Pixtral's tower fills in (transformers 4.57.6, PixtralVisionConfig)."""
+"""The defaults of the class of Pixtral's tower (transformers 4.57.6, PixtralVisionConfig)."""
 _MOBILENET_V5: Final = 294_126_912
-"""Parameters of timm's mobilenetv5_300m_enc, the one tower that Gemma 3n has."""
+"""Parameters of timm's mobilenetv5_300m_enc, the only tower of Gemma 3n."""
 _OWN_TOKENS: Final = 128
 _HEARD: Final = 1024
-"""What two convolutions make of 128 bands of sound: 32 channels of a quarter of them."""
+"""The output of two convolutions over 128 bands of sound: 32 channels of a quarter of the bands."""
 _MERGED: Final = 4
-"""Patches that are made one: two by two."""
+"""Patches that are merged into one: two by two."""
 
 
 class _Tower(NamedTuple):
-    """Sizes of a tower: ``out`` is what it hands on, ``width`` that of the language part."""
+    """Sizes of a tower: ``out`` is the width of its output, ``width`` that of the language part."""
 
     layers: int
     hidden: int
@@ -48,18 +49,18 @@ class _Tower(NamedTuple):
     width: int
 
     def blocks(self, matrices: int, inner: int | None = None) -> int:
-        """Parameters of all layers whose feed-forward layer has so many matrices."""
+        """Parameters of all layers whose feed-forward layer has ``matrices`` matrices."""
         return self.layers * (4 * self.hidden**2 + matrices * self.hidden * (self.inner if inner is None else inner))
 
     @property
     def merger(self) -> int:
-        """What makes one of four patches."""
+        """Parameters of the merger, which makes one patch of four."""
         merged = _MERGED * self.hidden
         return merged * merged + merged * self.out
 
 
 def tower_parameters(model: Dimensions) -> int | None:
-    """None where config.json does not tell, or the kind of tower is not known; 0 for a model without."""
+    """None where config.json lacks a size, or the kind of tower is not known; 0 for a model without a tower."""
     whole = model.whole
     if whole is None or not whole.multimodal or whole.cross:  # Whisper's encoder is counted with its decoder
         return 0
@@ -88,7 +89,7 @@ def _pixtral(model: Dimensions) -> int | None:
 
 
 def _llava(model: Dimensions) -> int | None:
-    """Of the towers that Llava may have, Pixtral's, which merges no patches."""
+    """The only tower of Llava that is known is Pixtral's, which merges no patches."""
     tower = _sizes(model, _LIKE_PIXTRAL) if model.config.tower_type == "pixtral" else None
     return tower.blocks(3) + tower.hidden * tower.width + tower.width**2 if tower and tower.inner else None
 
@@ -99,7 +100,7 @@ def _mllama(model: Dimensions) -> int | None:
     if not tower or not tower.inner or not image or not patch:
         return None
     tower = tower._replace(layers=tower.layers + (said("tower_global_layers") or 0))
-    # An embedding of positions for each shape of an image, and one for none: all its tiles and their patches.
+    # An embedding of positions for each shape of an image, and one for no shape: all its tiles and their patches.
     tiles = ((said("tower_ratios") or 8) + 1) * (said("tower_tiles") or 4) * ((image // patch) ** 2 + 1)
     return tower.blocks(2) + tower.out * tower.width + tiles * tower.hidden
 
@@ -129,7 +130,7 @@ def _glm(model: Dimensions) -> int | None:
 
 
 def _gemma3n(model: Dimensions) -> int | None:
-    """MobileNet V5 always, and a conformer; each with an embedding of its own 128 tokens."""
+    """MobileNet V5 always, and a conformer; each has an embedding of its own 128 tokens."""
     width, seen, heard = (
         model.get("hidden_size"),
         model.said("tower_hidden") or 2048,
@@ -192,9 +193,9 @@ def loaded_bytes(summary: ArtifactSummary, model: Dimensions, release: Release, 
 
 
 def estimated_bytes(model: Dimensions, release: Release, *, tensor_parallel_size: int) -> int | None:
-    """Bytes on each accelerator of weights of which only config.json is known; None where that does not tell.
+    """Bytes on each accelerator of weights of which only config.json is known; None where config.json lacks a size.
 
-    Of a multimodal model whose tower is not known the language part alone is counted, so that the whole is more.
+    For a multimodal model whose tower is not known, only the language part counts, so the actual bytes are more.
     """
     stored = stored_bytes(model)
     if stored is None:
@@ -235,12 +236,12 @@ def _bits_a_weight(quantization: Quantization | None) -> float:
 
 
 def _unloaded(summary: ArtifactSummary, model: Dimensions) -> int:
-    """A head is left out where config.json itself ties it: what a class fills in may not be true of the files."""
+    """A head is left out only where config.json itself ties it: the default of a class may be wrong for the files."""
     return summary.unloaded_bytes + (summary.head_bytes if model.said("tie_word_embeddings") else 0)
 
 
 def _padding(model: Dimensions, release: Release, tensor_parallel_size: int) -> int:
-    """Bytes that MXFP4 experts take more in memory, on all accelerators together."""
+    """Additional bytes of MXFP4 experts in memory, on all accelerators together."""
     if not _is_mxfp4(model.config.quantization):
         return 0
     hidden, inner = model.get("hidden_size"), model.get("intermediate_size")
@@ -258,7 +259,7 @@ def _up(number: int, step: int) -> int:
 
 
 def _copied(model: Dimensions, tensor_parallel_size: int) -> int:
-    """Bytes that each accelerator has beyond its share, because all have them."""
+    """Bytes that each accelerator has beyond its share, because every accelerator has a copy."""
     if tensor_parallel_size == 1:
         return 0
     matrices = matrices_of(model)

@@ -1,1 +1,1 @@
-"""What model servers take: formats, arguments, variables, and what each release of vLLM knows."""
+"""The input of model servers: formats, arguments, variables, and the facts about each release of vLLM."""

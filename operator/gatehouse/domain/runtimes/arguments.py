@@ -1,17 +1,18 @@
 """Arguments of vLLM that a version may set beside those that Gatehouse sets.
 
-This is the one list of arguments. ``check_serving`` holds versions to it, and the operator writes it into
-VettedArtifacts, which the gate holds InferenceServices and Pods to. Source: the argument parsers of vLLM 0.11 and
-0.30. An argument that only older releases know stays on the list, for registries whose image has one; where the image
-does not, the version is refused (``withoutArguments`` in ``releases.json``).
+This is the one list of arguments. ``check_serving`` checks versions against the list, and the operator writes the list
+into VettedArtifacts, against which the gate checks InferenceServices and Pods. Source: the argument parsers of vLLM
+0.11 and 0.30. An argument that only older releases have stays on the list, for registries whose image has it. Where the
+image does not, the version is refused (``withoutArguments`` in ``releases.json``).
 
 KServe puts the arguments of the InferenceService after those of the runtime and argparse takes the last, so
-``--model=other/model`` would win silently. argparse also takes unambiguous beginnings of a flag, and what the next vLLM
-learns is not known: so arguments are held to a list.
+``--model=other/model`` would win silently. argparse also accepts unambiguous beginnings of a flag, and the flags of the
+next vLLM are unknown. A list of permitted arguments is therefore necessary.
 
-Before, they are brought to one form. vLLM reads ``--max_num_seqs`` as ``--max-num-seqs``, and so do the policies of
-admission. A value that is an argument of its own is joined to its flag where the flag is known to take just one;
-elsewhere nobody but vLLM knows whether it is a value, and it is refused with the way to write it.
+Before the check, the arguments are brought to one form. vLLM reads ``--max_num_seqs`` as ``--max-num-seqs``, and so do
+the policies of admission. A value that is an argument of its own is joined to its flag where the flag takes exactly one
+value. For other flags only vLLM knows whether the argument is a value, so the argument is refused with the way to write
+it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ TEMPLATE_FLAGS: Final = (
     "--max-model-len",
     "--tensor-parallel-size",
 )
-"""What Gatehouse itself writes into the arguments of an InferenceService."""
+"""The arguments that Gatehouse itself writes into an InferenceService."""
 
 _SETTINGS: Final = (
     "--attention-backend",
@@ -94,7 +95,7 @@ _SETTINGS: Final = (
 )
 
 VALUED_FLAGS: Final = frozenset(_SETTINGS)
-"""Each takes just one value: an argument after it that is no flag can only be that."""
+"""Each takes exactly one value: an argument after it that is no flag is that value."""
 
 _SWITCHES: Final = (
     "--async-scheduling",
@@ -121,7 +122,7 @@ _SWITCHES: Final = (
     "--return-tokens-as-token-ids",
     "--use-tqdm-on-load",
 )
-"""Each is also there as ``--no-...``, which switches it off."""
+"""Each also exists as ``--no-...``, which switches it off."""
 
 _ONE_VALUE_ONLY: Final = (
     "--distributed-executor-backend=mp",
@@ -135,9 +136,9 @@ _ONE_VALUE_ONLY: Final = (
 HARMLESS_ARGUMENTS: Final = tuple(
     sorted((*_SETTINGS, *_SWITCHES, *(flag.replace("--", "--no-", 1) for flag in _SWITCHES), *_ONE_VALUE_ONLY))
 )
-"""What a version may set: ``--flag`` with any plain value, or ``--flag=value`` just so. None reads a file beside
-the artifact or runs other code. The fit is computed with those that change its terms: ``--max-num-seqs``, which
-templates set too where vLLM's own number leaves too little memory, and ``--max-num-batched-tokens``."""
+"""The arguments that a version may set: ``--flag`` with any plain value, or ``--flag=value`` exactly. None reads a file
+beside the artifact or runs other code. The fit is computed with those that change its terms: ``--max-num-seqs``, which
+templates also set where vLLM's own number leaves too little memory, and ``--max-num-batched-tokens``."""
 
 ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -150,7 +151,7 @@ ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
         "--served-model-name": "the service is named after its InferenceService",
     }
 )
-"""What to do in the place of a flag that is set by Gatehouse."""
+"""The alternative to each flag that Gatehouse sets."""
 
 RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -231,7 +232,7 @@ RESERVED_FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(("--api-key", "--hf-token", "--ssl-keyfile"), _SECRET),
     }
 )
-"""Flags that nobody may set, whatever a registry allows, and why. Values in HARMLESS_ARGUMENTS are apart from them."""
+"""Flags that no version may set, whatever a registry allows, and why. Values in HARMLESS_ARGUMENTS are exceptions."""
 
 KNOWN_INITIALIZERS: Final = tuple(
     f"{registry}kserve/storage-initializer:{tag}"
@@ -254,19 +255,19 @@ KNOWN_INITIALIZERS: Final = tuple(
         "v0.21.0",
     )
 )
-"""KServe's storage initializer, as its releases name it. ``latest`` and branches are whatever they are today: a
-registry names other images, best by digest, in ``spec.serving.initializerImages``."""
+"""KServe's storage initializer, as its releases name it. The image behind ``latest`` and branches changes: a registry
+names other images, best by digest, in ``spec.serving.initializerImages``."""
 
 
 _PLAIN: Final = re.compile(SERVING_ARGUMENT)
 _VALUE: Final = re.compile(r"[A-Za-z0-9._,:+][A-Za-z0-9._,:+-]*")
-"""A value that cannot be taken for a flag."""
+"""A value that no parser takes for a flag."""
 _LONGEST_SHOWN: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
-    """An argument in its normal form, as its author wrote it, and the flag that it stands after if it is none."""
+    """An argument in its normal form, its original text, and the flag before it if the argument itself is no flag."""
 
     normal: str
     written: str
@@ -295,7 +296,7 @@ def _normal(arguments: Sequence[str]) -> list[_Argument]:
 
 
 def _parts(argument: str) -> tuple[str, str, str]:
-    """Flag with dashes, what separates it from its value ("=", a blank, or nothing), and the value."""
+    """Flag with dashes, the separator before its value ("=", a blank, or nothing), and the value."""
     at = next((index for index, character in enumerate(argument) if character in "= "), len(argument))
     flag = argument[:at]
     if flag.startswith("--"):
@@ -304,22 +305,23 @@ def _parts(argument: str) -> tuple[str, str, str]:
 
 
 def admitted_arguments(added: Iterable[str]) -> list[str]:
-    """What the gate lets model servers have, sorted: the template's own flags, the list, and what registries add.
+    """The arguments that the gate admits for model servers, sorted: the template's flags, the list, and a registry's
+    additions.
 
-    An entry is ``--flag``, or ``--flag=value`` for that value only. No registry adds a reserved flag, nor a beginning
-    of one.
+    An entry is ``--flag``, or ``--flag=value`` for that value only. No registry adds a reserved flag or a beginning of
+    one.
     """
     more = (argument for argument in normal_arguments(list(added)) if _reserved(_flag(argument)) is None)
     return sorted({*TEMPLATE_FLAGS, *HARMLESS_ARGUMENTS, *more})
 
 
 def check_serving(serving: Serving, *, added: Collection[str] = (), variables: Collection[str] = ()) -> None:
-    """Raises ReservedArgument or ReservedEnvironment for the first thing that is not the version's to set.
+    """Raises ReservedArgument or ReservedEnvironment for the first setting that a version must not set.
 
-    ``added`` and ``variables`` are ``spec.serving.allowedArguments`` and ``allowedEnvironment`` of its registry. What
-    passes here passes the gate, in its normal form.
+    ``added`` and ``variables`` are ``spec.serving.allowedArguments`` and ``allowedEnvironment`` of its registry.
+    Arguments that pass here pass the gate, in their normal form.
     """
-    if serving.extra_args:  # most versions have none, and all are looked at
+    if serving.extra_args:  # most versions have none, and every version is checked
         admitted = frozenset(admitted_arguments(added)) - frozenset(TEMPLATE_FLAGS)
         for argument in _normal(serving.extra_args):
             _check_argument(argument, admitted)
@@ -385,7 +387,7 @@ def _check_argument(argument: _Argument, admitted: Collection[str]) -> None:
 
 
 def _joined(argument: _Argument) -> str | None:
-    """How a flag and its value that stand apart are written as one; None where that is no argument either."""
+    """One argument that joins a flag with its separate value; None where the result is no valid argument."""
     flag, separator, value = _parts(f"{argument.after} {argument.normal}" if argument.after else argument.normal)
     joined = f"{flag}={value}"
     return joined if separator == " " and _PLAIN.fullmatch(joined) else None
@@ -400,7 +402,7 @@ def _flag(argument: str) -> str:
 
 
 def _reserved(flag: str) -> str | None:
-    """The reserved flag that vLLM would take ``flag`` for, by its beginning too."""
+    """The reserved flag that vLLM would read ``flag`` as, including a beginning of that flag."""
     # vLLM reads --max_model_len as --max-model-len, and --flag.key=value and --flag+=value as parts of --flag.
     beginning = flag.partition(".")[0].rstrip("+").replace("_", "-")
     if len(beginning) <= len("--"):

@@ -1,13 +1,13 @@
-"""Variables that a model server may have, the values that each may have, and whether a version sets only these.
+"""Variables that a model server may have, their permitted values, and the check that a version sets only these.
 
-This is the one list of variables. ``check_serving`` holds versions to it, and the operator writes it into
-VettedArtifacts, which the gate holds ServingRuntimes and Pods to. None of these makes vLLM, PyTorch, CUDA or NCCL load
-other files or other code, talk to another server, or changes a term of the hardware fit. Source: ``vllm/envs.py`` of
-0.11 and 0.30 (a variable that a release no longer has does nothing) and the manuals of NCCL, CUDA, PyTorch, OpenMP and
-Python.
+This is the one list of variables. ``check_serving`` checks versions against the list, and the operator writes the list
+into VettedArtifacts, against which the gate checks ServingRuntimes and Pods. None of these variables makes vLLM,
+PyTorch, CUDA or NCCL load other files or other code, or connect to another server. None changes a term of the hardware
+fit. Source: ``vllm/envs.py`` of 0.11 and 0.30 (a variable that a release no longer has does nothing) and the manuals of
+NCCL, CUDA, PyTorch, OpenMP and Python.
 
-A value is a regular expression that the whole value must match, in what RE2 and Python have in common. No pattern takes
-``$``, which Kubernetes would expand, nor a brace, which KServe would.
+A permitted value is a regular expression that the whole value must match, in the common syntax of RE2 and Python. No
+pattern accepts ``$``, which Kubernetes would expand, nor a brace, which KServe would expand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OTHER_DOORS = "it opens requests that change what is served"
 _SECRET = "variables are no place for secrets"  # noqa: S105 - a sentence
 
 PLAIN_VALUE: Final = "[A-Za-z0-9._,:+-]*"
-"""What a registry lets a variable have that it adds without a value: no path, no URL, no JSON."""
+"""The value of a variable that a registry adds without a value: no path, no URL, no JSON."""
 
 _SWITCH: Final = "0|1|[Tt]rue|[Ff]alse"
 _COUNT: Final = "[0-9]{1,9}"
@@ -65,11 +65,11 @@ TEMPLATE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "INFERENCE_SERVICE_NAME": "[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
     }
 )
-"""What Gatehouse's template and KServe itself set. No version sets them."""
+"""The variables that Gatehouse's template and KServe itself set. No version sets them."""
 
 HARMLESS_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # What is logged and counted.
+        # Logs and metrics.
         "DO_NOT_TRACK": "0|1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "0|1",
         "HF_HUB_DISABLE_TELEMETRY": "0|1",
@@ -89,7 +89,7 @@ HARMLESS_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "VLLM_NO_DEPRECATION_WARNING": "0|1",
         "VLLM_NO_USAGE_STATS": "0|1",
         "VLLM_RINGBUFFER_WARNING_INTERVAL": _COUNT,
-        # How long vLLM waits.
+        # Timeouts of vLLM.
         "VLLM_AUDIO_FETCH_TIMEOUT": _COUNT,
         "VLLM_ENGINE_ITERATION_TIMEOUT_S": _COUNT,
         "VLLM_ENGINE_READY_TIMEOUT_S": _COUNT,
@@ -100,7 +100,7 @@ HARMLESS_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "VLLM_RPC_TIMEOUT": _COUNT,
         "VLLM_TOOL_PARSE_REGEX_TIMEOUT_SECONDS": _COUNT,
         "VLLM_VIDEO_FETCH_TIMEOUT": _COUNT,
-        # Which of its own kernels and processes vLLM uses.
+        # The kernels and processes of vLLM.
         "VLLM_ALL2ALL_BACKEND": _WORD,
         "VLLM_ATTENTION_BACKEND": "[A-Z0-9_]{1,64}",
         "VLLM_CPU_NUM_OF_RESERVED_CPU": _COUNT,
@@ -142,7 +142,7 @@ HARMLESS_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "VLLM_V1_OUTPUT_PROC_CHUNK_SIZE": _COUNT,
         "VLLM_WORKER_MULTIPROC_METHOD": "fork|spawn|forkserver",
         "VLLM_XGRAMMAR_CACHE_MB": "[0-9]{1,4}",
-        # How accelerators speak to each other. Plugins, tuners and files of NCCL are libraries and code.
+        # Communication between accelerators. Plugins, tuners and files of NCCL are libraries and code.
         "NCCL_ALGO": r"\^?[A-Za-z0-9_,;:]{1,128}",
         "NCCL_CUMEM_ENABLE": "0|1",
         "NCCL_DEBUG": "VERSION|WARN|INFO|TRACE",
@@ -205,13 +205,13 @@ HARMLESS_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "0|1",
         "TZ": "[A-Za-z][A-Za-z0-9+-]{0,31}(/[A-Za-z0-9_+-]{1,32}){0,2}",
-        # Off the network, also for libraries below vLLM.
+        # No network access, including libraries below vLLM.
         "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }
 )
-"""What a version may set: the name and the values."""
+"""The variables that a version may set: the name and the values."""
 
 RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -244,7 +244,7 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(("RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES"), _OTHER_SERVER),
     }
 )
-"""Variables that no registry adds, and why. Names in HARMLESS_ENVIRONMENT are apart from them."""
+"""Variables that no registry adds, and why. Names in HARMLESS_ENVIRONMENT are exceptions."""
 
 RESERVED_PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -340,7 +340,7 @@ _LONGEST_SHOWN: Final = 200
 
 
 def admitted_environment(added: Iterable[str]) -> dict[str, str]:
-    """What the gate lets model servers have, sorted: the name, and what the whole value must match.
+    """The variables that the gate admits for model servers, sorted: the name, and the pattern of the whole value.
 
     An entry of ``added`` is ``NAME``, for any plain value, or ``NAME=value`` for that value only. A registry adds
     neither a value to a name of the list nor a reserved name.
@@ -367,7 +367,7 @@ def reserved_variable(name: str) -> str | None:
 
 
 def check_variable(name: str, value: str, *, admitted: Mapping[str, str], named: Collection[str] = ()) -> None:
-    """Raises ReservedEnvironment where a version must not set the variable so.
+    """Raises ReservedEnvironment where a version must not set the variable to the value.
 
     ``admitted`` is of ``admitted_environment``; ``named`` are variables that are set already.
     """

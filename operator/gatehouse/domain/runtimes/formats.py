@@ -1,9 +1,10 @@
-"""Which formats a runtime loads, and how it is told which file to load.
+"""The formats that a runtime loads, and the argument that names the file to load.
 
-vLLM takes a folder of Hugging Face's layout, or the path of one GGUF file: not the folder of a GGUF file. It loads no
-ONNX. Of a folder it finds the configuration's class by ``model_type`` and the model's by ``architectures``, which
-``model_type`` stands in for: ``AutoConfig.from_pretrained`` of transformers ends with an error where config.json has no
-``model_type`` (``HFConfigParser`` in vLLM's ``transformers_utils/config.py`` calls it).
+vLLM takes a folder of Hugging Face's layout, or the path of one GGUF file, but not the folder of a GGUF file. vLLM
+loads no ONNX. In a folder, vLLM selects the configuration's class by ``model_type`` and the model's by
+``architectures``. ``model_type`` can replace ``architectures``, but not the reverse: ``AutoConfig.from_pretrained`` of
+transformers raises an error where config.json has no ``model_type`` (``HFConfigParser`` in vLLM's
+``transformers_utils/config.py`` calls it).
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ __all__ = [
 ]
 
 SERVED_FORMATS: Final[Mapping[str, frozenset[ArtifactFormat]]] = {"vLLM": frozenset({"safetensors", "gguf", "other"})}
-"""Formats by runtime. What is in the files of ``other`` is for the policy to say that permits them."""
+"""Formats by runtime. The policy that permits format ``other`` answers for the content of its files."""
 
 _PLAIN: Final = re.compile(MODEL_FILE)
 _LONGEST: Final = 512
 _BY_FOLDER: Final = frozenset({"safetensors", "other"})
-"""Formats that vLLM is given the folder of, with its config.json."""
+"""Formats whose folder, with its config.json, vLLM loads."""
 
 
 def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
-    """Raises FormatNotServed when the runtime loads nothing of the format."""
+    """Raises FormatNotServed when the runtime does not load the format."""
     served = SERVED_FORMATS.get(runtime, frozenset())
     if artifact_format not in served:
         raise FormatNotServed(
@@ -53,7 +54,7 @@ def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
 
 
 def check_model_file(summary: ArtifactSummary) -> None:
-    """Raises FormatNotServed when vLLM cannot be told which file it is to load."""
+    """Raises FormatNotServed when no argument can name the file that vLLM must load."""
     if summary.format == "gguf" and served_file(summary) is None:
         raise FormatNotServed(
             Finding(
@@ -66,14 +67,14 @@ def check_model_file(summary: ArtifactSummary) -> None:
 
 
 def check_config(summary: ArtifactSummary) -> None:
-    """Raises FormatNotServed when vLLM cannot tell from config.json which model it is."""
+    """Raises FormatNotServed when vLLM cannot identify the model from config.json."""
     problem = config_problem(summary.config) if summary.format in _BY_FOLDER else None
     if problem is not None:
         raise FormatNotServed(problem)
 
 
 def config_problem(config: ModelConfig | None) -> Finding | None:
-    """Why nothing can be loaded with a config.json; None where it names its model, or is not there."""
+    """Why vLLM cannot load a model with this config.json; None where the file names its model, or does not exist."""
     if config is None or config.model_type is not None:
         return None
     silent = "" if config.architecture else " and no architectures"
@@ -88,7 +89,7 @@ def config_problem(config: ModelConfig | None) -> Finding | None:
 
 
 def served_file(summary: ArtifactSummary) -> str | None:
-    """The file that a server is given in place of the folder, when its name can stand in an argument.
+    """The file that a server loads in place of the folder, when its name can stand in an argument.
 
     Kubernetes expands ``$(NAME)`` in arguments and KServe ``{{...}}``: the name has neither.
     """
@@ -99,5 +100,5 @@ def served_file(summary: ArtifactSummary) -> str | None:
 
 
 def model_argument(path: str) -> str:
-    """The argument that has vLLM load a file of the artifact."""
+    """The argument with which vLLM loads a file of the artifact."""
     return f"--model=/mnt/models/{path}"

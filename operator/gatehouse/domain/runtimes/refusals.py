@@ -1,13 +1,13 @@
-"""Why a serving template is not written.
+"""Why no serving template is written.
 
 ::
 
     TemplateRefused
-      ReservedArgument      an argument of vLLM that would undo what was vetted
+      ReservedArgument      an argument of vLLM that would bypass the checks
       ArgumentNotKnown      an argument that the release of the image refuses to start with
-      ReservedEnvironment   the same by an environment variable
-      NameRefused           no name that KServe takes
-      FormatNotServed       nothing that the runtime can load
+      ReservedEnvironment   an environment variable that would bypass the checks
+      NameRefused           no name that KServe accepts
+      FormatNotServed       a format or file name that the runtime cannot load
       NothingToServe        the version does not fit its hardware
 """
 
@@ -37,7 +37,7 @@ class TemplateRefused(Exception):
 
 
 class ReservedArgument(TemplateRefused):
-    """``serving.extraArgs`` holds an argument that is not the version's to set."""
+    """``serving.extraArgs`` has an argument that a version must not set."""
 
 
 class ArgumentNotKnown(TemplateRefused):
@@ -45,15 +45,15 @@ class ArgumentNotKnown(TemplateRefused):
 
 
 class ReservedEnvironment(TemplateRefused):
-    """``serving.env`` holds a variable that is not the version's to set."""
+    """``serving.env`` has a variable that a version must not set."""
 
 
 class NameRefused(TemplateRefused):
-    """There is no name, or not this one, that KServe takes."""
+    """KServe accepts no name for the service, or not the requested one."""
 
 
 class FormatNotServed(TemplateRefused):
-    """The runtime loads nothing of the artifact's format, or not by the name that its file has."""
+    """The runtime does not load the artifact's format, or not under the name of its file."""
 
 
 class NothingToServe(TemplateRefused):

@@ -1,7 +1,7 @@
-"""What Gatehouse takes from a release of vLLM: data by range of releases, chosen by the tag of the image.
+"""The facts about releases of vLLM: data by range of releases, chosen by the tag of the image.
 
-Facts that only the two releases of ``heldAgainst`` show are taken at their most careful for those between, unless the
-code of a release of ``readIn`` settles them.
+For a fact that only the two releases of ``heldAgainst`` show, the releases between them take the most careful value,
+unless the code of a release of ``readIn`` settles the fact.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ Capability = tuple[int, int]
 
 _TAG: Final = re.compile(r":v?0\.([0-9]{1,3})(?:\.[0-9]{1,3})?(?:[-.+_][\w.+-]*)?(?:@sha256:[0-9a-f]{64})?$", re.ASCII)
 _OLDEST: Final = 10
-"""The oldest release whose engine is the one that the fit describes."""
+"""The oldest release whose engine the fit describes."""
 _MOST_CAREFUL: Final = 21
-"""The release whose facts are the most careful of each: what is not known is taken for it."""
+"""The release with the most careful value of every fact, which stands for unknown releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The release 0.``minor`` of vLLM, with what holds in its range, which begins with 0.``since``.
+    """The release 0.``minor`` of vLLM, with the facts of its range, which begins with 0.``since``.
 
-    ``oldest`` is the least compute capability that its binaries are built for.
-    ``base_bytes`` are taken besides what grows with the model, alone and with tensor parallelism.
-    ``graph_bytes`` is the least and the most that CUDA graphs take of the memory vLLM may use, 0 where they lie beside
-    it. ``chunks`` is ``max_num_batched_tokens`` of the API server by class of accelerator (large, small, blackwell).
-    A windowed layer keeps ``chunks_kept`` of them beside its window. ``groups``: layers lie in groups of one size, and
-    one block of each is never used. ``latent_block`` is the block of multi-head latent attention in tokens.
-    ``state_blocks`` are blocks of a layer with a state, by architecture, "" for all others; ``state_align`` is what the
-    block of a hybrid's attention is a multiple of, by kind of state (16 otherwise); ``always_aligned``: also where the
-    model has no such layer. ``checkpoint_cache``: the KV cache has the data type that the checkpoint names.
-    ``latent_fp8_cache`` is the least capability for latent attention with an FP8 cache. ``expert_rounding`` is what
-    hidden and intermediate size of MXFP4 experts are rounded up to. ``least`` is the least capability by way to store
-    weights, ``loads`` the quantization methods that are loaded at all, ``gguf`` among them where GGUF files are.
-    ``without_arguments`` are arguments of older releases that it refuses, each with what to do in its place.
+    ``oldest`` is the least compute capability of its binaries. ``base_bytes`` is the memory that does not grow with the
+    model, alone and with tensor parallelism. ``graph_bytes`` is the least and the most that CUDA graphs take of the
+    memory vLLM may use, 0 where they lie beside it. ``chunks`` is ``max_num_batched_tokens`` of the API server by class
+    of accelerator (large, small, blackwell). A windowed layer keeps ``chunks_kept`` of them beside its window.
+    ``groups``: layers lie in groups of one size, and one block of each is never used. ``latent_block`` is the block of
+    multi-head latent attention in tokens. ``state_blocks`` are blocks of a layer with a state, by architecture, "" for
+    all others. ``state_align`` is the number that divides the block of a hybrid's attention, by kind of state (16
+    otherwise). ``always_aligned``: the alignment applies even where the model has no such layer. ``checkpoint_cache``:
+    the KV cache has the data type that the checkpoint names. ``latent_fp8_cache`` is the least capability for latent
+    attention with an FP8 cache. ``expert_rounding`` is the multiple to which hidden and intermediate size of MXFP4
+    experts are rounded up. ``least`` is the least capability by method to store weights. ``loads`` are the quantization
+    methods that the release loads, with ``gguf`` where it loads GGUF files. ``without_arguments`` are arguments of
+    older releases that the release refuses, each with its replacement.
     """
 
     minor: int
@@ -73,7 +73,7 @@ class Release:
 
 @lru_cache(maxsize=1)
 def releases() -> tuple[Release, ...]:
-    """All ranges, oldest first. What a range does not say is as in the one before."""
+    """All ranges, oldest first. A fact that a range does not state is that of the range before."""
     document = orjson.loads((files("gatehouse.domain.runtimes") / "releases.json").read_bytes())
     kept: dict[str, Any] = {}
     found = []
@@ -116,8 +116,8 @@ def _capability(text: str) -> Capability:
 def release_of(image: str) -> tuple[Release, str | None]:
     """The release that an image's tag names, and a warning where nothing is known of it.
 
-    A tag that names no release (``latest``, a digest alone, a vendor's own numbers) is taken for the most careful
-    range; one beyond the newest for the newest.
+    A tag that names no release (``latest``, a digest alone, a vendor's own numbers) selects the most careful range; a
+    release beyond the newest selects the newest.
     """
     known = releases()
     tag = _TAG.search(image)

@@ -1,1 +1,1 @@
-"""What a version is served with: the template, its names, and KServe's storage initializer."""
+"""The objects that serve a version: the template, its names, and KServe's storage initializer."""

@@ -1,10 +1,10 @@
-"""What KServe's storage initializer makes of an object store: what its connection says, and what it cannot do.
+"""The access of KServe's storage initializer to an object store: its connection, and its limits.
 
-KServe hands the initializer one entry of the Secret ``storage-config``. Of that entry the initializer reads ``type``,
-``endpoint_url``, ``region``, ``access_key_id``, ``secret_access_key``, ``anonymous``, ``verify_ssl`` and ``ca_bundle``;
-KServe itself reads ``bucket`` and ``cabundle_configmap``. Nothing there stands for the bucket in the host's name, for a
-requester who pays, for a session token or for a proxy. The first is the variable ``S3_USER_VIRTUAL_BUCKET`` of the
-initializer (spelled so), which a ClusterStorageContainer sets; for the others KServe has nothing.
+KServe hands the initializer one entry of the Secret ``storage-config``. The initializer reads ``type``,
+``endpoint_url``, ``region``, ``access_key_id``, ``secret_access_key``, ``anonymous``, ``verify_ssl`` and ``ca_bundle``
+of that entry; KServe itself reads ``bucket`` and ``cabundle_configmap``. No field states the bucket in the host's name,
+a requester who pays, a session token or a proxy. The variable ``S3_USER_VIRTUAL_BUCKET`` of the initializer (spelled
+so) states the first, and a ClusterStorageContainer sets it. For the others KServe has nothing.
 
 Source: ``python/storage/kserve_storage/kserve_storage.py`` (``_update_with_storage_spec``, ``get_S3_config``) and
 ``pkg/credentials`` of https://github.com/kserve/kserve, releases 0.15 to 0.20.
@@ -36,9 +36,11 @@ VIRTUAL_BUCKET: Final = "S3_USER_VIRTUAL_BUCKET"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How the initializer reaches a store: the place that Gatehouse verified, and what the initializer lacks there.
+    """How the initializer reaches a store: the place that Gatehouse verified, and the settings that the initializer
+    lacks.
 
-    ``region`` is what requests are signed for. Each of ``limits`` is something that the connection cannot say.
+    ``region`` is the region for which requests are signed. Each of ``limits`` is a setting that the connection cannot
+    state.
     """
 
     endpoint: str
@@ -47,19 +49,19 @@ class Loading:
 
 
 def loading_of(store: ObjectStore) -> Loading:
-    """The connection of a store. Raises Stalled (RegionUnknown) when nobody knows where the store is."""
+    """The connection of a store. Raises Stalled (RegionUnknown) when the region of the store is unknown."""
     endpoint, region = endpoint_of(store)
     return Loading(endpoint=endpoint, region=region, limits=tuple(_limits(store, endpoint)))
 
 
 def may_have_virtual_host(store: ObjectStore) -> bool:
-    """Whether the initializer may put the bucket into the host's name: it was verified so, or AWS takes both."""
+    """Whether the initializer may put the bucket into the host's name: verification did, or AWS accepts both forms."""
     endpoint = store.endpoint or s3_endpoint(store.region)
     return store.addressing == "VirtualHost" or (endpoint is not None and host_of(endpoint) is not None)
 
 
 def cannot_load(store: ObjectStore) -> Finding | None:
-    """What keeps every Pod of KServe from the store, whatever its connection says."""
+    """Why no Pod of KServe can load from the store, whatever its connection says."""
     if not store.requester_pays:
         return None
     return Finding(
@@ -76,7 +78,7 @@ def _limits(store: ObjectStore, endpoint: str) -> Iterator[Finding]:
     blocked = cannot_load(store)
     if blocked is not None:
         yield blocked
-    # AWS takes the bucket in the path, which is what the initializer does with an endpoint.
+    # AWS accepts the bucket in the path, where the initializer puts it when an endpoint is set.
     if store.addressing == "VirtualHost" and host_of(endpoint) is None:
         yield Finding(
             reason="VirtualHost",

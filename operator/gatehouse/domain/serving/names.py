@@ -1,6 +1,7 @@
-"""Names, labels and the digest of what a version is served with: stable, valid, different for each version.
+"""Names, labels and the served digest of a version: stable, valid, different for each version.
 
-An approval is of both. The same weights with other arguments, variables or hardware are another thing to approve.
+An approval covers the artifact and these settings. The same weights with other arguments, variables or hardware need
+another approval.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def longest_service_name(namespace: str) -> int:
 def inference_service_name(version: str, *, namespace: str, home: str) -> str:
     """The name of the InferenceService for the ModelVersion ``version`` of namespace ``home``, served in ``namespace``.
 
-    It is the version's own name where KServe takes that, otherwise a readable part and ten digits of a hash. Names
-    that end as if they had such a hash get one too, so that no two versions share a name. Raises NameRefused.
+    The name is the version's own name where KServe accepts it, otherwise a readable part and ten digits of a hash. A
+    name that ends like such a hash gets a hash as well, so that no two versions share a name. Raises NameRefused.
     """
     most = longest_service_name(namespace)
     taken_over = namespace == home and len(version) <= most
@@ -73,7 +74,7 @@ def inference_service_name(version: str, *, namespace: str, home: str) -> str:
 
 
 def require_service_name(name: str, *, namespace: str) -> str:
-    """A name that somebody chose, if KServe takes it. Raises NameRefused."""
+    """A name that a user chose, if KServe accepts the name. Raises NameRefused."""
     most = longest_service_name(namespace)
     if _SERVICE_NAME.fullmatch(name) and len(name) <= most:
         return name
@@ -88,7 +89,7 @@ def require_service_name(name: str, *, namespace: str) -> str:
 
 
 def require_namespace(name: str) -> str:
-    """The name of a namespace, if it is one. Raises NameRefused."""
+    """The name of a namespace, if it is valid. Raises NameRefused."""
     if _NAMESPACE.fullmatch(name):
         return name
     raise NameRefused(
@@ -111,7 +112,7 @@ def config_map_name(version: str) -> str:
 
 
 def label_value(text: str) -> str:
-    """The text where it is a label value; otherwise a readable part of it and ten digits of a hash."""
+    """The text where it is a label value; otherwise a readable part of the text and ten digits of a hash."""
     if len(text) <= _LONGEST_LABEL and _LABEL_VALUE.fullmatch(text):
         return text
     room = _LONGEST_LABEL - _HASH_LENGTH - 1
@@ -124,7 +125,7 @@ def _hash(text: str) -> str:
 
 
 def served_digest(spec: ModelVersionSpec, digest: str | None) -> str | None:
-    """SHA-256 over canonical JSON of the artifact's digest and everything in the spec that a template is made from.
+    """SHA-256 over canonical JSON of the artifact's digest and all fields of the spec that a template is made from.
 
     Defaults are left out, so that a field that a later Gatehouse adds changes nothing; variables are sorted by name, as
     Kubernetes keeps them by name. None while the artifact has no digest.

@@ -1,8 +1,8 @@
 """The serving template: an InferenceService and the ServingRuntime it names, as objects, as YAML and in a ConfigMap.
 
-Labels and annotations are all there when the InferenceService is made: KServe copies them to the Pods, so that a later
-edit restarts vLLM. For the same reason the ServingRuntime is named by its content: a new image or environment is a new
-runtime beside the old one, and no running model restarts because of another.
+The template sets all labels and annotations when the InferenceService is created: KServe copies them to the Pods, so a
+later edit restarts vLLM. For the same reason the ServingRuntime's name depends on its content: a new image or
+environment is a new runtime beside the old one, and no running model restarts because of another.
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ ANNOTATION_DIGEST: Final = f"{GROUP}/artifact-digest"
 LABEL_STAGE: Final = f"{GROUP}/stage"
 LABEL_GATE: Final = f"{GROUP}/gate"
 UNENFORCED: Final = frozenset({"Warn", "Off"})
-"""Values of the label of the gate that let through what is not vetted; any other word enforces it."""
+"""Values of the gate's label with which the gate admits artifacts that are not vetted; any other value enforces the
+gate."""
 
 _SHARED_MEMORY_GIB: Final = 2
-"""For each accelerator: their processes exchange tensors there."""
+"""For each accelerator: the processes of the accelerators exchange tensors in shared memory."""
 
 
 class Served(NamedTuple):
@@ -80,9 +81,9 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingInput:
-    """What a template is made of. ``name`` in ``namespace`` is the ModelVersion, ``digest`` that of its artifact.
+    """The input of a template. ``name`` in ``namespace`` is the ModelVersion, ``digest`` that of its artifact.
 
-    ``model_file`` is the file of the artifact that vLLM is given in place of the folder.
+    ``model_file`` is the file of the artifact that vLLM loads in place of the folder.
     """
 
     name: str
@@ -145,7 +146,8 @@ def retarget(
 ) -> ServingTemplate:
     """The template under another name, in another namespace, for a stage.
 
-    Without a name, another namespace derives one that no version of either namespace has. Raises NameRefused.
+    For another namespace without a name, the function derives a name that no version of either namespace has. Raises
+    NameRefused.
     """
     metadata = template.inference_service["metadata"]
     target = require_namespace(namespace) if namespace else template.namespace
@@ -182,7 +184,7 @@ def _inference_service(given: ServingInput, *, runtime: str) -> JsonObject:
     predictor["model"] = {
         "modelFormat": {"name": "vLLM"},
         "runtime": runtime,
-        # Without the slash KServe's storage initializer also fetches siblings whose names begin the same.
+        # Without the slash KServe's storage initializer also fetches siblings whose names begin with the same text.
         "storageUri": folder_of(given.artifact_uri),
         "storage": {"key": given.defaults.connection_secret},
         "args": _arguments(given),
@@ -220,7 +222,7 @@ def _annotations(given: ServingInput) -> dict[str, str]:
     return {
         "serving.kserve.io/deploymentMode": "RawDeployment",
         "serving.kserve.io/autoscalerClass": "none",
-        # KServe's cache of models on nodes would put other bytes in the place of what its initializer fetches.
+        # KServe's cache of models on nodes would replace the bytes that its initializer fetches.
         "serving.kserve.io/disable-localmodel": "true",
         "openshift.io/display-name": f"{given.display_name or given.model} {given.version}",
         **described,
@@ -240,9 +242,9 @@ def _arguments(given: ServingInput) -> list[str]:
             Finding(reason=fit.finding.reason, found=fit.finding.found, expected=fit.finding.expected, remedy=remedy)
         )
     how = given.profile.serving
-    # After --model=/mnt/models of the runtime: the last counts.
+    # After --model=/mnt/models of the runtime: the last argument counts.
     arguments = [] if given.model_file is None else [model_argument(given.model_file)]
-    # Where nothing says a length vLLM takes its own: it would refuse a guess that is too long.
+    # Where no source has a length, vLLM takes its own: vLLM would refuse a guess that is too long.
     arguments += [] if fit.max_model_len is None else [f"--max-model-len={fit.max_model_len}"]
     arguments.append(f"--gpu-memory-utilization={how.gpu_memory_utilization}")
     if fit.tensor_parallel_size > 1:
@@ -310,7 +312,7 @@ def _container(given: ServingInput) -> JsonObject:
         "env": [
             {"name": "HF_HOME", "value": "/tmp/hf_home"},  # noqa: S108 - in vLLM's container
             {"name": "HF_HUB_OFFLINE", "value": "1"},
-            # For a user whom the image does not know: caches go below HOME, and PyTorch asks for a name.
+            # For a user unknown to the image: caches lie below HOME, and PyTorch asks for a user name.
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - in vLLM's container
             {"name": "USER", "value": "vllm"},
             *({"name": variable.name, "value": variable.value} for variable in given.serving.env),
@@ -323,7 +325,7 @@ def _container(given: ServingInput) -> JsonObject:
 
 
 def _security_context(defaults: ServingDefaults) -> JsonObject:
-    """What the Pod Security Standard restricted and OpenShift's restricted-v2 ask of a container."""
+    """The fields that the Pod Security Standard restricted and OpenShift's restricted-v2 require of a container."""
     user = {"runAsUser": defaults.run_as_user} if defaults.run_as_user else {}
     return {
         "allowPrivilegeEscalation": False,
@@ -354,7 +356,7 @@ SERVING_RUNTIME_KEY: Final = "servingruntime.yaml"
 ANNOTATION_TEMPLATE_DIGEST: Final = f"{GROUP}/template-digest"
 _LARGEST_TEXT: Final = 262_144
 _NOT_TEXT_TO_KUBECTL = re.compile(r"[-+]?\.?[0-9][0-9a-fA-FxXoObB_.:+-]*|[yYnN]", re.ASCII)
-"""What Go's YAML takes for a number or a truth value and PyYAML does not, such as 1e3 and y; and more."""
+"""Texts that Go's YAML reads as a number or a truth value and PyYAML does not, such as 1e3 and y; and more."""
 
 
 def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.Node:
@@ -363,7 +365,7 @@ def _text(dumper: yaml.representer.BaseRepresenter, text: str) -> yaml.Node:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Writes repeated values out: kubectl reads anchors, people do not."""
+    """Writes repeated values out, because anchors are hard to read for people."""
 
     yaml_representers: ClassVar = {**yaml.CSafeDumper.yaml_representers, str: _text}
 
@@ -377,14 +379,14 @@ def to_yaml(value: JsonObject) -> str:
 
 
 class TemplateWriter:
-    """Writes templates out. The texts of the last few runtimes are kept, as most versions of a namespace share one."""
+    """Writes templates. The texts of the last few runtimes are cached, as most versions of a namespace share one."""
 
     def __init__(self, *, kept: int = 256) -> None:
         self._kept = kept
         self._runtimes: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def config_map(self, template: ServingTemplate, *, owner: ObjectMeta) -> dict[str, Any]:
-        """The ConfigMap of the ModelVersion ``owner``, which it is deleted with."""
+        """The ConfigMap of the ModelVersion ``owner``; Kubernetes deletes the ConfigMap with its owner."""
         metadata = template.inference_service["metadata"]
         shared = (f"{GROUP}/model", f"{GROUP}/version", f"{GROUP}/hardware-profile", f"{GROUP}/runtime")
         return {
@@ -432,7 +434,7 @@ class TemplateWriter:
 def read_template(config_map: Mapping[str, Any]) -> ServingTemplate:
     """The template in a ConfigMap that :class:`TemplateWriter` made.
 
-    Raises ValueError when it holds none, or one that is not what the digest in its annotations says.
+    Raises ValueError when the ConfigMap has no template, or one that differs from the digest in its annotations.
     """
     data = config_map.get("data") or {}
     service, runtime = (_plain_object(data.get(key), key) for key in (INFERENCE_SERVICE_KEY, SERVING_RUNTIME_KEY))

@@ -1,4 +1,4 @@
-"""Puts small objects that nobody is to change into a bucket, under Object Lock where the bucket has it.
+"""Puts small objects that must not change into a bucket, under Object Lock where the bucket has it.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
 """
@@ -22,7 +22,7 @@ __all__ = ["Archive"]
 
 _MAX_ANSWER: Final = 64 * 1024
 _NO_LOCK: Final = frozenset({"StoreRefused", "StoreLacksOperation", "AccessDenied"})
-"""How a bucket without Object Lock, or credentials that may not use it, answer."""
+"""The answers of a bucket without Object Lock, or to credentials that may not use it."""
 
 
 class Archive:
@@ -33,9 +33,9 @@ class Archive:
         self._policy = policy
 
     async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
-        """Writes an object; whether the store locked it (GOVERNANCE) until then.
+        """Write an object; return whether the store locked it (GOVERNANCE) until ``retain_until``.
 
-        Raises what :mod:`gatehouse.storage.s3.refusals` lists.
+        Raises the errors that :mod:`gatehouse.storage.s3.refusals` lists.
         """
         lock = {
             "x-amz-object-lock-mode": "GOVERNANCE",
@@ -53,7 +53,7 @@ class Archive:
         except Waiting as error:
             if error.reason != "StoreLacksOperation":
                 raise
-            # A store without checksums has the body's SHA-256 in the signature, and its MD5.
+            # A store without checksums verifies the body's SHA-256 in the signature, and its MD5.
             await self._put(key, data, {}, announced=False)
         return False
 
@@ -69,7 +69,7 @@ class Archive:
             method="PUT",
             key=key,
             headers={
-                # Object Lock wants the one or the other, and stores differ in which they know.
+                # Object Lock requires one of the two, and stores differ in which they support.
                 "content-md5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
                 "content-type": "application/json",
                 **sums,

@@ -1,4 +1,4 @@
-"""What a request sends: bytes that can be read once more for each attempt."""
+"""The body of a request: bytes that each attempt reads from the start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Body", "BodyError"]
 
 
 class BodyError(Exception):
-    """The bytes to send cannot be read: the request is not retried."""
+    """The bytes to send cannot be read; the request is not retried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """``size`` bytes with the hex ``sha256``; ``read`` gives them from the start, anew for each attempt.
+    """``size`` bytes with the hex ``sha256``; ``read`` returns them from the start for each attempt.
 
     ``read`` may raise BodyError and OSError, which the request then raises.
     """

@@ -1,4 +1,4 @@
-"""When a checksum that the store itself computed may stand for reading the bytes."""
+"""The conditions under which the store's own checksum may replace reading the bytes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SHA256_BYTES = 32
 def full_object_sha256(headers: Mapping[str, str]) -> str | None:
     """Hex SHA-256 of the whole object from the headers of a HEAD with ``x-amz-checksum-mode: ENABLED``, or None.
 
-    The type must say FULL_OBJECT. A multipart upload has a COMPOSITE one, a hash of hashes, which some stores return
-    without the ``-N`` that gives it away, so that it looks like any other.
+    The type must be FULL_OBJECT. A multipart upload has a COMPOSITE checksum, a hash of hashes. Some stores return it
+    without the ``-N`` that identifies it, so that it resembles a checksum of the whole object.
     """
     value = headers.get(_SHA256)
     if value is None or headers.get(_TYPE) != "FULL_OBJECT":

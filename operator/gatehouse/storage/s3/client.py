@@ -1,7 +1,7 @@
 """Artifacts in S3 stores, by generic S3 alone: ListObjectsV2, HeadObject and GetObject with If-Match.
 
-Listing needs every name as it is and errors need the store's own code and Retry-After, so requests are made here, on
-aiohttp, rather than through a library that alters the first and hides the others.
+Listing needs every name unchanged, and errors need the store's own code and Retry-After. This module therefore sends
+its own requests with aiohttp: a library alters the names and hides the codes.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ T = TypeVar("T")
 _PAGE_KEYS = 1_000
 _MOST_PAGES = 200
 _MOST_EMPTY_PAGES = 100
-"""In a row. A store that comes by many delete markers or many other names shows a page of none, and where to go on."""
+"""The most empty pages in a row. A store that skips many delete markers or other names returns empty pages."""
 _ARCHIVED_ASKED = 8
-"""Of objects that are listed in an archive class, how many are asked for a byte: rules move all files of a folder."""
+"""The number of objects in an archive class of which one byte is read: lifecycle rules move all files of a folder."""
 _MAX_PAGE = 8 * 1024 * 1024
 _LARGE_PAGE = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 
 class _Key(NamedTuple):
-    """Which connection; the credentials come last, as they change."""
+    """The identity of a connection; the credentials come last, because they change."""
 
     endpoint: str
     bucket: str
@@ -99,7 +99,7 @@ class S3Stores:
         if known is not None:
             return known
         transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
-        # Rotated credentials leave the store that had the old ones: nobody will ask for it again.
+        # After a rotation of credentials no caller asks for the store with the old ones.
         for other in [other for other in self._stores if other[:-1] == key[:-1]]:
             del self._stores[other]
         opened = self._stores[key] = S3Store(
@@ -110,12 +110,12 @@ class S3Stores:
     def archive(
         self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
     ) -> Archive:
-        """The bucket of a store, to put copies into. Raises as :meth:`open`."""
+        """The bucket of a store, as a target for copies. Raises as :meth:`open`."""
         transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
         return Archive(transport, policy=self._limits.small)
 
     async def aclose(self) -> None:
-        """Closes every connection."""
+        """Close every connection."""
         self._stores.clear()
         for session in self._sessions.values():
             await session.close()
@@ -153,7 +153,7 @@ def _options(store: ObjectStore) -> RequestOptions:
 
 
 class S3Store:
-    """One bucket. Two stores with the same connection are the same object. A versioned one lists versions."""
+    """One bucket. Two stores with the same connection are the same object. A versioned store lists versions."""
 
     def __init__(
         self,
@@ -171,10 +171,10 @@ class S3Store:
         self._limits = limits
 
     async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
-        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when there is no such bucket.
+        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when the bucket does not exist.
 
-        ``readable`` has objects that are listed in an archive asked for a byte, so that what was verified does not
-        count once nobody can load it. Raises Waiting (ObjectArchived) then.
+        ``readable`` reads a byte of the objects that are listed in an archive class, so that a verified artifact does
+        not count once no server can load it. Raises Waiting (ObjectArchived) for such an object.
         """
         found: dict[str, StoredObject] = {}
         archived: list[tuple[StoredObject, str]] = []
@@ -182,7 +182,7 @@ class S3Store:
         answered_at: datetime | None = None
         pages = empty = 0
         while len(found) <= limit:
-            # A page may show none that counts, so that after the first of those it is not worth a smaller one.
+            # A page may have no object that counts: after the first such page, smaller pages are not worthwhile.
             most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(found))
             answer = await self._page(prefix, following, most=most)
             if answer is None:
@@ -214,7 +214,7 @@ class S3Store:
     def _check_paging(
         self, prefix: str, page: ListingPage, following: Mapping[str, str], *, pages: int, empty: int
     ) -> None:
-        """Raises Transient (StoreAnswerInvalid) where the pages lead nowhere, or on for too long."""
+        """Raises Transient (StoreAnswerInvalid) where the pages repeat or are too many."""
         if page.following == following:
             raise self._invalid(prefix, "a page that leads to itself")
         if empty > _MOST_EMPTY_PAGES and not self._versioned:
@@ -225,7 +225,7 @@ class S3Store:
             raise self._invalid(prefix, f"more than {_MOST_PAGES} pages: remove old versions of the objects")
 
     async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
-        """Raises Waiting (ObjectArchived) for what the store does not hand out. A restored copy is handed out."""
+        """Raises Waiting (ObjectArchived) for an object that the store does not return; restored copies pass."""
         for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
             try:
                 await self.read(prefix, stored, start=0, length=1)
@@ -239,7 +239,7 @@ class S3Store:
                 ) from error
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` of the object as it was listed."""
+        """``length`` bytes from ``start`` of the listed object."""
         request = _get(prefix, stored, start=start, length=length)
 
         async def consume(response: aiohttp.ClientResponse) -> bytes:
@@ -255,9 +255,9 @@ class S3Store:
         progress: Callable[[int], None],
         opened: Callable[[bytes], None] | None = None,
     ) -> str:
-        """Hex SHA-256 of the object's bytes as it was listed, in bounded memory.
+        """Hex SHA-256 of the bytes of the listed object, in bounded memory.
 
-        When a connection ends early, another one goes on from there.
+        When a connection ends early, another connection continues from there.
         """
         limits = self._limits
         async with self._hasher.feed(stored.size, progress, source=self._transport.address.endpoint) as feed:
@@ -289,7 +289,7 @@ class S3Store:
                     return await feed.hexdigest()
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
-        """Hex SHA-256 of the whole object as the store itself computed it, if it has one."""
+        """Hex SHA-256 of the whole object as the store itself computed it, None if the store has none."""
         key = prefix + stored.path
         request = StoreRequest(
             operation="head",
@@ -317,7 +317,7 @@ class S3Store:
     async def _page(
         self, prefix: str, following: Mapping[str, str], *, most: int
     ) -> tuple[ListingPage, datetime | None] | None:
-        """A page, and the store's own time when it wrote it."""
+        """A page, and the store's own time of its answer."""
         which, parse = ({"versions": ""}, parse_versions_page) if self._versioned else ({"list-type": "2"}, parse_page)
         query = {**which, "encoding-type": "url", "max-keys": str(most), "prefix": prefix, **following}
         request = StoreRequest(operation="list", query=query, what=f"listing {shown_key(prefix)}")
@@ -340,7 +340,7 @@ class S3Store:
     async def _body(
         self, response: aiohttp.ClientResponse, stored: StoredObject, start: int, length: int, what: str
     ) -> AsyncIterator[bytes]:
-        """Exactly the ``length`` bytes from ``start`` of the object that was listed."""
+        """Exactly the ``length`` bytes from ``start`` of the listed object."""
         self._same_object(response, stored, what=what)
         if length != stored.size:
             self._same_range(response, stored, start=start, length=length, what=what)
@@ -357,11 +357,11 @@ class S3Store:
             raise cut_short(self._transport.address, what=what, received=received, wanted=length)
 
     def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
-        """Some stores ignore If-Match: the answer itself must be about the object that was listed."""
+        """Check that the answer is about the listed object, because some stores ignore If-Match."""
         etag = response.headers.get("ETag")
         if etag is not None and etag.strip('"') != stored.etag.strip('"'):
             raise object_changed(self._transport.address, what=what, found="another object has taken its place")
-        # Another version of the same ETag may be there for this moment only.
+        # Another version with the same ETag may be current only at this moment.
         if stored.version_id and response.headers.get("x-amz-version-id", "null") != stored.version_id:
             raise object_changed(self._transport.address, what=what, found="another version has taken its place")
         if response.status == 200 and response.content_length not in (None, stored.size):

@@ -1,6 +1,7 @@
-"""Streamed hashing: one connection an object, a batch hashed in a thread while the next arrives.
+"""Streamed hashing: one connection for each object; a thread hashes a batch while the next arrives.
 
-One stream measured faster than ranges read ahead, with a fifth of the memory and one request instead of a thousand.
+In a measurement one stream was faster than ranges read ahead, with a fifth of the memory and one request instead of a
+thousand.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _LARGE_AT_ONCE = 6
 class ContentHasher:
     """Threads that hash, and a bound on memory: each object being hashed takes some 6 MiB at most.
 
-    Of one ``source`` at most six objects of more than 8 MiB are read at once, and eight smaller ones, which need not
-    wait for those. Tiny ones never wait. A source that hands out its bytes one by one keeps no other one waiting.
+    Of one ``source`` at most six objects of more than 8 MiB are read at once, and eight smaller ones, which do not wait
+    for the large ones. Tiny objects never wait. A slow source does not delay the objects of other sources.
     """
 
     def __init__(self) -> None:
@@ -38,9 +39,9 @@ class ContentHasher:
 
     @asynccontextmanager
     async def feed(self, size: int, progress: Callable[[int], None], *, source: str = "") -> AsyncIterator[Feed]:
-        """A hash to write an object of ``size`` bytes to; ``progress`` is told the bytes of each batch hashed.
+        """A hash for the bytes of an object of ``size`` bytes; ``progress`` receives the bytes of each batch hashed.
 
-        ``source`` is the endpoint that the object is read from.
+        ``source`` is the endpoint of the object.
         """
         if size <= _INLINE_BYTES:
             yield Feed(None, progress)
@@ -49,12 +50,12 @@ class ContentHasher:
             yield Feed(self._threads, progress)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Feed:
-    """The bytes of one object on their way into its hash. They may come over more than one connection."""
+    """The bytes of one object on their way into its hash. Several connections may deliver them."""
 
     def __init__(self, threads: ThreadPoolExecutor | None, progress: Callable[[int], None]) -> None:
         self._threads = threads
@@ -77,7 +78,7 @@ class Feed:
         return self._received
 
     async def write(self, chunk: bytes) -> bool:
-        """Take the next bytes; whether they completed a batch, which waits until the one before is hashed."""
+        """Take the next bytes; return whether they completed a batch, which waits until the one before is hashed."""
         if self._received < OPENING_BYTES:
             self._opening += bytes(chunk[: OPENING_BYTES - self._received])
         self._batch.append(chunk)
@@ -104,7 +105,7 @@ class Feed:
 
     async def _settle(self) -> None:
         if self._hashing is not None:
-            # Shielded: a cancelled hash would leave the bytes in doubt that a later connection goes on from.
+            # Shielded: after a cancelled hash, a later connection could not know which bytes are hashed.
             hashed = await asyncio.shield(self._hashing)
             self._hashing = None
             self._progress(hashed)

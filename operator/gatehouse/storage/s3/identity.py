@@ -1,7 +1,7 @@
-"""The operator's own identity at a store: what its service account, Pod or node is lent credentials for.
+"""The operator's own identity at a store: temporary credentials of its service account, Pod or node.
 
-botocore finds them as it always does: web identity (IRSA and other OIDC), Pod identity, the instance's profile. They
-run out, and are renewed beside the event loop, as that asks a server.
+botocore finds them by its usual chain: web identity (IRSA and other OIDC), Pod identity, the instance's profile. The
+credentials expire. They are renewed outside the event loop, because a renewal asks a server.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LONGEST: Final = 300
 
 
 class RequestCredentials(Protocol):
-    """What requests are signed with."""
+    """The credentials that sign requests."""
 
     async def frozen(self) -> ReadOnlyCredentials:
-        """Those to sign one request with, valid now. Raises Waiting (IdentityUnavailable)."""
+        """Credentials for one request, valid now. Raises Waiting (IdentityUnavailable)."""
         ...
 
 
@@ -37,12 +37,12 @@ class FixedCredentials:
         self._credentials = credentials
 
     async def frozen(self) -> ReadOnlyCredentials:
-        """A key pair as it is; what is lent is renewed by botocore."""
+        """The key pair unchanged; botocore renews temporary credentials."""
         return await _frozen(self._credentials)
 
 
 class WorkloadIdentity:
-    """Finds the credentials when they are first needed. ``load`` blocks."""
+    """Finds the credentials at the first request. ``load`` blocks."""
 
     def __init__(self, load: Callable[[], Credentials | None] | None = None) -> None:
         self._load = load or _of_the_process
@@ -50,7 +50,7 @@ class WorkloadIdentity:
         self._lock = asyncio.Lock()
 
     async def frozen(self) -> ReadOnlyCredentials:
-        """Those to sign one request with, valid now. Raises Waiting (IdentityUnavailable)."""
+        """Credentials for one request, valid now. Raises Waiting (IdentityUnavailable)."""
         async with self._lock:
             try:
                 if self._found is None:
@@ -63,7 +63,7 @@ class WorkloadIdentity:
 
 
 async def _frozen(credentials: Credentials) -> ReadOnlyCredentials:
-    """To read credentials that run out may be to ask a server for others."""
+    """Read the credentials in a thread: reading credentials that expire may ask a server for new ones."""
     if isinstance(credentials, RefreshableCredentials):
         return await asyncio.to_thread(credentials.get_frozen_credentials)
     return credentials.get_frozen_credentials()

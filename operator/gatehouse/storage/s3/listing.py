@@ -31,8 +31,8 @@ _PAGE: Final = DocumentShape(
 )
 
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "ARCHIVE", "Archive", "ColdArchive", "DeepColdArchive"})
-"""Classes of AWS, Tencent COS and Alibaba OSS whose objects may have to be restored first: whether they must, the store
-itself tells. GLACIER_IR is read at once, and so is the ARCHIVE of Google."""
+"""Classes of AWS, Tencent COS and Alibaba OSS whose objects may need a restore first: only the store knows whether they
+do. GLACIER_IR is readable at once, and so is the ARCHIVE of Google."""
 
 _VERSIONS_PAGE: Final = DocumentShape(
     root="ListVersionsResult",
@@ -45,8 +45,8 @@ _VERSIONS_PAGE: Final = DocumentShape(
 @dataclass(frozen=True, slots=True)
 class ListedKey:
     """One object: its whole key (bytes that are not UTF-8 as lone surrogates), size in bytes, ETag for If-Match, and
-    LastModified as the store writes it. ``version_id`` is empty in a listing that shows none. ``archive`` is the
-    storage class if it is one whose objects must be restored before they can be read, and empty otherwise."""
+    LastModified as the store writes it. ``version_id`` is empty in a listing without versions. ``archive`` is the
+    storage class if its objects must be restored before a read, and empty otherwise."""
 
     key: str
     size: int
@@ -58,7 +58,7 @@ class ListedKey:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Up to 1,000 keys, and the parameters that ask for the next page if there is one."""
+    """Up to 1,000 keys, and the parameters of the next page, if any."""
 
     keys: tuple[ListedKey, ...]
     following: Mapping[str, str] | None
@@ -79,7 +79,7 @@ def parse_page(body: bytes) -> ListingPage:
 
 
 def parse_versions_page(body: bytes) -> ListingPage:
-    """Read a page of ListObjectVersions: of each object the version that a read without one gets.
+    """Read a page of ListObjectVersions: for each object, the version that a read without a version returns.
 
     Raises DocumentError.
     """

@@ -1,7 +1,7 @@
-"""How a large object is cut into parts, and what the store says about those it has. Pure.
+"""The parts of a large object, and the store's answers about the parts that it has. Pure.
 
-A part's place depends on the object's size alone, so that a later run cuts a file as the one before did and its parts
-can be told to be the same. S3 allows 10,000 parts an object.
+The place of a part depends on the object's size alone. A later run therefore cuts a file like the run before, and can
+recognise its parts. S3 allows 10,000 parts for each object.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
 
 PART_BYTES: Final = 32 * 1024 * 1024
 SINGLE_BYTES: Final = 64 * 1024 * 1024
-"""Objects up to this size are sent in one request: less is lost by sending one again than by asking for its parts."""
+"""Objects up to this size are sent in one request: sending one again costs less than listing its parts."""
 COPY_BYTES: Final = 5 * 1024**3
-"""The largest object that one CopyObject takes."""
+"""The largest object that one CopyObject accepts."""
 MAX_OBJECT_BYTES: Final = 5 * 1024**4
 _MAX_PARTS: Final = 10_000
 _SHA256_BYTES: Final = 32
@@ -77,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPart:
-    """One part that the store has; ``sha256`` is lower-case hex, None where the store does not tell it."""
+    """One part that the store has; ``sha256`` is lower-case hex, None where the store does not report it."""
 
     number: int
     size: int
@@ -87,7 +87,7 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class PartsPage:
-    """Some parts of an unfinished upload, and the number after which the next page begins if there is one."""
+    """Some parts of an unfinished upload, and the number after which the next page begins, if any."""
 
     parts: tuple[StoredPart, ...]
     next_marker: int | None
@@ -95,7 +95,7 @@ class PartsPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSum:
-    """What a store says about an object: size in bytes, ETag, and its SHA-256 in hex.
+    """The store's statement about an object: size in bytes, ETag, and its SHA-256 in hex.
 
     ``sha256`` is that of the whole object, ``composite`` that of its parts' SHA-256 after one another; at most one is
     known.
@@ -108,7 +108,7 @@ class StoredSum:
 
 
 def part_size(size: int) -> int:
-    """Bytes of each part but the last of an object of ``size`` bytes: 32 MiB, or as many times that as it takes."""
+    """Bytes of each part but the last of an object of ``size`` bytes: the least sufficient multiple of 32 MiB."""
     return PART_BYTES * max(1, -(-size // (PART_BYTES * _MAX_PARTS)))
 
 
@@ -122,12 +122,12 @@ def parts_of(size: int) -> tuple[Part, ...]:
 
 
 def composite_sha256(parts: Sequence[str]) -> str:
-    """Hex SHA-256 of the parts' SHA-256 (hex) one after the other: what S3 keeps for an object sent in parts."""
+    """Hex SHA-256 of the parts' SHA-256 (hex) one after the other: S3 keeps this sum for an object sent in parts."""
     return hashlib.sha256(b"".join(bytes.fromhex(part) for part in parts)).hexdigest()
 
 
 def stored_sum(headers: Mapping[str, str], *, size: int) -> StoredSum:
-    """What the headers of a HEAD with ``x-amz-checksum-mode: ENABLED`` say."""
+    """The sums in the headers of a HEAD with ``x-amz-checksum-mode: ENABLED``."""
     value = headers.get("x-amz-checksum-sha256", "").partition("-")[0]
     composite = _hex(value) if headers.get("x-amz-checksum-type") == "COMPOSITE" else None
     return StoredSum(size=size, etag=headers.get("ETag", ""), sha256=full_object_sha256(headers), composite=composite)
@@ -139,7 +139,7 @@ def parse_begun(body: bytes) -> str:
 
 
 def parse_copied(body: bytes) -> str:
-    """The ETag of the object that a copy made; empty where the store does not tell it. Raises DocumentError."""
+    """The ETag of the object that a copy made; empty where the store does not report it. Raises DocumentError."""
     return read_document(body, _COPIED).fields.get("ETag", "")
 
 

@@ -1,11 +1,11 @@
-"""What the refusals of stores mean: one table from their codes, statuses and sentences to reasons that have a remedy.
+"""The meaning of stores' refusals: one table from codes, statuses and sentences to reasons that have a remedy.
 
-Stores that speak S3 differ most where they refuse. A row of the table is a meaning with the codes and statuses that
-stand for it, in any store's words; ``_BY_WORDS`` has the codes that mean several things. A dialect is one more word in
-a row, and one more line in the test's table. A store's sentence is matched and never quoted, as it may repeat
-signatures.
+Stores that implement S3 differ most in their refusals. A row of the table is a meaning with the codes and statuses that
+stand for it in any store; ``_BY_WORDS`` has the codes with several meanings. A dialect is one more word in a row, and
+one more line in the test's table. A store's sentence is matched and never quoted, because it may repeat signatures.
 
-What waits is mended by somebody; what does not is tried again by itself. ``docs/stores.md`` tells people each reason.
+A person must correct the cause of a refusal that waits. Other refusals are retried. ``docs/stores.md`` documents each
+reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ARCHIVED", "CHANGED", "PROXY", "UNAVAILABLE", "Meaning", "StoreRefus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreRefusal:
-    """An answer that is no success, as the store wrote it: nothing of it is checked yet.
+    """A refusal as the store wrote it, with all values unchecked.
 
     ``code`` is S3's, or empty. ``message`` is the store's sentence, which is matched and never shown. ``location`` is
     the header of a redirect, ``endpoint`` the host that the body names, ``date`` the store's time.
@@ -39,9 +39,9 @@ class StoreRefusal:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """``found`` and ``expected`` are clauses, ``remedy`` sentences. What does not wait is tried again by itself.
+    """``found`` and ``expected`` are clauses, ``remedy`` sentences. A request whose refusal does not wait is retried.
 
-    ``codes`` are S3's and those of dialects, apart by blanks; ``statuses`` count where no code is known.
+    ``codes`` are S3's and those of dialects, separated by blanks; ``statuses`` count where no code is known.
     """
 
     reason: str
@@ -201,7 +201,7 @@ REFUSED: Final = Meaning(
 
 
 def _passes(reason: str, found: str, codes: str, *statuses: int) -> Meaning:
-    """What is tried again by itself."""
+    """A meaning whose requests are retried."""
     return Meaning(reason, found, codes=codes, statuses=statuses, waits=False)
 
 
@@ -221,7 +221,7 @@ THROTTLED: Final = _passes(
 UNAVAILABLE: Final = _passes(
     "StoreUnavailable",
     "the store is not available",
-    # With 400 or 409 as well, and yet over the next time.
+    # With 400 or 409 as well, and yet transient.
     "RequestTimeout InternalError ServiceUnavailable OperationAborted ConditionalRequestConflict "
     "IncompleteBody XMinioServerNotInitialized XMinioBackendDown service_unavailable internal_error",
     408,
@@ -255,7 +255,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """A code that means several things is told apart by the sentence; ``codes`` empty is any code, and none."""
+    """A sentence that identifies the meaning of an ambiguous code; empty ``codes`` match any code, and none."""
 
     codes: frozenset[str]
     words: re.Pattern[str]
@@ -268,13 +268,13 @@ def _words(codes: str, pattern: str, meaning: Meaning) -> _Words:
 
 _BY_WORDS: Final = (
     _words("", r"HTTP request (was sent )?to (an )?HTTPS|HTTP request was sent to HTTPS port|use https", TLS),
-    # AWS's own word is AccessDenied, as for everything that a policy refuses.
+    # AWS's own code is AccessDenied, as for every refusal by a policy.
     _words("AccessDenied InvalidArgument InvalidRequest", r"requester pays", PAYS),
     _words("AccessDenied AccessForbidden InvalidArgument InvalidRequest", r"\bkms\b|cloudkms|CryptoKey", KEY),
     _words("AccessDenied InvalidRequest", r"customer master key|ciphertext refers to", KEY),
     _words("InvalidRequest InvalidArgument", r"form of server.side encryption|customer.provided key", CUSTOMER_KEY),
     _words("AccessDenied", r"request has expired", EXPIRED),
-    # AWS's sentence for 301; OSS says the same with 403.
+    # AWS's sentence for 301; OSS has the same sentence with 403.
     _words("AccessDenied", r"must be addressed using the specified endpoint", REGION),
     _words("InvalidRequest InvalidBucketName InvalidURI", r"virtual.?host(ed)?.style|path.style", ADDRESSING),
     _words("ServiceUnavailable InternalError", r"reduce your|too many requests|rate limit", THROTTLED),
@@ -286,7 +286,7 @@ _REDIRECTS: Final = range(300, 400)
 
 
 def meaning_of(refusal: StoreRefusal) -> Meaning:
-    """What a refusal means: by its sentence where its code has several meanings, by its code, by its status."""
+    """The meaning of a refusal: by its sentence where its code has several meanings, by its code, by its status."""
     for row in _BY_WORDS:
         if (not row.codes or refusal.code in row.codes) and row.words.search(refusal.message):
             return row.meaning

@@ -20,7 +20,7 @@ _CONNECTIONS = 64
 def open_session(
     address: StoreAddress, *, ca_pem: str | None, limits: Limits, proxy: str | None = None
 ) -> aiohttp.ClientSession:
-    """A session to close after use, by way of a ``proxy`` or directly.
+    """A session through a ``proxy`` or direct, which the caller must close.
 
     Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates.
     """
@@ -36,10 +36,10 @@ def open_session(
 
 
 def _trust(address: StoreAddress, ca_pem: str | None) -> ssl.SSLContext | bool:
-    """The certificates in ``ca_pem`` and no others, or the system's."""
+    """Only the certificates in ``ca_pem``, or the system's without it."""
     if ca_pem is None:
         return True
-    # Not create_default_context: given an empty text, that would trust the system's certificates.
+    # Not create_default_context: for an empty text, that would trust the system's certificates.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=ca_pem)

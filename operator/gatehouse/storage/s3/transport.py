@@ -1,4 +1,4 @@
-"""Signed requests to one bucket: refusals and outages as errors that carry a policy, and what is counted."""
+"""Signed requests to one bucket: refusals and outages as errors that carry a policy, and metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreRequest:
-    """One request; ``key`` is the object's, empty for the bucket itself. ``what`` names it in messages."""
+    """One request; ``key`` is the object's, empty for the bucket itself. ``what`` names the request in messages."""
 
     operation: Operation
     what: str
@@ -51,10 +51,10 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestOptions:
-    """How a store wants to be asked.
+    """The form of requests that a store requires.
 
-    ``virtual_host``: with the bucket in the host's name rather than in the path. ``requester_pays``: with the word that
-    whoever asks pays.
+    ``virtual_host``: the bucket is in the host's name rather than in the path. ``requester_pays``: the request accepts
+    that the requester pays.
     """
 
     virtual_host: bool = False
@@ -62,7 +62,7 @@ class RequestOptions:
 
 
 class Transport:
-    """Requests to one bucket with one set of credentials, over a session that is shared by endpoint."""
+    """Requests to one bucket with one set of credentials, over a session that the endpoint's buckets share."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Transport:
         self._host = base.host_port_subcomponent or base.raw_authority
         self._root = f"/{address.bucket}"
         if options.virtual_host:
-            # The endpoint may have the bucket in it already. No other host than one below it is ever asked.
+            # The endpoint may already contain the bucket. Requests only go to the endpoint's host or a host below it.
             before = f"{address.bucket}."
             self._host = self._host if self._host.startswith(before) else before + self._host
             self._root = ""
@@ -90,7 +90,7 @@ class Transport:
 
     @property
     def address(self) -> StoreAddress:
-        """Which bucket of which endpoint."""
+        """The bucket and its endpoint."""
         return self._address
 
     async def send(
@@ -102,10 +102,10 @@ class Transport:
     ) -> T:
         """Send once and hand the successful response to ``consume``; ``deadline`` bounds the seconds of both.
 
-        While a body is sent, the deadline begins anew with each chunk that the connection takes.
+        While a body is sent, the deadline restarts with each chunk that the connection takes.
 
-        Raises Waiting and Transient as :mod:`gatehouse.storage.s3.refusals` lists them, and what reading a body
-        raises.
+        Raises Waiting and Transient as :mod:`gatehouse.storage.s3.refusals` lists them, and the errors of reading a
+        body.
         """
         began = time.monotonic()
         outcome = "cancelled"
@@ -135,7 +135,7 @@ class Transport:
         path = self._root + (f"/{encode_path(request.key)}" if request.key else "") or "/"
         query = encode_query(request.query or {})
         headers: Mapping[str, str] = {
-            # botocore would take the URL apart for it twice.
+            # botocore would parse the URL twice for it.
             "host": self._host,
             "accept-encoding": "identity",
             **self._headers,
@@ -179,7 +179,7 @@ def _body_headers(body: Body | None) -> Mapping[str, str]:
 
 
 class _Sending:
-    """A body on its way: each chunk that the connection takes begins the deadline anew."""
+    """A body being sent: each chunk that the connection takes restarts the deadline."""
 
     def __init__(self, body: Body, timer: asyncio.Timeout, deadline: float | None) -> None:
         self._body = body
@@ -193,13 +193,13 @@ class _Sending:
                 yield chunk
                 self._again()
         except (BodyError, OSError) as error:
-            # aiohttp would make a broken connection of it.
+            # aiohttp would report a broken connection instead.
             self.failure = error
             raise
 
     def _again(self) -> None:
         if self._deadline is not None:
-            # A store may answer before it has taken the whole body: then the timer is over.
+            # A store may answer before it has taken the whole body: the timer ends then.
             with suppress(RuntimeError):
                 self._timer.reschedule(asyncio.get_running_loop().time() + self._deadline)
 
@@ -212,7 +212,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> StoreRefusal:
             break
     body = body[:_MAX_REFUSAL]
     headers = response.headers
-    # HEAD has no body: MinIO says in a header what the body would say.
+    # HEAD has no body: MinIO puts the body's statements into a header.
     code = error_code(body) or _plain_code(headers.get("x-minio-error-code") or headers.get("x-amz-error-code"))
     if not code and response.method == "HEAD" and response.status == HTTPStatus.NOT_FOUND:
         code = "NoSuchKey"

@@ -1,8 +1,8 @@
 """Writes objects to one bucket: whole, or in parts that survive an interruption. The operator itself never writes.
 
-Every body is announced with its SHA-256, as ``x-amz-checksum-sha256`` and in the signature: a store that honours either
-refuses bytes that differ. A store that refuses the first of them (Cloudflare R2 and others do, with 501) is asked
-without from then on.
+Each request announces the SHA-256 of its body, as ``x-amz-checksum-sha256`` and in the signature: a store that checks
+either refuses bytes that differ. Where a store refuses the first (Cloudflare R2 and others do, with 501), later
+requests omit it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 UPLOAD_LIMITS = Limits(
     connect=10.0,
-    # A store answers the copy of 5 GiB or the end of 10,000 parts only when it is done.
+    # A store answers the copy of 5 GiB or the completion of 10,000 parts only when the work is finished.
     read=900.0,
     small=RetryPolicy(attempts=8, backoff=0.25, patience=60.0, deadline=60.0),
     content=RetryPolicy(attempts=8, backoff=0.25, patience=60.0, deadline=900.0),
@@ -54,12 +54,12 @@ UPLOAD_LIMITS = Limits(
 _MAX_ANSWER = 8 * 1024 * 1024
 _UNFINISHED_LOOKED_AT = "100"
 _LACKS = frozenset({"StoreLacksOperation", "StoreRefused"})
-"""How a store answers a header that it does not know: 501, or a 400 of its own."""
+"""The answers of a store to an unknown header: 501, or a 400 of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketAccess:
-    """Where a bucket is, and what opens it; ``ca_pem`` replaces the system's certificates."""
+    """The location and the credentials of a bucket; ``ca_pem`` replaces the system's certificates."""
 
     endpoint: str
     region: str
@@ -84,7 +84,7 @@ class Bucket:
 async def open_bucket(
     access: BucketAccess, *, metrics: StoreMetrics, limits: Limits = UPLOAD_LIMITS
 ) -> AsyncIterator[Bucket]:
-    """The bucket, until the context ends. Raises Waiting (CertificateRejected)."""
+    """The bucket, open until the context ends. Raises Waiting (CertificateRejected)."""
     address = StoreAddress(access.endpoint.rstrip("/"), access.bucket)
     hasher = ContentHasher()
     async with open_session(address, ca_pem=access.ca_pem, limits=limits) as session:
@@ -115,7 +115,7 @@ def bytes_body(data: bytes) -> Body:
 class Uploads:
     """Writes to one bucket by generic S3 alone. Keys are whole.
 
-    Raises what :mod:`gatehouse.storage.s3.refusals` lists; each request is tried again after an outage.
+    Raises the errors that :mod:`gatehouse.storage.s3.refusals` lists; each request is retried after an outage.
     """
 
     def __init__(self, transport: Transport, *, limits: Limits) -> None:
@@ -125,11 +125,11 @@ class Uploads:
 
     @property
     def limits(self) -> Limits:
-        """How long and how often the store is asked."""
+        """The time limits and the attempts of requests to the store."""
         return self._limits
 
     async def head(self, key: str) -> StoredSum | None:
-        """What the store knows about an object, or None when there is none."""
+        """The store's statement about an object, or None when the object does not exist."""
 
         def request(headers: Mapping[str, str]) -> StoreRequest:
             return StoreRequest(
@@ -151,7 +151,7 @@ class Uploads:
             raise
 
     async def put(self, key: str, body: Body) -> None:
-        """Write a whole object, in the place of any other."""
+        """Write a whole object, replacing any other."""
         await self._announcing(
             _announced(body),
             lambda headers: self._large(
@@ -168,8 +168,8 @@ class Uploads:
         )
 
     async def unfinished(self, key: str) -> tuple[str, ...]:
-        """Ids of uploads of an object that were begun and never completed."""
-        # Some stores list them only for a prefix that is the whole key.
+        """Ids of the uploads of an object that were begun and never completed."""
+        # Some stores list unfinished uploads only for a prefix that is the whole key.
         query = {"uploads": "", "prefix": key, "max-uploads": _UNFINISHED_LOOKED_AT}
         request = StoreRequest(
             operation="uploads", query=query, what=f"looking for unfinished uploads of {shown_key(key)}"
@@ -182,7 +182,7 @@ class Uploads:
             return ()
 
     async def begin(self, key: str) -> str:
-        """Begin to send an object in parts; the upload's id."""
+        """Begin an upload in parts; return its id."""
         return await self._announcing(
             {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"},
             lambda headers: self._document(
@@ -237,8 +237,8 @@ class Uploads:
         return tuple(found)
 
     async def complete(self, key: str, upload: str, parts: Sequence[StoredPart]) -> None:
-        """Make the object of its parts, in the place of any other."""
-        # A store that knows no checksums may not know their element either.
+        """Complete the object from its parts, replacing any other."""
+        # A store without checksums may not know their element either.
         known = parts if self._announces else [replace(part, sha256=None) for part in parts]
         body = bytes_body(completion(known))
         request = StoreRequest(
@@ -257,10 +257,11 @@ class Uploads:
         await self._large(request, consume)
 
     async def copy_in_place(self, key: str, *, etag: str) -> str:
-        """Have the store write the object anew from itself, which makes it compute the SHA-256 of the whole; its ETag.
+        """Have the store copy the object onto itself, which makes it compute the SHA-256 of the whole; return its ETag.
 
-        For objects of at most 5 GiB. Some stores keep the old checksum all the same. It is asked for once: what another
-        attempt should copy is to be looked at first. Raises Waiting (StoreLacksOperation) where stores compute none.
+        For objects of at most 5 GiB. Some stores keep the old checksum nevertheless. The request is sent once: the
+        caller must check the object before another attempt. Raises Waiting (StoreLacksOperation) where stores compute
+        none.
         """
         request = StoreRequest(
             operation="copy",
@@ -282,13 +283,13 @@ class Uploads:
         return await self._transport.send(request, consume, deadline=self._limits.content.deadline)
 
     async def delete(self, key: str) -> None:
-        """Delete an object; one that is gone already is no error."""
+        """Delete an object; a missing object is no error."""
         await self._small(
             StoreRequest(operation="delete", method="DELETE", key=key, what=f"deleting {shown_key(key)}"), self._ignore
         )
 
     async def _announcing(self, checksums: Mapping[str, str], ask: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
-        """What ``ask`` returns with the headers of checksums, or without them from a store that does not know them."""
+        """The result of ``ask`` with the headers of checksums, or without them for a store that refuses them."""
         if not self._announces:
             return await ask({})
         try:
@@ -325,7 +326,7 @@ class Uploads:
             raise self._invalid(request, str(error)) from error
 
     async def _finished(self, request: StoreRequest, response: aiohttp.ClientResponse) -> bytes:
-        """The answer to what takes long: it begins with 200 before the store knows whether it will succeed."""
+        """The answer to a long operation: the answer begins with 200 before the store knows the result."""
         body = await self._transport.bounded_body(response, most=_MAX_ANSWER, what=request.what)
         if b"<Error>" in body[:1024]:
             refusal = StoreRefusal(status=500, code=error_code(body))

@@ -1,6 +1,6 @@
-"""Users of a MinIO, each with the rights that one purpose needs, made by its admin API.
+"""Users of a MinIO, each with the rights for one purpose, created by its admin API.
 
-Other stores have users too, each kind by an API of its own: whoever runs such a store makes them there.
+Other stores also have users, each with its own API: the administrators of such a store create the users there.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _WRITE_BUCKET: Final = ("s3:ListBucketMultipartUploads",)
 _WRITE_OBJECTS: Final = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject")
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _SAID: Final = re.compile(r"admin request failed; Status: ([0-9]{3}), Body: (.*)", re.ASCII | re.DOTALL)
-"""The library keeps the status in its exception's words alone."""
+"""The library has the status only in its exception's text."""
 
 
 class UsersNotReady(Exception):
-    """The store gave no answer, or says that it is still starting: try again."""
+    """The store gave no answer, or reports that it is still starting: the caller must try again."""
 
 
 class UsersRefused(Exception):
-    """The store refused: the administrator's credentials are wrong, or a user's are not what it takes."""
+    """The store refused: the administrator's credentials are wrong, or a user's are invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUser:
-    """A user, and what may be done in one bucket in its name. ``name`` is its access key, and its policy's name."""
+    """A user, and the user's rights in one bucket. ``name`` is the access key and the name of the policy."""
 
     name: str
     secret_key: str = field(repr=False)
@@ -54,7 +54,7 @@ class StoreUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAdministrator:
-    """Where a MinIO is, and who may make users there. ``authority`` is a PEM file; the system's when None."""
+    """The location of a MinIO, and its administrator. ``authority`` is a PEM file; None means the system's."""
 
     url: str
     name: str
@@ -64,10 +64,10 @@ class StoreAdministrator:
 
 
 def policy_of(user: StoreUser) -> dict[str, Any]:
-    """What the user may do, in the language of AWS's policies. What is not in it is refused.
+    """The rights of the user, as a policy in AWS's language. All other requests are refused.
 
-    MinIO lets every user change its own secret key and make more keys of its own, unless that is denied: whoever reads
-    the key that models are loaded with could lock the others out, or keep a key that outlives the next rotation.
+    MinIO lets every user change its own secret key and create more keys, unless the policy denies that. Otherwise a
+    reader of the key for loading models could lock the others out, or keep a key that outlives the next rotation.
     """
     writes = user.access == "write"
     bucket = f"arn:aws:s3:::{user.bucket}"
@@ -84,15 +84,15 @@ def policy_of(user: StoreUser) -> dict[str, Any]:
 def ensure_users(
     administrator: StoreAdministrator, users: Sequence[StoreUser], *, http: PoolManager | None = None
 ) -> None:
-    """Have each user there, with this secret key and with its own policy alone. Done again it changes nothing.
+    """Ensure that each user exists with this secret key and with only its own policy. A repetition changes nothing.
 
-    A user never has more than its policy: one that is new has no right until the policy is bound to it.
+    A user never has more than its policy: a new user has no right until the policy is bound to it.
 
     Raises:
         UsersNotReady: no answer, or the store is starting.
-        UsersRefused: it said no.
+        UsersRefused: the store refused.
     """
-    # A hundred milliseconds and several megabytes that nothing else here needs.
+    # A hundred milliseconds and several megabytes that no other command needs.
     from minio.error import MinioAdminException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
@@ -106,7 +106,7 @@ def ensure_users(
         except MinioAdminException as error:
             raise _refusal(error, doing=doing, administrator=administrator.name) from None
         except HTTPError as error:
-            # Its words have the request's path, which names the user, and nothing of the body.
+            # The text has the request's path, which names the user, and nothing of the body.
             raise UsersNotReady(f"{doing}: no answer ({type(error).__name__})") from None
 
 
@@ -121,7 +121,7 @@ def _client(administrator: StoreAdministrator, http: PoolManager | None) -> Mini
         credentials=StaticProvider(administrator.name, administrator.secret_key),
         region=administrator.region,
         secure=address.scheme == "https",
-        # No proxy of the environment, no redirection, and no attempt but those of whoever calls.
+        # No proxy of the environment, no redirection, and no retries except those of the caller.
         http_client=http
         or PoolManager(
             timeout=Timeout(connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS),
@@ -133,7 +133,7 @@ def _client(administrator: StoreAdministrator, http: PoolManager | None) -> Mini
 
 
 def _refusal(error: Exception, *, doing: str, administrator: str) -> UsersNotReady | UsersRefused:
-    """By the status. Of the store's own words only its code is told: it is one word of letters."""
+    """The error by status. Of the store's own words the message has only the code: one word of letters."""
     found = _SAID.match(str(error))
     status, code = (int(found[1]), _code(found[2])) if found else (0, "")
     told = f"{doing}: HTTP {status}{f' {code}' if code else ''}"

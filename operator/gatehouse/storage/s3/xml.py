@@ -1,7 +1,7 @@
 """The XML that S3 answers with, read without losing or altering a value: fields of the root and one repeated element.
 
-Everything else in the answer is passed over. Depth, entries and the length of each value are bounded; there
-is no DOCTYPE, and so no entity expansion.
+All other elements of the answer are ignored. Depth, entries and the length of each value are bounded; a DOCTYPE is
+refused, which excludes entity expansion.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAX_SENTENCE = 2_048
 
 
 class DocumentError(ValueError):
-    """The answer is not the document that was asked for; its text says why, quoting nothing of the answer."""
+    """The answer is not the requested document; the text says why, without quoting the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentShape:
-    """What to read: the root's name and ``fields``, and of each ``entry`` below it ``entry_fields``."""
+    """The values to read: the root's name and ``fields``, and ``entry_fields`` of each ``entry`` below it."""
 
     root: str
     fields: frozenset[str]
@@ -49,7 +49,7 @@ def read_document(body: bytes, shape: DocumentShape) -> Document:
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
-    # Entities are declared in a DOCTYPE: no DOCTYPE, no entity expansion and no external reference.
+    # A DOCTYPE declares entities: without it, no entity expansion and no external reference is possible.
     parser.StartDoctypeDeclHandler = reader.refuse_doctype
     try:
         parser.Parse(body, True)
@@ -64,9 +64,9 @@ def error_code(body: bytes) -> str:
 
 
 def error_field(body: bytes, name: str, *, pattern: str = r"[^<]{1,2048}") -> str:
-    """One field of a refusal's body, bytes that are not UTF-8 replaced; empty where the body has none, or a longer one.
+    """One field of a refusal's body, bytes that are not UTF-8 replaced; empty where the field is missing or too long.
 
-    A body that is no XML, as a proxy's page or a line of text, is its own Message.
+    A body that is no XML, such as a proxy's page or a line of text, is its own Message.
     """
     found = re.search(rf"<{name}>\s*({pattern})\s*</{name}>".encode(), body)
     if found is not None:
