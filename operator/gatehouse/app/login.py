@@ -14,7 +14,7 @@ __all__ = ["login_with"]
 
 
 def login_with(*, kubeconfig: Path | None, context: str | None) -> Login:
-    """Finds the credentials each time the informer logs in, so that the informer uses rotated ones. Runs in a thread."""
+    """Finds the credentials at each login of the informer, which thus uses rotated credentials. Runs in a thread."""
 
     def login() -> kopf.ConnectionInfo:
         configuration = asyncio.run(load_configuration(kubeconfig=kubeconfig, context=context))

@@ -10,7 +10,7 @@ __all__ = ["OperatorMetrics"]
 
 
 class OperatorMetrics:
-    """Counts API requests, row writes, versions by phase, faulty objects and lost Events. The store has its own metrics."""
+    """API requests, row writes, versions by phase, faulty objects and lost Events. The store has its own metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._api = Counter(

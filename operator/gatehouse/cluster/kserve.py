@@ -1,9 +1,9 @@
 """Reads a setting of the cluster's own KServe: the image of its storage initializer.
 
 KServe reads the ConfigMap ``inferenceservice-config`` of its own namespace. Every user can create a ConfigMap of that
-name in their own namespace, and on some platforms every user can create namespaces. This module therefore takes KServe's
-namespace from the MutatingWebhookConfiguration, which is cluster-scoped. The API server itself sends InferenceServices
-and Pods to that namespace.
+name in their own namespace, and on some platforms every user can create namespaces. This module therefore takes
+KServe's namespace from the MutatingWebhookConfiguration, which is cluster-scoped. The API server itself sends
+InferenceServices and Pods to that namespace.
 """
 
 from __future__ import annotations

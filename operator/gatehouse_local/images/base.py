@@ -1,4 +1,4 @@
-"""The base image from Debian's packages, where no image registry answers."""
+"""The base image from Debian's packages, for machines where no image registry answers."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["bootstrap", "bootstrapped_archive"]
 
 _PACKAGES = ("ca-certificates", "python3", "python3-venv")
 _LAYOUT = 1
-# What a container has no use for, and what the machine that builds would leave of itself.
+# Files without use in a container, and traces of the building machine.
 _EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "var/cache/ldconfig", "var/log")
 _DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
 _FILES = ("etc/machine-id", "etc/resolv.conf", "etc/hostname", "etc/hosts", "var/cache/debconf/templates.dat-old")
 
 
 def bootstrapped_archive(folder: Path) -> Path:
-    """Where the base made from Debian's packages is kept: its name says what went into it."""
+    """The path of the base made from Debian's packages; the file name depends on the inputs."""
     inputs = json.dumps([_LAYOUT, DEBIAN_SUITE, _PACKAGES, platform.machine()])
     return folder / f"base-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}.tar"
 
 
 def bootstrap(archive: Path, *, lock: int) -> None:
-    """Make a small Debian with Python into the tar file `archive`, by debootstrap.
+    """Makes a small Debian with Python in the tar file `archive`, by debootstrap.
 
     Raises:
         ProgramMissing: debootstrap is not installed.
         LocalClusterError: this process is not root.
-        BuildFailed: debootstrap failed, with the end of what it said.
+        BuildFailed: debootstrap failed; with the end of its output.
     """
     program = which("debootstrap", package="debootstrap")
     if os.geteuid() != 0:
