@@ -116,7 +116,7 @@ class LocalCluster:
             return Startup(supervisor, stack, progress=self._progress, images=self._images, lock=lock).run()
 
     def down(self, *, purge: bool = False) -> tuple[str, ...]:
-        """Stops exactly the servers that `up` started, even if `up` was killed half-way. With `purge`, removes the data.
+        """Stops exactly the servers that `up` started, even if `up` was killed half-way. `purge` removes the data.
 
         Returns:
             The names of the servers that ran.

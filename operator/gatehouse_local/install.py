@@ -1,4 +1,4 @@
-"""Turns an empty control plane into one that knows Gatehouse."""
+"""Installs Gatehouse on an empty control plane."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["install_defaults", "install_kinds"]
 def install_kinds(client: KubeClient) -> None:
     """Apply the CRDs, the operator's namespace, the roles, their bindings and the policies of admission.
 
-    Waits until the kinds are served. KServe's kinds are left alone where they are, and else made in miniature.
+    Waits until the API server serves the kinds. Keeps existing KServe kinds, and otherwise installs miniature ones.
     """
     definitions = [client.apply(definition) for definition in (*documents("crds"), *_kserve(client))]
     for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
@@ -37,7 +37,7 @@ def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Loca
 
 
 def _kserve(client: KubeClient) -> Iterator[Manifest]:
-    """The definitions of KServe's kinds that are not there, or are ours."""
+    """The definitions of KServe's kinds that are missing or were installed by this package."""
     for definition in documents("manifests/kserve-minimal"):
         try:
             found = client.request("GET", client.path_of(definition))

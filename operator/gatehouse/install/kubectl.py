@@ -74,7 +74,7 @@ class Kubectl:
         )
 
     def drop(self, manifests: Iterable[Manifest]) -> None:
-        """Deletes existing objects that nothing holds back. Does not wait: kubectl takes 0.2 s to observe a deletion."""
+        """Deletes existing objects that nothing holds back, without a wait: kubectl observes a deletion in 0.2 s."""
         self.run("delete", "--ignore-not-found", "--wait=false", "--filename=-", text=dump(manifests))
 
     def wait_gone(self, manifests: Iterable[Manifest], *, seconds: float) -> None:

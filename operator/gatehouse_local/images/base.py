@@ -46,7 +46,7 @@ def bootstrap(archive: Path, *, lock: int) -> None:
         root = Path(temporary) / "root"
         mirror = mirror_of(read_sources())
         packages = f"--include={','.join(_PACKAGES)}"
-        # In a mount namespace of its own: what it mounts goes with it, also when it is killed.
+        # In a separate mount namespace, so that its mounts end with it, even when it is killed.
         private = [which("unshare", package="util-linux"), "--mount", "--propagation=private"]
         run(
             [*private, program, "--variant=minbase", packages, DEBIAN_SUITE, str(root), mirror],
@@ -55,7 +55,7 @@ def bootstrap(archive: Path, *, lock: int) -> None:
         )
         _trim(root)
         unfinished = Path(temporary) / archive.name
-        # The tar of the system keeps owners, links and modes exactly; Python reads what it wrote, as a check.
+        # The system's tar keeps owners, links and modes exactly; Python reads the result as a check.
         run(
             [
                 "tar",
@@ -82,6 +82,6 @@ def _trim(root: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for file in _FILES:
         (root / file).unlink(missing_ok=True)
-    # The mirror of this machine may be its own; an image names Debian's.
+    # This machine may have its own mirror; an image names Debian's mirror.
     sources = f"deb {DEBIAN_MIRROR} {DEBIAN_SUITE} main\n"
     (root / "etc/apt/sources.list").write_text(sources)

@@ -84,7 +84,7 @@ def allowed(ignorefile: str) -> tuple[str, ...]:
 
 
 def context_files(root: Path, *, entries: Iterable[str]) -> Iterator[PurePosixPath]:
-    """The files below `root` that are one of `entries` or in one, sorted and without caches. An entry may be missing."""
+    """The files below `root` that are one of `entries` or in one, sorted, without caches. An entry may be missing."""
     found: set[PurePosixPath] = set()
     for entry in entries:
         start = root / entry
