@@ -13,14 +13,14 @@ __all__ = ["exclusive", "make_private", "make_traversable", "write_private"]
 
 
 def make_private(path: Path) -> Path:
-    """Create `path` as a directory that only its owner may read or enter, and return it."""
+    """Creates `path` as a directory that only its owner may read or enter, and returns `path`."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
 def make_traversable(path: Path) -> Path:
-    """Create `path` as a directory that others may pass through but not list.
+    """Creates `path` as a directory that others may pass through but not list.
 
     The database servers run under separate accounts and keep their data below this directory.
     """

@@ -84,7 +84,7 @@ def build(
     lock: int,
     modules: Path | None = None,
 ) -> None:
-    """Build `program` into `target`.
+    """Builds `program` into `target`.
 
     The compiler inherits the descriptor `lock`. If this process is killed, the lock stays held until the compiler ends,
     so that no second compiler starts meanwhile.

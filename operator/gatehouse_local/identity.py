@@ -100,7 +100,7 @@ def _send(identity: Identity, descriptor: int | None, number: signal.Signals) ->
 
 
 def wait_for_exit(identity: Identity, *, seconds: float) -> bool:
-    """Wait until this process has ended; False if it still runs after `seconds`."""
+    """Waits until this process has ended; False if the process still runs after `seconds`."""
     if not hasattr(os, "pidfd_open"):
         deadline = time.monotonic() + seconds
         while is_running(identity):

@@ -17,7 +17,7 @@ __all__ = ["install_defaults", "install_kinds"]
 
 
 def install_kinds(client: KubeClient) -> None:
-    """Apply the CRDs, the operator's namespace, the roles, their bindings and the policies of admission.
+    """Applies the CRDs, the operator's namespace, the roles, their bindings and the ValidatingAdmissionPolicies.
 
     Waits until the API server serves the kinds. Keeps existing KServe kinds, and otherwise installs miniature ones.
     """
@@ -30,7 +30,7 @@ def install_kinds(client: KubeClient) -> None:
 
 
 def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: LocalDatabase | None) -> None:
-    """Apply the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
+    """Applies the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
     shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
     for manifest in (*shipped, *registry(endpoint, database)):
         client.apply(manifest)

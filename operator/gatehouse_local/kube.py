@@ -51,7 +51,7 @@ class KubeClient:
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     def close(self) -> None:
-        """Close the connection."""
+        """Closes the connection."""
         self._connection.close()
 
     def request(
@@ -123,7 +123,7 @@ class KubeClient:
         return f"{_root(api_version)}{scope}/{resource.plural}/{quote(metadata['name'])}"
 
     def wait_served(self, definitions: Iterable[Mapping[str, Any]], *, seconds: float = 30) -> None:
-        """Wait until CustomResourceDefinitions are Established and their kinds can be discovered.
+        """Waits until CustomResourceDefinitions are Established and their kinds can be discovered.
 
         Raises:
             NotReady: a definition is not ready after `seconds`.

@@ -168,7 +168,7 @@ class Supervisor:
         return record
 
     def wait_ready(self, server: Server) -> None:
-        """Wait until a started server answers.
+        """Waits until a started server answers.
 
         Raises:
             ServerDied: the server ended first.

@@ -87,7 +87,7 @@ class LocalState(BaseModel):
             ) from None
 
     def save(self, path: Path) -> None:
-        """Write the state atomically."""
+        """Writes the state atomically."""
         write_private(path, self.model_dump_json(indent=2))
 
     def choose(

@@ -117,7 +117,7 @@ def resource_path(plural: str, namespace: str = "", name: str = "", subresource:
 async def load_configuration(*, kubeconfig: Path | None, context: str | None) -> Configuration:
     """Credentials from the service account of the Pod, or else from a kubeconfig file.
 
-    :raises KubeConfigError: neither is there, or the context is unknown.
+    :raises KubeConfigError: both are missing, or the context is unknown.
     """
     configuration = Configuration()
     # The library warns of a missing file on stderr. The error says the same, and some callers ignore it.

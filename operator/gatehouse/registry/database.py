@@ -138,7 +138,7 @@ class Database:
                     self._highest.learn_from(results)
                     self._metrics.queried(operations=len(operations))
                     if any(isinstance(result, RegistryCounts) and result.read_only for result in results):
-                        # After a failover the name may lead to a server that takes writes.
+                        # After a failover the name may lead to a server that accepts writes.
                         connection.invalidate()
                     return BatchResult(results)
                 with connection.execution_options(**{WRITES: True}).begin():

@@ -51,7 +51,7 @@ class Failure:
 
     @property
     def retry_now(self) -> bool:
-        """Whether an immediate retry may succeed: connections and tables are made anew, deadlocks are over."""
+        """Whether an immediate retry may succeed: it renews connections and tables, and deadlocks are over."""
         lost = self.cause in {Cause.UNAVAILABLE, Cause.NO_TABLE} and self.connected
         return lost or self.cause in {Cause.CONTENTION, Cause.DUPLICATE}
 
@@ -67,7 +67,7 @@ class Failure:
 
     @property
     def drops_connection(self) -> bool:
-        """Whether to connect anew: after a failover the name may lead to a server that takes writes."""
+        """Whether to reconnect: after a failover the name may lead to a server that accepts writes."""
         return self.down or self.cause in {Cause.READ_ONLY, Cause.NO_TABLE}
 
     @property

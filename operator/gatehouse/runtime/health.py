@@ -18,7 +18,7 @@ Check = Callable[[], str | None]
 
 
 def stall_check(what: str, stalled_for: Callable[[], float], limit: float) -> Check:
-    """A check that fails after more than ``limit`` seconds without progress of ``what``."""
+    """A check that fails after more than ``limit`` seconds without progress."""
 
     def check() -> str | None:
         seconds = stalled_for()

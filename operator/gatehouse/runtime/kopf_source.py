@@ -4,8 +4,8 @@ Each setting addresses a behaviour that was measured or read in kopf 1.45.2.
 
 kopf turns each object that it reads into a queue and a task, and never reports the end of a list. This module takes
 objects from the response instead. An object then costs little more than its JSON, and the end of each list is known.
-So are the objects that were deleted while no watch was open. kopf keeps the work that it does well: list, watch, and
-start again after the loss of a connection, a credential or a resource version.
+The end shows which objects were deleted while no watch was open. kopf keeps the work that it does well: list, watch,
+and start again after the loss of a connection, a credential or a resource version.
 
 kopf expects to own its event loop. In the main thread kopf takes the handlers of SIGTERM and SIGINT. When kopf ends, it
 cancels every task of the loop that was created after its start, which would include the reconciles in flight. In its

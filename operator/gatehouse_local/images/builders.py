@@ -62,7 +62,7 @@ class Builder(Protocol):
         ...
 
     def build(self, build: Build, *, lock: int) -> None:
-        """Build an image.
+        """Builds an image.
 
         Raises:
             BuildFailed: the program failed; with the end of its output.
@@ -70,7 +70,7 @@ class Builder(Protocol):
         ...
 
     def save(self, reference: str, target: Path) -> None:
-        """Write the image as a docker-archive."""
+        """Writes the image as a docker-archive."""
         ...
 
     def tidy(self, reference: str) -> None:

@@ -77,7 +77,7 @@ def check(*, alias: str, machine: str = sys.platform, user: int | None = None) -
 
 
 def refuse_missing(lacking: Mapping[str, Iterable[str]]) -> None:
-    """Raise NodeImpossible if programs are missing."""
+    """Raises NodeImpossible if programs are missing."""
     if lacking:
         listed = "; ".join(f"{', '.join(names)} from {package}" for package, names in lacking.items())
         raise NodeImpossible(
@@ -87,7 +87,7 @@ def refuse_missing(lacking: Mapping[str, Iterable[str]]) -> None:
 
 
 def refuse_interface(owner: str | None, *, alias: str) -> None:
-    """Raise NodeImpossible if the interface exists and `owner`, its alias, names another owner."""
+    """Raises NodeImpossible if the interface exists and `owner`, its alias, names another owner."""
     if owner is not None and owner != alias:
         whose = f"the node of another cluster, {owner}" if owner else "something else"
         raise NodeImpossible(
@@ -97,7 +97,7 @@ def refuse_interface(owner: str | None, *, alias: str) -> None:
 
 
 def refuse_routes(found: Sequence[str]) -> None:
-    """Raise NodeImpossible if foreign routes lead into the node's networks."""
+    """Raises NodeImpossible if foreign routes lead into the node's networks."""
     if found:
         raise NodeImpossible(
             f"A node needs the networks {network.LINK}, {network.PODS} and {network.SERVICES} for itself, and this "
