@@ -34,7 +34,7 @@ from gatehouse_local.walk import StepFailed, programs, run_step, steps
 __all__ = ["demo"]
 
 PATIENCE: Final = 60.0
-"""Seconds within which the miniature must become ready; usually less than one."""
+"""Seconds within which the miniature must become ready; the miniature takes less than one."""
 POLL: Final = 0.1
 WAITS: Final = f"""
 It is cleared for staging. Production is protected: the default policy for medium risk needs the approval of another
