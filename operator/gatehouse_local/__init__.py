@@ -1,7 +1,7 @@
 """A real Kubernetes control plane, an object store and a database on one machine, without containers.
 
 `gatehouse local`, `gatehouse demo` and the tests in `tests/cluster` use this package. `gatehouse` does not import it,
-and no wheel contains it: it uses the Go modules, the images and the walk of the checkout around it.
+and no wheel contains this package, because it uses the Go modules, the images and the walk of the checkout.
 """
 
 from pathlib import Path

@@ -30,8 +30,8 @@ def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
 class Binaries:
     """The programs of the local cluster, by name.
 
-    Looked for in `KUBEBUILDER_ASSETS`, then in the cache; then fetched with envtest's release archive, or else built
-    with Go. What was fetched or built is moved into the cache in one step, under a lock that two runs share.
+    `Binaries` searches `KUBEBUILDER_ASSETS`, then the cache; then it fetches envtest's release archive, or else builds
+    with Go. Fetched or built programs are moved into the cache in one step, under a lock shared by all runs.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Binaries:
         self._envtest_index = envtest_index
 
     def find(self, name: str) -> Path | None:
-        """The program if it is there already; never downloads or builds."""
+        """The program if it is already installed or cached; never downloads or builds."""
         program = _known(name)
         folders = [self._folder / program.folder]
         if program.in_envtest:
@@ -62,10 +62,10 @@ class Binaries:
         return None
 
     def obtain(self, names: Iterable[str]) -> dict[str, Path]:
-        """The paths of the named programs, fetching or building what is missing.
+        """The paths of the named programs. Fetches or builds missing programs.
 
         Raises:
-            ProgramMissing: one of them can neither be found, downloaded nor built.
+            ProgramMissing: a program cannot be found, downloaded or built.
         """
         wanted = tuple(names)
         if self._missing(wanted):

@@ -37,7 +37,7 @@ def default_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """One server: `pid` is None if it does not run; `answering` says whether it is ready."""
+    """One server: `pid` is None for a stopped server; `answering` says whether the server is ready."""
 
     name: str
     pid: int | None
@@ -49,7 +49,7 @@ class ServerStatus:
 class LocalCluster:
     """A control plane, an object store, a database, the operator and, if wanted, a node, kept in one directory.
 
-    Every method may be called from another process than the one that called `up`.
+    A process other than the caller of `up` may call every method.
     """
 
     def __init__(
@@ -74,22 +74,22 @@ class LocalCluster:
         node: bool | None = None,
         gpu: bool | None = None,
     ) -> tuple[str, ...]:
-        """Have everything running and answering; what runs already is kept, what is missing is started.
+        """Ensures that everything runs and answers: keeps running servers, starts missing servers.
 
         Args:
-            database: where the registry keeps its rows; the one used before, or SQLite, when None.
-            operator: whether the operator runs too, as a process beside the cluster.
-            bare: whether Kubernetes is all: no kinds, no registry, no object store, no database, no operator.
-                As before when None, first no.
-            node: whether Pods run, on a node with containerd. As before when None, first no.
+            database: the registry's database; None keeps the earlier choice, or SQLite.
+            operator: whether the operator also runs, as a process beside the cluster.
+            bare: whether only Kubernetes runs: no kinds, no registry, no object store, no database, no operator.
+                None keeps the earlier choice, at first no.
+            node: whether Pods run, on a node with containerd. None keeps the earlier choice, at first no.
             gpu: whether the node pretends to have an NVIDIA L4. As before when None, first no.
 
         Returns:
-            The names of the servers that had to be started; none if all was up.
+            The names of the started servers; none if all servers were running.
 
         Raises:
             NodeImpossible: this machine cannot run a node, or not now. Nothing was changed.
-            LocalClusterError: something could not be started. What was started stays, for `up` or `down`.
+            LocalClusterError: a server could not be started. Started servers stay, for `up` or `down`.
         """
         self._refuse_foreign_directory()
         if node:
@@ -109,14 +109,14 @@ class LocalCluster:
             stack = Stack(self.directory, state=state, programs=programs)
             unwanted = {name for name in supervisor.records() if name not in stack.addresses()}
             if HOLDER in unwanted:
-                unwanted.add("kube-apiserver")  # it listens on the node's network, and hangs when that goes first
+                unwanted.add("kube-apiserver")  # it listens on the node's network, and hangs when that is removed first
             self._stop(supervisor, unwanted)
             if stack.node is None:
                 self._clear_node()
             return Startup(supervisor, stack, progress=self._progress, images=self._images, lock=lock).run()
 
     def down(self, *, purge: bool = False) -> tuple[str, ...]:
-        """Stop exactly what `up` started, also if `up` was killed half-way. With `purge`, remove its data.
+        """Stops exactly the servers that `up` started, even if `up` was killed half-way. `purge` removes the data.
 
         Returns:
             The names of the servers that ran.
@@ -134,10 +134,10 @@ class LocalCluster:
         return stopped
 
     def status(self) -> tuple[ServerStatus, ...]:
-        """Every server that should run, and any other that does.
+        """Every server that should run, and every other server that runs.
 
         Raises:
-            NotUp: there never was a cluster here.
+            NotUp: this directory never had a cluster.
         """
         stack = self._stack()
         supervisor = self._supervisor(None)
@@ -158,10 +158,10 @@ class LocalCluster:
     def env(self) -> dict[str, str]:
         """The variables with which kubectl, S3 clients and SQLAlchemy find the cluster.
 
-        The S3 clients are the user's who uploads: it may write the bucket, and do nothing else.
+        The S3 variables are for the uploading user, who may only write the bucket.
 
         Raises:
-            NotUp: there never was a cluster here.
+            NotUp: this directory never had a cluster.
         """
         stack = self._stack()
         kubectl = {"KUBECONFIG": str(stack.control_plane.kubeconfig)}
@@ -179,17 +179,17 @@ class LocalCluster:
         }
 
     def kubectl(self) -> Path | None:
-        """The kubectl that goes with the cluster's API server, if it was obtained."""
+        """The kubectl of the API server's version, if already obtained."""
         return self._binaries.find("kubectl")
 
     def containerd_address(self) -> Path | None:
-        """The socket of the node's containerd; None if no node runs."""
+        """The socket of the node's containerd; None without a running node."""
         record = self._supervisor(None).records().get("containerd") if self._is_ours() else None
         holder = self._supervisor(None).records().get(HOLDER) if record is not None and record.is_running() else None
         return None if holder is None or not holder.is_running() else containerd_address(holder.identity.pid)
 
     def _stop(self, supervisor: Supervisor, names: Iterable[str]) -> tuple[str, ...]:
-        """Stop the named servers; the names of those that ran."""
+        """Stops the named servers and returns the names of those that ran."""
         stopped = []
         for name in in_stop_order(names):
             with self._progress.step(f"stopping {name}"):
@@ -200,7 +200,7 @@ class LocalCluster:
         return tuple(stopped)
 
     def _clear_node(self) -> None:
-        """Take from the machine what a node left on it, however it ended."""
+        """Removes the remains of a node from the machine, however the node ended."""
         if self._node_home.exists():
             with self._progress.step("removing the node"):
                 clear(self._node_home)
@@ -208,13 +208,13 @@ class LocalCluster:
     def _purge(self) -> None:
         for home in database_homes(self.directory):
             shutil.rmtree(home, ignore_errors=True)
-            with contextlib.suppress(OSError):  # others' data, or ours that goes next, lies beside it
+            with contextlib.suppress(OSError):  # the folder still has others' data, or ours that is removed next
                 home.parent.rmdir()
         for folder in _OWN_FOLDERS:
             shutil.rmtree(self.directory / folder, ignore_errors=True)
         self._state_file.unlink(missing_ok=True)
         (self.directory / _LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something that is not ours lies in it
+        with contextlib.suppress(OSError):  # the folder has files of others
             self.directory.rmdir()
 
     @property

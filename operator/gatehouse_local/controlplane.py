@@ -43,12 +43,12 @@ __all__ = [
     "new_tokens",
 ]
 
-# Twice etcd's default: ten thousand versions with their revisions of the last minutes fit.
+# Twice etcd's default: holds ten thousand versions with their revisions of the last minutes.
 _ETCD_QUOTA_BYTES = 4 << 30
 CONTROL_PLANE_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
-# Without a node nothing makes the accounts' tokens of use, and Pods, which never start, need not name one. Nobody asks
-# for the API's endpoints; left to itself, the API server would advertise the address of the default route, and not
-# start on a machine without one.
+# Without a node the accounts' tokens have no use, and Pods, which never start, need no account. No client asks for the
+# API's endpoints. By default the API server would advertise the address of the default route, and would not start on a
+# machine without a default route.
 _WITHOUT_NODE = (
     "--authorization-mode=RBAC",
     "--disable-admission-plugins=ServiceAccount",
@@ -73,12 +73,12 @@ class ControlPlane:
     """The files and the servers of one control plane.
 
     Args:
-        home: a folder of its own; data, keys and kubeconfigs live in it.
-        ports: where the servers listen.
+        home: a separate folder for data, keys and kubeconfigs.
+        ports: the ports of the servers.
         tokens: a token for each user, from `new_tokens`.
         programs: the paths of `CONTROL_PLANE_PROGRAMS`, and of kube-scheduler with a node.
-        node: whether Pods run. Then the API server listens where they reach it, and gives them service accounts;
-            else it listens on loopback.
+        node: whether Pods run. With Pods, the API server listens where they reach it and gives them service accounts;
+            without, the API server listens on loopback.
     """
 
     def __init__(
@@ -109,15 +109,15 @@ class ControlPlane:
 
     @property
     def kubeconfig(self) -> Path:
-        """A kubeconfig with a context for each person, named like the user; `admin` is the current one."""
+        """A kubeconfig with a context for each person, named like the user; `admin` is current."""
         return self._home / "kubeconfig"
 
     def user_kubeconfig(self, user: str) -> Path:
-        """A kubeconfig with the context of one user only: a process given it has no other rights."""
+        """A kubeconfig with the context of one user only, so that a process gets no other rights."""
         return self._home / f"{user}.kubeconfig"
 
     def prepare(self) -> None:
-        """Write keys, certificates, tokens and kubeconfigs; what exists and is current is kept."""
+        """Writes keys, certificates, tokens and kubeconfigs; keeps files that exist and are current."""
         make_private(self._home)
         self._certificate()
         self._service_account_keys()
@@ -133,7 +133,7 @@ class ControlPlane:
         )
 
     def etcd(self) -> Server:
-        """etcd. It does not fsync: data outlives the processes, not a power cut."""
+        """etcd without fsync: data survives the end of the processes, but not a power cut."""
         client = f"http://{LOOPBACK}:{self._ports.etcd}"
         peer = f"http://{LOOPBACK}:{self._ports.etcd_peer}"
         return Server(
@@ -175,7 +175,7 @@ class ControlPlane:
                 *(self._for_node() if self._node else _WITHOUT_NODE),
             ),
             settings=(token_file(self._tokens),),
-            # It keeps nothing, and takes its time when the address it listens on has gone.
+            # The API server keeps no state, and stops slowly after the loss of its address.
             stop_seconds=8,
             ready=http_ready(
                 self._ports.apiserver,
@@ -202,7 +202,7 @@ class ControlPlane:
                 f"--secure-port={self._ports.controller_manager}",
                 f"--tls-cert-file={certificate.certificate}",
                 f"--tls-private-key-file={certificate.key}",
-                # Every namespace gets it as a ConfigMap, for its Pods to trust the API server.
+                # Every namespace gets this authority as a ConfigMap, so that Pods trust the API server.
                 *([f"--root-ca-file={self.authority}"] if self._node else []),
             ),
             settings=(self._tokens[CONTROLLERS],),
@@ -210,7 +210,7 @@ class ControlPlane:
         )
 
     def scheduler(self) -> Server:
-        """kube-scheduler, which only a node has work for."""
+        """kube-scheduler, needed only with a node."""
         certificate = self._certificate()
         return Server(
             name="kube-scheduler",
@@ -229,12 +229,12 @@ class ControlPlane:
         )
 
     def servers(self) -> tuple[Server, ...]:
-        """All of them, in the order they need one another."""
+        """All servers, in the order of their dependencies."""
         scheduler = (self.scheduler(),) if self._node else ()
         return (self.etcd(), self.apiserver(), self.controller_manager(), *scheduler)
 
     def addresses(self) -> dict[str, str]:
-        """Where each of them listens, by name."""
+        """The address of each server, by name."""
         found = {
             "etcd": f"http://{LOOPBACK}:{self._ports.etcd}",
             "kube-apiserver": self.url,
@@ -245,7 +245,7 @@ class ControlPlane:
         return found
 
     def kubelet_client(self) -> ClientCertificate:
-        """By what the kubelet recognises the API server; made once."""
+        """The certificate by which the kubelet recognises the API server; made once."""
         return ensure_client_certificate(
             self._home / "kubelet-client",
             authority="gatehouse-local-kubelet-client",

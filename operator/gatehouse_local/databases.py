@@ -1,4 +1,4 @@
-"""What the two database servers of the local cluster have in common."""
+"""The common parts of the two database servers of the local cluster."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TAIL_LINES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalDatabase:
-    """How clients reach one database."""
+    """The connection values of one database."""
 
     kind: Literal["mariadb", "postgres"]
     port: int
@@ -58,7 +58,7 @@ def find_program(name: str, *, package: str, folders: Sequence[Path], environ: M
     """A database program on the PATH or in one of `folders`.
 
     Raises:
-        ProgramMissing: it is in neither; the message names the package that has it.
+        ProgramMissing: the program is missing; the message names its package.
     """
     path = os.pathsep.join([environ.get("PATH", os.defpath), *map(str, folders)])
     found = shutil.which(name, path=path)
@@ -71,10 +71,10 @@ def find_program(name: str, *, package: str, folders: Sequence[Path], environ: M
 
 
 def account_for(name: str) -> Account | None:
-    """The account a database server runs as: its own where we are root, else ours (None).
+    """The account of a database server: its own when this process runs as root, else the caller's (None).
 
     Raises:
-        LocalClusterError: we are root and there is no such account.
+        LocalClusterError: this process runs as root and the account does not exist.
     """
     if os.geteuid() != 0:
         return None
@@ -89,9 +89,9 @@ def account_for(name: str) -> Account | None:
 
 
 def home_for(wanted: Path, account: Account | None) -> Path:
-    """`wanted`, or a folder below /var/lib/gatehouse-local where `account` may not pass through a parent of `wanted`.
+    """`wanted`, or a folder below /var/lib/gatehouse-local if `account` cannot pass through a parent of `wanted`.
 
-    Root's home, for one, is closed to every other account.
+    Root's home, for example, is closed to every other account.
     """
     if account is None or all(_may_enter(parent, account) for parent in wanted.resolve().parents):
         return wanted
@@ -100,19 +100,19 @@ def home_for(wanted: Path, account: Account | None) -> Path:
 
 
 def give_to(account: Account | None, path: Path) -> Path:
-    """Hand a file or folder to the account that the server runs as."""
+    """Changes the owner of a file or folder to the server's account."""
     if account is not None:
         os.chown(path, account.uid, account.gid)
     return path
 
 
 def initialise(argv: Sequence[str], *, account: Account | None, lock: int | None) -> None:
-    """Run a program that fills a data folder.
+    """Runs a program that fills a data folder.
 
-    It inherits the lock, so that it is over before anybody else touches the folder, even if we are killed.
+    The program inherits the lock. Even if this process is killed, the program ends before another run uses the folder.
 
     Raises:
-        LocalClusterError: with the end of what it said.
+        LocalClusterError: the program failed; with the end of its output.
     """
     run = subprocess.run(
         list(argv),
@@ -139,7 +139,7 @@ def _may_enter(folder: Path, account: Account) -> bool:
     try:
         status = folder.stat()
     except FileNotFoundError:
-        return True  # made by us, with a mode that lets others through
+        return True  # made by this package, with a mode that lets others through
     if status.st_uid == account.uid:
         return bool(status.st_mode & stat.S_IXUSR)
     if status.st_gid == account.gid:

@@ -32,7 +32,7 @@ _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "
 
 @dataclass(frozen=True, slots=True)
 class EnvtestArchive:
-    """One release archive; `sha512` is the digest that the release index names."""
+    """One release archive; `sha512` is the digest in the release index."""
 
     version: str
     url: str
@@ -40,7 +40,7 @@ class EnvtestArchive:
 
 
 class Reader(Protocol):
-    """Reads the content behind an address."""
+    """Reads the content of a URL."""
 
     def __call__(self, url: str, *, limit: int) -> Iterator[bytes]: ...
 
@@ -49,7 +49,7 @@ def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> Envte
     """The newest archive of the wanted minor version for this machine.
 
     Raises:
-        DownloadUnavailable: the index is unreadable or lists none.
+        DownloadUnavailable: the index is unreadable or lists no matching archive.
     """
     wanted = kubernetes.rpartition(".")[0] + "."
     platform_name = f"{system}-{_MACHINES.get(machine, machine)}"
@@ -72,18 +72,18 @@ def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> Envte
 def download(
     target: Path, *, kubernetes: str, index_url: str = INDEX_URL, read: Reader | None = None
 ) -> EnvtestArchive:
-    """Fetch the matching archive into `target` and check its sha512.
+    """Downloads the matching archive to `target` and verifies its sha512.
 
-    A refusal is final at once; a silent network is given up after five seconds.
+    A refusal is final at once; a silent network counts as unavailable after five seconds.
 
     Args:
         target: the file to write.
         kubernetes: the wanted version; the newest patch release of its minor version is taken.
-        index_url: where the release index is.
-        read: yields the content behind an address in chunks, at most `limit` bytes; by https when None.
+        index_url: the URL of the release index.
+        read: yields the content of a URL in chunks, at most `limit` bytes; by https when None.
 
     Raises:
-        DownloadUnavailable: it cannot be had here, or is not what the index says.
+        DownloadUnavailable: the archive cannot be downloaded, or does not match the index.
     """
     read = read or _read
     index = b"".join(read(index_url, limit=_MAX_INDEX_BYTES))
@@ -101,10 +101,10 @@ def download(
 
 
 def unpack(archive: Path, folder: Path, *, names: frozenset[str]) -> None:
-    """Copy the named programs out of the archive; nothing else in it is written.
+    """Copies only the named programs out of the archive.
 
     Raises:
-        DownloadUnavailable: the archive is unreadable or lacks one of them.
+        DownloadUnavailable: the archive is unreadable or lacks a program.
     """
     missing = set(names)
     try:

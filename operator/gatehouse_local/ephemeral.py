@@ -1,4 +1,4 @@
-"""Servers for as long as a `with` block, in a temporary folder: for tests and benchmarks."""
+"""Servers for the time of a `with` block, in a temporary folder, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = [
 class RunningControlPlane:
     """An API server, with Gatehouse's kinds and roles unless it is bare.
 
-    `kubeconfig` has a context for each user, `admin` the current one; `tokens` are by user.
+    `kubeconfig` has a context for each user, and `admin` is current; `tokens` are by user.
     """
 
     url: str
@@ -56,7 +56,7 @@ class RunningControlPlane:
     _client: Callable[[str], KubeClient]
 
     def client(self, user: str = ADMIN) -> KubeClient:
-        """A client as one of the users; close it."""
+        """A client as one of the users. The caller closes the client."""
         return self._client(user)
 
 
@@ -94,7 +94,7 @@ def control_plane(binaries: Binaries | None = None, *, bare: bool = False) -> It
 
 @contextlib.contextmanager
 def minio(binaries: Binaries | None = None, *, tls: bool = False) -> Iterator[S3Endpoint]:
-    """MinIO without buckets; with `tls` behind a certificate of its own authority."""
+    """MinIO without buckets; with `tls`, MinIO has a certificate of its own authority."""
     programs = (binaries or Binaries()).obtain(["minio"])
     with _servers() as (home, supervisor):
         store = Minio(
@@ -155,7 +155,7 @@ def _database(server: DatabaseServer, supervisor: Supervisor) -> Iterator[LocalD
 
 @contextlib.contextmanager
 def _servers() -> Iterator[tuple[Path, Supervisor]]:
-    """A temporary folder and a supervisor that has stopped everything when the block ends."""
+    """A temporary folder and a supervisor that stops everything at the end of the block."""
     home = make_traversable(Path(tempfile.mkdtemp(prefix="gatehouse-")))
     supervisor = Supervisor(run=home / "run", logs=home / "logs")
     try:

@@ -1,4 +1,4 @@
-"""What can go wrong with the local cluster, as one tree."""
+"""The errors of the local cluster, as one tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
 
 
 class LocalClusterError(Exception):
-    """Anything the user of the local cluster is told as one message."""
+    """An error that the user of the local cluster sees as one message."""
 
 
 class ProgramMissing(LocalClusterError):
@@ -27,15 +27,15 @@ class ProgramMissing(LocalClusterError):
 
 
 class DownloadUnavailable(LocalClusterError):
-    """The release archive cannot be had here; the caller falls back to building."""
+    """The release archive cannot be downloaded; the caller builds instead."""
 
 
 class BuildFailed(LocalClusterError):
-    """`go build`, or what it needs, failed."""
+    """`go build`, or a prerequisite, failed."""
 
 
 class ServerDied(LocalClusterError):
-    """A server ended while it was starting."""
+    """A server ended during its start."""
 
     def __init__(self, name: str, log: Path, tail: str) -> None:
         super().__init__(f"{name} ended while starting. The end of {log}:\n{tail or '(empty)'}")
@@ -44,7 +44,7 @@ class ServerDied(LocalClusterError):
 
 
 class NotReady(LocalClusterError):
-    """A server runs but does not answer in its time."""
+    """A server runs but does not answer in time."""
 
 
 class ApiRefused(LocalClusterError):
@@ -56,12 +56,12 @@ class ApiRefused(LocalClusterError):
 
 
 class NodeImpossible(LocalClusterError):
-    """This machine cannot run a node, or not now; the message says what to do."""
+    """This machine cannot run a node, or not now; the message names the remedy."""
 
 
 class NotUp(LocalClusterError):
-    """There is no local cluster in this directory."""
+    """This directory has no local cluster."""
 
 
 class StateUnreadable(LocalClusterError):
-    """The state file of a local cluster is not what this version writes."""
+    """The state file of a local cluster does not have this version's format."""

@@ -13,16 +13,16 @@ __all__ = ["exclusive", "make_private", "make_traversable", "write_private"]
 
 
 def make_private(path: Path) -> Path:
-    """Create `path` as a directory that only its owner may read or enter, and return it."""
+    """Creates `path` as a directory that only its owner may read or enter, and returns `path`."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
 def make_traversable(path: Path) -> Path:
-    """Create `path` as a directory that others may pass through but not list.
+    """Creates `path` as a directory that others may pass through but not list.
 
-    The database servers run as accounts of their own and keep their data below it.
+    The database servers run under separate accounts and keep their data below this directory.
     """
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(0o711)
@@ -30,7 +30,7 @@ def make_traversable(path: Path) -> Path:
 
 
 def write_private(path: Path, content: str | bytes) -> Path:
-    """Write `path` atomically with mode 0600: a reader sees the old content or all of the new."""
+    """Writes `path` atomically with mode 0600: a reader sees the old content or the whole new content."""
     data = content.encode() if isinstance(content, str) else content
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -45,10 +45,10 @@ def write_private(path: Path, content: str | bytes) -> Path:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, waiting: Callable[[], None]) -> Iterator[int]:
-    """Hold the lock file `path`; calls `waiting` once if another process has it, then waits.
+    """Holds the lock file `path`. If another process has the lock, calls `waiting` once and waits.
 
-    Yields the open descriptor. A child that inherits it keeps the lock held after its parent was killed, which is
-    how work that must not run twice is kept from running twice.
+    Yields the open descriptor. A child that inherits the descriptor keeps the lock after its parent was killed, so that
+    the same work never runs twice at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _open_locked(path, waiting)
@@ -67,7 +67,7 @@ def _open_locked(path: Path, waiting: Callable[[], None]) -> int:
             except BlockingIOError:
                 waiting()
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Who held it may have removed the file; then others lock the file that took its place.
+            # The holder may have removed the file; other processes then lock its replacement.
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor

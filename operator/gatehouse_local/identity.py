@@ -1,4 +1,4 @@
-"""Which process is meant: a pid alone may by now belong to somebody else."""
+"""The identity of a process: a pid alone may have been reused by another process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROC = Path("/proc/self")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A pid with the moment its process started; together they name one process for ever.
+    """A pid with the start time of its process. Together they identify one process permanently.
 
     On Linux `started` is field 22 of `/proc/PID/stat` (clock ticks since boot) followed by the boot's id, elsewhere
     what `ps -o lstart=` prints.
@@ -37,7 +37,7 @@ def boot_id() -> str:
 
 
 def parse_started(raw: str, *, boot: str) -> str:
-    """The start of a process from one line of `/proc/PID/stat` or of `ps -o lstart=`; empty if there is none."""
+    """The start time of a process from one line of `/proc/PID/stat` or of `ps -o lstart=`; empty if missing."""
     _, parenthesis, fields = raw.rpartition(")")
     if not parenthesis:
         return raw.strip()
@@ -45,7 +45,7 @@ def parse_started(raw: str, *, boot: str) -> str:
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of a live process; None if there is none or it only waits to be reaped."""
+    """The identity of a live process; None if no process has the pid or the process is a zombie."""
     if _PROC.exists():
         try:
             raw = (_PROC.parent / str(pid) / "stat").read_text()
@@ -69,10 +69,10 @@ def is_running(identity: Identity) -> bool:
 
 
 def end(identity: Identity, *, polite: signal.Signals, seconds: float) -> bool:
-    """End exactly this process: `polite`, then SIGKILL after `seconds`. False if it was not running.
+    """Ends exactly this process with `polite`, then with SIGKILL after `seconds`. False if the process was not running.
 
-    On Linux a pidfd taken before the identity is checked pins the process, so that no signal reaches a stranger that
-    was given the pid in between.
+    On Linux a pidfd, opened before the identity check, pins the process, so that no signal reaches another process that
+    got the pid in between.
     """
     with contextlib.ExitStack() as cleanup:
         descriptor: int | None = None
@@ -100,7 +100,7 @@ def _send(identity: Identity, descriptor: int | None, number: signal.Signals) ->
 
 
 def wait_for_exit(identity: Identity, *, seconds: float) -> bool:
-    """Wait until this process has ended; False if it still runs after `seconds`."""
+    """Waits until this process has ended; False if the process still runs after `seconds`."""
     if not hasattr(os, "pidfd_open"):
         deadline = time.monotonic() + seconds
         while is_running(identity):

@@ -1,4 +1,4 @@
-"""Turns an empty control plane into one that knows Gatehouse."""
+"""Installs Gatehouse on an empty control plane."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["install_defaults", "install_kinds"]
 
 
 def install_kinds(client: KubeClient) -> None:
-    """Apply the CRDs, the operator's namespace, the roles, their bindings and the policies of admission.
+    """Applies the CRDs, the operator's namespace, the roles, their bindings and the ValidatingAdmissionPolicies.
 
-    Waits until the kinds are served. KServe's kinds are left alone where they are, and else made in miniature.
+    Waits until the API server serves the kinds. Keeps existing KServe kinds, and otherwise installs miniature ones.
     """
     definitions = [client.apply(definition) for definition in (*documents("crds"), *_kserve(client))]
     for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
@@ -30,14 +30,14 @@ def install_kinds(client: KubeClient) -> None:
 
 
 def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: LocalDatabase | None) -> None:
-    """Apply the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
+    """Applies the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
     shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
     for manifest in (*shipped, *registry(endpoint, database)):
         client.apply(manifest)
 
 
 def _kserve(client: KubeClient) -> Iterator[Manifest]:
-    """The definitions of KServe's kinds that are not there, or are ours."""
+    """The definitions of KServe's kinds that are missing or were installed by this package."""
     for definition in documents("manifests/kserve-minimal"):
         try:
             found = client.request("GET", client.path_of(definition))

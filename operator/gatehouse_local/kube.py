@@ -1,6 +1,6 @@
-"""The few requests that setting up a cluster needs: server-side apply, get, wait.
+"""The few requests that the setup of a cluster needs: server-side apply, get, wait.
 
-Written on the standard library because importing a whole Kubernetes client costs more than all of these requests.
+Uses only the standard library, because the import of a whole Kubernetes client costs more than all of these requests.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class KubeClient:
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     def close(self) -> None:
-        """Close the connection."""
+        """Closes the connection."""
         self._connection.close()
 
     def request(
@@ -62,13 +62,13 @@ class KubeClient:
         *,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """Send one request and return the object answered.
+        """Sends one request and returns the object in the response.
 
-        It is sent again when the server asks for that, as it does while its cache of a kind that was just made is not
-        ready (429 with Retry-After).
+        Retries when the server requests a retry (429 with Retry-After), as while the server's cache of a new kind is
+        not ready.
 
         Raises:
-            ApiRefused: the server answered an error.
+            ApiRefused: the server returned an error.
             OSError: the server was not reached.
         """
         status, retry_after, content = self._send(method, path, body, content_type=content_type)
@@ -100,7 +100,7 @@ class KubeClient:
         return answer
 
     def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Server-side apply one object as `gatehouse-local`, taking over fields that others set."""
+        """Applies one object server-side as `gatehouse-local`, and takes over fields that others set."""
         path = self.path_of(manifest)
         return self.request(
             "PATCH",
@@ -110,7 +110,7 @@ class KubeClient:
         )
 
     def path_of(self, manifest: Mapping[str, Any]) -> str:
-        """The request path of an object; asks the server for the plural of its kind."""
+        """The request path of an object; reads the plural of its kind from the server."""
         api_version, kind = manifest["apiVersion"], manifest["kind"]
         resource = self._resources.get((api_version, kind))
         if resource is None:
@@ -123,10 +123,10 @@ class KubeClient:
         return f"{_root(api_version)}{scope}/{resource.plural}/{quote(metadata['name'])}"
 
     def wait_served(self, definitions: Iterable[Mapping[str, Any]], *, seconds: float = 30) -> None:
-        """Wait until CustomResourceDefinitions are Established and their kinds can be discovered.
+        """Waits until CustomResourceDefinitions are Established and their kinds can be discovered.
 
         Raises:
-            NotReady: one of them is not, after `seconds`.
+            NotReady: a definition is not ready after `seconds`.
         """
         deadline = time.monotonic() + seconds
         for definition in definitions:

@@ -1,4 +1,4 @@
-"""MariaDB on a data folder of its own and a loopback port."""
+"""MariaDB with a separate data folder and a loopback port."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mariadb:
     """One MariaDB server with one user and its database.
 
     Args:
-        home: where it keeps its data, unless its account cannot get there (see `databases.home_for`).
+        home: the folder of the data, unless the server's account cannot reach it (see `databases.home_for`).
         port: the loopback port.
         password: of the user `gatehouse`; letters, digits, `-` and `_`.
         superuser: gives that user every right, for tests that kill connections or make the server read-only.
@@ -50,7 +50,7 @@ class Mariadb:
         self.database = LocalDatabase(kind="mariadb", port=port, username=DATABASE, password=password)
 
     def prepare(self, *, lock: int | None = None) -> None:
-        """Create the data folder if there is none, and the statements that the server runs as it starts."""
+        """Creates the data folder if missing, and the statements that the server runs at its start."""
         make_traversable(self.home)
         if not self._data.exists():
             unfinished = self.home / "data.unfinished"
@@ -83,7 +83,7 @@ class Mariadb:
                 f"--datadir={self._data}",
                 f"--bind-address={LOOPBACK}",
                 f"--port={self.database.port}",
-                # Relative to the data folder: an absolute path soon passes the 107 bytes that a socket's may have.
+                # Relative to the data folder: an absolute path soon exceeds a socket path's limit of 107 bytes.
                 "--socket=mysql.sock",
                 f"--pid-file={self._data / 'server.pid'}",
                 f"--init-file={self._statements_file}",
@@ -96,7 +96,7 @@ class Mariadb:
         )
 
     def ensure_database(self) -> None:
-        """The statements that the server ran as it started have done it."""
+        """Does nothing: the statements at the server's start created the database."""
 
     @property
     def _data(self) -> Path:

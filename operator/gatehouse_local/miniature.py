@@ -43,7 +43,7 @@ class _Tensor:
 
 
 def miniature_granite(*, seed: int = 31) -> dict[str, bytes]:
-    """File name to bytes; the same for the same seed."""
+    """The files' bytes by name; the same for the same seed."""
     noise = random.Random(seed)  # noqa: S311 - weights, not secrets
     tensors = list(_tensors())
     half = len(tensors) // 2

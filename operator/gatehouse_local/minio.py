@@ -16,7 +16,7 @@ __all__ = ["Minio"]
 
 
 class Minio:
-    """One MinIO server with its data in `home`; with `tls` it has a certificate of an authority of its own."""
+    """One MinIO server with its data in `home`; with `tls`, a certificate of its own authority."""
 
     def __init__(self, home: Path, *, program: Path, port: int, credentials: S3Credentials, tls: bool = False) -> None:
         self._home = home
@@ -27,7 +27,7 @@ class Minio:
 
     @property
     def endpoint(self) -> S3Endpoint:
-        """How clients reach it."""
+        """The endpoint for clients."""
         return S3Endpoint(
             url=f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self._port}",
             credentials=self._credentials,
@@ -35,7 +35,7 @@ class Minio:
         )
 
     def server(self) -> Server:
-        """The server, its folders made."""
+        """The server. Creates its folders."""
         certificates = make_private(self._home / "certs")
         context = None
         if self._tls:
@@ -50,7 +50,7 @@ class Minio:
                 "server",
                 "--quiet",
                 f"--address={LOOPBACK}:{self._port}",
-                # Otherwise it looks for certificates in the home folder of whoever starts it.
+                # Otherwise MinIO looks for certificates in the caller's home folder.
                 f"--certs-dir={certificates}",
                 str(make_private(self._home / "data")),
             ),
@@ -61,6 +61,6 @@ class Minio:
                 "MINIO_BROWSER": "off",
                 "MINIO_UPDATE": "off",
             },
-            # /minio/health/ready says 200 before anything is initialised; this one waits for credentials and buckets.
+            # /minio/health/ready returns 200 before initialisation; this path waits for credentials and buckets.
             ready=http_ready(self._port, "/minio/health/cluster", tls=context),
         )

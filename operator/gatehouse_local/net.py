@@ -1,4 +1,4 @@
-"""Loopback ports, and the one question asked of every server: do you answer?"""
+"""Loopback ports, and a readiness check by HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatehouse_local.errors import LocalClusterError
 __all__ = ["LOOPBACK", "free_port", "http_ready", "is_free"]
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768 and up): an outgoing connection cannot take the port between our look and the
+# Below Linux's ephemeral range (32768 and up): an outgoing connection cannot take the port between the check and the
 # server's bind.
 _PORTS = range(20000, 32000)
 _TRIES = 200
@@ -31,7 +31,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*, avoid: frozenset[int] = frozenset()) -> int:
-    """A loopback port that nobody listens on and that is not in `avoid`."""
+    """A free loopback port that is not in `avoid`."""
     candidates = [port for port in _PORTS if port not in avoid]
     tries = min(_TRIES, len(candidates))
     for port in random.sample(candidates, k=tries):
@@ -43,7 +43,7 @@ def free_port(*, avoid: frozenset[int] = frozenset()) -> int:
 def http_ready(
     port: int, path: str, *, host: str = LOOPBACK, tls: ssl.SSLContext | None = None, token: str | None = None
 ) -> Callable[[], bool]:
-    """A check that GETs `path` on a port of this machine and is content with any 2xx."""
+    """A check that GETs `path` on a port of this machine and accepts any 2xx."""
 
     def answers() -> bool:
         connection = (

@@ -1,4 +1,4 @@
-"""The objects that make an empty control plane a place to use Gatehouse, as manifests."""
+"""The objects with which Gatehouse can be used on an empty control plane, as manifests."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def namespace(name: str = NAMESPACE) -> Manifest:
 
 
 def bindings(*, operator_user: str) -> Iterator[Manifest]:
-    """Bind the operator's user to the shipped roles, and the groups of people to what they need.
+    """Binds the operator's user to the shipped roles, and the groups of people to their roles.
 
-    People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`; data
-    scientists submit them there; administrators change every kind of Gatehouse, approve models of every risk and say
-    which namespaces are gated.
+    People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`. Data
+    scientists submit models there. Administrators change every kind of Gatehouse, approve models of every risk tier and
+    select the gated namespaces.
     """
     operator = _subject("User", operator_user)
     yield _binding("gatehouse-operator", _cluster_role("gatehouse-operator"), operator)
@@ -52,7 +52,7 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
     yield registry_access(NAMESPACE, operator_user=operator_user)
     users, admins = _subject("Group", "rhoai-users"), _subject("Group", "rhoai-admins")
     yield _binding("gatehouse-local-users-view", _cluster_role("view"), users)
-    # The API server makes this namespace too, but some time after it is ready.
+    # The API server also makes this namespace, but some time after becoming ready.
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
     yield _binding("gatehouse-local-users-deploy", _cluster_role("gatehouse-deployer"), users, namespace="default")
     scientists = _subject("Group", "data-scientists")
@@ -66,7 +66,7 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
 
 
 def registry_access(namespace: str, *, operator_user: str) -> Manifest:
-    """Let the operator's user read the Secrets of a namespace that holds a ModelRegistry."""
+    """Lets the operator's user read the Secrets of a namespace with a ModelRegistry."""
     return _binding(
         "gatehouse-registry-secrets",
         _cluster_role("gatehouse-registry-secrets"),
@@ -76,9 +76,9 @@ def registry_access(namespace: str, *, operator_user: str) -> Manifest:
 
 
 def with_operator(policy: Manifest, user: str) -> Manifest:
-    """A policy of admission that also takes `user` for the operator; any other object as it is.
+    """A ValidatingAdmissionPolicy that also accepts `user` as the operator; any other object unchanged.
 
-    The policy says who the operator is in one variable, `operators`: a CEL list of user names.
+    The policy's variable `operators` names the operator: a CEL list of user names.
     """
     variables = policy["spec"].get("variables", ()) if policy["kind"] == "ValidatingAdmissionPolicy" else ()
     if not any(variable["name"] == _OPERATORS for variable in variables):
@@ -93,7 +93,7 @@ def _joined(variable: Mapping[str, str], user: str) -> Mapping[str, str]:
 
 
 def registry(endpoint: S3Endpoint, database: LocalDatabase | None) -> Iterator[Manifest]:
-    """The default ModelRegistry `local` with its Secrets; without a database its rows are in the operator's SQLite."""
+    """The default ModelRegistry `local` with its Secrets; without a database the operator's SQLite has its rows."""
     credentials = endpoint.credentials
     yield _secret(
         _OBJECT_STORE_SECRET,

@@ -1,4 +1,4 @@
-"""Certificates and keys of one local cluster: made once, valid for ten years, trusted by nobody else."""
+"""Certificates and keys of one local cluster: made once, valid for ten years, trusted only by that cluster."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ServingCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCertificate:
-    """A client's certificate and key, and the certificate authority that signed nothing else (PEM files)."""
+    """A client's certificate and key, and the certificate authority that signed only them (PEM files)."""
 
     authority: Path
     certificate: Path
@@ -66,14 +66,14 @@ class KeyPair:
 def ensure_certificate(folder: Path, *, authority: str, addresses: Sequence[str] = ()) -> ServingCertificate:
     """A certificate for localhost, 127.0.0.1 and `addresses`, signed by an authority of its own.
 
-    Made once, and anew when it does not name all of these. The key of the authority is not kept: nothing else can be
-    signed by it.
+    Made once, and again when the certificate lacks one of these names. The authority's key is not kept, so that the
+    authority can sign nothing else.
     """
     files = ServingCertificate(
         authority=folder / "ca.crt", certificate=folder / "public.crt", key=folder / "private.key"
     )
     names = (*(ipaddress.ip_address(each) for each in (LOOPBACK, *addresses)), *_NAMES)
-    # The key is written last, so that its presence means the set is whole.
+    # The key is written last, so that its presence means a complete set.
     if not files.key.exists() or not _names_all(files.certificate, names):
         issued = issue(
             authority=authority,
@@ -90,7 +90,7 @@ def ensure_certificate(folder: Path, *, authority: str, addresses: Sequence[str]
 def ensure_client_certificate(
     folder: Path, *, authority: str, common_name: str, organization: str
 ) -> ClientCertificate:
-    """A certificate that Kubernetes takes for the user `common_name` of the group `organization`; made once."""
+    """A certificate of the Kubernetes user `common_name` in the group `organization`; made once."""
     files = ClientCertificate(authority=folder / "ca.crt", certificate=folder / "client.crt", key=folder / "client.key")
     if not files.key.exists():
         issued = issue(
@@ -119,7 +119,7 @@ def ensure_key_pair(folder: Path, name: str) -> KeyPair:
 
 
 def ensure_audit_key(folder: Path) -> KeyPair:
-    """The ed25519 key that the operator signs checkpoints of audit trails with; made once, and never another."""
+    """The operator's ed25519 key for checkpoints of audit trails; made once and never replaced."""
     make_private(folder)
     pair = KeyPair(private=folder / "audit.key", public=folder / "audit.pub")
     if not pair.private.exists():

@@ -1,4 +1,4 @@
-"""PostgreSQL on a data folder of its own and a loopback port."""
+"""PostgreSQL with a separate data folder and a loopback port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Postgres:
     """One PostgreSQL server with one user and its database.
 
     Args:
-        home: where it keeps its data, unless its account cannot get there (see `databases.home_for`).
+        home: the folder of the data, unless the server's account cannot reach it (see `databases.home_for`).
         port: the loopback port.
         password: of the user `gatehouse` and of the server's owner.
         superuser: gives that user every right, for tests that end sessions or make the server read-only.
@@ -53,7 +53,7 @@ class Postgres:
         self.database = LocalDatabase(kind="postgres", port=port, username=DATABASE, password=password)
 
     def prepare(self, *, lock: int | None = None) -> None:
-        """Create the data folder if there is none."""
+        """Creates the data folder if missing."""
         make_traversable(self.home)
         if self._data.exists():
             return
@@ -96,13 +96,13 @@ class Postgres:
                 "unix_socket_directories=",
             ),
             account=self._account,
-            # The polite signal of PostgreSQL, SIGTERM, waits until every client has gone.
+            # On SIGTERM PostgreSQL waits until every client has disconnected.
             stop_signal=signal.SIGINT,
             ready=self._answers,
         )
 
     def ensure_database(self) -> None:
-        """Create the user and its database unless they are there."""
+        """Creates the user and its database if missing."""
         user, database = sql.Identifier(self.database.username), sql.Identifier(self.database.database)
         with self._connect() as connection:
             if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s", self.database.username):

@@ -1,4 +1,4 @@
-"""Background servers: started detached, remembered exactly, stopped exactly."""
+"""Background servers: started detached, recorded by identity, and stopped by identity."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _TAIL_BYTES = 16_384
 _PROBE_SECONDS = 0.03
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 
-# The shell starts the server and writes down its pid and start time before it exits. It runs in a session of its own,
-# so that also a starter killed at any moment leaves a server only with its record. Its stdin is the lock of the
-# cluster's directory: who takes the lock next finds the record complete.
+# The shell starts the server and writes the server's pid and start time before it exits. The shell has its own session,
+# so that a starter killed at any moment leaves no server without a record. The shell's stdin is the lock of the
+# cluster's directory: the next holder of the lock finds the record complete.
 _LAUNCH = '"$@" </dev/null >&2 & printf \'%s\\n\' "$!"; cat "/proc/$!/stat" 2>/dev/null || ps -o lstart= -p "$!"'
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The system account a server runs as, where root must not run it."""
+    """The system account of a server that must not run as root."""
 
     name: str
     uid: int
@@ -48,10 +48,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A background program: how to start it and how to see that it answers.
+    """A background program: its command and its readiness check.
 
-    `settings` are inputs that do not show in `argv` or `env` (the content of a file, say): a change of any of the
-    three restarts a running server.
+    `settings` are inputs outside `argv` and `env`, such as the content of a file. A change of any of the three restarts
+    a running server.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Server:
     ready_seconds: float = 60.0
 
     def fingerprint(self) -> str:
-        """A digest of everything that decides how the server runs."""
+        """A digest of all inputs of the server."""
         parts = [self.argv, sorted(self.env.items()), self.settings]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is remembered of a started server."""
+    """The record of a started server."""
 
     identity: Identity
     fingerprint: str
@@ -80,21 +80,21 @@ class Record:
     stop_seconds: float
 
     def is_running(self) -> bool:
-        """Whether the process still runs, and is that process."""
+        """Whether the same process still runs."""
         return is_running(self.identity)
 
 
 def base_environment() -> dict[str, str]:
-    """The few variables a server inherits: none of the caller's credentials or settings for other servers."""
+    """The few variables that a server inherits: none of the caller's credentials or settings for other servers."""
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 class Supervisor:
-    """Starts and stops the servers whose records lie in one directory.
+    """Starts and stops the servers whose records are in one directory.
 
     Args:
-        run: where the records are kept, one file a server.
-        logs: where stdout and stderr of the servers go.
+        run: the directory of the records, one file per server.
+        logs: the directory for stdout and stderr of the servers.
         lock: the descriptor of the lock that guards both directories, if several processes may use them.
     """
 
@@ -104,11 +104,11 @@ class Supervisor:
         self._lock = lock
 
     def log_file(self, name: str) -> Path:
-        """Where the output of a server goes."""
+        """The file with the output of a server."""
         return self._logs / f"{name}.log"
 
     def records(self) -> dict[str, Record]:
-        """Every server that was started here and not stopped, by name; it may have ended by itself."""
+        """Every server that was started and not stopped, by name. A server may have ended by itself."""
         found = {}
         for path in sorted(self._run.glob("*.record")):
             if (record := _read_record(path)) is not None:
@@ -116,11 +116,11 @@ class Supervisor:
         return found
 
     def ensure(self, server: Server) -> bool:
-        """Have `server` running as described, and answering. Returns whether it had to be started.
+        """Ensures that `server` runs as described and answers. Returns whether a start was necessary.
 
         Raises:
-            ServerDied: it ended before it answered.
-            NotReady: it did not answer in its time.
+            ServerDied: the server ended before it answered.
+            NotReady: the server did not answer in time.
         """
         fresh = not self.runs(server)
         if fresh:
@@ -130,12 +130,12 @@ class Supervisor:
         return fresh
 
     def runs(self, server: Server) -> bool:
-        """Whether `server` runs just as described; it may not answer yet."""
+        """Whether `server` runs as described. The server may not answer yet."""
         record = _read_record(self._record_file(server.name))
         return record is not None and record.is_running() and record.fingerprint == server.fingerprint()
 
     def start(self, server: Server) -> Record:
-        """Start `server` in the background and return as soon as its record is written."""
+        """Starts `server` in the background and returns as soon as its record is written."""
         path = self._record_file(server.name)
         log = self.log_file(server.name)
         if log.exists():
@@ -168,11 +168,11 @@ class Supervisor:
         return record
 
     def wait_ready(self, server: Server) -> None:
-        """Wait until a started server answers.
+        """Waits until a started server answers.
 
         Raises:
-            ServerDied: it ended first.
-            NotReady: it did not answer in `ready_seconds`.
+            ServerDied: the server ended first.
+            NotReady: the server did not answer in `ready_seconds`.
         """
         record = _read_record(self._record_file(server.name))
         deadline = time.monotonic() + server.ready_seconds
@@ -189,7 +189,7 @@ class Supervisor:
         )
 
     def stop(self, name: str) -> bool:
-        """Stop exactly the process that was started under `name`; False if it was not running."""
+        """Stops exactly the process that was started under `name`; False if the process was not running."""
         path = self._record_file(name)
         record = _read_record(path)
         stopped = False
@@ -220,7 +220,7 @@ def _create(path: Path) -> BinaryIO:
 
 
 def _read_record(path: Path) -> Record | None:
-    """The record of a started server; None if nothing was started, or not even the shell that starts it."""
+    """The record of a started server; None if no server, or not even its starting shell, was started."""
     try:
         header, pid, started, *_ = path.read_text().split("\n", 2)
         head = json.loads(header)

@@ -1,4 +1,4 @@
-"""The programs of the local cluster and the versions it uses, as data."""
+"""The programs of the local cluster and their versions, as data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 
 __all__ = ["KUBERNETES_VERSION", "PROGRAMS", "Program", "Use", "programs_for"]
 
-# The same versions as in hack/controlplane/*/go.mod; a unit test holds the two together.
+# The same versions as in hack/controlplane/*/go.mod; a unit test compares the two.
 KUBERNETES_VERSION = "v1.36.3"
 _ETCD_VERSION = "v3.6.8"
 _COREDNS_VERSION = "v1.13.1"
@@ -16,7 +16,7 @@ _VERSITYGW_VERSION = "v1.8.0"
 _KSERVE_VERSION = "v0.20.0"
 
 _, _MINOR, _ = KUBERNETES_VERSION.split(".")
-# Without these the API server reports v0.0.0, and clients that look at its version misbehave.
+# Without these the API server reports v0.0.0, and clients that check its version misbehave.
 _KUBERNETES_STAMP = (
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
     "-X k8s.io/component-base/version.gitMajor=1",
@@ -25,15 +25,15 @@ _KUBERNETES_STAMP = (
 
 
 Use = Literal["control-plane", "node", "e2e"]
-"""What runs a program: the control plane, a node beside it (on Linux), or only the tests of `make e2e`."""
+"""The user of a program: the control plane, a node beside it (on Linux), or only the tests of `make e2e`."""
 USES: Final[tuple[Use, ...]] = get_args(Use)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program: what it is called, which Go package builds it and whether envtest's archive has it.
+    """One program: its name, its Go package, and whether envtest's archive has it.
 
-    `module` is the folder below `hack/controlplane`; `minutes` is the length of a first build on two cores.
+    `module` is the folder below `hack/controlplane`; `minutes` is the duration of a first build on two cores.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Program:
 
     @property
     def folder(self) -> str:
-        """The name of its folder in the cache."""
+        """The name of the program's folder in the cache."""
         return f"{self.component}-{self.version}"
 
 
@@ -123,9 +123,9 @@ PROGRAMS: dict[str, Program] = {
 
 
 def programs_for(platform: str, *, use: Use = "node") -> tuple[str, ...]:
-    """The names of the programs that a use needs, with those of every use before it in ``USES``.
+    """The names of the programs that a use needs, with those of every earlier use in ``USES``.
 
-    ``platform`` is in the words of `sys.platform`. A node runs on Linux only.
+    ``platform`` is a value of `sys.platform`. A node runs on Linux only.
     """
     uses = USES[: USES.index(use) + 1]
     return tuple(

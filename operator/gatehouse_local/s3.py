@@ -1,4 +1,4 @@
-"""What the two S3 servers of the local cluster have in common: an address, credentials, buckets."""
+"""The common parts of the two S3 servers of the local cluster: an address, credentials, buckets."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ REGION = "us-east-1"
 OPERATOR: Final = "gatehouse-operator"
 UPLOADER: Final = "gatehouse-uploader"
 STORE_USERS: Final[Mapping[str, Access]] = {OPERATOR: "read", UPLOADER: "write"}
-"""Who may do what in the bucket of the local cluster. Its administrator makes these users, and does nothing else."""
+"""The users' access to the bucket of the local cluster. Its administrator only makes these users."""
 _STARTING_SECONDS: Final = 15.0
-"""A server that answers may still be reading its users."""
+"""The time in which an answering server may still be reading its users."""
 _POLL_SECONDS: Final = 0.2
 _EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
@@ -60,7 +60,7 @@ class S3Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Endpoint:
-    """A running S3 server. `authority` is the certificate authority (PEM file) of one that speaks TLS."""
+    """A running S3 server. `authority` is the certificate authority (PEM file) of a server with TLS."""
 
     url: str
     credentials: S3Credentials
@@ -69,20 +69,20 @@ class S3Endpoint:
 
 
 def new_credentials() -> S3Credentials:
-    """Random credentials, within the lengths that MinIO takes."""
+    """Random credentials, within MinIO's length limits."""
     return S3Credentials(f"gatehouse-{secrets.token_hex(5)}", secrets.token_urlsafe(30))
 
 
 def new_store_keys() -> dict[str, str]:
-    """A random secret key for each user of the local store, within the lengths that MinIO takes."""
+    """A random secret key for each user of the local store, within MinIO's length limits."""
     return {name: secrets.token_urlsafe(30) for name in STORE_USERS}
 
 
 def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str]) -> None:
-    """Have the users of the local store there. ``endpoint`` is MinIO's, with its administrator's credentials.
+    """Ensures the users of the local store. ``endpoint`` is MinIO's, with its administrator's credentials.
 
     Raises:
-        LocalClusterError: it refused.
+        LocalClusterError: MinIO refused.
     """
     administrator = StoreAdministrator(
         url=endpoint.url,
@@ -108,7 +108,7 @@ def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str
 
 
 def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
-    """Create a bucket unless it is there.
+    """Creates a bucket if missing.
 
     Raises:
         LocalClusterError: the server refused.

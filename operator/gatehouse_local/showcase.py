@@ -1,6 +1,6 @@
-"""What the demo shows: a miniature of Granite 3.1 8B FP8, put into the local store and registered.
+"""The content of the demo: a miniature of Granite 3.1 8B FP8, uploaded to the local store and registered.
 
-The objects are those that a data scientist would apply.
+A data scientist would apply the same objects.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ VERSION: Final = "granite-3.1-8b-instruct-fp8-3.1-may2025-validated"
 BUCKET: Final = "models"
 PREFIX: Final = "granite-3.1-8b-instruct-FP8-dynamic/"
 STORE_VARIABLES: Final = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""What names the local store in an environment."""
+"""The variables that name the local store in an environment."""
 ARTIFACT_URI: Final = f"s3://{BUCKET}/{PREFIX}"
 
 
 def upload_miniature(env: Mapping[str, str]) -> int:
-    """Puts the miniature's files into the store that ``env`` (as ``gatehouse local env``) names; their number."""
+    """Uploads the miniature's files to the store in ``env`` (as ``gatehouse local env``); returns their number."""
     files = miniature_granite()
     with closing(_store(env)) as store:
         for name, content in files.items():
@@ -51,9 +51,9 @@ def upload_miniature(env: Mapping[str, str]) -> int:
 
 
 def put_file(env: Mapping[str, str], file: Path, uri: str) -> None:
-    """Makes or replaces one object of the store that ``env`` names.
+    """Creates or replaces one object of the store that ``env`` names.
 
-    Raises LocalClusterError for a URI that names none, and when the store refuses.
+    Raises LocalClusterError for a URI that names no object, and when the store refuses.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not key or key.endswith("/"):
@@ -77,7 +77,7 @@ def _store(env: Mapping[str, str]) -> S3Client:
 
 
 def manifests() -> tuple[dict[str, Any], ...]:
-    """Namespace, RegisteredModel and ModelVersion."""
+    """The Namespace, RegisteredModel and ModelVersion."""
     return (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {

@@ -1,4 +1,4 @@
-"""Everything that one local cluster runs, composed from its state."""
+"""All servers of one local cluster, composed from its state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 PROGRAM_NAMES = (*CONTROL_PLANE_PROGRAMS, "minio", "kubectl")
 NODE_FOLDER = "node"
-# The kubelet goes before what it would start again, the node's network after the API server that listens on it.
+# The kubelet stops before the processes that it would restart, the node's network after the API server on it.
 _STOP_ORDER = (
     "operator",
     "kubelet",
@@ -56,13 +56,13 @@ _STOP_ORDER = (
     "mariadb",
     "postgres",
 )
-# The operator names the file of a registry without a server after the registry.
+# For a registry without a database server, the operator names the SQLite file after the registry.
 _SQLITE_FILE = f"{NAMESPACE}.{REGISTRY}.db"
 _OPERATOR_VARIABLES = ("PYTHON", "COVERAGE_", "GATEHOUSE_")
 
 
 class DatabaseServer(Protocol):
-    """What the cluster needs of MariaDB and PostgreSQL."""
+    """The common interface of MariaDB and PostgreSQL."""
 
     @property
     def home(self) -> Path: ...
@@ -78,10 +78,10 @@ class DatabaseServer(Protocol):
 
 
 def database_server(kind: DatabaseKind, folder: Path, state: LocalState) -> DatabaseServer | None:
-    """The server of the chosen kind of database; SQLite has none.
+    """The server of the chosen kind of database; None for SQLite.
 
     Raises:
-        ProgramMissing: it is not installed.
+        ProgramMissing: the database is not installed.
     """
     password = state.database_password
     if kind == "mariadb":
@@ -98,20 +98,20 @@ def program_names(state: LocalState) -> tuple[str, ...]:
 
 
 def database_homes(folder: Path) -> Iterator[Path]:
-    """Where the database servers of a cluster in `folder` keep their data, whether or not they ever ran."""
+    """The data folders of the database servers of a cluster in `folder`, whether or not the servers ever ran."""
     for name, account in (("mariadb", mariadb.ACCOUNT), ("postgres", postgres.ACCOUNT)):
         with contextlib.suppress(LocalClusterError):  # no such account: then the server never ran here
             yield home_for(folder / name, account_for(account))
 
 
 def in_stop_order(names: Iterable[str]) -> list[str]:
-    """The names of servers so that each comes before those it needs."""
+    """The names of servers, each before the servers that it needs."""
     places = {name: place for place, name in enumerate(_STOP_ORDER)}
     return sorted(names, key=lambda name: places.get(name, -1))
 
 
 class Stack:
-    """The parts of a local cluster in `folder`, as its state describes them. Starts nothing."""
+    """The parts of a local cluster in `folder`, according to its state. Starts nothing."""
 
     def __init__(self, folder: Path, *, state: LocalState, programs: Mapping[str, Path]) -> None:
         self._folder = folder
@@ -129,16 +129,16 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """The address of the registry's rows in SQLAlchemy's form."""
+        """The URL of the registry's database in SQLAlchemy's form."""
         if self.database is not None:
             return self.database.database.url
         return f"sqlite:///{self._operator_data / _SQLITE_FILE}"
 
     def store_as(self, user: str) -> S3Endpoint | None:
-        """The object store as one of its users reaches it; None where there is none.
+        """The object store with the credentials of one of its users; None without a store.
 
         Raises:
-            NotUp: it has no such user yet.
+            NotUp: the store does not have this user yet.
         """
         if self.minio is None:
             return None
@@ -151,7 +151,7 @@ class Stack:
 
     @property
     def audit_key(self) -> KeyPair:
-        """What the operator signs checkpoints of audit trails with."""
+        """The key with which the operator signs checkpoints of audit trails."""
         return ensure_audit_key(self._operator_data)
 
     @property
@@ -161,11 +161,11 @@ class Stack:
 
     @property
     def gpu(self) -> bool:
-        """Whether the node pretends to have a GPU."""
+        """Whether the node has a simulated GPU."""
         return self._state.gpu
 
     def operator(self) -> Server:
-        """The operator, with the rights of its own user and none of our environment's credentials."""
+        """The operator, with the rights of its own user and without credentials from the caller's environment."""
         kubeconfig = self.control_plane.user_kubeconfig(OPERATOR_USER)
         port = self._state.ports["operator"]
         return Server(
@@ -190,7 +190,7 @@ class Stack:
         )
 
     def addresses(self) -> dict[str, str]:
-        """Where each wanted server listens, by name."""
+        """The address of each wanted server, by name."""
         ports = self._state.ports
         found = self.control_plane.addresses()
         if self.node is not None:
@@ -204,7 +204,7 @@ class Stack:
         return found
 
     def servers(self, *, holder: int | None) -> list[Server]:
-        """The servers that are to run, in the order they need one another.
+        """The wanted servers, in the order of their dependencies.
 
         Args:
             holder: the process that keeps the node's namespaces, if one does.

@@ -1,4 +1,4 @@
-"""Bringing the servers of a cluster up: each after those it needs, and beside those it does not."""
+"""Starts the servers of a cluster: each after the servers that it needs, in parallel with the others."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Startup:
 
     Args:
         supervisor: starts the servers.
-        stack: what is to run.
-        progress: is told of each step.
-        images: has the image that every Pod of a node needs.
+        stack: the servers to run.
+        progress: receives each step.
+        images: provides the image that every Pod of a node needs.
         lock: the descriptor of the lock on the cluster's directory.
     """
 
@@ -46,10 +46,10 @@ class Startup:
         self._started: list[str] = []
 
     def run(self) -> tuple[str, ...]:
-        """Have everything running and answering; the names of what had to be started.
+        """Ensures that every server runs and answers; returns the names of the started servers.
 
         Raises:
-            LocalClusterError: something could not be started.
+            LocalClusterError: a server could not be started.
         """
         plane = self._stack.control_plane
         plane.prepare()
@@ -62,7 +62,7 @@ class Startup:
         return tuple(self._started)
 
     def _cluster(self, *, first: Sequence[Step], second: Sequence[Step]) -> None:
-        """Start everything but the operator; beside it do `first`, and what needs the API server: `second`."""
+        """Starts everything but the operator, in parallel with `first`, and with `second` after the API server."""
         etcd, apiserver, *controllers = self._stack.control_plane.servers()
         _side_by_side([partial(self._one_by_one, etcd, apiserver), self._object_store, self._database, *first])
         _side_by_side([*(partial(self._ensure, server) for server in controllers), self._install, *second])
@@ -70,7 +70,7 @@ class Startup:
     def _with_node(self, node: Node) -> None:
         holder = self._namespace(node)
         containerd, kubelet, *others = node.servers(holder)
-        # Of what the kubelet said before it was started now, nothing counts.
+        # A status from before this start of the kubelet does not count.
         since = _LONG_AGO if self._supervisor.runs(kubelet) else dt.datetime.now(tz=dt.UTC)
         self._cluster(
             first=[partial(self._runtime, containerd, holder)],
@@ -80,7 +80,7 @@ class Startup:
             node.wait_ready(client, self._progress, since=since, gpu=self._stack.gpu)
 
     def _namespace(self, node: Node) -> int:
-        """The process that keeps the node's namespaces. One that is started anew finds nothing of an earlier one."""
+        """The process that keeps the node's namespaces. A new start first removes the remains of an earlier one."""
         server = node.holder()
         if not self._supervisor.runs(server):
             for name in in_stop_order(NODE_SERVERS):
@@ -140,7 +140,7 @@ class Startup:
 
 
 def _side_by_side(steps: Sequence[Step]) -> None:
-    """Do all of `steps`; the first one's error, once all have ended."""
+    """Runs all `steps` in parallel; after all have ended, raises the first error."""
     with ThreadPoolExecutor(max_workers=len(steps), thread_name_prefix="up") as pool:
         for part in [pool.submit(step) for step in steps]:
             part.result()

@@ -1,4 +1,4 @@
-"""What a local cluster remembers between runs: ports, credentials, choices."""
+"""The state of a local cluster between runs: ports, credentials, choices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["DatabaseKind", "LocalState"]
 
 DatabaseKind = Literal["sqlite", "mariadb", "postgres"]
 
-# Which server listens on which of the ports below.
+# The servers of the ports below.
 _LISTENERS: Mapping[str, str] = {
     "etcd": "etcd",
     "etcd_peer": "etcd",
@@ -35,7 +35,7 @@ _LISTENERS: Mapping[str, str] = {
 
 
 class LocalState(BaseModel):
-    """The content of `state.json`; holds every secret of the cluster, so the file has mode 0600."""
+    """The content of `state.json`, with every secret of the cluster: the file has mode 0600."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,12 +50,12 @@ class LocalState(BaseModel):
     access_key: str
     secret_key: str = Field(repr=False)
     store_keys: dict[str, str] = Field(default_factory=dict, repr=False)
-    """The secret keys of the store's users. None are there in the state of a version that had no users."""
+    """The secret keys of the store's users; empty in the state of a version without users."""
     database_password: str = Field(repr=False)
 
     @classmethod
     def new(cls) -> Self:
-        """The state of a cluster that never ran: free ports, random credentials."""
+        """The state of a new cluster: free ports, random credentials."""
         credentials = new_credentials()
         return cls(
             ports={},
@@ -68,7 +68,7 @@ class LocalState(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """The state in a file; None if there is no such file.
+        """The state in a file; None if the file does not exist.
 
         Raises:
             StateUnreadable: the file is not the state of a local cluster.
@@ -87,22 +87,22 @@ class LocalState(BaseModel):
             ) from None
 
     def save(self, path: Path) -> None:
-        """Write the state atomically."""
+        """Writes the state atomically."""
         write_private(path, self.model_dump_json(indent=2))
 
     def choose(
         self, *, database: DatabaseKind | None, operator: bool, bare: bool | None, node: bool | None, gpu: bool | None
     ) -> Self:
-        """The same cluster with other choices; what is None stays as it was. New users get a token or a key."""
+        """The same cluster with other choices; None keeps a choice. New users get a token or a key."""
         chosen = {"database": database, "bare": bare, "node": node, "gpu": gpu}
         changes = {name: value for name, value in chosen.items() if value is not None}
         if node is False and gpu is None:
-            changes["gpu"] = False  # it goes with its node
+            changes["gpu"] = False  # removed with its node
         grown = {"tokens": {**new_tokens(), **self.tokens}, "store_keys": {**new_store_keys(), **self.store_keys}}
         return self.model_copy(update={**changes, "operator": operator, **grown})
 
     def with_free_ports(self, *, running: frozenset[str]) -> Self:
-        """The same state with another port wherever a server that does not run finds its own taken."""
+        """The same state with a new port for each stopped server whose port is taken."""
         ports: dict[str, int] = {}
         for name, server in _LISTENERS.items():
             port = self.ports.get(name)
@@ -127,7 +127,7 @@ class LocalState(BaseModel):
         """The credentials of a user of the object store.
 
         Raises:
-            NotUp: the cluster was last up with a version that had no users.
+            NotUp: the cluster was last up with a version without users.
         """
         if name not in self.store_keys:
             raise NotUp(f"The object store has no user {name} yet. Make it with: gatehouse local up")

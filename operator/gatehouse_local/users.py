@@ -1,4 +1,4 @@
-"""Who may talk to the local API server: people and machines, each with a token."""
+"""The users of the local API server: people and machines, each with a token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a token belongs to."""
+    """The user of a token."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class User:
 
 ADMIN: Final = "admin"
 OPERATOR_USER: Final = "gatehouse-operator"
-# Kubernetes binds these names and the group of nodes to just enough rights itself; admission knows the first one.
+# Kubernetes itself binds these names and the group of nodes to sufficient rights; admission knows the first one.
 CONTROLLERS: Final = "system:kube-controller-manager"
 SCHEDULER_USER: Final = "system:kube-scheduler"
 PROXY_USER: Final = "system:kube-proxy"
@@ -74,14 +74,14 @@ def token_file(tokens: Mapping[str, str]) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     for user in _USERS:
-        # An empty fourth column would be a group without a name.
+        # An empty fourth column would mean a group without a name.
         groups = [",".join(user.groups)] if user.groups else []
         writer.writerow([tokens[user.name], user.name, user.name, *groups])
     return lines.getvalue()
 
 
 def render_kubeconfig(users: Sequence[str], *, url: str, authority: Path, tokens: Mapping[str, str]) -> str:
-    """A kubeconfig with a context for each of `users`, named like the user; the first one's is current."""
+    """A kubeconfig with a context for each of `users`, named like the user; the first context is current."""
     cluster = {"server": url, "certificate-authority": str(authority)}
     return yaml.safe_dump(
         {

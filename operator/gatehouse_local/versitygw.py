@@ -1,6 +1,6 @@
-"""versitygw, a second S3 server, which keeps the tests honest about using only generic S3.
+"""versitygw, a second S3 server, which verifies that Gatehouse uses only generic S3.
 
-Its objects are plain files, so a sparse file stands for a model of full size.
+Its objects are plain files, so a sparse file can represent a model of full size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Versitygw"]
 
 
 class Versitygw:
-    """One gateway over the folder `data` in `home`: buckets are its folders, objects their files."""
+    """One gateway over the folder `data` in `home`: its folders are buckets, their files are objects."""
 
     def __init__(self, home: Path, *, program: Path, port: int, credentials: S3Credentials) -> None:
         self._home = home
@@ -31,11 +31,11 @@ class Versitygw:
 
     @property
     def endpoint(self) -> S3Endpoint:
-        """How clients reach it."""
+        """The endpoint for clients."""
         return S3Endpoint(url=f"http://{LOOPBACK}:{self._port}", credentials=self._credentials)
 
     def server(self) -> Server:
-        """The server, its folders made."""
+        """The server. Creates its folders."""
         return Server(
             name="versitygw",
             argv=(
@@ -45,7 +45,7 @@ class Versitygw:
                 "--health=/health",
                 "--quiet",
                 "posix",
-                # Metadata in files of its own, since not every file system takes extended attributes.
+                # Metadata in separate files, because not every file system supports extended attributes.
                 f"--sidecar={make_private(self._home / 'metadata')}",
                 str(make_private(self.data)),
             ),

@@ -1,4 +1,4 @@
-"""The walk of docs/walk.md: its commands as steps, run one after the other as they stand there."""
+"""The walk of docs/walk.md: its commands as steps, run in order and unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gatehouse_local.errors import LocalClusterError
 __all__ = ["Step", "StepFailed", "programs", "run_step", "steps"]
 
 PATIENCE: Final = 120
-"""Seconds that one step may take; the longest takes some."""
+"""The time limit of one step in seconds; the longest takes a few."""
 _BLOCK: Final = re.compile(
     r"(?:^## (?P<title>[^\n]*)$)|<!-- walk: (?P<marks>.*?) -->\n```sh\n(?P<script>.*?)\n```", re.MULTILINE | re.DOTALL
 )
@@ -27,12 +27,12 @@ _FAILS: Final = "fails, "
 
 
 class StepFailed(LocalClusterError):
-    """A step did not end, or did not say, what the walk says it does."""
+    """A step did not end or print as the walk states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One block of commands. ``shows`` is a regular expression that its output matches; ``fails`` when it must."""
+    """One block of commands. Its output must match the regular expression ``shows``; with ``fails`` it must fail."""
 
     title: str
     script: str
@@ -41,7 +41,7 @@ class Step:
 
 
 def steps(text: str | None = None) -> tuple[Step, ...]:
-    """The steps of a document, or of docs/walk.md. A title stands before the first of its steps only."""
+    """The steps of a document, or of docs/walk.md. Only the first step of a section has its title."""
     return tuple(_steps((CHECKOUT / "docs/walk.md").read_text() if text is None else text))
 
 
@@ -57,7 +57,7 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 def programs(folder: Path, *, kubectl: Path) -> str:
-    """A PATH on which ``gatehouse`` is this program and ``kubectl`` that one."""
+    """A PATH on which ``gatehouse`` is this program and ``kubectl`` is the given program."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kubectl").unlink(missing_ok=True)
     (folder / "kubectl").symlink_to(kubectl)
@@ -68,9 +68,9 @@ def programs(folder: Path, *, kubectl: Path) -> str:
 
 
 def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float = PATIENCE) -> str:
-    """Runs a step in a folder; what it printed. Whatever the step started has ended then.
+    """Runs a step in a folder, ends every process that the step started, and returns the output.
 
-    Raises StepFailed when it ended otherwise than it must, did not show what it must, or is not done after ``seconds``.
+    Raises StepFailed for a wrong exit code, an output that does not match, or a step that takes over ``seconds``.
     """
     with subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", step.script],
@@ -81,7 +81,7 @@ def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # A group of its own, so that its children end with it.
+        # A separate process group, so that the step's children end with it.
         start_new_session=True,
     ) as shell:
         try:
@@ -101,6 +101,6 @@ def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float
 
 
 def _end_group(group: int) -> None:
-    """Kills the processes of a group. The kernel gives the group's id to nobody else while one of them lives."""
+    """Kills the processes of a group. The kernel does not reuse the group's id while one of them lives."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

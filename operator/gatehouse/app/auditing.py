@@ -1,4 +1,4 @@
-"""The operator's part in audit trails: its key, and how many records it has written."""
+"""The operator's part in audit trails: its key, and the number of records that it wrote."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gatehouse.registry.tables import audit_records
 __all__ = ["AUDIT_SWEEP", "POLICY_SWEEP", "RecordsWritten", "load_signer"]
 
 AUDIT_SWEEP: Final = 5.0
-"""Seconds between two looks whether a checkpoint is due. A look that finds none asks no database."""
+"""Seconds between two checks whether a checkpoint is due. A check that finds none queries no database."""
 POLICY_SWEEP: Final = 1.0
-"""Seconds between two looks whether a policy changed: edits that are further apart have records of their own."""
+"""Seconds between two checks for changed policies: edits that are further apart get separate records."""
 _LARGEST_KEY: Final = 16 * 1024
 
 _log = structlog.get_logger(__name__)
 
 
 def load_signer(file: Path | None) -> Signer | None:
-    """The key in a file. None without one, which is told.
+    """The key in a file; logs and returns None without a file.
 
     Raises:
         AuditKeyError: the file holds no key that can sign.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     if file is None:
         _log.warning("no --audit-key: the audit trails get no signed checkpoints")
@@ -42,7 +42,7 @@ def load_signer(file: Path | None) -> Signer | None:
 
 
 class RecordsWritten:
-    """Hands on what the registry tells, and counts the audit records. Called from the databases' threads."""
+    """Forwards the registry's metrics and counts the audit records. Called from the databases' threads."""
 
     def __init__(self, metrics: RowMetrics) -> None:
         self._metrics = metrics
@@ -50,7 +50,7 @@ class RecordsWritten:
         self._records = 0
 
     def records(self) -> int:
-        """Of all registries, since the process started."""
+        """The audit records of all registries since the start of the process."""
         return self._records
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:
@@ -64,5 +64,5 @@ class RecordsWritten:
         self._metrics.queried(operations=operations)
 
     def retried(self, *, reason: str) -> None:
-        """A round is tried again."""
+        """A round is retried."""
         self._metrics.retried(reason=reason)

@@ -1,4 +1,4 @@
-"""The engine's caches as the controllers' port."""
+"""The runtime's caches as the controllers' port."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class CacheReader:
         self._caches = caches
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """The newest body known."""
+        """The newest known body."""
         return self._caches[kind].get(namespace, name)
 
     def revision(self, kind: str, namespace: str, name: str) -> str | None:
-        """Its resourceVersion."""
+        """The object's resourceVersion."""
         meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))
         return None if meta is None else meta.resource_version
 
     def created(self, kind: str, namespace: str, name: str) -> str:
-        """Its creationTimestamp."""
+        """The object's creationTimestamp."""
         meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))
         return "" if meta is None else meta.created
 

@@ -23,7 +23,7 @@ class KubernetesLease:
         self._name = name
 
     async def get(self) -> LeaseRecord | None:
-        """The record, or None when there is no Lease."""
+        """The record, or None when the Lease does not exist."""
         try:
             return _record(await self._client.get("leases", self._namespace, self._name))
         except ApiError as error:

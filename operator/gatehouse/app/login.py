@@ -1,4 +1,4 @@
-"""The informer's way to the API server: the same credentials as the client's, in kopf's form."""
+"""The informer's credentials for the API server: the same as the client's, in kopf's form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["login_with"]
 
 
 def login_with(*, kubeconfig: Path | None, context: str | None) -> Login:
-    """Finds the credentials each time the informer asks, so that rotated ones are taken up. Runs in a thread."""
+    """Finds the credentials at each login of the informer, which thus uses rotated credentials. Runs in a thread."""
 
     def login() -> kopf.ConnectionInfo:
         configuration = asyncio.run(load_configuration(kubeconfig=kubeconfig, context=context))

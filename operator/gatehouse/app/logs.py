@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr."""
+"""Structured logs: one JSON object per line on stderr."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["configure_logging"]
 
 
 def configure_logging(level: str) -> None:
-    """Sends structlog's and the standard library's records to stderr as JSON. ``level`` is a name as in ``info``.
+    """Sends structlog's and the standard library's records to stderr as JSON. ``level`` is a name such as ``info``.
 
-    :raises ValueError: no such level.
+    :raises ValueError: the level does not exist.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -41,7 +41,7 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # Local variables of the frames may be secrets.
+                # Local variables of the frames may contain secrets.
                 structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
                 structlog.processors.JSONRenderer(
                     serializer=lambda record, **_: escaped_json(orjson.dumps(record, default=str).decode())
@@ -52,5 +52,5 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    # Ten lines about how it migrates, once in the life of a database.
+    # Alembic logs ten lines about a migration, once per database.
     logging.getLogger("alembic").setLevel(max(number, logging.WARNING))

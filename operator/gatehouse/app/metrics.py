@@ -1,4 +1,4 @@
-"""Prometheus collectors of what the operator does outside the engine."""
+"""Prometheus collectors of the operator's work outside the runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["OperatorMetrics"]
 
 
 class OperatorMetrics:
-    """API requests, row writes, versions by phase, objects in trouble, Events lost. The store counts for itself."""
+    """API requests, row writes, versions by phase, faulty objects and lost Events. The store has its own metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._api = Counter(
@@ -53,7 +53,7 @@ class OperatorMetrics:
         self._dropped.inc()
 
     def parser_ended(self, why: str) -> None:
-        """The process that reads files was ended: cpu, memory, time, crash, answer."""
+        """The process that reads files ended, for ``why``: cpu, memory, time, crash, answer."""
         self._parsers.labels(why).inc()
 
     def versions_in(self, phase: str, read: Callable[[], float]) -> None:
@@ -65,7 +65,7 @@ class OperatorMetrics:
         self._running.set_function(read)
 
     def faults(self, kind: str, *, failing: Callable[[], float], unreadable: Callable[[], float]) -> None:
-        """Counts the objects of a kind that are in trouble whenever the metrics are scraped."""
+        """Counts the faulty objects of a kind whenever the metrics are scraped."""
         self._failing.labels(kind).set_function(failing)
         self._unreadable.labels(kind).set_function(unreadable)
 
@@ -76,9 +76,9 @@ class OperatorMetrics:
             self._rows.labels(table).inc(count)
 
     def queried(self, *, operations: int) -> None:
-        """One round of reads answered so many operations."""
+        """One round of reads answered ``operations`` operations."""
         self._reads.inc(operations)
 
     def retried(self, *, reason: str) -> None:
-        """A round is tried again."""
+        """A round is retried."""
         self._retries.labels(reason).inc()

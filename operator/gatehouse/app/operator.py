@@ -1,4 +1,4 @@
-"""Puts the operator together and runs it until it is told to stop."""
+"""Assembles the operator and runs it until a signal stops it."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ STOPPED: Final = 0
 LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
 GARBAGE_THRESHOLD: Final = 10_000
-"""New objects between two looks for garbage. Python's 700 suits small programs."""
+"""New objects between two garbage collections. Python's 700 suits small programs."""
 
 KEPT_IN_ROWS: Final = frozenset(kind.info.plural for kind in (ModelRegistry, RegisteredModel, ModelVersion))
 """Kinds whose reconcile waits for a database."""
 REGISTRY_WORKERS: Final = 8
-"""Each registry holds one at most, for as long as its database and its stores are silent."""
+"""Each registry holds at most one worker while its database and its stores are silent."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -102,12 +102,12 @@ class WallClock:
     """The controllers' clock."""
 
     def now(self) -> datetime:
-        """UTC."""
+        """The time in UTC."""
         return datetime.now(UTC)
 
 
 def run_operator(settings: Settings) -> int:
-    """Runs the operator; the exit code of the process."""
+    """Runs the operator and returns the exit code of the process."""
     configure_logging(settings.log_level)
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
@@ -132,7 +132,7 @@ async def _run(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _operator(settings: Settings) -> AsyncIterator[Manager]:
-    """Every part, wired; closed in reverse."""
+    """Builds every part and closes the parts in reverse."""
     identity = default_identity()
     collectors = CollectorRegistry()
     metrics = OperatorMetrics(collectors)
@@ -143,7 +143,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     async with AsyncExitStack() as stack:
         configuration = await load_configuration(kubeconfig=settings.kubeconfig, context=settings.context)
         client = await stack.enter_async_context(ApiClient(configuration, observe=metrics.api_request))
-        # Renewals of the lease wait behind no other request for a connection.
+        # A separate client, so that renewals of the lease never wait for a connection.
         lease_client = await stack.enter_async_context(
             ApiClient(configuration, connections=1, observe=metrics.api_request)
         )
@@ -271,32 +271,32 @@ def _note_deleted(withdrawals: Withdrawals, change: CacheChange) -> None:
 
 
 class _Enqueue:
-    """Tells the manager, which is built last, of objects to look at again."""
+    """Enqueues objects at the manager, which is built last."""
 
     manager: Manager | None = None
 
     def version(self, key: tuple[str, str]) -> None:
-        """Has a version reconciled."""
+        """Enqueues a version."""
         self.object(VERSIONS, ObjectName(*key))
 
     def registry(self, name: ObjectName) -> None:
-        """Has a registry reconciled."""
+        """Enqueues a registry."""
         self.object(ModelRegistry.info.plural, name)
 
     def vetted(self, _change: CacheChange) -> None:
-        """Has admission told, which counts on every version, registry, policy and profile."""
+        """Enqueues the VettedArtifacts, which depend on every version, registry, policy and profile."""
         self.vetting()
 
     def vetting(self) -> None:
-        """Has admission told."""
+        """Enqueues the VettedArtifacts."""
         self.object(VettedArtifacts.info.plural, ObjectName("", EVERY))
 
     def set_aside(self, database: str) -> int:
-        """How many objects wait for the database's share of the workers."""
+        """The number of objects that wait for the database's share of the workers."""
         return 0 if self.manager is None else self.manager.set_aside(database)
 
     def object(self, kind: str, name: ObjectName) -> None:
-        """Has an object reconciled."""
+        """Enqueues an object."""
         if self.manager is not None:
             self.manager.enqueue(ObjectKey(kind, *name))
 
@@ -326,9 +326,9 @@ class _Parts:
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     def reconcilers(self) -> Mapping[str, Reconciler]:
-        """One a kind."""
+        """One reconciler per kind."""
         clock, reader, objects = self.clock, self.reader, self.objects
-        # Events are not fenced: they only report, and the operator posts the last of them as it hands the Lease over.
+        # Events are not fenced: they only report, and the operator posts the last Events while it releases the Lease.
         client = self.client if self.leader is None else self.client.fenced(self.leader)
         writer = KubernetesWriter(client, written=self._written, name=self.identity)
 
@@ -362,7 +362,7 @@ class _Parts:
                         waiting=self.waiting,
                     ),
                     workers=REGISTRY_WORKERS,
-                    # All that waits for a registry looks again when it is ready, so its own retries stay frequent.
+                    # Objects that wait for a registry are enqueued when it is ready, so the registry retries often.
                     backoff=Backoff(cap=self.settings.probe_interval),
                 ),
                 runner(

@@ -1,7 +1,7 @@
-"""The work that is done now and then while the process leads, in one table.
+"""The periodic work while the process leads, in one table.
 
-Of each the same holds, which a test asks of every line: it raises nothing because of one registry or one object, and
-what one registry comes to reaches no other.
+A test checks two properties of every work. The work raises no error because of one registry or one object, and a fault
+of one registry affects no other registry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodicParts:
-    """What the works are made of. Without a ``signer`` nothing is signed; ``written`` counts the audit records."""
+    """The parts of the periodic works. Without a ``signer`` nothing is signed; ``written`` counts the audit records."""
 
     settings: Settings
     objects: Objects
@@ -89,10 +89,10 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
     {"templates": _templates, "services": _services, "kserve": _kserve, "policies": _policies, "audit": _audit}
 )
-"""How each work is made, by its name; None where it is switched off."""
+"""The factory of each work, by name. A factory returns None for a disabled work."""
 
 
 def periodic_work(parts: PeriodicParts) -> list[Periodic]:
-    """All of them."""
+    """All enabled works."""
     made = (make(parts) for make in PERIODIC_WORK.values())
     return [each for each in made if each is not None]

@@ -1,7 +1,6 @@
-"""Where settings come from: flags before the environment before a file before the defaults.
+"""The sources of settings: flags before the environment before a file before the defaults.
 
-What no setting is called is refused, with the nearest name: a setting that was misspelt is otherwise one that is not
-set, which nobody sees.
+An unknown name is refused, with the nearest known name. A misspelt setting would otherwise be silently ignored.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ __all__ = [
 PREFIX: Final = "GATEHOUSE_"
 CONFIG_VARIABLE: Final = "GATEHOUSE_CONFIG"
 NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
-"""The file's own, and what ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
+"""The variable of the file, and those that ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
 LARGEST_FILE: Final = 256 * 1024
 LONGEST_VALUE: Final = 80
 _POD_NAMESPACE: Final = "POD_NAMESPACE"
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used; ``problems`` is one sentence each."""
+    """The settings are invalid; ``problems`` has one sentence for each problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -49,7 +48,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSetting:
-    """One setting, with its names. ``flag`` sets it, or adds to it when it is ``repeatable``."""
+    """One setting, with its names. ``flag`` sets the value, or adds a value to a ``repeatable`` setting."""
 
     field: str
     flag: str
@@ -65,7 +64,7 @@ class DeclaredSetting:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value as it was found, and where."""
+    """A value as found, and its source."""
 
     source: str
     value: Any
@@ -80,7 +79,7 @@ class Loaded:
 
 
 def declared_settings() -> tuple[DeclaredSetting, ...]:
-    """Every setting, in the order of its declaration."""
+    """Every setting, in the order of declaration."""
     return tuple(_declared(name, field) for name, field in Settings.model_fields.items())
 
 
@@ -88,12 +87,12 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     """The settings from every source.
 
     Args:
-        flags: what was given on the command line, by field name; None and empty for what was not.
+        flags: the values from the command line, by field name; None or empty for absent flags.
         environ: the environment.
-        config: the file that ``--config`` names; ``GATEHOUSE_CONFIG`` does otherwise.
+        config: the file that ``--config`` names; without it, ``GATEHOUSE_CONFIG`` names the file.
 
     Raises:
-        SettingsError: naming each value that is wrong, its source, and what is wanted.
+        SettingsError: names each wrong value, its source, and the expected value.
     """
     settings = declared_settings()
     problems: list[str] = []
@@ -119,7 +118,7 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
 
 
 def shown(setting: DeclaredSetting, value: Any) -> str:
-    """A value as it is written in a variable."""
+    """A value in the form of an environment variable."""
     return _short(value) if setting.placeholder == "DURATION" else _written(value)
 
 
@@ -148,7 +147,7 @@ def _from_environment(
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         if name in fields:
-            # Set to nothing is not set: that is how a manifest takes a variable back.
+            # An empty variable counts as unset: this is how a manifest removes a variable.
             if value != "":
                 found[fields[name]] = Found(name, value)
         elif not any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services):
@@ -157,7 +156,7 @@ def _from_environment(
 
 
 def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The Services for which Kubernetes put variables into the container, as ``GATEHOUSE_OPERATOR`` which is ours.
+    """The Services whose variables Kubernetes sets in the container, such as our own ``GATEHOUSE_OPERATOR``.
 
     https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """
@@ -167,7 +166,7 @@ def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's own rule, which PyYAML does not keep: a key stands once."""
+    """Enforces YAML's rule, which PyYAML ignores: a key may occur once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -218,7 +217,7 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
     return f"{where} is no setting; {advice}"
 
 
-# What is wrong with them
+# Problems
 
 
 def _refused(error: ValidationError, found: Mapping[str, Found]) -> Iterable[str]:
@@ -265,7 +264,7 @@ def _declared(name: str, field: FieldInfo) -> DeclaredSetting:
 
 
 def _named(field: FieldInfo) -> Named:
-    """Of ``File | None`` pydantic keeps the annotation of the member in the type alone."""
+    """The name of a field's type. For ``File | None`` pydantic keeps the annotation only in the type."""
     members = getattr(field.annotation, "__args__", ())
     metadata = [*field.metadata, *(each for member in members for each in getattr(member, "__metadata__", ()))]
     return next(each for each in metadata if isinstance(each, Named))

@@ -1,4 +1,4 @@
-"""Which database the reconcile of an object waits for: no database that is silent may hold all workers."""
+"""The database that an object's reconcile waits for, so that no silent database holds all workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODELS: Final = RegisteredModel.info.plural
 VERSIONS: Final = ModelVersion.info.plural
 
 GONE: Final = "objects that are gone"
-"""Group of objects that were deleted: nobody knows any more which database has their rows, so all are asked."""
+"""Group of deleted objects: the database of their rows is no longer known, so all databases are queried."""
 
 
 class DatabaseShares:
@@ -35,11 +35,11 @@ class DatabaseShares:
 
     @property
     def groups(self) -> Groups:
-        """For the engine."""
+        """The groups for the runtime."""
         return Groups(of=self.of, count=lambda: len(self._caches[REGISTRIES]))
 
     def of(self, key: ObjectKey) -> str | None:
-        """The database that the object's reconcile waits for, `GONE`, or None where it waits for none. Never raises."""
+        """The database that the object's reconcile waits for, `GONE`, or None without a database. Never raises."""
         meta = self._caches[key.kind].meta(key)
         if meta is None or meta.deletion_timestamp:
             return None if key.kind == REGISTRIES else GONE
@@ -47,7 +47,7 @@ class DatabaseShares:
         return None if registry is None else self.database(registry)
 
     def database(self, registry: ModelRegistry) -> str:
-        """The group of a registry: registries that share a database share its part of the workers."""
+        """The group of a registry: registries with the same database share one group."""
         try:
             return self._describe(registry)
         except ReconcileError:

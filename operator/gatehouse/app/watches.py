@@ -1,4 +1,4 @@
-"""Which kinds are watched, and who is reconciled again when one of them changes."""
+"""The watched kinds, and the objects to reconcile when an object of a kind changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REGISTRIES: Final = ModelRegistry.info.plural
 POLICIES: Final = GovernancePolicy.info.plural
 PROFILES: Final = HardwareProfile.info.plural
 SUMMARY_SETTLE: Final = 1.0
-"""Seconds without a change of any version, after which models, profiles and registries count theirs once."""
+"""Seconds without a change of any version, after which models, profiles and registries count their versions once."""
 
 
 def _resource(kind: type[Resource]) -> Gvr:
@@ -95,7 +95,7 @@ def _namespace_dependents(body: Body, caches: Caches) -> Iterable[ObjectKey]:
 
 
 def _summaries(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
-    """What counts a version."""
+    """The objects that count a version."""
     spec = body["spec"]
     yield ObjectKey(MODELS, body["metadata"]["namespace"], spec["modelRef"]["name"])
     yield ObjectKey(PROFILES, "", spec["hardwareProfileRef"]["name"])
@@ -107,7 +107,7 @@ def _summaries(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG0
 
 
 def _everything_judged(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa: ARG001 - the engine's signature
-    """Versions, and models, whose rows keep what their versions are held to."""
+    """Every version, and every model, whose row keeps the requirements for its versions."""
     return (*caches[MODELS].keys(), *caches[VERSIONS].keys())
 
 
@@ -116,7 +116,7 @@ def _judged_version(body: Body, caches: Caches) -> Iterable[ObjectKey]:  # noqa:
 
 
 def _rivals(body: Body, caches: Caches) -> Iterable[ObjectKey]:
-    """Versions that claim the same name in the same model: one may take it when another lets it go."""
+    """Versions that claim the same name in the same model: one may take the name when another releases it."""
     spec, metadata = body["spec"], body["metadata"]
     claim = claim_key(metadata["namespace"], spec["modelRef"]["name"], spec["version"])
     for key in caches.select(VERSIONS, BY_CLAIM, claim):

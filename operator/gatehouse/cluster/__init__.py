@@ -1,1 +1,1 @@
-"""Everything Gatehouse writes to Kubernetes, and the Secrets it reads there."""
+"""Gatehouse's writes to Kubernetes, and its reads of Secrets."""

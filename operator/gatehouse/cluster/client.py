@@ -1,7 +1,7 @@
 """A thin client of the Kubernetes API: the official client finds and refreshes credentials, requests are plain JSON.
 
-The official client's typed and dynamic calls cost twice the CPU of a bare request (1.1 against 0.55 ms), which a
-reconcile that makes three writes notices. So its configuration is kept and its serialisation left out.
+The official client's typed and dynamic calls cost twice the CPU of a bare request (1.1 against 0.55 ms), which matters
+in a reconcile with three writes. This client keeps the official configuration and omits the official serialisation.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=_LONGEST, connect=5)
 METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _PAGE: Final = "500"
 _SHORTEST: Final = 0.01
-"""Seconds that a write must have. The API server would read a shorter timeout as none, and take its own."""
+"""The least seconds of a write. The API server would read a shorter timeout as none, and use its own."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 Patch = Literal["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
 Observer = Callable[[str, str, int], None]
-"""Told the verb, the resource's plural name and the HTTP status (0 for no answer) of each request."""
+"""Receives the verb, the resource's plural name and the HTTP status (0 for no answer) of each request."""
 
 
 class ClusterError(Exception):
-    """The API server did not do what was asked."""
+    """The API server did not fulfil a request."""
 
 
 class KubeConfigError(ClusterError):
@@ -60,15 +60,15 @@ class KubeConfigError(ClusterError):
 
 
 class ApiUnavailable(ClusterError):
-    """No answer: the connection was refused, broken or timed out."""
+    """The API server did not answer: the connection was refused, broken or timed out."""
 
 
 class Fenced(ClusterError):
-    """Nothing was sent: this process does not lead any more, and another one may."""
+    """The request was not sent: this process no longer leads, and another process may."""
 
 
 class ApiError(ClusterError):
-    """The API server refused: ``status`` is the HTTP status, ``reason`` the word of ``metav1.Status``."""
+    """The API server refused: ``status`` is the HTTP status, ``reason`` the reason of ``metav1.Status``."""
 
     def __init__(self, *, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -79,10 +79,10 @@ class ApiError(ClusterError):
 
 
 class Fence(Protocol):
-    """Who may write, and for how long."""
+    """Whether this process may write, and for how long."""
 
     def time_left(self) -> float:
-        """Seconds for which nobody else can lead; nothing when somebody may."""
+        """Seconds for which no other process can lead; 0 when another process may."""
         ...
 
 
@@ -105,7 +105,7 @@ _GROUPS: Final[Mapping[str, _Path]] = {
 
 
 def resource_path(plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """URL path of a resource; core v1 for what is not in the table."""
+    """The URL path of a resource; core v1 for a kind that is not in the table."""
     at = _GROUPS.get(plural, _CORE)
     parts = ["/api/v1" if not at.group else f"/apis/{at.group}/{at.version}"]
     if namespace:
@@ -117,10 +117,10 @@ def resource_path(plural: str, namespace: str = "", name: str = "", subresource:
 async def load_configuration(*, kubeconfig: Path | None, context: str | None) -> Configuration:
     """Credentials from the service account of the Pod, or else from a kubeconfig file.
 
-    :raises KubeConfigError: neither is there, or the context is unknown.
+    :raises KubeConfigError: both are missing, or the context is unknown.
     """
     configuration = Configuration()
-    # The library warns on stderr of a file that is not there, which the error says and not every caller minds.
+    # The library warns of a missing file on stderr. The error says the same, and some callers ignore it.
     logging.getLogger(kube_config.__name__).setLevel(logging.ERROR)
     try:
         if kubeconfig is None and context is None and _in_cluster(configuration):
@@ -154,12 +154,12 @@ class ApiClient:
             timeout=TIMEOUT,
         )
         self.fence: Fence | None = None
-        """What a request that writes goes by."""
+        """The fence of requests that write."""
 
     def fenced(self, fence: Fence) -> Self:
         """The same connections, for requests that write while ``fence`` has time left.
 
-        No such request outlives that time: the client stops waiting, and the request asks the API server to stop too.
+        No such request outlives that time: the client stops waiting, and the request sets the API server's timeout.
         """
         made = copy.copy(self)
         made.fence = fence
@@ -200,7 +200,7 @@ class ApiClient:
     async def items(
         self, plural: str, namespace: str = "", *, selector: str = "", metadata_only: bool = False
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every object of a namespace, or of all of them, read page by page; of their metadata alone if that does."""
+        """Every object of one or all namespaces, read page by page; only the metadata on request."""
         path = resource_path(plural, namespace)
         params = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
         accept = {"accept": METADATA_ONLY} if metadata_only else {}
@@ -223,7 +223,7 @@ class ApiClient:
         params: Mapping[str, str] | None = None,
         metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Creates an object, and reads what became of it, or of its metadata alone if that does."""
+        """Creates an object and returns the result, or only its metadata on request."""
         path = resource_path(plural, namespace)
         accept = {"accept": METADATA_OF_ONE} if metadata_only else {}
         return await self._request("create", "POST", plural, path, body=body, params=params, **accept)
@@ -244,7 +244,7 @@ class ApiClient:
         params: Mapping[str, str] | None = None,
         metadata_only: bool = False,
     ) -> dict[str, Any]:
-        """Patches an object or its subresource, and reads what became of it, or of its metadata alone if that does."""
+        """Patches an object or its subresource and returns the result, or only its metadata on request."""
         path = resource_path(plural, namespace, name, subresource)
         verb = "apply" if kind == "application/apply-patch+yaml" else "patch"
         accept = {"accept": METADATA_OF_ONE} if metadata_only else {}
@@ -265,7 +265,7 @@ class ApiClient:
         return await self._request("delete", "DELETE", plural, path, body=body, params=params)
 
     async def _authorization(self) -> dict[str, str]:
-        """The header that the official client would send; it refreshes tokens when they are due."""
+        """The header of the official client, which refreshes tokens when they are due."""
         settings: Any = await self._configuration.auth_settings()
         return {setting["key"]: setting["value"] for setting in settings.values()}
 
@@ -288,7 +288,7 @@ class ApiClient:
             headers["Content-Type"] = content_type
             data = orjson.dumps(body)
         timeout = TIMEOUT
-        # Last of all: whatever came before may have taken longer than the lease.
+        # The last check before sending: the steps before may have taken longer than the lease.
         if self.fence is not None and method != "GET":
             left = _time_left(self.fence)
             timeout = aiohttp.ClientTimeout(total=left, connect=TIMEOUT.connect)

@@ -1,4 +1,4 @@
-"""What an answer of the API server means for a reconcile."""
+"""Maps errors of the API server to errors of a reconcile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, 
 __all__ = ["to_reconcile_error"]
 
 FAILED_TEST: Final = "the server rejected our request due to an error in our request"
-"""All that the API server says of a JSON patch whose ``test`` does not hold; a refusal by the schema names fields."""
+"""The API server's whole message when a JSON patch's ``test`` fails; a refusal by the schema names fields."""
 FENCING: Final = "gatehouse-fencing"
 """The ValidatingAdmissionPolicy that lets only the holder of the Lease write VettedArtifacts."""
 

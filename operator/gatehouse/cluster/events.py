@@ -1,4 +1,4 @@
-"""Posts Events in the background: one a transition, bounded, never in the way of a reconcile."""
+"""Posts Events in the background: one per transition, in a bounded queue, without blocking a reconcile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 __all__ = ["KubernetesEvents"]
 
 QUEUE_LIMIT: Final = 20_000
-"""Some 40 MB of Events. More than that are waiting only when the API server is down; the newest are then dropped."""
+"""Some 40 MB of Events. The queue is full only while the API server is down; the newest Events are then dropped."""
 POSTERS: Final = 8
 MESSAGE_LIMIT: Final = 1024
 """The API server's own limit on an Event's message."""
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class KubernetesEvents:
-    """Implements the port ``EventRecorder``. ``dropped`` is told each Event that could not be posted."""
+    """Implements the port ``EventRecorder``. ``dropped`` is called for each Event that could not be posted."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class KubernetesEvents:
         self._posters = [asyncio.create_task(self._post(), name=f"events-{i}") for i in range(POSTERS)]
 
     async def aclose(self, *, grace: float = 5.0) -> None:
-        """Posts what is waiting, for at most ``grace`` seconds, and stops."""
+        """Posts the queued Events, for at most ``grace`` seconds, and stops."""
         try:
             await asyncio.wait_for(self._queue.join(), grace)
         except TimeoutError:
@@ -98,7 +98,7 @@ class KubernetesEvents:
             try:
                 await self._client.create("events", event["metadata"]["namespace"], event, metadata_only=True)
             except ApiError as error:
-                # A namespace that is being deleted takes no Events; nobody is left to read them.
+                # A namespace that is being deleted accepts no Events, and they would have no reader.
                 _log.info("event refused", status=error.status, reason=error.reason)
                 self._dropped()
             except ClusterError:

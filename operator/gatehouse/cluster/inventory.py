@@ -1,4 +1,4 @@
-"""Lists what the cluster has of InferenceServices, serving templates and the writers of governance policies."""
+"""Lists the cluster's InferenceServices, serving templates and writers of governance policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KubernetesPolicies:
         self._client = client
 
     async def writers(self) -> Mapping[str, str]:
-        """Field manager that last wrote the spec of each policy, by the policy's name.
+        """The field manager that last wrote the spec of each policy, by the policy's name.
 
         :raises Transient: the API server does not answer.
         """
@@ -32,7 +32,7 @@ class KubernetesPolicies:
 
 
 def _writer(metadata: Mapping[str, Any]) -> str:
-    """Empty when nothing tells."""
+    """The field manager that last wrote the spec; empty when unknown."""
     wrote: list[Mapping[str, Any]] = [
         entry
         for entry in metadata.get("managedFields", ())
@@ -49,7 +49,7 @@ class KubernetesServices:
         self._client = client
 
     async def services(self) -> Mapping[str, frozenset[Served]]:
-        """Namespace to what is served. A service that is malformed serves nothing.
+        """The served artifacts by namespace. A malformed service serves nothing.
 
         :raises Transient: the API server does not answer.
         """
@@ -75,7 +75,7 @@ def _at(item: Mapping[str, Any], *path: str) -> str | None:
 
 
 TAMPERED: Final = "tampered"
-"""Stands where the digest would: somebody else's hand was on the data."""
+"""Replaces the digest when another client changed the data."""
 
 
 class KubernetesTemplates:
@@ -85,7 +85,7 @@ class KubernetesTemplates:
         self._client = client
 
     async def templates(self) -> Mapping[tuple[str, str], str]:
-        """(namespace, name) of each template to the digest it was written with.
+        """The digest that each template was written with, by (namespace, name).
 
         :raises Transient: the API server does not answer.
         """

@@ -1,9 +1,9 @@
-"""What the cluster's own KServe is configured with: the image of its storage initializer.
+"""Reads a setting of the cluster's own KServe: the image of its storage initializer.
 
-KServe reads the ConfigMap ``inferenceservice-config`` of its own namespace. Anybody may have a ConfigMap of that name
-in a namespace of theirs, and on some platforms anybody makes namespaces. Which namespace is KServe's is therefore taken
-from where the API server itself sends InferenceServices and Pods: the MutatingWebhookConfiguration, which belongs to
-the whole cluster.
+KServe reads the ConfigMap ``inferenceservice-config`` of its own namespace. Every user can create a ConfigMap of that
+name in their own namespace, and on some platforms every user can create namespaces. This module therefore takes
+KServe's namespace from the MutatingWebhookConfiguration, which is cluster-scoped. The API server itself sends
+InferenceServices and Pods to that namespace.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class KubernetesKServe:
         self._client = client
 
     async def initializer(self) -> str | None:
-        """The image that KServe puts into Pods to load models; None where there is no KServe, or it does not say.
+        """The image with which KServe loads models in Pods; None without KServe or without the setting.
 
         :raises ReconcileError: the API server does not answer, or refuses.
         """
@@ -61,13 +61,13 @@ class KubernetesKServe:
 
 
 def namespace_of(webhooks: Mapping[str, Any]) -> str | None:
-    """The one namespace that a MutatingWebhookConfiguration sends requests to; None when there are none or several."""
+    """The one namespace to which a MutatingWebhookConfiguration sends requests; None for none or several."""
     found = {_text(webhook, "clientConfig", "service", "namespace") for webhook in _list(webhooks.get("webhooks"))}
     return found.pop() if len(found) == 1 else None
 
 
 def initializer_of(config: Mapping[str, Any]) -> str | None:
-    """The image of the storage initializer in KServe's ConfigMap, if that is one, with its tag or digest."""
+    """The image of the storage initializer in KServe's ConfigMap, with its tag or digest; None when invalid."""
     text = _text(config, "data", _SECTION) or ""
     try:
         section = orjson.loads(text if len(text) <= _LARGEST else "")

@@ -1,4 +1,4 @@
-"""Reads Secrets, by name, when a connection is opened. Values are handed to adapters and kept nowhere else."""
+"""Reads Secrets by name when a connection is opened. Only adapters get the values; nothing else keeps them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["LABEL_USE", "REGISTRY_USE", "KubernetesSecrets"]
 
 LABEL_USE: Final = "gatehouse.dev/use"
 REGISTRY_USE: Final = "registry"
-"""Value of that label on each Secret that ModelRegistries of its namespace may name."""
+"""The label's value on each Secret that ModelRegistries of the same namespace may name."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
-"""Secrets are not watched: the right to watch is the right to read them all."""
+"""Interval of new reads. Secrets are not watched: the right to watch is the right to read all of them."""
 
 
 class KubernetesSecrets:
@@ -68,7 +68,7 @@ def _value(namespace: str, name: str, key: str, data: Mapping[str, str]) -> str:
     try:
         return base64.b64decode(data[key], validate=True).decode("utf-8").strip()
     except (binascii.Error, UnicodeDecodeError):
-        # The cause would quote the bytes.
+        # Without the cause, which would quote the bytes.
         raise _waiting(
             "SecretInvalid", f"key {key} of Secret {namespace}/{name} is not UTF-8 text", "write it as text"
         ) from None

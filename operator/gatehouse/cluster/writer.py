@@ -1,4 +1,4 @@
-"""Writes status and ConfigMaps: one request where one is enough, and never over what belongs to somebody else."""
+"""Writes status and ConfigMaps with one request where possible. Never overwrites another owner's objects."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["FIELD_MANAGER", "KubernetesWriter"]
 FIELD_MANAGER: Final = SYSTEM_ACTOR
 VETTED_ARTIFACTS: Final = VettedArtifacts.info.plural
 _LARGE: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
-"""An object of half a megabyte need not be parsed once more for unknown fields, which would only be warned of."""
+"""Skips the check for unknown fields, which parses an object of half a megabyte once more, only to warn."""
 
 
 class KubernetesWriter:
     """Implements the port ``ClusterWriter``.
 
-    ``written`` gets each object as the object now is, so that the cache knows the object before the watch does.
-    ``name`` marks the VettedArtifacts: the holder identity of this process in the Lease.
+    ``written`` receives each object after the write, so that the cache has the object before the watch delivers it.
+    ``name`` is the mark on the VettedArtifacts: the holder identity of this process in the Lease.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class KubernetesWriter:
 
     @property
     def name(self) -> str:
-        """The mark on each of the VettedArtifacts that it writes."""
+        """The mark on each VettedArtifacts that this process writes."""
         return self._name
 
     async def write_status(self, kind: str, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        """Replaces ``status`` by a JSON patch that tests the resourceVersion; an object that is gone needs none.
+        """Replaces ``status`` by a JSON patch that tests the resourceVersion; ignores a deleted object.
 
-        As nothing but the status can have changed, the server is asked for the metadata alone: writing out the object
-        once more would be a tenth of what the write costs it.
+        Only the status can have changed, so the request asks for the metadata alone. Serialising the object once more
+        would add a tenth to the server's cost of the write.
 
-        :raises Transient: somebody else changed the object, or the API server does not answer.
+        :raises Transient: another client changed the object, or the API server does not answer.
         """
         metadata = body["metadata"]
         patch = [
@@ -73,7 +73,7 @@ class KubernetesWriter:
         self._written(kind, {**body, "metadata": answer["metadata"], "status": status})
 
     async def vetted_artifacts(self) -> Mapping[str, Revision]:
-        """The VettedArtifacts that are there at this moment.
+        """The VettedArtifacts that exist now.
 
         :raises Transient: the API server does not answer.
         """
@@ -84,7 +84,7 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
 
     async def reread_vetted_artifacts(self) -> None:
-        """Tells the cache of the VettedArtifacts that are there at this moment.
+        """Updates the cache with the VettedArtifacts that exist now.
 
         :raises Transient: the API server does not answer.
         """
@@ -97,7 +97,7 @@ class KubernetesWriter:
     async def create_vetted_artifacts(self, body: Mapping[str, Any]) -> Revision:
         """Creates the VettedArtifacts.
 
-        :raises Superseded: it is there, or this process does not lead.
+        :raises Superseded: the VettedArtifacts exist already, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
         metadata = body["metadata"]
@@ -111,14 +111,14 @@ class KubernetesWriter:
         return Revision.of(answer["metadata"])
 
     async def update_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
-        """Makes the spec this one, by a JSON patch that tests the state that it was computed from.
+        """Replaces the spec, by a JSON patch that tests the state from which the spec was computed.
 
-        :raises Superseded: it is not as it was, or this process does not lead.
+        :raises Superseded: the VettedArtifacts have changed, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
         name = body["metadata"]["name"]
         if not at.writer:
-            # A JSON patch adds an annotation only where there are some.
+            # A JSON patch can add an annotation only to existing annotations.
             at = await self.mark_vetted_artifacts(body, at=at)
         mark = ANNOTATION_WRITER.replace("/", "~1")
         patch = [
@@ -132,9 +132,9 @@ class KubernetesWriter:
         return Revision.of(metadata)
 
     async def mark_vetted_artifacts(self, body: Mapping[str, Any], *, at: Revision) -> Revision:
-        """Marks it. What anybody computed from the state before is a conflict from then on.
+        """Marks the VettedArtifacts. From then on every write computed from an earlier state is a conflict.
 
-        :raises Superseded: it is not as it was, or this process does not lead.
+        :raises Superseded: the VettedArtifacts have changed, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
         patch = {
@@ -149,7 +149,7 @@ class KubernetesWriter:
         return Revision.of(metadata)
 
     async def _patched(self, name: str, patch: object, *, kind: Patch) -> dict[str, Any]:
-        """The metadata afterwards."""
+        """Patches the VettedArtifacts and returns the new metadata."""
         try:
             answer = await self._client.patch(
                 VETTED_ARTIFACTS, "", name, patch, kind=kind, params=_LARGE, metadata_only=True
@@ -162,9 +162,9 @@ class KubernetesWriter:
         return metadata
 
     async def delete_vetted_artifacts(self, name: str, *, at: Revision) -> None:
-        """Deletes it if it is there. Admission goes by the mark of the object: it must be this process's.
+        """Deletes the VettedArtifacts if they exist. Admission checks that the mark is this process's.
 
-        :raises Superseded: it is not as it was, or this process does not lead.
+        :raises Superseded: the VettedArtifacts have changed, or this process does not lead.
         :raises Transient: the API server does not answer.
         """
         preconditions = {"uid": at.uid, "resourceVersion": at.resource_version}
@@ -177,10 +177,10 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing=f"deleting VettedArtifacts {name}") from error
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
-        """Creates the ConfigMap, or applies it over the one there if that has the same owner.
+        """Creates the ConfigMap, or applies it over an existing ConfigMap with the same owner.
 
-        :raises Stalled: a ConfigMap of that name belongs to somebody else.
-        :raises Transient: the API server does not answer, or an owner of the same name is just being deleted.
+        :raises Stalled: a ConfigMap of that name belongs to another owner.
+        :raises Transient: the API server does not answer, or an owner of the same name is being deleted.
         """
         try:
             await self._client.create("configmaps", namespace, config_map, metadata_only=True)
@@ -199,7 +199,7 @@ class KubernetesWriter:
             current = await self._client.get("configmaps", namespace, name)
             _check_owner(current["metadata"], config_map["metadata"]["ownerReferences"][0])
             if _holds(current, config_map):
-                # Of an operator that was killed before it wrote so into the status.
+                # An operator wrote the ConfigMap and was killed before the status recorded it.
                 return
             await self._client.patch(
                 "configmaps",
@@ -213,7 +213,7 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing=f"writing the template {namespace}/{name}") from error
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
-        """Deletes the ConfigMap if it is there and belongs to the owner."""
+        """Deletes the ConfigMap if it exists and belongs to the owner."""
         try:
             current = await self._client.get("configmaps", namespace, name)
             owners = current["metadata"].get("ownerReferences", [])
@@ -246,7 +246,7 @@ def _check_owner(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def _holds(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a ConfigMap has the wanted data and metadata; what others added to the metadata is theirs."""
+    """Whether a ConfigMap has the wanted data and metadata; additions of others to the metadata do not count."""
     here, there = current["metadata"], wanted["metadata"]
     return current.get("data") == wanted.get("data") and all(
         (here.get(part) or {}).items() >= (there.get(part) or {}).items() for part in ("labels", "annotations")

@@ -1,1 +1,1 @@
-"""Evidence of a version for people who were not there: gathered, written down, sealed, and verified offline."""
+"""Evidence of a version for auditors: gathered, written to one file, sealed, and verified offline."""

@@ -1,7 +1,7 @@
 """The file of a bundle: a zip whose every byte follows from its entries.
 
-Entries are sorted, have one fixed time and are stored, not deflated: no two zlibs write the same. So a bundle can be
-written again from what was read of it, and a changed byte shows, wherever it is; and nothing in it can swell.
+Entries are sorted, have one fixed time and are stored, not deflated, because zlib versions write different bytes.
+The reader can therefore rewrite a bundle from its entries and detect every changed byte. No entry can expand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGEST_BUNDLE: Final = 256 * 1024 * 1024
 """Bytes."""
 MOST_ENTRIES: Final = 1_000
 _NAME: Final = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,99}(/[a-z0-9][A-Za-z0-9._-]{0,299})?")
-"""One folder deep at most, and never out of it."""
+"""Names with at most one folder, and never outside the bundle."""
 _END: Final = struct.Struct("<4s4H2LH")
 """The end of central directory record (APPNOTE.TXT, 4.3.16), without a comment."""
 _LARGEST_ROW: Final = 46 + 401
@@ -32,7 +32,7 @@ _FILE_MODE: Final = 0o100644 << 16
 
 
 def pack(entries: Mapping[str, bytes]) -> bytes:
-    """The zip. Raises ValueError for a name that no bundle has."""
+    """The zip. Raises ValueError for an invalid name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
@@ -46,7 +46,7 @@ def unpack(data: bytes) -> Mapping[str, bytes]:
     """The entries of a zip that :func:`pack` wrote.
 
     Raises:
-        BundleBroken: it is not that, byte for byte.
+        BundleBroken: the data is not such a zip, byte for byte.
     """
     if len(data) > LARGEST_BUNDLE:
         raise BundleBroken(f"the file has more than {LARGEST_BUNDLE} bytes")
@@ -66,7 +66,7 @@ def _read(data: bytes) -> dict[str, bytes]:
     entries: dict[str, bytes] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = archive.infolist()
-        # Two entries may not share bytes, so all of them together are no larger than the file.
+        # Two entries cannot share bytes, so all entries together are no larger than the file.
         if sum(info.file_size for info in listed) > len(data):
             raise BundleBroken("the entries of the zip are larger than the file")
         for info in listed:
@@ -79,7 +79,7 @@ def _read(data: bytes) -> dict[str, bytes]:
 
 
 def _check_end(data: bytes) -> None:
-    """The table of entries must be small before anybody reads it: a zip says at its end how large it is."""
+    """Checks the size of the table of entries before reading the table: the end of a zip states the size."""
     end = data[-_END.size :]
     if len(end) < _END.size:
         raise BundleBroken("the file is no zip of evidence: it is too short")

@@ -101,7 +101,7 @@ def _model_card(subject: Subject) -> dict[str, Any]:
 
 
 def _metrics(subject: Subject) -> Iterator[dict[str, Any]]:
-    """The results for these bytes. Policies' thresholds are in evaluations.json."""
+    """The results for the recorded digest. Policies' thresholds are in evaluations.json."""
     uid = subject.declared.version.metadata.uid
     counted = [
         each
@@ -129,7 +129,7 @@ def _files(subject: Subject) -> Sequence[dict[str, Any]]:
 
 
 def _dependencies(subject: Subject) -> Iterator[dict[str, Any]]:
-    """Packages that the version was made with, as it declares them: name==version."""
+    """The packages that the version declares as name==version."""
     for text in dict.fromkeys(subject.declared.version.spec.lineage.dependencies):
         name, _, version = text.partition("==")
         yield _filled({"type": "library", "bom-ref": f"dependency:{text}", "name": name, "version": version or None})

@@ -1,4 +1,4 @@
-"""Reads the objects that speak of a version, as far as the person may read them."""
+"""Reads the objects about a version, as far as the caller may read them."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ async def read_version(api: ApiClient, namespace: str, name: str) -> Mapping[str
 
 
 def version_in(body: Mapping[str, Any]) -> ModelVersion:
-    """Raises EvidenceError for a body that is not what this Gatehouse takes for a version."""
+    """The version in a body. Raises EvidenceError for a body that is not a valid version."""
     return _parsed(ModelVersion, body)
 
 
 async def read_declared(api: ApiClient, version: ModelVersion, body: Mapping[str, Any] | None) -> DeclaredFacts:
-    """What belongs to a version, of which ``body`` is None when it is gone. Raises ClusterError, EvidenceError.
+    """The objects of a version; ``body`` is None for a deleted version. Raises ClusterError, EvidenceError.
 
-    What may not be read, or is not there, is noted.
+    A note names each object that is missing or that the caller may not read.
     """
     reader = _Reader(api)
     namespace, name = version.metadata.namespace, version.metadata.name
@@ -88,7 +88,7 @@ class _Reader:
         self.notes: list[str] = []
 
     async def one(self, kind: type[R], namespace: str, name: str, *, file: str) -> R | None:
-        """An object, whose body is kept; None with a note when it is not there or may not be read."""
+        """An object, whose body is kept; None with a note when the object is missing or not readable."""
         if not name:
             return None
         try:
@@ -102,14 +102,14 @@ class _Reader:
         return _parsed(kind, body)
 
     async def all(self, kind: type[R], namespace: str) -> list[R]:
-        """Every object of a kind; none, with a note, when they may not be read."""
+        """Every object of a kind; none, with a note, when the caller may not read them."""
         found = await listed_if_allowed(self._api, kind, namespace)
         if found is None:
             self.notes.append(f"{kind.info.plural} are left out: they may not be read")
         return found or []
 
     async def template(self, version: ModelVersion) -> str | None:
-        """The serving template as YAML, if it is the one that the operator wrote."""
+        """The serving template as YAML, if the operator wrote this template."""
         emitted = version.status.template
         if emitted is None:
             return None
@@ -138,7 +138,7 @@ def _parsed(kind: type[R], body: Mapping[str, Any]) -> R:
 
 
 def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without its bookkeeping. What kubectl remembers may hold fields that were taken out on purpose."""
+    """An object without its bookkeeping: kubectl's annotation may hold fields that were removed on purpose."""
     metadata = {key: value for key, value in body["metadata"].items() if key not in _NOT_FOR_OTHERS}
     annotations = {key: value for key, value in metadata.pop("annotations", {}).items() if key != _LAST_APPLIED}
     return {**body, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}}

@@ -1,4 +1,4 @@
-"""The entries of a bundle: each a document of its own, for programs and for people. All pure."""
+"""The entries of a bundle, each a separate document for programs and people. All functions are pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECORDS: Final = "audit/records.jsonl"
 
 
 def about(subject: Subject) -> dict[str, Any]:
-    """What the index says of the version."""
+    """The index's values about the version."""
     version, row = subject.declared.version, subject.kept.row
     found = row.artifact
     return {
@@ -102,7 +102,7 @@ def manifest_of(subject: Subject) -> str:
 
 
 def _applied(policy: GovernancePolicy, body: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy so that it can be applied again."""
+    """A policy in a form that can be applied again."""
     kept = {key: value for key, value in body["metadata"].items() if key in {"name", "uid", "generation", "labels"}}
     return {
         "apiVersion": body.get("apiVersion"),

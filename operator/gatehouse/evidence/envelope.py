@@ -1,7 +1,7 @@
-"""The seal of a bundle: an index with the hash of every entry, in a DSSE envelope that a key signed.
+"""The seal of a bundle: an index with the hash of every entry, in a signed DSSE envelope.
 
 The envelope is DSSE v1 (secure-systems-lab/dsse) with an ed25519 signature over the pre-authentication encoding. The
-public key lies in the bundle, so that a change shows without another file; whose key it is, only the reader can know.
+public key is in the bundle, so a change is detected without another file. Only the reader can know the key's owner.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _READABLE: Final = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """What the seal of a bundle says. ``key_id`` is None for one that nobody signed."""
+    """The content of a bundle's seal. ``key_id`` is None for an unsigned seal."""
 
     index: Mapping[str, Any]
     key_id: str | None
@@ -42,7 +42,7 @@ def json_bytes(value: object) -> bytes:
 
 
 def seal(entries: Mapping[str, bytes], about: Mapping[str, Any], *, signer: Signer | None) -> dict[str, bytes]:
-    """The entries with index and envelope. ``about`` is what the index says besides."""
+    """The entries with index and envelope. ``about`` has further values for the index."""
     whole = dict(entries)
     if signer is not None:
         whole[PUBLIC_KEY] = signer.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -55,10 +55,10 @@ def seal(entries: Mapping[str, bytes], about: Mapping[str, Any], *, signer: Sign
 
 
 def break_seal(entries: Mapping[str, bytes]) -> Seal:
-    """What the seal says, once every entry was found to be as it was sealed.
+    """The content of the seal, after every entry was verified.
 
     Raises:
-        BundleBroken: an entry is missing, was added or changed, or the signature is not of the index.
+        BundleBroken: an entry is missing, was added or changed, or the signature does not match the index.
     """
     try:
         index, envelope = entries[INDEX], entries[ENVELOPE]

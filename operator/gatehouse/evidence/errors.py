@@ -1,4 +1,4 @@
-"""Why there is no evidence, or why a file is none: a branch of the tree in :mod:`gatehouse.errors`."""
+"""Errors of writing and verifying evidence: a branch of the tree in :mod:`gatehouse.errors`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["BundleBroken", "EvidenceError", "NoEvidence"]
 
 
 class EvidenceError(ActionError):
-    """Evidence cannot be had."""
+    """The evidence cannot be made or verified."""
 
 
 class NoEvidence(EvidenceError, ConditionNotMet):
-    """There is nothing yet that a version could be held to."""
+    """No registry keeps the version, or no digest is recorded yet."""
 
 
 class BundleBroken(EvidenceError):
-    """A file is not the bundle that was written, or never was one."""
+    """A file is a changed bundle, or not a bundle."""

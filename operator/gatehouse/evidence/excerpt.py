@@ -1,8 +1,8 @@
-"""The part of an audit trail that speaks of one version, with what proves it.
+"""The part of an audit trail about one version, with its proof.
 
-A record's hash covers the hash of the one before it, so a record is proven by every record between it and a signed
-checkpoint. That proves what the excerpt has; that nothing else about the version is in the trail is proven only by the
-whole trail (``gatehouse audit verify``).
+A record's hash covers the hash of the record before, so the records up to a signed checkpoint prove a record. The
+excerpt proves its own records. Only the whole trail (``gatehouse audit verify``) proves that the trail has no other
+record about the version.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gatehouse.evidence.model import AuditExcerpt
 __all__ = ["MOST_RECORDS", "ExcerptCheck", "lies_in", "ranges", "verify_excerpt"]
 
 MOST_RECORDS: Final = 100_000
-"""Records of one excerpt."""
+"""The most records of one excerpt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExcerptCheck:
-    """How far an excerpt is proven: of ``about`` records of the version, ``proven`` precede a checkpoint that counts.
+    """The proven part of an excerpt: of ``about`` records of the version, ``proven`` precede a checkpoint that counts.
 
-    ``checkpoints`` agreed with a record. ``problems`` are what no trail has.
+    ``checkpoints`` is the number that agreed with a record. ``problems`` are faults that no valid trail has.
     """
 
     about: int
@@ -38,7 +38,7 @@ class ExcerptCheck:
 
 
 def ranges(about: Sequence[int], checkpoints: Sequence[int], head: int) -> list[tuple[int, int]]:
-    """First and last position of each run of records that links records to the next checkpoint, or to the head."""
+    """The first and last position of each run that links records to the next checkpoint, or to the head."""
     found: list[tuple[int, int]] = []
     ordered = sorted(checkpoints)
     for position in sorted(about):
@@ -59,7 +59,7 @@ def lies_in(position: int, runs: Sequence[tuple[int, int]]) -> bool:
 
 
 def verify_excerpt(excerpt: AuditExcerpt, *, keys: PublicKeys | None) -> ExcerptCheck:
-    """Looks through the runs of an excerpt. Checkpoints count if one of ``keys`` signed them; all of them without."""
+    """Verifies the runs of an excerpt. Checkpoints count if one of ``keys`` signed them; without keys all count."""
     signed = [each for each in excerpt.checkpoints if keys is None or keys.signed(each)]
     counted = [each for each in signed if each.registry == excerpt.registry]
     problems = [

@@ -1,4 +1,4 @@
-"""From what is known of a version to the file."""
+"""Writes the known facts of a version as one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def bundle(subject: Subject, *, signer: Signer | None) -> bytes:
     """The zip. The same facts, time and key give the same bytes.
 
     Raises:
-        EvidenceError: the rows of the files are not of the recorded digest.
+        EvidenceError: the rows of the files do not match the recorded digest.
     """
     _check_files(subject)
     return pack(seal(entries(subject), about(subject), signer=signer))

@@ -1,4 +1,4 @@
-"""What the facts of a version amount to, as data for evidence: who approved, which results count, who signed."""
+"""Conclusions from the facts of a version, as data for evidence: approvals, results that count, signatures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ROLES: Final[Mapping[str, str]] = {
 
 
 def files_of_interest(subject: Subject) -> list[dict[str, Any]]:
-    """Configuration, tokenizer and chat template by their hashes: what changes a model's answers beside its weights."""
+    """Configuration, tokenizer and chat template by hash: files besides the weights that change a model's answers."""
     return [
         {"path": file.path, "bytes": file.size, "sha256": file.sha256, "role": _ROLES[name]}
         for file in subject.kept.files
@@ -48,7 +48,7 @@ def files_of_interest(subject: Subject) -> list[dict[str, Any]]:
 
 
 def hash_sources(subject: Subject) -> dict[str, list[str]]:
-    """The files by where their SHA-256 is from: the bytes that were read, the store's checksum, or not recorded."""
+    """The files by the source of their SHA-256: the bytes that were read, the store's checksum, or not recorded."""
     paths: dict[str, list[str]] = {"Bytes": [], "StoreChecksum": [], "NotRecorded": []}
     for file in subject.kept.files:
         paths[file.source or "NotRecorded"].append(file.path)
@@ -56,7 +56,7 @@ def hash_sources(subject: Subject) -> dict[str, list[str]]:
 
 
 def evaluations(subject: Subject) -> dict[str, Any]:
-    """Every result that names the version, whether it counts, and each requirement with what meets it."""
+    """Every result that names the version, whether the result counts, and each requirement with its results."""
     declared, digest = subject.declared, subject.digest
     uid = declared.version.metadata.uid
     found = Results(version=declared.version, digest=digest, now=subject.at, evaluations=declared.evaluations)
@@ -82,7 +82,7 @@ def evaluations(subject: Subject) -> dict[str, Any]:
 
 
 def approvals(subject: Subject) -> list[dict[str, Any]]:
-    """Every decision on the version by stage, oldest first, and why it does not count if it does not."""
+    """Every decision on the version by stage, oldest first, with the reason if a decision does not count."""
     declared = subject.declared
     if declared.model is None:
         return [{"name": each.metadata.name, "spec": each.spec.wire()} for each in declared.approvals]
@@ -107,7 +107,7 @@ def approvals(subject: Subject) -> list[dict[str, Any]]:
 
 
 def policies(subject: Subject) -> list[dict[str, Any]]:
-    """The policies that applied, with what each said of the version."""
+    """The policies that applied, with each policy's verdict on the version."""
     modes = {each.metadata.name: each.spec.mode for each in subject.declared.policies}
     return [
         {"name": said.name, "outcome": said.outcome, "mode": modes.get(said.name)}
@@ -116,7 +116,7 @@ def policies(subject: Subject) -> list[dict[str, Any]]:
 
 
 def signature(subject: Subject) -> dict[str, Any]:
-    """What ``model.sig`` is, and what each policy that wants a signature says of it."""
+    """The content of ``model.sig``, and the verdict of each policy that requires a signature."""
     artifact = subject.kept.row.artifact
     record = artifact.signature if artifact else None
     judged = [_judged(policy, subject) for policy in subject.declared.policies if policy.spec.artifact.signature]
@@ -142,7 +142,7 @@ def _judged(policy: GovernancePolicy, subject: Subject) -> dict[str, Any]:
 
 
 def hardware(subject: Subject) -> dict[str, Any]:
-    """The verdict with its figures, and the gate's words."""
+    """The fit with its figures, and the gate's message."""
     status = subject.declared.version.status
     gate = next((each.wire() for each in status.gates if each.name == "HardwareFits"), None)
     return {

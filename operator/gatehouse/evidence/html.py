@@ -1,4 +1,4 @@
-"""Small pieces of HTML. Everything that goes in is text and is escaped: it was written by strangers."""
+"""Small pieces of HTML. All input is untrusted text and is escaped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def paragraph(text: str, *, hint: bool = False) -> str:
 
 
 def absent(text: str) -> str:
-    """What is not there and should be seen not to be."""
+    """A visible remark about missing information."""
     return f'<p class="absent">{escape(text)}</p>\n'
 
 

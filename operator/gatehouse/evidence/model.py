@@ -1,4 +1,4 @@
-"""What is known of a version when evidence of it is made: objects of the cluster, rows of the registry."""
+"""The known facts of a version for its evidence: objects of the cluster, rows of the registry."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["AuditExcerpt", "DeclaredFacts", "KeptRows", "Subject"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredFacts:
-    """Objects of the cluster. What the person may not read, or is not there, is None, and ``notes`` say so.
+    """Objects of the cluster. A missing or unreadable object is None, and ``notes`` name it.
 
-    ``bodies`` are the objects as the API server has them, by file name. ``policies`` are those that apply;
-    ``approvals`` and ``evaluations`` all that name the version, whether they count or not.
+    ``bodies`` are the objects as the API server stores them, by file name. ``policies`` are the policies that apply;
+    ``approvals`` and ``evaluations`` are all that name the version, whether they count or not.
     """
 
     version: ModelVersion
@@ -45,7 +45,7 @@ class DeclaredFacts:
 class AuditExcerpt:
     """Records of the audit trail: those about the version or its policies, and those that link each to a checkpoint.
 
-    ``about`` are the positions of the former; ``head`` is the trail's newest record at the time.
+    ``about`` has the positions of the former; ``head`` is the trail's newest record at the time.
     """
 
     registry: str
@@ -57,7 +57,7 @@ class AuditExcerpt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRows:
-    """Rows of the registry. ``files`` are those of the recorded digest, sorted by path."""
+    """Rows of the registry. ``files`` are the files of the recorded digest, sorted by path."""
 
     row: VersionRecord
     files: Sequence[FileRecord]
@@ -68,7 +68,7 @@ class KeptRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Everything that evidence is made of, at one moment. ``tool`` is the program that makes it."""
+    """All facts of the evidence, at one moment. ``tool`` is the program that makes the evidence."""
 
     at: datetime
     tool: str
@@ -78,12 +78,12 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """The recorded digest: what approvals and evaluations must name. Evidence is made only where there is one."""
+        """The recorded digest, which approvals and evaluations must name. Evidence requires a recorded digest."""
         return self.kept.row.digest or ""
 
     @property
     def stages(self) -> Sequence[str]:
-        """The stages of the registry in their order, or those that the version's gates name."""
+        """The stages of the registry in order, or the stages that the version's gates name."""
         if self.declared.registry is not None:
             return self.declared.registry.spec.stages
         return list(dict.fromkeys(gate.stage for gate in self.declared.version.status.gates if gate.stage))

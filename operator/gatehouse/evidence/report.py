@@ -1,7 +1,7 @@
 """The report for people, arranged by the nine sections of Annex IV of the EU AI Act (Regulation 2024/1689).
 
-It says what Gatehouse knows to each section and, as plainly, what it does not: that is for the provider to add. It
-supports a technical documentation; it certifies nothing.
+The report states for each section what Gatehouse knows, and what the provider must add. The report supports a technical
+documentation and certifies nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_KNOWN = "Gatehouse does not know this; the provider has to add it."
 
 
 def report(subject: Subject) -> str:
-    """A page of HTML that stands by itself."""
+    """A self-contained HTML page."""
     row = subject.kept.row
     return page(f"Evidence: {row.model} {row.version}", _parts(subject))
 

@@ -1,4 +1,4 @@
-"""Reads what the registry's database keeps of a version, at one moment."""
+"""Reads the registry's rows about a version, in one snapshot."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["read_rows", "recall"]
 
 _HISTORY = 10_000
 _POLICY_RECORDS = 50
-"""Of each policy, the newest."""
+"""The number of newest records of each policy."""
 
 
 def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
-    """A version whose object is gone, as its row keeps it.
+    """A version whose object was deleted, from its row.
 
     Raises:
-        NoEvidence: no row was held by such an object.
-        EvidenceError: rows of several registries were, or the row does not read.
+        NoEvidence: such an object held no row.
+        EvidenceError: such an object held rows of several registries, or the row is unreadable.
     """
     held = trails.held_by(namespace, name)
     if not held:
@@ -54,8 +54,8 @@ def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
 
     Raises:
         NoEvidence: no registry keeps the version, or no digest is recorded yet.
-        EvidenceError: the database is not that of the version, or the trail is too long.
-        ReconcileError: what the database refuses.
+        EvidenceError: the database is not the version's, or the trail is too long.
+        ReconcileError: a refusal by the database.
     """
     where = f"{version.metadata.namespace}/{version.metadata.name}"
     registry = version.status.registry
@@ -114,7 +114,7 @@ def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditEx
 
 
 def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
-    """Positions of the records about the version. What does not read is left to ``gatehouse audit verify``."""
+    """Positions of the records about the version. ``gatehouse audit verify`` reports unreadable records."""
     for stored in trails.newest_first(registry, {"model": row.model, "version": row.version}):
         try:
             fact = read_record(stored).fact
@@ -125,7 +125,7 @@ def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
 
 
 def _about_policies(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
-    """Positions of the newest records about the texts of the policies that the version was last judged by."""
+    """Positions of the newest records about the texts of the policies that last evaluated the version."""
     try:
         names = list(orjson.loads(row.governance or "{}").get("policies", {}))
     except (ValueError, TypeError, AttributeError):
@@ -136,7 +136,7 @@ def _about_policies(trails: Trails, registry: str, row: VersionRecord) -> Iterat
 
 
 def _of_policy(records: Iterable[StoredRecord], name: str) -> Iterator[int]:
-    """What has a version tells of an outcome, and is that version's own."""
+    """Positions of the records about a policy's text. Records with a version are about that version's outcome."""
     for stored in records:
         try:
             fact = read_record(stored).fact

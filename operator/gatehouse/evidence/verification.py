@@ -1,4 +1,4 @@
-"""Verifies a bundle without network or database: nothing but the file, and the keys that its reader trusts."""
+"""Verifies a bundle without network or database, from the file and the keys that the reader trusts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_EXCERPT: Final = ExcerptCheck(about=0, proven=0, checkpoints=0, problems=())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What a bundle is. ``index`` is what it says of the version; ``problems`` make it worthless, ``notes`` do not."""
+    """The result for a bundle. ``index`` describes the version; ``problems`` invalidate it, ``notes`` do not."""
 
     index: Mapping[str, Any]
     key_id: str | None
@@ -36,14 +36,14 @@ class Verified:
 
     @property
     def intact(self) -> bool:
-        """Whether it is as it was made, by whom it was to be made."""
+        """Whether the bundle is unchanged and sealed by an expected key."""
         return not self.problems
 
 
 def verify_bundle(data: bytes, *, keys: PublicKeys | None, audit_keys: PublicKeys | None) -> Verified:
-    """Looks at every byte. ``keys`` are those of which one must have sealed it; ``audit_keys`` the operator's.
+    """Verifies every byte. One of ``keys`` must have sealed the bundle; ``audit_keys`` are the operator's.
 
-    Never raises for what is in the file: that is a problem.
+    Never raises because of the file's content, but reports a problem.
     """
     try:
         entries = unpack(data)

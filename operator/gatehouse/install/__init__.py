@@ -1,1 +1,1 @@
-"""Installs Gatehouse on a cluster and removes it: drives kubectl and creates Secrets."""
+"""Installs Gatehouse on a cluster and uninstalls it: runs kubectl and creates Secrets."""

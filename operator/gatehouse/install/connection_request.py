@@ -1,4 +1,4 @@
-"""A connection from flags, from what a registry says of its store, and from a Secret with credentials."""
+"""A connection from flags, from a registry's store, and from a Secret with credentials."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ConnectionRequest:
         return connection, [*loading.limits, *self._untrusted(store)]
 
     def _laid_over(self, store: ObjectStore | None) -> ObjectStore:
-        """The store, with the flags in place of its own fields."""
+        """The store, with its fields replaced by the flags."""
         endpoint = self.endpoint or (store.endpoint if store else None)
         if store is None and not self.endpoint and not self.region:
             raise InputInvalid(

@@ -1,7 +1,7 @@
-"""The connection that KServe loads artifacts by: a key of the Secret storage-config, or OpenShift AI's data connection.
+"""KServe's connection for loading artifacts: a key of the Secret storage-config, or OpenShift AI's data connection.
 
-On plain KServe nothing makes storage-config; OpenShift AI makes it of its data connections, and undoes what others
-write into it. Values are neither logged nor part of any error.
+On plain KServe no controller creates storage-config. OpenShift AI creates storage-config from its data connections and
+reverts the writes of others. Values are never logged and never part of an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 STORAGE_CONFIG: Final = "storage-config"
 """The Secret that KServe reads, unless its ConfigMap names another in credentials.storageSpecSecretName."""
 MANAGED: Final = "opendatahub.io/managed"
-"""Label of OpenShift AI's data connections, and of the storage-config that it makes of them."""
+"""Label of OpenShift AI's data connections, and of the storage-config made from them."""
 
 Form = Literal["kserve", "openshift-ai"]
 Manifest = dict[str, Any]
@@ -45,7 +45,7 @@ _MERGE: Final = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A store and who reads from it; anonymous without credentials."""
+    """A store and its reader's credentials; anonymous without credentials."""
 
     key: str
     endpoint: str
@@ -56,7 +56,7 @@ class Connection:
     secret_key: str = field(default="", repr=False)
 
     def of_kserve(self) -> dict[str, str]:
-        """The entry of storage-config: KServe takes strings only."""
+        """The entry of storage-config: KServe accepts strings only."""
         credentials = (
             {"access_key_id": self.access_key, "secret_access_key": self.secret_key}
             if self.access_key
@@ -84,7 +84,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenConnection:
-    """What was done, and which fields differed; never their values."""
+    """The action, and the names of the fields that differed; never their values."""
 
     namespace: str
     name: str
@@ -114,11 +114,11 @@ def manifest(connection: Connection, *, namespace: str, form: Form) -> Manifest:
 
 
 async def ensure_connection(api: SecretApi, connection: Connection, *, namespace: str, form: Form) -> WrittenConnection:
-    """Has the connection in the namespace. Other entries of storage-config stay as they are.
+    """Ensures the connection in the namespace. Other entries of storage-config stay unchanged.
 
     Raises:
-        ForeignSecret: OpenShift AI makes storage-config there, or the Secret of that name is something else.
-        ApiError: the API server refused, for one because only an administrator of the stage may write it.
+        ForeignSecret: OpenShift AI makes storage-config there, or the Secret of that name has another purpose.
+        ApiError: the API server refused, for example because only an administrator of the stage may write the Secret.
     """
     body = manifest(connection, namespace=namespace, form=form)
     name = body["metadata"]["name"]
@@ -170,7 +170,7 @@ async def _updated(
 
 
 def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:
-    """Names of the fields that are otherwise in what is there."""
+    """Names of the fields that differ in the existing Secret."""
     given: dict[str, str] = dict(body["stringData"])
     there = {key: decoded(value) for key, value in (found.get("data") or {}).items()}
     if entry:
@@ -188,7 +188,7 @@ def _entry(text: str) -> dict[str, Any]:
 
 
 def decoded(value: str) -> str:
-    """What a value of a Secret stands for; empty where it is no base64 of a text."""
+    """The text of a Secret's value; empty where the value is not the base64 of a text."""
     try:
         return b64decode(value, validate=True).decode()
     except (NotBase64, UnicodeDecodeError):

@@ -1,7 +1,7 @@
-"""Secrets with passwords and keys that nobody had to think of: made once, kept, and copied to where they are used.
+"""Secrets with generated passwords and keys: made once, kept, and copied to their users.
 
-Every step looks at what is there and mends only what differs, so a run that was cut short is continued by the next one,
-and two runs at once come to the same end. Values are neither logged nor part of any error.
+Every step reads the current state and writes only the differences. The next run therefore continues an interrupted run,
+and two concurrent runs reach the same result. Values are never logged and never part of an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gatehouse.install.serving_certificate import ensure_certificate
 __all__ = ["INITIALISED_WITH", "ensure", "new_password"]
 
 INITIALISED_WITH: Final = "gatehouse.dev/initialised-with"
-"""Annotation of a volume: the Secret whose passwords the database on it was initialised with."""
+"""Annotation of a volume: the Secret with whose passwords the volume's database was initialised."""
 
 _CLAIMS: Final = "persistentvolumeclaims"
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -51,15 +51,15 @@ def new_password() -> str:
 async def ensure(
     api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password, now: datetime | None = None
 ) -> tuple[SecretOutcome, ...]:
-    """Have the Secret, and its copies and its public key in line with it.
+    """Ensures the Secret, and that its copies and its public key match.
 
-    Whoever wrote a copy looks at the source once more: another run may have renewed it meanwhile, and the older copy
-    must not be what stays.
+    After writing a copy, this function reads the source once more: another run may have renewed the source, and the
+    older copy must not remain.
 
     Raises:
-        SecretIncomplete: it is there, but lacks a key, or what should be a private key is none.
-        SecretLost: it is not there, but a volume was initialised with it.
-        ApiError: the API server refused, for one because a namespace does not exist yet.
+        SecretIncomplete: the Secret exists but lacks a key, or its private key is invalid.
+        SecretLost: the Secret is missing, but a volume was initialised with it.
+        ApiError: the API server refused, for example because a namespace does not exist yet.
     """
     told: dict[tuple[str, str, str], SecretOutcome] = {}
     for _ in range(_ATTEMPTS):
@@ -84,7 +84,7 @@ async def ensure(
 
 
 async def _stands(api: SecretApi, source: Body) -> bool:
-    """Whether nobody has written the Secret since."""
+    """Whether the Secret is unchanged since it was read."""
     metadata = source["metadata"]
     found = await find(api, SECRETS, metadata["namespace"], metadata["name"])
     return found is not None and found["metadata"]["resourceVersion"] == metadata["resourceVersion"]
@@ -107,7 +107,7 @@ async def _source(
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            # Another run was faster: what it made is kept.
+            # Another run was faster: its Secret is kept.
             found = await api.get(SECRETS, wanted.namespace, wanted.name)
     data = found.get("data") or {}
     if missing := [key for key in wanted.keys if key not in data]:
@@ -132,7 +132,7 @@ async def _refuse_lost(api: SecretApi, wanted: WantedSecret) -> None:
 
 
 async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
-    """Have the volume remember which Secret it belongs to, for as long as its data lives."""
+    """Records on the volume which Secret its data belongs to."""
     if wanted.volume is None:
         return
     claim = await find(api, _CLAIMS, wanted.namespace, wanted.volume)
@@ -143,7 +143,7 @@ async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
 
 
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> SecretOutcome:
-    """Have the copy's keys as they are in the source, and its labels there. All else in it is left alone."""
+    """Ensures that the copy has the source's keys and its own labels. Everything else in the copy stays."""
     data = {**{key: str(source["data"][origin]) for key, origin in copy.keys.items()}, **encoded(copy.values)}
     return await settled(lambda: _copy_once(api, data, copy), what=f"Secret {copy.namespace}/{copy.name}")
 
@@ -159,7 +159,7 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
     missing = {key: value for key, value in copy.labels.items() if key not in labels}
     if not missing and all(current.get(key) == value for key, value in data.items()):
         return SecretOutcome(namespace=copy.namespace, name=copy.name, done="kept")
-    # It has its resourceVersion: a change in between is a conflict, and looked at again.
+    # The body has its resourceVersion: a change in between is a conflict and leads to a retry.
     metadata = {**found["metadata"], "labels": {**labels, **missing}}
     body = {**found, "metadata": metadata, "data": {**current, **data}}
     await api.update(SECRETS, copy.namespace, copy.name, body)
@@ -167,7 +167,7 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
 
 
 def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
-    """The public half of the private key that is there, whoever made it."""
+    """The public half of the existing private key, whatever its origin."""
     where = f"key {key} of Secret {wanted.namespace}/{wanted.name}"
     try:
         return Signer.from_pem(b64decode(source["data"][key]), where=where).public_pem.decode()
@@ -176,7 +176,7 @@ def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
 
 
 async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> SecretOutcome:
-    """Have the public key in the ConfigMap, before those that were there: what they proved they still prove."""
+    """Ensures the public key in the ConfigMap, before the earlier keys, which still verify earlier signatures."""
     what = f"ConfigMap {published.namespace}/{published.name}"
     return await settled(lambda: _publish_once(api, pem, published), what=what)
 

@@ -1,4 +1,4 @@
-"""The file that says which Secrets an installation needs. It holds no password and no key."""
+"""The file that names the Secrets of an installation. The file holds no password and no key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CERTIFICATE_KEY: Final = "tls.crt"
 PRIVATE_KEY: Final = "tls.key"
 CA_KEY: Final = "ca.crt"
 CERTIFICATE_KEYS: Final = (CERTIFICATE_KEY, PRIVATE_KEY, CA_KEY)
-"""What a Secret with a certificate has, as cert-manager names them."""
+"""The keys of a Secret with a certificate, as cert-manager names them."""
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$")]
 Value = Annotated[str, StringConstraints(max_length=1024)]
@@ -37,20 +37,20 @@ DnsName = Annotated[
 
 
 class SecretCopy(Strict):
-    """A Secret elsewhere that holds some keys of the source."""
+    """A Secret in another place that holds some keys of the source."""
 
     namespace: DnsLabel
     name: DnsLabel
     keys: dict[Key, Key]
-    """Its keys, and for each the key of the source that it repeats."""
+    """The copy's keys, each with the source's key that it copies."""
     values: dict[Key, Value] = Field(default_factory=dict)
-    """What is in it besides: addresses, names; nothing secret."""
+    """Further values, such as addresses and names; nothing secret."""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class PublishedKey(Strict):
-    """A ConfigMap for those who verify what was signed."""
+    """A ConfigMap with the public key for those who verify signatures."""
 
     namespace: DnsLabel
     name: DnsLabel
@@ -58,28 +58,28 @@ class PublishedKey(Strict):
 
 
 class WantedSecret(Strict):
-    """A Secret that must be there."""
+    """A Secret that must exist."""
 
     namespace: DnsLabel
     name: DnsLabel
     values: dict[Key, Value] = Field(default_factory=dict)
-    """Keys with values that are not secret, such as the name of a user."""
+    """Keys with values that are not secret, such as a user's name."""
     generate: Annotated[list[Key], Field(min_length=1)] = Field(default_factory=list)
     """Keys that get a random password each."""
     signing: Key | None = None
-    """Key that gets a private key, ed25519 in PEM."""
+    """The key for a private key, ed25519 in PEM."""
     certificate: Annotated[list[DnsName], Field(min_length=1, max_length=16)] = Field(default_factory=list)
-    """Names that a server's certificate is for: tls.crt with its key tls.key, and ca.crt for those who connect. It is
-    made anew before it ends."""
+    """Names in a server's certificate: tls.crt with its key tls.key, and ca.crt for clients. The certificate is renewed
+    before its expiry."""
     published: PublishedKey | None = None
-    """Where the public half of that is."""
+    """The place of the signing key's public half."""
     volume: DnsLabel | None = None
-    """PersistentVolumeClaim of the database that is initialised with it."""
+    """PersistentVolumeClaim of the database that is initialised with this Secret."""
     copies: list[SecretCopy] = Field(default_factory=list)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every key that it must have."""
+        """Every key that the Secret must have."""
         made = (*([self.signing] if self.signing else ()), *(CERTIFICATE_KEYS if self.certificate else ()))
         return (*self.values, *self.generate, *made)
 
@@ -108,7 +108,7 @@ def load_credentials_file(path: Path) -> CredentialsFile:
     """The file, checked.
 
     Raises:
-        CredentialsInvalid: it cannot be read, or is not what it must be; with the field, the value and what is wanted.
+        CredentialsInvalid: the file is unreadable or invalid; names the field, the value and the expected value.
     """
     file = load_strict(path, CredentialsFile)
     for wanted in file.secrets:

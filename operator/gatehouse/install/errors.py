@@ -1,4 +1,4 @@
-"""What can go wrong with an installation: a branch of the tree in :mod:`gatehouse.errors`."""
+"""Errors of an installation: a branch of the tree in :mod:`gatehouse.errors`."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ __all__ = [
 
 
 class DeployError(ActionError):
-    """Anything the person who installs is told as one message."""
+    """An error that the installing person sees as one message."""
 
 
 class KubectlMissing(DeployError):
-    """There is no kubectl."""
+    """kubectl is not installed."""
 
 
 class KubectlFailed(DeployError):
-    """kubectl ended with an error; the message is what it said."""
+    """kubectl ended with an error; the message is kubectl's."""
 
 
 class ClusterNotUsable(DeployError):
-    """The cluster does not answer, is too old, or does not let this user install."""
+    """The cluster does not answer, is too old, or does not allow this user to install."""
 
 
 class OverlayInvalid(DeployError):
-    """There is no such overlay, or it renders to something else than objects."""
+    """The overlay does not exist, or does not render to objects."""
 
 
 class NotComplete(DeployError, ConditionNotMet):
-    """All was applied, but it does not run (in time), or a Job failed. What was applied stays."""
+    """Everything was applied, but does not run in time, or a Job failed. Applied objects stay."""
 
 
 class CredentialsInvalid(DeployError):
-    """The file that says which Secrets to make is not what it must be."""
+    """The file that names the Secrets to make is invalid."""
 
 
 class SecretIncomplete(DeployError):
-    """A Secret that is there, and so is kept, lacks a key, or has something else in it."""
+    """An existing Secret, which is kept, lacks a key or has an invalid value."""
 
 
 class SecretLost(DeployError):
-    """A Secret is gone whose passwords a database was initialised with: new ones would not open it."""
+    """A Secret with the passwords of an initialised database is missing: new passwords would not open the database."""
 
 
 class ForeignSecret(DeployError):
-    """A Secret of the name is there and is somebody else's to write."""
+    """A Secret of this name exists and belongs to another writer."""
 
 
 class FileNotShipped(DeployError):
-    """A file of the project is neither in this installation nor in a checkout around it."""
+    """A file of the project is missing from this installation and from the checkout."""

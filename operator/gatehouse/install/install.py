@@ -1,4 +1,4 @@
-"""Installing: applied in order, waited for with progress, and the reason when it does not come."""
+"""Installs an overlay: applies in order, waits with progress, and reports the reason of a failure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Sleep = Callable[[float], None]
 
 
 def install(kubectl: Kubectl, plan: OverlayPlan, *, progress: ProgressReporter, seconds: float | None) -> None:
-    """Apply the plan; with ``seconds`` wait that long until everything runs and every Job is complete.
+    """Applies the plan; with ``seconds``, waits that long until everything runs and every Job is complete.
 
-    Installing again upgrades: what is as wanted is not touched, and Jobs run anew.
+    A second installation upgrades: matching objects stay unchanged, and Jobs run again.
 
     Raises:
-        ClusterNotUsable: before anything is changed.
-        KubectlFailed: the API server refused something. What was applied stays; run it again.
-        NotComplete: not in time, or a Job failed; with the reasons.
+        ClusterNotUsable: the cluster is unusable; raised before any change.
+        KubectlFailed: the API server refused an object. Applied objects stay; run the installation again.
+        NotComplete: the time is over or a Job failed; with the reasons.
     """
     with progress.step("checking the cluster"):
         version = check_cluster(kubectl)
@@ -62,7 +62,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether it has passed."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self._at
 
 
@@ -74,7 +74,7 @@ def wait_complete(
     deadline: Deadline,
     sleep: Sleep = time.sleep,
 ) -> None:
-    """Wait until Deployments are available and Jobs complete, and say what changes on the way.
+    """Waits until Deployments are available and Jobs complete, and reports each change.
 
     Raises:
         NotComplete: a Job failed, or the time is over.
@@ -102,7 +102,7 @@ def wait_complete(
 
 
 def job_log(kubectl: Kubectl, job: Manifest) -> str:
-    """The end of what a Job's last Pod printed; empty when that cannot be had."""
+    """The end of the output of a Job's last Pod; empty when unavailable."""
     try:
         return kubectl.run("logs", f"--namespace={job.namespace}", f"job/{job.name}", f"--tail={_LOG_LINES}").strip()
     except KubectlFailed:
@@ -110,7 +110,7 @@ def job_log(kubectl: Kubectl, job: Manifest) -> str:
 
 
 def where_to_look(plan: OverlayPlan) -> tuple[str, ...]:
-    """Commands that show what was installed."""
+    """Commands that show the installed objects."""
     logs = [f"kubectl logs -n {each.namespace} {each.kind.lower()}/{each.name}" for each in plan.workloads]
     return (
         "kubectl get modelregistries,hardwareprofiles -A",
@@ -121,7 +121,7 @@ def where_to_look(plan: OverlayPlan) -> tuple[str, ...]:
 
 
 def _there(kubectl: Kubectl, jobs: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """Those of the Jobs that exist; asking is faster than deleting what is not there."""
+    """The existing Jobs: a list is faster than the deletion of missing Jobs."""
     live = {
         (body["metadata"]["namespace"], body["metadata"]["name"])
         for body in kubectl.list("jobs.batch", "--all-namespaces", SELECTOR)

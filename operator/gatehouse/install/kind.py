@@ -1,4 +1,4 @@
-"""A kind cluster for `make kind`: made if it is absent, with the image built and loaded."""
+"""A kind cluster for `make kind`: created if absent, with the image built and loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Which = Callable[[str], "str | None"]
 
 
 class KindUnavailable(DeployError):
-    """There is no kind, or no Docker that answers."""
+    """kind is missing, or Docker is missing or does not answer."""
 
 
 def context_of(name: str) -> str:
@@ -37,10 +37,10 @@ def prepare_kind(
     run: Run | None = None,
     which: Which = shutil.which,
 ) -> None:
-    """Have a kind cluster of that name with the image, built from the Dockerfile in ``source``.
+    """Ensures a kind cluster of that name with the image, built from the Dockerfile in ``source``.
 
     Raises:
-        KindUnavailable: Docker or kind is missing; it names what to do instead.
+        KindUnavailable: Docker or kind is missing; the message names an alternative.
         DeployError: one of them failed.
     """
     execute = run or _run

@@ -1,4 +1,4 @@
-"""kubectl as a program: it knows every kubeconfig and login plugin, and renders kustomize."""
+"""Runs kubectl, which supports every kubeconfig and login plugin, and renders kustomize."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _REQUEST_TIMEOUT: Final = "--request-timeout=60s"
 
 
 def find_kubectl(*, local: Callable[[], Path | None]) -> Path:
-    """The kubectl on the PATH, or else the one that ``local`` finds in the local cluster's cache.
+    """The kubectl on the PATH, or else the kubectl that ``local`` finds in the local cluster's cache.
 
     Raises:
-        KubectlMissing: there is neither.
+        KubectlMissing: both are missing.
     """
     on_path = shutil.which("kubectl")
     path = Path(on_path) if on_path else local()
@@ -36,7 +36,7 @@ def find_kubectl(*, local: Callable[[], Path | None]) -> Path:
 
 
 class Kubectl:
-    """One kubectl, one context."""
+    """kubectl with one context."""
 
     def __init__(self, program: Path, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self._program = program
@@ -50,20 +50,20 @@ class Kubectl:
         return self._call("kustomize", str(folder))
 
     def run(self, *arguments: str, text: str | None = None) -> str:
-        """What the command prints; ``text`` is its stdin.
+        """The output of a command; ``text`` is its stdin.
 
         Raises:
-            KubectlFailed: it ended with an error.
+            KubectlFailed: the command ended with an error.
         """
         return self._call(*self._options, *arguments, text=text)
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
-        """Server-side apply; fields that others set are taken over: the files are what is wanted."""
+        """Server-side apply. Takes over fields that others set, because the files define the wanted state."""
         options = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", _REQUEST_TIMEOUT)
         self.run("apply", *options, "--filename=-", text=dump(manifests))
 
     def delete(self, manifests: Iterable[Manifest], *, seconds: float) -> None:
-        """Deletes what is there of these, with all that belongs to it, and returns when it is gone."""
+        """Deletes the existing objects with all their dependents, and returns after their deletion."""
         self.run(
             "delete",
             "--ignore-not-found",
@@ -74,22 +74,22 @@ class Kubectl:
         )
 
     def drop(self, manifests: Iterable[Manifest]) -> None:
-        """Deletes what is there of these, which nothing holds back: to see that one is gone takes kubectl 0.2 s."""
+        """Deletes existing objects that nothing holds back, without a wait: kubectl observes a deletion in 0.2 s."""
         self.run("delete", "--ignore-not-found", "--wait=false", "--filename=-", text=dump(manifests))
 
     def wait_gone(self, manifests: Iterable[Manifest], *, seconds: float) -> None:
-        """Returns when none of these is there.
+        """Returns when none of these objects exists.
 
         Raises:
-            KubectlFailed: one still is, after so long.
+            KubectlFailed: an object still exists after ``seconds``.
         """
         self.run("wait", "--for=delete", f"--timeout={seconds:.0f}s", "--filename=-", text=dump(manifests))
 
     def touch(self, manifest: Manifest) -> None:
-        """Makes the controllers look at it again: an annotation tells when this was asked.
+        """Triggers a new reconcile of the object through an annotation with the time of the request.
 
         Raises:
-            KubectlFailed: it is not there, or the API server refused.
+            KubectlFailed: the object does not exist, or the API server refused.
         """
         self.run("annotate", "--overwrite", manifest.kind, manifest.name, f"gatehouse.dev/touched={time.time():.3f}")
 

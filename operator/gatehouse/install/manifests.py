@@ -1,4 +1,4 @@
-"""A rendered overlay: its objects, and what an installation needs to know of them. Pure."""
+"""The objects of a rendered overlay, and their properties for an installation. All functions are pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POD_LISTS: Final = ("initContainers", "containers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One object. ``namespace`` is empty for what has none; ``body`` is its JSON."""
+    """One object. ``namespace`` is empty for a cluster-scoped object; ``body`` is the object's JSON."""
 
     api_version: str
     kind: str
@@ -33,7 +33,7 @@ class Manifest:
 
     @property
     def wave(self) -> int:
-        """Its sync wave, 0 without one."""
+        """The object's sync wave; 0 without one."""
         return int((self.body["metadata"].get("annotations") or {}).get(_WAVE, 0))
 
     def __str__(self) -> str:
@@ -41,10 +41,10 @@ class Manifest:
 
 
 def load(text: str) -> tuple[Manifest, ...]:
-    """The objects of a YAML stream, in its order.
+    """The objects of a YAML stream, in order.
 
     Raises:
-        OverlayInvalid: it is no YAML, or a document is no object.
+        OverlayInvalid: the text is not YAML, or a document is not an object.
     """
     try:
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
@@ -59,17 +59,17 @@ def dump(manifests: Iterable[Manifest]) -> str:
 
 
 def of_kind(manifests: Iterable[Manifest], *kinds: str) -> tuple[Manifest, ...]:
-    """Those of the kinds, in their order."""
+    """The objects of the kinds, in order."""
     return tuple(manifest for manifest in manifests if manifest.kind in kinds)
 
 
 def with_image(manifests: Sequence[Manifest], image: str) -> tuple[Manifest, ...]:
-    """The same objects with ``image`` in every container that runs Gatehouse's own."""
+    """The same objects with ``image`` in every container with Gatehouse's own image."""
     return tuple(_with_image(manifest, image) for manifest in manifests)
 
 
 def tagged_images(manifests: Iterable[Manifest]) -> tuple[str, ...]:
-    """Every image of a container that is named without a digest, each once, sorted."""
+    """Every container image without a digest, each once, sorted."""
     named = {str(each.get("image")) for manifest in manifests for each in _containers(manifest.body)}
     return tuple(sorted(image for image in named if not _BY_DIGEST.search(image)))
 
@@ -87,7 +87,7 @@ def _with_image(manifest: Manifest, image: str) -> Manifest:
 
 
 def _replaced(value: Any, image: str) -> Any:
-    """A copy in which each container of ours has the image."""
+    """A copy in which each Gatehouse container has the image."""
     if isinstance(value, Mapping):
         copied = {key: _replaced(member, image) for key, member in value.items()}
         return {**copied, "image": image} if _is_ours(value) else copied
@@ -100,7 +100,7 @@ def _containers(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     spec = body.get("spec")
     if not isinstance(spec, Mapping):
         return
-    # A CronJob has the template of a Job.
+    # A CronJob contains the template of a Job.
     pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
     for member in _POD_LISTS:
         yield from pod.get(member, ())

@@ -1,4 +1,4 @@
-"""Which overlays there are, and what each of them installs."""
+"""The overlays, and the objects that each overlay installs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CRD: Final = "CustomResourceDefinition"
 _WORKLOADS: Final = -2
 """The sync wave of databases and stores, and of the Jobs that make their Secrets."""
 _OPERATOR: Final = 0
-"""The sync wave of what uses them."""
+"""The sync wave of the operator and other users of databases and stores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayPlan:
-    """Everything of one installation, in the order in which it is applied."""
+    """All objects of one installation, in the order of application."""
 
     overlay: str
     manifests: tuple[Manifest, ...]
@@ -40,11 +40,12 @@ class OverlayPlan:
 
     @property
     def parts(self) -> tuple[tuple[Manifest, ...], ...]:
-        """Everything but the CRDs, in parts of which each must run before the next is applied.
+        """Everything but the CRDs, in parts. Each part must run before the next part is applied.
 
-        First what the workloads need before they start: namespaces, roles, volumes, and the Jobs that make Secrets.
-        Without its Secret a Pod is looked at again after ten seconds and more. Then databases and stores, and the Job
-        that makes a store's users: the operator asks a store that refuses it again after a minute only. Then the rest.
+        The first part has the prerequisites of the workloads: namespaces, roles, volumes, and the Jobs that make
+        Secrets. Kubernetes retries a Pod without its Secret only after ten seconds or more. The second part has
+        databases and stores, and the Job that makes a store's users: after a refusal the operator retries a store only
+        after a minute. The third part has the rest.
         """
         first = [each for each in self.others if each.wave < _WORKLOADS or _goes_ahead(each)]
         ahead = {id(each) for each in first}
@@ -58,22 +59,22 @@ class OverlayPlan:
 
     @property
     def last_job(self) -> Manifest | None:
-        """The Job of the last wave, which is the seed."""
+        """The Job of the last wave: the seed."""
         return max(self.jobs, key=lambda each: each.wave, default=None)
 
     @property
     def jobs(self) -> tuple[Manifest, ...]:
-        """What runs once an installation."""
+        """The Jobs, which run once per installation."""
         return of_kind(self.manifests, "Job")
 
     @property
     def workloads(self) -> tuple[Manifest, ...]:
-        """What must run, or have run, before the installation is complete."""
+        """The workloads that must run, or have run, before the installation is complete."""
         return of_kind(self.manifests, "Deployment", "Job")
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Names of the namespaces that it makes."""
+        """Names of the namespaces that the plan creates."""
         return tuple(manifest.name for manifest in of_kind(self.manifests, "Namespace"))
 
 
@@ -93,7 +94,7 @@ def render(
     """The plan of an overlay, with MinIO beside it when ``object_store`` is ``minio``.
 
     Raises:
-        OverlayInvalid: there is no such overlay, or MinIO is not made for it.
+        OverlayInvalid: the overlay does not exist, or does not support MinIO.
     """
     names = overlay_names(folder)
     if overlay not in names:

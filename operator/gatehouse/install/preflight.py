@@ -1,4 +1,4 @@
-"""Whether this cluster can be installed on, before anything is changed."""
+"""Checks before any change whether Gatehouse can be installed on a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatehouse.install.kubectl import Kubectl
 __all__ = ["OLDEST_MINOR", "check_cluster"]
 
 OLDEST_MINOR: Final = 29
-"""Kubernetes 1.29 is the first whose validation rules in CRDs (CEL) are stable."""
+"""Kubernetes 1.29 is the first version with stable validation rules in CRDs (CEL)."""
 
 _RIGHTS: Final = (
     ("create", "namespaces"),
@@ -21,14 +21,14 @@ _RIGHTS: Final = (
     ("patch", "clusterrolebindings.rbac.authorization.k8s.io"),
     ("patch", "deployments.apps"),
 )
-"""What an installation touches first in each API group. The server itself judges the rest when it is applied."""
+"""The first write of an installation in each API group. The server checks the other rights on apply."""
 
 
 def check_cluster(kubectl: Kubectl) -> str:
     """The version of the API server, as in ``v1.36.3``.
 
     Raises:
-        ClusterNotUsable: it does not answer, is too old, or does not let this user install.
+        ClusterNotUsable: the cluster does not answer, is too old, or does not allow this user to install.
     """
     version = _version(kubectl)
     refused = [f"{verb} {what}" for verb, what in _RIGHTS if not _may(kubectl, verb, what)]

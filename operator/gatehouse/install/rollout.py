@@ -1,4 +1,4 @@
-"""What a cluster shows of an installation that is coming up: what is there, what is not, and why. Pure."""
+"""The progress of an installation in a cluster, with reasons for incomplete workloads. All functions are pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST: Final = 300
 
 
 class RolloutState(Enum):
-    """How far a workload is."""
+    """The state of a workload."""
 
     DONE = "done"
     COMING = "coming"
@@ -27,7 +27,7 @@ class RolloutState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One Deployment or Job. ``standing`` says how far it is; ``reasons`` why it is not done, as far as Pods tell."""
+    """One Deployment or Job. ``standing`` is its progress; ``reasons`` say why it is not done, as far as Pods show."""
 
     manifest: Manifest
     state: RolloutState
@@ -39,7 +39,7 @@ class Rollout:
 
 
 def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Rollout, ...]:
-    """One for each wanted Deployment and Job, from the Deployments, Jobs, Pods and claims of the cluster."""
+    """The rollout of each wanted Deployment and Job, from the cluster's Deployments, Jobs, Pods and claims."""
     found = {_key(body): body for body in objects}
     pods = [body for body in objects if body.get("kind") == "Pod"]
     claims = {
@@ -102,7 +102,7 @@ def _job(body: Body) -> tuple[RolloutState, str]:
 
 
 def _refusals(body: Body) -> Iterator[str]:
-    """What the controller could not create Pods for: quota, Pod security, a missing account."""
+    """The reasons why the controller could not create Pods: quota, Pod security, a missing account."""
     for condition in body.get("status", {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             yield f"{condition.get('reason')}: {_short(condition.get('message'))}"

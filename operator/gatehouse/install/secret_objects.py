@@ -1,4 +1,4 @@
-"""Secrets and ConfigMaps of an installation in the Kubernetes API: found, made, and written without losing a write."""
+"""Reads and writes Secrets and ConfigMaps of an installation without losing another client's write."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "gatehouse-credentials"
-"""Value of app.kubernetes.io/managed-by on each Secret and ConfigMap that was made here."""
+"""Value of app.kubernetes.io/managed-by on each Secret and ConfigMap that this package made."""
 SECRETS: Final = "secrets"
 CONFIG_MAPS: Final = "configmaps"
 _ATTEMPTS: Final = 5
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class SecretApi(Protocol):
-    """What of the Kubernetes API is needed."""
+    """The required calls of the Kubernetes API."""
 
     async def get(self, plural: str, namespace: str = "", name: str = "") -> dict[str, Any]: ...
 
@@ -52,7 +52,7 @@ class SecretApi(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretOutcome:
-    """What was done about one Secret, or the ConfigMap of a public key, and why, where there is a choice."""
+    """The action on one Secret, or on the ConfigMap of a public key, and its reason where a choice existed."""
 
     namespace: str
     name: str
@@ -65,7 +65,7 @@ class SecretOutcome:
 
 
 async def find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[str, Any] | None:
-    """The object, if it is there."""
+    """The object, or None."""
     try:
         return await api.get(plural, namespace, name)
     except ApiError as error:
@@ -75,10 +75,10 @@ async def find(api: SecretApi, plural: str, namespace: str, name: str) -> dict[s
 
 
 async def settled(once: Callable[[], Awaitable[T]], *, what: str) -> T:
-    """The answer of ``once``, which looks and writes, as soon as nobody else wrote between its two steps.
+    """The result of ``once``, which reads and writes. Retries after a write of another client between the two steps.
 
     Raises:
-        SecretIncomplete: somebody else always did.
+        SecretIncomplete: another client wrote during every attempt.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -98,7 +98,7 @@ def managed(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A Secret or a ConfigMap that says who made it."""
+    """A Secret or a ConfigMap with a label that names its maker."""
     own = {"app.kubernetes.io/part-of": "gatehouse", MANAGED_BY: MANAGER}
     return {
         "apiVersion": "v1",
@@ -114,5 +114,5 @@ def managed(
 
 
 def encoded(values: Mapping[str, str]) -> dict[str, str]:
-    """Values as a Secret has them."""
+    """Values in the encoding of a Secret."""
     return {key: b64encode(value.encode()).decode() for key, value in values.items()}

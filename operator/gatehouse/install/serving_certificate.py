@@ -1,7 +1,7 @@
-"""The certificate of a server that an installation brings: made once, and anew before it ends.
+"""The certificate of an installed server: made once, and renewed before its expiry.
 
-Certificate, key and authorities are one Secret and change in one write of it, which the API server takes only if nobody
-wrote since it was read: of two runs at once one renews, and the other finds that done.
+Certificate, key and authorities are one Secret and change in one write. The API server accepts the write only if the
+Secret is unchanged since it was read. Of two concurrent runs one renews, and the other finds the new certificate.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ["RENEWED_BEFORE", "VALIDITY", "ensure_certificate"]
 
 VALIDITY: Final = timedelta(days=365)
 RENEWED_BEFORE: Final = timedelta(days=120)
-"""How long before its end a certificate is made anew: many weekly runs may fail before a server is without one."""
+"""Time before expiry at which a certificate is renewed: many weekly runs may fail before the certificate expires."""
 
 
 async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
-    """Have the certificate there, fit to serve for ``RENEWED_BEFORE``. One that somebody else made is kept as it is.
+    """Ensures a certificate that is valid for ``RENEWED_BEFORE``. A certificate of another maker is kept unchanged.
 
     Raises:
-        SecretIncomplete: it is somebody else's and lacks a key.
+        SecretIncomplete: the Secret of another maker lacks a key.
         ApiError: the API server refused.
     """
     what = f"Secret {wanted.namespace}/{wanted.name}"
@@ -68,7 +68,7 @@ async def _once(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple
     if fault is None:
         return found, kept
     data = {**(found.get("data") or {}), **_data(_issued(wanted, now=now), there[CA_KEY], now=now)}
-    # It has its resourceVersion: a change in between is a conflict, and looked at again.
+    # The body has its resourceVersion: a change in between is a conflict and leads to a retry.
     renewed = await api.update(SECRETS, wanted.namespace, wanted.name, {**found, "data": data})
     return renewed, replace(kept, done="updated", why=f"{fault}; the certificate was made anew")
 

@@ -1,4 +1,4 @@
-"""Files that belong to the project but are no Python: the kinds, manifests and kustomizations."""
+"""The project's files that are not Python: CRDs, manifests and kustomizations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatehouse.install.errors import FileNotShipped
 __all__ = ["documents", "shipped"]
 
 _KUSTOMIZATION: Final = "kustomization.yaml"
-"""Lists the files of its folder for kustomize; it is no object."""
+"""Lists the files of its folder for kustomize; not an object."""
 _INSTALLED: Final = Path(__file__).parent / "data"
 _CHECKOUT: Final = Path(__file__).parents[3]
 
@@ -21,10 +21,10 @@ _CHECKOUT: Final = Path(__file__).parents[3]
 def shipped(relative: str) -> Path:
     """The path of a shipped file or folder such as ``crds`` or ``kustomize``.
 
-    A wheel carries it as package data below ``gatehouse/install/data``; in a source checkout it is found from the root.
+    A wheel contains the files as package data below ``gatehouse/install/data``; a source checkout has them at its root.
 
     Raises:
-        FileNotShipped: it is in neither place.
+        FileNotShipped: both places lack the file.
     """
     candidates = (_INSTALLED / relative, _CHECKOUT / relative)
     for candidate in candidates:
@@ -38,7 +38,7 @@ def shipped(relative: str) -> Path:
 
 
 def documents(relative: str) -> Iterator[dict[str, Any]]:
-    """Every object in the ``*.yaml`` files of a shipped folder, in the order of their names."""
+    """Every object in the ``*.yaml`` files of a shipped folder, in the order of the file names."""
     for path in sorted(shipped(relative).glob("*.yaml")):
         if path.name == _KUSTOMIZATION:
             continue

@@ -1,7 +1,7 @@
-"""The users of the MinIO that an installation brings: which, from a file, and made as soon as it answers.
+"""The users of an installed MinIO: read from a file, and created as soon as MinIO answers.
 
-Their keys come from folders, as a Pod has Secrets, so that no API of the cluster is asked. Values are neither logged
-nor part of any error.
+Their keys come from folders, as Secrets are mounted in a Pod, so this module needs no API of the cluster. Values are
+never logged and never part of an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["StoreUsersFile", "WantedUser", "ensure_when_ready", "load_store_user
 _POLL: Final = 1.0
 _SHORTEST: Final = 8
 _LONGEST: Final = 40
-"""How long a user's secret key may be: MinIO takes no other. The administrator's may be longer."""
+"""The longest secret key of a user that MinIO accepts. The administrator's key may be longer."""
 _LONGEST_ROOT: Final = 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}", re.ASCII)
 
@@ -39,45 +39,45 @@ Ensure = Callable[[StoreAdministrator, tuple[StoreUser, ...]], None]
 
 
 class WantedUser(Strict):
-    """A user that must be there."""
+    """A user that must exist."""
 
     credentials: Path
     """Folder with the files AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
     access: Access
     """read: list and get; write: put and delete as well."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    """The one bucket that the user may do it in."""
+    """The one bucket of the access."""
 
 
 class StoreUsersFile(Strict):
     """The whole file."""
 
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")]
-    """Where MinIO is."""
+    """The URL of MinIO."""
     region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"
-    """Region that requests are signed for."""
+    """The region in the signature of requests."""
     authority: Path | None = None
-    """File of the authority of MinIO's certificate; those of the system when absent."""
+    """The file of the authority of MinIO's certificate; the system's authorities when absent."""
     administrator: Path
     """Folder with the files root-user and root-password."""
     users: Annotated[list[WantedUser], Field(min_length=1, max_length=64)]
-    """Every user that is to be there. Others are left alone."""
+    """Every user that must exist. Other users stay unchanged."""
 
 
 def load_store_users(path: Path) -> StoreUsersFile:
     """The file, checked.
 
     Raises:
-        CredentialsInvalid: it cannot be read, or is not what it must be.
+        CredentialsInvalid: the file is unreadable or invalid.
     """
     return load_strict(path, StoreUsersFile)
 
 
 def read_users(file: StoreUsersFile) -> tuple[StoreAdministrator, tuple[StoreUser, ...]]:
-    """Who makes the users, and the users, with their keys.
+    """The administrator, who makes the users, and the users, with their keys.
 
     Raises:
-        CredentialsInvalid: a key cannot be read or is none, or two users, or a user and the administrator, are one.
+        CredentialsInvalid: a key is unreadable or invalid, or two users, or a user and the administrator, are the same.
     """
     administrator = StoreAdministrator(
         url=file.endpoint,
@@ -108,10 +108,10 @@ async def ensure_when_ready(
     say: Callable[[str], None],
     ensure: Ensure = ensure_users,
 ) -> None:
-    """Have the users there as soon as the store answers. ``say`` is told each new reason to wait.
+    """Ensures the users as soon as the store answers. ``say`` receives each new reason to wait.
 
     Raises:
-        NotComplete: it did not answer within ``seconds``, or refused.
+        NotComplete: the store did not answer within ``seconds``, or refused.
     """
     until, said = clock.now() + seconds, ""
     while True:

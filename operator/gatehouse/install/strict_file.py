@@ -1,4 +1,4 @@
-"""Files that say what an installation needs: small, in YAML, and without a field that nobody knows."""
+"""Small YAML files that describe an installation. Unknown fields are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ File = TypeVar("File", bound="Strict")
 
 
 class Strict(BaseModel):
-    """Refuses unknown fields: a misspelt one would mean a Secret without a password, or a user with other rights."""
+    """Refuses unknown fields: a misspelt field would cause a Secret without a password, or a user with other rights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ def load_strict(path: Path, kind: type[File]) -> File:
     """The file, checked.
 
     Raises:
-        CredentialsInvalid: it cannot be read, or is not what it must be; with the field, the value and what is wanted.
+        CredentialsInvalid: the file is unreadable or invalid; names the field, the value and the expected value.
     """
     content = read_bounded(path)
     try:
@@ -39,10 +39,10 @@ def load_strict(path: Path, kind: type[File]) -> File:
 
 
 def read_bounded(path: Path) -> bytes:
-    """What is in a file of at most 256 KiB.
+    """The content of a file of at most 256 KiB.
 
     Raises:
-        CredentialsInvalid: it cannot be read, or is larger.
+        CredentialsInvalid: the file is unreadable or larger.
     """
     try:
         with path.open("rb") as handle:

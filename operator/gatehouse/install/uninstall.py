@@ -1,4 +1,4 @@
-"""Taking an installation away, and keeping its data unless told otherwise."""
+"""Removes an installation, and keeps its data unless the caller requests the deletion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DELETED_WITHIN: Final = 180.0
 _TOUCHED_EVERY: Final = 2.0
 _DATA: Final = frozenset({"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim", "Secret"})
 _WORKLOADS: Final = ("CronJob", "Deployment", "Job")
-"""What has Pods. A CronJob has Jobs as well, which go with it."""
+"""Kinds with Pods. The Jobs of a CronJob are deleted with the CronJob."""
 _LEASE: Final = "gatehouse-operator"
 _CONTENTS: Final = (
     "pods,persistentvolumeclaims,secrets,configmaps,services,deployments.apps,statefulsets.apps,jobs.batch"
@@ -33,7 +33,7 @@ _ACCOUNT_SECRETS: Final = frozenset({"kubernetes.io/service-account-token", "kub
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptData:
-    """What was left, and what is in it: a namespace with the names of its contents, or the names of the kinds."""
+    """The kept data: a namespace with the names of its contents, or the names of the kinds."""
 
     what: str
     contents: tuple[str, ...]
@@ -45,14 +45,13 @@ class KeptData:
 def uninstall(
     kubectl: Kubectl, plan: OverlayPlan, *, delete_data: bool, progress: ProgressReporter
 ) -> tuple[KeptData, ...]:
-    """Delete the plan's objects and tell what was kept.
+    """Deletes the plan's objects and returns the kept data.
 
-    What stays are volumes, Secrets, the kinds with all their objects, and each namespace that still holds something.
-    Installing again continues with them. With ``delete_data`` only namespaces with something of somebody else's are
-    kept.
+    Volumes, Secrets, the kinds with all their objects, and each namespace that is not empty stay. A new installation
+    continues with them. With ``delete_data`` only namespaces with other people's objects stay.
 
     Raises:
-        KubectlFailed: the API server refused, or something did not go in time. Run it again.
+        KubectlFailed: the API server refused, or an object was not deleted in time. Run the command again.
     """
     with progress.step("stopping the operator and what belongs to it"):
         kubectl.delete(of_kind(plan.manifests, *_WORKLOADS), seconds=_DELETED_WITHIN)
@@ -71,27 +70,28 @@ def uninstall(
 
 
 def _removable(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
-    """What holds no data, last applied first."""
+    """The objects without data, last applied first."""
     kept = (*of_kind(manifests, *_DATA, *_WORKLOADS),)
     return tuple(each for each in reversed(manifests) if each not in kept and not _is_declared(each))
 
 
 def _is_declared(manifest: Manifest) -> bool:
-    """Whether it is of Gatehouse's own kinds, which people's data is."""
+    """Whether the object is of a Gatehouse kind, and therefore a user's data."""
     return manifest.api_version.startswith(f"{GROUP}/")
 
 
 def _delete_generated(kubectl: Kubectl, namespace: str) -> None:
-    """Secrets, and the ConfigMaps of public keys."""
+    """Deletes the Secrets, and the ConfigMaps of public keys."""
     by = f"--selector={MANAGED_BY}={MANAGER}"
     kubectl.run("delete", "secrets,configmaps", f"--namespace={namespace}", by)
 
 
 def _delete_definitions(kubectl: Kubectl, plan: OverlayPlan) -> None:
-    """Delete the kinds with all their objects.
+    """Deletes the kinds with all their objects.
 
-    Before it lets a kind go the API server lists its objects. While its cache of a young kind is not ready that list
-    fails ("storage is (re)initializing"), and it tries again after minutes only, or when the definition is touched.
+    Before the deletion of a kind the API server lists its objects. While the server's cache of a new kind is not ready,
+    that list fails ("storage is (re)initializing"). The server retries only after minutes, or when the definition
+    changes.
     """
     until = time.monotonic() + _DELETED_WITHIN
     kubectl.drop(plan.definitions)
@@ -102,7 +102,7 @@ def _delete_definitions(kubectl: Kubectl, plan: OverlayPlan) -> None:
             if time.monotonic() > until:
                 raise
             for definition in left:
-                with contextlib.suppress(KubectlFailed):  # gone meanwhile: the next look tells
+                with contextlib.suppress(KubectlFailed):  # deleted meanwhile: the next list shows this
                     kubectl.touch(definition)
 
 
@@ -124,13 +124,13 @@ def _keep(kubectl: Kubectl, plan: OverlayPlan) -> Iterator[KeptData]:
 
 
 def _served(kubectl: Kubectl, plan: OverlayPlan) -> tuple[Manifest, ...]:
-    """The plan's CRDs that are still there."""
+    """The plan's CRDs that still exist."""
     live = {body["metadata"]["name"] for body in kubectl.list("customresourcedefinitions")}
     return tuple(each for each in plan.definitions if each.name in live)
 
 
 def _matters(body: Mapping[str, Any]) -> bool:
-    """Whether somebody would miss it. Pods that end and what each namespace has by itself do not count."""
+    """Whether the object is worth keeping. Ending Pods and the default objects of a namespace do not count."""
     if body["metadata"].get("deletionTimestamp") or body["metadata"]["name"] in _IN_EVERY_NAMESPACE:
         return False
     return body.get("type") not in _ACCOUNT_SECRETS

@@ -1,4 +1,4 @@
-"""Where a registry's rows are, who may see them, and how long to wait for them."""
+"""The address, the credentials and the time limits of a registry's database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KINDS: Final[Mapping[str, tuple[DatabaseKind, int]]] = {
     "mariadb": ("mysql", 3306),
     "postgresql": ("postgresql", 5432),
 }
-"""By the name in a URL: the kind, and the port where the URL names none."""
+"""The kind and the default port, by the name in a URL."""
 _URLS: Final = "wanted mysql+pymysql://USER:PASSWORD@HOST/DATABASE, postgresql+psycopg://… or sqlite:////PATH"
 
 
@@ -46,7 +46,7 @@ class DatabaseUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseLimits:
-    """Time limits in seconds: to connect, of one statement, of waiting for a lock, of hearing nothing of the server."""
+    """Time limits in seconds: for connecting, one statement, waiting for a lock, and silence of the server."""
 
     connect: int = 5
     statement: int = 30
@@ -56,10 +56,10 @@ class DatabaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A database, without credentials. ``file`` is SQLite's. Without ``tls`` the connection to a server is in clear.
+    """A database, without credentials. ``file`` is SQLite's. Without ``tls`` the connection to a server is unencrypted.
 
-    ``token`` is whether the password is a token that ends soon: it is used for new connections only, and may be given
-    to the server as it is where ``tls`` holds.
+    ``token`` says whether the password is a short-lived token. A token is used for new connections only, and may be
+    sent to the server in clear text where ``tls`` holds.
     """
 
     kind: DatabaseKind
@@ -80,20 +80,20 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The user's password, and the certificates that the server's must chain to; those of the system when None."""
+    """The user's password, and the authorities of the server's certificate; the system's authorities when None."""
 
     password: str | None = field(default=None, repr=False)
     ca_pem: str | None = field(default=None, repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not appear in words."""
+        """The values that must not appear in a message."""
         return (self.password,) if self.password else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """All it takes to connect. ``data_dir`` is for what a driver wants as a file."""
+    """Everything needed to connect. ``data_dir`` is for files that a driver needs."""
 
     address: Address
     credentials: Credentials
@@ -102,10 +102,10 @@ class Target:
 
 
 def address_of(registry: ModelRegistry, *, data_dir: Path) -> Address:
-    """The database of a registry; a file below ``data_dir`` when it names none.
+    """The database of a registry; a file below ``data_dir`` when the registry names no database.
 
     Raises:
-        Stalled: InvalidName, the registry's own name is not one of Kubernetes, so that it names no file.
+        Stalled: InvalidName, the registry's own name is not a Kubernetes name and therefore names no file.
     """
     spec = registry.spec
     if spec.mysql is not None:
@@ -129,19 +129,19 @@ def _server(kind: Literal["mysql", "postgresql"], spec: DatabaseConnection) -> A
         database=spec.database,
         username=spec.username,
         tls=spec.tls == "Required",
-        # The CRD has the same rule, for what is written since.
+        # The CRD has the same rule, for objects written since.
         token=spec.auth == "Token" and spec.tls == "Required",
     )
 
 
 def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: DatabaseLimits | None = None) -> Target:
-    """A database by SQLAlchemy's URL. ``data_dir`` is for what a driver wants as a file.
+    """A database by SQLAlchemy's URL. ``data_dir`` is for files that a driver needs.
 
-    The way to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``. With
-    ``?auth=token`` the password is a token of a cloud's IAM.
+    The connection to the server is encrypted, except on this machine, and where the URL ends in ``?tls=disabled``.
+    With ``?auth=token`` the password is a token of a cloud's IAM.
 
     Raises:
-        DatabaseUrlError: without its password.
+        DatabaseUrlError: the URL names no database; the message omits the password.
         OSError: ``ca`` cannot be read.
     """
     try:

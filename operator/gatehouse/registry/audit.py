@@ -1,10 +1,10 @@
 """The audit trails: their records, the policies as last recorded, their checkpoints.
 
-Records that explain rows go into the transaction of the rows. They gather in the writer while rows are written; at the
-end :func:`append_records` locks the head of each chain, once, and adds all its records with one insert: whoever waits
-for a head waits for a commit and nothing else. The operations here explain no row. Those that write checkpoints or
-delete records hold the lock of the head too, so that what was signed is what is there. The operations are few, so each
-of them has statements of its own.
+Records that explain rows are part of the rows' transaction. The writer collects the records while it writes rows. At
+the end :func:`append_records` locks the head of each chain once and adds all its records with one insert. A transaction
+that waits for a head therefore waits for one commit only. The operations in this module explain no row. Operations that
+write checkpoints or delete records also lock the head, so that the trail matches its signature. The operations are few,
+so each has its own statements.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _LOOKED_BACK: Final = 2_000
-"""Newest records among which those of a transaction are looked for when its commit may have got through."""
+"""The number of newest records that are searched for a transaction's records when its commit may have succeeded."""
 _R, _H, _C, _P = audit_records.c, audit_heads.c, audit_checkpoints.c, audited_policies.c
 _HEAD: Final = select(_H.seq, _H.hash, _H.checkpoint)
 _CHECKPOINT: Final = select(
@@ -64,7 +64,7 @@ _POLICY: Final = select(_P.name, _P.uid, _P.generation, _P.spec, _P.sha256)
 
 
 def append_records(writer: Writer, *, again: bool) -> None:
-    """Appends the facts that have gathered. ``again`` when the same may have been committed already."""
+    """Appends the collected facts. ``again`` is true when the same facts may already be committed."""
     for registry in sorted(writer.facts):
         head = _lock_head(writer, registry)
         documents: Sequence[FactDocument] = writer.facts[registry]
@@ -75,13 +75,13 @@ def append_records(writer: Writer, *, again: bool) -> None:
 
 
 def head_of(connection: Connection, registry: str) -> AuditHead | None:
-    """The newest record as the trail's head has it."""
+    """The newest record according to the trail's head."""
     row = connection.execute(_HEAD.where(_H.registry == registry)).one_or_none()
     return None if row is None else AuditHead(*row)
 
 
 def records_after(connection: Connection, registry: str, after: int | None, *, limit: int) -> list[StoredRecord]:
-    """A page of records, by position; from the first of all when ``after`` is None."""
+    """A page of records, by position; from the first record when ``after`` is None."""
     page = select(_R.seq, _R.content, _R.hash).where(_R.registry == registry).order_by(_R.seq).limit(limit)
     if after is not None:
         page = page.where(_R.seq > after)
@@ -119,7 +119,7 @@ class LoadRecords(Read[Sequence[StoredRecord]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadStanding(Read[AuditStanding]):
-    """Where a trail stands."""
+    """The state of a trail."""
 
     registry: str
 
@@ -130,7 +130,7 @@ class LoadStanding(Read[AuditStanding]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummariseRecords(Write[int]):
-    """Deletes the records up to that of the summary, and appends the ``fact`` that tells of it; how many those were."""
+    """Deletes the records up to the summary's and appends the ``fact`` of the deletion; returns the number deleted."""
 
     summary: Summary
     fact: FactDocument
@@ -145,7 +145,7 @@ class SummariseRecords(Write[int]):
 
 
 def _lock_head(writer: Writer, registry: str) -> AuditHead | None:
-    """The newest record of a chain, which nobody else appends to before this transaction ends."""
+    """The newest record of a chain. No other transaction appends to the chain before this transaction ends."""
     rows = writer.fetch_for_update(_HEAD.where(_H.registry == registry))
     return AuditHead(*rows[0]) if rows else None
 
@@ -193,7 +193,7 @@ def _summarise(writer: Writer, summary: Summary, fact: FactDocument) -> int:
     head = _lock_head(writer, summary.registry)
     newest = _newest_checkpoint(writer, summary.registry)
     if head is None or summary.to > newest[0] or _hash_at(writer, summary.registry, summary.to) != summary.hash:
-        return 0  # done already, or not vouched for: the next look tells
+        return 0  # already done, or not signed: the next run decides
     old = (_R.registry == summary.registry, _R.seq <= summary.to)
     count = writer.connection.scalar(select(func.count()).select_from(audit_records).where(*old)) or 0
     writer.connection.execute(delete(audit_records).where(*old))
@@ -210,7 +210,7 @@ def _hash_at(writer: Writer, registry: str, seq: int) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPolicies(Read[Mapping[str, PolicyText]]):
-    """What a trail last said of each policy, by name."""
+    """The last recorded text of each policy in a trail, by name."""
 
     registry: str
 
@@ -223,9 +223,9 @@ class LoadPolicies(Read[Mapping[str, PolicyText]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordPolicies(Write[None]):
-    """Records how ``policies``, which are all there are, differ from what the trail last said.
+    """Records how ``policies``, the complete set, differ from the last recorded texts.
 
-    What was recorded is kept in a table, so that a change is recorded once, also by the next process.
+    A table keeps the recorded texts, so that each change is recorded once, even across processes.
     """
 
     registry: str
@@ -291,7 +291,7 @@ def checkpoints_of(connection: Connection, registry: str) -> list[Checkpoint]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCheckpoints(Read[Sequence[Checkpoint]]):
-    """A page of the checkpoints that were not copied to ``not_at``, by position."""
+    """A page of the checkpoints without a copy at ``not_at``, by position."""
 
     registry: str
     not_at: str
@@ -304,7 +304,7 @@ class LoadCheckpoints(Read[Sequence[Checkpoint]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveCheckpoint(Write[None]):
-    """Adds a checkpoint, if the trail still is the one that was signed."""
+    """Adds a checkpoint if the trail still matches the signature."""
 
     checkpoint: Checkpoint
 
@@ -319,7 +319,7 @@ class SaveCheckpoint(Write[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkCopied(Write[None]):
-    """Keeps in mind that copies of checkpoints were put somewhere."""
+    """Records that checkpoints were copied."""
 
     registry: str
     seqs: Sequence[int]
@@ -354,7 +354,7 @@ def _save_checkpoint(writer: Writer, checkpoint: Checkpoint) -> ReconcileError |
         return _conflict(checkpoint, "the trail has another record there, or none")
     newest = _newest_checkpoint(writer, checkpoint.registry)
     if newest == (checkpoint.seq, checkpoint.hash):
-        return None  # an earlier commit got through after all
+        return None  # an earlier commit succeeded after all
     if newest != (checkpoint.previous_seq, checkpoint.previous_hash):
         return _conflict(checkpoint, f"checkpoint {newest[0]} came in between")
     writer.insert(

@@ -1,7 +1,7 @@
-"""Concurrent calls become batches: whatever gathers while one batch runs is the next one.
+"""Concurrent calls become batches: the calls that arrive while one batch runs form the next batch.
 
-An idle database answers at once and a busy one gets large batches, without a timer. A batch runs in the one thread that
-the database has, so nothing in a batch needs a lock.
+An idle database answers at once and a busy database gets large batches, without a timer. A batch runs in the database's
+one thread, so nothing in a batch needs a lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """A result or an error for each operation; ``down`` when those that wait would fail as well."""
+    """A result or an error for each operation; ``down`` when the waiting operations would fail too."""
 
     results: Sequence[object]
     down: ReconcileError | None = None
@@ -39,7 +39,7 @@ class _Call(NamedTuple):
 
 
 class Batcher:
-    """Runs operations in batches of one kind, reads and writes in turn, each in the order they came."""
+    """Runs operations in batches of one kind, reads and writes in turn, each in their order of arrival."""
 
     def __init__(self, run: Callable[[Sequence[Operation[Any]]], BatchResult], *, thread: Executor, name: str) -> None:
         self._run = run
@@ -66,7 +66,7 @@ class Batcher:
         return cast("_T", await answer)
 
     async def aclose(self) -> None:
-        """Takes no more operations, and returns when those that it has are done."""
+        """Accepts no more operations, and returns when the submitted operations are done."""
         self._closed = True
         if self._worker is not None:
             await asyncio.wait({self._worker})

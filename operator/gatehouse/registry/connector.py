@@ -1,4 +1,4 @@
-"""The one connection to a database: how it is made, and what its errors mean."""
+"""The one connection to a database, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_DETAIL = 300
 
 
 class Connector:
-    """An engine with at most one connection. Its URL has no credentials, its errors show no parameters."""
+    """An engine with at most one connection. Its URL has no credentials; its errors show no parameters."""
 
     def __init__(self, target: Target) -> None:
         kind = target.address.kind
@@ -52,17 +52,17 @@ class Connector:
         event.listen(self.engine, "begin", driver.begin)
 
     def renew(self, credentials: Credentials) -> None:
-        """The next connection is made with these; one that is open stays. Callable from any thread."""
-        # The old token may still be repeated by a server that is just being asked.
+        """Uses these credentials for the next connection; an open connection stays. Callable from any thread."""
+        # A server that is answering a request may still repeat the old token in its message.
         self._secrets = (*credentials.secrets, *self._target.credentials.secrets)
         self._target = replace(self._target, credentials=credentials)
 
     def moved(self) -> bool:
-        """Whether another file, or none, is where SQLite's was when it was opened: somebody has put a backup there."""
+        """Whether SQLite's file was replaced or removed after it was opened, as when a backup is restored."""
         return self._opened is not None and _identity(self._file) != self._opened
 
     def failure_of(self, error: SQLAlchemyError | OSError, *, connected: bool) -> Failure:
-        """Classifies an error of the engine. Secrets are taken out of its words, should a server repeat them."""
+        """Classifies an error of the engine. Removes secrets from its message, in case a server repeats them."""
         if isinstance(error, DBAPIError):
             cause, words = self.driver.cause_of(error.orig)
         elif isinstance(error, ssl.SSLError):
@@ -76,7 +76,7 @@ class Connector:
         return Failure(cause=cause, connected=connected, database=self.name, detail=self._clean(words))
 
     def _of_token(self, words: str) -> tuple[Cause, str]:
-        """Whether a refusal is one of a token that has ended, by the server's words or by the token itself."""
+        """Whether an expired token caused the refusal, by the server's message or by the token itself."""
         end = ends_at(self._target.credentials.password or "")
         if end is not None and end <= datetime.now(UTC):
             return Cause.EXPIRED, f"{words}; it ended at {end:%Y-%m-%dT%H:%M:%SZ}"

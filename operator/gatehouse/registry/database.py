@@ -1,4 +1,4 @@
-"""One database: its connection, its thread, its batches, and what is tried again when it fails."""
+"""One database: its connection, its thread, its batches, and its retries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Connect(Read[None]):
-    """Nothing but a connection to tables of the newest revision."""
+    """Only connects, and ensures that the tables have the newest revision."""
 
     @classmethod
     def run(cls, connection: Connection, batch: Sequence[Self]) -> list[None]:  # noqa: ARG003 - it is open by now
@@ -48,7 +48,7 @@ class Connect(Read[None]):
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What nobody foresaw, in this program or in a driver: whoever else shares the batch has nothing to do with it."""
+    """An unforeseen error of this program or of a driver. The error does not concern other operations of the batch."""
 
     error: Exception
 
@@ -56,8 +56,8 @@ class _Fault:
 class Database:
     """Runs operations on one database with one set of credentials.
 
-    It has one connection and one thread. Everything it runs may be run twice: a commit whose answer was lost is simply
-    tried again.
+    The database has one connection and one thread. Every operation may run twice: a commit whose answer was lost is
+    retried.
     """
 
     def __init__(self, target: Target, *, metrics: RowMetrics) -> None:
@@ -70,7 +70,7 @@ class Database:
         self._highest = HighestIds()
 
     async def ready(self) -> None:
-        """Returns when the tables have the newest revision.
+        """Returns after the tables have the newest revision.
 
         Raises:
             ReconcileError: as :meth:`submit`.
@@ -85,26 +85,26 @@ class Database:
             Transient: DatabaseUnavailable, DatabaseContention, DatabaseReadOnly, RowConflict, DatabaseError.
             Waiting: DatabaseAccessDenied, DatabaseTokenExpired, DatabaseNotFound, DatabaseCertificateRejected,
                 DatabaseInsecure, DatabaseTlsRequired, DatabaseEncoding, DatabaseMisconfigured.
-            Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and those of the operation.
+            Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and the operation's own errors.
         """
         return await self._batcher.submit(operation)
 
     def reserve(self, highest: KnownIds) -> None:
-        """New rows get ids above these."""
+        """Gives new rows ids above these."""
         self._highest.learn(highest)
 
     def renew(self, credentials: Credentials) -> None:
-        """Connections that are made from now on use these credentials; the one that is open stays."""
+        """Uses these credentials for new connections; the open connection stays."""
         self._connector.renew(credentials)
 
     async def aclose(self) -> None:
-        """Finishes what was submitted and closes the connection."""
+        """Finishes the submitted operations and closes the connection."""
         await self._batcher.aclose()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connector.engine.dispose)
         self._thread.shutdown()
 
     def _run(self, operations: Sequence[Operation[Any]], *, again: bool = False) -> BatchResult:
-        """A batch with all its retries. Runs in the database's thread. ``again`` when it may be committed already."""
+        """Runs a batch with all its retries in the database's thread. ``again``: the batch may already be committed."""
         started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             result = self._attempt(operations, again=again or attempt > 1)
@@ -138,7 +138,7 @@ class Database:
                     self._highest.learn_from(results)
                     self._metrics.queried(operations=len(operations))
                     if any(isinstance(result, RegistryCounts) and result.read_only for result in results):
-                        # After a failover the name may lead to a server that takes writes.
+                        # After a failover the name may lead to a server that accepts writes.
                         connection.invalidate()
                     return BatchResult(results)
                 with connection.execution_options(**{WRITES: True}).begin():
@@ -153,7 +153,7 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             return self._connector.failure_of(error, connected=connected)
         except UnicodeError:
-            # What another program has written into a database of no encoding.
+            # Another program wrote this value into a database without an encoding.
             return Failure(
                 cause=Cause.UNENCODABLE,
                 connected=connected,
@@ -169,13 +169,13 @@ class Database:
             )
 
     def _give_up(self, operations: Sequence[Operation[Any]], failure: Failure) -> BatchResult:
-        """Fails them all, or halves the batch until only what is at fault fails."""
+        """Fails all operations, or halves the batch until only the faulty operation fails."""
         if failure.poisoned and len(operations) > 1:
             return self._halve(operations)
         return BatchResult([failure.error() for _ in operations], down=failure.error() if failure.down else None)
 
     def _halve(self, operations: Sequence[Operation[Any]]) -> BatchResult:
-        """Runs the two halves of a batch after one another, unless the first finds the database down."""
+        """Runs the two halves of a batch in turn, unless the first finds the database down."""
         middle = len(operations) // 2
         first = self._run(operations[:middle], again=True)
         if first.down is not None:
@@ -184,6 +184,6 @@ class Database:
         return BatchResult([*first.results, *second.results], down=second.down)
 
     def _disconnect(self) -> None:
-        """The tables are looked at again with the next connection: it may be another server, or another revision."""
+        """Disconnects. The next connection checks the tables again: the server or the revision may be another one."""
         self._ready = False
         self._connector.engine.dispose()

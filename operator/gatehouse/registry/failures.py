@@ -1,6 +1,6 @@
-"""What a driver's error means: who has to act, and whether the same work may be tried again at once.
+"""The meaning of a driver's error: who has to act, and whether the same work may be retried at once.
 
-Drivers sort their errors into these causes. What they do not know is ``DatabaseError``, retried with backoff.
+Drivers classify their errors into these causes. An unknown error is ``DatabaseError``, retried with backoff.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LOOK_AGAIN = timedelta(seconds=30)
 
 
 class Cause(Enum):
-    """What went wrong."""
+    """The cause of a failure."""
 
     UNAVAILABLE = auto()
     CONTENTION = auto()
@@ -42,7 +42,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A classified error of a driver. ``connected`` tells whether there was a connection when it happened."""
+    """A classified error of a driver. ``connected`` says whether a connection existed at the time of the error."""
 
     cause: Cause
     connected: bool
@@ -51,32 +51,32 @@ class Failure:
 
     @property
     def retry_now(self) -> bool:
-        """Whether trying again at once may well succeed: connections and tables are made anew, deadlocks are over."""
+        """Whether an immediate retry may succeed: it renews connections and tables, and deadlocks are over."""
         lost = self.cause in {Cause.UNAVAILABLE, Cause.NO_TABLE} and self.connected
         return lost or self.cause in {Cause.CONTENTION, Cause.DUPLICATE}
 
     @property
     def poisoned(self) -> bool:
-        """Whether one record of a batch may be at fault, so that the others deserve a transaction of their own."""
+        """Whether one record of a batch may be at fault, so that the others need a separate transaction."""
         return self.cause in {Cause.DUPLICATE, Cause.OTHER, *_OF_THE_ROW}
 
     @property
     def down(self) -> bool:
-        """Whether everything else that waits for this database would fail the same way now."""
+        """Whether all other operations that wait for this database would now fail the same way."""
         return self.cause in {Cause.UNAVAILABLE, Cause.DAMAGED, *_OTHERS_MEND}
 
     @property
     def drops_connection(self) -> bool:
-        """Whether to connect anew: after a failover the name may lead to a server that takes writes."""
+        """Whether to reconnect: after a failover the name may lead to a server that accepts writes."""
         return self.down or self.cause in {Cause.READ_ONLY, Cause.NO_TABLE}
 
     @property
     def reason(self) -> str:
-        """Stable word for conditions and metrics."""
+        """A stable word for conditions and metrics."""
         return _WORDS[self.cause][0]
 
     def error(self) -> ReconcileError:
-        """A new exception, one for each caller: a shared one would gather all their tracebacks."""
+        """A new exception for each caller: a shared exception would collect all tracebacks."""
         reason, what, remedy = _WORDS[self.cause]
         message = f"Database {self.database} {what}: {self.detail}"
         if self.cause in {Cause.DAMAGED, *_OF_THE_ROW}:
@@ -99,9 +99,9 @@ _OTHERS_MEND = frozenset(
         Cause.SETTING,
     }
 )
-"""What somebody mends at the server or in the ModelRegistry; until then there is no connection."""
+"""Causes that an administrator fixes at the server or in the ModelRegistry; until then no connection succeeds."""
 _OF_THE_ROW = frozenset({Cause.REJECTED, Cause.UNENCODABLE, Cause.TOO_LARGE})
-"""One row does not go in; the others do."""
+"""Causes in which the database rejects one row and accepts the others."""
 _WORDS: dict[Cause, tuple[str, str, str]] = {
     Cause.UNAVAILABLE: ("DatabaseUnavailable", "cannot be reached", ""),
     Cause.CONTENTION: ("DatabaseContention", "is contended", ""),

@@ -1,8 +1,8 @@
 """The ids of new rows.
 
-The database numbers them, except where objects know better: a row that was lost with its database comes back under the
-id that its object knows, and no other row gets it in between. A database restored from an older backup would give those
-ids out anew.
+The database numbers new rows, except where objects know the ids: a row that was lost with its database is restored
+under the id that its object knows. No other row gets the id in between. A database restored from an older backup would
+otherwise assign those ids again.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ __all__ = ["HighestIds", "assign_ids", "pass_explicit_ids"]
 
 
 class HighestIds:
-    """The highest ids known of each table's rows, also of rows that are lost. Used by every thread."""
+    """The highest known ids of each table's rows, including lost rows. Used by every thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._highest = {registered_models.name: 0, model_versions.name: 0}
 
     def of(self, table: Table) -> int:
-        """0 when none is known."""
+        """The highest known id of the table; 0 when none is known."""
         return self._highest[table.name]
 
     def learn(self, known: KnownIds) -> None:
-        """Raises the ids to these."""
+        """Raises the highest ids to these."""
         with self._lock:
             for table, id_ in ((registered_models, known.model), (model_versions, known.version)):
                 self._highest[table.name] = max(self._highest[table.name], id_ or 0)
 
     def learn_from(self, results: Sequence[object]) -> None:
-        """Raises the ids to those of rows that were read or written."""
+        """Raises the highest ids to those of rows that were read or written."""
         models, versions = [0], [0]
         for result in results:
             match result:
@@ -55,9 +55,9 @@ class HighestIds:
 
 
 def assign_ids(connection: Connection, table: Table, known: Sequence[int | None], *, highest: int) -> list[int | None]:
-    """The id of each new row: the known one if no other row has it or asked first, or None for the database's next.
+    """The id of each new row: the known id if no other row has or claimed it first, or None for the database's next id.
 
-    None only where the database would number rows above ``highest``; rows get ids above that here otherwise.
+    None only where the database would number rows above ``highest``; otherwise this function assigns ids above that.
     """
     column: Column[int] = table.c.id
     asked = [id_ for id_ in known if id_ is not None]
@@ -78,7 +78,7 @@ def assign_ids(connection: Connection, table: Table, known: Sequence[int | None]
 
 
 def pass_explicit_ids(connection: Connection, table: Table, rows: Sequence[RowValues]) -> None:
-    """After an insert with ids: PostgreSQL's sequence, alone of all, has to be told of them."""
+    """Advances PostgreSQL's sequence after an insert with ids; other databases need no such step."""
     if rows and connection.dialect.name == "postgresql":
         connection.execute(
             text(

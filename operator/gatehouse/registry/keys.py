@@ -1,9 +1,9 @@
-"""Keys of rows, and finding many rows by their keys with one statement.
+"""Keys of rows, and queries for many rows by their keys with one statement.
 
-The cost of such a statement grows with the keys and not with the table. Each database takes a list of keys in a way of
-its own that its planner meets with an index: MariaDB a list of tuples, PostgreSQL arrays, SQLite JSON. A list of tuples
-makes PostgreSQL plan for longer than it reads, and SQLite scan the table; a registry outside the keys makes PostgreSQL
-read the whole registry until the table was analysed.
+The cost of such a statement grows with the number of keys, not with the table. Each database has its own form of a list
+of keys for which its planner uses an index: MariaDB a list of tuples, PostgreSQL arrays, SQLite JSON. With a list of
+tuples PostgreSQL plans for longer than it reads, and SQLite scans the table. With a registry outside the keys
+PostgreSQL reads the whole registry until the table was analysed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["ModelKey", "VersionKey", "among", "of_models", "of_versions"]
 
 
 class VersionKey(NamedTuple):
-    """What is unique in ``model_versions``."""
+    """The unique key of ``model_versions``."""
 
     registry: str
     model: str
@@ -31,7 +31,7 @@ class VersionKey(NamedTuple):
 
 
 class ModelKey(NamedTuple):
-    """What is unique in ``registered_models``."""
+    """The unique key of ``registered_models``."""
 
     registry: str
     name: str
@@ -53,11 +53,11 @@ def of_models(connection: Connection, keys: Iterable[ModelKey]) -> ColumnElement
 def among(
     connection: Connection, columns: Sequence[Column[str]], keys: Iterable[tuple[str, ...]]
 ) -> ColumnElement[bool]:
-    """The rows whose columns have the values of one of the keys. There is at least one key."""
+    """The rows whose columns have the values of one of the keys. Needs at least one key."""
     # Sorted, so that two operators take their locks in the same order.
     rows = [list(key) for key in sorted(set(keys))]
     if len(rows) == 1:
-        # MariaDB deletes with a list of one tuple by reading the whole table.
+        # For a delete with a list of one tuple MariaDB reads the whole table.
         return and_(*[column == value for column, value in zip(columns, rows[0], strict=True)])
     match connection.dialect.name:
         case "postgresql":

@@ -1,4 +1,4 @@
-"""The rows that objects hold: listed and counted, and archived when the object is gone. A row is never deleted."""
+"""Lists, counts and archives the rows that objects hold. A row whose object is gone is archived, never deleted."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveObject(Write[int]):
-    """Archives what an object held; how many rows that were."""
+    """Archives the rows that an object held; returns their number."""
 
     registry: str
     kind: Literal["model", "version"]
@@ -104,7 +104,7 @@ class ArchiveObject(Write[int]):
 
 
 def archive_versions(writer: Writer, changes: Mapping[Holder, RowValues]) -> Counter[Holder]:
-    """Archives the live versions that the objects hold, with an entry of the history each; how many each one held."""
+    """Archives the objects' live versions, each with a history entry; returns the number of rows per object."""
     if not changes:
         return Counter()
     query = (
@@ -172,7 +172,7 @@ def _archive_models(writer: Writer, changes: Mapping[Holder, RowValues]) -> Coun
 def _entry(
     change: RowValues, row: StoredRow, *, version_id: int | None, before: str | None, digest: str | None
 ) -> RowValues:
-    """The history row; what the caller did not know of the row is filled in."""
+    """The history row, completed with values of the row that the caller did not know."""
     return change | {
         "model_id": row.model_id,
         "version_id": version_id,
@@ -199,7 +199,7 @@ def _count(connection: Connection, table: Table, registry: str) -> int:
 
 
 def _is_read_only(connection: Connection) -> bool:
-    """Whether the server says that it takes no writes, as a replica does. Reads alone would not tell."""
+    """Whether the server reports itself read-only, as a replica does. Reads alone would not reveal this."""
     try:
         match connection.dialect.name:
             case "postgresql":
@@ -209,6 +209,6 @@ def _is_read_only(connection: Connection) -> bool:
             case _:
                 return False
     except DBAPIError:
-        # What speaks MySQL's protocol need not have both variables.
+        # Servers with MySQL's protocol need not have both variables.
         return False
     return any(str(value).lower() not in {"0", "off"} for value in answer)

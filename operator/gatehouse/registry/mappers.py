@@ -1,4 +1,4 @@
-"""Records to rows and back. A value that no column can hold is refused before it joins a batch."""
+"""Maps records to rows and back. Refuses a value that no column can hold before the value joins a batch."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 _READING: Final = 2
-"""How config.json is read, counted up when what is kept of it changes its meaning."""
+"""The version of the config.json reader, raised when the meaning of the kept values changes."""
 _OUTCOMES = frozenset(get_args(ArtifactOutcome))
 _SOURCES = frozenset(get_args(ContentSource))
 
 
 def dump_artifact(record: ArtifactRecord) -> str:
-    """JSON text. What JSON cannot say (half a surrogate pair in an object's name) is written as an escape."""
+    """JSON text. Writes text that JSON cannot represent (half a surrogate pair in an object's name) as an escape."""
     document = _document(record)
     try:
         return orjson.dumps(document).decode()
@@ -56,10 +56,10 @@ def dump_artifact(record: ArtifactRecord) -> str:
 
 
 def load_artifact(text: str) -> ArtifactRecord:
-    """What :func:`dump_artifact` wrote.
+    """The record that :func:`dump_artifact` wrote.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: the text is not that.
+        ValueError, TypeError, KeyError, AttributeError: the text is no such record.
     """
     kept: dict[str, Any] = orjson.loads(text)
     if kept["outcome"] not in _OUTCOMES:
@@ -137,7 +137,7 @@ def _time(text: str) -> datetime:
 def _summary(kept: dict[str, Any]) -> ArtifactSummary:
     config = None if kept["config"] is None else ModelConfig.from_dict(kept["config"])
     if config is not None and config.sliding_window is None and kept.get("config_reading") != _READING:
-        # Whether config.json switched the window off was not kept: without one, more memory is asked for.
+        # The row did not keep whether config.json switched the window off: without a window, the estimate is higher.
         config = replace(config, sliding_window=0)
     return ArtifactSummary(
         format=kept["format"],
@@ -167,7 +167,7 @@ def _source(kept: Any) -> ContentSource | None:
 
 
 def _finding(*, rule: str, found: str, wanted: str, remedy: str) -> Finding:
-    """A finding by the names that it has in a row."""
+    """A finding by its names in a row."""
     return Finding(reason=rule, found=found, expected=wanted, remedy=remedy)
 
 
@@ -182,7 +182,7 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int):
-        # A header may claim more than any number of JSON can hold.
+        # A header may claim a number larger than JSON can hold.
         return min(value, _LARGEST) if value > 0 else max(value, -_LARGEST)
     if isinstance(value, dict):
         return {_escaped(key): _escaped(member) for key, member in value.items()}
@@ -195,7 +195,7 @@ RowValues = dict[str, Any]
 """Parameters of one row, by column."""
 
 AnyRow: TypeAlias = Sequence[Any]
-"""Values of the columns of a query, in its order."""
+"""Values of the columns of a query, in the query's order."""
 
 _V, _M, _F, _H = model_versions.c, registered_models.c, artifact_files.c, history.c
 VERSION_COLUMNS = (
@@ -384,7 +384,7 @@ def change_of(row: AnyRow) -> StateChange:
 
 
 def check_key(table: Table, **key: str) -> None:
-    """Refuses a key that no row can have, as a lookup of it would not be one.
+    """Refuses a key that no row can have, because its lookup would be meaningless.
 
     Raises:
         Stalled: RowRejected.

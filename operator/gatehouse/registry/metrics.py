@@ -1,4 +1,4 @@
-"""What the registry tells about its work. Called from the databases' threads."""
+"""Metrics of the registry's work. Called from the databases' threads."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["NoRowMetrics", "RowMetrics"]
 
 
 class RowMetrics(Protocol):
-    """Counts; an implementation must be quick and safe to call from threads."""
+    """Counts transactions and reads. An implementation must be quick and thread-safe."""
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:
-        """One transaction with so many operations inserted or updated so many rows, by table."""
+        """One transaction of ``operations`` operations inserted or updated ``rows``, a count by table."""
         ...
 
     def queried(self, *, operations: int) -> None:
-        """One round of reads answered so many operations."""
+        """One round of reads answered ``operations`` operations."""
         ...
 
     def retried(self, *, reason: str) -> None:
-        """A round failed for a reason and is tried again at once."""
+        """A round failed for a reason and is retried at once."""
         ...
 
 

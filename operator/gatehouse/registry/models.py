@@ -43,9 +43,9 @@ class LoadModel(Read[ModelRecord | None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveModel(Write[int]):
-    """``values`` as columns; ``id`` None when the caller knows of no row, which is then made with the ``known`` id.
+    """Saves a model. ``values`` are columns. With ``id`` None the row is inserted, with the ``known`` id.
 
-    The result is the id, or why the model was not saved.
+    The result is the id, or the reason why the model was not saved.
     """
 
     key: ModelKey
@@ -85,7 +85,7 @@ class SaveModel(Write[int]):
 
 
 class ModelClaim(NamedTuple):
-    """The model that a new version needs in its namespace. ``known`` is the id that the version knows of the model."""
+    """The model that a new version needs in its namespace. ``known`` is the model's id as the version knows it."""
 
     model: ModelKey
     namespace: str
@@ -95,9 +95,9 @@ class ModelClaim(NamedTuple):
 
 
 def models_of(writer: Writer, claims: Sequence[ModelClaim]) -> dict[tuple[ModelKey, str], int | ReconcileError]:
-    """By model and namespace: the model's id, or why a version in that namespace may not be its own.
+    """The model's id by model and namespace, or why a version in that namespace may not belong to the model.
 
-    Models that are missing are made.
+    Inserts missing models.
     """
     first = {claim.model: claim for claim in reversed(claims)}
     held = _held(writer, list(first))
@@ -118,7 +118,7 @@ def models_of(writer: Writer, claims: Sequence[ModelClaim]) -> dict[tuple[ModelK
 
 
 def archived_at(state: str, at: datetime, row: StoredRow | None = None) -> datetime | None:
-    """When a row that gets this state was archived: the first time counts."""
+    """The time at which a row with this state was archived: the first time counts."""
     if state != "ARCHIVED":
         return None
     return at if row is None or row.archived_at is None else row.archived_at
@@ -167,7 +167,7 @@ def _new(values: RowValues, at: datetime) -> RowValues:
 
 
 def _values_for(claim: ModelClaim) -> RowValues:
-    """A model whose object has not been seen yet: its own reconcile fills in the rest."""
+    """The row of a model whose object is not observed yet: the model's own reconcile adds the rest."""
     return {
         "registry": claim.model.registry,
         "name": claim.model.name,

@@ -1,7 +1,7 @@
-"""What a database is asked, as values that run themselves.
+"""The operations on a database, as values that run themselves.
 
-Calls that meet run together: reads on one connection, writes in one transaction, and the operations of one class with
-as few statements as the class can do with. A new call of the database is a class beside its SQL (in
+Concurrent calls run together: reads on one connection, writes in one transaction, and the operations of one class with
+as few statements as possible. A new call of the database is a class beside its SQL (in
 :mod:`~gatehouse.registry.versions`, :mod:`~gatehouse.registry.models`, :mod:`~gatehouse.registry.live_rows` or
 :mod:`~gatehouse.registry.audit`), and a method of :class:`gatehouse.registry.rows.Rows` that submits it.
 """
@@ -22,7 +22,7 @@ from gatehouse.registry.writer import Writer
 __all__ = ["LARGEST_FACT", "Operation", "Read", "Write", "read", "write"]
 
 LARGEST_FACT = 8_000
-"""Bytes that the ``weight`` of an operation counts for each audit record: few records are larger."""
+"""Bytes per audit record in the ``weight`` of an operation: few records are larger."""
 
 T_co = TypeVar("T_co", covariant=True)
 _Op = TypeVar("_Op", bound="Operation[Any]")
@@ -30,49 +30,49 @@ _Op = TypeVar("_Op", bound="Operation[Any]")
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T_co]):
-    """Anything a database is asked. The parameter is what the caller gets back."""
+    """An operation on a database. The type parameter is the caller's result."""
 
     turn: ClassVar[int] = 0
-    """The classes of one batch run in this order, those of one turn as their first operations came."""
+    """The order in which the classes of one batch run; classes of one turn run in their order of arrival."""
 
     @property
     def weight(self) -> int:
-        """About how many bytes it sends."""
+        """The approximate number of bytes that the operation sends."""
         return 0
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Operations of one batch have the same first part and differ in the others: one row is written once."""
+        """Operations of one batch share the first part and differ in the others, so that each row is written once."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Read(Operation[T_co], ABC):
-    """Changes nothing."""
+    """An operation that changes nothing."""
 
     @classmethod
     @abstractmethod
     def run(cls, connection: Connection, batch: Sequence[Self]) -> Sequence[T_co | ReconcileError]:
-        """The result of each operation of the batch, or the error that is its own."""
+        """The result of each operation of the batch, or the operation's own error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write(Operation[T_co], ABC):
-    """Runs in a transaction, and running it twice is the same as once."""
+    """An operation that runs in a transaction. Running the operation twice has the same effect as once."""
 
     @classmethod
     @abstractmethod
     def run(cls, writer: Writer, batch: Sequence[Self]) -> Sequence[T_co | ReconcileError]:
-        """The result of each operation of the batch, or the error that is its own."""
+        """The result of each operation of the batch, or the operation's own error."""
 
 
 def read(connection: Connection, operations: Sequence[Read[Any]]) -> list[object]:
-    """The result of each operation, or the error that is its own."""
+    """The result of each operation, or the operation's own error."""
     return _run_by_class(operations, lambda kind, batch: kind.run(connection, batch))
 
 
 def write(writer: Writer, operations: Sequence[Write[Any]]) -> list[object]:
-    """The result of each operation, or the error that is its own."""
+    """The result of each operation, or the operation's own error."""
     return _run_by_class(operations, lambda kind, batch: kind.run(writer, batch))
 
 

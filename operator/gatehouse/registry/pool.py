@@ -1,4 +1,4 @@
-"""Opens the databases of registries: one connection for each address and credentials, kept open."""
+"""Opens the databases of registries and keeps one open connection for each address and credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gatehouse.registry.rows import Rows
 __all__ = ["DatabasePool"]
 
 _PATIENCE: Final = 5.0
-"""Seconds. With the grace of reconciles it is less than the 30 in which Kubernetes kills a Pod."""
+"""Seconds. Together with the grace of reconciles less than the 30 after which Kubernetes kills a Pod."""
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class _Key(NamedTuple):
     credentials: Credentials
 
     def renews(self, before: _Key) -> bool:
-        """Whether it is the same database with a newer token: what is open with the older one goes on."""
+        """Whether this is the same database with a newer token: connections opened with the older token stay."""
         same = (self.address, self.credentials.ca_pem) == (before.address, before.credentials.ca_pem)
         return self.address.token and same and self.credentials != before.credentials
 
@@ -43,9 +43,9 @@ class DatabasePool:
 
     Args:
         data_dir: where SQLite's files are, for registries that name no server.
-        now: the time, with its zone.
-        limits: on waiting for servers.
-        metrics: is told about transactions and rows.
+        now: returns the time, with its zone.
+        limits: the time limits for servers.
+        metrics: counts transactions and rows.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DatabasePool:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, registry: ModelRegistry, *, password: str | None, ca_pem: str | None) -> Rows:
-        """The rows of a registry, in tables of the newest revision. Costs nothing when they are open already.
+        """The rows of a registry, in tables of the newest revision. Costs nothing for an open database.
 
         Raises:
             ReconcileError: as :meth:`Database.submit`.
@@ -87,8 +87,8 @@ class DatabasePool:
         return Rows(registry=name, database=database, now=self._now)
 
     def _renew(self, name: str, key: _Key) -> bool:
-        """Hands the registry's open database a newer token. One that others use too, or that is open with the newer
-        token already, is left to them."""
+        """Gives the registry's open database a newer token, unless other registries share the database or an open
+        database has the newer token already."""
         before = self._users.get(name)
         if before is None or not key.renews(before) or key in self._databases:
             return False
@@ -106,7 +106,7 @@ class DatabasePool:
         return str(address_of(registry, data_dir=self._data_dir))
 
     def forget(self, name: str) -> None:
-        """Closes, in the background, the database that nobody but this registry used."""
+        """Closes, in the background, the database that only this registry used."""
         key = self._users.pop(name, None)
         if key is None or key in self._users.values():
             return
@@ -115,9 +115,9 @@ class DatabasePool:
         closing.add_done_callback(self._closing.discard)
 
     async def aclose(self, *, patience: float = _PATIENCE) -> None:
-        """Finishes what was submitted and closes every connection.
+        """Finishes the submitted operations and closes every connection.
 
-        A database that does not answer within ``patience`` seconds is left: its server rolls back what is half done.
+        A database that does not answer within ``patience`` seconds is abandoned: its server rolls back open work.
         """
         closing = {
             asyncio.create_task(database.aclose()): str(key.address) for key, database in self._databases.items()

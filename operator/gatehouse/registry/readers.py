@@ -1,4 +1,4 @@
-"""A database as commands and evidence read it: by its URL, in one snapshot, writing and migrating nothing."""
+"""Reads a database for commands and evidence: by its URL, in one snapshot, without writes or migrations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class VersionRows:
-    """The row of a version, None when there is none, and its files by path."""
+    """The row of a version, or None, and its files by path."""
 
     record: VersionRecord | None
     files: Mapping[str, FileRecord]
@@ -46,13 +46,13 @@ class Trails:
         self._connection = connection
 
     def registries(self) -> Sequence[str]:
-        """Every registry that has a trail, also one whose head is gone."""
+        """Every registry with a trail, including a trail whose head is missing."""
         heads = self._connection.scalars(select(audit_heads.c.registry))
         checkpoints = self._connection.scalars(select(audit_checkpoints.c.registry).distinct())
         return sorted({*heads, *checkpoints, *self._of_records()})
 
     def head(self, registry: str) -> AuditHead | None:
-        """The newest record as the head has it."""
+        """The newest record according to the head."""
         return head_of(self._connection, registry)
 
     def checkpoints(self, registry: str) -> Sequence[Checkpoint]:
@@ -60,13 +60,13 @@ class Trails:
         return checkpoints_of(self._connection, registry)
 
     def records(self, registry: str, *, after: int | None = None) -> Iterator[StoredRecord]:
-        """The records with positions above ``after``, by position, a page of them in memory."""
+        """The records with positions above ``after``, by position, with one page in memory."""
         while page := records_after(self._connection, registry, after, limit=PAGE):
             yield from page
             after = page[-1].seq
 
     def newest_first(self, registry: str, having: Mapping[str, str]) -> Iterator[StoredRecord]:
-        """The records whose text has these members anywhere, the newest first."""
+        """The records whose text contains these members at any depth, newest first."""
         records = audit_records.c
         members = [orjson.dumps({name: value}).decode()[1:-1] for name, value in having.items()]
         query = (
@@ -87,7 +87,7 @@ class Trails:
             before = page[-1].seq
 
     def held_by(self, namespace: str, name: str) -> Mapping[str, VersionRecord]:
-        """The row of the version that an object holds, or held last, by registry. Raises as ``load``."""
+        """The row of the version that an object holds or last held, by registry. Raises as ``load``."""
         held = model_versions.c
         query = (
             select(held.registry, *VERSION_COLUMNS)
@@ -97,11 +97,11 @@ class Trails:
         return {registry: version_of(row) for registry, *row in self._connection.execute(query)}
 
     def load(self, operations: Sequence[Read[Any]]) -> Sequence[Any]:
-        """The answers of other reads, of the same moment."""
+        """The results of other reads in the same snapshot."""
         return read(self._connection, operations)
 
     def _of_records(self) -> Iterator[str]:
-        """Each registry by one look at the index."""
+        """The registries, each by one query of the index."""
         registry = audit_records.c.registry
         after: str | None = ""
         while True:
@@ -116,14 +116,14 @@ def open_trails(target: Target) -> Iterator[Trails]:
     """The trails of a database, until the context ends. Tables are read as they are, never migrated.
 
     Raises:
-        ReconcileError: what the database refuses; SchemaMissing; SchemaTooOld; SchemaTooNew.
+        ReconcileError: a refusal by the database; SchemaMissing; SchemaTooOld; SchemaTooNew.
     """
     with _snapshot(target) as connection:
         yield Trails(connection)
 
 
 def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[VersionRows]:
-    """The rows of each key, all of one moment.
+    """The rows of each key, all in one snapshot.
 
     Raises:
         ReconcileError: as :func:`open_trails`; RowUnreadable.
@@ -148,7 +148,7 @@ def _rows_of(record: object, files: object) -> VersionRows:
 
 @contextmanager
 def _snapshot(target: Target) -> Iterator[Connection]:
-    """A connection to whose reads the database stands still, until the context ends."""
+    """A connection whose reads see one snapshot until the context ends."""
     connector = Connector(target)
     connected = False
     try:

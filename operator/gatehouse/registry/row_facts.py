@@ -1,4 +1,4 @@
-"""What the writing of a row says to the audit trail: one fact a row, with what was there before and what is now."""
+"""The audit facts of written rows: one fact per row, with the values before and after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODEL: Final = "RegisteredModel"
 _VERSION_COLUMNS: Final = ("phase", "state", "digest", "uri", "namespace", "object_name", "uid", "hardware_profile")
 _MODEL_COLUMNS: Final = ("state", "namespace", "uid")
 _FIRST: Final = ("phase", "state", "digest", "uri")
-"""What the first record of a version says; the rest is in its spec."""
+"""The values in the first record of a version; the rest is in its spec."""
 
 Difference = tuple[dict[str, Any], dict[str, Any]]
 """Before and after."""
@@ -29,9 +29,9 @@ Difference = tuple[dict[str, Any], dict[str, Any]]
 def version_fact(
     key: VersionKey, values: RowValues, row: StoredRow | None, *, at: datetime, change: RowValues | None
 ) -> FactDocument | None:
-    """The fact of a version's row that is written; None when nothing but the time of a check is new.
+    """The fact of a written version row; None when only the time of a check is new.
 
-    ``row`` is what is there, None for a new one; ``change`` the entry that the history gets.
+    ``row`` is the stored row, None for a new row; ``change`` is the new entry of the history.
     """
     before: dict[str, Any]
     if row is None:
@@ -64,7 +64,7 @@ def version_fact(
 def model_fact(
     values: RowValues, row: StoredRow | None, *, at: datetime, made_for: VersionKey | None = None
 ) -> FactDocument | None:
-    """The fact of a model's row that is written; None when nothing is new."""
+    """The fact of a written model row; None when nothing is new."""
     before: dict[str, Any]
     if row is None:
         before, after = {}, {column: values[column] for column in _MODEL_COLUMNS} | {"spec": _digest(values["spec"])}
@@ -90,7 +90,7 @@ def model_fact(
 def archived_fact(
     change: RowValues, *, namespace: str, name: str, model: str, version: str | None, phase: str | None
 ) -> FactDocument:
-    """The fact of a row that is archived because its object is gone, or is another one; of a model without version."""
+    """The fact of a row archived because its object is gone or replaced; a model's row without ``version``."""
     before, after = {"state": "LIVE"}, {"state": "ARCHIVED"}
     if version is not None:
         before, after = before | {"phase": phase or ""}, after | {"phase": change["state_after"]}
@@ -130,7 +130,7 @@ def _differences(row: StoredRow, values: RowValues, columns: tuple[str, ...]) ->
 
 
 def _spec_differences(before: str, after: str) -> tuple[Any, Any]:
-    """The members that differ, or the hashes of texts that are no objects."""
+    """The members that differ, or the hashes of texts that are not JSON objects."""
     try:
         old, new = orjson.loads(before), orjson.loads(after)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The rows and the audit trail of one registry, as the controllers see them. Each method submits one operation."""
+"""The rows and the audit trail of one registry, for the controllers. Each method submits one operation."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _PAGE = 1000
 class Rows:
     """The rows of one registry in a database that other registries may share.
 
-    Every method may raise what :meth:`Database.submit` raises. After a ``Transient`` nobody knows whether the rows were
-    written: load them again before the next save.
+    Every method may raise the errors of :meth:`Database.submit`. After a ``Transient`` it is unknown whether the rows
+    were written: load them again before the next save.
     """
 
     def __init__(self, *, registry: str, database: Database, now: Callable[[], datetime]) -> None:
@@ -58,7 +58,7 @@ class Rows:
 
     @property
     def schema_version(self) -> str:
-        """Revision of the tables."""
+        """The revision of the tables."""
         return HEAD
 
     @property
@@ -70,7 +70,7 @@ class Rows:
         """The row of a version.
 
         Raises:
-            Stalled: RowUnreadable, somebody else changed the row's JSON.
+            Stalled: RowUnreadable, another program changed the row's JSON.
         """
         return await self._database.submit(LoadVersion(self._version(model, version)))
 
@@ -85,11 +85,11 @@ class Rows:
     ) -> VersionIds:
         """Inserts (id None) or updates a row with its history entry and its audit records, in one transaction.
 
-        What the row itself says, ``change`` included, is one record of the audit trail; each of ``facts`` is another.
-        A row that is new, and its model's, get the ``known`` ids where no other row has them.
+        The row itself, with ``change``, is one record of the audit trail; each of ``facts`` is another record.
+        A new row, and its model's row, get the ``known`` ids where no other row has them.
 
         Raises:
-            Transient: RowConflict, the row is another's or is not the one with that id: load it again.
+            Transient: RowConflict, another object holds the row or the row has another id: load it again.
             Stalled: DigestImmutable; NameTaken, the model belongs to another namespace; RowRejected.
         """
         key = self._version(record.model, record.version)
@@ -110,7 +110,7 @@ class Rows:
         return await self._database.submit(LoadFiles(self._version(model, version)))
 
     async def save_files(self, *, model: str, version: str, files: Sequence[FileRecord]) -> None:
-        """Adds or replaces rows of files, also before the version has a row.
+        """Adds or replaces rows of files, even before the version has a row.
 
         Raises:
             Stalled: RowRejected.
@@ -123,12 +123,12 @@ class Rows:
         return await self._database.submit(LoadModel(self._model(model)))
 
     async def save_model(self, record: ModelRecord, *, known: int | None = None) -> int:
-        """Inserts or updates the row of a model; its id. A row that a version made, or an archived one, is taken over.
+        """Inserts or updates the row of a model; returns its id. Takes over an archived row or one that a version made.
 
-        A row that is new gets the ``known`` id where no other row has it.
+        A new row gets the ``known`` id where no other row has that id.
 
         Raises:
-            Transient: RowConflict, the row is not the one with that id: load it again.
+            Transient: RowConflict, the row has another id: load it again.
             Stalled: NameTaken, a live object in another namespace has the name; RowRejected.
         """
         values = model_values(self._registry, record)
@@ -139,9 +139,9 @@ class Rows:
     async def archive_object(
         self, kind: Literal["model", "version"], *, namespace: str, name: str, change: StateChange
     ) -> int:
-        """Archives the live row that an object held which is gone; how many rows that were.
+        """Archives the live row of a deleted object; returns the number of archived rows.
 
-        The history gets ``change``; its ``before`` and ``digest`` are the row's where they are None.
+        The history gets ``change``; where its ``before`` and ``digest`` are None, the row's values replace them.
         """
         values = change_values(change, f"{kind} {namespace}/{name}")
         return await self._database.submit(
@@ -159,11 +159,11 @@ class Rows:
                 after = page[-1].id
 
     async def reserve(self, highest: KnownIds) -> None:
-        """The database numbers no row up to these ids from now on: objects know them, of rows that it has lost."""
+        """Reserves the ids up to these: objects know these ids of rows that the database has lost."""
         self._database.reserve(highest)
 
     async def counts(self) -> RegistryCounts:
-        """Live rows."""
+        """The counts of live rows."""
         return await self._database.submit(CountRows(self._registry))
 
     async def history(self, *, model: str, version: str, limit: int = 1000) -> Sequence[StateChange]:
@@ -179,13 +179,13 @@ class Rows:
         return ModelKey(self._registry, name)
 
     def _files(self, key: VersionKey, files: Sequence[FileRecord]) -> Sequence[RowValues]:
-        """One row a path: of two with the same path the later one counts."""
+        """One row per path: of two files with the same path the later one counts."""
         newest = {file.path: file for file in files}
         return [file_values(*key, file) for file in newest.values()]
 
 
 class AuditRows:
-    """Every method may raise what :meth:`Database.submit` raises."""
+    """The audit trail of a registry. Every method may raise the errors of :meth:`Database.submit`."""
 
     def __init__(self, *, registry: str, database: Database) -> None:
         self._registry = registry
@@ -198,15 +198,15 @@ class AuditRows:
             await self._database.submit(AppendFacts(registry=self._registry, facts=documents))
 
     async def policies(self) -> Mapping[str, PolicyText]:
-        """What was last recorded of each policy, by name."""
+        """The last recorded text of each policy, by name."""
         return await self._database.submit(LoadPolicies(registry=self._registry))
 
     async def record_policies(self, policies: Sequence[PolicyText], *, at: datetime) -> None:
-        """Appends records of how the policies, which are all there are, differ from what was last recorded."""
+        """Appends records of how the policies, the complete set, differ from the last recorded texts."""
         await self._database.submit(RecordPolicies(registry=self._registry, policies=tuple(policies), at=at))
 
     async def standing(self) -> AuditStanding:
-        """The newest record, the newest checkpoint, and the first record that is there."""
+        """The newest record, the newest checkpoint, and the first existing record."""
         return await self._database.submit(LoadStanding(registry=self._registry))
 
     async def records(self, *, after: int, limit: int) -> Sequence[StoredRecord]:
@@ -214,10 +214,10 @@ class AuditRows:
         return await self._database.submit(LoadRecords(registry=self._registry, after=after, limit=limit))
 
     async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint.
+        """Saves a checkpoint.
 
         Raises:
-            Transient: RowConflict, the trail or its newest checkpoint is another by now.
+            Transient: RowConflict, the trail or its newest checkpoint has changed.
         """
         await self._database.submit(SaveCheckpoint(checkpoint=checkpoint))
 
@@ -226,13 +226,13 @@ class AuditRows:
         return await self._database.submit(LoadCheckpoints(registry=self._registry, not_at=uri, limit=limit))
 
     async def mark_copied(self, seqs: Sequence[int], *, uri: str) -> None:
-        """Copies of these checkpoints are at ``uri``."""
+        """Records that ``uri`` has copies of these checkpoints."""
         await self._database.submit(MarkCopied(registry=self._registry, seqs=tuple(seqs), uri=uri))
 
     async def summarise(self, summary: Summary, *, signer: Signer, at: datetime) -> int:
-        """Deletes the records up to that of the summary, and appends the one that stands for them; how many it deleted.
+        """Deletes the records up to the summary's and appends one record in their place; returns the number deleted.
 
-        None when a checkpoint does not cover them yet, or they are gone already.
+        Deletes no records when no checkpoint covers them yet, or when they are already deleted.
         """
         fact = FactChange(
             at=at,

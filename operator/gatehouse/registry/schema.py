@@ -1,7 +1,7 @@
-"""Which revision the tables have, and bringing them to the newest under a lock.
+"""Checks the revision of the tables, and migrates them to the newest revision under a lock.
 
-A restart costs one SELECT of one row. Where there are no tables the newest ones are made at once; Alembic, a tenth of
-the operator's memory, is imported only when older ones are to be migrated.
+A restart costs one SELECT of one row. In an empty database the newest tables are made at once. Alembic, a tenth of the
+operator's memory, is imported only to migrate older tables.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _LOCK_SECONDS = 30
 
 
 def ensure_schema(connector: Connector) -> None:
-    """Makes the tables, or migrates them to the newest revision, unless they have it.
+    """Makes the tables, or migrates them to the newest revision.
 
     Raises:
-        Stalled: SchemaTooNew, a newer Gatehouse migrated it; SchemaForeign, a table of ours is somebody else's.
+        Stalled: SchemaTooNew, a newer Gatehouse migrated the tables; SchemaForeign, a table belongs to another program.
         Transient: MigrationRunning, another operator holds the lock for too long.
-        DBAPIError: of the driver.
+        DBAPIError: an error of the driver.
     """
     if not _owed(connector):
         return
@@ -57,16 +57,16 @@ def ensure_schema(connector: Connector) -> None:
 
 
 def raise_schema_error(connector: Connector, failure: Failure) -> None:
-    """Looks for the reason why a query of whoever never migrates failed; returns when the revision is none.
+    """Raises the error of an unsuitable revision after a failed query of a caller that never migrates; else returns.
 
-    A database that did not answer is not asked again.
+    A database that did not answer is not queried again.
 
     Raises:
         Stalled: SchemaMissing, SchemaTooOld or SchemaTooNew.
     """
     if not failure.connected:
         return
-    with suppress(SQLAlchemyError, OSError):  # what made the query fail is then told
+    with suppress(SQLAlchemyError, OSError):  # the caller then reports the error of the query
         with connector.engine.connect() as connection:
             revision = _revision(connection)
         if revision is None:
@@ -112,7 +112,7 @@ def _is_owed(revision: str | None, database: str) -> bool:
 
 
 def _make_or_upgrade(connection: Connection) -> None:
-    """Tables without a revision are of an operator that was killed as it made them, or somebody else's."""
+    """Makes or upgrades tables. Tables without a revision are of a killed operator, or of another program."""
     if {VERSION_TABLE, *metadata.tables}.isdisjoint(inspect(connection).get_table_names()):
         metadata.create_all(connection, checkfirst=False)
         version_table.create(connection)

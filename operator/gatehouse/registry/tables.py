@@ -1,4 +1,4 @@
-"""The tables. Migrations bring older ones to these definitions; a test holds the two together.
+"""The tables. Migrations bring older tables to these definitions; a test compares the two.
 
 Widths: a registry's key is ``namespace/name`` (63 + 1 + 253), names of Kubernetes objects have at most 253 characters,
 of versions 128, object keys of S3 1024. The widest key takes (317 + 253 + 128 + 64) * 4 = 3048 of InnoDB's 3072 bytes.
@@ -52,15 +52,15 @@ TABLE_OPTIONS: dict[str, Any] = {
     "mysql_collate": "utf8mb4_bin",
     "mysql_row_format": "DYNAMIC",
 }
-"""Names that differ only in case are different names, as they are in Kubernetes and object stores. The server's own
-defaults do not count: MyISAM has no transactions, and only rows of format DYNAMIC have keys as wide as these."""
+"""Names that differ only in case are different names, as in Kubernetes and object stores. The options override the
+server's defaults: MyISAM has no transactions, and only rows of format DYNAMIC allow keys as wide as these."""
 
 Id = BigInteger().with_variant(Integer(), "sqlite")
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC with microseconds. Databases without time zones keep it without one."""
+    """An aware datetime, stored in UTC with microseconds. Databases without time zones store no zone."""
 
     impl = DateTime
     cache_ok = True
@@ -72,7 +72,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Raises ValueError for a datetime without a zone: it would be guessed."""
+        """Raises ValueError for a datetime without a zone, which would have to be guessed."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -159,7 +159,7 @@ artifact_files = Table(
     Column("hashed_at", UtcDateTime),
     **TABLE_OPTIONS,
 )
-"""Content checks by file. They come before the version's row, which is written when its check is over."""
+"""Content checks by file. These rows precede the version's row, which is written after the check."""
 
 history = Table(
     "history",
@@ -178,7 +178,7 @@ history = Table(
     Index(None, "model_id", "id"),
     **TABLE_OPTIONS,
 )
-"""Only ever appended. Without a version it is the model's."""
+"""The append-only history. An entry without a version belongs to the model."""
 
 audit_records = Table(
     "audit_records",
@@ -189,7 +189,7 @@ audit_records = Table(
     Column("hash", String(64), nullable=False),
     **TABLE_OPTIONS,
 )
-"""One changed fact each, in the chain of its registry. ``content`` is all of it, as the text that was hashed."""
+"""One changed fact per row, in the chain of its registry. ``content`` is the whole record, as the hashed text."""
 
 audit_heads = Table(
     "audit_heads",
@@ -200,7 +200,7 @@ audit_heads = Table(
     Column("checkpoint", BigInteger, nullable=False),
     **TABLE_OPTIONS,
 )
-"""The newest record of each chain. Whoever appends holds the lock of this row, and takes it last of all."""
+"""The newest record of each chain. A transaction that appends locks this row, as its last lock."""
 
 audit_checkpoints = Table(
     "audit_checkpoints",
@@ -216,7 +216,7 @@ audit_checkpoints = Table(
     Column("copied_to", String(1024)),
     **TABLE_OPTIONS,
 )
-"""Signed. ``copied_to`` is where a copy of it was put, as the registry named it then."""
+"""Signed checkpoints. ``copied_to`` is the place of the copy, as the registry then named it."""
 
 audited_policies = Table(
     "audited_policies",
@@ -229,7 +229,7 @@ audited_policies = Table(
     Column("spec", LongText, nullable=False),
     **TABLE_OPTIONS,
 )
-"""What the trail of a registry last said of each policy that is there."""
+"""The last recorded text of each existing policy, by registry."""
 
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""
@@ -241,12 +241,12 @@ version_table = Table(
     PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
     **TABLE_OPTIONS,
 )
-"""The revision of the other tables, and none of ``metadata``. As Alembic makes it, but with our options:
+"""The revision of the other tables; not part of ``metadata``. Defined as Alembic does, but with our options:
 https://alembic.sqlalchemy.org/en/latest/api/runtime.html"""
 
 
 class ForeignTableError(Exception):
-    """A migration found a table with the name of one of ours that is not ours."""
+    """A migration found another program's table under the name of a Gatehouse table."""
 
     def __init__(self, table: str, missing: str) -> None:
         super().__init__(f"Table {table} was not made by Gatehouse: there is no column {missing}")

@@ -1,4 +1,4 @@
-"""The thread that talks to one database. The process ends without it where the database does not answer."""
+"""The thread that uses one database. The process can end without the thread when the database does not answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _T = TypeVar("_T")
 
 
 class DatabaseThread(Executor):
-    """Runs one call after the other, in a daemon thread that the first call starts.
+    """Runs calls one at a time, in a daemon thread that the first call starts.
 
-    Python waits for the threads of a ThreadPoolExecutor before it exits, and a driver may wait for a silent server for
-    longer than Kubernetes waits for a Pod.
+    Before its exit Python waits for the threads of a ThreadPoolExecutor. A driver may wait for a silent server longer
+    than Kubernetes waits for a Pod.
     """
 
     def __init__(self, *, name: str) -> None:
@@ -26,7 +26,7 @@ class DatabaseThread(Executor):
         self._thread = Thread(target=self._work, name=name, daemon=True)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """The result of the call, when its turn has come."""
+        """Queues the call and returns its future."""
         answer: Future[_T] = Future()
 
         def call() -> None:
@@ -45,7 +45,7 @@ class DatabaseThread(Executor):
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - Executor's
-        """Ends the thread after the calls that it has. Nobody waits for that, whatever ``wait`` says."""
+        """Ends the thread after the queued calls. Returns at once, whatever ``wait`` says."""
         self._calls.put(None)
 
     def _work(self) -> None:

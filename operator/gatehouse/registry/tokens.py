@@ -1,10 +1,10 @@
-"""Passwords that are tokens of a cloud's IAM: when they end, as far as they say so themselves.
+"""Reads the expiry time of passwords that are tokens of a cloud's IAM, where the token contains the time.
 
-The signature is not checked, as the database does that: what is read here is said to a person and decides nothing.
+The database checks the signature, so this module does not. The expiry time is only shown to people; it decides nothing.
 
 Sources: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html (a request that is signed in
-its query, 15 minutes), RFC 7519 (the access tokens of Microsoft Entra are JSON Web Tokens). The access tokens of Google
-say nothing of themselves; they last an hour.
+its query, 15 minutes), RFC 7519 (the access tokens of Microsoft Entra are JSON Web Tokens). Google's access tokens
+contain no expiry time; they last an hour.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 __all__ = ["LONGEST_TOKEN", "ends_at", "says_expired"]
 
 LONGEST_TOKEN: Final = 65_536
-"""Characters. Tokens of Entra with many groups have some thousands; PostgreSQL takes no more than this."""
+"""Characters. Entra's tokens with many groups have some thousands; PostgreSQL accepts no more than this."""
 
 _SIGNED_AT: Final = re.compile(r"[?&]X-Amz-Date=(?P<at>[0-9]{8}T[0-9]{6}Z)(?=&|$)", re.ASCII)
 _SECONDS: Final = re.compile(r"[?&]X-Amz-Expires=(?P<seconds>[0-9]{1,6})(?=&|$)", re.ASCII)
@@ -30,7 +30,7 @@ _EXPIRED: Final = re.compile(r"\btoken\b.{0,80}\bexpired\b|\bexpired\b.{0,80}\bt
 
 
 def ends_at(token: str) -> datetime | None:
-    """When a token ends, in UTC; None where it does not say so, or is none."""
+    """The time when a token expires, in UTC; None where the token has no expiry time or is malformed."""
     if len(token) > LONGEST_TOKEN:
         return None
     signed, seconds = _SIGNED_AT.search(token), _SECONDS.search(token)
@@ -41,7 +41,7 @@ def ends_at(token: str) -> datetime | None:
 
 
 def says_expired(words: str) -> bool:
-    """Whether a server's words are that a token has expired."""
+    """Whether a server's message says that a token has expired."""
     return _EXPIRED.search(words) is not None
 
 

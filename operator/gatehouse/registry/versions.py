@@ -1,8 +1,9 @@
 """Versions with their files and their history.
 
-A save locks the rows first, so every decision below holds until the commit, also while another operator is at work.
-Running a transaction again that was committed already changes nothing: a new row is recognised by its content, and an
-entry of the history by being the newest one already. Audit records are compared in :mod:`gatehouse.registry.audit`.
+A save first locks the rows, so every decision below holds until the commit, even while another operator is running.
+A transaction that was already committed changes nothing when it runs again. The save recognises a new row by its
+content, and an entry of the history because it is already the newest. :mod:`gatehouse.registry.audit` compares audit
+records.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _LOCKED = select(*[column for column in _V if column.name not in {"artifact", "g
 _NEWEST = func.max(history.c.id)
 _FILE_KEY: Final = ("registry", "model", "version", "path_hash")
 _FILE_BYTES: Final = 300
-"""What the ``weight`` of an operation counts for each file."""
+"""Bytes per file in the ``weight`` of an operation."""
 _FILES_AT_ONCE: Final = 200
 
 
@@ -84,7 +85,7 @@ class LoadFiles(Read[Mapping[str, FileRecord]]):
 
 @dataclass(frozen=True, slots=True)
 class LoadHistory(Read[Sequence[StateChange]]):
-    """History of a version, oldest first, at most ``limit`` of the newest entries."""
+    """The newest ``limit`` entries of a version's history, oldest first."""
 
     key: VersionKey
     limit: int
@@ -119,14 +120,14 @@ def _history(connection: Connection, operation: LoadHistory) -> Sequence[StateCh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveVersion(Write[VersionIds]):
-    """``values`` as columns; ``id`` None inserts, with the ``known`` ids. ``files`` None leaves the file rows.
+    """Saves a version. ``values`` are columns; ``id`` None inserts a row with the ``known`` ids.
 
-    ``facts`` go to the audit trail, after the one that follows from the row itself. The result is the ids, or why the
-    version was not saved.
+    ``files`` None keeps the file rows. ``facts`` go to the audit trail, after the row's own fact. The result is the
+    ids, or the reason why the version was not saved.
     """
 
     turn: ClassVar[int] = 1
-    """After the models, whose ids the rows need."""
+    """After the models, because the rows need the models' ids."""
 
     key: VersionKey
     id: int | None
@@ -173,7 +174,7 @@ class SaveVersion(Write[VersionIds]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveFiles(Write[None]):
-    """Adds file rows, or replaces those of the same path."""
+    """Adds file rows, or replaces rows of the same path."""
 
     turn: ClassVar[int] = 2
 
@@ -202,14 +203,14 @@ class SaveFiles(Write[None]):
 
 @dataclass(slots=True)
 class _Plan:
-    """What becomes of each operation."""
+    """The action for each operation."""
 
     results: dict[VersionKey, VersionIds | ReconcileError] = field(default_factory=dict)
     written: list[SaveVersion] = field(default_factory=list)
     inserts: list[SaveVersion] = field(default_factory=list)
     updates: list[tuple[SaveVersion, StoredRow]] = field(default_factory=list)
     repeats: list[tuple[SaveVersion, StoredRow]] = field(default_factory=list)
-    """New to the caller, but there is a row: its own, if an earlier commit of it got through after all."""
+    """Operations without an id whose row exists: their own row, if an earlier commit succeeded after all."""
 
 
 def _rows(writer: Writer, keys: Sequence[VersionKey]) -> dict[VersionKey, StoredRow]:
@@ -316,7 +317,7 @@ def _claim(operation: SaveVersion) -> ModelClaim:
 
 
 def _archive_displaced(writer: Writer, operations: Sequence[SaveVersion]) -> None:
-    """Archives other versions that the same objects held: an object made again may be another version."""
+    """Archives other versions that the same objects held: a recreated object may be another version."""
     changes: dict[Holder, RowValues] = {
         Holder(operation.key.registry, operation.values["namespace"], operation.values["object_name"]): {
             "at": operation.at,
@@ -351,7 +352,7 @@ def _update(writer: Writer, plan: _Plan) -> None:
 
 
 def _replace_files(writer: Writer, operations: Sequence[SaveVersion]) -> None:
-    """Makes the files of the operations the only ones of their versions."""
+    """Replaces all files of the versions by the files of the operations."""
     if operations:
         keys = [operation.key for operation in operations]
         writer.connection.execute(delete(artifact_files).where(of_versions(writer.connection, artifact_files, keys)))
@@ -366,7 +367,7 @@ def _newest_changes(writer: Writer, rows: Sequence[StoredRow]) -> dict[int, Stor
 
 
 def _repeats(change: RowValues, newest: StoredRow | None) -> bool:
-    """Whether the history ends with this change already: one cannot leave a state twice without coming back to it."""
+    """Whether the history already ends with this change: a state cannot be left twice without a return to it."""
     if newest is None:
         return False
     same_step = all(change[column] == getattr(newest, column) for column in ("state_before", "state_after", "digest"))

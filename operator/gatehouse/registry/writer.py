@@ -1,4 +1,4 @@
-"""Statements of one transaction, and how many rows they wrote."""
+"""The statements of one transaction, and the number of rows that they wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StoredRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 
 class Writer:
-    """Writes rows, always many with one statement."""
+    """Writes rows, many with each statement."""
 
     def __init__(self, connection: Connection, highest: HighestIds) -> None:
         self.connection = connection
@@ -28,14 +28,14 @@ class Writer:
         self.rows: Counter[str] = Counter()
         """Rows inserted or updated, by table."""
         self.facts: defaultdict[str, list[FactDocument]] = defaultdict(list)
-        """What is to be recorded, by registry; :func:`gatehouse.registry.audit.append_records` appends it."""
+        """The facts to record, by registry; :func:`gatehouse.registry.audit.append_records` appends them."""
 
     def fetch_for_update(self, query: Select[Any]) -> Sequence[StoredRow]:
-        """Rows that nobody else changes before this transaction ends. SQLite's lock is held already."""
+        """Rows, locked against other changes until this transaction ends. SQLite's lock is already held."""
         return self.connection.execute(query.with_for_update()).all()
 
     def fetch(self, query: Select[Any]) -> Sequence[StoredRow]:
-        """Rows as they are now."""
+        """The current rows."""
         return self.connection.execute(query).all()
 
     def insert(self, table: Table, rows: Sequence[RowValues]) -> None:
@@ -45,7 +45,7 @@ class Writer:
             self.rows[table.name] += len(rows)
 
     def insert_numbered(self, table: Table, rows: Sequence[RowValues], known: Sequence[int | None]) -> None:
-        """Adds rows under the ids that objects know of them, and otherwise under new ones that none knows."""
+        """Adds rows under the ids that objects know, or else under new ids."""
         if not rows:
             return
         ids = assign_ids(self.connection, table, known, highest=self._highest.of(table))
@@ -71,11 +71,11 @@ class Writer:
             self.rows[table.name] += len(rows)
 
     def append_history(self, entries: Sequence[RowValues]) -> None:
-        """Adds entries to the history, which nothing else ever touches."""
+        """Adds entries to the history; nothing else changes the history."""
         self.insert(history, entries)
 
     def record_audit(self, registry: str, facts: Iterable[FactDocument | None]) -> None:
-        """Has facts appended to the audit trail at the end of the transaction; None is none."""
+        """Queues facts for the audit trail at the end of the transaction; ignores None."""
         documents = [fact for fact in facts if fact is not None]
         if documents:
             self.facts[registry] += documents

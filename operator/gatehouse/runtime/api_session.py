@@ -17,7 +17,7 @@ from gatehouse.runtime.resync import ListedObject, MetadataPage
 __all__ = ["Login", "MetadataClient", "default_login", "open_session"]
 
 Login = Callable[[], kopf.ConnectionInfo]
-"""Finds the API server and the credentials; called again when they are refused. May read files."""
+"""Finds the API server and the credentials. Called again when the server refuses the credentials. May read files."""
 
 PAGE_SIZE = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -25,7 +25,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 
 
 def default_login() -> kopf.ConnectionInfo:
-    """The service account of the Pod, else KUBECONFIG. Raises `kopf.LoginError` when there is neither."""
+    """The service account of the Pod, else KUBECONFIG. Raises `kopf.LoginError` without either."""
     settings = kopf.OperatorSettings()
     info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
     if info is None:
@@ -56,7 +56,7 @@ class MetadataClient:
     server: str = ""
 
     async def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]:
-        """The pages of a consistent list. Raises `aiohttp.ClientError` or `TimeoutError` when it fails."""
+        """The pages of a consistent list. Raises `aiohttp.ClientError` or `TimeoutError`."""
         token = ""
         while True:
             document = await self._get(resource.path(namespace), token)

@@ -1,4 +1,4 @@
-"""Time as a dependency, so that tests advance it by hand instead of sleeping."""
+"""Time as a dependency, so that tests advance the clock by hand instead of sleeping."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Monotonic seconds and callbacks at a point in them."""
+    """Monotonic seconds, and callbacks at a given time."""
 
     def now(self) -> float: ...
 
@@ -37,10 +37,10 @@ class LoopClock:
 
 
 def seconds_since_boot() -> float:
-    """Counts on while the process is stopped and while the machine sleeps.
+    """Seconds that also count while the process is stopped and while the machine sleeps.
 
-    The event loop reads its own time once, when a turn begins: a process that was stopped in the middle of a turn would
-    not notice.
+    The event loop reads its own time once, when a turn begins. A process stopped in the middle of a turn would not
+    notice the pause.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -61,7 +61,7 @@ async def sleep(clock: Clock, seconds: float) -> None:
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` for at most that many seconds of the given clock, else raise `TimeoutError`."""
+    """Await ``work`` for at most that many seconds of the given clock, or raise `TimeoutError`."""
     task = asyncio.ensure_future(work)
     expired = False
 

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 class KeyOutcome(Protocol):
     """How a reconcile ended.
 
-    ``retry`` asks for another go with backoff (no sooner than ``after``, if set). Otherwise the key is
-    looked at again after ``after`` seconds, or not before something changes when that is None.
+    ``retry`` requests another reconcile with backoff, no sooner than ``after`` seconds if set. Without ``retry`` the
+    key is reconciled again after ``after`` seconds, or only after a change when ``after`` is None.
     """
 
     @property
@@ -36,21 +36,21 @@ class KeyOutcome(Protocol):
 
 
 class Reconcile(Protocol):
-    """Brings one object, which may be gone, to what it should be."""
+    """Reconciles one object, which may be deleted."""
 
     def __call__(self, namespace: str, name: str, /) -> Awaitable[KeyOutcome]: ...
 
 
 def jittered(interval: float, *, draw: Callable[[], float] = random.random) -> float:
-    """The interval times 0.9 to 1.1, so that objects that start together do not stay together."""
+    """The interval times a random factor of 0.9 to 1.1, so that objects that start together spread out."""
     return interval * (0.9 + 0.2 * draw())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """What keys wait for, so that no such thing holds all workers: see `gatehouse.runtime.shares`.
+    """Groups of keys that wait for the same dependency; no group holds all workers. See `gatehouse.runtime.shares`.
 
-    ``of`` is the group of a key as of now, None for none; ``count`` is how many groups there may be as of now.
+    ``of`` returns the current group of a key, or None; ``count`` returns the current maximum number of groups.
     """
 
     of: Callable[[ObjectKey], Hashable | None]
@@ -60,9 +60,9 @@ class Groups:
 class Controller:
     """The queue and the workers of one kind.
 
-    `run` ends when `close` was called and the reconciles in flight have ended. An exception of a
-    reconcile is logged and its key backed off; it ends no worker. A key whose reconcile is cancelled
-    from outside is not remembered: everything is level-triggered and the next process lists it again.
+    `run` returns after `close` was called and the reconciles in flight have ended. The controller logs an exception of
+    a reconcile and retries the key with backoff; the worker continues. The controller forgets a key whose reconcile is
+    cancelled from outside: reconciles are level-triggered, and the next process lists the object again.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Controller:
                 workers.create_task(self._work(), name=f"{self.kind} worker {number}")
 
     def close(self) -> None:
-        """Take no more keys."""
+        """Stop accepting keys."""
         self.queue.close()
 
     def stalled_for(self) -> float:

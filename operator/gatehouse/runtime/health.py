@@ -14,11 +14,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 __all__ = ["Check", "HealthServer", "LoopLag", "stall_check"]
 
 Check = Callable[[], str | None]
-"""None when all is well, else what is wrong."""
+"""Returns None when the component is healthy, else the fault."""
 
 
 def stall_check(what: str, stalled_for: Callable[[], float], limit: float) -> Check:
-    """Fails once something has made no progress for more than ``limit`` seconds."""
+    """A check that fails after more than ``limit`` seconds without progress."""
 
     def check() -> str | None:
         seconds = stalled_for()
@@ -45,8 +45,7 @@ class LoopLag:
 class HealthServer:
     """Serves /healthz, /readyz and /metrics on ``host:port``; an empty address or 0 serves nothing.
 
-    A probe answers 200, or 503 with a line for each check that failed. Port 0 takes a free port, which
-    `port` then tells.
+    A probe returns 200, or 503 with a line for each failed check. Port 0 takes a free port; `port` returns its number.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From what a source of events tells to cached objects and keys to reconcile."""
+"""Turns the lists and events of a source into cached objects and keys to reconcile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_SETTLE = 30.0
 class ListPage:
     """One page of a list of a kind in one namespace, or in all (None).
 
-    ``resource_version`` is that of the list, the same on all its pages.
+    ``resource_version`` is the version of the list, the same on all its pages.
     """
 
     kind: str
@@ -38,14 +38,14 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchEvent:
-    """ADDED, MODIFIED or DELETED, and the object's body, of a deleted one its last."""
+    """ADDED, MODIFIED or DELETED, and the object's body: the last known body of a deleted object."""
 
     type: str
     body: Body
 
 
 class Sink(Protocol):
-    """Takes what a source delivers, on the sink's event loop."""
+    """Receives lists and events from a source, on the sink's event loop."""
 
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None: ...
 
@@ -53,10 +53,10 @@ class Sink(Protocol):
 
 
 class EventSource(Protocol):
-    """Lists and watches for as long as it runs."""
+    """Lists and watches while running."""
 
     async def run(self, sink: Sink) -> None:
-        """Deliver lists and events until cancelled, whatever fails."""
+        """Deliver lists and events until cancelled, despite any failure."""
         ...
 
     def relist(self) -> None:
@@ -64,13 +64,13 @@ class EventSource(Protocol):
         ...
 
     def stalled_for(self) -> float:
-        """Seconds for which the source has not shown that it is alive; 0 when it has, or is restarting."""
+        """Seconds since the source last showed progress; 0 while the source is live or restarting."""
         ...
 
 
 @dataclass(slots=True)
 class _Unsettled:
-    """Keys that wait for the changes of a kind to end, and until when. Seconds of the clock."""
+    """Keys that wait until a kind stops changing, and their deadline in seconds of the clock."""
 
     due: float
     latest: float
@@ -78,12 +78,12 @@ class _Unsettled:
 
 
 class Informer:
-    """Feeds caches and enqueues the keys that changes call for.
+    """Feeds the caches and enqueues the keys that a change affects.
 
-    A key is enqueued when its object is new, gone, or has another generation, deletionTimestamp or
-    reconcile request. A status that differs from the cached one is judged ``status_settle`` seconds
-    later, because the watch can tell of an own write before its answer has been put into the cache;
-    if it was not an own write, the key is enqueued so that a forged or wiped status is healed.
+    The informer enqueues a key when its object is new, deleted, or has another generation, deletionTimestamp or
+    reconcile request. The informer checks a status that differs from the cached one only after ``status_settle``
+    seconds, because the watch can deliver an own write before the cache has its response. If another client wrote the
+    status, the informer enqueues the key, so that the reconcile restores a forged or wiped status.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class Informer:
         return sorted({kind for kind, _ in self._unlisted})
 
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
-        """Take in watch events of one kind, in their order."""
+        """Apply watch events of one kind, in their order."""
         for event in events:
             self._on_event(kind, event.type)
             self._apply(kind, event.type, event.body)
 
     def take_page(self, page: ListPage) -> None:
-        """Take in one page of a list; the last one drops the objects that the list did not have."""
+        """Apply one page of a list; the last page drops the objects that the list did not have."""
         scope = (page.kind, page.namespace)
         if page.first:
             self._listing[scope] = set()
@@ -190,7 +190,7 @@ class Informer:
             if before == now:
                 return
         if not self.synced.is_set():
-            return  # until the caches are complete every object is enqueued as it appears
+            return  # until the caches are complete, every object is enqueued when it appears
         dependents = self._dependents(watch, change, change.body)
         if (old := change.body_before) is not None:
             dependents.update(self._dependents(watch, change, old))
@@ -201,7 +201,7 @@ class Informer:
             self._enqueue(key)
 
     def _digest_of_relevant(self, watch: Watch, change: CacheChange) -> int:
-        """Of a body that is not as it should be, all of it is relevant."""
+        """The digest of the relevant part, or of the whole body when the body is malformed."""
         try:
             return digest(watch.relevant(change.body) if watch.relevant else None)
         except Exception:
@@ -209,7 +209,7 @@ class Informer:
             return digest(change.body)
 
     def _dependents(self, watch: Watch, change: CacheChange, body: Body) -> set[ObjectKey]:
-        """Those that were found before the body proved not to be as it should be."""
+        """The dependents of a body; of a malformed body, those found before the error."""
         found: set[ObjectKey] = set()
         try:
             found.update(watch.fan_out(body, self._caches) if watch.fan_out else ())
@@ -218,7 +218,7 @@ class Informer:
         return found
 
     def _enqueue_settled(self, watch: Watch, keys: Iterable[ObjectKey]) -> None:
-        """Enqueue the keys once the kind has not changed for ``settle`` seconds, or after thirty times that."""
+        """Enqueue the keys after ``settle`` seconds without a change of the kind, or after thirty times ``settle``."""
         now = self._clock.now()
         unsettled = self._unsettled.get(watch.kind)
         if unsettled is None:

@@ -1,16 +1,16 @@
-"""kopf as the source of events: it lists and watches only, in a thread of its own.
+"""kopf as the source of events: kopf only lists and watches, in its own thread.
 
-Each setting answers something that was measured or read in kopf 1.45.2.
+Each setting addresses a behaviour that was measured or read in kopf 1.45.2.
 
-kopf turns each object that it reads into a queue and a task, and never tells when a list is complete. Taken
-from the response instead, an object costs little more than its JSON, the end of each list is known, and with
-it which objects have vanished while no watch was open. What is left to kopf is what it does well: to list,
-to watch, and to begin again wherever a connection, a credential or a resource version is lost.
+kopf turns each object that it reads into a queue and a task, and never reports the end of a list. This module takes
+objects from the response instead. An object then costs little more than its JSON, and the end of each list is known.
+The end shows which objects were deleted while no watch was open. kopf keeps the work that it does well: list, watch,
+and start again after the loss of a connection, a credential or a resource version.
 
-kopf wants to own its event loop: in the main thread it takes the handlers of SIGTERM and SIGINT, and when
-it ends it cancels every task of the loop that was created after it started, which would be the reconciles
-in flight. In its own thread and loop it can fail, be restarted and be told to list again at any time
-without touching the workers, and what it delivers is handed over to the sink's loop in order.
+kopf expects to own its event loop. In the main thread kopf takes the handlers of SIGTERM and SIGINT. When kopf ends, it
+cancels every task of the loop that was created after its start, which would include the reconciles in flight. In its
+own thread and loop, kopf can fail, restart and list again at any time without an effect on the workers. The thread
+hands lists and events to the sink's loop in order.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]
 
 PAGE_SIZE: Final = 100
-"""Objects in a page of a list. One may have as many bytes as etcd takes, and a page is in memory as JSON."""
+"""Objects per page of a list. An object may be as large as etcd allows, and a whole page is in memory as JSON."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """Remembers nothing. The default one copies every body three times to compute a diff nobody reads."""
+    """Stores nothing. The default storage copies every body three times to compute an unused diff."""
 
     def build(self, **_: object) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -58,7 +58,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Remembers nothing: `on.event` has no progress."""
+    """Stores nothing: `on.event` has no progress."""
 
     def fetch(self, **_: object) -> None:
         return None
@@ -78,13 +78,13 @@ class NoProgress(kopf.ProgressStorage):
 
 def build_settings(*, page_size: int = PAGE_SIZE) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    settings.posting.enabled = False  # one POST a call, without aggregation
+    settings.posting.enabled = False  # one POST per call, without aggregation
     settings.peering.standalone = True  # peering is priority, not election
     settings.scanning.disabled = True  # would list and watch every CRD and namespace of the cluster
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
     settings.queueing.worker_limit = None  # a limit holds each slot for idle_timeout
-    settings.queueing.idle_timeout = 0.2  # a task and a queue live that long after an object's last event
+    settings.queueing.idle_timeout = 0.2  # lifetime of a task and a queue after an object's last event
     settings.watching.chunk_size = page_size
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
@@ -99,7 +99,7 @@ def build_registry(
     login: LoginHandler,
     cleanup: CleanupHandler,
 ) -> kopf.OperatorRegistry:
-    """A registry of its own with an event handler for each resource: kopf watches what has one."""
+    """A separate registry with an event handler for each resource: kopf watches only resources with a handler."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry, id="login")(login)
     kopf.on.cleanup(registry=registry, id="cleanup")(cleanup)
@@ -115,11 +115,11 @@ def build_registry(
 
 
 async def _handle(**_: object) -> None:
-    """Nothing comes here: events are taken from the response."""
+    """Never called: events are taken from the response."""
 
 
 def quiet_loggers() -> None:
-    """Silence what kopf logs for each event, and its remark that signals are not its business here."""
+    """Silence kopf's log lines for each event, and its remark that it does not handle signals here."""
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
@@ -127,28 +127,28 @@ def quiet_loggers() -> None:
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _PART: Final = 1024 * 1024
-"""Bytes of JSON that are decoded at a time: decoded they take some ten times as much, and the loop waits meanwhile."""
+"""Bytes of JSON decoded at a time. Decoded JSON takes some ten times the memory, and decoding blocks the loop."""
 
 Scope = tuple[str, str | None]
-"""A kind and the namespace it is listed in, or None for all."""
+"""A kind and its listed namespace, or None for all."""
 
 
 class Taker(Protocol):
-    """Gets what was in a response."""
+    """Receives the content of a response."""
 
     async def take_page(self, page: ListPage) -> None:
-        """Take in one page of a list; the next one is asked for when this returns."""
+        """Apply one page of a list; kopf requests the next page after this returns."""
         ...
 
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
-        """Take in watch events of one kind, in their order."""
+        """Apply watch events of one kind, in their order."""
         ...
 
 
 def taking_response(paths: Mapping[str, Scope], taker: Taker) -> type[aiohttp.ClientResponse]:
     """A response class that hands lists and watch events to ``taker``, and leaves kopf empty lists and bookmarks.
 
-    ``paths`` maps the path of each collection to its kind and namespace; other responses are left alone.
+    ``paths`` maps the path of each collection to its kind and namespace; other responses stay unchanged.
     """
 
     class TakingResponse(aiohttp.ClientResponse):
@@ -175,7 +175,7 @@ def taking_response(paths: Mapping[str, Scope], taker: Taker) -> type[aiohttp.Cl
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], list[msgspec.Raw] | None]:
-    """The members of a list but its items, and those undecoded; with None what has no list of items is whole."""
+    """The members of a list without its items, and the undecoded items; the whole body and None without items."""
     members = _MEMBERS.decode(data)
     if memoryview(members.get("items", msgspec.Raw(b"null")))[0] != ord("["):
         return orjson.loads(data), None
@@ -186,7 +186,7 @@ def _split(data: bytes) -> tuple[dict[str, Any], list[msgspec.Raw] | None]:
 def _pages(
     document: Mapping[str, Any], items: Sequence[msgspec.Raw], scope: Scope, *, first: bool
 ) -> Iterator[ListPage]:
-    """What the API server sent, in pages of at most ``_PART`` bytes or of one object; at least one, if it is empty."""
+    """The API server's response in pages of at most ``_PART`` bytes or one object; one page for an empty list."""
     metadata = document.get("metadata") or {}
     kind, namespace = scope
     parts = _parts(items)
@@ -215,7 +215,7 @@ def _parts(items: Sequence[msgspec.Raw]) -> list[list[msgspec.Raw]]:
 
 
 class _WatchStream:
-    """The body of a watch without its events; everything else is the reader's that it stands for."""
+    """The body of a watch without its events; other attributes are those of the wrapped reader."""
 
     def __init__(self, content: aiohttp.StreamReader, kind: str, taker: Taker) -> None:
         self._content = content
@@ -226,7 +226,7 @@ class _WatchStream:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """The lines that are for kopf; where a chunk ends with an event that was taken, a bookmark of its version."""
+        """The lines for kopf; when a chunk ends with a taken event, a bookmark with its version."""
         rest = b""
         async for data in self._content.iter_chunked(size):
             *lines, rest = (rest + data).split(b"\n")
@@ -254,7 +254,7 @@ class _WatchStream:
 
 
 def _event_of(line: bytes) -> WatchEvent | None:
-    """The event of a line; None for bookmarks, errors and what is no JSON."""
+    """The event of a line; None for bookmarks, errors and invalid JSON."""
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -267,7 +267,7 @@ def _event_of(line: bytes) -> WatchEvent | None:
 
 
 def _bookmark(event: WatchEvent) -> bytes:
-    """With it kopf knows where to go on watching."""
+    """A bookmark that gives kopf the version from which to continue the watch."""
     version = (event.body.get("metadata") or {}).get("resourceVersion")
     return orjson.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version} if version else {}}})
 
@@ -286,10 +286,10 @@ class NotListedError(Exception):
 class KopfSource:
     """Lists and watches the resources, cluster-wide or in the given namespaces.
 
-    ``identity`` is passed to kopf, which otherwise asks for the name of the user: an arbitrary UID, as
-    OpenShift assigns, has none. When kopf ends for whatever reason it is started again after a backoff;
-    so it is when a resource was not listed within ``list_limit`` seconds, because kopf looks for missing
-    custom resource definitions at its start only.
+    ``identity`` is passed to kopf. kopf would otherwise look up the user's name, and an arbitrary UID, as OpenShift
+    assigns, has none. The source restarts kopf with backoff after any end of kopf. The source also restarts kopf when
+    a resource was not listed within ``list_limit`` seconds, because kopf looks for missing custom resource definitions
+    only at its start.
     """
 
     def __init__(
@@ -336,13 +336,13 @@ class KopfSource:
             await asyncio.sleep(delay)
 
     def relist(self) -> None:
-        """End kopf and start it again, which lists everything, unless it is about to do that anyway."""
+        """Restart kopf, which lists everything, unless a restart is already pending."""
         if self._life is not None and self._life.has_listed(self._paths().values()):
             self._life.relist_asked = True
             self._life.stop()
 
     def stalled_for(self) -> float:
-        """Seconds since kopf's event loop last ran, beyond its heartbeat; 0 while it is restarted."""
+        """Seconds since kopf's event loop last ran, beyond its heartbeat; 0 during a restart."""
         return self._life.stalled_for() if self._life is not None else 0.0
 
     async def _operate(self, life: _Life) -> None:
@@ -370,9 +370,9 @@ class KopfSource:
         return login
 
     async def _logged_in(self) -> kopf.ConnectionInfo:
-        """Log in, however often it takes: kopf would wait for ever for credentials after one failure.
+        """Log in, with retries: after one failure kopf would wait for credentials without end.
 
-        Credentials that are refused are read again at once only if the last ones held for a while.
+        Refused credentials are read again at once only if the previous ones were accepted for a while.
         """
         while True:
             if time.monotonic() - self._login_at > _HEALTHY_AFTER:
@@ -395,7 +395,7 @@ class KopfSource:
 
 
 class _Life:
-    """One life of kopf: a thread, its event loop, and the bridge from there to the sink's loop."""
+    """One run of kopf: a thread, its event loop, and the bridge to the sink's loop."""
 
     def __init__(self, operate: Callable[[_Life], Awaitable[None]], sink: Sink) -> None:
         self.stopping = asyncio.Event()
@@ -412,7 +412,7 @@ class _Life:
         self._helpers: list[asyncio.Task[None]] = []
 
     async def run(self) -> BaseException | None:
-        """Run until kopf ends and return why; when cancelled, end it and wait for that."""
+        """Run until kopf ends and return the cause; when cancelled, end kopf and wait for its end."""
         threading.Thread(target=self._main, name="kopf", daemon=True).start()
         ended = asyncio.wrap_future(self._ended)
         try:
@@ -427,14 +427,14 @@ class _Life:
             self._inner.call_soon_threadsafe(self.stopping.set)
 
     async def ending(self, **_: Any) -> None:
-        """Set the flag that kopf's own waiter for it leaves kopf waiting 5 s for, when kopf ends by itself."""
+        """Set the end flag. When kopf ends by itself, its own waiter does not set the flag, and kopf would wait 5 s."""
         self.stopping.set()
 
     def stalled_for(self) -> float:
         return max(0.0, time.monotonic() - self._beat_at - 2 * _HEARTBEAT)
 
     def expect_lists(self, scopes: Iterable[Scope], *, within: float) -> None:
-        """End kopf if it does not begin all these lists in time."""
+        """End kopf if it does not begin all these lists within ``within`` seconds."""
 
         async def watchdog() -> None:
             await asyncio.sleep(within)
@@ -446,11 +446,11 @@ class _Life:
         self._helpers.append(asyncio.create_task(watchdog()))
 
     def has_listed(self, scopes: Iterable[Scope]) -> bool:
-        """Whether all these lists have ended at least once."""
+        """Whether all these lists were completed at least once."""
         return self._complete.issuperset(scopes)
 
     async def take_page(self, page: ListPage) -> None:
-        """Have the sink take the page before kopf asks for the next one."""
+        """Pass the page to the sink before kopf requests the next page."""
         scope = (page.kind, page.namespace)
         self._begun.add(scope)
 
@@ -462,8 +462,8 @@ class _Life:
             self._complete.add(scope)
 
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
-        """Have the sink take the events."""
-        with contextlib.suppress(RuntimeError):  # the outer loop is closed: nobody listens any more
+        """Pass the events to the sink."""
+        with contextlib.suppress(RuntimeError):  # the outer loop is closed: the sink has ended
             self._outer.call_soon_threadsafe(self._sink.take_events, kind, events)
 
     def _main(self) -> None:

@@ -1,11 +1,11 @@
 """Leadership by a coordination.k8s.io Lease.
 
-`kubernetes.aio.leaderelection` is not used: it writes the local time marked as UTC, judges expiry by
-the wall clock, has no timeout on its requests (one that hangs outlives the lease), neither releases the
-lease nor ends when asked to, and leaves the work running when the lease is lost while a request hangs.
+This module does not use `kubernetes.aio.leaderelection`, which writes the local time marked as UTC and judges expiry by
+the wall clock. Its requests have no timeout, so a hanging request outlives the lease. It cannot release the lease or
+stop on request. It leaves the work running when the lease is lost while a request hangs.
 
-As in client-go, nobody compares the timestamps in the record with a clock of its own: a lease has
-expired when the record has not changed for its duration, as observed here. Clocks may be minutes apart.
+As in client-go, no process compares the timestamps in the record with its own clock. A lease has expired when this
+process observed no change of the record for the lease's duration. Clocks may be minutes apart.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseConflict(Exception):
-    """Somebody else created, changed or deleted the lease in between (409, 404)."""
+    """Another process created, changed or deleted the lease in between (409, 404)."""
 
 
 class LeaseUnavailable(Exception):
-    """The lease could not be read or written, and trying again may help."""
+    """The lease could not be read or written; a retry may succeed."""
 
 
 class LeadershipLost(Exception):
-    """This process no longer leads and must not write any more."""
+    """This process no longer leads and must stop writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRecord:
-    """The spec of a Lease. ``holder`` is empty for a released one; times are UTC."""
+    """The spec of a Lease. ``holder`` is empty for a released lease; times are UTC."""
 
     holder: str
     duration_seconds: int
@@ -58,20 +58,20 @@ class LeaseRecord:
 
 
 class LeaseClient(Protocol):
-    """Reads and writes one Lease. Network and server faults are raised as `LeaseUnavailable`."""
+    """Reads and writes one Lease. Raises `LeaseUnavailable` for faults of the network or the server."""
 
     async def get(self) -> LeaseRecord | None:
         """The record, or None when the Lease does not exist."""
         ...
 
     async def create(self, record: LeaseRecord, /) -> LeaseRecord:
-        """Create the Lease and return what was stored. Raises `LeaseConflict` if it exists."""
+        """Create the Lease and return the stored record. Raises `LeaseConflict` if the Lease exists."""
         ...
 
     async def update(self, record: LeaseRecord, /) -> LeaseRecord:
-        """Replace the record of that resource_version and return what was stored.
+        """Replace the record of that resource_version and return the stored record.
 
-        Raises `LeaseConflict` if the Lease has another version by now, or is gone.
+        Raises `LeaseConflict` if the Lease has another version or was deleted.
         """
         ...
 
@@ -80,8 +80,8 @@ class LeaseClient(Protocol):
 class LeaderOptions:
     """Seconds. Others take over at most ``duration`` and two and a half ``retry_period`` after the last renewal.
 
-    The holder gives up ``renew_deadline`` after the last renewal that it knows of, counted from when
-    that request was sent: before anybody else can take the lease.
+    The holder stops leading ``renew_deadline`` after its last confirmed renewal, counted from the sending of that
+    request. Until then no other process can take the lease.
     """
 
     duration: int = 10
@@ -101,10 +101,10 @@ def _utc_now() -> datetime:
 
 
 class Leader:
-    """One candidate. ``identity`` must differ between processes, also between lives of one Pod.
+    """One candidate. ``identity`` must differ between processes, even between restarts in one Pod.
 
-    ``elapsed`` counts seconds also while the process is stopped, in the middle of a turn of the event loop too. It is
-    the clock's own time unless said otherwise.
+    ``elapsed`` counts seconds even while the process is stopped, and within a turn of the event loop. The default is
+    the clock's own time.
     """
 
     def __init__(
@@ -136,19 +136,19 @@ class Leader:
         return self.time_left() > 0
 
     def time_left(self) -> float:
-        """Seconds until this process stops leading unless it renews the lease; 0 when it does not lead."""
+        """Seconds until this process stops leading without a renewal; 0 when this process does not lead."""
         if self._renewed_at is None:
             return 0.0
         return max(0.0, self._renewed_at + self._options.renew_deadline - self._elapsed())
 
     @property
     def took_over(self) -> bool:
-        """Whether the lease was not handed over: who held it before may live, and not know yet."""
+        """Whether the lease expired instead of being released: the earlier holder may still run unaware of its loss."""
         return self._took_over
 
     @property
     def holder(self) -> str:
-        """Who held the lease when it was last read."""
+        """The holder of the lease when it was last read."""
         return self._observed.holder if self._observed else ""
 
     async def acquire(self) -> None:
@@ -159,7 +159,7 @@ class Leader:
         log.info("leading", identity=self._identity)
 
     async def hold(self) -> None:
-        """Renew the lease for as long as it can be; then raise `LeadershipLost`."""
+        """Renew the lease until renewal fails for too long; then raise `LeadershipLost`."""
         while self._renewed_at is not None:
             deadline = self._renewed_at + self._options.renew_deadline
             await sleep(self._clock, min(self._options.retry_period, deadline - self._elapsed()))
@@ -174,7 +174,7 @@ class Leader:
         raise LeadershipLost(f"the lease was not renewed within {self._options.renew_deadline:g} s")
 
     async def release(self) -> None:
-        """Hand the lease over, if held; that it fails is only logged, as the lease then expires."""
+        """Release the lease, if held. A failure is only logged, because the lease then expires."""
         if self._renewed_at is None or self._observed is None:
             return
         self._renewed_at = None
@@ -199,7 +199,7 @@ class Leader:
 
     async def _take_or_renew(self) -> bool:
         if self._renewed_at is not None and self._observed is not None:
-            # A holder knows what it wrote last: one request renews the lease, where a busy server answers two late.
+            # The holder knows its last write, so one request renews the lease; a busy server would answer two too late.
             try:
                 self._observe(await self._client.update(self._wanted(self._observed)))
             except LeaseConflict:
@@ -217,7 +217,7 @@ class Leader:
         if record.holder not in ("", self._identity):
             if self._elapsed() < expires:
                 return False
-            # Before it is sent: the answer may be lost, and the next look then finds this process as the holder.
+            # Set before the request: the answer may be lost, and the next read then finds this process as the holder.
             self._took_over = True
         self._observe(await self._client.update(self._wanted(record)))
         return True

@@ -1,4 +1,4 @@
-"""Puts the engine together: health, leadership, informer, workers, in that order, and ends it in reverse."""
+"""Starts health, leadership, informer and workers, in that order, and stops them in reverse."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """How one kind is reconciled, by how many workers at once, and with which backoff if not that of all.
+    """How one kind is reconciled: the number of workers, and the backoff if it differs from the default.
 
-    ``groups`` bounds how many of the workers those keys hold that wait for the same thing.
+    ``groups`` limits the workers that keys with the same dependency hold.
     """
 
     reconcile: Reconcile
@@ -45,10 +45,9 @@ class Reconciler:
 class ManagerOptions:
     """Times are seconds.
 
-    ``health_address`` is ``host:port``, or 0 for none. ``grace`` is how long reconciles in flight may take
-    to end when the process stops. ``stall_limit`` is how long a key may be ready while no worker makes
-    progress before liveness fails. ``standby_ready`` says whether a replica that waits for leadership
-    reports itself ready.
+    ``health_address`` is ``host:port``, or 0 for none. ``grace`` is the time for reconciles in flight to end when the
+    process stops. ``stall_limit`` is the time for which a key may be ready without progress of any worker before
+    liveness fails. ``standby_ready`` says whether a replica that waits for leadership reports itself ready.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -105,7 +104,7 @@ class Manager:
 
     @property
     def idle(self) -> bool:
-        """The caches are complete and no controller has anything ready or in hand."""
+        """Whether the caches are complete and no controller has a key that is ready or being processed."""
         return (
             self._informer is not None
             and self._informer.synced.is_set()
@@ -113,7 +112,7 @@ class Manager:
         )
 
     def enqueue(self, key: ObjectKey) -> None:
-        """Have the key reconciled soon. Keys of kinds without a controller are ignored."""
+        """Enqueue the key. Keys of kinds without a controller are ignored."""
         if (controller := self._controllers.get(key.kind)) is not None:
             controller.queue.add(key)
 
@@ -184,7 +183,7 @@ class Manager:
             await _cancel([work, stopped, *helpers])
 
     async def _work(self, informer: Informer) -> None:
-        """Process keys once the caches are complete, so that nothing is decided on half of the facts."""
+        """Process keys after the caches are complete, so that no reconcile decides from incomplete facts."""
         await informer.synced.wait()
         async with asyncio.TaskGroup() as controllers:
             for controller in self._controllers.values():
@@ -212,7 +211,7 @@ class Manager:
         self._source.relist()
 
     async def _drain(self, work: asyncio.Task[None], helpers: list[asyncio.Task[None]]) -> None:
-        """Let reconciles in flight end, for as long as the grace lasts and leadership holds."""
+        """Wait for reconciles in flight, within the grace and while this process leads."""
         self._stopping = True
         for controller in self._controllers.values():
             controller.close()
@@ -249,7 +248,7 @@ class Manager:
             return "stopping"
         if self._leader is not None and not self._leader.leads:
             if self._leader.holder and self._options.standby_ready:
-                return None  # it stands by; one that does not know of a leader may be the next moment's
+                return None  # a standby replica; without a known leader this replica may lead next
             return f"waiting for leadership, held by {self._leader.holder or 'nobody'!r}"
         if self._informer is None or not self._informer.synced.is_set():
             missing = self._informer.missing if self._informer else []
@@ -258,7 +257,7 @@ class Manager:
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Await the work unless stop is set first; tells whether it was done."""
+    """Await the work unless stop is set first. Returns whether the work was done."""
     task = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
     try:

@@ -1,4 +1,4 @@
-"""Work that is done now and then while the process leads."""
+"""Periodic work while the process leads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periodic:
-    """``work`` is done each ``interval`` seconds, first after one of them; a failure is logged and made up for.
+    """Does ``work`` every ``interval`` seconds, first after one interval; logs a failure and retries.
 
-    Work that fails each second fills no log: the traceback of a failure is logged when it is another than before, and
-    then one line when the number of failures in a row is a power of two.
+    Repeated failures do not fill the log. The traceback is logged only when the failure differs from the one before.
+    After that, one line is logged when the number of failures in a row is a power of two.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Periodic:
     draw: Callable[[], float] = random.random
 
     async def run(self, clock: Clock, *, failed: Callable[[str], None] = lambda _name: None) -> None:
-        """Work until cancelled. ``failed`` is told the name for each failure."""
+        """Work until cancelled. Calls ``failed`` with the name on each failure."""
         known, failures = "", 0
         while True:
             await sleep(clock, jittered(self.interval, draw=self.draw))
@@ -51,7 +51,7 @@ class Periodic:
 
 
 def _said(error: Exception) -> str:
-    """What failed and where, without the error's own words."""
+    """The type and place of the failure, without the error's message."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

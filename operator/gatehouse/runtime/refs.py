@@ -1,4 +1,4 @@
-"""What the engine calls a resource, an object and its body."""
+"""How the runtime names a resource, an object and its body."""
 
 from __future__ import annotations
 

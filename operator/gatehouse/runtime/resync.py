@@ -1,4 +1,4 @@
-"""Now and then, compare the caches with the API server: the last guard against a watch that lies."""
+"""Periodically compares the caches with the API server: the last guard against a wrong watch."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class MetadataPage:
-    """``resource_version`` is that of the list, the same on all its pages."""
+    """One page of metadata. ``resource_version`` is the version of the list, the same on all its pages."""
 
     resource_version: str
     objects: tuple[ListedObject, ...]
 
 
 class MetadataLister(Protocol):
-    """Lists names and versions. Raises `aiohttp.ClientError` or `OSError` when it fails."""
+    """Lists names and versions. Raises `aiohttp.ClientError` or `OSError`."""
 
     def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Differences:
-    """Versions the cache has not seen, and cached objects that were not listed."""
+    """Versions that the cache has not seen, and cached objects that the list did not have."""
 
     unseen: dict[ObjectKey, str]
     vanished: dict[ObjectKey, str]
@@ -54,9 +54,9 @@ class _Differences:
 
 
 class Sweeper:
-    """Lists the metadata of every kind each ``interval`` seconds and calls ``relist`` if the caches lag.
+    """Lists the metadata of every kind every ``interval`` seconds and calls ``relist`` if the caches lag.
 
-    An event may be under way, so only what still differs ``settle`` seconds later counts.
+    An event may be in transit, so only differences that remain after ``settle`` seconds count.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Sweeper:
         self._draw = draw
 
     async def run(self) -> None:
-        """Sweep until cancelled; a sweep that fails is logged and made up for by the next."""
+        """Sweep until cancelled. A failed sweep is logged; the next sweep covers it."""
         while True:
             await sleep(self._clock, self._interval * (0.9 + 0.2 * self._draw()))
             try:
@@ -94,7 +94,7 @@ class Sweeper:
                 log.exception("sweep failed in a way that nobody foresaw")
 
     async def sweep(self) -> bool:
-        """Compare once; True if the caches lag behind and a new list was asked for."""
+        """Compare once; True if the caches lag and a new list was requested."""
         found = [
             await self._compare(watch, scope) for watch in self._watches for scope in scopes(watch, self._namespaces)
         ]

@@ -1,13 +1,13 @@
-"""How many workers of a kind the keys of one group may hold at once, so that one of them leaves some to the others.
+"""Limits the workers of a kind that the keys of one group hold at once, so that other groups have workers too.
 
-Keys of a group wait for the same thing, as versions do for the database of their registry. Where that thing is silent,
-each of its keys holds its worker until a time limit, and without a bound they would soon hold all of them.
+Keys of a group wait for the same dependency, as versions wait for the database of their registry. While the dependency
+is silent, each of its keys holds a worker until a time limit. Without a bound, these keys would soon hold all workers.
 
-The bound is of holding, not of time, so it needs no clock and no opinion about which group is slow. A group that holds
-no worker takes any that is free. A group that holds some takes one more only if as many stay free as it then holds: the
-first group holds half of the workers at most, the next half of the rest. So each further silent group leaves at least
-half of what the one before left, rounded down, and a last worker is free until some ``log2`` of the workers are silent.
-While there is one group only, it has all workers.
+The bound counts held workers, not time: it needs no clock and no estimate of which group is slow. A group that holds no
+worker takes any free worker. A group that holds workers takes one more only if as many stay free as the group then
+holds. The first group therefore holds at most half of the workers, the next group half of the rest. Each further silent
+group leaves at least half of the workers that the group before left, rounded down. A last worker stays free until the
+number of silent groups is some ``log2`` of the number of workers. A single group has all workers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(slots=True, kw_only=True)
 class Shares(Generic[K]):
-    """What each group holds.
+    """The workers that each group holds.
 
     Args:
-        workers: how many there are; at least 1.
-        group: the group of a key as of now; None for a key that waits for nothing that others wait for.
-        groups: how many groups there may be as of now.
+        workers: the number of workers; at least 1.
+        group: returns the current group of a key; None for a key without a shared dependency.
+        groups: returns the current maximum number of groups.
     """
 
     workers: int
@@ -40,11 +40,11 @@ class Shares(Generic[K]):
     _holding: set[K] = field(default_factory=set)
 
     def held(self, group: Hashable) -> int:
-        """Workers that a group holds."""
+        """The number of workers that a group holds."""
         return self._held[group]
 
     def may_take(self, group: Hashable | None) -> bool:
-        """Whether a key of the group may have a worker now, if one is free."""
+        """Whether a key of the group may take a free worker now."""
         if group is None:
             return True
         held = self._held[group]
@@ -54,14 +54,14 @@ class Shares(Generic[K]):
         return held + 1 <= free
 
     def take(self, key: K, group: Hashable | None) -> None:
-        """A worker has the key."""
+        """Record that a worker took the key."""
         self._holding.add(key)
         if group is not None:
             self._group_of[key] = group
             self._held[group] += 1
 
     def give_back(self, key: K) -> None:
-        """The worker is done with the key, whichever group it is of by now."""
+        """Record that the worker is done with the key, whatever group the key now has."""
         self._holding.discard(key)
         group = self._group_of.pop(key, None)
         if group is not None:

@@ -1,4 +1,4 @@
-"""What to watch, as data, and which changes call for a reconcile."""
+"""The watched kinds as data, and the changes that require a reconcile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 __all__ = ["FanOut", "Relevant", "Watch", "build_caches", "needs_reconcile", "status_was_changed_by_others"]
 
 Relevant = Callable[[Body], object]
-"""The part of a body that dependents are decided on, as a JSON value."""
+"""The part of a body that affects dependents, as a JSON value."""
 
 FanOut = Callable[[Body, Caches], Iterable[ObjectKey]]
 """The keys of the objects that depend on a body."""
@@ -21,11 +21,11 @@ FanOut = Callable[[Body, Caches], Iterable[ObjectKey]]
 class Watch:
     """One kind to keep in the cache.
 
-    ``reconciled`` is False for a kind that only others depend on. A kind whose objects are one piece of work has
-    ``together``: the name of the one key that is enqueued for any of them. ``fan_out`` is asked for dependents
-    when the value of ``relevant`` changes, and when the object appears or vanishes. Dependents that only
-    sum up many objects are enqueued when no object of the kind changed for ``settle`` seconds, and while changes keep
-    coming every thirty times that, so that many changes make one reconcile.
+    ``reconciled`` is False for a kind that only others depend on. ``together`` names the one key that is enqueued for
+    all objects of a kind that are reconciled as a whole. ``fan_out`` returns the dependents when the value of
+    ``relevant`` changes, and when the object is created or deleted. Dependents that only summarise many objects are
+    enqueued after ``settle`` seconds without a change of the kind, so that many changes cause one reconcile. While
+    changes continue, these dependents are enqueued after thirty times ``settle``.
     """
 
     resource: Gvr
@@ -50,10 +50,9 @@ def build_caches(watches: Iterable[Watch]) -> Caches:
 
 
 def needs_reconcile(change: CacheChange) -> bool:
-    """Whether the object's own reconcile must run: its meaning changed, or somebody asked for it.
+    """Whether the object's own reconcile must run: a new generation, a deletion, or a requested reconcile.
 
-    Writes of status, labels and other annotations do not count, so that an operator's own writes do not
-    trigger it again.
+    Writes of status, labels and other annotations do not count, so that the operator's own writes trigger no reconcile.
     """
     before, after = change.before, change.after
     if before is None or after is None:
@@ -67,7 +66,7 @@ def needs_reconcile(change: CacheChange) -> bool:
 
 
 def status_was_changed_by_others(change: CacheChange) -> bool:
-    """Whether the status differs from the cached one and this process has not said that it wrote it."""
+    """Whether the status differs from the cached one and this process did not record an own write."""
     before, after = change.before, change.after
     if change.own or before is None or after is None:
         return False

@@ -1,12 +1,11 @@
-"""A deduplicating, delaying, rate-limited queue of keys, after the one of controller-runtime.
+"""A deduplicating, delaying, rate-limited queue of keys, modelled on controller-runtime's queue.
 
-Each key is in at most one place at a time: ready, delayed until it is due, or being processed. A key
-that is added while it is processed is remembered and becomes ready again when its worker is done, so
-no key is ever processed twice at once and any number of additions costs one more pass. There is one
-timer for the whole queue and no task per key.
+Each key has at most one state at a time: ready, delayed until its due time, or being processed. A key added during its
+processing becomes ready again when its worker is done. No key is therefore processed twice at once, and any number of
+additions costs one more pass. The whole queue has one timer and no task per key.
 
-With `Shares`, a ready key whose group holds its share of the workers is set aside: it stays ready, no worker
-waits for it, and it is the next of its group when one of them is done.
+With `Shares`, the queue sets aside a ready key whose group holds its share of the workers. The key stays ready, no
+worker waits for the key, and the key is the next of its group when a worker of the group is done.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _TRIED_AT_ONCE = 256
 
 
 class QueueClosed(Exception):
-    """The queue was closed: no more keys will be handed out."""
+    """The queue was closed and hands out no more keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +64,8 @@ def _ignore_retry() -> None:
 class WorkQueue(Generic[K]):
     """The queue. All methods belong to one event loop; only `get` waits.
 
-    ``on_wait`` is told the seconds each key was ready before a worker took it, ``on_retry`` is called
-    for each rate-limited addition. Without ``shares`` any key may have any worker.
+    ``on_wait`` is called with the seconds for which each key was ready before a worker took the key; ``on_retry`` is
+    called for each rate-limited addition. Without ``shares`` any key may take any worker.
     """
 
     def __init__(
@@ -100,31 +99,31 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """How many keys are ready and wait for a worker."""
+        """The number of keys that are ready and wait for a worker."""
         return len(self._order) + self.set_aside
 
     @property
     def set_aside(self) -> int:
-        """How many of the ready keys wait for their group's share of the workers."""
+        """The number of ready keys that wait for their group's share of the workers."""
         return sum(map(len, self._aside.values()))
 
     def set_aside_of(self, group: Hashable) -> int:
-        """How many keys of a group wait for its share of the workers."""
+        """The number of keys of a group that wait for the group's share of the workers."""
         return len(self._aside.get(group, ()))
 
     @property
     def delayed(self) -> int:
-        """How many keys wait for their due time."""
+        """The number of keys that wait for their due time."""
         return len(self._due)
 
     @property
     def processing(self) -> int:
-        """How many keys workers hold."""
+        """The number of keys that workers hold."""
         return len(self._started)
 
     @property
     def idle(self) -> bool:
-        """Nothing is ready and nothing is being processed."""
+        """Whether no key is ready and no key is being processed."""
         return not self._ready_since and not self._started
 
     def oldest_wait(self) -> float:
@@ -136,17 +135,17 @@ class WorkQueue(Generic[K]):
         return self._clock.now() - min(self._started.values()) if self._started else 0.0
 
     def stalled_for(self) -> float:
-        """Seconds a key has been ready while no worker took or finished any key; 0 when none waits."""
+        """Seconds for which a key has been ready while no worker took or finished any key; 0 when none waits."""
         if not self._ready_since or self._closed:
             return 0.0
         return max(0.0, self._clock.now() - max(self._progressed_at, self._oldest()))
 
     def failures(self, key: K) -> int:
-        """How many rate-limited additions the key had since it was last forgotten."""
+        """The number of rate-limited additions of the key since the last `forget`."""
         return self._failures.get(key, 0)
 
     def add(self, key: K) -> None:
-        """Make the key ready now, or again as soon as its worker is done with it."""
+        """Make the key ready now, or as soon as its worker is done with the key."""
         if self._closed:
             return
         self._due.pop(key, None)
@@ -156,7 +155,7 @@ class WorkQueue(Generic[K]):
             self._make_ready(key, self._clock.now())
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Make the key ready after a time; the earliest due time asked for wins.
+        """Make the key ready after ``seconds``; the earliest requested due time wins.
 
         Raises `ValueError` for a number that is not finite.
         """
@@ -184,11 +183,11 @@ class WorkQueue(Generic[K]):
         self.add_after(key, max(self._backoff.delay(failures), at_least))
 
     def forget(self, key: K) -> None:
-        """Start the key's backoff from the beginning."""
+        """Reset the key's backoff."""
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """Wait for a ready key and take it; `done` must be called for it. Raises `QueueClosed`."""
+        """Wait for a ready key and take the key. The caller must call `done`. Raises `QueueClosed`."""
         while True:
             if self._closed:
                 raise QueueClosed
@@ -196,11 +195,11 @@ class WorkQueue(Generic[K]):
             if key is not None:
                 break
             if self._order:
-                await asyncio.sleep(0)  # there are more to look at, and others have a turn before
+                await asyncio.sleep(0)  # more keys remain to try, and other tasks get a turn first
             else:
                 await self._wait_for_key()
         if self._aside:
-            self._wake_one()  # what one key leaves may be enough for another one
+            self._wake_one()  # the freed share may be enough for another key
         now = self._clock.now()
         self._on_wait(now - self._ready_since.pop(key))
         self._started[key] = now
@@ -220,7 +219,7 @@ class WorkQueue(Generic[K]):
             self._wake_one()
 
     def close(self) -> None:
-        """Hand out no more keys; workers that wait or come back get `QueueClosed`."""
+        """Hand out no more keys; workers that wait or return get `QueueClosed`."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -229,10 +228,10 @@ class WorkQueue(Generic[K]):
             self._wake_one()
 
     def _next(self) -> K | None:
-        """The key that is ready for the longest time among those that may have a worker; None when none was found.
+        """The longest-ready key that may take a worker; None when none was found.
 
-        What was set aside is older than all that was never tried. At most so many are tried in one turn of the event
-        loop: thousands may be set aside when a database falls silent.
+        Keys set aside are older than all untried keys. One turn of the event loop tries a limited number of keys,
+        because thousands may be set aside when a database becomes silent.
         """
         shares = self._shares
         if shares is None:
@@ -251,7 +250,7 @@ class WorkQueue(Generic[K]):
         return None
 
     def _took(self, shares: Shares[K], key: K) -> bool:
-        """Takes the key, or sets it aside. Its group may be another one than before."""
+        """Take the key, or set the key aside. The key's group may have changed."""
         group = shares.group(key)
         if not shares.may_take(group):
             self._aside.setdefault(group, deque()).append(key)
@@ -260,12 +259,12 @@ class WorkQueue(Generic[K]):
         return True
 
     def _oldest_group(self, shares: Shares[K]) -> Hashable | None:
-        """Of the groups that have keys aside and may take a worker, the one whose first key is ready the longest."""
+        """The group with the longest-ready first key among groups with keys aside that may take a worker."""
         ready = [group for group in self._aside if shares.may_take(group)]
         return min(ready, key=lambda group: self._ready_since[self._aside[group][0]], default=None)
 
     def _oldest(self) -> float:
-        """Since when the first of the ready keys is ready."""
+        """The time since which the first of the ready keys is ready."""
         heads = [keys[0] for keys in (self._order, *self._aside.values()) if keys]
         return min(self._ready_since[key] for key in heads)
 
@@ -288,7 +287,7 @@ class WorkQueue(Generic[K]):
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self._wake_one()  # the wake-up was meant for a worker that will not take the key
+                self._wake_one()  # the wake-up went to a worker that will not take a key
             else:
                 with contextlib.suppress(ValueError):
                     self._waiters.remove(waiter)
@@ -315,7 +314,7 @@ class WorkQueue(Generic[K]):
         self._arm()
 
     def _drop_stale_entries(self) -> None:
-        """Rebuild the heap when most of it is due times that were since replaced or cancelled."""
+        """Rebuild the heap when most of its due times were replaced or cancelled."""
         if len(self._heap) > 2 * len(self._due) + _STALE_HEAP_ENTRIES:
             self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
             heapq.heapify(self._heap)

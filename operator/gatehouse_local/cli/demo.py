@@ -34,7 +34,7 @@ from gatehouse_local.walk import StepFailed, programs, run_step, steps
 __all__ = ["demo"]
 
 PATIENCE: Final = 60.0
-"""Seconds in which the miniature must become ready; it takes less than one."""
+"""Seconds within which the miniature must become ready; the miniature takes less than one."""
 POLL: Final = 0.1
 WAITS: Final = f"""
 It is cleared for staging. Production is protected: the default policy for medium risk needs the approval of another
@@ -117,7 +117,7 @@ async def _apply(client: ApiClient, manifest: Mapping[str, Any]) -> None:
 
 
 async def _watch(printer: Printer, client: ApiClient) -> ModelVersion:
-    """Shows the gates until the version is ready, or for as long as it may take."""
+    """Shows the gates until the version is ready or the time is over."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE
     with Live(console=printer.console, transient=True, refresh_per_second=10) as live:
@@ -162,7 +162,7 @@ def _show(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> No
 
 
 def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> None:
-    """Every step of docs/walk.md, with what it prints."""
+    """Runs every step of docs/walk.md and shows its output."""
     kubectl = cluster.kubectl() or shutil.which("kubectl")
     if kubectl is None:
         printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.")

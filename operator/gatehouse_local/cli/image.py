@@ -1,4 +1,4 @@
-"""`gatehouse local image`: the container images of a local node, built here and given to it."""
+"""`gatehouse local image`: builds the container images of a local node and loads them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def image(
     wanted = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
     try:
         with ConsoleProgress() as progress:
-            # Asked for first: nobody should wait for a build to hear that there is no node.
+            # Checked first, so that a missing node is reported before a build.
             address = None if no_load else _containerd(LocalCluster(directory, progress=progress))
             archives = Images(progress=progress).obtain(wanted)
             if address is not None:

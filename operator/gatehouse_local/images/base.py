@@ -1,4 +1,4 @@
-"""The base image from Debian's packages, where no image registry answers."""
+"""The base image from Debian's packages, for machines where no image registry answers."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["bootstrap", "bootstrapped_archive"]
 
 _PACKAGES = ("ca-certificates", "python3", "python3-venv")
 _LAYOUT = 1
-# What a container has no use for, and what the machine that builds would leave of itself.
+# Files without use in a container, and traces of the building machine.
 _EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "var/cache/ldconfig", "var/log")
 _DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
 _FILES = ("etc/machine-id", "etc/resolv.conf", "etc/hostname", "etc/hosts", "var/cache/debconf/templates.dat-old")
 
 
 def bootstrapped_archive(folder: Path) -> Path:
-    """Where the base made from Debian's packages is kept: its name says what went into it."""
+    """The path of the base made from Debian's packages; the file name depends on the inputs."""
     inputs = json.dumps([_LAYOUT, DEBIAN_SUITE, _PACKAGES, platform.machine()])
     return folder / f"base-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}.tar"
 
 
 def bootstrap(archive: Path, *, lock: int) -> None:
-    """Make a small Debian with Python into the tar file `archive`, by debootstrap.
+    """Makes a small Debian with Python in the tar file `archive`, by debootstrap.
 
     Raises:
         ProgramMissing: debootstrap is not installed.
         LocalClusterError: this process is not root.
-        BuildFailed: debootstrap failed, with the end of what it said.
+        BuildFailed: debootstrap failed; with the end of its output.
     """
     program = which("debootstrap", package="debootstrap")
     if os.geteuid() != 0:
@@ -46,7 +46,7 @@ def bootstrap(archive: Path, *, lock: int) -> None:
         root = Path(temporary) / "root"
         mirror = mirror_of(read_sources())
         packages = f"--include={','.join(_PACKAGES)}"
-        # In a mount namespace of its own: what it mounts goes with it, also when it is killed.
+        # In a separate mount namespace, so that its mounts end with it, even when it is killed.
         private = [which("unshare", package="util-linux"), "--mount", "--propagation=private"]
         run(
             [*private, program, "--variant=minbase", packages, DEBIAN_SUITE, str(root), mirror],
@@ -55,7 +55,7 @@ def bootstrap(archive: Path, *, lock: int) -> None:
         )
         _trim(root)
         unfinished = Path(temporary) / archive.name
-        # The tar of the system keeps owners, links and modes exactly; Python reads what it wrote, as a check.
+        # The system's tar keeps owners, links and modes exactly; Python reads the result as a check.
         run(
             [
                 "tar",
@@ -82,6 +82,6 @@ def _trim(root: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for file in _FILES:
         (root / file).unlink(missing_ok=True)
-    # The mirror of this machine may be its own; an image names Debian's.
+    # This machine may have its own mirror; an image names Debian's mirror.
     sources = f"deb {DEBIAN_MIRROR} {DEBIAN_SUITE} main\n"
     (root / "etc/apt/sources.list").write_text(sources)

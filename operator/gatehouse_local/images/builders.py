@@ -24,8 +24,8 @@ class Build:
     Attributes:
         base: the build argument BASE.
         secrets: files by the names that the Dockerfile mounts them under.
-        stage: the stage of the Dockerfile that seldom changes, and is kept for the next build.
-        epoch: the time that files and image are given, in seconds.
+        stage: the stage of the Dockerfile that seldom changes and is kept for the next build.
+        epoch: the time of the files and the image, in seconds.
     """
 
     context: Path
@@ -36,7 +36,7 @@ class Build:
     epoch: int = 0
 
     def arguments(self) -> list[str]:
-        """The options that the three programs share."""
+        """The common options of the three programs."""
         options = ["--network=host", f"--file={self.context / 'Dockerfile'}"]
         options += [f"--secret=id={name},src={path}" for name, path in sorted(self.secrets.items())]
         if self.base is not None:
@@ -45,41 +45,41 @@ class Build:
 
 
 class Builder(Protocol):
-    """Builds images and keeps them until they are saved."""
+    """Builds images and keeps them until `save`."""
 
     name: str
 
     def has(self, reference: str) -> bool:
-        """Whether it has the image at hand."""
+        """Whether the builder has the image."""
         ...
 
     def pull(self, reference: str) -> bool:
-        """Fetch an image; False where no registry answers for it."""
+        """Pulls an image; False if no registry delivers the image."""
         ...
 
     def add_base(self, archive: Path, reference: str) -> None:
-        """Make an image of a file system in a tar file."""
+        """Makes an image from a file system in a tar file."""
         ...
 
     def build(self, build: Build, *, lock: int) -> None:
-        """Build an image.
+        """Builds an image.
 
         Raises:
-            BuildFailed: with the end of what the program said.
+            BuildFailed: the program failed; with the end of its output.
         """
         ...
 
     def save(self, reference: str, target: Path) -> None:
-        """Write the image as a docker-archive."""
+        """Writes the image as a docker-archive."""
         ...
 
     def tidy(self, reference: str) -> None:
-        """Forget the image, and what nothing kept needs."""
+        """Removes the image, and layers that no kept image needs."""
         ...
 
 
 class Docker:
-    """docker or podman, with the storage that they use anyway."""
+    """docker or podman, with their usual storage."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -105,21 +105,21 @@ class Docker:
         run([self.name, "save", f"--output={target}", reference], doing=f"saving {reference}")
 
     def tidy(self, reference: str) -> None:
-        """Nothing: the image stays of use to its owner."""
+        """Does nothing: the owner may use the image."""
 
 
 class Buildah:
-    """buildah with storage of its own below `folder`, so that nothing else of this machine's is touched.
+    """buildah with separate storage below `folder`, so that other storage of this machine stays unchanged.
 
     Raises:
-        BuildFailed: it does not run here.
+        BuildFailed: buildah does not run here.
     """
 
     name = "buildah"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Without a container runtime of its own: a chroot, which also works inside a container.
+        # A chroot instead of a container runtime also works inside a container.
         self._environ = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(folder / "tmp")}
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         self._command = self._working_command()
@@ -142,7 +142,7 @@ class Buildah:
         if build.stage is None:
             ends = [["--layers=false", f"--tag={build.reference}"]]
         else:
-            # Under a name of its own the stage outlives the image, whose other stages `tidy` removes.
+            # A separate name keeps the stage when `tidy` removes the image's other stages.
             kept = f"{build.reference.rpartition(':')[0]}-{build.stage}:kept"
             ends = [["--layers", f"--target={build.stage}", f"--tag={kept}"], ["--layers", f"--tag={build.reference}"]]
         for end in ends:
@@ -161,11 +161,11 @@ class Buildah:
         return run([*self._command, *arguments], doing=doing, environ=self._environ, lock=lock)
 
     def _working_command(self) -> list[str]:
-        """Overlay where the kernel and the file system have it; else whole copies, which take more time and room."""
+        """The command with overlay storage where supported; else with whole copies, which take more time and space."""
         for driver in ("overlay", "vfs"):
             storage = self._folder / driver
             command = ["buildah", f"--root={storage}", f"--runroot={storage / 'run'}", f"--storage-driver={driver}"]
-            # What a killed build left mounted goes with it.
+            # Removes mounts that a killed build left.
             if succeeds([*command, "rm", "--all"], environ=self._environ):
                 return command
         raise BuildFailed(f"buildah does not run here: see what it says on: buildah --root={self._folder / 'vfs'} info")
@@ -175,10 +175,10 @@ def find_builder(folder: Path) -> Builder:
     """Docker, Podman or buildah: the first that works.
 
     Args:
-        folder: where buildah keeps its storage.
+        folder: the folder of buildah's storage.
 
     Raises:
-        ProgramMissing: none does.
+        ProgramMissing: none of the three works.
     """
     if succeeds(["docker", "info"]):
         return Docker("docker")

@@ -1,4 +1,4 @@
-"""Running the programs that build images."""
+"""Runs the programs that build images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["run", "search_path", "succeeds", "which"]
 
 _TAIL_LINES = 25
 _PROBE_SECONDS = 20.0
-# Debian keeps some of them where only root's PATH looks.
+# Debian installs some programs in folders that only root's PATH has.
 _FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def search_path(environ: Mapping[str, str] = os.environ) -> str:
-    """PATH, with the folders of the system's programs at its end."""
+    """PATH, with the folders of system programs at its end."""
     return os.pathsep.join([environ.get("PATH", os.defpath), *_FOLDERS])
 
 
@@ -26,7 +26,7 @@ def which(program: str, *, package: str) -> str:
     """The path of a program.
 
     Raises:
-        ProgramMissing: it is not installed; the message names the Debian package that has it.
+        ProgramMissing: the program is not installed; the message names its Debian package.
     """
     found = shutil.which(program, path=search_path())
     if found is None:
@@ -37,13 +37,13 @@ def which(program: str, *, package: str) -> str:
 
 
 def run(argv: Sequence[str], *, doing: str, environ: Mapping[str, str] | None = None, lock: int | None = None) -> str:
-    """Run a program to its end; returns its stdout.
+    """Runs a program to its end and returns its stdout.
 
-    It gets `lock` as its stdin: should this process be killed, nobody else begins before the program has ended. Other
-    descriptors are not safe there: debootstrap, for one, takes 3 and 4 for itself.
+    The program gets `lock` as its stdin: if this process is killed, no other run begins before the program ends. Other
+    descriptors are not safe: debootstrap, for example, uses 3 and 4.
 
     Raises:
-        BuildFailed: with `doing` and the end of what it said.
+        BuildFailed: the program failed; with `doing` and the end of its output.
     """
     done = subprocess.run(
         list(argv),
@@ -62,7 +62,7 @@ def run(argv: Sequence[str], *, doing: str, environ: Mapping[str, str] | None = 
 
 
 def succeeds(argv: Sequence[str], *, environ: Mapping[str, str] | None = None, seconds: float = _PROBE_SECONDS) -> bool:
-    """Whether a program is there and ends well within `seconds`."""
+    """Whether a program exists and succeeds within `seconds`."""
     try:
         done = subprocess.run(
             list(argv),

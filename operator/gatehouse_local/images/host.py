@@ -1,4 +1,4 @@
-"""What of this machine's settings a build needs to reach packages, given to it as secrets that no layer keeps."""
+"""This machine's settings with which a build reaches packages, passed as secrets that no layer keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEBIAN_MIRROR = "http://deb.debian.org/debian"
 _SECRETS = "/run/secrets"
 _PREFIXES = ("PIP_", "UV_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
-# Settings of pip and uv that name an address; others name folders and programs of this machine.
+# Settings of pip and uv that name a URL; other settings name folders and programs of this machine.
 _INDEX_SETTINGS = frozenset({"INDEX_URL", "EXTRA_INDEX_URL", "DEFAULT_INDEX", "INDEX", "TRUSTED_HOST", "INSECURE_HOST"})
 _TIMEOUTS = frozenset({"DEFAULT_TIMEOUT", "HTTP_TIMEOUT", "RETRIES", "HTTP_RETRIES"})
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
@@ -30,11 +30,11 @@ _PIP_FILES = (Path("/etc/pip.conf"), Path("~/.config/pip/pip.conf"), Path("~/.pi
 
 
 def build_environment(environ: Mapping[str, str], *, pip_settings: Mapping[str, str], bundle: bool) -> str:
-    """The shell script `build-env`: package indexes, proxies and, with `bundle`, where the certificates are.
+    """The shell script `build-env`: package indexes, proxies and, with `bundle`, the path of the certificates.
 
     Args:
         environ: the variables of this process.
-        pip_settings: the section `global` of pip's configuration file; variables win over it.
+        pip_settings: the section `global` of pip's configuration file; variables override the section.
     """
     exported = {
         f"PIP_{name.upper().replace('-', '_')}": value
@@ -51,7 +51,7 @@ def build_environment(environ: Mapping[str, str], *, pip_settings: Mapping[str, 
 
 
 def debian_sources(index_targets: str) -> tuple[str, ...]:
-    """The machine's own sources of Debian's suite, of what `apt-get indextargets` printed; the mirror's if none."""
+    """The machine's sources of Debian's suite, from the output of `apt-get indextargets`; the mirror if none."""
     targets = [fields for fields in map(str.split, index_targets.splitlines()) if len(fields) == 3]
     found = [
         f"deb {uri} {release} {component}"
@@ -62,13 +62,13 @@ def debian_sources(index_targets: str) -> tuple[str, ...]:
 
 
 def mirror_of(sources: tuple[str, ...]) -> str:
-    """The address of the suite itself among sources as `debian_sources` gives them."""
+    """The URL of the suite itself among the sources of `debian_sources`."""
     fields = [line.split() for line in sources]
     return next((uri for _, uri, release, _ in fields if release == DEBIAN_SUITE), DEBIAN_MIRROR)
 
 
 def build_secrets(folder: Path, *, environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Write this machine's settings into files below `folder`, by the names of the Dockerfiles' secrets."""
+    """Writes this machine's settings to files below `folder`; returns them by the names of the Dockerfiles' secrets."""
     bundle = Path(environ.get("SSL_CERT_FILE") or _CA_BUNDLE)
     contents: dict[str, str] = {
         "build-env": build_environment(environ, pip_settings=_pip_settings(environ), bundle=bundle.is_file())
@@ -83,7 +83,7 @@ def build_secrets(folder: Path, *, environ: Mapping[str, str] = os.environ) -> d
 
 
 def read_sources() -> tuple[str, ...]:
-    """This machine's own sources of Debian's suite; the mirror's where it has none."""
+    """This machine's sources of Debian's suite; the mirror if none."""
     return debian_sources(_output("apt-get", "indextargets", "Created-By: Packages", "--format", _TARGET_FORMAT))
 
 
@@ -91,7 +91,7 @@ _TARGET_FORMAT = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
 
 
 def _apt_settings() -> str:
-    """Proxies, time limits and the like, and where the sources are."""
+    """Proxies, time limits and similar settings, and the paths of the sources."""
     unwanted = ("Acquire::IndexTargets", "Acquire::Changelogs")
     settings = [line for line in _output("apt-config", "dump", "Acquire").splitlines() if not line.startswith(unwanted)]
     sources = [f'Dir::Etc::SourceList "{_SECRETS}/apt-sources";', 'Dir::Etc::SourceParts "/dev/null";']

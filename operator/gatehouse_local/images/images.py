@@ -30,8 +30,8 @@ _LOCAL_BASE = "localhost/gatehouse-base"
 class Images:
     """Archives of container images, below the cache of the local cluster.
 
-    An image is built when nothing with the same inputs is in the cache: its Dockerfile, every file that enters it, the
-    versions of what is fetched. Two runs share the cache under a lock.
+    An image is built when the cache has no archive of the same inputs. The inputs are its Dockerfile, its files and the
+    versions of downloads. Concurrent runs share the cache under a lock.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Images:
         self._binaries = binaries or Binaries(cache=self._cache, environ=environ, progress=self._progress)
 
     def find(self, name: str) -> Path | None:
-        """The archive of an image if it is there already for the present inputs; never builds.
+        """The archive of an image if the cache has it for the present inputs; never builds.
 
         Raises:
-            LocalClusterError: there is no image of that name.
+            LocalClusterError: no image has that name.
         """
         return self._at_hand([recipe(name)]).get(name)
 
     def obtain(self, names: Iterable[str]) -> dict[str, Path]:
-        """The archive (docker-archive, a tar file) of each named image, building what is missing.
+        """The archive (docker-archive, a tar file) of each named image. Builds missing archives.
 
         Raises:
-            ProgramMissing: nothing here can build it; the message names what to install.
-            BuildFailed: with the end of what the builder said.
-            LocalClusterError: there is no image of that name.
+            ProgramMissing: no builder works; the message names the programs to install.
+            BuildFailed: the build failed; with the end of the builder's output.
+            LocalClusterError: no image has that name.
         """
         wanted = [recipe(name) for name in names]
         found = self._at_hand(wanted)
@@ -100,7 +100,7 @@ class Images:
             secrets = build_secrets(Path(temporary), environ=self._environ)
             for each in recipes:
                 context = _copy(each, Path(temporary) / each.name)
-                # Of the copy, not of the source, which somebody may be editing.
+                # The key of the copy, because the source may change meanwhile.
                 archives[each.name] = archive = self._archive(each, context)
                 self._add_inputs(each, context)
                 build = Build(
@@ -138,7 +138,7 @@ class Images:
         return made
 
     def _add_inputs(self, recipe: Recipe, context: Path) -> None:
-        """What enters besides files of the source; the recipe's `inputs` stand for it in the key."""
+        """Adds inputs that are not files of the source; the recipe's `inputs` represent them in the key."""
         if recipe.name == "pause":
             compiler = which("gcc", package="gcc libc6-dev")
             argv = [compiler, "-static", "-Os", "-s", "-o", str(context / "pause"), str(context / "pause.c")]
@@ -147,7 +147,7 @@ class Images:
             shutil.copy2(self._binaries.obtain(["minio"])["minio"], context / "minio")
 
     def _prune(self, recipe: Recipe, *, newest: Path) -> None:
-        """Keeps the archive just made and the one before it, which another run may be loading."""
+        """Keeps the new archive and the one before, which another run may be loading."""
         others = [path for path in self._folder.glob(f"{recipe.name}-*.tar") if path != newest]
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in others[_KEPT_ARCHIVES - 1 :]:
@@ -155,11 +155,11 @@ class Images:
 
 
 def load(archive: Path, *, address: Path) -> None:
-    """Give the image of an archive to the containerd that listens on the socket `address`, for Kubernetes.
+    """Loads the image of an archive into the containerd at the socket `address`, for Kubernetes.
 
     Raises:
         ProgramMissing: ctr is not installed.
-        BuildFailed: containerd did not take it.
+        BuildFailed: containerd refused the image.
     """
     ctr = which("ctr", package="containerd")
     if not address.exists():
@@ -171,7 +171,7 @@ def load(archive: Path, *, address: Path) -> None:
 
 
 def _copy(recipe: Recipe, target: Path) -> Path:
-    """Copies what enters the image, and only that, so that the key and the build see the same files."""
+    """Copies only the files of the image, so that the key and the build see the same files."""
     source = CHECKOUT / recipe.context
     for file in context_files(source, entries=_entries(recipe, source)):
         (target / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The images that can be built here, as data, and the key of what went into one."""
+"""The images that can be built, as data, and the key of an image's inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gatehouse_local.programs import PROGRAMS
 __all__ = ["BASE_IMAGE", "RECIPES", "Recipe", "allowed", "context_files", "key_of", "recipe"]
 
 BASE_IMAGE = "docker.io/library/python:3.11-slim-bookworm"
-"""What every image but `pause` stands on, where an image registry answers."""
+"""The base of every image but `pause`, where an image registry answers."""
 _LAYOUT = 1
 _NO_SOURCE = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 
@@ -25,13 +25,13 @@ class Recipe:
     """One image.
 
     Attributes:
-        reference: its name in the form that containerd keeps.
-        context: the folder with its Dockerfile, relative to the project's root; "." is the project itself, of which
-            only what `.dockerignore` lets through enters.
-        based: whether it stands on the base image.
-        stage: a stage of the Dockerfile that is kept for the next build, since it seldom changes.
-        inputs: names and versions of what enters besides the files of the context.
-        minutes: what a first build took on two cores.
+        reference: the name in containerd's form.
+        context: the folder with the Dockerfile, relative to the project's root; "." is the project itself, filtered by
+            `.dockerignore`.
+        based: whether the image uses the base image.
+        stage: a stage of the Dockerfile that seldom changes and is kept for the next build.
+        inputs: names and versions of inputs besides the files of the context.
+        minutes: the duration of a first build on two cores.
     """
 
     name: str
@@ -69,7 +69,7 @@ def recipe(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        LocalClusterError: there is none.
+        LocalClusterError: no recipe has that name.
     """
     found = RECIPES.get(name)
     if found is None:
@@ -78,13 +78,13 @@ def recipe(name: str) -> Recipe:
 
 
 def allowed(ignorefile: str) -> tuple[str, ...]:
-    """What a `.dockerignore` that starts with `*` lets through: the paths after `!`."""
+    """The paths that a `.dockerignore` with `*` at its start admits: the paths after `!`."""
     lines = [line.strip() for line in ignorefile.splitlines()]
     return tuple(line[1:] for line in lines if line.startswith("!"))
 
 
 def context_files(root: Path, *, entries: Iterable[str]) -> Iterator[PurePosixPath]:
-    """The files below `root` that are one of `entries` or in one, sorted and without caches; no entry must exist."""
+    """The files below `root` that are one of `entries` or in one, sorted, without caches. An entry may be missing."""
     found: set[PurePosixPath] = set()
     for entry in entries:
         start = root / entry
@@ -97,9 +97,9 @@ def context_files(root: Path, *, entries: Iterable[str]) -> Iterator[PurePosixPa
 
 
 def key_of(recipe: Recipe, *, root: Path, files: Iterable[PurePosixPath], machine: str) -> str:
-    """Twelve hexadecimal digits that differ when anything that enters the image does.
+    """Twelve hexadecimal digits that differ when any input of the image differs.
 
-    The base image is named, not read: a base that moved under its name does not rebuild what stands on it.
+    The key contains the base image's name, not its content: a changed base of the same name causes no rebuild.
     """
     digest = hashlib.sha256()
     head = {"layout": _LAYOUT, "machine": machine, "base": BASE_IMAGE if recipe.based else "", **asdict(recipe)}

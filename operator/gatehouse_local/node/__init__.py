@@ -1,7 +1,7 @@
 """A Kubernetes node on this machine: containerd, kubelet, kube-proxy and CoreDNS. Linux, root.
 
-The node lives in a mount and a network namespace of its own, and its processes in a cgroup of their own. So nothing
-of it shows in the machine's mounts, firewall or sysctls, and ending it is exact: when the last process of the cgroup
-has ended, the kernel drops the namespaces with every mount, interface and iptables rule in them. All that the machine
-sees is one interface, `gh0`, with an address and two routes, and it goes with the namespace.
+The node has its own mount and network namespaces, and its processes have their own cgroup. The node therefore changes
+no mount, firewall rule or sysctl of the machine, and its removal is complete. When the last process of the cgroup ends,
+the kernel removes the namespaces with every mount, interface and iptables rule in them. The machine has only one
+interface, `gh0`, with an address and two routes, which the kernel removes with the namespace.
 """

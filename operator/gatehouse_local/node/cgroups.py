@@ -1,4 +1,4 @@
-"""The cgroup of a node: it holds every process of the node and of its Pods, and nothing else."""
+"""The cgroup of a node, which holds exactly the processes of the node and of its Pods."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PROBE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCgroup:
-    """One cgroup, by the same `name` in each hierarchy: cgroup v1 has many of these, v2 has one, and some have both.
+    """One cgroup with the same `name` in each hierarchy: cgroup v1 has many, v2 has one, some machines have both.
 
-    The kubelet makes the Pods' cgroups below it (`cgroupRoot`); the node's own servers are in `servers`.
+    The kubelet makes the Pods' cgroups below this cgroup (`cgroupRoot`); the node's own servers are in `servers`.
     """
 
     name: str
@@ -35,10 +35,10 @@ class NodeCgroup:
 
     @classmethod
     def find(cls, name: str, *, mounts: str | None = None) -> Self:
-        """The cgroup in the hierarchies of this machine, made or not.
+        """The cgroup in the hierarchies of this machine, whether it exists or not.
 
         Args:
-            name: of the cgroup, below the root.
+            name: the cgroup's name, below the root.
             mounts: the content of `/proc/self/mounts`, if not this machine's.
 
         Raises:
@@ -59,16 +59,16 @@ class NodeCgroup:
 
     @property
     def root(self) -> str:
-        """Its path as the kubelet's `cgroupRoot` takes it."""
+        """The path for the kubelet's `cgroupRoot`."""
         return f"/{self.name}"
 
     @property
     def join_file(self) -> Path:
-        """Who writes its pid here belongs to the node's servers, and so do its descendants."""
+        """The file in which a process writes its pid to join the node's servers, with its descendants."""
         return self._tracking / self.name / _SERVERS / "cgroup.procs"
 
     def prepare(self) -> None:
-        """Make it, and let it hand every controller on to the Pods' cgroups."""
+        """Makes the cgroup, and delegates every controller to the Pods' cgroups."""
         for hierarchy in self.hierarchies:
             if self.unified:
                 _enable_controllers(hierarchy)
@@ -81,7 +81,7 @@ class NodeCgroup:
                 _inherit_cpuset(child)
 
     def processes(self) -> frozenset[int]:
-        """The ids of every process in it."""
+        """The ids of every process in the cgroup."""
         return _processes(hierarchy / self.name for hierarchy in self.hierarchies)
 
     def pod_processes(self) -> frozenset[int]:
@@ -89,17 +89,17 @@ class NodeCgroup:
         return _processes(hierarchy / self.name / _PODS for hierarchy in self.hierarchies)
 
     def end_pods(self, *, seconds: float) -> None:
-        """Ask the processes of Pods to end, and wait for that as long as told."""
+        """Asks the processes of Pods to end, and waits at most `seconds`."""
         self._signal(self.pod_processes(), signal.SIGTERM)
         deadline = time.monotonic() + seconds
         while self.pod_processes() and time.monotonic() < deadline:
             time.sleep(_PROBE_SECONDS)
 
     def kill(self) -> None:
-        """Kill every process in it and return when none is left.
+        """Kills every process in the cgroup and returns when none is left.
 
         Raises:
-            LocalClusterError: some do not end.
+            LocalClusterError: some processes do not end.
         """
         deadline = time.monotonic() + _KILL_SECONDS
         while left := self.processes():
@@ -110,10 +110,10 @@ class NodeCgroup:
             time.sleep(_PROBE_SECONDS)
 
     def remove(self) -> None:
-        """Remove it, once it is empty.
+        """Removes the empty cgroup.
 
         Raises:
-            LocalClusterError: the kernel keeps it.
+            LocalClusterError: the kernel keeps the cgroup.
         """
         deadline = time.monotonic() + _KILL_SECONDS
         for hierarchy in self.hierarchies:
@@ -129,13 +129,13 @@ class NodeCgroup:
     def _signal(self, processes: frozenset[int], number: signal.Signals) -> None:
         for pid in processes:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError), _pinned(pid) as descriptor:
-                # Looked at again once the pid is pinned: by now it may be a stranger's.
+                # Checked again after the pid is pinned: another process may have got the pid.
                 if f"/{self.name}" in Path(f"/proc/{pid}/cgroup").read_text():
                     signal.pidfd_send_signal(descriptor, number)
 
     @property
     def _tracking(self) -> Path:
-        """The hierarchy by which the servers are found; one whose limits change nothing for them, if there is one."""
+        """The hierarchy in which the servers are found; preferably one whose limits do not affect them."""
         return next((path for path in self.hierarchies if path.name == "pids"), self.hierarchies[0])
 
 
@@ -167,12 +167,12 @@ def _enable_controllers(folder: Path) -> None:
     available = (folder / "cgroup.controllers").read_text().split()
     for controller in _CONTROLLERS:
         if controller in available:
-            with contextlib.suppress(OSError):  # the kubelet names those that it misses
+            with contextlib.suppress(OSError):  # the kubelet reports missing controllers
                 (folder / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _inherit_cpuset(folder: Path) -> None:
-    """A new cpuset of cgroup v1 allows no processor until it is told which."""
+    """Copies the parent's processors: a new cpuset of cgroup v1 allows none until it is set."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         target = folder / name
         if target.exists() and not target.read_text().strip():

@@ -12,7 +12,7 @@ from gatehouse_local.node.runtime import CONTAINERD_SOCKET
 
 __all__ = ["HEALTH_PORT", "KUBELET_ROOT", "kubelet_config"]
 
-# As it is named in the node's namespace.
+# Its name in the node's namespace.
 KUBELET_ROOT: Final = "/var/lib/kubelet"
 HEALTH_PORT: Final = 10248
 
@@ -21,14 +21,14 @@ def kubelet_config(*, cgroup_root: str, client_authority: Path, resolv_conf: Pat
     """A KubeletConfiguration.
 
     Args:
-        cgroup_root: below which the Pods' cgroups are made.
-        client_authority: who vouches for the API server when it asks for logs; nobody else is let in.
-        resolv_conf: what Pods with the node's DNS policy get.
+        cgroup_root: the parent of the Pods' cgroups.
+        client_authority: the authority of the API server's client certificate; the kubelet admits no other client.
+        resolv_conf: the file for Pods with the node's DNS policy.
     """
     configuration: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        # With a loopback address the API server would not get at logs.
+        # With a loopback address the API server could not read logs.
         "address": network.NODE_ADDRESS,
         "healthzBindAddress": network.NODE_ADDRESS,
         "healthzPort": HEALTH_PORT,
@@ -45,7 +45,7 @@ def kubelet_config(*, cgroup_root: str, client_authority: Path, resolv_conf: Pat
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
         "volumePluginDir": f"{KUBELET_ROOT}/volumeplugins",
-        # The disk is the machine's, not the node's, and an image that was removed could not be pulled again.
+        # The disk belongs to the machine, not to the node, and a removed image could not be pulled again.
         "evictionHard": {"memory.available": "100Mi"},
         "imageGCHighThresholdPercent": 100,
         "clusterDNS": [network.DNS_SERVICE_ADDRESS],

@@ -1,4 +1,4 @@
-"""The node's mount and network namespace, kept by one process that sleeps in them."""
+"""The node's mount and network namespaces, kept by one process that sleeps in them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _JOIN: Final = 'echo $$ >"$1"; shift; exec "$@"'
 # 9 is the machine's network namespace.
 _OPEN: Final = 'exec 9</proc/self/ns/net; exec unshare --mount --net --propagation slave /bin/sh -euc "$@"'
 
-# The folders in it that programs insist on are kept in the cluster's directory. `created` lists those that the machine
-# did not have, for them to be removed again.
-# The kubelet sets a few sysctls of the whole machine to its liking. It finds them so already and leaves them alone:
-# what it reads are files that lie over them.
-# The machine's end of the pair gets its alias before it is moved there, so it never shows without its owner.
+# The folders that programs require are kept in the cluster's directory. `created` lists the folders that the machine
+# lacked, for their later removal.
+# The kubelet sets a few sysctls of the whole machine. Files mounted over these sysctls already have the kubelet's
+# values, so the kubelet changes nothing.
+# The machine's end of the pair gets its alias before it is moved there, so it never appears without its owner.
 _SET_UP: Final = r"""
 home=$1 alias=$2
 umask 022
@@ -92,7 +92,7 @@ class Namespace:
     alias: str
 
     def holder(self) -> Server:
-        """The process that makes the namespaces and keeps them."""
+        """The process that makes and keeps the namespaces."""
         script = _SET_UP
         for word, value in _WORDS.items():
             script = script.replace(word, value)
@@ -109,26 +109,26 @@ class Namespace:
         return self._joined("nsenter", f"--target={holder}", "--mount", "--net", "--", *argv)
 
     def clear(self) -> None:
-        """End every process of the node and remove what is left of it on the machine.
+        """Ends every process of the node and removes the node's remains from the machine.
 
-        The namespaces go with their last process, and take mounts, interfaces and iptables rules with them.
+        The kernel removes the namespaces with their last process, and their mounts, interfaces and iptables rules.
 
         Raises:
-            LocalClusterError: something does not go.
+            LocalClusterError: a process or a remaining resource cannot be removed.
         """
         self.cgroup.kill()
         self.cgroup.remove()
         network.remove_interface(self.alias)
-        # Only now: while a namespace is there, a file below could be the other end of one of its mounts.
+        # Only now: while a namespace exists, a file below could be the other end of one of its mounts.
         shutil.rmtree(self.home / "run", ignore_errors=True)
         created = self.home / "created"
         for folder in _lines(created):
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # another program now uses it
                 Path(folder).rmdir()
         created.unlink(missing_ok=True)
 
     def prepare(self) -> None:
-        """Make what the holder needs: its folders and the cgroup."""
+        """Makes the holder's folders and the cgroup."""
         make_private(self.home)
         make_private(self.home / "run")
         self.cgroup.prepare()

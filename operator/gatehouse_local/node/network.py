@@ -1,7 +1,7 @@
-"""The node's addresses, and whether they are free on this machine.
+"""The node's addresses, and a check that they are free on this machine.
 
 A veth pair leads from the machine (`gh0`) into the network namespace of the node (`eth0`). Pods get addresses behind
-the node, each with a veth of its own and no bridge: every packet is routed, so that kube-proxy's rules see it.
+the node, each with its own veth and no bridge: every packet is routed, so that kube-proxy's rules apply.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _PROBE_SECONDS: Final = 0.02
 
 
 def interface_alias() -> str | None:
-    """What the machine's end of the pair says whose it is; "" if it says nothing, None if there is no such interface.
+    """The alias of the machine's end of the pair, which names its owner; "" without alias, None without interface.
 
     Raises:
-        LocalClusterError: `ip` said something else.
+        LocalClusterError: the output of `ip` is unexpected.
     """
     shown = _ip("-json", "link", "show", "dev", INTERFACE)
     if shown.returncode != 0:
@@ -62,14 +62,14 @@ def interface_alias() -> str | None:
 
 
 def remove_interface(alias: str) -> None:
-    """Have no interface with this alias, and return when the kernel has none.
+    """Removes the interface with this alias, and returns after its removal.
 
     Raises:
-        LocalClusterError: it stays.
+        LocalClusterError: the interface remains.
     """
     deadline = time.monotonic() + _GONE_SECONDS
     while interface_alias() == alias:
-        # It may go by itself in this moment: its other end is in a namespace that the kernel takes down.
+        # The interface may vanish by itself: its other end is in a namespace that the kernel is removing.
         _ip("link", "delete", "dev", INTERFACE)
         if time.monotonic() >= deadline:
             raise LocalClusterError(
@@ -92,9 +92,9 @@ def routes() -> list[dict[str, Any]]:
 
 
 def overlapping(listed: Sequence[Mapping[str, Any]], networks: Sequence[str] = (LINK, PODS, SERVICES)) -> list[str]:
-    """The routes, as text, that lead elsewhere for addresses of `networks`.
+    """The routes, as text, that lead addresses of `networks` elsewhere.
 
-    A route to a larger network does not count: the node's own, being narrower, win over it.
+    A route to a larger network does not count: the node's narrower routes take precedence.
     """
     wanted = [ipaddress.IPv4Network(network) for network in networks]
     found = []

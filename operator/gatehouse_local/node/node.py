@@ -1,4 +1,4 @@
-"""The node as a whole: its servers in the order they start, what makes it useful, and how it ends."""
+"""The node as a whole: its servers in the order of their start, its objects in the API, and its end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 NODE_PROGRAMS: Final = ("kubelet", "kube-proxy", "coredns", "kube-scheduler")
 NODE_SERVERS: Final = (HOLDER, "containerd", "kubelet", "kube-proxy", "coredns")
-"""In the order they start; the scheduler belongs to the control plane."""
+"""In the order of their start; the scheduler belongs to the control plane."""
 PAUSE: Final = "pause"
 
 _PROXY_PORT: Final = 10256
@@ -54,7 +54,7 @@ _MERGE: Final = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAccess:
-    """How the node's servers get at the API: a kubeconfig for each user, and whom the kubelet lets in."""
+    """The node's access to the API: a kubeconfig for each user, and the clients that the kubelet admits."""
 
     kubeconfig: Callable[[str], Path]
     url: str
@@ -71,12 +71,12 @@ class Node:
         self._namespace = namespace_of(home)
 
     def prepare(self) -> None:
-        """End what is left of an earlier run, and make its folders and cgroup."""
+        """Ends the remains of an earlier run, and makes the folders and the cgroup."""
         self._namespace.clear()
         self._namespace.prepare()
 
     def holder(self) -> Server:
-        """The process that keeps the node's namespaces; from here on the machine has the node's address."""
+        """The process that keeps the node's namespaces; once it runs, the machine has the node's address."""
         return self._namespace.holder()
 
     def servers(self, holder: int) -> tuple[Server, ...]:
@@ -84,7 +84,7 @@ class Node:
         return (self._containerd(holder), self._kubelet(holder), self._proxy(holder), self._dns(holder))
 
     def addresses(self) -> dict[str, str]:
-        """Where each of its servers listens, by name."""
+        """The address of each of the node's servers, by name."""
         listening = network.NODE_ADDRESS
         return {
             HOLDER: network.HOST_ADDRESS,
@@ -95,19 +95,19 @@ class Node:
         }
 
     def furnish(self, client: KubeClient) -> None:
-        """Apply what Pods expect of a cluster: DNS and a default storage class with volumes."""
+        """Applies the objects that Pods expect: DNS and a default storage class with volumes."""
         for manifest in dns(user=DNS_USER):
             client.apply(manifest)
         offer_volumes(client, self._home / "volumes")
 
     def wait_ready(self, client: KubeClient, progress: ProgressReporter, *, since: dt.datetime, gpu: bool) -> None:
-        """Wait until the Node is Ready; then have it offer a pretended GPU or none.
+        """Waits until the Node is Ready; then sets a simulated GPU or none.
 
         Args:
-            since: when the kubelet was started; what it said before that is of an earlier run.
+            since: the start of the kubelet; an older status is of an earlier run.
 
         Raises:
-            NotReady: it is not in time, and what it says.
+            NotReady: the Node is not Ready in time; with the Node's message.
         """
         path = f"/api/v1/nodes/{NODE_NAME}"
         deadline = time.monotonic() + _READY_SECONDS
@@ -133,7 +133,7 @@ class Node:
 
     def _kubelet(self, holder: int) -> Server:
         resolv_conf = write_private(self._home / "resolv.conf", f"nameserver {network.DNS_SERVICE_ADDRESS}\n")
-        resolv_conf.chmod(0o644)  # Pods of any user read it
+        resolv_conf.chmod(0o644)  # Pods of any user read the file
         content = kubelet_config(
             cgroup_root=self._namespace.cgroup.root,
             client_authority=self._access.kubelet_client_authority,
@@ -168,7 +168,7 @@ class Node:
             "--conntrack-tcp-timeout-established=0",
             "--conntrack-tcp-timeout-close-wait=0",
             settings=(self._access.url,),
-            # Its /healthz waits for a Node without a taint for deletion, so for the kubelet; /livez is its own.
+            # /healthz waits for a Node without a taint for deletion, and so for the kubelet; /livez does not.
             ready=http_ready(_PROXY_PORT, "/livez", host=network.NODE_ADDRESS),
         )
 
@@ -196,43 +196,43 @@ class Node:
 
 
 def namespace_of(home: Path) -> Namespace:
-    """The namespaces of the node in `home`, made or not."""
+    """The namespaces of the node in `home`, whether they exist or not."""
     return Namespace(home=home, cgroup=NodeCgroup.find(_name(home)), alias=_alias(home))
 
 
 def check(home: Path) -> None:
-    """See that this machine can run a node in `home`.
+    """Checks that this machine can run a node in `home`.
 
     Raises:
-        NodeImpossible: it cannot, and why.
+        NodeImpossible: the machine cannot run a node; with the reasons.
     """
     preflight.check(alias=_alias(home))
 
 
 def end_pods(home: Path) -> None:
-    """Let the processes of Pods end by themselves, for a moment. The kubelet must have been stopped."""
+    """Waits briefly for the processes of Pods to end by themselves. The kubelet must be stopped."""
     namespace_of(home).cgroup.end_pods(seconds=_POD_SECONDS)
 
 
 def clear(home: Path) -> None:
-    """End what is left of the node in `home` and remove it from the machine; its data stays.
+    """Ends the remains of the node in `home` and removes them from the machine; the data stays.
 
     Raises:
-        LocalClusterError: something does not go.
+        LocalClusterError: a process or a remaining resource cannot be removed.
     """
     namespace_of(home).clear()
 
 
 def containerd_address(holder: int) -> Path:
-    """The socket of containerd as other processes of the machine reach it.
+    """The path of containerd's socket for other processes of the machine.
 
-    Not by its own path: that may be longer than the 107 bytes that an address of a socket has.
+    The socket's own path may exceed the limit of 107 bytes for a socket's address.
     """
     return Path(f"/proc/{holder}/root/run/containerd/containerd.sock")
 
 
 def corefile(kubeconfig: Path) -> str:
-    """The configuration of CoreDNS: the names of the cluster, and no others."""
+    """The configuration of CoreDNS: only the names of the cluster."""
     return f"""\
 . {{
   bind {network.NODE_ADDRESS}
@@ -251,12 +251,12 @@ def _name(home: Path) -> str:
 
 
 def _alias(home: Path) -> str:
-    """What the machine's end of the veth pair says: names the cluster's directory, in the length that Linux allows."""
+    """The alias of the machine's end of the veth pair: the cluster's directory, within Linux's length limit."""
     return f"{_name(home)} {home.parent}"[:200]
 
 
 def _readiness(client: KubeClient, path: str, *, earliest: str) -> str | None:
-    """Why the Node is not Ready; None if it is."""
+    """The reason why the Node is not Ready; None if Ready."""
     try:
         node = client.request("GET", path)
     except ApiRefused as refused:

@@ -1,4 +1,4 @@
-"""What a node needs in the API, as manifests: DNS for Pods, a default storage class, volumes, a pretended GPU."""
+"""The node's objects in the API, as manifests: DNS for Pods, a default storage class, volumes, a simulated GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DNS: Final = {"name": "kube-dns", "namespace": "kube-system"}
 
 
 def dns(*, user: str) -> Iterator[Manifest]:
-    """The Service `kube-dns`, which leads to CoreDNS outside of the cluster, and the rights of CoreDNS' `user`."""
+    """The Service `kube-dns`, which leads to CoreDNS outside the cluster, and the rights of CoreDNS' `user`."""
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
     yield {
         "apiVersion": "v1",
@@ -57,7 +57,7 @@ def dns(*, user: str) -> Iterator[Manifest]:
 
 
 def storage_class() -> Manifest:
-    """The default StorageClass. Its volumes are there already: nothing provisions one on demand."""
+    """The default StorageClass. Its volumes exist already: no provisioner creates volumes on demand."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -80,7 +80,7 @@ def volume_names() -> tuple[str, ...]:
 def volume(name: str, folder: Path) -> Manifest:
     """A PersistentVolume on a folder of this machine.
 
-    It is of type `local`: unlike hostPath, the kubelet gives it the group of the Pod's fsGroup.
+    The volume is of type `local`: unlike hostPath, the kubelet sets its group to the Pod's fsGroup.
     """
     node = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]}
     return {
@@ -104,6 +104,6 @@ def gpu_label(*, present: bool) -> Manifest:
 
 
 def gpu_status(*, present: bool) -> Manifest:
-    """A merge patch of the Node's status: one GPU to be given to Pods, or none. The kubelet keeps it while it runs."""
+    """A merge patch of the Node's status: one GPU for Pods, or none. A running kubelet keeps the value."""
     count = "1" if present else None
     return {"status": {"capacity": {_GPU: count}, "allocatable": {_GPU: count}}}

@@ -1,4 +1,4 @@
-"""Whether this machine can run a node, asked before anything is started."""
+"""Checks before any start whether this machine can run a node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatehouse_local.node import network
 
 __all__ = ["check", "cni_folder", "missing", "refuse_interface", "refuse_missing", "refuse_routes", "search_path"]
 
-# Programs by the Debian package that has them.
+# Programs by Debian package.
 _PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "containerd": ("containerd", "ctr"),
     "runc": ("runc",),
@@ -29,19 +29,19 @@ _CNI_FOLDERS: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 
 def search_path(environ: Mapping[str, str] = os.environ) -> str:
-    """The PATH of the node's programs: the user's, and the administrator's folders that it may lack."""
+    """The PATH of the node's programs: the user's PATH, and the administrator's folders."""
     return os.pathsep.join([environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def cni_folder(folders: Sequence[Path] = _CNI_FOLDERS) -> Path:
-    """Where the CNI plugins are: the first of the usual folders that has them, else the first."""
+    """The folder of the CNI plugins: the first usual folder that has them, else the first usual folder."""
     return next((folder for folder in folders if all((folder / name).exists() for name in _CNI_PLUGINS)), folders[0])
 
 
 def missing(
     *, which: Callable[[str], str | None] | None = None, cni_folders: Sequence[Path] = _CNI_FOLDERS
 ) -> dict[str, list[str]]:
-    """The programs that a node needs and this machine lacks, by the Debian package that has them."""
+    """The programs that a node needs and this machine lacks, by Debian package."""
     find = which or _which
     found = {package: [name for name in names if find(name) is None] for package, names in _PACKAGES.items()}
     folder = cni_folder(cni_folders)
@@ -50,15 +50,15 @@ def missing(
 
 
 def check(*, alias: str, machine: str = sys.platform, user: int | None = None) -> None:
-    """See that a node can be started here.
+    """Checks that a node can be started here.
 
     Args:
-        alias: what marks the node's own interface; any other owner's is in the way.
-        machine: the platform, in Python's words.
+        alias: the mark of the node's own interface; an interface of another owner is a conflict.
+        machine: the platform, as in `sys.platform`.
         user: the effective user id; the caller's if None.
 
     Raises:
-        NodeImpossible: with everything that the user must change.
+        NodeImpossible: a node cannot be started; names everything that the user must change.
     """
     if machine != "linux":
         raise NodeImpossible(
@@ -77,7 +77,7 @@ def check(*, alias: str, machine: str = sys.platform, user: int | None = None) -
 
 
 def refuse_missing(lacking: Mapping[str, Iterable[str]]) -> None:
-    """Raise NodeImpossible if programs are missing."""
+    """Raises NodeImpossible if programs are missing."""
     if lacking:
         listed = "; ".join(f"{', '.join(names)} from {package}" for package, names in lacking.items())
         raise NodeImpossible(
@@ -87,7 +87,7 @@ def refuse_missing(lacking: Mapping[str, Iterable[str]]) -> None:
 
 
 def refuse_interface(owner: str | None, *, alias: str) -> None:
-    """Raise NodeImpossible if the interface is there and `owner`, its alias, is another one's."""
+    """Raises NodeImpossible if the interface exists and `owner`, its alias, names another owner."""
     if owner is not None and owner != alias:
         whose = f"the node of another cluster, {owner}" if owner else "something else"
         raise NodeImpossible(
@@ -97,7 +97,7 @@ def refuse_interface(owner: str | None, *, alias: str) -> None:
 
 
 def refuse_routes(found: Sequence[str]) -> None:
-    """Raise NodeImpossible if routes of somebody else lead into the node's networks."""
+    """Raises NodeImpossible if foreign routes lead into the node's networks."""
     if found:
         raise NodeImpossible(
             f"A node needs the networks {network.LINK}, {network.PODS} and {network.SERVICES} for itself, and this "

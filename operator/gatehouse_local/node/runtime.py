@@ -1,4 +1,4 @@
-"""containerd with runc, and how it gives Pods their network."""
+"""The configuration of containerd with runc, and of the Pods' network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatehouse_local.node.preflight import search_path
 
 __all__ = ["CONTAINERD_SOCKET", "containerd_answers", "containerd_config", "network_config", "write_runtime_files"]
 
-# As it is named in the node's namespace.
+# Its name in the node's namespace.
 CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
 _PAUSE_IMAGE: Final = "localhost/pause:1"
 _CNI_NETWORK: Final = "gatehouse"
@@ -22,7 +22,7 @@ _CNI_NETWORK: Final = "gatehouse"
 
 def containerd_config(*, root: Path, cni_plugins: Path, cni_config: Path) -> str:
     """The configuration of containerd, in TOML."""
-    # Without CAP_SYS_RESOURCE no OOM score can be lowered, and every sandbox fails unless containerd knows that.
+    # Without CAP_SYS_RESOURCE no OOM score can be lowered, and every sandbox fails without this setting.
     return f"""\
 version = 2
 root = {json.dumps(str(root))}
@@ -47,7 +47,7 @@ def network_config() -> str:
     """The CNI configuration: a veth pair for each Pod, routed by the node."""
     addresses = {
         "type": "host-local",
-        # Goes with the namespace, as the Pods' addresses do.
+        # Removed with the namespace, like the Pods' addresses.
         "dataDir": "/run/containerd/addresses",
         "ranges": [[{"subnet": network.PODS}]],
         "routes": [{"dst": "0.0.0.0/0"}],
@@ -60,7 +60,7 @@ def network_config() -> str:
 
 
 def write_runtime_files(home: Path, *, cni_plugins: Path) -> Path:
-    """Write both configurations below `home`; returns that of containerd."""
+    """Writes both configurations below `home`; returns containerd's."""
     cni = make_private(home / "cni")
     write_private(cni / "10-gatehouse.conflist", network_config())
     root = make_private(home / "containerd")
@@ -70,10 +70,10 @@ def write_runtime_files(home: Path, *, cni_plugins: Path) -> Path:
 
 
 def containerd_answers(address: Path) -> Callable[[], bool]:
-    """A check that asks containerd at the socket `address` for its version."""
+    """A check that reads the version of the containerd at the socket `address`."""
 
     def answers() -> bool:
-        # With a socket that is not there yet, ctr would wait for it.
+        # ctr would wait for a missing socket.
         return (
             address.exists()
             and not subprocess.run(

@@ -12,16 +12,16 @@ from gatehouse_local.node.objects import storage_class, volume, volume_names
 
 __all__ = ["offer_volumes"]
 
-# Any user id of a container may write, with or without an fsGroup. The folder above lets nobody but root through.
+# Any user id of a container may write, with or without an fsGroup. Only root can enter the parent folder.
 _MODE: Final = 0o777
 _VOLUMES: Final = "/api/v1/persistentvolumes"
 
 
 def offer_volumes(client: KubeClient, home: Path) -> None:
-    """Have the default StorageClass and its volumes; those whose claim was deleted are emptied and free again.
+    """Ensures the default StorageClass and its volumes. Empties and frees volumes whose claim was deleted.
 
     Raises:
-        ApiRefused: the API server refused one.
+        ApiRefused: the API server refused an object.
     """
     make_private(home)
     client.apply(storage_class())

@@ -1,4 +1,4 @@
-"""What differs between databases: connecting, the meaning of errors, the lock of migrations. Imported when in use."""
+"""The differences between databases: connecting, errors, and the lock of migrations. Imported on first use."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from gatehouse.registry.failures import Cause
 __all__ = ["WRITES", "Driver", "driver_for"]
 
 WRITES = "gatehouse_writes"
-"""Execution option of connections whose transactions write: SQLite takes its lock at their start."""
+"""Execution option of connections whose transactions write: SQLite takes its lock at the start of each."""
 
 
 class Driver(Protocol):
     """One of the modules of this package."""
 
     URL: str
-    """SQLAlchemy's name for it, without an address: connections are made by :meth:`connect`."""
+    """SQLAlchemy's name of the driver, without an address: :meth:`connect` makes the connections."""
 
     def connect(self, target: Target, /) -> Any:
-        """A connection of the driver. Raises the driver's errors and OSError."""
+        """A new connection of the driver. Raises the driver's errors and OSError."""
         ...
 
     def cause_of(self, error: BaseException | None, /) -> tuple[Cause, str]:
-        """What an error of the driver means, and its words."""
+        """The cause and the message of a driver's error."""
         ...
 
     def begin(self, connection: Connection, /) -> None:
-        """What the driver does first in each transaction."""
+        """Prepares each transaction, at its start."""
         ...
 
     def migration_lock(self, connection: Connection, seconds: int, /) -> AbstractContextManager[bool]:
-        """Keeps other operators from migrating the same database; False when it was not to be had in time.
+        """Keeps other operators from migrating the same database; False when the lock was not free in time.
 
-        What the block did is committed at its end.
+        The changes of the block are committed at its end.
         """
         ...
 

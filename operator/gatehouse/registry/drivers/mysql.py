@@ -1,7 +1,7 @@
-"""MariaDB and MySQL by pymysql, also clusters (Galera, group replication) and servers with odd settings.
+"""MariaDB and MySQL through pymysql, including clusters (Galera, group replication) and servers with unusual settings.
 
-Tables are InnoDB's whatever the server's default is, as a transaction is none in MyISAM. A statement that is larger
-than the server takes is refused here: the server itself would end the connection, which looks like an outage.
+Tables use InnoDB whatever the server's default is, because MyISAM has no transactions. The driver refuses a statement
+larger than the server accepts: the server itself would end the connection, which looks like an outage.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ _CAUSES: dict[int, Cause] = {
     **dict.fromkeys((1034, 1035, 1194, 1195, 1712, 1877), Cause.DAMAGED),
     **dict.fromkeys((0, 1021, 1037, 1040, 1041, 1042, 1043, 1047, 1053, 1077, 1079, 1080, 1114), Cause.UNAVAILABLE),
     **dict.fromkeys((1129, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184), Cause.UNAVAILABLE),
-    1046: Cause.UNAVAILABLE,  # the database was dropped under the connection, and may be there again
+    1046: Cause.UNAVAILABLE,  # the database was dropped while connected, and may exist again
     **dict.fromkeys((1203, 1226, 1317, 1927, 1969, 3024, 4031), Cause.UNAVAILABLE),
     **dict.fromkeys(range(2000, 2026), Cause.UNAVAILABLE),
     **dict.fromkeys((2027, 2045, 2055), Cause.UNAVAILABLE),
     **dict.fromkeys((1153, 1301, 2020), Cause.TOO_LARGE),
     **dict.fromkeys((3159, 9002), Cause.TLS_REQUIRED),
-    # Of clusters: another node wrote the same rows, or this one is not in the group for the moment.
+    # Clusters: another node wrote the same rows, or this node is temporarily not in the group.
     3101: Cause.CONTENTION,
     3100: Cause.UNAVAILABLE,
-    # No InnoDB, keys that are too long for its row format, tables that a cluster or a rule does not take, and
-    # binlog_format=STATEMENT, which does not go with READ COMMITTED.
+    # No InnoDB, keys too long for its row format, tables that a cluster or a rule rejects, and
+    # binlog_format=STATEMENT, which conflicts with READ COMMITTED.
     **dict.fromkeys((1071, 1173, 1286, 1598, 1665, 1709, 3098, 3161, 3750), Cause.SETTING),
 }
 """https://mariadb.com/kb/en/mariadb-error-code-reference/"""
 
 
 _SAFE: frozenset[str] = frozenset({"", "mysql_native_password", "client_ed25519"})
-"""Ways to authenticate that show the server, and whoever listens, no password."""
+"""Authentication plugins that reveal no password to the server or to an eavesdropper."""
 _SAFE_WITH_TLS: frozenset[str] = frozenset({"caching_sha2_password", "sha256_password"})
-"""Ways that give the password to the server: to the one whose certificate was checked, and to no other."""
+"""Plugins that send the password to the server: only to a server whose certificate was checked."""
 _SAFE_FOR_TOKENS: frozenset[str] = frozenset({"mysql_clear_password"})
-"""How servers take tokens of a cloud's IAM: of a registry that says so, to a server whose certificate was checked."""
+"""Plugins for tokens of a cloud's IAM: only if the registry says so and the server's certificate was checked."""
 
 
 class _Refused:
@@ -69,7 +69,7 @@ class _Refused:
         self._name = name
 
     def __call__(self, connection: object) -> _Refused:
-        """As the driver makes a plugin for a connection."""
+        """Called where the driver makes a plugin for a connection."""
         del connection
         return self
 
@@ -79,20 +79,20 @@ class _Refused:
 
 
 class _Plugins(dict[Any, Any]):
-    """The driver asks here for the plugin that the server wants: what is not safe gets one that refuses."""
+    """The plugins by the names that the server requests. An unsafe plugin is replaced by one that refuses."""
 
     def __init__(self, safe: frozenset[str]) -> None:
-        super().__init__(dict.fromkeys(safe))  # an empty one the driver would not ask
+        super().__init__(dict.fromkeys(safe))  # the driver would ignore an empty one
         self._safe = safe
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """None has the driver do it by itself."""
+        """None lets the driver authenticate by itself."""
         name = key.decode("ascii", "replace") if isinstance(key, bytes) else str(key or "")
         return default if name in self._safe else _Refused(name)
 
 
 _LARGEST_STATEMENT: Final = 1_024_000
-"""Bytes that many rows are sent in at once, where the server takes that much."""
+"""Bytes of one statement that inserts many rows, where the server accepts that size."""
 
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ else:
 
 
 class _Connection(_Base):
-    """Knows how large a packet the server takes."""
+    """A connection that knows the largest packet of the server."""
 
     largest: int = 16 * 1024 * 1024
 
     def query(self, sql: Any, unbuffered: bool = False) -> int:
-        """Refuses what is larger with the server's own number, while the connection is still there."""
+        """Refuses a larger statement with the server's own error number, while the connection is still open."""
         data = sql.encode(self.encoding, "surrogateescape") if isinstance(sql, str) else sql
         if len(data) + 1 > self.largest:
             raise pymysql.err.OperationalError(
@@ -117,14 +117,14 @@ class _Connection(_Base):
 
 
 def _ways(target: Target) -> frozenset[str]:
-    """Plugins that the server may ask for."""
+    """The plugins that the server may request."""
     if not target.address.tls:
         return _SAFE
     return _SAFE | _SAFE_WITH_TLS | (_SAFE_FOR_TOKENS if target.address.token else frozenset())
 
 
 def connect(target: Target) -> pymysql.Connection[Any]:
-    """A connection that refuses values which do not fit instead of cutting them."""
+    """A connection that refuses values that do not fit instead of truncating them."""
     tls = ssl.create_default_context(cadata=target.credentials.ca_pem) if target.address.tls else None
     connection = _Connection(
         host=target.address.host,
@@ -153,19 +153,19 @@ def connect(target: Target) -> pymysql.Connection[Any]:
         raise
     if row is not None and isinstance(row[0], int) and row[0] > 0:
         connection.largest = row[0]
-        # Many rows go in statements that the server takes.
+        # Splits many rows into statements that the server accepts.
         length = min(_LARGEST_STATEMENT, row[0] // 2)
         connection.cursorclass = type("FittingCursor", (Cursor,), {"max_stmt_length": length})
     return connection
 
 
 def begin(connection: Connection) -> None:
-    """Nothing: the session keeps what was set in it."""
+    """Does nothing: the session keeps its settings."""
     del connection
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
-    """By the error number."""
+    """The cause by the error number."""
     if not isinstance(error, pymysql.Error):
         return Cause.OTHER, type(error).__name__
     code = _number(error)
@@ -177,7 +177,7 @@ def cause_of(error: BaseException | None) -> tuple[Cause, str]:
 
 _NAMED_LOCK: Final = "SELECT GET_LOCK(:name, :seconds)"
 _NO_NAMED_LOCKS: Final = frozenset({1105, 1235, 1305})
-"""How clusters refuse them: Percona's (pxc_strict_mode), MariaDB's (Galera), and what knows no such function."""
+"""Error numbers without named locks: Percona's (pxc_strict_mode), MariaDB's (Galera), and an unknown function."""
 _LEASE: Final = "gatehouse_migration_lease"
 _LEASE_SECONDS: Final = 900
 _LEASE_PAUSE: Final = 0.5
@@ -187,7 +187,7 @@ _LEASE_PAUSE: Final = 0.5
 def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
     """A named lock of this connection, or a lease in a table where the server has no such locks.
 
-    Such names are the whole server's, so this one has the database's in it.
+    Lock names are shared by the whole server, so the name contains the database's name.
     """
     database = str(connection.scalar(text("SELECT DATABASE()")))
     name = f"gatehouse-migrations-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
@@ -213,10 +213,10 @@ def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
 
 @contextmanager
 def _lease(connection: Connection, seconds: int) -> Iterator[bool]:
-    """A row that says who migrates, and until when.
+    """A row that names the migrating operator and the end of its lease.
 
-    All nodes of a cluster agree on it: of two that write it at once one is told of a deadlock as it commits. An
-    operator that was killed holds it until its time is over.
+    All nodes of a cluster agree on the row: of two concurrent writers one gets a deadlock error at commit. A killed
+    operator holds the lease until it expires.
     """
     me, deadline = secrets.token_hex(16), time.monotonic() + seconds
     connection.execute(
@@ -258,5 +258,5 @@ def _take(connection: Connection, me: str) -> bool:
 
 
 def _number(error: BaseException | None) -> int:
-    """The number of a driver's error; 0 where it has none."""
+    """The number of a driver's error; 0 for an error without one."""
     return error.args[0] if isinstance(error, pymysql.Error) and error.args and isinstance(error.args[0], int) else 0

@@ -1,8 +1,8 @@
-"""PostgreSQL by psycopg, directly or by way of a pool such as pgbouncer, in a database of any encoding.
+"""PostgreSQL through psycopg, directly or through a pool such as pgbouncer, in a database of any encoding.
 
-Whoever keeps a pool of connections in transaction mode gives each transaction another session of the server. So nothing
-is kept in a session that counts: statements are not prepared, times are set within each transaction, and the lock of
-migrations is one of a transaction. https://www.pgbouncer.org/features.html
+A pool of connections in transaction mode gives each transaction another session of the server. The driver therefore
+keeps no state in a session: statements are not prepared, each transaction sets its time limits, and the lock of
+migrations belongs to a transaction. https://www.pgbouncer.org/features.html
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _POOLED = (
     (re.compile(r"no such database"), Cause.NOT_FOUND),
     (re.compile(r"no such user|auth(entication)? failed"), Cause.DENIED),
 )
-"""What a pool says in the place of the server, as a violation of the protocol (08P01)."""
+"""Messages of a pool in place of the server, as a violation of the protocol (08P01)."""
 _STARTUP = (
     (re.compile(r"authentication method requirement .* failed"), Cause.INSECURE),
     (re.compile(r"certificate|SSL was required|does not support SSL"), Cause.CERTIFICATE),
@@ -98,15 +98,15 @@ _STARTUP = (
     (re.compile(r"permission denied for database|no password supplied"), Cause.DENIED),
     (re.compile(r'database ".*" does not exist'), Cause.NOT_FOUND),
 )
-"""libpq tells no SQLSTATE when a connection is refused, only the server's words."""
+"""libpq reports no SQLSTATE for a refused connection, only the server's message."""
 
 
 class _ImpatientConnection(psycopg.Connection[Any]):
-    """Gives a server up that is silent for too long: libpq itself would wait for ever."""
+    """Abandons a server that is silent for too long: libpq itself has no time limit."""
 
     silence: float = 45
     per_transaction: tuple[str, str] | None = None
-    """Values of statement_timeout and lock_timeout in milliseconds where the session is not this connection's own."""
+    """Values of statement_timeout and lock_timeout in milliseconds, where a pool shares the session."""
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:
         started = monotonic()
@@ -120,7 +120,7 @@ class _ImpatientConnection(psycopg.Connection[Any]):
 
 
 def connect(target: Target) -> psycopg.Connection[Any]:
-    """A connection whose statements the server ends in time."""
+    """A connection whose statements the server ends within their time limit."""
     password = target.credentials.password
     connection = _ImpatientConnection.connect(
         host=target.address.host,
@@ -132,19 +132,19 @@ def connect(target: Target) -> psycopg.Connection[Any]:
         passfile="/dev/null",
         gssencmode="disable",
         application_name="gatehouse",
-        # A database of SQL_ASCII would otherwise hand out bytes, and one of LATIN1 refuse what it has no letter for.
+        # A SQL_ASCII database would otherwise return bytes, and a LATIN1 database refuse characters that it lacks.
         client_encoding="UTF8",
         prepare_threshold=None,
         autocommit=True,
         sslmode="verify-full" if target.address.tls else "disable",
         sslrootcert=_authorities(target) if target.address.tls else None,
-        # Without encryption a server, or who poses as it, gets no password in clear; md5 shows a hash of it only.
+        # Without encryption a server, or an impostor, gets no password in clear text; md5 reveals only a hash.
         require_auth=_SAFE if password and not target.address.tls else None,
     )
     try:
         connection.silence = target.limits.silence
         statement, lock = target.limits.statement * 1000, target.limits.lock * 1000
-        # Pools carry these two over to whichever session comes next, as PostgreSQL reports them.
+        # Pools carry these two settings over to the next session, because PostgreSQL reports them.
         connection.execute("SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'")
         if _is_pooled(connection):
             connection.per_transaction = str(statement), str(lock)
@@ -158,7 +158,7 @@ def connect(target: Target) -> psycopg.Connection[Any]:
 
 
 def begin(connection: Connection) -> None:
-    """Sets the times of a transaction where the session may be another one in the next."""
+    """Sets the time limits of a transaction where the next transaction may have another session."""
     driver = connection.connection.driver_connection
     times = getattr(driver, "per_transaction", None)
     if times is not None:
@@ -169,13 +169,13 @@ def begin(connection: Connection) -> None:
 
 
 def _is_pooled(connection: psycopg.Connection[Any]) -> bool:
-    """Whether another process answers than the one that greeted: a pool greets with a number of its own."""
+    """Whether the answering process differs from the greeting one: a pool greets with its own process number."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is None or row[0] != connection.info.backend_pid
 
 
 def _authorities(target: Target) -> str:
-    """The registry's, or the system's: libpq's own OpenSSL looks where the machine that built it had them."""
+    """The registry's authorities, or the system's: libpq's own OpenSSL searches the paths of its build machine."""
     if target.credentials.ca_pem:
         return str(_certificates_file(target.credentials.ca_pem, target.data_dir))
     known = ssl.get_default_verify_paths()
@@ -184,7 +184,7 @@ def _authorities(target: Target) -> str:
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
-    """By the SQLSTATE, or by the server's words when it refused the connection."""
+    """The cause by the SQLSTATE, or by the server's message for a refused connection."""
     if not isinstance(error, psycopg.Error):
         return Cause.OTHER, type(error).__name__
     state = error.sqlstate
@@ -217,7 +217,7 @@ def migration_lock(connection: Connection, seconds: int) -> Iterator[bool]:
 
 
 def _certificates_file(ca_pem: str, data_dir: Path) -> Path:
-    """libpq reads certificates from a file only."""
+    """A file with the certificates: libpq reads them from a file only."""
     file = data_dir / "ca" / f"{hashlib.sha256(ca_pem.encode()).hexdigest()}.pem"
     if not file.exists():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,11 +30,11 @@ _CAUSES: dict[int, Cause] = {
     sqlite3.SQLITE_CANTOPEN: Cause.UNAVAILABLE,
     sqlite3.SQLITE_NOMEM: Cause.UNAVAILABLE,
 }
-"""By primary result code."""
+"""The cause by primary result code."""
 
 
 def connect(target: Target) -> sqlite3.Connection:
-    """A connection whose commits outlive the process and a power cut."""
+    """A connection whose commits survive the end of the process and a power cut."""
     file = target.address.file
     if file is None:
         raise ValueError(f"{target.address} has no file")
@@ -42,7 +42,7 @@ def connect(target: Target) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=target.limits.lock, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        # FULL outlives a power cut and not only the process: history cannot be made again from the cluster.
+        # FULL survives a power cut as well: history cannot be rebuilt from the cluster.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.Error:
@@ -52,13 +52,13 @@ def connect(target: Target) -> sqlite3.Connection:
 
 
 def begin(connection: Connection) -> None:
-    """A transaction that writes takes its lock at once."""
+    """Starts a transaction; one that writes takes its lock at once."""
     if connection.get_execution_options().get(WRITES):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def cause_of(error: BaseException | None) -> tuple[Cause, str]:
-    """By the result code."""
+    """The cause by the result code."""
     if not isinstance(error, sqlite3.Error):
         return Cause.OTHER, type(error).__name__
     if str(error).startswith("no such table"):
@@ -71,6 +71,6 @@ def cause_of(error: BaseException | None) -> tuple[Cause, str]:
 
 @contextmanager
 def migration_lock(connection: Connection, _seconds: int) -> Iterator[bool]:
-    """The lock of a transaction that writes. How long it waits for that is the connection's."""
+    """The lock of a transaction that writes. The connection sets the time limit of waiting for the lock."""
     with connection.begin():
         yield True

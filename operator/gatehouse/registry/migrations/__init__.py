@@ -15,12 +15,12 @@ from gatehouse.registry.tables import version_table
 __all__ = ["upgrade"]
 
 _ALEMBIC: Final = Lock()
-"""Alembic keeps the migration that runs in globals of its modules, so that two databases must not meet there."""
+"""Alembic keeps the running migration in module globals, so migrations of two databases must not overlap."""
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Brings the tables to a revision. The caller holds the lock and commits."""
-    # Alembic's own would have the server's defaults: MyISAM has no transactions.
+    """Migrates the tables to a revision. The caller holds the lock and commits."""
+    # Alembic's own table would have the server's defaults, and MyISAM has no transactions.
     version_table.create(connection, checkfirst=True)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

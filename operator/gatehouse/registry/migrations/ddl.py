@@ -1,6 +1,6 @@
-"""What migrations are made of: whatever is there already stays.
+"""The steps of migrations. Existing tables, indexes and columns stay.
 
-MariaDB commits each statement, so an operator that died may have left some of a migration behind.
+MariaDB commits each statement, so an operator that died may have left a partial migration.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["add_column", "create_index", "create_table"]
 
 
 def create_table(name: str, *parts: sa.schema.SchemaItem) -> None:
-    """Makes a table. Raises ForeignTableError when there is one of that name without our columns."""
+    """Makes a table. Raises ForeignTableError when a table of that name lacks our columns."""
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(name):
         op.create_table(name, *parts, **TABLE_OPTIONS)

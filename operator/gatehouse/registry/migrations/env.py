@@ -1,4 +1,4 @@
-"""What Alembic runs around the migrations, on the connection that it is given."""
+"""Alembic's environment of the migrations, on the given connection."""
 
 from __future__ import annotations
 

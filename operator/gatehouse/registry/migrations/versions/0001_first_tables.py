@@ -1,6 +1,6 @@
 """Models, versions, files and history.
 
-Whatever is there already stays: MariaDB commits each statement, so an operator that died may have left some tables.
+Existing tables stay: MariaDB commits each statement, so an operator that died may have left some tables.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The audit trail, and what a version was judged with.
+"""The audit trail, and the record of a version's evaluation by policies.
 
-Whatever is there already stays, as in the first tables.
+Existing tables and columns stay, as in the first migration.
 """
 
 from __future__ import annotations

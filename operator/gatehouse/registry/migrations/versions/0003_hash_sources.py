@@ -1,6 +1,6 @@
-"""Where the SHA-256 of a file is from. Of files from before that is not known, and stays empty.
+"""The source of a file's SHA-256. For earlier files the source is unknown and stays empty.
 
-Whatever is there already stays, as in the first tables.
+Existing columns stay, as in the first migration.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the audit trails last said of each policy.
+"""The last recorded text of each policy in the audit trails.
 
-Whatever is there already stays, as in the first tables.
+Existing tables stay, as in the first migration.
 """
 
 from __future__ import annotations

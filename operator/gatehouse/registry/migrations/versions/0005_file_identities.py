@@ -1,6 +1,6 @@
-"""What tells an object from another with the same ETag, and when a file was hashed.
+"""The identity that separates objects with the same ETag, and the time when a file was hashed.
 
-Of files from before that is not known, and stays empty: they are read once more.
+For earlier files both are unknown and stay empty: the operator reads these files once more.
 """
 
 from __future__ import annotations

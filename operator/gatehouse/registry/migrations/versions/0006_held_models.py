@@ -1,6 +1,6 @@
-"""What new versions of a model are held to. Of models from before it is what their objects say now.
+"""The requirements that bind new versions of a model. Earlier models take the requirements from their objects.
 
-Whatever is there already stays, as in the first tables.
+Existing columns stay, as in the first migration.
 """
 
 from __future__ import annotations
