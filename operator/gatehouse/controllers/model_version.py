@@ -29,10 +29,9 @@ from gatehouse.controllers.revocations import Withdrawals
 from gatehouse.controllers.rivals import Rivals
 from gatehouse.controllers.rows import retire
 from gatehouse.controllers.templates import TemplateSweep, serving_input
-from gatehouse.controllers.verification.scheduler import ArtifactLook, unread_problem
+from gatehouse.controllers.verification.scheduler import FILES_READ, ArtifactLook
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Waiting
-from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.serving.names import config_map_name
@@ -167,7 +166,9 @@ class ModelVersionController:
             owed = owes_reading(facts) and must_be_read(facts)
             return replace(
                 gathered,
-                facts=replace(facts, store_error=error, rereading=unread_problem(error) if owed else facts.rereading),
+                facts=replace(
+                    facts, store_error=error, rereading=error.finding(expected=FILES_READ) if owed else facts.rereading
+                ),
             )
         if looked is None:
             return gathered
@@ -285,10 +286,8 @@ def _with_refused_template(
     row = facts.row
     if saved and decision.record is not None and ids is not None:
         row = replace(decision.record, id=ids.version_id, model_id=ids.model_id)
-    problem = Finding(reason=error.reason, found=error.message, expected="a serving template", remedy=error.remedy)
-    return replace(
-        gathered, facts=replace(facts, row=row, template_problem=problem), files=None if saved else gathered.files
-    )
+    refused = replace(facts, row=row, template_problem=error.finding(expected="a serving template"))
+    return replace(gathered, facts=refused, files=None if saved else gathered.files)
 
 
 def _requeue(facts: Facts, decision: Decision) -> Requeue:

@@ -64,7 +64,9 @@ async def opened_on(server: LocalDatabase, database: str, folder: Path) -> Async
     await databases.aclose()
 
 
-class OnServer(RegistryContract):
+class ServerDatabases:
+    """A database of its own on ``server`` for each test of a contract."""
+
     @pytest.fixture
     def database(self, server: LocalDatabase) -> Iterator[str]:
         with empty_database(server) as name:
@@ -81,6 +83,10 @@ class OnServer(RegistryContract):
     ) -> AsyncIterator[Opened]:
         async with opened_on(server, database, tmp_path) as again:
             yield again
+
+
+class OnServer(ServerDatabases, RegistryContract):
+    """The contract of rows on a server."""
 
 
 class TestMariadb(OnServer):

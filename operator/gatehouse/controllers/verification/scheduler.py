@@ -25,16 +25,18 @@ from gatehouse.domain.version.records import FileRecord
 from gatehouse.domain.version.schedule import asks_store, distrusted, owes_reading, reread_since
 
 __all__ = [
+    "FILES_READ",
     "PROGRESS_SECONDS",
     "ArtifactLook",
     "CheckInterrupted",
     "Looked",
     "VerificationPool",
     "Wait",
-    "unread_problem",
 ]
 
 SHOWN_DIFFERENCES: Final = 10
+FILES_READ: Final = "the files read"
+"""Expected of files that must be read."""
 
 VersionKey = tuple[str, str]
 """Namespace and name."""
@@ -145,12 +147,7 @@ def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
     """The files differ from the verified ones. An error of reading them is no outage that could hide this."""
     if not isinstance(facts.artifact, ArtifactRecord):
         raise error
-    return Looked(replace(facts.artifact, doubted=True), rereading=unread_problem(error), error=error)
-
-
-def unread_problem(error: ReconcileError) -> Finding:
-    """Why files that must be read cannot be, as a finding."""
-    return Finding(reason=error.reason, found=error.message, expected="the files read", remedy=error.remedy)
+    return Looked(replace(facts.artifact, doubted=True), rereading=error.finding(expected=FILES_READ), error=error)
 
 
 def _silent(seconds: float) -> Transient:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from gatehouse.domain.common.finding import Finding
+
 __all__ = ["ReconcileError", "Stalled", "Superseded", "Transient", "Waiting"]
 
 
@@ -47,6 +49,10 @@ class ReconcileError(Exception):
     def advice(self) -> str:
         """The message, and after it the remedy if there is one."""
         return f"{self._message}; {self._remedy}" if self._remedy else self._message
+
+    def finding(self, *, expected: str) -> Finding:
+        """The error as a finding, for a gate that the error shuts."""
+        return Finding(reason=self._reason, found=self._message, expected=expected, remedy=self._remedy)
 
     def __str__(self) -> str:
         return f"{self._reason}: {self._message}"
