@@ -107,9 +107,12 @@ async def cold_start(servers: Servers, farm: Farm, cluster: Cluster) -> Run:
             share=lambda now: min(_written(now, "patch", "modelversions"), _written(now, "create", "events")) / count,
             within=60 + count / 10,
         )
-    phases = Counter([body["status"].get("phase") async for body in cluster.objects("modelversions", farm.namespace)])
+    statuses = [body["status"] async for body in cluster.objects("modelversions", farm.namespace)]
+    phases = Counter([status.get("phase") for status in statuses])
     if phases != {_READY: count}:
-        raise ValueError(f"wanted {count} versions {_READY}, found {dict(phases)}")
+        other = next((status for status in statuses if status.get("phase") != _READY), None)
+        shut = [f"{each['type']}: {each['message']}" for each in (other or {}).get("conditions", ())]
+        raise ValueError(f"expected {count} versions {_READY}, found {dict(phases)}; the first other one: {shut}")
     return run
 
 

@@ -57,7 +57,7 @@ async def bench_flux(
         with servers(progress) as running:
             async with Cluster(running.plane) as cluster:
                 theirs = await _source_controller(running, cluster, checkout, count)
-    # A Bucket says where its objects lie, and nothing about their making.
+    # A Bucket says where its objects lie, and next to nothing about their making.
     farm = Farm(count, plain=True)
     with servers(progress, profiles=profiles) as running:
         async with Cluster(running.plane) as cluster:

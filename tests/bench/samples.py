@@ -19,6 +19,7 @@ VERSIONS_A_MODEL = 100
 _HIDDEN = 32
 _VOCABULARY = 256
 _WIDTH = 2
+_BASE_MODEL = "example/base"
 
 _CONFIG: Mapping[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -56,8 +57,8 @@ def prefix(number: int) -> str:
 class Farm:
     """``count`` versions in one namespace. Neighbours belong to different models, as in a busy cluster.
 
-    ``plain`` versions say what they are, where their artifact lies and what it is checked against, and nothing about
-    their making.
+    ``plain`` versions say what they are, where their artifact lies and what it is checked against. Of their making they
+    name the base model alone, because the default policies require it.
     """
 
     count: int
@@ -91,6 +92,7 @@ class Farm:
             "artifact": {"uri": f"s3://{BUCKET}/{prefix(number)}", "format": "safetensors"},
             "hardwareProfileRef": {"name": PROFILE},
             "serving": {"maxModelLen": 2048},
+            "lineage": {"baseModel": _BASE_MODEL},
         }
         return {
             "apiVersion": "gatehouse.dev/v1alpha1",
@@ -106,7 +108,7 @@ def _making(number: int) -> dict[str, Any]:
         "description": f"Version {number} of a model that is only there to be counted.",
         "submittedBy": "admin",
         "lineage": {
-            "baseModel": "example/base",
+            "baseModel": _BASE_MODEL,
             "trainingData": [f"s3://datasets/corpus-{part}/" for part in range(4)],
             "code": {"repository": "https://git.example.com/train", "commit": f"{number:040x}"},
             "hyperparameters": {f"parameter_{name}": str(name / 7) for name in range(12)},
