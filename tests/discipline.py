@@ -2,6 +2,7 @@
 
 Files are shared out to workers (`make test`), those with servers first, so that short files fill the end. A test that
 compares times is marked ``alone``: it begins when no other worker runs a test, and none begins until it has ended.
+SIGTERM ends a run as Ctrl-C does: every fixture stops its servers.
 """
 
 from __future__ import annotations
@@ -9,18 +10,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["begin", "pytest_collection_modifyitems", "pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = [
+    "begin",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+]
 
 _RUN: Final = "PYTEST_XDIST_TESTRUNUID"
 _SAID: Final = "CI runs every test, so none may be skipped or expected to fail"
 Result = pytest.TestReport | pytest.CollectReport
+
+
+def pytest_configure() -> None:
+    """A run that is stopped stops its servers; without a handler, SIGTERM would leave them behind."""
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,6 +41,23 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_sigterm_tears_fixtures_down(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_stopped.py").write_text(
+        "import os, pathlib, pytest, signal\n"
+        "@pytest.fixture(scope='session')\n"
+        "def server():\n"
+        "    yield\n"
+        "    pathlib.Path('torn-down').touch()\n"
+        "def test_it(server): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+    )
+
+    stopped = run(tmp_path)
+
+    assert stopped.returncode == pytest.ExitCode.INTERRUPTED, stopped.stdout
+    assert (tmp_path / "torn-down").exists()
+
+
 def test_what_is_skipped_at_home_fails_in_ci(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     for name, text in SKIPPING.items():
