@@ -184,10 +184,18 @@ def result_of(records: Sequence[Mapping[str, Any]]) -> Result:
             Figure("caches that differ", differing("cache")),
             Figure("runs that this release computed before and refuses now", differing("refused")),
         ),
-        counts=(Count("caches that are less than vLLM needs, by more than a block", _short(below, computed), 0, 0),),
+        counts=(
+            Count.exactly("caches that are less than vLLM needs, by more than a block", _short(below, computed), 0),
+            Count.exactly("runs for which the environment lacks a package", _incomplete(records), 0),
+        ),
         notes=tuple(f"refused: {each}" for each in refused),
         details=tuple(each.row() for each in found),
     )
+
+
+def _incomplete(records: Sequence[Mapping[str, Any]]) -> int:
+    """A package that is not installed makes vLLM refuse a model that it serves elsewhere."""
+    return sum("error" in record and record["error"].startswith("ModuleNotFoundError") for record in records)
 
 
 def _short(below: Sequence[Difference], computed: Sequence[Mapping[str, Any]]) -> int:

@@ -66,10 +66,14 @@ def test_a_difference_is_told_with_both_figures(changes: Mapping[str, Any], what
 
 def test_a_cache_that_is_too_small_by_more_than_a_block_is_wrong() -> None:
     block = 16 * 32768
-    (count,) = result_of([llama(cache={"16": 2**20 + block})]).counts
-    assert count.holds
-    (count,) = result_of([llama(cache={"16": 2**20 + block + 1})]).counts
-    assert not count.holds
+    assert [count.holds for count in result_of([llama(cache={"16": 2**20 + block})]).counts] == [True, True]
+    assert [count.holds for count in result_of([llama(cache={"16": 2**20 + block + 1})]).counts] == [False, True]
+
+
+def test_an_environment_that_lacks_a_package_is_wrong() -> None:
+    lacking = llama(error="ModuleNotFoundError: No module named 'uvloop'")
+    assert [count.holds for count in result_of([lacking]).counts] == [True, False]
+    assert [count.holds for count in result_of([llama(error="ValueError: no")]).counts] == [True, True]
 
 
 def test_differences_are_a_table_and_json() -> None:
