@@ -81,12 +81,13 @@ class Rig:
         self.manager = Manager(
             watches=watches,
             caches=self.caches,
-            reconcilers={resource.plural: Reconciler(self.reconcile_of(resource)) for resource in self.resources},
             source=self.source,
             lister=self.client if self.lister else None,
             metrics=EngineMetrics(self.registry),
             options=self.options,
         )
+        for resource in self.resources:
+            self.manager.add(resource.plural, Reconciler(self.reconcile_of(resource)))
         self.stop = asyncio.Event()
 
     def reconcile_of(self, resource: Gvr) -> Callable[[str, str], Any]:

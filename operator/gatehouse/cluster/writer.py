@@ -29,7 +29,7 @@ class KubernetesWriter:
     """
 
     def __init__(
-        self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], None], name: str = FIELD_MANAGER
+        self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], object], name: str = FIELD_MANAGER
     ) -> None:
         self._client = client
         self._written = written

@@ -5,21 +5,26 @@ When a policy changes, every version is decided again: the watch enqueues them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.controllers.indexes import BY_POLICY, policy_key
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import BY_POLICY, outcome_part, policy_key
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import READY, STALLED, ConditionState, find, merge
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.outcome import Requeue
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import Body, ObjectKey
 
-__all__ = ["GovernancePolicyController"]
+__all__ = ["DECLARATION", "GovernancePolicyController"]
 
 _COMPILED: Final = "Compiled"
 _REFUSED: Final = "DoesNotCompile"
@@ -96,3 +101,21 @@ def _states(problems: Sequence[RuleProblem], *, enforced: bool) -> list[Conditio
         ConditionState(READY, "False", _REFUSED, f"the policy {effect} until it compiles: {message}"),
         ConditionState(STALLED, "True", _REFUSED, message),
     ]
+
+
+def _policies_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+    for policy in (version.get("status") or {}).get("policies") or ():
+        yield ObjectKey(GovernancePolicy.info.plural, "", policy["name"])
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    return shared.runner(GovernancePolicyController(objects=shared.objects, clock=shared.adapters.clock))
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(GovernancePolicy),
+    build=_build,
+    triggers=(
+        Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_policies_of, settle=SUMMARY_SETTLE),
+    ),
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
 from gatehouse.api.model_registry import (
     ModelRegistry,
     ModelRegistryStatus,
@@ -13,8 +14,11 @@ from gatehouse.api.model_registry import (
     ObjectStoreStatus,
     ServingDefaults,
 )
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.indexes import BY_BUCKET
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import BY_BUCKET, DEFAULT, IS_DEFAULT, outcome_part
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, UtcClock
 from gatehouse.controllers.reconciler import Result
@@ -25,10 +29,16 @@ from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.common.locations import locate
 from gatehouse.domain.serving.initializer import cannot_load
 from gatehouse.domain.version.outcome import PROGRESSING_WITH_RETRY, Requeue
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.workqueue import Backoff
 
-__all__ = ["ModelRegistryController"]
+__all__ = ["DECLARATION", "ModelRegistryController", "registries_of_its_buckets", "registry_part"]
 
 INTERVAL: Final = timedelta(seconds=60)
+WORKERS: Final = 8
+"""Each registry holds at most one worker while its database and its stores are silent."""
 WAITING_FOR_DATABASE: Final = "WaitingForDatabase"
 """Condition of a ModelRegistry that is True while its database does not answer and objects wait for its share."""
 PODS_CANNOT_LOAD: Final = "PodsCannotLoad"
@@ -222,3 +232,71 @@ def _reachable(database: str, stores: list[ObjectStoreStatus]) -> list[Condition
         database_ready,
         ConditionState("ObjectStoresReachable", "False", "ObjectStoreUnreachable", message),
     ]
+
+
+# What the operator declares for the kind
+
+
+def _buckets(body: Body) -> Iterable[str]:
+    for store in (body.get("spec") or {}).get("objectStores") or ():
+        yield locate(store["uriPrefix"]).bucket
+
+
+def _is_default(body: Body) -> Iterable[str]:
+    if (body["metadata"].get("annotations") or {}).get(ANNOTATION_DEFAULT_REGISTRY) == IS_DEFAULT:
+        yield IS_DEFAULT
+
+
+def registry_part(body: Body) -> object:
+    """What models, versions and other registries depend on: the spec, the annotations, and whether it is ready."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    ready = next((str(condition["status"]) for condition in conditions if condition["type"] == READY), "Unknown")
+    return [body["spec"], body["metadata"].get("annotations"), ready]
+
+
+def registries_of_its_buckets(registry: Body, caches: Caches) -> Iterable[ObjectKey]:
+    """The other registries that declare a bucket of a registry: their versions may have to leave it."""
+    metadata = registry["metadata"]
+    for bucket in set(_buckets(registry)):
+        for other in caches.select(ModelRegistry.info.plural, BY_BUCKET, bucket):
+            if (other.namespace, other.name) != (metadata["namespace"], metadata["name"]):
+                yield other
+
+
+def _registry_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+    namespace, _, name = str((version.get("status") or {}).get("registry") or "").partition("/")
+    if name:
+        yield ObjectKey(ModelRegistry.info.plural, namespace, name)
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters, shares = shared.adapters, shared.shares
+    return shared.runner(
+        ModelRegistryController(
+            objects=shared.objects,
+            connections=shared.connections,
+            clock=adapters.clock,
+            interval=adapters.probe_interval,
+            troubles=shared.troubles,
+            waiting=lambda registry: adapters.set_aside(shares.database(registry)),
+        )
+    )
+
+
+def _backoff(shared: Dependencies) -> Backoff:
+    """Objects that wait for a registry are enqueued when it is ready, so the registry retries often."""
+    return Backoff(cap=shared.adapters.probe_interval.total_seconds())
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(ModelRegistry),
+    build=_build,
+    indexes={DEFAULT: _is_default, BY_BUCKET: _buckets},
+    triggers=(
+        Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=registries_of_its_buckets),
+        Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_registry_of, settle=SUMMARY_SETTLE),
+    ),
+    workers=WORKERS,
+    backoff=_backoff,
+    waits_for_database=True,
+)

@@ -12,6 +12,7 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, ObjectReader
 from gatehouse.domain.admission.contest import Endpoints, VersionStanding, endpoints_of, folders_above, standing_of
 from gatehouse.domain.common.locations import folder_of, locate
+from gatehouse.runtime.cache import CacheChange, ChangeType
 
 __all__ = ["Rivalries", "Rivals"]
 
@@ -81,17 +82,21 @@ class Rivalries:
         self._enqueue = enqueue
         self._refused: dict[ObjectName, VersionStanding] = {}
 
-    def changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
+    def observe(self, change: CacheChange) -> None:
+        """A version was created, changed or deleted."""
+        name, body = ObjectName(change.key.namespace, change.key.name), change.body
+        if change.type is ChangeType.DELETED:
+            self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
+        else:
+            self._changed(name, body, lambda: change.body_before)
+
+    def _changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
         """A version is new, or has changed; ``before`` returns its earlier body."""
         uri = folder_of(body["spec"]["artifact"]["uri"])
         refuses = name in self._refused or bool((body.get("status") or {}).get("refusals"))
         # Most versions affect no other, and this test costs less than a standing.
         if refuses or self._shares(name, uri):
             self._note(name, standing_of(body), uri, before)
-
-    def deleted(self, name: ObjectName, body: Mapping[str, Any]) -> None:
-        """A version was deleted; ``body`` is its last known state."""
-        self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
 
     def _shares(self, name: ObjectName, uri: str) -> set[ObjectName]:
         """The other versions of a URI."""

@@ -20,12 +20,13 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import ObjectName, ObjectReader, RegistryRows, UtcClock
+from gatehouse.controllers.ports import ObjectReader, RegistryRows, UtcClock
 from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.version.records import KnownIds, StateChange
 from gatehouse.domain.version.row_recovery import row_id
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["RowSweep", "retire"]
 
@@ -47,7 +48,7 @@ class RowSweep:
         self,
         *,
         reader: ObjectReader,
-        enqueue: Callable[[str, ObjectName], None],
+        enqueue: Callable[[ObjectKey], None],
         clock: UtcClock,
         namespaces: Collection[str] = (),
     ) -> None:
@@ -107,7 +108,7 @@ class RowSweep:
         _log.warning("rows of registered objects are missing", registry=name, rows=len(lost), looked_at=len(again))
         await rows.reserve(KnownIds(model=self._highest("model", again), version=self._highest("version", again)))
         for kind, *of in sorted(again):
-            self._enqueue(KINDS[kind].info.plural, ObjectName(*of))
+            self._enqueue(ObjectKey(KINDS[kind].info.plural, *of))
 
     def _highest(self, kind: RowKind, among: Iterable[Held]) -> int | None:
         ids = (self._id_of(held) for held in among if held[0] == kind)

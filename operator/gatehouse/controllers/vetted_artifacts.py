@@ -21,13 +21,16 @@ import structlog
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.meta import GROUP
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.controllers.declaration import Declaration, Right, resource_of
+from gatehouse.controllers.dependencies import EVERY, Dependencies
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import ClusterWriter, UtcClock
+from gatehouse.controllers.ports import ClusterWriter, LeaseTerm, UtcClock
 from gatehouse.domain.admission.allowlist import Shard, ShardKey, shards
 from gatehouse.domain.admission.contest import VersionStanding
 from gatehouse.domain.admission.objects import LARGEST, Common, VettedPlan
@@ -35,11 +38,10 @@ from gatehouse.domain.common.errors import ReconcileError, Superseded
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.version.outcome import Requeue, requeue_after_error
+from gatehouse.runtime.controller import Reconcile
 
-__all__ = ["EVERY", "Initializer", "LeaseTerm", "VettedArtifactsKeeper", "pause_after"]
+__all__ = ["DECLARATION", "Initializer", "VettedArtifactsKeeper", "pause_after"]
 
-EVERY: Final = "*"
-"""The key under which the work is queued: the work always covers all objects."""
 PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 A_VERSION: Final = timedelta(milliseconds=0.5)
@@ -51,15 +53,6 @@ SLICE: Final = 1000
 """Standings unpacked before other work can run."""
 
 _log = structlog.get_logger(__name__)
-
-
-class LeaseTerm(Protocol):
-    """How this process became the leader."""
-
-    @property
-    def took_over(self) -> bool:
-        """Whether the operator that led before may still write, because it did not hand the Lease over."""
-        ...
 
 
 class Initializer(Protocol):
@@ -109,7 +102,7 @@ class VettedArtifactsKeeper:
         self._rests_until: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
-        """Updates every object; the engine calls it for the key :data:`EVERY`."""
+        """Updates every object; the engine calls it for the key ``EVERY``."""
         now = self._clock.now()
         rest = timedelta(0) if self._rests_until is None else self._rests_until - now
         # A longer rest does not count: the machine's clock was set back.
@@ -271,3 +264,34 @@ def pause_after(versions: int) -> timedelta:
 
 def _is_strict(policy: GovernancePolicy) -> bool:
     return policy.spec.mode == "Enforce" and policy.spec.running.new_pods == "Deny"
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters = shared.adapters
+    return VettedArtifactsKeeper(
+        objects=shared.objects,
+        writer=adapters.writer,
+        clock=adapters.clock,
+        faults=shared.faults,
+        term=adapters.term,
+        initializer=shared.initializer,
+    )
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(VettedArtifacts),
+    build=_build,
+    together=EVERY,
+    woken_by=tuple(kind.info.plural for kind in (ModelVersion, ModelRegistry, GovernancePolicy, HardwareProfile)),
+    rights=(
+        Right(group=GROUP, resource=VettedArtifacts.info.plural, verbs=("create", "patch", "delete")),
+        # KServe's namespace, and the storage initializer in KServe's configuration.
+        Right(
+            group="admissionregistration.k8s.io",
+            resource="mutatingwebhookconfigurations",
+            verbs=("get",),
+            names=("inferenceservice.serving.kserve.io",),
+        ),
+        Right(resource="configmaps", verbs=("get",)),
+    ),
+)

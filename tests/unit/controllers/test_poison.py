@@ -32,7 +32,8 @@ from gatehouse.api import (
 )
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
-from gatehouse.app.watches import WATCHES
+from gatehouse.controllers.decisions import Withdrawals
+from gatehouse.controllers.dependencies import EVERY
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
@@ -42,10 +43,10 @@ from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
-from gatehouse.controllers.revocations import Withdrawals
+from gatehouse.controllers.table import WATCHES
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.scheduler import Looked
-from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.controllers.vetted_artifacts import VettedArtifactsKeeper
 from gatehouse.domain.common.readable import Unreadable, member, read
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.serving.names import served_digest
