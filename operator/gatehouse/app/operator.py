@@ -24,7 +24,12 @@ from gatehouse.app.periodic import PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings, default_identity
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
-from gatehouse.cluster.inventory import KubernetesPolicies, KubernetesServices, KubernetesTemplates
+from gatehouse.cluster.inventory import (
+    KubernetesMetadata,
+    KubernetesPolicies,
+    KubernetesServices,
+    KubernetesTemplates,
+)
 from gatehouse.cluster.kserve import KubernetesKServe
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.writer import KubernetesWriter
@@ -34,7 +39,6 @@ from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.pool import DatabasePool
-from gatehouse.runtime.api_session import MetadataClient
 from gatehouse.runtime.clock import LoopClock, seconds_since_boot
 from gatehouse.runtime.kopf_source import KopfSource
 from gatehouse.runtime.leader import Leader, LeadershipLost
@@ -108,9 +112,6 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         stack.push_async_callback(events.aclose)
         parsing = WorkerParsing(on_end=metrics.parser_ended)
         stack.push_async_callback(parsing.aclose)
-        login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
-        lister = MetadataClient(login)
-        stack.push_async_callback(lister.close)
         manager = Manager(
             watches=WATCHES,
             caches=caches,
@@ -118,11 +119,11 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 resources=[watch.resource for watch in WATCHES],
                 identity=identity,
                 namespaces=settings.namespaces,
-                login=login,
+                login=login_with(kubeconfig=settings.kubeconfig, context=settings.context),
             ),
             metrics=engine_metrics,
             leader=leader,
-            lister=lister,
+            lister=KubernetesMetadata(client),
             options=ManagerOptions(
                 namespaces=settings.namespaces,
                 health_address=settings.health_address,

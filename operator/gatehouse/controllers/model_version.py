@@ -23,7 +23,6 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.decisions import Withdrawals
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Right, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import (
@@ -55,7 +54,7 @@ from gatehouse.controllers.indexes import (
 from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import registry_part
-from gatehouse.controllers.namespaces import NAMESPACES
+from gatehouse.controllers.observed import NAMESPACES, Withdrawals
 from gatehouse.controllers.ports import ClusterWriter, ObjectName, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.registered_model import models_of_registry
@@ -495,7 +494,7 @@ DECLARATION: Final = Declaration(
         BY_REFUSED_DIGEST: _index_refused_digest,
     },
     triggers=(
-        Trigger(kind=NAMESPACES, relevant=labels_part, dependents=_in_namespace),
+        Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_in_namespace),
         Trigger(kind=HardwareProfile.info.plural, relevant=spec_part, dependents=_on_profile),
         Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=_in_registry),
         Trigger(kind=GovernancePolicy.info.plural, relevant=spec_part, dependents=_every_version),

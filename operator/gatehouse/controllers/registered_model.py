@@ -32,7 +32,7 @@ from gatehouse.controllers.indexes import (
 )
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import registries_of_its_buckets, registry_part
-from gatehouse.controllers.namespaces import NAMESPACES
+from gatehouse.controllers.observed import NAMESPACES
 from gatehouse.controllers.ports import ObjectReader, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.rows import retire
@@ -236,7 +236,7 @@ DECLARATION: Final = Declaration(
     build=_build,
     indexes={BY_REGISTRY: _named_registry, BY_REGISTERED: _registered, BY_NAMESPACE: namespace_of},
     triggers=(
-        Trigger(kind=NAMESPACES, relevant=labels_part, dependents=_models_in),
+        Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_models_in),
         Trigger(kind=REGISTRIES, relevant=registry_part, dependents=models_of_registry),
         Trigger(kind=GovernancePolicy.info.plural, relevant=spec_part, dependents=_every_model),
         Trigger(kind=VERSIONS, relevant=outcome_part, dependents=_model_of, settle=SUMMARY_SETTLE),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from gatehouse.controllers import (
-    decisions,
     governance_policy,
     hardware_profile,
     model_registry,
     model_version,
-    namespaces,
+    observed,
     registered_model,
     vetted_artifacts,
 )
@@ -19,12 +18,12 @@ from gatehouse.controllers.declaration import Declaration, watches_of
 __all__ = ["DECLARATIONS", "WATCHES"]
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
-    namespaces.DECLARATION,
+    observed.NAMESPACES,
     hardware_profile.DECLARATION,
     model_registry.DECLARATION,
     governance_policy.DECLARATION,
-    decisions.APPROVALS,
-    decisions.EVALUATIONS,
+    observed.APPROVALS,
+    observed.EVALUATIONS,
     vetted_artifacts.DECLARATION,
     registered_model.DECLARATION,
     model_version.DECLARATION,

@@ -32,7 +32,6 @@ from gatehouse.api import (
 )
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
-from gatehouse.controllers.decisions import Withdrawals
 from gatehouse.controllers.dependencies import EVERY
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
@@ -41,6 +40,7 @@ from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
+from gatehouse.controllers.observed import Withdrawals
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.table import WATCHES

@@ -1,6 +1,7 @@
-"""ModelApproval and ModelEvaluation: no controller reconciles them; versions are decided again when they change.
+"""Kinds that no controller reconciles: other kinds are reconciled again when they change.
 
-The operator remembers who withdrew one: the cache loses that record with the deleted object.
+Registries and policies select Namespaces by their labels. Versions are decided again after a change of a ModelApproval
+or a ModelEvaluation. The operator remembers who withdrew one: the cache loses that record with the deleted object.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from gatehouse.controllers.declaration import Declaration, resource_of
 from gatehouse.controllers.indexes import BY_VERSION, version_key
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.runtime.cache import CacheChange, ChangeType, Index
-from gatehouse.runtime.refs import Body
+from gatehouse.runtime.refs import Body, Gvr
 
-__all__ = ["APPROVALS", "EVALUATIONS", "Withdrawals"]
+__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "Withdrawals"]
 
 REMEMBERED: Final = 4096
 """How many of the newest are kept. A version is reconciled within seconds of the deletion, or after an outage."""
@@ -58,5 +59,6 @@ def _version(body: Body) -> Iterable[str]:
 
 _INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _version}
 
+NAMESPACES: Final = Declaration(resource=Gvr("", "v1", "namespaces", namespaced=False))
 APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_INDEXES)
 EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
