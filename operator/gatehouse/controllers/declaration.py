@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.controllers.dependencies import Dependencies
-from gatehouse.runtime.cache import Index
+from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
 from gatehouse.runtime.refs import Gvr, ObjectKey
-from gatehouse.runtime.watches import Dependents, FanOut, Relevant, Watch
+from gatehouse.runtime.watches import FanOut, Watch
 from gatehouse.runtime.workqueue import Backoff
 
 __all__ = ["SUMMARY_SETTLE", "Declaration", "Right", "Trigger", "resource_of", "watches_of"]
@@ -41,11 +41,14 @@ class Right:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A change of ``kind`` (plural) that enqueues the ``dependents``; see :class:`gatehouse.runtime.watches.FanOut`."""
+    """A change of ``kind`` (plural) that enqueues the ``dependents``; see :class:`gatehouse.runtime.watches.FanOut`.
+
+    The functions here and of indexes get objects of one kind, so their types name the kind's members (``api.wire``).
+    """
 
     kind: str
-    relevant: Relevant
-    dependents: Dependents
+    relevant: Callable[[Any], object]
+    dependents: Callable[[Any, Caches], Iterable[ObjectKey]]
     settle: float = 0.0
 
 
@@ -63,7 +66,7 @@ class Declaration:
 
     resource: Gvr
     build: Callable[[Dependencies], Reconcile] | None = None
-    indexes: Mapping[str, Index] = field(default_factory=dict)
+    indexes: Mapping[str, Callable[[Any], Iterable[str]]] = field(default_factory=dict)
     triggers: Sequence[Trigger] = ()
     together: str | None = None
     woken_by: Sequence[str] = ()

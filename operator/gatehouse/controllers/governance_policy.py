@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import WireVersion
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import BY_POLICY, outcome_part, policy_key
@@ -22,7 +23,7 @@ from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.outcome import Requeue
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["DECLARATION", "GovernancePolicyController"]
 
@@ -103,7 +104,7 @@ def _states(problems: Sequence[RuleProblem], *, enforced: bool) -> list[Conditio
     ]
 
 
-def _policies_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+def _policies_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
     for policy in (version.get("status") or {}).get("policies") or ():
         yield ObjectKey(GovernancePolicy.info.plural, "", policy["name"])
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileStatus
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.values import bytes_of
+from gatehouse.api.wire import WireVersion
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import BY_PROFILE, outcome_part
@@ -22,7 +23,7 @@ from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.version.outcome import Requeue
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["DECLARATION", "HardwareProfileController"]
 
@@ -71,7 +72,7 @@ class HardwareProfileController:
         return timedelta(0)
 
 
-def _profile_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+def _profile_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
     yield ObjectKey(HardwareProfile.info.plural, "", version["spec"]["hardwareProfileRef"]["name"])
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from gatehouse.api.wire import WireObject, WireVersion
+
 __all__ = [
     "BY_BUCKET",
     "BY_CLAIM",
@@ -42,8 +44,6 @@ __all__ = [
     "spec_part",
     "version_key",
 ]
-
-Body = Mapping[str, Any]
 
 BY_BUCKET: Final = "bucket"
 BY_CLAIM: Final = "claim"
@@ -103,22 +103,22 @@ def policy_key(name: str, *, denies: bool = False) -> str:
     return f"{name} denies" if denies else name
 
 
-def namespace_of(body: Body) -> Iterable[str]:
+def namespace_of(body: WireObject) -> Iterable[str]:
     """Values of ``BY_NAMESPACE``."""
     yield body["metadata"].get("namespace", "")
 
 
-def spec_part(body: Body) -> object:
+def spec_part(body: Mapping[str, Any]) -> object:
     """What a person declared."""
     return body["spec"]
 
 
-def labels_part(body: Body) -> object:
+def labels_part(body: WireObject) -> object:
     """The labels."""
     return body["metadata"].get("labels")
 
 
-def outcome_part(body: Body) -> object:
+def outcome_part(body: WireVersion) -> object:
     """The outcome of a version, which other objects count."""
     status = body.get("status") or {}
     return [status.get("phase"), status.get("policies")]

@@ -13,6 +13,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import APPROVAL_DECISION, DECIDED_VERSION_UID
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
 from gatehouse.controllers.ports import ObjectName, ObjectReader
@@ -166,9 +167,9 @@ class Objects:
         body = self._reader.get(kind.info.plural, found.namespace, found.name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             return
-        uid = member(body, "spec", "versionRef", "uid")
+        uid = member(body, *DECIDED_VERSION_UID)
         if not isinstance(uid, str) or uid == version.metadata.uid:
-            refuses = kind is ModelApproval and member(body, "spec", "decision") != "Approved"
+            refuses = kind is ModelApproval and member(body, *APPROVAL_DECISION) != "Approved"
             yield replace(found, may_refuse=refuses)
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:

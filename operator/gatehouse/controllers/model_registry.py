@@ -15,6 +15,7 @@ from gatehouse.api.model_registry import (
     ServingDefaults,
 )
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
@@ -31,7 +32,7 @@ from gatehouse.domain.serving.initializer import cannot_load
 from gatehouse.domain.version.outcome import PROGRESSING_WITH_RETRY, Requeue
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.workqueue import Backoff
 
 __all__ = ["DECLARATION", "ModelRegistryController", "registries_of_its_buckets", "registry_part"]
@@ -237,24 +238,24 @@ def _reachable(database: str, stores: list[ObjectStoreStatus]) -> list[Condition
 # What the operator declares for the kind
 
 
-def _buckets(body: Body) -> Iterable[str]:
+def _buckets(body: WireRegistry) -> Iterable[str]:
     for store in (body.get("spec") or {}).get("objectStores") or ():
         yield locate(store["uriPrefix"]).bucket
 
 
-def _is_default(body: Body) -> Iterable[str]:
+def _is_default(body: WireRegistry) -> Iterable[str]:
     if (body["metadata"].get("annotations") or {}).get(ANNOTATION_DEFAULT_REGISTRY) == IS_DEFAULT:
         yield IS_DEFAULT
 
 
-def registry_part(body: Body) -> object:
+def registry_part(body: WireRegistry) -> object:
     """What models, versions and other registries depend on: the spec, the annotations, and whether it is ready."""
     conditions = (body.get("status") or {}).get("conditions") or ()
     ready = next((str(condition["status"]) for condition in conditions if condition["type"] == READY), "Unknown")
     return [body["spec"], body["metadata"].get("annotations"), ready]
 
 
-def registries_of_its_buckets(registry: Body, caches: Caches) -> Iterable[ObjectKey]:
+def registries_of_its_buckets(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
     """The other registries that declare a bucket of a registry: their versions may have to leave it."""
     metadata = registry["metadata"]
     for bucket in set(_buckets(registry)):
@@ -263,7 +264,7 @@ def registries_of_its_buckets(registry: Body, caches: Caches) -> Iterable[Object
                 yield other
 
 
-def _registry_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+def _registry_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
     namespace, _, name = str((version.get("status") or {}).get("registry") or "").partition("/")
     if name:
         yield ObjectKey(ModelRegistry.info.plural, namespace, name)

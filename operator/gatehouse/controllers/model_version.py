@@ -22,6 +22,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import WireDecision, WireModel, WireObject, WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Right, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
@@ -78,7 +79,7 @@ from gatehouse.domain.version.schedule import must_be_read, owes_reading
 from gatehouse.domain.version.status import version_status
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["DECLARATION", "ModelVersionController"]
 
@@ -335,63 +336,63 @@ def _requeue(facts: Facts, decision: Decision) -> Requeue:
 # What the operator declares for the kind
 
 
-def _index_model(body: Body) -> Iterable[str]:
+def _index_model(body: WireVersion) -> Iterable[str]:
     yield model_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"])
 
 
-def _index_phase(body: Body) -> Iterable[str]:
+def _index_phase(body: WireVersion) -> Iterable[str]:
     phase = (body.get("status") or {}).get("phase")
     if phase:
         yield phase_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], phase)
 
 
-def _index_status(body: Body) -> Iterable[str]:
+def _index_status(body: WireVersion) -> Iterable[str]:
     phase = (body.get("status") or {}).get("phase")
     if phase:
         yield phase
 
 
-def _index_uncleared(body: Body) -> Iterable[str]:
+def _index_uncleared(body: WireVersion) -> Iterable[str]:
     status = body.get("status") or {}
     if not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
         yield RUNNING
 
 
-def _index_claim(body: Body) -> Iterable[str]:
+def _index_claim(body: WireVersion) -> Iterable[str]:
     yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
 
 
-def _index_registered(body: Body) -> Iterable[str]:
+def _index_registered(body: WireVersion) -> Iterable[str]:
     status = body.get("status") or {}
     if status.get("registry") and status.get("registryId"):
         yield registered_key(status["registry"], archived=status.get("phase") == "Archived")
 
 
-def _index_policies(body: Body) -> Iterable[str]:
+def _index_policies(body: WireVersion) -> Iterable[str]:
     for policy in (body.get("status") or {}).get("policies") or ():
         yield policy_key(policy["name"])
         if policy["outcome"] == "Denies":
             yield policy_key(policy["name"], denies=True)
 
 
-def _index_served(body: Body) -> Iterable[str]:
+def _index_served(body: WireVersion) -> Iterable[str]:
     yield folder_of(body["spec"]["artifact"]["uri"])
 
 
-def _index_standing(body: Body) -> Iterable[str]:
+def _index_standing(body: WireVersion) -> Iterable[str]:
     standing = standing_of(body)
     if standing is not None:
         yield standing.packed()
 
 
-def _index_digest(body: Body) -> Iterable[str]:
+def _index_digest(body: WireVersion) -> Iterable[str]:
     status = body.get("status") or {}
     digest = status.get("recordedDigest") or (status.get("artifact") or {}).get("digest")
     if digest:
         yield digest
 
 
-def _index_refused_at(body: Body) -> Iterable[str]:
+def _index_refused_at(body: WireVersion) -> Iterable[str]:
     """The version's folder and the folders above it: a server that loads one of these loads the refused files."""
     if (body.get("status") or {}).get("refusals"):
         uri = folder_of(body["spec"]["artifact"]["uri"])
@@ -399,16 +400,16 @@ def _index_refused_at(body: Body) -> Iterable[str]:
         yield from folders_above(uri)
 
 
-def _index_refused_digest(body: Body) -> Iterable[str]:
+def _index_refused_digest(body: WireVersion) -> Iterable[str]:
     if (body.get("status") or {}).get("refusals"):
         yield from _index_digest(body)
 
 
-def _index_profile(body: Body) -> Iterable[str]:
+def _index_profile(body: WireVersion) -> Iterable[str]:
     yield body["spec"]["hardwareProfileRef"]["name"]
 
 
-def _classification_part(model: Body) -> object:
+def _classification_part(model: WireModel) -> object:
     """What decides which policies apply to the versions of a model, and what its templates say."""
     return [model["spec"], model["metadata"].get("labels")]
 
@@ -418,32 +419,32 @@ def _of_models(models: Iterable[ObjectKey], caches: Caches) -> Iterable[ObjectKe
         yield from caches.select(VERSIONS, BY_MODEL, model_key(model.namespace, model.name))
 
 
-def _in_namespace(namespace: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _in_namespace(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     return caches.select(VERSIONS, BY_NAMESPACE, namespace["metadata"]["name"])
 
 
-def _on_profile(profile: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _on_profile(profile: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     return caches.select(VERSIONS, BY_PROFILE, profile["metadata"]["name"])
 
 
-def _in_registry(registry: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _in_registry(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
     return _of_models(models_of_registry(registry, caches), caches)
 
 
-def _of_model(model: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _of_model(model: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     metadata = model["metadata"]
     return caches.select(VERSIONS, BY_MODEL, model_key(metadata["namespace"], metadata["name"]))
 
 
-def _every_version(_policy: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _every_version(_policy: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     return caches[VERSIONS].keys()
 
 
-def _decided_on(decision: Body, _caches: Caches) -> Iterable[ObjectKey]:
+def _decided_on(decision: WireDecision, _caches: Caches) -> Iterable[ObjectKey]:
     yield ObjectKey(VERSIONS, decision["metadata"]["namespace"], decision["spec"]["versionRef"]["name"])
 
 
-def _of_same_name(version: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _of_same_name(version: WireVersion, caches: Caches) -> Iterable[ObjectKey]:
     """Versions that claim the same name in the same model: one may take the name when another releases it."""
     spec, metadata = version["spec"], version["metadata"]
     claim = claim_key(metadata["namespace"], spec["modelRef"]["name"], spec["version"])

@@ -14,11 +14,12 @@ from typing import Final
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.wire import WireDecision, WireMetadata
 from gatehouse.controllers.declaration import Declaration, resource_of
 from gatehouse.controllers.indexes import BY_VERSION, version_key
 from gatehouse.domain.version.facts import Withdrawal
-from gatehouse.runtime.cache import CacheChange, ChangeType, Index
-from gatehouse.runtime.refs import Body, Gvr
+from gatehouse.runtime.cache import CacheChange, ChangeType
+from gatehouse.runtime.refs import Gvr
 
 __all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "Withdrawals"]
 
@@ -39,25 +40,23 @@ class Withdrawals:
 
     def observe(self, change: CacheChange) -> None:
         """An approval or an evaluation changed: records the withdrawal if the object is deleted or being deleted."""
-        body = change.body
-        if change.type is not ChangeType.DELETED and not body["metadata"].get("deletionTimestamp"):
+        metadata: WireMetadata = change.body["metadata"]
+        if change.type is not ChangeType.DELETED and not metadata.get("deletionTimestamp"):
             return
-        annotations = body["metadata"].get("annotations") or {}
+        annotations = metadata.get("annotations") or {}
         by = annotations.get(ANNOTATION_WITHDRAWN_BY)
         if not by:
             return
-        self._withdrawals[body["metadata"]["uid"]] = Withdrawal(
-            by=by, reason=annotations.get(ANNOTATION_WITHDRAWAL_REASON, "")
-        )
+        self._withdrawals[metadata["uid"]] = Withdrawal(by=by, reason=annotations.get(ANNOTATION_WITHDRAWAL_REASON, ""))
         if len(self._withdrawals) > REMEMBERED:
             self._withdrawals.popitem(last=False)
 
 
-def _version(body: Body) -> Iterable[str]:
+def _version(body: WireDecision) -> Iterable[str]:
     yield version_key(body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
 
 
-_INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _version}
+_INDEXES: Final = {BY_VERSION: _version}
 
 NAMESPACES: Final = Declaration(resource=Gvr("", "v1", "namespaces", namespaced=False))
 APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_INDEXES)

@@ -12,6 +12,7 @@ from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, Phase
 from gatehouse.api.registered_model import RegisteredModel, RegisteredModelStatus, VersionCount
+from gatehouse.api.wire import WireModel, WireObject, WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
@@ -46,7 +47,7 @@ from gatehouse.domain.version.records import ModelRecord
 from gatehouse.domain.version.row_recovery import id_in
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["DECLARATION", "RegisteredModelController", "models_of_registry"]
 
@@ -189,7 +190,7 @@ def _unmet(unmet: Unmet) -> list[ConditionState]:
 # What the operator declares for the kind
 
 
-def _named_registry(body: Body) -> Iterable[str]:
+def _named_registry(body: WireModel) -> Iterable[str]:
     reference = body["spec"].get("registryRef")
     if reference is None:
         yield ""
@@ -197,13 +198,13 @@ def _named_registry(body: Body) -> Iterable[str]:
         yield registry_key(reference.get("namespace") or body["metadata"]["namespace"], reference["name"])
 
 
-def _registered(body: Body) -> Iterable[str]:
+def _registered(body: WireModel) -> Iterable[str]:
     status = body.get("status") or {}
     if status.get("registry") and status.get("registryId"):
         yield registered_key(status["registry"], archived=body["spec"].get("state") == "Archived")
 
 
-def models_of_registry(registry: Body, caches: Caches) -> Iterable[ObjectKey]:
+def models_of_registry(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
     """The models that a registry may keep, and those of registries that declare one of its buckets."""
     metadata = registry["metadata"]
     yield from caches.select(MODELS, BY_REGISTRY, registry_key(metadata["namespace"], metadata["name"]))
@@ -212,16 +213,16 @@ def models_of_registry(registry: Body, caches: Caches) -> Iterable[ObjectKey]:
         yield from caches.select(MODELS, BY_REGISTRY, registry_key(other.namespace, other.name))
 
 
-def _models_in(namespace: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _models_in(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     return caches.select(MODELS, BY_NAMESPACE, namespace["metadata"]["name"])
 
 
-def _every_model(_policy: Body, caches: Caches) -> Iterable[ObjectKey]:
+def _every_model(_policy: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     """A model's row keeps the requirements for versions that are still to come."""
     return caches[MODELS].keys()
 
 
-def _model_of(version: Body, _caches: Caches) -> Iterable[ObjectKey]:
+def _model_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
     yield ObjectKey(MODELS, version["metadata"]["namespace"], version["spec"]["modelRef"]["name"])
 
 

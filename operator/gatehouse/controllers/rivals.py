@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import WireVersion
 from gatehouse.controllers.indexes import BY_BUCKET, BY_DIGEST, BY_REFUSED_AT, BY_REFUSED_DIGEST, BY_SERVED
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, ObjectReader
@@ -19,7 +20,7 @@ __all__ = ["Rivalries", "Rivals"]
 VERSIONS: Final = ModelVersion.info.plural
 REGISTRIES: Final = ModelRegistry.info.plural
 
-Before = Callable[[], Mapping[str, Any] | None]
+Before = Callable[[], WireVersion | None]
 
 
 class Rivals:
@@ -84,13 +85,13 @@ class Rivalries:
 
     def observe(self, change: CacheChange) -> None:
         """A version was created, changed or deleted."""
-        name, body = ObjectName(change.key.namespace, change.key.name), change.body
+        name, body = ObjectName(change.key.namespace, change.key.name), cast("WireVersion", change.body)
         if change.type is ChangeType.DELETED:
             self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
         else:
-            self._changed(name, body, lambda: change.body_before)
+            self._changed(name, body, lambda: cast("WireVersion | None", change.body_before))
 
-    def _changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
+    def _changed(self, name: ObjectName, body: WireVersion, before: Before) -> None:
         """A version is new, or has changed; ``before`` returns its earlier body."""
         uri = folder_of(body["spec"]["artifact"]["uri"])
         refuses = name in self._refused or bool((body.get("status") or {}).get("refusals"))

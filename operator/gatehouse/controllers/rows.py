@@ -17,6 +17,7 @@ import structlog
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import REGISTRY_ID
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.lookup import Objects
@@ -117,7 +118,7 @@ class RowSweep:
     def _id_of(self, held: Held) -> int | None:
         kind, namespace, name = held
         body = self._reader.get(KINDS[kind].info.plural, namespace, name)
-        known = member(body, "status", "registryId")
+        known = member(body, *REGISTRY_ID)
         return row_id(known) if isinstance(known, str) else None
 
 

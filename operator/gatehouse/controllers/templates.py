@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import TEMPLATE_DIGEST, TEMPLATE_NAME
 from gatehouse.controllers.ports import ObjectName, ObjectReader, TemplateLister
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.runtimes.formats import served_file
@@ -95,5 +96,5 @@ class TemplateSweep:
 
     def _is_lost(self, name: ObjectName, found: Mapping[tuple[str, str], str]) -> bool:
         body = self._reader.get(ModelVersion.info.plural, name.namespace, name.name)
-        emitted, digest = (member(body, "status", "template", each) for each in ("name", "digest"))
+        emitted, digest = (member(body, *path) for path in (TEMPLATE_NAME, TEMPLATE_DIGEST))
         return isinstance(emitted, str) and found.get((name.namespace, emitted)) != digest

@@ -25,6 +25,7 @@ from gatehouse.api.meta import GROUP
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.api.wire import ACCELERATOR_RESOURCE
 from gatehouse.controllers.declaration import Declaration, Right, resource_of
 from gatehouse.controllers.dependencies import EVERY, Dependencies
 from gatehouse.controllers.faults import Faults
@@ -170,7 +171,7 @@ class VettedArtifactsKeeper:
                 found.append(profile.spec.accelerator.resource_name)
             elif profile is not None:
                 body = self._objects.reader.get(HardwareProfile.info.plural, *name)
-                resource = member(body, "spec", "accelerator", "resourceName")
+                resource = member(body, *ACCELERATOR_RESOURCE)
                 if isinstance(resource, str) and 0 < len(resource) <= LONGEST_RESOURCE:
                     found.append(resource)
         return found

@@ -32,13 +32,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 import orjson
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
+from gatehouse.api.wire import WireVersion
 from gatehouse.domain.common.conditions import READY, find
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
@@ -136,12 +137,12 @@ def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     Never raises: a malformed body that an older schema admitted clears nothing.
     """
     try:
-        return _standing_of(body)
+        return _standing_of(cast("WireVersion", body))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
-def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
+def _standing_of(body: WireVersion) -> VersionStanding | None:
     status, metadata = body.get("status") or {}, body["metadata"]
     phase, registry = status.get("phase"), status.get("registry")
     if phase is None or registry is None or metadata.get("deletionTimestamp"):
