@@ -62,7 +62,7 @@ from gatehouse.controllers.registered_model import models_of_registry
 from gatehouse.controllers.rivals import Rivalries, Rivals
 from gatehouse.controllers.rows import retire
 from gatehouse.controllers.templates import TemplateSweep, serving_input
-from gatehouse.controllers.verification.scheduler import FILES_READ, ArtifactLook
+from gatehouse.controllers.verification.scheduler import FILES_READ, VerificationScheduler
 from gatehouse.domain.admission.contest import folders_above, standing_of
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Waiting
@@ -107,7 +107,7 @@ class ModelVersionController:
         *,
         objects: Objects,
         connections: Connections,
-        look: ArtifactLook,
+        scheduler: VerificationScheduler,
         writer: ClusterWriter,
         templates: TemplateWriter,
         sweep: TemplateSweep,
@@ -118,7 +118,7 @@ class ModelVersionController:
         self._objects = objects
         self._rivals = Rivals(objects)
         self._connections = connections
-        self._look = look
+        self._scheduler = scheduler
         self._writer = writer
         self._templates = templates
         self._sweep = sweep
@@ -139,7 +139,7 @@ class ModelVersionController:
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
-        await self._look.forget((namespace, name))
+        await self._scheduler.forget((namespace, name))
         await retire(
             "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
         )
@@ -197,7 +197,7 @@ class ModelVersionController:
         if not facts.watches_artifact or gathered.rows is None:
             return gathered
         try:
-            looked = await self._look.at(facts, gathered.rows)
+            observation = await self._scheduler.observe(facts, gathered.rows)
         except ReconcileError as error:
             self._reread_refused(facts, error)
             owed = owes_reading(facts) and must_be_read(facts)
@@ -207,12 +207,14 @@ class ModelVersionController:
                     facts, store_error=error, rereading=error.finding(expected=FILES_READ) if owed else facts.rereading
                 ),
             )
-        if looked is None:
+        if observation is None:
             return gathered
-        if looked.error is not None:
-            self._reread_refused(facts, looked.error)
-        facts = replace(facts, artifact=looked.artifact, rereading=looked.rereading, store_error=looked.error)
-        record = looked.artifact
+        if observation.error is not None:
+            self._reread_refused(facts, observation.error)
+        facts = replace(
+            facts, artifact=observation.artifact, rereading=observation.rereading, store_error=observation.error
+        )
+        record = observation.artifact
         if isinstance(record, ArtifactRecord) and record.digest is not None and facts.recorded_digest is None:
             # The digest of the artifact is known only now.
             version = facts.version
@@ -221,7 +223,7 @@ class ModelVersionController:
                 rivals=self._rivals.of(version, digest=record.digest),
                 served_in=self._services.served_in(version, digest=record.digest),
             )
-        return replace(gathered, facts=facts, files=looked.files)
+        return replace(gathered, facts=facts, files=observation.files)
 
     def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
         """Credentials are not watched: the next check reads them again, after a person corrected them."""
@@ -464,7 +466,9 @@ def _build(shared: Dependencies) -> Reconcile:
         ModelVersionController(
             objects=shared.objects,
             connections=shared.connections,
-            look=ArtifactLook(connections=shared.connections, checks=shared.checks, patience=adapters.patience),
+            scheduler=VerificationScheduler(
+                connections=shared.connections, checks=shared.checks, patience=adapters.patience
+            ),
             writer=adapters.writer,
             templates=TemplateWriter(),
             sweep=shared.templates,

@@ -76,10 +76,10 @@ class PolicyTrail:
         """Checks each registry that has not recorded the current policies yet."""
         policies = self._policies()
 
-        async def look(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
+        async def check(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
             return await self._look(registry, policies)
 
-        await self._each.run(look)
+        await self._each.run(check)
 
     async def _look(self, registry: ModelRegistry, policies: Policies) -> bool:
         name, now = f"{registry.metadata.namespace}/{registry.metadata.name}", self._clock.now()

@@ -111,6 +111,7 @@ class Runner(Generic[R]):
             _log.warning("reconcile put off", reason=error.reason, message=error.message)
             requeue = requeue_after_error(error)
         except Exception:
+            # A fault of this program: it is counted, and the engine logs it and tries the key again.
             self._faults.failed(self._info.plural, where)
             raise
         if requeue is GONE:
@@ -131,6 +132,7 @@ class Runner(Generic[R]):
         except ReconcileError as error:
             result = after_error(self._controller, resource, error, clock=self._clock)
         except Exception as error:
+            # A fault of this program must not leave a status open: the status says that the reconcile fails.
             await self._failed(where, body, resource, error)
             raise
         await self._write(where, body, resource.status, result.status)
@@ -155,6 +157,7 @@ class Runner(Generic[R]):
         except (Transient, Waiting):
             raise
         except Exception:
+            # Whatever kept the status from being written, the old one may grant what no longer holds.
             self._faults.silence(self._info.plural, where)
             raise
         self._faults.hear(self._info.plural, where)
@@ -219,7 +222,7 @@ def _grace(controller: KindController[R], resource: R) -> timedelta:
     """How long Ready holds; zero when that cannot be computed."""
     try:
         return controller.grace(resource)
-    except Exception:  # noqa: BLE001 - it is logged
+    except Exception:  # noqa: BLE001 - without a grace the gates shut at once, which is safe; the fault is logged
         _log.exception("the grace is not known, so there is none")
         return timedelta(0)
 

@@ -132,6 +132,7 @@ class Controller:
                 log.warning("reconcile was cancelled from within and is retried")
                 outcome = self._back_off(key)
             except Exception:
+                # A fault in the reconcile of one object must not end the worker, which serves all objects.
                 log.exception(
                     "reconcile failed unexpectedly and is retried",
                     kind=key.kind,

@@ -195,7 +195,7 @@ class Informer:
         for fan_out in affected:
             keys = dependents.setdefault(fan_out.settle, set())
             for body in bodies:
-                keys.update(self._dependents(fan_out, change.key, body))
+                self._add_dependents(keys, fan_out, change.key, body)
         for settle, keys in dependents.items():
             if settle:
                 self._enqueue_settled(watch.kind, settle, keys)
@@ -228,15 +228,13 @@ class Informer:
             log.exception("relevant part of an object not found", key=str(change.key))
             return digest(change.body)
 
-    def _dependents(self, fan_out: FanOut, key: ObjectKey, body: Body) -> set[ObjectKey]:
-        """The dependents of a body; of a malformed body, those found before the error."""
-        dependents: set[ObjectKey] = set()
+    def _add_dependents(self, keys: set[ObjectKey], fan_out: FanOut, key: ObjectKey, body: Body) -> None:
+        """Add the dependents of a body; of a malformed body, those found before the error."""
         try:
-            dependents.update(fan_out.dependents(body, self._caches))
+            keys.update(fan_out.dependents(body, self._caches))
         except Exception:
             # As above: one malformed object must not stop the events of all others.
             log.exception("dependents of an object not found", key=str(key))
-        return dependents
 
     def _enqueue_settled(self, kind: str, settle: float, keys: Iterable[ObjectKey]) -> None:
         """Enqueue the keys after ``settle`` seconds without such a change of the kind, or after thirty times that."""

@@ -409,6 +409,7 @@ class KopfSource:
             try:
                 return await asyncio.to_thread(self._login)
             except Exception:
+                # kopf would stop for good after any error of a login, and the cause may pass.
                 log.exception("login failed and is tried again")
 
     def _paths(self) -> dict[str, Scope]:

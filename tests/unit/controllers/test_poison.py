@@ -45,7 +45,7 @@ from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.table import WATCHES
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.verification.scheduler import Looked
+from gatehouse.controllers.verification.scheduler import Observation
 from gatehouse.controllers.vetted_artifacts import VettedArtifactsKeeper
 from gatehouse.domain.common.readable import Unreadable, member, read
 from gatehouse.domain.common.revision import Revision
@@ -131,7 +131,7 @@ class World:
         version = ModelVersionController(
             objects=objects,
             connections=world,
-            look=world,
+            scheduler=world,
             writer=world,
             templates=TemplateWriter(),
             sweep=TemplateSweep(reader=self.reader, lister=world, enqueue=world.ignored),
@@ -221,9 +221,9 @@ class World:
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Gone."""
 
-    async def at(self, facts: Any, rows: Any) -> Looked:
+    async def observe(self, facts: Any, rows: Any) -> Observation:
         digest = worlds.DIGEST if facts.version.metadata.name == "one" else worlds.OTHER_DIGEST
-        return Looked(worlds.record(verified_at=self.now_, read_at=self.now_, digest=digest))
+        return Observation(worlds.record(verified_at=self.now_, read_at=self.now_, digest=digest))
 
     async def rows(self, registry: ModelRegistry) -> Rows:
         return self.opened.rows

@@ -27,10 +27,10 @@ from gatehouse.domain.version.schedule import asks_store, distrusted, owes_readi
 __all__ = [
     "FILES_READ",
     "PROGRESS_SECONDS",
-    "ArtifactLook",
     "CheckInterrupted",
-    "Looked",
+    "Observation",
     "VerificationPool",
+    "VerificationScheduler",
     "Wait",
 ]
 
@@ -43,7 +43,7 @@ VersionKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Observation:
     """What is known of the artifact now.
 
     ``files`` are those of a check that just ended. ``rereading`` is how far files are read again while ``artifact``
@@ -56,7 +56,7 @@ class Looked:
     error: ReconcileError | None = None
 
 
-class ArtifactLook:
+class VerificationScheduler:
     """Checks artifacts in the pool; after ``patience`` seconds it returns the progress of the check."""
 
     def __init__(self, *, connections: Connections, checks: VerificationPool[VersionKey], patience: float) -> None:
@@ -65,7 +65,7 @@ class ArtifactLook:
         self._patience = patience
         self._asked: dict[VersionKey, str | None] = {}
 
-    async def at(self, facts: Facts, rows: RegistryRows) -> Looked | None:
+    async def observe(self, facts: Facts, rows: RegistryRows) -> Observation | None:
         """Checks the artifact; None when the row holds a recent check and no person asked for a new one.
 
         Raises the errors of the object store, and ``Transient`` while the store does not answer.
@@ -85,13 +85,13 @@ class ArtifactLook:
             if found.files == 0 and facts.artifact is not None and not found.differs:
                 raise _silent(self._patience)
             if found.rereading and isinstance(facts.artifact, ArtifactRecord):
-                return Looked(facts.artifact, rereading=found)
-            return Looked(found)
+                return Observation(facts.artifact, rereading=found)
+            return Observation(found)
         if found.files is not None and _is_other(found.record, facts.recorded_digest):
             # The rows keep the recorded files: they are the evidence, and show what changed.
             changed = _differences(request.known, found.files) if found.record.digest is not None else ()
-            return Looked(replace(found.record, changed=changed))
-        return Looked(found.record, found.files)
+            return Observation(replace(found.record, changed=changed))
+        return Observation(found.record, found.files)
 
     async def forget(self, key: VersionKey) -> None:
         """Ends the check of a deleted version, if one runs."""
@@ -143,11 +143,11 @@ def _was_asked(version: ModelVersion) -> bool:
     return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
 
 
-def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
+def _interrupted(facts: Facts, error: ReconcileError) -> Observation:
     """The files differ from the verified ones. An error of reading them is no outage that could hide this."""
     if not isinstance(facts.artifact, ArtifactRecord):
         raise error
-    return Looked(replace(facts.artifact, doubted=True), rereading=error.finding(expected=FILES_READ), error=error)
+    return Observation(replace(facts.artifact, doubted=True), rereading=error.finding(expected=FILES_READ), error=error)
 
 
 def _silent(seconds: float) -> Transient:
