@@ -168,7 +168,7 @@ async def test_a_standby_can_be_not_ready() -> None:
 async def test_a_replica_that_knows_of_no_leader_is_not_ready() -> None:
     """It may lead the next moment, and then has its first lists before it."""
     bench = Bench(lease=FakeLease(), options=SERVED)
-    assert "held by 'nobody'" in str(bench.manager._check_ready())
+    assert "held by 'no one'" in str(bench.manager._check_ready())
 
 
 async def test_a_standby_stops_at_once() -> None:

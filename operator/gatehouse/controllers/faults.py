@@ -26,14 +26,14 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     pass
 
 
 class Faults:
     """``on_silenced`` is called when the clearances of an object begin or cease to count."""
 
-    def __init__(self, reader: ObjectReader, *, on_silenced: Callable[[], None] = _nobody) -> None:
+    def __init__(self, reader: ObjectReader, *, on_silenced: Callable[[], None] = _ignore) -> None:
         self._reader = reader
         self._on_silenced = on_silenced
         self._unreadable: dict[tuple[str, ObjectName], str] = {}

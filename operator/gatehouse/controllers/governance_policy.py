@@ -45,8 +45,8 @@ class GovernancePolicyController:
         compiled, generation = CompiledPolicy(resource), resource.metadata.generation
         versions = self._count(policy_key(resource.metadata.name))
         # A policy that no version uses is not compiled again at each start if its status is up to date.
-        told = versions == 0 and _is_told(resource)
-        problems = resource.status.problems if told else _problems(compiled)
+        reported = versions == 0 and _is_reported(resource)
+        problems = resource.status.problems if reported else _problems(compiled)
         status = GovernancePolicyStatus(
             observed_generation=generation,
             last_handled_reconcile_at=resource.requested_at,
@@ -77,7 +77,7 @@ class GovernancePolicyController:
         return len(self._objects.reader.select(ModelVersion.info.plural, BY_POLICY, value))
 
 
-def _is_told(policy: GovernancePolicy) -> bool:
+def _is_reported(policy: GovernancePolicy) -> bool:
     """Whether the status holds the result of compiling this generation of the policy."""
     ready = find(policy.status.conditions, READY)
     generation = policy.metadata.generation

@@ -90,7 +90,7 @@ class Objects:
                 reason="ModelNotFound",
                 found=f"no RegisteredModel {name} in namespace {namespace}",
                 expected=f"the RegisteredModel {namespace}/{name}",
-                remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+                remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
             )
         )
 
@@ -259,7 +259,7 @@ def _unreadable(found: Unreadable) -> Unmet:
             reason=UNREADABLE,
             found=found.message,
             expected=f"{found.subject} in a form that Gatehouse reads",
-            remedy=f"mend that field of the {found.kind} and apply it again",
+            remedy=f"fix that field of the {found.kind} and apply it again",
         ),
     )
 

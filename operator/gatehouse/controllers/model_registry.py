@@ -46,7 +46,7 @@ PODS_CANNOT_LOAD: Final = "PodsCannotLoad"
 """Condition of a ModelRegistry that is True while KServe's initializer cannot read one of its stores."""
 
 
-def _nobody_waits(_registry: ModelRegistry) -> int:
+def _none_wait(_registry: ModelRegistry) -> int:
     return 0
 
 
@@ -66,7 +66,7 @@ class ModelRegistryController:
         clock: UtcClock,
         interval: timedelta = INTERVAL,
         troubles: RegistryTroubles | None = None,
-        waiting: Callable[[ModelRegistry], int] = _nobody_waits,
+        waiting: Callable[[ModelRegistry], int] = _none_wait,
     ) -> None:
         self._objects = objects
         self._connections = connections
@@ -139,8 +139,8 @@ class ModelRegistryController:
             "objects that wait for the database hold all the workers that one database may hold; more of them wait for "
             "their turn, as gatehouse_queue_set_aside counts, and those of other databases go on",
         )
-        told = merge([], [state], generation=resource.metadata.generation, now=self._clock.now())
-        return status.model_copy(update={"conditions": [*status.conditions, *told]})
+        waiting = merge([], [state], generation=resource.metadata.generation, now=self._clock.now())
+        return status.model_copy(update={"conditions": [*status.conditions, *waiting]})
 
     def grace(self, resource: ModelRegistry) -> timedelta:  # noqa: ARG002
         """A registry that does not answer is not ready, however short the outage is."""
@@ -185,7 +185,7 @@ def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
             "ImagesByTag",
             "True",
             "TagsCanMove",
-            f"{', '.join(by_tag)}: anybody who may write to the image registry decides what a tag stands for; "
+            f"{', '.join(by_tag)}: everyone who may write to the image registry decides which image a tag names; "
             "name each image as NAME@sha256:DIGEST",
         )
 
@@ -205,7 +205,7 @@ def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) 
     if not torn:
         return states
     message = (
-        f"{'; '.join(torn)}: nothing of a bucket with several endpoints is cleared; name the same endpoint in "
+        f"{'; '.join(torn)}: no version in a bucket with several endpoints is cleared; name the same endpoint in "
         "objectStores of these ModelRegistries, or use another bucket"
     )
     kept = [state for state in states if state.type not in {READY, RECONCILING}]

@@ -288,12 +288,12 @@ class ModelVersionController:
             self._sweep.written(name)
             return None
         template = render(serving_input(facts, decision, ids))
-        wanted = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
-        if wanted != emitted or self._sweep.is_lost(name):
+        written = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
+        if written != emitted or self._sweep.is_lost(name):
             config_map = self._templates.config_map(template, owner=version.metadata)
             await self._writer.put_config_map(version.metadata.namespace, config_map)
             self._sweep.written(name)
-        return wanted
+        return written
 
 
 async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: RegisteredModel | Unmet) -> Held:

@@ -141,12 +141,12 @@ class Runner(Generic[R]):
     async def _failed(self, where: ObjectName, body: Mapping[str, Any], resource: R, error: Exception) -> None:
         """Writes into the status that the reconcile fails; the caller raises the error."""
         message = f"the reconcile fails with {place_of(error)}; it is tried again"
-        fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="the operator's log says where")
+        fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="see the operator's log")
         try:
             result = after_error(self._controller, resource, fault, clock=self._clock)
             await self._write(where, body, resource.status, result.status)
         except ReconcileError as unwritten:
-            _log.warning("failure not told yet", reason=unwritten.reason, message=unwritten.message)
+            _log.warning("failure not reported yet", reason=unwritten.reason, message=unwritten.message)
 
     async def _write(
         self, where: ObjectName, body: Mapping[str, Any], before: ConditionedStatus, status: ConditionedStatus
@@ -207,7 +207,7 @@ def _unread(
     """Shuts an unreadable object at once. Its generation counts as handled: it waits for a change."""
     metadata, now = body["metadata"], clock.now()
     error = Stalled(
-        reason=UNREADABLE, message=found.message, remedy=f"mend that field of the {found.kind} and apply it again"
+        reason=UNREADABLE, message=found.message, remedy=f"fix that field of the {found.kind} and apply it again"
     )
     generation = int(metadata.get("generation") or 0)
     states = conditions_after_error(before.conditions, error, now=now, grace=timedelta(0))

@@ -118,7 +118,7 @@ class RegisteredModelController:
         held = held_under(before, resource, registry)
         policies = self._objects.applying(self._objects.policies(), resource, registry, before)
         held = held.under(policies)
-        wanted = ModelRecord(
+        record = ModelRecord(
             id=row.id if row else None,
             name=resource.metadata.name,
             namespace=resource.metadata.namespace,
@@ -127,9 +127,9 @@ class RegisteredModelController:
             spec=orjson.dumps(body["spec"], option=orjson.OPT_SORT_KEYS).decode(),
             held=held.text(),
         )
-        if row is not None and row.id is not None and row == wanted:
+        if row is not None and row.id is not None and row == record:
             return row.id, held
-        return await rows.save_model(wanted, known=known), held
+        return await rows.save_model(record, known=known), held
 
     def _result(
         self,
@@ -173,13 +173,13 @@ def _notice(model: RegisteredModel, held: Held) -> str:
         return ""
     return (
         f"; it counts as {held.risk_tier} risk, not {wrote}: below the registry's default, or what it was before, a "
-        "tier counts once somebody who holds the verb classify on risktiers.gatehouse.dev writes that into "
+        "tier counts once a person with the verb classify on risktiers.gatehouse.dev writes their name into "
         "spec.classifiedBy"
     )
 
 
 def _unmet(unmet: Unmet) -> list[ConditionState]:
-    message = f"{unmet.finding.found}; wanted: {unmet.finding.expected}; {unmet.finding.remedy}"
+    message = f"{unmet.finding.found}; expected: {unmet.finding.expected}; {unmet.finding.remedy}"
     abnormal = STALLED if unmet.needs_person else RECONCILING
     return [
         ConditionState(READY, "False", unmet.finding.reason, message),

@@ -45,7 +45,7 @@ class Trouble:
     message: str
 
 
-def _nobody(_name: ObjectName) -> None:
+def _ignore(_name: ObjectName) -> None:
     pass
 
 
@@ -64,7 +64,7 @@ class RegistryTroubles:
         self,
         *,
         events: EventRecorder,
-        changed: Callable[[ObjectName], None] = _nobody,
+        changed: Callable[[ObjectName], None] = _ignore,
         counted: Callable[[str], None] = _uncounted,
     ) -> None:
         self._events = events
@@ -98,7 +98,7 @@ class RegistryTroubles:
     def ended(self, work: str, registry: ObjectName) -> None:
         """Records that a check succeeded."""
         if self._troubles.get(registry, {}).pop(work, None) is not None:
-            _log.info("periodic work does its job again", work=work, registry="/".join(registry))
+            _log.info("periodic work succeeds again", work=work, registry="/".join(registry))
             self._changed(registry)
 
     def keep(self, work: str, registries: Sequence[ObjectName]) -> None:

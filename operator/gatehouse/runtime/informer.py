@@ -182,7 +182,7 @@ class Informer:
 
     def _judge_status(self, key: ObjectKey, version: str, own: ObjectKey) -> None:
         if not self._caches[key.kind].is_own_version(key, version):
-            log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
+            log.info("status was changed by another client", kind=key.kind, namespace=key.namespace, name=key.name)
             self._enqueue(own)
 
     def _dispatch_dependents(self, watch: Watch, change: CacheChange) -> None:

@@ -259,7 +259,7 @@ class Manager:
         if self._leader is not None and not self._leader.leads:
             if self._leader.holder and self._options.standby_ready:
                 return None  # a standby replica; without a known leader this replica may lead next
-            return f"waiting for leadership, held by {self._leader.holder or 'nobody'!r}"
+            return f"waiting for leadership, held by {self._leader.holder or 'no one'!r}"
         if self._informer is None or not self._informer.synced.is_set():
             missing = self._informer.missing if self._informer else []
             return f"waiting for the first list of {', '.join(missing) or 'everything'}"

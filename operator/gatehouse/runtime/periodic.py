@@ -47,7 +47,7 @@ class Periodic:
                 failed(self.name)
             else:
                 if failures:
-                    log.info("periodic work does its job again", work=self.name, failures=failures)
+                    log.info("periodic work succeeds again", work=self.name, failures=failures)
                 known, failures = "", 0
 
 

@@ -154,8 +154,8 @@ def _silent(seconds: float) -> Transient:
     """No difference from the row was found, so the row stands, as in any other outage."""
     return Transient(
         reason="StoreUnavailable",
-        message=f"the object store has not answered within {seconds:g} s; it is still being asked",
-        remedy="look at the store, and at the network between it and the operator",
+        message=f"the object store has not answered within {seconds:g} s; the operator still waits for an answer",
+        remedy="check the store, and the network between the store and the operator",
     )
 
 
@@ -312,13 +312,13 @@ class VerificationPool(Generic[K]):
             raise
 
     async def _watch(self, key: K, running: _Running) -> None:
-        told = running.verification.progress
+        reported = running.verification.progress
         while not running.task.done():
             await self._wait(running.task, PROGRESS_SECONDS)
             if not running.task.done():
                 await _save(running)
-            if running.task.done() or running.verification.progress != told:
-                told = running.verification.progress
+            if running.task.done() or running.verification.progress != reported:
+                reported = running.verification.progress
                 self._on_progress(key)
 
 

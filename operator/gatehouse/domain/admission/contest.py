@@ -313,7 +313,7 @@ class Contest:
                     reason="UriNotRegistered",
                     found=f"{standing.version} is not registered with its URI",
                     expected="a version that its registry has recorded",
-                    remedy="look at the gate Registered",
+                    remedy="see the gate Registered",
                 ),
             )
         return Objection(
@@ -345,7 +345,7 @@ class Contest:
                         reason="DigestsDiffer",
                         found=f"{other.version} has digest {other.digest} at the same URI",
                         expected="one digest at one URI",
-                        remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
+                        remedy="none: Gatehouse verifies both now, and reports which files changed",
                     ),
                 )
         return None
@@ -394,6 +394,6 @@ def _refusal(reason: str, *, by: VersionStanding, against: VersionStanding) -> O
             reason=reason,
             found=f"{by.version} {_WORDS[reason]}, and {what}",
             expected="no refused version of the artifact",
-            remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; mend or archive it",
+            remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; fix or archive it",
         ),
     )
