@@ -83,18 +83,18 @@ class KubernetesServices:
 
         :raises Transient: the API server does not answer.
         """
-        found: dict[str, set[Served]] = {}
+        by_namespace: dict[str, set[Served]] = {}
         try:
             async for item in self._client.items("inferenceservices"):
                 uri = _at(item, "spec", "predictor", "model", "storageUri")
                 if uri is not None:
                     digest = _at(item, "metadata", "annotations", ANNOTATION_DIGEST) or ""
-                    found.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
+                    by_namespace.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
         except ClusterError as error:
             if isinstance(error, ApiError) and error.status == 404:
                 return {}
             raise to_reconcile_error(error, doing="listing the InferenceServices") from error
-        return {namespace: frozenset(served) for namespace, served in found.items()}
+        return {namespace: frozenset(served) for namespace, served in by_namespace.items()}
 
 
 def _at(item: Mapping[str, Any], *path: str) -> str | None:
@@ -119,14 +119,14 @@ class KubernetesTemplates:
 
         :raises Transient: the API server does not answer.
         """
-        found: dict[tuple[str, str], str] = {}
+        digests: dict[tuple[str, str], str] = {}
         try:
             async for item in self._client.items("configmaps", selector="=".join(MANAGED_BY), metadata_only=True):
                 metadata = item["metadata"]
-                found[metadata["namespace"], metadata["name"]] = _digest(metadata)
+                digests[metadata["namespace"], metadata["name"]] = _digest(metadata)
         except ClusterError as error:
             raise to_reconcile_error(error, doing="listing the templates") from error
-        return found
+        return digests
 
 
 def _digest(metadata: Mapping[str, Any]) -> str:

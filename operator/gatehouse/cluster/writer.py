@@ -78,8 +78,8 @@ class KubernetesWriter:
         :raises Transient: the API server does not answer.
         """
         try:
-            found = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
-            return {each["metadata"]["name"]: Revision.of(each["metadata"]) async for each in found}
+            items = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
+            return {item["metadata"]["name"]: Revision.of(item["metadata"]) async for item in items}
         except ClusterError as error:
             raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
 

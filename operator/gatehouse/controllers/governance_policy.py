@@ -95,7 +95,7 @@ def _states(problems: Sequence[RuleProblem], *, enforced: bool) -> list[Conditio
     if not problems:
         return [ConditionState(READY, "True", _COMPILED, "every rule compiles")]
     message = "; ".join(
-        f"rule {each.rule}, line {each.line}, column {each.column}: {each.message}" for each in problems
+        f"rule {problem.rule}, line {problem.line}, column {problem.column}: {problem.message}" for problem in problems
     )
     effect = "denies every version that it applies to" if enforced else "would deny every version"
     return [

@@ -160,7 +160,9 @@ class ModelRegistryController:
         reader = self._objects.reader
         names = {name for bucket in buckets for name in reader.select(self.kind.info.plural, BY_BUCKET, bucket)}
         others = (self._objects.get(ModelRegistry, *name) for name in names)
-        declared = endpoints_of(each for each in others if each is not None and not each.metadata.deletion_timestamp)
+        declared = endpoints_of(
+            other for other in others if other is not None and not other.metadata.deletion_timestamp
+        )
         return [
             f"bucket {bucket} is at {places_of(declared[bucket])}"
             for bucket in sorted(buckets & declared.keys())

@@ -178,7 +178,7 @@ class ModelVersionController:
             holder_exists=row is not None and self._is_there(ObjectName(row.namespace, row.object_name)),
             artifact=None if row is None else row.artifact,
             policies=self._objects.applying(policies, model, registry, held),
-            policy_names=frozenset(each.name for each in policies),
+            policy_names=frozenset(policy.name for policy in policies),
             approvals=approvals,
             evaluations=evaluations,
             unreadable=(*unread_approvals, *unread_evaluations),

@@ -101,7 +101,7 @@ class PolicyTrail:
             unread = {name: recorded[name] for name in self._unread if name in recorded}
             if recorded != {**unread, **policies}:
                 writers = await self._writers.writers()
-                texts = [replace(each, via=writers.get(each.name)) for each in policies.values()]
+                texts = [replace(policy, via=writers.get(policy.name)) for policy in policies.values()]
                 texts += unread.values()
                 await trail.record_policies(texts, at=now)
         except Stalled:

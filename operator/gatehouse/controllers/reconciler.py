@@ -169,8 +169,8 @@ class Runner(Generic[R]):
         note = transition(before.conditions, status.conditions, phase_before=_phase(before), phase_after=_phase(status))
         if note is not None:
             self._tell(body, status, note)
-        for each in alarms(before.conditions, status.conditions):
-            self._tell(body, status, each)
+        for alarm in alarms(before.conditions, status.conditions):
+            self._tell(body, status, alarm)
 
     def _tell(self, body: Mapping[str, Any], status: ConditionedStatus, note: EventNote) -> None:
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
@@ -200,14 +200,16 @@ def after_error(
 def _unread(
     body: Mapping[str, Any],
     before: ConditionedStatus,
-    found: Unreadable,
+    unreadable: Unreadable,
     *,
     clock: UtcClock,
 ) -> Result:
     """Shuts an unreadable object at once. Its generation counts as handled: it waits for a change."""
     metadata, now = body["metadata"], clock.now()
     error = Stalled(
-        reason=UNREADABLE, message=found.message, remedy=f"fix that field of the {found.kind} and apply it again"
+        reason=UNREADABLE,
+        message=unreadable.message,
+        remedy=f"fix that field of the {unreadable.kind} and apply it again",
     )
     generation = int(metadata.get("generation") or 0)
     states = conditions_after_error(before.conditions, error, now=now, grace=timedelta(0))

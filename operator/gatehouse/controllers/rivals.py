@@ -41,8 +41,8 @@ class Rivals:
         if digest is not None:
             names.update(reader.select(VERSIONS, BY_REFUSED_DIGEST, digest))
         names.discard(ObjectName(version.metadata.namespace, version.metadata.name))
-        found = (self._standing(name) for name in sorted(names))
-        return tuple(each for each in found if each is not None)
+        standings = (self._standing(name) for name in sorted(names))
+        return tuple(standing for standing in standings if standing is not None)
 
     def endpoints(self, uri: str) -> Endpoints:
         """The endpoints at which registries declare the bucket of a URI."""
@@ -53,10 +53,10 @@ class Rivals:
         if known is not None and known[0] == revisions:
             return known[1]
         registries = (self._objects.get(ModelRegistry, *name) for name in names)
-        declared = endpoints_of(each for each in registries if each is not None)
-        found = {bucket: declared[bucket]} if bucket in declared else {}
-        self._endpoints[bucket] = (revisions, found)
-        return found
+        declared = endpoints_of(registry for registry in registries if registry is not None)
+        endpoints = {bucket: declared[bucket]} if bucket in declared else {}
+        self._endpoints[bucket] = (revisions, endpoints)
+        return endpoints
 
     def _standing(self, name: ObjectName) -> VersionStanding | None:
         revision = self._objects.reader.revision(VERSIONS, *name)
@@ -117,7 +117,7 @@ class Rivalries:
         if _refusal(now) != _refusal(refused):
             for folder in folders_above(uri):
                 rivals.update(self._reader.select(VERSIONS, BY_SERVED, folder))
-            for digest in {each.digest for each in (now, refused) if each is not None and each.digest}:
+            for digest in {standing.digest for standing in (now, refused) if standing is not None and standing.digest}:
                 rivals.update(self._reader.select(VERSIONS, BY_DIGEST, digest))
         elif rivals:
             body = before()

@@ -71,9 +71,9 @@ class RowSweep:
     def _registered(self, name: str, *, archived: bool) -> frozenset[Held]:
         value = registered_key(name, archived=archived)
         return frozenset(
-            (kind, *found)
+            (kind, *holder)
             for kind, resource in KINDS.items()
-            for found in self._reader.select(resource.info.plural, BY_REGISTERED, value)
+            for holder in self._reader.select(resource.info.plural, BY_REGISTERED, value)
         )
 
     async def _archive(self, name: str, rows: RegistryRows, live: Iterable[Held]) -> None:
@@ -147,8 +147,8 @@ async def retire(
         return None
 
     there = (objects.get(ModelRegistry, *where) for where in objects.reader.names(ModelRegistry.info.plural))
-    found = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
-    down = next((error for error in found if error is not None), None)
+    errors = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
+    down = next((error for error in errors if error is not None), None)
     if down is not None:
         raise down
 

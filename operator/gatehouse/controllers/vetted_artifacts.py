@@ -131,50 +131,52 @@ class VettedArtifactsKeeper:
     async def _bring(self) -> int:
         """Returns how many versions the pass covered."""
         await self._mark()
-        policies, registries = [each.policy for each in self._objects.policies()], self._registries()
-        strict = [each.metadata.name for each in policies if _is_strict(each)]
+        policies, registries = [policy.policy for policy in self._objects.policies()], self._registries()
+        strict = [policy.metadata.name for policy in policies if _is_strict(policy)]
         common = Common.of(
-            runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
+            runtimes=(runtime for policy in policies for runtime in policy.spec.serving_runtimes),
             registries=registries,
             accelerators=self._accelerators(),
             initializers=() if self._initializer is None else await self._initializer.images(),
         )
         standings = await self._standings()
-        found = shards(standings, registries=registries, strict=strict)
-        if len(found) > MOST_SHARDS:
-            _log.warning("too many stages and buckets: nothing of the last ones is cleared", shards=len(found))
-            found = {key: found[key] for key in sorted(found)[:MOST_SHARDS]}
-        await self._write(found, common)
+        by_key = shards(standings, registries=registries, strict=strict)
+        if len(by_key) > MOST_SHARDS:
+            _log.warning("too many stages and buckets: nothing of the last ones is cleared", shards=len(by_key))
+            by_key = {key: by_key[key] for key in sorted(by_key)[:MOST_SHARDS]}
+        await self._write(by_key, common)
         return len(standings)
 
     def _registries(self) -> list[ModelRegistry]:
         names = self._objects.reader.names(ModelRegistry.info.plural)
-        return [found for name in names if (found := self._objects.get(ModelRegistry, *name)) is not None]
+        return [registry for name in names if (registry := self._objects.get(ModelRegistry, *name)) is not None]
 
     async def _standings(self) -> list[VersionStanding]:
         packed = self._objects.reader.values(ModelVersion.info.plural, BY_STANDING)
-        found: list[VersionStanding] = []
+        standings: list[VersionStanding] = []
         for start in range(0, len(packed), SLICE):
-            found += [VersionStanding.unpacked(each) for each in packed[start : start + SLICE]]
+            standings += [VersionStanding.unpacked(standing) for standing in packed[start : start + SLICE]]
             await asyncio.sleep(0)
         silenced = {f"{name.namespace}/{name.name}" for name in self._faults.silenced(ModelVersion.info.plural)}
         if not silenced:
-            return found
-        return [replace(each, cleared_for=()) if each.version in silenced else each for each in found]
+            return standings
+        return [
+            replace(standing, cleared_for=()) if standing.version in silenced else standing for standing in standings
+        ]
 
     def _accelerators(self) -> list[str]:
         """The accelerators that profiles name. A name in an unreadable profile counts as well."""
-        found = []
+        accelerators = []
         for name in self._objects.reader.names(HardwareProfile.info.plural):
             profile = self._objects.find(HardwareProfile, *name)
             if isinstance(profile, HardwareProfile):
-                found.append(profile.spec.accelerator.resource_name)
+                accelerators.append(profile.spec.accelerator.resource_name)
             elif profile is not None:
                 body = self._objects.reader.get(HardwareProfile.info.plural, *name)
                 resource = member(body, *ACCELERATOR_RESOURCE)
                 if isinstance(resource, str) and 0 < len(resource) <= LONGEST_RESOURCE:
-                    found.append(resource)
-        return found
+                    accelerators.append(resource)
+        return accelerators
 
     async def _mark(self) -> None:
         """Stops writes that an earlier leader may still attempt: those writes were computed from another state."""

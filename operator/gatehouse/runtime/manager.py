@@ -182,7 +182,10 @@ class Manager:
         if self._lister is not None:
             helpers.append(asyncio.create_task(self._sweep(informer, self._lister), name="sweeper"))
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        helpers += [asyncio.create_task(self._periodically(informer, each), name=each.name) for each in self._periodic]
+        helpers += [
+            asyncio.create_task(self._periodically(informer, periodic), name=periodic.name)
+            for periodic in self._periodic
+        ]
         try:
             done, _ = await asyncio.wait([work, stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if stopped in done:

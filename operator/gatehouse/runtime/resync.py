@@ -99,13 +99,13 @@ class Sweeper:
 
     async def sweep(self) -> bool:
         """Compare once; True if the caches lag and a new list was requested."""
-        found = [
+        lags = [
             await self._compare(watch, scope) for watch in self._watches for scope in scopes(watch, self._namespaces)
         ]
-        if not any(found):
+        if not any(lags):
             return False
         await sleep(self._clock, self._settle)
-        lasting = sum(len(self._still_there(differences)) for differences in found)
+        lasting = sum(len(self._still_there(differences)) for differences in lags)
         if lasting:
             log.warning("caches lag behind the API server, listing again", objects=lasting)
             self._relist()

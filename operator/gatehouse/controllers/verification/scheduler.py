@@ -78,20 +78,20 @@ class VerificationScheduler:
         elif not self._due(facts):
             return None
         request = await self._request(facts, registry, rows)
-        found = await self._checks.check(_key(version), request, patience=self._patience)
-        if isinstance(found, CheckInterrupted):
-            return _interrupted(facts, found.error)
-        if isinstance(found, CheckProgress):
-            if found.files == 0 and facts.artifact is not None and not found.differs:
+        result = await self._checks.check(_key(version), request, patience=self._patience)
+        if isinstance(result, CheckInterrupted):
+            return _interrupted(facts, result.error)
+        if isinstance(result, CheckProgress):
+            if result.files == 0 and facts.artifact is not None and not result.differs:
                 raise _silent(self._patience)
-            if found.rereading and isinstance(facts.artifact, ArtifactRecord):
-                return Observation(facts.artifact, rereading=found)
-            return Observation(found)
-        if found.files is not None and _is_other(found.record, facts.recorded_digest):
+            if result.rereading and isinstance(facts.artifact, ArtifactRecord):
+                return Observation(facts.artifact, rereading=result)
+            return Observation(result)
+        if result.files is not None and _is_other(result.record, facts.recorded_digest):
             # The rows keep the recorded files: they are the evidence, and show what changed.
-            changed = _differences(request.known, found.files) if found.record.digest is not None else ()
-            return Observation(replace(found.record, changed=changed))
-        return Observation(found.record, found.files)
+            changed = _differences(request.known, result.files) if result.record.digest is not None else ()
+            return Observation(replace(result.record, changed=changed))
+        return Observation(result.record, result.files)
 
     async def forget(self, key: VersionKey) -> None:
         """Ends the check of a deleted version, if one runs."""
@@ -163,9 +163,9 @@ def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
     return recorded is not None and record.digest != recorded
 
 
-def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]) -> tuple[str, ...]:
+def _differences(recorded: Mapping[str, FileRecord], files: Sequence[FileRecord]) -> tuple[str, ...]:
     """The first few paths that were added, removed, or have other bytes."""
-    now = {file.path: file.sha256 for file in found}
+    now = {file.path: file.sha256 for file in files}
     before = {path: file.sha256 for path, file in recorded.items()}
     differing = sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
     return tuple(differing[:SHOWN_DIFFERENCES])
@@ -180,8 +180,8 @@ async def _save_confirmed(
         await _save_files(rows, spec, confirmed)
 
 
-def _same_bytes(recorded: FileRecord, found: FileRecord) -> bool:
-    return (recorded.size, recorded.sha256) == (found.size, found.sha256)
+def _same_bytes(recorded: FileRecord, file: FileRecord) -> bool:
+    return (recorded.size, recorded.sha256) == (file.size, file.sha256)
 
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:
@@ -291,7 +291,7 @@ class VerificationPool(Generic[K]):
         """Ends every check."""
         running = list(self._running.values())
         self._running.clear()
-        await asyncio.gather(*(each.stop() for each in running))
+        await asyncio.gather(*(check.stop() for check in running))
 
     def _start(self, key: K, request: CheckRequest) -> _Running:
         verification = Verifier(request, clock=self._clock, slots=self._slots)
