@@ -31,7 +31,7 @@ from gatehouse.api import (
     VettedArtifacts,
 )
 from gatehouse.api.schema import crd
-from gatehouse.app.watches import WATCHES
+from gatehouse.controllers.table import WATCHES
 from gatehouse.domain.admission.contest import standing_of
 from gatehouse.domain.common.readable import Unreadable, read
 from gatehouse.runtime.watches import build_caches
@@ -283,15 +283,15 @@ def disagreements(kind: type[Resource], body: dict[str, Any]) -> Iterator[str]:
     for watch in WATCHES:
         if watch.kind != kind.info.plural:
             continue
-        steps = {**watch.indexes, "relevant": watch.relevant or (lambda _body: None)}
+        steps = {**watch.indexes, **{f"part {n}": made.relevant for n, made in enumerate(watch.fan_outs)}}
         for name, step in steps.items():
             try:
-                list(step(body) or ())  # type: ignore[call-overload]
+                list(step(body) or ())  # type: ignore[call-overload, arg-type]
             except Exception as error:  # noqa: BLE001 - as above
                 yield f"{kind.info.kind}: {name}: {type(error).__name__}: {error}"
-        if watch.fan_out is not None:
+        for fan_out in watch.fan_outs:
             try:
-                list(watch.fan_out(body, build_caches(WATCHES)))
+                list(fan_out.dependents(body, build_caches(WATCHES)))
             except Exception as error:  # noqa: BLE001 - as above
                 yield f"{kind.info.kind}: dependents: {type(error).__name__}: {error}"
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import kopf
+from kubernetes.aio.client.configuration import Configuration
 from prometheus_client import CollectorRegistry
 
-from gatehouse.runtime.api_session import MetadataClient
+from gatehouse.cluster.client import ApiClient
+from gatehouse.cluster.inventory import KubernetesMetadata
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import KeyOutcome
 from gatehouse.runtime.kopf_source import KopfSource, build_settings
@@ -77,16 +79,17 @@ class Rig:
             backoff=QUICK,
             list_limit=self.list_limit,
         )
-        self.client = MetadataClient(self.api.login)
+        self.client = ApiClient(Configuration(host=self.api.url)) if self.lister else None
         self.manager = Manager(
             watches=watches,
             caches=self.caches,
-            reconcilers={resource.plural: Reconciler(self.reconcile_of(resource)) for resource in self.resources},
             source=self.source,
-            lister=self.client if self.lister else None,
+            lister=None if self.client is None else KubernetesMetadata(self.client),
             metrics=EngineMetrics(self.registry),
             options=self.options,
         )
+        for resource in self.resources:
+            self.manager.add(resource.plural, Reconciler(self.reconcile_of(resource)))
         self.stop = asyncio.Event()
 
     def reconcile_of(self, resource: Gvr) -> Callable[[str, str], Any]:
@@ -123,4 +126,5 @@ async def running(rig: Rig) -> AsyncIterator[Rig]:
     finally:
         rig.stop.set()
         await task
-        await rig.client.close()
+        if rig.client is not None:
+            await rig.client.aclose()

@@ -9,7 +9,7 @@ import pytest
 from gatehouse.runtime.cache import REQUESTED_AT, Caches
 from gatehouse.runtime.informer import Informer, ListPage, WatchEvent
 from gatehouse.runtime.refs import Body, Gvr, ObjectKey
-from gatehouse.runtime.watches import Watch, build_caches
+from gatehouse.runtime.watches import FanOut, Watch, build_caches
 from runtime.fakes import FakeClock
 
 MODELS = Gvr("example.dev", "v1", "models", namespaced=True)
@@ -36,20 +36,32 @@ def model_of_version(version: Body, _caches: Caches) -> list[ObjectKey]:
 WATCHES = (
     Watch(
         resource=MODELS,
-        relevant=lambda body: [body["spec"], body["metadata"].get("labels")],
-        fan_out=versions_of_model,
+        fan_outs=(
+            FanOut(
+                relevant=lambda body: [body["spec"], body["metadata"].get("labels")],
+                dependents=versions_of_model,
+            ),
+        ),
     ),
     Watch(
         resource=VERSIONS,
         indexes={"model": model_of, "profile": profile_of},
-        relevant=lambda body: [body["spec"]["model"], body.get("status", {}).get("phase")],
-        fan_out=model_of_version,
+        fan_outs=(
+            FanOut(
+                relevant=lambda body: [body["spec"]["model"], body.get("status", {}).get("phase")],
+                dependents=model_of_version,
+            ),
+        ),
     ),
     Watch(
         resource=PROFILES,
         reconciled=False,
-        relevant=lambda body: body["spec"],
-        fan_out=lambda body, caches: caches.select("versions", "profile", body["metadata"]["name"]),
+        fan_outs=(
+            FanOut(
+                relevant=lambda body: body["spec"],
+                dependents=lambda body, caches: caches.select("versions", "profile", body["metadata"]["name"]),
+            ),
+        ),
     ),
 )
 
@@ -304,14 +316,61 @@ def test_an_object_that_cannot_be_indexed_does_not_stop_the_others(bench: Bench)
     assert len(bench.caches["versions"]) == 4
 
 
-def test_a_watch_needs_relevant_and_fan_out_together() -> None:
-    with pytest.raises(ValueError, match="the watch of models needs both"):
-        Watch(resource=MODELS, fan_out=versions_of_model)
+def test_dependents_need_a_relevant_part() -> None:
+    with pytest.raises(TypeError, match="relevant"):
+        FanOut(dependents=versions_of_model)  # type: ignore[call-arg]
+
+
+def test_only_the_dependents_whose_part_changed_are_enqueued() -> None:
+    def key(name: str) -> ObjectKey:
+        return ObjectKey("models", "team", name)
+
+    def spec(body: Body) -> object:
+        return body["spec"]
+
+    watch = Watch(
+        resource=VERSIONS,
+        fan_outs=(
+            FanOut(relevant=spec, dependents=lambda *_: [key("of spec")]),
+            FanOut(relevant=spec, dependents=lambda *_: [key("also of spec")]),
+            FanOut(relevant=lambda body: body.get("status"), dependents=lambda *_: [key("of status")]),
+        ),
+    )
+    keys = list[ObjectKey]()
+    informer = Informer(watches=[watch], caches=build_caches([watch]), enqueue=keys.append, clock=FakeClock())
+    informer.take_page(page("versions", body("v1", 10)))
+
+    def enqueued() -> set[str]:
+        names = {key.name for key in keys if key.kind == "models"}
+        keys.clear()
+        return names
+
+    assert enqueued() == set()
+    tell(informer, "versions", "MODIFIED", body("v1", 11, status={"phase": "Ready"}))
+    assert enqueued() == {"of status"}
+    tell(informer, "versions", "MODIFIED", body("v1", 12, spec={}, status={"phase": "Ready"}))
+    assert enqueued() == {"of spec", "also of spec"}
+    tell(informer, "versions", "DELETED", body("v1", 13, spec={}))
+    assert enqueued() == {"of spec", "also of spec", "of status"}
+
+
+def test_every_change_wakes_a_kind_that_is_reconciled_as_a_whole() -> None:
+    woken = ObjectKey("lists", "", "*")
+    watch = Watch(resource=VERSIONS, reconciled=False, wakes=(woken,))
+    keys = list[ObjectKey]()
+    informer = Informer(watches=[watch], caches=build_caches([watch]), enqueue=keys.append, clock=FakeClock())
+    informer.take_events("versions", [WatchEvent(type="ADDED", body=body("v1", 10))])
+    assert keys == [woken], "even before the caches are complete"
+    informer.take_page(page("versions"))
+    tell(informer, "versions", "MODIFIED", body("v1", 111, status={"phase": "Ready"}))
+    assert keys[-1] == woken
 
 
 def summing_informer(clock: FakeClock, keys: list[ObjectKey]) -> Informer:
     summed = Watch(
-        resource=VERSIONS, relevant=lambda body: body["spec"], fan_out=model_of_version, reconciled=False, settle=2.0
+        resource=VERSIONS,
+        fan_outs=(FanOut(relevant=lambda body: body["spec"], dependents=model_of_version, settle=2.0),),
+        reconciled=False,
     )
     informer = Informer(watches=[summed], caches=build_caches([summed]), enqueue=keys.append, clock=clock)
     informer.take_page(page("versions"))

@@ -78,13 +78,13 @@ class Bench:
         self.manager = Manager(
             watches=watches,
             caches=build_caches(watches),
-            reconcilers={"widgets": Reconciler(self.reconcile, workers=2)},
             source=self.source,
             metrics=EngineMetrics(self.registry),
             leader=leader,
             options=self.options,
             clock=LoopClock(),
         )
+        self.manager.add("widgets", Reconciler(self.reconcile, workers=2))
 
     async def reconcile(self, _namespace: str, name: str) -> KeyOutcome:
         self.seen.append(name)
@@ -168,7 +168,7 @@ async def test_a_standby_can_be_not_ready() -> None:
 async def test_a_replica_that_knows_of_no_leader_is_not_ready() -> None:
     """It may lead the next moment, and then has its first lists before it."""
     bench = Bench(lease=FakeLease(), options=SERVED)
-    assert "held by 'nobody'" in str(bench.manager._check_ready())
+    assert "held by 'no one'" in str(bench.manager._check_ready())
 
 
 async def test_a_standby_stops_at_once() -> None:
@@ -220,16 +220,17 @@ async def test_a_source_that_fails_ends_the_process() -> None:
             await asyncio.wait_for(asyncio.shield(task), 5)
 
 
-def test_each_reconciled_watch_has_a_reconciler() -> None:
+async def test_each_reconciled_watch_has_a_reconciler_and_the_reverse() -> None:
     watches = [Watch(resource=WIDGETS)]
-    with pytest.raises(ValueError, match=r"\['widgets'\]"):
-        Manager(
-            watches=watches,
-            caches=build_caches(watches),
-            reconcilers={},
-            source=FakeSource(),
-            metrics=EngineMetrics(CollectorRegistry()),
-        )
+    manager = Manager(
+        watches=watches,
+        caches=build_caches(watches),
+        source=FakeSource(),
+        metrics=EngineMetrics(CollectorRegistry()),
+    )
+    manager.add("gadgets", Reconciler(Bench().reconcile))
+    with pytest.raises(ValueError, match=r"\['gadgets', 'widgets'\]"):
+        await manager.run(asyncio.Event())
 
 
 async def _held_by(lease: FakeLease, holder: str) -> LeaseRecord:

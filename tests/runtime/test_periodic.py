@@ -59,4 +59,4 @@ async def test_work_that_fails_each_second_fills_no_log() -> None:
         32,
         64,
     ]
-    assert events.count("periodic work does its job again") == 1
+    assert events.count("periodic work succeeds again") == 1

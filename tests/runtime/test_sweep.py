@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gatehouse.runtime.refs import Body, Gvr
-from gatehouse.runtime.resync import ListedObject, MetadataPage, Sweeper
+from gatehouse.runtime.resync import ListedObject, ListingFailed, MetadataPage, Sweeper
 from gatehouse.runtime.watches import Watch, build_caches
 from runtime.fakes import FakeClock, settle
 
@@ -30,7 +30,7 @@ class FakeLister:
         self.asked.append(namespace)
         if self.failures:
             self.failures -= 1
-            raise TimeoutError
+            raise ListingFailed("no answer")
         for name, version in self.live.items():
             yield MetadataPage(str(self.version), (ListedObject("team", name, str(version)),))
         yield MetadataPage(str(self.version), ())

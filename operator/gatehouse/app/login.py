@@ -8,7 +8,7 @@ from pathlib import Path
 import kopf
 
 from gatehouse.cluster.client import load_configuration
-from gatehouse.runtime.api_session import Login
+from gatehouse.runtime.kopf_source import Login
 
 __all__ = ["login_with"]
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from gatehouse.api import KINDS
+from gatehouse.api.model_version import ModelVersion, Phase
+from gatehouse.controllers.faults import Faults
+from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
+from gatehouse.runtime.cache import Caches
 
 __all__ = ["OperatorMetrics"]
 
@@ -56,18 +64,19 @@ class OperatorMetrics:
         """The process that reads files ended, for ``why``: cpu, memory, time, crash, answer."""
         self._parsers.labels(why).inc()
 
-    def versions_in(self, phase: str, read: Callable[[], float]) -> None:
-        """Counts the versions of a phase whenever the metrics are scraped."""
-        self._phases.labels(phase).set_function(read)
+    def observe(self, caches: Caches, faults: Faults) -> None:
+        """Counts versions by phase, versions that run without clearance, and faulty objects at each scrape."""
 
-    def running_uncleared(self, read: Callable[[], float]) -> None:
-        """Counts the versions that run without clearance whenever the metrics are scraped."""
-        self._running.set_function(read)
+        def count(index: str, value: str) -> float:
+            return len(caches.select(ModelVersion.info.plural, index, value))
 
-    def faults(self, kind: str, *, failing: Callable[[], float], unreadable: Callable[[], float]) -> None:
-        """Counts the faulty objects of a kind whenever the metrics are scraped."""
-        self._failing.labels(kind).set_function(failing)
-        self._unreadable.labels(kind).set_function(unreadable)
+        for phase in get_args(Phase):
+            self._phases.labels(phase).set_function(partial(count, BY_STATUS, phase))
+        self._running.set_function(partial(count, BY_UNCLEARED, RUNNING))
+        for kind in KINDS:
+            plural = kind.info.plural
+            self._failing.labels(plural).set_function(partial(faults.count_failing, plural))
+            self._unreadable.labels(plural).set_function(partial(faults.count_unreadable, plural))
 
     def committed(self, *, operations: int, rows: Mapping[str, int]) -> None:  # noqa: ARG002 - the registry's signature
         """One transaction was committed."""

@@ -95,4 +95,4 @@ PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] =
 def periodic_work(parts: PeriodicParts) -> list[Periodic]:
     """All enabled works."""
     made = (make(parts) for make in PERIODIC_WORK.values())
-    return [each for each in made if each is not None]
+    return [work for work in made if work is not None]

@@ -213,7 +213,7 @@ class Settings(BaseModel):
         default=20.0,
         ge=0,
         le=300,
-        description="How long reconciles in flight may take to end when the process is told to stop. Less than the "
+        description="How long reconciles in flight may take to end when the process is asked to stop. Less than the "
         "Pod's terminationGracePeriodSeconds.",
     )
     stall_limit: Seconds = Field(

@@ -97,24 +97,24 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     settings = declared_settings()
     problems: list[str] = []
     file = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    found: dict[str, Found] = {}
+    values: dict[str, Found] = {}
     if environ.get(_POD_NAMESPACE):
-        found["lease_namespace"] = Found(_POD_NAMESPACE, environ[_POD_NAMESPACE])
+        values["lease_namespace"] = Found(_POD_NAMESPACE, environ[_POD_NAMESPACE])
     if file is not None:
-        found |= _from_file(file, settings, problems)
-    found |= _from_environment(environ, settings, problems)
-    found |= {
+        values |= _from_file(file, settings, problems)
+    values |= _from_environment(environ, settings, problems)
+    values |= {
         setting.field: Found(setting.flag, flags[setting.field])
         for setting in settings
         if flags.get(setting.field) not in (None, [], ())
     }
     try:
-        loaded = Settings.model_validate({field: each.value for field, each in found.items()}, by_name=True)
+        loaded = Settings.model_validate({field: value.value for field, value in values.items()}, by_name=True)
     except ValidationError as error:
-        raise SettingsError([*problems, *_refused(error, found)]) from None
+        raise SettingsError([*problems, *_refused(error, values)]) from None
     if problems:
         raise SettingsError(problems)
-    return Loaded(loaded, {field: each.source for field, each in found.items()})
+    return Loaded(loaded, {field: value.source for field, value in values.items()})
 
 
 def shown(setting: DeclaredSetting, value: Any) -> str:
@@ -142,17 +142,17 @@ def _from_environment(
 ) -> dict[str, Found]:
     fields = {setting.variable: setting.field for setting in settings}
     services = _service_links(environ)
-    found: dict[str, Found] = {}
+    values: dict[str, Found] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         if name in fields:
             # An empty variable counts as unset: this is how a manifest removes a variable.
             if value != "":
-                found[fields[name]] = Found(name, value)
+                values[fields[name]] = Found(name, value)
         elif not any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services):
             problems.append(_unknown(f"environment variable {name}", name, fields))
-    return found
+    return values
 
 
 def _service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -180,13 +180,13 @@ class _Loader(yaml.SafeLoader):
 def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[str]) -> dict[str, Found]:
     fields = {setting.key: setting.field for setting in settings}
     content = _read(file, problems)
-    found: dict[str, Found] = {}
+    values: dict[str, Found] = {}
     for key, value in content.items():
         if key not in fields:
             problems.append(_unknown(f"{key} in {file}", str(key), fields))
         elif value is not None:
-            found[fields[key]] = Found(f"{key} in {file}", value)
-    return found
+            values[fields[key]] = Found(f"{key} in {file}", value)
+    return values
 
 
 def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
@@ -194,7 +194,7 @@ def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
         with file.open("rb") as stream:
             text = stream.read(LARGEST_FILE + 1)
         if len(text) > LARGEST_FILE:
-            problems.append(f"{file} is larger than {LARGEST_FILE // 1024} KiB, wanted a file of settings")
+            problems.append(f"{file} is larger than {LARGEST_FILE // 1024} KiB; expected: a file of settings")
             return {}
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -206,7 +206,7 @@ def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        problems.append(f"{file} holds the type {type(content).__name__}, wanted a mapping as in `workers: 64`")
+        problems.append(f"{file} holds the type {type(content).__name__}; expected: a mapping as in `workers: 64`")
         return {}
     return content
 
@@ -220,18 +220,20 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 # Problems
 
 
-def _refused(error: ValidationError, found: Mapping[str, Found]) -> Iterable[str]:
-    wrong = {str(each["loc"][0]) for each in error.errors(include_url=False, include_input=False) if each["loc"]}
+def _refused(error: ValidationError, values: Mapping[str, Found]) -> Iterable[str]:
+    wrong = {
+        str(problem["loc"][0]) for problem in error.errors(include_url=False, include_input=False) if problem["loc"]
+    }
     by_key = {setting.key: setting for setting in declared_settings()} | {
         setting.field: setting for setting in declared_settings()
     }
     for name in sorted(wrong):
         setting = by_key[name]
-        each = found[setting.field]
-        yield f"{each.source} is {_quoted(each.value)}, wanted {setting.wanted}"
+        value = values[setting.field]
+        yield f"{value.source} is {_quoted(value.value)}; expected: {setting.wanted}"
     if not wrong:
         times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
-        sources = ", ".join(found[field].source for field in times if field in found)
+        sources = ", ".join(values[field].source for field in times if field in values)
         said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         yield f"{said} (from {sources})"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self
@@ -86,28 +85,21 @@ class Fence(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Path:
-    group: str
-    version: str
-
-
-_CORE = _Path("", "v1")
-_GROUPS: Final[Mapping[str, _Path]] = {
-    **{kind.info.plural: _Path(GROUP, VERSION) for kind in KINDS},
-    "leases": _Path("coordination.k8s.io", "v1"),
-    "selfsubjectaccessreviews": _Path("authorization.k8s.io", "v1"),
-    "selfsubjectreviews": _Path("authentication.k8s.io", "v1"),
-    "inferenceservices": _Path("serving.kserve.io", "v1beta1"),
-    "servingruntimes": _Path("serving.kserve.io", "v1alpha1"),
-    "mutatingwebhookconfigurations": _Path("admissionregistration.k8s.io", "v1"),
+_CORE: Final = "/api/v1"
+_ROOTS: Final[Mapping[str, str]] = {
+    **{kind.info.plural: f"/apis/{GROUP}/{VERSION}" for kind in KINDS},
+    "leases": "/apis/coordination.k8s.io/v1",
+    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
+    "selfsubjectreviews": "/apis/authentication.k8s.io/v1",
+    "inferenceservices": "/apis/serving.kserve.io/v1beta1",
+    "servingruntimes": "/apis/serving.kserve.io/v1alpha1",
+    "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
 }
 
 
 def resource_path(plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
     """The URL path of a resource; core v1 for a kind that is not in the table."""
-    at = _GROUPS.get(plural, _CORE)
-    parts = ["/api/v1" if not at.group else f"/apis/{at.group}/{at.version}"]
+    parts = [_ROOTS.get(plural, _CORE)]
     if namespace:
         parts += ["namespaces", namespace]
     parts += [part for part in (plural, name, subresource) if part]
@@ -202,13 +194,20 @@ class ApiClient:
     ) -> AsyncIterator[dict[str, Any]]:
         """Every object of one or all namespaces, read page by page; only the metadata on request."""
         path = resource_path(plural, namespace)
+        async for page in self.pages(plural, path, selector=selector, metadata_only=metadata_only):
+            # An empty list of metadata has null.
+            for item in page.get("items") or ():
+                yield item
+
+    async def pages(
+        self, plural: str, path: str, *, selector: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The pages of the consistent list at the path of a collection; only the metadata on request."""
         params = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
         accept = {"accept": METADATA_ONLY} if metadata_only else {}
         while True:
             page = await self._request("list", "GET", plural, path, params=params, **accept)
-            # An empty list of metadata has null.
-            for item in page.get("items") or ():
-                yield item
+            yield page
             token = page["metadata"].get("continue")
             if not token:
                 return

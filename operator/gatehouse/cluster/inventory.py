@@ -1,16 +1,46 @@
-"""Lists the cluster's InferenceServices, serving templates and writers of governance policies."""
+"""Lists InferenceServices, serving templates, writers of governance policies, and the metadata of all kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.serving.template import ANNOTATION_DIGEST, ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY, Served
+from gatehouse.runtime.refs import Gvr
+from gatehouse.runtime.resync import ListedObject, ListingFailed, MetadataPage
 
-__all__ = ["KubernetesPolicies", "KubernetesServices", "KubernetesTemplates"]
+__all__ = ["KubernetesMetadata", "KubernetesPolicies", "KubernetesServices", "KubernetesTemplates"]
+
+
+class KubernetesMetadata:
+    """Implements the runtime's port ``MetadataLister``."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]:
+        """The pages of a consistent list without the objects' specs and statuses.
+
+        :raises ListingFailed: the API server does not answer, or refuses.
+        """
+        try:
+            async for page in self._client.pages(resource.plural, resource.path(namespace), metadata_only=True):
+                yield MetadataPage(
+                    resource_version=page["metadata"].get("resourceVersion", ""),
+                    objects=tuple(
+                        ListedObject(
+                            namespace=item["metadata"].get("namespace") or "",
+                            name=item["metadata"]["name"],
+                            resource_version=item["metadata"].get("resourceVersion", ""),
+                        )
+                        for item in page.get("items") or ()
+                    ),
+                )
+        except ClusterError as error:
+            raise ListingFailed(str(error)) from error
 
 
 class KubernetesPolicies:
@@ -53,18 +83,18 @@ class KubernetesServices:
 
         :raises Transient: the API server does not answer.
         """
-        found: dict[str, set[Served]] = {}
+        by_namespace: dict[str, set[Served]] = {}
         try:
             async for item in self._client.items("inferenceservices"):
                 uri = _at(item, "spec", "predictor", "model", "storageUri")
                 if uri is not None:
                     digest = _at(item, "metadata", "annotations", ANNOTATION_DIGEST) or ""
-                    found.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
+                    by_namespace.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
         except ClusterError as error:
             if isinstance(error, ApiError) and error.status == 404:
                 return {}
             raise to_reconcile_error(error, doing="listing the InferenceServices") from error
-        return {namespace: frozenset(served) for namespace, served in found.items()}
+        return {namespace: frozenset(served) for namespace, served in by_namespace.items()}
 
 
 def _at(item: Mapping[str, Any], *path: str) -> str | None:
@@ -89,14 +119,14 @@ class KubernetesTemplates:
 
         :raises Transient: the API server does not answer.
         """
-        found: dict[tuple[str, str], str] = {}
+        digests: dict[tuple[str, str], str] = {}
         try:
             async for item in self._client.items("configmaps", selector="=".join(MANAGED_BY), metadata_only=True):
                 metadata = item["metadata"]
-                found[metadata["namespace"], metadata["name"]] = _digest(metadata)
+                digests[metadata["namespace"], metadata["name"]] = _digest(metadata)
         except ClusterError as error:
             raise to_reconcile_error(error, doing="listing the templates") from error
-        return found
+        return digests
 
 
 def _digest(metadata: Mapping[str, Any]) -> str:

@@ -62,8 +62,8 @@ class KubernetesKServe:
 
 def namespace_of(webhooks: Mapping[str, Any]) -> str | None:
     """The one namespace to which a MutatingWebhookConfiguration sends requests; None for none or several."""
-    found = {_text(webhook, "clientConfig", "service", "namespace") for webhook in _list(webhooks.get("webhooks"))}
-    return found.pop() if len(found) == 1 else None
+    namespaces = {_text(webhook, "clientConfig", "service", "namespace") for webhook in _list(webhooks.get("webhooks"))}
+    return namespaces.pop() if len(namespaces) == 1 else None
 
 
 def initializer_of(config: Mapping[str, Any]) -> str | None:

@@ -29,7 +29,7 @@ class KubernetesWriter:
     """
 
     def __init__(
-        self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], None], name: str = FIELD_MANAGER
+        self, client: ApiClient, *, written: Callable[[str, dict[str, Any]], object], name: str = FIELD_MANAGER
     ) -> None:
         self._client = client
         self._written = written
@@ -78,8 +78,8 @@ class KubernetesWriter:
         :raises Transient: the API server does not answer.
         """
         try:
-            found = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
-            return {each["metadata"]["name"]: Revision.of(each["metadata"]) async for each in found}
+            items = self._client.items(VETTED_ARTIFACTS, metadata_only=True)
+            return {item["metadata"]["name"]: Revision.of(item["metadata"]) async for item in items}
         except ClusterError as error:
             raise to_reconcile_error(error, doing="listing VettedArtifacts") from error
 
@@ -228,27 +228,27 @@ class KubernetesWriter:
             raise to_reconcile_error(error, doing=f"deleting the template {namespace}/{name}") from error
 
 
-def _check_owner(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_owner(current: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
     owners = current.get("ownerReferences", [])
-    if any(owner.get("uid") == wanted["uid"] for owner in owners):
+    if any(owner.get("uid") == reference["uid"] for owner in owners):
         return
     where = f"{current.get('namespace')}/{current['name']}"
-    if any(owner.get("kind") == wanted["kind"] and owner.get("name") == wanted["name"] for owner in owners):
+    if any(owner.get("kind") == reference["kind"] and owner.get("name") == reference["name"] for owner in owners):
         raise Transient(
             reason="TemplateNameTaken",
-            message=f"ConfigMap {where} belongs to a deleted {wanted['kind']} of that name and is about to go",
+            message=f"ConfigMap {where} belongs to a deleted {reference['kind']} of that name and is being deleted",
         )
     raise Stalled(
         reason="TemplateNameTaken",
-        message=f"ConfigMap {where} exists and does not belong to {wanted['kind']} {wanted['name']}",
+        message=f"ConfigMap {where} exists and does not belong to {reference['kind']} {reference['name']}",
         remedy=f"delete or rename the ConfigMap {where}",
     )
 
 
-def _holds(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a ConfigMap has the wanted data and metadata; additions of others to the metadata do not count."""
-    here, there = current["metadata"], wanted["metadata"]
-    return current.get("data") == wanted.get("data") and all(
+def _holds(current: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    """Whether a ConfigMap has the desired data and metadata; additions of others to the metadata do not count."""
+    here, there = current["metadata"], desired["metadata"]
+    return current.get("data") == desired.get("data") and all(
         (here.get(part) or {}).items() >= (there.get(part) or {}).items() for part in ("labels", "annotations")
     )
 

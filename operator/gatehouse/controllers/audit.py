@@ -30,7 +30,7 @@ __all__ = ["AuditKeeper", "copy_key"]
 
 SUMMARISED_AT_ONCE: Final = 5_000
 COPIED_AT_ONCE: Final = 100
-LOOK_AGAIN: Final = timedelta(minutes=1)
+RETRY_AFTER: Final = timedelta(minutes=1)
 """The wait after an outage."""
 LOCKED_FOR: Final = timedelta(days=3650)
 """How long copies are locked when the registry sets no retention."""
@@ -104,27 +104,28 @@ class AuditKeeper:
         if much:
             self._written_before = written
 
-        async def look(registry: ModelRegistry, body: Mapping[str, Any]) -> bool:
+        async def check(registry: ModelRegistry, body: Mapping[str, Any]) -> bool:
             return await self._if_due(registry, body, much=much)
 
-        await self._each.run(look)
+        await self._each.run(check)
 
     async def _if_due(self, registry: ModelRegistry, body: Mapping[str, Any], *, much: bool) -> bool:
         now = self._clock.now()
         seen = self._seen.setdefault(_name(registry), _Seen(due=now))
         # A due time more than an interval ahead was set before the machine's clock was set back.
-        if seen.due > now + max(self._interval_of(registry), LOOK_AGAIN):
+        if seen.due > now + max(self._interval_of(registry), RETRY_AFTER):
             seen.due = now
         if not much and seen.due > now:
             return False
         try:
-            await self._look(registry, body, seen, now)
+            await self._keep(registry, body, seen, now)
         except Exception:
-            seen.due = now + LOOK_AGAIN
+            # The caller reports any error as the registry's trouble; here it only sets when the next check is due.
+            seen.due = now + RETRY_AFTER
             raise
         return True
 
-    async def _look(self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, now: datetime) -> None:
+    async def _keep(self, registry: ModelRegistry, body: Mapping[str, Any], seen: _Seen, now: datetime) -> None:
         name, interval = _name(registry), self._interval_of(registry)
         is_due = seen.due <= now
         if is_due:
@@ -146,7 +147,7 @@ class AuditKeeper:
             raise
         except ReconcileError as error:
             _log.warning("audit trail put off", registry=name, reason=error.reason, message=error.message)
-            seen.due = min(seen.due, now + LOOK_AGAIN)
+            seen.due = min(seen.due, now + RETRY_AFTER)
 
     async def _sign(
         self, name: str, trail: AuditTrail, standing: AuditStanding, seen: _Seen, *, now: datetime, is_due: bool
@@ -163,7 +164,7 @@ class AuditKeeper:
             page = await trail.records(after=last.seq if last else 0, limit=CHECKPOINT_EVERY)
             if len(page) < CHECKPOINT_EVERY and not is_due:
                 break
-            last = self._looked_through(name, page, head, last)
+            last = self._verified_head(name, page, head, last)
             newest = self._signer.checkpoint(name, last, at=now, previous=newest)
             await trail.save_checkpoint(newest)
             seen.signed = newest
@@ -178,7 +179,7 @@ class AuditKeeper:
             raise _Broken(f"checkpoint {newest.seq} does not have the signature of what it says")
         return newest
 
-    def _looked_through(
+    def _verified_head(
         self, name: str, page: Sequence[StoredRecord], head: AuditHead, last: AuditHead | None
     ) -> AuditHead:
         """The head of a page of records. Raises ``_Broken`` if a record differs from what was written."""

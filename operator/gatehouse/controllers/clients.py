@@ -118,7 +118,7 @@ class Connections:
             raise Waiting(
                 reason="BucketNotFound",
                 message=f"there is no bucket {location.bucket} at {store.endpoint or store.region}",
-                remedy="make the bucket, or mend uriPrefix in the registry",
+                remedy="create the bucket, or fix uriPrefix in the registry",
                 after=BUCKET_COMES,
             )
 
@@ -209,8 +209,8 @@ def _refuse_clear_text(store: ObjectStore) -> None:
     if store.tls != "Disabled" and (store.endpoint or "https://").startswith("http://"):
         raise Stalled(
             reason="ClearTextRefused",
-            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; wanted: https, or tls: Disabled",
-            remedy="Name an endpoint with https. Where nobody else is on the network between, set tls: Disabled.",
+            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; expected: https, or tls: Disabled",
+            remedy="Name an endpoint with https, or set tls: Disabled where no one else can use the network.",
         )
 
 

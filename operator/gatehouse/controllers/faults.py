@@ -21,19 +21,19 @@ _log = structlog.get_logger(__name__)
 
 def place_of(error: BaseException) -> str:
     """The type of the error and its place in this program. The error's message is left out: it may hold anything."""
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if "/gatehouse/" in each.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/gatehouse/" in frame.filename]
     where = f" at {frames[-1].filename.rpartition('/gatehouse/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     pass
 
 
 class Faults:
     """``on_silenced`` is called when the clearances of an object begin or cease to count."""
 
-    def __init__(self, reader: ObjectReader, *, on_silenced: Callable[[], None] = _nobody) -> None:
+    def __init__(self, reader: ObjectReader, *, on_silenced: Callable[[], None] = _ignore) -> None:
         self._reader = reader
         self._on_silenced = on_silenced
         self._unreadable: dict[tuple[str, ObjectName], str] = {}
@@ -44,12 +44,14 @@ class Faults:
         """Objects of a kind whose status is outdated because a write failed."""
         return self._silenced.get(kind, ())
 
-    def unreadable(self, kind: str, found: Unreadable, *, revision: str) -> None:
+    def unreadable(self, kind: str, unreadable: Unreadable, *, revision: str) -> None:
         """An object of a kind is unreadable at a resourceVersion. It is logged once."""
-        key = (kind, ObjectName(found.namespace, found.name))
+        key = (kind, ObjectName(unreadable.namespace, unreadable.name))
         if self._unreadable.get(key) != revision:
             self._unreadable[key] = revision
-            _log.warning("object does not read and counts as none", object=found.subject, problem=found.problem)
+            _log.warning(
+                "object does not read and counts as none", object=unreadable.subject, problem=unreadable.problem
+            )
 
     def failed(self, kind: str, name: ObjectName) -> None:
         """A reconcile of the object failed with an unexpected error."""

@@ -5,21 +5,27 @@ When a policy changes, every version is decided again: the watch enqueues them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy, GovernancePolicyStatus, RuleProblem
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.controllers.indexes import BY_POLICY, policy_key
+from gatehouse.api.wire import WireVersion
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import BY_POLICY, outcome_part, policy_key
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import READY, STALLED, ConditionState, find, merge
 from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.version.outcome import Requeue
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import ObjectKey
 
-__all__ = ["GovernancePolicyController"]
+__all__ = ["DECLARATION", "GovernancePolicyController"]
 
 _COMPILED: Final = "Compiled"
 _REFUSED: Final = "DoesNotCompile"
@@ -39,8 +45,8 @@ class GovernancePolicyController:
         compiled, generation = CompiledPolicy(resource), resource.metadata.generation
         versions = self._count(policy_key(resource.metadata.name))
         # A policy that no version uses is not compiled again at each start if its status is up to date.
-        told = versions == 0 and _is_told(resource)
-        problems = resource.status.problems if told else _problems(compiled)
+        reported = versions == 0 and _is_reported(resource)
+        problems = resource.status.problems if reported else _problems(compiled)
         status = GovernancePolicyStatus(
             observed_generation=generation,
             last_handled_reconcile_at=resource.requested_at,
@@ -71,7 +77,7 @@ class GovernancePolicyController:
         return len(self._objects.reader.select(ModelVersion.info.plural, BY_POLICY, value))
 
 
-def _is_told(policy: GovernancePolicy) -> bool:
+def _is_reported(policy: GovernancePolicy) -> bool:
     """Whether the status holds the result of compiling this generation of the policy."""
     ready = find(policy.status.conditions, READY)
     generation = policy.metadata.generation
@@ -89,10 +95,28 @@ def _states(problems: Sequence[RuleProblem], *, enforced: bool) -> list[Conditio
     if not problems:
         return [ConditionState(READY, "True", _COMPILED, "every rule compiles")]
     message = "; ".join(
-        f"rule {each.rule}, line {each.line}, column {each.column}: {each.message}" for each in problems
+        f"rule {problem.rule}, line {problem.line}, column {problem.column}: {problem.message}" for problem in problems
     )
     effect = "denies every version that it applies to" if enforced else "would deny every version"
     return [
         ConditionState(READY, "False", _REFUSED, f"the policy {effect} until it compiles: {message}"),
         ConditionState(STALLED, "True", _REFUSED, message),
     ]
+
+
+def _policies_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
+    for policy in (version.get("status") or {}).get("policies") or ():
+        yield ObjectKey(GovernancePolicy.info.plural, "", policy["name"])
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    return shared.runner(GovernancePolicyController(objects=shared.objects, clock=shared.adapters.clock))
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(GovernancePolicy),
+    build=_build,
+    triggers=(
+        Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_policies_of, settle=SUMMARY_SETTLE),
+    ),
+)

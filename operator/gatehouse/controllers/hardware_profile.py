@@ -5,21 +5,27 @@ When a profile changes, its versions are decided again: the cache's reverse map 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileStatus
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.values import bytes_of
-from gatehouse.controllers.indexes import BY_PROFILE
+from gatehouse.api.wire import WireVersion
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import BY_PROFILE, outcome_part
 from gatehouse.controllers.ports import ObjectReader, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import READY, ConditionState, merge
 from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.version.outcome import Requeue
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import ObjectKey
 
-__all__ = ["HardwareProfileController"]
+__all__ = ["DECLARATION", "HardwareProfileController"]
 
 
 class HardwareProfileController:
@@ -41,7 +47,7 @@ class HardwareProfileController:
         if not known:
             raise Stalled(
                 reason="ProfileInvalid",
-                message=f"accelerator.memory is {memory!r}, wanted a positive quantity",
+                message=f"accelerator.memory is {memory!r}; expected: a positive quantity",
                 remedy="write what the driver reports, for example 23034Mi",
             )
         generation = resource.metadata.generation
@@ -64,3 +70,21 @@ class HardwareProfileController:
     def grace(self, resource: HardwareProfile) -> timedelta:  # noqa: ARG002
         """A profile depends on nothing outside the cluster."""
         return timedelta(0)
+
+
+def _profile_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
+    yield ObjectKey(HardwareProfile.info.plural, "", version["spec"]["hardwareProfileRef"]["name"])
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters = shared.adapters
+    return shared.runner(HardwareProfileController(reader=adapters.reader, clock=adapters.clock))
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(HardwareProfile),
+    build=_build,
+    triggers=(
+        Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_profile_of, settle=SUMMARY_SETTLE),
+    ),
+)

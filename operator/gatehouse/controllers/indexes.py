@@ -1,13 +1,15 @@
-"""Reverse maps from the names in an object to the object, as functions of its body. The cache keeps them up to date."""
+"""The names of the cache's indexes and their values, and the parts of objects that other kinds depend on.
+
+The module of each kind holds the index functions of the kind. Kinds that depend on the same part of an object share
+the function of that part, so that the informer computes its digest once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
-from gatehouse.domain.admission.contest import folders_above, standing_of
-from gatehouse.domain.common.locations import folder_of, locate
+from gatehouse.api.wire import WireObject, WireVersion
 
 __all__ = [
     "BY_BUCKET",
@@ -29,22 +31,19 @@ __all__ = [
     "BY_VERSION",
     "DEFAULT",
     "IS_DEFAULT",
-    "JUDGED_INDEXES",
-    "MODEL_INDEXES",
-    "REGISTRY_INDEXES",
     "RUNNING",
-    "VERSION_INDEXES",
     "claim_key",
+    "labels_part",
     "model_key",
+    "namespace_of",
+    "outcome_part",
     "phase_key",
     "policy_key",
     "registered_key",
     "registry_key",
+    "spec_part",
     "version_key",
 ]
-
-Body = Mapping[str, Any]
-Index = Callable[[Any], Iterable[str]]
 
 BY_BUCKET: Final = "bucket"
 BY_CLAIM: Final = "claim"
@@ -104,132 +103,22 @@ def policy_key(name: str, *, denies: bool = False) -> str:
     return f"{name} denies" if denies else name
 
 
-def _namespace(body: Body) -> Iterable[str]:
+def namespace_of(body: WireObject) -> Iterable[str]:
+    """Values of ``BY_NAMESPACE``."""
     yield body["metadata"].get("namespace", "")
 
 
-def _version_model(body: Body) -> Iterable[str]:
-    yield model_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"])
+def spec_part(body: Mapping[str, Any]) -> object:
+    """What a person declared."""
+    return body["spec"]
 
 
-def _version_phase(body: Body) -> Iterable[str]:
-    phase = (body.get("status") or {}).get("phase")
-    if phase:
-        yield phase_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], phase)
+def labels_part(body: WireObject) -> object:
+    """The labels."""
+    return body["metadata"].get("labels")
 
 
-def _version_status(body: Body) -> Iterable[str]:
-    phase = (body.get("status") or {}).get("phase")
-    if phase:
-        yield phase
-
-
-def _version_uncleared(body: Body) -> Iterable[str]:
+def outcome_part(body: WireVersion) -> object:
+    """The outcome of a version, which other objects count."""
     status = body.get("status") or {}
-    if not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
-        yield RUNNING
-
-
-def _version_claim(body: Body) -> Iterable[str]:
-    yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
-
-
-def _version_registered(body: Body) -> Iterable[str]:
-    status = body.get("status") or {}
-    if status.get("registry") and status.get("registryId"):
-        yield registered_key(status["registry"], archived=status.get("phase") == "Archived")
-
-
-def _model_registered(body: Body) -> Iterable[str]:
-    status = body.get("status") or {}
-    if status.get("registry") and status.get("registryId"):
-        yield registered_key(status["registry"], archived=body["spec"].get("state") == "Archived")
-
-
-def _version_policies(body: Body) -> Iterable[str]:
-    for each in (body.get("status") or {}).get("policies") or ():
-        yield policy_key(each["name"])
-        if each["outcome"] == "Denies":
-            yield policy_key(each["name"], denies=True)
-
-
-def _version_served(body: Body) -> Iterable[str]:
-    yield folder_of(body["spec"]["artifact"]["uri"])
-
-
-def _version_standing(body: Body) -> Iterable[str]:
-    standing = standing_of(body)
-    if standing is not None:
-        yield standing.packed()
-
-
-def _version_digest(body: Body) -> Iterable[str]:
-    status = body.get("status") or {}
-    digest = status.get("recordedDigest") or (status.get("artifact") or {}).get("digest")
-    if digest:
-        yield digest
-
-
-def _version_refused_at(body: Body) -> Iterable[str]:
-    """The version's folder and the folders above it: a server that loads one of these loads the refused files."""
-    if (body.get("status") or {}).get("refusals"):
-        uri = folder_of(body["spec"]["artifact"]["uri"])
-        yield uri
-        yield from folders_above(uri)
-
-
-def _version_refused_digest(body: Body) -> Iterable[str]:
-    if (body.get("status") or {}).get("refusals"):
-        yield from _version_digest(body)
-
-
-def _judged_version(body: Body) -> Iterable[str]:
-    yield version_key(body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
-
-
-def _version_profile(body: Body) -> Iterable[str]:
-    yield body["spec"]["hardwareProfileRef"]["name"]
-
-
-def _model_registry(body: Body) -> Iterable[str]:
-    reference = body["spec"].get("registryRef")
-    if reference is None:
-        yield ""
-    else:
-        yield registry_key(reference.get("namespace") or body["metadata"]["namespace"], reference["name"])
-
-
-def _registry_buckets(body: Body) -> Iterable[str]:
-    for store in (body.get("spec") or {}).get("objectStores") or ():
-        yield locate(store["uriPrefix"]).bucket
-
-
-def _registry_default(body: Body) -> Iterable[str]:
-    if (body["metadata"].get("annotations") or {}).get(ANNOTATION_DEFAULT_REGISTRY) == IS_DEFAULT:
-        yield IS_DEFAULT
-
-
-VERSION_INDEXES: Final[Mapping[str, Index]] = {
-    BY_MODEL: _version_model,
-    BY_PHASE: _version_phase,
-    BY_STATUS: _version_status,
-    BY_UNCLEARED: _version_uncleared,
-    BY_CLAIM: _version_claim,
-    BY_PROFILE: _version_profile,
-    BY_REGISTERED: _version_registered,
-    BY_NAMESPACE: _namespace,
-    BY_POLICY: _version_policies,
-    BY_SERVED: _version_served,
-    BY_STANDING: _version_standing,
-    BY_DIGEST: _version_digest,
-    BY_REFUSED_AT: _version_refused_at,
-    BY_REFUSED_DIGEST: _version_refused_digest,
-}
-MODEL_INDEXES: Final[Mapping[str, Index]] = {
-    BY_REGISTRY: _model_registry,
-    BY_REGISTERED: _model_registered,
-    BY_NAMESPACE: _namespace,
-}
-REGISTRY_INDEXES: Final[Mapping[str, Index]] = {DEFAULT: _registry_default, BY_BUCKET: _registry_buckets}
-JUDGED_INDEXES: Final[Mapping[str, Index]] = {BY_VERSION: _judged_version}
-"""Indexes of approvals and evaluations."""
+    return [status.get("phase"), status.get("policies")]

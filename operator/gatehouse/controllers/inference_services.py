@@ -64,10 +64,10 @@ class ServiceSweep:
                 stages[uri].add(stage)
                 if labels.get(LABEL_GATE) not in UNENFORCED:
                     enforced[uri].add((stage, namespace, served.digest))
-        found = {uri: _Found(tuple(sorted(each)), tuple(sorted(enforced[uri]))) for uri, each in stages.items()}
-        before, self._found = self._found or {}, found
-        for uri in before.keys() | found.keys():
-            if before.get(uri) != found.get(uri):
+        served_at = {uri: _Found(tuple(sorted(names)), tuple(sorted(enforced[uri]))) for uri, names in stages.items()}
+        before, self._found = self._found or {}, served_at
+        for uri in before.keys() | served_at.keys():
+            if before.get(uri) != served_at.get(uri):
                 for name in self._reader.select(ModelVersion.info.plural, BY_SERVED, uri):
                     self._enqueue(name)
 

@@ -13,6 +13,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import APPROVAL_DECISION, DECIDED_VERSION_UID
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_VERSION, DEFAULT, IS_DEFAULT, version_key
 from gatehouse.controllers.ports import ObjectName, ObjectReader
@@ -54,8 +55,8 @@ class Objects:
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
         """The object; None when it is absent or unreadable."""
-        found = self.find(kind, namespace, name)
-        return None if isinstance(found, Unreadable) else found
+        resource = self.find(kind, namespace, name)
+        return None if isinstance(resource, Unreadable) else resource
 
     def find(self, kind: type[R], namespace: str, name: str) -> R | Unreadable | None:
         """The object, why it is unreadable, or None when it is absent."""
@@ -89,7 +90,7 @@ class Objects:
                 reason="ModelNotFound",
                 found=f"no RegisteredModel {name} in namespace {namespace}",
                 expected=f"the RegisteredModel {namespace}/{name}",
-                remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+                remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
             )
         )
 
@@ -154,22 +155,22 @@ class Objects:
         readable: list[R] = []
         unreadable: list[Unreadable] = []
         for name in sorted(names):
-            found = self.find(kind, name.namespace, name.name)
-            if isinstance(found, Unreadable):
-                unreadable += self._about(found, kind, version)
-            elif found is not None and found.metadata.deletion_timestamp is None:
-                readable.append(found)
+            decision = self.find(kind, name.namespace, name.name)
+            if isinstance(decision, Unreadable):
+                unreadable += self._about(decision, kind, version)
+            elif decision is not None and decision.metadata.deletion_timestamp is None:
+                readable.append(decision)
         return tuple(readable), tuple(unreadable)
 
-    def _about(self, found: Unreadable, kind: type[Resource], version: ModelVersion) -> Iterator[Unreadable]:
+    def _about(self, decision: Unreadable, kind: type[Resource], version: ModelVersion) -> Iterator[Unreadable]:
         """The object, unless it names an earlier version with the same name or is being deleted."""
-        body = self._reader.get(kind.info.plural, found.namespace, found.name)
+        body = self._reader.get(kind.info.plural, decision.namespace, decision.name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             return
-        uid = member(body, "spec", "versionRef", "uid")
+        uid = member(body, *DECIDED_VERSION_UID)
         if not isinstance(uid, str) or uid == version.metadata.uid:
-            refuses = kind is ModelApproval and member(body, "spec", "decision") != "Approved"
-            yield replace(found, may_refuse=refuses)
+            refuses = kind is ModelApproval and member(body, *APPROVAL_DECISION) != "Approved"
+            yield replace(decision, may_refuse=refuses)
 
     def registry_of(self, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
         """The registry that keeps a model, if the registry exists and allows the model's namespace."""
@@ -177,12 +178,12 @@ class Objects:
             return model
         reference = model.spec.registry_ref
         if reference is None:
-            found = self._default_registry()
+            registry = self._default_registry()
         else:
-            found = self._named_registry(reference.namespace or model.metadata.namespace, reference.name)
-        if isinstance(found, Unmet):
-            return found
-        return _allowed(found, model.metadata.namespace, self._namespace_labels(model.metadata.namespace))
+            registry = self._named_registry(reference.namespace or model.metadata.namespace, reference.name)
+        if isinstance(registry, Unmet):
+            return registry
+        return _allowed(registry, model.metadata.namespace, self._namespace_labels(model.metadata.namespace))
 
     def registry_of_version(self, version: ModelVersion, model: RegisteredModel | Unmet) -> ModelRegistry | Unmet:
         """The registry that keeps a version, if one of the registry's object stores has the version's URI."""
@@ -232,8 +233,8 @@ class Objects:
         )
 
     def _namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
-        found = self.get(_Namespace, "", namespace)
-        return None if found is None else found.metadata.labels
+        labelled = self.get(_Namespace, "", namespace)
+        return None if labelled is None else labelled.metadata.labels
 
 
 def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> ModelRegistry | Unmet:
@@ -251,14 +252,14 @@ def _allowed(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] 
     )
 
 
-def _unreadable(found: Unreadable) -> Unmet:
+def _unreadable(unreadable: Unreadable) -> Unmet:
     return Unmet(
         needs_person=True,
         finding=Finding(
             reason=UNREADABLE,
-            found=found.message,
-            expected=f"{found.subject} in a form that Gatehouse reads",
-            remedy=f"mend that field of the {found.kind} and apply it again",
+            found=unreadable.message,
+            expected=f"{unreadable.subject} in a form that Gatehouse reads",
+            remedy=f"fix that field of the {unreadable.kind} and apply it again",
         ),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from gatehouse.api.meta import ANNOTATION_DEFAULT_REGISTRY
 from gatehouse.api.model_registry import (
     ModelRegistry,
     ModelRegistryStatus,
@@ -13,8 +14,12 @@ from gatehouse.api.model_registry import (
     ObjectStoreStatus,
     ServingDefaults,
 )
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.indexes import BY_BUCKET
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import BY_BUCKET, DEFAULT, IS_DEFAULT, outcome_part
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, UtcClock
 from gatehouse.controllers.reconciler import Result
@@ -25,17 +30,23 @@ from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.common.locations import locate
 from gatehouse.domain.serving.initializer import cannot_load
 from gatehouse.domain.version.outcome import PROGRESSING_WITH_RETRY, Requeue
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.workqueue import Backoff
 
-__all__ = ["ModelRegistryController"]
+__all__ = ["DECLARATION", "ModelRegistryController", "registries_of_its_buckets", "registry_part"]
 
 INTERVAL: Final = timedelta(seconds=60)
+WORKERS: Final = 8
+"""Each registry holds at most one worker while its database and its stores are silent."""
 WAITING_FOR_DATABASE: Final = "WaitingForDatabase"
 """Condition of a ModelRegistry that is True while its database does not answer and objects wait for its share."""
 PODS_CANNOT_LOAD: Final = "PodsCannotLoad"
 """Condition of a ModelRegistry that is True while KServe's initializer cannot read one of its stores."""
 
 
-def _nobody_waits(_registry: ModelRegistry) -> int:
+def _none_wait(_registry: ModelRegistry) -> int:
     return 0
 
 
@@ -55,7 +66,7 @@ class ModelRegistryController:
         clock: UtcClock,
         interval: timedelta = INTERVAL,
         troubles: RegistryTroubles | None = None,
-        waiting: Callable[[ModelRegistry], int] = _nobody_waits,
+        waiting: Callable[[ModelRegistry], int] = _none_wait,
     ) -> None:
         self._objects = objects
         self._connections = connections
@@ -128,8 +139,8 @@ class ModelRegistryController:
             "objects that wait for the database hold all the workers that one database may hold; more of them wait for "
             "their turn, as gatehouse_queue_set_aside counts, and those of other databases go on",
         )
-        told = merge([], [state], generation=resource.metadata.generation, now=self._clock.now())
-        return status.model_copy(update={"conditions": [*status.conditions, *told]})
+        waiting = merge([], [state], generation=resource.metadata.generation, now=self._clock.now())
+        return status.model_copy(update={"conditions": [*status.conditions, *waiting]})
 
     def grace(self, resource: ModelRegistry) -> timedelta:  # noqa: ARG002
         """A registry that does not answer is not ready, however short the outage is."""
@@ -149,7 +160,9 @@ class ModelRegistryController:
         reader = self._objects.reader
         names = {name for bucket in buckets for name in reader.select(self.kind.info.plural, BY_BUCKET, bucket)}
         others = (self._objects.get(ModelRegistry, *name) for name in names)
-        declared = endpoints_of(each for each in others if each is not None and not each.metadata.deletion_timestamp)
+        declared = endpoints_of(
+            other for other in others if other is not None and not other.metadata.deletion_timestamp
+        )
         return [
             f"bucket {bucket} is at {places_of(declared[bucket])}"
             for bucket in sorted(buckets & declared.keys())
@@ -174,7 +187,7 @@ def _warnings(serving: ServingDefaults) -> Iterator[ConditionState]:
             "ImagesByTag",
             "True",
             "TagsCanMove",
-            f"{', '.join(by_tag)}: anybody who may write to the image registry decides what a tag stands for; "
+            f"{', '.join(by_tag)}: everyone who may write to the image registry decides which image a tag names; "
             "name each image as NAME@sha256:DIGEST",
         )
 
@@ -194,7 +207,7 @@ def _states(database: str, stores: list[ObjectStoreStatus], *, torn: list[str]) 
     if not torn:
         return states
     message = (
-        f"{'; '.join(torn)}: nothing of a bucket with several endpoints is cleared; name the same endpoint in "
+        f"{'; '.join(torn)}: no version in a bucket with several endpoints is cleared; name the same endpoint in "
         "objectStores of these ModelRegistries, or use another bucket"
     )
     kept = [state for state in states if state.type not in {READY, RECONCILING}]
@@ -222,3 +235,71 @@ def _reachable(database: str, stores: list[ObjectStoreStatus]) -> list[Condition
         database_ready,
         ConditionState("ObjectStoresReachable", "False", "ObjectStoreUnreachable", message),
     ]
+
+
+# What the operator declares for the kind
+
+
+def _buckets(body: WireRegistry) -> Iterable[str]:
+    for store in (body.get("spec") or {}).get("objectStores") or ():
+        yield locate(store["uriPrefix"]).bucket
+
+
+def _is_default(body: WireRegistry) -> Iterable[str]:
+    if (body["metadata"].get("annotations") or {}).get(ANNOTATION_DEFAULT_REGISTRY) == IS_DEFAULT:
+        yield IS_DEFAULT
+
+
+def registry_part(body: WireRegistry) -> object:
+    """What models, versions and other registries depend on: the spec, the annotations, and whether it is ready."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    ready = next((str(condition["status"]) for condition in conditions if condition["type"] == READY), "Unknown")
+    return [body["spec"], body["metadata"].get("annotations"), ready]
+
+
+def registries_of_its_buckets(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
+    """The other registries that declare a bucket of a registry: their versions may have to leave it."""
+    metadata = registry["metadata"]
+    for bucket in set(_buckets(registry)):
+        for other in caches.select(ModelRegistry.info.plural, BY_BUCKET, bucket):
+            if (other.namespace, other.name) != (metadata["namespace"], metadata["name"]):
+                yield other
+
+
+def _registry_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
+    namespace, _, name = str((version.get("status") or {}).get("registry") or "").partition("/")
+    if name:
+        yield ObjectKey(ModelRegistry.info.plural, namespace, name)
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters, shares = shared.adapters, shared.shares
+    return shared.runner(
+        ModelRegistryController(
+            objects=shared.objects,
+            connections=shared.connections,
+            clock=adapters.clock,
+            interval=adapters.probe_interval,
+            troubles=shared.troubles,
+            waiting=lambda registry: adapters.set_aside(shares.database(registry)),
+        )
+    )
+
+
+def _backoff(shared: Dependencies) -> Backoff:
+    """Objects that wait for a registry are enqueued when it is ready, so the registry retries often."""
+    return Backoff(cap=shared.adapters.probe_interval.total_seconds())
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(ModelRegistry),
+    build=_build,
+    indexes={DEFAULT: _is_default, BY_BUCKET: _buckets},
+    triggers=(
+        Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=registries_of_its_buckets),
+        Trigger(kind=ModelVersion.info.plural, relevant=outcome_part, dependents=_registry_of, settle=SUMMARY_SETTLE),
+    ),
+    workers=WORKERS,
+    backoff=_backoff,
+    waits_for_database=True,
+)

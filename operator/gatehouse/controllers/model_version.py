@@ -8,31 +8,65 @@ the store is a fact like others. ``decide`` is pure. ``apply`` writes the row wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 import orjson
 
+from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionStatus, TemplateStatus
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import WireDecision, WireModel, WireObject, WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Right, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import (
+    BY_CLAIM,
+    BY_DIGEST,
+    BY_MODEL,
+    BY_NAMESPACE,
+    BY_PHASE,
+    BY_POLICY,
+    BY_PROFILE,
+    BY_REFUSED_AT,
+    BY_REFUSED_DIGEST,
+    BY_REGISTERED,
+    BY_SERVED,
+    BY_STANDING,
+    BY_STATUS,
+    BY_UNCLEARED,
+    RUNNING,
+    claim_key,
+    labels_part,
+    model_key,
+    namespace_of,
+    outcome_part,
+    phase_key,
+    policy_key,
+    registered_key,
+    spec_part,
+)
 from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.model_registry import registry_part
+from gatehouse.controllers.observed import NAMESPACES, Withdrawals
 from gatehouse.controllers.ports import ClusterWriter, ObjectName, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
-from gatehouse.controllers.revocations import Withdrawals
-from gatehouse.controllers.rivals import Rivals
+from gatehouse.controllers.registered_model import models_of_registry
+from gatehouse.controllers.rivals import Rivalries, Rivals
 from gatehouse.controllers.rows import retire
 from gatehouse.controllers.templates import TemplateSweep, serving_input
-from gatehouse.controllers.verification.scheduler import FILES_READ, ArtifactLook
+from gatehouse.controllers.verification.scheduler import FILES_READ, VerificationScheduler
+from gatehouse.domain.admission.contest import folders_above, standing_of
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Waiting
-from gatehouse.domain.common.locations import duration
+from gatehouse.domain.common.locations import duration, folder_of
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.serving.names import config_map_name
 from gatehouse.domain.serving.template import TemplateWriter, render
@@ -43,8 +77,11 @@ from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 from gatehouse.domain.version.records import FileRecord, VersionIds, VersionRecord
 from gatehouse.domain.version.schedule import must_be_read, owes_reading
 from gatehouse.domain.version.status import version_status
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import ObjectKey
 
-__all__ = ["ModelVersionController"]
+__all__ = ["DECLARATION", "ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
 REFUSED_AGAIN: Final = timedelta(seconds=10)
@@ -70,7 +107,7 @@ class ModelVersionController:
         *,
         objects: Objects,
         connections: Connections,
-        look: ArtifactLook,
+        scheduler: VerificationScheduler,
         writer: ClusterWriter,
         templates: TemplateWriter,
         sweep: TemplateSweep,
@@ -81,7 +118,7 @@ class ModelVersionController:
         self._objects = objects
         self._rivals = Rivals(objects)
         self._connections = connections
-        self._look = look
+        self._scheduler = scheduler
         self._writer = writer
         self._templates = templates
         self._sweep = sweep
@@ -102,7 +139,7 @@ class ModelVersionController:
 
     async def gone(self, namespace: str, name: str) -> None:
         """Ends a running check and archives the row."""
-        await self._look.forget((namespace, name))
+        await self._scheduler.forget((namespace, name))
         await retire(
             "version", namespace, name, objects=self._objects, connections=self._connections, now=self._clock.now()
         )
@@ -141,7 +178,7 @@ class ModelVersionController:
             holder_exists=row is not None and self._is_there(ObjectName(row.namespace, row.object_name)),
             artifact=None if row is None else row.artifact,
             policies=self._objects.applying(policies, model, registry, held),
-            policy_names=frozenset(each.name for each in policies),
+            policy_names=frozenset(policy.name for policy in policies),
             approvals=approvals,
             evaluations=evaluations,
             unreadable=(*unread_approvals, *unread_evaluations),
@@ -160,7 +197,7 @@ class ModelVersionController:
         if not facts.watches_artifact or gathered.rows is None:
             return gathered
         try:
-            looked = await self._look.at(facts, gathered.rows)
+            observation = await self._scheduler.observe(facts, gathered.rows)
         except ReconcileError as error:
             self._reread_refused(facts, error)
             owed = owes_reading(facts) and must_be_read(facts)
@@ -170,12 +207,14 @@ class ModelVersionController:
                     facts, store_error=error, rereading=error.finding(expected=FILES_READ) if owed else facts.rereading
                 ),
             )
-        if looked is None:
+        if observation is None:
             return gathered
-        if looked.error is not None:
-            self._reread_refused(facts, looked.error)
-        facts = replace(facts, artifact=looked.artifact, rereading=looked.rereading, store_error=looked.error)
-        record = looked.artifact
+        if observation.error is not None:
+            self._reread_refused(facts, observation.error)
+        facts = replace(
+            facts, artifact=observation.artifact, rereading=observation.rereading, store_error=observation.error
+        )
+        record = observation.artifact
         if isinstance(record, ArtifactRecord) and record.digest is not None and facts.recorded_digest is None:
             # The digest of the artifact is known only now.
             version = facts.version
@@ -184,7 +223,7 @@ class ModelVersionController:
                 rivals=self._rivals.of(version, digest=record.digest),
                 served_in=self._services.served_in(version, digest=record.digest),
             )
-        return replace(gathered, facts=facts, files=looked.files)
+        return replace(gathered, facts=facts, files=observation.files)
 
     def _reread_refused(self, facts: Facts, error: ReconcileError) -> None:
         """Credentials are not watched: the next check reads them again, after a person corrected them."""
@@ -249,12 +288,12 @@ class ModelVersionController:
             self._sweep.written(name)
             return None
         template = render(serving_input(facts, decision, ids))
-        wanted = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
-        if wanted != emitted or self._sweep.is_lost(name):
+        written = TemplateStatus(name=config_map_name(version.metadata.name), digest=template.digest)
+        if written != emitted or self._sweep.is_lost(name):
             config_map = self._templates.config_map(template, owner=version.metadata)
             await self._writer.put_config_map(version.metadata.namespace, config_map)
             self._sweep.written(name)
-        return wanted
+        return written
 
 
 async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: RegisteredModel | Unmet) -> Held:
@@ -294,3 +333,186 @@ def _requeue(facts: Facts, decision: Decision) -> Requeue:
     if decision.look_again is None:
         return Requeue()
     return Requeue(after=max((decision.look_again - facts.now).total_seconds(), 1.0))
+
+
+# What the operator declares for the kind
+
+
+def _index_model(body: WireVersion) -> Iterable[str]:
+    yield model_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"])
+
+
+def _index_phase(body: WireVersion) -> Iterable[str]:
+    phase = (body.get("status") or {}).get("phase")
+    if phase:
+        yield phase_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], phase)
+
+
+def _index_status(body: WireVersion) -> Iterable[str]:
+    phase = (body.get("status") or {}).get("phase")
+    if phase:
+        yield phase
+
+
+def _index_uncleared(body: WireVersion) -> Iterable[str]:
+    status = body.get("status") or {}
+    if not set(status.get("deployedTo") or ()) <= set(status.get("clearedFor") or ()):
+        yield RUNNING
+
+
+def _index_claim(body: WireVersion) -> Iterable[str]:
+    yield claim_key(body["metadata"]["namespace"], body["spec"]["modelRef"]["name"], body["spec"]["version"])
+
+
+def _index_registered(body: WireVersion) -> Iterable[str]:
+    status = body.get("status") or {}
+    if status.get("registry") and status.get("registryId"):
+        yield registered_key(status["registry"], archived=status.get("phase") == "Archived")
+
+
+def _index_policies(body: WireVersion) -> Iterable[str]:
+    for policy in (body.get("status") or {}).get("policies") or ():
+        yield policy_key(policy["name"])
+        if policy["outcome"] == "Denies":
+            yield policy_key(policy["name"], denies=True)
+
+
+def _index_served(body: WireVersion) -> Iterable[str]:
+    yield folder_of(body["spec"]["artifact"]["uri"])
+
+
+def _index_standing(body: WireVersion) -> Iterable[str]:
+    standing = standing_of(body)
+    if standing is not None:
+        yield standing.packed()
+
+
+def _index_digest(body: WireVersion) -> Iterable[str]:
+    status = body.get("status") or {}
+    digest = status.get("recordedDigest") or (status.get("artifact") or {}).get("digest")
+    if digest:
+        yield digest
+
+
+def _index_refused_at(body: WireVersion) -> Iterable[str]:
+    """The version's folder and the folders above it: a server that loads one of these loads the refused files."""
+    if (body.get("status") or {}).get("refusals"):
+        uri = folder_of(body["spec"]["artifact"]["uri"])
+        yield uri
+        yield from folders_above(uri)
+
+
+def _index_refused_digest(body: WireVersion) -> Iterable[str]:
+    if (body.get("status") or {}).get("refusals"):
+        yield from _index_digest(body)
+
+
+def _index_profile(body: WireVersion) -> Iterable[str]:
+    yield body["spec"]["hardwareProfileRef"]["name"]
+
+
+def _classification_part(model: WireModel) -> object:
+    """What decides which policies apply to the versions of a model, and what its templates say."""
+    return [model["spec"], model["metadata"].get("labels")]
+
+
+def _of_models(models: Iterable[ObjectKey], caches: Caches) -> Iterable[ObjectKey]:
+    for model in models:
+        yield from caches.select(VERSIONS, BY_MODEL, model_key(model.namespace, model.name))
+
+
+def _in_namespace(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    return caches.select(VERSIONS, BY_NAMESPACE, namespace["metadata"]["name"])
+
+
+def _on_profile(profile: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    return caches.select(VERSIONS, BY_PROFILE, profile["metadata"]["name"])
+
+
+def _in_registry(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
+    return _of_models(models_of_registry(registry, caches), caches)
+
+
+def _of_model(model: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    metadata = model["metadata"]
+    return caches.select(VERSIONS, BY_MODEL, model_key(metadata["namespace"], metadata["name"]))
+
+
+def _every_version(_policy: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    return caches[VERSIONS].keys()
+
+
+def _decided_on(decision: WireDecision, _caches: Caches) -> Iterable[ObjectKey]:
+    yield ObjectKey(VERSIONS, decision["metadata"]["namespace"], decision["spec"]["versionRef"]["name"])
+
+
+def _of_same_name(version: WireVersion, caches: Caches) -> Iterable[ObjectKey]:
+    """Versions that claim the same name in the same model: one may take the name when another releases it."""
+    spec, metadata = version["spec"], version["metadata"]
+    claim = claim_key(metadata["namespace"], spec["modelRef"]["name"], spec["version"])
+    for key in caches.select(VERSIONS, BY_CLAIM, claim):
+        if key.name != metadata["name"]:
+            yield key
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters = shared.adapters
+    withdrawals = Withdrawals()
+    for decision in (ModelApproval, ModelEvaluation):
+        adapters.caches[decision.info.plural].subscribe(withdrawals.observe)
+    rivalries = Rivalries(reader=adapters.reader, enqueue=lambda name: adapters.enqueue(ObjectKey(VERSIONS, *name)))
+    adapters.caches[VERSIONS].subscribe(rivalries.observe)
+    return shared.runner(
+        ModelVersionController(
+            objects=shared.objects,
+            connections=shared.connections,
+            scheduler=VerificationScheduler(
+                connections=shared.connections, checks=shared.checks, patience=adapters.patience
+            ),
+            writer=adapters.writer,
+            templates=TemplateWriter(),
+            sweep=shared.templates,
+            services=shared.services,
+            withdrawals=withdrawals,
+            clock=adapters.clock,
+        )
+    )
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(ModelVersion),
+    build=_build,
+    indexes={
+        BY_MODEL: _index_model,
+        BY_PHASE: _index_phase,
+        BY_STATUS: _index_status,
+        BY_UNCLEARED: _index_uncleared,
+        BY_CLAIM: _index_claim,
+        BY_PROFILE: _index_profile,
+        BY_REGISTERED: _index_registered,
+        BY_NAMESPACE: namespace_of,
+        BY_POLICY: _index_policies,
+        BY_SERVED: _index_served,
+        BY_STANDING: _index_standing,
+        BY_DIGEST: _index_digest,
+        BY_REFUSED_AT: _index_refused_at,
+        BY_REFUSED_DIGEST: _index_refused_digest,
+    },
+    triggers=(
+        Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_in_namespace),
+        Trigger(kind=HardwareProfile.info.plural, relevant=spec_part, dependents=_on_profile),
+        Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=_in_registry),
+        Trigger(kind=GovernancePolicy.info.plural, relevant=spec_part, dependents=_every_version),
+        Trigger(kind=ModelApproval.info.plural, relevant=spec_part, dependents=_decided_on),
+        Trigger(kind=ModelEvaluation.info.plural, relevant=spec_part, dependents=_decided_on),
+        Trigger(kind=RegisteredModel.info.plural, relevant=_classification_part, dependents=_of_model),
+        Trigger(kind=VERSIONS, relevant=outcome_part, dependents=_of_same_name, settle=SUMMARY_SETTLE),
+    ),
+    workers=None,
+    waits_for_database=True,
+    rights=(
+        # Serving templates, and the services that run an artifact.
+        Right(resource="configmaps", verbs=("get", "list", "create", "patch", "delete")),
+        Right(group="serving.kserve.io", resource="inferenceservices", verbs=("list",)),
+    ),
+)

@@ -76,10 +76,10 @@ class PolicyTrail:
         """Checks each registry that has not recorded the current policies yet."""
         policies = self._policies()
 
-        async def look(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
+        async def check(registry: ModelRegistry, _body: Mapping[str, Any]) -> bool:
             return await self._look(registry, policies)
 
-        await self._each.run(look)
+        await self._each.run(check)
 
     async def _look(self, registry: ModelRegistry, policies: Policies) -> bool:
         name, now = f"{registry.metadata.namespace}/{registry.metadata.name}", self._clock.now()
@@ -101,9 +101,9 @@ class PolicyTrail:
             unread = {name: recorded[name] for name in self._unread if name in recorded}
             if recorded != {**unread, **policies}:
                 writers = await self._writers.writers()
-                told = [replace(each, via=writers.get(each.name)) for each in policies.values()]
-                told += unread.values()
-                await trail.record_policies(told, at=now)
+                texts = [replace(policy, via=writers.get(policy.name)) for policy in policies.values()]
+                texts += unread.values()
+                await trail.record_policies(texts, at=now)
         except Stalled:
             raise
         except ReconcileError as error:
@@ -129,6 +129,6 @@ class PolicyTrail:
             except Exception as error:  # noqa: BLE001 - logged once per resourceVersion; other policies are recorded
                 unread[where.name] = revision
                 if self._unread.get(where.name) != revision:
-                    _log.error("policy not told of", policy=where.name, exc_info=error)
+                    _log.error("policy not recorded", policy=where.name, exc_info=error)
         self._unread = unread
         return {name: text for name, (_, text) in self._texts.items()}

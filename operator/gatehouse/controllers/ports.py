@@ -33,6 +33,7 @@ __all__ = [
     "ClusterWriter",
     "CopyArchive",
     "EventRecorder",
+    "LeaseTerm",
     "ObjectName",
     "ObjectReader",
     "PolicyWriters",
@@ -338,6 +339,15 @@ class ClusterWriter(Protocol):
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Deletes the ConfigMap if it exists and belongs to the owner."""
+        ...
+
+
+class LeaseTerm(Protocol):
+    """How this process became the leader."""
+
+    @property
+    def took_over(self) -> bool:
+        """Whether the operator that led before may still write, because it did not hand the Lease over."""
         ...
 
 

@@ -111,6 +111,7 @@ class Runner(Generic[R]):
             _log.warning("reconcile put off", reason=error.reason, message=error.message)
             requeue = requeue_after_error(error)
         except Exception:
+            # A fault of this program: it is counted, and the engine logs it and tries the key again.
             self._faults.failed(self._info.plural, where)
             raise
         if requeue is GONE:
@@ -131,6 +132,7 @@ class Runner(Generic[R]):
         except ReconcileError as error:
             result = after_error(self._controller, resource, error, clock=self._clock)
         except Exception as error:
+            # A fault of this program must not leave a status open: the status says that the reconcile fails.
             await self._failed(where, body, resource, error)
             raise
         await self._write(where, body, resource.status, result.status)
@@ -139,12 +141,12 @@ class Runner(Generic[R]):
     async def _failed(self, where: ObjectName, body: Mapping[str, Any], resource: R, error: Exception) -> None:
         """Writes into the status that the reconcile fails; the caller raises the error."""
         message = f"the reconcile fails with {place_of(error)}; it is tried again"
-        fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="the operator's log says where")
+        fault = Transient(reason=RECONCILE_FAILED, message=message, remedy="see the operator's log")
         try:
             result = after_error(self._controller, resource, fault, clock=self._clock)
             await self._write(where, body, resource.status, result.status)
         except ReconcileError as unwritten:
-            _log.warning("failure not told yet", reason=unwritten.reason, message=unwritten.message)
+            _log.warning("failure not reported yet", reason=unwritten.reason, message=unwritten.message)
 
     async def _write(
         self, where: ObjectName, body: Mapping[str, Any], before: ConditionedStatus, status: ConditionedStatus
@@ -155,6 +157,7 @@ class Runner(Generic[R]):
         except (Transient, Waiting):
             raise
         except Exception:
+            # Whatever kept the status from being written, the old one may grant what no longer holds.
             self._faults.silence(self._info.plural, where)
             raise
         self._faults.hear(self._info.plural, where)
@@ -166,8 +169,8 @@ class Runner(Generic[R]):
         note = transition(before.conditions, status.conditions, phase_before=_phase(before), phase_after=_phase(status))
         if note is not None:
             self._tell(body, status, note)
-        for each in alarms(before.conditions, status.conditions):
-            self._tell(body, status, each)
+        for alarm in alarms(before.conditions, status.conditions):
+            self._tell(body, status, alarm)
 
     def _tell(self, body: Mapping[str, Any], status: ConditionedStatus, note: EventNote) -> None:
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
@@ -197,14 +200,16 @@ def after_error(
 def _unread(
     body: Mapping[str, Any],
     before: ConditionedStatus,
-    found: Unreadable,
+    unreadable: Unreadable,
     *,
     clock: UtcClock,
 ) -> Result:
     """Shuts an unreadable object at once. Its generation counts as handled: it waits for a change."""
     metadata, now = body["metadata"], clock.now()
     error = Stalled(
-        reason=UNREADABLE, message=found.message, remedy=f"mend that field of the {found.kind} and apply it again"
+        reason=UNREADABLE,
+        message=unreadable.message,
+        remedy=f"fix that field of the {unreadable.kind} and apply it again",
     )
     generation = int(metadata.get("generation") or 0)
     states = conditions_after_error(before.conditions, error, now=now, grace=timedelta(0))
@@ -219,7 +224,7 @@ def _grace(controller: KindController[R], resource: R) -> timedelta:
     """How long Ready holds; zero when that cannot be computed."""
     try:
         return controller.grace(resource)
-    except Exception:  # noqa: BLE001 - it is logged
+    except Exception:  # noqa: BLE001 - without a grace the gates shut at once, which is safe; the fault is logged
         _log.exception("the grace is not known, so there is none")
         return timedelta(0)
 

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, get_args
 
 import orjson
 
+from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, Phase
 from gatehouse.api.registered_model import RegisteredModel, RegisteredModelStatus, VersionCount
+from gatehouse.api.wire import WireModel, WireObject, WireRegistry, WireVersion
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.indexes import BY_MODEL, BY_PHASE, model_key, phase_key
+from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigger, resource_of
+from gatehouse.controllers.dependencies import Dependencies
+from gatehouse.controllers.indexes import (
+    BY_MODEL,
+    BY_NAMESPACE,
+    BY_PHASE,
+    BY_REGISTERED,
+    BY_REGISTRY,
+    labels_part,
+    model_key,
+    namespace_of,
+    outcome_part,
+    phase_key,
+    registered_key,
+    registry_key,
+    spec_part,
+)
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.model_registry import registries_of_its_buckets, registry_part
+from gatehouse.controllers.observed import NAMESPACES
 from gatehouse.controllers.ports import ObjectReader, RegistryRows, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.rows import retire
@@ -25,11 +45,17 @@ from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY
 from gatehouse.domain.version.outcome import Requeue
 from gatehouse.domain.version.records import ModelRecord
 from gatehouse.domain.version.row_recovery import id_in
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.controller import Reconcile
+from gatehouse.runtime.refs import ObjectKey
 
-__all__ = ["RegisteredModelController"]
+__all__ = ["DECLARATION", "RegisteredModelController", "models_of_registry"]
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+MODELS: Final = RegisteredModel.info.plural
 VERSIONS: Final = ModelVersion.info.plural
+REGISTRIES: Final = ModelRegistry.info.plural
+WORKERS: Final = 4
 
 
 class RegisteredModelController:
@@ -92,7 +118,7 @@ class RegisteredModelController:
         held = held_under(before, resource, registry)
         policies = self._objects.applying(self._objects.policies(), resource, registry, before)
         held = held.under(policies)
-        wanted = ModelRecord(
+        record = ModelRecord(
             id=row.id if row else None,
             name=resource.metadata.name,
             namespace=resource.metadata.namespace,
@@ -101,9 +127,9 @@ class RegisteredModelController:
             spec=orjson.dumps(body["spec"], option=orjson.OPT_SORT_KEYS).decode(),
             held=held.text(),
         )
-        if row is not None and row.id is not None and row == wanted:
+        if row is not None and row.id is not None and row == record:
             return row.id, held
-        return await rows.save_model(wanted, known=known), held
+        return await rows.save_model(record, known=known), held
 
     def _result(
         self,
@@ -147,15 +173,75 @@ def _notice(model: RegisteredModel, held: Held) -> str:
         return ""
     return (
         f"; it counts as {held.risk_tier} risk, not {wrote}: below the registry's default, or what it was before, a "
-        "tier counts once somebody who holds the verb classify on risktiers.gatehouse.dev writes that into "
+        "tier counts once a person with the verb classify on risktiers.gatehouse.dev writes their name into "
         "spec.classifiedBy"
     )
 
 
 def _unmet(unmet: Unmet) -> list[ConditionState]:
-    message = f"{unmet.finding.found}; wanted: {unmet.finding.expected}; {unmet.finding.remedy}"
+    message = f"{unmet.finding.found}; expected: {unmet.finding.expected}; {unmet.finding.remedy}"
     abnormal = STALLED if unmet.needs_person else RECONCILING
     return [
         ConditionState(READY, "False", unmet.finding.reason, message),
         ConditionState(abnormal, "True", unmet.finding.reason, message),
     ]
+
+
+# What the operator declares for the kind
+
+
+def _named_registry(body: WireModel) -> Iterable[str]:
+    reference = body["spec"].get("registryRef")
+    if reference is None:
+        yield ""
+    else:
+        yield registry_key(reference.get("namespace") or body["metadata"]["namespace"], reference["name"])
+
+
+def _registered(body: WireModel) -> Iterable[str]:
+    status = body.get("status") or {}
+    if status.get("registry") and status.get("registryId"):
+        yield registered_key(status["registry"], archived=body["spec"].get("state") == "Archived")
+
+
+def models_of_registry(registry: WireRegistry, caches: Caches) -> Iterable[ObjectKey]:
+    """The models that a registry may keep, and those of registries that declare one of its buckets."""
+    metadata = registry["metadata"]
+    yield from caches.select(MODELS, BY_REGISTRY, registry_key(metadata["namespace"], metadata["name"]))
+    yield from caches.select(MODELS, BY_REGISTRY, "")
+    for other in registries_of_its_buckets(registry, caches):
+        yield from caches.select(MODELS, BY_REGISTRY, registry_key(other.namespace, other.name))
+
+
+def _models_in(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    return caches.select(MODELS, BY_NAMESPACE, namespace["metadata"]["name"])
+
+
+def _every_model(_policy: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    """A model's row keeps the requirements for versions that are still to come."""
+    return caches[MODELS].keys()
+
+
+def _model_of(version: WireVersion, _caches: Caches) -> Iterable[ObjectKey]:
+    yield ObjectKey(MODELS, version["metadata"]["namespace"], version["spec"]["modelRef"]["name"])
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    return shared.runner(
+        RegisteredModelController(objects=shared.objects, connections=shared.connections, clock=shared.adapters.clock)
+    )
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(RegisteredModel),
+    build=_build,
+    indexes={BY_REGISTRY: _named_registry, BY_REGISTERED: _registered, BY_NAMESPACE: namespace_of},
+    triggers=(
+        Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_models_in),
+        Trigger(kind=REGISTRIES, relevant=registry_part, dependents=models_of_registry),
+        Trigger(kind=GovernancePolicy.info.plural, relevant=spec_part, dependents=_every_model),
+        Trigger(kind=VERSIONS, relevant=outcome_part, dependents=_model_of, settle=SUMMARY_SETTLE),
+    ),
+    workers=WORKERS,
+    waits_for_database=True,
+)

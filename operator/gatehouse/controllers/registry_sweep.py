@@ -23,7 +23,7 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import EventRecorder, ObjectName
 from gatehouse.domain.common.errors import Stalled
 
-__all__ = ["PERIODIC_WORK_FAILING", "Look", "RegistrySweep", "RegistryTroubles", "Trouble"]
+__all__ = ["PERIODIC_WORK_FAILING", "RegistryCheck", "RegistrySweep", "RegistryTroubles", "Trouble"]
 
 PERIODIC_WORK_FAILING: Final = "PeriodicWorkFailing"
 """Condition of a ModelRegistry that is True while a trouble stands."""
@@ -33,7 +33,7 @@ PATIENCE: Final = 10.0
 
 _log = structlog.get_logger(__name__)
 
-Look = Callable[[ModelRegistry, Mapping[str, Any]], Awaitable[bool]]
+RegistryCheck = Callable[[ModelRegistry, Mapping[str, Any]], Awaitable[bool]]
 """Checks one registry; returns whether work was done. Raises Stalled, and unexpected errors."""
 
 
@@ -45,7 +45,7 @@ class Trouble:
     message: str
 
 
-def _nobody(_name: ObjectName) -> None:
+def _ignore(_name: ObjectName) -> None:
     pass
 
 
@@ -64,7 +64,7 @@ class RegistryTroubles:
         self,
         *,
         events: EventRecorder,
-        changed: Callable[[ObjectName], None] = _nobody,
+        changed: Callable[[ObjectName], None] = _ignore,
         counted: Callable[[str], None] = _uncounted,
     ) -> None:
         self._events = events
@@ -98,7 +98,7 @@ class RegistryTroubles:
     def ended(self, work: str, registry: ObjectName) -> None:
         """Records that a check succeeded."""
         if self._troubles.get(registry, {}).pop(work, None) is not None:
-            _log.info("periodic work does its job again", work=work, registry="/".join(registry))
+            _log.info("periodic work succeeds again", work=work, registry="/".join(registry))
             self._changed(registry)
 
     def keep(self, work: str, registries: Sequence[ObjectName]) -> None:
@@ -135,14 +135,14 @@ class RegistrySweep:
         self._patience = patience
         self._running: dict[ObjectName, asyncio.Task[None]] = {}
 
-    async def run(self, look: Look) -> None:
+    async def run(self, check: RegistryCheck) -> None:
         """Runs one round. Raises no error of a check, and does not wait for checks of earlier rounds."""
         begun = []
         names = self._objects.reader.names(REGISTRIES)
         self._troubles.keep(self._work, names)
         for name in names:
             if name not in self._running:
-                task = asyncio.create_task(self._one(name, look), name=f"{self._work} of {'/'.join(name)}")
+                task = asyncio.create_task(self._one(name, check), name=f"{self._work} of {'/'.join(name)}")
                 self._running[name] = task
                 begun.append(task)
                 task.add_done_callback(partial(self._over, name))
@@ -164,14 +164,14 @@ class RegistrySweep:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _one(self, name: ObjectName, look: Look) -> None:
+    async def _one(self, name: ObjectName, check: RegistryCheck) -> None:
         body: Mapping[str, Any] | None = None
         try:
             body = self._objects.reader.get(REGISTRIES, name.namespace, name.name)
             registry = self._objects.get(ModelRegistry, name.namespace, name.name)
             if body is None or registry is None or registry.metadata.deletion_timestamp is not None:
                 return
-            if await look(registry, body):
+            if await check(registry, body):
                 self._troubles.ended(self._work, name)
         except Stalled as error:
             trouble = Trouble(self._reason, f"{self._doing} fails: {error.advice}")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import WireVersion
 from gatehouse.controllers.indexes import BY_BUCKET, BY_DIGEST, BY_REFUSED_AT, BY_REFUSED_DIGEST, BY_SERVED
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName, ObjectReader
 from gatehouse.domain.admission.contest import Endpoints, VersionStanding, endpoints_of, folders_above, standing_of
 from gatehouse.domain.common.locations import folder_of, locate
+from gatehouse.runtime.cache import CacheChange, ChangeType
 
 __all__ = ["Rivalries", "Rivals"]
 
 VERSIONS: Final = ModelVersion.info.plural
 REGISTRIES: Final = ModelRegistry.info.plural
 
-Before = Callable[[], Mapping[str, Any] | None]
+Before = Callable[[], WireVersion | None]
 
 
 class Rivals:
@@ -39,8 +41,8 @@ class Rivals:
         if digest is not None:
             names.update(reader.select(VERSIONS, BY_REFUSED_DIGEST, digest))
         names.discard(ObjectName(version.metadata.namespace, version.metadata.name))
-        found = (self._standing(name) for name in sorted(names))
-        return tuple(each for each in found if each is not None)
+        standings = (self._standing(name) for name in sorted(names))
+        return tuple(standing for standing in standings if standing is not None)
 
     def endpoints(self, uri: str) -> Endpoints:
         """The endpoints at which registries declare the bucket of a URI."""
@@ -51,10 +53,10 @@ class Rivals:
         if known is not None and known[0] == revisions:
             return known[1]
         registries = (self._objects.get(ModelRegistry, *name) for name in names)
-        declared = endpoints_of(each for each in registries if each is not None)
-        found = {bucket: declared[bucket]} if bucket in declared else {}
-        self._endpoints[bucket] = (revisions, found)
-        return found
+        declared = endpoints_of(registry for registry in registries if registry is not None)
+        endpoints = {bucket: declared[bucket]} if bucket in declared else {}
+        self._endpoints[bucket] = (revisions, endpoints)
+        return endpoints
 
     def _standing(self, name: ObjectName) -> VersionStanding | None:
         revision = self._objects.reader.revision(VERSIONS, *name)
@@ -81,17 +83,21 @@ class Rivalries:
         self._enqueue = enqueue
         self._refused: dict[ObjectName, VersionStanding] = {}
 
-    def changed(self, name: ObjectName, body: Mapping[str, Any], before: Before) -> None:
+    def observe(self, change: CacheChange) -> None:
+        """A version was created, changed or deleted."""
+        name, body = ObjectName(change.key.namespace, change.key.name), cast("WireVersion", change.body)
+        if change.type is ChangeType.DELETED:
+            self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
+        else:
+            self._changed(name, body, lambda: cast("WireVersion | None", change.body_before))
+
+    def _changed(self, name: ObjectName, body: WireVersion, before: Before) -> None:
         """A version is new, or has changed; ``before`` returns its earlier body."""
         uri = folder_of(body["spec"]["artifact"]["uri"])
         refuses = name in self._refused or bool((body.get("status") or {}).get("refusals"))
         # Most versions affect no other, and this test costs less than a standing.
         if refuses or self._shares(name, uri):
             self._note(name, standing_of(body), uri, before)
-
-    def deleted(self, name: ObjectName, body: Mapping[str, Any]) -> None:
-        """A version was deleted; ``body`` is its last known state."""
-        self._note(name, None, folder_of(body["spec"]["artifact"]["uri"]), lambda: body)
 
     def _shares(self, name: ObjectName, uri: str) -> set[ObjectName]:
         """The other versions of a URI."""
@@ -111,7 +117,7 @@ class Rivalries:
         if _refusal(now) != _refusal(refused):
             for folder in folders_above(uri):
                 rivals.update(self._reader.select(VERSIONS, BY_SERVED, folder))
-            for digest in {each.digest for each in (now, refused) if each is not None and each.digest}:
+            for digest in {standing.digest for standing in (now, refused) if standing is not None and standing.digest}:
                 rivals.update(self._reader.select(VERSIONS, BY_DIGEST, digest))
         elif rivals:
             body = before()

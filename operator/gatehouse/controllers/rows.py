@@ -17,15 +17,17 @@ import structlog
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.api.wire import REGISTRY_ID
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.indexes import BY_REGISTERED, registered_key
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import ObjectName, ObjectReader, RegistryRows, UtcClock
+from gatehouse.controllers.ports import ObjectReader, RegistryRows, UtcClock
 from gatehouse.domain.audit.records import SYSTEM_ACTOR
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.version.records import KnownIds, StateChange
 from gatehouse.domain.version.row_recovery import row_id
+from gatehouse.runtime.refs import ObjectKey
 
 __all__ = ["RowSweep", "retire"]
 
@@ -47,7 +49,7 @@ class RowSweep:
         self,
         *,
         reader: ObjectReader,
-        enqueue: Callable[[str, ObjectName], None],
+        enqueue: Callable[[ObjectKey], None],
         clock: UtcClock,
         namespaces: Collection[str] = (),
     ) -> None:
@@ -69,9 +71,9 @@ class RowSweep:
     def _registered(self, name: str, *, archived: bool) -> frozenset[Held]:
         value = registered_key(name, archived=archived)
         return frozenset(
-            (kind, *found)
+            (kind, *holder)
             for kind, resource in KINDS.items()
-            for found in self._reader.select(resource.info.plural, BY_REGISTERED, value)
+            for holder in self._reader.select(resource.info.plural, BY_REGISTERED, value)
         )
 
     async def _archive(self, name: str, rows: RegistryRows, live: Iterable[Held]) -> None:
@@ -107,7 +109,7 @@ class RowSweep:
         _log.warning("rows of registered objects are missing", registry=name, rows=len(lost), looked_at=len(again))
         await rows.reserve(KnownIds(model=self._highest("model", again), version=self._highest("version", again)))
         for kind, *of in sorted(again):
-            self._enqueue(KINDS[kind].info.plural, ObjectName(*of))
+            self._enqueue(ObjectKey(KINDS[kind].info.plural, *of))
 
     def _highest(self, kind: RowKind, among: Iterable[Held]) -> int | None:
         ids = (self._id_of(held) for held in among if held[0] == kind)
@@ -116,7 +118,7 @@ class RowSweep:
     def _id_of(self, held: Held) -> int | None:
         kind, namespace, name = held
         body = self._reader.get(KINDS[kind].info.plural, namespace, name)
-        known = member(body, "status", "registryId")
+        known = member(body, *REGISTRY_ID)
         return row_id(known) if isinstance(known, str) else None
 
 
@@ -145,8 +147,8 @@ async def retire(
         return None
 
     there = (objects.get(ModelRegistry, *where) for where in objects.reader.names(ModelRegistry.info.plural))
-    found = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
-    down = next((error for error in found if error is not None), None)
+    errors = await asyncio.gather(*(archive(registry) for registry in there if registry is not None))
+    down = next((error for error in errors if error is not None), None)
     if down is not None:
         raise down
 

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.wire import TEMPLATE_DIGEST, TEMPLATE_NAME
 from gatehouse.controllers.ports import ObjectName, ObjectReader, TemplateLister
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.runtimes.formats import served_file
@@ -75,11 +76,11 @@ class TemplateSweep:
 
     async def sweep(self) -> None:
         """Compares once. Raises the errors of listing."""
-        found = await self._lister.templates()
+        digests = await self._lister.templates()
         names = self._reader.names(ModelVersion.info.plural)
         for start in range(0, len(names), SLICE):
             for name in names[start : start + SLICE]:
-                if self._is_lost(name, found):
+                if self._is_lost(name, digests):
                     _log.warning("template is gone or changed", namespace=name.namespace, name=name.name)
                     self._lost.add(name)
                     self._enqueue(name)
@@ -93,7 +94,7 @@ class TemplateSweep:
         """The template of a version was written again, or is no longer owed."""
         self._lost.discard(name)
 
-    def _is_lost(self, name: ObjectName, found: Mapping[tuple[str, str], str]) -> bool:
+    def _is_lost(self, name: ObjectName, digests: Mapping[tuple[str, str], str]) -> bool:
         body = self._reader.get(ModelVersion.info.plural, name.namespace, name.name)
-        emitted, digest = (member(body, "status", "template", each) for each in ("name", "digest"))
-        return isinstance(emitted, str) and found.get((name.namespace, emitted)) != digest
+        emitted, digest = (member(body, *path) for path in (TEMPLATE_NAME, TEMPLATE_DIGEST))
+        return isinstance(emitted, str) and digests.get((name.namespace, emitted)) != digest

@@ -21,13 +21,17 @@ import structlog
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
+from gatehouse.api.meta import GROUP
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.api.wire import ACCELERATOR_RESOURCE
+from gatehouse.controllers.declaration import Declaration, Right, resource_of
+from gatehouse.controllers.dependencies import EVERY, Dependencies
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STANDING
 from gatehouse.controllers.lookup import Objects
-from gatehouse.controllers.ports import ClusterWriter, UtcClock
+from gatehouse.controllers.ports import ClusterWriter, LeaseTerm, UtcClock
 from gatehouse.domain.admission.allowlist import Shard, ShardKey, shards
 from gatehouse.domain.admission.contest import VersionStanding
 from gatehouse.domain.admission.objects import LARGEST, Common, VettedPlan
@@ -35,11 +39,10 @@ from gatehouse.domain.common.errors import ReconcileError, Superseded
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.version.outcome import Requeue, requeue_after_error
+from gatehouse.runtime.controller import Reconcile
 
-__all__ = ["EVERY", "Initializer", "LeaseTerm", "VettedArtifactsKeeper", "pause_after"]
+__all__ = ["DECLARATION", "Initializer", "VettedArtifactsKeeper", "pause_after"]
 
-EVERY: Final = "*"
-"""The key under which the work is queued: the work always covers all objects."""
 PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 A_VERSION: Final = timedelta(milliseconds=0.5)
@@ -51,15 +54,6 @@ SLICE: Final = 1000
 """Standings unpacked before other work can run."""
 
 _log = structlog.get_logger(__name__)
-
-
-class LeaseTerm(Protocol):
-    """How this process became the leader."""
-
-    @property
-    def took_over(self) -> bool:
-        """Whether the operator that led before may still write, because it did not hand the Lease over."""
-        ...
 
 
 class Initializer(Protocol):
@@ -109,7 +103,7 @@ class VettedArtifactsKeeper:
         self._rests_until: datetime | None = None
 
     async def __call__(self, namespace: str, name: str, /) -> Requeue:  # noqa: ARG002 - the engine's signature
-        """Updates every object; the engine calls it for the key :data:`EVERY`."""
+        """Updates every object; the engine calls it for the key ``EVERY``."""
         now = self._clock.now()
         rest = timedelta(0) if self._rests_until is None else self._rests_until - now
         # A longer rest does not count: the machine's clock was set back.
@@ -137,50 +131,52 @@ class VettedArtifactsKeeper:
     async def _bring(self) -> int:
         """Returns how many versions the pass covered."""
         await self._mark()
-        policies, registries = [each.policy for each in self._objects.policies()], self._registries()
-        strict = [each.metadata.name for each in policies if _is_strict(each)]
+        policies, registries = [policy.policy for policy in self._objects.policies()], self._registries()
+        strict = [policy.metadata.name for policy in policies if _is_strict(policy)]
         common = Common.of(
-            runtimes=(runtime for each in policies for runtime in each.spec.serving_runtimes),
+            runtimes=(runtime for policy in policies for runtime in policy.spec.serving_runtimes),
             registries=registries,
             accelerators=self._accelerators(),
             initializers=() if self._initializer is None else await self._initializer.images(),
         )
         standings = await self._standings()
-        found = shards(standings, registries=registries, strict=strict)
-        if len(found) > MOST_SHARDS:
-            _log.warning("too many stages and buckets: nothing of the last ones is cleared", shards=len(found))
-            found = {key: found[key] for key in sorted(found)[:MOST_SHARDS]}
-        await self._write(found, common)
+        by_key = shards(standings, registries=registries, strict=strict)
+        if len(by_key) > MOST_SHARDS:
+            _log.warning("too many stages and buckets: nothing of the last ones is cleared", shards=len(by_key))
+            by_key = {key: by_key[key] for key in sorted(by_key)[:MOST_SHARDS]}
+        await self._write(by_key, common)
         return len(standings)
 
     def _registries(self) -> list[ModelRegistry]:
         names = self._objects.reader.names(ModelRegistry.info.plural)
-        return [found for name in names if (found := self._objects.get(ModelRegistry, *name)) is not None]
+        return [registry for name in names if (registry := self._objects.get(ModelRegistry, *name)) is not None]
 
     async def _standings(self) -> list[VersionStanding]:
         packed = self._objects.reader.values(ModelVersion.info.plural, BY_STANDING)
-        found: list[VersionStanding] = []
+        standings: list[VersionStanding] = []
         for start in range(0, len(packed), SLICE):
-            found += [VersionStanding.unpacked(each) for each in packed[start : start + SLICE]]
+            standings += [VersionStanding.unpacked(standing) for standing in packed[start : start + SLICE]]
             await asyncio.sleep(0)
         silenced = {f"{name.namespace}/{name.name}" for name in self._faults.silenced(ModelVersion.info.plural)}
         if not silenced:
-            return found
-        return [replace(each, cleared_for=()) if each.version in silenced else each for each in found]
+            return standings
+        return [
+            replace(standing, cleared_for=()) if standing.version in silenced else standing for standing in standings
+        ]
 
     def _accelerators(self) -> list[str]:
         """The accelerators that profiles name. A name in an unreadable profile counts as well."""
-        found = []
+        accelerators = []
         for name in self._objects.reader.names(HardwareProfile.info.plural):
             profile = self._objects.find(HardwareProfile, *name)
             if isinstance(profile, HardwareProfile):
-                found.append(profile.spec.accelerator.resource_name)
+                accelerators.append(profile.spec.accelerator.resource_name)
             elif profile is not None:
                 body = self._objects.reader.get(HardwareProfile.info.plural, *name)
-                resource = member(body, "spec", "accelerator", "resourceName")
+                resource = member(body, *ACCELERATOR_RESOURCE)
                 if isinstance(resource, str) and 0 < len(resource) <= LONGEST_RESOURCE:
-                    found.append(resource)
-        return found
+                    accelerators.append(resource)
+        return accelerators
 
     async def _mark(self) -> None:
         """Stops writes that an earlier leader may still attempt: those writes were computed from another state."""
@@ -271,3 +267,34 @@ def pause_after(versions: int) -> timedelta:
 
 def _is_strict(policy: GovernancePolicy) -> bool:
     return policy.spec.mode == "Enforce" and policy.spec.running.new_pods == "Deny"
+
+
+def _build(shared: Dependencies) -> Reconcile:
+    adapters = shared.adapters
+    return VettedArtifactsKeeper(
+        objects=shared.objects,
+        writer=adapters.writer,
+        clock=adapters.clock,
+        faults=shared.faults,
+        term=adapters.term,
+        initializer=shared.initializer,
+    )
+
+
+DECLARATION: Final = Declaration(
+    resource=resource_of(VettedArtifacts),
+    build=_build,
+    together=EVERY,
+    woken_by=tuple(kind.info.plural for kind in (ModelVersion, ModelRegistry, GovernancePolicy, HardwareProfile)),
+    rights=(
+        Right(group=GROUP, resource=VettedArtifacts.info.plural, verbs=("create", "patch", "delete")),
+        # KServe's namespace, and the storage initializer in KServe's configuration.
+        Right(
+            group="admissionregistration.k8s.io",
+            resource="mutatingwebhookconfigurations",
+            verbs=("get",),
+            names=("inferenceservice.serving.kserve.io",),
+        ),
+        Right(resource="configmaps", verbs=("get",)),
+    ),
+)

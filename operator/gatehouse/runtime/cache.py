@@ -297,6 +297,7 @@ class ObjectCache:
         try:
             return tuple({sys.intern(value) for value in index(body)})
         except Exception:
+            # An old schema may have admitted any body, and an index reads its members unchecked.
             log.exception("object has no value in an index", key=str(key), index=name)
             return ()
 
@@ -335,6 +336,7 @@ class ObjectCache:
             try:
                 listener(change)
             except Exception:
+                # A fault of one listener must not keep the change from the other listeners.
                 log.exception("change not taken in by a listener", key=str(change.key), type=change.type)
         return change
 

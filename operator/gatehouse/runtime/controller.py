@@ -77,7 +77,7 @@ class Controller:
         groups: Groups | None = None,
     ) -> None:
         if workers < 1:
-            raise ValueError(f"{kind} has {workers} workers, wanted at least 1")
+            raise ValueError(f"{kind} has {workers} workers; expected: at least 1")
         self.kind = kind
         self.queue: WorkQueue[ObjectKey] = WorkQueue(
             clock=clock,
@@ -132,6 +132,7 @@ class Controller:
                 log.warning("reconcile was cancelled from within and is retried")
                 outcome = self._back_off(key)
             except Exception:
+                # A fault in the reconcile of one object must not end the worker, which serves all objects.
                 log.exception(
                     "reconcile failed unexpectedly and is retried",
                     kind=key.kind,

@@ -37,9 +37,9 @@ class LoopLag:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            expected = loop.time() + self._interval
+            due = loop.time() + self._interval
             await asyncio.sleep(self._interval)
-            self.seconds = max(0.0, loop.time() - expected)
+            self.seconds = max(0.0, loop.time() - due)
 
 
 class HealthServer:

@@ -12,7 +12,7 @@ import structlog
 from gatehouse.runtime.cache import CacheChange, Caches, ChangeType, digest
 from gatehouse.runtime.clock import Clock
 from gatehouse.runtime.refs import Body, ObjectKey, key_of
-from gatehouse.runtime.watches import Watch, needs_reconcile, status_was_changed_by_others
+from gatehouse.runtime.watches import FanOut, Relevant, Watch, needs_reconcile, status_was_changed_by_others
 
 __all__ = ["EventSource", "Informer", "ListPage", "Sink", "WatchEvent"]
 
@@ -103,8 +103,12 @@ class Informer:
         self._clock = clock
         self._status_settle = status_settle
         self._on_event = on_event
-        self._relevant: dict[ObjectKey, int] = {}
-        self._unsettled: dict[str, _Unsettled] = {}
+        self._parts: dict[str, tuple[Relevant, ...]] = {
+            kind: tuple({fan_out.relevant: None for fan_out in watch.fan_outs}) for kind, watch in self._watches.items()
+        }
+        """The relevant parts of each kind; dependents that share a part share its digest."""
+        self._relevant: dict[ObjectKey, tuple[int, ...]] = {}
+        self._unsettled: dict[tuple[str, float], _Unsettled] = {}
         self._listing: dict[tuple[str, str | None], set[ObjectKey]] = {}
         self._unlisted = {
             (watch.kind, scope) for watch in self._watches.values() for scope in scopes(watch, tuple(namespaces))
@@ -149,6 +153,7 @@ class Informer:
         try:
             self._caches[kind].apply(event_type, body)
         except Exception:
+            # A body without a name or with a wrong shape must not stop the events of all other objects.
             name = body.get("metadata", {}).get("name")
             log.exception("object left out of the cache", kind=kind, name=name)
 
@@ -162,7 +167,9 @@ class Informer:
         watch = self._watches[change.key.kind]
         if watch.reconciled:
             self._dispatch_own(watch, change)
-        if watch.relevant is not None:
+        for key in watch.wakes:
+            self._enqueue(key)
+        if watch.fan_outs:
             self._dispatch_dependents(watch, change)
 
     def _dispatch_own(self, watch: Watch, change: CacheChange) -> None:
@@ -175,67 +182,79 @@ class Informer:
 
     def _judge_status(self, key: ObjectKey, version: str, own: ObjectKey) -> None:
         if not self._caches[key.kind].is_own_version(key, version):
-            log.info("status was changed by somebody else", kind=key.kind, namespace=key.namespace, name=key.name)
+            log.info("status was changed by another client", kind=key.kind, namespace=key.namespace, name=key.name)
             self._enqueue(own)
 
     def _dispatch_dependents(self, watch: Watch, change: CacheChange) -> None:
-        if watch.relevant is None or watch.fan_out is None:
+        affected = self._affected(watch, change)
+        # Until the caches are complete, every object is enqueued when it appears.
+        if not affected or not self.synced.is_set():
             return
-        before = self._relevant.get(change.key)
+        bodies = [change.body, *([] if (old := change.body_before) is None else [old])]
+        dependents: dict[float, set[ObjectKey]] = {}
+        for fan_out in affected:
+            keys = dependents.setdefault(fan_out.settle, set())
+            for body in bodies:
+                self._add_dependents(keys, fan_out, change.key, body)
+        for settle, keys in dependents.items():
+            if settle:
+                self._enqueue_settled(watch.kind, settle, keys)
+            else:
+                for key in keys:
+                    self._enqueue(key)
+
+    def _affected(self, watch: Watch, change: CacheChange) -> Sequence[FanOut]:
+        """The fan-outs whose relevant part has changed."""
+        parts = self._parts[watch.kind]
         if change.type is ChangeType.DELETED:
             self._relevant.pop(change.key, None)
-        else:
-            now = self._digest_of_relevant(watch, change)
-            self._relevant[change.key] = now
-            if before == now:
-                return
-        if not self.synced.is_set():
-            return  # until the caches are complete, every object is enqueued when it appears
-        dependents = self._dependents(watch, change, change.body)
-        if (old := change.body_before) is not None:
-            dependents.update(self._dependents(watch, change, old))
-        if watch.settle:
-            self._enqueue_settled(watch, dependents)
-            return
-        for key in dependents:
-            self._enqueue(key)
+            return watch.fan_outs
+        before = self._relevant.get(change.key)
+        now = tuple(self._digest_of_relevant(relevant, change) for relevant in parts)
+        self._relevant[change.key] = now
+        if before is None:
+            return watch.fan_outs
+        if before == now:
+            return ()
+        changed = {relevant for relevant, old, new in zip(parts, before, now, strict=True) if old != new}
+        return [fan_out for fan_out in watch.fan_outs if fan_out.relevant in changed]
 
-    def _digest_of_relevant(self, watch: Watch, change: CacheChange) -> int:
+    def _digest_of_relevant(self, relevant: Relevant, change: CacheChange) -> int:
         """The digest of the relevant part, or of the whole body when the body is malformed."""
         try:
-            return digest(watch.relevant(change.body) if watch.relevant else None)
+            return digest(relevant(change.body))
         except Exception:
+            # An old schema may have admitted any body, and one object must not stop the events of all others.
             log.exception("relevant part of an object not found", key=str(change.key))
             return digest(change.body)
 
-    def _dependents(self, watch: Watch, change: CacheChange, body: Body) -> set[ObjectKey]:
-        """The dependents of a body; of a malformed body, those found before the error."""
-        found: set[ObjectKey] = set()
+    def _add_dependents(self, keys: set[ObjectKey], fan_out: FanOut, key: ObjectKey, body: Body) -> None:
+        """Add the dependents of a body; of a malformed body, those found before the error."""
         try:
-            found.update(watch.fan_out(body, self._caches) if watch.fan_out else ())
+            keys.update(fan_out.dependents(body, self._caches))
         except Exception:
-            log.exception("dependents of an object not found", key=str(change.key))
-        return found
+            # As above: one malformed object must not stop the events of all others.
+            log.exception("dependents of an object not found", key=str(key))
 
-    def _enqueue_settled(self, watch: Watch, keys: Iterable[ObjectKey]) -> None:
-        """Enqueue the keys after ``settle`` seconds without a change of the kind, or after thirty times ``settle``."""
+    def _enqueue_settled(self, kind: str, settle: float, keys: Iterable[ObjectKey]) -> None:
+        """Enqueue the keys after ``settle`` seconds without such a change of the kind, or after thirty times that."""
         now = self._clock.now()
-        unsettled = self._unsettled.get(watch.kind)
+        unsettled = self._unsettled.get((kind, settle))
         if unsettled is None:
-            latest = now + watch.settle * _LONGEST_SETTLE
-            unsettled = self._unsettled[watch.kind] = _Unsettled(due=now + watch.settle, latest=latest)
-            self._call_when_settled(watch.kind, unsettled)
-        unsettled.due = min(now + watch.settle, unsettled.latest)
+            latest = now + settle * _LONGEST_SETTLE
+            unsettled = self._unsettled[kind, settle] = _Unsettled(due=now + settle, latest=latest)
+            self._call_when_settled((kind, settle), unsettled)
+        unsettled.due = min(now + settle, unsettled.latest)
         unsettled.keys.update(keys)
 
-    def _call_when_settled(self, kind: str, unsettled: _Unsettled) -> None:
+    def _call_when_settled(self, of: tuple[str, float], unsettled: _Unsettled) -> None:
         scheduled = unsettled.due
 
         def settled() -> None:
             if unsettled.due > scheduled:
-                self._call_when_settled(kind, unsettled)
+                self._call_when_settled(of, unsettled)
                 return
-            del self._unsettled[kind]
+            del self._unsettled[of]
             for key in unsettled.keys:
                 self._enqueue(key)
 

@@ -30,18 +30,43 @@ import msgspec
 import orjson
 import structlog
 
-from gatehouse.runtime.api_session import Login, default_login, open_session
 from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
 from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.workqueue import Backoff
 
-__all__ = ["KopfSource", "build_registry", "build_settings"]
+__all__ = ["KopfSource", "Login", "build_registry", "build_settings", "open_session"]
+
+Login = Callable[[], kopf.ConnectionInfo]
+"""Finds the API server and the credentials. Called again when the server refuses the credentials. May read files."""
 
 CleanupHandler = Callable[..., Awaitable[None]]
 LoginHandler = Callable[..., Awaitable[kopf.AiohttpSession]]
 
 PAGE_SIZE: Final = 100
 """Objects per page of a list. An object may be as large as etcd allows, and a whole page is in memory as JSON."""
+
+
+def default_login() -> kopf.ConnectionInfo:
+    """The service account of the Pod, else KUBECONFIG. Raises `kopf.LoginError` without either."""
+    settings = kopf.OperatorSettings()
+    info = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    if info is None:
+        raise kopf.LoginError("found neither a service account token nor a kubeconfig: run in a Pod or set KUBECONFIG")
+    return info
+
+
+async def open_session(
+    info: kopf.ConnectionInfo, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+) -> aiohttp.ClientSession:
+    """A session with the credentials, on the running loop."""
+    context = await asyncio.to_thread(info.as_ssl_context)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
+        response_class=response_class,
+    )
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -384,6 +409,7 @@ class KopfSource:
             try:
                 return await asyncio.to_thread(self._login)
             except Exception:
+                # kopf would stop for good after any error of a login, and the cause may pass.
                 log.exception("login failed and is tried again")
 
     def _paths(self) -> dict[str, Scope]:

@@ -92,7 +92,7 @@ class LeaderOptions:
         if not 0 < self.retry_period < self.renew_deadline < self.duration:
             raise ValueError(
                 f"leader options are duration={self.duration}, renew_deadline={self.renew_deadline}, "
-                f"retry_period={self.retry_period}; wanted 0 < retry_period < renew_deadline < duration"
+                f"retry_period={self.retry_period}; expected: 0 < retry_period < renew_deadline < duration"
             )
 
 
@@ -169,7 +169,7 @@ class Leader:
             await self._attempt(min(remaining, 2 * self._options.retry_period))
             if self._observed is not None and self._observed.holder != self._identity:
                 self._renewed_at = None
-                raise LeadershipLost(f"the lease is held by {self._observed.holder or 'nobody'!r}")
+                raise LeadershipLost(f"the lease is held by {self._observed.holder or 'no one'!r}")
         self._renewed_at = None
         raise LeadershipLost(f"the lease was not renewed within {self._options.renew_deadline:g} s")
 
@@ -201,7 +201,7 @@ class Leader:
         if self._renewed_at is not None and self._observed is not None:
             # The holder knows its last write, so one request renews the lease; a busy server would answer two too late.
             try:
-                self._observe(await self._client.update(self._wanted(self._observed)))
+                self._observe(await self._client.update(self._desired(self._observed)))
             except LeaseConflict:
                 log.info("lease changed by another", identity=self._identity)
             else:
@@ -209,7 +209,7 @@ class Leader:
         record = await self._client.get()
         if record is None:
             self._took_over = True
-            self._observe(await self._client.create(self._wanted(None)))
+            self._observe(await self._client.create(self._desired(None)))
             return True
         if record != self._observed:
             self._observe(record)
@@ -219,14 +219,14 @@ class Leader:
                 return False
             # Set before the request: the answer may be lost, and the next read then finds this process as the holder.
             self._took_over = True
-        self._observe(await self._client.update(self._wanted(record)))
+        self._observe(await self._client.update(self._desired(record)))
         return True
 
     def _observe(self, record: LeaseRecord) -> None:
         self._observed = record
         self._observed_at = self._elapsed()
 
-    def _wanted(self, current: LeaseRecord | None) -> LeaseRecord:
+    def _desired(self, current: LeaseRecord | None) -> LeaseRecord:
         now = self._wall()
         held = current is not None and current.holder == self._identity
         transitions = 0 if current is None else current.transitions + (0 if held else 1)

@@ -64,6 +64,7 @@ class ManagerOptions:
 class Manager:
     """Runs the controllers of a process.
 
+    Controllers may enqueue keys of each other, so the manager exists before them: `add` each of them, then `run`.
     ``leader`` is None for a process that needs no election; ``lister`` is None for no sweeps.
     """
 
@@ -72,24 +73,22 @@ class Manager:
         *,
         watches: Iterable[Watch],
         caches: Caches,
-        reconcilers: Mapping[str, Reconciler],
         source: EventSource,
         metrics: EngineMetrics,
         leader: Leader | None = None,
         lister: MetadataLister | None = None,
-        periodic: Iterable[Periodic] = (),
         options: ManagerOptions | None = None,
         readiness: Mapping[str, Check] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._watches = tuple(watches)
         self._caches = caches
-        self._reconcilers = dict(reconcilers)
+        self._reconcilers: dict[str, Reconciler] = {}
         self._source = source
         self._metrics = metrics
         self._leader = leader
         self._lister = lister
-        self._periodic = tuple(periodic)
+        self._periodic: list[Periodic] = []
         self._options = options or ManagerOptions()
         self._readiness = dict(readiness or {})
         self._clock = clock or LoopClock()
@@ -98,9 +97,14 @@ class Manager:
         self._informer: Informer | None = None
         self._stopping = False
         self.health_port = 0
-        unknown = {watch.kind for watch in self._watches if watch.reconciled} ^ set(self._reconcilers)
-        if unknown:
-            raise ValueError(f"each reconciled watch needs a reconciler and the reverse: {sorted(unknown)}")
+
+    def add(self, kind: str, reconciler: Reconciler) -> None:
+        """Add the reconciler of a kind, before `run`."""
+        self._reconcilers[kind] = reconciler
+
+    def add_periodic(self, periodic: Periodic) -> None:
+        """Add periodic work, before `run`."""
+        self._periodic.append(periodic)
 
     @property
     def idle(self) -> bool:
@@ -121,7 +125,10 @@ class Manager:
         return sum(controller.queue.set_aside_of(group) for controller in self._controllers.values())
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until ``stop`` is set. Raises `LeadershipLost` when the lease is lost."""
+        """Run until ``stop`` is set. Raises `LeadershipLost` when the lease is lost.
+
+        Raises `ValueError` when a reconciled watch has no reconciler, or a reconciler no such watch.
+        """
         self._build()
         async with self._health_server() as health, _background(self._lag.run()):
             self.health_port = health.port
@@ -138,6 +145,9 @@ class Manager:
                 await self._leader.release()
 
     def _build(self) -> None:
+        unknown = {watch.kind for watch in self._watches if watch.reconciled} ^ set(self._reconcilers)
+        if unknown:
+            raise ValueError(f"each reconciled watch needs a reconciler and the reverse: {sorted(unknown)}")
         self._controllers = {
             kind: Controller(
                 kind=kind,
@@ -172,7 +182,10 @@ class Manager:
         if self._lister is not None:
             helpers.append(asyncio.create_task(self._sweep(informer, self._lister), name="sweeper"))
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        helpers += [asyncio.create_task(self._periodically(informer, each), name=each.name) for each in self._periodic]
+        helpers += [
+            asyncio.create_task(self._periodically(informer, periodic), name=periodic.name)
+            for periodic in self._periodic
+        ]
         try:
             done, _ = await asyncio.wait([work, stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if stopped in done:
@@ -249,7 +262,7 @@ class Manager:
         if self._leader is not None and not self._leader.leads:
             if self._leader.holder and self._options.standby_ready:
                 return None  # a standby replica; without a known leader this replica may lead next
-            return f"waiting for leadership, held by {self._leader.holder or 'nobody'!r}"
+            return f"waiting for leadership, held by {self._leader.holder or 'no one'!r}"
         if self._informer is None or not self._informer.synced.is_set():
             missing = self._informer.missing if self._informer else []
             return f"waiting for the first list of {', '.join(missing) or 'everything'}"

@@ -37,6 +37,7 @@ class Periodic:
             try:
                 await self.work()
             except Exception as error:
+                # A fault of one round must not end the periodic work for the life of the process.
                 same = (said := _said(error)) == known
                 known, failures = said, failures + 1 if same else 1
                 if not same:
@@ -46,7 +47,7 @@ class Periodic:
                 failed(self.name)
             else:
                 if failures:
-                    log.info("periodic work does its job again", work=self.name, failures=failures)
+                    log.info("periodic work succeeds again", work=self.name, failures=failures)
                 known, failures = "", 0
 
 

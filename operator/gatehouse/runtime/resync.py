@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import aiohttp
 import structlog
 
 from gatehouse.runtime.cache import Caches, is_newer
@@ -16,7 +15,7 @@ from gatehouse.runtime.informer import scopes
 from gatehouse.runtime.refs import Gvr, ObjectKey
 from gatehouse.runtime.watches import Watch
 
-__all__ = ["ListedObject", "MetadataLister", "MetadataPage", "Sweeper"]
+__all__ = ["ListedObject", "ListingFailed", "MetadataLister", "MetadataPage", "Sweeper"]
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +35,12 @@ class MetadataPage:
     objects: tuple[ListedObject, ...]
 
 
+class ListingFailed(Exception):
+    """The API server did not list the objects."""
+
+
 class MetadataLister(Protocol):
-    """Lists names and versions. Raises `aiohttp.ClientError` or `OSError`."""
+    """Lists names and versions, page by page. Raises `ListingFailed`."""
 
     def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]: ...
 
@@ -88,20 +91,21 @@ class Sweeper:
             await sleep(self._clock, self._interval * (0.9 + 0.2 * self._draw()))
             try:
                 await self.sweep()
-            except (aiohttp.ClientError, OSError) as error:
+            except ListingFailed as error:
                 log.warning("sweep failed", error=repr(error))
             except Exception:
-                log.exception("sweep failed in a way that nobody foresaw")
+                # The sweep guards against faults of the watches, so a fault of its own must not end the process.
+                log.exception("sweep failed with an unexpected error")
 
     async def sweep(self) -> bool:
         """Compare once; True if the caches lag and a new list was requested."""
-        found = [
+        lags = [
             await self._compare(watch, scope) for watch in self._watches for scope in scopes(watch, self._namespaces)
         ]
-        if not any(found):
+        if not any(lags):
             return False
         await sleep(self._clock, self._settle)
-        lasting = sum(len(self._still_there(differences)) for differences in found)
+        lasting = sum(len(self._still_there(differences)) for differences in lags)
         if lasting:
             log.warning("caches lag behind the API server, listing again", objects=lasting)
             self._relist()

@@ -8,13 +8,34 @@ from dataclasses import dataclass, field
 from gatehouse.runtime.cache import CacheChange, Caches, Index, ObjectCache
 from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 
-__all__ = ["FanOut", "Relevant", "Watch", "build_caches", "needs_reconcile", "status_was_changed_by_others"]
+__all__ = [
+    "Dependents",
+    "FanOut",
+    "Relevant",
+    "Watch",
+    "build_caches",
+    "needs_reconcile",
+    "status_was_changed_by_others",
+]
 
 Relevant = Callable[[Body], object]
 """The part of a body that affects dependents, as a JSON value."""
 
-FanOut = Callable[[Body, Caches], Iterable[ObjectKey]]
+Dependents = Callable[[Body, Caches], Iterable[ObjectKey]]
 """The keys of the objects that depend on a body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOut:
+    """Enqueues the dependents of an object when ``relevant`` changes, and when the object is created or deleted.
+
+    Dependents that only summarise many objects are enqueued after ``settle`` seconds without such a change, so that
+    many changes cause one reconcile. While changes continue, they are enqueued after thirty times ``settle``.
+    """
+
+    relevant: Relevant
+    dependents: Dependents
+    settle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +43,16 @@ class Watch:
     """One kind to keep in the cache.
 
     ``reconciled`` is False for a kind that only others depend on. ``together`` names the one key that is enqueued for
-    all objects of a kind that are reconciled as a whole. ``fan_out`` returns the dependents when the value of
-    ``relevant`` changes, and when the object is created or deleted. Dependents that only summarise many objects are
-    enqueued after ``settle`` seconds without a change of the kind, so that many changes cause one reconcile. While
-    changes continue, these dependents are enqueued after thirty times ``settle``.
+    all objects of a kind that are reconciled as a whole. ``wakes`` are the keys that every change of the kind enqueues,
+    and ``fan_outs`` enqueue the dependents of the changed object.
     """
 
     resource: Gvr
     indexes: Mapping[str, Index] = field(default_factory=dict)
     reconciled: bool = True
     together: str | None = None
-    relevant: Relevant | None = None
-    fan_out: FanOut | None = None
-    settle: float = 0.0
-
-    def __post_init__(self) -> None:
-        if (self.relevant is None) != (self.fan_out is None):
-            raise ValueError(f"the watch of {self.kind} needs both relevant and fan_out, or neither")
+    wakes: tuple[ObjectKey, ...] = ()
+    fan_outs: tuple[FanOut, ...] = ()
 
     @property
     def kind(self) -> str:

@@ -13,7 +13,7 @@ import pytest
 import policies
 import worlds
 from gatehouse.api import ModelApproval, ModelVersion
-from gatehouse.controllers.verification.scheduler import Looked
+from gatehouse.controllers.verification.scheduler import Observation
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.serving.names import served_digest
 from registrycontract import open_file
@@ -30,10 +30,10 @@ class Outage(World):
     error: ReconcileError | None = None
     writes: int = 0
 
-    async def at(self, facts: Any, rows: Any) -> Looked:
+    async def observe(self, facts: Any, rows: Any) -> Observation:
         if self.error is not None:
             raise self.error
-        return await super().at(facts, rows)
+        return await super().observe(facts, rows)
 
     async def write_status(self, kind: str, made: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         self.writes += kind == ModelVersion.info.plural

@@ -32,7 +32,7 @@ from gatehouse.api import (
 )
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
-from gatehouse.app.watches import WATCHES
+from gatehouse.controllers.dependencies import EVERY
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
@@ -40,12 +40,13 @@ from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
+from gatehouse.controllers.observed import Withdrawals
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
-from gatehouse.controllers.revocations import Withdrawals
+from gatehouse.controllers.table import WATCHES
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.controllers.verification.scheduler import Looked
-from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
+from gatehouse.controllers.verification.scheduler import Observation
+from gatehouse.controllers.vetted_artifacts import VettedArtifactsKeeper
 from gatehouse.domain.common.readable import Unreadable, member, read
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.serving.names import served_digest
@@ -130,7 +131,7 @@ class World:
         version = ModelVersionController(
             objects=objects,
             connections=world,
-            look=world,
+            scheduler=world,
             writer=world,
             templates=TemplateWriter(),
             sweep=TemplateSweep(reader=self.reader, lister=world, enqueue=world.ignored),
@@ -220,9 +221,9 @@ class World:
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Gone."""
 
-    async def at(self, facts: Any, rows: Any) -> Looked:
+    async def observe(self, facts: Any, rows: Any) -> Observation:
         digest = worlds.DIGEST if facts.version.metadata.name == "one" else worlds.OTHER_DIGEST
-        return Looked(worlds.record(verified_at=self.now_, read_at=self.now_, digest=digest))
+        return Observation(worlds.record(verified_at=self.now_, read_at=self.now_, digest=digest))
 
     async def rows(self, registry: ModelRegistry) -> Rows:
         return self.opened.rows

@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 import pytest
 
 import worlds
-from gatehouse.controllers.indexes import MODEL_INDEXES, VERSION_INDEXES
+from gatehouse.controllers import model_version, registered_model
 from gatehouse.controllers.ports import ObjectName, RegistryRows
 from gatehouse.controllers.rows import RowSweep
 from gatehouse.domain.version.records import KnownIds, StateChange
 
 REGISTRY = "gatehouse-system/local"
-INDEXES = {"registeredmodels": MODEL_INDEXES, "modelversions": VERSION_INDEXES}
+INDEXES = {made.kind: made.indexes for made in (registered_model.DECLARATION, model_version.DECLARATION)}
 Held = tuple[Literal["model", "version"], str, str]
 
 
@@ -95,7 +95,7 @@ class Swept:
     def __post_init__(self) -> None:
         self.sweep = RowSweep(
             reader=self.cache,
-            enqueue=lambda kind, name: self.enqueued.append((kind, name.name)),
+            enqueue=lambda key: self.enqueued.append((key.kind, key.name)),
             clock=StoppedClock(),
             namespaces=self.namespaces,
         )

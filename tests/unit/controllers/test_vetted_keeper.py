@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
+from gatehouse.controllers.dependencies import EVERY
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName
-from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper, pause_after
+from gatehouse.controllers.vetted_artifacts import VettedArtifactsKeeper, pause_after
 from gatehouse.domain.admission.contest import VersionStanding
 from gatehouse.domain.admission.objects import Range
 from gatehouse.domain.common.errors import Stalled, Superseded

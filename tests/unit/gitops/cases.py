@@ -72,7 +72,7 @@ NO_MODEL = Unmet(
         reason="ModelNotFound",
         found="no RegisteredModel granite in namespace team",
         expected="the RegisteredModel team/granite",
-        remedy="apply the RegisteredModel, or mend spec.modelRef in a new ModelVersion",
+        remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
     )
 )
 NO_REGISTRY = Unmet(

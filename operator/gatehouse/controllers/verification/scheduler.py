@@ -27,10 +27,10 @@ from gatehouse.domain.version.schedule import asks_store, distrusted, owes_readi
 __all__ = [
     "FILES_READ",
     "PROGRESS_SECONDS",
-    "ArtifactLook",
     "CheckInterrupted",
-    "Looked",
+    "Observation",
     "VerificationPool",
+    "VerificationScheduler",
     "Wait",
 ]
 
@@ -43,7 +43,7 @@ VersionKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Observation:
     """What is known of the artifact now.
 
     ``files`` are those of a check that just ended. ``rereading`` is how far files are read again while ``artifact``
@@ -56,7 +56,7 @@ class Looked:
     error: ReconcileError | None = None
 
 
-class ArtifactLook:
+class VerificationScheduler:
     """Checks artifacts in the pool; after ``patience`` seconds it returns the progress of the check."""
 
     def __init__(self, *, connections: Connections, checks: VerificationPool[VersionKey], patience: float) -> None:
@@ -65,7 +65,7 @@ class ArtifactLook:
         self._patience = patience
         self._asked: dict[VersionKey, str | None] = {}
 
-    async def at(self, facts: Facts, rows: RegistryRows) -> Looked | None:
+    async def observe(self, facts: Facts, rows: RegistryRows) -> Observation | None:
         """Checks the artifact; None when the row holds a recent check and no person asked for a new one.
 
         Raises the errors of the object store, and ``Transient`` while the store does not answer.
@@ -78,20 +78,20 @@ class ArtifactLook:
         elif not self._due(facts):
             return None
         request = await self._request(facts, registry, rows)
-        found = await self._checks.check(_key(version), request, patience=self._patience)
-        if isinstance(found, CheckInterrupted):
-            return _interrupted(facts, found.error)
-        if isinstance(found, CheckProgress):
-            if found.files == 0 and facts.artifact is not None and not found.differs:
+        result = await self._checks.check(_key(version), request, patience=self._patience)
+        if isinstance(result, CheckInterrupted):
+            return _interrupted(facts, result.error)
+        if isinstance(result, CheckProgress):
+            if result.files == 0 and facts.artifact is not None and not result.differs:
                 raise _silent(self._patience)
-            if found.rereading and isinstance(facts.artifact, ArtifactRecord):
-                return Looked(facts.artifact, rereading=found)
-            return Looked(found)
-        if found.files is not None and _is_other(found.record, facts.recorded_digest):
+            if result.rereading and isinstance(facts.artifact, ArtifactRecord):
+                return Observation(facts.artifact, rereading=result)
+            return Observation(result)
+        if result.files is not None and _is_other(result.record, facts.recorded_digest):
             # The rows keep the recorded files: they are the evidence, and show what changed.
-            changed = _differences(request.known, found.files) if found.record.digest is not None else ()
-            return Looked(replace(found.record, changed=changed))
-        return Looked(found.record, found.files)
+            changed = _differences(request.known, result.files) if result.record.digest is not None else ()
+            return Observation(replace(result.record, changed=changed))
+        return Observation(result.record, result.files)
 
     async def forget(self, key: VersionKey) -> None:
         """Ends the check of a deleted version, if one runs."""
@@ -143,19 +143,19 @@ def _was_asked(version: ModelVersion) -> bool:
     return version.requested_at is not None and version.requested_at != version.status.last_handled_reconcile_at
 
 
-def _interrupted(facts: Facts, error: ReconcileError) -> Looked:
+def _interrupted(facts: Facts, error: ReconcileError) -> Observation:
     """The files differ from the verified ones. An error of reading them is no outage that could hide this."""
     if not isinstance(facts.artifact, ArtifactRecord):
         raise error
-    return Looked(replace(facts.artifact, doubted=True), rereading=error.finding(expected=FILES_READ), error=error)
+    return Observation(replace(facts.artifact, doubted=True), rereading=error.finding(expected=FILES_READ), error=error)
 
 
 def _silent(seconds: float) -> Transient:
     """No difference from the row was found, so the row stands, as in any other outage."""
     return Transient(
         reason="StoreUnavailable",
-        message=f"the object store has not answered within {seconds:g} s; it is still being asked",
-        remedy="look at the store, and at the network between it and the operator",
+        message=f"the object store has not answered within {seconds:g} s; the operator still waits for an answer",
+        remedy="check the store, and the network between the store and the operator",
     )
 
 
@@ -163,9 +163,9 @@ def _is_other(record: ArtifactRecord, recorded: str | None) -> bool:
     return recorded is not None and record.digest != recorded
 
 
-def _differences(recorded: Mapping[str, FileRecord], found: Sequence[FileRecord]) -> tuple[str, ...]:
+def _differences(recorded: Mapping[str, FileRecord], files: Sequence[FileRecord]) -> tuple[str, ...]:
     """The first few paths that were added, removed, or have other bytes."""
-    now = {file.path: file.sha256 for file in found}
+    now = {file.path: file.sha256 for file in files}
     before = {path: file.sha256 for path, file in recorded.items()}
     differing = sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))
     return tuple(differing[:SHOWN_DIFFERENCES])
@@ -180,8 +180,8 @@ async def _save_confirmed(
         await _save_files(rows, spec, confirmed)
 
 
-def _same_bytes(recorded: FileRecord, found: FileRecord) -> bool:
-    return (recorded.size, recorded.sha256) == (found.size, found.sha256)
+def _same_bytes(recorded: FileRecord, file: FileRecord) -> bool:
+    return (recorded.size, recorded.sha256) == (file.size, file.sha256)
 
 
 async def _save_files(rows: RegistryRows, spec: ModelVersionSpec, files: Sequence[FileRecord]) -> None:
@@ -291,7 +291,7 @@ class VerificationPool(Generic[K]):
         """Ends every check."""
         running = list(self._running.values())
         self._running.clear()
-        await asyncio.gather(*(each.stop() for each in running))
+        await asyncio.gather(*(check.stop() for check in running))
 
     def _start(self, key: K, request: CheckRequest) -> _Running:
         verification = Verifier(request, clock=self._clock, slots=self._slots)
@@ -312,13 +312,13 @@ class VerificationPool(Generic[K]):
             raise
 
     async def _watch(self, key: K, running: _Running) -> None:
-        told = running.verification.progress
+        reported = running.verification.progress
         while not running.task.done():
             await self._wait(running.task, PROGRESS_SECONDS)
             if not running.task.done():
                 await _save(running)
-            if running.task.done() or running.verification.progress != told:
-                told = running.verification.progress
+            if running.task.done() or running.verification.progress != reported:
+                reported = running.verification.progress
                 self._on_progress(key)
 
 

@@ -32,13 +32,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 import orjson
 
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
+from gatehouse.api.wire import WireVersion
 from gatehouse.domain.common.conditions import READY, find
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
@@ -136,12 +137,12 @@ def standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
     Never raises: a malformed body that an older schema admitted clears nothing.
     """
     try:
-        return _standing_of(body)
+        return _standing_of(cast("WireVersion", body))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
-def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
+def _standing_of(body: WireVersion) -> VersionStanding | None:
     status, metadata = body.get("status") or {}, body["metadata"]
     phase, registry = status.get("phase"), status.get("registry")
     if phase is None or registry is None or metadata.get("deletionTimestamp"):
@@ -151,8 +152,8 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         return None
     conditions = read_conditions(status)
     ready, verified = find(conditions, READY), find(conditions, ARTIFACT_VERIFIED)
-    recorded, found = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
-    digest = str(recorded or found or "")
+    recorded, observed = status.get("recordedDigest"), (status.get("artifact") or {}).get("digest")
+    digest = str(recorded or observed or "")
     file = str((status.get("artifact") or {}).get("modelFile") or "")
     registered_at = metadata.get("creationTimestamp") if status.get("registryId") else None
     return VersionStanding(
@@ -164,7 +165,7 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         phase=phase,
         # Only Ready shows whether an outage lasted too long, or whether nothing can be decided.
         cleared_for=tuple(status.get("clearedFor") or ()) if ready is not None and ready.status == "True" else (),
-        policies=tuple(each["name"] for each in status.get("policies") or ()),
+        policies=tuple(policy["name"] for policy in status.get("policies") or ()),
         shut=next(
             (gate["name"] for gate in status.get("gates") or () if not gate["open"] and not gate.get("unknown")), ""
         ),
@@ -173,8 +174,8 @@ def _standing_of(body: Mapping[str, Any]) -> VersionStanding | None:
         verified=verified is not None and verified.status == "True" and recorded is None and phase != "Verifying",
         judged_at=verified.last_transition_time if verified is not None else "",
         held=recorded is not None,
-        refusals=tuple((each.get("stage", ""), each["reason"]) for each in status.get("refusals") or ()),
-        admitted_to=tuple((each["stage"], each["namespace"]) for each in status.get("admittedTo") or ()),
+        refusals=tuple((refusal.get("stage", ""), refusal["reason"]) for refusal in status.get("refusals") or ()),
+        admitted_to=tuple((admission["stage"], admission["namespace"]) for admission in status.get("admittedTo") or ()),
         model_file=file if _FILE.fullmatch(file) else "",
     )
 
@@ -193,12 +194,12 @@ class Objection:
 
 def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
     """The endpoints of each bucket, as the registries declare them."""
-    found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    declared: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for registry in registries:
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
         for store in registry.spec.object_stores:
-            found[locate(store.uri_prefix).bucket][_endpoint(store)].add(name)
-    return {bucket: {at: sorted(names) for at, names in places.items()} for bucket, places in found.items()}
+            declared[locate(store.uri_prefix).bucket][_endpoint(store)].add(name)
+    return {bucket: {at: sorted(names) for at, names in places.items()} for bucket, places in declared.items()}
 
 
 def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
@@ -238,8 +239,8 @@ class Contest:
         self._refusing_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         self._refusing_digest: defaultdict[str, list[VersionStanding]] = defaultdict(list)
         self._speaking_at: defaultdict[str, list[VersionStanding]] = defaultdict(list)
-        for each in sorted(standings, key=lambda standing: (standing.version, standing.uid)):
-            self._enter(each)
+        for standing in sorted(standings, key=lambda standing: (standing.version, standing.uid)):
+            self._enter(standing)
 
     def _enter(self, standing: VersionStanding) -> None:
         owner = self._owners.get(standing.uri)
@@ -312,7 +313,7 @@ class Contest:
                     reason="UriNotRegistered",
                     found=f"{standing.version} is not registered with its URI",
                     expected="a version that its registry has recorded",
-                    remedy="look at the gate Registered",
+                    remedy="see the gate Registered",
                 ),
             )
         return Objection(
@@ -344,7 +345,7 @@ class Contest:
                         reason="DigestsDiffer",
                         found=f"{other.version} has digest {other.digest} at the same URI",
                         expected="one digest at one URI",
-                        remedy="nothing: Gatehouse checks both now, and those whose files changed say so",
+                        remedy="none: Gatehouse verifies both now, and reports which files changed",
                     ),
                 )
         return None
@@ -393,6 +394,6 @@ def _refusal(reason: str, *, by: VersionStanding, against: VersionStanding) -> O
             reason=reason,
             found=f"{by.version} {_WORDS[reason]}, and {what}",
             expected="no refused version of the artifact",
-            remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; mend or archive it",
+            remedy=f"gatehouse explain {by.version.partition('/')[2]} -n {by.namespace} says why; fix or archive it",
         ),
     )

@@ -10,9 +10,9 @@ import pytest
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.app.cache_reader import CacheReader
-from gatehouse.app.shares import GONE, DatabaseShares
-from gatehouse.app.watches import WATCHES
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.shares import GONE, DatabaseShares
+from gatehouse.controllers.table import WATCHES
 from gatehouse.registry.address import address_of
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import ObjectKey

@@ -1,0 +1,152 @@
+"""What the controllers are built from: the adapters of the operator, and the state that several controllers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from gatehouse.api.meta import Resource
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.vetted_artifacts import VettedArtifacts
+from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.faults import Faults
+from gatehouse.controllers.inference_services import ServiceLister, ServiceSweep
+from gatehouse.controllers.kserve_images import ClusterInitializer, KServeReader
+from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.ports import (
+    ArtifactStores,
+    ClusterWriter,
+    EventRecorder,
+    LeaseTerm,
+    ObjectReader,
+    RegistryRowsFactory,
+    SecretReader,
+    TemplateLister,
+    UtcClock,
+)
+from gatehouse.controllers.reconciler import KindController, Runner
+from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.rows import RowSweep
+from gatehouse.controllers.shares import DatabaseShares
+from gatehouse.controllers.templates import TemplateSweep
+from gatehouse.controllers.verification.parsing import Parsing
+from gatehouse.controllers.verification.scheduler import VerificationPool, VersionKey
+from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import ObjectKey
+
+__all__ = ["EVERY", "Adapters", "Dependencies"]
+
+R = TypeVar("R", bound=Resource)
+
+EVERY = "*"
+"""The key under which a kind is queued whose objects are reconciled together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """The outside of the controllers: the cache, the queues, the cluster, the stores, the databases, and the settings.
+
+    ``set_aside`` is how many objects wait for a database's share of the workers. ``failed`` counts a failure of
+    periodic work. ``patience`` is how many seconds a reconcile waits for a check of an artifact.
+    """
+
+    caches: Caches
+    reader: ObjectReader
+    enqueue: Callable[[ObjectKey], None]
+    set_aside: Callable[[Hashable], int]
+    failed: Callable[[str], None]
+    clock: UtcClock
+    writer: ClusterWriter
+    events: EventRecorder
+    secrets: SecretReader
+    templates: TemplateLister
+    services: ServiceLister
+    kserve: KServeReader
+    stores: ArtifactStores
+    databases: RegistryRowsFactory
+    parsing: Parsing
+    term: LeaseTerm | None
+    namespaces: Collection[str]
+    identified: Collection[str]
+    patience: float
+    probe_interval: timedelta
+    secret_interval: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What controllers share: each of these exists once in a process."""
+
+    adapters: Adapters
+    faults: Faults
+    objects: Objects
+    troubles: RegistryTroubles
+    connections: Connections
+    shares: DatabaseShares
+    checks: VerificationPool[VersionKey]
+    templates: TemplateSweep
+    services: ServiceSweep
+    initializer: ClusterInitializer
+
+    @classmethod
+    def over(cls, adapters: Adapters) -> Dependencies:
+        """Builds the shared state over the adapters."""
+        reader, clock, enqueue = adapters.reader, adapters.clock, adapters.enqueue
+        versions, registries = ModelVersion.info.plural, ModelRegistry.info.plural
+
+        def enqueue_version(name: VersionKey) -> None:
+            enqueue(ObjectKey(versions, *name))
+
+        def enqueue_vetted() -> None:
+            enqueue(ObjectKey(VettedArtifacts.info.plural, "", EVERY))
+
+        faults = Faults(reader, on_silenced=enqueue_vetted)
+        objects = Objects(reader, faults)
+        connections = Connections(
+            stores=adapters.stores,
+            databases=adapters.databases,
+            secrets=adapters.secrets,
+            clock=clock,
+            identified=adapters.identified,
+            check_rows=RowSweep(reader=reader, enqueue=enqueue, clock=clock, namespaces=adapters.namespaces),
+            reread=adapters.secret_interval,
+        )
+        return cls(
+            adapters=adapters,
+            faults=faults,
+            objects=objects,
+            troubles=RegistryTroubles(
+                events=adapters.events,
+                changed=lambda name: enqueue(ObjectKey(registries, *name)),
+                counted=adapters.failed,
+            ),
+            connections=connections,
+            shares=DatabaseShares(adapters.caches, objects=objects, describe=connections.describe),
+            checks=VerificationPool(
+                clock=clock, on_progress=enqueue_version, slots=CheckSlots(parsing=adapters.parsing)
+            ),
+            templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
+            services=ServiceSweep(reader=reader, lister=adapters.services, enqueue=enqueue_version),
+            initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
+        )
+
+    def runner(self, controller: KindController[R]) -> Runner[R]:
+        """The reconcile of a kind."""
+        adapters = self.adapters
+        return Runner(
+            controller,
+            reader=adapters.reader,
+            writer=adapters.writer,
+            events=adapters.events,
+            clock=adapters.clock,
+            faults=self.faults,
+        )
+
+    async def aclose(self) -> None:
+        """Ends the running checks and closes every connection."""
+        await self.checks.aclose()
+        await self.connections.aclose()

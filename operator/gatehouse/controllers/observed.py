@@ -1,0 +1,63 @@
+"""Kinds that no controller reconciles: other kinds are reconciled again when they change.
+
+Registries and policies select Namespaces by their labels. Versions are decided again after a change of a ModelApproval
+or a ModelEvaluation. The operator remembers who withdrew one: the cache loses that record with the deleted object.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY
+from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_evaluation import ModelEvaluation
+from gatehouse.api.wire import WireDecision, WireMetadata
+from gatehouse.controllers.declaration import Declaration, resource_of
+from gatehouse.controllers.indexes import BY_VERSION, version_key
+from gatehouse.domain.version.facts import Withdrawal
+from gatehouse.runtime.cache import CacheChange, ChangeType
+from gatehouse.runtime.refs import Gvr
+
+__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "Withdrawals"]
+
+REMEMBERED: Final = 4096
+"""How many of the newest are kept. A version is reconciled within seconds of the deletion, or after an outage."""
+
+
+class Withdrawals:
+    """The withdrawals since this process leads. Earlier withdrawals are unknown."""
+
+    def __init__(self) -> None:
+        self._withdrawals: OrderedDict[str, Withdrawal] = OrderedDict()
+
+    @property
+    def by_uid(self) -> Mapping[str, Withdrawal]:
+        """The withdrawals, by uid of the deleted object; a view that is kept up to date."""
+        return MappingProxyType(self._withdrawals)
+
+    def observe(self, change: CacheChange) -> None:
+        """An approval or an evaluation changed: records the withdrawal if the object is deleted or being deleted."""
+        metadata: WireMetadata = change.body["metadata"]
+        if change.type is not ChangeType.DELETED and not metadata.get("deletionTimestamp"):
+            return
+        annotations = metadata.get("annotations") or {}
+        by = annotations.get(ANNOTATION_WITHDRAWN_BY)
+        if not by:
+            return
+        self._withdrawals[metadata["uid"]] = Withdrawal(by=by, reason=annotations.get(ANNOTATION_WITHDRAWAL_REASON, ""))
+        if len(self._withdrawals) > REMEMBERED:
+            self._withdrawals.popitem(last=False)
+
+
+def _version(body: WireDecision) -> Iterable[str]:
+    yield version_key(body["metadata"]["namespace"], body["spec"]["versionRef"]["name"])
+
+
+_INDEXES: Final = {BY_VERSION: _version}
+
+NAMESPACES: Final = Declaration(resource=Gvr("", "v1", "namespaces", namespaced=False))
+APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_INDEXES)
+EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
