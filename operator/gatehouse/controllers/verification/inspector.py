@@ -110,7 +110,7 @@ class StructureReader:
                 named = await self._side(stored, structure)
                 names_code = named.names_code
                 if named.odd is not None:
-                    structure.notes.append(f"odd in {shown(stored.path)}, and passed over: {named.odd}")
+                    structure.notes.append(f"malformed in {shown(stored.path)}, and ignored: {named.odd}")
             if names_code:
                 _refuse_code(stored, structure)
 
@@ -245,8 +245,8 @@ def _refuse_code(stored: StoredObject, structure: Structure) -> None:
     structure.problems.append(
         Finding(
             reason="RemoteCode",
-            found=f"auto_map in {shown(stored.path)}, which names code to be run",
-            expected="configurations that only describe",
+            found=f"auto_map in {shown(stored.path)}, which names code to run",
+            expected="configurations that name no code",
             remedy="Use an architecture that the runtime has built in, and remove auto_map.",
         )
     )

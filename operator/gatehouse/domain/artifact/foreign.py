@@ -69,8 +69,7 @@ def notes_on(paths: Iterable[str]) -> tuple[str, ...]:
         if tool is not None:
             left.setdefault(tool, []).append(path)
     return tuple(
-        f"left by {tool} and no part of the model, better removed: {listed(files)}"
-        for tool, files in sorted(left.items())
+        f"left by {tool} and not part of the model; remove: {listed(files)}" for tool, files in sorted(left.items())
     )
 
 
@@ -88,7 +87,7 @@ def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, weights: Wei
     name = path.rpartition("/")[2]
     tool = left_by(path)
     if tool is not None:
-        return f"It was left by {tool} and is no part of the model. {_without(path)}"
+        return f"It was left by {tool} and is not part of the model. {_without(path)}"
     if _TRAINING.fullmatch(name):
         return f"It was left by training, and serving does not need it. {_without(path)}"
     if danger == "Archive":
@@ -99,26 +98,25 @@ def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, weights: Wei
     if other is not None and weights is not None:
         return f"{other.what}, and the *{weights.ending} files hold the model. {_without(other.pattern or path)}"
     if other is not None:
-        return f"{other.what}, which no runtime here loads. {other.way}"
+        return f"{other.what}, which no runtime of Gatehouse loads. {other.way}"
     if weights is not None and (weights.twins is None or weights.twins.fullmatch(name)):
-        return f"The *{weights.ending} files hold the model, and nothing here reads others. {_without(path)}"
+        return f"The *{weights.ending} files hold the model, and Gatehouse reads no other weights. {_without(path)}"
     return _convert(ending_of(path))
 
 
 def _convert(ending: str) -> str:
     if ending == "joblib":
-        return "Export the model to ONNX, as skl2onnx does it for scikit-learn, and remove the file."
+        return "Export the model to ONNX, as with skl2onnx for scikit-learn, and remove the file."
     if ending in {"h5", "hdf5", "keras"}:
-        return "Export the model to ONNX, as tf2onnx does it for Keras, and remove the file."
+        return "Export the model to ONNX, as with tf2onnx for Keras, and remove the file."
     if ending == "bin":
-        return (
-            "Convert the weights to safetensors if they are PyTorch's. Nothing here takes other files that end in .bin."
-        )
+        other = "Gatehouse accepts no other files that end in .bin."
+        return f"Convert the weights to safetensors if they are PyTorch's. {other}"
     return "Convert the weights to safetensors and remove the file."
 
 
 def _without(pattern: str) -> str:
-    return f"Remove it, or leave it out: gatehouse upload --exclude {shown(pattern)}."
+    return f"Remove the file, or leave it out: gatehouse upload --exclude {shown(pattern)}."
 
 
 def _pattern(path: str) -> str:

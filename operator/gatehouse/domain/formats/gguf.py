@@ -81,7 +81,7 @@ class Gguf(Format):
         if not headers or len(headers) < len(layout.weights):
             return WeightFacts()
         files = gguf_set(headers, key=bytes.fromhex(key))
-        notes = tuple(f"passed over: {shown(path)}, {role}" for path, role in files.passed_over.items())[:_MOST_NOTES]
+        notes = tuple(f"ignored: {shown(path)}, {role}" for path, role in files.passed_over.items())[:_MOST_NOTES]
         if files.problem is not None:
             return WeightFacts(problems=(files.problem,), notes=notes)
         model = [headers[path] for path in files.model]
@@ -147,7 +147,7 @@ def _misnamed(path: str, header: GgufHeader) -> Finding | None:
         return None
     return Finding(
         reason="SplitMismatch",
-        found=f"{shown(path)}, which says of itself that it is {says}",
+        found=f"{shown(path)}, whose metadata say that it is {says}",
         expected="splits that are named after their number, as NAME-00001-of-00003.gguf",
         remedy="Upload the splits under the names that llama-gguf-split gave them.",
     )

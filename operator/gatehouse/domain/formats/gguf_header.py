@@ -175,9 +175,9 @@ class Cursor:
             self.position = start
 
 
-def refusal(rule: str, found: str, wanted: str) -> FormatError:
+def refusal(reason: str, contents: str, allowed: str) -> FormatError:
     """Return the error for a file that contradicts its GGUF header."""
-    return FormatError(rule, found, wanted, "Convert the model to GGUF again and upload the whole file.")
+    return FormatError(reason, contents, allowed, "Convert the model to GGUF again and upload the whole file.")
 
 
 OTHER_KINDS = frozenset({"adapter", "imatrix", "mmproj"})
@@ -258,8 +258,8 @@ def parse(prefix: bytes, *, object_size: int, key: bytes | None = None) -> GgufH
         for _ in range(tensor_count):
             infos.read(cursor, alignment)
     except MoreError as more:
-        wanted = max(more.end, 2 * len(prefix), _FIRST_READ)
-        return NeedMore(min(wanted, object_size, MAX_HEADER))
+        needed = max(more.end, 2 * len(prefix), _FIRST_READ)
+        return NeedMore(min(needed, object_size, MAX_HEADER))
     if tensor_count:
         data_start = cursor.position + -cursor.position % alignment
         if data_start + infos.end > object_size:
@@ -286,11 +286,11 @@ def _split(metadata: Mapping[str, Value]) -> GgufSplit | None:
     """The set that the file names. A set of one file is a whole model, as llama.cpp treats it."""
     if "split.count" not in metadata:
         return None
-    found = {name: metadata.get(f"split.{name}", 0) for name in ("no", "count", "tensors.count")}
-    for name, number in found.items():
+    numbers = {name: metadata.get(f"split.{name}", 0) for name in ("no", "count", "tensors.count")}
+    for name, number in numbers.items():
         if type(number) is not int or not 0 <= number <= MAX_SPLITS * MAX_TENSORS:
             raise refusal("MetadataInvalid", f"split.{name} {shown(number)}", "a whole number")
-    number, count, tensors = (int(each) for each in found.values())  # type: ignore[arg-type]  # checked above
+    number, count, tensors = (int(number) for number in numbers.values())  # type: ignore[arg-type]  # checked above
     if count <= 1 and number == 0:
         return None
     if count > MAX_SPLITS or number >= count:

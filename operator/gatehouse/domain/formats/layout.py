@@ -144,7 +144,7 @@ def _empty(files: Iterable[StoredObject]) -> list[Finding]:
         Finding(
             reason="EmptyFile",
             found=f"{shown(stored.path)} of 0 bytes",
-            expected="files with content: KServe would leave an empty one out",
+            expected="files with content: KServe does not download empty files",
             remedy="Upload the file again, or remove it.",
         )
         for stored in files
@@ -190,7 +190,7 @@ def _no_weights(files: Sequence[StoredObject], checked: Format, parts: Parts) ->
     paths = [stored.path for stored in files if not left_by(stored.path)]
     named = [known for known in CHECKED_FORMATS.values() if any(path.lower().endswith(known.ending) for path in paths)]
     instead = next((known.name for known in named if known is not checked), None)
-    absent, expected = f"no *{checked.ending} files", parts.missing
+    absent, needed = f"no *{checked.ending} files", parts.missing
     if parts.folders:
         remedy = f"Let the URI name the folder of the model, which is {listed(parts.folders)} below this one."
     elif instead is not None:
@@ -199,9 +199,9 @@ def _no_weights(files: Sequence[StoredObject], checked: Format, parts: Parts) ->
     elif named:
         remedy = f"Upload the weights to the top, with names that end in {checked.ending}. {OTHER_ADVICE}"
     else:
-        absent, expected = f"no {endings()} files", "the weights in one of these formats"
-        also = " It takes no unsafe files either." if any(danger_of(path) for path in paths) else ""
+        absent, needed = f"no {endings()} files", "the weights in one of these formats"
+        also = " That format accepts no unsafe files." if any(danger_of(path) for path in paths) else ""
         remedy = f"Upload the weights. {OTHER_ADVICE}{also}"
     if checked in named:
         absent += " at the top"
-    return [Finding(reason="WeightsMissing", found=absent, expected=expected, remedy=remedy)]
+    return [Finding(reason="WeightsMissing", found=absent, expected=needed, remedy=remedy)]

@@ -286,8 +286,8 @@ class OnnxFacts:
             raise refusal("TensorInvalid", f"data_type {message.numbers.get(2, 0)} of a tensor", "one of 1 to 28")
         size = (message.elements * ELEMENT_BITS.get(dtype, 0) + 7) // 8
         if message.raw_bytes is not None and message.raw_bytes != size:
-            found = f"{message.raw_bytes} bytes of raw data for {message.elements} elements of {dtype}"
-            raise refusal("TensorInvalid", found, f"{size} bytes")
+            data = f"{message.raw_bytes} bytes of raw data for {message.elements} elements of {dtype}"
+            raise refusal("TensorInvalid", data, f"{size} bytes")
         if message.numbers.get(14) == 1:
             self._external(message.external, size)
         if parent is None:
@@ -351,9 +351,9 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def refusal(rule: str, found: str, wanted: str) -> FormatError:
+def refusal(reason: str, contents: str, allowed: str) -> FormatError:
     """Return the error for a model that cannot be parsed."""
-    return FormatError(rule, found, wanted, "Export the model to ONNX again and upload every file whole.")
+    return FormatError(reason, contents, allowed, "Export the model to ONNX again and upload every file whole.")
 
 
 def _hostile(location: str) -> FormatError:
@@ -467,10 +467,10 @@ def _keep_number(message: Message, number: int, value: int) -> None:
 def _wants_content(message: Message, number: int, length: int) -> bool:
     if message.kind == "TensorProto" and number == _RAW_DATA:
         message.raw_bytes = length
-    wanted = (message.kind, number) in _KEPT_TEXTS or (message.kind == "TensorProto" and number == _DIMS)
-    if wanted and length > _MAX_KEPT and message.kind != "StringStringEntryProto":
+    kept = (message.kind, number) in _KEPT_TEXTS or (message.kind == "TensorProto" and number == _DIMS)
+    if kept and length > _MAX_KEPT and message.kind != "StringStringEntryProto":
         raise refusal("WireInvalid", f"{length} bytes in field {number} of {message.kind}", f"at most {_MAX_KEPT}")
-    return wanted and length <= _MAX_KEPT
+    return kept and length <= _MAX_KEPT
 
 
 def _keep_content(message: Message, number: int, window: _Window, position: int, length: int) -> None:
@@ -505,13 +505,13 @@ class _Window:
         self._data = self._data[position - self._start :] if position < end else b""
         self._start = position
         offset = position + len(self._data)
-        wanted = Want(offset, min(self._length, self._size - offset))
-        self._read += wanted.length
+        want = Want(offset, min(self._length, self._size - offset))
+        self._read += want.length
         self._requests += 1
         if self._read > MAX_READ or self._requests > MAX_REQUESTS:
-            found = f"{self._read} bytes and {self._requests} requests for the graph alone"
-            raise refusal("TooScattered", found, f"at most {MAX_READ} bytes and {MAX_REQUESTS} requests")
-        return wanted
+            effort = f"{self._read} bytes and {self._requests} requests for the graph alone"
+            raise refusal("TooScattered", effort, f"at most {MAX_READ} bytes and {MAX_REQUESTS} requests")
+        return want
 
     def fill(self, data: bytes) -> None:
         self._data += data

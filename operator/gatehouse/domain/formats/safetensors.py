@@ -301,7 +301,7 @@ def _against_index(paths: Sequence[str], named: Collection[str]) -> WeightFacts:
     if SINGLE in others:
         return WeightFacts(problems=(single_and_index(named),))
     if others:
-        return WeightFacts(notes=(f"passed over, as the index does not name them: {listed(others)}",))
+        return WeightFacts(notes=(f"ignored, as the index does not name them: {listed(others)}",))
     return WeightFacts()
 
 

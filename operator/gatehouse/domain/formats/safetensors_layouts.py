@@ -67,7 +67,7 @@ def _adapter() -> Finding:
     return Finding(
         reason="AdapterOnly",
         found="a LoRA or other PEFT adapter (adapter_config.json, adapter_model.safetensors), and no model",
-        expected="a whole model: an adapter is weights to be added to those of a base model",
+        expected="a whole model: the weights of an adapter are added to those of a base model",
         remedy="Merge it into its base model (merge_and_unload of PEFT, then save_pretrained) and register the result.",
     )
 
@@ -78,8 +78,8 @@ def _diffusers(paths: Collection[str]) -> Finding:
         reason="DiffusersLayout",
         found=f"a pipeline of diffusers (model_index.json): {listed(parts)}",
         expected=_EXPECTED,
-        remedy="No runtime here serves image pipelines. Register a language model, or one part of the pipeline by the "
-        "URI of its folder.",
+        remedy="No runtime of Gatehouse serves image pipelines. Register a language model, or one part of the pipeline "
+        "by the URI of its folder.",
     )
 
 
