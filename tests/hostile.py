@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatehouse.domain.artifact import layout, manifest, model_card
+from gatehouse.domain.artifact import manifest, model_card
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common import bounded_json, bounded_yaml
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.parsers import PARSERS, Parser, Task
+from gatehouse.domain.formats.layout import lay_out
+from gatehouse.domain.formats.parsers import Parser, Task
+from gatehouse.domain.formats.table import CHECKED_FORMATS, PARSERS
 from gatehouse.domain.governance import lm_eval
 from gatehouse.storage.s3 import listing, multipart, xml
 from modelfiles import gguf_string, gguf_tensor
@@ -82,7 +84,7 @@ def _layout(artifact_format: str) -> Callable[[bytes], object]:
     def run(data: bytes) -> object:
         names = dict.fromkeys(data.decode("utf-8", "surrogateescape").split("\n"))
         found = Listing.of(StoredObject(path=name, size=1, etag='"e"') for name in names)
-        return layout.lay_out(found, artifact_format=artifact_format)
+        return lay_out(found, artifact_format=artifact_format)
 
     return run
 
@@ -98,9 +100,7 @@ OTHERS: dict[str, Callable[[bytes], object]] = {
     "listing page": _page,
     "parts": _parts,
     "error code": _code,
-    "layout safetensors": _layout("safetensors"),
-    "layout gguf": _layout("gguf"),
-    "layout onnx": _layout("onnx"),
+    **{f"layout {name}": _layout(name) for name in CHECKED_FORMATS},
 }
 """Parsers of strangers' bytes that run elsewhere: in commands, or on what a store answers."""
 
@@ -499,6 +499,7 @@ SHAPES: dict[str, list[Shape]] = {
     "shards": _SHARDS,
     "gguf": _GGUF,
     "onnx": _ONNX,
+    "onnx-data": [Shape("numbers", bytes), *_repeated((b"\0", b"\x80", b"\xff"), (b"", b"\x80\2", b"\x89HDF"))],
     "configuration": _FEW_JSON,
     "remote-code": _FEW_JSON,
     "side-facts": [Shape(shape.name, shape.of, lambda _size: {"name": "hf_quant_config.json"}) for shape in _FEW_JSON],
@@ -523,7 +524,5 @@ SHAPES: dict[str, list[Shape]] = {
     "listing page": _XML,
     "parts": _XML,
     "error code": _XML,
-    "layout safetensors": _layouts(".safetensors"),
-    "layout gguf": _layouts(".gguf"),
-    "layout onnx": _layouts(".onnx"),
+    **{f"layout {name}": _layouts(known.ending) for name, known in CHECKED_FORMATS.items()},
 }

@@ -112,6 +112,7 @@ def _manifests() -> list[bytes]:
 SEEDS: Mapping[str, Callable[[], Sequence[bytes]]] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
+    "onnx-data": lambda: [bytes(600)],
     "gguf": _gguf,
     "configuration": _configurations,
     "remote-code": _configurations,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, parse_config
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.domain.hardware.scenarios import Machine, Scenario
 from gatehouse.errors import InputInvalid
 

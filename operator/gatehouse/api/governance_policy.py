@@ -19,9 +19,9 @@ from gatehouse.api.meta import (
 )
 from gatehouse.api.model_evaluation import EvaluationKind
 from gatehouse.api.model_registry import LabelSelector, StageName
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.api.values import Duration
+from gatehouse.domain.formats.names import ArtifactFormat
 
 __all__ = [
     "ApprovalRequirement",

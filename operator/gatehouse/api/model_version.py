@@ -20,12 +20,12 @@ from gatehouse.api.meta import (
     cel,
 )
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
 
 __all__ = [
     "MODEL_FILE",
     "Admission",
     "Artifact",
-    "ArtifactFormat",
     "ArtifactStatus",
     "CodeReference",
     "DeclaredState",
@@ -51,7 +51,6 @@ __all__ = [
 MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*){0,31}$"
 ModelFile = Annotated[str, StringConstraints(max_length=512, pattern=MODEL_FILE)]
 """A path below an artifact that can stand in an argument of a server; as deep as a manifest's paths, 32 levels."""
-ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[
     "Archived",
@@ -105,7 +104,7 @@ class Artifact(Struct):
         ),
     ]
     """Folder of the files in object storage, as in s3://models/granite-3.1-8b/."""
-    format: ArtifactFormat = "safetensors"
+    format: ArtifactFormat = DEFAULT_FORMAT
     """Format of the weights. The files of other formats are only hashed: cleared where a policy names other."""
     quantization: Label | None = None
     """How the weights are quantized, as in FP8-dynamic; for people, the files tell what holds."""

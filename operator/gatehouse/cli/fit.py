@@ -13,7 +13,6 @@ import typer
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
 from gatehouse.cli.exits import NOT_MET, exits, fail
 from gatehouse.cli.options import (
-    ArtifactFormatChoice,
     DatabaseCaOption,
     NamespaceOption,
     RowsOption,
@@ -21,6 +20,7 @@ from gatehouse.cli.options import (
     print_data,
     say,
 )
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.printing import stdout
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def fit(
         typer.Option("--picture", metavar="FILE.svg", help="Draw the use of the memory for each row."),
     ] = None,
     artifact_format: Annotated[
-        ArtifactFormatChoice | None,
+        ArtifactFormat | None,
         typer.Option("--format", help="Format of the weights in a folder. Default: from the names of the files."),
     ] = None,
     namespace: NamespaceOption = None,

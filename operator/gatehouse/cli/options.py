@@ -13,7 +13,6 @@ from gatehouse.printing import stderr, stdout
 
 __all__ = [
     "AddressingOption",
-    "ArtifactFormatChoice",
     "AuditDatabaseOption",
     "DatabaseCaOption",
     "DryRunOption",
@@ -39,7 +38,6 @@ __all__ = [
 
 _LONGEST_REASON: Final = 4096
 
-ArtifactFormatChoice = Literal["safetensors", "gguf", "onnx", "other"]
 EvaluationKindChoice = Literal["Task", "Bias", "Safety", "Robustness"]
 RiskTierChoice = Literal["Low", "Medium", "High"]
 """The values of the kinds. An import of the kinds takes longer than help and completion may; a test compares both."""

@@ -10,8 +10,9 @@ import typer
 
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
 from gatehouse.cli.exits import exits
-from gatehouse.cli.options import ArtifactFormatChoice, RiskTierChoice, TimeoutOption, say, without_managers
+from gatehouse.cli.options import RiskTierChoice, TimeoutOption, say, without_managers
 from gatehouse.cli.signals import until_told_to_stop
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.errors import ConditionNotMet
 from gatehouse.printing import stdout
 
@@ -82,7 +83,7 @@ def register(
         int | None, typer.Option(min=1, help="Longest sequence in tokens.", rich_help_panel=_VERSION)
     ] = None,
     artifact_format: Annotated[
-        ArtifactFormatChoice | None, typer.Option("--format", help="Format of the weights.", rich_help_panel=_VERSION)
+        ArtifactFormat | None, typer.Option("--format", help="Format of the weights.", rich_help_panel=_VERSION)
     ] = None,
     quantization: Annotated[
         str | None, typer.Option(help="Quantization of the weights, for people.", rich_help_panel=_VERSION)

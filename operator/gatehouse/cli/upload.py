@@ -14,7 +14,6 @@ from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, d
 from gatehouse.cli.exits import fail
 from gatehouse.cli.options import (
     AddressingOption,
-    ArtifactFormatChoice,
     EndpointOption,
     RegionOption,
     RequesterPaysOption,
@@ -22,12 +21,12 @@ from gatehouse.cli.options import (
 )
 from gatehouse.cli.signals import until_told_to_stop
 from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout
 
 if TYPE_CHECKING:
     from gatehouse.actions.upload_report import UploadReport, VersionNames
-    from gatehouse.api.model_version import ArtifactFormat
     from gatehouse.printing.progress import Amounts
     from gatehouse.upload.access import StoreFlags
     from gatehouse.upload.check import CheckedArtifact
@@ -74,7 +73,7 @@ def upload(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the files of one model.")],
     uri: Annotated[str, typer.Argument(metavar="URI", help="Target folder, such as s3://models/granite-3.1-8b/.")],
     artifact_format: Annotated[
-        ArtifactFormatChoice | None,
+        ArtifactFormat | None,
         typer.Option("--format", help="Format of the weights. Default: from the names of the files."),
     ] = None,
     endpoint: EndpointOption = None,

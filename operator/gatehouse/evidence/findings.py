@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.domain.artifact.signature import SIGNATURE
+from gatehouse.domain.formats.table import FORMATS
 from gatehouse.domain.governance.approvals import ballots
 from gatehouse.domain.governance.evaluations import Results, judge_evaluation, why_not_counting
 from gatehouse.domain.governance.held import shown_tier
@@ -33,9 +34,8 @@ _ROLES: Final[Mapping[str, str]] = {
     "tekken.json": "tokenizer",
     "chat_template.jinja": "chat template",
     "chat_template.json": "chat template",
-    "model.safetensors.index.json": "index of the weights",
     "README.md": "model card",
-}
+} | {name: role for known in FORMATS.values() for name, role in known.roles.items()}
 
 
 def files_of_interest(subject: Subject) -> list[dict[str, Any]]:

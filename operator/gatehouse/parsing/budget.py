@@ -45,7 +45,7 @@ class ByteBudget:
             if turn.done() and not turn.cancelled():
                 self._free += size
             else:
-                self._waiting = deque(each for each in self._waiting if each[1] is not turn)
+                self._waiting = deque(waiting for waiting in self._waiting if waiting[1] is not turn)
             self._let_in()
             raise
 

@@ -41,7 +41,7 @@ _START: Final = 60.0
 _GOING: Final = 5.0
 _LONGEST_TEXT: Final = 4_096
 _PARTS: Final = 4
-_NO_ANSWER: Final = "no answer came that makes sense"
+_NO_ANSWER: Final = "the process gave no valid answer"
 
 _log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ class WorkerParsing:
         if self._worker is not None and self._worker.process.returncode is None:
             return self._worker
         if self._closed:
-            raise Transient(reason="ParserUnavailable", message="the operator ends")
+            raise Transient(reason="ParserUnavailable", message="the operator is stopping")
         arguments = (*self._command, str(self._limits.memory), str(self._limits.cpu))
         try:
             # No variable of the environment, which may hold secrets.
@@ -338,7 +338,7 @@ class WorkerParsing:
                 "ParserFailed",
                 f"a file on which the parser of Gatehouse failed ({str(head['failed'])[:64]})",
                 "a file that it can read",
-                "Write the file again; if that does not help, report it with the file.",
+                "Write the file again; if that does not help, report the problem with the file.",
             )
         read = TypeAdapter(parser.result).validate_json
         try:
@@ -379,6 +379,6 @@ def _want(value: object, *, size: int, held: int) -> Want:
 def _refused(data: bytes) -> FormatError:
     if len(data) <= _PARTS * _LONGEST_TEXT * 6:
         match json.loads(data):
-            case [str(rule), str(found), str(wanted), str(remedy)]:
-                return FormatError(*(text[:_LONGEST_TEXT] for text in (rule, found, wanted, remedy)))
+            case [str(reason), str(contents), str(allowed), str(remedy)]:
+                return FormatError(*(text[:_LONGEST_TEXT] for text in (reason, contents, allowed, remedy)))
     raise FrameError("a refusal of another shape")

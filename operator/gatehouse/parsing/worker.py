@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.parsers import PARSERS, Parser, Task, Walk, Want
+from gatehouse.domain.formats.parsers import Parser, Task, Walk, Want
+from gatehouse.domain.formats.table import PARSERS
 from gatehouse.parsing.frames import HEAD, frame, head_of, lengths
 
 __all__ = ["main", "serve"]

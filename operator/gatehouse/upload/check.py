@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, Verifier
 from gatehouse.domain.artifact import manifest
-from gatehouse.domain.artifact.layout import CONFIG, MAX_FILES
+from gatehouse.domain.artifact.layout import MAX_FILES
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE, SIGNATURE
 from gatehouse.domain.artifact.values import ArtifactSummary, CheckProgress
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.formats.format import Format
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
+from gatehouse.domain.formats.table import CHECKED_FORMATS
 from gatehouse.domain.runtimes.formats import check_config
 from gatehouse.domain.runtimes.refusals import FormatNotServed
-from gatehouse.domain.version.gates import CHECKED_FORMATS
 from gatehouse.storage.s3.multipart import MAX_OBJECT_BYTES
 from gatehouse.upload.errors import FolderRefused
 from gatehouse.upload.folder import FolderFiles
@@ -35,7 +36,6 @@ __all__ = [
     "unserved_note",
 ]
 
-_TOLD_BY_NAME: Final[Sequence[ArtifactFormat]] = ("safetensors", "gguf", "onnx")
 _UNCHECKED: Final = (
     "a version of it is Artifact Invalid until an enforced GovernancePolicy that applies to it names {format} in "
     "spec.artifact.formats"
@@ -81,23 +81,23 @@ class CheckedArtifact:
 def told_format(found: FolderFiles) -> ArtifactFormat | None:
     """The format of the weights from the names in the folder, else from those in its folders; None if no name tells.
 
-    Weights of several formats are one model that was exported more than once. Safetensors come first if config.json is
-    beside them, because no loader accepts them without it. A GGUF file, which needs no other file, comes next.
+    Weights of several formats are one model that was exported more than once. The first format of the table counts
+    whose loaders accept the weights with the files that are beside them.
     """
     names = [file.path.lower() for file in found.files]
     beside = [name for name in names if "/" not in name]
-    there = _formats_of(beside)
-    alone = [each for each in there if each != "safetensors" or CONFIG in beside]
-    return next(iter(alone or there or _formats_of(names)), None)
+    top = _formats_of(beside)
+    complete = [known for known in top if known.needs.issubset(beside)]
+    return next((known.name for known in complete or top or _formats_of(names)), None)
 
 
 def guess_format(found: FolderFiles) -> ArtifactFormat:
-    """The format of the weights from the names in the folder; safetensors if no name tells."""
-    return told_format(found) or "safetensors"
+    """The format of the weights from the names in the folder; the default if no name tells."""
+    return told_format(found) or DEFAULT_FORMAT
 
 
-def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
-    return [each for each in _TOLD_BY_NAME if any(name.endswith(f".{each}") for name in names)]
+def _formats_of(names: Sequence[str]) -> list[Format]:
+    return [known for known in CHECKED_FORMATS.values() if any(name.endswith(known.ending) for name in names)]
 
 
 class FolderCheck:

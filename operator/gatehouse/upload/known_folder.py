@@ -6,10 +6,10 @@ import asyncio
 import os
 from dataclasses import dataclass
 
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, parse_config
 from gatehouse.domain.artifact.values import ArtifactSummary
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
 from gatehouse.upload.check import check_names, look_at, told_format
 from gatehouse.upload.folder import FolderFiles, LocalFile
 from gatehouse.upload.folder_store import FolderStore
@@ -36,7 +36,7 @@ def known_folder(found: FolderFiles, *, artifact_format: ArtifactFormat | None =
     if chosen is None and any(file.path == CONFIG for file in found.files):
         return KnownFolder(config=own_config(found))
     check_names(found, prefix="")
-    summary = asyncio.run(look_at(FolderStore(found), artifact_format=chosen or "safetensors"))
+    summary = asyncio.run(look_at(FolderStore(found), artifact_format=chosen or DEFAULT_FORMAT))
     return KnownFolder(summary=summary, config=summary.config)
 
 

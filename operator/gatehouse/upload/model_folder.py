@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
 from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
+from gatehouse.domain.formats.names import ArtifactFormat
+from gatehouse.domain.formats.table import FORMATS, endings
 from gatehouse.domain.runtimes.formats import config_problem
 from gatehouse.errors import InputInvalid
 from gatehouse.upload.check import told_format, unserved_note
@@ -22,7 +23,7 @@ from gatehouse.upload.known_folder import known_folder, own_config, read_file
 __all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
 
 _CARD: Final = "README.md"
-_NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: name the format of the weights with --format"
+_NO_FORMAT: Final = f"there are no {endings()} files: name the format of the weights with --format"
 _MOST_PROBLEMS: Final = 3
 
 
@@ -59,7 +60,7 @@ def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = No
     config = _config(found, chosen, notes)
     if chosen is None:
         notes.append(_NO_FORMAT)
-    elif chosen == "safetensors" and (problem := config_problem(config)) is not None:
+    elif CONFIG in FORMATS[chosen].needs and (problem := config_problem(config)) is not None:
         notes.append(unserved_note(problem))
     return FolderFacts(card=card, config=config, artifact_format=told, notes=tuple(notes))
 

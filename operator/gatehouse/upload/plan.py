@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gatehouse.controllers.verification.inspector import each
-from gatehouse.domain.artifact.layout import CONFIG, MANIFEST, MAX_FILES, lay_out
+from gatehouse.domain.artifact.layout import CONFIG, MANIFEST, MAX_FILES
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.formats.layout import lay_out
 from gatehouse.storage.s3.multipart import COPY_BYTES, SINGLE_BYTES, composite_sha256
 from gatehouse.storage.s3.uploads import Bucket
 from gatehouse.upload.check import CheckedArtifact, CheckedFile

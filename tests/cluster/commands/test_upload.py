@@ -520,7 +520,10 @@ async def test_a_signature_of_other_files_is_noted(minio_bucket: Bucket, small: 
 
     artifact = await Sender(small, minio_bucket).check()
 
-    assert "model.sig: the signature is not of these files: signed, but not there: '.hidden'" in artifact.notes[-1]
+    assert (
+        "model.sig: the signature does not cover exactly these files: signed, but missing: '.hidden'"
+        in artifact.notes[-1]
+    )
 
 
 async def test_the_manifest_of_another_artifact_is_in_the_way(bucket: Bucket, small: Path) -> None:

@@ -15,7 +15,7 @@ from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 from modelfiles import safetensors_file
 from unit.controllers.verification.test_layouts import DATA, onnx_model
-from unit.domain.formats.test_gguf_set import written
+from unit.domain.formats.test_gguf import written
 
 WITHOUT_INDEX = {path: data for path, data in MINIATURE.items() if path != "model.safetensors.index.json"}
 

@@ -24,9 +24,10 @@ from cluster.faultstore import (
     truncated,
 )
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.artifact.layout import MAX_FILES, lay_out
+from gatehouse.domain.artifact.layout import MAX_FILES
 from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
+from gatehouse.domain.formats.layout import lay_out
 from gatehouse.storage.limits import Limits, RetryPolicy
 from gatehouse.storage.s3.client import S3Store, S3Stores
 

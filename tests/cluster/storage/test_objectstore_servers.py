@@ -24,9 +24,9 @@ from collisions import ONE, OTHER
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
-from gatehouse.domain.artifact.layout import lay_out
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient, Waiting
+from gatehouse.domain.formats.layout import lay_out
 from gatehouse.domain.version.records import FileRecord
 from gatehouse.storage.s3.client import S3Store, S3Stores
 from gatehouse_local.ephemeral import RunningVersitygw

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 import gatehouse.cli
 from gatehouse.api.model_evaluation import EvaluationKind
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.cli import fit, options, storage_connection
 from gatehouse.cli.commands import COMMANDS
 from gatehouse.cli.local_package import LOCAL_COMMANDS
 from gatehouse.cli.main import app
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.domain.hardware.scenarios import MOST_ACCELERATORS
 from gatehouse.install.connections import Form
 
@@ -153,7 +153,7 @@ def test_completion_knows_options_and_their_values(words: str, expected: Sequenc
 
 
 def test_the_choices_of_options_are_the_values_of_the_kinds() -> None:
-    assert get_args(options.ArtifactFormatChoice) == get_args(ArtifactFormat)
+    assert completed("gatehouse register --format ")[0] == [*get_args(ArtifactFormat)]
     assert get_args(options.EvaluationKindChoice) == get_args(EvaluationKind)
     assert get_args(options.RiskTierChoice) == get_args(RiskTier)
     assert get_args(storage_connection.FormChoice) == get_args(Form)

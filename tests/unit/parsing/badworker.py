@@ -7,7 +7,8 @@ import re
 import signal
 from dataclasses import dataclass
 
-from gatehouse.domain.formats.parsers import PARSERS, Parser, Task, Walk, Want
+from gatehouse.domain.formats.parsers import Parser, Task, Walk, Want
+from gatehouse.domain.formats.table import PARSERS
 from gatehouse.parsing.worker import main
 
 

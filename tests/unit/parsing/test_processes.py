@@ -17,7 +17,8 @@ import pytest
 
 from gatehouse.domain.common.errors import Transient
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.parsers import CONFIGURATION, PARSERS, Parser, Task
+from gatehouse.domain.formats.parsers import CONFIGURATION, Parser, Task
+from gatehouse.domain.formats.table import PARSERS
 from gatehouse.parsing.processes import WORKER, ParserLimits, WorkerParsing
 from hostile import SHAPES, walk
 from modelfiles import config_json
@@ -261,6 +262,7 @@ LARGEST: Mapping[str, tuple[str, int]] = {
     "shards": ("shards", 12_000_000),
     "gguf": ("empty words", 33_000_000),
     "onnx": ("external entries", 1_000_000),
+    "onnx-data": ("numbers", 1_000_000),
     "configuration": ("objects", 6_000_000),
     "remote-code": ("keys", 6_000_000),
     "side-facts": ("keys", 6_000_000),

@@ -15,8 +15,8 @@ from botocore.credentials import Credentials
 from cluster.faultstore import BUCKET, MODIFIED, FaultStore, running
 from dialects import Refuses, UploadStore, error
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.artifact.layout import lay_out
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
+from gatehouse.domain.formats.layout import lay_out
 from gatehouse.storage.limits import Limits, RetryPolicy
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.s3.client import S3Store, S3Stores

@@ -1,4 +1,4 @@
-"""How a check reads untrusted bytes: by a parser of :mod:`gatehouse.domain.formats.parsers`, in any process."""
+"""How a check reads untrusted bytes: by a parser of the domain, in any process."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from gatehouse.controllers.ports import ArtifactStore, UtcClock
 from gatehouse.controllers.verification.inspector import Structure, StructureReader, each
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.domain.artifact import manifest, own_files
-from gatehouse.domain.artifact.layout import MAX_FILES, Layout, lay_out
+from gatehouse.domain.artifact.layout import MAX_FILES, Layout
 from gatehouse.domain.artifact.signature import SIGNATURE, SignatureRecord
 from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES, check_opening
 from gatehouse.domain.artifact.values import (
@@ -37,6 +37,7 @@ from gatehouse.domain.common.clocks import is_within, lies_ahead
 from gatehouse.domain.common.errors import Transient
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.formats import parsers
+from gatehouse.domain.formats.layout import lay_out
 from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.version.records import FileRecord
 
@@ -373,13 +374,13 @@ class Verifier:
             format=self._request.artifact_format,
             files=len(layout.files),
             total_bytes=layout.total_bytes,
-            parameters=structure.parameters,
-            weights_bytes=structure.weights_bytes,
-            dtypes=structure.dtypes,
+            parameters=structure.facts.parameters,
+            weights_bytes=structure.facts.weights_bytes,
+            dtypes=structure.facts.dtypes,
             config=structure.config,
-            model_file=structure.model_file,
-            head_bytes=structure.head_bytes,
-            unloaded_bytes=structure.unloaded_bytes,
+            model_file=structure.facts.model_file,
+            head_bytes=structure.facts.head_bytes,
+            unloaded_bytes=structure.facts.unloaded_bytes,
             unsafe_files=(*layout.unsafe, *structure.unsafe)[:_MOST_UNSAFE],
             notes=(*notes, *layout.notes, *structure.notes)[:_MOST_NOTES],
         )

@@ -1,4 +1,4 @@
-"""Files and folders that belong to no model that vLLM loads: left-overs of tools, files and layouts of other loaders.
+"""Files that belong to no model that Gatehouse checks: left-overs of tools, and files of other loaders.
 
 Names alone decide what a file or folder is: the names that the tools themselves write.
 
@@ -7,25 +7,21 @@ and never takes it for weights. The check ignores an empty left-over, as KServe'
 
 Files of other loaders stay refused, because nothing checks them. Files that can run code stay refused whichever tool
 wrote them (:mod:`gatehouse.domain.artifact.unsafe_files`). The tool that wrote a file decides only the advice.
-
-Each layout for another loader has a remedy of its own. A folder that vLLM loads unchanged has no such layout, for
-example one of sentence-transformers with ``config.json`` and its weights at the top.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from gatehouse.domain.artifact.manifest import MAX_PATH_DEPTH
 from gatehouse.domain.artifact.unsafe_files import Danger, danger_of, ending_of
-from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import listed, shown
 
-__all__ = ["ForeignFile", "ForeignFiles", "foreign_layout", "left_by", "model_folders", "notes_on", "remedy_for"]
+__all__ = ["ForeignFile", "ForeignFiles", "WeightNames", "left_by", "notes_on", "remedy_for"]
 
 _FOLDERS: Final = {
     ".cache": "a downloader's cache",
@@ -50,9 +46,6 @@ _APPLE_DOUBLE: Final = "._"
 _TRAINING: Final = re.compile(
     r"(training_args|optimizer|scheduler|scaler|rng_state|random_states|trainer_state|global_step)[^/]*", re.IGNORECASE
 )
-_TWIN: Final = re.compile(
-    r"(pytorch_model|model|consolidated|adapter_model|tf_model|flax_model)[^/]*\.(bin|pt|pth|h5|ckpt)"
-)
 
 
 def left_by(path: str) -> str | None:
@@ -70,53 +63,60 @@ def left_by(path: str) -> str | None:
 
 def notes_on(paths: Iterable[str]) -> tuple[str, ...]:
     """One note for each tool that left a file among ``paths``."""
-    found: dict[str, list[str]] = {}
+    left: dict[str, list[str]] = {}
     for path in paths:
         tool = left_by(path)
         if tool is not None:
-            found.setdefault(tool, []).append(path)
+            left.setdefault(tool, []).append(path)
     return tuple(
-        f"left by {tool} and no part of the model, better removed: {listed(files)}"
-        for tool, files in sorted(found.items())
+        f"left by {tool} and not part of the model; remove: {listed(files)}" for tool, files in sorted(left.items())
     )
 
 
-def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, holds: str | None) -> str:
-    """What to do about an unsafe file; ``holds`` is the ending of the files that hold the model, if any."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightNames:
+    """The names of the files that hold the model, by their ending. ``twins`` are names of other files that may hold the
+    same weights; None stands for any name."""
+
+    ending: str
+    twins: re.Pattern[str] | None = None
+
+
+def remedy_for(path: str, danger: Danger, *, foreign: ForeignFiles, weights: WeightNames | None) -> str:
+    """What to do about an unsafe file; ``weights`` is None where no file is known to hold the model."""
     name = path.rpartition("/")[2]
     tool = left_by(path)
     if tool is not None:
-        return f"It was left by {tool} and is no part of the model. {_without(path)}"
+        return f"It was left by {tool} and is not part of the model. {_without(path)}"
     if _TRAINING.fullmatch(name):
         return f"It was left by training, and serving does not need it. {_without(path)}"
     if danger == "Archive":
         return "Unpack it, remove it, and upload the files themselves."
     if danger == "Code":
         return f"Servers run the runtime's own code, never the model's. {_without(_pattern(path))}"
-    found = foreign.find(path)
-    if found is not None and holds:
-        return f"{found.what}, and the *.{holds} files hold the model. {_without(found.pattern or path)}"
-    if found is not None:
-        return f"{found.what}, which no runtime here loads. {found.way}"
-    if holds and (holds != "safetensors" or _TWIN.fullmatch(name)):
-        return f"The *.{holds} files hold the model, and nothing here reads others. {_without(path)}"
+    other = foreign.find(path)
+    if other is not None and weights is not None:
+        return f"{other.what}, and the *{weights.ending} files hold the model. {_without(other.pattern or path)}"
+    if other is not None:
+        return f"{other.what}, which no runtime of Gatehouse loads. {other.way}"
+    if weights is not None and (weights.twins is None or weights.twins.fullmatch(name)):
+        return f"The *{weights.ending} files hold the model, and Gatehouse reads no other weights. {_without(path)}"
     return _convert(ending_of(path))
 
 
 def _convert(ending: str) -> str:
     if ending == "joblib":
-        return "Export the model to ONNX, as skl2onnx does it for scikit-learn, and remove the file."
+        return "Export the model to ONNX, as with skl2onnx for scikit-learn, and remove the file."
     if ending in {"h5", "hdf5", "keras"}:
-        return "Export the model to ONNX, as tf2onnx does it for Keras, and remove the file."
+        return "Export the model to ONNX, as with tf2onnx for Keras, and remove the file."
     if ending == "bin":
-        return (
-            "Convert the weights to safetensors if they are PyTorch's. Nothing here takes other files that end in .bin."
-        )
+        other = "Gatehouse accepts no other files that end in .bin."
+        return f"Convert the weights to safetensors if they are PyTorch's. {other}"
     return "Convert the weights to safetensors and remove the file."
 
 
 def _without(pattern: str) -> str:
-    return f"Remove it, or leave it out: gatehouse upload --exclude {shown(pattern)}."
+    return f"Remove the file, or leave it out: gatehouse upload --exclude {shown(pattern)}."
 
 
 def _pattern(path: str) -> str:
@@ -212,112 +212,3 @@ def _above(path: str) -> Iterator[str]:
     yield ""
     ends = (match.end() for match in re.finditer("/", path))
     yield from (path[:end] for end in islice(ends, MAX_PATH_DEPTH))
-
-
-_CONFIG: Final = "config.json"
-_WANTED: Final = f"{_CONFIG} and *.safetensors at the top, as save_pretrained of transformers writes them"
-_ADAPTER: Final = "adapter_config.json"
-_ADAPTER_WEIGHTS: Final = re.compile(r"adapter_model[^/]*\.safetensors")
-_ENGINE: Final = re.compile(r"([^/]+/)?[^/]+\.(engine|plan)", re.IGNORECASE)
-_RANK: Final = re.compile(r"rank[0-9]+\.safetensors")
-_MODULE: Final = re.compile(r"[0-9]+_[A-Za-z]+/")
-
-
-def foreign_layout(paths: Collection[str]) -> Finding | None:
-    """A finding if the files at ``paths`` are laid out for another loader; ``paths`` are all files of an artifact.
-
-    Rules: AdapterOnly, DiffusersLayout, MlflowLayout, MistralLayout, SentenceTransformersLayout, TensorRtLayout.
-    """
-    top = frozenset(path for path in paths if "/" not in path)
-    weights = [path for path in top if path.endswith(".safetensors")]
-    if _is_adapter(top, weights):
-        return _adapter()
-    if weights and all(_RANK.fullmatch(path) for path in weights):
-        return _tensorrt("a checkpoint of TensorRT-LLM (rank0.safetensors and so on)")
-    if not weights and any(_ENGINE.fullmatch(path) for path in paths):
-        return _tensorrt("a compiled engine of TensorRT")
-    if _CONFIG in top:
-        return None
-    if "model_index.json" in top:
-        return _diffusers(paths)
-    if "MLmodel" in top:
-        return _mlflow(paths)
-    if "modules.json" in top:
-        return _sentence_transformers(paths)
-    return _mistral() if "params.json" in top else None
-
-
-def model_folders(paths: Collection[str]) -> tuple[str, ...]:
-    """Folders below the top that have ``config.json`` and ``*.safetensors``, each with a slash at its end, sorted."""
-    configured = {path.removesuffix(_CONFIG) for path in paths if path.endswith(f"/{_CONFIG}")}
-    weighted = {path[: path.rfind("/") + 1] for path in paths if path.endswith(".safetensors")}
-    return tuple(sorted(configured & weighted))
-
-
-def _is_adapter(top: Collection[str], weights: Sequence[str]) -> bool:
-    """Adapters are saved without a config.json. Where config.json exists, only weights of an adapter lie beside it."""
-    adapters = [path for path in weights if _ADAPTER_WEIGHTS.fullmatch(path)]
-    if len(adapters) < len(weights):
-        return False
-    return bool(adapters) or (_ADAPTER in top and _CONFIG not in top)
-
-
-def _adapter() -> Finding:
-    return Finding(
-        reason="AdapterOnly",
-        found="a LoRA or other PEFT adapter (adapter_config.json, adapter_model.safetensors), and no model",
-        expected="a whole model: an adapter is weights to be added to those of a base model",
-        remedy="Merge it into its base model (merge_and_unload of PEFT, then save_pretrained) and register the result.",
-    )
-
-
-def _diffusers(paths: Collection[str]) -> Finding:
-    parts = sorted({path.partition("/")[0] for path in paths if "/" in path})
-    return Finding(
-        reason="DiffusersLayout",
-        found=f"a pipeline of diffusers (model_index.json): {listed(parts)}",
-        expected=_WANTED,
-        remedy="No runtime here serves image pipelines. Register a language model, or one part of the pipeline by the "
-        "URI of its folder.",
-    )
-
-
-def _mlflow(paths: Collection[str]) -> Finding:
-    inside = model_folders(paths)
-    way = (
-        f"Let the URI end with {shown(inside[0])[1:-1]}, the model inside it, with its tokenizer's files there too."
-        if inside
-        else "Load it with mlflow and save the model itself with save_pretrained."
-    )
-    return Finding(reason="MlflowLayout", found="a model of MLflow (MLmodel)", expected=_WANTED, remedy=way)
-
-
-def _sentence_transformers(paths: Collection[str]) -> Finding:
-    inside = [folder for folder in model_folders(paths) if _MODULE.fullmatch(folder)]
-    way = "Load it with a current sentence-transformers and save it again, which puts the transformer at the top"
-    return Finding(
-        reason="SentenceTransformersLayout",
-        found="a model of sentence-transformers (modules.json) whose transformer is not at the top"
-        + (f" but in {listed(inside)}" if inside else ", or that has none"),
-        expected=_WANTED,
-        remedy=f"{way}, or let the URI end with {inside[0]}." if inside else f"{way}.",
-    )
-
-
-def _mistral() -> Finding:
-    return Finding(
-        reason="MistralLayout",
-        found="a model in Mistral's own layout (params.json), and no config.json",
-        expected=_WANTED,
-        remedy="Take the release of the model for transformers, or convert it with convert_mistral_weights_to_hf.py "
-        "of transformers.",
-    )
-
-
-def _tensorrt(what: str) -> Finding:
-    return Finding(
-        reason="TensorRtLayout",
-        found=f"{what}, and no model that vLLM loads",
-        expected=_WANTED,
-        remedy="Register the model that it was built from: an engine runs on one kind of GPU with one release only.",
-    )

@@ -106,14 +106,14 @@ def _decoded(name: str | bytes) -> str:
         raise _hostile(name, "valid UTF-8") from None
 
 
-def _hostile(name: str | bytes, wanted: str) -> FormatError:
+def _hostile(name: str | bytes, allowed: str) -> FormatError:
     return FormatError(
         "HostileName",
         f"the object name {shown(name)}",
-        wanted,
+        allowed,
         "Rename or remove the object, then upload it again.",
     )
 
 
-def _refusal(found: str, wanted: str) -> FormatError:
-    return FormatError("ManifestInvalid", found, wanted, "Let Gatehouse write the manifest anew.")
+def _refusal(contents: str, allowed: str) -> FormatError:
+    return FormatError("ManifestInvalid", contents, allowed, "Let Gatehouse write the manifest again.")

@@ -108,7 +108,7 @@ def _members(data: bytes, notes: list[str]) -> Mapping[str, YamlText]:
         return {}
     closing = _FENCE.search(data, opening.end())
     if closing is None:
-        notes.append(f"the head does not end within {len(data)} bytes with a line ---: nothing is taken from it")
+        notes.append(f"the head does not end within {len(data)} bytes with a line ---: nothing is taken from the head")
         return {}
     text = data[opening.end() : closing.start()].decode("utf-8", "replace")
     if _REPLACED in text:
@@ -116,12 +116,12 @@ def _members(data: bytes, notes: list[str]) -> Mapping[str, YamlText]:
     try:
         whole = _loaded(text)
     except FormatError as error:
-        notes.append(f"the head is not read as a whole but member by member: {error.finding.found}")
+        notes.append(f"the head is read member by member: {error.finding.found}")
         return _one_by_one(text, notes)
     if isinstance(whole, dict):
         return whole
     if whole != "":
-        notes.append(f"the head is {shown(whole)}, and no names with values: nothing is taken from it")
+        notes.append(f"the head is {shown(whole)}, and has no names with values: nothing is taken from the head")
     return {}
 
 
@@ -143,23 +143,23 @@ def _one_by_one(text: str, notes: list[str]) -> Mapping[str, YamlText]:
         if name not in _TAKEN and not may_go_on:
             continue
         if not tries or len(notes) >= _MOST:
-            notes.append(f"nothing is taken from {name} on: there are too many members to read one by one")
+            notes.append(f"{name} and everything after it are left out: there are too many members to read one by one")
             break
         tries -= 1
         try:
-            found = _loaded(block)
+            member = _loaded(block)
         except FormatError as error:
             notes.append(f"{name}: left out, as it cannot be read: {error.finding.found}")
             if may_go_on:
-                notes.append(f"nothing is taken of what comes after {name}")
+                notes.append(f"everything after {name} is left out")
                 break
             continue
-        if isinstance(found, dict):
+        if isinstance(member, dict):
             # Quotes around the name do not make it another member.
-            times.update(key for key in found if key != name)
-            members |= found
+            times.update(key for key in member if key != name)
+            members |= member
     twice = [name for name in times if name in _TAKEN and times[name] > 1]
-    notes += [f"{name}: there {times[name]} times, and left out" for name in twice]
+    notes += [f"{name}: occurs {times[name]} times, and is left out" for name in twice]
     return {name: value for name, value in members.items() if name not in twice}
 
 
@@ -172,17 +172,17 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         """The text of a member; None where the member has several texts."""
-        found = self.texts(name, longest=_LONGEST_LABEL)
-        if len(found) > 1:
-            self._note(f"{name}: {len(found)} values, {listed(found)}; none is taken, as one is wanted")
-        return found[0] if len(found) == 1 else None
+        texts = self.texts(name, longest=_LONGEST_LABEL)
+        if len(texts) > 1:
+            self._note(f"{name}: {len(texts)} values, {listed(texts)}; only one is possible, so none is taken")
+        return texts[0] if len(texts) == 1 else None
 
     def texts(self, name: str, *, longest: int, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
         """The texts of a member that is one or a list of them, each once, at most 256."""
-        found = dict.fromkeys(self._sound(name, longest=longest, pattern=pattern))
-        if len(found) > _MOST:
-            self.notes.append(f"{name}: {len(found)} values; only the first {_MOST} are taken")
-        return tuple(found)[:_MOST]
+        texts = dict.fromkeys(self._sound(name, longest=longest, pattern=pattern))
+        if len(texts) > _MOST:
+            self.notes.append(f"{name}: {len(texts)} values; only the first {_MOST} are taken")
+        return tuple(texts)[:_MOST]
 
     def _sound(self, name: str, *, longest: int, pattern: re.Pattern[str] | None) -> Iterator[str]:
         member = self._members.get(name, "")
@@ -202,10 +202,10 @@ class _Reader:
 
 
 def _license(reader: _Reader) -> str | None:
-    found = reader.text("license")
-    if found is None or found.lower() in _UNNAMED_LICENSES:
-        return reader.text("license_name") or found
-    return _SPDX.get(found.lower(), found)
+    stated = reader.text("license")
+    if stated is None or stated.lower() in _UNNAMED_LICENSES:
+        return reader.text("license_name") or stated
+    return _SPDX.get(stated.lower(), stated)
 
 
 def _tasks(reader: _Reader) -> tuple[str, ...]:

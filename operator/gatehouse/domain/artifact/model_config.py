@@ -61,11 +61,11 @@ class Section:
             value = self._members.get(name)
             if value is None:
                 continue
-            each = value if isinstance(value, list) else [value]
-            for number in each:
+            numbers = value if isinstance(value, list) else [value]
+            for number in numbers:
                 if type(number) is not int or not allowed[0] <= number <= allowed[1]:
                     raise invalid(self._within + name, number, f"a whole number from {allowed[0]} to {allowed[1]}")
-            return None if isinstance(value, list) else int(each[0])  # type: ignore[arg-type]  # checked above
+            return None if isinstance(value, list) else int(numbers[0])  # type: ignore[arg-type]  # checked above
         return None
 
     def number(self, name: str, *, most: float) -> float | None:
@@ -94,10 +94,10 @@ class Section:
         return None
 
 
-def invalid(name: str, found: JsonValue, wanted: str) -> FormatError:
+def invalid(name: str, value: JsonValue, allowed: str) -> FormatError:
     """Return the error for the field `name`."""
     return FormatError(
-        "ConfigInvalid", f"{name} = {shown(found)}", wanted, "Correct the model's configuration and upload it again."
+        "ConfigInvalid", f"{name} = {shown(value)}", allowed, "Correct the model's configuration and upload it again."
     )
 
 
@@ -331,7 +331,7 @@ class ModelConfig:
 def said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
     """The known fields, as JSON can hold them."""
     silent = type(part)()
-    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    values = {known.name: getattr(part, known.name) for known in fields(part)}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
@@ -340,7 +340,7 @@ def said(part: ModelConfig | RopeScaling | Quantization) -> dict[str, Any]:
 
 
 def _known(kind: type[ModelConfig | RopeScaling | Quantization], kept: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: kept[each.name] for each in fields(kind) if each.name in kept}
+    return {known.name: kept[known.name] for known in fields(kind) if known.name in kept}
 
 
 def parse_config(data: bytes) -> ModelConfig:
@@ -399,13 +399,13 @@ def _name(value: JsonValue) -> str | None:
 
 
 def _lengths(members: Mapping[str, JsonValue]) -> dict[str, int]:
-    found = ((name, _whole_number(members.get(name), most=_LONGEST)) for name in LENGTHS[1:])
-    return {name: number for name, number in found if number}
+    numbers = ((name, _whole_number(members.get(name), most=_LONGEST)) for name in LENGTHS[1:])
+    return {name: number for name, number in numbers if number}
 
 
 def _details(members: Mapping[str, JsonValue]) -> dict[str, int]:
-    found = ((name, _whole_number(members[name], most=1_000_000)) for name in sorted(_DETAILS & members.keys()))
-    numbers = {name: number for name, number in found if number is not None}
+    stated = ((name, _whole_number(members[name], most=1_000_000)) for name in sorted(_DETAILS & members.keys()))
+    numbers = {name: number for name, number in stated if number is not None}
     numbers |= {name: 0 for name in _NULL_IS_NONE if members.get(name, 0) is None}
     for name, number in (
         ("num_nextn_predict_layers", _whole_number(members.get("mtp_num_hidden_layers"), most=10_000)),
@@ -427,7 +427,7 @@ def _tower(whole: Mapping[str, JsonValue]) -> dict[str, int]:
         return {}
     width, embedded = _first_number(vision, "hidden_size"), _first_number(vision, "embed_dim")
     stacks, ratios = vision.get("deepstack_visual_indexes"), vision.get("supported_aspect_ratios")
-    found = {
+    sizes = {
         "tower_layers": _first_number(vision, "depth", "num_hidden_layers"),
         "tower_hidden": embedded or width,
         "tower_inner": _first_number(vision, "intermediate_size"),
@@ -442,35 +442,35 @@ def _tower(whole: Mapping[str, JsonValue]) -> dict[str, int]:
         "tower_global_layers": _first_number(vision, "num_global_layers"),
         "tower_positions": _first_number(vision, "position_embedding_size"),
     }
-    return {name: number for name, number in found.items() if number}
+    return {name: number for name, number in sizes.items() if number}
 
 
 def _hearing(audio: JsonValue) -> dict[str, int]:
     """Sizes of the sound encoder: ``audio_...``."""
     if not isinstance(audio, dict):
         return {}
-    found = {
+    sizes = {
         "audio_layers": _first_number(audio, "conf_num_hidden_layers", "num_hidden_layers"),
         "audio_hidden": _first_number(audio, "hidden_size"),
         "audio_out": _first_number(audio, "output_proj_dims"),
     }
-    return {name: number for name, number in found.items() if number}
+    return {name: number for name, number in sizes.items() if number}
 
 
 def _first_number(part: Mapping[str, JsonValue], *names: str) -> int | None:
     return next((number for name in names if (number := _whole_number(part.get(name), most=1_000_000))), None)
 
 
-def _count_of(values: JsonValue, wanted: str | int) -> int | None:
-    return values.count(wanted) if isinstance(values, list) and values else None
+def _count_of(values: JsonValue, kind: str | int) -> int | None:
+    return values.count(kind) if isinstance(values, list) and values else None
 
 
 def _sum_of(values: JsonValue) -> int | None:
     """The sum of a size that is given for each layer."""
     if not isinstance(values, list) or not 0 < len(values) <= _RANGES["num_hidden_layers"][1]:
         return None
-    numbers = [_whole_number(each, most=_RANGES["intermediate_size"][1]) for each in values]
-    return sum(each for each in numbers if each is not None) if None not in numbers else None
+    numbers = [_whole_number(value, most=_RANGES["intermediate_size"][1]) for value in values]
+    return sum(number for number in numbers if number is not None) if None not in numbers else None
 
 
 def _shared_full_layers(members: Mapping[str, JsonValue]) -> int | None:
@@ -569,7 +569,7 @@ def _layer_kinds(section: Section) -> JsonValue:
         return [_LAYER_LETTERS.get(letter, "unknown") for letter in letters]
     pattern = section.value("hybrid_layer_pattern")
     if isinstance(pattern, list):
-        return ["sliding_attention" if each == 1 else "full_attention" for each in pattern]
+        return ["sliding_attention" if kind == 1 else "full_attention" for kind in pattern]
     attention, layers = section.value("attn_layer_indices"), section.value("num_hidden_layers")
     if isinstance(attention, list) and isinstance(layers, int) and len(attention) <= layers <= 10_000:
         return [*(["attention"] * len(attention)), *(["mamba"] * (layers - len(attention)))]

@@ -16,7 +16,7 @@ from gatehouse.domain.common.format_error import FormatError, shown
 __all__ = ["LARGEST_MANIFEST", "check_manifest", "check_manifest_size", "check_signature", "check_signature_size"]
 
 LARGEST_MANIFEST: Final = 10_000 * (manifest.MAX_PATH_BYTES + 67)
-_REMEDY: Final = "Remove it, or let gatehouse upload write it anew."
+_REMEDY: Final = "Remove it, or let gatehouse upload write it again."
 _SHOWN: Final = 3
 
 
@@ -32,8 +32,8 @@ def check_manifest(text: bytes, files: Mapping[str, str]) -> None:
     Raises FormatError with the rules ManifestMismatch, ManifestInvalid, HostileName.
     """
     entries = (manifest.ManifestEntry(path, 0, sha256) for path, sha256 in files.items())
-    wanted = manifest.render(entries).encode()
-    if text == wanted:
+    right = manifest.render(entries).encode()
+    if text == right:
         return
     try:
         stated = manifest.parse(text.decode())
@@ -43,7 +43,7 @@ def check_manifest(text: bytes, files: Mapping[str, str]) -> None:
     more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
     raise _refusal(
         f"other entries than the files for {', '.join(map(shown, differing[:_SHOWN]))}{more}",
-        f"the manifest of the files, sha256:{hashlib.sha256(wanted).hexdigest()}",
+        f"the manifest of the files, sha256:{hashlib.sha256(right).hexdigest()}",
     )
 
 
@@ -59,9 +59,9 @@ def check_signature_size(size: int) -> None:
 
 
 def check_signature(bundle: bytes) -> None:
-    """Check that the file is a Sigstore bundle. Policies judge which files it signs, and who signed."""
+    """Check that the file is a Sigstore bundle. Policies decide about the files that it signs, and about the signer."""
     check_bundle(bundle)
 
 
-def _refusal(found: str, wanted: str) -> FormatError:
-    return FormatError("ManifestMismatch", found, wanted, _REMEDY)
+def _refusal(contents: str, allowed: str) -> FormatError:
+    return FormatError("ManifestMismatch", contents, allowed, _REMEDY)

@@ -46,7 +46,7 @@ class Quantization:
 
 def read_quantization(whole: Mapping[str, JsonValue]) -> Quantization | None:
     """Read the quantization from a config.json; from its nested parts where the top level states none."""
-    for part in (whole, *(each for each in whole.values() if isinstance(each, dict))):
+    for part in (whole, *(part for part in whole.values() if isinstance(part, dict))):
         for name in ("quantization_config", "compression_config"):
             said = part.get(name)
             if isinstance(said, dict) and said:
@@ -69,38 +69,38 @@ def _read(said: Mapping[str, JsonValue]) -> Quantization:
         return _modelopt(inner)
     if _text(said, "quant_method") == "modelopt" or _text(said, "quant_algo") is not None:
         return _modelopt(said)
-    groups = [each for each in _part(said, "config_groups").values() if isinstance(each, dict)]
+    groups = [group for group in _part(said, "config_groups").values() if isinstance(group, dict)]
     weights = [_part(group, "weights") for group in groups]
     activations = [_part(group, "input_activations") for group in groups]
     method = _text(said, "quant_method") or ("compressed-tensors" if groups else None)
     four, eight = said.get("load_in_4bit") is True, said.get("load_in_8bit") is True
-    bits = _number(said, "bits", "w_bit", most=64) or _same(_number(each, "num_bits", most=64) for each in weights)
+    bits = _number(said, "bits", "w_bit", most=64) or _same(_number(group, "num_bits", most=64) for group in weights)
     return Quantization(
         method=method,
         format=_text(said, "format", "fmt", "version"),
         bits=bits or (4 if four or method == "mxfp4" else 8 if eight or method in {"fp8", "fbgemm_fp8"} else None),
-        weight_type=_same(_text(each, "type") for each in weights),
-        activation_bits=_same(_number(each, "num_bits", most=64) for each in activations),
+        weight_type=_same(_text(group, "type") for group in weights),
+        activation_bits=_same(_number(group, "num_bits", most=64) for group in activations),
         kv_cache_bits=_cache_bits(said.get("kv_cache_scheme")),
-        block=_block(said.get("weight_block_size")) or _same(_block(each.get("block_structure")) for each in weights),
-        group=_number(said, "group_size", "q_group_size") or _same(_number(each, "group_size") for each in weights),
+        block=_block(said.get("weight_block_size")) or _same(_block(group.get("block_structure")) for group in weights),
+        group=_number(said, "group_size", "q_group_size") or _same(_number(group, "group_size") for group in weights),
     )
 
 
 def _modelopt(said: Mapping[str, JsonValue]) -> Quantization:
     """ModelOpt's own fields: ``quant_algo`` and ``kv_cache_quant_algo``, or ``kv_cache_scheme`` (name or object)."""
     algorithm = (_text(said, "quant_algo", "format") or "").upper()
-    groups = [each for each in _part(said, "config_groups").values() if isinstance(each, dict)]
+    groups = [group for group in _part(said, "config_groups").values() if isinstance(group, dict)]
     weights = [_part(group, "weights") for group in groups]
     named = next((bits for name, bits in _BITS.items() if algorithm.startswith(name)), None)
     cache = said.get("kv_cache_quant_algo")
     return Quantization(
         method="modelopt",
         format=algorithm or None,
-        bits=named or _same(_number(each, "num_bits", most=64) for each in weights),
+        bits=named or _same(_number(group, "num_bits", most=64) for group in weights),
         weight_type="int" if "INT" in algorithm else "float",
         kv_cache_bits=_cache_bits(said.get("kv_cache_scheme") if cache is None else cache),
-        group=_number(said, "group_size") or _same(_number(each, "group_size") for each in weights),
+        group=_number(said, "group_size") or _same(_number(group, "group_size") for group in weights),
     )
 
 
@@ -125,14 +125,14 @@ def _part(said: Mapping[str, JsonValue], name: str) -> Mapping[str, JsonValue]:
 
 def _text(said: Mapping[str, JsonValue], *names: str) -> str | None:
     values = (said.get(name) for name in names)
-    return next((each for each in values if isinstance(each, str) and _NAME.fullmatch(each)), None)
+    return next((value for value in values if isinstance(value, str) and _NAME.fullmatch(value)), None)
 
 
 def _number(said: Mapping[str, JsonValue], *names: str, most: int = _MOST) -> int | None:
     values = (said.get(name) for name in names)
-    return next((each for each in values if type(each) is int and 0 < each <= most), None)
+    return next((value for value in values if type(value) is int and 0 < value <= most), None)
 
 
 def _same(values: Iterable[T | None]) -> T | None:
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else None

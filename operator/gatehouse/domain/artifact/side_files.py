@@ -99,21 +99,21 @@ def read_side_facts(name: str, data: bytes) -> SideFacts:
         # vLLM accepts a file as one of these only with both.
         both = "max_seq_length" in document and "do_lower_case" in document
         return replace(facts, sentence_max_length=_length(document["max_seq_length"]) if both else None)
-    found = read_quantization_file(name, document) if name in QUANTIZATION_FILES else None
-    return replace(facts, quantization=None if found is None else model_config.said(found))
+    quantization = read_quantization_file(name, document) if name in QUANTIZATION_FILES else None
+    return replace(facts, quantization=None if quantization is None else model_config.said(quantization))
 
 
 def with_side_facts(config: ModelConfig, facts: Mapping[str, SideFacts]) -> ModelConfig:
     """The configuration with the facts that the files of ``facts`` add; config.json takes precedence."""
     lengths = (facts[name].sentence_max_length for name in SENTENCE_FILES if name in facts)
     said = (facts[name].quantization for name in QUANTIZATION_FILES if name in facts)
-    quantization = config.quantization or next((_quantization(each) for each in said if each is not None), None)
+    quantization = config.quantization or next((_quantization(stated) for stated in said if stated is not None), None)
     tokenizer = facts.get(_TOKENIZER)
     return replace(
         config,
         quantization=quantization,
         tokenizer_max_length=None if tokenizer is None else tokenizer.tokenizer_max_length,
-        sentence_max_length=next((each for each in lengths if each is not None), None),
+        sentence_max_length=next((length for length in lengths if length is not None), None),
     )
 
 

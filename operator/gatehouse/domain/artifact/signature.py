@@ -80,7 +80,7 @@ def read_signature(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
     try:
         return _read(bundle, files)
     except FormatError as error:
-        return SignatureRecord(problem=f"{error.finding.found}; wanted: {error.finding.expected}")
+        return SignatureRecord(problem=f"{error.finding.found}; expected: {error.finding.expected}")
 
 
 def _read(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
@@ -110,14 +110,16 @@ def _loads(data: bytes, what: str) -> JsonValue:
 
 def _certificates(material: _Json) -> tuple[str, ...]:
     if material.has("certificate"):
-        found: Sequence[_Json] = [material.object("certificate")]
+        chain: Sequence[_Json] = [material.object("certificate")]
     elif material.has("x509CertificateChain"):
-        found = material.object("x509CertificateChain").objects("certificates")
+        chain = material.object("x509CertificateChain").objects("certificates")
     else:
         return ()
-    if not 1 <= len(found) <= _MOST_CERTIFICATES:
-        raise _refusal(f"{len(found)} certificates", f"1 to {_MOST_CERTIFICATES} certificates")
-    return tuple(base64.b64encode(each.base64("rawBytes", most=_LARGEST_CERTIFICATE)).decode() for each in found)
+    if not 1 <= len(chain) <= _MOST_CERTIFICATES:
+        raise _refusal(f"{len(chain)} certificates", f"1 to {_MOST_CERTIFICATES} certificates")
+    return tuple(
+        base64.b64encode(certificate.base64("rawBytes", most=_LARGEST_CERTIFICATE)).decode() for certificate in chain
+    )
 
 
 def _signed_files(payload: bytes) -> Mapping[str, str]:
@@ -134,7 +136,7 @@ def _signed_files(payload: bytes) -> Mapping[str, str]:
     root = hashlib.sha256()
     for resource in predicate.objects("resources"):
         if (algorithm := resource.text("algorithm")) != "sha256":
-            raise _refusal(f"hashes made with {shown(algorithm)}", "sha256, which the tool takes by default")
+            raise _refusal(f"hashes made with {shown(algorithm)}", "sha256, the default of the tool")
         name, digest = resource.text("name"), resource.text("digest")
         if name in files:
             raise _refusal(f"the file {shown(name)} twice", "each file once")
@@ -156,15 +158,15 @@ def _hex(digest: str) -> bytes:
 
 def _difference(signed: Mapping[str, str], files: Mapping[str, str]) -> str | None:
     """The finding where the statement does not name exactly these files."""
-    expected = {path: digest for path, digest in signed.items() if path not in _NOT_COVERED}
-    there = {path: sha256 for path, sha256 in files.items() if path in expected or not _left_out(path)}
+    covered = {path: digest for path, digest in signed.items() if path not in _NOT_COVERED}
+    there = {path: sha256 for path, sha256 in files.items() if path in covered or not _left_out(path)}
     kinds = (
-        ("other bytes in", [path for path in there if path in expected and expected[path] != there[path]]),
-        ("not signed:", [path for path in there if path not in expected]),
-        ("signed, but not there:", [path for path in expected if path not in there]),
+        ("other bytes in", [path for path in there if path in covered and covered[path] != there[path]]),
+        ("not signed:", [path for path in there if path not in covered]),
+        ("signed, but missing:", [path for path in covered if path not in there]),
     )
-    told = [f"{kind} {_some(paths)}" for kind, paths in kinds if paths]
-    return f"the signature is not of these files: {'; '.join(told)}" if told else None
+    differences = [f"{kind} {_some(paths)}" for kind, paths in kinds if paths]
+    return f"the signature does not cover exactly these files: {'; '.join(differences)}" if differences else None
 
 
 def _left_out(path: str) -> bool:
@@ -194,10 +196,10 @@ class _Json:
         """Whether the object has such a member."""
         return self._members.get(name) is not None
 
-    def expect(self, name: str, wanted: str) -> None:
+    def expect(self, name: str, text: str) -> None:
         """Check that the member is this text."""
-        if (found := self.text(name)) != wanted:
-            raise _refusal(f"{name} is {shown(found)}", wanted)
+        if (stated := self.text(name)) != text:
+            raise _refusal(f"{name} is {shown(stated)}", text)
 
     def text(self, name: str) -> str:
         """A text member."""
@@ -228,9 +230,9 @@ class _Json:
             raise self._lacks(name, f"1 to {most} bytes")
         return value
 
-    def _lacks(self, name: str, wanted: str) -> FormatError:
-        return _refusal(f"{self._where}: {name} is not {wanted}", "a Sigstore bundle as model_signing writes it")
+    def _lacks(self, name: str, kind: str) -> FormatError:
+        return _refusal(f"{self._where}: {name} is not {kind}", "a Sigstore bundle as model_signing writes it")
 
 
-def _refusal(found: str, wanted: str) -> FormatError:
-    return FormatError("SignatureInvalid", found, wanted, "Sign the files again: model_signing sign")
+def _refusal(contents: str, allowed: str) -> FormatError:
+    return FormatError("SignatureInvalid", contents, allowed, "Sign the files again: model_signing sign")

@@ -98,7 +98,7 @@ def named_as(path: str) -> str | None:
         case "Code":
             return "which is code"
         case "Archive":
-            return "which hides what is in it, and may be unpacked when it is loaded"
+            return "which hides its content, and may be unpacked when a loader reads it"
     return None
 
 
@@ -120,7 +120,7 @@ def check_opening(path: str, opening: bytes) -> None:
         raise FormatError(
             "UnsafeFile",
             f"the first bytes of a {kind}",
-            "files that are only data: an archive hides what is in it",
+            "files that are only data: an archive hides its content",
             "Unpack it, remove it, and upload the files themselves.",
         )
 

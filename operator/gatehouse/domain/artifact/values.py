@@ -39,19 +39,19 @@ ContentSource = Literal["Bytes", "StoreChecksum", "Mixed"]
 def content_source(sources: Iterable[HashSource | None]) -> ContentSource | None:
     """The common origin of the files' sums; None if the origin of one is unknown and none is known to be the
     store's."""
-    found = frozenset(sources)
-    if found == {"Bytes"}:
+    known = frozenset(sources)
+    if known == {"Bytes"}:
         return "Bytes"
-    if found == {"StoreChecksum"}:
+    if known == {"StoreChecksum"}:
         return "StoreChecksum"
-    return "Mixed" if "StoreChecksum" in found else None
+    return "Mixed" if "StoreChecksum" in known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """One object below an artifact's prefix. ``path`` is relative to the prefix; ``etag`` is the value for If-Match.
 
-    An ETag is an MD5 at best, and anybody can make two files with one MD5. The identity of an object therefore includes
+    An ETag is an MD5 at best, and anyone can make two files with one MD5. The identity of an object therefore includes
     ``modified`` (LastModified as the store writes it) and ``version_id`` (empty where the listing shows none).
     """
 
@@ -100,7 +100,7 @@ class Listing:
     @property
     def settling(self) -> bool:
         """Whether an object was written in the second of the listing: a later write in it would show the same time."""
-        return self.answered_at is not None and any(each.written_since(self.answered_at) for each in self.objects)
+        return self.answered_at is not None and any(stored.written_since(self.answered_at) for stored in self.objects)
 
     @property
     def total_bytes(self) -> int:

@@ -1,1 +1,4 @@
-"""The file formats of weights: each module reads one format from a prefix of the file, within bounds."""
+"""The formats of weights: each module of a format has its protocol value, and the table of formats has all of them.
+
+Imports go from the table to the formats, from these to the protocol and the parsers, and from all to the names.
+"""

@@ -1,398 +1,321 @@
-"""The safetensors header: accepts within bounds what the official library accepts, and nothing else.
+"""The format safetensors: a folder in the layout of Hugging Face, with config.json and all weights at the top.
 
-Stricter than the official library (0.8) in these points only, each of which stops an attack or an accident: the header
-begins with `{`, no object has a key twice, and there are bounds (MAX_TENSORS in a file, MAX_ENTRY bytes and
-MAX_ENTRY_ITEMS items for one tensor, MAX_METADATA bytes and MAX_METADATA_ITEMS items of `__metadata__`, 65,536 bytes
-for a name). Format: https://github.com/huggingface/safetensors#format.
+A model is one file, or shards and an index that says which tensor is in which of them. vLLM reads the shards of the
+index, and without an index every ``*.safetensors`` file at the top. transformers reads ``model.safetensors`` where this
+file exists. Files that the index does not name, and files in folders, are ignored.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeGuard
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
-from gatehouse.domain.artifact import manifest
-from gatehouse.domain.common import bounded_json
-from gatehouse.domain.common.bounded_json import JsonValue
-from gatehouse.domain.common.format_error import FormatError, shown
-
-__all__ = [
-    "DTYPE_BITS",
-    "HEADER_LENGTH_BYTES",
-    "MAX_HEADER",
-    "DtypeTotal",
-    "Roles",
-    "SafetensorsHeader",
-    "ShardIndex",
-    "check_shards",
-    "check_there",
-    "header_length",
-    "parameters_of",
-    "parse_header",
-    "parse_index",
-]
-
-_LAYER: Final = re.compile(r"(?:model\.)?(?:language_model\.)?(?:model\.)?layers\.([0-9]{1,5})\.")
-_AHEAD: Final = re.compile(r"(?:model\.)?mtp[._]")
-_HEADS: Final = ("lm_head.weight", ".lm_head.weight")
-_BESIDE_WEIGHTS: Final = re.compile(
-    r"(?:[._](?:weight_)?(?:scales?|scale_inv|scale_2|zeros|qzeros|zero_point|shape|g_idx|global_scale|packed_shape)"
-    r"|\.(?:input|output|k|v|q|prob)_scale|\.g_idx|\.(?:nested_)?(?:absmax|quant_map)|\.quant_state\.[^/]*|\.SCB)$"
+from gatehouse.domain.artifact.foreign import left_by
+from gatehouse.domain.artifact.layout import CONFIG, Layout, Parts
+from gatehouse.domain.artifact.model_config import ModelConfig
+from gatehouse.domain.artifact.values import StoredObject
+from gatehouse.domain.artifact.weight_sets import choice, named_sets, weight_sets
+from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.common.format_error import FormatError, listed, shown
+from gatehouse.domain.formats import safetensors_header as headers
+from gatehouse.domain.formats.format import (
+    OTHER_ADVICE,
+    VLLM,
+    Format,
+    Inspection,
+    InspectionStep,
+    RuntimeSupport,
+    WeightFacts,
 )
-_INTEGERS: Final = frozenset({"U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"})
-"""Types of packed weights. Tensors of these types that are no weights (positions of a BERT) are in unpacked models."""
+from gatehouse.domain.formats.names import ArtifactFormat
+from gatehouse.domain.formats.parsers import OPENING, DtypeTotal, Parser, Task, Walk, Want, opening, whole
+from gatehouse.domain.formats.safetensors_header import ShardIndex
+from gatehouse.domain.formats.safetensors_layouts import foreign_layout, model_folders
+from gatehouse.domain.formats.shards import Marks, check_once, has_mark
+
+__all__ = ["BESIDE", "FORMAT", "HEADER", "INDEX", "ShardSet", "TensorFile", "check_index", "single_and_index"]
+
+INDEX: Final = "model.safetensors.index.json"
+SINGLE: Final = "model.safetensors"
+BESIDE: Final = ("consolidated", "adapter")
+"""Beginnings of names: Mistral's own form of the weights, and adapters. Publishers put both beside a model."""
+_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_REMEDY: Final = "Write the model again with safetensors and upload every file whole."
 
 
-@dataclass(slots=True)
-class Roles:
-    """Sums over the tensors of one file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFile:
+    """A safetensors file. ``marks`` are those of its tensors' names, where the caller gave a key for them.
 
-    ``layers`` is the number of layers of the model; tensors of layers beyond belong to heads that predict further ahead
-    (MTP). 0 stands for a model without such heads. ``head_bytes`` is the output head, ``unloaded_bytes`` those layers
-    beyond. ``plain`` counts elements of weights that hold one parameter each. ``packed_bits`` counts bits of integer
-    weights, which hold as many parameters as their bits allow.
+    :class:`gatehouse.domain.formats.safetensors_header.Roles` sums up the rest.
     """
 
-    layers: int = 0
+    tensors: int
+    parameters: int
+    tensor_bytes: int
+    dtypes: Mapping[str, DtypeTotal]
+    marks: Marks
     head_bytes: int = 0
     unloaded_bytes: int = 0
     plain: int = 0
     packed_bits: int = 0
 
-    def add(self, name: str, dtype: str, elements: int, bits: int) -> None:
-        """Add a tensor of ``elements``, which take ``bits`` together."""
-        if name.endswith(_HEADS[1]) or name == _HEADS[0]:
-            self.head_bytes += bits // 8
-        elif self.layers and self._is_ahead(name):
-            self.unloaded_bytes += bits // 8
-        if _BESIDE_WEIGHTS.search(name):
-            return
-        if dtype in _INTEGERS:
-            self.packed_bits += bits
-        else:
-            self.plain += elements
-
-    def _is_ahead(self, name: str) -> bool:
-        layer = _LAYER.match(name)
-        return _AHEAD.match(name) is not None if layer is None else int(layer[1]) >= self.layers
-
-
-def parameters_of(*, elements: int, plain: int, packed_bits: int, bits: int | None, quantized: bool) -> int | None:
-    """Parameters of a model; None where weights are packed and the number of bits of a weight is unknown."""
-    if not quantized:
-        return elements
-    if not packed_bits:
-        return plain
-    return None if bits is None else plain + packed_bits // bits
-
-
-HEADER_LENGTH_BYTES = 8
-MAX_HEADER = 33_554_432
-MAX_TENSORS = 200_000
-MAX_ENTRY = 65_536
-MAX_ENTRY_ITEMS = 10_000
-MAX_METADATA = 16_777_216
-MAX_METADATA_ITEMS = 100_000
-MAX_INDEX = 16_777_216
-MAX_INDEX_ITEMS = 500_000
-_U64 = 1 << 64
-_KEPT_METADATA = 16
-_KEPT_METADATA_CHARS = 256
-
-DTYPE_BITS: Mapping[str, int] = {
-    "BOOL": 8,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "U8": 8,
-    "I8": 8,
-    "F8_E5M2": 8,
-    "F8_E4M3": 8,
-    "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "I16": 16,
-    "U16": 16,
-    "F16": 16,
-    "BF16": 16,
-    "I32": 32,
-    "U32": 32,
-    "F32": 32,
-    "C64": 64,
-    "F64": 64,
-    "I64": 64,
-    "U64": 64,
-}
-"""Bits of an element, from the `Dtype` of the official library 0.8."""
-
-
-@dataclass(frozen=True, slots=True)
-class DtypeTotal:
-    """The sums over the tensors of one dtype."""
-
-    elements: int
-    bytes: int
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SafetensorsHeader:
-    """The sums of a checked header; `metadata` holds the first 16 entries that are at most 256 characters long."""
+class ShardSet:
+    """The shards that an index names."""
 
-    names: frozenset[str]
-    roles: Roles
-    parameters: int
-    tensor_bytes: int
-    dtypes: Mapping[str, DtypeTotal]
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardIndex:
-    """`model.safetensors.index.json`: the shard of each tensor; `total_size` in bytes, if the index has one."""
-
-    weight_map: Mapping[str, str]
     shards: tuple[str, ...]
-    total_size: int | None
 
 
-def header_length(first8: bytes, object_size: int) -> int:
-    """Return the length in bytes of the header, which follows the first eight bytes.
-
-    Raises FormatError with the rules ObjectTooSmall, HeaderTooLarge, HeaderTruncated.
-    """
-    if object_size < HEADER_LENGTH_BYTES or len(first8) < HEADER_LENGTH_BYTES:
-        raise _refusal("ObjectTooSmall", f"{min(object_size, len(first8))} bytes", "at least 8 bytes")
-    length = int.from_bytes(first8[:HEADER_LENGTH_BYTES], "little")
-    if length > MAX_HEADER:
-        raise _refusal("HeaderTooLarge", f"a header length of {length} bytes", f"at most {MAX_HEADER} bytes")
-    if HEADER_LENGTH_BYTES + length > object_size:
-        raise _refusal(
-            "HeaderTruncated", f"a header of {length} bytes in an object of {object_size}", "the whole header"
-        )
-    return length
-
-
-def parse_header(header: bytes, *, object_size: int, layers: int = 0) -> SafetensorsHeader:
-    """Check the JSON header of an object of `object_size` bytes and return its sums; `layers` are for its `Roles`.
-
-    Besides `header` itself, the check takes memory for the names and some 200 bytes for each tensor.
-
-    Raises FormatError with the rules DuplicateTensor, TooManyTensors, MetadataInvalid, TensorInvalid, UnknownDtype,
-    SizeMismatch, SizeOverflow, OffsetGap, OffsetOverlap, ObjectSizeMismatch, and those of `bounded_json.members` and
-    `bounded_json.loads`.
-    """
-    tensors = _Tensors(roles=Roles(layers=layers))
-    metadata: Mapping[str, str] | None = None
-    for name, value in bounded_json.members(header, what="the safetensors header"):
-        if name != "__metadata__":
-            tensors.add(name, value)
-        elif metadata is None:
-            metadata = _metadata(value)
-        else:
-            raise _refusal("MetadataInvalid", "__metadata__ twice", "__metadata__ once")
-    end = tensors.check_tiling()
-    expected = HEADER_LENGTH_BYTES + len(header) + end
-    if expected != object_size:
-        raise _refusal(
-            "ObjectSizeMismatch", f"an object of {object_size} bytes", f"{expected} bytes, as the header says"
-        )
-    return SafetensorsHeader(
-        names=frozenset(tensors.names),
-        roles=tensors.roles,
-        parameters=sum(tensors.elements.values()),
-        tensor_bytes=end,
-        dtypes={
-            dtype: DtypeTotal(elements, elements * DTYPE_BITS[dtype] // 8)
-            for dtype, elements in sorted(tensors.elements.items())
-        },
-        metadata=metadata or {},
+def _header(task: Task) -> Walk[TensorFile]:
+    first = yield opening(task)
+    start = headers.HEADER_LENGTH_BYTES
+    length = headers.header_length(first[:start], task.size)
+    data = first[start : start + length]
+    if len(data) < length:
+        data = yield Want(start, length)
+    header = headers.parse_header(data, object_size=task.size, layers=task.arguments.get("layers", 0))
+    key = task.arguments.get("key")
+    return TensorFile(
+        tensors=len(header.names),
+        parameters=header.parameters,
+        tensor_bytes=header.tensor_bytes,
+        dtypes=header.dtypes,
+        marks=Marks() if key is None else Marks.of(header.names, key=bytes.fromhex(key)),
+        head_bytes=header.roles.head_bytes,
+        unloaded_bytes=header.roles.unloaded_bytes,
+        plain=header.roles.plain,
+        packed_bits=header.roles.packed_bits,
     )
 
 
-@dataclass(slots=True)
-class _Tensors:
-    """Tensors seen so far: for each, a name and its two offsets packed into one integer, not an object."""
+def _shards(task: Task) -> Walk[ShardSet]:
+    """Check the index of shards (an object of 0 bytes where the artifact has none) against the ``marks`` of every
+    shard.
 
-    roles: Roles
-    names: dict[str, None] = field(default_factory=dict)
-    spans: list[int] = field(default_factory=list)
-    elements: dict[str, int] = field(default_factory=dict)
-
-    def add(self, name: str, value: bytes) -> None:
-        if name in self.names:
-            raise _refusal("DuplicateTensor", f"the tensor {shown(name)} twice", "each name once")
-        if len(self.names) >= MAX_TENSORS:
-            raise _refusal("TooManyTensors", f"more than {MAX_TENSORS} tensors", f"at most {MAX_TENSORS} in one file")
-        dtype, shape, begin, end = _tensor_info(name, value)
-        elements = _element_count(name, dtype, shape)
-        bits = elements * DTYPE_BITS[dtype]
-        if begin > end or (end - begin) * 8 != bits:
-            raise _refusal(
-                "SizeMismatch",
-                f"{end - begin} bytes for tensor {shown(name)} of dtype {dtype} and shape {shown(shape)}",
-                f"{bits // 8} bytes" if bits % 8 == 0 else f"whole bytes, not {bits} bits",
-            )
-        self.names[name] = None
-        self.spans.append(begin << 64 | end)
-        self.elements[dtype] = self.elements.get(dtype, 0) + elements
-        self.roles.add(name, dtype, elements, bits)
-
-    def check_tiling(self) -> int:
-        """Return the end of the last tensor; every byte before that end belongs to exactly one tensor."""
-        position = 0
-        for span in sorted(self.spans):
-            begin, end = span >> 64, span & (_U64 - 1)
-            if begin != position:
-                name = next(name for name, other in zip(self.names, self.spans, strict=True) if other == span)
-                rule = "OffsetGap" if begin > position else "OffsetOverlap"
-                raise _refusal(rule, f"tensor {shown(name)} beginning at offset {begin}", f"offset {position}")
-            position = end
-        return position
-
-
-def _metadata(value: bytes) -> Mapping[str, str]:
-    entries = bounded_json.loads(
-        value, what="__metadata__", max_bytes=MAX_METADATA, max_items=MAX_METADATA_ITEMS, constants=False
-    )
-    if entries is None:
-        return {}
-    if not isinstance(entries, dict):
-        raise _refusal("MetadataInvalid", f"{shown(entries)} as __metadata__", "a map of strings to strings")
-    kept: dict[str, str] = {}
-    for key, text in entries.items():
-        if not isinstance(text, str):
-            raise _refusal("MetadataInvalid", f"{shown(text)} at __metadata__ key {shown(key)}", "a string")
-        if len(kept) < _KEPT_METADATA and max(len(key), len(text)) <= _KEPT_METADATA_CHARS:
-            kept[key] = text
-    return kept
-
-
-def _tensor_info(name: str, value: bytes) -> tuple[str, list[int], int, int]:
-    info = bounded_json.loads(
-        value,
-        what=f"tensor {shown(name)}",
-        max_bytes=MAX_ENTRY,
-        max_depth=bounded_json.MAX_DEPTH,
-        max_items=MAX_ENTRY_ITEMS,
-        constants=False,
-    )
-    match info:
-        # Rust's serde reads the same structure, without its field names, from a list.
-        case {"dtype": dtype, "shape": [*shape], "data_offsets": [begin, end]} | [
-            dtype,
-            [*shape],
-            [begin, end],
-        ]:
-            sizes = [size for size in shape if _is_u64(size)]
-            if len(sizes) == len(shape) and _is_u64(begin) and _is_u64(end):
-                return _dtype_name(name, dtype), sizes, begin, end
-    raise _refusal(
-        "TensorInvalid",
-        f"{shown(info)} as tensor {shown(name)}",
-        "dtype, shape and two data_offsets, in whole numbers from 0 to 2^64 - 1",
-    )
-
-
-def _is_u64(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < _U64
-
-
-def _dtype_name(name: str, dtype: JsonValue) -> str:
-    # Rust's serde also reads an enumeration as {"F32": null}.
-    variant = next(iter(dtype)) if isinstance(dtype, dict) and list(dtype.values()) == [None] else dtype
-    if not isinstance(variant, str) or variant not in DTYPE_BITS:
-        raise _refusal(
-            "UnknownDtype", f"dtype {shown(dtype)} of tensor {shown(name)}", f"one of {', '.join(DTYPE_BITS)}"
-        )
-    return variant
-
-
-def _element_count(name: str, dtype: str, shape: list[int]) -> int:
-    elements = 1
-    for size in shape:
-        elements *= size
-        if elements >= _U64:
-            break
-    if elements * DTYPE_BITS[dtype] >= _U64:
-        raise _refusal("SizeOverflow", f"shape {shown(shape)} of tensor {shown(name)}", "fewer than 2^64 bits")
-    return elements
-
-
-def parse_index(data: bytes) -> ShardIndex:
-    """Read `model.safetensors.index.json`. Shards lie beside it: plain names that end in `.safetensors`.
-
-    Raises FormatError with the rules IndexInvalid, ShardName, and those of `bounded_json.loads`.
+    ``files`` are the paths that exist.
     """
-    index = bounded_json.loads(
-        data, what="the shard index", max_bytes=MAX_INDEX, max_depth=16, max_items=MAX_INDEX_ITEMS
-    )
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise _refusal("IndexInvalid", "no weight_map in the shard index", "a map of tensor names to shards")
-    shards: dict[str, str] = {}
-    placed: dict[str, str] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str):
-            raise _refusal("IndexInvalid", f"{shown(shard)} as the shard of {shown(tensor)}", "a file name")
-        if shard not in shards:
-            shards[shard] = _shard_name(shard)
-        placed[tensor] = shards[shard]
-    return ShardIndex(weight_map=placed, shards=tuple(sorted(shards)), total_size=_total_size(index))
+    key = bytes.fromhex(task.arguments["key"])
+    marks = {path: Marks(text) for path, text in task.arguments["marks"].items()}
+    if not task.size:
+        check_once(marks, key=key, remedy=_REMEDY)
+        return ShardSet(shards=tuple(sorted(marks)))
+    index = headers.parse_index((yield whole(task)))
+    headers.check_there(index, frozenset(task.arguments["files"]))
+    named = {shard: marks[shard] for shard in index.shards if shard in marks}
+    if len(named) == len(index.shards):
+        check_index(index, named, key=key)
+        check_once(named, key=key, remedy=_REMEDY, named=index.weight_map)
+    return ShardSet(shards=index.shards)
 
 
-def _shard_name(shard: str) -> str:
-    plain = manifest.check_path(shard)
-    if "/" in plain or not plain.endswith(".safetensors"):
-        raise _refusal(
-            "ShardName", f"the shard {shown(shard)}", "the plain name of a .safetensors file beside the index"
-        )
-    return plain
+def check_index(index: ShardIndex, shards: Mapping[str, Marks], *, key: bytes) -> None:
+    """Check that every tensor of the index is in the shard that the index names. ``shards`` has the marks of each
+    shard.
 
-
-def _total_size(index: JsonValue) -> int | None:
-    match index:
-        case {"metadata": {"total_size": size}} if _is_u64(size):
-            return size
-    return None
-
-
-def check_there(index: ShardIndex, files: Collection[str]) -> None:
-    """Check that the files include every shard that the index names.
-
-    Raises FormatError with the rule ShardMissing.
+    Raises FormatError with the rule TensorMissing.
     """
-    missing = [shard for shard in index.shards if shard not in files]
-    if missing:
-        raise FormatError(
-            "ShardMissing",
-            f"{len(missing)} of {len(index.shards)} shards missing, {shown(missing[0])} among them",
-            "every shard that the index names",
-            "Upload the missing shards.",
-        )
-
-
-def check_shards(index: ShardIndex, headers: Mapping[str, SafetensorsHeader]) -> None:
-    """Check that every tensor of the index is in the shard that the index names.
-
-    Raises FormatError with the rules ShardMissing, TensorMissing.
-    """
-    missing = [shard for shard in index.shards if shard not in headers]
-    if missing:
-        raise _refusal(
-            "ShardMissing",
-            f"{len(missing)} of {len(index.shards)} shards missing: {shown(missing)}",
-            "every shard",
-        )
-    absent = [tensor for tensor, shard in index.weight_map.items() if tensor not in headers[shard].names]
+    placed: dict[str, list[str]] = {}
+    for tensor, shard in index.weight_map.items():
+        placed.setdefault(shard, []).append(tensor)
+    absent: list[str] = []
+    for shard, tensors in placed.items():
+        marks = frozenset(shards[shard].all())
+        absent += (tensor for tensor in tensors if not has_mark(tensor, marks, key=key))
     if absent:
-        raise _refusal(
+        raise FormatError(
             "TensorMissing",
             f"{len(absent)} tensors not in the shard the index names, {shown(absent[0])} among them",
             f"{shown(absent[0])} in {shown(index.weight_map[absent[0]])}",
+            _REMEDY,
         )
 
 
-def _refusal(rule: str, found: str, wanted: str) -> FormatError:
-    return FormatError(rule, found, wanted, "Write the model again with safetensors and upload every file whole.")
+HEADER: Final = Parser(
+    name="safetensors",
+    walk=_header,
+    result=TensorFile,
+    holds=OPENING + headers.HEADER_LENGTH_BYTES + headers.MAX_HEADER,
+)
+SHARDS: Final = Parser(name="shards", walk=_shards, result=ShardSet, holds=headers.MAX_INDEX, most=headers.MAX_INDEX)
+
+
+class Safetensors(Format):
+    """Weights in the layout of Hugging Face."""
+
+    name: ClassVar[ArtifactFormat] = "safetensors"
+    title: ClassVar = "safetensors"
+    ending: ClassVar = ".safetensors"
+    expects: ClassVar = f"{SINGLE}, or shards with {INDEX}"
+    needs: ClassVar = frozenset({CONFIG})
+    roles: ClassVar = {INDEX: "index of the weights"}
+    twins: ClassVar = re.compile(
+        r"(pytorch_model|model|consolidated|adapter_model|tf_model|flax_model)[^/]*\.(bin|pt|pth|h5|ckpt)"
+    )
+    keeps_marks: ClassVar = True
+    fit: ClassVar = "Computed"
+    runtimes: ClassVar = {VLLM: RuntimeSupport(what="Folder")}
+    parsers: ClassVar = (HEADER, SHARDS)
+
+    def holds_weights(self, path: str) -> bool:
+        """Whether the file is at the top, where loaders search."""
+        return path.endswith(self.ending) and "/" not in path
+
+    def parts(self, files: Sequence[StoredObject]) -> Parts:
+        """Select the files that vLLM's loader reads: those at the top, or those that the index names.
+
+        Without an index the loader reads all of them, so that a model of several sets cannot be loaded. The inspection
+        compares the files with the index.
+        """
+        by_path = {stored.path: stored for stored in files}
+        weights = tuple(stored for stored in files if stored.path.endswith(self.ending) and not left_by(stored.path))
+        foreign = foreign_layout(by_path.keys())
+        if foreign is not None:
+            return Parts(others=weights, foreign=foreign)
+        # As in glob: a star at the beginning matches no dot.
+        top = [stored for stored in weights if "/" not in stored.path and not stored.path.startswith(".")]
+        index = by_path.get(INDEX)
+        problems: list[Finding] = []
+        if top and CONFIG not in by_path:
+            problems.append(_no_config())
+        if index is None and len(top) > 1:
+            problems.append(_without_index([stored.path for stored in top]))
+        counted = tuple(stored for stored in top if index is not None or len(top) == 1)
+        counted_paths = {stored.path for stored in counted}
+        sound = [path for path in by_path if not left_by(path)]
+        return Parts(
+            weights=counted,
+            others=tuple(stored for stored in weights if stored.path not in counted_paths),
+            index=index,
+            missing=None if top else self.expects,
+            folders=() if top else model_folders(sound),
+            problems=tuple(problems),
+            notes=() if any(name in by_path for name in _TOKENIZERS) else ("there are no tokenizer files",),
+        )
+
+    def inspect(self, layout: Layout, config: ModelConfig | None, *, key: str) -> Inspection:
+        """Read every header, compare the shards with the index and each other, and sum up the model's."""
+        counted: Collection[str] = {stored.path for stored in layout.weights}
+        in_shards = layout.index is not None or len(counted) > 1
+        # Only tensors that are compared with an index or with other shards need their names.
+        arguments: dict[str, Any] = {"key": key} if in_shards else {}
+        layers = _layers_before(config)
+        arguments |= {"layers": layers} if layers else {}
+        files: Mapping[str, TensorFile] = yield InspectionStep(
+            parser=HEADER,
+            files=(*layout.weights, *layout.others),
+            arguments=arguments,
+            tensors=lambda header: int(header.tensors),
+        )
+        facts = WeightFacts()
+        if in_shards:
+            shard_sets: Mapping[str, ShardSet] = yield _compare(layout, files, key=key)
+            counted = frozenset(shard for shards in shard_sets.values() for shard in shards.shards)
+            if layout.index is not None and counted:
+                facts = _against_index([stored.path for stored in layout.weights], counted)
+        model = [header for path, header in files.items() if path in counted]
+        if not model or len(model) < len(counted):
+            return facts
+        return _summed(model, config, problems=facts.problems, notes=facts.notes)
+
+
+def _compare(layout: Layout, files: Mapping[str, TensorFile], *, key: str) -> InspectionStep:
+    """The shards that make the model, compared with the index and each other."""
+    weights = {stored.path for stored in layout.weights}
+    marks = {path: header.marks.text for path, header in files.items() if path in weights}
+    return InspectionStep(
+        parser=SHARDS,
+        files=(layout.index or layout.weights[0],),
+        arguments={"key": key, "marks": marks, "files": [stored.path for stored in layout.files]},
+        weight=sum(len(path) + len(text) for path, text in marks.items()),
+        unread=layout.index is None,
+    )
+
+
+def _summed(
+    files: Sequence[TensorFile], config: ModelConfig | None, *, problems: tuple[Finding, ...], notes: tuple[str, ...]
+) -> WeightFacts:
+    """Separate parameters from values stored beside quantized ones, and tensors that no model server loads."""
+    sums = WeightFacts.summed(header.dtypes for header in files)
+    quantization = config.quantization if config else None
+    return replace(
+        sums,
+        parameters=headers.parameters_of(
+            elements=sums.parameters or 0,
+            plain=sum(header.plain for header in files),
+            packed_bits=sum(header.packed_bits for header in files),
+            bits=quantization.bits if quantization else None,
+            quantized=quantization is not None,
+        ),
+        head_bytes=sum(header.head_bytes for header in files),
+        unloaded_bytes=sum(header.unloaded_bytes for header in files),
+        problems=problems,
+        notes=notes,
+    )
+
+
+def _layers_before(config: ModelConfig | None) -> int:
+    """The layers of a model whose files also hold layers that predict further ahead; 0 for every other model."""
+    if config is None or not config.details.get("num_nextn_predict_layers"):
+        return 0
+    return config.num_hidden_layers or 0
+
+
+def _no_config() -> Finding:
+    return Finding(
+        reason="ConfigMissing",
+        found=f"no {CONFIG}",
+        expected=f"{CONFIG} beside the weights, as Hugging Face writes it",
+        remedy=f"Upload {CONFIG} of the model. {OTHER_ADVICE}",
+    )
+
+
+def _without_index(paths: Sequence[str]) -> Finding:
+    """The finding for several files at the top without an index that says which of them are the model."""
+    sets = weight_sets(paths, beside=BESIDE)
+    single = next((members for members in sets if SINGLE in members.paths), None)
+    numbered = sum(members.numbered for members in sets)
+    if len(sets) > 1 and (single or numbered > 1 or any(members.beside for members in sets)):
+        models = [members for members in sets if not members.beside]
+        kept = single or (models[0] if len(models) == 1 else None)
+        return Finding(
+            reason="AmbiguousWeights",
+            found=f"{len(sets)} sets of weights and no {INDEX}: {named_sets(sets)}",
+            expected="one set of weights: vLLM reads every *.safetensors file",
+            remedy=choice(sets, kept=kept),
+        )
+    return Finding(
+        reason="IndexMissing",
+        found=f"{len(paths)} *.safetensors files and no {INDEX}",
+        expected=f"{INDEX}, which says which tensor is in which file",
+        remedy=f"Upload {INDEX} of the model.",
+    )
+
+
+def _against_index(paths: Sequence[str], named: Collection[str]) -> WeightFacts:
+    """vLLM reads what the index names, transformers ``model.safetensors`` if there is one: they have to be the same."""
+    others = [path for path in paths if path not in named]
+    if SINGLE in others:
+        return WeightFacts(problems=(single_and_index(named),))
+    if others:
+        return WeightFacts(notes=(f"ignored, as the index does not name them: {listed(others)}",))
+    return WeightFacts()
+
+
+def single_and_index(named: Collection[str]) -> Finding:
+    """The finding for both forms of one model: transformers loads the single file, vLLM the ``named`` shards of the
+    index."""
+    shards = f"the {len(named)} files that it names" if len(named) > 1 else "the file that it names"
+    return Finding(
+        reason="AmbiguousWeights",
+        found=f"2 sets of weights: {SINGLE}, and {INDEX} with {shards}",
+        expected="one set of weights: transformers loads the one, vLLM the other",
+        remedy=f"Keep one of the 2: gatehouse upload --exclude {SINGLE} takes the shards; or leave out {INDEX} and "
+        f"{shards}.",
+    )
+
+
+FORMAT: Final[Format] = Safetensors()

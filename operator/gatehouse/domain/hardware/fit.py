@@ -31,9 +31,12 @@ from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.formats.format import Format
+from gatehouse.domain.formats.names import DEFAULT_FORMAT
+from gatehouse.domain.formats.table import FORMATS
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, limit_named
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
-from gatehouse.domain.hardware.loading import gguf_refusal, refusal_of
+from gatehouse.domain.hardware.loading import format_refusal, refusal_of
 from gatehouse.domain.hardware.overhead import (
     MARGIN,
     Overhead,
@@ -47,7 +50,6 @@ from gatehouse.domain.hardware.precision import Precision, check_precision
 from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
 from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes, tower_parameters
 from gatehouse.domain.runtimes.arguments import normal_arguments
-from gatehouse.domain.runtimes.formats import SERVED_FORMATS
 from gatehouse.domain.runtimes.releases import Release, release_of, releases
 
 __all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config", "usable_bytes"]
@@ -68,7 +70,7 @@ _GOAL: Final = 32_768
 UNKNOWN_MAX_MODEL_LEN: Final = 4096
 """The longest length that a template sets when only the model's limit is known and the version asks for no length."""
 
-_COMPUTED: Final = "safetensors of an architecture whose KV cache is computed"
+_COMPUTED: Final = f"{DEFAULT_FORMAT} of an architecture whose KV cache is computed"
 
 _ENCODER_UNKNOWN: Final = (
     "what images or sound take is not computed, as config.json does not say how large they may be: "
@@ -217,14 +219,16 @@ def fit(
     """
     model = dimensions_of(summary.config or ModelConfig())
     limit, name = limit_named(model)
-    if summary.format != "safetensors" or summary.weights_bytes is None:
-        known = summary.format == "safetensors"
-        detail = "the size of the weights is not known" if known else f"the fit of {summary.format} is not computed"
+    known = FORMATS.get(summary.format)
+    computed = known is not None and known.fit == "Computed"
+    if not computed or summary.weights_bytes is None:
+        detail = "the size of the weights is not known" if computed else f"the fit of {summary.format} is not computed"
         why = Unmodelled("FormatNotComputed", detail)
-        if not any(summary.format in served for served in SERVED_FORMATS.values()):
+        if known is None or not known.runtimes:
             return _unserved(summary.format, why, limit, name=name)
-        if summary.format == "gguf" and summary.weights_bytes is not None:
-            return _packed(summary, profile, why, limit, requested_max_model_len, name=name, image=vllm_image)
+        if known.fit == "Weights" and summary.weights_bytes is not None:
+            length = requested_max_model_len
+            return _packed(summary, profile, why, limit, length, known=known, name=name, image=vllm_image)
         return _unknown(None, why, limit, requested_max_model_len, name=name)
     asked = _Asked.of(requested_max_model_len, arguments)
     case = _case(summary, model, profile, vllm_image, asked)
@@ -252,7 +256,7 @@ def fit_config(
     model = dimensions_of(config)
     stored = stored_bytes(model)
     summary = ArtifactSummary(
-        format="safetensors", files=1, total_bytes=stored or 0, weights_bytes=stored, config=config
+        format=DEFAULT_FORMAT, files=1, total_bytes=stored or 0, weights_bytes=stored, config=config
     )
     found = fit(
         summary,
@@ -493,16 +497,17 @@ def _packed(
     limit: int | None,
     requested: int | None,
     *,
+    known: Format,
     name: str,
     image: str,
 ) -> Fit:
-    """The sure facts about a GGUF model. Its template starts vLLM on one accelerator, which holds the weights as in the
-    file, 32-bit floats in half of their bytes. No request is longer than the model's limit."""
+    """The sure facts about a model of which only the weights are compared. Its template starts vLLM on one accelerator.
+    No request is longer than the model's limit."""
     accelerator = profile.accelerator
     machine = f"one {accelerator.vendor} {accelerator.model}"
-    weights = max(0, (summary.weights_bytes or 0) - 2 * summary.dtypes.get("F32", 0))
+    weights = known.loaded_bytes(summary)
     release, told = release_of(image)
-    refusal = gguf_refusal(release)
+    refusal = format_refusal(known, release)
     if refusal is not None:
         return Fit(
             verdict="DoesNotFit",
@@ -517,7 +522,7 @@ def _packed(
             finding=Finding(
                 reason="WeightsTooLarge",
                 found=f"{human_bytes(weights)} of weights on {machine}; {human_bytes(usable)} can be used",
-                expected=f"the weights of a GGUF model within {human_bytes(usable)} on {machine}",
+                expected=f"the weights of a {known.title} model within {human_bytes(usable)} on {machine}",
                 remedy="choose a profile with more memory, or a smaller quantization",
             ),
         )
@@ -534,9 +539,9 @@ def _packed(
             ),
         )
     unknown = _unknown(None, why, limit, requested, name=name)
-    known = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
+    sure = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
     warnings = ((told,) if told else ()) + unknown.warnings
-    finding = replace(unknown.finding, found=f"{unknown.finding.found}; {known}")
+    finding = replace(unknown.finding, found=f"{unknown.finding.found}; {sure}")
     return replace(unknown, finding=finding, weights_bytes=weights, warnings=warnings)
 
 
@@ -551,7 +556,7 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
             found=f"{why.detail}, as no runtime loads it{longest}",
             expected=_COMPUTED,
             remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's "
-            "safetensors as a version of its own",
+            f"{DEFAULT_FORMAT} as a version of its own",
         ),
     )
 

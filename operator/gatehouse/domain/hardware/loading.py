@@ -1,4 +1,4 @@
-"""The architectures, GGUF files and quantization methods that a release of vLLM does not load at all.
+"""The architectures, formats and quantization methods that a release of vLLM does not load at all.
 
 Source: ``_PREVIOUSLY_SUPPORTED_MODELS`` in ``model_executor/models/registry.py`` of 0.30.0 for architectures that were
 removed. An architecture counts here if transformers 5.10 lacks its class, or has the class without an attention that
@@ -7,18 +7,27 @@ vLLM can replace with its own. vLLM serves the others by the classes of transfor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.formats.format import VLLM, Format
+from gatehouse.domain.formats.names import DEFAULT_FORMAT
+from gatehouse.domain.formats.table import FORMATS
 from gatehouse.domain.hardware.architectures import refused_architectures
 from gatehouse.domain.hardware.dimensions import Dimensions
 from gatehouse.domain.runtimes.releases import Release, releases
 
-__all__ = ["gguf_refusal", "refusal_of"]
+__all__ = ["format_refusal", "refusal_of"]
 
 _OTHER_IMAGE: Final = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
 _OWN_IMAGE: Final = "an image with {plugin}, under a tag that names no release of vLLM"
-_PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
+_PLUGINS: Final[Mapping[str, str]] = {"bitsandbytes": "vllm-bnb-plugin"} | {
+    support.method: support.plugin
+    for known in FORMATS.values()
+    for support in known.runtimes.values()
+    if support.method and support.plugin
+}
 """The plugin that adds a method to releases without it."""
 
 
@@ -30,15 +39,17 @@ def refusal_of(model: Dimensions, release: Release, *, method: str | None = None
     return _architecture(model, release) or _method(model, release) or _asked(method, release)
 
 
-def gguf_refusal(release: Release) -> Finding | None:
-    """Why the release loads no GGUF file; None where it does."""
-    if "gguf" in release.loads:
+def format_refusal(known: Format, release: Release) -> Finding | None:
+    """Why the release loads no artifact of the format; None where it does, or where all releases are alike."""
+    support = known.runtimes.get(VLLM)
+    if support is None or support.method is None or support.method in release.loads:
         return None
     return Finding(
-        reason="GgufNotLoaded",
-        found=f"a model in GGUF, which {release.name} does not load by itself",
-        expected="an image of vLLM that loads GGUF, or safetensors",
-        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a version of its own",
+        reason=f"{known.name.capitalize()}NotLoaded",
+        found=f"a model in {known.title}, which {release.name} does not load by itself",
+        expected=f"an image of vLLM that loads {known.title}, or {DEFAULT_FORMAT}",
+        remedy=f"{_elsewhere(support.method, release)}, or register the model's {DEFAULT_FORMAT} as a version of its "
+        "own",
     )
 
 

@@ -1,7 +1,8 @@
-"""The formats that a runtime loads, and the argument that names the file to load.
+"""How a runtime loads an artifact of a format that it serves, and the argument that names the file to load.
 
-vLLM takes a folder of Hugging Face's layout, or the path of one GGUF file, but not the folder of a GGUF file. vLLM
-loads no ONNX. In a folder, vLLM selects the configuration's class by ``model_type`` and the model's by
+The formats themselves say which runtime loads them, and whether from a folder or from one file
+(:class:`gatehouse.domain.formats.format.RuntimeSupport`). In a folder, vLLM selects the configuration's class by
+``model_type`` and the model's by
 ``architectures``. ``model_type`` can replace ``architectures``, but not the reverse: ``AutoConfig.from_pretrained`` of
 transformers raises an error where config.json has no ``model_type`` (``HFConfigParser`` in vLLM's
 ``transformers_utils/config.py`` calls it).
@@ -11,12 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
-from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat
+from gatehouse.api.model_version import MODEL_FILE
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.formats.format import VLLM
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
+from gatehouse.domain.formats.table import CHECKED_FORMATS, FORMATS
 from gatehouse.domain.runtimes.refusals import FormatNotServed
 
 __all__ = [
@@ -29,25 +33,27 @@ __all__ = [
     "served_file",
 ]
 
-SERVED_FORMATS: Final[Mapping[str, frozenset[ArtifactFormat]]] = {"vLLM": frozenset({"safetensors", "gguf", "other"})}
-"""Formats by runtime. The policy that permits format ``other`` answers for the content of its files."""
+SERVED_FORMATS: Final[Mapping[str, frozenset[ArtifactFormat]]] = {
+    runtime: frozenset(known.name for known in FORMATS.values() if runtime in known.runtimes)
+    for runtime in {runtime for known in FORMATS.values() for runtime in known.runtimes}
+}
+"""Formats by runtime. The policy that permits a format that nothing checks answers for the content of its files."""
 
 _PLAIN: Final = re.compile(MODEL_FILE)
 _LONGEST: Final = 512
-_BY_FOLDER: Final = frozenset({"safetensors", "other"})
-"""Formats whose folder, with its config.json, vLLM loads."""
 
 
 def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
     """Raises FormatNotServed when the runtime does not load the format."""
     served = SERVED_FORMATS.get(runtime, frozenset())
     if artifact_format not in served:
+        checked = sorted(name for name in served if name in CHECKED_FORMATS)
         raise FormatNotServed(
             Finding(
                 reason="FormatNotServed",
                 found=f"an artifact in {artifact_format} and the runtime {runtime}, which does not load it",
-                expected=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
-                remedy="register the model's safetensors as a version of its own; there is no runtime for "
+                expected=f"an artifact in {' or '.join(checked) or 'a format that a runtime loads'}",
+                remedy=f"register the model's {DEFAULT_FORMAT} as a version of its own; there is no runtime for "
                 f"{artifact_format} yet",
             )
         )
@@ -55,7 +61,7 @@ def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
 
 def check_model_file(summary: ArtifactSummary) -> None:
     """Raises FormatNotServed when no argument can name the file that vLLM must load."""
-    if summary.format == "gguf" and served_file(summary) is None:
+    if _loads(summary, "File") and served_file(summary) is None:
         raise FormatNotServed(
             Finding(
                 reason="ModelFileName",
@@ -68,7 +74,7 @@ def check_model_file(summary: ArtifactSummary) -> None:
 
 def check_config(summary: ArtifactSummary) -> None:
     """Raises FormatNotServed when vLLM cannot identify the model from config.json."""
-    problem = config_problem(summary.config) if summary.format in _BY_FOLDER else None
+    problem = config_problem(summary.config) if _loads(summary, "Folder") else None
     if problem is not None:
         raise FormatNotServed(problem)
 
@@ -93,10 +99,17 @@ def served_file(summary: ArtifactSummary) -> str | None:
 
     Kubernetes expands ``$(NAME)`` in arguments and KServe ``{{...}}``: the name has neither.
     """
-    found = summary.model_file
-    if summary.format != "gguf" or found is None or len(found) > _LONGEST or not _PLAIN.fullmatch(found):
+    path = summary.model_file
+    if not _loads(summary, "File") or path is None or len(path) > _LONGEST or not _PLAIN.fullmatch(path):
         return None
-    return found
+    return path
+
+
+def _loads(summary: ArtifactSummary, what: Literal["Folder", "File"]) -> bool:
+    """Whether vLLM loads the folder, or one file, of an artifact of this format."""
+    known = FORMATS.get(summary.format)
+    support = None if known is None else known.runtimes.get(VLLM)
+    return support is not None and support.what == what
 
 
 def model_argument(path: str) -> str:

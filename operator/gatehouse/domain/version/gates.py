@@ -9,12 +9,13 @@ from typing import Final, Literal
 
 from gatehouse.api.meta import ANNOTATION_RECONCILE_REQUESTED_AT
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.values import ArtifactRecord, CheckProgress, ContentSource
 from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration, store_for
 from gatehouse.domain.common.text import human_bytes
+from gatehouse.domain.formats.names import DEFAULT_FORMAT
+from gatehouse.domain.formats.table import CHECKED_FORMATS
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.runtimes.arguments import check_release, check_serving
 from gatehouse.domain.runtimes.formats import check_config, check_format, check_model_file
@@ -25,7 +26,6 @@ from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.schedule import BROKEN_INTERVAL, MISSING_INTERVAL
 
 __all__ = [
-    "CHECKED_FORMATS",
     "NOT_OWED",
     "GateState",
     "artifact_gate",
@@ -86,8 +86,6 @@ _SOURCES: Final[Mapping[ContentSource | None, str]] = {
     "Mixed": ", of some files by the store's own SHA-256",
     None: "",
 }
-CHECKED_FORMATS: Final[frozenset[ArtifactFormat]] = frozenset({"safetensors", "gguf", "onnx"})
-"""Formats whose structure is checked. Files of other formats are only hashed: a policy must permit these formats."""
 HARDWARE_RULE: Final = "the weights and at least one request of the longest length fit the accelerators of the profile"
 TEMPLATE_RULE: Final = "an InferenceService can be written for the version"
 
@@ -215,8 +213,8 @@ def _unchecked_format(facts: Facts) -> GateState:
             found=f"format {stated}, whose files nothing checks",
             expected=f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names "
             f"{stated}",
-            remedy="convert the weights to safetensors and register them as a new version; or ask the owner of the "
-            f"policies to name {stated} in spec.artifact.formats",
+            remedy=f"convert the weights to {DEFAULT_FORMAT} and register them as a new version; or ask the owner of "
+            f"the policies to name {stated} in spec.artifact.formats",
         ),
         attention="Person",
     )

@@ -23,7 +23,7 @@ from gatehouse.domain.artifact.values import RULES
 from gatehouse.domain.common.finding import Finding
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
 from unit.controllers.verification.test_verifier import check
-from unit.domain.formats.test_gguf_set import written
+from unit.domain.formats.test_gguf import written
 
 TOKENIZER = {"tokenizer.json": b"{}"}
 CONFIG = {"config.json": config_json()}
@@ -147,7 +147,7 @@ async def test_files_of_other_tools_are_told_as_theirs_and_not_to_be_converted(t
     for artifact_format in ("safetensors", "gguf", "onnx", "other"):
         problem = unsafe_one(await checked(files, artifact_format), path)
         assert tool.split(" ", maxsplit=1)[0].strip(",") in problem.remedy
-        assert "no runtime here loads" in problem.remedy
+        assert "no runtime of Gatehouse loads" in problem.remedy
         assert "safetensors" not in problem.remedy
         assert "format can run code" not in problem.found
         assert "with the ending of pickles, which can run code" in problem.found
@@ -185,7 +185,7 @@ async def test_beside_a_model_in_another_format_nobody_is_told_to_convert(path: 
     [problem] = (await checked({**model[artifact_format], path: b"x"}, artifact_format)).record.problems
     assert problem.reason == "UnsafeFile"
     assert f"The *.{artifact_format} files hold the model" in problem.remedy
-    assert f"Remove it, or leave it out: gatehouse upload --exclude '{path}'." in problem.remedy
+    assert f"Remove the file, or leave it out: gatehouse upload --exclude '{path}'." in problem.remedy
 
 
 def unsafe_one(result: CheckResult, path: str) -> Finding:

@@ -24,7 +24,8 @@ from gatehouse.domain.artifact.values import ContentSource
 from gatehouse.domain.common.errors import Transient, Waiting
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.formats import shards
-from gatehouse.domain.formats.parsers import SAFETENSORS, Parser, Task
+from gatehouse.domain.formats.parsers import Parser, Task
+from gatehouse.domain.formats.safetensors import HEADER
 from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
 
@@ -607,7 +608,7 @@ async def test_an_artifact_has_a_bounded_number_of_tensors(monkeypatch: pytest.M
 async def test_a_file_that_is_too_expensive_to_read_makes_the_artifact_invalid() -> None:
     class Refusing(InProcess):
         async def parse(self, parser: Parser[R], task: Task, read: Read) -> R:
-            if parser is SAFETENSORS:
+            if parser is HEADER:
                 raise FormatError("TooExpensive", "a file that is too expensive to read", "less", "Write it again.")
             return await super().parse(parser, task, read)
 

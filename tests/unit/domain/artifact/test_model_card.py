@@ -106,7 +106,7 @@ def test_more_values_than_are_taken_are_said() -> None:
         (b"---\nlicense: mit\n", "does not end within 17 bytes"),
         (b"---\nlicense: mit\n" + b"x" * 2 * MAX_CARD + b"\n---\n", "does not end"),
         (b"---\n- a\n---\n", "no names with values"),
-        (b"---\na: [\n---\n", "nothing is taken of what comes after a"),
+        (b"---\na: [\n---\n", "everything after a is left out"),
         (b"---\na: \xff\n---\n", "not UTF-8"),
         (b"---\na: " + b"[" * 100_000 + b"\n---\n", "more than 32 levels"),
         (b"---\na:\n" + b"- b\n" * 200_000 + b"---\n", "more than 200000 items"),
@@ -146,7 +146,7 @@ def test_what_may_be_a_part_of_an_open_text_or_list_is_no_member(opening: bytes)
     """As ``license`` here: PyYAML reads it as a part of the title, once something ends that."""
     found = card(b"library_name: vllm\ntitle: " + opening + b"x\nlicense: mit\n@")
     assert (found.library, found.license) == ("vllm", None)
-    assert "nothing is taken of what comes after title" in found.notes
+    assert "everything after title is left out" in found.notes
 
 
 @given(

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.domain.artifact.layout import lay_out, single_and_index
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.artifact.weight_sets import choice, weight_sets
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.formats.layout import lay_out
+from gatehouse.domain.formats.safetensors import BESIDE, single_and_index
 
 
 def shards(name: str, count: int, ending: str = "safetensors") -> list[str]:
@@ -41,7 +42,7 @@ def problems(*paths: str) -> list[Finding]:
     ],
 )
 def test_files_of_one_set_belong_together(paths: list[str], sets: list[int]) -> None:
-    assert [len(each.paths) for each in weight_sets(paths)] == sets
+    assert [len(each.paths) for each in weight_sets(paths, beside=BESIDE)] == sets
 
 
 NAMES = st.lists(
@@ -63,7 +64,7 @@ NAMES = st.lists(
 
 @given(NAMES)
 def test_an_example_leaves_just_the_set_that_it_says(paths: list[str]) -> None:
-    sets = weight_sets(paths)
+    sets = weight_sets(paths, beside=BESIDE)
     assert sorted(path for each in sets for path in each.paths) == sorted(paths)
     if len(sets) < 2:
         return
@@ -114,7 +115,7 @@ def test_a_folder_of_several_sets_says_which_and_how_to_choose(paths: list[str],
     [problem] = problems(*paths)
     assert (problem.reason, problem.remedy) == (rule, remedy)
     if rule == "AmbiguousWeights":
-        assert f"{len(weight_sets(paths))} sets of weights" in problem.found
+        assert f"{len(weight_sets(paths, beside=BESIDE))} sets of weights" in problem.found
 
 
 def test_one_file_beside_shards_and_their_index_names_both() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gatehouse.domain.formats.parsers import PARSERS
+from gatehouse.domain.formats.table import PARSERS
 from hostile import OTHERS, SHAPES, Shape, every_parser, parse
 from soak.seeds import ARGUMENTS, SEEDS
 

@@ -13,9 +13,11 @@ import pytest
 from gatehouse.api.model_evaluation import MAX_SLICES, ModelEvaluationSpec
 from gatehouse.controllers.table import WATCHES
 from gatehouse.domain.artifact.layout import lay_out
+from gatehouse.app.watches import WATCHES
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.safetensors import MAX_INDEX, parse_index
+from gatehouse.domain.formats.layout import lay_out
+from gatehouse.domain.formats.safetensors_header import MAX_INDEX, parse_index
 from gatehouse.runtime.cache import pack
 from gatehouse.runtime.kopf_source import PAGE_SIZE, _pages, _split
 from gatehouse.runtime.watches import build_caches

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx.onnx_cpp2py_export import checker
 
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.onnx import normalised
+from gatehouse.domain.formats.onnx_graph import normalised
 from modelfiles import outcome
 
 PARTS = st.sampled_from(["a", "b", "w.bin", ".", "..", "", ".hidden", "..x", " "])

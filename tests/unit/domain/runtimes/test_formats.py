@@ -11,10 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.api.model_version import MODEL_FILE, ArtifactFormat, ArtifactStatus, ModelVersionSpec, ModelVersionStatus
+from gatehouse.api.model_version import MODEL_FILE, ArtifactStatus, ModelVersionSpec, ModelVersionStatus
 from gatehouse.controllers.templates import serving_input as input_of
 from gatehouse.domain.artifact.manifest import MAX_PATH_DEPTH, check_path
 from gatehouse.domain.artifact.values import ArtifactRecord
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, fit
 from gatehouse.domain.runtimes.formats import SERVED_FORMATS, config_problem, model_argument, served_file
 from gatehouse.domain.serving.template import render

@@ -12,14 +12,19 @@ from hypothesis import strategies as st
 
 import modelfiles
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats import safetensors as subject
-from gatehouse.domain.formats.safetensors import (
+from gatehouse.domain.formats import safetensors_header as subject
+from gatehouse.domain.formats.safetensors import check_index
+from gatehouse.domain.formats.safetensors_header import (
     SafetensorsHeader,
-    check_shards,
+    ShardIndex,
+    check_there,
     header_length,
     parse_header,
     parse_index,
 )
+from gatehouse.domain.formats.shards import KEY_BYTES, Marks
+
+KEY = bytes(KEY_BYTES)
 
 
 def read(file: bytes) -> SafetensorsHeader:
@@ -451,8 +456,13 @@ def test_a_long_header_takes_little_memory_besides_the_names() -> None:
 TWO = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
 
 
-def shard(*names: str) -> SafetensorsHeader:
-    return read(modelfiles.safetensors_file({name: ("U8", [1]) for name in names}))
+def marks(*names: str) -> Marks:
+    return Marks.of(names, key=KEY)
+
+
+def check(index: ShardIndex, shards: dict[str, Marks]) -> None:
+    check_there(index, shards.keys())
+    check_index(index, shards, key=KEY)
 
 
 def test_index() -> None:
@@ -460,16 +470,16 @@ def test_index() -> None:
     assert index.weight_map == TWO
     assert index.shards == tuple(sorted(TWO.values()))
     assert index.total_size == 2
-    check_shards(index, {TWO["a"]: shard("a", "extra"), TWO["b"]: shard("b")})
+    check(index, {TWO["a"]: marks("a", "extra"), TWO["b"]: marks("b")})
 
 
 @pytest.mark.parametrize(
-    ("headers", "rule"),
-    [({TWO["a"]: shard("a")}, "ShardMissing"), ({TWO["a"]: shard("a", "b"), TWO["b"]: shard("c")}, "TensorMissing")],
+    ("shards", "rule"),
+    [({TWO["a"]: marks("a")}, "ShardMissing"), ({TWO["a"]: marks("a", "b"), TWO["b"]: marks("c")}, "TensorMissing")],
 )
-def test_index_that_its_shards_do_not_keep(headers: dict[str, SafetensorsHeader], rule: str) -> None:
+def test_index_that_its_shards_do_not_keep(shards: dict[str, Marks], rule: str) -> None:
     with pytest.raises(FormatError) as caught:
-        check_shards(parse_index(modelfiles.shard_index(TWO)), headers)
+        check(parse_index(modelfiles.shard_index(TWO)), shards)
     assert caught.value.finding.reason == rule
 
 

@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats import onnx as subject
-from gatehouse.domain.formats.onnx import (
+from gatehouse.domain.formats import onnx_graph as subject
+from gatehouse.domain.formats.onnx_graph import (
     ELEMENT_BITS,
     ELEMENT_TYPES,
     MESSAGES,
     OnnxGraph,
     OnnxScan,
-    OnnxTypeTotal,
-    Want,
 )
+from gatehouse.domain.formats.parsers import DtypeTotal, Want
 from modelfiles import outcome
 
 
@@ -96,7 +95,7 @@ def test_sums_of_a_model() -> None:
     assert graph.ir_version == onnx.load_model_from_string(SMALL).ir_version
     assert graph.opsets == {"": 21, "com.x": 1}
     assert (graph.nodes, graph.parameters, graph.tensor_bytes) == (2, 26, 132)
-    assert graph.dtypes == {"FLOAT": OnnxTypeTotal(19, 76), "INT64": OnnxTypeTotal(7, 56)}
+    assert graph.dtypes == {"FLOAT": DtypeTotal(19, 76), "INT64": DtypeTotal(7, 56)}
     assert graph.external == {}
 
 
@@ -106,7 +105,7 @@ def test_raw_data_has_the_length_that_onnx_writes(number: int) -> None:
     tensor = numpy_helper.from_array(array, "t")
     assert tensor.data_type == number
     assert scan(make(initializers=(tensor,)).SerializeToString()).dtypes == {
-        ELEMENT_TYPES[number]: OnnxTypeTotal(5, len(tensor.raw_data))
+        ELEMENT_TYPES[number]: DtypeTotal(5, len(tensor.raw_data))
     }
     tensor.raw_data += b"\0"
     assert rule_of(make(initializers=(tensor,)).SerializeToString()) == "TensorInvalid"
@@ -166,7 +165,7 @@ def test_weights_in_constant_nodes_count_wherever_they_are(
     graph = scan(make(nodes=nodes).SerializeToString())
     assert graph.parameters == parameters
     assert graph.tensor_bytes == (None if parameters is None else parameters * 4)
-    assert graph.dtypes == ({} if parameters is None else {"FLOAT": OnnxTypeTotal(parameters, parameters * 4)})
+    assert graph.dtypes == ({} if parameters is None else {"FLOAT": DtypeTotal(parameters, parameters * 4)})
 
 
 def test_constants_of_functions_and_sparse_ones_count() -> None:
@@ -178,7 +177,7 @@ def test_constants_of_functions_and_sparse_ones_count() -> None:
     indices = TensorProto(name="i", data_type=TensorProto.INT64, dims=[4], raw_data=bytes(32))
     sparse = helper.make_node("Constant", [], ["s"], sparse_value=helper.make_sparse_tensor(values, indices, [100]))
     model.graph.node.append(sparse)
-    assert scan(model.SerializeToString()).dtypes == {"FLOAT": OnnxTypeTotal(6, 24), "FLOAT16": OnnxTypeTotal(4, 8)}
+    assert scan(model.SerializeToString()).dtypes == {"FLOAT": DtypeTotal(6, 24), "FLOAT16": DtypeTotal(4, 8)}
 
 
 def test_data_of_constants_may_lie_beside_the_model() -> None:

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.artifact.foreign import left_by
-from gatehouse.domain.artifact.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout, lay_out
+from gatehouse.domain.artifact.layout import CONFIGURATIONS, MAX_FILES, OWN_FILES, Layout
 from gatehouse.domain.artifact.unsafe_files import danger_of
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import shown
-from gatehouse.domain.version.gates import CHECKED_FORMATS
+from gatehouse.domain.formats.layout import lay_out
+from gatehouse.domain.formats.names import ArtifactFormat
+from gatehouse.domain.formats.table import CHECKED_FORMATS
 
 
 def listing(*paths: str, **sizes: int) -> Listing:
@@ -120,7 +121,7 @@ def test_an_empty_file_is_named_and_not_read() -> None:
     found = lay_out(sized(**{"config.json": 0, "model.safetensors": 10}), artifact_format="safetensors")
     assert rules(found)[0] == "EmptyFile"
     assert "config.json" in found.problems[0].found
-    assert found.config is None
+    assert found.configurations == ()
 
 
 @pytest.mark.parametrize("artifact_format", get_args(ArtifactFormat))
