@@ -78,7 +78,7 @@ from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.watches import build_caches
 from gatehouse.runtime.workqueue import Backoff
 from gatehouse.storage.metrics import PrometheusStoreMetrics
-from gatehouse.storage.s3.client import S3Stores
+from gatehouse.storage.stores import Stores
 
 __all__ = ["run_operator"]
 
@@ -156,7 +156,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         engine_metrics = EngineMetrics(collectors)
         troubles = RegistryTroubles(events=events, changed=enqueue.registry, counted=engine_metrics.periodic_failed)
         connections = Connections(
-            stores=S3Stores(PrometheusStoreMetrics(collectors)),
+            stores=Stores(PrometheusStoreMetrics(collectors)),
             databases=DatabasePool(data_dir=settings.data_dir, metrics=written),
             secrets=KubernetesSecrets(client),
             clock=clock,

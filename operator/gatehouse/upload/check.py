@@ -19,8 +19,8 @@ from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.runtimes.formats import check_config
 from gatehouse.domain.runtimes.refusals import FormatNotServed
 from gatehouse.domain.version.gates import CHECKED_FORMATS
-from gatehouse.storage.s3.multipart import MAX_OBJECT_BYTES
-from gatehouse.upload.errors import FolderRefused
+from gatehouse.errors import ConditionNotMet
+from gatehouse.storage.parts import MAX_OBJECT_BYTES
 from gatehouse.upload.folder import FolderFiles
 from gatehouse.upload.folder_store import FolderStore
 
@@ -28,6 +28,7 @@ __all__ = [
     "CheckedArtifact",
     "CheckedFile",
     "FolderCheck",
+    "FolderRefused",
     "check_names",
     "guess_format",
     "look_at",
@@ -41,6 +42,18 @@ _UNCHECKED: Final = (
     "spec.artifact.formats"
 )
 _NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
+
+
+class FolderRefused(ConditionNotMet):
+    """The operator would reject the artifact because of these problems; no file was sent."""
+
+    def __init__(self, problems: Sequence[Finding]) -> None:
+        lines = (
+            f"{problem.reason}: found {problem.found}; wanted {problem.expected}. {problem.remedy}"
+            for problem in problems
+        )
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +194,7 @@ async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> Art
 
 
 def check_names(found: FolderFiles, *, prefix: str) -> None:
-    """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for S3.
+    """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for a store.
 
     Raises FolderRefused.
     """
@@ -208,7 +221,7 @@ def _too_large(found: FolderFiles) -> Sequence[Finding]:
         Finding(
             reason="FileTooLarge",
             found=f"{shown(file.path)} of {file.size} bytes",
-            expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
+            expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of a store",
             remedy="Split the weights into shards.",
         )
         for file in found.files

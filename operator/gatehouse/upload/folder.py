@@ -19,12 +19,24 @@ from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
-from gatehouse.errors import InputInvalid
+from gatehouse.errors import ActionError, InputInvalid
+from gatehouse.storage.port import BodyError
 
-__all__ = ["FileIdentity", "FolderFiles", "LocalFile", "scan"]
+__all__ = ["FileChanged", "FileIdentity", "FolderFiles", "LocalFile", "scan"]
 
 _MAX_DEPTH: Final = 32
 _MAX_LEFT_OUT: Final = 1_000
+
+
+class FileChanged(ActionError, BodyError):
+    """A file is not the file that the scan of the folder saw."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} changed while it was being read; the manifest was not written. "
+            "Run the command again when nothing writes to the folder any more."
+        )
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)

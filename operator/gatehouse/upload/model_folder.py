@@ -1,7 +1,9 @@
-"""Facts of a Hugging Face folder: the model card, and the configuration that ``gatehouse fit`` reads."""
+"""The model of a folder, by the check of upload: its model card, its configuration and the headers of its weights."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -9,21 +11,66 @@ from typing import Final
 from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
-from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
+from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.runtimes.formats import config_problem
 from gatehouse.errors import InputInvalid
-from gatehouse.upload.check import told_format, unserved_note
-from gatehouse.upload.errors import FileChanged, FolderRefused
-from gatehouse.upload.folder import FolderFiles, scan
-from gatehouse.upload.known_folder import known_folder, own_config, read_file
+from gatehouse.upload.check import FolderRefused, check_names, look_at, told_format, unserved_note
+from gatehouse.upload.folder import FileChanged, FolderFiles, LocalFile, scan
+from gatehouse.upload.folder_store import FolderStore
 
-__all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
+__all__ = [
+    "FolderFacts",
+    "KnownFolder",
+    "known_folder",
+    "own_config",
+    "quantization_label",
+    "read_file",
+    "read_model_folder",
+]
 
 _CARD: Final = "README.md"
 _NO_FORMAT: Final = "there are no *.safetensors, *.gguf or *.onnx files: name the format of the weights with --format"
 _MOST_PROBLEMS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFolder:
+    """``summary`` is from the headers of the weights and from the files beside them. A folder without known weights has
+    only a ``config``; a folder without both has neither."""
+
+    summary: ArtifactSummary | None = None
+    config: ModelConfig | None = None
+
+
+def known_folder(found: FolderFiles, *, artifact_format: ArtifactFormat | None = None) -> KnownFolder:
+    """The model of a folder, without reading its weights. Without a format, the names of the files tell it.
+
+    Raises FolderRefused for a folder that ``gatehouse upload`` would refuse, FormatError for an invalid config.json,
+    FileChanged, OSError.
+    """
+    chosen = artifact_format or told_format(found)
+    if chosen is None and any(file.path == CONFIG for file in found.files):
+        return KnownFolder(config=own_config(found))
+    check_names(found, prefix="")
+    summary = asyncio.run(look_at(FolderStore(found), artifact_format=chosen or "safetensors"))
+    return KnownFolder(summary=summary, config=summary.config)
+
+
+def own_config(found: FolderFiles) -> ModelConfig | None:
+    """The config.json at the top of the folder; None if it does not exist. Raises FormatError, OSError."""
+    file = next((file for file in found.files if file.path == CONFIG), None)
+    return None if file is None else parse_config(read_file(file, limit=MAX_CONFIG + 1))
+
+
+def read_file(file: LocalFile, *, limit: int) -> bytes:
+    """At most ``limit`` bytes from the beginning. Raises OSError."""
+    # A pipe may have replaced the file, and an open without O_NONBLOCK would wait for its writer.
+    descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        return opened.read(limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

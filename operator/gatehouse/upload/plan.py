@@ -11,18 +11,22 @@ from gatehouse.domain.artifact.layout import CONFIG, MANIFEST, MAX_FILES, lay_ou
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import shown
-from gatehouse.storage.s3.multipart import COPY_BYTES, SINGLE_BYTES, composite_sha256
-from gatehouse.storage.s3.uploads import Bucket
+from gatehouse.errors import ConditionNotMet
+from gatehouse.storage.parts import COPY_BYTES, SINGLE_BYTES, composite_sha256
+from gatehouse.storage.port import Bucket
 from gatehouse.upload.check import CheckedArtifact, CheckedFile
-from gatehouse.upload.errors import ObjectsInTheWay
 
-__all__ = ["Comparison", "Plan", "Standing", "compare", "extra_objects", "plan_upload"]
+__all__ = ["Comparison", "ObjectsInTheWay", "Plan", "Standing", "compare", "extra_objects", "plan_upload"]
 
 Standing: TypeAlias = Literal["missing", "same", "same-in-parts", "different"]
 """``same-in-parts``: the bytes are the same, but the store has no checksum of the whole object."""
 
 _AT_ONCE: Final = 16
 _MOST_NAMED: Final = 10
+
+
+class ObjectsInTheWay(ConditionNotMet):
+    """Objects below the prefix differ from the files of the folder, or belong to no file; no file was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

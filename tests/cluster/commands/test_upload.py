@@ -34,12 +34,12 @@ from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.storage.limits import Limits, RetryPolicy
-from gatehouse.storage.s3.multipart import PART_BYTES
+from gatehouse.storage.parts import PART_BYTES
 from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
 from gatehouse.upload.check import CheckedArtifact, FolderCheck
-from gatehouse.upload.errors import FileChanged, ObjectsInTheWay
-from gatehouse.upload.folder import scan
+from gatehouse.upload.folder import FileChanged, scan
 from gatehouse.upload.folder_store import FolderStore
+from gatehouse.upload.plan import ObjectsInTheWay
 from gatehouse.upload.transfer import Upload, UploadOptions, UploadResult
 from gatehouse_local.ephemeral import RunningVersitygw
 from gatehouse_local.s3 import S3Endpoint

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gatehouse.controllers.ports import ArtifactStore
 from gatehouse.controllers.verification.parsing import Parsing
 from gatehouse.domain.artifact import model_config
 from gatehouse.domain.artifact.layout import CONFIG, SINGLE, Layout, single_and_index, unsafe_files
@@ -35,6 +34,7 @@ from gatehouse.domain.formats.gguf_set import gguf_set
 from gatehouse.domain.formats.onnx import OnnxGraph
 from gatehouse.domain.formats.parsers import Parser, Task, TensorFile
 from gatehouse.domain.formats.safetensors import parameters_of
+from gatehouse.storage.port import ArtifactStore
 
 __all__ = ["Structure", "StructureReader", "each"]
 

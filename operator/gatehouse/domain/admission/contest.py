@@ -37,12 +37,13 @@ from typing import Any, Final, get_args
 import msgspec
 import orjson
 
-from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
 from gatehouse.domain.common.conditions import READY, find
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
+from gatehouse.domain.common.locations import folder_of, locate, provider_of
 from gatehouse.domain.common.readable import read_conditions
+from gatehouse.storage.providers.table import FOLDER_TEXT
 
 __all__ = [
     "ARTIFACT_VERIFIED",
@@ -72,8 +73,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "ArtifactInvalid": "is Artifact Invalid",
 }
 BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
-AWS: Final = "the endpoint of AWS"
-_URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
+_URI: Final = re.compile(FOLDER_TEXT)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _FILE: Final = re.compile(rf"(?=.{{1,512}}$){MODEL_FILE}")
 """An object of an older schema may hold any text. A list with malformed text could not be written at all."""
@@ -197,7 +197,8 @@ def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
     for registry in registries:
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
         for store in registry.spec.object_stores:
-            found[locate(store.uri_prefix).bucket][_endpoint(store)].add(name)
+            at = provider_of(store.uri_prefix).identity(store.endpoint, store.region)
+            found[locate(store.uri_prefix).bucket][at].add(name)
     return {bucket: {at: sorted(names) for at, names in places.items()} for bucket, places in found.items()}
 
 
@@ -206,25 +207,12 @@ def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
     return " and ".join(f"{at} ({', '.join(names)})" for at, names in sorted(endpoints.items()))
 
 
-def _endpoint(store: ObjectStore) -> str:
-    """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
-
-    A bucket name of AWS means one bucket at all hosts of a partition, and another bucket in every other partition.
-    """
-    at = AwsHost(known.name, store.region) if (known := partition_of(store.region)) else None
-    if store.endpoint is not None:
-        at = host_of(store.endpoint) if store.endpoint.lower().startswith("https://") else None
-    if at is not None or store.endpoint is None:
-        return AWS if at is None or at.partition == "aws" else f"{AWS} ({at.partition})"
-    scheme, _, host = store.endpoint.rstrip("/").lower().partition("://")
-    return f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}.get(scheme, ''))}"
-
-
 def folders_above(uri: str) -> Iterator[str]:
     """The folders of the bucket above a folder, without the bucket itself."""
-    bucket, *parts = uri.removeprefix("s3://").rstrip("/").split("/")
-    for end in range(1, len(parts)):
-        yield f"s3://{bucket}/{'/'.join(parts[:end])}/"
+    folder = locate(uri)
+    parts = folder.prefix.split("/")
+    for end in range(1, len(parts) - 1):
+        yield f"{folder.scheme}://{folder.bucket}/{'/'.join(parts[:end])}/"
 
 
 class Contest:
