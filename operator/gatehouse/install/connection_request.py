@@ -141,10 +141,10 @@ async def secret_credentials(api: ApiClient, reference: str, provider: Provider)
     return tuple(values.values())
 
 
-def session_token_refusal(found: str) -> str:
+def session_token_refusal(source: str) -> str:
     """Why temporary credentials are refused."""
     return (
-        f"{found}: the credentials are temporary, and KServe's initializer takes no session token, so the store would "
+        f"{source}: the credentials are temporary, and KServe's initializer takes no session token, so the store would "
         "reject them; use the keys of a user that may only read"
     )
 

@@ -79,9 +79,9 @@ async def ensure_connection(api: SecretApi, connection: Connection, *, namespace
     body = manifest(connection, namespace=namespace, form=form)
     name = body["metadata"]["name"]
     for _ in range(2):
-        found = await _found(api, namespace, name)
-        if found is not None:
-            return await _updated(api, connection, body, found, form=form)
+        existing = await _existing(api, namespace, name)
+        if existing is not None:
+            return await _updated(api, connection, body, existing, form=form)
         try:
             await api.create("secrets", namespace, body)
         except ApiError as error:
@@ -94,7 +94,7 @@ async def ensure_connection(api: SecretApi, connection: Connection, *, namespace
     )
 
 
-async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
+async def _existing(api: SecretApi, namespace: str, name: str) -> Manifest | None:
     try:
         return await api.get("secrets", namespace, name)
     except ApiError as error:
@@ -104,11 +104,11 @@ async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
 
 
 async def _updated(
-    api: SecretApi, connection: Connection, body: Manifest, found: Mapping[str, Any], *, form: Form
+    api: SecretApi, connection: Connection, body: Manifest, existing: Mapping[str, Any], *, form: Form
 ) -> WrittenConnection:
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    managed = (found["metadata"].get("labels") or {}).get(MANAGED) == "true"
+    managed = (existing["metadata"].get("labels") or {}).get(MANAGED) == "true"
     if form == "kserve" and managed:
         raise ForeignSecret(
             f"OpenShift AI makes Secret {namespace}/{name} from its data connections and would revert the change;"
@@ -119,7 +119,7 @@ async def _updated(
             f"Secret {namespace}/{name} exists and is no data connection (the label {MANAGED}=true is missing);"
             " choose another name, or delete the Secret"
         )
-    differing = _differing(body, found, connection.key if form == "kserve" else "")
+    differing = _differing(body, existing, connection.key if form == "kserve" else "")
     if not differing:
         return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="kept")
     data = {key: b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
@@ -127,10 +127,10 @@ async def _updated(
     return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="updated", fields=differing)
 
 
-def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:
+def _differing(body: Mapping[str, Any], existing: Mapping[str, Any], entry: str) -> tuple[str, ...]:
     """Names of the fields that differ in the existing Secret."""
     given: dict[str, str] = dict(body["stringData"])
-    there = {key: decoded(value) for key, value in (found.get("data") or {}).items()}
+    there = {key: decoded(value) for key, value in (existing.get("data") or {}).items()}
     if entry:
         given, there = json.loads(given[entry]), _entry(there.get(entry, ""))
     names = given.keys() | (there.keys() if entry else ())

@@ -41,7 +41,7 @@ _UNCHECKED: Final = (
     "a version of it is Artifact Invalid until an enforced GovernancePolicy that applies to it names {format} in "
     "spec.artifact.formats"
 )
-_NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
+_NOTED: Final = "{problem}; a policy that requires a signature will not accept it. Sign the folder again as it is sent"
 
 
 class FolderRefused(ConditionNotMet):
@@ -49,7 +49,7 @@ class FolderRefused(ConditionNotMet):
 
     def __init__(self, problems: Sequence[Finding]) -> None:
         lines = (
-            f"{problem.reason}: found {problem.found}; wanted {problem.expected}. {problem.remedy}"
+            f"{problem.reason}: found {problem.found}; expected {problem.expected}. {problem.remedy}"
             for problem in problems
         )
         super().__init__("\n".join(lines))
@@ -91,26 +91,26 @@ class CheckedArtifact:
         return sum(file.size for file in self.files)
 
 
-def told_format(found: FolderFiles) -> ArtifactFormat | None:
+def told_format(folder: FolderFiles) -> ArtifactFormat | None:
     """The format of the weights from the names in the folder, else from those in its folders; None if no name tells.
 
     Weights of several formats are one model that was exported more than once. Safetensors come first if config.json is
     beside them, because no loader accepts them without it. A GGUF file, which needs no other file, comes next.
     """
-    names = [file.path.lower() for file in found.files]
+    names = [file.path.lower() for file in folder.files]
     beside = [name for name in names if "/" not in name]
     there = _formats_of(beside)
-    alone = [each for each in there if each != "safetensors" or CONFIG in beside]
+    alone = [name for name in there if name != "safetensors" or CONFIG in beside]
     return next(iter(alone or there or _formats_of(names)), None)
 
 
-def guess_format(found: FolderFiles) -> ArtifactFormat:
+def guess_format(folder: FolderFiles) -> ArtifactFormat:
     """The format of the weights from the names in the folder; safetensors if no name tells."""
-    return told_format(found) or "safetensors"
+    return told_format(folder) or "safetensors"
 
 
 def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
-    return [each for each in _TOLD_BY_NAME if any(name.endswith(f".{each}") for name in names)]
+    return [known for known in _TOLD_BY_NAME if any(name.endswith(f".{known}") for name in names)]
 
 
 class FolderCheck:
@@ -158,7 +158,7 @@ class FolderCheck:
 
     async def _signature(self) -> CheckedFile | None:
         listing = await self._store.list("", limit=MAX_FILES)
-        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
+        stored = next((stored for stored in listing.objects if stored.path == SIGNATURE), None)
         if stored is None:
             return None
         sha256 = await self._store.sha256("", stored, progress=lambda _: None)
@@ -175,7 +175,7 @@ def _unserved(summary: ArtifactSummary) -> Sequence[str]:
 
 def unserved_note(problem: Finding) -> str:
     """Why a version of a valid folder gets no serving template, in the words of its gate TemplateEmitted."""
-    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.expected}; {problem.remedy}"
+    return f"a version of it gets no serving template: {problem.found}; expected: {problem.expected}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
@@ -193,17 +193,17 @@ async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> Art
     return summary
 
 
-def check_names(found: FolderFiles, *, prefix: str) -> None:
+def check_names(folder: FolderFiles, *, prefix: str) -> None:
     """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for a store.
 
     Raises FolderRefused.
     """
-    problems = [*found.problems, *_too_long(found, prefix), *_too_large(found)]
+    problems = [*folder.problems, *_too_long(folder, prefix), *_too_large(folder)]
     if problems:
         raise FolderRefused(problems)
 
 
-def _too_long(found: FolderFiles, prefix: str) -> Sequence[Finding]:
+def _too_long(folder: FolderFiles, prefix: str) -> Sequence[Finding]:
     return [
         Finding(
             reason="KeyTooLong",
@@ -211,12 +211,12 @@ def _too_long(found: FolderFiles, prefix: str) -> Sequence[Finding]:
             expected=f"at most {manifest.MAX_PATH_BYTES} bytes",
             remedy="Choose a shorter prefix, or rename the file.",
         )
-        for file in found.files
+        for file in folder.files
         if (length := len((prefix + file.path).encode("utf-8", "surrogateescape"))) > manifest.MAX_PATH_BYTES
     ]
 
 
-def _too_large(found: FolderFiles) -> Sequence[Finding]:
+def _too_large(folder: FolderFiles) -> Sequence[Finding]:
     large = [
         Finding(
             reason="FileTooLarge",
@@ -224,7 +224,7 @@ def _too_large(found: FolderFiles) -> Sequence[Finding]:
             expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of a store",
             remedy="Split the weights into shards.",
         )
-        for file in found.files
+        for file in folder.files
         if file.size > MAX_OBJECT_BYTES
     ]
     signatures = [
@@ -234,7 +234,7 @@ def _too_large(found: FolderFiles) -> Sequence[Finding]:
             expected=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
             remedy=f"Sign the folder again, or leave it out: --exclude {SIGNATURE}.",
         )
-        for file in found.files
+        for file in folder.files
         if file.path == SIGNATURE and file.size > LARGEST_SIGNATURE
     ]
     return [*large, *signatures]

@@ -27,8 +27,8 @@ class FolderStore(ArtifactStore):
     Every method raises OSError, and FileChanged for a file that changed since the scan.
     """
 
-    def __init__(self, found: FolderFiles) -> None:
-        self._files = {file.path: file for file in found.files}
+    def __init__(self, folder: FolderFiles) -> None:
+        self._files = {file.path: file for file in folder.files}
         self._part_sums: dict[str, tuple[str, ...]] = {}
 
     @property

@@ -45,23 +45,23 @@ class KnownFolder:
     config: ModelConfig | None = None
 
 
-def known_folder(found: FolderFiles, *, artifact_format: ArtifactFormat | None = None) -> KnownFolder:
+def known_folder(folder: FolderFiles, *, artifact_format: ArtifactFormat | None = None) -> KnownFolder:
     """The model of a folder, without reading its weights. Without a format, the names of the files tell it.
 
     Raises FolderRefused for a folder that ``gatehouse upload`` would refuse, FormatError for an invalid config.json,
     FileChanged, OSError.
     """
-    chosen = artifact_format or told_format(found)
-    if chosen is None and any(file.path == CONFIG for file in found.files):
-        return KnownFolder(config=own_config(found))
-    check_names(found, prefix="")
-    summary = asyncio.run(look_at(FolderStore(found), artifact_format=chosen or "safetensors"))
+    chosen = artifact_format or told_format(folder)
+    if chosen is None and any(file.path == CONFIG for file in folder.files):
+        return KnownFolder(config=own_config(folder))
+    check_names(folder, prefix="")
+    summary = asyncio.run(look_at(FolderStore(folder), artifact_format=chosen or "safetensors"))
     return KnownFolder(summary=summary, config=summary.config)
 
 
-def own_config(found: FolderFiles) -> ModelConfig | None:
+def own_config(folder: FolderFiles) -> ModelConfig | None:
     """The config.json at the top of the folder; None if it does not exist. Raises FormatError, OSError."""
-    file = next((file for file in found.files if file.path == CONFIG), None)
+    file = next((file for file in folder.files if file.path == CONFIG), None)
     return None if file is None else parse_config(read_file(file, limit=MAX_CONFIG + 1))
 
 
@@ -93,17 +93,19 @@ def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = No
     Without ``artifact_format``, the names of the files tell the format. Raises InputInvalid when ``root`` is no folder.
     """
     try:
-        found = scan(root)
+        folder = scan(root)
     except OSError as error:
         raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
     notes: list[str] = []
-    text = _card_text(found, notes)
+    text = _card_text(folder, notes)
     card = ModelCard() if text is None else parse_card(text)
     notes += [f"{_CARD}: {note}" for note in card.notes]
-    notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
-    told = told_format(found)
+    notes += [
+        f"left out: {problem.found}" for problem in folder.problems if _CARD in problem.found or CONFIG in problem.found
+    ]
+    told = told_format(folder)
     chosen = artifact_format or told
-    config = _config(found, chosen, notes)
+    config = _config(folder, chosen, notes)
     if chosen is None:
         notes.append(_NO_FORMAT)
     elif chosen == "safetensors" and (problem := config_problem(config)) is not None:
@@ -111,8 +113,8 @@ def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = No
     return FolderFacts(card=card, config=config, artifact_format=told, notes=tuple(notes))
 
 
-def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
-    file = next((file for file in found.files if file.path == _CARD), None)
+def _card_text(folder: FolderFiles, notes: list[str]) -> bytes | None:
+    file = next((file for file in folder.files if file.path == _CARD), None)
     try:
         return None if file is None else read_file(file, limit=MAX_CARD)
     except OSError as error:
@@ -120,14 +122,14 @@ def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
         return None
 
 
-def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
+def _config(folder: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
     """The configuration; for a folder that upload refuses, config.json alone."""
     try:
         try:
-            return known_folder(found, artifact_format=artifact_format).config
+            return known_folder(folder, artifact_format=artifact_format).config
         except FolderRefused as refused:
-            notes += _refusals(refused.problems, said=found.problems)
-        return own_config(found)
+            notes += _refusals(refused.problems, said=folder.problems)
+        return own_config(folder)
     except FileChanged as error:
         notes.append(f"left out: {error.path} changed while it was being read")
     except FormatError as error:
@@ -139,9 +141,10 @@ def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: l
 
 def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> list[str]:
     """The problems for which upload would refuse the folder, without those that other notes name."""
-    other = [each for each in problems if CONFIG not in each.found and each not in said]
+    other = [problem for problem in problems if CONFIG not in problem.found and problem not in said]
     notes = [
-        f"the folder will be refused: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]
+        f"the folder will be refused: {problem.reason}: {problem.found}; {problem.remedy}"
+        for problem in other[:_MOST_PROBLEMS]
     ]
     more = len(other) - len(notes)
     return (
@@ -151,10 +154,10 @@ def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> li
     )
 
 
-def quantization_label(found: Quantization | None) -> str | None:
+def quantization_label(quantization: Quantization | None) -> str | None:
     """The quantization, for people: FP8 or INT4 where type and width are known, else the name of the method."""
-    if found is None:
+    if quantization is None:
         return None
-    if found.bits is None or found.weight_type is None:
-        return found.method
-    return f"{'FP' if found.weight_type == 'float' else 'INT'}{found.bits}"
+    if quantization.bits is None or quantization.weight_type is None:
+        return quantization.method
+    return f"{'FP' if quantization.weight_type == 'float' else 'INT'}{quantization.bits}"

@@ -104,9 +104,9 @@ class Upload:
 
     async def plan(self) -> Plan:
         """The plan of the upload. Raises ObjectsInTheWay and the errors of the store."""
-        found = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
-        plan = plan_upload(self._artifact, found, overwrite=self._options.overwrite, prune=self._options.prune)
-        self._unsummed = _kept_in_parts(self._artifact, found, plan)
+        comparison = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
+        plan = plan_upload(self._artifact, comparison, overwrite=self._options.overwrite, prune=self._options.prune)
+        self._unsummed = _kept_in_parts(self._artifact, comparison, plan)
         return plan
 
     async def run(self, plan: Plan) -> UploadResult:
@@ -233,13 +233,13 @@ class Upload:
         self._progress = replace(now, bytes_done=now.bytes_done + size, bytes_kept=now.bytes_kept + kept)
 
 
-def _kept_in_parts(artifact: CheckedArtifact, found: Comparison, plan: Plan) -> list[str]:
+def _kept_in_parts(artifact: CheckedArtifact, comparison: Comparison, plan: Plan) -> list[str]:
     """Large files that stay in the store without a SHA-256 of the whole."""
     tried = {file.path for file in plan.unsummed}
     return [
         file.path
         for file in artifact.files
-        if found.standings[file.path] == "same-in-parts" and file.size > SINGLE_BYTES and file.path not in tried
+        if comparison.states[file.path] == "same-in-parts" and file.size > SINGLE_BYTES and file.path not in tried
     ]
 
 
@@ -253,13 +253,13 @@ def _is_sent(file: CheckedFile, known: StoredSum | None, *, completed: bool) -> 
 
 
 def _same_parts(file: CheckedFile, stored: Sequence[StoredPart]) -> dict[int, StoredPart]:
-    wanted = {part.number: (part.size, file.parts[part.number - 1]) for part in parts_of(file.size)}
-    return {part.number: part for part in stored if wanted.get(part.number) == (part.size, part.sha256)}
+    own = {part.number: (part.size, file.parts[part.number - 1]) for part in parts_of(file.size)}
+    return {part.number: part for part in stored if own.get(part.number) == (part.size, part.sha256)}
 
 
-def _differs(path: str, found: str) -> SentDiffers:
+def _differs(path: str, held: str) -> SentDiffers:
     return SentDiffers(
-        f"the store has {found} as {shown(path)}, but the file has other bytes; the manifest was not written. "
+        f"the store has {held} as {shown(path)}, but the file has other bytes; the manifest was not written. "
         "Run the command again; if that does not help, check the disks of the store and its other writers."
     )
 

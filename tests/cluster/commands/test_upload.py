@@ -509,7 +509,7 @@ async def test_a_folder_may_be_signed_when_it_is_there_already(bucket: Bucket, s
     assert SIGNATURE not in before.sent
 
     sign_folder(small, make_key(), into=small / SIGNATURE)
-    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig already. Say --overwrite"):
+    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig exists already. Use --overwrite"):
         await Sender(small, bucket).send()
     assert (await Sender(small, bucket, overwrite=True).send()).sent == (SIGNATURE,)
 

@@ -168,24 +168,24 @@ class S3Store(ArtifactStore):
 
     async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
         """As the port says. ``readable`` reads a byte of the objects that are listed in an archive class."""
-        found: dict[str, StoredObject] = {}
+        objects: dict[str, StoredObject] = {}
         archived: list[tuple[StoredObject, str]] = []
         following: Mapping[str, str] = {}
         answered_at: datetime | None = None
         pages = empty = 0
-        while len(found) <= limit:
+        while len(objects) <= limit:
             # A page may have no object that counts: after the first such page, smaller pages are not worthwhile.
-            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(found))
+            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(objects))
             answer = await self._page(prefix, following, most=most)
             if answer is None:
                 return None
             page, dated = answer
             answered_at = answered_at or dated
-            before = len(found)
+            before = len(objects)
             for listed in page.keys:
-                if not listed.key.startswith(prefix) or listed.key in found:
+                if not listed.key.startswith(prefix) or listed.key in objects:
                     raise self._invalid(prefix, "an object outside the prefix, or twice")
-                stored = found[listed.key] = StoredObject(
+                stored = objects[listed.key] = StoredObject(
                     path=listed.key.removeprefix(prefix),
                     size=listed.size,
                     etag=listed.etag,
@@ -196,12 +196,12 @@ class S3Store(ArtifactStore):
                     archived.append((stored, listed.archive))
             if page.following is None:
                 break
-            pages, empty = pages + 1, empty + 1 if len(found) == before else 0
+            pages, empty = pages + 1, empty + 1 if len(objects) == before else 0
             self._check_paging(prefix, page, following, pages=pages, empty=empty)
             following = page.following
-        if readable and len(found) <= limit:
+        if readable and len(objects) <= limit:
             await self._check_archived(prefix, archived)
-        return Listing.of(islice(found.values(), limit + 1), answered_at=answered_at)
+        return Listing.of(islice(objects.values(), limit + 1), answered_at=answered_at)
 
     def _check_paging(
         self, prefix: str, page: ListingPage, following: Mapping[str, str], *, pages: int, empty: int
@@ -218,7 +218,7 @@ class S3Store(ArtifactStore):
 
     async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
         """Raises Waiting (ObjectArchived) for an object that the store does not return; restored copies pass."""
-        for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
+        for stored, storage_class in [pair for pair in archived if pair[0].size][:_ARCHIVED_ASKED]:
             try:
                 await self.read(prefix, stored, start=0, length=1)
             except Waiting as error:
@@ -341,7 +341,7 @@ class S3Store(ArtifactStore):
                 )
             yield chunk
         if received < length:
-            raise cut_short(self._transport.address, what=what, received=received, wanted=length)
+            raise cut_short(self._transport.address, what=what, received=received, length=length)
 
     def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
         """Check that the answer is about the listed object, because some stores ignore If-Match."""
@@ -377,8 +377,8 @@ class S3Store(ArtifactStore):
                 found=f"bytes {first} to {last}, not {start} to {start + length - 1}",
             )
 
-    def _invalid(self, prefix: str, found: str) -> Transient:
-        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=found)
+    def _invalid(self, prefix: str, answer: str) -> Transient:
+        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=answer)
 
 
 def _date(headers: Mapping[str, str]) -> datetime | None:

@@ -194,7 +194,7 @@ class Uploads(ArtifactUploads):
         return await self._announcing(announced_sha256(body), lambda headers: self._large(request(headers), consume))
 
     async def parts(self, key: str, upload: str) -> tuple[StoredPart, ...]:
-        found: list[StoredPart] = []
+        stored: list[StoredPart] = []
         marker: int | None = 0
         while marker is not None:
             query = {"uploadId": upload, "max-parts": "1000", "part-number-marker": str(marker)}
@@ -202,11 +202,11 @@ class Uploads(ArtifactUploads):
                 operation="parts", key=key, query=query, what=f"listing the parts of {shown_key(key)}"
             )
             page = await self._document(request, parse_parts)
-            found += page.parts
+            stored += page.parts
             if page.next_marker is not None and page.next_marker <= marker:
                 raise self._invalid(request, "a page that does not lead on")
             marker = page.next_marker
-        return tuple(found)
+        return tuple(stored)
 
     async def complete(self, key: str, upload: str, parts: Sequence[StoredPart]) -> None:
         # A store without checksums may not know their element either.
@@ -300,5 +300,5 @@ class Uploads(ArtifactUploads):
     async def _ignore(self, response: aiohttp.ClientResponse) -> None:
         await self._transport.bounded_body(response, most=_MAX_ANSWER, what="the answer")
 
-    def _invalid(self, request: StoreRequest, found: str) -> Transient:
-        return answer_invalid(self._transport.address, what=request.what, found=found)
+    def _invalid(self, request: StoreRequest, answer: str) -> Transient:
+        return answer_invalid(self._transport.address, what=request.what, found=answer)
