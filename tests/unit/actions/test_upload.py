@@ -166,4 +166,4 @@ async def test_the_operator_reaches_a_bucket_of_another_scheme_by_the_same_port(
 def test_the_scheme_is_judged_before_the_form_of_a_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     memorystore.use_memory(monkeypatch)
     with pytest.raises(InputInvalid, match=r"expected: a URI that begins with s3://"):
-        location_of("gs://models/a/")
+        location_of("ftp://models/a/")

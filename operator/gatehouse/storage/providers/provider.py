@@ -27,7 +27,7 @@ class Connection:
     ``key`` is the name of the connection. ``credentials`` are the values of the provider's ``credential_keys``.
     """
 
-    provider: Provider
+    provider: Provider = field(repr=False)
     key: str
     endpoint: str
     region: str
