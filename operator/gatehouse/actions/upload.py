@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from gatehouse.actions.upload_report import UploadReport, VersionNames
 from gatehouse.api.model_version import ArtifactFormat
@@ -22,7 +22,9 @@ from gatehouse.upload.folder import scan
 from gatehouse.upload.folder_store import FolderStore
 from gatehouse.upload.transfer import Upload, UploadOptions, UploadProgress
 
-__all__ = ["UploadObserver", "UploadRequest", "upload_folder"]
+__all__ = ["Progress", "UploadObserver", "UploadRequest", "upload_folder"]
+
+Progress: TypeAlias = CheckProgress | UploadProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +49,12 @@ class UploadObserver(Protocol):
         """These files and folders are not sent."""
         ...
 
-    def checking(self, progress: Callable[[], CheckProgress]) -> AbstractAsyncContextManager[None]:
-        """The check of the folder runs until the context ends."""
+    def working(self, what: str, progress: Callable[[], Progress]) -> AbstractAsyncContextManager[None]:
+        """Files are checked or sent until the context ends; ``what`` is the word for the work."""
         ...
 
     def checked(self, artifact: CheckedArtifact) -> None:
         """The folder is an artifact that the operator would accept."""
-        ...
-
-    def sending(self, progress: Callable[[], UploadProgress]) -> AbstractAsyncContextManager[None]:
-        """Files are sent until the context ends."""
         ...
 
 
@@ -90,7 +88,7 @@ async def _sent(
     check_names(folder, prefix=location.prefix)
     store = FolderStore(folder)
     check = FolderCheck(store, artifact_format=request.artifact_format or guess_format(folder))
-    async with observer.checking(lambda: check.progress):
+    async with observer.working("checking", lambda: check.progress):
         artifact = await check.run()
     observer.checked(artifact)
     upload = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=request.options)
@@ -102,5 +100,5 @@ async def _sent(
     report.model_version()
     if request.dry_run:
         return report
-    async with observer.sending(lambda: upload.progress):
+    async with observer.working("sending", lambda: upload.progress):
         return replace(report, result=await upload.run(plan))

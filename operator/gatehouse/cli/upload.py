@@ -26,11 +26,9 @@ from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout
 
 if TYPE_CHECKING:
-    from gatehouse.actions.upload import UploadRequest
+    from gatehouse.actions.upload import Progress, UploadRequest
     from gatehouse.actions.upload_report import UploadReport
-    from gatehouse.domain.artifact.values import CheckProgress
     from gatehouse.upload.check import CheckedArtifact
-    from gatehouse.upload.transfer import UploadProgress
 
 __all__ = ["upload"]
 
@@ -181,31 +179,24 @@ class _Terminal:
             shown_names = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
             self._printer.line(f"left out: {shown_names}{more}")
 
-    def checking(self, progress: Callable[[], CheckProgress]) -> AbstractAsyncContextManager[None]:
-        from gatehouse.printing.progress import Amounts, shown
-
-        def amounts() -> Amounts:
-            now = progress()
-            return Amounts(files_done=now.files_done, files=now.files, bytes_done=now.bytes_done, bytes=now.bytes)
-
-        return shown("checking", amounts, printer=self._printer)
-
     def checked(self, artifact: CheckedArtifact) -> None:
         for note in artifact.notes:
             self._printer.labelled("note", note)
 
-    def sending(self, progress: Callable[[], UploadProgress]) -> AbstractAsyncContextManager[None]:
+    def working(self, what: str, progress: Callable[[], Progress]) -> AbstractAsyncContextManager[None]:
         from gatehouse.printing.progress import Amounts, shown
+        from gatehouse.upload.transfer import UploadProgress
 
         def amounts() -> Amounts:
             now = progress()
+            kept, summing = (now.bytes_kept, now.summing) if isinstance(now, UploadProgress) else (0, 0)
             return Amounts(
                 files_done=now.files_done,
                 files=now.files,
                 bytes_done=now.bytes_done,
                 bytes=now.bytes,
-                bytes_kept=now.bytes_kept,
-                note=f"the store computes {now.summing} checksums" if now.summing else "",
+                bytes_kept=kept,
+                note=f"the store computes {summing} checksums" if summing else "",
             )
 
-        return shown("sending", amounts, printer=self._printer)
+        return shown(what, amounts, printer=self._printer)

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 import memorystore
-from gatehouse.actions.upload import UploadRequest, upload_folder
+from gatehouse.actions.upload import Progress, UploadRequest, upload_folder
 from gatehouse.actions.upload_report import VersionNames
 from gatehouse.api.model_registry import ObjectStore
-from gatehouse.domain.artifact.values import CheckProgress
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.errors import ActionError, InputInvalid
 from gatehouse.storage.metrics import NoMetrics
@@ -23,7 +22,7 @@ from gatehouse.storage.port import StoreFlags
 from gatehouse.storage.stores import Stores, location_of
 from gatehouse.upload.check import CheckedArtifact, FolderRefused
 from gatehouse.upload.plan import ObjectsInTheWay
-from gatehouse.upload.transfer import UploadOptions, UploadProgress
+from gatehouse.upload.transfer import UploadOptions
 from modelfiles import config_json, safetensors_file
 
 URI = "s3://models/granite/"
@@ -60,20 +59,14 @@ class Recorded:
     def left_out(self, names: tuple[str, ...]) -> None:
         self.steps.append(f"left out {', '.join(names)}")
 
-    @asynccontextmanager
-    async def checking(self, progress: Callable[[], CheckProgress]) -> AsyncIterator[None]:
-        yield
-        now = progress()
-        self.steps.append(f"checked {now.files_done} of {now.files} files")
-
     def checked(self, artifact: CheckedArtifact) -> None:
         self.steps.append(artifact.artifact_format)
 
     @asynccontextmanager
-    async def sending(self, progress: Callable[[], UploadProgress]) -> AsyncIterator[None]:
+    async def working(self, what: str, progress: Callable[[], Progress]) -> AsyncIterator[None]:
         yield
         now = progress()
-        self.steps.append(f"sent {now.files_done} of {now.files} files")
+        self.steps.append(f"{what}: {now.files_done} of {now.files} files")
 
 
 def request(folder: Path, **changes: Any) -> UploadRequest:
@@ -93,7 +86,7 @@ async def test_the_steps_come_in_their_order_and_the_report_names_what_was_sent(
     observer = Recorded()
     report = await upload_folder(request(folder), observer=observer)
 
-    assert observer.steps == ["left out .git", "checked 2 of 2 files", "safetensors", "sent 2 of 2 files"]
+    assert observer.steps == ["left out .git", "checking: 2 of 2 files", "safetensors", "sending: 2 of 2 files"]
     assert report.result is not None
     assert set(report.result.sent) == {"config.json", "model.safetensors"}
     assert set(objects["models"]) == {f"granite/{name}" for name in (*report.result.sent, "gatehouse.manifest")}
