@@ -11,7 +11,11 @@ from gatehouse.storage.providers.s3 import S3
 
 __all__ = ["ARTIFACT_URI", "FOLDER_TEXT", "PREFIX_URI", "PROVIDERS", "examples", "schemes"]
 
-PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType({provider.scheme: provider for provider in (S3,)})
+PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
+    {
+        "s3": S3,
+    }
+)
 """One line for each kind of store."""
 
 
