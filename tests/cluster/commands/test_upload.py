@@ -435,7 +435,7 @@ async def test_bytes_that_change_without_a_trace_are_refused_by_the_store(bucket
         file.write(b"changed")
     os.utime(folder / LARGE, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    with pytest.raises(Exception, match="not those that were announced"):
+    with pytest.raises(Exception, match="other bytes than were announced"):
         await sender.send()
 
     assert f"m/{LARGE}" not in keys(bucket)
