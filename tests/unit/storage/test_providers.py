@@ -93,7 +93,9 @@ def test_no_text_is_too_odd_for_its_parts(text: str) -> None:
     assert "/" not in location.bucket
 
 
-@pytest.mark.parametrize("uri", ["ftp://models/a/", "minio://models/a/", "S3://models/a/", "models/a", "://a/b", ""])
+@pytest.mark.parametrize(
+    "uri", ["ftp://models/a/", "minio://models/a/", "S3://models/a/", "models/a", "s3", "://a/b", ""]
+)
 def test_every_other_scheme_is_refused_with_the_schemes_that_exist(uri: str) -> None:
     with pytest.raises(Stalled) as refused:
         provider_of(uri)

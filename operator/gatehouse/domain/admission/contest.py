@@ -209,10 +209,10 @@ def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
 
 def folders_above(uri: str) -> Iterator[str]:
     """The folders of the bucket above a folder, without the bucket itself."""
-    folder = locate(uri)
-    parts = folder.prefix.split("/")
-    for end in range(1, len(parts) - 1):
-        yield f"{folder.scheme}://{folder.bucket}/{'/'.join(parts[:end])}/"
+    folder = uri.rstrip("/")
+    end = folder.find("/", folder.find("://") + len("://"))
+    while end != -1 and (end := folder.find("/", end + 1)) != -1:
+        yield folder[: end + 1]
 
 
 class Contest:

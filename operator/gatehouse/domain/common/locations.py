@@ -39,8 +39,9 @@ class ArtifactLocation:
 
 def locate(uri: str) -> ArtifactLocation:
     """The parts of ``scheme://bucket/prefix``; the CRD has checked its form. Never raises."""
-    before, separator, after = uri.partition("://")
-    scheme, path = (before, after) if separator else ("", before)
+    scheme, separator, path = uri.partition("://")
+    if not separator:
+        scheme, path = "", uri
     bucket, _, prefix = path.partition("/")
     folder = prefix.rstrip("/")
     return ArtifactLocation(scheme=scheme, bucket=bucket, prefix=f"{folder}/" if folder else "")
@@ -48,8 +49,9 @@ def locate(uri: str) -> ArtifactLocation:
 
 def provider_of(uri: str) -> Provider:
     """The provider of a URI by its scheme. Raises Stalled (SchemeUnknown)."""
-    provider = PROVIDERS.get(locate(uri).scheme)
-    if provider is None:
+    scheme, separator, _ = uri.partition("://")
+    provider = PROVIDERS.get(scheme)
+    if provider is None or not separator:
         raise Stalled(
             reason="SchemeUnknown",
             message=f"the URI is {uri!r}; expected: a URI that begins with {schemes()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -15,6 +16,7 @@ SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 _AWS: Final = "the endpoint of AWS"
 
 
+@lru_cache(maxsize=256)
 def _place(endpoint: str | None, region: str) -> Place | None:
     endpoint = endpoint or s3_endpoint(region)
     if endpoint is None:
@@ -27,6 +29,7 @@ def _place(endpoint: str | None, region: str) -> Place | None:
     )
 
 
+@lru_cache(maxsize=256)
 def _identity(endpoint: str | None, region: str) -> str:
     """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
 
