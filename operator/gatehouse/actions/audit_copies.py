@@ -35,15 +35,15 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
 
 def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
     if not folder.is_dir():
-        raise InputInvalid(f"there is no folder {folder}; expected: the copies of checkpoints, or {examples()}")
+        raise InputInvalid(f"folder {folder} does not exist; expected: the copies of checkpoints, or {examples()}")
     below = folder / registry
     files = sorted((below if below.is_dir() else folder).rglob("*.json"))
     _bounded(len(files), str(folder))
-    found = []
+    checkpoints = []
     for file in files:
         with file.open("rb") as stream:
-            found.append(read_checkpoint(stream.read(LARGEST_CHECKPOINT + 1), where=str(file)))
-    return [checkpoint for checkpoint in found if checkpoint.registry == registry]
+            checkpoints.append(read_checkpoint(stream.read(LARGEST_CHECKPOINT + 1), where=str(file)))
+    return [checkpoint for checkpoint in checkpoints if checkpoint.registry == registry]
 
 
 async def _from_store(uri: str, registry: str, flags: StoreFlags) -> Sequence[Checkpoint]:
@@ -52,7 +52,7 @@ async def _from_store(uri: str, registry: str, flags: StoreFlags) -> Sequence[Ch
     async with open_location(location, flags) as bucket:
         listing = await bucket.store.list(prefix, limit=MOST_COPIES)
         if listing is None:
-            raise InputInvalid(f"there is no bucket {location.bucket}")
+            raise InputInvalid(f"bucket {location.bucket} does not exist")
         _bounded(len(listing.objects), uri)
         turn = asyncio.Semaphore(_AT_ONCE)
         return await asyncio.gather(*(_read(bucket.store, prefix, stored, turn) for stored in listing.objects))
@@ -66,4 +66,4 @@ async def _read(store: ArtifactStore, prefix: str, stored: StoredObject, turn: a
 
 def _bounded(count: int, where: str) -> None:
     if count > MOST_COPIES:
-        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; expected: the copies of checkpoints alone")
+        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; expected: only the copies of checkpoints")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -26,6 +23,8 @@ from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from gatehouse.actions.upload import Progress, UploadRequest
     from gatehouse.actions.upload_report import UploadReport
     from gatehouse.upload.check import CheckedArtifact
@@ -143,6 +142,8 @@ def upload(
 
 
 async def _uploaded(request: UploadRequest, *, ask: bool, kubeconfig: Path | None, context: str | None) -> UploadReport:
+    from dataclasses import replace
+
     from gatehouse.actions.upload import upload_folder
 
     report = await upload_folder(request, observer=_Terminal(stderr()))
@@ -156,6 +157,8 @@ async def _uploaded(request: UploadRequest, *, ask: bool, kubeconfig: Path | Non
 
 async def _asked(request: UploadRequest, kubeconfig: Path | None, context: str | None) -> Sequence[str]:
     """The ModelVersions whose check was requested; none where there is no cluster or the cluster does not answer."""
+    import asyncio
+
     from gatehouse.cluster.client import ClusterError
     from gatehouse.upload.recheck import ask_for_check
 
