@@ -6,16 +6,16 @@
       ConditionNotMet         a condition does not hold, or does not hold yet
         NothingToDo           there is no object to act on
         NotRegistered         registration failed, or did not complete in time
-        FolderRefused         the operator would reject the folder                 (upload.errors)
-        ObjectsInTheWay       other objects are below the prefix                   (upload.errors)
+        FolderRefused         the operator would reject the folder                 (upload.check)
+        ObjectsInTheWay       other objects are below the prefix                   (upload.plan)
         NotComplete           an installation does not run, or not in time         (install.errors)
         NoEvidence            no digest is recorded for a version                  (evidence.errors)
       Refused                 a rule or a missing right forbids the action
       InputInvalid            a flag, a file or a manifest is not what is expected
       ObjectMismatch          an object in the cluster stands for something else
       ApplyRefused            the API server refused an object for good
-      FileChanged             a file changed while it was checked or sent          (upload.errors)
-      SentDiffers             the store has other bytes than were sent             (upload.errors)
+      FileChanged             a file changed while it was checked or sent          (upload.folder)
+      SentDiffers             the store has other bytes than were sent             (upload.transfer)
       DeployError             an installation failed                               (install.errors)
       EvidenceError           evidence cannot be collected or read                 (evidence.errors)
 

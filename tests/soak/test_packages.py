@@ -22,8 +22,7 @@ from gatehouse.cli.main import app
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckSlots, Verifier
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.finding import Finding
-from gatehouse.upload.check import CheckedArtifact, FolderCheck, check_names, guess_format, told_format
-from gatehouse.upload.errors import FolderRefused
+from gatehouse.upload.check import CheckedArtifact, FolderCheck, FolderRefused, check_names, guess_format, told_format
 from gatehouse.upload.folder import FileIdentity, FolderFiles, LocalFile, scan
 from gatehouse.upload.folder_store import FolderStore
 from soak.packaged import Case, WayOut, cases, lay_down

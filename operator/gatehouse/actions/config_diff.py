@@ -8,18 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError
-
 from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.text_diff import readable, unified
 from gatehouse.domain.version.diff import Side
 from gatehouse.domain.version.records import FileRecord
 from gatehouse.errors import ActionError, Refused
-from gatehouse.storage.metrics import NoMetrics
-from gatehouse.storage.s3.client import S3Store
-from gatehouse.storage.s3.uploads import open_bucket
-from gatehouse.upload.access import StoreFlags, bucket_access, location_of
+from gatehouse.storage.port import ArtifactStore, StoreFlags
+from gatehouse.storage.stores import location_of, open_location
 
 __all__ = ["LARGEST_FILE", "FileChange", "changed_contents"]
 
@@ -54,14 +50,14 @@ class _NotShown(Exception):
 async def changed_contents(a: Side, b: Side) -> tuple[FileChange, ...]:
     """Every steering file whose recorded hashes differ between two sides with rows.
 
-    Store and credentials are those that boto3 finds. Raises Refused when the store cannot be read.
+    Store and credentials are those of the environment. Raises Refused when the store cannot be read.
     """
     differing = [path for path in sorted({**_steering(a), **_steering(b)}) if _hash(a, path) != _hash(b, path)]
     try:
         return tuple([await _change(path, a, b) for path in differing[:MOST_FILES]])
     except ReconcileError as error:
         raise Refused(f"the files cannot be read: {error.advice}") from None
-    except (ActionError, BotoCoreError, OSError) as error:
+    except (ActionError, OSError) as error:
         raise Refused(f"the files cannot be read: {error}") from None
 
 
@@ -90,14 +86,14 @@ async def _texts(path: str, side: Side) -> Mapping[str, str]:
     if file.size > LARGEST_FILE:
         raise _NotShown(f"{file.size} bytes in {_where(side)}; wanted: at most {LARGEST_FILE}")
     location = location_of(side.version.spec.artifact.uri)
-    async with open_bucket(bucket_access(location.bucket, StoreFlags()), metrics=NoMetrics()) as bucket:
+    async with open_location(location, StoreFlags()) as bucket:
         data = await _read(bucket.store, location.prefix, file, side)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise _NotShown(f"the store has other bytes for {_where(side)} than those that were verified")
     return readable(path, data)
 
 
-async def _read(store: S3Store, prefix: str, file: FileRecord, side: Side) -> bytes:
+async def _read(store: ArtifactStore, prefix: str, file: FileRecord, side: Side) -> bytes:
     stored = StoredObject(path=file.path, size=file.size, etag=file.etag)
     try:
         return await store.read(prefix, stored, start=0, length=file.size)

@@ -72,7 +72,7 @@ def weights_of(summary: ArtifactSummary) -> str:
 def _folder(path: Path, artifact_format: ArtifactFormat | None) -> KnownModel:
     # These import the clients of the stores, which a config.json does not need.
     from gatehouse.upload.folder import scan  # noqa: PLC0415
-    from gatehouse.upload.known_folder import known_folder  # noqa: PLC0415
+    from gatehouse.upload.model_folder import known_folder  # noqa: PLC0415
 
     known = known_folder(scan(path), artifact_format=artifact_format)
     if known.summary is None:

@@ -20,6 +20,7 @@ from gatehouse.api.meta import (
 )
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.api.values import Duration
+from gatehouse.storage.providers.table import PREFIX_URI
 
 __all__ = [
     "SERVING_ARGUMENT",
@@ -97,7 +98,7 @@ class ObjectStore(Struct):
         StringConstraints(
             min_length=6,
             max_length=1024,
-            pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/$",
+            pattern=PREFIX_URI,
         ),
     ]
     """Artifacts whose URI starts with this are read from this store; the longest prefix wins. Ends with a slash."""
@@ -196,7 +197,7 @@ class Audit(Struct):
             StringConstraints(
                 min_length=6,
                 max_length=512,
-                pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/$",
+                pattern=PREFIX_URI,
             ),
         ]
         | None

@@ -21,6 +21,7 @@ from gatehouse.api.meta import (
 )
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
+from gatehouse.storage.providers.table import ARTIFACT_URI
 
 __all__ = [
     "MODEL_FILE",
@@ -76,9 +77,7 @@ RefusalReason = Literal[
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 ArtifactUri = Annotated[
     str,
-    StringConstraints(
-        min_length=8, max_length=1024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)+/?$"
-    ),
+    StringConstraints(min_length=8, max_length=1024, pattern=ARTIFACT_URI),
 ]
 VersionName = Annotated[
     str,

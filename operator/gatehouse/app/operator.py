@@ -46,7 +46,7 @@ from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.watches import build_caches
 from gatehouse.storage.metrics import PrometheusStoreMetrics
-from gatehouse.storage.s3.client import S3Stores
+from gatehouse.storage.stores import Stores
 
 __all__ = ["run_operator"]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatehouse.domain.audit.records import AuditRecord, StoredRecord
     from gatehouse.domain.audit.trust import Verdict
-    from gatehouse.upload.access import StoreFlags
+    from gatehouse.storage.port import StoreFlags
 
 __all__ = ["app", "log", "verify"]
 
@@ -146,15 +146,13 @@ def verify(
 
     Exit codes: 0 success: the trail is whole, 1 condition not met: the trail is broken, 2 error.
     """
-    from botocore.exceptions import BotoCoreError
-
     from gatehouse.cli.audit_output import print_verdict, verdict_wire
     from gatehouse.domain.audit.checkpoints import AuditKeyError, CheckpointUnreadable
     from gatehouse.domain.audit.records import RecordUnreadable
     from gatehouse.registry.address import DatabaseUrlError
-    from gatehouse.upload.access import StoreFlags
+    from gatehouse.storage.port import StoreFlags
 
-    with exits(DatabaseUrlError, AuditKeyError, CheckpointUnreadable, RecordUnreadable, BotoCoreError, OSError):
+    with exits(DatabaseUrlError, AuditKeyError, CheckpointUnreadable, RecordUnreadable, OSError):
         verdict = _verdict(
             database,
             database_ca,

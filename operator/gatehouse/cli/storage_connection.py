@@ -17,7 +17,8 @@ from gatehouse.printing import stderr, stdout
 
 if TYPE_CHECKING:
     from gatehouse.domain.common.finding import Finding
-    from gatehouse.install.connections import Connection, Form
+    from gatehouse.install.connections import Form
+    from gatehouse.storage.providers.provider import Connection
 
 __all__ = ["FormChoice", "app"]
 
@@ -136,9 +137,9 @@ def create(
         fail("a data connection of OpenShift AI has credentials; leave --anonymous out")
     if credentials_secret is not None and (anonymous or access_key_file or secret_key_file):
         fail("--credentials-secret has both keys; leave --anonymous, --access-key-file and --secret-key-file out")
-    credentials = ("", "")
+    credentials: tuple[str, ...] = ()
     if credentials_secret is None and not anonymous:
-        credentials = _access_key(access_key_file), _secret_key(secret_key_file)
+        credentials = _credentials({"--access-key-file": access_key_file, "--secret-key-file": secret_key_file})
     request = ConnectionRequest(
         name=name, endpoint=endpoint, region=region, bucket=bucket, ca_config_map=ca_config_map, form=form
     )
@@ -151,8 +152,10 @@ def create(
             return _shown(connection, target, form=form, output=output)
         async with cluster(kubeconfig, context) as client:
             source = await read_registry(client, registry) if registry else None
-            kept = await secret_credentials(client, credentials_secret) if credentials_secret else credentials
-            connection, limits = request.connection(source, kept)
+            given = credentials
+            if credentials_secret:
+                given = await secret_credentials(client, credentials_secret, request.provider(source))
+            connection, limits = request.connection(source, given)
             _warn(limits)
             if dry_run:
                 return _shown(connection, target, form=form, output=output)
@@ -185,25 +188,19 @@ def _shown(connection: Connection, namespace: str, *, form: Form, output: Output
     return f"would write Secret {namespace}/{made['metadata']['name']} with {keys} for {connection.endpoint}"
 
 
-def _access_key(file: str | None) -> str:
-    from gatehouse.install.connections import ACCESS_KEY
+def _credentials(files: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The values of the flags, in the order of the provider's keys; ends the command where one is missing."""
+    from gatehouse.install.connection_request import UNNAMED, session_token_refusal
 
-    return _read(file, variable=ACCESS_KEY, flag="--access-key-file")
-
-
-def _secret_key(file: str | None) -> str:
-    from gatehouse.install.connections import SECRET_KEY
-
-    return _read(file, variable=SECRET_KEY, flag="--secret-key-file")
+    if None in files.values() and os.environ.get(UNNAMED.session_key):
+        fail(session_token_refusal(f"{UNNAMED.session_key} is set"))
+    flags = zip(UNNAMED.credential_keys, files.items(), strict=True)
+    return tuple(_read(file, variable=variable, flag=flag) for variable, (flag, file) in flags)
 
 
 def _read(file: str | None, *, variable: str, flag: str) -> str:
     """The value from a file, stdin or the environment; ends the command where the value is missing."""
-    from gatehouse.install.connection_request import SESSION_TOKEN, session_token_refusal
-
     if file is None:
-        if os.environ.get(SESSION_TOKEN):
-            fail(session_token_refusal(f"{SESSION_TOKEN} is set"))
         value, where = os.environ.get(variable, ""), variable
     elif file == _STDIN:
         value, where = sys.stdin.read(), "stdin"

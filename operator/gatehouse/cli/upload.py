@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -26,47 +24,16 @@ from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout
 
 if TYPE_CHECKING:
-    from gatehouse.actions.upload_report import UploadReport, VersionNames
-    from gatehouse.printing.progress import Amounts
-    from gatehouse.upload.access import StoreFlags
+    from contextlib import AbstractAsyncContextManager
+
+    from gatehouse.actions.upload import Progress, UploadRequest
+    from gatehouse.actions.upload_report import UploadReport
     from gatehouse.upload.check import CheckedArtifact
-    from gatehouse.upload.folder_store import FolderStore
-    from gatehouse.upload.transfer import Upload, UploadOptions
 
 __all__ = ["upload"]
 
 _MOST_NAMED: Final = 20
 _ASKING_SECONDS: Final = 15.0
-_REMEDIES: Final[Mapping[str, str]] = {
-    "AccessDenied": "The access key needs s3:ListBucket, s3:GetObject, s3:PutObject, s3:ListBucketMultipartUploads, "
-    "s3:ListMultipartUploadParts, and s3:DeleteObject for --prune.",
-    "CredentialsRejected": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to valid credentials.",
-    "CredentialsExpired": "Renew AWS_SESSION_TOKEN and the keys that came with it, or log in again.",
-    "CertificateRejected": "Name the CA certificates of the store with --ca or AWS_CA_BUNDLE, or correct the endpoint.",
-    "RegionMismatch": "Set AWS_DEFAULT_REGION or --region, and AWS_ENDPOINT_URL or --endpoint.",
-    "RedirectRefused": "Set --endpoint to the address at which the store itself answers, if it belongs to the store.",
-    "TlsRequired": "Use https:// in --endpoint.",
-    "AddressingRefused": "Use --addressing virtual.",
-    "RequesterPays": "Use --requester-pays if the account of the access key may pay.",
-    "ProxyRefused": "Correct HTTPS_PROXY, or exclude the endpoint with NO_PROXY.",
-    "StoreRefused": "Check --endpoint, the bucket and --region.",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    folder: Path
-    uri: str
-    artifact_format: ArtifactFormat | None
-    exclude: tuple[str, ...]
-    follow_links: bool
-    store: StoreFlags
-    options: UploadOptions
-    dry_run: bool
-    names: VersionNames
-    ask: bool
-    kubeconfig: Path | None
-    context: str | None
 
 
 def upload(
@@ -143,11 +110,12 @@ def upload(
 
       gatehouse upload ./granite s3://models/granite/ --version 3.1 --dry-run -o json
     """
+    from gatehouse.actions.upload import UploadRequest
     from gatehouse.actions.upload_report import VersionNames
-    from gatehouse.upload.access import StoreFlags
+    from gatehouse.storage.port import StoreFlags
     from gatehouse.upload.transfer import UploadOptions
 
-    call = _Call(
+    request = UploadRequest(
         folder=folder,
         uri=uri,
         artifact_format=artifact_format,
@@ -157,125 +125,82 @@ def upload(
         options=UploadOptions(parallel=parallel, overwrite=overwrite, prune=prune),
         dry_run=dry_run,
         names=VersionNames(model=model, version=version, hardware_profile=hardware_profile, namespace=namespace),
-        ask=ask,
-        kubeconfig=kubeconfig,
-        context=context,
     )
-    report = _guarded(call)
+    stopped = ActionError("stopped by SIGTERM before every file was sent; run the same command again to continue")
+    try:
+        report = run_command(
+            lambda: until_told_to_stop(
+                _uploaded(request, ask=ask, kubeconfig=kubeconfig, context=context), stopped=stopped
+            ),
+            OSError,
+        )
+    except KeyboardInterrupt:
+        fail("stopped before every file was sent; run the same command again to continue")
     if output == "json":
         stdout().data(report.wire())
     else:
         stdout().documents([report.yaml()])
 
 
-def _guarded(call: _Call) -> UploadReport:
-    from botocore.exceptions import BotoCoreError
+async def _uploaded(request: UploadRequest, *, ask: bool, kubeconfig: Path | None, context: str | None) -> UploadReport:
+    from dataclasses import replace
 
-    stopped = ActionError("stopped by SIGTERM before every file was sent; run the same command again to continue")
+    from gatehouse.actions.upload import upload_folder
 
-    async def work() -> UploadReport:
-        try:
-            return await until_told_to_stop(_upload(call, stderr()), stopped=stopped)
-        except ReconcileError as error:
-            remedy = _REMEDIES.get(error.reason, error.remedy) or "Run the same command again to continue."
-            raise ActionError(f"{error.message}. {remedy}") from error
-
-    try:
-        return run_command(work, BotoCoreError, OSError)
-    except KeyboardInterrupt:
-        fail("stopped before every file was sent; run the same command again to continue")
+    report = await upload_folder(request, observer=_Terminal(stderr()))
+    if not ask or request.dry_run:
+        return report
+    asked = await _asked(request, kubeconfig, context)
+    if asked:
+        stderr().line(f"requested an immediate check of {', '.join(asked)}")
+    return replace(report, asked=asked)
 
 
-async def _upload(call: _Call, printer: Printer) -> UploadReport:
-    from gatehouse.actions.upload_report import UploadReport
-    from gatehouse.printing.progress import shown
-    from gatehouse.storage.metrics import NoMetrics
-    from gatehouse.storage.s3.uploads import open_bucket
-    from gatehouse.upload.access import bucket_access, location_of
-    from gatehouse.upload.check import check_names, guess_format
-    from gatehouse.upload.folder import scan
-    from gatehouse.upload.folder_store import FolderStore
-    from gatehouse.upload.transfer import Upload
-
-    location = location_of(call.uri)
-    access = bucket_access(location.bucket, call.store)
-    folder = scan(call.folder, exclude=call.exclude, follow_links=call.follow_links)
-    _say_left_out(folder.left_out, printer)
-    check_names(folder, prefix=location.prefix)
-    store = FolderStore(folder)
-    artifact = await _checked(store, call.artifact_format or guess_format(folder), printer)
-    async with open_bucket(access, metrics=NoMetrics()) as bucket:
-        sending = Upload(bucket, location.prefix, folder=store, artifact=artifact, options=call.options)
-        plan = await sending.plan()
-        report = UploadReport(
-            uri=call.uri, artifact=artifact, plan=plan, result=None, left_out=folder.left_out, names=call.names
-        )
-        # A wrong name ends the command before hours of sending, not after.
-        report.model_version()
-        if call.dry_run:
-            return report
-        async with shown("sending", lambda: _amounts(sending), printer=printer):
-            result = await sending.run(plan)
-    return UploadReport(
-        uri=call.uri,
-        artifact=artifact,
-        plan=plan,
-        result=result,
-        left_out=folder.left_out,
-        names=call.names,
-        asked=await _asked(call, printer) if call.ask else (),
-    )
-
-
-async def _asked(call: _Call, printer: Printer) -> Sequence[str]:
+async def _asked(request: UploadRequest, kubeconfig: Path | None, context: str | None) -> Sequence[str]:
     """The ModelVersions whose check was requested; none where there is no cluster or the cluster does not answer."""
+    import asyncio
+
     from gatehouse.cluster.client import ClusterError
     from gatehouse.upload.recheck import ask_for_check
 
     try:
-        async with asyncio.timeout(_ASKING_SECONDS), cluster(call.kubeconfig, call.context) as client:
-            where = call.names.namespace or await default_namespace(call.kubeconfig, call.context)
-            asked = await ask_for_check(client, call.uri, namespace=where)
+        async with asyncio.timeout(_ASKING_SECONDS), cluster(kubeconfig, context) as client:
+            where = request.names.namespace or await default_namespace(kubeconfig, context)
+            return await ask_for_check(client, request.uri, namespace=where)
     except (ClusterError, OSError, TimeoutError):
         return ()
-    if asked:
-        printer.line(f"asked Gatehouse to check now: {', '.join(asked)}")
-    return asked
 
 
-async def _checked(store: FolderStore, artifact_format: ArtifactFormat, printer: Printer) -> CheckedArtifact:
-    from gatehouse.printing.progress import Amounts, shown
-    from gatehouse.upload.check import FolderCheck
+class _Terminal:
+    """Prints an upload while it runs: an ``UploadObserver``."""
 
-    check = FolderCheck(store, artifact_format=artifact_format)
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
 
-    def amounts() -> Amounts:
-        now = check.progress
-        return Amounts(files_done=now.files_done, files=now.files, bytes_done=now.bytes_done, bytes=now.bytes)
+    def left_out(self, names: tuple[str, ...]) -> None:
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            shown_names = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
+            self._printer.line(f"left out: {shown_names}{more}")
 
-    async with shown("checking", amounts, printer=printer):
-        artifact = await check.run()
-    for note in artifact.notes:
-        printer.labelled("note", note)
-    return artifact
+    def checked(self, artifact: CheckedArtifact) -> None:
+        for note in artifact.notes:
+            self._printer.labelled("note", note)
 
+    def working(self, what: str, progress: Callable[[], Progress]) -> AbstractAsyncContextManager[None]:
+        from gatehouse.printing.progress import Amounts, shown
+        from gatehouse.upload.transfer import UploadProgress
 
-def _amounts(sending: Upload) -> Amounts:
-    from gatehouse.printing.progress import Amounts
+        def amounts() -> Amounts:
+            now = progress()
+            kept, summing = (now.bytes_kept, now.summing) if isinstance(now, UploadProgress) else (0, 0)
+            return Amounts(
+                files_done=now.files_done,
+                files=now.files,
+                bytes_done=now.bytes_done,
+                bytes=now.bytes,
+                bytes_kept=kept,
+                note=f"the store computes {summing} checksums" if summing else "",
+            )
 
-    now = sending.progress
-    return Amounts(
-        files_done=now.files_done,
-        files=now.files,
-        bytes_done=now.bytes_done,
-        bytes=now.bytes,
-        bytes_kept=now.bytes_kept,
-        note=f"the store computes {now.summing} checksums" if now.summing else "",
-    )
-
-
-def _say_left_out(names: tuple[str, ...], printer: Printer) -> None:
-    if names:
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        said = ", ".join(ascii(name)[1:-1] for name in names[:_MOST_NAMED])
-        printer.line(f"left out: {said}{more}")
+        return shown(what, amounts, printer=self._printer)

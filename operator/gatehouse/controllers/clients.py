@@ -11,21 +11,17 @@ from typing import Final, Generic, TypeVar
 from gatehouse.api.meta import SecretKeyReference
 from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.controllers.ports import (
-    ArtifactStore,
-    ArtifactStores,
-    CopyArchive,
     RegistryRows,
     RegistryRowsFactory,
     SecretReader,
     UtcClock,
 )
 from gatehouse.domain.common.errors import Stalled, Waiting
-from gatehouse.domain.common.locations import locate, store_for
+from gatehouse.domain.common.locations import locate, provider_of, store_for
+from gatehouse.storage.port import ArtifactStore, ArtifactStores, CopyArchive
 
 __all__ = ["Connections"]
 
-ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
-SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 REREAD: Final = timedelta(seconds=60)
 BUCKET_COMES: Final = timedelta(seconds=60)
 REFUSED: Final = timedelta(seconds=2)
@@ -183,7 +179,7 @@ class Connections:
         ca_pem = await self._secret(registry, store.ca_secret)
         return self._stores.open(store, bucket=bucket, credentials=credentials, ca_pem=ca_pem)
 
-    async def _credentials(self, registry: ModelRegistry, store: ObjectStore) -> tuple[str, str] | None:
+    async def _credentials(self, registry: ModelRegistry, store: ObjectStore) -> tuple[str, ...] | None:
         if store.workload_identity and _name(registry) not in self._identified:
             raise Stalled(
                 reason="IdentityNotAllowed",
@@ -192,10 +188,9 @@ class Connections:
             )
         if store.credentials_secret is None or store.workload_identity:
             return None
-        values = await self._secrets.read(
-            registry.metadata.namespace, store.credentials_secret.name, (ACCESS_KEY, SECRET_KEY)
-        )
-        return values[ACCESS_KEY], values[SECRET_KEY]
+        keys = provider_of(store.uri_prefix).credential_keys
+        values = await self._secrets.read(registry.metadata.namespace, store.credentials_secret.name, keys)
+        return tuple(values[key] for key in keys)
 
     async def _secret(self, registry: ModelRegistry, reference: SecretKeyReference | None) -> str | None:
         if reference is None:

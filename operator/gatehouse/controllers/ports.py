@@ -1,4 +1,4 @@
-"""The interfaces that the controllers need, as Protocols. ``storage``, ``registry`` and ``cluster`` implement them.
+"""The interfaces that the controllers need, as Protocols. ``registry`` and ``cluster`` implement them.
 
 When an outside system fails, every method that uses the system raises :mod:`gatehouse.domain.common.errors` and nothing
 else.
@@ -6,12 +6,11 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from gatehouse.api.model_registry import ModelRegistry, ObjectStore
-from gatehouse.domain.artifact.values import Listing, StoredObject
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
@@ -27,11 +26,8 @@ from gatehouse.domain.version.records import (
 )
 
 __all__ = [
-    "ArtifactStore",
-    "ArtifactStores",
     "AuditTrail",
     "ClusterWriter",
-    "CopyArchive",
     "EventRecorder",
     "LeaseTerm",
     "ObjectName",
@@ -85,73 +81,6 @@ class ObjectReader(Protocol):
 
     def created(self, kind: str, namespace: str, name: str) -> str:
         """creationTimestamp of an object; empty when the object is absent."""
-        ...
-
-
-class ArtifactStore(Protocol):
-    """One bucket of an S3 store, opened with one set of credentials.
-
-    Raises ``Waiting`` where a person must act (AccessDenied, CredentialsRejected, RegionMismatch, ObjectArchived,
-    StoreRefused and others), ``Transient`` (StoreUnavailable, StoreThrottled, StoreAnswerInvalid, BucketMissing, and
-    ObjectChanged when the object is not the one that was listed). A bucket that does not exist lists as None.
-    """
-
-    async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
-        """Objects below ``prefix`` (empty, or with a slash at its end), paths relative to it; at most ``limit`` + 1.
-
-        ``readable`` raises Waiting (ObjectArchived) where objects are in an archive tier and cannot be read.
-        """
-        ...
-
-    async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` of the object as it was listed."""
-        ...
-
-    async def sha256(
-        self,
-        prefix: str,
-        stored: StoredObject,
-        *,
-        progress: Callable[[int], None],
-        opened: Callable[[bytes], None] | None = None,
-    ) -> str:
-        """Hex SHA-256 of the object's bytes, streamed; ``progress`` gets the bytes of each step, ``opened`` the first.
-
-        ``opened`` is called once, with at least ``unsafe_files.OPENING_BYTES`` bytes, or with the whole of a smaller
-        object.
-        """
-        ...
-
-    async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
-        """Hex SHA-256 of the whole object as the store computed it (ChecksumType FULL_OBJECT); None without one."""
-        ...
-
-
-class CopyArchive(Protocol):
-    """A bucket for copies that are never changed. Raises the errors of ``ArtifactStore``."""
-
-    async def put(self, key: str, data: bytes, *, retain_until: datetime) -> bool:
-        """Writes a small object; returns whether the store locked it (Object Lock, GOVERNANCE) until then."""
-        ...
-
-
-class ArtifactStores(Protocol):
-    """Opens stores. One client per endpoint and credentials, kept open."""
-
-    def open(
-        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
-    ) -> ArtifactStore:
-        """The bucket of a store, with (access key id, secret access key), the operator's identity, or anonymously."""
-        ...
-
-    def archive(
-        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
-    ) -> CopyArchive:
-        """The bucket of a store, for copies."""
-        ...
-
-    async def aclose(self) -> None:
-        """Closes every connection."""
         ...
 
 

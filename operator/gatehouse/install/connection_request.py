@@ -13,14 +13,17 @@ from gatehouse.api.model_registry import ModelRegistry, ObjectStore
 from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.common.locations import locate
+from gatehouse.domain.common.locations import locate, provider_of
 from gatehouse.domain.serving.initializer import loading_of
 from gatehouse.errors import InputInvalid
-from gatehouse.install.connections import ACCESS_KEY, SECRET_KEY, Connection, Form, decoded
+from gatehouse.install.connections import Form, decoded
+from gatehouse.storage.providers.provider import Connection, Provider
+from gatehouse.storage.providers.s3 import S3
 
-__all__ = ["SESSION_TOKEN", "ConnectionRequest", "read_registry", "secret_credentials", "session_token_refusal"]
+__all__ = ["UNNAMED", "ConnectionRequest", "read_registry", "secret_credentials", "session_token_refusal"]
 
-SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
+UNNAMED: Final = S3
+"""The provider of a connection that names no registry, and of the credentials that flags give."""
 _KEY: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _URL: Final = re.compile(r"https?://[^/?#@\s]+/?", re.ASCII)
 
@@ -37,7 +40,7 @@ class ConnectionRequest:
     form: Form
 
     def connection(
-        self, registry: ModelRegistry | None, credentials: tuple[str, str]
+        self, registry: ModelRegistry | None, credentials: tuple[str, ...]
     ) -> tuple[Connection, Sequence[Finding]]:
         """The connection, and the properties of the store that a connection cannot describe.
 
@@ -57,29 +60,33 @@ class ConnectionRequest:
         if registry is not None and self.form == "openshift-ai":
             bucket = locate(store.uri_prefix).bucket
         connection = Connection(
+            provider=provider_of(store.uri_prefix),
             key=key,
             endpoint=loading.endpoint,
             region=loading.region,
-            access_key=credentials[0],
-            secret_key=credentials[1],
             bucket=bucket,
             ca_config_map=self.ca_config_map,
+            credentials=credentials,
         )
         return connection, [*loading.limits, *self._untrusted(store)]
+
+    def provider(self, registry: ModelRegistry | None) -> Provider:
+        """The provider of the registry's store. Raises InputInvalid as :meth:`connection`."""
+        return provider_of(self._store(registry).uri_prefix) if registry else UNNAMED
 
     def _laid_over(self, store: ObjectStore | None) -> ObjectStore:
         """The store, with its fields replaced by the flags."""
         endpoint = self.endpoint or (store.endpoint if store else None)
         if store is None and not self.endpoint and not self.region:
             raise InputInvalid(
-                "the endpoint is ''; name it, as in --endpoint https://minio.example.com, or --region of AWS"
+                "the endpoint is missing; name it, as in --endpoint https://minio.example.com, or use --region"
             )
         if endpoint is not None and not _URL.fullmatch(endpoint):
             raise InputInvalid(
                 f"the endpoint is {endpoint!r}; it must be a URL, as in --endpoint https://minio.example.com"
             )
         changes = {"endpoint": endpoint} | ({"region": self.region} if self.region else {})
-        return (store or ObjectStore(uri_prefix="s3://any/")).model_copy(update=changes)
+        return (store or ObjectStore(uri_prefix=f"{UNNAMED.scheme}://any/")).model_copy(update=changes)
 
     def _store(self, registry: ModelRegistry) -> ObjectStore:
         """The store of the connection: a connection has one endpoint, and templates name one connection."""
@@ -93,7 +100,7 @@ class ConnectionRequest:
         if len(places) > 1 and not self.endpoint:
             prefixes = ", ".join(store.uri_prefix for store in stores)
             raise InputInvalid(
-                f"ModelRegistry {name} has stores at several places ({prefixes}); say which one by --bucket"
+                f"ModelRegistry {name} has stores at several endpoints ({prefixes}); choose one with --bucket"
             )
         return stores[0]
 
@@ -101,11 +108,11 @@ class ConnectionRequest:
         if store.ca_secret is not None and not self.ca_config_map and self.form == "kserve":
             yield Finding(
                 reason="PrivateAuthority",
-                found=f"the certificate of {store.endpoint} is of the authority in Secret {store.ca_secret.name}, and "
+                found=f"the authority in Secret {store.ca_secret.name} signed the certificate of {store.endpoint}, and "
                 "KServe reads authorities from a ConfigMap",
                 expected="a ConfigMap with the key cabundle.crt in the namespace of the services",
-                remedy="make it of the same certificates and name it by --ca-config-map, unless KServe's own "
-                "configuration names one for all namespaces",
+                remedy="create the ConfigMap with the same certificates and name it with --ca-config-map, unless the "
+                "configuration of KServe names one for all namespaces",
             )
 
 
@@ -120,24 +127,24 @@ async def read_registry(api: ApiClient, reference: str) -> ModelRegistry:
         ) from error
 
 
-async def secret_credentials(api: ApiClient, reference: str) -> tuple[str, str]:
-    """Access key and secret key of the Secret ``NAMESPACE/NAME``. Raises InputInvalid and ClusterError."""
+async def secret_credentials(api: ApiClient, reference: str, provider: Provider) -> tuple[str, ...]:
+    """The credentials in the Secret ``NAMESPACE/NAME``. Raises InputInvalid and ClusterError."""
     body = await api.get("secrets", *_pair(reference, flag="--credentials-secret"))
     data = body.get("data") or {}
-    if SESSION_TOKEN in data:
-        raise InputInvalid(session_token_refusal(f"Secret {reference} has the key {SESSION_TOKEN}"))
-    access_key, secret_key = (decoded(str(data.get(key, ""))).strip() for key in (ACCESS_KEY, SECRET_KEY))
-    if missing := [key for key, value in ((ACCESS_KEY, access_key), (SECRET_KEY, secret_key)) if not value]:
+    if provider.session_key in data:
+        raise InputInvalid(session_token_refusal(f"Secret {reference} has the key {provider.session_key}"))
+    values = {key: decoded(str(data.get(key, ""))).strip() for key in provider.credential_keys}
+    if missing := [key for key, value in values.items() if not value]:
         raise InputInvalid(
             f"Secret {reference} has no key {' and no key '.join(missing)}; name the Secret of a user that may read"
         )
-    return access_key, secret_key
+    return tuple(values.values())
 
 
-def session_token_refusal(found: str) -> str:
+def session_token_refusal(source: str) -> str:
     """Why temporary credentials are refused."""
     return (
-        f"{found}: the credentials are temporary, and KServe's initializer takes no session token, so the store would "
+        f"{source}: the credentials are temporary, and KServe's initializer takes no session token, so the store would "
         "reject them; use the keys of a user that may only read"
     )
 

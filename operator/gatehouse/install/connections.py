@@ -10,28 +10,23 @@ import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from gatehouse.cluster.client import ApiError
 from gatehouse.install.errors import ForeignSecret
 from gatehouse.install.secret_objects import SecretApi
+from gatehouse.storage.providers.provider import Connection
 
 __all__ = [
-    "ACCESS_KEY",
-    "SECRET_KEY",
     "STORAGE_CONFIG",
-    "Connection",
     "Form",
     "WrittenConnection",
     "decoded",
     "ensure_connection",
     "manifest",
 ]
-
-ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
-SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 
 STORAGE_CONFIG: Final = "storage-config"
 """The Secret that KServe reads, unless its ConfigMap names another in credentials.storageSpecSecretName."""
@@ -41,45 +36,6 @@ MANAGED: Final = "opendatahub.io/managed"
 Form = Literal["kserve", "openshift-ai"]
 Manifest = dict[str, Any]
 _MERGE: Final = "application/merge-patch+json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
-    """A store and its reader's credentials; anonymous without credentials."""
-
-    key: str
-    endpoint: str
-    region: str
-    bucket: str = ""
-    ca_config_map: str = ""
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-
-    def of_kserve(self) -> dict[str, str]:
-        """The entry of storage-config: KServe accepts strings only."""
-        credentials = (
-            {"access_key_id": self.access_key, "secret_access_key": self.secret_key}
-            if self.access_key
-            else {"anonymous": "True"}
-        )
-        optional = {"bucket": self.bucket, "cabundle_configmap": self.ca_config_map}
-        return {
-            "type": "s3",
-            "endpoint_url": self.endpoint,
-            "region": self.region,
-            **{name: value for name, value in optional.items() if value},
-            **credentials,
-        }
-
-    def of_openshift_ai(self) -> dict[str, str]:
-        """The keys of a data connection."""
-        return {
-            ACCESS_KEY: self.access_key,
-            SECRET_KEY: self.secret_key,
-            "AWS_S3_ENDPOINT": self.endpoint,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_S3_BUCKET": self.bucket,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +62,8 @@ def manifest(connection: Connection, *, namespace: str, form: Form) -> Manifest:
     made = _secret(connection.key, namespace, connection.of_openshift_ai())
     made["metadata"]["labels"] |= {"opendatahub.io/dashboard": "true", MANAGED: "true"}
     made["metadata"]["annotations"] = {
-        "opendatahub.io/connection-type": "s3",
-        "opendatahub.io/connection-type-protocol": "s3",
+        "opendatahub.io/connection-type": connection.provider.connection_type,
+        "opendatahub.io/connection-type-protocol": connection.provider.connection_type,
         "openshift.io/display-name": connection.key,
     }
     return made
@@ -123,9 +79,9 @@ async def ensure_connection(api: SecretApi, connection: Connection, *, namespace
     body = manifest(connection, namespace=namespace, form=form)
     name = body["metadata"]["name"]
     for _ in range(2):
-        found = await _found(api, namespace, name)
-        if found is not None:
-            return await _updated(api, connection, body, found, form=form)
+        existing = await _existing(api, namespace, name)
+        if existing is not None:
+            return await _updated(api, connection, body, existing, form=form)
         try:
             await api.create("secrets", namespace, body)
         except ApiError as error:
@@ -133,10 +89,12 @@ async def ensure_connection(api: SecretApi, connection: Connection, *, namespace
                 raise
             continue
         return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="created")
-    raise ForeignSecret(f"Secret {namespace}/{name} comes and goes; run the command again")
+    raise ForeignSecret(
+        f"Secret {namespace}/{name} was created and deleted by another program meanwhile; run the command again"
+    )
 
 
-async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
+async def _existing(api: SecretApi, namespace: str, name: str) -> Manifest | None:
     try:
         return await api.get("secrets", namespace, name)
     except ApiError as error:
@@ -146,22 +104,22 @@ async def _found(api: SecretApi, namespace: str, name: str) -> Manifest | None:
 
 
 async def _updated(
-    api: SecretApi, connection: Connection, body: Manifest, found: Mapping[str, Any], *, form: Form
+    api: SecretApi, connection: Connection, body: Manifest, existing: Mapping[str, Any], *, form: Form
 ) -> WrittenConnection:
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    managed = (found["metadata"].get("labels") or {}).get(MANAGED) == "true"
+    managed = (existing["metadata"].get("labels") or {}).get(MANAGED) == "true"
     if form == "kserve" and managed:
         raise ForeignSecret(
-            f"OpenShift AI makes Secret {namespace}/{name} of its data connections and would undo the change;"
+            f"OpenShift AI makes Secret {namespace}/{name} from its data connections and would revert the change;"
             " use --for openshift-ai"
         )
     if form == "openshift-ai" and not managed:
         raise ForeignSecret(
-            f"Secret {namespace}/{name} is there and is no data connection (it lacks the label {MANAGED}=true);"
-            " choose another name, or delete it"
+            f"Secret {namespace}/{name} exists and is no data connection (the label {MANAGED}=true is missing);"
+            " choose another name, or delete the Secret"
         )
-    differing = _differing(body, found, connection.key if form == "kserve" else "")
+    differing = _differing(body, existing, connection.key if form == "kserve" else "")
     if not differing:
         return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="kept")
     data = {key: b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
@@ -169,10 +127,10 @@ async def _updated(
     return WrittenConnection(namespace=namespace, name=name, key=connection.key, done="updated", fields=differing)
 
 
-def _differing(body: Mapping[str, Any], found: Mapping[str, Any], entry: str) -> tuple[str, ...]:
+def _differing(body: Mapping[str, Any], existing: Mapping[str, Any], entry: str) -> tuple[str, ...]:
     """Names of the fields that differ in the existing Secret."""
     given: dict[str, str] = dict(body["stringData"])
-    there = {key: decoded(value) for key, value in (found.get("data") or {}).items()}
+    there = {key: decoded(value) for key, value in (existing.get("data") or {}).items()}
     if entry:
         given, there = json.loads(given[entry]), _entry(there.get(entry, ""))
     names = given.keys() | (there.keys() if entry else ())

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints
 from gatehouse.install.errors import CredentialsInvalid, NotComplete
 from gatehouse.install.strict_file import Strict, load_strict, read_bounded
 from gatehouse.runtime.clock import Clock, sleep
+from gatehouse.storage.providers.s3 import ACCESS_KEY, SECRET_KEY
 from gatehouse.storage.s3.users import (
     Access,
     StoreAdministrator,
@@ -42,7 +43,7 @@ class WantedUser(Strict):
     """A user that must exist."""
 
     credentials: Path
-    """Folder with the files AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """Folder with the two files of the key, named as the keys of a Secret with credentials."""
     access: Access
     """read: list and get; write: put and delete as well."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -87,15 +88,15 @@ def read_users(file: StoreUsersFile) -> tuple[StoreAdministrator, tuple[StoreUse
         authority=file.authority,
     )
     users: dict[str, StoreUser] = {}
-    for wanted in file.users:
-        name = _name(wanted.credentials / "AWS_ACCESS_KEY_ID")
+    for user in file.users:
+        name = _name(user.credentials / ACCESS_KEY)
         if name == administrator.name or name in users:
             raise CredentialsInvalid(
-                f"{wanted.credentials} names {name}, who is somebody else in this file already; "
-                "wanted: a user of its own, so that nobody has the rights of two"
+                f"{user.credentials} names {name}, which another entry of this file names already; "
+                "expected: a different user in each entry, so that no user has the rights of two"
             )
-        secret = _secret(wanted.credentials / "AWS_SECRET_ACCESS_KEY")
-        users[name] = StoreUser(name=name, secret_key=secret, access=wanted.access, bucket=wanted.bucket)
+        secret = _secret(user.credentials / SECRET_KEY)
+        users[name] = StoreUser(name=name, secret_key=secret, access=user.access, bucket=user.bucket)
     return administrator, tuple(users.values())
 
 
@@ -132,7 +133,7 @@ async def ensure_when_ready(
 def _name(path: Path) -> str:
     name = _read(path)
     if not _NAME.fullmatch(name):
-        raise CredentialsInvalid(f"{path} has no name of a user; wanted: 3 to 64 letters, digits, dots, dashes or _")
+        raise CredentialsInvalid(f"{path} has no name of a user; expected: 3 to 64 letters, digits, dots, dashes or _")
     return name
 
 
@@ -140,7 +141,7 @@ def _secret(path: Path, *, longest: int = _LONGEST) -> str:
     secret = _read(path)
     if not _SHORTEST <= len(secret) <= longest:
         raise CredentialsInvalid(
-            f"{path} has {len(secret)} characters; wanted: {_SHORTEST} to {longest}, as MinIO takes them"
+            f"{path} has {len(secret)} characters; expected: {_SHORTEST} to {longest}, as MinIO requires"
         )
     return secret
 
@@ -149,4 +150,4 @@ def _read(path: Path) -> str:
     try:
         return read_bounded(path).decode("ascii").strip()
     except UnicodeDecodeError:
-        raise CredentialsInvalid(f"{path} has something else than ASCII in it") from None
+        raise CredentialsInvalid(f"{path} contains characters other than ASCII") from None

@@ -22,6 +22,9 @@ from gatehouse.domain.runtimes.formats import check_config
 from gatehouse.domain.runtimes.refusals import FormatNotServed
 from gatehouse.storage.s3.multipart import MAX_OBJECT_BYTES
 from gatehouse.upload.errors import FolderRefused
+from gatehouse.domain.version.gates import CHECKED_FORMATS
+from gatehouse.errors import ConditionNotMet
+from gatehouse.storage.parts import MAX_OBJECT_BYTES
 from gatehouse.upload.folder import FolderFiles
 from gatehouse.upload.folder_store import FolderStore
 
@@ -29,6 +32,7 @@ __all__ = [
     "CheckedArtifact",
     "CheckedFile",
     "FolderCheck",
+    "FolderRefused",
     "check_names",
     "guess_format",
     "look_at",
@@ -40,7 +44,19 @@ _UNCHECKED: Final = (
     "a version of it is Artifact Invalid until an enforced GovernancePolicy that applies to it names {format} in "
     "spec.artifact.formats"
 )
-_NOTED: Final = "{problem}; a policy that wants a signature will not take it. Sign the folder again as it is sent"
+_NOTED: Final = "{problem}; a policy that requires a signature will not accept it. Sign the folder again as it is sent"
+
+
+class FolderRefused(ConditionNotMet):
+    """The operator would reject the artifact because of these problems; no file was sent."""
+
+    def __init__(self, problems: Sequence[Finding]) -> None:
+        lines = (
+            f"{problem.reason}: found {problem.found}; expected {problem.expected}. {problem.remedy}"
+            for problem in problems
+        )
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,26 +94,26 @@ class CheckedArtifact:
         return sum(file.size for file in self.files)
 
 
-def told_format(found: FolderFiles) -> ArtifactFormat | None:
+def told_format(folder: FolderFiles) -> ArtifactFormat | None:
     """The format of the weights from the names in the folder, else from those in its folders; None if no name tells.
 
     Weights of several formats are one model that was exported more than once. The first format of the table counts
     whose loaders accept the weights with the files that are beside them.
     """
-    names = [file.path.lower() for file in found.files]
+    names = [file.path.lower() for file in folder.files]
     beside = [name for name in names if "/" not in name]
-    top = _formats_of(beside)
-    complete = [known for known in top if known.needs.issubset(beside)]
-    return next((known.name for known in complete or top or _formats_of(names)), None)
+    there = _formats_of(beside)
+    alone = [name for name in there if name != "safetensors" or CONFIG in beside]
+    return next(iter(alone or there or _formats_of(names)), None)
 
 
-def guess_format(found: FolderFiles) -> ArtifactFormat:
-    """The format of the weights from the names in the folder; the default if no name tells."""
-    return told_format(found) or DEFAULT_FORMAT
+def guess_format(folder: FolderFiles) -> ArtifactFormat:
+    """The format of the weights from the names in the folder; safetensors if no name tells."""
+    return told_format(folder) or "safetensors"
 
 
-def _formats_of(names: Sequence[str]) -> list[Format]:
-    return [known for known in CHECKED_FORMATS.values() if any(name.endswith(known.ending) for name in names)]
+def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
+    return [known for known in _TOLD_BY_NAME if any(name.endswith(f".{known}") for name in names)]
 
 
 class FolderCheck:
@@ -145,7 +161,7 @@ class FolderCheck:
 
     async def _signature(self) -> CheckedFile | None:
         listing = await self._store.list("", limit=MAX_FILES)
-        stored = next((each for each in listing.objects if each.path == SIGNATURE), None)
+        stored = next((stored for stored in listing.objects if stored.path == SIGNATURE), None)
         if stored is None:
             return None
         sha256 = await self._store.sha256("", stored, progress=lambda _: None)
@@ -162,7 +178,7 @@ def _unserved(summary: ArtifactSummary) -> Sequence[str]:
 
 def unserved_note(problem: Finding) -> str:
     """Why a version of a valid folder gets no serving template, in the words of its gate TemplateEmitted."""
-    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.expected}; {problem.remedy}"
+    return f"a version of it gets no serving template: {problem.found}; expected: {problem.expected}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:
@@ -180,17 +196,17 @@ async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> Art
     return summary
 
 
-def check_names(found: FolderFiles, *, prefix: str) -> None:
-    """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for S3.
+def check_names(folder: FolderFiles, *, prefix: str) -> None:
+    """Refuses a folder for problems that need no reading: those of the scan, long keys, objects too large for a store.
 
     Raises FolderRefused.
     """
-    problems = [*found.problems, *_too_long(found, prefix), *_too_large(found)]
+    problems = [*folder.problems, *_too_long(folder, prefix), *_too_large(folder)]
     if problems:
         raise FolderRefused(problems)
 
 
-def _too_long(found: FolderFiles, prefix: str) -> Sequence[Finding]:
+def _too_long(folder: FolderFiles, prefix: str) -> Sequence[Finding]:
     return [
         Finding(
             reason="KeyTooLong",
@@ -198,20 +214,20 @@ def _too_long(found: FolderFiles, prefix: str) -> Sequence[Finding]:
             expected=f"at most {manifest.MAX_PATH_BYTES} bytes",
             remedy="Choose a shorter prefix, or rename the file.",
         )
-        for file in found.files
+        for file in folder.files
         if (length := len((prefix + file.path).encode("utf-8", "surrogateescape"))) > manifest.MAX_PATH_BYTES
     ]
 
 
-def _too_large(found: FolderFiles) -> Sequence[Finding]:
+def _too_large(folder: FolderFiles) -> Sequence[Finding]:
     large = [
         Finding(
             reason="FileTooLarge",
             found=f"{shown(file.path)} of {file.size} bytes",
-            expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of S3",
+            expected=f"at most {MAX_OBJECT_BYTES} bytes, the largest object of a store",
             remedy="Split the weights into shards.",
         )
-        for file in found.files
+        for file in folder.files
         if file.size > MAX_OBJECT_BYTES
     ]
     signatures = [
@@ -221,7 +237,7 @@ def _too_large(found: FolderFiles) -> Sequence[Finding]:
             expected=f"at most {LARGEST_SIGNATURE} bytes, the largest signature that is read",
             remedy=f"Sign the folder again, or leave it out: --exclude {SIGNATURE}.",
         )
-        for file in found.files
+        for file in folder.files
         if file.path == SIGNATURE and file.size > LARGEST_SIGNATURE
     ]
     return [*large, *signatures]

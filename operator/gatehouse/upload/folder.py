@@ -19,12 +19,24 @@ from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import shown
-from gatehouse.errors import InputInvalid
+from gatehouse.errors import ActionError, InputInvalid
+from gatehouse.storage.port import BodyError
 
-__all__ = ["FileIdentity", "FolderFiles", "LocalFile", "scan"]
+__all__ = ["FileChanged", "FileIdentity", "FolderFiles", "LocalFile", "scan"]
 
 _MAX_DEPTH: Final = 32
 _MAX_LEFT_OUT: Final = 1_000
+
+
+class FileChanged(ActionError, BodyError):
+    """A file is not the file that the scan of the folder saw."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} changed while it was being read; the manifest was not written. "
+            "Run the command again when nothing writes to the folder any more."
+        )
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ def scan(root: Path, *, exclude: Sequence[str] = (), follow_links: bool = False)
     ``root`` is no folder, OSError when something cannot be read.
     """
     if not root.is_dir():
-        raise InputInvalid(f"{root} is no folder; wanted: the folder that holds the files of one model")
+        raise InputInvalid(f"{root} is no folder; expected: the folder that holds the files of one model")
     resolved = root.resolve()
     walk = _Walk(resolved, exclude=tuple(exclude), inside=None if follow_links else _allowed(root, resolved))
     files = tuple(walk.files(resolved, "", ()))
@@ -99,7 +111,7 @@ class _Walk:
     inside: tuple[Path, ...] | None
     left_out: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
-    found: int = 0
+    count: int = 0
 
     def files(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
         """The files below ``folder``, whose path in the artifact is ``prefix``; ``above`` are its parent folders."""
@@ -117,7 +129,7 @@ class _Walk:
             path = prefix + name
             if self._is_left_out(path, name):
                 self._leave_out(path)
-            elif self.found <= MAX_FILES:
+            elif self.count <= MAX_FILES:
                 yield from self._entry(folder / name, path, (*above, here))
 
     def _entry(self, entry: Path, path: str, above: tuple[tuple[int, int], ...]) -> Iterator[LocalFile]:
@@ -143,7 +155,7 @@ class _Walk:
         elif stat.S_ISDIR(status.st_mode):
             yield from self.files(real, f"{path}/", above)
         elif stat.S_ISREG(status.st_mode):
-            self.found += 1
+            self.count += 1
             yield LocalFile(path=path, real=real, identity=FileIdentity.of(status))
         else:
             self._problem("NotAFile", path, "a device, socket or pipe", "files and folders")
@@ -164,6 +176,13 @@ class _Walk:
             self.left_out.append(path)
 
     def _problem(
-        self, rule: str, path: str, found: str, wanted: str, remedy: str = "Remove it, or leave it out with --exclude."
+        self,
+        rule: str,
+        path: str,
+        problem: str,
+        requirement: str,
+        remedy: str = "Remove it, or leave it out with --exclude.",
     ) -> None:
-        self.problems.append(Finding(reason=rule, found=f"{shown(path)}: {found}", expected=wanted, remedy=remedy))
+        self.problems.append(
+            Finding(reason=rule, found=f"{shown(path)}: {problem}", expected=requirement, remedy=remedy)
+        )

@@ -11,10 +11,9 @@ from typing import Final
 
 from gatehouse.domain.artifact.unsafe_files import OPENING_BYTES
 from gatehouse.domain.artifact.values import Listing, StoredObject
-from gatehouse.storage.s3.body import Body
-from gatehouse.storage.s3.multipart import SINGLE_BYTES, Part, parts_of
-from gatehouse.upload.errors import FileChanged
-from gatehouse.upload.folder import FileIdentity, FolderFiles, LocalFile
+from gatehouse.storage.parts import SINGLE_BYTES, Part, parts_of
+from gatehouse.storage.port import ArtifactStore, Body
+from gatehouse.upload.folder import FileChanged, FileIdentity, FolderFiles, LocalFile
 
 __all__ = ["FolderStore"]
 
@@ -22,14 +21,14 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _BATCH_CHUNKS: Final = 8
 
 
-class FolderStore:
-    """The files of a folder as objects: an ``ArtifactStore``. Holds 1 MiB in memory for each file that is read.
+class FolderStore(ArtifactStore):
+    """The files of a folder as objects. Holds 1 MiB in memory for each file that is read.
 
     Every method raises OSError, and FileChanged for a file that changed since the scan.
     """
 
-    def __init__(self, found: FolderFiles) -> None:
-        self._files = {file.path: file for file in found.files}
+    def __init__(self, folder: FolderFiles) -> None:
+        self._files = {file.path: file for file in folder.files}
         self._part_sums: dict[str, tuple[str, ...]] = {}
 
     @property

@@ -1,30 +1,77 @@
-"""Facts of a Hugging Face folder: the model card, and the configuration that ``gatehouse fit`` reads."""
+"""The model of a folder, by the check of upload: its model card, its configuration and the headers of its weights."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from gatehouse.domain.artifact.layout import CONFIG
 from gatehouse.domain.artifact.model_card import MAX_CARD, ModelCard, parse_card
-from gatehouse.domain.artifact.model_config import ModelConfig, Quantization
+from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, Quantization, parse_config
+from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.domain.formats.table import FORMATS, endings
 from gatehouse.domain.runtimes.formats import config_problem
 from gatehouse.errors import InputInvalid
-from gatehouse.upload.check import told_format, unserved_note
-from gatehouse.upload.errors import FileChanged, FolderRefused
-from gatehouse.upload.folder import FolderFiles, scan
-from gatehouse.upload.known_folder import known_folder, own_config, read_file
+from gatehouse.upload.check import FolderRefused, check_names, look_at, told_format, unserved_note
+from gatehouse.upload.folder import FileChanged, FolderFiles, LocalFile, scan
+from gatehouse.upload.folder_store import FolderStore
 
-__all__ = ["FolderFacts", "quantization_label", "read_model_folder"]
+__all__ = [
+    "FolderFacts",
+    "KnownFolder",
+    "known_folder",
+    "own_config",
+    "quantization_label",
+    "read_file",
+    "read_model_folder",
+]
 
 _CARD: Final = "README.md"
 _NO_FORMAT: Final = f"there are no {endings()} files: name the format of the weights with --format"
 _MOST_PROBLEMS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFolder:
+    """``summary`` is from the headers of the weights and from the files beside them. A folder without known weights has
+    only a ``config``; a folder without both has neither."""
+
+    summary: ArtifactSummary | None = None
+    config: ModelConfig | None = None
+
+
+def known_folder(folder: FolderFiles, *, artifact_format: ArtifactFormat | None = None) -> KnownFolder:
+    """The model of a folder, without reading its weights. Without a format, the names of the files tell it.
+
+    Raises FolderRefused for a folder that ``gatehouse upload`` would refuse, FormatError for an invalid config.json,
+    FileChanged, OSError.
+    """
+    chosen = artifact_format or told_format(folder)
+    if chosen is None and any(file.path == CONFIG for file in folder.files):
+        return KnownFolder(config=own_config(folder))
+    check_names(folder, prefix="")
+    summary = asyncio.run(look_at(FolderStore(folder), artifact_format=chosen or "safetensors"))
+    return KnownFolder(summary=summary, config=summary.config)
+
+
+def own_config(folder: FolderFiles) -> ModelConfig | None:
+    """The config.json at the top of the folder; None if it does not exist. Raises FormatError, OSError."""
+    file = next((file for file in folder.files if file.path == CONFIG), None)
+    return None if file is None else parse_config(read_file(file, limit=MAX_CONFIG + 1))
+
+
+def read_file(file: LocalFile, *, limit: int) -> bytes:
+    """At most ``limit`` bytes from the beginning. Raises OSError."""
+    # A pipe may have replaced the file, and an open without O_NONBLOCK would wait for its writer.
+    descriptor = os.open(file.real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        return opened.read(limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +94,19 @@ def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = No
     Without ``artifact_format``, the names of the files tell the format. Raises InputInvalid when ``root`` is no folder.
     """
     try:
-        found = scan(root)
+        folder = scan(root)
     except OSError as error:
         raise InputInvalid(f"{error.filename or root} cannot be read: {error.strerror}") from error
     notes: list[str] = []
-    text = _card_text(found, notes)
+    text = _card_text(folder, notes)
     card = ModelCard() if text is None else parse_card(text)
     notes += [f"{_CARD}: {note}" for note in card.notes]
-    notes += [f"left out: {each.found}" for each in found.problems if _CARD in each.found or CONFIG in each.found]
-    told = told_format(found)
+    notes += [
+        f"left out: {problem.found}" for problem in folder.problems if _CARD in problem.found or CONFIG in problem.found
+    ]
+    told = told_format(folder)
     chosen = artifact_format or told
-    config = _config(found, chosen, notes)
+    config = _config(folder, chosen, notes)
     if chosen is None:
         notes.append(_NO_FORMAT)
     elif CONFIG in FORMATS[chosen].needs and (problem := config_problem(config)) is not None:
@@ -65,8 +114,8 @@ def read_model_folder(root: Path, *, artifact_format: ArtifactFormat | None = No
     return FolderFacts(card=card, config=config, artifact_format=told, notes=tuple(notes))
 
 
-def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
-    file = next((file for file in found.files if file.path == _CARD), None)
+def _card_text(folder: FolderFiles, notes: list[str]) -> bytes | None:
+    file = next((file for file in folder.files if file.path == _CARD), None)
     try:
         return None if file is None else read_file(file, limit=MAX_CARD)
     except OSError as error:
@@ -74,14 +123,14 @@ def _card_text(found: FolderFiles, notes: list[str]) -> bytes | None:
         return None
 
 
-def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
+def _config(folder: FolderFiles, artifact_format: ArtifactFormat | None, notes: list[str]) -> ModelConfig | None:
     """The configuration; for a folder that upload refuses, config.json alone."""
     try:
         try:
-            return known_folder(found, artifact_format=artifact_format).config
+            return known_folder(folder, artifact_format=artifact_format).config
         except FolderRefused as refused:
-            notes += _refusals(refused.problems, said=found.problems)
-        return own_config(found)
+            notes += _refusals(refused.problems, said=folder.problems)
+        return own_config(folder)
     except FileChanged as error:
         notes.append(f"left out: {error.path} changed while it was being read")
     except FormatError as error:
@@ -93,9 +142,10 @@ def _config(found: FolderFiles, artifact_format: ArtifactFormat | None, notes: l
 
 def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> list[str]:
     """The problems for which upload would refuse the folder, without those that other notes name."""
-    other = [each for each in problems if CONFIG not in each.found and each not in said]
+    other = [problem for problem in problems if CONFIG not in problem.found and problem not in said]
     notes = [
-        f"the folder will be refused: {each.reason}: {each.found}; {each.remedy}" for each in other[:_MOST_PROBLEMS]
+        f"the folder will be refused: {problem.reason}: {problem.found}; {problem.remedy}"
+        for problem in other[:_MOST_PROBLEMS]
     ]
     more = len(other) - len(notes)
     return (
@@ -105,10 +155,10 @@ def _refusals(problems: tuple[Finding, ...], *, said: tuple[Finding, ...]) -> li
     )
 
 
-def quantization_label(found: Quantization | None) -> str | None:
+def quantization_label(quantization: Quantization | None) -> str | None:
     """The quantization, for people: FP8 or INT4 where type and width are known, else the name of the method."""
-    if found is None:
+    if quantization is None:
         return None
-    if found.bits is None or found.weight_type is None:
-        return found.method
-    return f"{'FP' if found.weight_type == 'float' else 'INT'}{found.bits}"
+    if quantization.bits is None or quantization.weight_type is None:
+        return quantization.method
+    return f"{'FP' if quantization.weight_type == 'float' else 'INT'}{quantization.bits}"

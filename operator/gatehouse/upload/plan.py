@@ -14,23 +14,29 @@ from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.formats.layout import lay_out
 from gatehouse.storage.s3.multipart import COPY_BYTES, SINGLE_BYTES, composite_sha256
 from gatehouse.storage.s3.uploads import Bucket
+from gatehouse.errors import ConditionNotMet
+from gatehouse.storage.parts import COPY_BYTES, SINGLE_BYTES, composite_sha256
+from gatehouse.storage.port import Bucket
 from gatehouse.upload.check import CheckedArtifact, CheckedFile
-from gatehouse.upload.errors import ObjectsInTheWay
 
-__all__ = ["Comparison", "Plan", "Standing", "compare", "extra_objects", "plan_upload"]
+__all__ = ["Comparison", "FileState", "ObjectsInTheWay", "Plan", "compare", "extra_objects", "plan_upload"]
 
-Standing: TypeAlias = Literal["missing", "same", "same-in-parts", "different"]
+FileState: TypeAlias = Literal["missing", "same", "same-in-parts", "different"]
 """``same-in-parts``: the bytes are the same, but the store has no checksum of the whole object."""
 
 _AT_ONCE: Final = 16
 _MOST_NAMED: Final = 10
 
 
+class ObjectsInTheWay(ConditionNotMet):
+    """Objects below the prefix differ from the files of the folder, or belong to no file; no file was sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The state of each file, by path; ``extra`` are objects of the prefix that are no file of the folder."""
 
-    standings: dict[str, Standing]
+    states: dict[str, FileState]
     extra: tuple[StoredObject, ...]
     stored: dict[str, StoredObject]
 
@@ -66,56 +72,58 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
     """
     listing = await bucket.store.list(prefix, limit=MAX_FILES)
     if listing is None:
-        raise ObjectsInTheWay("there is no such bucket; wanted: a bucket that exists. Create it, or correct the URI.")
+        raise ObjectsInTheWay("there is no such bucket; expected: a bucket that exists. Create it, or correct the URI.")
     if len(listing.objects) > MAX_FILES:
         raise ObjectsInTheWay(
-            f"there are more than {MAX_FILES} objects below {prefix}; wanted: a prefix of this artifact alone"
+            f"there are more than {MAX_FILES} objects below {prefix}; expected: a prefix of this artifact alone"
         )
-    stored = {each_object.path: each_object for each_object in listing.objects}
+    stored = {held.path: held for held in listing.objects}
     files = (*artifact.objects, manifest)
 
-    async def standing(file: CheckedFile) -> Standing:
-        return await _standing(bucket, prefix, file, stored.get(file.path))
+    async def state(file: CheckedFile) -> FileState:
+        return await _state(bucket, prefix, file, stored.get(file.path))
 
-    found = await each(files, standing, at_once=_AT_ONCE)
+    states = await each(files, state, at_once=_AT_ONCE)
     return Comparison(
-        standings={file.path: each_standing for file, each_standing in zip(files, found, strict=True)},
+        states=dict(zip((file.path for file in files), states, strict=True)),
         extra=extra_objects(listing, artifact),
         stored=stored,
     )
 
 
-def plan_upload(artifact: CheckedArtifact, found: Comparison, *, overwrite: bool = False, prune: bool = False) -> Plan:
+def plan_upload(
+    artifact: CheckedArtifact, comparison: Comparison, *, overwrite: bool = False, prune: bool = False
+) -> Plan:
     """The steps for the differences. Raises ObjectsInTheWay when they need --overwrite or --prune."""
     different = [
-        f"{shown(path)} of {found.stored[path].size} bytes"
-        for path, standing in found.standings.items()
-        if standing == "different"
+        f"{shown(path)} of {comparison.stored[path].size} bytes"
+        for path, state in comparison.states.items()
+        if state == "different"
     ]
-    if found.standings.get(SIGNATURE) == "different" and len(different) == 1 and not overwrite:
+    if comparison.states.get(SIGNATURE) == "different" and len(different) == 1 and not overwrite:
         raise ObjectsInTheWay(
-            f"there is another {SIGNATURE} already. Say --overwrite to replace it: the signature is not part of the "
+            f"another {SIGNATURE} exists already. Use --overwrite to replace it: the signature is not part of the "
             "artifact, so the digest stays."
         )
     if different and not overwrite:
         raise ObjectsInTheWay(
             f"other objects exist already: {_some(different)}. A new artifact is a new version: upload it to a new "
-            "prefix. Or say --overwrite: versions that name this URI will be Artifact Changed."
+            "prefix. Or use --overwrite: versions that name this URI will be Artifact Changed."
         )
-    if found.extra and not prune:
+    if comparison.extra and not prune:
         raise ObjectsInTheWay(
-            "objects are below the prefix that are not in the folder and would count to the artifact: "
-            f"{_some([f'{shown(extra.path)} of {extra.size} bytes' for extra in found.extra])}. "
-            "Upload to a new prefix, or say --prune to delete them."
+            "objects below the prefix are not in the folder and would be part of the artifact: "
+            f"{_some([f'{shown(extra.path)} of {extra.size} bytes' for extra in comparison.extra])}. "
+            "Upload to a new prefix, or use --prune to delete them."
         )
-    owed = [file for file in artifact.objects if found.standings[file.path] in {"missing", "different"}]
-    finished = found.standings[MANIFEST] in {"same", "same-in-parts"}
+    owed = [file for file in artifact.objects if comparison.states[file.path] in {"missing", "different"}]
+    finished = comparison.states[MANIFEST] in {"same", "same-in-parts"}
     return Plan(
         data=tuple(file for file in owed if file.path != CONFIG),
         config=tuple(file for file in owed if file.path == CONFIG),
         # An existing manifest shows that an earlier upload tried, and that the store keeps checksums of parts only.
-        unsummed=() if finished else tuple(_unsummed(artifact.files, found)),
-        delete=tuple(extra.path for extra in found.extra),
+        unsummed=() if finished else tuple(_unsummed(artifact.files, comparison)),
+        delete=tuple(extra.path for extra in comparison.extra),
         manifest=not finished,
     )
 
@@ -127,13 +135,13 @@ def extra_objects(listing: Listing, artifact: CheckedArtifact) -> tuple[StoredOb
     return tuple(stored for stored in counted if stored.path not in paths)
 
 
-def _unsummed(files: Sequence[CheckedFile], found: Comparison) -> Iterable[CheckedFile]:
+def _unsummed(files: Sequence[CheckedFile], comparison: Comparison) -> Iterable[CheckedFile]:
     for file in files:
-        if found.standings[file.path] == "same-in-parts" and SINGLE_BYTES < file.size <= COPY_BYTES:
+        if comparison.states[file.path] == "same-in-parts" and SINGLE_BYTES < file.size <= COPY_BYTES:
             yield file
 
 
-async def _standing(bucket: Bucket, prefix: str, file: CheckedFile, stored: StoredObject | None) -> Standing:
+async def _state(bucket: Bucket, prefix: str, file: CheckedFile, stored: StoredObject | None) -> FileState:
     if stored is None:
         return "missing"
     if stored.size != file.size:

@@ -25,7 +25,7 @@ async def ask_for_check(client: ApiClient, uri: str, *, namespace: str) -> Seque
     Returns the annotated versions as namespace/name. The operator checks all other versions at their next check. Raises
     ClusterError when the cluster does not answer.
     """
-    found = await _of(client, uri, namespace)
+    versions = await _of(client, uri, namespace)
     asked: list[str] = []
     at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -35,7 +35,7 @@ async def ask_for_check(client: ApiClient, uri: str, *, namespace: str) -> Seque
                 await _annotate(client, metadata["namespace"], metadata["name"])
                 asked.append(f"{metadata['namespace']}/{metadata['name']}")
 
-    await asyncio.gather(*map(ask, found))
+    await asyncio.gather(*map(ask, versions))
     return sorted(asked)
 
 

@@ -11,9 +11,12 @@ from typing import Final
 
 from gatehouse.controllers.verification.inspector import each
 from gatehouse.domain.artifact.layout import MANIFEST, MAX_FILES
-from gatehouse.domain.common.errors import ReconcileError, Transient
+from gatehouse.domain.common.errors import ReconcileError, Transient, Waiting
 from gatehouse.domain.common.format_error import shown
-from gatehouse.storage.s3.multipart import (
+from gatehouse.errors import ActionError
+from gatehouse.storage.limits import retried
+from gatehouse.storage.parts import (
+    COPY_BYTES,
     SINGLE_BYTES,
     Part,
     StoredPart,
@@ -21,17 +24,20 @@ from gatehouse.storage.s3.multipart import (
     composite_sha256,
     parts_of,
 )
-from gatehouse.storage.s3.uploads import Bucket, bytes_body
+from gatehouse.storage.port import ArtifactUploads, Bucket, bytes_body
 from gatehouse.upload.check import CheckedArtifact, CheckedFile
-from gatehouse.upload.errors import SentDiffers
 from gatehouse.upload.folder_store import FolderStore
 from gatehouse.upload.plan import Comparison, Plan, compare, extra_objects, plan_upload
-from gatehouse.upload.server_checksums import Summing
 
-__all__ = ["Upload", "UploadOptions", "UploadProgress", "UploadResult"]
+__all__ = ["SentDiffers", "Summing", "Upload", "UploadOptions", "UploadProgress", "UploadResult"]
 
 _BEGINNINGS: Final = 3
 _UNFINISHED_COMPARED: Final = 8
+_COPIES: Final = 3
+
+
+class SentDiffers(ActionError):
+    """The store has other bytes under a name than were sent, or lost an object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +104,9 @@ class Upload:
 
     async def plan(self) -> Plan:
         """The plan of the upload. Raises ObjectsInTheWay and the errors of the store."""
-        found = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
-        plan = plan_upload(self._artifact, found, overwrite=self._options.overwrite, prune=self._options.prune)
-        self._unsummed = _kept_in_parts(self._artifact, found, plan)
+        comparison = await compare(self._bucket, self._prefix, self._artifact, self._manifest)
+        plan = plan_upload(self._artifact, comparison, overwrite=self._options.overwrite, prune=self._options.prune)
+        self._unsummed = _kept_in_parts(self._artifact, comparison, plan)
         return plan
 
     async def run(self, plan: Plan) -> UploadResult:
@@ -227,13 +233,13 @@ class Upload:
         self._progress = replace(now, bytes_done=now.bytes_done + size, bytes_kept=now.bytes_kept + kept)
 
 
-def _kept_in_parts(artifact: CheckedArtifact, found: Comparison, plan: Plan) -> list[str]:
+def _kept_in_parts(artifact: CheckedArtifact, comparison: Comparison, plan: Plan) -> list[str]:
     """Large files that stay in the store without a SHA-256 of the whole."""
     tried = {file.path for file in plan.unsummed}
     return [
         file.path
         for file in artifact.files
-        if found.standings[file.path] == "same-in-parts" and file.size > SINGLE_BYTES and file.path not in tried
+        if comparison.states[file.path] == "same-in-parts" and file.size > SINGLE_BYTES and file.path not in tried
     ]
 
 
@@ -247,12 +253,59 @@ def _is_sent(file: CheckedFile, known: StoredSum | None, *, completed: bool) -> 
 
 
 def _same_parts(file: CheckedFile, stored: Sequence[StoredPart]) -> dict[int, StoredPart]:
-    wanted = {part.number: (part.size, file.parts[part.number - 1]) for part in parts_of(file.size)}
-    return {part.number: part for part in stored if wanted.get(part.number) == (part.size, part.sha256)}
+    own = {part.number: (part.size, file.parts[part.number - 1]) for part in parts_of(file.size)}
+    return {part.number: part for part in stored if own.get(part.number) == (part.size, part.sha256)}
 
 
-def _differs(path: str, found: str) -> SentDiffers:
+def _differs(path: str, held: str) -> SentDiffers:
     return SentDiffers(
-        f"the store has {found} as {shown(path)}, but the file has other bytes; the manifest was not written. "
+        f"the store has {held} as {shown(path)}, but the file has other bytes; the manifest was not written. "
         "Run the command again; if that does not help, check the disks of the store and its other writers."
     )
+
+
+class Summing:
+    """Lets a store compute the SHA-256 of objects that were sent in parts, until a copy shows that it computes none.
+
+    Another upload may replace the object while the store copies it. Stores report this in several ways: 412 for the
+    ETag, or 503 SlowDownRead with a Retry-After of a minute (MinIO, when the source disappears during the copy). The
+    object is therefore checked before each further copy: in most cases it has its SHA-256 by then.
+    """
+
+    def __init__(self, uploads: ArtifactUploads) -> None:
+        self._uploads = uploads
+        self._copies_sum = True
+
+    async def ask(self, key: str) -> StoredSum | None:
+        """The checksums of an object after a copy in place; None when the object does not exist.
+
+        Raises the errors of the store.
+        """
+        return await retried(self._uploads.limits.content, lambda: self._attempt(key))
+
+    async def _attempt(self, key: str) -> StoredSum | None:
+        known = await self._uploads.head(key)
+        for _ in range(_COPIES):
+            if known is None or known.sha256 is not None or known.size > COPY_BYTES or not self._copies_sum:
+                return known
+            made = await self._copy(key, known)
+            known = await self._uploads.head(key)
+            if made is not None and known is not None and known.etag.strip('"') == made.strip('"'):
+                self._copies_sum = known.sha256 is not None
+        return known
+
+    async def _copy(self, key: str, known: StoredSum) -> str | None:
+        """The ETag of the copy; None when another writer has replaced the object."""
+        try:
+            return await self._uploads.copy_in_place(key, etag=known.etag)
+        except Waiting as error:
+            if error.reason != "StoreLacksOperation":
+                raise
+            self._copies_sum = False
+            return None
+        except Transient as error:
+            now = await self._uploads.head(key)
+            if error.reason == "ObjectChanged" or now is None or now.sha256 is not None:
+                return None
+            # A busy store throttles the head request too, and that request waits for the Retry-After.
+            raise Transient(reason=error.reason, message=error.message, remedy=error.remedy) from error

@@ -34,12 +34,12 @@ from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.storage.limits import Limits, RetryPolicy
-from gatehouse.storage.s3.multipart import PART_BYTES
+from gatehouse.storage.parts import PART_BYTES
 from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
 from gatehouse.upload.check import CheckedArtifact, FolderCheck
-from gatehouse.upload.errors import FileChanged, ObjectsInTheWay
-from gatehouse.upload.folder import scan
+from gatehouse.upload.folder import FileChanged, scan
 from gatehouse.upload.folder_store import FolderStore
+from gatehouse.upload.plan import ObjectsInTheWay
 from gatehouse.upload.transfer import Upload, UploadOptions, UploadResult
 from gatehouse_local.ephemeral import RunningVersitygw
 from gatehouse_local.s3 import S3Endpoint
@@ -435,7 +435,7 @@ async def test_bytes_that_change_without_a_trace_are_refused_by_the_store(bucket
         file.write(b"changed")
     os.utime(folder / LARGE, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    with pytest.raises(Exception, match="not those that were announced"):
+    with pytest.raises(Exception, match="other bytes than were announced"):
         await sender.send()
 
     assert f"m/{LARGE}" not in keys(bucket)
@@ -509,7 +509,7 @@ async def test_a_folder_may_be_signed_when_it_is_there_already(bucket: Bucket, s
     assert SIGNATURE not in before.sent
 
     sign_folder(small, make_key(), into=small / SIGNATURE)
-    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig already. Say --overwrite"):
+    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig exists already. Use --overwrite"):
         await Sender(small, bucket).send()
     assert (await Sender(small, bucket, overwrite=True).send()).sent == (SIGNATURE,)
 

@@ -48,7 +48,7 @@ def test_an_upload_has_the_versions_of_its_uri_checked_now(
 
     assert said.exit_code == 0, said.output
     assert json.loads(said.stdout)["asked"] == [f"{world.namespace}/granite-1"]
-    assert f"asked Gatehouse to check now: {world.namespace}/granite-1" in said.stderr
+    assert f"requested an immediate check of {world.namespace}/granite-1" in said.stderr
     ready = world.ready()
     # It is that request that was handled, and nobody asked for the version of another URI.
     assert ready["status"]["lastHandledReconcileAt"] == ready["metadata"]["annotations"][REQUESTED_AT]

@@ -314,8 +314,8 @@ def test_ready_does_not_outlast_the_grace(
 
 
 FAULTS: dict[str, tuple[str, Fault, str, str]] = {
-    "403 on a list": ("list", code(403, "AccessDenied"), "AccessDenied", "leave to list the prefix"),
-    "403 on a read": ("read", code(403, "AccessDenied"), "AccessDenied", "leave to list the prefix"),
+    "403 on a list": ("list", code(403, "AccessDenied"), "AccessDenied", "to list the prefix"),
+    "403 on a read": ("read", code(403, "AccessDenied"), "AccessDenied", "to list the prefix"),
     "unknown key": ("list", code(403, "InvalidAccessKeyId"), "CredentialsRejected", "AWS_ACCESS_KEY_ID"),
     "500 on a list": ("list", code(500, "InternalError"), "StoreUnavailable", "HTTP 500"),
     "500 on a read": ("read", code(500, "InternalError"), "StoreUnavailable", "HTTP 500"),

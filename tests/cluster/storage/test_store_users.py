@@ -170,7 +170,7 @@ def test_what_minio_refuses_ends_the_command_with_the_reason_and_no_key(store: S
     refused = store.run()
     assert refused.exit_code == 1
     assert "HTTP 403 SignatureDoesNotMatch" in refused.output
-    assert "restart it after a change" in refused.output
+    assert "restart the store after a change" in refused.output
     assert wrong not in refused.output
 
 

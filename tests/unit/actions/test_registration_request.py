@@ -22,8 +22,7 @@ from gatehouse.cli.main import app
 from gatehouse.domain.artifact.model_card import ModelCard
 from gatehouse.errors import InputInvalid, ObjectMismatch
 from gatehouse.upload.folder import scan
-from gatehouse.upload.known_folder import known_folder
-from gatehouse.upload.model_folder import FolderFacts, read_model_folder
+from gatehouse.upload.model_folder import FolderFacts, known_folder, read_model_folder
 from gatehouse_local.miniature import miniature_granite
 from modelfiles import gguf_file
 

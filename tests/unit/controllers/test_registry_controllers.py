@@ -15,7 +15,7 @@ from gatehouse.api.model_registry import ModelRegistry, ModelRegistryStatus, Obj
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
-from gatehouse.controllers.ports import ArtifactStore, ObjectName, RegistryRows
+from gatehouse.controllers.ports import ObjectName, RegistryRows
 from gatehouse.controllers.reconciler import after_error
 from gatehouse.controllers.rows import retire
 from gatehouse.domain.common.conditions import find
@@ -29,6 +29,7 @@ from gatehouse.domain.version.records import (
     VersionIds,
     VersionRecord,
 )
+from gatehouse.storage.port import ArtifactStore
 
 REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
 

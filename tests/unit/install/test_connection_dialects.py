@@ -28,8 +28,8 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cli import storage_connection
 from gatehouse.cli.main import app
 from gatehouse.domain.admission.contest import endpoints_of
-from gatehouse.domain.common.locations import PARTITIONS
 from gatehouse.domain.serving.initializer import loading_of, may_have_virtual_host
+from gatehouse.storage.providers.aws import PARTITIONS
 
 BUCKET = "models"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "s3cr3t-half", "AWS_SESSION_TOKEN": ""}
@@ -234,7 +234,7 @@ def test_of_stores_at_several_places_somebody_chooses(monkeypatch: pytest.Monkey
     registry = worlds.registry(objectStores=stores)
     refused = create(registry, monkeypatch)
     assert refused.exit_code == 2
-    assert "has stores at several places (s3://models/, s3://weights/); say which one by --bucket" in refused.output
+    assert "has stores at several endpoints (s3://models/, s3://weights/); choose one with --bucket" in refused.output
     chosen = create(registry, monkeypatch, "--bucket=weights")
     assert (chosen.exit_code, "for https://s3.eu-west-1.amazonaws.com" in chosen.output) == (0, True)
     assert "no object store with the bucket others" in create(registry, monkeypatch, "--bucket=others").output

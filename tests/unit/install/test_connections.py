@@ -14,16 +14,18 @@ from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiError, Patch
-from gatehouse.install.connections import Connection, Form, WrittenConnection, ensure_connection, manifest
+from gatehouse.install.connections import Form, WrittenConnection, ensure_connection, manifest
 from gatehouse.install.errors import ForeignSecret
+from gatehouse.storage.providers.provider import Connection
+from gatehouse.storage.providers.s3 import S3
 
 SECRET = "s3cr3t-half"
 CONNECTION = Connection(
+    provider=S3,
     key="minio-connection",
     endpoint="https://minio.example.com",
     region="us-east-1",
-    access_key="reader",
-    secret_key=SECRET,
+    credentials=("reader", SECRET),
 )
 
 
@@ -81,9 +83,13 @@ def test_it_is_made_once_and_kept() -> None:
 def test_other_keys_stay_and_what_differs_is_named_without_its_value() -> None:
     api = Api()
     ensured(api)
-    ensured(api, Connection(key="weights", endpoint="https://other", region="eu-1"))
+    ensured(api, Connection(provider=S3, key="weights", endpoint="https://other", region="eu-1"))
     moved = Connection(
-        key="minio-connection", endpoint="https://new", region="us-east-1", access_key="reader", secret_key="another"
+        provider=S3,
+        key="minio-connection",
+        endpoint="https://new",
+        region="us-east-1",
+        credentials=("reader", "another"),
     )
     assert str(ensured(api, moved)) == (
         "updated Secret chatbots/storage-config with the key minio-connection: endpoint_url, secret_access_key"
@@ -172,7 +178,7 @@ def test_nothing_but_the_manifest_shows_a_secret() -> None:
         (BASE, "AWS_ACCESS_KEY_ID is empty; set AWS_ACCESS_KEY_ID, or name a file with --access-key-file"),
         ((*BASE, "--access-key-file", "/nowhere"), "--access-key-file /nowhere cannot be read"),
         (("--anonymous", "--dry-run"), "the name is ''; it must consist of lower-case letters"),
-        (("x", "--anonymous", "--dry-run"), "the endpoint is ''; name it, as in --endpoint"),
+        (("x", "--anonymous", "--dry-run"), "the endpoint is missing; name it, as in --endpoint"),
         (("x", "--anonymous", "--dry-run", "--endpoint", "minio"), "the endpoint is 'minio'; it must be a URL"),
         (("x", "-o", "yaml", "--anonymous"), "-o yaml prints credentials and is for --dry-run only"),
         (("x", "--anonymous", "--for", "openshift-ai"), "leave --anonymous out"),

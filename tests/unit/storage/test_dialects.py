@@ -19,10 +19,11 @@ from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, W
 from gatehouse.domain.formats.layout import lay_out
 from gatehouse.storage.limits import Limits, RetryPolicy
 from gatehouse.storage.metrics import NoMetrics
+from gatehouse.storage.port import bytes_body
 from gatehouse.storage.s3.client import S3Store, S3Stores
 from gatehouse.storage.s3.refusals import StoreRefusal, meaning_of
-from gatehouse.storage.s3.uploads import BucketAccess, bytes_body, open_bucket
-from gatehouse.upload.server_checksums import Summing
+from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
+from gatehouse.upload.transfer import Summing
 
 QUICK = Limits(
     connect=1.0,

@@ -7,8 +7,8 @@ import hashlib
 
 import pytest
 
-from gatehouse.storage.s3 import hashing
-from gatehouse.storage.s3.hashing import ContentHasher
+from gatehouse.storage import hashing
+from gatehouse.storage.hashing import ContentHasher
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_144, 262_145, 2_097_152, 2_097_153, 9_000_000])

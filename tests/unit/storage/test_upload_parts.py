@@ -10,20 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.storage.s3.multipart import (
+from gatehouse.storage.parts import (
     MAX_OBJECT_BYTES,
     PART_BYTES,
     StoredPart,
-    completion,
     composite_sha256,
-    parse_begun,
-    parse_copied,
-    parse_parts,
-    parse_unfinished,
     part_size,
     parts_of,
-    stored_sum,
 )
+from gatehouse.storage.s3.checksums import stored_sum
+from gatehouse.storage.s3.multipart import completion, parse_begun, parse_copied, parse_parts, parse_unfinished
 from gatehouse.storage.s3.xml import DocumentError
 
 DIGEST = hashlib.sha256(b"part").digest()

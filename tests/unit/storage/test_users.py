@@ -164,7 +164,7 @@ def test_no_policy_allows_more_than_one_bucket_or_a_pattern_of_actions() -> None
             UsersRefused,
             "HTTP 403 SignatureDoesNotMatch; the",
         ),
-        (403, b"<Error/>", UsersRefused, "restart it after a change"),
+        (403, b"<Error/>", UsersRefused, "restart the store after a change"),
         (400, b'{"Code": "XMinioAdminInvalidSecretKey"}', UsersRefused, "HTTP 400 XMinioAdminInvalidSecretKey$"),
         (400, b'{"Code": "\\u001b[31m"}', UsersRefused, "HTTP 400$"),
         (307, b"", UsersRefused, "HTTP 307$"),

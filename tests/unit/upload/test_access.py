@@ -12,9 +12,10 @@ from gatehouse.actions.upload_report import UploadReport, VersionNames
 from gatehouse.domain.artifact.signature import LARGEST_SIGNATURE
 from gatehouse.errors import InputInvalid
 from gatehouse.printing.progress import Amounts, line
-from gatehouse.upload.access import StoreFlags, bucket_access, location_of
-from gatehouse.upload.check import CheckedArtifact, CheckedFile, check_names
-from gatehouse.upload.errors import FolderRefused
+from gatehouse.storage.port import StoreFlags
+from gatehouse.storage.s3.environment import bucket_access
+from gatehouse.storage.stores import location_of
+from gatehouse.upload.check import CheckedArtifact, CheckedFile, FolderRefused, check_names
 from gatehouse.upload.folder import scan
 from gatehouse.upload.plan import Plan
 

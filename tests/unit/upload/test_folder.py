@@ -10,9 +10,8 @@ import pytest
 
 from gatehouse.domain.artifact.layout import MAX_FILES
 from gatehouse.errors import InputInvalid
-from gatehouse.upload.check import FolderCheck, check_names, guess_format, told_format
-from gatehouse.upload.errors import FileChanged, FolderRefused
-from gatehouse.upload.folder import FolderFiles, scan
+from gatehouse.upload.check import FolderCheck, FolderRefused, check_names, guess_format, told_format
+from gatehouse.upload.folder import FileChanged, FolderFiles, scan
 from gatehouse.upload.folder_store import FolderStore
 from modelfiles import config_json, safetensors_file
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from gatehouse.controllers.ports import ArtifactStore, UtcClock
+from gatehouse.controllers.ports import UtcClock
 from gatehouse.controllers.verification.inspector import Structure, StructureReader, each
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.domain.artifact import manifest, own_files
@@ -40,6 +40,7 @@ from gatehouse.domain.formats import parsers
 from gatehouse.domain.formats.layout import lay_out
 from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.version.records import FileRecord
+from gatehouse.storage.port import ArtifactStore
 
 __all__ = ["CHECKSUM_WORTH_BYTES", "CheckRequest", "CheckResult", "Verifier"]
 

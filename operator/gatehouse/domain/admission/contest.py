@@ -37,13 +37,14 @@ from typing import Any, Final, cast, get_args
 import msgspec
 import orjson
 
-from gatehouse.api.model_registry import ModelRegistry, ObjectStore
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import MODEL_FILE, RefusalReason
 from gatehouse.api.wire import WireVersion
 from gatehouse.domain.common.conditions import READY, find
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.common.locations import AwsHost, folder_of, host_of, locate, partition_of
+from gatehouse.domain.common.locations import folder_of, locate, provider_of
 from gatehouse.domain.common.readable import read_conditions
+from gatehouse.storage.providers.table import FOLDER_TEXT
 
 __all__ = [
     "ARTIFACT_VERIFIED",
@@ -73,8 +74,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "ArtifactInvalid": "is Artifact Invalid",
 }
 BUCKET_HAS_TWO_ENDPOINTS: Final = "BucketHasTwoEndpoints"
-AWS: Final = "the endpoint of AWS"
-_URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]{0,1024}")
+_URI: Final = re.compile(FOLDER_TEXT)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _FILE: Final = re.compile(rf"(?=.{{1,512}}$){MODEL_FILE}")
 """An object of an older schema may hold any text. A list with malformed text could not be written at all."""
@@ -207,25 +207,12 @@ def places_of(endpoints: Mapping[str, Sequence[str]]) -> str:
     return " and ".join(f"{at} ({', '.join(names)})" for at, names in sorted(endpoints.items()))
 
 
-def _endpoint(store: ObjectStore) -> str:
-    """One spelling of an endpoint: host names have no case, a scheme has a default port, and AWS has many hosts.
-
-    A bucket name of AWS means one bucket at all hosts of a partition, and another bucket in every other partition.
-    """
-    at = AwsHost(known.name, store.region) if (known := partition_of(store.region)) else None
-    if store.endpoint is not None:
-        at = host_of(store.endpoint) if store.endpoint.lower().startswith("https://") else None
-    if at is not None or store.endpoint is None:
-        return AWS if at is None or at.partition == "aws" else f"{AWS} ({at.partition})"
-    scheme, _, host = store.endpoint.rstrip("/").lower().partition("://")
-    return f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}.get(scheme, ''))}"
-
-
 def folders_above(uri: str) -> Iterator[str]:
     """The folders of the bucket above a folder, without the bucket itself."""
-    bucket, *parts = uri.removeprefix("s3://").rstrip("/").split("/")
-    for end in range(1, len(parts)):
-        yield f"s3://{bucket}/{'/'.join(parts[:end])}/"
+    folder = uri.rstrip("/")
+    end = folder.find("/", folder.find("://") + len("://"))
+    while end != -1 and (end := folder.find("/", end + 1)) != -1:
+        yield folder[: end + 1]
 
 
 class Contest:

@@ -1,59 +1,63 @@
-"""Which namespaces may use a registry, which store has an artifact, and which AWS host serves a region.
-
-The name of a bucket is unique within a partition, at all of the partition's hosts: regional, dual-stack, FIPS or a VPC
-endpoint. A request is signed for the region of its host; AWS accepts no other.
-
-Source: ``partitions.json`` of botocore, with which a test compares this table, and
-https://docs.aws.amazon.com/general/latest/gr/s3.html
-"""
+"""Which namespaces may use a registry, which of its stores has an artifact, and where the store is."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 from gatehouse.api.model_registry import LabelSelector, LabelSelectorRequirement, ModelRegistry, ObjectStore
 from gatehouse.domain.common.errors import Stalled
+from gatehouse.storage.providers.provider import Place, Provider
+from gatehouse.storage.providers.table import PROVIDERS, schemes
 
 __all__ = [
-    "PARTITIONS",
     "ArtifactLocation",
-    "AwsHost",
-    "Partition",
     "allows_namespace",
     "duration",
-    "endpoint_of",
     "folder_of",
-    "host_of",
     "locate",
-    "partition_of",
-    "s3_endpoint",
+    "place_of",
+    "provider_of",
     "selects",
-    "signing_region",
     "store_for",
 ]
 
 _SECONDS: Final = {"h": 3600, "m": 60, "s": 1}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactLocation:
-    """Bucket and prefix of an artifact; the prefix ends with a slash, or is empty for the whole bucket."""
+    """A URI in its parts; the prefix ends with a slash, or is empty for the whole bucket."""
 
+    scheme: str
     bucket: str
     prefix: str
 
 
 def locate(uri: str) -> ArtifactLocation:
-    """Bucket and prefix of ``s3://bucket/prefix``; the CRD has checked its form."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    """The parts of ``scheme://bucket/prefix``; the CRD has checked its form. Never raises."""
+    scheme, separator, path = uri.partition("://")
+    if not separator:
+        scheme, path = "", uri
+    bucket, _, prefix = path.partition("/")
     folder = prefix.rstrip("/")
-    return ArtifactLocation(bucket=bucket, prefix=f"{folder}/" if folder else "")
+    return ArtifactLocation(scheme=scheme, bucket=bucket, prefix=f"{folder}/" if folder else "")
+
+
+def provider_of(uri: str) -> Provider:
+    """The provider of a URI by its scheme. Raises Stalled (SchemeUnknown)."""
+    scheme, separator, _ = uri.partition("://")
+    provider = PROVIDERS.get(scheme)
+    if provider is None or not separator:
+        raise Stalled(
+            reason="SchemeUnknown",
+            message=f"the URI is {uri!r}; expected: a URI that begins with {schemes()}",
+            remedy="Correct the URI, or copy the files into a store that Gatehouse supports.",
+        )
+    return provider
 
 
 def folder_of(uri: str) -> str:
@@ -68,20 +72,22 @@ def store_for(registry: ModelRegistry, uri: str) -> ObjectStore | None:
     return max(matching, key=lambda store: len(store.uri_prefix), default=None)
 
 
-def endpoint_of(store: ObjectStore) -> tuple[str, str]:
-    """Endpoint without a slash at its end, and the region to sign for.
+def place_of(store: ObjectStore) -> Place:
+    """The endpoint and the region of a store.
 
-    Raises Stalled (RegionUnknown) when no endpoint is named and AWS has no such region.
+    Raises Stalled (RegionUnknown) when no endpoint is named and the provider has no such region, and as
+    :func:`provider_of`.
     """
-    endpoint = store.endpoint or s3_endpoint(store.region)
-    if endpoint is None:
+    provider = provider_of(store.uri_prefix)
+    place = provider.place(store.endpoint, store.region)
+    if place is None:
         raise Stalled(
             reason="RegionUnknown",
             message=f"the object store of {store.uri_prefix} has no endpoint, and its region is {store.region}; "
-            "expected: a region of AWS, as us-east-1, or an endpoint",
-            remedy="Name the store's endpoint, or the region of the bucket at AWS.",
+            f"expected: {provider.regions}, or an endpoint",
+            remedy="Name the endpoint of the store, or the region of the bucket.",
         )
-    return endpoint.rstrip("/"), signing_region(endpoint, store.region)
+    return place
 
 
 def allows_namespace(registry: ModelRegistry, namespace: str, labels: Mapping[str, str] | None) -> bool:
@@ -124,79 +130,3 @@ def duration(text: str) -> timedelta:
         else:
             number += char
     return timedelta(seconds=total)
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A part of AWS with its own accounts, keys and bucket names; ``regions`` is a pattern of its regions' names."""
-
-    name: str
-    suffix: str
-    regions: str
-
-    def has(self, region: str) -> bool:
-        """Whether a region belongs to the partition."""
-        return re.fullmatch(self.regions, region, re.ASCII) is not None
-
-
-PARTITIONS: Final = (
-    Partition("aws", "amazonaws.com", r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+"),
-    Partition("aws-cn", "amazonaws.com.cn", r"cn-\w+-\d+"),
-    Partition("aws-eusc", "amazonaws.eu", r"eusc-(de)-\w+-\d+"),
-    Partition("aws-iso", "c2s.ic.gov", r"us-iso-\w+-\d+"),
-    Partition("aws-iso-b", "sc2s.sgov.gov", r"us-isob-\w+-\d+"),
-    Partition("aws-iso-e", "cloud.adc-e.uk", r"eu-isoe-\w+-\d+"),
-    Partition("aws-iso-f", "csp.hci.ic.gov", r"us-isof-\w+-\d+"),
-    Partition("aws-us-gov", "amazonaws.com", r"us-gov-\w+-\d+"),
-)
-
-_REGION: Final = r"(?P<region>[a-z0-9]+(?:-[a-z0-9]+)+)"
-_HOSTS: Final = (
-    # Regional, dual-stack and FIPS, with or without the bucket in front; s3-REGION is the old form.
-    rf"(?:.+\.)?s3(?:-fips)?(?:\.dualstack)?[.-]{_REGION}",
-    rf"(?:.+\.)?vpce-[a-z0-9-]+\.s3\.{_REGION}\.vpce",
-)
-_GLOBAL: Final = re.compile(r"(?:.+\.)?s3(?:-external-1)?\.amazonaws\.com")
-"""The host without a region, which is that of us-east-1."""
-
-
-@dataclass(frozen=True, slots=True)
-class AwsHost:
-    """A host of AWS that serves S3: the name of its partition, and its region."""
-
-    partition: str
-    region: str
-
-
-def partition_of(region: str) -> Partition | None:
-    """The partition of a region; None when AWS has no regions with such a name."""
-    return next((partition for partition in PARTITIONS if partition.has(region)), None)
-
-
-def s3_endpoint(region: str) -> str | None:
-    """The regional endpoint of S3, as an URL; None when AWS has no regions with such a name."""
-    partition = partition_of(region)
-    return None if partition is None else f"https://s3.{region}.{partition.suffix}"
-
-
-@lru_cache(maxsize=256)
-def host_of(endpoint: str) -> AwsHost | None:
-    """Partition and region of an endpoint of AWS; None for any other store, and for a port other than that of https."""
-    host = (urlsplit(endpoint).netloc).lower().removesuffix(":443")
-    if _GLOBAL.fullmatch(host):
-        return AwsHost("aws", "us-east-1")
-    for partition in PARTITIONS:
-        if not host.endswith(f".{partition.suffix}"):
-            continue
-        name = host.removesuffix(f".{partition.suffix}")
-        for pattern in _HOSTS:
-            matched = re.fullmatch(pattern, name, re.ASCII)
-            if matched is not None and partition.has(matched["region"]):
-                return AwsHost(partition.name, matched["region"])
-    return None
-
-
-def signing_region(endpoint: str, region: str) -> str:
-    """The region of a host of AWS, which accepts signatures for no other; for other stores the given ``region``."""
-    host = host_of(endpoint)
-    return region if host is None else host.region

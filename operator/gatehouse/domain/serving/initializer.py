@@ -3,8 +3,8 @@
 KServe hands the initializer one entry of the Secret ``storage-config``. The initializer reads ``type``,
 ``endpoint_url``, ``region``, ``access_key_id``, ``secret_access_key``, ``anonymous``, ``verify_ssl`` and ``ca_bundle``
 of that entry; KServe itself reads ``bucket`` and ``cabundle_configmap``. No field states the bucket in the host's name,
-a requester who pays, a session token or a proxy. The variable ``S3_USER_VIRTUAL_BUCKET`` of the initializer (spelled
-so) states the first, and a ClusterStorageContainer sets it. For the others KServe has nothing.
+a requester who pays, a session token or a proxy. A variable of the initializer, which the provider names, states the
+first, and a ClusterStorageContainer sets the variable. For the others KServe has nothing.
 
 Source: ``python/storage/kserve_storage/kserve_storage.py`` (``_update_with_storage_spec``, ``get_S3_config``) and
 ``pkg/credentials`` of https://github.com/kserve/kserve, releases 0.15 to 0.20.
@@ -18,11 +18,11 @@ from typing import Final
 
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.common.locations import endpoint_of, host_of, s3_endpoint
+from gatehouse.domain.common.locations import place_of, provider_of
+from gatehouse.storage.providers.provider import Place
 
 __all__ = [
     "REQUESTER_PAYS",
-    "VIRTUAL_BUCKET",
     "Loading",
     "cannot_load",
     "loading_of",
@@ -30,8 +30,6 @@ __all__ = [
 ]
 
 REQUESTER_PAYS: Final = "RequesterPays"
-VIRTUAL_BUCKET: Final = "S3_USER_VIRTUAL_BUCKET"
-"""The variable by which the initializer puts the bucket into the host's name, as KServe spells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +48,14 @@ class Loading:
 
 def loading_of(store: ObjectStore) -> Loading:
     """The connection of a store. Raises Stalled (RegionUnknown) when the region of the store is unknown."""
-    endpoint, region = endpoint_of(store)
-    return Loading(endpoint=endpoint, region=region, limits=tuple(_limits(store, endpoint)))
+    place = place_of(store)
+    return Loading(endpoint=place.endpoint, region=place.region, limits=tuple(_limits(store, place)))
 
 
 def may_have_virtual_host(store: ObjectStore) -> bool:
-    """Whether the initializer may put the bucket into the host's name: verification did, or AWS accepts both forms."""
-    endpoint = store.endpoint or s3_endpoint(store.region)
-    return store.addressing == "VirtualHost" or (endpoint is not None and host_of(endpoint) is not None)
+    """Whether the initializer may put the bucket into the host's name: verification did, or both forms are accepted."""
+    place = provider_of(store.uri_prefix).place(store.endpoint, store.region)
+    return store.addressing == "VirtualHost" or (place is not None and place.any_addressing)
 
 
 def cannot_load(store: ObjectStore) -> Finding | None:
@@ -74,24 +72,25 @@ def cannot_load(store: ObjectStore) -> Finding | None:
     )
 
 
-def _limits(store: ObjectStore, endpoint: str) -> Iterator[Finding]:
+def _limits(store: ObjectStore, place: Place) -> Iterator[Finding]:
     blocked = cannot_load(store)
     if blocked is not None:
         yield blocked
-    # AWS accepts the bucket in the path, where the initializer puts it when an endpoint is set.
-    if store.addressing == "VirtualHost" and host_of(endpoint) is None:
+    if store.addressing == "VirtualHost" and not place.any_addressing:
+        provider = provider_of(store.uri_prefix)
+        variable = f"{provider.virtual_host_variable}=true"
         yield Finding(
             reason="VirtualHost",
             found=f"{store.uri_prefix} takes the bucket in the host's name only, and a connection cannot tell KServe",
-            expected=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
-            remedy=f"have an administrator of the cluster add {VIRTUAL_BUCKET}=true to spec.container.env of the "
-            "ClusterStorageContainer that loads s3:// (kubectl edit clusterstoragecontainer default); stores that take "
-            "the bucket in the path only are not loaded by that ClusterStorageContainer any more",
+            expected=f"the variable {variable} in KServe's initializer",
+            remedy=f"have an administrator of the cluster add {variable} to spec.container.env of the "
+            f"ClusterStorageContainer that loads {provider.scheme}:// (kubectl edit clusterstoragecontainer default); "
+            "stores that take the bucket in the path only are not loaded by that ClusterStorageContainer any more",
         )
     if store.proxy is not None:
         yield Finding(
             reason="Proxy",
             found=f"Gatehouse reads {store.uri_prefix} by the proxy {store.proxy}, and a connection names no proxy",
-            expected=f"a way from Pods to {endpoint} without a proxy",
+            expected=f"a way from Pods to {place.endpoint} without a proxy",
             remedy="let Pods of the namespace reach the store directly",
         )

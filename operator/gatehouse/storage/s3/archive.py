@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,7 +14,8 @@ import aiohttp
 
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.storage.limits import RetryPolicy, retried
-from gatehouse.storage.s3.body import Body
+from gatehouse.storage.port import CopyArchive, bytes_body
+from gatehouse.storage.s3.checksums import announced_sha256
 from gatehouse.storage.s3.transport import StoreRequest, Transport, shown_key
 
 __all__ = ["Archive"]
@@ -25,7 +25,7 @@ _NO_LOCK: Final = frozenset({"StoreRefused", "StoreLacksOperation", "AccessDenie
 """The answers of a bucket without Object Lock, or to credentials that may not use it."""
 
 
-class Archive:
+class Archive(CopyArchive):
     """One bucket."""
 
     def __init__(self, transport: Transport, *, policy: RetryPolicy) -> None:
@@ -58,11 +58,8 @@ class Archive:
         return False
 
     async def _put(self, key: str, data: bytes, headers: dict[str, str], *, announced: bool = True) -> None:
-        sha256 = hashlib.sha256(data)
-        sums = {"x-amz-checksum-sha256": base64.b64encode(sha256.digest()).decode()} if announced else {}
-
-        async def read() -> AsyncIterator[bytes]:
-            yield data
+        body = bytes_body(data)
+        sums = announced_sha256(body) if announced else {}
 
         request = StoreRequest(
             operation="put",
@@ -75,7 +72,7 @@ class Archive:
                 **sums,
                 **headers,
             },
-            body=Body(size=len(data), sha256=sha256.hexdigest(), read=read),
+            body=body,
             what=f"sending {shown_key(key)}",
         )
 

@@ -20,18 +20,18 @@ from botocore.credentials import Credentials
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient, Waiting
-from gatehouse.domain.common.locations import endpoint_of
-from gatehouse.storage.errors import StoreAddress, answer_invalid, cut_short, object_archived, object_changed
+from gatehouse.domain.common.locations import place_of
+from gatehouse.storage.hashing import ContentHasher
 from gatehouse.storage.limits import Limits, retried
 from gatehouse.storage.metrics import StoreMetrics
+from gatehouse.storage.port import ArtifactStore, ArtifactStores
 from gatehouse.storage.s3.archive import Archive
 from gatehouse.storage.s3.checksums import full_object_sha256
-from gatehouse.storage.s3.hashing import ContentHasher
+from gatehouse.storage.s3.errors import StoreAddress, answer_invalid, cut_short, object_archived, object_changed
 from gatehouse.storage.s3.identity import RequestCredentials, WorkloadIdentity
 from gatehouse.storage.s3.listing import ListingPage, parse_page, parse_versions_page
-from gatehouse.storage.s3.sessions import open_session
 from gatehouse.storage.s3.signing import RequestSigner
-from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, shown_key
+from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, open_session, shown_key
 from gatehouse.storage.s3.xml import DocumentError
 
 __all__ = ["S3Store", "S3Stores"]
@@ -60,10 +60,10 @@ class _Key(NamedTuple):
     workload_identity: bool
     versioned: bool
     options: RequestOptions
-    credentials: tuple[str, str] | None
+    credentials: tuple[str, ...] | None
 
 
-class S3Stores:
+class S3Stores(ArtifactStores):
     """Opens buckets. One session for each endpoint and certificate authority, kept open; one hasher for all."""
 
     def __init__(
@@ -77,17 +77,14 @@ class S3Stores:
         self._stores: dict[_Key, S3Store] = {}
 
     def open(
-        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, ...] | None, ca_pem: str | None
     ) -> S3Store:
-        """The bucket of a store.
-
-        Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates, and Stalled (RegionUnknown).
-        """
-        endpoint, region = endpoint_of(store)
+        """As the port says. Raises Waiting (CertificateRejected) for a ``ca_pem`` without certificates, and Stalled."""
+        place = place_of(store)
         key = _Key(
-            endpoint,
+            place.endpoint,
             bucket,
-            region,
+            place.region,
             ca_pem,
             store.proxy,
             store.workload_identity,
@@ -108,14 +105,12 @@ class S3Stores:
         return opened
 
     def archive(
-        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, str] | None, ca_pem: str | None
+        self, store: ObjectStore, *, bucket: str, credentials: tuple[str, ...] | None, ca_pem: str | None
     ) -> Archive:
-        """The bucket of a store, as a target for copies. Raises as :meth:`open`."""
         transport = self._transport(store, bucket, credentials=credentials, ca_pem=ca_pem)
         return Archive(transport, policy=self._limits.small)
 
     async def aclose(self) -> None:
-        """Close every connection."""
         self._stores.clear()
         for session in self._sessions.values():
             await session.close()
@@ -123,21 +118,22 @@ class S3Stores:
         self._hasher.close()
 
     def _transport(
-        self, store: ObjectStore, bucket: str, *, credentials: tuple[str, str] | None, ca_pem: str | None
+        self, store: ObjectStore, bucket: str, *, credentials: tuple[str, ...] | None, ca_pem: str | None
     ) -> Transport:
-        endpoint, region = endpoint_of(store)
-        address = StoreAddress(endpoint, bucket)
+        place = place_of(store)
+        address = StoreAddress(place.endpoint, bucket)
         return Transport(
             session=self._session(address, ca_pem, store.proxy),
             address=address,
-            signer=self._signer(store, credentials, region=region),
+            signer=self._signer(store, credentials, region=place.region),
             metrics=self._metrics,
             options=_options(store),
         )
 
-    def _signer(self, store: ObjectStore, credentials: tuple[str, str] | None, *, region: str) -> RequestSigner | None:
+    def _signer(self, store: ObjectStore, credentials: tuple[str, ...] | None, *, region: str) -> RequestSigner | None:
         if credentials is not None:
-            return RequestSigner(Credentials(*credentials), region=region)
+            access_key, secret_key = credentials
+            return RequestSigner(Credentials(access_key, secret_key), region=region)
         return RequestSigner(self._identity, region=region) if store.workload_identity else None
 
     def _session(self, address: StoreAddress, ca_pem: str | None, proxy: str | None) -> aiohttp.ClientSession:
@@ -152,7 +148,7 @@ def _options(store: ObjectStore) -> RequestOptions:
     return RequestOptions(virtual_host=store.addressing == "VirtualHost", requester_pays=store.requester_pays)
 
 
-class S3Store:
+class S3Store(ArtifactStore):
     """One bucket. Two stores with the same connection are the same object. A versioned store lists versions."""
 
     def __init__(
@@ -171,29 +167,25 @@ class S3Store:
         self._limits = limits
 
     async def list(self, prefix: str, *, limit: int, readable: bool = False) -> Listing | None:
-        """Objects below ``prefix``, at most ``limit`` + 1 of them; None when the bucket does not exist.
-
-        ``readable`` reads a byte of the objects that are listed in an archive class, so that a verified artifact does
-        not count once no server can load it. Raises Waiting (ObjectArchived) for such an object.
-        """
-        found: dict[str, StoredObject] = {}
+        """As the port says. ``readable`` reads a byte of the objects that are listed in an archive class."""
+        objects: dict[str, StoredObject] = {}
         archived: list[tuple[StoredObject, str]] = []
         following: Mapping[str, str] = {}
         answered_at: datetime | None = None
         pages = empty = 0
-        while len(found) <= limit:
+        while len(objects) <= limit:
             # A page may have no object that counts: after the first such page, smaller pages are not worthwhile.
-            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(found))
+            most = _PAGE_KEYS if self._versioned or empty else min(_PAGE_KEYS, limit + 1 - len(objects))
             answer = await self._page(prefix, following, most=most)
             if answer is None:
                 return None
             page, dated = answer
             answered_at = answered_at or dated
-            before = len(found)
+            before = len(objects)
             for listed in page.keys:
-                if not listed.key.startswith(prefix) or listed.key in found:
+                if not listed.key.startswith(prefix) or listed.key in objects:
                     raise self._invalid(prefix, "an object outside the prefix, or twice")
-                stored = found[listed.key] = StoredObject(
+                stored = objects[listed.key] = StoredObject(
                     path=listed.key.removeprefix(prefix),
                     size=listed.size,
                     etag=listed.etag,
@@ -204,12 +196,12 @@ class S3Store:
                     archived.append((stored, listed.archive))
             if page.following is None:
                 break
-            pages, empty = pages + 1, empty + 1 if len(found) == before else 0
+            pages, empty = pages + 1, empty + 1 if len(objects) == before else 0
             self._check_paging(prefix, page, following, pages=pages, empty=empty)
             following = page.following
-        if readable and len(found) <= limit:
+        if readable and len(objects) <= limit:
             await self._check_archived(prefix, archived)
-        return Listing.of(islice(found.values(), limit + 1), answered_at=answered_at)
+        return Listing.of(islice(objects.values(), limit + 1), answered_at=answered_at)
 
     def _check_paging(
         self, prefix: str, page: ListingPage, following: Mapping[str, str], *, pages: int, empty: int
@@ -226,7 +218,7 @@ class S3Store:
 
     async def _check_archived(self, prefix: str, archived: Sequence[tuple[StoredObject, str]]) -> None:
         """Raises Waiting (ObjectArchived) for an object that the store does not return; restored copies pass."""
-        for stored, storage_class in [each for each in archived if each[0].size][:_ARCHIVED_ASKED]:
+        for stored, storage_class in [pair for pair in archived if pair[0].size][:_ARCHIVED_ASKED]:
             try:
                 await self.read(prefix, stored, start=0, length=1)
             except Waiting as error:
@@ -239,7 +231,6 @@ class S3Store:
                 ) from error
 
     async def read(self, prefix: str, stored: StoredObject, *, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` of the listed object."""
         request = _get(prefix, stored, start=start, length=length)
 
         async def consume(response: aiohttp.ClientResponse) -> bytes:
@@ -255,10 +246,7 @@ class S3Store:
         progress: Callable[[int], None],
         opened: Callable[[bytes], None] | None = None,
     ) -> str:
-        """Hex SHA-256 of the bytes of the listed object, in bounded memory.
-
-        When a connection ends early, another connection continues from there.
-        """
+        """As the port says. When a connection ends early, another connection continues from there."""
         limits = self._limits
         async with self._hasher.feed(stored.size, progress, source=self._transport.address.endpoint) as feed:
 
@@ -289,7 +277,6 @@ class S3Store:
                     return await feed.hexdigest()
 
     async def stored_sha256(self, prefix: str, stored: StoredObject) -> str | None:
-        """Hex SHA-256 of the whole object as the store itself computed it, None if the store has none."""
         key = prefix + stored.path
         request = StoreRequest(
             operation="head",
@@ -354,7 +341,7 @@ class S3Store:
                 )
             yield chunk
         if received < length:
-            raise cut_short(self._transport.address, what=what, received=received, wanted=length)
+            raise cut_short(self._transport.address, what=what, received=received, length=length)
 
     def _same_object(self, response: aiohttp.ClientResponse, stored: StoredObject, *, what: str) -> None:
         """Check that the answer is about the listed object, because some stores ignore If-Match."""
@@ -390,8 +377,8 @@ class S3Store:
                 found=f"bytes {first} to {last}, not {start} to {start + length - 1}",
             )
 
-    def _invalid(self, prefix: str, found: str) -> Transient:
-        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=found)
+    def _invalid(self, prefix: str, answer: str) -> Transient:
+        return answer_invalid(self._transport.address, what=f"listing {shown_key(prefix)}", found=answer)
 
 
 def _date(headers: Mapping[str, str]) -> datetime | None:

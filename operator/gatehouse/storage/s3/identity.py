@@ -58,8 +58,10 @@ class WorkloadIdentity:
                 if self._found is not None:
                     return await _frozen(self._found)
             except (BotoCoreError, ClientError) as error:
-                raise _unavailable(f"the operator's identity was lent no credentials: {error}"[:_LONGEST]) from error
-        raise _unavailable("the operator has no identity: neither its service account nor its node is lent credentials")
+                raise _unavailable(f"no credentials for the operator's identity: {error}"[:_LONGEST]) from error
+        raise _unavailable(
+            "the operator has no identity: neither its service account nor its node receives credentials"
+        )
 
 
 async def _frozen(credentials: Credentials) -> ReadOnlyCredentials:
@@ -72,8 +74,8 @@ async def _frozen(credentials: Credentials) -> ReadOnlyCredentials:
 def _of_the_process() -> Credentials | None:
     import botocore.session  # noqa: PLC0415 - 4 MiB that only a registry with workload identity needs
 
-    found: Credentials | None = botocore.session.get_session().get_credentials()
-    return found
+    credentials: Credentials | None = botocore.session.get_session().get_credentials()
+    return credentials
 
 
 def _unavailable(message: str) -> Waiting:

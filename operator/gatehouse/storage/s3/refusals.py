@@ -57,9 +57,9 @@ DENIED: Final = Meaning(
     "AccessDenied",
     "access is denied",
     "credentials that may list the prefix and read its objects",
-    "Give the credentials in the credentialsSecret leave to list the prefix and to read its objects. Objects "
-    "that are encrypted with a key of KMS take leave to decrypt by that key too, and a bucket whose requesters pay "
-    "takes requesterPays: true.",
+    "Allow the credentials in the credentialsSecret to list the prefix and to read its objects. For objects that "
+    "are encrypted with a key of KMS, the credentials must also decrypt with that key. A bucket whose requesters pay "
+    "requires requesterPays: true.",
     "AccessDenied AccessForbidden Forbidden InsufficientPermissions",
     (403,),
 )
@@ -79,7 +79,7 @@ EXPIRED: Final = Meaning(
     "CredentialsExpired",
     "the credentials have expired",
     "credentials that are valid now",
-    "Renew what the credentialsSecret holds. Credentials that are lent run out: name a key that lasts, or set "
+    "Renew the credentials in the credentialsSecret. Temporary credentials expire: use a permanent key, or set "
     "workloadIdentity, which renews them.",
     "ExpiredToken ExpiredTokenException TokenRefreshRequired SecurityTokenExpired RequestExpired",
 )
@@ -102,19 +102,19 @@ REDIRECT: Final = Meaning(
     "RedirectRefused",
     "the endpoint redirects to another address",
     "an answer of the endpoint itself: no signed request follows a redirect",
-    "Set endpoint to the address that the store itself answers at, if it is the store that redirects. Otherwise "
-    "look at what stands between.",
+    "Set endpoint to the address at which the store itself answers, if the store redirects. Otherwise check the "
+    "proxies between the operator and the store.",
 )
 TLS: Final = Meaning(
     "TlsRequired",
-    "the endpoint takes https only",
+    "the endpoint accepts https only",
     "an endpoint with https",
-    "Write https:// into endpoint and leave tls at Required. Name the store's authority in caSecret where that "
-    "is a private one.",
+    "Write https:// into endpoint and leave tls at Required. If the store has a private authority, name its "
+    "certificate in caSecret.",
 )
 ADDRESSING: Final = Meaning(
     "AddressingRefused",
-    "the store does not take the bucket's name in the path",
+    "the store does not accept the bucket's name in the path",
     "the bucket's name in the host's name",
     "Set addressing: VirtualHost for the object store.",
     # Alibaba OSS, Tencent COS, Volcengine TOS and Huawei OBS.
@@ -122,71 +122,71 @@ ADDRESSING: Final = Meaning(
 )
 ARCHIVED: Final = Meaning(
     "ObjectArchived",
-    "the object lies in an archive and cannot be read",
-    "an object in a storage class that is read at once",
-    "Restore the object, or copy it to a class such as STANDARD, and keep the bucket's lifecycle rules away "
-    "from models in use.",
+    "the object is in an archive and cannot be read",
+    "an object in a storage class that can be read immediately",
+    "Restore the object, or copy it to a class such as STANDARD, and exclude models in use from the lifecycle "
+    "rules of the bucket.",
     "InvalidObjectState ObjectAlreadyInArchive ObjectNotRestored",
 )
 PAYS: Final = Meaning(
     "RequesterPays",
-    "the requester has to pay for each read of the bucket",
-    "a request that says so",
-    "Set requesterPays: true for the object store, if the account of its credentials is to pay.",
+    "the requester must pay for each read of the bucket",
+    "a request that accepts the payment",
+    "Set requesterPays: true for the object store, if the account of its credentials may pay.",
     "UserProjectMissing RequesterPaysMissing",
 )
 KEY: Final = Meaning(
     "EncryptionKeyRefused",
-    "the store could not use the key that the object is encrypted with",
-    "a key that is enabled, and credentials that may decrypt by it",
-    "Give the credentials kms:Decrypt for the key (and kms:GenerateDataKey to write), and see that the key is "
-    "enabled and there.",
+    "the store could not use the encryption key of the object",
+    "a key that is enabled, and credentials that may decrypt with the key",
+    "Give the credentials kms:Decrypt for the key (and kms:GenerateDataKey to write). Check that the key exists and "
+    "is enabled.",
     "KMSAccessDenied KMSNotConfigured KMSKeyNotFound KmsKeyNotFound XMinioKMSNotConfigured XMinioKMSKeyNotFound",
 )
 CUSTOMER_KEY: Final = Meaning(
     "EncryptedWithCustomerKey",
-    "the object is encrypted with a key that has to come with each request (SSE-C)",
-    "objects that the store decrypts by itself",
-    "Copy the object with SSE-S3 or SSE-KMS, or without encryption of its own: KServe cannot read it either.",
+    "the object is encrypted with a key that each request must contain (SSE-C)",
+    "objects that the store can decrypt",
+    "Copy the object with SSE-S3 or SSE-KMS, or without a key of its own: KServe cannot read it either.",
     "MissingSSECustomerKey MissingSSECustomerKeyMD5 InvalidSSECustomerParameters "
     "ResourceIsEncryptedWithCustomerEncryptionKey CustomerEncryptionKeyIsIncorrect",
 )
 SUSPENDED: Final = Meaning(
     "AccountSuspended",
-    "the account or the bucket is shut",
+    "the account or the bucket is suspended",
     "an account in good standing",
-    "Ask the provider of the store: mostly a bill is due, or billing is off.",
+    "Ask the provider of the store. In most cases a bill is due, or billing is disabled.",
     "AccountProblem AllAccessDisabled UserDisable NotSignedUp AccountSuspended UnpaidAccount InArrears "
     "UserProjectAccountProblem BillingDisabled",
     (402,),
 )
 BUCKET_NAME: Final = Meaning(
     "BucketNameRefused",
-    "the store takes no bucket of such a name",
+    "the store does not accept the name of the bucket",
     "a name of 3 to 63 lower-case letters, digits, dots and dashes",
-    "Mend uriPrefix in the registry.",
+    "Correct uriPrefix in the registry.",
     "InvalidBucketName",
 )
 LACKS: Final = Meaning(
     "StoreLacksOperation",
-    "the store does not have that operation, or an option of it",
+    "the store does not support the operation, or one of its options",
     "S3's ListObjectsV2, HeadObject and GetObject, and for uploads PutObject and multipart uploads",
     "Check that endpoint is the S3 API of the store, not its console or another API; otherwise use a store that "
-    "has the operation.",
+    "supports the operation.",
     "NotImplemented XNotImplemented MethodNotAllowed NotSupported UnsupportedOperation",
     (405, 501),
 )
 PROXY: Final = Meaning(
     "ProxyRefused",
-    "the proxy lets no request through to the store",
+    "the proxy does not connect to the store",
     "a proxy that connects to the endpoint without credentials of its own",
-    "Mend proxy of the object store, or have the proxy let the endpoint through.",
+    "Correct proxy of the object store, or configure the proxy to connect to the endpoint.",
     statuses=(407,),
 )
 FULL: Final = Meaning(
     "StoreFull",
-    "there is no room left",
-    "room for the object",
+    "the store has no space left",
+    "space for the object",
     "Free space in the store, or raise the bucket's quota.",
     "QuotaExceeded XMinioAdminBucketQuotaExceeded XMinioStorageFull InsufficientStorage StorageFull "
     "EntityTooLargeForQuota InsufficientCapacity",
@@ -236,10 +236,10 @@ CHANGED: Final = _passes(
 NO_BUCKET: Final = _passes("BucketMissing", "there is no such bucket", "NoSuchBucket")
 BYTES: Final = _passes(
     "BytesRefused",
-    "the bytes that arrived are not those that were announced",
+    "the store received other bytes than were announced",
     "BadDigest XAmzContentChecksumMismatch XAmzContentSHA256Mismatch",
 )
-GONE: Final = _passes("UploadGone", "the upload in parts is no longer there", "InvalidPart NoSuchUpload")
+GONE: Final = _passes("UploadGone", "the upload in parts no longer exists", "InvalidPart NoSuchUpload")
 
 _MEANINGS: Final = (
     *(DENIED, CREDENTIALS, EXPIRED, CLOCK, REGION, REDIRECT, TLS, ADDRESSING, ARCHIVED, PAYS, KEY, CUSTOMER_KEY),

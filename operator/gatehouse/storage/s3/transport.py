@@ -1,37 +1,37 @@
-"""Signed requests to one bucket: refusals and outages as errors that carry a policy, and metrics."""
+"""Signed requests to one bucket, over the session of its endpoint: refusals and outages as errors, and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.storage.errors import (
-    StoreAddress,
-    answer_invalid,
-    from_exception,
-    from_refusal,
-)
+from gatehouse.domain.common.errors import ReconcileError, Waiting
+from gatehouse.storage.limits import Limits
 from gatehouse.storage.metrics import Operation, StoreMetrics
-from gatehouse.storage.s3.body import Body, BodyError
+from gatehouse.storage.port import Body, BodyError
+from gatehouse.storage.s3.errors import StoreAddress, answer_invalid, from_exception, from_refusal
 from gatehouse.storage.s3.refusals import StoreRefusal
 from gatehouse.storage.s3.signing import CONTENT_SHA256, RequestSigner, encode_path, encode_query
 from gatehouse.storage.s3.xml import error_code, error_field
 
-__all__ = ["RequestOptions", "StoreRequest", "Transport", "shown_key"]
+__all__ = ["RequestOptions", "StoreRequest", "Transport", "open_session", "shown_key"]
 
 T = TypeVar("T")
 
 _MAX_REFUSAL = 65_536
+_READ_BUFFER = 256 * 1024
+_CONNECTIONS = 64
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SUCCESS = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
 
@@ -230,3 +230,39 @@ async def _refusal(response: aiohttp.ClientResponse) -> StoreRefusal:
 
 def _plain_code(value: str | None) -> str:
     return value if value is not None and _CODE.fullmatch(value) else ""
+
+
+def open_session(
+    address: StoreAddress, *, ca_pem: str | None, limits: Limits, proxy: str | None = None
+) -> aiohttp.ClientSession:
+    """A session through a ``proxy`` or direct, which the caller must close.
+
+    Raises Waiting (CertificateRejected) when ``ca_pem`` holds no certificates.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_trust(address, ca_pem)),
+        timeout=timeout,
+        proxy=proxy,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=_READ_BUFFER,
+    )
+
+
+def _trust(address: StoreAddress, ca_pem: str | None) -> ssl.SSLContext | bool:
+    """Only the certificates in ``ca_pem``, or the system's without it."""
+    if ca_pem is None:
+        return True
+    # Not create_default_context: for an empty text, that would trust the system's certificates.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=ca_pem)
+    except (ssl.SSLError, ValueError):
+        raise Waiting(
+            reason="CertificateRejected",
+            message=f"{address}: the caSecret holds no PEM certificates",
+            after=timedelta(minutes=1),
+            remedy="Put the PEM certificate of the store's authority into the caSecret.",
+        ) from None
+    return context

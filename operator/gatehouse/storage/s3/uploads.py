@@ -7,8 +7,6 @@ requests omit it.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,29 +16,27 @@ import aiohttp
 from botocore.credentials import Credentials
 
 from gatehouse.domain.common.errors import Transient, Waiting
-from gatehouse.storage.errors import StoreAddress, answer_invalid, from_refusal
+from gatehouse.storage.hashing import ContentHasher
 from gatehouse.storage.limits import Limits, RetryPolicy, retried
 from gatehouse.storage.metrics import StoreMetrics
-from gatehouse.storage.s3.body import Body
+from gatehouse.storage.parts import StoredPart, StoredSum
+from gatehouse.storage.port import ArtifactUploads, Body, Bucket, bytes_body
+from gatehouse.storage.s3.checksums import announced_sha256, stored_sum
 from gatehouse.storage.s3.client import S3Store
-from gatehouse.storage.s3.hashing import ContentHasher
+from gatehouse.storage.s3.errors import StoreAddress, answer_invalid, from_refusal
 from gatehouse.storage.s3.multipart import (
-    StoredPart,
-    StoredSum,
     completion,
     parse_begun,
     parse_copied,
     parse_parts,
     parse_unfinished,
-    stored_sum,
 )
 from gatehouse.storage.s3.refusals import StoreRefusal
-from gatehouse.storage.s3.sessions import open_session
 from gatehouse.storage.s3.signing import RequestSigner, encode_path
-from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, shown_key
+from gatehouse.storage.s3.transport import RequestOptions, StoreRequest, Transport, open_session, shown_key
 from gatehouse.storage.s3.xml import DocumentError, error_code
 
-__all__ = ["UPLOAD_LIMITS", "Bucket", "BucketAccess", "Uploads", "bytes_body", "open_bucket"]
+__all__ = ["UPLOAD_LIMITS", "BucketAccess", "Uploads", "open_bucket"]
 
 T = TypeVar("T")
 
@@ -72,14 +68,6 @@ class BucketAccess:
         return f"BucketAccess({self.endpoint!r}, {self.bucket!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """One bucket, to read and to write."""
-
-    store: S3Store
-    uploads: Uploads
-
-
 @asynccontextmanager
 async def open_bucket(
     access: BucketAccess, *, metrics: StoreMetrics, limits: Limits = UPLOAD_LIMITS
@@ -103,16 +91,7 @@ async def open_bucket(
             hasher.close()
 
 
-def bytes_body(data: bytes) -> Body:
-    """A body from memory."""
-
-    async def read() -> AsyncIterator[bytes]:
-        yield data
-
-    return Body(size=len(data), sha256=hashlib.sha256(data).hexdigest(), read=read)
-
-
-class Uploads:
+class Uploads(ArtifactUploads):
     """Writes to one bucket by generic S3 alone. Keys are whole.
 
     Raises the errors that :mod:`gatehouse.storage.s3.refusals` lists; each request is retried after an outage.
@@ -125,11 +104,9 @@ class Uploads:
 
     @property
     def limits(self) -> Limits:
-        """The time limits and the attempts of requests to the store."""
         return self._limits
 
     async def head(self, key: str) -> StoredSum | None:
-        """The store's statement about an object, or None when the object does not exist."""
 
         def request(headers: Mapping[str, str]) -> StoreRequest:
             return StoreRequest(
@@ -151,9 +128,8 @@ class Uploads:
             raise
 
     async def put(self, key: str, body: Body) -> None:
-        """Write a whole object, replacing any other."""
         await self._announcing(
-            _announced(body),
+            announced_sha256(body),
             lambda headers: self._large(
                 StoreRequest(
                     operation="put",
@@ -168,7 +144,6 @@ class Uploads:
         )
 
     async def unfinished(self, key: str) -> tuple[str, ...]:
-        """Ids of the uploads of an object that were begun and never completed."""
         # Some stores list unfinished uploads only for a prefix that is the whole key.
         query = {"uploads": "", "prefix": key, "max-uploads": _UNFINISHED_LOOKED_AT}
         request = StoreRequest(
@@ -182,7 +157,6 @@ class Uploads:
             return ()
 
     async def begin(self, key: str) -> str:
-        """Begin an upload in parts; return its id."""
         return await self._announcing(
             {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"},
             lambda headers: self._document(
@@ -199,7 +173,6 @@ class Uploads:
         )
 
     async def put_part(self, key: str, upload: str, number: int, body: Body) -> StoredPart:
-        """Send one part."""
 
         def request(headers: Mapping[str, str]) -> StoreRequest:
             return StoreRequest(
@@ -218,11 +191,10 @@ class Uploads:
                 raise self._invalid(request({}), "an answer without ETag")
             return StoredPart(number=number, size=body.size, etag=etag, sha256=body.sha256)
 
-        return await self._announcing(_announced(body), lambda headers: self._large(request(headers), consume))
+        return await self._announcing(announced_sha256(body), lambda headers: self._large(request(headers), consume))
 
     async def parts(self, key: str, upload: str) -> tuple[StoredPart, ...]:
-        """The parts that the store has of an unfinished upload."""
-        found: list[StoredPart] = []
+        stored: list[StoredPart] = []
         marker: int | None = 0
         while marker is not None:
             query = {"uploadId": upload, "max-parts": "1000", "part-number-marker": str(marker)}
@@ -230,14 +202,13 @@ class Uploads:
                 operation="parts", key=key, query=query, what=f"listing the parts of {shown_key(key)}"
             )
             page = await self._document(request, parse_parts)
-            found += page.parts
+            stored += page.parts
             if page.next_marker is not None and page.next_marker <= marker:
                 raise self._invalid(request, "a page that does not lead on")
             marker = page.next_marker
-        return tuple(found)
+        return tuple(stored)
 
     async def complete(self, key: str, upload: str, parts: Sequence[StoredPart]) -> None:
-        """Complete the object from its parts, replacing any other."""
         # A store without checksums may not know their element either.
         known = parts if self._announces else [replace(part, sha256=None) for part in parts]
         body = bytes_body(completion(known))
@@ -257,12 +228,6 @@ class Uploads:
         await self._large(request, consume)
 
     async def copy_in_place(self, key: str, *, etag: str) -> str:
-        """Have the store copy the object onto itself, which makes it compute the SHA-256 of the whole; return its ETag.
-
-        For objects of at most 5 GiB. Some stores keep the old checksum nevertheless. The request is sent once: the
-        caller must check the object before another attempt. Raises Waiting (StoreLacksOperation) where stores compute
-        none.
-        """
         request = StoreRequest(
             operation="copy",
             method="PUT",
@@ -283,7 +248,6 @@ class Uploads:
         return await self._transport.send(request, consume, deadline=self._limits.content.deadline)
 
     async def delete(self, key: str) -> None:
-        """Delete an object; a missing object is no error."""
         await self._small(
             StoreRequest(operation="delete", method="DELETE", key=key, what=f"deleting {shown_key(key)}"), self._ignore
         )
@@ -336,9 +300,5 @@ class Uploads:
     async def _ignore(self, response: aiohttp.ClientResponse) -> None:
         await self._transport.bounded_body(response, most=_MAX_ANSWER, what="the answer")
 
-    def _invalid(self, request: StoreRequest, found: str) -> Transient:
-        return answer_invalid(self._transport.address, what=request.what, found=found)
-
-
-def _announced(body: Body) -> dict[str, str]:
-    return {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(body.sha256)).decode()}
+    def _invalid(self, request: StoreRequest, answer: str) -> Transient:
+        return answer_invalid(self._transport.address, what=request.what, found=answer)

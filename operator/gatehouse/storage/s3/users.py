@@ -134,17 +134,17 @@ def _client(administrator: StoreAdministrator, http: PoolManager | None) -> Mini
 
 def _refusal(error: Exception, *, doing: str, administrator: str) -> UsersNotReady | UsersRefused:
     """The error by status. Of the store's own words the message has only the code: one word of letters."""
-    found = _SAID.match(str(error))
-    status, code = (int(found[1]), _code(found[2])) if found else (0, "")
-    told = f"{doing}: HTTP {status}{f' {code}' if code else ''}"
+    said = _SAID.match(str(error))
+    status, code = (int(said[1]), _code(said[2])) if said else (0, "")
+    message = f"{doing}: HTTP {status}{f' {code}' if code else ''}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-        return UsersNotReady(told)
+        return UsersNotReady(message)
     if status in _REFUSED:
         return UsersRefused(
-            f"{told}; the store does not take {administrator} for its administrator with this password. It takes the "
-            "credentials that it was started with: restart it after a change"
+            f"{message}; the store does not accept {administrator} as its administrator with this password. The store "
+            "accepts the credentials that it was started with: restart the store after a change"
         )
-    return UsersRefused(told)
+    return UsersRefused(message)
 
 
 def _code(body: str) -> str:

@@ -68,9 +68,9 @@ def error_field(body: bytes, name: str, *, pattern: str = r"[^<]{1,2048}") -> st
 
     A body that is no XML, such as a proxy's page or a line of text, is its own Message.
     """
-    found = re.search(rf"<{name}>\s*({pattern})\s*</{name}>".encode(), body)
-    if found is not None:
-        return found[1].decode("utf-8", "replace")
+    hit = re.search(rf"<{name}>\s*({pattern})\s*</{name}>".encode(), body)
+    if hit is not None:
+        return hit[1].decode("utf-8", "replace")
     if name == "Message" and b"<Error" not in body:
         return body[:_MAX_SENTENCE].decode("utf-8", "replace")
     return ""
@@ -97,13 +97,13 @@ class _Reader:
             raise DocumentError("an element inside a value")
         self.open.append(local)
         match self.open:
-            case [_, wanted] if wanted == shape.entry:
+            case [_, leaf] if leaf == shape.entry:
                 if len(self.entries) >= _MAX_ENTRIES:
                     raise DocumentError(f"more than {_MAX_ENTRIES} entries")
                 self.entries.append({})
-            case [_, entry, wanted] if entry == shape.entry and wanted in shape.entry_fields:
+            case [_, entry, leaf] if entry == shape.entry and leaf in shape.entry_fields:
                 self.parts, self.length = [], 0
-            case [_, wanted] if wanted in shape.fields:
+            case [_, leaf] if leaf in shape.fields:
                 self.parts, self.length = [], 0
 
     def text(self, data: str) -> None:

@@ -18,7 +18,7 @@ from gatehouse.domain.common.locations import ArtifactLocation, allows_namespace
     ],
 )
 def test_a_uri_is_a_bucket_and_a_folder(uri: str, bucket: str, prefix: str) -> None:
-    assert locate(uri) == ArtifactLocation(bucket=bucket, prefix=prefix)
+    assert locate(uri) == ArtifactLocation(scheme="s3", bucket=bucket, prefix=prefix)
 
 
 @pytest.mark.parametrize(

@@ -120,10 +120,10 @@ def answer_invalid(address: StoreAddress, *, what: str, found: str) -> Transient
     )
 
 
-def cut_short(address: StoreAddress, *, what: str, received: int, wanted: int) -> Transient:
+def cut_short(address: StoreAddress, *, what: str, received: int, length: int) -> Transient:
     """The error for a body that ended early without an error of the connection."""
     return Transient(
-        reason=UNAVAILABLE.reason, message=f"{what}, {address}: {received} bytes came of {wanted} asked for"
+        reason=UNAVAILABLE.reason, message=f"{what}, {address}: {received} bytes arrived of {length} requested"
     )
 
 

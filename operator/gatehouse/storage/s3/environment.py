@@ -1,51 +1,37 @@
-"""Access to a store, found as boto3 does: environment, profile, roles of a cluster or a machine."""
+"""Access to a bucket of S3, found as boto3 does: environment, profile, roles of a cluster or a machine."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
-from pydantic import ValidationError
 
-from gatehouse.api.model_version import Artifact
-from gatehouse.domain.common.locations import ArtifactLocation, locate, signing_region
-from gatehouse.errors import InputInvalid
+from gatehouse.errors import ActionError, InputInvalid
+from gatehouse.storage.metrics import NoMetrics
+from gatehouse.storage.port import Bucket, StoreFlags
+from gatehouse.storage.providers.aws import signing_region
 from gatehouse.storage.s3.transport import RequestOptions
-from gatehouse.storage.s3.uploads import BucketAccess
+from gatehouse.storage.s3.uploads import BucketAccess, open_bucket
 
-__all__ = ["StoreFlags", "bucket_access", "location_of"]
+__all__ = ["bucket_access", "open_from_environment"]
 
 _MAX_CA_BYTES: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreFlags:
-    """Flags of a command. None leaves the value to the environment."""
-
-    endpoint: str | None = None
-    region: str | None = None
-    ca: Path | None = None
-    addressing: Literal["path", "virtual"] | None = None
-    requester_pays: bool = False
-
-
-def location_of(uri: str) -> ArtifactLocation:
-    """Bucket and prefix of a URI that is valid in ``spec.artifact.uri``. Raises InputInvalid."""
+@asynccontextmanager
+async def open_from_environment(bucket: str, flags: StoreFlags) -> AsyncIterator[Bucket]:
+    """A bucket with the settings of the person who runs a command, as ``BucketOpener`` says."""
     try:
-        Artifact(uri=uri)
-    except ValidationError:
-        raise InputInvalid(
-            f"the URI is {uri!r}; wanted: s3://bucket/folder/, with letters, digits, dots, dashes and underscores"
-        ) from None
-    location = locate(uri)
-    if not {".", ".."}.isdisjoint(location.prefix.split("/")):
-        raise InputInvalid(f"the URI is {uri!r}; wanted: no '.' or '..' as a segment")
-    return location
+        async with open_bucket(bucket_access(bucket, flags), metrics=NoMetrics()) as opened:
+            yield opened
+    except BotoCoreError as error:
+        raise ActionError(str(error)) from error
 
 
 def bucket_access(bucket: str, flags: StoreFlags) -> BucketAccess:
@@ -61,8 +47,8 @@ def bucket_access(bucket: str, flags: StoreFlags) -> BucketAccess:
         raise InputInvalid(f"the settings of the object store: {error}") from None
     if credentials is None:
         raise InputInvalid(
-            "there are no credentials for the object store; wanted: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
-            "environment, or a profile named by AWS_PROFILE"
+            "there are no credentials for the object store; expected: AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment, or a profile named by AWS_PROFILE"
         )
     ca = flags.ca or session.get_config_variable("ca_bundle")
     return BucketAccess(
@@ -87,9 +73,9 @@ def _configured_addressing(session: Session) -> str | None:
 def _endpoint(url: str) -> str:
     split = urlsplit(url)
     if "@" in split.netloc:
-        raise InputInvalid("the endpoint contains a user; wanted: credentials in the environment")
+        raise InputInvalid("the endpoint contains a user; expected: credentials in the environment")
     if split.scheme not in {"http", "https"} or not split.hostname or split.path.strip("/") or split.query:
-        raise InputInvalid(f"the endpoint is {url!r}; wanted: http:// or https://, a host and perhaps a port")
+        raise InputInvalid(f"the endpoint is {url!r}; expected: http:// or https://, a host and perhaps a port")
     return f"{split.scheme}://{split.netloc}"
 
 
@@ -97,5 +83,5 @@ def _pem(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_MAX_CA_BYTES + 1)
     if len(data) > _MAX_CA_BYTES or b"-----BEGIN CERTIFICATE-----" not in data:
-        raise InputInvalid(f"{path} holds no certificates in PEM; wanted: the CA certificates of the store")
+        raise InputInvalid(f"{path} holds no certificates in PEM; expected: the CA certificates of the store")
     return data.decode("utf-8", "replace")

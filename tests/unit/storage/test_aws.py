@@ -9,7 +9,7 @@ import pytest
 from botocore.loaders import Loader
 from botocore.session import Session
 
-from gatehouse.domain.common.locations import PARTITIONS, AwsHost, host_of, partition_of, s3_endpoint
+from gatehouse.storage.providers.aws import PARTITIONS, AwsHost, host_of, partition_of, s3_endpoint
 
 
 def botocores() -> list[dict[str, Any]]:
