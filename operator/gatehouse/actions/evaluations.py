@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import ValidationError
 
-from gatehouse.actions.identity import Person, whoami
-from gatehouse.actions.objects import digest_of, listed_if_allowed, read
+from gatehouse.actions.identity import Authorizer, Person
+from gatehouse.actions.objects import listed_if_allowed, read
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_evaluation import (
@@ -30,6 +30,7 @@ from gatehouse.api.model_evaluation import (
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.governance.eligibility import digest_of
 from gatehouse.domain.governance.lm_eval import HarnessRun, Measured, TaskResult
 from gatehouse.errors import Refused
 
@@ -127,12 +128,14 @@ class Imported:
     outcomes: Sequence[tuple[str, Literal["created", "unchanged"]]] = ()
 
 
-async def import_results(api: ApiClient, run: HarnessRun, request: ImportRequest, *, now: datetime) -> Imported:
+async def import_results(
+    api: ApiClient, authorizer: Authorizer, run: HarnessRun, request: ImportRequest, *, now: datetime
+) -> Imported:
     """Makes one ModelEvaluation for each task, with the person who asks as the evaluator.
 
     Raises Refused as :func:`evaluations` does, and ClusterError.
     """
-    person, policies = await asyncio.gather(whoami(api), listed_if_allowed(api, GovernancePolicy))
+    person, policies = await asyncio.gather(authorizer.whoami(), listed_if_allowed(api, GovernancePolicy))
     manifests = evaluations(
         run,
         Import(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.actions.apply import Applied, apply
-from gatehouse.actions.identity import whoami
+from gatehouse.actions.identity import SelfAuthorizer
 from gatehouse.actions.manifests import Declared, submitted
 from gatehouse.actions.polling import Patience
 from gatehouse.actions.readiness import Goal, artifact_standing
@@ -149,7 +149,7 @@ async def _caller(api: ApiClient, patience: Patience) -> str:
     """The person who asks, as soon as the API server answers."""
     while True:
         try:
-            return (await whoami(api)).name
+            return (await SelfAuthorizer(api).whoami()).name
         except ApiUnavailable as error:
             await patience.wait(str(error))
 

@@ -92,7 +92,7 @@ def approvals(subject: Subject) -> list[dict[str, Any]]:
             "name": ballot.approval.metadata.name,
             "at": ballot.approval.metadata.creation_timestamp,
             "counts": ballot.counts,
-            "why": ballot.lapsed,
+            "why": ballot.objection.found if ballot.objection else None,
             "spec": ballot.approval.spec.wire(),
         }
         for stage in stages

@@ -262,7 +262,7 @@ def test_evaluations_stand_against_their_thresholds_and_approvals_say_why_they_d
     (requirement,) = document("evaluations.json")["requirements"]
     assert (requirement["met"], requirement["found"]) == (True, f"acc is 0.8 in {requirement['evaluation']}")
     decided = {each["name"]: (each["counts"], each["why"]) for each in document("approvals.json")}
-    assert decided.pop("old") == (False, "is about other bytes")
+    assert decided.pop("old") == (False, "the decision is about other bytes")
     assert list(decided.values()) == [(True, None)]
 
 

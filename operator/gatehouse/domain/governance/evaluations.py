@@ -19,7 +19,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.common.clocks import lies_ahead
 from gatehouse.domain.common.locations import duration
-from gatehouse.domain.governance.approvals import author, submitters
+from gatehouse.domain.governance.eligibility import author, submitters
 
 __all__ = ["EvaluationVerdict", "Results", "counting", "expiry", "judge_evaluation", "value_of", "why_not_counting"]
 
