@@ -15,7 +15,15 @@ from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.errors import ActionError
 from gatehouse.registry.readers import Trails
 
-__all__ = ["LARGEST_KEYS", "Counter", "audited_registry", "matching_records", "read_keys", "trail_verdict"]
+__all__ = [
+    "Counter",
+    "audited_registry",
+    "matching_records",
+    "read_bounded",
+    "read_keys",
+    "read_pem",
+    "trail_verdict",
+]
 
 LARGEST_KEYS: Final = 64 * 1024
 """Bytes of a file of keys."""
@@ -61,8 +69,18 @@ def trail_verdict(
 
 def read_keys(file: Path) -> PublicKeys:
     """Public keys from a PEM file. Raises AuditKeyError and OSError."""
-    with file.open("rb") as stream:
-        pem = stream.read(LARGEST_KEYS + 1)
+    return PublicKeys.from_pem(read_pem(file), where=str(file))
+
+
+def read_pem(file: Path) -> bytes:
+    """The bytes of a file of keys. Raises AuditKeyError for a large file, and OSError."""
+    pem = read_bounded(file, LARGEST_KEYS)
     if len(pem) > LARGEST_KEYS:
-        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
-    return PublicKeys.from_pem(pem, where=str(file))
+        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes; expected: keys in PEM")
+    return pem
+
+
+def read_bounded(file: Path, most: int) -> bytes:
+    """The bytes of a file, and of a larger file the first ``most`` bytes and one more. Raises OSError."""
+    with file.open("rb") as stream:
+        return stream.read(most + 1)

@@ -44,7 +44,7 @@ def bill_of_materials(subject: Subject) -> dict[str, Any]:
 
 
 def _model(subject: Subject, reference: str) -> dict[str, Any]:
-    model, version, row = subject.declared.model, subject.declared.version, subject.kept.row
+    model, version, row = subject.model, subject.version, subject.kept.row
     spec = model.spec if model else None
     lineage = version.spec.lineage
     properties = {
@@ -76,7 +76,7 @@ def _model(subject: Subject, reference: str) -> dict[str, Any]:
 
 
 def _model_card(subject: Subject) -> dict[str, Any]:
-    model, version = subject.declared.model, subject.declared.version
+    model, version = subject.model, subject.version
     artifact = subject.kept.row.artifact
     config = artifact.summary.config if artifact and artifact.summary else None
     spec = model.spec if model else None
@@ -102,10 +102,10 @@ def _model_card(subject: Subject) -> dict[str, Any]:
 
 def _metrics(subject: Subject) -> Iterator[dict[str, Any]]:
     """The results for the recorded digest. Policies' thresholds are in evaluations.json."""
-    uid = subject.declared.version.metadata.uid
+    uid = subject.version.metadata.uid
     counted = [
         each
-        for each in subject.declared.evaluations
+        for each in subject.declared.snapshot.evaluations_of(subject.version)
         if why_not_counting(each, uid=uid, digest=subject.digest, now=subject.at) is None
     ]
     for each in sorted(counted, key=lambda each: (each.spec.evaluated_at, each.metadata.name), reverse=True):
@@ -130,7 +130,7 @@ def _files(subject: Subject) -> Sequence[dict[str, Any]]:
 
 def _dependencies(subject: Subject) -> Iterator[dict[str, Any]]:
     """The packages that the version declares as name==version."""
-    for text in dict.fromkeys(subject.declared.version.spec.lineage.dependencies):
+    for text in dict.fromkeys(subject.version.spec.lineage.dependencies):
         name, _, version = text.partition("==")
         yield _filled({"type": "library", "bom-ref": f"dependency:{text}", "name": name, "version": version or None})
 

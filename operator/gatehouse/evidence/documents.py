@@ -29,7 +29,7 @@ RECORDS: Final = "audit/records.jsonl"
 
 def about(subject: Subject) -> dict[str, Any]:
     """The index's values about the version."""
-    version, row = subject.declared.version, subject.kept.row
+    version, row = subject.version, subject.kept.row
     found = row.artifact
     return {
         "format": FORMAT,
@@ -69,7 +69,7 @@ def _entries(subject: Subject) -> Iterator[tuple[str, bytes]]:
     for name, body in declared.bodies.items():
         if not name.startswith("policies/"):
             yield name, json_bytes(body)
-    for policy in declared.policies:
+    for policy in declared.snapshot.policies:
         body = declared.bodies[f"policies/{policy.metadata.name}.json"]
         yield f"policies/{policy.metadata.name}.yaml", to_yaml(_applied(policy, body)).encode()
     for name, value in (

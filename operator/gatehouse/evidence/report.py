@@ -12,7 +12,6 @@ from typing import Any
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.audit.records import RecordUnreadable, read_record
 from gatehouse.domain.common.text import human_bytes
-from gatehouse.domain.governance.held import shown_tier
 from gatehouse.evidence import findings
 from gatehouse.evidence.html import absent, facts, items, page, paragraph, section, table
 from gatehouse.evidence.model import Subject
@@ -51,7 +50,7 @@ def _parts(subject: Subject) -> Iterator[str]:
 
 
 def _summary(subject: Subject) -> str:
-    version, row = subject.declared.version, subject.kept.row
+    version, row = subject.version, subject.kept.row
     return facts(
         {
             "Object": f"ModelVersion {version.metadata.namespace}/{version.metadata.name} ({version.metadata.uid})",
@@ -89,7 +88,7 @@ def _sources(subject: Subject) -> str:
 
 
 def _general(subject: Subject) -> Iterator[str]:
-    model, version = subject.declared.model, subject.declared.version
+    model, version = subject.model, subject.version
     spec = model.spec if model else None
     yield facts(
         {
@@ -130,7 +129,7 @@ def _no_template() -> str:
 
 
 def _development(subject: Subject) -> Iterator[str]:
-    lineage, artifact = subject.declared.version.spec.lineage, subject.kept.row.artifact
+    lineage, artifact = subject.version.spec.lineage, subject.kept.row.artifact
     yield facts(
         {
             "Base model": lineage.base_model,
@@ -155,7 +154,7 @@ def _development(subject: Subject) -> Iterator[str]:
                 "Parameters": f"{summary.parameters:,}" if summary.parameters else None,
                 "Data types": ", ".join(f"{name}: {count:,}" for name, count in summary.dtypes.items()),
                 "Format": summary.format,
-                "Quantization": subject.declared.version.spec.artifact.quantization,
+                "Quantization": subject.version.spec.artifact.quantization,
                 "Files": f"{summary.files}, {human_bytes(summary.total_bytes)}",
                 "Code that a loader would run": "named (auto_map)" if config and config.auto_map else "none",
             }
@@ -203,7 +202,7 @@ def _control(subject: Subject) -> Iterator[str]:
             for each in decided
         ],
     ) or absent("Nobody has decided on the version.")
-    warnings = subject.declared.version.status.hardware.warnings if subject.declared.version.status.hardware else []
+    warnings = subject.version.status.hardware.warnings if subject.version.status.hardware else []
     yield items(warnings)
     yield "<h3>Gates</h3>\n"
     yield table(
@@ -216,7 +215,7 @@ def _control(subject: Subject) -> Iterator[str]:
                 gate.found,
                 gate.wanted,
             )
-            for gate in subject.declared.version.status.gates
+            for gate in subject.version.status.gates
         ],
     )
     yield paragraph("Expected performance for groups of persons, and unintended outcomes: " + _NOT_KNOWN, hint=True)
@@ -261,8 +260,7 @@ def _wanted(requirement: dict[str, Any]) -> str:
 
 
 def _risk(subject: Subject) -> Iterator[str]:
-    model = subject.declared.model
-    yield facts({"Risk tier": shown_tier(subject.declared.version, model) if model else "not known"})
+    yield facts({"Risk tier": subject.declared.snapshot.tier_of(subject.version) or "not known"})
     yield paragraph("Policies that applied when this was made; policies/ holds them as they stood.")
     yield table(
         ("Policy", "Mode", "Outcome"),
@@ -310,7 +308,7 @@ def _standards() -> Iterator[str]:
 
 
 def _post_market(subject: Subject) -> Iterator[str]:
-    deployed = subject.declared.version.status.deployed_to
+    deployed = subject.version.status.deployed_to
     yield facts({"Running in": ", ".join(deployed) or "no stage that Gatehouse sees"})
     yield paragraph(
         "Gatehouse looks at the stored files again and again and shuts the gate when they are not the recorded ones; "

@@ -14,7 +14,7 @@ from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRe
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, KeptRows
+from gatehouse.evidence.model import AuditExcerpt, RegistryRows
 from gatehouse.registry.keys import VersionKey
 from gatehouse.registry.readers import Trails
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion
@@ -49,7 +49,7 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
         raise EvidenceError(f"row {row.id} of {namespace}/{name} does not read: {str(error)[:200]}") from None
 
 
-def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
+def read_rows(trails: Trails, version: ModelVersion) -> RegistryRows:
     """The row of a version with its files, history and part of the audit trail.
 
     Raises:
@@ -76,7 +76,7 @@ def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
     ):
         raise EvidenceError(f"the row of {key} is held by {row.namespace}/{row.object_name}, not by {where}")
     excerpt, notes = _excerpt(trails, registry, row)
-    return KeptRows(
+    return RegistryRows(
         row=row,
         files=sorted(files.values(), key=lambda file: file.path.encode()),
         history=history,

@@ -39,6 +39,26 @@ class Verified:
         """Whether the bundle is unchanged and sealed by an expected key."""
         return not self.problems
 
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        index = self.index
+        about = ("registry", "namespace", "name", "uid", "model", "version", "digest", "found", "phase", "clearedFor")
+        return {
+            "intact": self.intact,
+            "signedBy": self.key_id,
+            "trusted": self.trusted,
+            "madeAt": index.get("madeAt"),
+            "tool": index.get("tool"),
+            **{name: index.get(name) for name in about},
+            "audit": {
+                "records": self.audit.about,
+                "proven": self.audit.proven,
+                "checkpoints": self.audit.checkpoints,
+            },
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
 
 def verify_bundle(data: bytes, *, keys: PublicKeys | None, audit_keys: PublicKeys | None) -> Verified:
     """Verifies every byte. One of ``keys`` must have sealed the bundle; ``audit_keys`` are the operator's.

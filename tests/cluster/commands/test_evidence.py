@@ -222,7 +222,7 @@ def test_evidence_outlives_the_object(office: Office) -> None:
     until(lambda: world.rows(office.operator)[0]["state"] == "ARCHIVED", what="the row is not archived")
     code, found = office.verify(office.export("gone.zip", "--key", str(office.folder / "evidence.key")))
     assert (code, found["digest"]) == (0, digest)
-    assert any("is gone from the cluster" in note for note in found["notes"])
+    assert any("does not exist in the cluster" in note for note in found["notes"])
     kept = entries(office.folder / "gone.zip")
     assert json.loads(kept["judgement.json"])["policies"] == {world.namespace: "Complies"}
     assert json.loads(kept["version.json"])["spec"]["version"] == "granite-1"

@@ -226,7 +226,7 @@ def test_the_manifest_is_what_sha256sum_reads_and_has_the_digest() -> None:
 
 
 def test_rows_that_are_not_of_the_recorded_digest_make_no_evidence() -> None:
-    with pytest.raises(EvidenceError, match="wanted the recorded"):
+    with pytest.raises(EvidenceError, match="expected: the recorded"):
         bundle(replace(WHOLE, kept=replace(WHOLE.kept, files=FILES[1:])), signer=None)
 
 
@@ -243,9 +243,9 @@ def test_the_bill_of_materials_validates_as_cyclonedx_1_6() -> None:
 
 def test_a_bill_of_materials_of_a_version_that_little_is_known_of_validates_too() -> None:
     bare = subject(
-        model=None,
+        models=[],
         profile=None,
-        registry=None,
+        registries=[],
         policies=[],
         evaluations=[],
         approvals=[],
@@ -269,7 +269,7 @@ def test_evaluations_stand_against_their_thresholds_and_approvals_say_why_they_d
 def test_policies_can_be_applied_again_as_they_stood() -> None:
     kept = yaml.safe_load(unpack(SIGNED)["policies/strict.yaml"])
     assert (kept["kind"], kept["metadata"]["name"]) == ("GovernancePolicy", "strict")
-    assert kept["spec"] == WHOLE.declared.policies[0].spec.wire()
+    assert kept["spec"] == WHOLE.declared.snapshot.policies[0].spec.wire()
     assert document("policies.json") == [{"name": "strict", "outcome": "Complies", "mode": "Enforce"}]
 
 
@@ -301,5 +301,5 @@ def test_the_report_has_the_nine_sections_and_escapes_what_people_wrote() -> Non
 
 
 def test_an_approval_that_nobody_can_judge_is_still_there() -> None:
-    found = document("approvals.json", subject(model=None, approvals=[approval(digest=DIGEST)]))
+    found = document("approvals.json", subject(models=[], approvals=[approval(digest=DIGEST)]))
     assert [each["spec"]["decision"] for each in found] == ["Approved"]
