@@ -36,15 +36,17 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
 
 def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
     if not folder.is_dir():
-        raise InputInvalid(f"there is no folder {folder}; wanted: the copies of checkpoints, or s3://bucket/prefix/")
+        raise InputInvalid(
+            f"folder {folder} does not exist; expected: the copies of checkpoints, or s3://bucket/prefix/"
+        )
     below = folder / registry
     files = sorted((below if below.is_dir() else folder).rglob("*.json"))
     _bounded(len(files), str(folder))
-    found = []
+    checkpoints = []
     for file in files:
         with file.open("rb") as stream:
-            found.append(read_checkpoint(stream.read(LARGEST_CHECKPOINT + 1), where=str(file)))
-    return [checkpoint for checkpoint in found if checkpoint.registry == registry]
+            checkpoints.append(read_checkpoint(stream.read(LARGEST_CHECKPOINT + 1), where=str(file)))
+    return [checkpoint for checkpoint in checkpoints if checkpoint.registry == registry]
 
 
 async def _from_store(uri: str, registry: str, flags: StoreFlags) -> Sequence[Checkpoint]:
@@ -53,7 +55,7 @@ async def _from_store(uri: str, registry: str, flags: StoreFlags) -> Sequence[Ch
     async with open_bucket(bucket_access(location.bucket, flags), metrics=NoMetrics()) as bucket:
         listing = await bucket.store.list(prefix, limit=MOST_COPIES)
         if listing is None:
-            raise InputInvalid(f"there is no bucket {location.bucket}")
+            raise InputInvalid(f"bucket {location.bucket} does not exist")
         _bounded(len(listing.objects), uri)
         turn = asyncio.Semaphore(_AT_ONCE)
         return await asyncio.gather(*(_read(bucket.store, prefix, stored, turn) for stored in listing.objects))
@@ -67,4 +69,4 @@ async def _read(store: S3Store, prefix: str, stored: StoredObject, turn: asyncio
 
 def _bounded(count: int, where: str) -> None:
     if count > MOST_COPIES:
-        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; wanted: the copies of checkpoints alone")
+        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; expected: only the copies of checkpoints")

@@ -38,11 +38,11 @@ def audited_registry(trails: Trails, asked: str | None) -> str:
     if asked is None and len(known) == 1:
         return known[0]
     if not known:
-        raise ActionError("the database has no record of any registry yet; was it the right one?")
+        raise ActionError("the database has no record of any registry yet; is --database the right database?")
     if asked is None:
         raise ActionError(f"the database has the trails of {', '.join(known)}; name one with --registry")
     if asked not in known:
-        raise ActionError(f"there is no trail of registry {asked}; there are: {', '.join(known)}")
+        raise ActionError(f"the database has no trail of registry {asked}; it has those of: {', '.join(known)}")
     return asked
 
 

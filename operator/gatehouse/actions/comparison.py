@@ -42,7 +42,7 @@ async def _side(objects: ObjectSource, name: str, home: str) -> Side:
     namespace, slash, rest = name.partition("/")
     where, name = (namespace, rest) if slash else (home, name)
     if not name:
-        raise Refused("a ModelVersion is named by NAME or NAMESPACE/NAME")
+        raise Refused("expected: a ModelVersion as NAME or NAMESPACE/NAME")
     version, evaluations = await asyncio.gather(
         read(objects, ModelVersion, where, name), listed_if_allowed(objects, ModelEvaluation, where)
     )

@@ -90,7 +90,7 @@ async def _image(objects: ObjectSource, version: ModelVersion) -> str | None:
 def _by_row(subject: VersionOnHardware, *, database: str, database_ca: Path | None) -> KnownModel:
     version, registry = subject.version, subject.version.status.registry
     if registry is None:
-        raise ActionError(f"{_full_name(version)} is in no registry yet: its files are not known")
+        raise ActionError(f"{_full_name(version)} is in no registry yet, so its files are unknown")
     key = VersionKey(registry, version.spec.model_ref.name, version.spec.version)
     [rows] = rows_of([key], database=database, ca=database_ca)
     artifact = rows.record.artifact if rows.record else None
@@ -114,12 +114,12 @@ def _by_status(subject: VersionOnHardware, *, asked: bool) -> KnownModel:
     version, hardware = subject.version, subject.version.status.hardware
     if asked:
         raise ActionError(
-            f"the status of {_full_name(version)} holds only the fit of the version as it is; other lengths, sizes and "
-            f"--calibrate need its row: {_ROW}"
+            f"the status of {_full_name(version)} holds only the fit with the current settings; other lengths, "
+            f"sizes and --calibrate need its row: {_ROW}"
         )
     if hardware is None:
         phase = version.status.phase or "not reconciled yet"
-        raise ConditionNotMet(f"{_full_name(version)} has no fit yet: it is {phase}")
+        raise ConditionNotMet(f"{_full_name(version)} has no fit yet: the version is {phase}")
     gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
     size = hardware.tensor_parallel_size or 1
     fit = Fit(
@@ -142,7 +142,7 @@ def _by_status(subject: VersionOnHardware, *, asked: bool) -> KnownModel:
     requested = version.spec.serving.max_model_len
     return KnownModel(
         name=_full_name(version),
-        weights="as its status says",
+        weights="from the status",
         model=None,
         machines=subject.machines,
         vllm_image=subject.vllm_image,
@@ -178,7 +178,7 @@ def _elsewhere(machine: Machine, hardware: HardwareStatus, requested: int | None
         finding=Finding(
             reason="WeightsTooLarge" if too_large else "StatusOnly",
             found=f"{weights}{cache} on each of {count} {name}; {human_bytes(usable)} can be used",
-            expected="what the version's row says of its model, by which the fit is computed",
+            expected="the row of the version, which has the figures that the fit needs",
             remedy=f"choose a profile with more memory; the whole fit needs {_ROW}" if too_large else f"name {_ROW}",
         ),
     )

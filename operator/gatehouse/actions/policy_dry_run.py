@@ -92,18 +92,18 @@ def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tup
 
     Raises Refused with rule, line and column of every expression that does not compile.
     """
-    found = []
+    compiled = []
     for draft in drafts:
         spec = draft.spec.model_copy(update={"mode": "Enforce"}) if enforce else draft.spec
-        found.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
+        compiled.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
     problems = [
         f"{policy.name}: rule {rule} does not compile: line {problem.line}, column {problem.column}: {problem.message}"
-        for policy in found
+        for policy in compiled
         for rule, problem in policy.problems.items()
     ]
     if problems:
         raise Refused("\n".join(problems))
-    return tuple(found)
+    return tuple(compiled)
 
 
 class Judge:
@@ -218,43 +218,43 @@ def _registry_of(version: ModelVersion) -> ModelRegistry:
 
 def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:
     """The artifact, as far as the status describes it."""
-    found = version.status.artifact
+    artifact = version.status.artifact
     summary = (
         None
-        if found is None
+        if artifact is None
         else ArtifactSummary(
             format=version.spec.artifact.format,
-            files=found.files or 0,
-            total_bytes=found.total_bytes or 0,
-            parameters=found.parameters,
-            dtypes=found.dtypes,
-            unsafe_files=tuple(found.unsafe_files),
+            files=artifact.files or 0,
+            total_bytes=artifact.total_bytes or 0,
+            parameters=artifact.parameters,
+            dtypes=artifact.dtypes,
+            unsafe_files=tuple(artifact.unsafe_files),
         )
     )
     return ArtifactRecord(
         outcome="Verified",
         fingerprint="",
-        digest=found.digest if found else None,
+        digest=artifact.digest if artifact else None,
         verified_at=now,
         summary=summary,
-        content_source=found.content_source if found else None,
+        content_source=artifact.content_source if artifact else None,
     )
 
 
 def _fit(version: ModelVersion) -> Fit | None:
-    found = version.status.hardware
-    if found is None:
+    hardware = version.status.hardware
+    if hardware is None:
         return None
     gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
     return Fit(
-        verdict=found.verdict,
-        weights_bytes=found.weights_bytes,
-        kv_cache_bytes_per_token=found.kv_cache_bytes_per_token,
-        max_model_len=found.max_model_len,
-        tensor_parallel_size=found.tensor_parallel_size or 1,
+        verdict=hardware.verdict,
+        weights_bytes=hardware.weights_bytes,
+        kv_cache_bytes_per_token=hardware.kv_cache_bytes_per_token,
+        max_model_len=hardware.max_model_len,
+        tensor_parallel_size=hardware.tensor_parallel_size or 1,
         finding=Finding(
-            reason=found.verdict,
-            found=gate.found if gate else f"the verdict is {found.verdict}",
+            reason=hardware.verdict,
+            found=gate.found if gate else f"the verdict is {hardware.verdict}",
             expected=gate.wanted if gate else "",
         ),
     )

@@ -76,5 +76,5 @@ def _check_emitted(template: ServingTemplate, *, digest: str) -> None:
     if template.digest != digest:
         raise ValueError(
             f"the template is {template.digest}, but the version's status says {digest}; "
-            "delete the ConfigMap to have it written again"
+            "delete the ConfigMap; the operator then writes it again"
         )

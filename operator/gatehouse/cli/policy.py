@@ -112,7 +112,7 @@ def try_drafts(
 
 
 def _notes(snapshot: Snapshot, *, with_rows: bool) -> Sequence[str]:
-    missing = [f"you may not list {name}: evaluated as if there were none" for name in snapshot.missing]
+    missing = [f"you cannot list {name}: the command evaluates as if none existed" for name in snapshot.missing]
     if not with_rows:
         missing.append("rules about config.json or signatures are evaluated without them; use --database")
     return missing

@@ -30,7 +30,7 @@ RECORDS: Final = "audit/records.jsonl"
 def about(subject: Subject) -> dict[str, Any]:
     """The index's values about the version."""
     version, row = subject.version, subject.kept.row
-    found = row.artifact
+    artifact = row.artifact
     return {
         "format": FORMAT,
         "tool": subject.tool,
@@ -44,12 +44,12 @@ def about(subject: Subject) -> dict[str, Any]:
         "uri": row.uri,
         "digest": subject.digest,
         "found": None
-        if found is None
+        if artifact is None
         else {
-            "outcome": found.outcome,
-            "digest": found.digest,
-            "verifiedAt": time_text(found.verified_at),
-            "changed": list(found.changed),
+            "outcome": artifact.outcome,
+            "digest": artifact.digest,
+            "verifiedAt": time_text(artifact.verified_at),
+            "changed": list(artifact.changed),
         },
         "phase": version.status.phase,
         "clearedFor": list(version.status.cleared_for),
@@ -122,7 +122,7 @@ def _artifact(subject: Subject) -> dict[str, Any] | None:
         "digest": artifact.digest,
         "contentSource": artifact.content_source,
         "verifiedAt": time_text(artifact.verified_at),
-        "problems": [asdict(each) for each in artifact.problems],
+        "problems": [asdict(problem) for problem in artifact.problems],
         "changed": list(artifact.changed),
         "summary": None
         if summary is None
@@ -146,7 +146,7 @@ def _excerpt(excerpt: AuditExcerpt) -> dict[str, Any]:
         "registry": excerpt.registry,
         "about": list(excerpt.about),
         "head": excerpt.head,
-        "checkpoints": [_checkpoint(each) for each in excerpt.checkpoints],
+        "checkpoints": [_checkpoint(checkpoint) for checkpoint in excerpt.checkpoints],
     }
 
 

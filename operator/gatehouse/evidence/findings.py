@@ -103,7 +103,7 @@ def approvals(subject: Subject) -> list[dict[str, Any]]:
 
 def policies(subject: Subject) -> list[dict[str, Any]]:
     """The policies that applied, with each policy's verdict on the version."""
-    modes = {each.metadata.name: each.spec.mode for each in subject.declared.snapshot.policies}
+    modes = {policy.metadata.name: policy.spec.mode for policy in subject.declared.snapshot.policies}
     return [
         {"name": said.name, "outcome": said.outcome, "mode": modes.get(said.name)}
         for said in subject.version.status.policies
@@ -141,7 +141,7 @@ def _judged(policy: GovernancePolicy, subject: Subject) -> dict[str, Any]:
 def hardware(subject: Subject) -> dict[str, Any]:
     """The fit with its figures, and the gate's message."""
     status = subject.version.status
-    gate = next((each.wire() for each in status.gates if each.name == "HardwareFits"), None)
+    gate = next((gate.wire() for gate in status.gates if gate.name == "HardwareFits"), None)
     return {
         "profile": subject.version.spec.hardware_profile_ref.name,
         "fit": status.hardware.wire() if status.hardware else None,

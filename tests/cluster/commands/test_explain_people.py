@@ -80,7 +80,7 @@ def test_gates_are_grouped_by_stage_for_people(desk: Desk) -> None:
         "open PolicyCompliant",
         "shut Approved",
     ]
-    assert "     you    you may decide: gatehouse approve granite-1" in said.stdout
+    assert "     you      you may decide: gatehouse approve granite-1" in said.stdout
 
 
 def test_the_state_is_also_told_in_the_words_of_other_registries(desk: Desk) -> None:

@@ -131,16 +131,18 @@ def submitter_finding(version: ModelVersion) -> Finding | None:
         return None
     account = version.spec.submitted_by
     if account is None:
-        found = "spec.submittedBy is empty, so self-approval cannot be ruled out"
+        problem = "spec.submittedBy is empty, so self-approval cannot be ruled out"
         remedy = f"the author must run: gatehouse submit {_where(version)}"
     else:
         # Several people may use a service account, and any of them may be an approver.
-        found = f"spec.submittedBy is the service account {account}, so self-approval cannot be ruled out"
+        problem = f"spec.submittedBy is the service account {account}, so self-approval cannot be ruled out"
         remedy = (
             "create a new ModelVersion whose spec.submittedBy is the author; name the service account that applies it "
             "in spec.submittedVia, and grant the account the verb submitfor on modelversions"
         )
-    return Finding(reason="SubmitterUnknown", found=found, expected="a version that a person submitted", remedy=remedy)
+    return Finding(
+        reason="SubmitterUnknown", found=problem, expected="a version that a person submitted", remedy=remedy
+    )
 
 
 def own_submission(who: str, *, tier: RiskTier | None) -> Finding:
@@ -197,7 +199,7 @@ def _count_findings(reviewer: Reviewer, review: Review) -> Iterator[Finding]:
             found=f"{_subject(reviewer)} already approved the version for {review.stage}",
             expected="approvals of more people",
         )
-    uncounted = [requirement_finding(reviewer.name, reviewer.groups, each) for each in review.requirements]
+    uncounted = [requirement_finding(reviewer.name, reviewer.groups, rule) for rule in review.requirements]
     if uncounted and uncounted[0] is not None and None not in uncounted:
         yield uncounted[0]
 
