@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from gatehouse.actions.identity import Authorizer, Person
+from gatehouse.actions.identity import Authorizer, Person, review_rights, reviewer_in
 from gatehouse.actions.objects import read
-from gatehouse.actions.reviews import review_of, review_rights, reviewer_in
 from gatehouse.actions.snapshot import version_snapshot
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
@@ -29,7 +28,6 @@ from gatehouse.errors import Refused
 __all__ = ["MANAGER", "Decided", "ReviewDecision", "counted_groups", "decide", "decision_name"]
 
 MANAGER: Final = "gatehouse-review"
-_MOST_GROUPS: Final = 64
 _LONGEST_NAME: Final = 253
 _HASH_LENGTH: Final = 10
 
@@ -66,7 +64,7 @@ async def decide(api: ApiClient, authorizer: Authorizer, request: ReviewDecision
     tier = shown_tier(version, snapshot.model_of(version))
     reviewer = reviewer_in(home, person, await authorizer.allowed(review_rights([tier], [home])))
     # A person may decide again, and may decide where a policy asks for other groups: the decision stays on record.
-    review = replace(review_of(snapshot, version, request.stage), approvers=())
+    review = replace(snapshot.review_of(version, request.stage), approvers=())
     objection = decision_finding(reviewer, replace(review, requirements=()), request.decision)
     if objection is not None:
         raise Refused(f"ModelVersion {home}/{request.name}: {refusal_text(objection)}")
@@ -85,20 +83,13 @@ async def decide(api: ApiClient, authorizer: Authorizer, request: ReviewDecision
 
 
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, stage: str) -> tuple[str, ...]:
-    """The groups to name in a decision: only those that policies ask for, so that the others stay private.
-
-    As many groups as fit where the person may not read the policies.
-    """
+    """The groups of the person that the policies ask for at a stage; None stands for unreadable policies."""
     if policies is None:
-        return person.groups[:_MOST_GROUPS]
-    asked = {
-        group
-        for policy in policies
-        for requirement in policy.spec.approvals
-        if requirement.stage == stage
-        for group in requirement.groups
-    }
-    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+        return person.groups_among(None)
+    requirements = (requirement for policy in policies for requirement in policy.spec.approvals)
+    return person.groups_among(
+        {group for requirement in requirements if requirement.stage == stage for group in requirement.groups}
+    )
 
 
 def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:

@@ -52,7 +52,6 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 _MOST_TASKS: Final = 500
 _MOST_ODD: Final = 10
 _MOST_SLICES: Final = 64
-_MOST_GROUPS: Final = 64
 _LONGEST_READABLE: Final = 200
 _HASH_LENGTH: Final = 10
 
@@ -179,19 +178,11 @@ def _digest(version: ModelVersion) -> str:
 
 
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) -> tuple[str, ...]:
-    """The groups to name in a result: only those that policies ask for, so that the others stay private.
-
-    As many groups as fit where the person may not read the policies.
-    """
+    """The groups of the person that the policies ask evaluators for; None stands for unreadable policies."""
     if policies is None:
-        return person.groups[:_MOST_GROUPS]
-    asked = {
-        group
-        for policy in policies
-        for requirement in policy.spec.evaluations
-        for group in requirement.evaluators.groups
-    }
-    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+        return person.groups_among(None)
+    requirements = (requirement for policy in policies for requirement in policy.spec.evaluations)
+    return person.groups_among({group for requirement in requirements for group in requirement.evaluators.groups})
 
 
 def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:

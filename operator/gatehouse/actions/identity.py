@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gatehouse.api.meta import GROUP
 from gatehouse.api.registered_model import RiskTier
 from gatehouse.cluster.client import ApiClient
+from gatehouse.domain.governance.eligibility import Reviewer
+from gatehouse.domain.governance.held import TIER_RANK
 
-__all__ = ["Action", "Authorizer", "Person", "SelfAuthorizer", "approving", "deciding_in"]
+__all__ = [
+    "Action",
+    "Authorizer",
+    "Person",
+    "SelfAuthorizer",
+    "approving",
+    "deciding_in",
+    "review_rights",
+    "reviewer_in",
+]
 
 _EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"})
+_MOST_GROUPS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +34,14 @@ class Person:
 
     name: str
     groups: tuple[str, ...] = ()
+
+    def groups_among(self, asked: Collection[str] | None) -> tuple[str, ...]:
+        """The groups to name in an object: only those that policies ask for, so that the others stay private.
+
+        As many groups as fit where ``asked`` is None: the person may not read the policies.
+        """
+        named = self.groups if asked is None else tuple(group for group in self.groups if group in asked)
+        return named[:_MOST_GROUPS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +63,21 @@ def approving(tier: RiskTier) -> Action:
 def deciding_in(namespace: str) -> Action:
     """The right to write decisions on the versions of a namespace."""
     return Action(verb="create", resource="modelapprovals", namespace=namespace)
+
+
+def review_rights(tiers: Collection[RiskTier], namespaces: Collection[str]) -> list[Action]:
+    """The rights that decide whether a person may review versions of these tiers in these namespaces."""
+    return [*map(approving, sorted(tiers)), *map(deciding_in, sorted(namespaces))]
+
+
+def reviewer_in(namespace: str, person: Person, rights: Mapping[Action, bool]) -> Reviewer:
+    """The person as a reviewer of the versions of a namespace. A right that was not asked for counts as missing."""
+    return Reviewer(
+        name=person.name,
+        groups=person.groups,
+        tiers=[tier for tier in TIER_RANK if rights.get(approving(tier), False)],
+        may_write=rights.get(deciding_in(namespace), False),
+    )
 
 
 class Authorizer(Protocol):

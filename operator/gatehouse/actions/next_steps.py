@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from gatehouse.actions.identity import Action, Authorizer
+from gatehouse.actions.identity import Action, Authorizer, review_rights, reviewer_in
 from gatehouse.actions.objects import ObjectSource
-from gatehouse.actions.reviews import review_of, review_rights, reviewer_in
 from gatehouse.actions.snapshot import Snapshot, version_snapshot
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.domain.governance.eligibility import Reviewer, decision_finding, refusal_text
@@ -65,7 +64,7 @@ def advise(gate: Gate, version: ModelVersion, snapshot: Snapshot, *, reviewer: R
     """What the person could do about a shut gate."""
     author = version.spec.submitted_by or "not named"
     if gate.name == "Approved":
-        objection = decision_finding(reviewer, review_of(snapshot, version, gate.stage))
+        objection = decision_finding(reviewer, snapshot.review_of(version, gate.stage))
         if objection is not None:
             return refusal_text(objection)
         where = f"{version.metadata.name} -n {version.metadata.namespace}"

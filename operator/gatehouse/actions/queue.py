@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gatehouse.actions.identity import Action, Authorizer, Person
+from gatehouse.actions.identity import Action, Authorizer, Person, review_rights, reviewer_in
 from gatehouse.actions.objects import ObjectSource
-from gatehouse.actions.reviews import approval_requirements, heard_ballots, review_of, review_rights, reviewer_in
 from gatehouse.actions.snapshot import Snapshot, read_snapshot
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.api.registered_model import RiskTier
@@ -95,23 +94,21 @@ def waiting(snapshot: Snapshot, person: Person, rights: Mapping[Action, bool]) -
         stage, digest = reviewed_stage(version), digest_of(version)
         if stage is None or digest is None:
             continue
-        requirements = approval_requirements(snapshot, version, stage)
-        cast = heard_ballots(snapshot, version, stage, requirements)
+        review, cast = snapshot.review_of(version, stage), snapshot.heard_ballots(version, stage)
         if any(ballot.counts and ballot.approval.spec.decision != "Approved" for ballot in cast):
             continue
-        reviewer = reviewer_in(version.metadata.namespace, person, rights)
-        objection = decision_finding(reviewer, review_of(snapshot, version, stage))
+        objection = decision_finding(reviewer_in(version.metadata.namespace, person, rights), review)
         yield WaitingVersion(
             namespace=version.metadata.namespace,
             name=version.metadata.name,
             model=version.spec.model_ref.name,
             version=version.spec.version,
             stage=stage,
-            tier=snapshot.tier_of(version),
+            tier=review.tier,
             submitted_by=version.spec.submitted_by,
             since=version.metadata.creation_timestamp,
             digest=digest,
-            approvals=_progress([count_approvals(requirement, cast) for requirement in requirements]),
+            approvals=_progress([count_approvals(requirement, cast) for requirement in review.requirements]),
             owed=tuple(_owed(version, stage)),
             why_not=None if objection is None else objection.found,
         )

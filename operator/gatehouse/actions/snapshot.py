@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from gatehouse.actions.objects import ObjectSource, listed, listed_if_allowed, read_if_allowed
-from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.api.governance_policy import ApprovalRequirement, GovernancePolicy
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
@@ -18,6 +18,8 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel, RiskTier
 from gatehouse.cluster.client import ApiError
+from gatehouse.domain.governance.approvals import Ballot, ballots
+from gatehouse.domain.governance.eligibility import Review, digest_of
 from gatehouse.domain.governance.held import shown_tier
 from gatehouse.domain.governance.policy import CompiledPolicy, applying
 
@@ -85,6 +87,39 @@ class Snapshot:
             self.namespaces.get(version.metadata.namespace),
             tier=shown_tier(version, model),
             held=[outcome.name for outcome in version.status.policies if outcome.name not in drafts],
+        )
+
+    def requirements(self, version: ModelVersion, stage: str) -> Sequence[ApprovalRequirement]:
+        """What the enforced policies that apply to a version require of its approvals for a stage."""
+        return [
+            requirement
+            for policy in self.applying_to(version, self.compiled)
+            if policy.enforced
+            for requirement in policy.policy.spec.approvals
+            if requirement.stage == stage
+        ]
+
+    def heard_ballots(self, version: ModelVersion, stage: str) -> Sequence[Ballot]:
+        """The decisions for a stage by people, and by those service accounts that a policy names."""
+        tier = self.tier_of(version)
+        if tier is None:
+            return ()
+        required = self.requirements(version, stage)
+        accounts = {account for requirement in required for account in requirement.service_accounts}
+        named = self.approvals_of(version)
+        cast = ballots(named, version=version, digest=digest_of(version), tier=tier, stage=stage)
+        return [ballot for ballot in cast if ballot.is_heard(accounts)]
+
+    def review_of(self, version: ModelVersion, stage: str) -> Review:
+        """What is known of a version before a decision on a stage."""
+        current = [ballot for ballot in self.heard_ballots(version, stage) if ballot.counts]
+        return Review(
+            version=version,
+            tier=self.tier_of(version),
+            stage=stage,
+            stages=self.stages_of(version),
+            requirements=self.requirements(version, stage),
+            approvers=[ballot.approver for ballot in current if ballot.approval.spec.decision == "Approved"],
         )
 
     @cached_property

@@ -82,7 +82,7 @@ def try_drafts(
 
       gatehouse policy test -f policies/high-risk.yaml --versions all.json -o json
     """
-    from gatehouse.actions.object_files import objects_of_file, policies_of_file
+    from gatehouse.actions.objects import objects_of_file, policies_of_file
     from gatehouse.actions.policy_dry_run import Judge, compiled_drafts
     from gatehouse.actions.registry_rows import artifact_records
     from gatehouse.actions.snapshot import read_snapshot

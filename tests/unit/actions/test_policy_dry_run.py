@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import worlds
-from gatehouse.actions.object_files import objects_of_file, policies_of_file
+from gatehouse.actions.objects import objects_of_file, policies_of_file
 from gatehouse.actions.policy_dry_run import Judge, Trial, compiled_drafts
 from gatehouse.actions.snapshot import Snapshot, read_snapshot
 from gatehouse.api.governance_policy import GovernancePolicy
