@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import worlds
-from gatehouse.api import GovernancePolicy
+from gatehouse.actions.snapshot import Snapshot
+from gatehouse.api import GovernancePolicy, HardwareProfile, ModelVersion
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.artifact.values import HashSource
 from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.evidence.excerpt import lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, DeclaredFacts, KeptRows, Subject
+from gatehouse.evidence.model import AuditExcerpt, ClusterObjects, RegistryRows, Subject
 from policies import approval, evaluation
 
 __all__ = ["REGISTRY", "excerpt_of", "make_signer", "subject", "trail"]
@@ -93,6 +94,21 @@ def strict() -> GovernancePolicy:
     )
 
 
+def _objects(
+    *,
+    version: ModelVersion,
+    profile: HardwareProfile | None,
+    template: str | None,
+    bodies: Mapping[str, Mapping[str, Any]],
+    notes: Sequence[str],
+    **objects: Any,
+) -> ClusterObjects:
+    snapshot = Snapshot(versions=[version], **objects)
+    return ClusterObjects(
+        version=version, snapshot=snapshot, profile=profile, template=template, bodies=bodies, notes=notes
+    )
+
+
 def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
     """Evidence of ``granite-1``: verified, evaluated, approved. ``changes`` are of what is declared."""
     gate = {"name": "Approved", "stage": "staging", "open": True, "rule": "r", "found": "by bob", "wanted": "one"}
@@ -126,8 +142,8 @@ def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
     policy = strict()
     values: dict[str, Any] = {
         "version": version,
-        "model": model,
-        "registry": worlds.registry(stages=["staging", "production"]),
+        "models": [model],
+        "registries": [worlds.registry(stages=["staging", "production"])],
         "profile": worlds.profile(),
         "policies": [policy],
         "evaluations": [evaluation(digest=DIGEST, metrics=[{"name": "acc", "value": "0.8"}])],
@@ -153,8 +169,8 @@ def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
         at=worlds.NOW,
         tool="gatehouse 0.1.0",
         registry=REGISTRY,
-        declared=DeclaredFacts(**(values | changes)),
-        kept=KeptRows(
+        declared=_objects(**(values | changes)),
+        kept=RegistryRows(
             row=worlds.row(digest=DIGEST, artifact=worlds.record(digest=DIGEST)),
             files=FILES,
             history=[history],

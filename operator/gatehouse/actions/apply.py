@@ -56,7 +56,7 @@ class Applied:
     kept: str | None = None
 
 
-async def apply(api: ObjectApi, wanted: Declared, *, manager: str, patience: Patience) -> Applied:
+async def apply(api: ObjectApi, declared: Declared, *, manager: str, patience: Patience) -> Applied:
     """Applies an object as a field manager, without force.
 
     Waits while the API server, the kind or the namespace does not exist. If another field manager set a declared field
@@ -68,24 +68,24 @@ async def apply(api: ObjectApi, wanted: Declared, *, manager: str, patience: Pat
     while True:
         try:
             await api.patch(
-                *wanted.key,
-                wanted.body,
+                *declared.key,
+                declared.body,
                 kind="application/apply-patch+yaml",
                 params={"fieldManager": manager, "fieldValidation": "Strict"},
             )
         except ClusterError as error:
             conflict = _conflict(error)
             if conflict is not None:
-                return Applied(declared=wanted, kept=conflict)
-            why = why_wait(error, wanted, waited=patience.now() - since)
+                return Applied(declared=declared, kept=conflict)
+            why = why_wait(error, declared, waited=patience.now() - since)
             if why is None:
-                raise ApplyRefused(refusal(error, wanted)) from error
+                raise ApplyRefused(refusal(error, declared)) from error
             await patience.wait(why)
         else:
-            return Applied(declared=wanted)
+            return Applied(declared=declared)
 
 
-def why_wait(error: ClusterError, wanted: Declared, *, waited: float) -> str | None:
+def why_wait(error: ClusterError, declared: Declared, *, waited: float) -> str | None:
     """The missing part and what to do about it, if the same request can succeed later; None if it cannot.
 
     ``waited`` is how many seconds the request was tried for.
@@ -94,7 +94,7 @@ def why_wait(error: ClusterError, wanted: Declared, *, waited: float) -> str | N
         return f"{error}"
     if not isinstance(error, ApiError):
         return None
-    kind = wanted.kind.info
+    kind = declared.kind.info
     match _nature(error):
         case "Kind":
             return (
@@ -102,11 +102,11 @@ def why_wait(error: ClusterError, wanted: Declared, *, waited: float) -> str | N
                 "the installation (gatehouse crds | kubectl apply --server-side -f -)"
             )
         case "Namespace":
-            return f"namespace {wanted.namespace} is not there yet (kubectl create namespace {wanted.namespace})"
+            return f"namespace {declared.namespace} does not exist yet (kubectl create namespace {declared.namespace})"
         case "Rights":
-            return _said(error, wanted) if waited < FORBIDDEN_SECONDS else None
+            return _said(error, declared) if waited < FORBIDDEN_SECONDS else None
         case "Passing":
-            return _said(error, wanted)
+            return _said(error, declared)
         case "Final":
             return None
 
@@ -120,8 +120,8 @@ def _nature(error: ApiError) -> Literal["Kind", "Namespace", "Rights", "Passing"
     return "Passing" if passing and _UNKNOWN_FIELD not in error.message else "Final"
 
 
-def _said(error: ApiError, wanted: Declared) -> str:
-    return f"{wanted}: the API server answered {error.status} {error.reason}: {error.message}"
+def _said(error: ApiError, declared: Declared) -> str:
+    return f"{declared}: the API server answered {error.status} {error.reason}: {error.message}"
 
 
 def _conflict(error: ClusterError) -> str | None:
@@ -131,17 +131,17 @@ def _conflict(error: ClusterError) -> str | None:
     return f"another field manager set declared fields to other values: {details}"
 
 
-def refusal(error: ClusterError, wanted: Declared) -> str:
+def refusal(error: ClusterError, declared: Declared) -> str:
     """Why the API server refused an object, and what to do about it."""
-    where = f" (from {wanted.source})" if wanted.source else ""
+    where = f" (from {declared.source})" if declared.source else ""
     if not isinstance(error, ApiError):
-        return f"{wanted}{where}: {error}"
+        return f"{declared}{where}: {error}"
     if error.status == 404:
-        return f"{wanted}: {why_wait(error, wanted, waited=0)}"
-    return f"{_said(error, wanted)}{where}{_REMEDIES.get(error.status, '')}"
+        return f"{declared}: {why_wait(error, declared, waited=0)}"
+    return f"{_said(error, declared)}{where}{_REMEDIES.get(error.status, '')}"
 
 
 _REMEDIES: Final[Mapping[int, str]] = {
-    401: "; the credentials are not accepted: log in again",
+    401: "; the API server does not accept the credentials: log in again",
     403: "; you need get, create, patch on registeredmodels and modelversions, and create, patch on hardwareprofiles",
 }

@@ -5,36 +5,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from gatehouse.actions.identity import Action, Person, approving, may_each, whoami
-from gatehouse.actions.objects import digest_of, listed_if_allowed, read, stages_of
+from gatehouse.actions.identity import Authorizer, Person, review_rights, reviewer_in
+from gatehouse.actions.objects import read
+from gatehouse.actions.snapshot import version_snapshot
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval, ModelApprovalSpec
 from gatehouse.api.model_evaluation import VersionReference
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.api.registered_model import RiskTier
 from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.governance.approvals import STRICTNESS, author, submitters
+from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.governance.approvals import STRICTNESS
+from gatehouse.domain.governance.eligibility import decision_finding, digest_of, is_service_account, refusal_text
 from gatehouse.domain.governance.held import shown_tier
 from gatehouse.domain.serving.names import served_digest
 from gatehouse.errors import Refused
 
-__all__ = [
-    "MANAGER",
-    "Decided",
-    "ReviewDecision",
-    "Situation",
-    "counted_groups",
-    "decide",
-    "decision_name",
-    "why_refused",
-]
+__all__ = ["MANAGER", "Decided", "ReviewDecision", "counted_groups", "decide", "decision_name"]
 
 MANAGER: Final = "gatehouse-review"
-_MOST_GROUPS: Final = 64
 _LONGEST_NAME: Final = 253
 _HASH_LENGTH: Final = 10
 
@@ -52,23 +45,6 @@ class ReviewDecision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """The facts that a decision is checked against before it is written."""
-
-    person: Person
-    version: ModelVersion
-    model: RegisteredModel
-    stages: Sequence[str]
-    may_approve: bool
-    may_write: bool
-
-    @property
-    def tier(self) -> RiskTier:
-        """The risk tier that applies to the version."""
-        return shown_tier(self.version, self.model)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
     """The ModelApproval of a decision. ``notes`` are for the person who decides."""
 
@@ -77,100 +53,43 @@ class Decided:
     notes: tuple[str, ...]
 
 
-async def decide(api: ApiClient, wanted: ReviewDecision) -> Decided:
+async def decide(api: ApiClient, authorizer: Authorizer, request: ReviewDecision) -> Decided:
     """Writes a ModelApproval. The same decision on the same files changes nothing.
 
     Raises Refused, which names who may decide instead, and ClusterError for a refusal of admission.
     """
-    version, person = await asyncio.gather(read(api, ModelVersion, wanted.namespace, wanted.name), whoami(api))
-    model = await read(api, RegisteredModel, wanted.namespace, version.spec.model_ref.name)
-    approve = approving(shown_tier(version, model))
-    write = Action(verb="create", resource="modelapprovals", namespace=wanted.namespace)
-    stages, rights, policies, decisions = await asyncio.gather(
-        stages_of(api, version),
-        may_each(api, (approve, write)),
-        listed_if_allowed(api, GovernancePolicy),
-        listed_if_allowed(api, ModelApproval, wanted.namespace),
-    )
-    situation = Situation(
-        person=person,
-        version=version,
-        model=model,
-        stages=stages,
-        may_approve=rights[approve],
-        may_write=rights[write],
-    )
-    refusal = why_refused(situation, wanted.stage, wanted.decision)
-    if refusal is not None:
-        raise Refused(refusal)
-    groups = counted_groups(person, policies, wanted.stage)
-    spec = _spec(situation, wanted, groups)
-    earlier = _earlier(decisions or (), spec)
+    home = request.namespace
+    version, person = await asyncio.gather(read(api, ModelVersion, home, request.name), authorizer.whoami())
+    snapshot = await version_snapshot(api, version)
+    tier = shown_tier(version, snapshot.model_of(version))
+    reviewer = reviewer_in(home, person, await authorizer.allowed(review_rights([tier], [home])))
+    # A person may decide again, and may decide where a policy asks for other groups: the decision stays on record.
+    review = replace(snapshot.review_of(version, request.stage), approvers=())
+    objection = decision_finding(reviewer, replace(review, requirements=()), request.decision)
+    if objection is not None:
+        raise Refused(f"ModelVersion {home}/{request.name}: {refusal_text(objection)}")
+    uncounted = decision_finding(reviewer, review, request.decision)
+    policies = None if GovernancePolicy.info.plural in snapshot.missing else snapshot.policies
+    groups = counted_groups(person, policies, request.stage)
+    spec = _spec(version, person, request, tier=tier, groups=groups)
+    earlier = _earlier(snapshot.approvals, spec)
     newest = earlier[-1] if earlier else None
-    notes = tuple(_notes(person, policies, groups))
+    notes = tuple(_notes(person, policies, groups, uncounted=uncounted))
     if newest is not None and _says(newest.spec, spec):
-        there = await api.get("modelapprovals", wanted.namespace, newest.metadata.name)
-        return Decided(body=there, outcome="unchanged", notes=notes)
-    body = await _create(api, wanted, spec, earlier=earlier)
+        written = await api.get("modelapprovals", home, newest.metadata.name)
+        return Decided(body=written, outcome="unchanged", notes=notes)
+    body = await _create(api, request, spec, earlier=earlier)
     return Decided(body=body, outcome="created", notes=(*notes, *_tie(body, newest)))
 
 
-def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) -> str | None:
-    """Why a decision of the person would not count or would be rejected; None when no reason is known."""
-    person, version, tier = situation.person, situation.version, situation.tier
-    where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
-    if situation.stages and stage not in situation.stages:
-        return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
-    if version.spec.state != "Submitted":
-        return f"{where} is {version.spec.state}; only a Submitted version can be decided on"
-    if author(version.spec) is None and version.spec.submitted_by is not None and decision == "Approved":
-        return (
-            f"{where} was submitted by the service account {version.spec.submitted_by}, which any person may use, "
-            "so no approval counts; create a new version that names its author in spec.submittedBy"
-        )
-    if version.spec.submitted_by is None and decision == "Approved":
-        return f"nobody submitted {where}, so no approval counts; its author must run: gatehouse submit"
-    if person.name in submitters(version.spec):
-        return (
-            f"you ({person.name}) submitted {where}, so another person who may approve {tier} risk must decide; "
-            "gatehouse queue lists the version for them"
-        )
-    if digest_of(version) is None:
-        return (
-            f"{where} has no digest yet ({version.status.phase or 'not reconciled yet'}); try again after verification"
-        )
-    if version.status.recorded_digest is not None:
-        return (
-            f"{where} is {version.status.phase}: its files are not the ones that were recorded; see gatehouse explain"
-        )
-    if not situation.may_approve:
-        return (
-            f"you ({person.name}) may not decide on {tier} risk; wanted: the verb approve on "
-            f"risktiers.{GROUP}/{tier}, as the ClusterRole gatehouse-approver grants it"
-        )
-    if not situation.may_write:
-        return (
-            f"you ({person.name}) may not create modelapprovals.{GROUP} in namespace {version.metadata.namespace}; "
-            "ask the people who bind roles there"
-        )
-    return None
-
-
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None, stage: str) -> tuple[str, ...]:
-    """The groups to name in a decision: only those that policies ask for, so that the others stay private.
-
-    As many groups as fit where the person may not read the policies.
-    """
+    """The groups of the person that the policies ask for at a stage; None stands for unreadable policies."""
     if policies is None:
-        return person.groups[:_MOST_GROUPS]
-    asked = {
-        group
-        for policy in policies
-        for requirement in policy.spec.approvals
-        if requirement.stage == stage
-        for group in requirement.groups
-    }
-    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+        return person.groups_among(None)
+    requirements = (requirement for policy in policies for requirement in policy.spec.approvals)
+    return person.groups_among(
+        {group for requirement in requirements if requirement.stage == stage for group in requirement.groups}
+    )
 
 
 def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:
@@ -184,36 +103,38 @@ def decision_name(spec: ModelApprovalSpec, *, earlier: Iterable[str]) -> str:
     return spec.version_ref.name[: _LONGEST_NAME - len(ending)].rstrip("-.") + ending
 
 
-def _spec(situation: Situation, wanted: ReviewDecision, groups: Sequence[str]) -> ModelApprovalSpec:
-    version = situation.version
+def _spec(
+    version: ModelVersion, person: Person, request: ReviewDecision, *, tier: RiskTier, groups: Sequence[str]
+) -> ModelApprovalSpec:
+    digest = digest_of(version)
     return ModelApprovalSpec(
         version_ref=VersionReference(name=version.metadata.name, uid=version.metadata.uid),
-        digest=digest_of(version) or "",
-        served_digest=served_digest(version.spec, digest_of(version)) or "",
-        stage=wanted.stage,
-        risk_tier=situation.tier,
-        decision=wanted.decision,
-        reason=wanted.reason,
-        approver=situation.person.name,
+        digest=digest or "",
+        served_digest=served_digest(version.spec, digest) or "",
+        stage=request.stage,
+        risk_tier=tier,
+        decision=request.decision,
+        reason=request.reason,
+        approver=person.name,
         groups=list(groups),
     )
 
 
-def _says(told: ModelApprovalSpec, wanted: ModelApprovalSpec) -> bool:
-    """Whether an earlier decision equals the new one. It may name more groups."""
-    same = told.model_copy(update={"groups": wanted.groups}) == wanted
-    return same and set(wanted.groups) <= set(told.groups)
+def _says(earlier: ModelApprovalSpec, new: ModelApprovalSpec) -> bool:
+    """Whether an earlier decision equals the new one. The earlier one may name more groups."""
+    same = earlier.model_copy(update={"groups": new.groups}) == new
+    return same and set(new.groups) <= set(earlier.groups)
 
 
 def _earlier(decisions: Iterable[ModelApproval], spec: ModelApprovalSpec) -> Sequence[ModelApproval]:
     """The earlier decisions of the person on the same files and stage, the newest last."""
-    about = (spec.approver, spec.version_ref.uid, spec.digest, spec.stage)
-    mine = [
-        each
-        for each in decisions
-        if (each.spec.approver, each.spec.version_ref.uid, each.spec.digest, each.spec.stage) == about
-    ]
+    about = _about(spec)
+    mine = [decision for decision in decisions if _about(decision.spec) == about]
     return sorted(mine, key=_order)
+
+
+def _about(spec: ModelApprovalSpec) -> tuple[str, str, str, str]:
+    return spec.approver, spec.version_ref.uid, spec.digest, spec.stage
 
 
 def _order(decision: ModelApproval) -> tuple[str, int, str]:
@@ -228,27 +149,31 @@ def _tie(body: Mapping[str, Any], newest: ModelApproval | None) -> Iterable[str]
         yield f"your {newest.spec.decision} of the same second still holds; withdraw it, or decide again"
 
 
-def _notes(person: Person, policies: Iterable[GovernancePolicy] | None, groups: Sequence[str]) -> Iterable[str]:
-    if person.name.startswith("system:serviceaccount:"):
+def _notes(
+    person: Person, policies: Iterable[GovernancePolicy] | None, groups: Sequence[str], *, uncounted: Finding | None
+) -> Iterable[str]:
+    if uncounted is not None:
+        yield f"the approval counts for no policy: {refusal_text(uncounted)}"
+    elif is_service_account(person.name):
         yield "a service account's decision counts only where a policy names the account"
     if policies is None and len(person.groups) > len(groups):
         yield f"you are in {len(person.groups)} groups, which is too many: the decision names the first {len(groups)}"
 
 
 async def _create(
-    api: ApiClient, wanted: ReviewDecision, spec: ModelApprovalSpec, *, earlier: Iterable[ModelApproval]
+    api: ApiClient, request: ReviewDecision, spec: ModelApprovalSpec, *, earlier: Iterable[ModelApproval]
 ) -> Mapping[str, Any]:
-    name = decision_name(spec, earlier=[each.metadata.uid for each in earlier])
+    name = decision_name(spec, earlier=[decision.metadata.uid for decision in earlier])
     body = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": ModelApproval.info.kind,
-        "metadata": {"name": name, "namespace": wanted.namespace},
+        "metadata": {"name": name, "namespace": request.namespace},
         "spec": spec.wire(),
     }
-    params = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if wanted.dry_run else {})
+    params = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if request.dry_run else {})
     try:
-        return await api.create("modelapprovals", wanted.namespace, body, params=params)
+        return await api.create("modelapprovals", request.namespace, body, params=params)
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise
-        raise Refused(f"ModelApproval {wanted.namespace}/{name} was just written by another call; read it") from error
+        raise Refused(f"ModelApproval {request.namespace}/{name} was just written by another call; read it") from error

@@ -35,7 +35,9 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
 
 def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
     if not folder.is_dir():
-        raise InputInvalid(f"folder {folder} does not exist; expected: the copies of checkpoints, or {examples()}")
+        raise InputInvalid(
+            f"folder {folder} does not exist; expected: the copies of checkpoints, or s3://bucket/prefix/"
+        )
     below = folder / registry
     files = sorted((below if below.is_dir() else folder).rglob("*.json"))
     _bounded(len(files), str(folder))

@@ -15,7 +15,15 @@ from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.errors import ActionError
 from gatehouse.registry.readers import Trails
 
-__all__ = ["LARGEST_KEYS", "Counter", "audited_registry", "matching_records", "read_keys", "trail_verdict"]
+__all__ = [
+    "Counter",
+    "audited_registry",
+    "matching_records",
+    "read_bounded",
+    "read_keys",
+    "read_pem",
+    "trail_verdict",
+]
 
 LARGEST_KEYS: Final = 64 * 1024
 """Bytes of a file of keys."""
@@ -30,11 +38,11 @@ def audited_registry(trails: Trails, asked: str | None) -> str:
     if asked is None and len(known) == 1:
         return known[0]
     if not known:
-        raise ActionError("the database has no record of any registry yet; was it the right one?")
+        raise ActionError("the database has no record of any registry yet; is --database the right database?")
     if asked is None:
         raise ActionError(f"the database has the trails of {', '.join(known)}; name one with --registry")
     if asked not in known:
-        raise ActionError(f"there is no trail of registry {asked}; there are: {', '.join(known)}")
+        raise ActionError(f"the database has no trail of registry {asked}; it has those of: {', '.join(known)}")
     return asked
 
 
@@ -61,8 +69,18 @@ def trail_verdict(
 
 def read_keys(file: Path) -> PublicKeys:
     """Public keys from a PEM file. Raises AuditKeyError and OSError."""
-    with file.open("rb") as stream:
-        pem = stream.read(LARGEST_KEYS + 1)
+    return PublicKeys.from_pem(read_pem(file), where=str(file))
+
+
+def read_pem(file: Path) -> bytes:
+    """The bytes of a file of keys. Raises AuditKeyError for a large file, and OSError."""
+    pem = read_bounded(file, LARGEST_KEYS)
     if len(pem) > LARGEST_KEYS:
-        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
-    return PublicKeys.from_pem(pem, where=str(file))
+        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes; expected: keys in PEM")
+    return pem
+
+
+def read_bounded(file: Path, most: int) -> bytes:
+    """The bytes of a file, and of a larger file the first ``most`` bytes and one more. Raises OSError."""
+    with file.open("rb") as stream:
+        return stream.read(most + 1)

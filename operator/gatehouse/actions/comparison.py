@@ -6,11 +6,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from gatehouse.actions.objects import listed_if_allowed, read
+from gatehouse.actions.objects import ObjectSource, listed_if_allowed, read
 from gatehouse.actions.registry_rows import rows_of
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.version.diff import Side
 from gatehouse.errors import ActionError, Refused
 from gatehouse.registry.keys import VersionKey
@@ -19,9 +18,9 @@ from gatehouse.registry.readers import VersionRows
 __all__ = ["full_name", "read_sides", "with_rows"]
 
 
-async def read_sides(api: ApiClient, first: str, second: str, *, namespace: str) -> tuple[Side, Side]:
+async def read_sides(objects: ObjectSource, first: str, second: str, *, namespace: str) -> tuple[Side, Side]:
     """The two versions, each named by NAME (in ``namespace``) or NAMESPACE/NAME. Raises Refused and ClusterError."""
-    a, b = await asyncio.gather(_side(api, first, namespace), _side(api, second, namespace))
+    a, b = await asyncio.gather(_side(objects, first, namespace), _side(objects, second, namespace))
     return a, b
 
 
@@ -39,13 +38,13 @@ def full_name(side: Side) -> str:
     return f"{side.version.metadata.namespace}/{side.version.metadata.name}"
 
 
-async def _side(api: ApiClient, name: str, home: str) -> Side:
+async def _side(objects: ObjectSource, name: str, home: str) -> Side:
     namespace, slash, rest = name.partition("/")
     where, name = (namespace, rest) if slash else (home, name)
     if not name:
-        raise Refused("a ModelVersion is named by NAME or NAMESPACE/NAME")
+        raise Refused("expected: a ModelVersion as NAME or NAMESPACE/NAME")
     version, evaluations = await asyncio.gather(
-        read(api, ModelVersion, where, name), listed_if_allowed(api, ModelEvaluation, where)
+        read(objects, ModelVersion, where, name), listed_if_allowed(objects, ModelEvaluation, where)
     )
     return Side(version=version, evaluations=evaluations or ())
 

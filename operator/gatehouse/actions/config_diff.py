@@ -27,7 +27,7 @@ _STEERING: Final = re.compile(
     r"(config|generation_config|tokenizer_config)\.json|chat_template\.(jinja|json)|(additional_)?chat_templates/[^/]+\.jinja"
 )
 """Configurations and chat templates beside the weights."""
-_SAME_TEXT: Final = "the bytes differ, but not what they say"
+_SAME_TEXT: Final = "the bytes differ, but the text does not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ async def _texts(path: str, side: Side) -> Mapping[str, str]:
     if file is None:
         return {}
     if file.size > LARGEST_FILE:
-        raise _NotShown(f"{file.size} bytes in {_where(side)}; wanted: at most {LARGEST_FILE}")
+        raise _NotShown(f"{file.size} bytes in {_where(side)}; expected: at most {LARGEST_FILE}")
     location = location_of(side.version.spec.artifact.uri)
     async with open_location(location, StoreFlags()) as bucket:
         data = await _read(bucket.store, location.prefix, file, side)
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise _NotShown(f"the store has other bytes for {_where(side)} than those that were verified")
+        raise _NotShown(f"the store has other bytes for {_where(side)} than the verified bytes")
     return readable(path, data)
 
 
@@ -100,7 +100,7 @@ async def _read(store: ArtifactStore, prefix: str, file: FileRecord, side: Side)
     except ReconcileError as error:
         if error.reason != "ObjectChanged":
             raise
-        raise _NotShown(f"the store has another file for {_where(side)} than the one that was verified") from None
+        raise _NotShown(f"the store has another file for {_where(side)} than the verified file") from None
 
 
 def _where(side: Side) -> str:

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import ValidationError
 
-from gatehouse.actions.identity import Person, whoami
-from gatehouse.actions.objects import digest_of, listed_if_allowed, read
+from gatehouse.actions.identity import Authorizer, Person
+from gatehouse.actions.objects import listed_if_allowed, read
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.meta import GROUP, VERSION
 from gatehouse.api.model_evaluation import (
@@ -30,6 +30,7 @@ from gatehouse.api.model_evaluation import (
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.common.format_error import shown
+from gatehouse.domain.governance.eligibility import digest_of
 from gatehouse.domain.governance.lm_eval import HarnessRun, Measured, TaskResult
 from gatehouse.errors import Refused
 
@@ -51,7 +52,6 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 _MOST_TASKS: Final = 500
 _MOST_ODD: Final = 10
 _MOST_SLICES: Final = 64
-_MOST_GROUPS: Final = 64
 _LONGEST_READABLE: Final = 200
 _HASH_LENGTH: Final = 10
 
@@ -78,30 +78,30 @@ class Import:
     report_url: str | None = None
 
 
-def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
+def evaluations(run: HarnessRun, options: Import) -> tuple[Manifest, ...]:
     """One ModelEvaluation for each task, named by its content: a second import of a file creates nothing.
 
     Raises Refused when the version has no digest, when the file lacks a task, and when the run is in the future.
     """
-    digest = _digest(wanted.version)
-    at = run.at or wanted.evaluated_at
+    digest = _digest(options.version)
+    at = run.at or options.evaluated_at
     if at is None:
         raise Refused("the file does not name the time of the run; pass --evaluated-at, as in 2026-11-21T12:00:00Z")
-    if at > wanted.now + CLOCK_SKEW:
+    if at > options.now + CLOCK_SKEW:
         raise Refused(f"the evaluation was run at {at.isoformat()}, in the future; it would not count")
     results = {task.name: task for task in run.tasks}
-    chosen = [_named(results, name) for name in wanted.tasks] or list(run.tasks)
+    chosen = [_named(results, name) for name in options.tasks] or list(run.tasks)
     if not chosen:
         raise Refused(f"no task of the file measured anything: {', '.join(run.empty[:10])}")
     if len(chosen) > _MOST_TASKS:
-        raise Refused(f"{len(chosen)} tasks; wanted: at most {_MOST_TASKS} at once: choose some with --task")
+        raise Refused(f"{len(chosen)} tasks; expected: at most {_MOST_TASKS} at once: choose some with --task")
     try:
-        specs = [_spec(run, task, wanted, results=results, digest=digest, at=at) for task in chosen]
+        specs = [_spec(run, task, options, results=results, digest=digest, at=at) for task in chosen]
     except ValidationError as error:
         first: Any = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise Refused(f"{field} is {shown(first['input'])}: {first['msg']}") from error
-    return tuple(_manifest(wanted, spec) for spec in specs)
+    return tuple(_manifest(options, spec) for spec in specs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +127,14 @@ class Imported:
     outcomes: Sequence[tuple[str, Literal["created", "unchanged"]]] = ()
 
 
-async def import_results(api: ApiClient, run: HarnessRun, request: ImportRequest, *, now: datetime) -> Imported:
+async def import_results(
+    api: ApiClient, authorizer: Authorizer, run: HarnessRun, request: ImportRequest, *, now: datetime
+) -> Imported:
     """Makes one ModelEvaluation for each task, with the person who asks as the evaluator.
 
     Raises Refused as :func:`evaluations` does, and ClusterError.
     """
-    person, policies = await asyncio.gather(whoami(api), listed_if_allowed(api, GovernancePolicy))
+    person, policies = await asyncio.gather(authorizer.whoami(), listed_if_allowed(api, GovernancePolicy))
     manifests = evaluations(
         run,
         Import(
@@ -168,7 +170,7 @@ def run_notes(run: HarnessRun) -> Iterator[str]:
 def _digest(version: ModelVersion) -> str:
     where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if version.status.recorded_digest is not None:
-        raise Refused(f"{where} is {version.status.phase}: its files are not the ones that were recorded")
+        raise Refused(f"{where} is {version.status.phase}: its files differ from the recorded digest")
     digest = digest_of(version)
     if digest is None:
         raise Refused(f"{where} has no digest yet ({version.status.phase or 'not reconciled yet'})")
@@ -176,49 +178,41 @@ def _digest(version: ModelVersion) -> str:
 
 
 def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) -> tuple[str, ...]:
-    """The groups to name in a result: only those that policies ask for, so that the others stay private.
-
-    As many groups as fit where the person may not read the policies.
-    """
+    """The groups of the person that the policies ask evaluators for; None stands for unreadable policies."""
     if policies is None:
-        return person.groups[:_MOST_GROUPS]
-    asked = {
-        group
-        for policy in policies
-        for requirement in policy.spec.evaluations
-        for group in requirement.evaluators.groups
-    }
-    return tuple(group for group in person.groups if group in asked)[:_MOST_GROUPS]
+        return person.groups_among(None)
+    requirements = (requirement for policy in policies for requirement in policy.spec.evaluations)
+    return person.groups_among({group for requirement in requirements for group in requirement.evaluators.groups})
 
 
 def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:
     if name not in results:
-        raise Refused(f"--task is {name}; wanted: a task of the file: {', '.join(sorted(results)[:20])}")
+        raise Refused(f"--task is {name}; expected: a task of the file: {', '.join(sorted(results)[:20])}")
     return results[name]
 
 
 def _spec(
-    run: HarnessRun, task: TaskResult, wanted: Import, *, results: Mapping[str, TaskResult], digest: str, at: datetime
+    run: HarnessRun, task: TaskResult, options: Import, *, results: Mapping[str, TaskResult], digest: str, at: datetime
 ) -> ModelEvaluationSpec:
-    metadata = wanted.version.metadata
-    named = wanted.dataset is not None
+    metadata = options.version.metadata
+    named = options.dataset is not None
     dataset = EvaluationDataset(
-        name=wanted.dataset or task.dataset or task.name,
-        version=wanted.dataset_version if named else task.dataset_revision or task.version,
+        name=options.dataset or task.dataset or task.name,
+        version=options.dataset_version if named else task.dataset_revision or task.version,
     )
     return ModelEvaluationSpec(
         version_ref=VersionReference(name=metadata.name, uid=metadata.uid),
         digest=digest,
-        kind=wanted.kind,
+        kind=options.kind,
         suite=SUITE,
         suite_version=run.harness,
         task=task.name,
         dataset=dataset,
-        evaluator=wanted.person.name,
-        groups=list(wanted.groups),
+        evaluator=options.person.name,
+        groups=list(options.groups),
         evaluated_at=at,
         metrics=_metrics(task, results),
-        report_url=wanted.report_url,
+        report_url=options.report_url,
         notes="; ".join(_facts(run, task)) or None,
     )
 
@@ -237,11 +231,11 @@ def _metrics(task: TaskResult, results: Mapping[str, TaskResult]) -> list[Metric
 
 def _metric(measured: Measured, task: TaskResult, results: Mapping[str, TaskResult]) -> MetricResult:
     slices = [
-        MetricSlice(name=name, value=each.value)
+        MetricSlice(name=name, value=part.value)
         for name in dict.fromkeys(task.subtasks)
         if name in results
-        for each in results[name].metrics
-        if each.name == measured.name
+        for part in results[name].metrics
+        if part.name == measured.name
     ]
     return MetricResult(
         name=measured.name,
@@ -265,8 +259,8 @@ def _facts(run: HarnessRun, task: TaskResult) -> Iterator[str]:
         yield f"limit {run.limit}"
 
 
-def _manifest(wanted: Import, spec: ModelEvaluationSpec) -> Manifest:
-    metadata = wanted.version.metadata
+def _manifest(options: Import, spec: ModelEvaluationSpec) -> Manifest:
+    metadata = options.version.metadata
     wire = spec.wire()
     content = hashlib.sha256(orjson.dumps(wire, option=orjson.OPT_SORT_KEYS)).hexdigest()[:_HASH_LENGTH]
     readable = re.sub(r"[^a-z0-9]+", "-", (spec.task or "").lower()).strip("-")

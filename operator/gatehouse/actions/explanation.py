@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatehouse.actions.next_steps import Advice, ask_advice
-from gatehouse.actions.objects import read
+from gatehouse.actions.identity import Authorizer
+from gatehouse.actions.next_steps import Advice, read_advice
+from gatehouse.actions.objects import ObjectSource, read
 from gatehouse.api.meta import Condition
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cluster.client import ApiClient
 from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, find
 from gatehouse.domain.version.external_states import project
 from gatehouse.domain.version.lifecycle import READY_TO_DEPLOY
@@ -20,7 +20,7 @@ __all__ = ["Explanation", "read_explanation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A version with the ``advice`` for its reader; the advice is empty where nobody asked for it."""
+    """A version with the ``advice`` for its reader; the advice is empty where no one asked for it."""
 
     version: ModelVersion
     advice: Advice = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Explanation:
         return find(self.version.status.conditions, READY)
 
 
-async def read_explanation(api: ApiClient, *, namespace: str, name: str) -> Explanation:
+async def read_explanation(objects: ObjectSource, authorizer: Authorizer, *, namespace: str, name: str) -> Explanation:
     """Reads a version, and the advice for the person who asks. Raises ClusterError, and Refused as read does."""
-    version = await read(api, ModelVersion, namespace, name)
-    return Explanation(version=version, advice=await ask_advice(api, version))
+    version = await read(objects, ModelVersion, namespace, name)
+    return Explanation(version=version, advice=await read_advice(objects, authorizer, version))

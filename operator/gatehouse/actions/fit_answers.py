@@ -73,16 +73,16 @@ def calibrated(question: FitQuestion, log: StartLog) -> FitAnswer:
     """
     if not log.tells:
         raise ConditionNotMet(
-            "the log has none of the lines that vLLM prints when it starts; wanted: Model loading took, Available KV "
+            "the log has no line that vLLM prints at its start; expected: Model loading took, Available KV "
             "cache memory, GPU KV cache size"
         )
     if len(question.machines) != 1:
         raise InputInvalid(
-            f"--calibrate with {len(question.machines)} profiles; wanted: the one on which vLLM started, by --profile"
+            f"--calibrate with {len(question.machines)} profiles; expected: one --profile, on which vLLM started"
         )
     if (log.tensor_parallel_size or 1) > MOST_ACCELERATORS:
         raise InputInvalid(
-            f"the log has tensor_parallel_size {log.tensor_parallel_size}; wanted: at most {MOST_ACCELERATORS}"
+            f"the log has tensor_parallel_size {log.tensor_parallel_size}; expected: at most {MOST_ACCELERATORS}"
         )
     machine = _as_started(question.machines[0], log)
     choices, row = _started_row(question, machine, log)
@@ -94,7 +94,9 @@ def calibrated(question: FitQuestion, log: StartLog) -> FitAnswer:
     utilization = machine.spec.serving.gpu_memory_utilization
     notes = [*differing_start(row.found, log, length=row.requested, utilization=utilization)]
     if (log.pipeline_parallel_size or 1) > 1:
-        notes.append("vLLM was started with pipeline parallelism, which the fit does not compute: the terms say little")
+        notes.append(
+            "vLLM was started with pipeline parallelism, which the fit does not compute: the terms are not comparable"
+        )
     if log.truncated:
         notes.append(f"only the first {MOST_BYTES // 2**20} MiB of the log were read")
     return _answer(question.known, (row,), choices, terms=terms, notes=notes)
@@ -130,7 +132,7 @@ def _started_row(question: FitQuestion, machine: Machine, log: StartLog) -> tupl
         rows = _rows(question.known, (machine,), choices)
     if len(rows) != 1:
         raise InputInvalid(
-            f"--calibrate with {len(rows)} rows; wanted: one length, one --max-num-seqs, one --tensor-parallel-size"
+            f"--calibrate with {len(rows)} rows; expected: one length, one --max-num-seqs, one --tensor-parallel-size"
         )
     return choices, rows[0]
 

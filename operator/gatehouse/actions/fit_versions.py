@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from gatehouse.actions.fit_models import KnownModel, weights_of
-from gatehouse.actions.objects import read
+from gatehouse.actions.objects import ObjectSource, read
 from gatehouse.actions.registry_rows import rows_of
+from gatehouse.actions.snapshot import read_registry
 from gatehouse.api.hardware_profile import HardwareProfile
-from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import HardwareStatus, ModelVersion
-from gatehouse.cluster.client import ApiClient, ApiError
+from gatehouse.cluster.client import ApiError
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
 from gatehouse.domain.hardware.fit import Fit, usable_bytes
@@ -39,24 +39,24 @@ class VersionOnHardware:
     vllm_image: str | None
 
 
-async def read_machines(api: ApiClient, names: Sequence[str]) -> dict[str, Machine]:
+async def read_machines(objects: ObjectSource, names: Sequence[str]) -> dict[str, Machine]:
     """The profiles of the cluster, by name. Raises ClusterError where one does not exist."""
-    return {name: await _machine(api, name, {}) for name in names}
+    return {name: await _machine(objects, name, {}) for name in names}
 
 
 async def read_version_on_hardware(
-    api: ApiClient, *, namespace: str, name: str, profiles: Sequence[str], shipped: Mapping[str, Machine]
+    objects: ObjectSource, *, namespace: str, name: str, profiles: Sequence[str], shipped: Mapping[str, Machine]
 ) -> VersionOnHardware:
     """Reads a version and the named profiles, or its own profile where none is named.
 
     A shipped profile stands in for a profile that the person may not read. Raises ClusterError and Refused.
     """
-    version = await read(api, ModelVersion, namespace, name)
+    version = await read(objects, ModelVersion, namespace, name)
     names = tuple(dict.fromkeys(profiles)) or (version.spec.hardware_profile_ref.name,)
     return VersionOnHardware(
         version=version,
-        machines=tuple([await _machine(api, profile, shipped) for profile in names]),
-        vllm_image=await _image(api, version),
+        machines=tuple([await _machine(objects, profile, shipped) for profile in names]),
+        vllm_image=await _image(objects, version),
     )
 
 
@@ -73,31 +73,24 @@ def known_version(
     return _by_row(subject, database=database, database_ca=database_ca)
 
 
-async def _machine(api: ApiClient, name: str, shipped: Mapping[str, Machine]) -> Machine:
+async def _machine(objects: ObjectSource, name: str, shipped: Mapping[str, Machine]) -> Machine:
     try:
-        return Machine(name=name, spec=(await read(api, HardwareProfile, "", name)).spec)
+        return Machine(name=name, spec=(await read(objects, HardwareProfile, "", name)).spec)
     except ApiError as error:
         if error.status in {403, 404} and name in shipped:
             return shipped[name]
         raise
 
 
-async def _image(api: ApiClient, version: ModelVersion) -> str | None:
-    namespace, _, name = (version.status.registry or "").partition("/")
-    if not name:
-        return None
-    try:
-        return (await read(api, ModelRegistry, namespace, name)).spec.serving.vllm_image
-    except ApiError as error:
-        if error.status in {403, 404}:
-            return None
-        raise
+async def _image(objects: ObjectSource, version: ModelVersion) -> str | None:
+    registry = await read_registry(objects, version)
+    return registry.spec.serving.vllm_image if registry else None
 
 
 def _by_row(subject: VersionOnHardware, *, database: str, database_ca: Path | None) -> KnownModel:
     version, registry = subject.version, subject.version.status.registry
     if registry is None:
-        raise ActionError(f"{_full_name(version)} is in no registry yet: its files are not known")
+        raise ActionError(f"{_full_name(version)} is in no registry yet, so its files are unknown")
     key = VersionKey(registry, version.spec.model_ref.name, version.spec.version)
     [rows] = rows_of([key], database=database, ca=database_ca)
     artifact = rows.record.artifact if rows.record else None
@@ -121,12 +114,12 @@ def _by_status(subject: VersionOnHardware, *, asked: bool) -> KnownModel:
     version, hardware = subject.version, subject.version.status.hardware
     if asked:
         raise ActionError(
-            f"the status of {_full_name(version)} holds only the fit of the version as it is; other lengths, sizes and "
-            f"--calibrate need its row: {_ROW}"
+            f"the status of {_full_name(version)} holds only the fit with the current settings; other lengths, "
+            f"sizes and --calibrate need its row: {_ROW}"
         )
     if hardware is None:
         phase = version.status.phase or "not reconciled yet"
-        raise ConditionNotMet(f"{_full_name(version)} has no fit yet: it is {phase}")
+        raise ConditionNotMet(f"{_full_name(version)} has no fit yet: the version is {phase}")
     gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
     size = hardware.tensor_parallel_size or 1
     fit = Fit(
@@ -149,7 +142,7 @@ def _by_status(subject: VersionOnHardware, *, asked: bool) -> KnownModel:
     requested = version.spec.serving.max_model_len
     return KnownModel(
         name=_full_name(version),
-        weights="as its status says",
+        weights="from the status",
         model=None,
         machines=subject.machines,
         vllm_image=subject.vllm_image,
@@ -185,7 +178,7 @@ def _elsewhere(machine: Machine, hardware: HardwareStatus, requested: int | None
         finding=Finding(
             reason="WeightsTooLarge" if too_large else "StatusOnly",
             found=f"{weights}{cache} on each of {count} {name}; {human_bytes(usable)} can be used",
-            expected="what the version's row says of its model, by which the fit is computed",
+            expected="the row of the version, which has the figures that the fit needs",
             remedy=f"choose a profile with more memory; the whole fit needs {_ROW}" if too_large else f"name {_ROW}",
         ),
     )

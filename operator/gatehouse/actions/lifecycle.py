@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from gatehouse.actions.identity import Person, whoami
+from gatehouse.actions.identity import Authorizer, Person
 from gatehouse.api.meta import GROUP
 from gatehouse.api.model_version import DeclaredState, ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
@@ -59,51 +59,53 @@ class Moved:
     notes: tuple[str, ...]
 
 
-async def move(api: ApiClient, wanted: Move) -> Moved:
+async def move(api: ApiClient, authorizer: Authorizer, request: Move) -> Moved:
     """Sets the state of a version, and retries when another writer changes the version at the same time.
 
     Raises Refused, which says what to do, and ClusterError for a refusal of RBAC or admission.
     """
-    person = await whoami(api)
+    person = await authorizer.whoami()
     for _ in range(_ATTEMPTS):
-        body = await api.get("modelversions", wanted.namespace, wanted.name)
+        body = await api.get("modelversions", request.namespace, request.name)
         version = ModelVersion.model_validate(body)
-        change = change_of(version, wanted, person)
-        notes = tuple(_notes(version, wanted))
+        change = change_of(version, request, person)
+        notes = tuple(_notes(version, request))
         if not change:
             return Moved(body=body, outcome="unchanged", notes=notes)
-        _check_declared(body, wanted)
+        _check_declared(body, request)
         patch = {**change, "metadata": {**change["metadata"], "resourceVersion": body["metadata"]["resourceVersion"]}}
         try:
             written = await api.patch(
                 "modelversions",
-                wanted.namespace,
-                wanted.name,
+                request.namespace,
+                request.name,
                 patch,
                 kind="application/merge-patch+json",
                 params={"fieldManager": MANAGER, "fieldValidation": "Strict"}
-                | ({"dryRun": "All"} if wanted.dry_run else {}),
+                | ({"dryRun": "All"} if request.dry_run else {}),
             )
         except ApiError as error:
             if error.reason != "Conflict":
                 raise
             continue
         return Moved(body=written, outcome="configured", notes=notes)
-    raise Refused(f"{wanted.namespace}/{wanted.name} is changed by other writers all the time; try again")
+    raise Refused(
+        f"{request.namespace}/{request.name} changes all the time, because other writers change it; try again"
+    )
 
 
-def change_of(version: ModelVersion, wanted: Move, person: Person) -> dict[str, Any]:
+def change_of(version: ModelVersion, request: Move, person: Person) -> dict[str, Any]:
     """The merge patch for a version; empty when the version has the state. Raises Refused for a forbidden change."""
     spec, where = version.spec, f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
-    if spec.state not in _FROM[wanted.verb]:
-        way = "restore it first: gatehouse restore" if wanted.verb != "restore" else "there is nothing to restore"
-        raise Refused(f"{where} is {spec.state}; wanted: {' or '.join(sorted(_FROM[wanted.verb]))}; {way}")
-    state = _TO.get(wanted.verb) or _restored(version)
-    claims = wanted.verb == "submit" and spec.submitted_by is None
+    if spec.state not in _FROM[request.verb]:
+        way = "restore it first: gatehouse restore" if request.verb != "restore" else "there is nothing to restore"
+        raise Refused(f"{where} is {spec.state}; expected: {' or '.join(sorted(_FROM[request.verb]))}; {way}")
+    state = _TO.get(request.verb) or _restored(version)
+    claims = request.verb == "submit" and spec.submitted_by is None
     if spec.state == state and not claims:
         return {}
-    before = spec.state if wanted.verb in {"deprecate", "archive"} else None
-    annotations = {ANNOTATION_REASON: wanted.reason, ANNOTATION_BEFORE: before}
+    before = spec.state if request.verb in {"deprecate", "archive"} else None
+    annotations = {ANNOTATION_REASON: request.reason, ANNOTATION_BEFORE: before}
     claim = {"submittedBy": person.name} if claims else {}
     return {"metadata": {"annotations": annotations}, "spec": {"state": state, **claim}}
 
@@ -122,18 +124,18 @@ def declarers(body: Mapping[str, Any]) -> Iterator[str]:
             yield str(entry["manager"])
 
 
-def _check_declared(body: Mapping[str, Any], wanted: Move) -> None:
+def _check_declared(body: Mapping[str, Any], request: Move) -> None:
     declaring = ", ".join(declarers(body))
-    if declaring and not wanted.force:
+    if declaring and not request.force:
         raise Refused(
-            f"spec.state of ModelVersion {wanted.namespace}/{wanted.name} is declared by {declaring}, which would set "
-            "it back; change the declaration, or use --force"
+            f"{declaring} declares spec.state of ModelVersion {request.namespace}/{request.name}, and would restore "
+            "the declared state; change the declaration, or use --force"
         )
 
 
-def _notes(version: ModelVersion, wanted: Move) -> Iterator[str]:
+def _notes(version: ModelVersion, request: Move) -> Iterator[str]:
     runs = ", ".join(version.status.deployed_to)
-    if runs and wanted.verb in {"deprecate", "archive"}:
+    if runs and request.verb in {"deprecate", "archive"}:
         yield f"the version still runs in {runs}: running services are reported, not stopped; new services are rejected"
-    if wanted.verb == "restore":
+    if request.verb == "restore":
         yield "Gatehouse verifies the version again before it is ready, because its files may have changed"

@@ -66,17 +66,18 @@ def load_folder(folder: Path) -> tuple[Declared, ...]:
     Raises InputInvalid for a folder without objects, an unreadable file, another kind, and a duplicate object.
     """
     paths = sorted(path for path in folder.glob("*.y*ml") if path.name not in _NOT_OBJECTS)
-    found = sorted(
-        (each for path in paths for each in _in_file(path)), key=lambda each: list(_KINDS).index(each.kind.info.kind)
+    objects = sorted(
+        (read for path in paths for read in _in_file(path)),
+        key=lambda read: list(_KINDS).index(read.kind.info.kind),
     )
-    if not found:
-        raise InputInvalid(f"no manifests in {folder}; wanted: *.yaml files with {', '.join(_KINDS)}")
+    if not objects:
+        raise InputInvalid(f"no manifests in {folder}; expected: *.yaml files with {', '.join(_KINDS)}")
     seen: dict[tuple[str, str, str], Declared] = {}
-    for each in found:
-        first = seen.setdefault(each.key, each)
-        if first is not each:
-            raise InputInvalid(f"{each} is declared twice, in {first.source} and in {each.source}; remove one")
-    return tuple(found)
+    for later in objects:
+        first = seen.setdefault(later.key, later)
+        if first is not later:
+            raise InputInvalid(f"{later} is declared twice, in {first.source} and in {later.source}; remove one")
+    return tuple(objects)
 
 
 def declared(body: JsonObject, *, source: str = "") -> Declared:
@@ -88,7 +89,7 @@ def declared(body: JsonObject, *, source: str = "") -> Declared:
     if kind is None or body.get("apiVersion") != f"{GROUP}/{VERSION}":
         raise InputInvalid(
             f"{where}: {shown(body.get('apiVersion'))} {shown(body.get('kind'))}; "
-            f"wanted: {GROUP}/{VERSION} and one of {', '.join(_KINDS)}"
+            f"expected: {GROUP}/{VERSION} and one of {', '.join(_KINDS)}"
         )
     try:
         parsed = kind.model_validate(body)
@@ -105,17 +106,17 @@ def declared(body: JsonObject, *, source: str = "") -> Declared:
 
 def in_namespace(objects: Iterable[Declared], namespace: str) -> tuple[Declared, ...]:
     """The objects, moved to another namespace. Cluster-wide objects stay as they are."""
-    return tuple(_moved(each, namespace) if each.namespace else each for each in objects)
+    return tuple(_moved(item, namespace) if item.namespace else item for item in objects)
 
 
 def in_registry(objects: Iterable[Declared], registry: ObjectReference) -> tuple[Declared, ...]:
     """The objects; each model names this registry."""
     wire = registry.wire()
     return tuple(
-        replace(each, body={**each.body, "spec": {**each.body.get("spec", {}), "registryRef": wire}})
-        if each.kind is RegisteredModel
-        else each
-        for each in objects
+        replace(item, body={**item.body, "spec": {**item.body.get("spec", {}), "registryRef": wire}})
+        if item.kind is RegisteredModel
+        else item
+        for item in objects
     )
 
 
@@ -125,23 +126,23 @@ def registry_reference(text: str, *, flag: str) -> ObjectReference:
     try:
         return ObjectReference(namespace=namespace, name=name) if slash else ObjectReference(name=namespace)
     except ValidationError:
-        raise InputInvalid(f"{flag} is {text!r}; wanted: NAMESPACE/NAME of a ModelRegistry") from None
+        raise InputInvalid(f"{flag} is {text!r}; expected: NAMESPACE/NAME of a ModelRegistry") from None
 
 
 def submitted(objects: Iterable[Declared], *, by: str, via: str) -> tuple[Declared, ...]:
     """The objects. Each version without an author gets the author ``by``, submitted via ``via``."""
     authors = {"submittedBy": by} | ({} if by == via else {"submittedVia": via})
     return tuple(
-        replace(each, body={**each.body, "spec": {**authors, **each.body.get("spec", {})}})
-        if each.kind is ModelVersion
-        else each
-        for each in objects
+        replace(item, body={**item.body, "spec": {**authors, **item.body.get("spec", {})}})
+        if item.kind is ModelVersion
+        else item
+        for item in objects
     )
 
 
-def _moved(each: Declared, namespace: str) -> Declared:
-    body = {**each.body, "metadata": {**each.body["metadata"], "namespace": namespace}}
-    return replace(each, namespace=namespace, body=body)
+def _moved(item: Declared, namespace: str) -> Declared:
+    body = {**item.body, "metadata": {**item.body["metadata"], "namespace": namespace}}
+    return replace(item, namespace=namespace, body=body)
 
 
 def _in_file(path: Path) -> Iterator[Declared]:
@@ -157,7 +158,7 @@ def _in_file(path: Path) -> Iterator[Declared]:
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise InputInvalid(f"{path}: {shown(document)}; wanted: Kubernetes objects")
+            raise InputInvalid(f"{path}: {shown(document)}; expected: Kubernetes objects")
         yield declared(document, source=str(path))
 
 
@@ -197,5 +198,5 @@ def _manifest(kind: type[Resource], *, name: str, namespace: str | None, spec: S
 
 
 def _without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: _without_empty(each) if isinstance(each, Mapping) else each for key, each in value.items()}
-    return {key: each for key, each in kept.items() if each not in ({}, [])}
+    kept = {key: _without_empty(member) if isinstance(member, Mapping) else member for key, member in value.items()}
+    return {key: member for key, member in kept.items() if member not in ({}, [])}

@@ -41,8 +41,8 @@ def _object_name(text: str, *, what: str) -> str:
     safe = _AROUND_DOTS.sub(".", _OTHER.sub("-", text.lower())).strip("-.")
     if not safe:
         raise InputInvalid(
-            f"{what} is {text!r}, which gives no name of a Kubernetes object; "
-            "wanted: at least one letter from a to z or a digit"
+            f"{what} is {text!r}, from which no name of a Kubernetes object can be made; "
+            "expected: at least one letter from a to z or a digit"
         )
     if len(safe) <= LONGEST:
         return safe

@@ -12,17 +12,15 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final, Literal
 
-from gatehouse.actions.snapshot import Estate
+from gatehouse.actions.snapshot import Snapshot
 from gatehouse.api.governance_policy import GovernancePolicy
-from gatehouse.api.model_approval import ModelApproval
-from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry, ModelRegistrySpec, protected_stages
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.governance.held import Held, held_under, shown_tier
-from gatehouse.domain.governance.policy import CompiledPolicy, applying
+from gatehouse.domain.governance.policy import CompiledPolicy
 from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.stages import Standing, standings
@@ -94,18 +92,18 @@ def compiled_drafts(drafts: Iterable[GovernancePolicy], *, enforce: bool) -> tup
 
     Raises Refused with rule, line and column of every expression that does not compile.
     """
-    found = []
+    compiled = []
     for draft in drafts:
         spec = draft.spec.model_copy(update={"mode": "Enforce"}) if enforce else draft.spec
-        found.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
+        compiled.append(CompiledPolicy(draft.model_copy(update={"spec": spec})))
     problems = [
         f"{policy.name}: rule {rule} does not compile: line {problem.line}, column {problem.column}: {problem.message}"
-        for policy in found
+        for policy in compiled
         for rule, problem in policy.problems.items()
     ]
     if problems:
         raise Refused("\n".join(problems))
-    return tuple(found)
+    return tuple(compiled)
 
 
 class Judge:
@@ -116,7 +114,7 @@ class Judge:
 
     def __init__(
         self,
-        estate: Estate,
+        snapshot: Snapshot,
         drafts: Sequence[CompiledPolicy],
         *,
         now: datetime,
@@ -126,29 +124,21 @@ class Judge:
         self._artifacts = artifacts or {}
         self._drafts = tuple(drafts)
         self._names = frozenset(draft.name for draft in drafts)
-        self._current = tuple(CompiledPolicy(policy) for policy in estate.policies)
+        self._current = snapshot.compiled
         self._drafted = (*(policy for policy in self._current if policy.name not in self._names), *drafts)
-        self._estate = estate
-        self._models = {(each.metadata.namespace, each.metadata.name): each for each in estate.models}
-        self._registries = {f"{each.metadata.namespace}/{each.metadata.name}": each for each in estate.registries}
-        self._evaluations: dict[str, list[ModelEvaluation]] = {}
-        self._approvals: dict[str, list[ModelApproval]] = {}
-        for evaluation in estate.evaluations:
-            self._evaluations.setdefault(evaluation.spec.version_ref.uid, []).append(evaluation)
-        for approval in estate.approvals:
-            self._approvals.setdefault(approval.spec.version_ref.uid, []).append(approval)
+        self._snapshot = snapshot
 
     def trial(self, versions: Iterable[ModelVersion]) -> Trial:
         """The changes of these versions. Versions that are not verified cannot change."""
         changes: list[Change] = []
         judged = applies = not_verified = 0
         for version in versions:
-            model = self._models.get((version.metadata.namespace, version.spec.model_ref.name))
+            model = self._snapshot.model_of(version)
             if model is None or not _is_verified(version):
                 not_verified += 1
                 continue
             judged += 1
-            applies += bool(self._applying(self._drafts, version, model))
+            applies += bool(self._applying(self._drafts, version))
             changes += self._changes(version, model)
         return Trial(changes=tuple(changes), judged=judged, applies=applies, not_verified=not_verified)
 
@@ -171,7 +161,7 @@ class Judge:
     ) -> tuple[Standing, ...]:
         uid = version.metadata.uid
         fit = _fit(version)
-        registry = self._registries.get(version.status.registry or "") or _registry_of(version)
+        registry = self._snapshot.registry_of(version) or _registry_of(version)
         held = held_under(Held(risk_tier=shown_tier(version, model)), model, registry)
         facts = Facts(
             now=self._now,
@@ -181,21 +171,16 @@ class Judge:
             registry=registry,
             profile=_UNKNOWN,
             artifact=self._artifacts.get(uid) or _record(version, now=self._now),
-            policies=self._applying(policies, version, model),
+            policies=self._applying(policies, version),
             policy_names=frozenset(policy.name for policy in policies),
-            approvals=tuple(self._approvals.get(uid, ())),
-            evaluations=tuple(self._evaluations.get(uid, ())),
+            approvals=tuple(self._snapshot.approvals_of(version)),
+            evaluations=tuple(self._snapshot.evaluations_of(version)),
             held=held,
         )
         return standings(facts, fit, verified=True, held=held)
 
-    def _applying(
-        self, policies: Iterable[CompiledPolicy], version: ModelVersion, model: RegisteredModel
-    ) -> tuple[CompiledPolicy, ...]:
-        """The policies that match the risk tier of the version, and the policies that its status names."""
-        labels = self._estate.namespaces.get(model.metadata.namespace)
-        held = [name for each in version.status.policies if (name := each.name) not in self._names]
-        return applying(policies, model, labels, tier=shown_tier(version, model), held=held)
+    def _applying(self, policies: Iterable[CompiledPolicy], version: ModelVersion) -> tuple[CompiledPolicy, ...]:
+        return self._snapshot.applying_to(version, policies, drafts=self._names)
 
 
 def _is_verified(version: ModelVersion) -> bool:
@@ -203,10 +188,10 @@ def _is_verified(version: ModelVersion) -> bool:
     return version.spec.state == "Submitted" and gates.get("Registered", False) and gates.get("ArtifactVerified", False)
 
 
-def _states(found: Sequence[Standing]) -> tuple[State, ...]:
+def _states(passed: Sequence[Standing]) -> tuple[State, ...]:
     """The state of each stage. A stage is cleared only if every earlier stage is."""
-    cleared = len(list(takewhile(lambda each: each.open, found)))
-    return tuple("Cleared" if number < cleared else _state(each) for number, each in enumerate(found))
+    cleared = len(list(takewhile(lambda standing: standing.open, passed)))
+    return tuple("Cleared" if number < cleared else _state(standing) for number, standing in enumerate(passed))
 
 
 def _state(standing: Standing) -> State:
@@ -219,12 +204,12 @@ def _why(passed: Sequence[Standing]) -> str:
     gates = (gate for standing in passed for gate in (standing.policy, standing.approval))
     shut = next((gate for gate in gates if not gate.open), None)
     return (
-        "" if shut is None else f"{shut.name} for {shut.stage}: {shut.finding.found}; wanted: {shut.finding.expected}"
+        "" if shut is None else f"{shut.name} for {shut.stage}: {shut.finding.found}; expected: {shut.finding.expected}"
     )
 
 
 def _registry_of(version: ModelVersion) -> ModelRegistry:
-    """A registry of which only the stages are known. Stages that the version is cleared for need no more policy."""
+    """A registry with known stages only. Stages that the version is cleared for need no more policy."""
     spec = ModelRegistrySpec()
     stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage)) or spec.stages
     protected = protected_stages(spec.model_copy(update={"stages": stages})) - set(version.status.cleared_for)
@@ -233,43 +218,43 @@ def _registry_of(version: ModelVersion) -> ModelRegistry:
 
 def _record(version: ModelVersion, *, now: datetime) -> ArtifactRecord:
     """The artifact, as far as the status describes it."""
-    found = version.status.artifact
+    artifact = version.status.artifact
     summary = (
         None
-        if found is None
+        if artifact is None
         else ArtifactSummary(
             format=version.spec.artifact.format,
-            files=found.files or 0,
-            total_bytes=found.total_bytes or 0,
-            parameters=found.parameters,
-            dtypes=found.dtypes,
-            unsafe_files=tuple(found.unsafe_files),
+            files=artifact.files or 0,
+            total_bytes=artifact.total_bytes or 0,
+            parameters=artifact.parameters,
+            dtypes=artifact.dtypes,
+            unsafe_files=tuple(artifact.unsafe_files),
         )
     )
     return ArtifactRecord(
         outcome="Verified",
         fingerprint="",
-        digest=found.digest if found else None,
+        digest=artifact.digest if artifact else None,
         verified_at=now,
         summary=summary,
-        content_source=found.content_source if found else None,
+        content_source=artifact.content_source if artifact else None,
     )
 
 
 def _fit(version: ModelVersion) -> Fit | None:
-    found = version.status.hardware
-    if found is None:
+    hardware = version.status.hardware
+    if hardware is None:
         return None
     gate = next((gate for gate in version.status.gates if gate.name == "HardwareFits"), None)
     return Fit(
-        verdict=found.verdict,
-        weights_bytes=found.weights_bytes,
-        kv_cache_bytes_per_token=found.kv_cache_bytes_per_token,
-        max_model_len=found.max_model_len,
-        tensor_parallel_size=found.tensor_parallel_size or 1,
+        verdict=hardware.verdict,
+        weights_bytes=hardware.weights_bytes,
+        kv_cache_bytes_per_token=hardware.kv_cache_bytes_per_token,
+        max_model_len=hardware.max_model_len,
+        tensor_parallel_size=hardware.tensor_parallel_size or 1,
         finding=Finding(
-            reason=found.verdict,
-            found=gate.found if gate else f"the verdict is {found.verdict}",
+            reason=hardware.verdict,
+            found=gate.found if gate else f"the verdict is {hardware.verdict}",
             expected=gate.wanted if gate else "",
         ),
     )

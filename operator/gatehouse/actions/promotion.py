@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.actions.explanation import Explanation
-from gatehouse.actions.objects import namespace_labels, read, stages_of
+from gatehouse.actions.objects import read
+from gatehouse.actions.snapshot import namespace_labels, read_registry, stages_of
 from gatehouse.actions.templates import TemplateTarget, emitted_template
 from gatehouse.api.model_version import Gate, ModelVersion
 from gatehouse.cluster.client import ApiClient, ApiError
@@ -73,7 +74,7 @@ async def promote(api: ApiClient, request: PromotionRequest) -> Promotion:
     with another field manager; ClusterError.
     """
     version = await read(api, ModelVersion, request.namespace, request.name)
-    gates = _gates_before(version, request.stage, await stages_of(api, version))
+    gates = _gates_before(version, request.stage, stages_of(version, await read_registry(api, version)))
     # A status of another generation, or one whose grace is over, clears nothing.
     cleared = Explanation(version=version).ready and request.stage in version.status.cleared_for
     if request.dry_run or not cleared:
@@ -96,7 +97,7 @@ async def promote(api: ApiClient, request: PromotionRequest) -> Promotion:
 def _gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tuple[Gate, ...]:
     """The gates of the version itself, of each earlier stage and of the stage."""
     if stage not in stages:
-        raise Refused(f"stage is {stage}; wanted: a stage of the registry: {', '.join(stages) or 'it has none yet'}")
+        raise Refused(f"stage is {stage}; expected: a stage of the registry: {', '.join(stages) or 'it has none yet'}")
     passed = {"", *stages[: stages.index(stage) + 1]}
     return tuple(gate for gate in version.status.gates if gate.stage in passed)
 
@@ -104,7 +105,8 @@ def _gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> t
 async def _target_namespace(api: ApiClient, stage: str, given: str | None) -> tuple[str, str | None]:
     """The given namespace, or the only namespace with the label of the stage; and a note about it."""
     if given is not None:
-        return given, _namespace_note(given, stage, await namespace_labels(api, given))
+        labels = await namespace_labels(api, given)
+        return given, _namespace_note(given, stage, None if labels is None else labels[given])
     try:
         listing = await api.get("namespaces", params={"labelSelector": f"{LABEL_STAGE}={stage}"})
     except ApiError as error:
@@ -120,15 +122,15 @@ async def _target_namespace(api: ApiClient, stage: str, given: str | None) -> tu
 
 def _namespace_note(namespace: str, stage: str, labels: Mapping[str, str] | None) -> str | None:
     if labels is None:
-        return f"whether namespace {namespace} exists and has the label {LABEL_STAGE}={stage} is not known"
+        return f"namespace {namespace} cannot be read, so its label {LABEL_STAGE} is unknown; expected: {stage}"
     labelled = labels.get(LABEL_STAGE)
     if labelled is not None and labelled != stage:
         raise Refused(
-            f"namespace {namespace} is labelled {LABEL_STAGE}={labelled}; wanted: one of stage {stage}. "
+            f"namespace {namespace} is labelled {LABEL_STAGE}={labelled}; expected: a namespace of stage {stage}. "
             f"kubectl get namespaces -l {LABEL_STAGE}={stage}"
         )
     if labelled is None:
-        return f"namespace {namespace} has no label {LABEL_STAGE}: no gate stands before it"
+        return f"namespace {namespace} has no label {LABEL_STAGE}, so admission does not gate it"
     return None
 
 
@@ -151,9 +153,9 @@ async def _apply(api: ApiClient, body: Mapping[str, Any]) -> Mapping[str, Any]:
     except ApiError as error:
         where = f"{kind} {metadata['namespace']}/{metadata['name']}"
         if error.status == 409:
-            raise Refused(f"another field manager declares {where} otherwise: {error.message}") from error
+            raise Refused(f"another field manager declares other values for {where}: {error.message}") from error
         if error.status == 404:
             raise Refused(
-                f"{where}: {error.message}; wanted: KServe in the cluster and the namespace {metadata['namespace']}"
+                f"{where}: {error.message}; expected: KServe in the cluster and the namespace {metadata['namespace']}"
             ) from error
         raise

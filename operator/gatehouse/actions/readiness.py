@@ -17,7 +17,7 @@ __all__ = ["Goal", "Readiness", "artifact_standing", "model_standing", "version_
 Goal = Literal["registered", "ready"]
 
 REGISTERED: Final = "Registered"
-_NOT_LOOKED_AT: Final = (
+_NOT_RECONCILED: Final = (
     "NotReconciled",
     "the operator has not reconciled it yet; is it running? (kubectl get pods -n gatehouse-system)",
 )
@@ -62,8 +62,8 @@ def artifact_standing(version: ModelVersion) -> Readiness:
     hashing = status.verification is not None and status.verification.files > 0
     if status.phase != "Verifying" or hashing:
         return Readiness("Done")
-    told = find(status.conditions, RECONCILING) or find(status.conditions, READY)
-    return Readiness("Pending", *((told.reason, told.message) if told else _NOT_LOOKED_AT))
+    reported = find(status.conditions, RECONCILING) or find(status.conditions, READY)
+    return Readiness("Pending", *((reported.reason, reported.message) if reported else _NOT_RECONCILED))
 
 
 def _registered(version: ModelVersion) -> Readiness:
@@ -71,7 +71,7 @@ def _registered(version: ModelVersion) -> Readiness:
     registered = find(conditions, REGISTERED)
     stalled = find(conditions, STALLED)
     # A stall that no gate explains is an error of the registry or the cluster: the gates are of an earlier reconcile.
-    outside = stalled is not None and all(each.reason != stalled.reason for each in _gates(conditions))
+    outside = stalled is not None and all(gate.reason != stalled.reason for gate in _gates(conditions))
     if (
         _is_current(version)
         and version.status.registry_id
@@ -95,20 +95,20 @@ def _ready(version: ModelVersion) -> Readiness:
     return _unfinished(version, ready)
 
 
-def _unfinished(found: Resource, ready: Condition | None) -> Readiness:
-    conditions = found.status.conditions
+def _unfinished(resource: Resource, ready: Condition | None) -> Readiness:
+    conditions = resource.status.conditions
     stalled = find(conditions, STALLED)
-    if stalled is not None and stalled.observed_generation == found.metadata.generation:
+    if stalled is not None and stalled.observed_generation == resource.metadata.generation:
         return Readiness("Failed", stalled.reason, stalled.message)
-    told = find(conditions, RECONCILING) or ready
-    if told is None or told.observed_generation != found.metadata.generation:
-        return Readiness("Pending", *_NOT_LOOKED_AT)
-    return Readiness("Pending", told.reason, told.message)
+    reported = find(conditions, RECONCILING) or ready
+    if reported is None or reported.observed_generation != resource.metadata.generation:
+        return Readiness("Pending", *_NOT_RECONCILED)
+    return Readiness("Pending", reported.reason, reported.message)
 
 
-def _is_current(found: Resource) -> bool:
-    return found.status.observed_generation == found.metadata.generation
+def _is_current(resource: Resource) -> bool:
+    return resource.status.observed_generation == resource.metadata.generation
 
 
 def _gates(conditions: Sequence[Condition]) -> list[Condition]:
-    return [each for each in conditions if each.type not in {READY, RECONCILING, STALLED}]
+    return [condition for condition in conditions if condition.type not in {READY, RECONCILING, STALLED}]

@@ -38,7 +38,7 @@ async def await_registration(
     must act, and ApplyRefused when the API server refuses to read an object.
     """
     wait = _Wait(api, goal=goal, manager=manager, patience=patience)
-    return tuple([await wait.for_one(each) for each in objects if each.kind in (RegisteredModel, ModelVersion)])
+    return tuple([await wait.for_one(target) for target in objects if target.kind in (RegisteredModel, ModelVersion)])
 
 
 async def await_first_check(
@@ -50,7 +50,7 @@ async def await_first_check(
     refuses to read a version.
     """
     wait = _Wait(api, goal="registered", manager=manager, patience=patience.within(LOOK_SECONDS))
-    return tuple([await wait.for_look(_declared(each), each) for each in versions])
+    return tuple([await wait.for_look(_declared(version), version) for version in versions])
 
 
 class _Wait:
@@ -60,61 +60,61 @@ class _Wait:
         self._manager = manager
         self._patience = patience
 
-    async def for_one(self, wanted: Declared) -> Resource:
+    async def for_one(self, target: Declared) -> Resource:
         stalled_since: float | None = None
         while True:
-            found = await self._read(wanted)
-            standing = _standing(found, goal=self._goal)
+            resource = await self._read(target)
+            standing = _standing(resource, goal=self._goal)
             if standing.state == "Done":
-                return found
+                return resource
             if standing.state == "Pending":
                 stalled_since = None
             elif stalled_since is None:
                 stalled_since = self._patience.now()
-                await self._ask(wanted)
+                await self._ask(target)
             elif self._patience.now() - stalled_since >= STALLED_SECONDS:
-                raise NotRegistered(f"{wanted} is not {self._goal}: {standing}")
-            why = f"{wanted} is not {self._goal} yet: {standing}"
-            await self._patience.wait(why, topic=f"{wanted} {standing.reason}")
+                raise NotRegistered(f"{target} is not {self._goal}: {standing}")
+            why = f"{target} is not {self._goal} yet: {standing}"
+            await self._patience.wait(why, topic=f"{target} {standing.reason}")
 
-    async def for_look(self, wanted: Declared, found: ModelVersion) -> ModelVersion:
+    async def for_look(self, target: Declared, resource: ModelVersion) -> ModelVersion:
         asked = self._patience.now()
         try:
-            while (standing := artifact_standing(found)).state != "Done":
+            while (standing := artifact_standing(resource)).state != "Done":
                 if self._patience.now() - asked >= ASK_SECONDS:
                     asked = self._patience.now()
-                    await self._ask(wanted)
-                why = f"the files of {wanted} were not checked yet: {standing}"
-                await self._patience.wait(why, topic=f"{wanted} {standing.reason}")
-                again = await self._read(wanted)
-                found = again if isinstance(again, ModelVersion) else found
+                    await self._ask(target)
+                why = f"the operator has not checked the files of {target} yet: {standing}"
+                await self._patience.wait(why, topic=f"{target} {standing.reason}")
+                again = await self._read(target)
+                resource = again if isinstance(again, ModelVersion) else resource
         except NotRegistered:
-            return found
-        return found
+            return resource
+        return resource
 
-    async def _read(self, wanted: Declared) -> Resource:
+    async def _read(self, target: Declared) -> Resource:
         since = self._patience.now()
         while True:
             try:
-                return wanted.kind.model_validate(await self._api.get(*wanted.key))
+                return target.kind.model_validate(await self._api.get(*target.key))
             except ClusterError as error:
-                why = why_wait(error, wanted, waited=self._patience.now() - since)
+                why = why_wait(error, target, waited=self._patience.now() - since)
                 if why is None:
-                    raise ApplyRefused(f"{wanted} cannot be read: {error}") from error
+                    raise ApplyRefused(f"{target} cannot be read: {error}") from error
                 await self._patience.wait(why)
 
-    async def _ask(self, wanted: Declared) -> None:
+    async def _ask(self, target: Declared) -> None:
         """Requests a reconcile now. Without the request, the operator reconciles within ten minutes."""
         annotations = {ANNOTATION_RECONCILE_REQUESTED_AT: uuid4().hex}
         try:
             await self._api.patch(
-                *wanted.key,
+                *target.key,
                 {"metadata": {"annotations": annotations}},
                 kind="application/merge-patch+json",
                 params={"fieldManager": self._manager},
             )
         except ClusterError as error:
-            await self._patience.wait(f"{wanted}: {error}")
+            await self._patience.wait(f"{target}: {error}")
 
 
 def _declared(version: ModelVersion) -> Declared:
@@ -122,9 +122,9 @@ def _declared(version: ModelVersion) -> Declared:
     return Declared(kind=ModelVersion, namespace=metadata.namespace, name=metadata.name, body={})
 
 
-def _standing(found: Resource, *, goal: Goal) -> Readiness:
-    if isinstance(found, ModelVersion):
-        return version_standing(found, goal=goal)
-    if isinstance(found, RegisteredModel):
-        return model_standing(found)
-    raise TypeError(f"{found.info.kind} is not registered")
+def _standing(resource: Resource, *, goal: Goal) -> Readiness:
+    if isinstance(resource, ModelVersion):
+        return version_standing(resource, goal=goal)
+    if isinstance(resource, RegisteredModel):
+        return model_standing(resource)
+    raise TypeError(f"{resource.info.kind} is not registered")

@@ -19,7 +19,7 @@ from gatehouse.domain.serving.template import JsonObject
 from gatehouse.errors import InputInvalid
 from gatehouse.upload.model_folder import FolderFacts, quantization_label
 
-__all__ = ["DEFAULT_HARDWARE", "RegistrationRequest", "Wanted", "wanted"]
+__all__ = ["DEFAULT_HARDWARE", "DesiredManifests", "RegistrationRequest", "desired_manifests"]
 
 DEFAULT_HARDWARE: Final = "nvidia-l4"
 
@@ -68,7 +68,7 @@ class RegistrationRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DesiredManifests:
     """The manifests of new objects. ``*_flags`` are the fields that change an existing object too."""
 
     model: JsonObject
@@ -77,7 +77,7 @@ class Wanted:
     version_flags: JsonObject
 
 
-def wanted(request: RegistrationRequest, facts: FolderFacts) -> Wanted:
+def desired_manifests(request: RegistrationRequest, facts: FolderFacts) -> DesiredManifests:
     """Merges flags and folder. Flags take precedence over the folder.
 
     Raises InputInvalid, which names the flag or the field, the value and what is expected.
@@ -91,7 +91,7 @@ def wanted(request: RegistrationRequest, facts: FolderFacts) -> Wanted:
     _check_length(version_spec, facts)
     version = _validated(ModelVersionSpec, version_spec)
     version_name = request.version_name or version_object_name(name, version.version)
-    return Wanted(
+    return DesiredManifests(
         model=registered_model_manifest(
             name=name, namespace=request.namespace, spec=_validated(RegisteredModelSpec, model_spec)
         ),
@@ -142,7 +142,7 @@ def _check_length(spec: Mapping[str, Any], facts: FolderFacts) -> None:
     asked = spec.get("serving", {}).get("maxModelLen")
     most, name = limit_named(dimensions_of(facts.config)) if facts.config else (None, "")
     if asked is not None and most is not None and asked > most:
-        raise InputInvalid(f"--max-model-len is {asked}; wanted: at most {most}, the model's limit ({name})")
+        raise InputInvalid(f"--max-model-len is {asked}; expected: at most {most}, the model's limit ({name})")
 
 
 def _validated(kind: type[S], spec: Mapping[str, Any]) -> S:

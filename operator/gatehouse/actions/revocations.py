@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from gatehouse.actions.approvals import MANAGER
-from gatehouse.actions.identity import Action, Person, may_each, whoami
+from gatehouse.actions.identity import Action, Authorizer, Person
 from gatehouse.actions.objects import listed, read
 from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAWN_BY, GROUP, Resource
 from gatehouse.api.model_approval import ModelApproval
@@ -47,63 +47,71 @@ class EvaluationWithdrawal:
     dry_run: bool = False
 
 
-async def withdraw(api: ApiClient, wanted: Revocation) -> tuple[ModelApproval, ...]:
+async def withdraw(api: ApiClient, authorizer: Authorizer, request: Revocation) -> tuple[ModelApproval, ...]:
     """Deletes the person's own decisions, even those on earlier files.
 
     Raises NothingToDo when no decision exists, Refused without the rights, and ClusterError.
     """
-    person, decisions = await asyncio.gather(whoami(api), listed(api, ModelApproval, wanted.namespace))
-    mine = tuple(
-        each
-        for each in decisions
-        if (each.spec.approver, each.spec.version_ref.name, each.spec.stage) == (person.name, wanted.name, wanted.stage)
-    )
+    person, decisions = await asyncio.gather(authorizer.whoami(), listed(api, ModelApproval, request.namespace))
+    mine = tuple(decision for decision in decisions if _about(decision) == (person.name, request.name, request.stage))
     if not mine:
         raise NothingToDo(
-            f"no decision of {person.name} on {wanted.namespace}/{wanted.name} for stage {wanted.stage}; "
-            f"kubectl get modelapprovals -n {wanted.namespace} shows those of others"
+            f"no decision of {person.name} on {request.namespace}/{request.name} for stage {request.stage}; "
+            f"kubectl get modelapprovals -n {request.namespace} lists the decisions of others"
         )
-    await _withdraw_objects(api, mine, person, wanted)
+    await _withdraw_objects(api, authorizer, mine, person=person, request=request)
     return mine
 
 
-async def withdraw_evaluation(api: ApiClient, wanted: EvaluationWithdrawal) -> ModelEvaluation:
+def _about(decision: ModelApproval) -> tuple[str, str, str]:
+    spec = decision.spec
+    return spec.approver, spec.version_ref.name, spec.stage
+
+
+async def withdraw_evaluation(api: ApiClient, authorizer: Authorizer, request: EvaluationWithdrawal) -> ModelEvaluation:
     """Deletes one evaluation, even one of another evaluator.
 
     Raises NothingToDo when it does not exist, Refused without the rights, and ClusterError.
     """
     try:
-        person, found = await asyncio.gather(whoami(api), read(api, ModelEvaluation, wanted.namespace, wanted.name))
+        person, evaluation = await asyncio.gather(
+            authorizer.whoami(), read(api, ModelEvaluation, request.namespace, request.name)
+        )
     except ApiError as error:
         if error.status != 404:
             raise
         raise NothingToDo(
-            f"there is no ModelEvaluation {wanted.namespace}/{wanted.name}; "
-            f"kubectl get modelevaluations -n {wanted.namespace} shows which there are"
+            f"ModelEvaluation {request.namespace}/{request.name} does not exist; "
+            f"kubectl get modelevaluations -n {request.namespace} lists the evaluations"
         ) from error
-    await _withdraw_objects(api, (found,), person, wanted)
-    return found
+    await _withdraw_objects(api, authorizer, (evaluation,), person=person, request=request)
+    return evaluation
 
 
 async def _withdraw_objects(
-    api: ApiClient, objects: Sequence[R], person: Person, wanted: Revocation | EvaluationWithdrawal
+    api: ApiClient,
+    authorizer: Authorizer,
+    objects: Sequence[R],
+    *,
+    person: Person,
+    request: Revocation | EvaluationWithdrawal,
 ) -> None:
     """A dry run tries only the annotations: without them on the server, admission rejects the deletion."""
     plural = objects[0].info.plural
-    actions = [Action(verb=verb, resource=plural, namespace=wanted.namespace) for verb in VERBS]
-    missing = [action.verb for action, allowed in (await may_each(api, actions)).items() if not allowed]
+    actions = [Action(verb=verb, resource=plural, namespace=request.namespace) for verb in VERBS]
+    missing = [action.verb for action, allowed in (await authorizer.allowed(actions)).items() if not allowed]
     if missing:
         raise Refused(
-            f"you ({person.name}) may not {' or '.join(missing)} {plural}.{GROUP} in namespace {wanted.namespace}; "
+            f"you ({person.name}) may not {' or '.join(missing)} {plural}.{GROUP} in namespace {request.namespace}; "
             "ask the people who bind roles there"
         )
-    marks = {ANNOTATION_WITHDRAWN_BY: person.name, ANNOTATION_WITHDRAWAL_REASON: wanted.reason}
-    params = {"fieldManager": MANAGER} | ({"dryRun": "All"} if wanted.dry_run else {})
-    for each in objects:
-        key = (plural, wanted.namespace, each.metadata.name)
-        patch = {"metadata": {"uid": each.metadata.uid, "annotations": marks}}
+    marks = {ANNOTATION_WITHDRAWN_BY: person.name, ANNOTATION_WITHDRAWAL_REASON: request.reason}
+    params = {"fieldManager": MANAGER} | ({"dryRun": "All"} if request.dry_run else {})
+    for withdrawn in objects:
+        key = (plural, request.namespace, withdrawn.metadata.name)
+        patch = {"metadata": {"uid": withdrawn.metadata.uid, "annotations": marks}}
         marked = await api.patch(*key, patch, kind="application/merge-patch+json", params=params)
-        if not wanted.dry_run:
+        if not request.dry_run:
             # The preconditions make sure that no other write came between the annotations and the deletion.
-            seen = {"uid": each.metadata.uid, "resourceVersion": marked["metadata"]["resourceVersion"]}
+            seen = {"uid": withdrawn.metadata.uid, "resourceVersion": marked["metadata"]["resourceVersion"]}
             await api.delete(*key, preconditions=seen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gatehouse.actions.apply import Applied, apply
-from gatehouse.actions.identity import whoami
+from gatehouse.actions.identity import SelfAuthorizer
 from gatehouse.actions.manifests import Declared, submitted
 from gatehouse.actions.polling import Patience
 from gatehouse.actions.readiness import Goal, artifact_standing
@@ -55,8 +55,8 @@ class SeededVersion:
         explain = f"gatehouse explain {self.name} -n {self.namespace}"
         if not self.looked_at:
             return (
-                f"whether anything is at {self.uri} is not known, as the store has not answered yet: {self.message}\n"
-                f"  the operator asks again; this command shows the state: {explain}\n"
+                f"the store has not answered yet, so the content of {self.uri} is unknown: {self.message}\n"
+                f"  the operator tries again; this command shows the state: {explain}\n"
                 f"  if nothing is there, upload it: {upload}"
             )
         if self.hashing:
@@ -92,7 +92,7 @@ class Seeding:
     @property
     def kept(self) -> tuple[Applied, ...]:
         """The objects that keep the values of another field manager."""
-        return tuple(each for each in self.applied if each.kept is not None)
+        return tuple(applied for applied in self.applied if applied.kept is not None)
 
     def wire(self) -> dict[str, Any]:
         """What ``-o json`` prints."""
@@ -100,12 +100,12 @@ class Seeding:
             "complete": True,
             "applied": [
                 {
-                    "kind": each.declared.kind.info.kind,
-                    "namespace": each.declared.namespace or None,
-                    "name": each.declared.name,
-                    "kept": each.kept,
+                    "kind": applied.declared.kind.info.kind,
+                    "namespace": applied.declared.namespace or None,
+                    "name": applied.declared.name,
+                    "kept": applied.kept,
                 }
-                for each in self.applied
+                for applied in self.applied
             ],
             "versions": [version.wire() for version in self.versions],
         }
@@ -149,7 +149,7 @@ async def _caller(api: ApiClient, patience: Patience) -> str:
     """The person who asks, as soon as the API server answers."""
     while True:
         try:
-            return (await whoami(api)).name
+            return (await SelfAuthorizer(api).whoami()).name
         except ApiUnavailable as error:
             await patience.wait(str(error))
 

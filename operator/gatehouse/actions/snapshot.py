@@ -1,43 +1,40 @@
-"""The objects that policies are evaluated with, from the cluster or from the output of ``kubectl get -o json``."""
+"""What is there: the objects about versions at one moment, from any source of objects."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
-
-from gatehouse.actions.objects import listed, listed_if_allowed
-from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.actions.objects import ObjectSource, listed, listed_if_allowed, read_if_allowed
+from gatehouse.api.governance_policy import ApprovalRequirement, GovernancePolicy
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.cluster.client import ApiClient, ApiError
-from gatehouse.domain.common import bounded_json, bounded_yaml
-from gatehouse.domain.common.format_error import FormatError, shown
-from gatehouse.errors import Refused
+from gatehouse.api.registered_model import RegisteredModel, RiskTier
+from gatehouse.cluster.client import ApiError
+from gatehouse.domain.governance.approvals import Ballot, ballots
+from gatehouse.domain.governance.eligibility import Review, digest_of
+from gatehouse.domain.governance.held import shown_tier
+from gatehouse.domain.governance.policy import CompiledPolicy, applying
 
-__all__ = ["Estate", "estate_of_file", "policies_of_file", "read_estate"]
+__all__ = ["Snapshot", "namespace_labels", "read_registry", "read_snapshot", "stages_of", "version_snapshot"]
 
-_LARGEST_POLICY: Final = 1_048_576
-_LARGEST_ESTATE: Final = 268_435_456
-_MOST_ITEMS: Final = 20_000_000
+NAMESPACES: Final = "namespaces"
 
-R = TypeVar("R", bound=Resource)
+About = TypeVar("About", ModelApproval, ModelEvaluation)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estate:
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
     """Objects by their kinds. ``namespaces`` has the labels of each known namespace.
 
-    ``missing`` names the kinds that could not be read, and are therefore not evaluated.
+    ``missing`` names the kinds that could not be read: their objects are unknown, and counted as if none existed.
     """
 
     versions: Sequence[ModelVersion] = ()
@@ -47,122 +44,200 @@ class Estate:
     evaluations: Sequence[ModelEvaluation] = ()
     approvals: Sequence[ModelApproval] = ()
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    missing: Sequence[str] = ()
+
+    def model_of(self, version: ModelVersion) -> RegisteredModel | None:
+        """The model of a version."""
+        return self._models.get((version.metadata.namespace, version.spec.model_ref.name))
+
+    def registry_of(self, version: ModelVersion) -> ModelRegistry | None:
+        """The registry that the status of a version names."""
+        return self._registries.get(version.status.registry or "")
+
+    def tier_of(self, version: ModelVersion) -> RiskTier | None:
+        """The risk tier that decisions on a version are for; None without its model."""
+        model = self.model_of(version)
+        return None if model is None else shown_tier(version, model)
+
+    def stages_of(self, version: ModelVersion) -> tuple[str, ...]:
+        """The stages of the registry in their order, or those in the status where the registry is unknown."""
+        return stages_of(version, self.registry_of(version))
+
+    def approvals_of(self, version: ModelVersion) -> Sequence[ModelApproval]:
+        """The approvals that name a version, whether they count or not."""
+        return self._approvals.get((version.metadata.namespace, version.metadata.name), ())
+
+    def evaluations_of(self, version: ModelVersion) -> Sequence[ModelEvaluation]:
+        """The evaluations that name a version, whether they count or not."""
+        return self._evaluations.get((version.metadata.namespace, version.metadata.name), ())
+
+    def applying_to(
+        self, version: ModelVersion, policies: Iterable[CompiledPolicy], *, drafts: Collection[str] = ()
+    ) -> tuple[CompiledPolicy, ...]:
+        """Those of the policies that match the version, and those that its status names.
+
+        A policy in ``drafts`` applies only if it matches: the status names the policy that the draft replaces.
+        """
+        model = self.model_of(version)
+        if model is None:
+            return ()
+        return applying(
+            policies,
+            model,
+            self.namespaces.get(version.metadata.namespace),
+            tier=shown_tier(version, model),
+            held=[outcome.name for outcome in version.status.policies if outcome.name not in drafts],
+        )
+
+    def requirements(self, version: ModelVersion, stage: str) -> Sequence[ApprovalRequirement]:
+        """What the enforced policies that apply to a version require of its approvals for a stage."""
+        return [
+            requirement
+            for policy in self.applying_to(version, self.compiled)
+            if policy.enforced
+            for requirement in policy.policy.spec.approvals
+            if requirement.stage == stage
+        ]
+
+    def heard_ballots(self, version: ModelVersion, stage: str) -> Sequence[Ballot]:
+        """The decisions for a stage by people, and by those service accounts that a policy names."""
+        tier = self.tier_of(version)
+        if tier is None:
+            return ()
+        required = self.requirements(version, stage)
+        accounts = {account for requirement in required for account in requirement.service_accounts}
+        named = self.approvals_of(version)
+        cast = ballots(named, version=version, digest=digest_of(version), tier=tier, stage=stage)
+        return [ballot for ballot in cast if ballot.is_heard(accounts)]
+
+    def review_of(self, version: ModelVersion, stage: str) -> Review:
+        """What is known of a version before a decision on a stage."""
+        current = [ballot for ballot in self.heard_ballots(version, stage) if ballot.counts]
+        return Review(
+            version=version,
+            tier=self.tier_of(version),
+            stage=stage,
+            stages=self.stages_of(version),
+            requirements=self.requirements(version, stage),
+            approvers=[ballot.approver for ballot in current if ballot.approval.spec.decision == "Approved"],
+        )
+
+    @cached_property
+    def compiled(self) -> tuple[CompiledPolicy, ...]:
+        """The policies, ready for evaluation."""
+        return tuple(map(CompiledPolicy, self.policies))
+
+    @cached_property
+    def _models(self) -> Mapping[tuple[str, str], RegisteredModel]:
+        return {(model.metadata.namespace, model.metadata.name): model for model in self.models}
+
+    @cached_property
+    def _registries(self) -> Mapping[str, ModelRegistry]:
+        return {f"{registry.metadata.namespace}/{registry.metadata.name}": registry for registry in self.registries}
+
+    @cached_property
+    def _approvals(self) -> Mapping[tuple[str, str], Sequence[ModelApproval]]:
+        return _by_version(self.approvals)
+
+    @cached_property
+    def _evaluations(self) -> Mapping[tuple[str, str], Sequence[ModelEvaluation]]:
+        return _by_version(self.evaluations)
 
 
-async def read_estate(api: ApiClient) -> Estate:
-    """The objects that the person may read. Raises ClusterError if the person may not even read the versions."""
-    versions, models, registries, policies, evaluations, approvals = await asyncio.gather(
-        listed(api, ModelVersion),
-        listed(api, RegisteredModel),
-        listed_if_allowed(api, ModelRegistry),
-        listed_if_allowed(api, GovernancePolicy),
-        listed_if_allowed(api, ModelEvaluation),
-        listed_if_allowed(api, ModelApproval),
+def _by_version(objects: Iterable[About]) -> Mapping[tuple[str, str], Sequence[About]]:
+    about: defaultdict[tuple[str, str], list[About]] = defaultdict(list)
+    for named in objects:
+        about[named.metadata.namespace, named.spec.version_ref.name].append(named)
+    return about
+
+
+def stages_of(version: ModelVersion, registry: ModelRegistry | None) -> tuple[str, ...]:
+    """The stages of the registry in their order, or those in the status where the registry is unknown."""
+    return tuple(dict.fromkeys(_stages_in(version) if registry is None else registry.spec.stages))
+
+
+def _stages_in(version: ModelVersion) -> Iterator[str]:
+    yield from (gate.stage for gate in version.status.gates if gate.stage)
+    yield from version.status.cleared_for
+
+
+_KINDS: Final[Mapping[str, type[Resource]]] = {
+    "versions": ModelVersion,
+    "models": RegisteredModel,
+    "registries": ModelRegistry,
+    "policies": GovernancePolicy,
+    "evaluations": ModelEvaluation,
+    "approvals": ModelApproval,
+}
+
+
+async def read_snapshot(objects: ObjectSource, *, namespace: str = "", without: Collection[str] = ()) -> Snapshot:
+    """The objects of a namespace, or of all if it is empty, without those fields; policies are always all.
+
+    Raises ClusterError if the person may not even read the versions and their models.
+    """
+    names = [name for name in _KINDS if name not in without]
+    lists, labels = await asyncio.gather(
+        asyncio.gather(*(_of_kind(objects, name, namespace) for name in names)), namespace_labels(objects, namespace)
     )
-    namespaces = await _namespaces(api)
+    fields: dict[str, Any] = dict(zip(names, lists, strict=True))
+    missing = [_KINDS[name].info.plural for name, listing in fields.items() if listing is None]
+    return Snapshot(
+        **{name: listing or () for name, listing in fields.items()},
+        namespaces=labels or {},
+        missing=[*missing, *([NAMESPACES] if labels is None else [])],
+    )
+
+
+async def _of_kind(objects: ObjectSource, name: str, namespace: str) -> Sequence[Resource] | None:
+    kind = _KINDS[name]
+    home = namespace if kind.info.namespaced else ""
+    if name in {"versions", "models"}:
+        return await listed(objects, kind, home)
+    return await listed_if_allowed(objects, kind, home)
+
+
+async def version_snapshot(objects: ObjectSource, version: ModelVersion) -> Snapshot:
+    """A version with what decides on it: model, registry, policies, approvals, labels. Raises ClusterError."""
+    home = version.metadata.namespace
+    model, registry, policies, approvals, labels = await asyncio.gather(
+        read_if_allowed(objects, RegisteredModel, home, version.spec.model_ref.name),
+        read_registry(objects, version),
+        listed_if_allowed(objects, GovernancePolicy),
+        listed_if_allowed(objects, ModelApproval, home),
+        namespace_labels(objects, home),
+    )
     optional = {
-        "modelregistries": registries,
-        "governancepolicies": policies,
-        "modelevaluations": evaluations,
-        "modelapprovals": approvals,
-        "namespaces": namespaces,
+        GovernancePolicy.info.plural: policies,
+        ModelApproval.info.plural: approvals,
+        NAMESPACES: labels,
     }
-    return Estate(
-        versions=versions,
-        models=models,
-        registries=registries or (),
+    return Snapshot(
+        versions=(version,),
+        models=() if model is None else (model,),
+        registries=() if registry is None else (registry,),
         policies=policies or (),
-        evaluations=evaluations or (),
         approvals=approvals or (),
-        namespaces=namespaces or {},
-        missing=tuple(name for name, found in optional.items() if found is None),
+        namespaces=labels or {},
+        missing=[plural for plural, known in optional.items() if known is None],
     )
 
 
-async def _namespaces(api: ApiClient) -> Mapping[str, Mapping[str, str]] | None:
+async def read_registry(objects: ObjectSource, version: ModelVersion) -> ModelRegistry | None:
+    """The registry that the status of a version names; None where it names none, or the person may not read it."""
+    namespace, _, name = (version.status.registry or "").partition("/")
+    return await read_if_allowed(objects, ModelRegistry, namespace, name) if name else None
+
+
+async def namespace_labels(objects: ObjectSource, namespace: str) -> Mapping[str, Mapping[str, str]] | None:
+    """The labels of a namespace, or of all if it is empty, by name; None where the person may not read them."""
     try:
-        found = await api.get("namespaces")
+        if namespace:
+            bodies = [await objects.get(NAMESPACES, "", namespace)]
+        else:
+            bodies = [body async for body in objects.items(NAMESPACES)]
     except ApiError as error:
-        if error.status == 403:
+        if error.status in {403, 404}:
             return None
         raise
-    return _labels(found["items"])
-
-
-def _labels(bodies: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, str]]:
     return {body["metadata"]["name"]: body["metadata"].get("labels") or {} for body in bodies}
-
-
-def policies_of_file(path: Path) -> tuple[GovernancePolicy, ...]:
-    """The GovernancePolicies of a YAML file. Raises Refused for a file without policies, or with other kinds."""
-    documents = [each for each in _documents(path, largest=_LARGEST_POLICY) if each is not None]
-    bodies = list(_objects(path, documents))
-    strange = next((body for body in bodies if body.get("kind") != GovernancePolicy.info.kind), None)
-    if strange is not None or not bodies:
-        found = f"a {shown(strange.get('kind'))}" if strange is not None else "nothing"
-        raise Refused(f"{path} holds {found}; wanted: GovernancePolicies")
-    return tuple(_parsed(path, GovernancePolicy, body) for body in bodies)
-
-
-def estate_of_file(path: Path) -> Estate:
-    """The objects of a file, as ``kubectl get mv,rm,mreg,gp,mev,ma,namespaces -A -o json`` prints them.
-
-    Ignores other kinds. Raises Refused for an unreadable file, and for a file without ModelVersions.
-    """
-    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for body in _objects(path, _documents(path, largest=_LARGEST_ESTATE)):
-        by_kind[str(body.get("kind"))].append(body)
-
-    def every(kind: type[R]) -> tuple[R, ...]:
-        return tuple(_parsed(path, kind, body) for body in by_kind[kind.info.kind])
-
-    estate = Estate(
-        versions=every(ModelVersion),
-        models=every(RegisteredModel),
-        registries=every(ModelRegistry),
-        policies=every(GovernancePolicy),
-        evaluations=every(ModelEvaluation),
-        approvals=every(ModelApproval),
-        namespaces=_labels(body for body in by_kind["Namespace"] if body.get("metadata", {}).get("name")),
-    )
-    if not estate.versions:
-        raise Refused(
-            f"{path} has no ModelVersion; wanted: kubectl get mv,rm,mreg,gp,mev,ma,namespaces -A -o json > {path}"
-        )
-    return estate
-
-
-def _documents(path: Path, *, largest: int) -> Sequence[Any]:
-    """The documents of a file. JSON is parsed as JSON, because the YAML parser takes minutes for a large file."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(largest + 1)
-        if data.lstrip()[:1] == b"{":
-            return [bounded_json.loads(data, what=str(path), max_bytes=largest, max_items=_MOST_ITEMS)]
-        return bounded_yaml.load_documents(data, what=str(path), max_bytes=largest)
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}") from error
-    except FormatError as error:
-        raise Refused(str(error)) from error
-
-
-def _objects(path: Path, documents: Iterable[Any]) -> Iterable[Mapping[str, Any]]:
-    for document in documents:
-        items = document.get("items") if isinstance(document, dict) else None
-        for body in items if isinstance(items, list) else [document]:
-            if body is None:
-                continue
-            if not isinstance(body, dict):
-                raise Refused(f"{path}: {shown(body)}; wanted: Kubernetes objects")
-            yield body
-
-
-def _parsed(path: Path, kind: type[R], body: Mapping[str, Any]) -> R:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False)[0]
-        field_name = ".".join(str(part) for part in first["loc"])
-        name = body.get("metadata", {}).get("name") if isinstance(body.get("metadata"), dict) else None
-        raise Refused(f"{path}: {kind.info.kind} {shown(name)}: {field_name}: {first['msg']}") from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatehouse.actions.explanation import Explanation
-from gatehouse.actions.objects import read
+from gatehouse.actions.objects import ObjectSource, read
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.cluster.client import ApiClient
+from gatehouse.domain.governance.eligibility import refusal_text
 from gatehouse.domain.runtimes.refusals import TemplateRefused
 from gatehouse.domain.serving.template import ServingTemplate, read_template, retarget
 from gatehouse.errors import ConditionNotMet, Refused
@@ -24,20 +24,24 @@ class TemplateTarget:
     stage: str | None = None
 
 
-async def ready_template(api: ApiClient, *, namespace: str, name: str, target: TemplateTarget) -> ServingTemplate:
+async def ready_template(
+    objects: ObjectSource, *, namespace: str, name: str, target: TemplateTarget
+) -> ServingTemplate:
     """The template of a version that is Ready to Deploy, and cleared for the stage of the target if it names one.
 
     Raises ConditionNotMet, Refused for a template that the operator did not write, and ClusterError.
     """
-    version = await read(api, ModelVersion, namespace, name)
+    version = await read(objects, ModelVersion, namespace, name)
     _check_ready(version, target.stage)
-    template = await emitted_template(api, version, target)
+    template = await emitted_template(objects, version, target)
     if template is None:
         raise ConditionNotMet(f"the template of {name} does not exist yet; try again in a moment")
     return template
 
 
-async def emitted_template(api: ApiClient, version: ModelVersion, target: TemplateTarget) -> ServingTemplate | None:
+async def emitted_template(
+    objects: ObjectSource, version: ModelVersion, target: TemplateTarget
+) -> ServingTemplate | None:
     """The template that the status of a version names; None when the operator has not written it yet.
 
     Raises Refused for a template that the operator did not write or that the target does not suit, and ClusterError.
@@ -45,14 +49,13 @@ async def emitted_template(api: ApiClient, version: ModelVersion, target: Templa
     reference = version.status.template
     if reference is None:
         return None
-    config_map = await api.get("configmaps", version.metadata.namespace, reference.name)
+    config_map = await objects.get("configmaps", version.metadata.namespace, reference.name)
     try:
         template = read_template(config_map)
         _check_emitted(template, digest=reference.digest)
         return retarget(template, name=target.service, namespace=target.namespace, stage=target.stage)
     except TemplateRefused as refused:
-        problem = refused.finding
-        raise Refused(f"{problem.found}; wanted: {problem.expected}; {problem.remedy}") from refused
+        raise Refused(refusal_text(refused.finding)) from refused
     except ValueError as error:
         raise Refused(f"ConfigMap {reference.name}: {error}") from error
 
@@ -73,5 +76,5 @@ def _check_emitted(template: ServingTemplate, *, digest: str) -> None:
     if template.digest != digest:
         raise ValueError(
             f"the template is {template.digest}, but the version's status says {digest}; "
-            "delete the ConfigMap to have it written again"
+            "delete the ConfigMap; the operator then writes it again"
         )

@@ -117,6 +117,7 @@ def withdraw(
     Example: gatehouse withdraw granite-3.1-8b -n private-ai --stage staging --reason "I read the wrong report"
     """
     from gatehouse.actions import revocations
+    from gatehouse.actions.identity import SelfAuthorizer
 
     async def work() -> tuple[ModelApproval, ...]:
         home = namespace or await default_namespace(kubeconfig, context)
@@ -124,7 +125,7 @@ def withdraw(
             namespace=home, name=name, stage=stage, reason=reason, dry_run=dry_run == "server"
         )
         async with cluster(kubeconfig, context) as client:
-            return await revocations.withdraw(client, request)
+            return await revocations.withdraw(client, SelfAuthorizer(client), request)
 
     withdrawn = run_command(work)
     if output == "json":
@@ -147,6 +148,7 @@ def _decide(
     context: str | None,
 ) -> None:
     from gatehouse.actions.approvals import ReviewDecision, decide
+    from gatehouse.actions.identity import SelfAuthorizer
 
     async def work() -> Decided:
         home = namespace or await default_namespace(kubeconfig, context)
@@ -154,7 +156,7 @@ def _decide(
             namespace=home, name=name, stage=stage, decision=decision, reason=reason, dry_run=dry_run == "server"
         )
         async with cluster(kubeconfig, context) as client:
-            return await decide(client, request)
+            return await decide(client, SelfAuthorizer(client), request)
 
     done = run_command(work)
     say(done.notes)

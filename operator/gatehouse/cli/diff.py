@@ -75,7 +75,7 @@ def diff(
             return await read_sides(client, a, b, namespace=home)
 
     if contents and database is None:
-        fail("--contents wants --database: only verified bytes are shown, and the rows hold their hashes")
+        fail("--contents requires --database: only verified bytes are shown, and the rows have their hashes")
     sides = run_command(work)
     if database is not None:
         with exits():

@@ -75,6 +75,7 @@ def import_(
       gatehouse evaluate import results.json --version granite-3.1-8b --kind Safety --task toxigen > evaluation.yaml
     """
     from gatehouse.actions.evaluations import ImportRequest, import_results, run_notes
+    from gatehouse.actions.identity import SelfAuthorizer
     from gatehouse.domain.serving.template import to_yaml
 
     moment = _moment(evaluated_at)
@@ -95,7 +96,7 @@ def import_(
             apply=apply,
         )
         async with cluster(kubeconfig, context) as client:
-            return await import_results(client, run, request, now=datetime.now(UTC))
+            return await import_results(client, SelfAuthorizer(client), run, request, now=datetime.now(UTC))
 
     imported = run_command(work)
     if apply:
@@ -125,13 +126,14 @@ def withdraw(
 
     Example: gatehouse evaluate withdraw granite-3.1-8b-gsm8k-1f2e3d4c5b -n private-ai --reason "ran on the wrong split"
     """
+    from gatehouse.actions.identity import SelfAuthorizer
     from gatehouse.actions.revocations import EvaluationWithdrawal, withdraw_evaluation
 
     async def work() -> ModelEvaluation:
         home = namespace or await default_namespace(kubeconfig, context)
         request = EvaluationWithdrawal(namespace=home, name=name, reason=reason, dry_run=dry_run == "server")
         async with cluster(kubeconfig, context) as client:
-            return await withdraw_evaluation(client, request)
+            return await withdraw_evaluation(client, SelfAuthorizer(client), request)
 
     withdrawn = run_command(work)
     dry = " (server dry run)" if dry_run == "server" else ""

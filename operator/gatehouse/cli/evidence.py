@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,7 +11,7 @@ from typer.core import TyperGroup
 
 from gatehouse import __version__
 from gatehouse.cli.connection import ContextOption, KubeconfigOption, cluster, default_namespace, run_command
-from gatehouse.cli.exits import NOT_MET, exits, fail
+from gatehouse.cli.exits import NOT_MET, exits
 from gatehouse.cli.options import (
     AuditDatabaseOption,
     DatabaseCaOption,
@@ -25,10 +23,6 @@ from gatehouse.cli.options import (
 from gatehouse.printing import Printer, stderr, stdout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatehouse.api.model_version import ModelVersion
-    from gatehouse.evidence.model import DeclaredFacts
     from gatehouse.evidence.verification import Verified
 
 __all__ = ["app", "export", "keygen", "verify"]
@@ -90,31 +84,29 @@ def export(
 
     Exit codes: 0 success, 1 condition not met: the version has no recorded digest yet, 2 error.
     """
-    from gatehouse.actions.registry_rows import trails_of
-    from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
-    from gatehouse.evidence.cluster_objects import version_in
-    from gatehouse.evidence.export import bundle
-    from gatehouse.evidence.model import Subject
-    from gatehouse.evidence.rows import read_rows, recall
+    from gatehouse.domain.audit.checkpoints import AuditKeyError
+    from gatehouse.evidence.export import ExportRequest
+    from gatehouse.evidence.export import export as export_evidence
+    from gatehouse.evidence.files import read_signer, write_bundle
     from gatehouse.registry.address import DatabaseUrlError
 
-    with exits(DatabaseUrlError, AuditKeyError, OSError):
-        signer = None if key is None else Signer.from_pem(_small(key), where=str(key))
-        home = namespace or asyncio.run(default_namespace(kubeconfig, context))
-        body = run_command(lambda: _version(name, home, kubeconfig, context))
-        stderr().line("reading the rows and the audit trail of the registry")
-        with trails_of(database, ca=database_ca) as trails:
-            version = recall(trails, home, name) if body is None else version_in(body)
-            kept = read_rows(trails, version)
-        subject = Subject(
+    async def work() -> bytes:
+        request = ExportRequest(
+            namespace=namespace or await default_namespace(kubeconfig, context),
+            name=name,
+            database=database,
+            database_ca=database_ca,
             at=datetime.now(UTC),
             tool=f"gatehouse {__version__}",
-            registry=kept.excerpt.registry,
-            declared=run_command(lambda: _declared(version, body, kubeconfig, context)),
-            kept=kept,
         )
-        data = bundle(subject, signer=signer)
-        _write(output, data)
+        async with cluster(kubeconfig, context) as client:
+            return await export_evidence(client, request, signer=signer)
+
+    with exits(AuditKeyError, OSError):
+        signer = None if key is None else read_signer(key)
+        stderr().line("reading the cluster, and the rows and the audit trail of the registry")
+        data = run_command(work, DatabaseUrlError, OSError)
+        write_bundle(output, data)
     sealed = f"signed with key {signer.key_id}" if signer else "unsigned: anyone could recreate it; use --key to sign"
     stderr().line(f"{output}: {len(data)} bytes, {sealed}")
 
@@ -152,14 +144,14 @@ def verify(
     """
     from gatehouse.actions.audit_trails import read_keys
     from gatehouse.domain.audit.checkpoints import AuditKeyError
-    from gatehouse.evidence.archive import LARGEST_BUNDLE
+    from gatehouse.evidence.files import read_bundle
     from gatehouse.evidence.verification import verify_bundle
 
     with exits(AuditKeyError, OSError):
         keys, audit_keys = (None if path is None else read_keys(path) for path in (public_key, audit_public_key))
-        verified = verify_bundle(_read(file, LARGEST_BUNDLE), keys=keys, audit_keys=audit_keys)
+        verified = verify_bundle(read_bundle(file), keys=keys, audit_keys=audit_keys)
     if output == "json":
-        print_data(_wire(verified))
+        print_data(verified.wire())
     else:
         _print(stdout(), file, verified)
     if not verified.intact:
@@ -180,86 +172,18 @@ def keygen(
 
     Exit codes: 0 success, 2 error.
     """
-    from gatehouse.domain.audit.checkpoints import Signer, new_key_pem
+    from gatehouse.evidence.files import create_key
 
-    private, public = new_key_pem()
     with exits(OSError):
-        try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            fail(f"{file} exists already; wanted: the name of a new file")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(private)
-        file.with_name(f"{file.name}.pub").write_bytes(public)
-    stderr().line(f"{file} and {file.name}.pub, key {Signer.from_pem(private, where=str(file)).key_id}")
-
-
-async def _version(name: str, namespace: str, kubeconfig: Path | None, context: str | None) -> Mapping[str, Any] | None:
-    from gatehouse.evidence.cluster_objects import read_version
-
-    async with cluster(kubeconfig, context) as client:
-        return await read_version(client, namespace, name)
-
-
-async def _declared(
-    version: ModelVersion, body: Mapping[str, Any] | None, kubeconfig: Path | None, context: str | None
-) -> DeclaredFacts:
-    from gatehouse.evidence.cluster_objects import read_declared
-
-    async with cluster(kubeconfig, context) as client:
-        return await read_declared(client, version, body)
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Writes the whole file or none of it."""
-    beside = file.with_name(f"{file.name}.part")
-    try:
-        beside.write_bytes(data)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _read(file: Path, most: int) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(most + 1)
-
-
-def _small(file: Path) -> bytes:
-    from gatehouse.actions.audit_trails import LARGEST_KEYS
-    from gatehouse.domain.audit.checkpoints import AuditKeyError
-
-    data = _read(file, LARGEST_KEYS)
-    if len(data) > LARGEST_KEYS:
-        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
-    return data
-
-
-def _wire(verified: Verified) -> dict[str, Any]:
-    index = verified.index
-    about = ("registry", "namespace", "name", "uid", "model", "version", "digest", "found", "phase", "clearedFor")
-    return {
-        "intact": verified.intact,
-        "signedBy": verified.key_id,
-        "trusted": verified.trusted,
-        "madeAt": index.get("madeAt"),
-        "tool": index.get("tool"),
-        **{name: index.get(name) for name in about},
-        "audit": {
-            "records": verified.audit.about,
-            "proven": verified.audit.proven,
-            "checkpoints": verified.audit.checkpoints,
-        },
-        "problems": list(verified.problems),
-        "notes": list(verified.notes),
-    }
+        key_id = create_key(file)
+    stderr().line(f"{file} and {file.name}.pub, key {key_id}")
 
 
 def _print(printer: Printer, file: Path, verified: Verified) -> None:
     word, style = ("intact", "green") if verified.intact else ("BROKEN", "bold red")
     printer.line((word, style), f"  {file}")
     index, audit = verified.index, verified.audit
-    said = {
+    lines = {
         "version": f"{index.get('namespace')}/{index.get('name')}, {index.get('model')} {index.get('version')}",
         "digest": index.get("digest"),
         "made": f"{index.get('madeAt')} by {index.get('tool')}",
@@ -268,7 +192,7 @@ def _print(printer: Printer, file: Path, verified: Verified) -> None:
         else "no",
         "audit": f"{audit.proven} of {audit.about} records proven by {audit.checkpoints} checkpoints",
     }
-    for label, value in said.items() if index else ():
+    for label, value in lines.items() if index else ():
         printer.line(f"  {label:9}{value}")
     for problem in verified.problems:
         printer.line(f"  problem  {problem}", style="red")

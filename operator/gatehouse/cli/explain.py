@@ -42,11 +42,12 @@ def explain(
       gatehouse explain granite-3.1-8b -n private-ai --all
     """
     from gatehouse.actions.explanation import read_explanation
+    from gatehouse.actions.identity import SelfAuthorizer
 
     async def work() -> Explanation:
         home = namespace or await default_namespace(kubeconfig, context)
         async with cluster(kubeconfig, context) as client:
-            return await read_explanation(client, namespace=home, name=name)
+            return await read_explanation(client, SelfAuthorizer(client), namespace=home, name=name)
 
     answer = run_command(work)
     if output == "json":

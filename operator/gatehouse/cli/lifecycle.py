@@ -128,13 +128,14 @@ def _move(
     kubeconfig: Path | None,
     context: str | None,
 ) -> None:
+    from gatehouse.actions.identity import SelfAuthorizer
     from gatehouse.actions.lifecycle import Move, move
 
     async def work() -> Moved:
         home = namespace or await default_namespace(kubeconfig, context)
         request = Move(namespace=home, name=name, verb=verb, reason=reason, force=force, dry_run=dry_run == "server")
         async with cluster(kubeconfig, context) as client:
-            return await move(client, request)
+            return await move(client, SelfAuthorizer(client), request)
 
     moved = run_command(work)
     say(moved.notes)

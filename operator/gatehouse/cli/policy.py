@@ -23,7 +23,7 @@ from gatehouse.printing import stdout
 
 if TYPE_CHECKING:
     from gatehouse.actions.policy_dry_run import Change, Trial
-    from gatehouse.actions.snapshot import Estate
+    from gatehouse.actions.snapshot import Snapshot
 
 __all__ = ["app"]
 
@@ -82,24 +82,27 @@ def try_drafts(
 
       gatehouse policy test -f policies/high-risk.yaml --versions all.json -o json
     """
+    from gatehouse.actions.objects import objects_of_file, policies_of_file
     from gatehouse.actions.policy_dry_run import Judge, compiled_drafts
     from gatehouse.actions.registry_rows import artifact_records
-    from gatehouse.actions.snapshot import estate_of_file, policies_of_file, read_estate
+    from gatehouse.actions.snapshot import read_snapshot
     from gatehouse.printing.progress import ConsoleProgress, counted
 
-    async def load() -> Estate:
+    async def load() -> Snapshot:
+        if versions is not None:
+            return await read_snapshot(objects_of_file(versions))
         async with cluster(kubeconfig, context) as client:
-            return await read_estate(client)
+            return await read_snapshot(client)
 
     with exits():
         drafts = compiled_drafts(policies_of_file(file), enforce=enforce)
         with ConsoleProgress() as progress, progress.step("reading versions"):
-            estate = run_command(load) if versions is None else estate_of_file(versions)
-        artifacts = {} if database is None else artifact_records(estate.versions, database=database, ca=database_ca)
-    judge = Judge(estate, drafts, now=datetime.now(UTC), artifacts=artifacts)
-    with counted(estate.versions, what="versions evaluated", total=len(estate.versions)) as counting:
+            snapshot = run_command(load)
+        artifacts = {} if database is None else artifact_records(snapshot.versions, database=database, ca=database_ca)
+    judge = Judge(snapshot, drafts, now=datetime.now(UTC), artifacts=artifacts)
+    with counted(snapshot.versions, what="versions evaluated", total=len(snapshot.versions)) as counting:
         trial = judge.trial(counting)
-    say(_notes(estate, with_rows=database is not None))
+    say(_notes(snapshot, with_rows=database is not None))
     if output == "json":
         print_data(trial.wire())
     else:
@@ -108,8 +111,8 @@ def try_drafts(
         raise typer.Exit(NOT_MET)
 
 
-def _notes(estate: Estate, *, with_rows: bool) -> Sequence[str]:
-    missing = [f"you may not list {name}: evaluated as if there were none" for name in estate.missing]
+def _notes(snapshot: Snapshot, *, with_rows: bool) -> Sequence[str]:
+    missing = [f"you cannot list {name}: the command evaluates as if none existed" for name in snapshot.missing]
     if not with_rows:
         missing.append("rules about config.json or signatures are evaluated without them; use --database")
     return missing

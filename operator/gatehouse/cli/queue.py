@@ -58,13 +58,14 @@ def queue(
 
       gatehouse queue -n private-ai --stage production -o json
     """
-    from gatehouse.actions.queue import ask_queue
+    from gatehouse.actions.identity import SelfAuthorizer
+    from gatehouse.actions.queue import read_queue
     from gatehouse.printing.progress import ConsoleProgress
 
     async def ask() -> tuple[WaitingVersion, ...]:
         home = "" if all_namespaces else namespace or await default_namespace(kubeconfig, context)
         async with cluster(kubeconfig, context) as client:
-            return await ask_queue(client, namespace=home)
+            return await read_queue(client, SelfAuthorizer(client), namespace=home)
 
     with ConsoleProgress() as progress, progress.step("reading versions"):
         everything = run_command(ask)
@@ -91,7 +92,7 @@ def _row(entry: WaitingVersion, *, now: datetime) -> Sequence[str]:
         entry.version,
         entry.stage,
         entry.tier or "?",
-        entry.submitted_by or "nobody",
+        entry.submitted_by or "no one",
         _age(now, entry.since),
         entry.approvals or "?",
         owed,

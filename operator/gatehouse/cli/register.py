@@ -142,7 +142,7 @@ def register(
     """
     from gatehouse.actions.polling import Patience
     from gatehouse.actions.register import register_and_wait
-    from gatehouse.actions.registration_request import RegistrationRequest, wanted
+    from gatehouse.actions.registration_request import RegistrationRequest, desired_manifests
     from gatehouse.printing.progress import ConsoleProgress
     from gatehouse.runtime.clock import LoopClock
     from gatehouse.upload.model_folder import FolderFacts, read_model_folder
@@ -184,7 +184,7 @@ def register(
 
     async def work(facts: FolderFacts, progress: ProgressReporter) -> Sequence[RegistrationResult]:
         home = namespace or await default_namespace(kubeconfig, context)
-        asked = wanted(request(home), facts)
+        asked = desired_manifests(request(home), facts)
         async with cluster(kubeconfig, context) as client:
             patience = Patience(seconds=timeout, clock=LoopClock(), say=progress.say)
             return await register_and_wait(client, asked, goal=wait, patience=patience)
@@ -193,7 +193,7 @@ def register(
         facts = read_model_folder(folder, artifact_format=artifact_format) if folder else FolderFacts()
         say(facts.notes)
         if dry_run:
-            asked = wanted(request(namespace), facts)
+            asked = desired_manifests(request(namespace), facts)
             _print([asked.model, asked.version], output="yaml" if output == "text" else output)
             return
     with ConsoleProgress() as progress, progress.step("registering"):

@@ -37,7 +37,7 @@ def pack(entries: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name} is no name of an entry")
+                raise ValueError(f"{name} is not a valid name of an entry")
             archive.writestr(_info(name), entries[name])
     return buffer.getvalue()
 
@@ -53,11 +53,9 @@ def unpack(data: bytes) -> Mapping[str, bytes]:
     try:
         entries = _read(data)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise BundleBroken(f"the file is no zip of evidence: {shown(str(error))}") from None
+        raise BundleBroken(f"the file is not a zip of evidence: {shown(str(error))}") from None
     if pack(entries) != data:
-        raise BundleBroken(
-            "the zip is not as Gatehouse writes it: something was added, or bytes around the entries changed"
-        )
+        raise BundleBroken("the zip differs from what Gatehouse writes: bytes around the entries were added or changed")
     return entries
 
 
@@ -71,7 +69,7 @@ def _read(data: bytes) -> dict[str, bytes]:
             raise BundleBroken("the entries of the zip are larger than the file")
         for info in listed:
             if info.filename in entries or not _NAME.fullmatch(info.filename):
-                raise BundleBroken(f"the zip has an entry {shown(info.filename)}, twice or with a name that none has")
+                raise BundleBroken(f"the zip has an entry {shown(info.filename)} twice, or the name is not valid")
             if info.compress_type != zipfile.ZIP_STORED:
                 raise BundleBroken(f"the entry {info.filename} is compressed")
             entries[info.filename] = archive.read(info)
@@ -82,12 +80,12 @@ def _check_end(data: bytes) -> None:
     """Checks the size of the table of entries before reading the table: the end of a zip states the size."""
     end = data[-_END.size :]
     if len(end) < _END.size:
-        raise BundleBroken("the file is no zip of evidence: it is too short")
+        raise BundleBroken("the file is not a zip of evidence: the file is too short")
     signature, _, _, _, entries, table, _, comment = _END.unpack(end)
     if signature != b"PK\x05\x06" or comment or data[-_END.size - 20 :][:4] == b"PK\x06\x07":
-        raise BundleBroken("the file is no zip of evidence: it does not end as one")
+        raise BundleBroken("the file is not a zip of evidence: the end of a zip is missing")
     if entries > MOST_ENTRIES or table > MOST_ENTRIES * _LARGEST_ROW:
-        raise BundleBroken(f"the zip has {entries} entries in {table} bytes, wanted at most {MOST_ENTRIES}")
+        raise BundleBroken(f"the zip has {entries} entries in {table} bytes; expected: at most {MOST_ENTRIES} entries")
 
 
 def _info(name: str) -> zipfile.ZipInfo:

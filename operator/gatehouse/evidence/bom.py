@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gatehouse.domain.governance.evaluations import why_not_counting
-from gatehouse.domain.governance.held import shown_tier
 from gatehouse.evidence.model import Subject
 
 __all__ = ["bill_of_materials"]
@@ -37,14 +36,14 @@ def bill_of_materials(subject: Subject) -> dict[str, Any]:
         },
         "components": [*_files(subject), *dependencies],
         "dependencies": [
-            {"ref": reference, "dependsOn": [each["bom-ref"] for each in dependencies]},
-            *({"ref": each["bom-ref"]} for each in dependencies),
+            {"ref": reference, "dependsOn": [library["bom-ref"] for library in dependencies]},
+            *({"ref": library["bom-ref"]} for library in dependencies),
         ],
     }
 
 
 def _model(subject: Subject, reference: str) -> dict[str, Any]:
-    model, version, row = subject.declared.model, subject.declared.version, subject.kept.row
+    model, version, row = subject.model, subject.version, subject.kept.row
     spec = model.spec if model else None
     lineage = version.spec.lineage
     properties = {
@@ -52,7 +51,7 @@ def _model(subject: Subject, reference: str) -> dict[str, Any]:
         "gatehouse:uri": row.uri,
         "gatehouse:phase": version.status.phase,
         "gatehouse:clearedFor": ", ".join(version.status.cleared_for) or None,
-        "gatehouse:riskTier": shown_tier(version, model) if model else None,
+        "gatehouse:riskTier": subject.declared.snapshot.tier_of(version),
         "gatehouse:format": version.spec.artifact.format,
         "gatehouse:quantization": version.spec.artifact.quantization,
     }
@@ -76,7 +75,7 @@ def _model(subject: Subject, reference: str) -> dict[str, Any]:
 
 
 def _model_card(subject: Subject) -> dict[str, Any]:
-    model, version = subject.declared.model, subject.declared.version
+    model, version = subject.model, subject.version
     artifact = subject.kept.row.artifact
     config = artifact.summary.config if artifact and artifact.summary else None
     spec = model.spec if model else None
@@ -102,15 +101,15 @@ def _model_card(subject: Subject) -> dict[str, Any]:
 
 def _metrics(subject: Subject) -> Iterator[dict[str, Any]]:
     """The results for the recorded digest. Policies' thresholds are in evaluations.json."""
-    uid = subject.declared.version.metadata.uid
+    uid = subject.version.metadata.uid
     counted = [
-        each
-        for each in subject.declared.evaluations
-        if why_not_counting(each, uid=uid, digest=subject.digest, now=subject.at) is None
+        evaluation
+        for evaluation in subject.declared.snapshot.evaluations_of(subject.version)
+        if why_not_counting(evaluation, uid=uid, digest=subject.digest, now=subject.at) is None
     ]
-    for each in sorted(counted, key=lambda each: (each.spec.evaluated_at, each.metadata.name), reverse=True):
-        where = f"{each.spec.suite} on {each.spec.dataset.name}"
-        for metric in each.spec.metrics:
+    for evaluation in sorted(counted, key=lambda one: (one.spec.evaluated_at, one.metadata.name), reverse=True):
+        where = f"{evaluation.spec.suite} on {evaluation.spec.dataset.name}"
+        for metric in evaluation.spec.metrics:
             yield {"type": f"{metric.name} ({where})", "value": metric.value}
             for part in metric.slices:
                 yield {"type": f"{metric.name} ({where})", "value": part.value, "slice": part.name}
@@ -130,7 +129,7 @@ def _files(subject: Subject) -> Sequence[dict[str, Any]]:
 
 def _dependencies(subject: Subject) -> Iterator[dict[str, Any]]:
     """The packages that the version declares as name==version."""
-    for text in dict.fromkeys(subject.declared.version.spec.lineage.dependencies):
+    for text in dict.fromkeys(subject.version.spec.lineage.dependencies):
         name, _, version = text.partition("==")
         yield _filled({"type": "library", "bom-ref": f"dependency:{text}", "name": name, "version": version or None})
 

@@ -29,8 +29,8 @@ RECORDS: Final = "audit/records.jsonl"
 
 def about(subject: Subject) -> dict[str, Any]:
     """The index's values about the version."""
-    version, row = subject.declared.version, subject.kept.row
-    found = row.artifact
+    version, row = subject.version, subject.kept.row
+    artifact = row.artifact
     return {
         "format": FORMAT,
         "tool": subject.tool,
@@ -44,12 +44,12 @@ def about(subject: Subject) -> dict[str, Any]:
         "uri": row.uri,
         "digest": subject.digest,
         "found": None
-        if found is None
+        if artifact is None
         else {
-            "outcome": found.outcome,
-            "digest": found.digest,
-            "verifiedAt": time_text(found.verified_at),
-            "changed": list(found.changed),
+            "outcome": artifact.outcome,
+            "digest": artifact.digest,
+            "verifiedAt": time_text(artifact.verified_at),
+            "changed": list(artifact.changed),
         },
         "phase": version.status.phase,
         "clearedFor": list(version.status.cleared_for),
@@ -69,7 +69,7 @@ def _entries(subject: Subject) -> Iterator[tuple[str, bytes]]:
     for name, body in declared.bodies.items():
         if not name.startswith("policies/"):
             yield name, json_bytes(body)
-    for policy in declared.policies:
+    for policy in declared.snapshot.policies:
         body = declared.bodies[f"policies/{policy.metadata.name}.json"]
         yield f"policies/{policy.metadata.name}.yaml", to_yaml(_applied(policy, body)).encode()
     for name, value in (
@@ -122,7 +122,7 @@ def _artifact(subject: Subject) -> dict[str, Any] | None:
         "digest": artifact.digest,
         "contentSource": artifact.content_source,
         "verifiedAt": time_text(artifact.verified_at),
-        "problems": [asdict(each) for each in artifact.problems],
+        "problems": [asdict(problem) for problem in artifact.problems],
         "changed": list(artifact.changed),
         "summary": None
         if summary is None
@@ -146,7 +146,7 @@ def _excerpt(excerpt: AuditExcerpt) -> dict[str, Any]:
         "registry": excerpt.registry,
         "about": list(excerpt.about),
         "head": excerpt.head,
-        "checkpoints": [_checkpoint(each) for each in excerpt.checkpoints],
+        "checkpoints": [_checkpoint(checkpoint) for checkpoint in excerpt.checkpoints],
     }
 
 

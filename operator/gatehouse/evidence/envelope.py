@@ -63,7 +63,7 @@ def break_seal(entries: Mapping[str, bytes]) -> Seal:
     try:
         index, envelope = entries[INDEX], entries[ENVELOPE]
     except KeyError as error:
-        raise BundleBroken(f"there is no {error.args[0]} in the file") from None
+        raise BundleBroken(f"the file has no {error.args[0]}") from None
     key_id = _check_envelope(index, envelope, entries.get(PUBLIC_KEY))
     document = _object(index, INDEX)
     listed = document.get("entries")
@@ -86,16 +86,16 @@ def _check_envelope(index: bytes, envelope: bytes, public_key: bytes | None) -> 
         return None
     if len(signatures) != 1 or public_key is None:
         raise BundleBroken(
-            f"{ENVELOPE} has {len(signatures)} signatures, and there is {'a' if public_key else 'no'} key"
+            f"{ENVELOPE} has {len(signatures)} signatures, and the file has {'a' if public_key else 'no'} key"
         )
     try:
         keys = PublicKeys.from_pem(public_key, where=PUBLIC_KEY)
         key_id, signature = str(signatures[0]["keyid"]), str(signatures[0]["sig"])
         canonical = base64.b64encode(base64.b64decode(signature, validate=True)).decode() == signature
     except (AuditKeyError, KeyError, TypeError, binascii.Error, ValueError) as error:
-        raise BundleBroken(f"the signature in {ENVELOPE} does not read: {error}") from None
+        raise BundleBroken(f"the signature in {ENVELOPE} cannot be parsed: {error}") from None
     if keys.ids != (key_id,) or not canonical or not keys.made(key_id, signature, _encoding(index)):
-        raise BundleBroken(f"the signature in {ENVELOPE} is not of {INDEX}")
+        raise BundleBroken(f"the signature in {ENVELOPE} does not match {INDEX}")
     return key_id
 
 
@@ -113,9 +113,9 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BundleBroken(f"{name} is no JSON: {error}") from None
+        raise BundleBroken(f"{name} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise BundleBroken(f"{name} is no JSON object")
+        raise BundleBroken(f"{name} is not a JSON object")
     return value
 
 

@@ -39,18 +39,18 @@ class ExcerptCheck:
 
 def ranges(about: Sequence[int], checkpoints: Sequence[int], head: int) -> list[tuple[int, int]]:
     """The first and last position of each run that links records to the next checkpoint, or to the head."""
-    found: list[tuple[int, int]] = []
+    runs: list[tuple[int, int]] = []
     ordered = sorted(checkpoints)
     for position in sorted(about):
-        if found and position <= found[-1][1]:
+        if runs and position <= runs[-1][1]:
             continue
         at = bisect_left(ordered, position)
         end = ordered[at] if at < len(ordered) else head
-        if found and position == found[-1][1] + 1:
-            found[-1] = (found[-1][0], end)
+        if runs and position == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], end)
         else:
-            found.append((position, end))
-    return found
+            runs.append((position, end))
+    return runs
 
 
 def lies_in(position: int, runs: Sequence[tuple[int, int]]) -> bool:
@@ -60,25 +60,33 @@ def lies_in(position: int, runs: Sequence[tuple[int, int]]) -> bool:
 
 def verify_excerpt(excerpt: AuditExcerpt, *, keys: PublicKeys | None) -> ExcerptCheck:
     """Verifies the runs of an excerpt. Checkpoints count if one of ``keys`` signed them; without keys all count."""
-    signed = [each for each in excerpt.checkpoints if keys is None or keys.signed(each)]
-    counted = [each for each in signed if each.registry == excerpt.registry]
+    signed = [checkpoint for checkpoint in excerpt.checkpoints if keys is None or keys.signed(checkpoint)]
+    counted = [checkpoint for checkpoint in signed if checkpoint.registry == excerpt.registry]
     problems = [
-        f"checkpoint {each.seq} is of another registry, or of none of the keys given"
-        for each in excerpt.checkpoints
-        if each not in counted
+        f"checkpoint {checkpoint.seq} is of another registry, or no given key signed it"
+        for checkpoint in excerpt.checkpoints
+        if checkpoint not in counted
     ]
     here = {stored.seq for stored in excerpt.records}
-    problems += [f"record {seq} is about the version and is not here" for seq in excerpt.about if seq not in here]
-    problems += [f"record {each.seq} of a checkpoint is not here" for each in counted if each.seq not in here]
-    ends = {each.seq for each in excerpt.checkpoints}
+    problems += [
+        f"record {seq} is about the version, and the excerpt does not have it"
+        for seq in excerpt.about
+        if seq not in here
+    ]
+    problems += [
+        f"the excerpt has no record {checkpoint.seq}, which a checkpoint names"
+        for checkpoint in counted
+        if checkpoint.seq not in here
+    ]
+    ends = {checkpoint.seq for checkpoint in excerpt.checkpoints}
     proven: set[int] = set()
     vouched = 0
     for run in _runs(excerpt.records):
         first, last = run[0], run[-1]
-        within = [each for each in counted if first.seq <= each.seq <= last.seq]
+        within = [checkpoint for checkpoint in counted if first.seq <= checkpoint.seq <= last.seq]
         verdict = _verify_run(excerpt.registry, run, within)
         if last.seq != excerpt.head and last.seq not in ends:
-            verdict.append(f"record {last.seq + 1}, which links record {last.seq} to a checkpoint, is not here")
+            verdict.append(f"the excerpt has no record {last.seq + 1}, which links record {last.seq} to a checkpoint")
         problems += verdict
         if within and not verdict:
             vouched += len(within)

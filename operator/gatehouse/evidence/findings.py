@@ -11,7 +11,6 @@ from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.formats.table import FORMATS
 from gatehouse.domain.governance.approvals import ballots
 from gatehouse.domain.governance.evaluations import Results, judge_evaluation, why_not_counting
-from gatehouse.domain.governance.held import shown_tier
 from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.evidence.model import Subject
 
@@ -57,61 +56,57 @@ def hash_sources(subject: Subject) -> dict[str, list[str]]:
 
 def evaluations(subject: Subject) -> dict[str, Any]:
     """Every result that names the version, whether the result counts, and each requirement with its results."""
-    declared, digest = subject.declared, subject.digest
-    uid = declared.version.metadata.uid
-    found = Results(version=declared.version, digest=digest, now=subject.at, evaluations=declared.evaluations)
-    results = []
-    for each in declared.evaluations:
-        reason = why_not_counting(each, uid=uid, digest=digest, now=subject.at)
-        results.append({"name": each.metadata.name, "counts": reason is None, "why": reason, "spec": each.spec.wire()})
+    snapshot, version, digest = subject.declared.snapshot, subject.version, subject.digest
+    named = sorted(snapshot.evaluations_of(version), key=lambda evaluation: evaluation.metadata.name)
+    results = Results(version=version, digest=digest, now=subject.at, evaluations=named)
+    listed = []
+    for evaluation in named:
+        reason = why_not_counting(evaluation, uid=version.metadata.uid, digest=digest, now=subject.at)
+        counted = {"name": evaluation.metadata.name, "counts": reason is None, "why": reason}
+        listed.append({**counted, "spec": evaluation.spec.wire()})
     requirements = []
-    for policy in declared.policies:
-        for wanted in policy.spec.evaluations:
-            verdict = judge_evaluation(wanted, found, own=policy.spec.submitter_evaluations)
+    for policy in snapshot.policies:
+        for requirement in policy.spec.evaluations:
+            verdict = judge_evaluation(requirement, results, own=policy.spec.submitter_evaluations)
             met_by = verdict.evaluation.metadata.name if verdict.evaluation else None
             requirements.append(
                 {
                     "policy": policy.metadata.name,
-                    "requirement": wanted.wire(),
+                    "requirement": requirement.wire(),
                     "met": verdict.met,
                     "found": verdict.found,
                     "evaluation": met_by,
                 }
             )
-    return {"results": sorted(results, key=lambda each: str(each["name"])), "requirements": requirements}
+    return {"results": listed, "requirements": requirements}
 
 
 def approvals(subject: Subject) -> list[dict[str, Any]]:
     """Every decision on the version by stage, oldest first, with the reason if a decision does not count."""
-    declared = subject.declared
-    if declared.model is None:
-        return [{"name": each.metadata.name, "spec": each.spec.wire()} for each in declared.approvals]
-    stages = dict.fromkeys([*subject.stages, *(each.spec.stage for each in declared.approvals)])
+    snapshot, version = subject.declared.snapshot, subject.version
+    named, tier = snapshot.approvals_of(version), snapshot.tier_of(version)
+    if tier is None:
+        return [{"name": approval.metadata.name, "spec": approval.spec.wire()} for approval in named]
+    stages = dict.fromkeys([*subject.stages, *(approval.spec.stage for approval in named)])
     return [
         {
             "name": ballot.approval.metadata.name,
             "at": ballot.approval.metadata.creation_timestamp,
             "counts": ballot.counts,
-            "why": ballot.lapsed,
+            "why": ballot.objection.found if ballot.objection else None,
             "spec": ballot.approval.spec.wire(),
         }
         for stage in stages
-        for ballot in ballots(
-            declared.approvals,
-            version=declared.version,
-            digest=subject.digest,
-            tier=shown_tier(declared.version, declared.model),
-            stage=stage,
-        )
+        for ballot in ballots(named, version=version, digest=subject.digest, tier=tier, stage=stage)
     ]
 
 
 def policies(subject: Subject) -> list[dict[str, Any]]:
     """The policies that applied, with each policy's verdict on the version."""
-    modes = {each.metadata.name: each.spec.mode for each in subject.declared.policies}
+    modes = {policy.metadata.name: policy.spec.mode for policy in subject.declared.snapshot.policies}
     return [
         {"name": said.name, "outcome": said.outcome, "mode": modes.get(said.name)}
-        for said in subject.declared.version.status.policies
+        for said in subject.version.status.policies
     ]
 
 
@@ -119,7 +114,9 @@ def signature(subject: Subject) -> dict[str, Any]:
     """The content of ``model.sig``, and the verdict of each policy that requires a signature."""
     artifact = subject.kept.row.artifact
     record = artifact.signature if artifact else None
-    judged = [_judged(policy, subject) for policy in subject.declared.policies if policy.spec.artifact.signature]
+    judged = [
+        _judged(policy, subject) for policy in subject.declared.snapshot.policies if policy.spec.artifact.signature
+    ]
     return {
         "file": SIGNATURE,
         "there": record is not None,
@@ -130,10 +127,10 @@ def signature(subject: Subject) -> dict[str, Any]:
 
 
 def _judged(policy: GovernancePolicy, subject: Subject) -> dict[str, Any]:
-    wanted, artifact = policy.spec.artifact.signature, subject.kept.row.artifact
-    if wanted is None:
+    required, artifact = policy.spec.artifact.signature, subject.kept.row.artifact
+    if required is None:
         return {}
-    check = judge_signature(artifact.signature if artifact else None, wanted)
+    check = judge_signature(artifact.signature if artifact else None, required)
     return {
         "policy": policy.metadata.name,
         "signedBy": check.signed_by,
@@ -143,10 +140,10 @@ def _judged(policy: GovernancePolicy, subject: Subject) -> dict[str, Any]:
 
 def hardware(subject: Subject) -> dict[str, Any]:
     """The fit with its figures, and the gate's message."""
-    status = subject.declared.version.status
-    gate = next((each.wire() for each in status.gates if each.name == "HardwareFits"), None)
+    status = subject.version.status
+    gate = next((gate.wire() for gate in status.gates if gate.name == "HardwareFits"), None)
     return {
-        "profile": subject.declared.version.spec.hardware_profile_ref.name,
+        "profile": subject.version.spec.hardware_profile_ref.name,
         "fit": status.hardware.wire() if status.hardware else None,
         "gate": gate,
     }

@@ -7,35 +7,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gatehouse.api.governance_policy import GovernancePolicy
+from gatehouse.actions.snapshot import Snapshot
 from gatehouse.api.hardware_profile import HardwareProfile
-from gatehouse.api.model_approval import ModelApproval
-from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import StoredRecord
 from gatehouse.domain.version.records import FileRecord, StateChange, VersionRecord
 
-__all__ = ["AuditExcerpt", "DeclaredFacts", "KeptRows", "Subject"]
+__all__ = ["AuditExcerpt", "ClusterObjects", "RegistryRows", "Subject"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredFacts:
-    """Objects of the cluster. A missing or unreadable object is None, and ``notes`` name it.
+class ClusterObjects:
+    """Objects of the cluster, as far as the caller may read them; ``notes`` name the others.
 
-    ``bodies`` are the objects as the API server stores them, by file name. ``policies`` are the policies that apply;
-    ``approvals`` and ``evaluations`` are all that name the version, whether they count or not.
+    The policies of the ``snapshot`` are those that apply. ``bodies`` are the objects as the API server stores them, by
+    file name.
     """
 
     version: ModelVersion
-    model: RegisteredModel | None
-    registry: ModelRegistry | None
+    snapshot: Snapshot
     profile: HardwareProfile | None
-    policies: Sequence[GovernancePolicy]
-    evaluations: Sequence[ModelEvaluation]
-    approvals: Sequence[ModelApproval]
     template: str | None
     bodies: Mapping[str, Mapping[str, Any]]
     notes: Sequence[str] = ()
@@ -56,7 +49,7 @@ class AuditExcerpt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptRows:
+class RegistryRows:
     """Rows of the registry. ``files`` are the files of the recorded digest, sorted by path."""
 
     row: VersionRecord
@@ -73,8 +66,8 @@ class Subject:
     at: datetime
     tool: str
     registry: str
-    declared: DeclaredFacts
-    kept: KeptRows
+    declared: ClusterObjects
+    kept: RegistryRows
 
     @property
     def digest(self) -> str:
@@ -82,8 +75,16 @@ class Subject:
         return self.kept.row.digest or ""
 
     @property
+    def version(self) -> ModelVersion:
+        """The version."""
+        return self.declared.version
+
+    @property
+    def model(self) -> RegisteredModel | None:
+        """The model of the version."""
+        return self.declared.snapshot.model_of(self.version)
+
+    @property
     def stages(self) -> Sequence[str]:
-        """The stages of the registry in order, or the stages that the version's gates name."""
-        if self.declared.registry is not None:
-            return self.declared.registry.spec.stages
-        return list(dict.fromkeys(gate.stage for gate in self.declared.version.status.gates if gate.stage))
+        """The stages of the registry in order, or the stages that the status of the version names."""
+        return self.declared.snapshot.stages_of(self.version)

@@ -12,7 +12,6 @@ from typing import Any
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.audit.records import RecordUnreadable, read_record
 from gatehouse.domain.common.text import human_bytes
-from gatehouse.domain.governance.held import shown_tier
 from gatehouse.evidence import findings
 from gatehouse.evidence.html import absent, facts, items, page, paragraph, section, table
 from gatehouse.evidence.model import Subject
@@ -31,7 +30,7 @@ def report(subject: Subject) -> str:
 def _parts(subject: Subject) -> Iterator[str]:
     yield paragraph(
         "This report supports a technical documentation under Article 11 and Annex IV of Regulation (EU) 2024/1689. It "
-        "certifies nothing: it says what Gatehouse recorded about these bytes, and where it recorded nothing.",
+        "certifies nothing. The report says what Gatehouse recorded about these bytes, and what is not recorded.",
         hint=True,
     )
     yield _summary(subject)
@@ -51,7 +50,7 @@ def _parts(subject: Subject) -> Iterator[str]:
 
 
 def _summary(subject: Subject) -> str:
-    version, row = subject.declared.version, subject.kept.row
+    version, row = subject.version, subject.kept.row
     return facts(
         {
             "Object": f"ModelVersion {version.metadata.namespace}/{version.metadata.name} ({version.metadata.uid})",
@@ -89,7 +88,7 @@ def _sources(subject: Subject) -> str:
 
 
 def _general(subject: Subject) -> Iterator[str]:
-    model, version = subject.declared.model, subject.declared.version
+    model, version = subject.model, subject.version
     spec = model.spec if model else None
     yield facts(
         {
@@ -126,11 +125,11 @@ def _general(subject: Subject) -> Iterator[str]:
 
 
 def _no_template() -> str:
-    return "There is no serving template: the version is not ready to be deployed."
+    return "The version has no serving template, because the version is not ready to deploy."
 
 
 def _development(subject: Subject) -> Iterator[str]:
-    lineage, artifact = subject.declared.version.spec.lineage, subject.kept.row.artifact
+    lineage, artifact = subject.version.spec.lineage, subject.kept.row.artifact
     yield facts(
         {
             "Base model": lineage.base_model,
@@ -155,7 +154,7 @@ def _development(subject: Subject) -> Iterator[str]:
                 "Parameters": f"{summary.parameters:,}" if summary.parameters else None,
                 "Data types": ", ".join(f"{name}: {count:,}" for name, count in summary.dtypes.items()),
                 "Format": summary.format,
-                "Quantization": subject.declared.version.spec.artifact.quantization,
+                "Quantization": subject.version.spec.artifact.quantization,
                 "Files": f"{summary.files}, {human_bytes(summary.total_bytes)}",
                 "Code that a loader would run": "named (auto_map)" if config and config.auto_map else "none",
             }
@@ -163,7 +162,7 @@ def _development(subject: Subject) -> Iterator[str]:
     yield "<h3>Configuration, tokenizer and chat template</h3>\n"
     yield table(
         ("File", "Role", "SHA-256"),
-        [(each["path"], each["role"], each["sha256"]) for each in findings.files_of_interest(subject)],
+        [(file["path"], file["role"], file["sha256"]) for file in findings.files_of_interest(subject)],
     )
     yield "<h3>Cybersecurity: integrity of the files</h3>\n"
     yield from _signature(subject)
@@ -173,41 +172,44 @@ def _development(subject: Subject) -> Iterator[str]:
 
 
 def _signature(subject: Subject) -> Iterator[str]:
-    found = findings.signature(subject)
-    if not found["there"]:
-        yield absent("There is no model signature (model.sig) beside the files.")
-    elif found["problem"]:
-        yield absent(f"model.sig: {found['problem']}")
+    signature = findings.signature(subject)
+    if not signature["there"]:
+        yield absent("No model signature (model.sig) is beside the files.")
+    elif signature["problem"]:
+        yield absent(f"model.sig: {signature['problem']}")
     else:
-        yield paragraph("model.sig is over exactly these files.")
+        yield paragraph("model.sig covers exactly these files.")
     yield table(
         ("Policy", "Signed by", "Problem"),
-        [(each["policy"], each["signedBy"], (each["problem"] or {}).get("found")) for each in found["policies"]],
+        [
+            (check["policy"], check["signedBy"], (check["problem"] or {}).get("found"))
+            for check in signature["policies"]
+        ],
     )
 
 
 def _control(subject: Subject) -> Iterator[str]:
-    yield paragraph("Human oversight before deployment: decisions of people on these very bytes.")
+    yield paragraph("Human oversight before deployment: decisions of people on exactly these bytes.")
     decided = findings.approvals(subject)
     yield table(
         ("Stage", "Who", "Decision", "Reason", "At", "Counts"),
         [
             (
-                each["spec"]["stage"],
-                each["spec"]["approver"],
-                each["spec"]["decision"],
-                each["spec"]["reason"],
-                each.get("at"),
-                "yes" if each.get("counts") else f"no: {each.get('why') or 'not judged'}",
+                decision["spec"]["stage"],
+                decision["spec"]["approver"],
+                decision["spec"]["decision"],
+                decision["spec"]["reason"],
+                decision.get("at"),
+                "yes" if decision.get("counts") else f"no: {decision.get('why') or 'not judged'}",
             )
-            for each in decided
+            for decision in decided
         ],
-    ) or absent("Nobody has decided on the version.")
-    warnings = subject.declared.version.status.hardware.warnings if subject.declared.version.status.hardware else []
+    ) or absent("No one has decided on the version.")
+    warnings = subject.version.status.hardware.warnings if subject.version.status.hardware else []
     yield items(warnings)
     yield "<h3>Gates</h3>\n"
     yield table(
-        ("Gate", "Stage", "State", "Found", "Wanted"),
+        ("Gate", "Stage", "State", "Found", "Expected"),
         [
             (
                 gate.name,
@@ -216,57 +218,56 @@ def _control(subject: Subject) -> Iterator[str]:
                 gate.found,
                 gate.wanted,
             )
-            for gate in subject.declared.version.status.gates
+            for gate in subject.version.status.gates
         ],
     )
     yield paragraph("Expected performance for groups of persons, and unintended outcomes: " + _NOT_KNOWN, hint=True)
 
 
 def _metrics(subject: Subject) -> Iterator[str]:
-    found = findings.evaluations(subject)
+    evaluations = findings.evaluations(subject)
     yield table(
-        ("Policy", "Requirement", "Wanted", "Found", "Met"),
+        ("Policy", "Requirement", "Expected", "Found", "Met"),
         [
             (
-                each["policy"],
-                each["requirement"]["name"],
-                _wanted(each["requirement"]),
-                each["found"],
-                "yes" if each["met"] else "no",
+                row["policy"],
+                row["requirement"]["name"],
+                _threshold(row["requirement"]),
+                row["found"],
+                "yes" if row["met"] else "no",
             )
-            for each in found["requirements"]
+            for row in evaluations["requirements"]
         ],
-    ) or absent("No policy that applies wants an evaluation.")
+    ) or absent("No policy that applies requires an evaluation.")
     yield table(
         ("Result", "Kind", "Suite", "Data set", "Metrics", "Evaluator", "Counts"),
         [
             (
-                each["name"],
-                each["spec"]["kind"],
-                each["spec"]["suite"],
-                " ".join(str(part) for part in each["spec"]["dataset"].values()),
-                ", ".join(f"{metric['name']} {metric['value']}" for metric in each["spec"]["metrics"]),
-                each["spec"]["evaluator"],
-                "yes" if each["counts"] else f"no: {each['why']}",
+                row["name"],
+                row["spec"]["kind"],
+                row["spec"]["suite"],
+                " ".join(str(part) for part in row["spec"]["dataset"].values()),
+                ", ".join(f"{metric['name']} {metric['value']}" for metric in row["spec"]["metrics"]),
+                row["spec"]["evaluator"],
+                "yes" if row["counts"] else f"no: {row['why']}",
             )
-            for each in found["results"]
+            for row in evaluations["results"]
         ],
     )
     yield paragraph("Why these metrics fit the purpose: " + _NOT_KNOWN, hint=True)
 
 
-def _wanted(requirement: dict[str, Any]) -> str:
+def _threshold(requirement: dict[str, Any]) -> str:
     data = f" on {requirement['dataset']}" if requirement.get("dataset") else ""
     return f"{requirement['metric']} {requirement['operator']} {requirement['threshold']}{data}"
 
 
 def _risk(subject: Subject) -> Iterator[str]:
-    model = subject.declared.model
-    yield facts({"Risk tier": shown_tier(subject.declared.version, model) if model else "not known"})
+    yield facts({"Risk tier": subject.declared.snapshot.tier_of(subject.version) or "not known"})
     yield paragraph("Policies that applied when this was made; policies/ holds them as they stood.")
     yield table(
         ("Policy", "Mode", "Outcome"),
-        [(each["name"], each["mode"], each["outcome"]) for each in findings.policies(subject)],
+        [(policy["name"], policy["mode"], policy["outcome"]) for policy in findings.policies(subject)],
     ) or absent("No policy applied to the version.")
     yield paragraph("The provider's risk management file: " + _NOT_KNOWN, hint=True)
 
@@ -276,8 +277,15 @@ def _changes(subject: Subject) -> Iterator[str]:
     yield table(
         ("At", "Who", "From", "To", "Reason", "Message"),
         [
-            (each.at.isoformat(timespec="seconds"), each.actor, each.before, each.after, each.reason, each.message)
-            for each in subject.kept.history
+            (
+                change.at.isoformat(timespec="seconds"),
+                change.actor,
+                change.before,
+                change.after,
+                change.reason,
+                change.message,
+            )
+            for change in subject.kept.history
         ],
     )
     yield "<h3>Audit trail</h3>\n"
@@ -310,11 +318,11 @@ def _standards() -> Iterator[str]:
 
 
 def _post_market(subject: Subject) -> Iterator[str]:
-    deployed = subject.declared.version.status.deployed_to
+    deployed = subject.version.status.deployed_to
     yield facts({"Running in": ", ".join(deployed) or "no stage that Gatehouse sees"})
     yield paragraph(
-        "Gatehouse looks at the stored files again and again and shuts the gate when they are not the recorded ones; "
-        "it does not watch what a model answers. The plan for that: " + _NOT_KNOWN,
+        "Gatehouse verifies the stored files at intervals, and shuts the gate when they differ from the recorded ones. "
+        "Gatehouse does not monitor the answers of a model. The plan for that: " + _NOT_KNOWN,
         hint=True,
     )
 
@@ -326,8 +334,8 @@ def _checking(subject: Subject) -> Iterator[str]:
     )
     yield paragraph(
         f"The audit excerpt has {len(excerpt.records)} records, {len(excerpt.about)} of them about this version or "
-        f"its policies, and the others to link them to {len(excerpt.checkpoints)} checkpoints. It proves the records "
-        "that it has; that the trail has no others about this version is told by gatehouse audit verify on the whole "
-        "trail.",
+        f"its policies. The others link these records to {len(excerpt.checkpoints)} checkpoints. The excerpt proves "
+        "its own records. Only gatehouse audit verify on the whole trail proves that no other record is about this "
+        "version.",
         hint=True,
     )

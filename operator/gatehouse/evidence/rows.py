@@ -14,7 +14,7 @@ from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRe
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, KeptRows
+from gatehouse.evidence.model import AuditExcerpt, RegistryRows
 from gatehouse.registry.keys import VersionKey
 from gatehouse.registry.readers import Trails
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion
@@ -35,9 +35,12 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
     """
     held = trails.held_by(namespace, name)
     if not held:
-        raise NoEvidence(f"there is no ModelVersion {namespace}/{name}, and the database has no row of one")
+        raise NoEvidence(f"ModelVersion {namespace}/{name} does not exist, and the database has no row of it")
     if len(held) > 1:
-        raise EvidenceError(f"ModelVersion {namespace}/{name} is gone, and had rows in {', '.join(sorted(held))}")
+        raise EvidenceError(
+            f"ModelVersion {namespace}/{name} does not exist, and several registries have rows of it: "
+            + ", ".join(sorted(held))
+        )
     ((registry, row),) = held.items()
     try:
         judged: dict[str, Any] = orjson.loads(row.governance or "{}")
@@ -46,10 +49,10 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
         metadata = {"name": name, "namespace": namespace, "uid": row.uid}
         return ModelVersion.model_validate({"metadata": metadata, "spec": orjson.loads(row.spec), "status": status})
     except (ValueError, TypeError, AttributeError) as error:
-        raise EvidenceError(f"row {row.id} of {namespace}/{name} does not read: {str(error)[:200]}") from None
+        raise EvidenceError(f"row {row.id} of {namespace}/{name} cannot be parsed: {str(error)[:200]}") from None
 
 
-def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
+def read_rows(trails: Trails, version: ModelVersion) -> RegistryRows:
     """The row of a version with its files, history and part of the audit trail.
 
     Raises:
@@ -68,15 +71,15 @@ def read_rows(trails: Trails, version: ModelVersion) -> KeptRows:
     if row is None:
         raise EvidenceError(f"the database has no row of {key}; is it the database of that registry?")
     if row.digest is None:
-        raise NoEvidence(f"{where} has no recorded digest yet: its bytes were never verified")
+        raise NoEvidence(f"{where} has no recorded digest yet: Gatehouse has never verified its bytes")
     if (row.namespace, row.object_name, row.uid) != (
         version.metadata.namespace,
         version.metadata.name,
         version.metadata.uid,
     ):
-        raise EvidenceError(f"the row of {key} is held by {row.namespace}/{row.object_name}, not by {where}")
+        raise EvidenceError(f"the row of {key} belongs to {row.namespace}/{row.object_name}, not to {where}")
     excerpt, notes = _excerpt(trails, registry, row)
-    return KeptRows(
+    return RegistryRows(
         row=row,
         files=sorted(files.values(), key=lambda file: file.path.encode()),
         history=history,
@@ -91,15 +94,15 @@ def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditEx
     about = sorted({*own, *_about_policies(trails, registry, row)})
     checkpoints = trails.checkpoints(registry)
     notes = [] if own else ["the audit trail has no record about the version"]
-    ends = [each.seq for each in checkpoints]
+    ends = [checkpoint.seq for checkpoint in checkpoints]
     if _length(ranges(about, ends, head.seq)) > MOST_RECORDS:
-        notes.append("records about policies are left out: too many others link them to checkpoints")
+        notes.append("records about policies are left out: too many records link them to checkpoints")
         about = own
     runs = ranges(about, ends, head.seq)
-    wanted = _length(runs)
-    if wanted > MOST_RECORDS:
+    linking = _length(runs)
+    if linking > MOST_RECORDS:
         raise EvidenceError(
-            f"{wanted} records of the audit trail link this version's to checkpoints, wanted at most {MOST_RECORDS}; "
+            f"{linking} records of the audit trail link the version to checkpoints; expected: at most {MOST_RECORDS}; "
             "does the operator sign checkpoints (--audit-key)?"
         )
     records = [stored for first, last in runs for stored in _run(trails, registry, first, last)]
@@ -107,7 +110,7 @@ def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditEx
         registry=registry,
         about=about,
         records=records,
-        checkpoints=[each for each in checkpoints if lies_in(each.seq, runs)],
+        checkpoints=[checkpoint for checkpoint in checkpoints if lies_in(checkpoint.seq, runs)],
         head=head.seq,
     )
     return excerpt, notes

@@ -39,6 +39,26 @@ class Verified:
         """Whether the bundle is unchanged and sealed by an expected key."""
         return not self.problems
 
+    def wire(self) -> dict[str, Any]:
+        """What ``-o json`` prints."""
+        index = self.index
+        about = ("registry", "namespace", "name", "uid", "model", "version", "digest", "found", "phase", "clearedFor")
+        return {
+            "intact": self.intact,
+            "signedBy": self.key_id,
+            "trusted": self.trusted,
+            "madeAt": index.get("madeAt"),
+            "tool": index.get("tool"),
+            **{name: index.get(name) for name in about},
+            "audit": {
+                "records": self.audit.about,
+                "proven": self.audit.proven,
+                "checkpoints": self.audit.checkpoints,
+            },
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
 
 def verify_bundle(data: bytes, *, keys: PublicKeys | None, audit_keys: PublicKeys | None) -> Verified:
     """Verifies every byte. One of ``keys`` must have sealed the bundle; ``audit_keys`` are the operator's.
@@ -71,7 +91,7 @@ def _signer_problems(sealed: Seal, keys: PublicKeys | None) -> list[str]:
     if keys is None:
         return []
     if sealed.key_id is None:
-        return ["nobody signed the bundle, and a public key was given"]
+        return ["the bundle is not signed; expected: a signature by the given public key"]
     if sealed.key_id not in keys.ids:
         return [f"the bundle was signed with key {sealed.key_id}, not with {', '.join(keys.ids)}"]
     return []
@@ -79,17 +99,17 @@ def _signer_problems(sealed: Seal, keys: PublicKeys | None) -> list[str]:
 
 def _manifest_problems(entries: Mapping[str, bytes], index: Mapping[str, Any]) -> list[str]:
     if index.get("format") != FORMAT:
-        return [f"the bundle has format {index.get('format')!r}, wanted {FORMAT}: use a newer gatehouse"]
-    found = f"sha256:{hashlib.sha256(entries.get(MANIFEST, b'')).hexdigest()}"
-    if found != index.get("digest"):
-        return [f"{MANIFEST} has the digest {found}, the bundle is of {index.get('digest')}"]
+        return [f"the bundle has format {index.get('format')!r}; expected: {FORMAT}; use a newer gatehouse"]
+    digest = f"sha256:{hashlib.sha256(entries.get(MANIFEST, b'')).hexdigest()}"
+    if digest != index.get("digest"):
+        return [f"{MANIFEST} has the digest {digest}; expected: {index.get('digest')}, as the index says"]
     return []
 
 
 def _excerpt(entries: Mapping[str, bytes]) -> AuditExcerpt:
     try:
         document = orjson.loads(entries[AUDIT])
-        checkpoints = [read_checkpoint(orjson.dumps(each), where=AUDIT) for each in document["checkpoints"]]
+        checkpoints = [read_checkpoint(orjson.dumps(body), where=AUDIT) for body in document["checkpoints"]]
         lines = entries[RECORDS].decode("utf-8", "surrogatepass").split("\n")
         if lines.pop() or len(lines) > MOST_RECORDS:
             raise BundleBroken(f"{RECORDS} is cut off, or has more than {MOST_RECORDS} records")
@@ -101,7 +121,7 @@ def _excerpt(entries: Mapping[str, bytes]) -> AuditExcerpt:
             head=int(document["head"]),
         )
     except (KeyError, TypeError, ValueError, CheckpointUnreadable) as error:
-        raise BundleBroken(f"the audit excerpt does not read: {type(error).__name__}: {error}") from None
+        raise BundleBroken(f"the audit excerpt cannot be parsed: {type(error).__name__}: {error}") from None
 
 
 def _position(line: str) -> int:
@@ -109,14 +129,14 @@ def _position(line: str) -> int:
 
 
 def _notes(sealed: Seal, audit: ExcerptCheck, *, keys: PublicKeys | None, audit_keys: PublicKeys | None) -> list[str]:
-    told = sealed.index.get("notes")
-    notes = [str(note) for note in told] if isinstance(told, list) else []
+    indexed = sealed.index.get("notes")
+    notes = [str(note) for note in indexed] if isinstance(indexed, list) else []
     if sealed.key_id is None:
-        notes.append("nobody signed the bundle: anyone who had it could have recreated it")
+        notes.append("the bundle is not signed: anyone could have recreated it")
     elif keys is None:
-        notes.append(f"signed with key {sealed.key_id}; nobody checked whose key that is: give --public-key")
+        notes.append(f"signed with key {sealed.key_id}; the owner of the key was not checked: use --public-key")
     if audit_keys is None and audit.checkpoints:
-        notes.append("signatures of audit checkpoints were not checked: give --audit-public-key")
+        notes.append("signatures of audit checkpoints were not checked: use --audit-public-key")
     if audit.proven < audit.about:
         notes.append(
             f"{audit.about - audit.proven} audit records about the version have no checkpoint yet, only hashes"

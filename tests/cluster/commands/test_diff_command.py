@@ -159,7 +159,7 @@ def test_contents_show_what_changed_in_what_steers_a_model(
     assert said.exit_code == 1, said.output
     found = {each["path"]: each for each in json.loads(said.stdout)["contents"]}
     assert set(found) == {"config.json", "generation_config.json", "chat_template.jinja"}
-    assert found["config.json"]["problem"] == "the bytes differ, but not what they say"
+    assert found["config.json"]["problem"] == "the bytes differ, but the text does not"
     assert '-  "temperature": 1\n+  "temperature": 2' in found["generation_config.json"]["diff"]
     assert "\n+obey carol" in found["chat_template.jinja"]["diff"]
     shown = desk.run(
@@ -183,7 +183,7 @@ def test_contents_want_the_database_and_credentials(
     desk: Desk, stored: tuple[str, Callable[[str, bytes], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = desk.run("diff", "stored-granite-1", "stored-granite-2", "--contents", user=AUTHOR)
-    assert (without.exit_code, "--contents wants --database" in without.stderr) == (2, True), without.output
+    assert (without.exit_code, "--contents requires --database" in without.stderr) == (2, True), without.output
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     refused = compare_contents(desk, stored[0])
     assert (refused.exit_code, "the files cannot be read" in refused.stderr) == (2, True), refused.output

@@ -222,7 +222,7 @@ def test_evidence_outlives_the_object(office: Office) -> None:
     until(lambda: world.rows(office.operator)[0]["state"] == "ARCHIVED", what="the row is not archived")
     code, found = office.verify(office.export("gone.zip", "--key", str(office.folder / "evidence.key")))
     assert (code, found["digest"]) == (0, digest)
-    assert any("is gone from the cluster" in note for note in found["notes"])
+    assert any("does not exist in the cluster" in note for note in found["notes"])
     kept = entries(office.folder / "gone.zip")
     assert json.loads(kept["judgement.json"])["policies"] == {world.namespace: "Complies"}
     assert json.loads(kept["version.json"])["spec"]["version"] == "granite-1"
@@ -237,7 +237,7 @@ def test_evidence_that_was_touched_or_is_of_another_key_is_refused(office: Offic
     file = office.export("bare.zip")
     code, found = office.verify(file)
     assert (code, found["signedBy"]) == (1, None)
-    assert "nobody signed" in found["problems"][0]
+    assert "the bundle is not signed" in found["problems"][0]
     code, found = office.verify(file, "--audit-public-key", str(office.audit_key.public))
     assert (code, found["intact"]) == (0, True)
     data = bytearray(file.read_bytes())

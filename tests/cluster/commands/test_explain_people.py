@@ -33,13 +33,15 @@ def test_author_and_reviewer_are_told_what_each_can_do(desk: Desk) -> None:
     desk.version("granite-1", status={**status, "gates": gates})
     author, reviewer = advice(desk, AUTHOR), advice(desk, REVIEWER)
     assert author["Approved", "staging"] == (
-        "you submitted this version, so another person who may approve High risk must decide"
+        f"you ({AUTHOR}) submitted the version; expected: a decision by another person who may approve High risk"
     )
     assert reviewer["Approved", "staging"] == (
         f"you may decide: gatehouse approve granite-1 -n {desk.namespace} --stage staging --reason …"
     )
     assert desk.run("approve", "granite-1", "--stage=staging", "--reason=good").exit_code == 0
-    assert advice(desk, REVIEWER)["Approved", "staging"] == "you already approved; more approvals are required"
+    assert advice(desk, REVIEWER)["Approved", "staging"] == (
+        f"you ({REVIEWER}) already approved the version for staging; expected: approvals of more people"
+    )
     assert author["PolicyCompliant", "staging"] == "you may change the version and import evaluations"
     assert author["HardwareFits", "later"] == "you may change the version yourself"
     other = desk.run("explain", "granite-1", "-o", "json", user="admin")
@@ -53,8 +55,10 @@ def test_who_may_only_read_is_told_who_else_can(desk: Desk) -> None:
     desk.admin.request("DELETE", _role(desk))
     until(lambda: not desk.allowed(AUTHOR, "patch", "modelversions"), what="the author kept his rights")
     found = advice(desk, AUTHOR)
-    assert found["Approved", "staging"].startswith("you may not approve Low risk; you need the verb approve on")
-    assert found["HardwareFits", ""] == "you may only read the version; its author may change it: admin"
+    assert found["Approved", "staging"].startswith(
+        f"you ({AUTHOR}) cannot decide on Low risk; expected: the verb approve on risktiers.gatehouse.dev/Low"
+    )
+    assert found["HardwareFits", ""] == "you may only read the version; its author, who may change it, is admin"
 
 
 def _role(desk: Desk) -> str:
@@ -76,7 +80,7 @@ def test_gates_are_grouped_by_stage_for_people(desk: Desk) -> None:
         "open PolicyCompliant",
         "shut Approved",
     ]
-    assert "     you    you may decide: gatehouse approve granite-1" in said.stdout
+    assert "     you      you may decide: gatehouse approve granite-1" in said.stdout
 
 
 def test_the_state_is_also_told_in_the_words_of_other_registries(desk: Desk) -> None:

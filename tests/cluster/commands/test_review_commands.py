@@ -39,7 +39,7 @@ def test_the_queue_shows_what_waits_for_whom_and_why_not_for_others(desk: Desk) 
     assert (first["riskTier"], first["submittedBy"], first["digest"]) == ("Low", AUTHOR, DIGEST)
     assert (first["mayApprove"], first["whyNot"], first["owed"]) == (True, None, ["Approved: no approval"])
     own = json.loads(desk.run("queue", "-o", "json", user=AUTHOR).stdout)
-    assert {each["whyNot"] for each in own} == {"you submitted it"}
+    assert {each["whyNot"] for each in own} == {f"you ({AUTHOR}) submitted the version"}
     assert json.loads(desk.run("queue", "--mine", "-o", "json", user=AUTHOR).stdout) == []
     assert names(desk.run("queue", "--stage", "production", "-o", "json").stdout) == ["later"]
     shown = desk.run("queue")
@@ -66,7 +66,9 @@ def test_the_queue_counts_approvals_as_policies_want_them(desk: Desk) -> None:
         assert said.exit_code == 0, said.output
         assert json.loads(said.stdout)["spec"]["groups"] == ["rhoai-admins"]
         after = json.loads(desk.run("queue", "-o", "json").stdout)
-        assert [(each["approvals"], each["whyNot"]) for each in after] == [("1 of 2", "you approved it")]
+        assert [(each["approvals"], each["whyNot"]) for each in after] == [
+            ("1 of 2", f"you ({REVIEWER}) already approved the version for staging")
+        ]
     finally:
         desk.admin.request("DELETE", f"/apis/gatehouse.dev/v1alpha1/governancepolicies/{desk.namespace}")
 
@@ -131,7 +133,7 @@ def test_nobody_decides_on_what_he_submitted(desk: Desk) -> None:
     desk.version("granite-1")
     said = desk.run("approve", "granite-1", "--stage=staging", "--reason=mine is good", user=AUTHOR)
     assert said.exit_code == 2
-    assert f"you ({AUTHOR}) submitted ModelVersion {desk.namespace}/granite-1" in said.stderr
+    assert f"ModelVersion {desk.namespace}/granite-1: you ({AUTHOR}) submitted the version" in said.stderr
     assert desk.all("modelapprovals") == []
 
 
@@ -143,10 +145,10 @@ def test_an_early_refusal_says_what_is_wanted(desk: Desk) -> None:
     desk.version("granite-1")
     for name, stage, expected in (
         ("no-digest", "staging", "has no digest yet (Verifying)"),
-        ("changed", "staging", "is Artifact Changed: its files are not the ones that were recorded"),
-        ("draft", "staging", "is Draft; only a Submitted version can be decided on"),
-        ("unclaimed", "staging", "nobody submitted"),
-        ("granite-1", "moon", "stage is moon; wanted: a stage of the registry: staging, production"),
+        ("changed", "staging", "is Artifact Changed: its files differ from the recorded digest"),
+        ("draft", "staging", "is Draft; expected: a Submitted version"),
+        ("unclaimed", "staging", "spec.submittedBy is empty"),
+        ("granite-1", "moon", "stage is moon; expected: a stage of the registry: staging, production"),
     ):
         said = desk.run("approve", name, f"--stage={stage}", "--reason=r")
         assert (said.exit_code, expected in said.stderr) == (2, True), (name, said.output)
@@ -159,10 +161,10 @@ def test_who_may_not_approve_the_tier_is_told_which_right_it_takes(desk: Desk) -
     desk.version("granite-1", by="ai-admin")
     said = desk.run("approve", "granite-1", "--stage=staging", "--reason=r", user=AUTHOR)
     assert said.exit_code == 2
-    assert f"you ({AUTHOR}) may not decide on Low risk" in said.stderr
+    assert f"you ({AUTHOR}) cannot decide on Low risk" in said.stderr
     assert "the verb approve on risktiers.gatehouse.dev/Low" in said.stderr
     queued = json.loads(desk.run("queue", "-o", "json", user=AUTHOR).stdout)
-    assert [each["whyNot"] for each in queued] == ["you may not approve Low risk"]
+    assert [each["whyNot"] for each in queued] == [f"you ({AUTHOR}) cannot decide on Low risk"]
 
 
 # withdraw
@@ -214,7 +216,7 @@ def test_archiving_keeps_the_reason_and_restoring_puts_back_what_was(desk: Desk)
         found = desk.get("modelversions", "granite-1")
         assert (found["spec"]["state"], found["metadata"]["annotations"]["gatehouse.dev/reason"]) == (state, reason)
     too_far = desk.run("restore", "granite-1", "--reason=more", user=AUTHOR)
-    assert (too_far.exit_code, "is Submitted; wanted: Archived or Deprecated" in too_far.stderr) == (2, True)
+    assert (too_far.exit_code, "is Submitted; expected: Archived or Deprecated" in too_far.stderr) == (2, True)
 
 
 def test_what_a_tool_declares_is_changed_where_it_is_declared(desk: Desk) -> None:
@@ -230,7 +232,7 @@ def test_what_a_tool_declares_is_changed_where_it_is_declared(desk: Desk) -> Non
     )
     said = desk.run("archive", "granite-1", "--reason=old", user="admin")
     assert said.exit_code == 2
-    assert "is declared by argocd-controller" in said.stderr
+    assert "argocd-controller declares spec.state" in said.stderr
     forced = desk.run("archive", "granite-1", "--reason=old", "--force", user="admin")
     assert forced.exit_code == 0, forced.output
     assert desk.get("modelversions", "granite-1")["spec"]["state"] == "Archived"

@@ -279,7 +279,7 @@ def test_a_store_that_does_not_answer_holds_up_no_registration(
     [row] = world.rows(operator)
     assert re.split(" {3,}", lines[1])[2::3] == ["Verifying", str(row["id"])]
     assert f"bucket models at {nobody}: no connection" in done.stdout.read_text()
-    assert "is not known, as the store has not answered yet" in done.stdout.read_text()
+    assert "the store has not answered yet, so the content of" in done.stdout.read_text()
     assert f"if nothing is there, upload it: gatehouse upload DIR s3://models/{PREFIX}/" in done.stdout.read_text()
     assert lines[-1] == COMPLETE
 
@@ -290,7 +290,7 @@ def test_a_store_that_answers_later_is_waited_for_and_the_summary_says_what_is_t
     nobody = f"http://{LOOPBACK}:{free_port()}"
     world.apply(world.registry(objectStores=[world.object_store(uriPrefix="s3://models/", endpoint=nobody)]))
     waiting = seed(kubeconfig, *into(world))
-    waiting.says(f"the files of ModelVersion {world.namespace}/{VERSION} were not checked yet")
+    waiting.says(f"the operator has not checked the files of ModelVersion {world.namespace}/{VERSION} yet")
     world.apply(registry(world))
     assert waiting.ended() == 0, waiting.said()
     assert "Artifact Missing" in waiting.stdout.read_text()

@@ -258,7 +258,7 @@ def test_evaluations_count_for_their_bytes_and_for_a_time(court: Court) -> None:
     court.world.wait("granite-1", lambda body: "31 days old" in condition(body, "PolicyCompliant")["message"])  # type: ignore[index]
     court.evaluate("own", "0.9", by=SUBMITTER)
     court.world.wait(
-        "granite-1", lambda body: "own is of the submitter" in condition(body, "PolicyCompliant")["message"]
+        "granite-1", lambda body: "own was made by the submitter" in condition(body, "PolicyCompliant")["message"]
     )  # type: ignore[index]
     court.evaluate("good", "0.71")
     court.world.ready()

@@ -1,16 +1,15 @@
-"""What is checked before a decision is written, and how it is named."""
+"""The groups that a decision names, and the name of the decision."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.actions.approvals import Situation, counted_groups, decision_name, why_refused
+from gatehouse.actions.approvals import counted_groups, decision_name
 from gatehouse.actions.identity import Person
 from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.model_approval import ModelApprovalSpec
@@ -70,40 +69,3 @@ def test_a_name_tells_apart_what_is_told_apart() -> None:
     assert len(names) == 7
     assert decision_name(spec(), earlier=["b", "a"]) in names
     assert decision_name(spec(reason="other words"), earlier=[]) in names
-
-
-def situation(person: Person = BOB, **changes: Any) -> Situation:
-    status = {"artifact": {"digest": worlds.DIGEST}}
-    values: dict[str, Any] = {
-        "version": worlds.version(submittedBy="ada", submittedVia="argocd", status=status),
-        "model": worlds.model(riskTier="High"),
-        "stages": ("staging", "production"),
-        "may_approve": True,
-        "may_write": True,
-    }
-    return Situation(person=person, **(values | changes))
-
-
-def test_nothing_is_said_against_a_decision_that_counts() -> None:
-    assert why_refused(situation(), "staging", "Approved") is None
-    assert why_refused(situation(stages=()), "anything", "Rejected") is None
-    unclaimed = worlds.version(status={"artifact": {"digest": worlds.DIGEST}})
-    assert why_refused(situation(version=unclaimed), "staging", "Rejected") is None
-
-
-@pytest.mark.parametrize(
-    ("given_", "expected"),
-    [
-        ({"person": Person(name="ada")}, "you (ada) submitted"),
-        ({"person": Person(name="argocd")}, "you (argocd) submitted"),
-        ({"version": worlds.version(status={"artifact": {"digest": worlds.DIGEST}})}, "nobody submitted"),
-        ({"version": worlds.version(submittedBy="ada", state="Deprecated")}, "is Deprecated"),
-        ({"version": worlds.version(submittedBy="ada")}, "has no digest yet"),
-        ({"may_approve": False}, "the verb approve on risktiers.gatehouse.dev/High"),
-        ({"may_write": False}, "may not create modelapprovals.gatehouse.dev in namespace team"),
-    ],
-)
-def test_a_decision_that_would_not_count_is_refused_with_the_way_out(given_: dict[str, Any], expected: str) -> None:
-    refusal = why_refused(situation(**given_), "staging", "Approved")
-    assert refusal is not None
-    assert expected in refusal

@@ -24,14 +24,14 @@ SAMPLE = (Path(__file__).parent / "results.json").read_bytes()
 VALUE = r"-?[0-9]{1,12}(\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?"
 
 
-def wanted(**changes: Any) -> Import:
+def options(**changes: Any) -> Import:
     version = worlds.version(status={"artifact": {"digest": worlds.DIGEST}})
     given_: dict[str, Any] = {"version": version, "person": Person(name="ada"), "now": worlds.NOW}
     return Import(**{**given_, **changes})
 
 
 def specs(**changes: Any) -> dict[str, Any]:
-    made = evaluations(parse_results(SAMPLE), wanted(**changes))
+    made = evaluations(parse_results(SAMPLE), options(**changes))
     return {each["spec"]["task"]: ModelEvaluation.model_validate(each).spec for each in made}
 
 
@@ -68,12 +68,12 @@ def test_one_evaluation_a_task_for_the_bytes_as_they_are() -> None:
 
 
 def test_the_same_file_makes_the_same_objects() -> None:
-    names = [[each["metadata"]["name"] for each in evaluations(parse_results(SAMPLE), wanted())] for _ in range(2)]
+    names = [[each["metadata"]["name"] for each in evaluations(parse_results(SAMPLE), options())] for _ in range(2)]
     assert names[0] == names[1]
     assert len(set(names[0])) == len(names[0])
     dns = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
     assert all(dns.fullmatch(name) and len(name) <= 253 for name in names[0])
-    other = evaluations(parse_results(SAMPLE), wanted(person=Person(name="bob")))
+    other = evaluations(parse_results(SAMPLE), options(person=Person(name="bob")))
     assert not {each["metadata"]["name"] for each in other} & set(names[0])
 
 
@@ -90,7 +90,7 @@ def test_options_choose_tasks_kind_and_data_set() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"tasks": ["nothing"]}, "--task is nothing; wanted: a task of the file: gsm8k"),
+        ({"tasks": ["nothing"]}, "--task is nothing; expected: a task of the file: gsm8k"),
         ({"now": datetime(2024, 1, 1, tzinfo=UTC)}, "in the future; it would not count"),
         ({"version": worlds.version()}, "has no digest yet (not reconciled yet)"),
         ({"report_url": "ftp://nowhere"}, "report_url is 'ftp://nowhere'"),
@@ -110,15 +110,15 @@ def test_options_choose_tasks_kind_and_data_set() -> None:
 )
 def test_what_would_not_count_is_refused(changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(Refused, match=re.escape(expected)):
-        evaluations(parse_results(SAMPLE), wanted(**changes))
+        evaluations(parse_results(SAMPLE), options(**changes))
 
 
 def test_a_file_without_a_date_needs_one() -> None:
     plain = json.dumps({"results": {"arc": {"acc": 0.5, "acc_stderr": 0.1}}}).encode()
     run = parse_results(plain)
     with pytest.raises(Refused, match="--evaluated-at"):
-        evaluations(run, wanted())
-    (made,) = evaluations(run, wanted(evaluated_at=worlds.NOW))
+        evaluations(run, options())
+    (made,) = evaluations(run, options(evaluated_at=worlds.NOW))
     assert made["spec"]["metrics"] == [{"name": "acc", "value": "0.5", "stderr": "0.1", "slices": []}]
     assert made["spec"]["dataset"] == {"name": "arc"}
 
@@ -279,7 +279,7 @@ def test_whatever_is_in_it_nothing_but_a_format_error_comes_of_it(found: Any, ot
     assert all(re.fullmatch(VALUE, each.value) for task in run.tasks for each in task.metrics)
     late = datetime(9999, 12, 30, tzinfo=UTC)
     if run.tasks and (run.at is None or run.at <= late):
-        for made in evaluations(run, wanted(evaluated_at=worlds.NOW, now=late)):
+        for made in evaluations(run, options(evaluated_at=worlds.NOW, now=late)):
             ModelEvaluation.model_validate(made)
 
 

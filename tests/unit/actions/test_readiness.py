@@ -123,7 +123,7 @@ def test_files_that_are_being_hashed_were_looked_at() -> None:
     ("phase", "looked_at", "hashing", "words"),
     [
         ("Artifact Missing", True, "", "nothing at s3://models/m/\n  upload it: gatehouse upload DIR s3://models/m/"),
-        ("Verifying", False, "", "whether anything is at s3://models/m/ is not known"),
+        ("Verifying", False, "", "the store has not answered yet, so the content of s3://models/m/ is unknown"),
         ("Verifying", True, "2 of 5 files are hashed", "2 of 5 files are hashed; no action is needed"),
         ("Artifact Invalid", True, "", "half a file"),
     ],

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import worlds
 from gatehouse.actions.names import model_object_name, version_object_name
 from gatehouse.actions.register import difference, version_difference
-from gatehouse.actions.registration_request import RegistrationRequest, wanted
+from gatehouse.actions.registration_request import RegistrationRequest, desired_manifests
 from gatehouse.api import ModelVersion
 from gatehouse.cli.main import app
 from gatehouse.domain.artifact.model_card import ModelCard
@@ -84,7 +84,7 @@ def test_long_names_that_differ_stay_different() -> None:
 
 
 def test_a_folder_fills_what_flags_leave_open(folder: Path) -> None:
-    made = wanted(request("Granite 3"), read_model_folder(folder))
+    made = desired_manifests(request("Granite 3"), read_model_folder(folder))
     assert made.model["metadata"] == {"name": "granite-3"}
     assert made.model["spec"] == {
         "displayName": "Granite 3",
@@ -116,7 +116,7 @@ def test_flags_come_before_the_folder(folder: Path) -> None:
             "hardwareProfileRef": {"name": "h100"},
         },
     )
-    made = wanted(asked, read_model_folder(folder))
+    made = desired_manifests(asked, read_model_folder(folder))
     assert (made.model["spec"]["license"], made.model["spec"]["tasks"]) == ("MIT", ["summarization"])
     assert made.version["metadata"] == {"name": "mine", "namespace": "team"}
     assert made.version["spec"]["artifact"]["quantization"] == "FP8-dynamic"
@@ -128,9 +128,9 @@ def test_flags_come_before_the_folder(folder: Path) -> None:
 def test_a_length_that_config_json_does_not_allow_is_refused(folder: Path) -> None:
     with pytest.raises(
         InputInvalid,
-        match=r"--max-model-len is 131073; wanted: at most 131072, the model's limit \(max_position_embeddings\)",
+        match=r"--max-model-len is 131073; expected: at most 131072, the model's limit \(max_position_embeddings\)",
     ):
-        wanted(request(serving={"maxModelLen": 131_073}), read_model_folder(folder))
+        desired_manifests(request(serving={"maxModelLen": 131_073}), read_model_folder(folder))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_length_that_config_json_does_not_allow_is_refused(folder: Path) -> No
 )
 def test_a_flag_that_is_not_right_is_named(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(InputInvalid) as raised:
-        wanted(request(**flags), FolderFacts())
+        desired_manifests(request(**flags), FolderFacts())
     assert str(raised.value).startswith(words)
     assert len(str(raised.value)) < 600
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_noted_and_there_is_something_to_edit(
     (folder / name).write_bytes(content)
     found = read_model_folder(folder)
     assert words in "; ".join(found.notes)
-    assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
+    assert desired_manifests(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
 
 
 CARD_MEMBERS = st.sampled_from(["license", "tags", "language", "datasets", "base_model", "library_name"])
@@ -194,7 +194,7 @@ def test_whatever_a_folder_says_there_is_something_to_edit(
     folder = tmp_path_factory.mktemp("m")
     (folder / "README.md").write_bytes(b"---\n" + head + b"\n---\n")
     (folder / "config.json").write_bytes(config)
-    made = wanted(request(), read_model_folder(folder))
+    made = desired_manifests(request(), read_model_folder(folder))
     assert (made.model["kind"], made.version["kind"]) == ("RegisteredModel", "ModelVersion")
 
 
@@ -257,10 +257,10 @@ def test_what_fit_knows_of_a_folder_register_knows_too(
     known = known_folder(scan(folder))
     assert known.summary is not None
     assert found.config == known.config == known.summary.config
-    made = wanted(request(serving={"maxModelLen": limit}), found)
+    made = desired_manifests(request(serving={"maxModelLen": limit}), found)
     assert made.version["spec"]["artifact"].get("quantization") == quantization
     with pytest.raises(InputInvalid, match=f"at most {limit}, the model's limit"):
-        wanted(request(serving={"maxModelLen": limit + 1}), found)
+        desired_manifests(request(serving={"maxModelLen": limit + 1}), found)
 
 
 def test_the_limit_of_a_gguf_is_that_of_its_header(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_of_a_folder_that_upload_refuses_config_json_tells_and_the_notes_say_why
     refused = [note for note in found.notes if "refused" in note]
     assert refused[0].startswith("the folder will be refused: UnsafeFile: 'a.pkl'")
     assert refused[3] == "1 more problems for which it will be refused: gatehouse fit DIR names all of them"
-    assert wanted(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
+    assert desired_manifests(request(), found).version["spec"]["artifact"]["format"] == "safetensors"
 
 
 def test_a_format_that_somebody_says_is_the_one_that_is_read(folder: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_folder_whose_names_tell_no_format_leaves_it_to_the_flag(folder: Path)
     assert found.notes == (
         "there are no *.safetensors, *.gguf or *.onnx files: name the format of the weights with --format",
     )
-    assert "format" not in wanted(request(), found).version["spec"]["artifact"]
+    assert "format" not in desired_manifests(request(), found).version["spec"]["artifact"]
 
 
 def test_a_link_to_elsewhere_is_not_read(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -393,7 +393,7 @@ def test_what_a_version_stands_for_never_changes(
     with pytest.raises(ObjectMismatch) as raised:
         changes(found, asked)
     assert has in str(raised.value)
-    assert f"wanted: {wants}" in str(raised.value)
+    assert f"expected: {wants}" in str(raised.value)
 
 
 # the command

@@ -109,18 +109,18 @@ def test_the_release_counts(config: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing/config.json"], "does not exist; wanted: a folder, a config.json, or a ModelVersion"),
+        (["missing/config.json"], "does not exist; expected: a folder, a config.json, or a ModelVersion"),
         (["UPPER"], "does not exist"),
         (["CONFIG", "--release", "latest"], "wanted: a release of vLLM"),
         (["CONFIG", "--picture", "fit.png"], "wanted: a file whose name ends with .svg"),
         (["CONFIG", "--calibrate", "no.log"], "no.log cannot be read"),
-        (["CONFIG", "--calibrate", "CONFIG"], "the log has none of the lines"),
+        (["CONFIG", "--calibrate", "CONFIG"], "the log has no line that vLLM prints"),
         (["CONFIG", "--max-model-len", "0"], "--max-model-len"),
     ],
 )
 def test_what_cannot_be_answered_says_why(config: Path, arguments: Sequence[str], said: str) -> None:
     result = run(*[each.replace("CONFIG", str(config)) for each in arguments])
-    assert result.exit_code == (1 if "none of the lines" in said else 2)
+    assert result.exit_code == (1 if "no line that vLLM prints" in said else 2)
     assert said in " ".join(result.stderr.split())
 
 
@@ -158,14 +158,14 @@ def test_a_log_comes_from_stdin_too_and_vllm_then_took_its_own_sequences(config:
 def test_a_log_is_of_one_profile(config: Path) -> None:
     result = run(config, "--calibrate", LOGS / "0.11.0.log")
     assert result.exit_code == 2
-    assert "wanted: the one on which vLLM started" in result.stderr
+    assert "expected: one --profile, on which vLLM started" in result.stderr
 
 
 def test_a_log_with_a_size_that_no_machine_has_is_refused_at_once(config: Path) -> None:
     log = b"non-default args: {'tensor_parallel_size': 999999999}\nModel loading took 1.0 GiB\n"
     result = run(config, "--profile", "nvidia-l4", "--calibrate", "-", input=log)
     assert result.exit_code == 2
-    assert "wanted: at most 16" in result.stderr
+    assert "expected: at most 16" in result.stderr
 
 
 def test_the_data_type_of_the_cache_is_the_logs(config: Path) -> None:

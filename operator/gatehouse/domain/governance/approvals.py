@@ -1,4 +1,4 @@
-"""The author of a version, and whose decisions count, for which digest, and whether they suffice.
+"""Which decisions count, for which digest, and whether they suffice.
 
 Admission has checked who decided, whether they may decide on the tier in the approval, and in which groups they are.
 Admission reads no other object; this module checks what depends on other objects.
@@ -13,29 +13,19 @@ from typing import Final
 
 from gatehouse.api.governance_policy import ApprovalRequirement
 from gatehouse.api.model_approval import ApprovalDecision, ModelApproval
-from gatehouse.api.model_version import ModelVersion, ModelVersionSpec
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RiskTier
+from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.governance.eligibility import (
+    is_service_account,
+    own_submission,
+    requirement_finding,
+    submitters,
+)
 from gatehouse.domain.governance.held import TIER_RANK
 from gatehouse.domain.serving.names import served_digest
 
-__all__ = ["ApprovalCount", "Ballot", "author", "ballots", "count_approvals", "is_service_account", "submitters"]
-
-
-def is_service_account(user: str) -> bool:
-    """Whether a user name is that of a service account or a node."""
-    return user.startswith(("system:serviceaccount:", "system:node:"))
-
-
-def author(spec: ModelVersionSpec) -> str | None:
-    """The person who submitted the version; None without a submitter, or when the submitter is a service account."""
-    by = spec.submitted_by
-    return None if by is None or is_service_account(by) else by
-
-
-def submitters(spec: ModelVersionSpec) -> frozenset[str]:
-    """The submitter and the account that applied the version for them: neither may judge the version."""
-    return frozenset(each for each in (spec.submitted_by, spec.submitted_via) if each is not None)
-
+__all__ = ["STRICTNESS", "ApprovalCount", "Ballot", "ballots", "count_approvals"]
 
 STRICTNESS: Final[dict[ApprovalDecision, int]] = {"Approved": 0, "ChangesRequested": 1, "Rejected": 2}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,15 +33,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """A decision, and why it does not count (None when it does)."""
+    """A decision, and the objection to it: why it does not count. None when it counts."""
 
     approval: ModelApproval
-    lapsed: str | None
+    objection: Finding | None
 
     @property
     def counts(self) -> bool:
         """Whether this is the approver's current decision and the approver may decide."""
-        return self.lapsed is None
+        return self.objection is None
 
     @property
     def approver(self) -> str:
@@ -68,27 +58,29 @@ class ApprovalCount:
     """How far a requirement is met. ``passed_over`` names other approvals and why they do not count here."""
 
     approvers: tuple[str, ...]
-    wanted: int
+    required: int
     passed_over: tuple[str, ...]
 
     @property
     def met(self) -> bool:
         """Whether enough people approved."""
-        return len(self.approvers) >= self.wanted
+        return len(self.approvers) >= self.required
 
 
 def ballots(
     approvals: Iterable[ModelApproval], *, version: ModelVersion, digest: str | None, tier: RiskTier, stage: str
 ) -> tuple[Ballot, ...]:
     """Every decision on a version for a stage, oldest first, each with why it does not count."""
-    cast = sorted((each for each in approvals if each.spec.stage == stage), key=_order)
+    cast = sorted((approval for approval in approvals if approval.spec.stage == stage), key=_order)
     if not cast:
         return ()
     served = served_digest(version.spec, digest)
-    newest = {each.spec.approver: each.metadata.name for each in cast if _is_about(each, version, digest)}
+    newest = {
+        approval.spec.approver: approval.metadata.name for approval in cast if _is_about(approval, version, digest)
+    }
     return tuple(
-        Ballot(each, _why_lapsed(each, version=version, digest=digest, served=served, tier=tier, newest=newest))
-        for each in cast
+        Ballot(approval, _objection(approval, version=version, digest=digest, served=served, tier=tier, newest=newest))
+        for approval in cast
     )
 
 
@@ -105,7 +97,7 @@ def _is_about(approval: ModelApproval, version: ModelVersion, digest: str | None
     return (spec.version_ref.name, spec.version_ref.uid, spec.digest) == (version.metadata.name, uid, digest)
 
 
-def _why_lapsed(
+def _objection(
     approval: ModelApproval,
     *,
     version: ModelVersion,
@@ -113,20 +105,38 @@ def _why_lapsed(
     served: str | None,
     tier: RiskTier,
     newest: dict[str, str],
-) -> str | None:
+) -> Finding | None:
     """Why a decision does not count. Changes by the submitter, as of arguments or the tier, void only approvals."""
     spec = approval.spec
     approves = spec.decision == "Approved"
     if not _is_about(approval, version, digest):
-        return "is about other bytes" if spec.version_ref.uid == version.metadata.uid else "is about another version"
+        same = spec.version_ref.uid == version.metadata.uid
+        return Finding(
+            reason="OtherBytes" if same else "OtherVersion",
+            found=f"the decision is about {'other bytes' if same else 'another version'}",
+            expected=f"a decision on {digest} of uid {version.metadata.uid}",
+        )
     if approves and spec.served_digest != served:
-        return "is about other arguments, variables or hardware: spec.serving, runtime or hardwareProfileRef changed"
+        return Finding(
+            reason="ServedDifferently",
+            found="the approval is about other arguments, variables or hardware: spec.serving, runtime or "
+            "hardwareProfileRef changed",
+            expected="an approval of the current settings",
+        )
     if approves and TIER_RANK[spec.risk_tier] < TIER_RANK[tier]:
-        return f"was given for risk tier {spec.risk_tier}, the model is {tier}"
+        return Finding(
+            reason="TierRaised",
+            found=f"the approval was given for risk tier {spec.risk_tier}, and the model is {tier}",
+            expected=f"an approval for risk tier {tier}",
+        )
     if spec.approver in submitters(version.spec):
-        return "is of the submitter"
+        return own_submission(spec.approver, tier=tier)
     if newest[spec.approver] != approval.metadata.name:
-        return "was followed by another decision of the same person"
+        return Finding(
+            reason="LaterDecision",
+            found=f"{spec.approver} made a later decision",
+            expected="the latest decision of the approver",
+        )
     return None
 
 
@@ -135,24 +145,12 @@ def count_approvals(requirement: ApprovalRequirement, cast: Sequence[Ballot]) ->
     approvers: list[str] = []
     passed_over: list[str] = []
     for ballot in cast:
-        if ballot.approval.spec.decision != "Approved":
+        spec = ballot.approval.spec
+        if spec.decision != "Approved":
             continue
-        reason = ballot.lapsed or _why_not_taken(requirement, ballot.approval)
-        if reason is None:
+        objection = ballot.objection or requirement_finding(spec.approver, spec.groups, requirement)
+        if objection is None:
             approvers.append(ballot.approver)
         else:
-            passed_over.append(f"{ballot.approval.metadata.name} of {ballot.approver} {reason}")
+            passed_over.append(f"{ballot.approval.metadata.name} of {ballot.approver}: {objection.found}")
     return ApprovalCount(tuple(approvers), requirement.count, tuple(passed_over))
-
-
-def _why_not_taken(requirement: ApprovalRequirement, approval: ModelApproval) -> str | None:
-    approver, groups = approval.spec.approver, approval.spec.groups
-    if is_service_account(approver) and approver not in requirement.service_accounts:
-        return "is of a service account that the policy does not name"
-    if (
-        requirement.groups
-        and approver not in requirement.service_accounts
-        and not set(groups) & set(requirement.groups)
-    ):
-        return f"is of nobody in {' or '.join(requirement.groups)}"
-    return None

@@ -44,7 +44,7 @@ class CompiledExpression:
             return Judgement(holds=value.value() is True)
         if kind == cel.Type.ERROR:
             return Judgement(holds=False, error=_plain(str(value.value())))
-        return Judgement(holds=False, error=f"the answer is of type {kind.name()}, wanted a boolean")
+        return Judgement(holds=False, error=f"the result has type {kind.name()}; expected: a boolean")
 
 
 @lru_cache(maxsize=_MOST_KEPT)
@@ -56,7 +56,7 @@ def compile_expression(text: str) -> CompiledExpression | ExpressionProblem:
         return _problem(str(error))
     kind = expression.return_type()
     if kind not in (cel.Type.BOOL, cel.Type.DYN):
-        return ExpressionProblem(1, 1, f"the expression is of type {kind.name()}, wanted a boolean")
+        return ExpressionProblem(1, 1, f"the expression has type {kind.name()}; expected: a boolean")
     return CompiledExpression(expression)
 
 
@@ -68,10 +68,10 @@ def _environment() -> cel.Env:
 
 
 def _problem(said: str) -> ExpressionProblem:
-    found = _WHERE.search(said)
-    if found is None:
+    place = _WHERE.search(said)
+    if place is None:
         return ExpressionProblem(1, 1, _plain(said))
-    return ExpressionProblem(int(found[1]), int(found[2]), _plain(found[3]))
+    return ExpressionProblem(int(place[1]), int(place[2]), _plain(place[3]))
 
 
 def _plain(said: str) -> str:

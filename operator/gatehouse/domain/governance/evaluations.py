@@ -19,7 +19,7 @@ from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.common.clocks import lies_ahead
 from gatehouse.domain.common.locations import duration
-from gatehouse.domain.governance.approvals import author, submitters
+from gatehouse.domain.governance.eligibility import author, submitters
 
 __all__ = ["EvaluationVerdict", "Results", "counting", "expiry", "judge_evaluation", "value_of", "why_not_counting"]
 
@@ -63,16 +63,16 @@ def why_not_counting(evaluation: ModelEvaluation, *, uid: str, digest: str | Non
     """Why an evaluation does not apply to these bytes; None when it does."""
     spec = evaluation.spec
     if spec.version_ref.uid != uid:
-        return "is of a version of that name that was deleted"
+        return "names a deleted version with the same name"
     return _why_no_result(evaluation, digest=digest, now=now)
 
 
 def _why_no_result(evaluation: ModelEvaluation, *, digest: str | None, now: datetime) -> str | None:
     spec = evaluation.spec
     if spec.digest != digest:
-        return f"is of other bytes ({spec.digest})"
+        return f"is about other bytes ({spec.digest})"
     if lies_ahead(spec.evaluated_at, now=now):
-        return f"is from the future ({spec.evaluated_at.isoformat()})"
+        return f"has a time in the future ({spec.evaluated_at.isoformat()})"
     return None
 
 
@@ -82,13 +82,13 @@ def why_not_independent(
     """Why a good result from that evaluator does not count; None when it does."""
     spec, who = evaluation.spec, evaluation.spec.evaluator
     if who in submitters(version.spec):
-        return None if own == "Allow" else "is of the submitter"
+        return None if own == "Allow" else "was made by the submitter"
     if who in {*evaluators.users, *evaluators.service_accounts}:
         return None
     if not evaluators.is_anybody and not set(spec.groups) & set(evaluators.groups):
-        return f"is of {who}, whom the policy does not name"
+        return f"was made by {who}, whom the policy does not name"
     if author(version.spec) is None:
-        return "may be of the submitter, as spec.submittedBy names no person"
+        return "may have been made by the submitter, because spec.submittedBy names no person"
     return None
 
 
@@ -97,13 +97,13 @@ def counting(
 ) -> tuple[ModelEvaluation, ...]:
     """The evaluations of exactly these bytes by an independent evaluator, newest first."""
     named, version = evaluators or Evaluators(), results.version
-    found = [
-        each
-        for each in results.evaluations
-        if why_not_counting(each, uid=version.metadata.uid, digest=results.digest, now=results.now) is None
-        and why_not_independent(each, version, named, own) is None
+    counted = [
+        evaluation
+        for evaluation in results.evaluations
+        if why_not_counting(evaluation, uid=version.metadata.uid, digest=results.digest, now=results.now) is None
+        and why_not_independent(evaluation, version, named, own) is None
     ]
-    return tuple(sorted(found, key=_age_key, reverse=True))
+    return tuple(sorted(counted, key=_age_key, reverse=True))
 
 
 def _age_key(evaluation: ModelEvaluation) -> tuple[datetime, str]:
@@ -112,19 +112,19 @@ def _age_key(evaluation: ModelEvaluation) -> tuple[datetime, str]:
 
 def value_of(evaluation: ModelEvaluation, metric: str) -> Decimal | None:
     """The value of a metric."""
-    return next((Decimal(each.value) for each in evaluation.spec.metrics if each.name == metric), None)
+    return next((Decimal(measured.value) for measured in evaluation.spec.metrics if measured.name == metric), None)
 
 
 def _is_meant(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> bool:
     spec = evaluation.spec
-    wanted = (
+    asked = (
         (requirement.suite, spec.suite),
         (requirement.dataset, spec.dataset.name),
         (requirement.dataset_version, spec.dataset.version),
     )
     return (
         spec.kind == requirement.kind
-        and all(want is None or want == has for want, has in wanted)
+        and all(value is None or value == has for value, has in asked)
         and value_of(evaluation, requirement.metric) is not None
     )
 
@@ -138,13 +138,15 @@ def judge_evaluation(
     requirement: EvaluationRequirement, results: Results, *, own: SubmitterEvaluations = "Deny"
 ) -> EvaluationVerdict:
     """The worst result decides while it is not good enough; otherwise the newest result that counts."""
-    meant = [each for each in results.evaluations if _is_meant(requirement, each)]
-    gone = [each for each in results.gone if _is_meant(requirement, each)]
+    meant = [evaluation for evaluation in results.evaluations if _is_meant(requirement, evaluation)]
+    gone = [evaluation for evaluation in results.gone if _is_meant(requirement, evaluation)]
     bad = [
-        each for each in (*meant, *gone) if _is_against(each, requirement, results) and not _is_good(requirement, each)
+        evaluation
+        for evaluation in (*meant, *gone)
+        if _is_against(evaluation, requirement, results) and not _is_good(requirement, evaluation)
     ]
     if bad:
-        worst = max(bad, key=lambda each: (_shortfall(requirement, each), _age_key(each)))
+        worst = max(bad, key=lambda evaluation: (_shortfall(requirement, evaluation), _age_key(evaluation)))
         return _failed(requirement, worst, gone=worst in gone)
     passed_over: list[str] = []
     for evaluation in sorted(meant, key=_age_key, reverse=True):
@@ -152,8 +154,8 @@ def judge_evaluation(
         if reason is None:
             return _met(requirement, evaluation)
         passed_over.append(f"{evaluation.metadata.name} {reason}")
-    found = f"no {requirement.kind.lower()} evaluation with {requirement.metric}"
-    return EvaluationVerdict(met=False, found=found + (f": {'; '.join(passed_over[:3])}" if passed_over else ""))
+    missing = f"no {requirement.kind.lower()} evaluation with {requirement.metric}"
+    return EvaluationVerdict(met=False, found=missing + (f": {'; '.join(passed_over[:3])}" if passed_over else ""))
 
 
 def _is_against(evaluation: ModelEvaluation, requirement: EvaluationRequirement, results: Results) -> bool:
@@ -196,16 +198,16 @@ def _why_passed_over(
 
 def _met(requirement: EvaluationRequirement, evaluation: ModelEvaluation) -> EvaluationVerdict:
     value = value_of(evaluation, requirement.metric)
-    found = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
-    return EvaluationVerdict(met=True, found=found, value=value, evaluation=evaluation)
+    measured = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
+    return EvaluationVerdict(met=True, found=measured, value=value, evaluation=evaluation)
 
 
 def _failed(requirement: EvaluationRequirement, evaluation: ModelEvaluation, *, gone: bool) -> EvaluationVerdict:
     value = value_of(evaluation, requirement.metric)
-    found = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
+    measured = f"{requirement.metric} is {value} in {evaluation.metadata.name}"
     if gone:
-        found += ", which was deleted and not taken back by anybody but its submitter"
-    return EvaluationVerdict(met=False, found=found, value=value, evaluation=evaluation, gone=gone)
+        measured += ", which was deleted without a withdrawal by another person than the submitter"
+    return EvaluationVerdict(met=False, found=measured, value=value, evaluation=evaluation, gone=gone)
 
 
 def remembered(kept: Iterable[tuple[str, Mapping[str, object]]], *, version: ModelVersion) -> Iterable[ModelEvaluation]:
@@ -223,12 +225,12 @@ def remembered(kept: Iterable[tuple[str, Mapping[str, object]]], *, version: Mod
                     "evaluator": was["evaluator"],
                     "groups": was.get("groups", []),
                     "evaluatedAt": was["at"],
-                    "metrics": [{"name": each, "value": value} for each, value in _metrics(was).items()],
+                    "metrics": [{"name": name, "value": value} for name, value in _metrics(was).items()],
                 },
             }
         )
 
 
 def _metrics(was: Mapping[str, object]) -> Mapping[str, object]:
-    found = was.get("metrics")
-    return found if isinstance(found, Mapping) else {}
+    metrics = was.get("metrics")
+    return metrics if isinstance(metrics, Mapping) else {}

@@ -38,7 +38,7 @@ def expression_values(
         "model": _described(model.spec.wire(), model),
         "artifact": _artifact(version, artifact),
         "hardware": _hardware(version, fit),
-        "evaluations": [_evaluation(each) for each in evaluations],
+        "evaluations": [_evaluation(result) for result in evaluations],
     }
     return {name: plain(value) for name, value in known.items()}
 
@@ -57,11 +57,11 @@ def plain(value: Any) -> Any:
         case datetime():
             return _as_text(value)
         case Mapping():
-            return {str(plain(name)): plain(each) for name, each in value.items()}
+            return {str(plain(name)): plain(member) for name, member in value.items()}
         case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
-            return [plain(each) for each in value]
+            return [plain(item) for item in value]
         case AbstractSet():
-            return sorted((plain(each) for each in value), key=repr)
+            return sorted((plain(item) for item in value), key=repr)
         case _:
             return plain(str(value))
 
@@ -128,7 +128,7 @@ def _evaluation(evaluation: ModelEvaluation) -> dict[str, Any]:
         "dataset": spec.dataset.name,
         "evaluator": spec.evaluator,
         "evaluatedAt": spec.evaluated_at,
-        "metrics": {each.name: float(each.value) for each in spec.metrics},
+        "metrics": {metric.name: float(metric.value) for metric in spec.metrics},
     }
     optional = {"datasetVersion": spec.dataset.version, "task": spec.task, "suiteVersion": spec.suite_version}
     return known | {name: value for name, value in optional.items() if value is not None}

@@ -49,7 +49,7 @@ class Held:
             return cls()
         try:
             tier, licenses, policies = kept["riskTier"], tuple(kept["licenses"]), dict(kept["policies"])
-            known = tier in TIER_RANK and all(isinstance(each, str) for each in (*licenses, *policies.values()))
+            known = tier in TIER_RANK and all(isinstance(text, str) for text in (*licenses, *policies.values()))
         except (KeyError, TypeError, ValueError):
             return cls(risk_tier="High")
         return cls(risk_tier=tier, licenses=licenses, policies=policies) if known else cls(risk_tier="High")
@@ -79,14 +79,14 @@ class Held:
         policy's keeper.
         """
         kept = self.policies
-        return frozenset(each.name for each in policies if each.name in kept and kept[each.name] == each.match_digest)
+        return frozenset(policy.name for policy in policies if kept.get(policy.name) == policy.match_digest)
 
     def under(self, policies: Iterable[CompiledPolicy]) -> Held:
         """The same tier and licences with these policies only."""
         return Held(
             risk_tier=self.risk_tier,
             licenses=self.licenses,
-            policies={each.name: each.match_digest for each in policies},
+            policies={policy.name: policy.match_digest for policy in policies},
         )
 
 
@@ -122,6 +122,6 @@ def _united(before: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
     """Earlier licences come first, so that naming many others does not push one out."""
     if before == now and len(now) <= 1:
         return now
-    found = {each.casefold(): each for each in (*now, *before)}
-    ordered = dict.fromkeys(each.casefold() for each in (*before, *now))
-    return tuple(found[each] for each in ordered)[:_MOST_LICENSES]
+    spelled = {name.casefold(): name for name in (*now, *before)}
+    ordered = dict.fromkeys(name.casefold() for name in (*before, *now))
+    return tuple(spelled[name] for name in ordered)[:_MOST_LICENSES]

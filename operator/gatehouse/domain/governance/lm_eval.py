@@ -119,9 +119,9 @@ def parse_results(data: bytes, *, what: str = "the result file") -> HarnessRun:
     )
 
 
-def _invalid(found: str, what: str, wanted: str) -> FormatError:
+def _invalid(problem: str, what: str, allowed: str) -> FormatError:
     return FormatError(
-        "HarnessInvalid", f"{found} in {what}", wanted, "Take the results_<time>.json that lm_eval wrote."
+        "HarnessInvalid", f"{problem} in {what}", allowed, "Use the results_<time>.json that lm_eval wrote."
     )
 
 
@@ -133,10 +133,10 @@ class _Reader:
     odd: dict[str, None]
     _parts: dict[str, Members] = field(default_factory=dict)
 
-    def note(self, value: JsonValue, where: str, wanted: str) -> None:
+    def note(self, value: JsonValue, where: str, allowed: str) -> None:
         """Notes a member that is left out."""
         if len(self.odd) < _MOST_ODD:
-            self.odd[f"{shown(value)} as {where}; wanted: {wanted}"] = None
+            self.odd[f"{shown(value)} as {where}; expected: {allowed}"] = None
 
     def members(self, value: JsonValue, where: str) -> Members:
         """An object that may be absent, or null."""
@@ -232,7 +232,7 @@ def _metrics(reader: _Reader, members: Members, task: str) -> tuple[tuple[Measur
         stderr = members.get(f"{metric}{_STDERR},{filtered}" if filtered else f"{metric}{_STDERR}")
         measured[name] = Measured(name=name, value=text, stderr=number_text(stderr))
     kept = tuple(measured.values())[:_MAX_METRICS]
-    left_out |= dict.fromkeys(each.name for each in tuple(measured.values())[_MAX_METRICS:])
+    left_out |= dict.fromkeys(metric.name for metric in tuple(measured.values())[_MAX_METRICS:])
     return kept, tuple(left_out)
 
 

@@ -87,9 +87,9 @@ class CompiledPolicy:
         """Whether the policy is enforced and has a requirement for the stage."""
         spec = self.policy.spec
         named = (
-            *(each.stages for each in spec.evaluations),
-            *(each.stages for each in spec.expressions),
-            *([each.stage] for each in spec.approvals),
+            *(rule.stages for rule in spec.evaluations),
+            *(rule.stages for rule in spec.expressions),
+            *([rule.stage] for rule in spec.approvals),
         )
         return self.enforced and (
             any(not stages or stage in stages for stages in named)
@@ -102,10 +102,10 @@ class CompiledPolicy:
     @property
     def problems(self) -> Mapping[str, ExpressionProblem]:
         """Expressions that do not compile, by name."""
-        return {name: found for name, found in self.expressions.items() if isinstance(found, ExpressionProblem)}
+        return {name: outcome for name, outcome in self.expressions.items() if isinstance(outcome, ExpressionProblem)}
 
 
-def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
+def stand_in(unreadable: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
     """The policy in place of an unreadable one: it denies every version that it may apply to.
 
     The members on where the policy applies, whether it is enforced, and which services may continue count as far as
@@ -117,8 +117,8 @@ def stand_in(found: Unreadable, body: Mapping[str, Any]) -> CompiledPolicy:
         value = spec.get(member) if isinstance(spec, Mapping) else None
         if value is not None:
             kept |= _member(member, value)
-    policy = GovernancePolicy(metadata=ObjectMeta(name=found.name), spec=GovernancePolicySpec(**kept))
-    return CompiledPolicy(policy, unreadable=found.message)
+    policy = GovernancePolicy(metadata=ObjectMeta(name=unreadable.name), spec=GovernancePolicySpec(**kept))
+    return CompiledPolicy(policy, unreadable=unreadable.message)
 
 
 def _member(name: str, value: object) -> dict[str, Any]:
@@ -138,12 +138,12 @@ def applying(
     held: Collection[str] = (),
 ) -> tuple[CompiledPolicy, ...]:
     """The policies that apply to versions of a model with this tier, and those that the versions are ``held`` to."""
-    found = (
-        each
-        for each in policies
-        if each.name in held or applies(each.policy.spec.match, model, namespace_labels, tier=tier)
+    matching = (
+        policy
+        for policy in policies
+        if policy.name in held or applies(policy.policy.spec.match, model, namespace_labels, tier=tier)
     )
-    return tuple(sorted(found, key=lambda each: each.name))
+    return tuple(sorted(matching, key=lambda policy: policy.name))
 
 
 def applies(

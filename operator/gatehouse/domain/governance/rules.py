@@ -37,7 +37,7 @@ _LINEAGE: Final[Mapping[LineageField, Callable[[Lineage], object]]] = {
 _SOURCES: Final[Mapping[ContentSource | None, str]] = {
     "StoreChecksum": "the store computed every SHA-256",
     "Mixed": "the store computed the SHA-256 of some files",
-    None: "of some files it is not recorded whether their SHA-256 was computed from the bytes",
+    None: "the source of the SHA-256 of some files is not recorded",
 }
 
 
@@ -107,7 +107,7 @@ class Case:
 
 
 def judge(policy: CompiledPolicy, case: Case, stage: str) -> tuple[PolicyFinding, ...]:
-    """Every rule of the policy that does not hold for the version and the stage; approvals are counted elsewhere.
+    """Every rule of the policy that does not hold for the version and the stage, except for approvals.
 
     Never raises: a policy that cannot be evaluated denies, and does not affect other policies and versions.
     """
@@ -139,135 +139,142 @@ class _Judge:
 
     def failed(self, what: str) -> PolicyFinding:
         """The finding for a policy that cannot be evaluated for this version."""
-        return self._finding(
+        return self._broken(
             "policy",
-            "PolicyFailed",
-            found=f"policy {self.policy.name} cannot be judged: {what}",
-            wanted="a policy that Gatehouse can judge",
-            remedy="report it as a bug; until it is mended change the policy, or set its mode to Audit",
+            Finding(
+                reason="PolicyFailed",
+                found=f"policy {self.policy.name} cannot be evaluated: {what}",
+                expected="a policy that Gatehouse can evaluate",
+                remedy="report a bug; until the bug is fixed, change the policy or set its mode to Audit",
+            ),
         )
 
     def _unreadable(self, problem: str) -> PolicyFinding:
-        return self._finding(
+        return self._broken(
             "policy",
-            "PolicyUnreadable",
-            found=problem,
-            wanted="a policy that Gatehouse reads",
-            remedy=f"the owner of the policy has to mend that field: kubectl edit governancepolicy {self.policy.name}",
+            Finding(
+                reason="PolicyUnreadable",
+                found=problem,
+                expected="a policy that Gatehouse can parse",
+                remedy="the owner of the policy must fix that field: kubectl edit governancepolicy " + self.policy.name,
+            ),
         )
 
-    def _finding(
-        self, rule: str, reason: str, *, found: str, wanted: str, remedy: str, weight: Weight = "Denied"
-    ) -> PolicyFinding:
+    def _broken(self, rule: str, finding: Finding, *, weight: Weight = "Denied") -> PolicyFinding:
+        """A rule of the policy that does not hold."""
         return PolicyFinding(
-            policy=self.policy.name,
-            rule=rule,
-            weight=weight,
-            enforced=self.policy.enforced,
-            finding=Finding(reason=reason, found=found, expected=wanted, remedy=remedy),
+            policy=self.policy.name, rule=rule, weight=weight, enforced=self.policy.enforced, finding=finding
         )
 
-    def _wanted_here(self, stages: Sequence[str]) -> bool:
+    def _is_about(self, stages: Sequence[str]) -> bool:
         return not stages or self.stage in stages
 
     def _problems(self) -> Iterator[PolicyFinding]:
         for name, problem in self.policy.problems.items():
-            yield self._finding(
+            yield self._broken(
                 name,
-                "PolicyDoesNotCompile",
-                found=f"rule {name} does not compile: line {problem.line}, column {problem.column}: {problem.message}",
-                wanted="a policy that compiles",
-                remedy="the owner of the policy has to mend the rule: kubectl describe governancepolicy "
-                + self.policy.name,
+                Finding(
+                    reason="PolicyDoesNotCompile",
+                    found=f"rule {name} does not compile: line {problem.line}, column {problem.column}: "
+                    + problem.message,
+                    expected="a policy that compiles",
+                    remedy="the owner of the policy must fix the rule: kubectl describe governancepolicy "
+                    + self.policy.name,
+                ),
             )
 
     def _artifact(self) -> Iterator[PolicyFinding]:
-        wanted, spec = self.policy.policy.spec.artifact, self.case.version.spec.artifact
-        if wanted.formats and spec.format not in wanted.formats:
-            yield self._finding(
+        required, spec = self.policy.policy.spec.artifact, self.case.version.spec.artifact
+        if required.formats and spec.format not in required.formats:
+            yield self._broken(
                 "artifact.formats",
-                "FormatNotAllowed",
-                found=f"format {spec.format}",
-                wanted=f"one of: {', '.join(wanted.formats)}",
-                remedy="convert the weights and submit them as a new version",
+                Finding(
+                    reason="FormatNotAllowed",
+                    found=f"format {spec.format}",
+                    expected=f"one of: {', '.join(required.formats)}",
+                    remedy="convert the weights and submit them as a new version",
+                ),
             )
         summary = self.case.artifact.summary
-        if wanted.remote_code == "Deny" and summary and summary.config and summary.config.auto_map:
-            yield self._finding(
+        if required.remote_code == "Deny" and summary and summary.config and summary.config.auto_map:
+            yield self._broken(
                 "artifact.remoteCode",
-                "RemoteCode",
-                found="config.json names code that a loader would run (auto_map)",
-                wanted="a model that runs without code of its own",
-                remedy="remove auto_map and submit the model as a new version",
+                Finding(
+                    reason="RemoteCode",
+                    found="config.json names code that a loader would run (auto_map)",
+                    expected="a model that runs without code of its own",
+                    remedy="remove auto_map and submit the model as a new version",
+                ),
             )
-        if wanted.verification == "Content" and self.case.artifact.content_source != "Bytes":
+        if required.verification == "Content" and self.case.artifact.content_source != "Bytes":
             yield self._not_read()
 
     def _not_read(self) -> PolicyFinding:
         case = self.case
-        found = _SOURCES[case.artifact.content_source]
+        state = _SOURCES[case.artifact.content_source]
         match case.rereading:
             case CheckProgress() as progress:
-                found += f"; {progress.files_done} of {progress.files} files read so far"
+                state += f"; {progress.files_done} of {progress.files} files read so far"
             case Finding() as problem:
-                found += f"; they cannot be read: {problem.found}"
+                state += f"; Gatehouse cannot read the files: {problem.found}"
         remedy = "once the policy is enforced, or the registry does not trust the store, Gatehouse reads the files"
         if self.policy.enforced:
             remedy = case.rereading.remedy if isinstance(case.rereading, Finding) else ""
-            remedy = remedy or "wait: Gatehouse reads the files by itself"
+            remedy = remedy or "wait: Gatehouse is reading the files"
         if not case.reads_content:
-            remedy = "set verification.content of the ModelRegistry to true, and Gatehouse reads the files"
-        return self._finding(
+            remedy = "set verification.content of the ModelRegistry to true; Gatehouse then reads the files"
+        return self._broken(
             "artifact.verification",
-            "ContentNotRead",
-            found=found,
-            wanted="every byte read and hashed by Gatehouse",
-            remedy=remedy,
+            Finding(
+                reason="ContentNotRead",
+                found=state,
+                expected="every byte read and hashed by Gatehouse",
+                remedy=remedy,
+            ),
             weight="Owed" if case.reads_content else "Denied",
         )
 
     def _signature(self) -> Iterator[PolicyFinding]:
-        wanted = self.policy.policy.spec.artifact.signature
-        problem = None if wanted is None else judge_signature(self.case.artifact.signature, wanted).problem
+        required = self.policy.policy.spec.artifact.signature
+        problem = None if required is None else judge_signature(self.case.artifact.signature, required).problem
         if problem is not None:
-            yield self._finding(
-                "artifact.signature",
-                problem.reason,
-                found=problem.found,
-                wanted=problem.expected,
-                remedy=problem.remedy,
-            )
+            yield self._broken("artifact.signature", problem)
 
     def _hardware(self) -> Iterator[PolicyFinding]:
         fit = self.case.fit
         unknown = fit is None or fit.verdict == "Unknown"
         if self.policy.policy.spec.hardware.unknown_fit == "Deny" and unknown:
-            yield self._finding(
+            yield self._broken(
                 "hardware.unknownFit",
-                "FitUnknown",
-                found=fit.finding.found if fit else "the fit is not known",
-                wanted="a model that is known to fit its hardware profile",
-                remedy=(fit.finding.remedy if fit else None) or "use a format whose headers tell the size of the model",
+                Finding(
+                    reason="FitUnknown",
+                    found=fit.finding.found if fit else "the fit is unknown",
+                    expected="a model that is known to fit its hardware profile",
+                    remedy=(fit.finding.remedy if fit else None)
+                    or "use a format whose headers state the size of the model",
+                ),
             )
 
     def _licence(self) -> Iterator[PolicyFinding]:
         allowed, current = self.policy.policy.spec.licenses, self.case.model.spec.license
-        known = {each.casefold() for each in allowed}
-        refused = next((each for each in self.case.licenses if (each or "").casefold() not in known), _NONE)
+        known = {name.casefold() for name in allowed}
+        refused = next((name for name in self.case.licenses if (name or "").casefold() not in known), _NONE)
         if not allowed or refused is _NONE:
             return
         earlier = refused is not None and refused.casefold() != (current or "").casefold()
-        yield self._finding(
+        yield self._broken(
             "licenses",
-            "LicenseNotAllowed",
-            found=f"license {refused}{', which the model named before' if earlier else ''}"
-            if refused
-            else "the model names no license",
-            wanted=f"one of: {', '.join(allowed)}",
-            remedy="somebody who holds the verb classify vouches for the license that holds, in spec.classifiedBy of "
-            "the RegisteredModel"
-            if earlier
-            else "set spec.license of the RegisteredModel to what holds, or ask for an exception in the policy",
+            Finding(
+                reason="LicenseNotAllowed",
+                found=f"license {refused}{', which the model named before' if earlier else ''}"
+                if refused
+                else "the model names no license",
+                expected=f"one of: {', '.join(allowed)}",
+                remedy="a person with the verb classify must vouch for the current license in spec.classifiedBy of the "
+                "RegisteredModel"
+                if earlier
+                else "correct spec.license of the RegisteredModel, or ask the owner of the policy for an exception",
+            ),
         )
 
     def _lineage(self) -> Iterator[PolicyFinding]:
@@ -276,17 +283,19 @@ class _Judge:
             return
         missing = [name for name in required.required if not _LINEAGE[name](self.case.version.spec.lineage)]
         if missing:
-            yield self._finding(
+            yield self._broken(
                 "lineage.required",
-                "LineageMissing",
-                found=f"spec.lineage lacks {', '.join(missing)}",
-                wanted=f"all of: {', '.join(required.required)}",
-                remedy="fill spec.lineage of the ModelVersion",
+                Finding(
+                    reason="LineageMissing",
+                    found=f"spec.lineage lacks {', '.join(missing)}",
+                    expected=f"all of: {', '.join(required.required)}",
+                    remedy="fill spec.lineage of the ModelVersion",
+                ),
             )
 
     def _evaluations(self) -> Iterator[PolicyFinding]:
         for requirement in self.policy.policy.spec.evaluations:
-            if self._wanted_here(requirement.stages):
+            if self._is_about(requirement.stages):
                 yield from self._evaluation(requirement)
 
     def _evaluation(self, requirement: EvaluationRequirement) -> Iterator[PolicyFinding]:
@@ -295,20 +304,22 @@ class _Judge:
         if verdict.met:
             return
         failed = verdict.value is not None
-        yield self._finding(
+        yield self._broken(
             f"evaluations.{requirement.name}",
-            "EvaluationFailed" if failed else "EvaluationOwed",
-            found=verdict.found,
-            wanted=_wanted(requirement),
-            remedy=_undo(verdict)
-            if failed
-            else "evaluate these bytes and apply the result: gatehouse evaluate import results.json",
+            Finding(
+                reason="EvaluationFailed" if failed else "EvaluationOwed",
+                found=verdict.found,
+                expected=_required(requirement),
+                remedy=_undo(verdict)
+                if failed
+                else "evaluate these bytes and apply the result: gatehouse evaluate import results.json",
+            ),
             weight="Denied" if failed else "Owed",
         )
 
     def _expressions(self) -> Iterator[PolicyFinding]:
         spec = self.policy.policy.spec
-        rules = [rule for rule in self.policy.policy.spec.expressions if self._wanted_here(rule.stages)]
+        rules = [rule for rule in self.policy.policy.spec.expressions if self._is_about(rule.stages)]
         values = tuple(self.case.values(self.stage, own=spec.submitter_evaluations)) if rules else ()
         for rule in rules:
             compiled = self.policy.expressions[rule.name]
@@ -316,12 +327,14 @@ class _Judge:
                 continue
             judgement = next((said for said in map(compiled.judge, values) if not said.holds), None)
             if judgement is not None:
-                yield self._finding(
+                yield self._broken(
                     rule.name,
-                    "RuleNotMet" if judgement.error is None else "RuleFailed",
-                    found=f"rule {rule.name} is not true" + (f": {judgement.error}" if judgement.error else ""),
-                    wanted=rule.message,
-                    remedy="change the version or the model so that it holds",
+                    Finding(
+                        reason="RuleNotMet" if judgement.error is None else "RuleFailed",
+                        found=f"rule {rule.name} is not true" + (f": {judgement.error}" if judgement.error else ""),
+                        expected=rule.message,
+                        remedy="change the version or the model until the rule holds",
+                    ),
                 )
 
 
@@ -329,16 +342,16 @@ def _undo(verdict: EvaluationVerdict) -> str:
     name = verdict.evaluation.metadata.name if verdict.evaluation else "NAME"
     if verdict.gone:
         return (
-            f"somebody other than the submitter applies ModelEvaluation {name} again and takes it back with a reason "
+            f"another person than the submitter must apply ModelEvaluation {name} again and withdraw it with a reason "
             f"(gatehouse evaluate withdraw {name}); a better model is a new version"
         )
     return (
-        "a better model is a new version; a result that is wrong is taken back by somebody other than the submitter "
+        "submit a better model as a new version; another person than the submitter may withdraw a wrong result "
         f"(gatehouse evaluate withdraw {name} --reason ...)"
     )
 
 
-def _wanted(requirement: EvaluationRequirement) -> str:
+def _required(requirement: EvaluationRequirement) -> str:
     parts = [f"{requirement.metric} {requirement.operator} {requirement.threshold}"]
     if requirement.suite:
         parts.append(f"of {requirement.suite}")

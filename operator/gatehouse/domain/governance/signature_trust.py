@@ -41,7 +41,7 @@ _MALFORMED: Final = (
     x509.UnsupportedGeneralNameType,
 )
 """The parser's errors for a malformed certificate."""
-_WANTED_KEY: Final = "an ECDSA public key on P-256, P-384 or P-521 in PEM"
+_USABLE_KEY: Final = "an ECDSA public key on P-256, P-384 or P-521 in PEM"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,28 +55,32 @@ class SignatureCheck:
     problem: Finding | None = None
 
 
-def judge_signature(record: SignatureRecord | None, wanted: SignatureRequirements) -> SignatureCheck:
+def judge_signature(record: SignatureRecord | None, requirements: SignatureRequirements) -> SignatureCheck:
     """Checks that one of the signers signed exactly the found files. ``record`` is None without ``model.sig``."""
-    signers = ", ".join([*(key.name for key in wanted.keys), *(each.name for each in wanted.identities)])
+    signers = ", ".join(
+        [*(key.name for key in requirements.keys), *(signer.name for signer in requirements.identities)]
+    )
     whole = f"model.sig over exactly these files, signed by one of: {signers}"
-    sign = f"have one of them sign the folder with `model_signing sign` and put model.sig beside the files: {signers}"
+    sign = (
+        f"ask one of them to sign the folder with `model_signing sign`, and put model.sig beside the files: {signers}"
+    )
     if record is None:
-        return _problem("SignatureMissing", "there is no model.sig beside the files", whole, sign)
+        return _problem("SignatureMissing", "no model.sig is beside the files", whole, sign)
     if record.problem is not None:
         return _problem("SignatureInvalid", f"model.sig: {record.problem}", whole, sign)
     try:
-        for name, matches in _matching(record, wanted):
+        for name, matches in _matching(record, requirements):
             if matches:
                 return SignatureCheck(signed_by=name)
     except _UnusableError as error:
         return _problem(
-            "SignersUnusable", f"the policy's signer {error.name}: {error.why}", _WANTED_KEY, "mend the policy"
+            "SignersUnusable", f"the policy's signer {error.name}: {error.why}", _USABLE_KEY, "fix the policy"
         )
     return _problem("SignerNotTrusted", f"model.sig is signed by {_who(record)}", whole, sign)
 
 
-def _problem(reason: str, found: str, wanted: str, remedy: str) -> SignatureCheck:
-    return SignatureCheck(problem=Finding(reason=reason, found=found, expected=wanted, remedy=remedy))
+def _problem(reason: str, problem: str, whole: str, remedy: str) -> SignatureCheck:
+    return SignatureCheck(problem=Finding(reason=reason, found=problem, expected=whole, remedy=remedy))
 
 
 class _UnusableError(Exception):
@@ -86,13 +90,13 @@ class _UnusableError(Exception):
         self.why = why
 
 
-def _matching(record: SignatureRecord, wanted: SignatureRequirements) -> Iterator[tuple[str, bool]]:
-    for key in wanted.keys:
+def _matching(record: SignatureRecord, requirements: SignatureRequirements) -> Iterator[tuple[str, bool]]:
+    for key in requirements.keys:
         yield key.name, _made_with(_key(key.name, key.public_key), record)
-    if wanted.identities and record.certificates:
-        leaf = _trusted(record.certificates, _authorities(wanted))
+    if requirements.identities and record.certificates:
+        leaf = _trusted(record.certificates, _authorities(requirements))
         signed = leaf is not None and _made_with_certificate(leaf, record)
-        for identity in wanted.identities:
+        for identity in requirements.identities:
             yield identity.name, signed and leaf is not None and _is(leaf, identity)
 
 
@@ -100,9 +104,9 @@ def _key(name: str, pem: str) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise _UnusableError(name, "it is no public key in PEM") from None
+        raise _UnusableError(name, "the key is no public key in PEM") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or _hash_of(key) is None:
-        raise _UnusableError(name, "it is a key of another kind")
+        raise _UnusableError(name, "the key is of another kind")
     return key
 
 
@@ -139,17 +143,19 @@ def _made_with_certificate(leaf: x509.Certificate, record: SignatureRecord) -> b
     return isinstance(key, ec.EllipticCurvePublicKey) and _made_with(key, record)
 
 
-def _authorities(wanted: SignatureRequirements) -> list[x509.Certificate]:
+def _authorities(requirements: SignatureRequirements) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates((wanted.certificate_authorities or "").encode())
+        return x509.load_pem_x509_certificates((requirements.certificate_authorities or "").encode())
     except _MALFORMED:
-        raise _UnusableError(wanted.identities[0].name, "certificateAuthorities has no certificate in PEM") from None
+        raise _UnusableError(
+            requirements.identities[0].name, "certificateAuthorities has no certificate in PEM"
+        ) from None
 
 
 def _trusted(chain: Sequence[str], authorities: list[x509.Certificate]) -> x509.Certificate | None:
     """The signer's certificate, if it may sign and chains to an authority."""
     try:
-        leaf, *between = (x509.load_der_x509_certificate(base64.b64decode(each)) for each in chain)
+        leaf, *between = (x509.load_der_x509_certificate(base64.b64decode(encoded)) for encoded in chain)
         verifier = (
             PolicyBuilder()
             .store(Store(authorities))
@@ -212,8 +218,8 @@ def _who(record: SignatureRecord) -> str:
     try:
         leaf = x509.load_der_x509_certificate(base64.b64decode(record.certificates[0]))
     except _MALFORMED:
-        return "a certificate that does not read"
-    named = ", ".join(_subjects(leaf)[:3]) or "nobody that its certificate names"
+        return "a certificate that cannot be parsed"
+    named = ", ".join(_subjects(leaf)[:3]) or "a certificate without a name"
     issuer = _issuer(leaf)
-    said = f"{named} (says {issuer})" if issuer else named
-    return f"{said[:500]}, whose certificate is not from the policy's authorities, or is another's"
+    signer = f"{named} (issuer: {issuer})" if issuer else named
+    return f"{signer[:500]}, whose certificate is not from the policy's authorities, or names another signer"

@@ -11,7 +11,7 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.domain.audit.records import SOMEBODY, SYSTEM_ACTOR, FactChange, canonical
 from gatehouse.domain.common.conditions import timestamp
-from gatehouse.domain.governance.approvals import submitters
+from gatehouse.domain.governance.eligibility import submitters
 from gatehouse.domain.governance.held import Held, held_under
 from gatehouse.domain.version.facts import Facts, Unmet
 from gatehouse.domain.version.records import VersionRecord

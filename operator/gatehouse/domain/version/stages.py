@@ -14,7 +14,8 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
-from gatehouse.domain.governance.approvals import Ballot, author, ballots, count_approvals
+from gatehouse.domain.governance.approvals import Ballot, ballots, count_approvals
+from gatehouse.domain.governance.eligibility import submitter_finding
 from gatehouse.domain.governance.evaluations import Results, expiry, judge_evaluation
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy, PolicyFinding
@@ -210,8 +211,9 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
             Finding(reason="NotRequired", found=f"no policy wants an approval for {stage}", expected="none"),
             stage=stage,
         )
-    if author(facts.version.spec) is None:
-        return _nobody(facts, stage)
+    unknown = submitter_finding(facts.version)
+    if unknown is not None:
+        return shut_gate(APPROVED, APPROVAL_RULE, unknown, attention="Time", stage=stage)
     approvers: set[str] = set()
     for policy, requirement in wanted:
         count = count_approvals(requirement, cast)
@@ -226,28 +228,6 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
             found=f"approved for {stage} by {', '.join(sorted(approvers))}",
             expected="the approvals that the policies want",
         ),
-        stage=stage,
-    )
-
-
-def _nobody(facts: Facts, stage: str) -> GateState:
-    """A service account may be used by several people, any of whom may be an approver."""
-    machine = facts.version.spec.submitted_by
-    return shut_gate(
-        APPROVED,
-        APPROVAL_RULE,
-        Finding(
-            reason="SubmitterUnknown",
-            found=f"spec.submittedBy is the service account {machine}, behind which anybody may stand"
-            if machine
-            else "spec.submittedBy names nobody, so nobody can be told from the submitter",
-            expected="a version that a person submitted",
-            remedy="make a new ModelVersion whose spec.submittedBy is its author; a service account that applies it "
-            "stands in spec.submittedVia and holds the verb submitfor on modelversions"
-            if machine
-            else f"its author runs: gatehouse submit {facts.version.metadata.name}",
-        ),
-        attention="Time",
         stage=stage,
     )
 

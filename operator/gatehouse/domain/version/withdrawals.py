@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.domain.governance.approvals import submitters
+from gatehouse.domain.governance.eligibility import submitters
 from gatehouse.domain.governance.evaluations import remembered
 from gatehouse.domain.version.facts import Facts
 

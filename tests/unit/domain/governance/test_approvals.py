@@ -18,16 +18,15 @@ ROBOT = "system:serviceaccount:ci:robot"
 
 def counted(cast: list[ModelApproval], *, tier: Any = "Low", digest: str = worlds.DIGEST, **requirement: Any) -> Any:
     version = worlds.version(submittedBy="carol", submittedVia="argocd")
-    wanted = ApprovalRequirement.model_validate({"stage": "staging", **requirement})
-    found = ballots(cast, version=version, digest=digest, tier=tier, stage=wanted.stage)
-    return count_approvals(wanted, found)
+    required = ApprovalRequirement.model_validate({"stage": "staging", **requirement})
+    return count_approvals(required, ballots(cast, version=version, digest=digest, tier=tier, stage=required.stage))
 
 
 @pytest.mark.parametrize(
     ("cast", "why"),
     [
-        (approval("carol"), "submitter"),
-        (approval("argocd"), "submitter"),
+        (approval("carol"), "carol submitted the version"),
+        (approval("argocd"), "argocd submitted the version"),
         (approval(digest=worlds.OTHER_DIGEST), "other bytes"),
         (approval(versionRef={"name": "granite-1", "uid": "an-earlier-life"}), "another version"),
         (approval(versionRef={"name": "granite-2", "uid": "v-1"}), "other bytes"),
@@ -84,11 +83,12 @@ def test_an_approval_is_of_what_is_served_and_a_rejection_of_the_bytes(served: d
     changed = worlds.version(submittedBy="carol", **served)
     cast = [approval("bob"), approval("eve", "Rejected")]
     found = ballots(cast, version=changed, digest=worlds.DIGEST, tier="High", stage="staging")
-    lapsed = {each.approver: each.lapsed for each in found}
+    objections = {ballot.approver: ballot.objection for ballot in found}
 
-    assert "other arguments" in (lapsed["bob"] or "")
+    assert objections["bob"] is not None
+    assert "other arguments" in objections["bob"].found
     # Neither other arguments nor a raised tier, which the submitter may write, takes a decision against it away.
-    assert lapsed["eve"] is None
+    assert objections["eve"] is None
 
 
 def test_what_is_not_served_leaves_the_approval() -> None:

@@ -91,7 +91,7 @@ def test_content_that_was_not_read_is_owed_whatever_the_registry_trusts_now(sour
     enforced = decided(policy(**READ), **facts)
 
     assert (enforced.phase, enforced.reason) == ("Pending Review", "ContentNotRead")
-    assert "Gatehouse reads the files by itself" in enforced.message
+    assert "Gatehouse is reading the files" in enforced.message
 
     audited = decided(policy(mode="Audit", **READ), **facts)
     assert (audited.phase, audited.outcomes) == ("Ready to Deploy", {"strict": "Owes"})
@@ -111,7 +111,7 @@ def test_how_far_the_files_are_read_is_said_and_why_they_cannot_be() -> None:
 
     outage = Finding(reason="StoreUnavailable", found="the store is down", expected="", remedy="look at the store")
     message = decided(policy(**READ), rereading=outage).message
-    assert "they cannot be read: the store is down" in message
+    assert "Gatehouse cannot read the files: the store is down" in message
     assert "look at the store" in message
 
 
@@ -133,11 +133,11 @@ def test_licences_are_compared_without_case() -> None:
     ("there", "found"),
     [
         ((), "no task evaluation"),
-        ((evaluation(digest=worlds.OTHER_DIGEST),), "of other bytes"),
+        ((evaluation(digest=worlds.OTHER_DIGEST),), "is about other bytes"),
         ((evaluation(days=31),), "31 days old"),
-        ((evaluation(days=-1),), "from the future"),
+        ((evaluation(days=-1),), "has a time in the future"),
         ((evaluation(kind="Safety"),), "no task evaluation"),
-        ((evaluation(versionRef={"name": "granite-1", "uid": "gone"}),), "was deleted"),
+        ((evaluation(versionRef={"name": "granite-1", "uid": "gone"}),), "names a deleted version with the same name"),
     ],
 )
 def test_an_evaluation_that_does_not_count_is_owed_and_said_so(there: tuple[Any, ...], found: str) -> None:
@@ -248,16 +248,21 @@ BY_LAB = {"users": ["lab"], "groups": ["evaluators"], "serviceAccounts": ["syste
     ("who", "submitted", "named", "found"),
     [
         ({"evaluator": "dave"}, {"submittedBy": "carol"}, {}, None),
-        ({"evaluator": "carol"}, {"submittedBy": "carol"}, {}, "is of the submitter"),
-        ({"evaluator": "argo"}, {"submittedBy": "carol", "submittedVia": "argo"}, {}, "is of the submitter"),
-        ({"evaluator": "dave"}, {}, {}, "may be of the submitter"),
-        ({"evaluator": "dave"}, {"submittedBy": MACHINE}, {}, "may be of the submitter"),
-        ({"evaluator": "dave"}, {"submittedBy": "carol"}, BY_LAB, "is of dave, whom the policy does not name"),
+        ({"evaluator": "carol"}, {"submittedBy": "carol"}, {}, "was made by the submitter"),
+        ({"evaluator": "argo"}, {"submittedBy": "carol", "submittedVia": "argo"}, {}, "was made by the submitter"),
+        ({"evaluator": "dave"}, {}, {}, "may have been made by the submitter"),
+        ({"evaluator": "dave"}, {"submittedBy": MACHINE}, {}, "may have been made by the submitter"),
+        ({"evaluator": "dave"}, {"submittedBy": "carol"}, BY_LAB, "was made by dave, whom the policy does not name"),
         ({"evaluator": "lab"}, {"submittedBy": "carol"}, BY_LAB, None),
         ({"evaluator": "lab"}, {"submittedBy": MACHINE}, BY_LAB, None),
-        ({"evaluator": "lab"}, {"submittedBy": "lab"}, BY_LAB, "is of the submitter"),
+        ({"evaluator": "lab"}, {"submittedBy": "lab"}, BY_LAB, "was made by the submitter"),
         ({"evaluator": "dave", "groups": ["evaluators"]}, {"submittedBy": "carol"}, BY_LAB, None),
-        ({"evaluator": "dave", "groups": ["evaluators"]}, {"submittedBy": MACHINE}, BY_LAB, "may be of the submitter"),
+        (
+            {"evaluator": "dave", "groups": ["evaluators"]},
+            {"submittedBy": MACHINE},
+            BY_LAB,
+            "may have been made by the submitter",
+        ),
         ({"evaluator": "dave", "groups": ["staff"]}, {"submittedBy": "carol"}, BY_LAB, "whom the policy does not name"),
         ({"evaluator": "system:serviceaccount:ci:judge"}, {"submittedBy": MACHINE}, BY_LAB, None),
     ],
@@ -320,7 +325,7 @@ def test_a_bad_result_is_taken_back_by_anybody_but_the_submitter(by: str | None,
         return
     assert "taken back by nobody" not in second.message
     assert "which was deleted" in second.message
-    assert "somebody other than the submitter" in second.message
+    assert "another person than the submitter" in second.message
     # It stays so for the next process, and until somebody else takes back a result of that name.
     row = replace(second.record, id=7, model_id=3)
     assert decide(replace(facts, row=row, withdrawals={})).phase == "Policy Denied"
