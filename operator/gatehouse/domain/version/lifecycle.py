@@ -39,6 +39,7 @@ from gatehouse.domain.version.gates import (
     template_gate,
 )
 from gatehouse.domain.version.records import StateChange, VersionRecord
+from gatehouse.domain.version.row_recovery import ARTIFACT_VERIFIED
 from gatehouse.domain.version.schedule import next_check
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
@@ -94,6 +95,12 @@ class Decision:
     def first_shut(self) -> GateState | None:
         """The gate to report first: of those of every stage, and those of the first stage."""
         return _first_shut(self.gates, self.standings)
+
+    @property
+    def first_cause_besides_store(self) -> GateState | None:
+        """The first shut gate that stays shut whatever the store answers: judged, and not the artifact's own gate."""
+        judged = [gate for gate in self.gates if not gate.waiting and gate.name != ARTIFACT_VERIFIED]
+        return _first_shut(judged, self.standings)
 
 
 @dataclass(frozen=True, slots=True)

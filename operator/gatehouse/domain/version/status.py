@@ -74,6 +74,7 @@ def version_status(
         states = conditions_after_error(
             before.conditions, error, now=now, grace=_grace(facts), verified_at=_verified_at(facts), decided=states
         )
+        states = _with_own_cause(decision, states)
     states = list(states)
     status = ModelVersionStatus(
         observed_generation=version.metadata.generation,
@@ -199,6 +200,16 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
         )
     for gate in _shown(decision):
         yield ConditionState(gate.name, gate.status, gate.finding.reason, gate.message)
+
+
+def _with_own_cause(decision: Decision, states: Iterable[ConditionState]) -> Iterable[ConditionState]:
+    """The conditions of an outage. Ready has the store's reason only if nothing else keeps the version from Ready."""
+    gate, own = decision.first_cause_besides_store, None
+    if decision.phase in DECLARED_PHASES:
+        own = ConditionState(READY, "False", decision.reason, decision.message)
+    elif gate is not None:
+        own = ConditionState(READY, "False", gate.finding.reason, gate.message)
+    return (own if own is not None and state.type == READY else state for state in states)
 
 
 def _shown(decision: Decision) -> Iterable[GateState]:
