@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +89,8 @@ def export(
 
     Exit codes: 0 success, 1 condition not met: the version has no recorded digest yet, 2 error.
     """
+    import asyncio
+
     from gatehouse.actions.registry_rows import trails_of
     from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
     from gatehouse.evidence.cluster_objects import version_in

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +229,8 @@ async def _upload(call: _Call, printer: Printer) -> UploadReport:
 
 async def _asked(call: _Call, printer: Printer) -> Sequence[str]:
     """The ModelVersions whose check was requested; none where there is no cluster or the cluster does not answer."""
+    import asyncio
+
     from gatehouse.cluster.client import ClusterError
     from gatehouse.upload.recheck import ask_for_check
 

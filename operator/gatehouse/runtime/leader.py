@@ -12,88 +12,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
 from gatehouse.runtime.clock import Clock, sleep, within
+from gatehouse.runtime.lease import LeaderOptions, LeaseClient, LeaseConflict, LeaseRecord, LeaseUnavailable
 
-__all__ = [
-    "Leader",
-    "LeaderOptions",
-    "LeadershipLost",
-    "LeaseClient",
-    "LeaseConflict",
-    "LeaseRecord",
-    "LeaseUnavailable",
-]
+__all__ = ["Leader", "LeadershipLost"]
 
 log = structlog.get_logger(__name__)
 
 
-class LeaseConflict(Exception):
-    """Another process created, changed or deleted the lease in between (409, 404)."""
-
-
-class LeaseUnavailable(Exception):
-    """The lease could not be read or written; a retry may succeed."""
-
-
 class LeadershipLost(Exception):
     """This process no longer leads and must stop writing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
-    """The spec of a Lease. ``holder`` is empty for a released lease; times are UTC."""
-
-    holder: str
-    duration_seconds: int
-    acquired_at: datetime | None
-    renewed_at: datetime | None
-    transitions: int
-    resource_version: str = ""
-
-
-class LeaseClient(Protocol):
-    """Reads and writes one Lease. Raises `LeaseUnavailable` for faults of the network or the server."""
-
-    async def get(self) -> LeaseRecord | None:
-        """The record, or None when the Lease does not exist."""
-        ...
-
-    async def create(self, record: LeaseRecord, /) -> LeaseRecord:
-        """Create the Lease and return the stored record. Raises `LeaseConflict` if the Lease exists."""
-        ...
-
-    async def update(self, record: LeaseRecord, /) -> LeaseRecord:
-        """Replace the record of that resource_version and return the stored record.
-
-        Raises `LeaseConflict` if the Lease has another version or was deleted.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderOptions:
-    """Seconds. Others take over at most ``duration`` and two and a half ``retry_period`` after the last renewal.
-
-    The holder stops leading ``renew_deadline`` after its last confirmed renewal, counted from the sending of that
-    request. Until then no other process can take the lease.
-    """
-
-    duration: int = 10
-    renew_deadline: float = 7.0
-    retry_period: float = 1.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.retry_period < self.renew_deadline < self.duration:
-            raise ValueError(
-                f"leader options are duration={self.duration}, renew_deadline={self.renew_deadline}, "
-                f"retry_period={self.retry_period}; wanted 0 < retry_period < renew_deadline < duration"
-            )
 
 
 def _utc_now() -> datetime:
