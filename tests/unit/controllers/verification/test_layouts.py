@@ -22,7 +22,7 @@ from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.values import RULES
 from gatehouse.domain.common.finding import Finding
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
-from unit.controllers.verification.test_verifier import check
+from unit.controllers.verification.checks import check
 from unit.domain.formats.test_gguf_set import written
 
 TOKENIZER = {"tokenizer.json": b"{}"}
