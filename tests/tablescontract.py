@@ -215,7 +215,7 @@ class TablesContract:
         opened.run(text("CREATE TABLE registered_models (name VARCHAR(256) NOT NULL PRIMARY KEY)"))
         databases = DatabasePool(data_dir=opened.databases._data_dir, limits=LIMITS)
         with pytest.raises(
-            Stalled, match="registered_models was not made by Gatehouse: there is no column id in"
+            Stalled, match="registered_models was not created by Gatehouse: it has no column id in"
         ) as caught:
             await databases.open(opened.registry, password=opened.password, ca_pem=None)
         assert caught.value.reason == "SchemaForeign"

@@ -174,7 +174,7 @@ def _conflict(facts: Facts) -> Unmet | None:
             finding=Finding(
                 reason="VersionReused",
                 found=f"{what} was registered with {row.uri}",
-                expected=f"the same artifact for ever, not {version.spec.artifact.uri}",
+                expected=f"the artifact that was registered, not {version.spec.artifact.uri}",
                 remedy="a new artifact is a new version: choose another spec.version",
             ),
         )
