@@ -305,7 +305,7 @@ class AuditContract:
                 REGISTRY, AuditHead(7, chain([a_fact(n) for n in range(1, 8)])[-1].hash), at=NOW, previous=first
             ),
         ):
-            with pytest.raises(Transient, match="is not kept"):
+            with pytest.raises(Transient, match="is not saved"):
                 await opened.rows.audit.save_checkpoint(wrong)
         standing = await opened.rows.audit.standing()
         assert standing.checkpoint == second

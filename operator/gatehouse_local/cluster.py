@@ -13,7 +13,7 @@ from gatehouse.printing.progress import ProgressReporter, Silent
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import exclusive, make_traversable
-from gatehouse_local.images import Images
+from gatehouse_local.images.images import Images
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import check, clear, containerd_address, end_pods
 from gatehouse_local.process import Supervisor

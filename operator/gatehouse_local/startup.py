@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from gatehouse.printing.progress import ProgressReporter
-from gatehouse_local.images import Images, load
+from gatehouse_local.images.images import Images, load
 from gatehouse_local.install import install_defaults, install_kinds
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import NODE_SERVERS, PAUSE, Node, containerd_address

@@ -21,7 +21,8 @@ from xdist.scheduler import LoadFileScheduling
 from e2e.machine import Machine
 from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.errors import NodeImpossible, ProgramMissing
-from gatehouse_local.images import RECIPES, Images
+from gatehouse_local.images.images import Images
+from gatehouse_local.images.recipes import RECIPES
 
 _HERE = Path(__file__).parent
 _NEED_NO_NODE = frozenset({"test_kserve.py", "test_registry_tokens.py"})

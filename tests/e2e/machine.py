@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from gatehouse_local.cluster import LocalCluster
-from gatehouse_local.images import load
+from gatehouse_local.images.images import load
 
 __all__ = ["IMAGE", "Machine", "container", "job", "pod", "until"]
 

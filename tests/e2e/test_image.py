@@ -26,7 +26,8 @@ import pytest
 from botocore.config import Config
 
 from gatehouse import __version__
-from gatehouse_local.images import RECIPES, Images, load
+from gatehouse_local.images.images import Images, load
+from gatehouse_local.images.recipes import RECIPES
 from gatehouse_local.net import LOOPBACK, free_port, http_ready
 
 USER = 1_000_650_000

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from cluster.registry.test_registry_outages import Machine, execute
+from cluster.registry.databasefaults import Machine, execute
 from cluster.servers import available
 from gatehouse.domain.common.errors import ReconcileError, Waiting
 from gatehouse.registry.pool import DatabasePool

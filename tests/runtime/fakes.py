@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from gatehouse.runtime.leader import LeaseConflict, LeaseRecord, LeaseUnavailable
+from gatehouse.runtime.lease import LeaseConflict, LeaseRecord, LeaseUnavailable
 
 __all__ = ["FakeClock", "FakeLease", "settle"]
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gatehouse.runtime.leader import Leader, LeaderOptions, LeadershipLost
+from gatehouse.runtime.leader import Leader, LeadershipLost
+from gatehouse.runtime.lease import LeaderOptions
 from runtime.fakes import FakeClock, FakeLease, settle
 
 EPOCH = datetime(2026, 11, 21, tzinfo=UTC)

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.runtime.controller import KeyOutcome
 from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
-from gatehouse.runtime.leader import Leader, LeaderOptions, LeadershipLost, LeaseRecord
+from gatehouse.runtime.leader import Leader, LeadershipLost
+from gatehouse.runtime.lease import LeaderOptions, LeaseRecord
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.refs import Body, Gvr

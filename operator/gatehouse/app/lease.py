@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
-from gatehouse.runtime.leader import LeaseConflict, LeaseRecord, LeaseUnavailable
+from gatehouse.runtime.lease import LeaseConflict, LeaseRecord, LeaseUnavailable
 
 __all__ = ["KubernetesLease"]
 

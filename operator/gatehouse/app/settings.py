@@ -17,7 +17,7 @@ from uuid import uuid4
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from gatehouse.runtime.leader import LeaderOptions
+from gatehouse.runtime.lease import LeaderOptions
 
 __all__ = ["HealthAddress", "Named", "Namespaces", "Seconds", "Settings", "WholeNumber", "default_identity"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -183,6 +182,8 @@ def _verdict(
     checkpoints: str | None,
     store: StoreFlags,
 ) -> Verdict:
+    import asyncio
+
     from gatehouse.actions.audit_copies import read_copies
     from gatehouse.actions.audit_trails import audited_registry, read_keys, trail_verdict
     from gatehouse.actions.registry_rows import trails_of

@@ -5,7 +5,6 @@ The client is imported where it is used: the import takes a second, and some com
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +38,8 @@ def run_command(work: Callable[[], Awaitable[T]], *others: type[Exception]) -> T
 
     ``others`` are further errors whose text is the whole message.
     """
+    import asyncio
+
     from gatehouse.cluster.client import ApiError, ClusterError
 
     async def guarded() -> T:

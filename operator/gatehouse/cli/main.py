@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gatehouse import __version__
 from gatehouse.cli.commands import COMMANDS, CommandEntry
-from gatehouse.cli.completion import complete_lightly, is_completing
+from gatehouse.cli.completion import coerce_late, complete_lightly, is_completing
 from gatehouse.cli.local_package import LOCAL_COMMANDS, has_local_package, local_command
 from gatehouse.cli.startup import for_good
 from gatehouse.domain.common.text import one_line
@@ -125,6 +125,8 @@ def main() -> None:
     """Entry point of the console scripts."""
     if is_completing():
         complete_lightly()
+    else:
+        coerce_late()
     try:
         app()
     except Exception as error:  # noqa: BLE001 - it ends the command, with its trace, which may quote anybody's text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Awaitable
 from typing import Final, TypeVar
@@ -17,6 +16,8 @@ _WORD: Final = "SIGTERM"
 
 async def until_told_to_stop(work: Awaitable[T], *, stopped: ActionError) -> T:
     """The result of the work. On SIGTERM the work is cancelled and ``stopped`` is raised."""
+    import asyncio
+
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in a task
     loop.add_signal_handler(signal.SIGTERM, task.cancel, _WORD)

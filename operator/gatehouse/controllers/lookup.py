@@ -96,20 +96,23 @@ class Objects:
 
     def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:
         """The HardwareProfile that a version names."""
-        name = version.spec.hardware_profile_ref.name
-        profile = self.find(HardwareProfile, "", name)
-        if isinstance(profile, Unreadable):
-            return _unreadable(profile)
-        if profile is not None and profile.metadata.deletion_timestamp is None:
-            return profile
-        return Unmet(
-            finding=Finding(
-                reason="ProfileNotFound",
-                found=f"no HardwareProfile {name}",
-                expected=f"the HardwareProfile {name}",
-                remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
-            )
+        return self._named(
+            HardwareProfile,
+            "",
+            version.spec.hardware_profile_ref.name,
+            reason="ProfileNotFound",
+            remedy="apply the HardwareProfile, or name one that `kubectl get hardwareprofiles` shows",
         )
+
+    def _named(self, kind: type[R], namespace: str, name: str, *, reason: str, remedy: str) -> R | Unmet:
+        """The object of that name, unless it is absent, unreadable or being deleted."""
+        named = self.find(kind, namespace, name)
+        if isinstance(named, Unreadable):
+            return _unreadable(named)
+        if named is not None and named.metadata.deletion_timestamp is None:
+            return named
+        what = f"{kind.info.kind} {namespace}/{name}" if namespace else f"{kind.info.kind} {name}"
+        return Unmet(finding=Finding(reason=reason, found=f"no {what}", expected=f"the {what}", remedy=remedy))
 
     def policies(self) -> tuple[CompiledPolicy, ...]:
         """Every GovernancePolicy. An unreadable policy denies every version that it may apply to."""
@@ -204,18 +207,12 @@ class Objects:
         )
 
     def _named_registry(self, namespace: str, name: str) -> ModelRegistry | Unmet:
-        registry = self.find(ModelRegistry, namespace, name)
-        if isinstance(registry, Unreadable):
-            return _unreadable(registry)
-        if registry is not None and registry.metadata.deletion_timestamp is None:
-            return registry
-        return Unmet(
-            finding=Finding(
-                reason="RegistryNotFound",
-                found=f"no ModelRegistry {namespace}/{name}",
-                expected=f"the ModelRegistry {namespace}/{name}",
-                remedy="apply the ModelRegistry, or name one that `kubectl get modelregistries -A` shows",
-            )
+        return self._named(
+            ModelRegistry,
+            namespace,
+            name,
+            reason="RegistryNotFound",
+            remedy="apply the ModelRegistry, or name one that `kubectl get modelregistries -A` shows",
         )
 
     def _default_registry(self) -> ModelRegistry | Unmet:

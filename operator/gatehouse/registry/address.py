@@ -147,7 +147,7 @@ def target_of_url(url: str, *, ca: Path | None = None, data_dir: Path, limits: D
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise DatabaseUrlError(f"the database's URL is not one, {_URLS}") from None
+        raise DatabaseUrlError(f"the database's URL is malformed, {_URLS}") from None
     name = parsed.get_backend_name()
     if name == "sqlite":
         address = _file(parsed.database)

@@ -356,7 +356,7 @@ def _save_checkpoint(writer: Writer, checkpoint: Checkpoint) -> ReconcileError |
     if newest == (checkpoint.seq, checkpoint.hash):
         return None  # an earlier commit succeeded after all
     if newest != (checkpoint.previous_seq, checkpoint.previous_hash):
-        return _conflict(checkpoint, f"checkpoint {newest[0]} came in between")
+        return _conflict(checkpoint, f"checkpoint {newest[0]} was saved in between")
     writer.insert(
         audit_checkpoints,
         [
@@ -386,5 +386,5 @@ def _newest_checkpoint(writer: Writer, registry: str) -> tuple[int, str]:
 
 def _conflict(checkpoint: Checkpoint, conflict: str) -> Transient:
     return Transient(
-        reason="RowConflict", message=f"Checkpoint {checkpoint.seq} of {checkpoint.registry} is not kept: {conflict}"
+        reason="RowConflict", message=f"Checkpoint {checkpoint.seq} of {checkpoint.registry} is not saved: {conflict}"
     )

@@ -116,30 +116,30 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
         (
             "Check username and passwordSecret of the ModelRegistry, and that the user may create and change tables. A "
             "password that is a token of a cloud's IAM needs auth: Token, and ends: keep the Secret renewed. A user "
-            "who must come encrypted needs tls: Required."
+            "who must connect with encryption needs tls: Required."
         ),
     ),
     Cause.EXPIRED: (
         "DatabaseTokenExpired",
         "refuses the token in passwordSecret, which has expired",
         (
-            "Renew the Secret, and have something renew it before each token ends: tokens of AWS last 15 minutes, "
+            "Renew the Secret, and automate its renewal before each token expires: tokens of AWS last 15 minutes, "
             "those of Azure and Google about an hour. Gatehouse reads the Secret again within a minute."
         ),
     ),
     Cause.NOT_FOUND: (
         "DatabaseNotFound",
-        "is not on that server",
+        "does not exist on that server",
         "Create the database, or name another one in the ModelRegistry.",
     ),
     Cause.CERTIFICATE: (
         "DatabaseCertificateRejected",
-        "has no certificate that the CA in caSecret vouches for",
-        "Give the server a certificate for its host, and caSecret its CA; or set tls: Disabled, if nobody can listen.",
+        "has a certificate that the CA in caSecret did not sign",
+        "Give the server a certificate for its host, and caSecret its CA; or set tls: Disabled, if no one can listen.",
     ),
     Cause.INSECURE: (
         "DatabaseInsecure",
-        "asks for the password in clear",
+        "asks for the password in clear text",
         (
             "Set tls: Required, or have the user authenticate by SCRAM, ed25519 or mysql_native_password. A password "
             "that is a token of a cloud's IAM (mysql_clear_password) needs auth: Token beside tls: Required."
@@ -147,12 +147,12 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
     ),
     Cause.NO_SCHEMA: (
         "DatabaseNotFound",
-        "has no schema that the user's tables go to",
+        "has no schema in which the user creates tables",
         "Create a schema that the user's search_path names, and let the user create tables in it.",
     ),
     Cause.TLS_REQUIRED: (
         "DatabaseTlsRequired",
-        "takes encrypted connections only",
+        "accepts only encrypted connections",
         (
             "Set tls: Required in the ModelRegistry, and name the CA of the server's certificate in caSecret unless it "
             "is one of the system's."
@@ -160,30 +160,30 @@ _WORDS: dict[Cause, tuple[str, str, str]] = {
     ),
     Cause.ENCODING: (
         "DatabaseEncoding",
-        "has an encoding that does not go into UTF-8",
-        "Make the database anew with ENCODING 'UTF8' TEMPLATE template0, and copy what it holds with pg_dump.",
+        "has an encoding that cannot be converted to UTF-8",
+        "Create the database again with ENCODING 'UTF8' TEMPLATE template0, and copy its contents with pg_dump.",
     ),
     Cause.SETTING: (
         "DatabaseMisconfigured",
-        "has a setting that Gatehouse's tables or transactions do not go with",
+        "has a setting that does not work with Gatehouse's tables or transactions",
         (
-            "Give it InnoDB with row format DYNAMIC and binlog_format ROW or MIXED. A pool before it has to run in "
+            "Give it InnoDB with row format DYNAMIC and binlog_format ROW or MIXED. A pool in front of it must run in "
             "session or transaction mode."
         ),
     ),
     Cause.UNENCODABLE: (
         "RowRejected",
-        "has no character for a value of the row",
+        "cannot encode a value of the row",
         "Change the value, or move the registry to a database with the encoding UTF8 (utf8mb4), which has them all.",
     ),
     Cause.TOO_LARGE: (
         "RowRejected",
-        "does not take a row that large",
+        "does not accept a row of this size",
         "Raise max_allowed_packet of the server to 16 MiB or more.",
     ),
     Cause.DUPLICATE: ("RowConflict", "has that row already", ""),
-    Cause.REJECTED: ("RowRejected", "does not take the row", "Change the value that the message names."),
+    Cause.REJECTED: ("RowRejected", "rejects the row", "Change the value that the message names."),
     Cause.DAMAGED: ("DatabaseDamaged", "is damaged", "Restore it from a backup."),
-    Cause.NO_TABLE: ("DatabaseError", "misses a table", "Let the user create tables, or restore the missing one."),
+    Cause.NO_TABLE: ("DatabaseError", "lacks a table", "Let the user create tables, or restore the missing one."),
     Cause.OTHER: ("DatabaseError", "answered with an error", ""),
 }

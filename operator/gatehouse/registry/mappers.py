@@ -109,8 +109,8 @@ def _document(record: ArtifactRecord) -> dict[str, Any]:
         }
     if record.problems:
         document["problems"] = [
-            {"rule": each.reason, "found": each.found, "wanted": each.expected, "remedy": each.remedy}
-            for each in record.problems
+            {"rule": problem.reason, "found": problem.found, "wanted": problem.expected, "remedy": problem.remedy}
+            for problem in record.problems
         ]
     if record.changed:
         document["changed"] = record.changed
@@ -417,6 +417,6 @@ def _has_surrogates(value: str) -> bool:
 def _rejected(what: str, column: str, fault: str, allowed: str) -> Stalled:
     return Stalled(
         reason="RowRejected",
-        message=f"The {what} cannot be kept: its {column} {fault}, wanted {allowed}",
+        message=f"The {what} cannot be saved: its {column} {fault}, wanted {allowed}",
         remedy=f"Change the {column}.",
     )

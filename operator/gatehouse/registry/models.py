@@ -140,7 +140,7 @@ def _refusal(operation: SaveModel, row: StoredRow | None) -> ReconcileError | No
         if operation.id is None:
             return None
         return Transient(
-            reason="RowConflict", message=f"The {operation.key} has no row any more, it had row {operation.id}"
+            reason="RowConflict", message=f"The {operation.key} no longer has a row; it had row {operation.id}"
         )
     if operation.id is not None and operation.id != row.id:
         return Transient(reason="RowConflict", message=f"The {operation.key} has row {row.id}, not row {operation.id}")

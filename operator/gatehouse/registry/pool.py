@@ -124,13 +124,13 @@ class DatabasePool:
         }
         self._databases.clear()
         self._users.clear()
-        closing |= dict.fromkeys(self._closing, "a database that no registry uses any more")
+        closing |= dict.fromkeys(self._closing, "a database that no registry uses")
         if not closing:
             return
         closed, left = await asyncio.wait(closing, timeout=patience)
         for task in left:
             task.cancel()
-            _log.warning("database left, as it does not answer", database=closing[task], waited=patience)
+            _log.warning("database left open: it does not answer", database=closing[task], waited=patience)
         for task in closed:
             task.result()
 

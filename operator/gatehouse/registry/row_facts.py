@@ -68,7 +68,7 @@ def model_fact(
     before: dict[str, Any]
     if row is None:
         before, after = {}, {column: values[column] for column in _MODEL_COLUMNS} | {"spec": _digest(values["spec"])}
-        reason, message = "Registered", "" if made_for is None else f"made for its {made_for}"[:500]
+        reason, message = "Registered", "" if made_for is None else f"created for its {made_for}"[:500]
     else:
         before, after = _differences(row, values, _MODEL_COLUMNS)
         reason = {"ARCHIVED": "Archived", "LIVE": "Restored"}.get(after.get("state", ""), "Changed")

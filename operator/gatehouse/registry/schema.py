@@ -72,8 +72,8 @@ def raise_schema_error(connector: Connector, failure: Failure) -> None:
         if revision is None:
             raise Stalled(
                 reason="SchemaMissing",
-                message=f"There are no tables of Gatehouse's in {connector.name}",
-                remedy="Name the database of a registry; its operator makes the tables.",
+                message=f"{connector.name} has no tables of Gatehouse",
+                remedy="Name the database of a registry; its operator creates the tables.",
             )
         if _is_owed(revision, connector.name):
             raise Stalled(

@@ -249,4 +249,4 @@ class ForeignTableError(Exception):
     """A migration found another program's table under the name of a Gatehouse table."""
 
     def __init__(self, table: str, missing: str) -> None:
-        super().__init__(f"Table {table} was not made by Gatehouse: there is no column {missing}")
+        super().__init__(f"Table {table} was not created by Gatehouse: it has no column {missing}")

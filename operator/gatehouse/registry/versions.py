@@ -230,7 +230,7 @@ def _plan(operations: Sequence[SaveVersion], rows: Mapping[VersionKey, StoredRow
         if row is None and operation.id is None:
             plan.inserts.append(operation)
         elif row is None:
-            plan.results[operation.key] = _conflict(operation, f"has no row any more, it had row {operation.id}")
+            plan.results[operation.key] = _conflict(operation, f"no longer has a row; it had row {operation.id}")
         elif operation.id is None:
             plan.repeats.append((operation, row))
         elif refusal := _refusal(operation, row):
@@ -250,7 +250,7 @@ def _refusal(operation: SaveVersion, row: StoredRow) -> ReconcileError | None:
         return Stalled(
             reason="DigestImmutable",
             message=f"The {operation.key} is recorded with digest {row.digest}, not {values['digest']}",
-            remedy="Restore the artifact that was recorded, or make a new version of the new one.",
+            remedy="Restore the recorded artifact, or register the new artifact as a new version.",
         )
     return None
 

@@ -12,33 +12,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
 from gatehouse.runtime.clock import Clock, sleep, within
+from gatehouse.runtime.lease import LeaderOptions, LeaseClient, LeaseConflict, LeaseRecord, LeaseUnavailable
 
-__all__ = [
-    "Leader",
-    "LeaderOptions",
-    "LeadershipLost",
-    "LeaseClient",
-    "LeaseConflict",
-    "LeaseRecord",
-    "LeaseUnavailable",
-]
+__all__ = ["Leader", "LeadershipLost"]
 
 log = structlog.get_logger(__name__)
-
-
-class LeaseConflict(Exception):
-    """Another process created, changed or deleted the lease in between (409, 404)."""
-
-
-class LeaseUnavailable(Exception):
-    """The lease could not be read or written; a retry may succeed."""
 
 
 class LeadershipLost(Exception):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gatehouse.printing import stderr, stdout
-from gatehouse.printing.progress import ConsoleProgress
-from gatehouse_local.cluster import LocalCluster
 from gatehouse_local.errors import LocalClusterError, NotUp
-from gatehouse_local.images import RECIPES, Images, load
+from gatehouse_local.images.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from gatehouse_local.cluster import LocalCluster
 
 __all__ = ["image"]
 
@@ -42,6 +43,10 @@ def image(
 
     Exit codes: 0 built (and loaded), 1 one could not be.
     """
+    from gatehouse.printing.progress import ConsoleProgress
+    from gatehouse_local.cluster import LocalCluster
+    from gatehouse_local.images.images import Images, load
+
     wanted = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
     try:
         with ConsoleProgress() as progress:

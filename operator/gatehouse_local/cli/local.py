@@ -9,22 +9,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gatehouse.printing import stderr, stdout
-from gatehouse.printing.progress import ConsoleProgress
-from gatehouse_local.binaries import Binaries
 from gatehouse_local.cli.image import image
-from gatehouse_local.cluster import LocalCluster, ServerStatus
 from gatehouse_local.errors import LocalClusterError
-from gatehouse_local.miniature import miniature_granite
 from gatehouse_local.programs import Use, programs_for
-from gatehouse_local.showcase import STORE_VARIABLES, put_file
-from gatehouse_local.state import DatabaseKind
+
+if TYPE_CHECKING:
+    from gatehouse.printing.progress import ConsoleProgress
+    from gatehouse_local.cluster import LocalCluster, ServerStatus
 
 __all__ = ["app"]
+
+DatabaseChoice = Literal["sqlite", "mariadb", "postgres"]
+"""The values of ``gatehouse_local.state.DatabaseKind``, whose import takes longer than all of the help."""
 
 app = typer.Typer(
     name="local",
@@ -45,6 +46,8 @@ Directory = Annotated[
 @contextmanager
 def _reporting() -> Iterator[ConsoleProgress]:
     """Progress on stderr; an error becomes one message there and exit code 1."""
+    from gatehouse.printing.progress import ConsoleProgress
+
     try:
         with ConsoleProgress() as progress:
             yield progress
@@ -61,6 +64,8 @@ def miniature(
 
     Example: gatehouse local miniature ./granite && gatehouse upload ./granite s3://models/granite/
     """
+    from gatehouse_local.miniature import miniature_granite
+
     folder.mkdir(parents=True, exist_ok=True)
     files = miniature_granite()
     for name, content in files.items():
@@ -79,6 +84,8 @@ def put(
 
     Example: eval "$(gatehouse local env)"; gatehouse local put altered.md s3://models/granite/README.md
     """
+    from gatehouse_local.showcase import STORE_VARIABLES, put_file
+
     missing = [name for name in STORE_VARIABLES if name not in os.environ]
     with _reporting():
         if missing:
@@ -91,7 +98,7 @@ def put(
 def up(
     directory: Directory = None,
     database: Annotated[
-        DatabaseKind | None,
+        DatabaseChoice | None,
         typer.Option(help="Where the registry keeps its rows. Default: as before, or sqlite the first time."),
     ] = None,
     no_operator: Annotated[
@@ -135,7 +142,7 @@ def up(
     Exit codes: 0 everything answers, 1 something could not be started.
     """
     with _reporting() as progress:
-        cluster = LocalCluster(directory, progress=progress)
+        cluster = _cluster(directory, progress)
         started = cluster.up(database=database, operator=not no_operator, bare=bare, node=node, gpu=gpu)
         progress.say(f"Started {', '.join(started)}." if started else "Everything was up already.")
         option = f" --dir {shlex.quote(str(directory))}" if directory else ""
@@ -155,7 +162,7 @@ def env(directory: Directory = None) -> None:
     Exit codes: 0 printed, 1 there is no cluster.
     """
     with _reporting() as progress:
-        cluster = LocalCluster(directory, progress=progress)
+        cluster = _cluster(directory, progress)
         lines = [f"export {name}={shlex.quote(value)}" for name, value in cluster.env().items()]
         kubectl = None if shutil.which("kubectl") else cluster.kubectl()
         if kubectl is not None:
@@ -178,7 +185,7 @@ def status(
     Exit codes: 0 all of them answer, 1 one does not or there is no cluster.
     """
     with _reporting() as progress:
-        cluster = LocalCluster(directory, progress=progress)
+        cluster = _cluster(directory, progress)
         servers = cluster.status()
     if output == "json":
         stdout().data([_as_json(server) for server in servers])
@@ -206,7 +213,7 @@ def down(
     Exit codes: 0 nothing of it runs any more, 1 something could not be stopped.
     """
     with _reporting() as progress:
-        cluster = LocalCluster(directory, progress=progress)
+        cluster = _cluster(directory, progress)
         stopped = cluster.down(purge=purge)
         progress.say(f"Stopped {', '.join(stopped)}." if stopped else "Nothing was running.")
 
@@ -231,12 +238,20 @@ def programs(
 
     Exit codes: 0 success, 1 a program could not be obtained, 2 wrong usage.
     """
+    from gatehouse_local.binaries import Binaries
+
     with _reporting() as progress:
         for name, path in Binaries(progress=progress).obtain(programs_for(sys.platform, use=use)).items():
             stdout().line(f"{name}  {path}")
 
 
 app.command()(image)
+
+
+def _cluster(directory: Path | None, progress: ConsoleProgress) -> LocalCluster:
+    from gatehouse_local.cluster import LocalCluster
+
+    return LocalCluster(directory, progress=progress)
 
 
 def _state(server: ServerStatus) -> str:

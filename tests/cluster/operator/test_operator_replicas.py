@@ -21,7 +21,7 @@ from cluster.rig import Operator, until
 from cluster.servers import restartable_control_plane
 from cluster.world import API, World, make_world
 from gatehouse.api.meta import ANNOTATION_WRITER
-from gatehouse.runtime.leader import LeaderOptions
+from gatehouse.runtime.lease import LeaderOptions
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 

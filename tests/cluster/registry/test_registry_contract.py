@@ -19,6 +19,7 @@ from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.tables import artifact_files
 from gatehouse_local.databases import LocalDatabase
 from registrycontract import LIMITS, NOW, Counts, Opened, RegistryContract, a_file, a_registry
+from tablescontract import TablesContract
 
 
 @contextmanager
@@ -85,7 +86,7 @@ class ServerDatabases:
             yield again
 
 
-class OnServer(ServerDatabases, RegistryContract):
+class OnServer(ServerDatabases, RegistryContract, TablesContract):
     """The contract of rows on a server."""
 
 

@@ -25,7 +25,8 @@ from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.vetted_artifacts import EVERY, VettedArtifactsKeeper
 from gatehouse.domain.common.revision import Revision
-from gatehouse.runtime.leader import Leader, LeaderOptions
+from gatehouse.runtime.leader import Leader
+from gatehouse.runtime.lease import LeaderOptions
 from runtime.fakes import FakeClock, FakeLease, settle
 from unit.controllers.test_vetted_keeper import LIMIT, STAGES, URIS, World, admitted
 

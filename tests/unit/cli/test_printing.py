@@ -222,8 +222,8 @@ class _Broken:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for place in ("local.LocalCluster", "local.Binaries", "image.Images", "demo.LocalCluster"):
-        monkeypatch.setattr(f"gatehouse_local.cli.{place}", _Broken)
+    for place in ("cluster.LocalCluster", "demo.LocalCluster", "images.images.Images", "binaries.Binaries.obtain"):
+        monkeypatch.setattr(f"gatehouse_local.{place}", _Broken)
     programs = tmp_path / "programs"
     programs.mkdir()
     (tmp_path / "said").write_text(HOSTILE)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from gatehouse import __version__
 from gatehouse_local.errors import BuildFailed, LocalClusterError, ProgramMissing
-from gatehouse_local.images import RECIPES, Images, load
 from gatehouse_local.images.builders import Build, Buildah, Docker, find_builder
 from gatehouse_local.images.host import build_environment, build_secrets, debian_sources, mirror_of
-from gatehouse_local.images.recipes import BASE_IMAGE, allowed, context_files, key_of, recipe
+from gatehouse_local.images.images import Images, load
+from gatehouse_local.images.recipes import BASE_IMAGE, RECIPES, allowed, context_files, key_of, recipe
 
 ROOT = Path(__file__).parents[3]
 # Programs of the system that the stand-ins for docker and the like call.

@@ -305,7 +305,7 @@ async def test_every_failure_is_one_of_ours(tmp_path: Path) -> None:
     """A table that somebody dropped is found out about, named, and comes back with its backup."""
     opened = await open_file(tmp_path)
     opened.run(text("ALTER TABLE model_versions RENAME TO hidden"))
-    with pytest.raises(ReconcileError, match=r"misses a table.*no such table") as caught:
+    with pytest.raises(ReconcileError, match=r"lacks a table.*no such table") as caught:
         await opened.rows.load_version(model="granite", version="v1")
     assert caught.value.reason == "DatabaseError"
     opened.run(text("ALTER TABLE hidden RENAME TO model_versions"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from registrycontract import Opened, RegistryContract, open_file
+from tablescontract import TablesContract
 
 
 @pytest.fixture
@@ -24,5 +25,5 @@ async def again(opened: Opened, tmp_path: Path) -> AsyncIterator[Opened]:
     await again.databases.aclose()
 
 
-class TestSqlite(RegistryContract):
+class TestSqlite(RegistryContract, TablesContract):
     pass

@@ -50,7 +50,7 @@ def test_a_process_ends_while_a_server_says_nothing(kind: str, tmp_path: Path) -
                 said, _ = process.communicate("\n", timeout=FAR_LESS)
             asked, *warned, left = said.splitlines()
             assert (asked, left) == ("asked", "left")
-            assert "database left, as it does not answer" in "".join(warned)
+            assert "database left open: it does not answer" in "".join(warned)
             assert process.returncode == 0
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gatehouse.api.model_registry import ObjectStore
@@ -46,6 +47,7 @@ class Loading:
     limits: tuple[Finding, ...] = ()
 
 
+@lru_cache(maxsize=256)
 def loading_of(store: ObjectStore) -> Loading:
     """The connection of a store. Raises Stalled (RegionUnknown) when the region of the store is unknown."""
     place = place_of(store)

@@ -45,17 +45,17 @@ def refusals(facts: Facts, artifact: GateState, stages: Sequence[Standing]) -> t
 
     The version is a submitted one. Refused arguments are not about the artifact and do not count here.
     """
-    found: list[tuple[str, str]] = []
+    refused: list[tuple[str, str]] = []
     if artifact.finding.reason in {"ArtifactChanged", "ArtifactInvalid"} or (
         artifact.finding.reason == "ArtifactMissing" and facts.kept_digest is not None
     ):
-        found.append(("", artifact.finding.reason))
+        refused.append(("", artifact.finding.reason))
     for standing in stages:
         if standing.denied:
-            found.append((standing.stage, "PolicyDenied"))
+            refused.append((standing.stage, "PolicyDenied"))
         if standing.decided is not None:
-            found.append((standing.stage, standing.decided))
-    return tuple(found)
+            refused.append((standing.stage, standing.decided))
+    return tuple(refused)
 
 
 def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[str, Objection]:
@@ -63,14 +63,14 @@ def objections(facts: Facts, artifact: GateState, *, claimed: str) -> Mapping[st
     registry, version = facts.registry, facts.version
     if not isinstance(registry, ModelRegistry) or not (facts.rivals or _is_ambiguous(facts)):
         return {}
-    found = facts.artifact.digest if isinstance(facts.artifact, ArtifactRecord) and artifact.open else None
+    digest = facts.artifact.digest if isinstance(facts.artifact, ArtifactRecord) and artifact.open else None
     recorded = facts.kept_digest
     own = VersionStanding(
         registry=f"{registry.metadata.namespace}/{registry.metadata.name}",
         version=f"{version.metadata.namespace}/{version.metadata.name}",
         uid=version.metadata.uid,
         uri=folder_of(version.spec.artifact.uri),
-        digest=recorded or found or "",
+        digest=recorded or digest or "",
         phase=version.spec.state,
         cleared_for=(),
         policies=(),

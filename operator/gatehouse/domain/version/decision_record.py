@@ -30,10 +30,10 @@ SHORT: Final = frozenset({"uid", "approver", "evaluator", "decision", "stage", "
 MOST_GROUPS: Final = 8
 
 _SAYS: Final[Mapping[str | None, str]] = {
-    "Complies": "has nothing against the version",
-    "Owes": "waits for something that is still owed",
+    "Complies": "has no objection to the version",
+    "Owes": "has a requirement that is still owed",
     "Denies": "denies the version",
-    None: "does not apply any more",
+    None: "no longer applies",
 }
 
 Remembered = Mapping[str, Any]
@@ -48,16 +48,16 @@ def judgement(
     withdrawal.
     """
     uid = facts.version.metadata.uid
-    approvals = [each for each in facts.approvals if each.spec.version_ref.uid == uid]
+    approvals = [approval for approval in facts.approvals if approval.spec.version_ref.uid == uid]
     digest = facts.recorded_digest
     evaluations = sorted(
-        (each for each in facts.evaluations if each.spec.version_ref.uid == uid or each.spec.digest == digest),
-        key=lambda each: each.spec.evaluator in submitters(facts.version.spec),
+        (result for result in facts.evaluations if result.spec.version_ref.uid == uid or result.spec.digest == digest),
+        key=lambda result: result.spec.evaluator in submitters(facts.version.spec),
     )
     return canonical(
         {
-            "approvals": _remembered({each.metadata.name: _approval(each) for each in approvals}),
-            "evaluations": _remembered({each.metadata.name: _evaluation(each) for each in evaluations}),
+            "approvals": _remembered({approval.metadata.name: _approval(approval) for approval in approvals}),
+            "evaluations": _remembered({result.metadata.name: _evaluation(result) for result in evaluations}),
             "clearedFor": list(cleared_for),
             **({"gone": {uid: dict(was) for uid, was in gone.items()}} if gone else {}),
             "held": held.wire(),
@@ -72,8 +72,8 @@ def _remembered(said: Mapping[str, Remembered]) -> Mapping[str, Remembered]:
         return said
     full = set(list(said)[:MOST_IN_FULL])
     return {
-        name: each if name in full else {key: value for key, value in each.items() if key in SHORT}
-        for name, each in said.items()
+        name: values if name in full else {key: value for key, value in values.items() if key in SHORT}
+        for name, values in said.items()
     }
 
 
@@ -120,7 +120,7 @@ def _evaluation(evaluation: ModelEvaluation) -> Remembered:
         **({"datasetVersion": spec.dataset.version} if spec.dataset.version else {}),
         "digest": spec.digest,
         "at": timestamp(spec.evaluated_at),
-        "metrics": {each.name: each.value for each in spec.metrics},
+        "metrics": {metric.name: metric.value for metric in spec.metrics},
     }
 
 
@@ -211,14 +211,16 @@ class _Changes:
 
     def _stages(self) -> Iterator[FactChange]:
         before, after = self._before["clearedFor"], self._after["clearedFor"]
-        for stage in [*(each for each in before if each not in after), *(each for each in after if each not in before)]:
+        for stage in (*before, *after):
+            if stage in before and stage in after:
+                continue
             cleared = stage in after
             yield self._fact(
                 actor=SYSTEM_ACTOR,
                 kind="ModelVersion",
                 name=self._facts.version.metadata.name,
                 reason="Cleared" if cleared else "ClearanceWithdrawn",
-                message=f"{'cleared' if cleared else 'not cleared any more'} for {stage}",
+                message=f"{'cleared' if cleared else 'no longer cleared'} for {stage}",
                 before={"clearedFor": before},
                 after={"clearedFor": after},
             )

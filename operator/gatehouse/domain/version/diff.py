@@ -53,12 +53,12 @@ def compare_versions(a: Side, b: Side) -> Mapping[str, Sequence[Difference]]:
 
     Sections of the registry's rows (config, tokenizer, files) are present only when both sides have them.
     """
-    found: dict[str, Sequence[Difference]] = {}
+    sections: dict[str, Sequence[Difference]] = {}
     for name, fields in _SECTIONS.items():
         of_a, of_b = fields(a), fields(b)
         if of_a is not None and of_b is not None:
-            found[name] = tuple(_differences(of_a, of_b))
-    return found
+            sections[name] = tuple(_differences(of_a, of_b))
+    return sections
 
 
 def is_tokenizer(path: str) -> bool:
@@ -86,8 +86,8 @@ def _version(side: Side) -> Mapping[str, Scalar]:
 
 def _artifact(side: Side) -> Mapping[str, Scalar]:
     artifact = side.version.status.artifact
-    found = {} if artifact is None else artifact.wire()
-    return _flat({**side.version.spec.artifact.wire(), **found})
+    verified = {} if artifact is None else artifact.wire()
+    return _flat({**side.version.spec.artifact.wire(), **verified})
 
 
 def _fit(side: Side) -> Mapping[str, Scalar]:
@@ -100,7 +100,8 @@ def _evaluations(side: Side) -> Mapping[str, Scalar]:
     status = side.version.status
     digest = status.recorded_digest or (status.artifact.digest if status.artifact else None)
     uid = side.version.metadata.uid
-    own = [each.spec for each in side.evaluations if (each.spec.version_ref.uid, each.spec.digest) == (uid, digest)]
+    specs = [evaluation.spec for evaluation in side.evaluations]
+    own = [spec for spec in specs if (spec.version_ref.uid, spec.digest) == (uid, digest)]
     return {
         f"{spec.kind} {spec.task or spec.suite} {metric.name} on {_dataset(spec.dataset.name, spec.dataset.version)}": (
             metric.value
@@ -120,10 +121,10 @@ def _config(side: Side) -> Mapping[str, Scalar] | None:
     return _flat(side.summary.config.to_dict())
 
 
-def _files(side: Side, wanted: Callable[[str], bool]) -> Mapping[str, Scalar] | None:
+def _files(side: Side, selects: Callable[[str], bool]) -> Mapping[str, Scalar] | None:
     if side.files is None:
         return None
-    return {path: f"sha256:{file.sha256}" for path, file in sorted(side.files.items()) if wanted(path)}
+    return {path: f"sha256:{file.sha256}" for path, file in sorted(side.files.items()) if selects(path)}
 
 
 _SECTIONS: Final[Mapping[str, Callable[[Side], Mapping[str, Scalar] | None]]] = {
@@ -142,18 +143,18 @@ _SECTIONS: Final[Mapping[str, Callable[[Side], Mapping[str, Scalar] | None]]] = 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """Nested members under dotted names; lists of plain values as text, of objects by their name."""
-    found: dict[str, Scalar] = {}
+    fields: dict[str, Scalar] = {}
     for name, member in value.items():
         field = f"{prefix}{name}"
         if isinstance(member, Mapping):
-            found |= _flat(member, f"{field}.")
-        elif isinstance(member, list) and any(isinstance(each, Mapping) for each in member):
-            found |= _flat({str(each.get("name", index)): each for index, each in enumerate(member)}, f"{field}.")
+            fields |= _flat(member, f"{field}.")
+        elif isinstance(member, list) and any(isinstance(item, Mapping) for item in member):
+            fields |= _flat({str(item.get("name", index)): item for index, item in enumerate(member)}, f"{field}.")
         elif isinstance(member, list):
-            found[field] = _listed(member)
+            fields[field] = _listed(member)
         else:
-            found[field] = member
-    return found
+            fields[field] = member
+    return fields
 
 
 def _listed(values: Iterable[object]) -> str | None:

@@ -1,6 +1,6 @@
 """The facts about a ModelVersion at one moment: everything that ``decide`` reads.
 
-Conclusions from the objects and the row alone are resolved once, when the facts are created: whether the version is
+Conclusions from the objects and the row alone are resolved once, when they are first read: whether the version is
 registered, the ids of its rows, the digest that its bytes must have.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.model_approval import ModelApproval
@@ -56,7 +57,7 @@ class Registration:
     registry: ModelRegistry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Facts about one version.
 
@@ -72,10 +73,6 @@ class Facts:
     when that is not known yet. ``rivals`` are other versions of its URI, and rejected ones of its digest or in its
     folder; ``endpoints`` says where its bucket is. ``held`` is what the version was held to before: by its row, or as a
     new version by the row of its model.
-
-    Resolved from these: ``registration`` is where the version is registered, or why it is not; ``known_ids`` are the
-    ids of its rows as its objects know them in this registry; ``kept_digest`` is the digest of the row, even of a lost
-    one, and ``recorded_digest`` is that digest or else the declared one.
     """
 
     now: datetime
@@ -101,33 +98,35 @@ class Facts:
     rivals: tuple[VersionStanding, ...] = ()
     endpoints: Endpoints = field(default_factory=dict)
     held: Held = field(default_factory=Held)
-    registration: Registration | Unmet = field(init=False)
-    known_ids: KnownIds = field(init=False)
-    kept_digest: str | None = field(init=False)
-    recorded_digest: str | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        model, registry, status = self.model, self.registry, self.version.status
-        known = KnownIds()
-        registration: Registration | Unmet
-        if isinstance(registry, ModelRegistry):
-            model_id = None if isinstance(model, Unmet) else id_in(model.status, registry)
-            known = KnownIds(model=model_id, version=id_in(status, registry))
-        if isinstance(model, Unmet):
-            registration = model
-        elif isinstance(registry, Unmet):
-            registration = registry
-        else:
-            registration = _conflict(self) or Registration(model, registry)
-        kept = (self.row.digest if self.row else None) or (None if known.version is None else digest_of(status))
-        resolved = {
-            "registration": registration,
-            "known_ids": known,
-            "kept_digest": kept,
-            "recorded_digest": kept or self.version.spec.artifact.digest,
-        }
-        for name, value in resolved.items():
-            object.__setattr__(self, name, value)
+    @cached_property
+    def registration(self) -> Registration | Unmet:
+        """Where the version is registered, or why it is not."""
+        if isinstance(self.model, Unmet):
+            return self.model
+        if isinstance(self.registry, Unmet):
+            return self.registry
+        return _conflict(self) or Registration(self.model, self.registry)
+
+    @cached_property
+    def known_ids(self) -> KnownIds:
+        """The ids of the version's rows as its objects know them in this registry."""
+        if isinstance(self.registry, Unmet):
+            return KnownIds()
+        model_id = None if isinstance(self.model, Unmet) else id_in(self.model.status, self.registry)
+        return KnownIds(model=model_id, version=id_in(self.version.status, self.registry))
+
+    @cached_property
+    def kept_digest(self) -> str | None:
+        """The digest of the row, even of a lost one."""
+        if self.row is not None and self.row.digest:
+            return self.row.digest
+        return None if self.known_ids.version is None else digest_of(self.version.status)
+
+    @property
+    def recorded_digest(self) -> str | None:
+        """The digest that the version's bytes must have: that of the row, or else the declared one."""
+        return self.kept_digest or self.version.spec.artifact.digest
 
     @property
     def is_registered(self) -> bool:
@@ -175,7 +174,7 @@ def _conflict(facts: Facts) -> Unmet | None:
             finding=Finding(
                 reason="VersionReused",
                 found=f"{what} was registered with {row.uri}",
-                expected=f"the same artifact for ever, not {version.spec.artifact.uri}",
+                expected=f"the artifact that was registered, not {version.spec.artifact.uri}",
                 remedy="a new artifact is a new version: choose another spec.version",
             ),
         )

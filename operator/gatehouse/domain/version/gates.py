@@ -78,8 +78,8 @@ class GateState:
 
 NOT_OWED: Final = "NotOwed"
 """Why a version has no template while another gate is shut."""
-REGISTERED_RULE: Final = "a registry keeps the version, under a name of its own"
-ARTIFACT_RULE: Final = "every file is there, well formed, safe to load, and hashed to the recorded digest"
+REGISTERED_RULE: Final = "a registry keeps the version under a name that no other object holds"
+ARTIFACT_RULE: Final = "every file is present, well formed, safe to load, and hashed to the recorded digest"
 _SOURCES: Final[Mapping[ContentSource | None, str]] = {
     "Bytes": ", every byte read",
     "StoreChecksum": ", by the store's own SHA-256",
@@ -114,19 +114,21 @@ def artifact_gate(facts: Facts) -> GateState:
             return shut_gate(
                 "ArtifactVerified",
                 ARTIFACT_RULE,
-                Finding(reason="NotVerified", found="nothing was checked yet", expected=f"verified files at {uri}"),
+                Finding(
+                    reason="NotVerified", found="the artifact was not checked yet", expected=f"verified files at {uri}"
+                ),
                 status="Unknown",
                 attention="Time",
             )
         case CheckProgress() as progress:
-            found = (
+            done = (
                 f"{progress.files_done} of {progress.files} files and {human_bytes(progress.bytes_done)} "
                 f"of {human_bytes(progress.bytes)} hashed"
             )
             return shut_gate(
                 "ArtifactVerified",
                 ARTIFACT_RULE,
-                Finding(reason="Verifying", found=found, expected="every file hashed"),
+                Finding(reason="Verifying", found=done, expected="every file hashed"),
                 status="Unknown",
                 attention="Time",
             )
@@ -149,18 +151,18 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
             ),
             attention="Time",
         )
-    wanted = facts.recorded_digest
-    changed = wanted is not None and record.digest is not None and wanted != record.digest
+    recorded = facts.recorded_digest
+    changed = recorded is not None and record.digest is not None and recorded != record.digest
     if record.outcome == "Invalid" and not changed:
         return _invalid(record, then=_next_check(facts, BROKEN_INTERVAL))
     if record.outcome == "Unverified" or record.digest is None:
-        found = "; ".join(record.summary.notes) if record.summary and record.summary.notes else "content was not hashed"
+        notes = "; ".join(record.summary.notes) if record.summary else ""
         return shut_gate(
             "ArtifactVerified",
             ARTIFACT_RULE,
             Finding(
                 reason="ContentNotVerified",
-                found=found,
+                found=notes or "the content was not hashed",
                 expected="a digest of every file",
                 remedy="set verification.content of the registry to true, or upload with full-object SHA-256 checksums",
             ),
@@ -174,7 +176,7 @@ def _judge_record(facts: Facts, record: ArtifactRecord) -> GateState:
                 reason="ArtifactChanged",
                 found=f"digest {record.digest}"
                 + (f"; other bytes in {', '.join(record.changed)}" if record.changed else ""),
-                expected=f"digest {wanted}",
+                expected=f"digest {recorded}",
                 remedy=f"put the recorded files back at {uri}, or register the new ones as a new version. "
                 + _next_check(facts, BROKEN_INTERVAL),
             ),
@@ -210,7 +212,7 @@ def _unchecked_format(facts: Facts) -> GateState:
         f"{ARTIFACT_RULE} (FormatNotChecked)",
         Finding(
             reason="ArtifactInvalid",
-            found=f"format {stated}, whose files nothing checks",
+            found=f"format {stated}: Gatehouse does not check the structure of its files",
             expected=f"one of {', '.join(sorted(CHECKED_FORMATS))}, or an enforced GovernancePolicy that names "
             f"{stated}",
             remedy=f"convert the weights to {DEFAULT_FORMAT} and register them as a new version; or ask the owner of "
@@ -229,8 +231,7 @@ def _doubted(facts: Facts, uri: str) -> GateState:
             reason="ListingDiffers",
             found=f"the store shows other files at {uri} than those that were verified{why}",
             expected="every file hashed",
-            remedy="nothing, if the files were replaced: they are read again; nobody may write there while they are "
-            "read",
+            remedy="none, if the files were replaced: Gatehouse reads them again; no one may write there meanwhile",
         ),
         status="Unknown",
         attention="Time",

@@ -39,6 +39,7 @@ from gatehouse.domain.version.gates import (
     template_gate,
 )
 from gatehouse.domain.version.records import StateChange, VersionRecord
+from gatehouse.domain.version.row_recovery import ARTIFACT_VERIFIED
 from gatehouse.domain.version.schedule import next_check
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
@@ -50,7 +51,7 @@ REBUILT: Final = "Rebuilt"
 READY_TO_DEPLOY: Final[Phase] = "Ready to Deploy"
 DECLARED_PHASES: Final[Mapping[str, str]] = {
     "Draft": "the author has not submitted the version; set spec.state to Submitted",
-    "Deprecated": "the author wants nobody to deploy the version any more",
+    "Deprecated": "the author advises against new deployments of the version",
     "Archived": "the version, or its model, is archived",
 }
 """Phases that the author declares, and what they mean."""
@@ -94,6 +95,12 @@ class Decision:
     def first_shut(self) -> GateState | None:
         """The gate to report first: of those of every stage, and those of the first stage."""
         return _first_shut(self.gates, self.standings)
+
+    @property
+    def first_cause_besides_store(self) -> GateState | None:
+        """The first shut gate that stays shut whatever the store answers: judged, and not the artifact's own gate."""
+        judged = [gate for gate in self.gates if not gate.waiting and gate.name != ARTIFACT_VERIFIED]
+        return _first_shut(judged, self.standings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +217,7 @@ def _stage_gates(stages: Sequence[Standing]) -> Iterator[GateState]:
 
 def _cleared(stages: Sequence[Standing], against: Mapping[str, Objection]) -> tuple[str, ...]:
     """The cleared stages: a later stage is cleared only if the earlier ones are."""
-    cleared = takewhile(lambda each: each.open and each.stage not in against, stages)
+    cleared = takewhile(lambda standing: standing.open and standing.stage not in against, stages)
     return tuple(standing.stage for standing in cleared)
 
 
@@ -271,7 +278,7 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
     version, row = facts.version, facts.row
     if not facts.is_registered:
         return None
-    found = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
+    artifact = facts.artifact if isinstance(facts.artifact, ArtifactRecord) else None
     return VersionRecord(
         id=row.id if row else None,
         model_id=row.model_id if row else None,
@@ -283,9 +290,9 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
         uri=version.spec.artifact.uri,
         state="ARCHIVED" if phase == "Archived" else "LIVE",
         phase=phase,
-        digest=facts.kept_digest or (found.digest if found and artifact_open else None),
+        digest=facts.kept_digest or (artifact.digest if artifact and artifact_open else None),
         hardware_profile=version.spec.hardware_profile_ref.name,
-        artifact=found or _as_doubted(facts),
+        artifact=artifact or _as_doubted(facts),
         spec=facts.spec_json,
         governance=governance,
     )
@@ -314,7 +321,7 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     reason, message = headline
     lost = facts.is_lost
     if lost:
-        reason, message = REBUILT, f"the database had lost the row; it was made again from the object: {message}"
+        reason, message = REBUILT, f"the database had lost the row; Gatehouse created it from the object: {message}"
     return StateChange(
         at=facts.now,
         actor=SYSTEM_ACTOR,
@@ -336,7 +343,7 @@ def nothing_known(facts: Facts) -> ReconcileError | None:
     if facts.is_lost and isinstance(progress, CheckProgress):
         return Transient(
             reason="RowLost",
-            message=f"the database has lost the row; it is made again when the artifact is hashed "
+            message="the database has lost the row; Gatehouse creates it again when the artifact is hashed "
             f"({progress.files_done} of {progress.files} files)",
         )
     established = facts.known_ids.version is not None or facts.version.status.template is not None

@@ -29,9 +29,7 @@ __all__ = ["APPROVED", "POLICY_COMPLIANT", "Outcome", "Standing", "next_expiry",
 POLICY_COMPLIANT: Final = "PolicyCompliant"
 APPROVED: Final = "Approved"
 POLICY_RULE: Final = "every policy that applies to the version holds"
-APPROVAL_RULE: Final = (
-    "as many people approved these bytes, served like this, as policies want, none of them the submitter"
-)
+APPROVAL_RULE: Final = "enough people other than the submitter approved these bytes with these serving settings"
 NOT_JUDGED: Final = "NotJudged"
 """Why both gates are shut while the bytes are not known."""
 Outcome = Literal["Complies", "Owes", "Denies"]
@@ -98,7 +96,7 @@ def _not_judged(stage: str) -> Standing:
         return shut_gate(
             name,
             rule,
-            Finding(reason=NOT_JUDGED, found="not judged yet", expected="a verified artifact"),
+            Finding(reason=NOT_JUDGED, found="not evaluated yet", expected="a verified artifact"),
             status="Unknown",
             attention="None",
             stage=stage,
@@ -116,9 +114,9 @@ def _missing(name: str) -> PolicyFinding:
         enforced=True,
         finding=Finding(
             reason="PolicyMissing",
-            found=f"the registry requires GovernancePolicy {name}, which is not there",
+            found=f"the registry requires GovernancePolicy {name}, which does not exist",
             expected=f"GovernancePolicy {name}",
-            remedy="apply the policy, or take it from requiredPolicies of the ModelRegistry",
+            remedy="apply the policy, or remove it from requiredPolicies of the ModelRegistry",
         ),
     )
 
@@ -135,8 +133,8 @@ def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[P
         enforced=True,
         finding=Finding(
             reason="StageUnguarded",
-            found=f"stage {stage} is protected, and no enforced policy that applies to the version asks for anything "
-            "there" + (f" (what applies: {applying})" if applying else ""),
+            found=f"stage {stage} is protected, and no enforced policy that applies to the version has a "
+            "requirement for it" + (f" (policies that apply: {applying})" if applying else ""),
             expected=f"a GovernancePolicy in mode Enforce that applies to the version and has a rule for {stage}",
             remedy="apply the default policies (kubectl apply --server-side -k manifests/policies) or your own, or "
             f"take {stage} out of spec.protectedStages of the ModelRegistry",
@@ -147,7 +145,8 @@ def _unspoken(facts: Facts, stage: str, protected: frozenset[str]) -> Iterator[P
 def _standing(facts: Facts, case: Case, stage: str, missing: tuple[PolicyFinding, ...]) -> Standing:
     findings = (*missing, *(finding for policy in facts.policies for finding in judge(policy, case, stage)))
     cast = ballots(facts.approvals, version=case.version, digest=case.digest, tier=case.held.risk_tier, stage=stage)
-    named = {account for _, each in _requirements(facts.policies, stage) for account in each.service_accounts}
+    required = _requirements(facts.policies, stage)
+    named = {account for _, requirement in required for account in requirement.service_accounts}
     heard = tuple(ballot for ballot in cast if ballot.is_heard(named))
     return Standing(
         stage=stage,
@@ -167,16 +166,17 @@ def _requirements(policies: Iterable[CompiledPolicy], stage: str) -> Iterator[tu
 
 
 def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[PolicyFinding], stage: str) -> GateState:
-    shut = sorted((each for each in findings if each.enforced), key=lambda each: each.weight != "Denied")
+    shut = sorted((finding for finding in findings if finding.enforced), key=lambda finding: finding.weight != "Denied")
     if not shut:
-        reported = [each for each in findings if not each.enforced]
-        found = f"{len(policies)} policies apply and hold" if policies else "no policy applies"
+        reported = [finding for finding in findings if not finding.enforced]
+        said = f"{len(policies)} policies apply and hold" if policies else "no policy applies"
         if reported:
-            found += "; in audit only: " + "; ".join(f"{each.policy}: {each.finding.found}" for each in reported[:3])
+            audited = "; ".join(f"{finding.policy}: {finding.finding.found}" for finding in reported[:3])
+            said += f"; in audit only: {audited}"
         return open_gate(
             POLICY_COMPLIANT,
             POLICY_RULE,
-            Finding(reason="Compliant", found=found, expected="no objection"),
+            Finding(reason="Compliant", found=said, expected="no objection"),
             stage=stage,
         )
     first = shut[0]
@@ -197,25 +197,25 @@ def _policy_gate(policies: Sequence[CompiledPolicy], findings: Sequence[PolicyFi
 
 def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateState:
     for decision in ("Rejected", "ChangesRequested"):
-        against = [each for each in cast if each.counts and each.approval.spec.decision == decision]
+        against = [ballot for ballot in cast if ballot.counts and ballot.approval.spec.decision == decision]
         if against:
             return _refused(decision, against[0], stage)
-    overheard = next((each for each in facts.unreadable if each.may_refuse), None)
+    overheard = next((decision for decision in facts.unreadable if decision.may_refuse), None)
     if overheard is not None:
         return _overheard(overheard, stage)
-    wanted = list(_requirements(facts.policies, stage))
-    if not wanted:
+    requirements = list(_requirements(facts.policies, stage))
+    if not requirements:
         return open_gate(
             APPROVED,
             APPROVAL_RULE,
-            Finding(reason="NotRequired", found=f"no policy wants an approval for {stage}", expected="none"),
+            Finding(reason="NotRequired", found=f"no policy requires an approval for {stage}", expected="none"),
             stage=stage,
         )
     unknown = submitter_finding(facts.version)
     if unknown is not None:
         return shut_gate(APPROVED, APPROVAL_RULE, unknown, attention="Time", stage=stage)
     approvers: set[str] = set()
-    for policy, requirement in wanted:
+    for policy, requirement in requirements:
         count = count_approvals(requirement, cast)
         approvers.update(count.approvers)
         if not count.met:
@@ -226,7 +226,7 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
         Finding(
             reason="Approved",
             found=f"approved for {stage} by {', '.join(sorted(approvers))}",
-            expected="the approvals that the policies want",
+            expected="the approvals that the policies require",
         ),
         stage=stage,
     )
@@ -240,9 +240,9 @@ def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
         APPROVAL_RULE,
         Finding(
             reason=decision,
-            found=f"{spec.approver} {'rejected' if rejected else 'requested changes of'} the version for {stage}: "
+            found=f"{spec.approver} {'rejected' if rejected else 'requested changes to'} the version for {stage}: "
             f"{spec.reason}",
-            expected="no current decision against it",
+            expected="no current decision against the version",
             remedy="a new artifact is a new version"
             if rejected
             else f"make the changes, then ask {spec.approver} to decide again",
@@ -260,7 +260,7 @@ def _overheard(decision: Unreadable, stage: str) -> GateState:
         Finding(
             reason="DecisionUnreadable",
             found=f"{decision.message}; it may be a refusal",
-            expected="decisions that Gatehouse reads",
+            expected="decisions that Gatehouse can read",
             remedy=f"the approver deletes the decision and decides again: kubectl delete modelapproval {decision.name}",
         ),
         attention="Person",
@@ -275,16 +275,16 @@ def _owed(
     approvers: Sequence[str],
     passed_over: Sequence[str],
 ) -> GateState:
-    found = f"{len(approvers)} of {requirement.count} approvals" + (f" ({', '.join(approvers)})" if approvers else "")
+    count = f"{len(approvers)} of {requirement.count} approvals" + (f" ({', '.join(approvers)})" if approvers else "")
     if passed_over:
-        found += "; not counted: " + "; ".join(passed_over[:3])
+        count += "; not counted: " + "; ".join(passed_over[:3])
     groups = f" from {' or '.join(requirement.groups)}" if requirement.groups else ""
     return shut_gate(
         APPROVED,
         f"{APPROVAL_RULE} ({policy})",
         Finding(
             reason="ApprovalOwed",
-            found=found,
+            found=count,
             expected=f"{requirement.count} {'approval' if requirement.count == 1 else 'approvals'}{groups}",
             remedy=f"gatehouse approve {facts.version.metadata.name} --stage {requirement.stage} --reason '...'",
         ),
@@ -293,11 +293,11 @@ def _owed(
     )
 
 
-def outcomes(policies: Sequence[CompiledPolicy], found: Sequence[Standing]) -> Mapping[str, Outcome]:
+def outcomes(policies: Sequence[CompiledPolicy], stages: Sequence[Standing]) -> Mapping[str, Outcome]:
     """The outcome of each policy for the version, by name: the worst over all stages."""
-    judged = any(standing.policy.finding.reason != NOT_JUDGED for standing in found)
+    judged = any(standing.policy.finding.reason != NOT_JUDGED for standing in stages)
     weights: dict[str, set[str]] = {policy.name: set() if judged else {"Owed"} for policy in policies}
-    for standing in found:
+    for standing in stages:
         for finding in standing.findings:
             if finding.policy:
                 weights.setdefault(finding.policy, set()).add(finding.weight)

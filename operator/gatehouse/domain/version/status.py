@@ -74,6 +74,7 @@ def version_status(
         states = conditions_after_error(
             before.conditions, error, now=now, grace=_grace(facts), verified_at=_verified_at(facts), decided=states
         )
+        states = _with_own_cause(decision, states)
     states = list(states)
     status = ModelVersionStatus(
         observed_generation=version.metadata.generation,
@@ -128,15 +129,15 @@ def shut_status(status: S, error: ReconcileError) -> S:
     gate = Gate(
         name=REGISTERED,
         open=False,
-        rule="what the version is judged by is read anew within the grace",
+        rule="Gatehouse reads the facts about the version again within the grace",
         found=f"{error.reason}: {error.message}"[:2048],
-        wanted="a reconcile that comes to an end",
+        wanted="a reconcile that completes",
         remedy=error.remedy[:1024] or None,
     )
     phase = status.phase
     if phase is None or phase == READY_TO_DEPLOY:
         phase = "Waiting" if error.reason == UNREADABLE else "Verifying"
-    gates = [gate, *(each for each in status.gates if each.name != REGISTERED)]
+    gates = [gate, *(other for other in status.gates if other.name != REGISTERED)]
     return status.model_copy(update={"phase": phase, "cleared_for": [], "gates": gates})
 
 
@@ -148,7 +149,7 @@ def _stages(facts: Facts) -> list[str]:
 
 def _policies(facts: Facts, decision: Decision) -> list[PolicyOutcome]:
     """Outcomes of policies; of very many, first those that let no running service continue, then those that deny."""
-    strict = {each.name for each in facts.policies if each.policy.spec.running.new_pods == "Deny"}
+    strict = {policy.name for policy in facts.policies if policy.policy.spec.running.new_pods == "Deny"}
     weight = {"Denies": 0, "Owes": 1, "Complies": 2}
     shown = list(decision.outcomes)
     if len(shown) > MOST_POLICIES:
@@ -165,8 +166,8 @@ def _admitted_to(facts: Facts, decision: Decision) -> list[Admission]:
     known = facts.version.status.admitted_to
     if facts.served_in is None:
         return list(known)
-    before = {(each.stage, each.namespace) for each in known}
-    kept = [each for each in facts.served_in if each in before or each[0] in decision.cleared_for]
+    before = {(place.stage, place.namespace) for place in known}
+    kept = [place for place in facts.served_in if place in before or place[0] in decision.cleared_for]
     return [Admission(stage=stage, namespace=namespace) for stage, namespace in kept[:MOST_ADMITTED]]
 
 
@@ -188,17 +189,25 @@ def _conditions(facts: Facts, decision: Decision) -> Iterable[ConditionState]:
             RUNNING_UNCLEARED,
             "True",
             "NotCleared",
-            f"it runs in {', '.join(uncleared)}, for which it is not cleared; no service is stopped: replace them",
+            f"services run the version in {', '.join(uncleared)} uncleared; Gatehouse stops none: replace them",
         )
     if facts.unreadable:
         rest = len(facts.unreadable) - SHOWN_UNREADABLE
-        named = "; ".join(each.message for each in facts.unreadable[:SHOWN_UNREADABLE])
+        named = "; ".join(unreadable.message for unreadable in facts.unreadable[:SHOWN_UNREADABLE])
         more = f" (and {rest} more)" if rest > 0 else ""
-        yield ConditionState(
-            UNREADABLE_OBJECTS, "True", UNREADABLE, f"what does not read does not count: {named}{more}"
-        )
+        yield ConditionState(UNREADABLE_OBJECTS, "True", UNREADABLE, f"unreadable objects do not count: {named}{more}")
     for gate in _shown(decision):
         yield ConditionState(gate.name, gate.status, gate.finding.reason, gate.message)
+
+
+def _with_own_cause(decision: Decision, states: Iterable[ConditionState]) -> Iterable[ConditionState]:
+    """The conditions of an outage. Ready has the store's reason only if nothing else keeps the version from Ready."""
+    gate, own = decision.first_cause_besides_store, None
+    if decision.phase in DECLARED_PHASES:
+        own = ConditionState(READY, "False", decision.reason, decision.message)
+    elif gate is not None:
+        own = ConditionState(READY, "False", gate.finding.reason, gate.message)
+    return (own if own is not None and state.type == READY else state for state in states)
 
 
 def _shown(decision: Decision) -> Iterable[GateState]:
@@ -215,43 +224,37 @@ def _gates(before: Iterable[Gate], states: Iterable[GateState]) -> list[Gate]:
 
 
 def _gate(known: Gate | None, gate: GateState) -> Gate:
-    rule, found, wanted, remedy = (
-        gate.rule[:512],
-        gate.finding.found[:2048],
-        gate.finding.expected[:1024],
-        gate.finding.remedy[:1024] or None,
-    )
-    if known and (known.open, known.unknown, known.rule, known.found, known.wanted, known.remedy, known.waiting) == (
-        gate.open,
-        gate.unknown,
-        rule,
-        found,
-        wanted,
-        remedy,
-        gate.waiting,
+    finding = gate.finding
+    flags = gate.open, gate.unknown, gate.waiting
+    texts = gate.rule[:512], finding.found[:2048], finding.expected[:1024], finding.remedy[:1024] or None
+    if (
+        known
+        and (known.open, known.unknown, known.waiting) == flags
+        and (known.rule, known.found, known.wanted, known.remedy) == texts
     ):
         return known
+    rule, observed, expected, remedy = texts
     return Gate(
         name=gate.name,
         stage=gate.stage,
         open=gate.open,
         unknown=gate.unknown,
         rule=rule,
-        found=found,
-        wanted=wanted,
+        found=observed,
+        wanted=expected,
         remedy=remedy,
         waiting=gate.waiting,
     )
 
 
-def _artifact(found: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | None:
-    if not isinstance(found, ArtifactRecord) or found.summary is None:
+def _artifact(artifact: ArtifactRecord | CheckProgress | None) -> ArtifactStatus | None:
+    if not isinstance(artifact, ArtifactRecord) or artifact.summary is None:
         return None
-    summary = found.summary
+    summary = artifact.summary
     return ArtifactStatus(
-        # The verified bytes may be gone: the digest is the recorded one, and not a found one.
-        digest=None if found.doubted else found.digest,
-        content_source=found.content_source,
+        # The verified bytes may be gone: the digest is the recorded one, and not the one that was found.
+        digest=None if artifact.doubted else artifact.digest,
+        content_source=artifact.content_source,
         total_bytes=_bounded(summary.total_bytes),
         size=human_bytes(summary.total_bytes),
         files=summary.files,
@@ -279,10 +282,12 @@ def _other_digest(decision: Decision, artifact: ArtifactStatus | None) -> str | 
     return None if artifact is not None and artifact.digest == recorded else recorded
 
 
-def _progress(found: ArtifactRecord | CheckProgress | Finding | None) -> Progress | None:
-    if not isinstance(found, CheckProgress):
+def _progress(checked: ArtifactRecord | CheckProgress | Finding | None) -> Progress | None:
+    if not isinstance(checked, CheckProgress):
         return None
-    return Progress(files_done=found.files_done, files=found.files, bytes_done=found.bytes_done, bytes=found.bytes)
+    return Progress(
+        files_done=checked.files_done, files=checked.files, bytes_done=checked.bytes_done, bytes=checked.bytes
+    )
 
 
 def _hardware(fit: Fit) -> HardwareStatus:

@@ -30,7 +30,7 @@ Gone = Mapping[str, Mapping[str, Any]]
 def gone_results(facts: Facts) -> Gone:
     """The results in the row that no entitled person withdrew, by uid, with their names."""
     before = orjson.loads(facts.row.governance) if facts.row is not None and facts.row.governance else {}
-    there = {each.metadata.uid for each in facts.evaluations}
+    there = {evaluation.metadata.uid for evaluation in facts.evaluations}
     lost = {
         was["uid"]: {**was, "name": name}
         for name, was in before.get("evaluations", {}).items()
@@ -50,10 +50,10 @@ def _is_entitled(facts: Facts, uid: str) -> bool:
 
 def results_gone(gone: Gone, *, version: ModelVersion) -> tuple[ModelEvaluation, ...]:
     """The gone results as evaluations; unreadable ones are left out, as the row only remembered them."""
-    found: list[ModelEvaluation] = []
+    results: list[ModelEvaluation] = []
     for was in gone.values():
         try:
-            found.extend(remembered([(str(was["name"]), was)], version=version))
+            results.extend(remembered([(str(was["name"]), was)], version=version))
         except (ValidationError, KeyError):
             continue
-    return tuple(found)
+    return tuple(results)

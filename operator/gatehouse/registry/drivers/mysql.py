@@ -75,7 +75,7 @@ class _Refused:
 
     def authenticate(self, packet: object) -> None:
         del packet
-        raise pymysql.err.OperationalError(2059, f"the server asks for the password by {self._name}, which shows it")
+        raise pymysql.err.OperationalError(2059, f"the server asks for the password by {self._name}, which reveals it")
 
 
 class _Plugins(dict[Any, Any]):

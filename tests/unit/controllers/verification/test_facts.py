@@ -11,7 +11,7 @@ from gatehouse.domain.artifact.quantization import Quantization
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.hardware.fit import fit
 from modelfiles import config_json, safetensors_file, shard_index
-from unit.controllers.verification.test_verifier import check, tiny
+from unit.controllers.verification.checks import check, tiny
 from unit.domain.hardware.fits import profile, shipped
 
 FP8_FILE = json.dumps({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
@@ -15,7 +15,6 @@ from gatehouse.controllers.verification.parsing import InProcess, Read
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import (
     CHECKSUM_WORTH_BYTES,
-    CheckRequest,
     CheckResult,
     Verifier,
 )
@@ -28,55 +27,19 @@ from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.formats.safetensors import HEADER
 from gatehouse.domain.version.records import FileRecord
 from modelfiles import config_json, gguf_file, safetensors_file, safetensors_frame, shard_index
+from unit.controllers.verification.checks import (
+    NOW,
+    WEIGHTS,
+    FixedClock,
+    check,
+    request_for,
+    rules,
+    sharded,
+    tiny,
+    verification,
+)
 
 R = TypeVar("R")
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-WEIGHTS = safetensors_file({"a": ("BF16", (4, 4)), "b": ("F8_E4M3", (8,))})
-
-
-class FixedClock:
-    def __init__(self, now: datetime = NOW) -> None:
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
-
-
-def tiny(**changes: bytes | None) -> FakeStore:
-    """A whole model of three files; keyword ``path=None`` leaves a file out. Dots are written as they are."""
-    files = {"config.json": config_json(), "model.safetensors": WEIGHTS, "tokenizer.json": b"{}", **changes}
-    return FakeStore({f"m/{path}": data for path, data in files.items() if data is not None})
-
-
-def sharded(**changes: bytes | None) -> FakeStore:
-    first, second = safetensors_file({"a": ("BF16", (4,))}), safetensors_file({"b": ("BF16", (4,))})
-    files = {
-        "config.json": config_json(),
-        "model.safetensors.index.json": shard_index({"a": "one.safetensors", "b": "two.safetensors"}),
-        "one.safetensors": first,
-        "two.safetensors": second,
-        "tokenizer.json": b"{}",
-        **changes,
-    }
-    return FakeStore({f"m/{path}": data for path, data in files.items() if data is not None})
-
-
-def request_for(store: FakeStore, **options: object) -> CheckRequest:
-    base = CheckRequest(store=store, prefix="m/", artifact_format="safetensors")
-    return replace(base, **options)  # type: ignore[arg-type]  # checked by the dataclass's own fields
-
-
-def verification(request: CheckRequest, *, at: datetime = NOW) -> Verifier:
-    return Verifier(request, clock=FixedClock(at), slots=CheckSlots())
-
-
-async def check(store: FakeStore, **options: object) -> CheckResult:
-    return await verification(request_for(store, **options)).run()
-
-
-def rules(result: CheckResult) -> list[str]:
-    return [problem.reason for problem in result.record.problems]
 
 
 async def test_a_tiny_artifact_costs_one_list_and_one_get_an_object() -> None:
