@@ -110,7 +110,7 @@ async def test_a_delay_of_nothing_is_now(queue: WorkQueue[str], seconds: float) 
 
 @pytest.mark.parametrize("seconds", [math.inf, math.nan])
 async def test_a_delay_that_is_not_finite_is_refused(queue: WorkQueue[str], seconds: float) -> None:
-    with pytest.raises(ValueError, match="wanted a finite number"):
+    with pytest.raises(ValueError, match="expected a finite number"):
         queue.add_after("a", seconds)
 
 

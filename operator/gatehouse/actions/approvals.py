@@ -120,7 +120,7 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
     person, version, tier = situation.person, situation.version, situation.tier
     where = f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if situation.stages and stage not in situation.stages:
-        return f"stage is {stage}; wanted: a stage of the registry: {', '.join(situation.stages)}"
+        return f"stage is {stage}; expected: a stage of the registry: {', '.join(situation.stages)}"
     if version.spec.state != "Submitted":
         return f"{where} is {version.spec.state}; only a Submitted version can be decided on"
     if author(version.spec) is None and version.spec.submitted_by is not None and decision == "Approved":
@@ -145,7 +145,7 @@ def why_refused(situation: Situation, stage: str, decision: ApprovalDecision) ->
         )
     if not situation.may_approve:
         return (
-            f"you ({person.name}) may not decide on {tier} risk; wanted: the verb approve on "
+            f"you ({person.name}) may not decide on {tier} risk; expected: the verb approve on "
             f"risktiers.{GROUP}/{tier}, as the ClusterRole gatehouse-approver grants it"
         )
     if not situation.may_write:

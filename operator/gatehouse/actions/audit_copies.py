@@ -36,7 +36,7 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
 
 def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
     if not folder.is_dir():
-        raise InputInvalid(f"there is no folder {folder}; wanted: the copies of checkpoints, or s3://bucket/prefix/")
+        raise InputInvalid(f"there is no folder {folder}; expected: the copies of checkpoints, or s3://bucket/prefix/")
     below = folder / registry
     files = sorted((below if below.is_dir() else folder).rglob("*.json"))
     _bounded(len(files), str(folder))
@@ -67,4 +67,4 @@ async def _read(store: S3Store, prefix: str, stored: StoredObject, turn: asyncio
 
 def _bounded(count: int, where: str) -> None:
     if count > MOST_COPIES:
-        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; wanted: the copies of checkpoints alone")
+        raise InputInvalid(f"{where} holds more than {MOST_COPIES} files; expected: the copies of checkpoints alone")

@@ -64,5 +64,5 @@ def read_keys(file: Path) -> PublicKeys:
     with file.open("rb") as stream:
         pem = stream.read(LARGEST_KEYS + 1)
     if len(pem) > LARGEST_KEYS:
-        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
+        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, expected keys in PEM")
     return PublicKeys.from_pem(pem, where=str(file))

@@ -88,7 +88,7 @@ async def _texts(path: str, side: Side) -> Mapping[str, str]:
     if file is None:
         return {}
     if file.size > LARGEST_FILE:
-        raise _NotShown(f"{file.size} bytes in {_where(side)}; wanted: at most {LARGEST_FILE}")
+        raise _NotShown(f"{file.size} bytes in {_where(side)}; expected: at most {LARGEST_FILE}")
     location = location_of(side.version.spec.artifact.uri)
     async with open_bucket(bucket_access(location.bucket, StoreFlags()), metrics=NoMetrics()) as bucket:
         data = await _read(bucket.store, location.prefix, file, side)

@@ -94,7 +94,7 @@ def evaluations(run: HarnessRun, wanted: Import) -> tuple[Manifest, ...]:
     if not chosen:
         raise Refused(f"no task of the file measured anything: {', '.join(run.empty[:10])}")
     if len(chosen) > _MOST_TASKS:
-        raise Refused(f"{len(chosen)} tasks; wanted: at most {_MOST_TASKS} at once: choose some with --task")
+        raise Refused(f"{len(chosen)} tasks; expected: at most {_MOST_TASKS} at once: choose some with --task")
     try:
         specs = [_spec(run, task, wanted, results=results, digest=digest, at=at) for task in chosen]
     except ValidationError as error:
@@ -193,7 +193,7 @@ def counted_groups(person: Person, policies: Iterable[GovernancePolicy] | None) 
 
 def _named(results: Mapping[str, TaskResult], name: str) -> TaskResult:
     if name not in results:
-        raise Refused(f"--task is {name}; wanted: a task of the file: {', '.join(sorted(results)[:20])}")
+        raise Refused(f"--task is {name}; expected: a task of the file: {', '.join(sorted(results)[:20])}")
     return results[name]
 
 

@@ -73,16 +73,16 @@ def calibrated(question: FitQuestion, log: StartLog) -> FitAnswer:
     """
     if not log.tells:
         raise ConditionNotMet(
-            "the log has none of the lines that vLLM prints when it starts; wanted: Model loading took, Available KV "
+            "the log has none of the lines that vLLM prints when it starts; expected: Model loading took, Available KV "
             "cache memory, GPU KV cache size"
         )
     if len(question.machines) != 1:
         raise InputInvalid(
-            f"--calibrate with {len(question.machines)} profiles; wanted: the one on which vLLM started, by --profile"
+            f"--calibrate with {len(question.machines)} profiles; expected: the one on which vLLM started, by --profile"
         )
     if (log.tensor_parallel_size or 1) > MOST_ACCELERATORS:
         raise InputInvalid(
-            f"the log has tensor_parallel_size {log.tensor_parallel_size}; wanted: at most {MOST_ACCELERATORS}"
+            f"the log has tensor_parallel_size {log.tensor_parallel_size}; expected: at most {MOST_ACCELERATORS}"
         )
     machine = _as_started(question.machines[0], log)
     choices, row = _started_row(question, machine, log)
@@ -130,7 +130,7 @@ def _started_row(question: FitQuestion, machine: Machine, log: StartLog) -> tupl
         rows = _rows(question.known, (machine,), choices)
     if len(rows) != 1:
         raise InputInvalid(
-            f"--calibrate with {len(rows)} rows; wanted: one length, one --max-num-seqs, one --tensor-parallel-size"
+            f"--calibrate with {len(rows)} rows; expected: one length, one --max-num-seqs, one --tensor-parallel-size"
         )
     return choices, rows[0]
 

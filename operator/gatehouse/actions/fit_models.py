@@ -58,7 +58,7 @@ def known_model(target: str, *, artifact_format: ArtifactFormat | None) -> Known
         raise InputInvalid(str(error)) from error
     if path.suffix == ".json" or not _NAME.fullmatch(target):
         raise InputInvalid(
-            f"{target} does not exist; wanted: a folder, a config.json, or a ModelVersion as NAME or NAMESPACE/NAME"
+            f"{target} does not exist; expected: a folder, a config.json, or a ModelVersion as NAME or NAMESPACE/NAME"
         )
     return None
 

@@ -97,7 +97,7 @@ def change_of(version: ModelVersion, wanted: Move, person: Person) -> dict[str, 
     spec, where = version.spec, f"ModelVersion {version.metadata.namespace}/{version.metadata.name}"
     if spec.state not in _FROM[wanted.verb]:
         way = "restore it first: gatehouse restore" if wanted.verb != "restore" else "there is nothing to restore"
-        raise Refused(f"{where} is {spec.state}; wanted: {' or '.join(sorted(_FROM[wanted.verb]))}; {way}")
+        raise Refused(f"{where} is {spec.state}; expected: {' or '.join(sorted(_FROM[wanted.verb]))}; {way}")
     state = _TO.get(wanted.verb) or _restored(version)
     claims = wanted.verb == "submit" and spec.submitted_by is None
     if spec.state == state and not claims:

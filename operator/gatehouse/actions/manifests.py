@@ -70,7 +70,7 @@ def load_folder(folder: Path) -> tuple[Declared, ...]:
         (each for path in paths for each in _in_file(path)), key=lambda each: list(_KINDS).index(each.kind.info.kind)
     )
     if not found:
-        raise InputInvalid(f"no manifests in {folder}; wanted: *.yaml files with {', '.join(_KINDS)}")
+        raise InputInvalid(f"no manifests in {folder}; expected: *.yaml files with {', '.join(_KINDS)}")
     seen: dict[tuple[str, str, str], Declared] = {}
     for each in found:
         first = seen.setdefault(each.key, each)
@@ -88,7 +88,7 @@ def declared(body: JsonObject, *, source: str = "") -> Declared:
     if kind is None or body.get("apiVersion") != f"{GROUP}/{VERSION}":
         raise InputInvalid(
             f"{where}: {shown(body.get('apiVersion'))} {shown(body.get('kind'))}; "
-            f"wanted: {GROUP}/{VERSION} and one of {', '.join(_KINDS)}"
+            f"expected: {GROUP}/{VERSION} and one of {', '.join(_KINDS)}"
         )
     try:
         parsed = kind.model_validate(body)
@@ -125,7 +125,7 @@ def registry_reference(text: str, *, flag: str) -> ObjectReference:
     try:
         return ObjectReference(namespace=namespace, name=name) if slash else ObjectReference(name=namespace)
     except ValidationError:
-        raise InputInvalid(f"{flag} is {text!r}; wanted: NAMESPACE/NAME of a ModelRegistry") from None
+        raise InputInvalid(f"{flag} is {text!r}; expected: NAMESPACE/NAME of a ModelRegistry") from None
 
 
 def submitted(objects: Iterable[Declared], *, by: str, via: str) -> tuple[Declared, ...]:
@@ -157,7 +157,7 @@ def _in_file(path: Path) -> Iterator[Declared]:
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise InputInvalid(f"{path}: {shown(document)}; wanted: Kubernetes objects")
+            raise InputInvalid(f"{path}: {shown(document)}; expected: Kubernetes objects")
         yield declared(document, source=str(path))
 
 

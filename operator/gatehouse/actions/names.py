@@ -42,7 +42,7 @@ def _object_name(text: str, *, what: str) -> str:
     if not safe:
         raise InputInvalid(
             f"{what} is {text!r}, which gives no name of a Kubernetes object; "
-            "wanted: at least one letter from a to z or a digit"
+            "expected: at least one letter from a to z or a digit"
         )
     if len(safe) <= LONGEST:
         return safe

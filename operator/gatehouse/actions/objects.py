@@ -83,5 +83,5 @@ def _parsed(kind: type[R], body: Mapping[str, Any]) -> R:
         field = ".".join(str(part) for part in first["loc"])
         raise Refused(
             f"{kind.info.kind} {where} cannot be parsed by this gatehouse: {field}: {first['msg']}; "
-            "wanted: a gatehouse of the version that the cluster runs"
+            "expected: a gatehouse of the version that the cluster runs"
         ) from error

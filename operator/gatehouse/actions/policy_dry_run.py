@@ -219,7 +219,7 @@ def _why(passed: Sequence[Standing]) -> str:
     gates = (gate for standing in passed for gate in (standing.policy, standing.approval))
     shut = next((gate for gate in gates if not gate.open), None)
     return (
-        "" if shut is None else f"{shut.name} for {shut.stage}: {shut.finding.found}; wanted: {shut.finding.expected}"
+        "" if shut is None else f"{shut.name} for {shut.stage}: {shut.finding.found}; expected: {shut.finding.expected}"
     )
 
 

@@ -96,7 +96,7 @@ async def promote(api: ApiClient, request: PromotionRequest) -> Promotion:
 def _gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> tuple[Gate, ...]:
     """The gates of the version itself, of each earlier stage and of the stage."""
     if stage not in stages:
-        raise Refused(f"stage is {stage}; wanted: a stage of the registry: {', '.join(stages) or 'it has none yet'}")
+        raise Refused(f"stage is {stage}; expected: a stage of the registry: {', '.join(stages) or 'it has none yet'}")
     passed = {"", *stages[: stages.index(stage) + 1]}
     return tuple(gate for gate in version.status.gates if gate.stage in passed)
 
@@ -124,7 +124,7 @@ def _namespace_note(namespace: str, stage: str, labels: Mapping[str, str] | None
     labelled = labels.get(LABEL_STAGE)
     if labelled is not None and labelled != stage:
         raise Refused(
-            f"namespace {namespace} is labelled {LABEL_STAGE}={labelled}; wanted: one of stage {stage}. "
+            f"namespace {namespace} is labelled {LABEL_STAGE}={labelled}; expected: one of stage {stage}. "
             f"kubectl get namespaces -l {LABEL_STAGE}={stage}"
         )
     if labelled is None:
@@ -154,6 +154,6 @@ async def _apply(api: ApiClient, body: Mapping[str, Any]) -> Mapping[str, Any]:
             raise Refused(f"another field manager declares {where} otherwise: {error.message}") from error
         if error.status == 404:
             raise Refused(
-                f"{where}: {error.message}; wanted: KServe in the cluster and the namespace {metadata['namespace']}"
+                f"{where}: {error.message}; expected: KServe in the cluster and the namespace {metadata['namespace']}"
             ) from error
         raise

@@ -147,7 +147,7 @@ def version_difference(found: ModelVersion, spec: JsonObject, flags: JsonObject)
     ):
         if has is not None and has != wants:
             raise ObjectMismatch(
-                f"{where} is {what} {has}; wanted: {wants}. What a version stands for never changes: {remedy}"
+                f"{where} is {what} {has}; expected: {wants}. What a version stands for never changes: {remedy}"
             )
     same = {**flags, "artifact": {**artifact, "uri": found.spec.artifact.uri}}
     return difference(same, spec)
@@ -166,6 +166,6 @@ def _check_registry(found: RegisteredModel, flags: JsonObject) -> None:
     there = f"{has.namespace or home}/{has.name}" if has else "the default one"
     if wanted != there:
         raise ObjectMismatch(
-            f"RegisteredModel {home}/{found.metadata.name} is in the registry {there}; wanted: {wanted}. "
+            f"RegisteredModel {home}/{found.metadata.name} is in the registry {there}; expected: {wanted}. "
             "Rows do not move: leave --registry out, or choose another name for the model"
         )

@@ -142,7 +142,7 @@ def _check_length(spec: Mapping[str, Any], facts: FolderFacts) -> None:
     asked = spec.get("serving", {}).get("maxModelLen")
     most, name = limit_named(dimensions_of(facts.config)) if facts.config else (None, "")
     if asked is not None and most is not None and asked > most:
-        raise InputInvalid(f"--max-model-len is {asked}; wanted: at most {most}, the model's limit ({name})")
+        raise InputInvalid(f"--max-model-len is {asked}; expected: at most {most}, the model's limit ({name})")
 
 
 def _validated(kind: type[S], spec: Mapping[str, Any]) -> S:

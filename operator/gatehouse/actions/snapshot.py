@@ -101,7 +101,7 @@ def policies_of_file(path: Path) -> tuple[GovernancePolicy, ...]:
     strange = next((body for body in bodies if body.get("kind") != GovernancePolicy.info.kind), None)
     if strange is not None or not bodies:
         found = f"a {shown(strange.get('kind'))}" if strange is not None else "nothing"
-        raise Refused(f"{path} holds {found}; wanted: GovernancePolicies")
+        raise Refused(f"{path} holds {found}; expected: GovernancePolicies")
     return tuple(_parsed(path, GovernancePolicy, body) for body in bodies)
 
 
@@ -128,7 +128,7 @@ def estate_of_file(path: Path) -> Estate:
     )
     if not estate.versions:
         raise Refused(
-            f"{path} has no ModelVersion; wanted: kubectl get mv,rm,mreg,gp,mev,ma,namespaces -A -o json > {path}"
+            f"{path} has no ModelVersion; expected: kubectl get mv,rm,mreg,gp,mev,ma,namespaces -A -o json > {path}"
         )
     return estate
 
@@ -154,7 +154,7 @@ def _objects(path: Path, documents: Iterable[Any]) -> Iterable[Mapping[str, Any]
             if body is None:
                 continue
             if not isinstance(body, dict):
-                raise Refused(f"{path}: {shown(body)}; wanted: Kubernetes objects")
+                raise Refused(f"{path}: {shown(body)}; expected: Kubernetes objects")
             yield body
 
 

@@ -52,7 +52,7 @@ async def emitted_template(api: ApiClient, version: ModelVersion, target: Templa
         return retarget(template, name=target.service, namespace=target.namespace, stage=target.stage)
     except TemplateRefused as refused:
         problem = refused.finding
-        raise Refused(f"{problem.found}; wanted: {problem.expected}; {problem.remedy}") from refused
+        raise Refused(f"{problem.found}; expected: {problem.expected}; {problem.remedy}") from refused
     except ValueError as error:
         raise Refused(f"ConfigMap {reference.name}: {error}") from error
 

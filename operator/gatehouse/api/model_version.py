@@ -395,7 +395,7 @@ class ModelVersionStatus(ConditionedStatus):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "stage"]},
         ),
     ] = Field(default_factory=list)
-    """Every gate with what was found and what is wanted; `gatehouse explain` prints them."""
+    """Every gate with what was found and what is expected; `gatehouse explain` prints them."""
 
 
 class ModelVersion(Resource):

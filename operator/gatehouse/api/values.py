@@ -36,5 +36,5 @@ def bytes_of(quantity: str) -> int:
     matched = _QUANTITY.fullmatch(quantity) if len(quantity) <= _LONGEST else None
     if matched is None:
         shown = quantity if len(quantity) <= _LONGEST else f"{quantity[:_LONGEST]}..."
-        raise ValueError(f"{shown!r} is not a quantity of memory; wanted a number and a unit, as in 23034Mi or 24G")
+        raise ValueError(f"{shown!r} is not a quantity of memory; expected a number and a unit, as in 23034Mi or 24G")
     return ceil(Fraction(matched[1]) * _FACTORS[matched[2] or ""])

@@ -37,7 +37,7 @@ def load_signer(file: Path | None) -> Signer | None:
     with file.open("rb") as stream:
         pem = stream.read(_LARGEST_KEY + 1)
     if len(pem) > _LARGEST_KEY:
-        raise AuditKeyError(f"{file} is larger than {_LARGEST_KEY} bytes, wanted a private key in PEM")
+        raise AuditKeyError(f"{file} is larger than {_LARGEST_KEY} bytes, expected a private key in PEM")
     return Signer.from_pem(pem, where=str(file))
 
 

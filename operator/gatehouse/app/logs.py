@@ -22,7 +22,7 @@ def configure_logging(level: str) -> None:
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
-        raise ValueError(f"log level is {level!r}, wanted debug, info, warning or error")
+        raise ValueError(f"log level is {level!r}, expected debug, info, warning or error")
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,

@@ -21,13 +21,13 @@ default.
 A name that is no setting is refused with the nearest one that is: a misspelt setting never stays unseen. This holds for
 flags, for variables that begin with `GATEHOUSE_`, and for keys of the file. Variables that Kubernetes makes of Services
 (`GATEHOUSE_OPERATOR_SERVICE_HOST` and its like) are left alone. A value of the wrong kind or out of its range is named
-with where it was found and what is wanted, all of them at once, and the process ends with exit code 2:
+with where it was found and what is expected, all of them at once, and the process ends with exit code 2:
 
 ```
 $ GATEHOUSE_WORKERS=many GATEHOUSE_LOGLEVEL=debug gatehouse run --sweep-interval 1s
 error: environment variable GATEHOUSE_LOGLEVEL is no setting; did you mean GATEHOUSE_LOG_LEVEL?
-error: --sweep-interval is '1s', wanted a duration from 10s to 24h, as in 90s or 1h30m
-error: GATEHOUSE_WORKERS is 'many', wanted a whole number from 1 to 256
+error: --sweep-interval is '1s', expected a duration from 10s to 24h, as in 90s or 1h30m
+error: GATEHOUSE_WORKERS is 'many', expected a whole number from 1 to 256
 ```
 
 `gatehouse settings` takes the same flags and prints what a `gatehouse run` would use, and where each value comes from.

@@ -194,7 +194,7 @@ def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
         with file.open("rb") as stream:
             text = stream.read(LARGEST_FILE + 1)
         if len(text) > LARGEST_FILE:
-            problems.append(f"{file} is larger than {LARGEST_FILE // 1024} KiB, wanted a file of settings")
+            problems.append(f"{file} is larger than {LARGEST_FILE // 1024} KiB, expected a file of settings")
             return {}
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -206,7 +206,7 @@ def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        problems.append(f"{file} holds the type {type(content).__name__}, wanted a mapping as in `workers: 64`")
+        problems.append(f"{file} holds the type {type(content).__name__}, expected a mapping as in `workers: 64`")
         return {}
     return content
 
@@ -228,7 +228,7 @@ def _refused(error: ValidationError, found: Mapping[str, Found]) -> Iterable[str
     for name in sorted(wrong):
         setting = by_key[name]
         each = found[setting.field]
-        yield f"{each.source} is {_quoted(each.value)}, wanted {setting.wanted}"
+        yield f"{each.source} is {_quoted(each.value)}, expected {setting.wanted}"
     if not wrong:
         times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
         sources = ", ".join(found[field].source for field in times if field in found)

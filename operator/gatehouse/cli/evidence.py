@@ -187,7 +187,7 @@ def keygen(
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            fail(f"{file} exists already; wanted: the name of a new file")
+            fail(f"{file} exists already; expected: the name of a new file")
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(private)
         file.with_name(f"{file.name}.pub").write_bytes(public)
@@ -231,7 +231,7 @@ def _small(file: Path) -> bytes:
 
     data = _read(file, LARGEST_KEYS)
     if len(data) > LARGEST_KEYS:
-        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, wanted keys in PEM")
+        raise AuditKeyError(f"{file} is larger than {LARGEST_KEYS} bytes, expected keys in PEM")
     return data
 
 

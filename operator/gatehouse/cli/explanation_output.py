@@ -96,10 +96,10 @@ def _by_stage(gates: Sequence[Gate]) -> Mapping[str, Sequence[Gate]]:
 def _print_gate(printer: Printer, gate: Gate, you: str | None, *, stage: str = "") -> None:
     printer.line()
     printer.line(_state(gate), (gate.name, "bold"), f" for {stage}" if stage else "")
-    lines = (("rule", gate.rule), ("found", gate.found), ("wanted", gate.wanted), ("do", gate.remedy), ("you", you))
+    lines = (("rule", gate.rule), ("found", gate.found), ("expected", gate.wanted), ("do", gate.remedy), ("you", you))
     for label, value in lines:
         if value:
-            printer.line(f"     {label:7}{value}")
+            printer.line(f"     {label:9}{value}")
 
 
 def _state(gate: Gate) -> tuple[str, str]:

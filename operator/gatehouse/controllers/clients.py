@@ -209,7 +209,7 @@ def _refuse_clear_text(store: ObjectStore) -> None:
     if store.tls != "Disabled" and (store.endpoint or "https://").startswith("http://"):
         raise Stalled(
             reason="ClearTextRefused",
-            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; wanted: https, or tls: Disabled",
+            message=f"the endpoint of {store.uri_prefix} is {store.endpoint}; expected: https, or tls: Disabled",
             remedy="Name an endpoint with https. Where nobody else is on the network between, set tls: Disabled.",
         )
 

@@ -41,7 +41,7 @@ class HardwareProfileController:
         if not known:
             raise Stalled(
                 reason="ProfileInvalid",
-                message=f"accelerator.memory is {memory!r}, wanted a positive quantity",
+                message=f"accelerator.memory is {memory!r}, expected a positive quantity",
                 remedy="write what the driver reports, for example 23034Mi",
             )
         generation = resource.metadata.generation

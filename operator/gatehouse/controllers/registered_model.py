@@ -153,7 +153,7 @@ def _notice(model: RegisteredModel, held: Held) -> str:
 
 
 def _unmet(unmet: Unmet) -> list[ConditionState]:
-    message = f"{unmet.finding.found}; wanted: {unmet.finding.expected}; {unmet.finding.remedy}"
+    message = f"{unmet.finding.found}; expected: {unmet.finding.expected}; {unmet.finding.remedy}"
     abnormal = STALLED if unmet.needs_person else RECONCILING
     return [
         ConditionState(READY, "False", unmet.finding.reason, message),

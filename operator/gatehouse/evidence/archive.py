@@ -87,7 +87,7 @@ def _check_end(data: bytes) -> None:
     if signature != b"PK\x05\x06" or comment or data[-_END.size - 20 :][:4] == b"PK\x06\x07":
         raise BundleBroken("the file is no zip of evidence: it does not end as one")
     if entries > MOST_ENTRIES or table > MOST_ENTRIES * _LARGEST_ROW:
-        raise BundleBroken(f"the zip has {entries} entries in {table} bytes, wanted at most {MOST_ENTRIES}")
+        raise BundleBroken(f"the zip has {entries} entries in {table} bytes, expected at most {MOST_ENTRIES}")
 
 
 def _info(name: str) -> zipfile.ZipInfo:

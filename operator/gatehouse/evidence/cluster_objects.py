@@ -133,7 +133,7 @@ def _parsed(kind: type[R], body: Mapping[str, Any]) -> R:
         first = error.errors(include_url=False, include_input=False)[0]
         raise EvidenceError(
             f"{kind.info.kind} {body['metadata']['name']} is not what this gatehouse knows: {first['msg']}; "
-            "wanted: a gatehouse of the version that the cluster runs"
+            "expected: a gatehouse of the version that the cluster runs"
         ) from None
 
 

@@ -32,6 +32,6 @@ def _check_files(subject: Subject) -> None:
         raise EvidenceError(f"the rows of the files make no manifest: {error.finding.found}") from None
     if found != subject.digest:
         raise EvidenceError(
-            f"the rows of the {len(files)} files have the digest {found}, wanted the recorded {subject.digest}; are "
+            f"the rows of the {len(files)} files have the digest {found}, expected the recorded {subject.digest}; are "
             "they those of an older backup? gatehouse audit verify tells what was changed"
         )

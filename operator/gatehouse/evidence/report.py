@@ -207,7 +207,7 @@ def _control(subject: Subject) -> Iterator[str]:
     yield items(warnings)
     yield "<h3>Gates</h3>\n"
     yield table(
-        ("Gate", "Stage", "State", "Found", "Wanted"),
+        ("Gate", "Stage", "State", "Found", "Expected"),
         [
             (
                 gate.name,
@@ -225,7 +225,7 @@ def _control(subject: Subject) -> Iterator[str]:
 def _metrics(subject: Subject) -> Iterator[str]:
     found = findings.evaluations(subject)
     yield table(
-        ("Policy", "Requirement", "Wanted", "Found", "Met"),
+        ("Policy", "Requirement", "Expected", "Found", "Met"),
         [
             (
                 each["policy"],

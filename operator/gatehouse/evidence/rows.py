@@ -99,7 +99,7 @@ def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditEx
     wanted = _length(runs)
     if wanted > MOST_RECORDS:
         raise EvidenceError(
-            f"{wanted} records of the audit trail link this version's to checkpoints, wanted at most {MOST_RECORDS}; "
+            f"{wanted} records of the audit trail link this version's to checkpoints, expected at most {MOST_RECORDS}; "
             "does the operator sign checkpoints (--audit-key)?"
         )
     records = [stored for first, last in runs for stored in _run(trails, registry, first, last)]

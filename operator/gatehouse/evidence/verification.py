@@ -79,7 +79,7 @@ def _signer_problems(sealed: Seal, keys: PublicKeys | None) -> list[str]:
 
 def _manifest_problems(entries: Mapping[str, bytes], index: Mapping[str, Any]) -> list[str]:
     if index.get("format") != FORMAT:
-        return [f"the bundle has format {index.get('format')!r}, wanted {FORMAT}: use a newer gatehouse"]
+        return [f"the bundle has format {index.get('format')!r}, expected {FORMAT}: use a newer gatehouse"]
     found = f"sha256:{hashlib.sha256(entries.get(MANIFEST, b'')).hexdigest()}"
     if found != index.get("digest"):
         return [f"{MANIFEST} has the digest {found}, the bundle is of {index.get('digest')}"]

@@ -92,7 +92,7 @@ def read_users(file: StoreUsersFile) -> tuple[StoreAdministrator, tuple[StoreUse
         if name == administrator.name or name in users:
             raise CredentialsInvalid(
                 f"{wanted.credentials} names {name}, who is somebody else in this file already; "
-                "wanted: a user of its own, so that nobody has the rights of two"
+                "expected: a user of its own, so that nobody has the rights of two"
             )
         secret = _secret(wanted.credentials / "AWS_SECRET_ACCESS_KEY")
         users[name] = StoreUser(name=name, secret_key=secret, access=wanted.access, bucket=wanted.bucket)
@@ -132,7 +132,7 @@ async def ensure_when_ready(
 def _name(path: Path) -> str:
     name = _read(path)
     if not _NAME.fullmatch(name):
-        raise CredentialsInvalid(f"{path} has no name of a user; wanted: 3 to 64 letters, digits, dots, dashes or _")
+        raise CredentialsInvalid(f"{path} has no name of a user; expected: 3 to 64 letters, digits, dots, dashes or _")
     return name
 
 
@@ -140,7 +140,7 @@ def _secret(path: Path, *, longest: int = _LONGEST) -> str:
     secret = _read(path)
     if not _SHORTEST <= len(secret) <= longest:
         raise CredentialsInvalid(
-            f"{path} has {len(secret)} characters; wanted: {_SHORTEST} to {longest}, as MinIO takes them"
+            f"{path} has {len(secret)} characters; expected: {_SHORTEST} to {longest}, as MinIO takes them"
         )
     return secret
 

@@ -77,7 +77,7 @@ class Controller:
         groups: Groups | None = None,
     ) -> None:
         if workers < 1:
-            raise ValueError(f"{kind} has {workers} workers, wanted at least 1")
+            raise ValueError(f"{kind} has {workers} workers, expected at least 1")
         self.kind = kind
         self.queue: WorkQueue[ObjectKey] = WorkQueue(
             clock=clock,

@@ -160,7 +160,7 @@ class WorkQueue(Generic[K]):
         Raises `ValueError` for a number that is not finite.
         """
         if not math.isfinite(seconds):
-            raise ValueError(f"the delay of {key!r} is {seconds!r} seconds, wanted a finite number")
+            raise ValueError(f"the delay of {key!r} is {seconds!r} seconds, expected a finite number")
         if seconds <= 0:
             self.add(key)
             return

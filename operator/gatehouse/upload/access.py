@@ -40,11 +40,11 @@ def location_of(uri: str) -> ArtifactLocation:
         Artifact(uri=uri)
     except ValidationError:
         raise InputInvalid(
-            f"the URI is {uri!r}; wanted: s3://bucket/folder/, with letters, digits, dots, dashes and underscores"
+            f"the URI is {uri!r}; expected: s3://bucket/folder/, with letters, digits, dots, dashes and underscores"
         ) from None
     location = locate(uri)
     if not {".", ".."}.isdisjoint(location.prefix.split("/")):
-        raise InputInvalid(f"the URI is {uri!r}; wanted: no '.' or '..' as a segment")
+        raise InputInvalid(f"the URI is {uri!r}; expected: no '.' or '..' as a segment")
     return location
 
 
@@ -61,8 +61,8 @@ def bucket_access(bucket: str, flags: StoreFlags) -> BucketAccess:
         raise InputInvalid(f"the settings of the object store: {error}") from None
     if credentials is None:
         raise InputInvalid(
-            "there are no credentials for the object store; wanted: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
-            "environment, or a profile named by AWS_PROFILE"
+            "there are no credentials for the object store; expected: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in "
+            "the environment, or a profile named by AWS_PROFILE"
         )
     ca = flags.ca or session.get_config_variable("ca_bundle")
     return BucketAccess(
@@ -87,9 +87,9 @@ def _configured_addressing(session: Session) -> str | None:
 def _endpoint(url: str) -> str:
     split = urlsplit(url)
     if "@" in split.netloc:
-        raise InputInvalid("the endpoint contains a user; wanted: credentials in the environment")
+        raise InputInvalid("the endpoint contains a user; expected: credentials in the environment")
     if split.scheme not in {"http", "https"} or not split.hostname or split.path.strip("/") or split.query:
-        raise InputInvalid(f"the endpoint is {url!r}; wanted: http:// or https://, a host and perhaps a port")
+        raise InputInvalid(f"the endpoint is {url!r}; expected: http:// or https://, a host and perhaps a port")
     return f"{split.scheme}://{split.netloc}"
 
 
@@ -97,5 +97,5 @@ def _pem(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_MAX_CA_BYTES + 1)
     if len(data) > _MAX_CA_BYTES or b"-----BEGIN CERTIFICATE-----" not in data:
-        raise InputInvalid(f"{path} holds no certificates in PEM; wanted: the CA certificates of the store")
+        raise InputInvalid(f"{path} holds no certificates in PEM; expected: the CA certificates of the store")
     return data.decode("utf-8", "replace")

@@ -162,7 +162,7 @@ def _unserved(summary: ArtifactSummary) -> Sequence[str]:
 
 def unserved_note(problem: Finding) -> str:
     """Why a version of a valid folder gets no serving template, in the words of its gate TemplateEmitted."""
-    return f"a version of it gets no serving template: {problem.found}; wanted: {problem.expected}; {problem.remedy}"
+    return f"a version of it gets no serving template: {problem.found}; expected: {problem.expected}; {problem.remedy}"
 
 
 async def look_at(store: FolderStore, *, artifact_format: ArtifactFormat) -> ArtifactSummary:

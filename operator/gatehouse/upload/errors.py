@@ -16,7 +16,7 @@ class FolderRefused(ConditionNotMet):
 
     def __init__(self, problems: Sequence[Finding]) -> None:
         lines = (
-            f"{problem.reason}: found {problem.found}; wanted {problem.expected}. {problem.remedy}"
+            f"{problem.reason}: found {problem.found}; expected {problem.expected}. {problem.remedy}"
             for problem in problems
         )
         super().__init__("\n".join(lines))

@@ -74,7 +74,7 @@ def scan(root: Path, *, exclude: Sequence[str] = (), follow_links: bool = False)
     ``root`` is no folder, OSError when something cannot be read.
     """
     if not root.is_dir():
-        raise InputInvalid(f"{root} is no folder; wanted: the folder that holds the files of one model")
+        raise InputInvalid(f"{root} is no folder; expected: the folder that holds the files of one model")
     resolved = root.resolve()
     walk = _Walk(resolved, exclude=tuple(exclude), inside=None if follow_links else _allowed(root, resolved))
     files = tuple(walk.files(resolved, "", ()))

@@ -65,10 +65,10 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
     """
     listing = await bucket.store.list(prefix, limit=MAX_FILES)
     if listing is None:
-        raise ObjectsInTheWay("there is no such bucket; wanted: a bucket that exists. Create it, or correct the URI.")
+        raise ObjectsInTheWay("there is no such bucket; expected: a bucket that exists. Create it, or correct the URI.")
     if len(listing.objects) > MAX_FILES:
         raise ObjectsInTheWay(
-            f"there are more than {MAX_FILES} objects below {prefix}; wanted: a prefix of this artifact alone"
+            f"there are more than {MAX_FILES} objects below {prefix}; expected: a prefix of this artifact alone"
         )
     stored = {each_object.path: each_object for each_object in listing.objects}
     files = (*artifact.objects, manifest)

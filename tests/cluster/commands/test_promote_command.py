@@ -102,7 +102,7 @@ def test_a_stage_that_is_none_is_refused(desk: Desk) -> None:
     desk.version("granite-1", status=pending())
     said = desk.run("promote", "granite-1", "--to=moon", "--dry-run", user=AUTHOR)
     assert said.exit_code == 2
-    assert "stage is moon; wanted: a stage of the registry: staging, production" in said.stderr
+    assert "stage is moon; expected: a stage of the registry: staging, production" in said.stderr
 
 
 def test_what_is_cleared_is_printed_for_the_namespace_of_the_stage(desk: Desk, stage: str) -> None:
@@ -120,7 +120,7 @@ def test_a_namespace_of_another_stage_is_refused(desk: Desk, stage: str) -> None
     cleared(desk, "staging")
     said = desk.run("promote", "granite-1", "--to=staging", f"--namespace={stage}")
     assert (said.exit_code, said.stdout) == (2, "")
-    assert f"namespace {stage} is labelled gatehouse.dev/stage={stage}; wanted: one of stage staging" in said.stderr
+    assert f"namespace {stage} is labelled gatehouse.dev/stage={stage}; expected: one of stage staging" in said.stderr
 
 
 def test_an_older_status_clears_nothing(desk: Desk, stage: str) -> None:

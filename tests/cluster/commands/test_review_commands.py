@@ -146,7 +146,7 @@ def test_an_early_refusal_says_what_is_wanted(desk: Desk) -> None:
         ("changed", "staging", "is Artifact Changed: its files are not the ones that were recorded"),
         ("draft", "staging", "is Draft; only a Submitted version can be decided on"),
         ("unclaimed", "staging", "nobody submitted"),
-        ("granite-1", "moon", "stage is moon; wanted: a stage of the registry: staging, production"),
+        ("granite-1", "moon", "stage is moon; expected: a stage of the registry: staging, production"),
     ):
         said = desk.run("approve", name, f"--stage={stage}", "--reason=r")
         assert (said.exit_code, expected in said.stderr) == (2, True), (name, said.output)
@@ -214,7 +214,7 @@ def test_archiving_keeps_the_reason_and_restoring_puts_back_what_was(desk: Desk)
         found = desk.get("modelversions", "granite-1")
         assert (found["spec"]["state"], found["metadata"]["annotations"]["gatehouse.dev/reason"]) == (state, reason)
     too_far = desk.run("restore", "granite-1", "--reason=more", user=AUTHOR)
-    assert (too_far.exit_code, "is Submitted; wanted: Archived or Deprecated" in too_far.stderr) == (2, True)
+    assert (too_far.exit_code, "is Submitted; expected: Archived or Deprecated" in too_far.stderr) == (2, True)
 
 
 def test_what_a_tool_declares_is_changed_where_it_is_declared(desk: Desk) -> None:

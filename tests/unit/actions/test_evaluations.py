@@ -90,7 +90,7 @@ def test_options_choose_tasks_kind_and_data_set() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"tasks": ["nothing"]}, "--task is nothing; wanted: a task of the file: gsm8k"),
+        ({"tasks": ["nothing"]}, "--task is nothing; expected: a task of the file: gsm8k"),
         ({"now": datetime(2024, 1, 1, tzinfo=UTC)}, "in the future; it would not count"),
         ({"version": worlds.version()}, "has no digest yet (not reconciled yet)"),
         ({"report_url": "ftp://nowhere"}, "report_url is 'ftp://nowhere'"),
@@ -136,7 +136,7 @@ def test_a_trial_is_told() -> None:
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ([], "wanted a JSON object"),
+        ([], "expected a JSON object"),
         ({}, "no member results"),
         ({"results": {}}, "0 results"),
         ({"results": []}, "as results"),

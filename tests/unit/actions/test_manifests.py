@@ -57,8 +57,8 @@ def test_objects_move_to_another_namespace_and_registry(tmp_path: Path) -> None:
     [
         ({}, "no manifests in"),
         ({"a": MODEL, "b": MODEL}, "declared twice, in"),
-        ({"a": "kind: Secret\napiVersion: v1\nmetadata: {name: x}"}, "'v1' 'Secret'; wanted: gatehouse.dev/v1alpha1"),
-        ({"a": "- x"}, "wanted: Kubernetes objects"),
+        ({"a": "kind: Secret\napiVersion: v1\nmetadata: {name: x}"}, "'v1' 'Secret'; expected: gatehouse.dev/v1alpha1"),
+        ({"a": "- x"}, "expected: Kubernetes objects"),
         ({"a": "a: [" * 100}, "YamlTooDeep"),
         ({"a": MODEL.replace("name: m, ", "")}, "without metadata.name"),
         ({"a": MODEL.replace(", namespace: a", "")}, "has no metadata.namespace"),

@@ -78,7 +78,7 @@ def test_a_draft_that_denies_takes_the_stages_and_says_why() -> None:
         ("granite-1", "production", "Cleared", "Denied"),
     ]
     assert found.changes[0].loses
-    assert found.changes[0].why == "PolicyCompliant for staging: license MIT; wanted: one of: Apache-2.0"
+    assert found.changes[0].why == "PolicyCompliant for staging: license MIT; expected: one of: Apache-2.0"
 
 
 def test_a_rule_for_a_later_stage_takes_only_that() -> None:
@@ -153,9 +153,9 @@ def test_versions_are_read_from_what_kubectl_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "holds nothing; wanted: GovernancePolicies"),
+        ("", "holds nothing; expected: GovernancePolicies"),
         ("kind: Pod\nmetadata: {name: p}\n", "holds a 'Pod'"),
-        ("[1]", "wanted: Kubernetes objects"),
+        ("[1]", "expected: Kubernetes objects"),
         ("a: b: c", "YamlInvalid"),
         ("kind: GovernancePolicy\nmetadata: {name: p}\nspec: {mode: Never}\n", "GovernancePolicy 'p': spec.mode"),
     ],

@@ -129,7 +129,7 @@ def test_flags_come_before_the_folder(folder: Path) -> None:
 def test_a_length_that_config_json_does_not_allow_is_refused(folder: Path) -> None:
     with pytest.raises(
         InputInvalid,
-        match=r"--max-model-len is 131073; wanted: at most 131072, the model's limit \(max_position_embeddings\)",
+        match=r"--max-model-len is 131073; expected: at most 131072, the model's limit \(max_position_embeddings\)",
     ):
         wanted(request(serving={"maxModelLen": 131_073}), read_model_folder(folder))
 
@@ -394,7 +394,7 @@ def test_what_a_version_stands_for_never_changes(
     with pytest.raises(ObjectMismatch) as raised:
         changes(found, asked)
     assert has in str(raised.value)
-    assert f"wanted: {wants}" in str(raised.value)
+    assert f"expected: {wants}" in str(raised.value)
 
 
 # the command

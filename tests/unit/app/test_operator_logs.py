@@ -41,5 +41,5 @@ def test_a_traceback_is_json_without_the_values_of_variables(capsys: pytest.Capt
 
 
 def test_a_level_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValueError, match="log level is 'loud', wanted debug, info, warning or error"):
+    with pytest.raises(ValueError, match="log level is 'loud', expected debug, info, warning or error"):
         configure_logging("loud")

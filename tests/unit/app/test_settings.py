@@ -148,7 +148,7 @@ def test_a_value_that_is_wrong_is_named_with_its_source_and_what_is_wanted(
     for source, sources in expected:
         [problem] = problems(**sources)
         assert problem.startswith(f"{source} is {value!r}"[:60])
-        assert problem.endswith(f", wanted {setting.wanted}")
+        assert problem.endswith(f", expected {setting.wanted}")
 
 
 def test_every_problem_of_every_source_is_told_at_once(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_every_problem_of_every_source_is_told_at_once(tmp_path: Path) -> None:
     assert said == (
         f"wrokers in {file} is no setting; did you mean workers?",
         "environment variable GATEHOUSE_WORKRES is no setting; did you mean GATEHOUSE_WORKERS?",
-        f"logLevel in {file} is 'loud', wanted debug, info, warning or error",
-        "GATEHOUSE_PATIENCE is 'never', wanted a duration from 0s to 1m, as in 90s or 1h30m",
-        "--workers is '0', wanted a whole number from 1 to 256",
+        f"logLevel in {file} is 'loud', expected debug, info, warning or error",
+        "GATEHOUSE_PATIENCE is 'never', expected a duration from 0s to 1m, as in 90s or 1h30m",
+        "--workers is '0', expected a whole number from 1 to 256",
     )
 
 
@@ -224,20 +224,20 @@ def test_an_empty_variable_and_a_null_are_not_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- workers", "holds the type list, wanted a mapping"),
-        ("42", "holds the type int, wanted a mapping"),
+        ("- workers", "holds the type list, expected a mapping"),
+        ("42", "holds the type int, expected a mapping"),
         ("workers: [", "is not YAML"),
         ("workers: 1\nworkers: 2", "the key 'workers' stands twice"),
         ("!!python/object/apply:os.system [id]", "is not YAML"),
-        ("workers: true", "is True, wanted a whole number from 1 to 256"),
-        ("patience: true", "is True, wanted a duration"),
-        ("workers: {a: b}", "is {'a': 'b'}, wanted a whole number"),
-        ("namespaces: [1]", "wanted names of namespaces"),
-        ("logLevel: 1", "is 1, wanted debug, info, warning or error"),
+        ("workers: true", "is True, expected a whole number from 1 to 256"),
+        ("patience: true", "is True, expected a duration"),
+        ("workers: {a: b}", "is {'a': 'b'}, expected a whole number"),
+        ("namespaces: [1]", "expected names of namespaces"),
+        ("logLevel: 1", "is 1, expected debug, info, warning or error"),
         ("1: 2", "1 in "),
         ("? {a: 1}\n: 2", "is not YAML"),
         ("a" * 500 + ": 1", "is no setting"),
-        ("logLevel: " + "x" * 500, "…, wanted debug"),
+        ("logLevel: " + "x" * 500, "…, expected debug"),
         ("#" * LARGEST_FILE + "#", "is larger than 256 KiB"),
         ("[" * 5000, "is not YAML"),
         ("\x00", "is not YAML"),

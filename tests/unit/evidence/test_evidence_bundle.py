@@ -181,7 +181,7 @@ def test_names_that_leave_the_folder_are_refused(name: str) -> None:
 def test_a_zip_that_swells_is_refused_before_it_does() -> None:
     with pytest.raises(BundleBroken, match="larger than the file"):
         unpack(zipped({"a.txt": bytes(10_000_000)}, zipfile.ZIP_DEFLATED))
-    with pytest.raises(BundleBroken, match=f"wanted at most {MOST_ENTRIES}"):
+    with pytest.raises(BundleBroken, match=f"expected at most {MOST_ENTRIES}"):
         unpack(zipped({f"a{number}": b"" for number in range(MOST_ENTRIES + 1)}))
 
 
@@ -226,7 +226,7 @@ def test_the_manifest_is_what_sha256sum_reads_and_has_the_digest() -> None:
 
 
 def test_rows_that_are_not_of_the_recorded_digest_make_no_evidence() -> None:
-    with pytest.raises(EvidenceError, match="wanted the recorded"):
+    with pytest.raises(EvidenceError, match="expected the recorded"):
         bundle(replace(WHOLE, kept=replace(WHOLE.kept, files=FILES[1:])), signer=None)
 
 

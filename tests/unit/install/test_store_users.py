@@ -97,10 +97,10 @@ def test_a_mistake_is_named_with_its_place(secrets: Path, changes: dict[str, Any
         ("operator/AWS_ACCESS_KEY_ID", "a/b c", "has no name of a user"),
         ("operator/AWS_ACCESS_KEY_ID", "", "has no name of a user"),
         ("operator/AWS_ACCESS_KEY_ID", "größe", "has something else than ASCII"),
-        ("operator/AWS_SECRET_ACCESS_KEY", "short", "has 5 characters; wanted: 8 to 40"),
-        ("operator/AWS_SECRET_ACCESS_KEY", "x" * 41, "has 41 characters; wanted: 8 to 40"),
+        ("operator/AWS_SECRET_ACCESS_KEY", "short", "has 5 characters; expected: 8 to 40"),
+        ("operator/AWS_SECRET_ACCESS_KEY", "x" * 41, "has 41 characters; expected: 8 to 40"),
         ("operator/AWS_SECRET_ACCESS_KEY", "x" * 300_000, "has more than 262144 bytes"),
-        ("root/root-password", "x" * 7, "has 7 characters; wanted: 8 to 1024"),
+        ("root/root-password", "x" * 7, "has 7 characters; expected: 8 to 1024"),
     ],
 )
 def test_a_key_that_is_none_is_named_by_its_file_and_not_shown(

@@ -174,7 +174,7 @@ class _Reader:
         """The text of a member; None where the member has several texts."""
         found = self.texts(name, longest=_LONGEST_LABEL)
         if len(found) > 1:
-            self._note(f"{name}: {len(found)} values, {listed(found)}; none is taken, as one is wanted")
+            self._note(f"{name}: {len(found)} values, {listed(found)}; expected one value, so the card sets none")
         return found[0] if len(found) == 1 else None
 
     def texts(self, name: str, *, longest: int, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def read_signature(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:
     try:
         return _read(bundle, files)
     except FormatError as error:
-        return SignatureRecord(problem=f"{error.finding.found}; wanted: {error.finding.expected}")
+        return SignatureRecord(problem=f"{error.finding.found}; expected: {error.finding.expected}")
 
 
 def _read(bundle: bytes, files: Mapping[str, str]) -> SignatureRecord:

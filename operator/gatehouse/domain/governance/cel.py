@@ -44,7 +44,7 @@ class CompiledExpression:
             return Judgement(holds=value.value() is True)
         if kind == cel.Type.ERROR:
             return Judgement(holds=False, error=_plain(str(value.value())))
-        return Judgement(holds=False, error=f"the answer is of type {kind.name()}, wanted a boolean")
+        return Judgement(holds=False, error=f"the answer is of type {kind.name()}, expected a boolean")
 
 
 @lru_cache(maxsize=_MOST_KEPT)
@@ -56,7 +56,7 @@ def compile_expression(text: str) -> CompiledExpression | ExpressionProblem:
         return _problem(str(error))
     kind = expression.return_type()
     if kind not in (cel.Type.BOOL, cel.Type.DYN):
-        return ExpressionProblem(1, 1, f"the expression is of type {kind.name()}, wanted a boolean")
+        return ExpressionProblem(1, 1, f"the expression is of type {kind.name()}, expected a boolean")
     return CompiledExpression(expression)
 
 

@@ -136,7 +136,7 @@ class _Reader:
     def note(self, value: JsonValue, where: str, wanted: str) -> None:
         """Notes a member that is left out."""
         if len(self.odd) < _MOST_ODD:
-            self.odd[f"{shown(value)} as {where}; wanted: {wanted}"] = None
+            self.odd[f"{shown(value)} as {where}; expected: {wanted}"] = None
 
     def members(self, value: JsonValue, where: str) -> Members:
         """An object that may be absent, or null."""

@@ -47,8 +47,8 @@ def test_a_boolean_is_taken_at_its_word(text: str, holds: bool) -> None:
         ("version.missing == 1", "missing"),
         ("1 / (artifact.parameters - artifact.parameters) == 1", "divi"),
         ("version.name", "type STRING"),
-        ("version", "wanted a boolean"),
-        ("version.numbers", "wanted a boolean"),
+        ("version", "expected a boolean"),
+        ("version.numbers", "expected a boolean"),
         ("model.license + 1 == 2", "overload"),
     ],
 )
