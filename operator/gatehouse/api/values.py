@@ -31,7 +31,7 @@ _FACTORS: Final = MappingProxyType(
 def bytes_of(quantity: str) -> int:
     """Bytes of a quantity such as 23034Mi, rounded up to whole bytes as Kubernetes does.
 
-    Neither signs nor exponents: no memory of an accelerator is written so. Raises ValueError naming the value.
+    Signs and exponents are not accepted. Raises ValueError, which names the value.
     """
     matched = _QUANTITY.fullmatch(quantity) if len(quantity) <= _LONGEST else None
     if matched is None:
