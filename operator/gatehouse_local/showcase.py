@@ -57,7 +57,7 @@ def put_file(env: Mapping[str, str], file: Path, uri: str) -> None:
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not key or key.endswith("/"):
-        raise LocalClusterError(f"{uri} names no object; wanted something like s3://{BUCKET}/granite/README.md")
+        raise LocalClusterError(f"{uri} names no object; expected something like s3://{BUCKET}/granite/README.md")
     with closing(_store(env)) as store:
         try:
             store.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())

@@ -94,7 +94,7 @@ def run_step(step: Step, *, folder: Path, env: Mapping[str, str], seconds: float
             _end_group(shell.pid)
     if (shell.returncode != 0) != step.fails:
         expected = "a refusal" if step.fails else "0"
-        raise StepFailed(f"ended with {shell.returncode}, wanted {expected}:\n{step.script}\n{said}")
+        raise StepFailed(f"ended with {shell.returncode}, expected {expected}:\n{step.script}\n{said}")
     if re.search(step.shows, said, re.DOTALL) is None:
         raise StepFailed(f"did not show {step.shows!r}:\n{step.script}\n{said}")
     return said

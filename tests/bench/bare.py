@@ -63,7 +63,7 @@ async def list_cpu(cluster: Cluster, farm: Farm) -> float:
     async for _ in cluster.objects("modelversions", farm.namespace):
         count += 1
     if count != farm.count:
-        raise RuntimeError(f"listed {count} versions, wanted {farm.count}")
+        raise RuntimeError(f"listed {count} versions, expected {farm.count}")
     return time.process_time() - before
 
 

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"[red]A bench did not end:[/] {failure!r}", highlight=False)
         return 2
     wrong = [
-        f"{result.bench}: {count.name}: found {count.found:g}, wanted {count.wanted}"
+        f"{result.bench}: {count.name}: found {count.found:g}, expected {count.wanted}"
         for result in results
         for count in result.wrong
     ]
@@ -115,7 +115,7 @@ def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench
     quick, profiles = options.quick, options.profile
     scale = 300 if quick else options.scale
     if scale < 1:
-        raise ValueError(f"--scale is {scale}, wanted at least 1")
+        raise ValueError(f"--scale is {scale}, expected at least 1")
     versions, records = (300, 20_000) if quick else (2_000, 1_000_000)
     flux = partial(bench_flux, min(_FLUX_COUNT, scale), checkout=options.flux, progress=progress, profiles=profiles)
     small: dict[str, Bench] = {

@@ -120,7 +120,7 @@ def table(results: Iterable[Result]) -> Table:
     for column in ("bench", "what"):
         shown.add_column(column)
     shown.add_column("found", justify="right")
-    shown.add_column("wanted", justify="right")
+    shown.add_column("expected", justify="right")
     shown.add_column("")
     for result in results:
         name = result.bench

@@ -26,10 +26,10 @@ GATEHOUSE = "/apis/gatehouse.dev/v1alpha1"
 GROUPS = {REVIEWER: "rhoai-admins", AUTHOR: "rhoai-users"}
 
 
-def gate(name: str, *, stage: str = "", is_open: bool = True, found: str = "as wanted") -> Manifest:
+def gate(name: str, *, stage: str = "", is_open: bool = True, found: str = "as expected") -> Manifest:
     """A gate of a status."""
     shown = {"name": name, "stage": stage, "open": is_open, "rule": f"the rule of {name}", "found": found}
-    return {**shown, "wanted": "what opens it", "remedy": "do what is wanted"}
+    return {**shown, "wanted": "what opens it", "remedy": "do what is expected"}
 
 
 def pending(*, cleared: tuple[str, ...] = (), phase: str = "Pending Review", **changes: Any) -> Manifest:

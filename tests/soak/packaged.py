@@ -121,11 +121,11 @@ def fetch(archive: Archive, folder: Path) -> Path:
         subprocess.run(command, cwd=folder, check=True, timeout=FETCH_SECONDS)
     size = path.stat().st_size
     if size > MAX_ARCHIVE:
-        raise ArchiveRefused(f"{archive.file} has {size} bytes; wanted: at most {MAX_ARCHIVE}")
+        raise ArchiveRefused(f"{archive.file} has {size} bytes; expected: at most {MAX_ARCHIVE}")
     with path.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     if sha256 != archive.sha256:
-        raise ArchiveRefused(f"{archive.file} is {sha256}; wanted: {archive.sha256}")
+        raise ArchiveRefused(f"{archive.file} is {sha256}; expected: {archive.sha256}")
     return path
 
 

@@ -98,7 +98,7 @@ def test_an_archive_that_is_another_one_is_not_opened(tmp_path: Path, monkeypatc
         fetch(archive, tmp_path)
     monkeypatch.setattr(packaged, "MAX_ARCHIVE", 10_000)
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ArchiveRefused, match=r"is [0-9a-f]{64}; wanted: "):
+    with pytest.raises(ArchiveRefused, match=r"is [0-9a-f]{64}; expected: "):
         fetch(archive, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""GovernancePolicy: what must hold of a version before it is cleared for a stage."""
+"""GovernancePolicy: what must hold for a version before the version is cleared for a stage."""
 
 from __future__ import annotations
 
@@ -66,42 +66,42 @@ class PolicyMatch(Struct):
     risk_tiers: Annotated[list[RiskTier], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
         Field(default_factory=list)
     )
-    """Risk tiers of the model; every tier when empty."""
+    """Risk tiers of the models that the policy matches; every tier when empty."""
     namespace_selector: LabelSelector | None = None
-    """Labels of the version's namespace; every namespace when absent."""
+    """Labels that the namespace of the version must have; every namespace when absent."""
     model_selector: LabelSelector | None = None
-    """Labels of the RegisteredModel; every model when absent."""
+    """Labels that the RegisteredModel must have; every model when absent."""
 
 
 class SignatureKey(Struct):
     name: RuleName
-    """Name of the key for people."""
+    """Name of the key, shown to people."""
     public_key: Annotated[str, StringConstraints(min_length=64, max_length=4096)]
-    """Public key of the signer in PEM."""
+    """Public key of the signer, in PEM."""
 
 
 class SignatureIdentity(Struct):
     name: RuleName
-    """Name of the identity for people."""
+    """Name of the identity, shown to people."""
     issuer: Annotated[str, StringConstraints(min_length=8, max_length=512, pattern=f"^https://{NO_BLANKS}$")]
-    """OpenID Connect issuer that vouched for the signer."""
+    """OpenID Connect issuer that authenticated the signer."""
     subject: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    """Subject of the signing certificate, as in ml-team@example.com."""
+    """Subject of the signing certificate, for example ml-team@example.com."""
 
 
 class SignatureRequirements(Struct):
-    """An OpenSSF model signature (``model.sig`` beside the files) by one of these signers."""
+    """Accepted signers: one of them must have made the OpenSSF signature ``model.sig`` beside the files."""
 
     keys: Annotated[list[SignatureKey], Field(max_length=16, json_schema_extra=NAMED_LIST)] = Field(
         default_factory=list
     )
-    """Public keys of signers."""
+    """Public keys of the signers."""
     identities: Annotated[list[SignatureIdentity], Field(max_length=16, json_schema_extra=NAMED_LIST)] = Field(
         default_factory=list
     )
-    """Identities of signers in Sigstore certificates."""
+    """Identities of the signers in Sigstore certificates."""
     certificate_authorities: Annotated[str, StringConstraints(min_length=64, max_length=32768)] | None = None
-    """Certificates in PEM of the authorities that signers' certificates must chain to, as Fulcio's."""
+    """Certificates, in PEM, of the authorities that signers' certificates must chain to, for example Fulcio's."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -120,24 +120,25 @@ class ArtifactRequirements(Struct):
         list[ArtifactFormat],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Formats of weights that are allowed; every checked one when empty. The format other, whose files are only hashed,
-    is allowed where an enforced policy names it."""
+    """Formats of weights that are allowed; every checked format when empty. Files of the format other are only hashed.
+    A version of that format is allowed only where an enforced policy lists other."""
     remote_code: Literal["Deny", "Allow"] = "Allow"
-    """Whether config.json may name code to be loaded (auto_map); such artifacts are invalid by default anyway."""
+    """Whether config.json may name code to load (auto_map). Without such a policy these artifacts are invalid too."""
     verification: Literal["Any", "Content"] = "Any"
-    """Content: every byte was read by Gatehouse; a checksum of the store does not do, and is made up for by reading."""
+    """Content: Gatehouse must have read every byte. If only a checksum of the store is known, Gatehouse reads the
+    files."""
     signature: SignatureRequirements | None = None
-    """Who must have signed the artifact."""
+    """Signers, one of whom must have signed the artifact."""
 
 
 class HardwareRequirements(Struct):
     unknown_fit: Literal["Deny", "Allow"] = "Allow"
-    """Whether a version may be deployed whose fit to its hardware profile cannot be told."""
+    """Whether a version may be deployed when its fit to the hardware profile is unknown."""
 
 
 class LineageRequirements(Struct):
     required: Annotated[list[LineageField], Field(max_length=7, json_schema_extra={"x-kubernetes-list-type": "set"})]
-    """Fields of spec.lineage that must be filled."""
+    """Fields of spec.lineage that must be set."""
 
 
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -148,24 +149,24 @@ SubmitterEvaluations = Literal["Deny", "Allow"]
 
 
 class Evaluators(Struct):
-    """Whose results count; anybody's but the submitter's when all are empty."""
+    """The people whose results count. When all lists are empty, everyone's results count except the submitter's."""
 
     users: Annotated[list[UserName], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
         default_factory=list
     )
-    """People."""
+    """Names of users."""
     groups: Annotated[list[UserName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
         Field(default_factory=list)
     )
-    """Groups that the evaluation names; admission lets through only groups that its evaluator is in."""
+    """Groups. The evaluation must name the group, and admission verifies that the evaluator is a member."""
     service_accounts: Annotated[
         list[AccountName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """Service accounts, as of pipelines."""
+    """Service accounts, for example those of pipelines."""
 
     @property
     def is_anybody(self) -> bool:
-        """Whether nobody is named."""
+        """Whether no evaluator is named, and everyone counts."""
         return not (self.users or self.groups or self.service_accounts)
 
 
@@ -173,37 +174,37 @@ class EvaluationRequirement(Struct):
     name: RuleName
     """Name of the requirement in the policy."""
     kind: EvaluationKind
-    """What the evaluation is about."""
+    """Kind of the evaluation."""
     suite: Label | None = None
-    """Suite that must have been run; any when absent."""
+    """Suite that the evaluation must have run; any suite when absent."""
     dataset: Label | None = None
-    """Data set that must have been used; any when absent."""
+    """Data set that the evaluation must have used; any data set when absent."""
     dataset_version: Label | None = None
-    """Version of the data set; any when absent."""
+    """Version of the data set; any version when absent."""
     metric: Label
-    """Metric that is judged."""
+    """Metric whose value is compared with the threshold."""
     operator: Comparison
-    """How the value is compared with the threshold."""
+    """Operator that compares the value with the threshold."""
     threshold: Number
-    """What the value is compared with."""
+    """Threshold that the value is compared with."""
     max_age: Duration | None = None
-    """How old the evaluation may be; any age when absent. A result that is not good enough does not age."""
+    """Maximum age of the evaluation; any age when absent. A result that fails the threshold counts at any age."""
     evaluators: Evaluators = Field(default_factory=Evaluators)
-    """Whose results count."""
+    """The people and service accounts whose results count."""
     stages: Stages = Field(default_factory=list)
-    """Stages that want it; all when empty."""
+    """Stages that need the evaluation; all stages when empty."""
 
 
 class ApprovalRequirement(Struct):
     stage: StageName
-    """Stage that is approved."""
+    """Stage that needs the approval."""
     count: Annotated[int, Field(ge=1, le=16)] = 1
-    """How many people must approve, one when absent: never the submitter, and each counts once."""
+    """Number of people who must approve; 1 when absent. The submitter never counts, and each person counts once."""
     groups: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Groups of which an approver must be in one; anybody whom RBAC lets approve when empty."""
+    """Groups; an approver must be a member of at least one. When empty, everyone whom RBAC permits may approve."""
     service_accounts: Annotated[
         list[
             Annotated[
@@ -220,83 +221,83 @@ class PolicyExpression(Struct):
     name: RuleName
     """Name of the rule in the policy."""
     expression: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-    """CEL over version, model, artifact, hardware, evaluations and stage; only the boolean true lets through."""
+    """CEL expression over version, model, artifact, hardware, evaluations and stage. Only the boolean true passes."""
     message: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    """What a person is told when it does not hold, and what to do."""
+    """Message that people read when the rule does not hold: what is wrong, and what to do."""
     stages: Stages = Field(default_factory=list)
-    """Stages that it is asked for; all when empty."""
+    """Stages that the rule applies to; all stages when empty."""
 
 
 class RunningServices(Struct):
     new_pods: Literal["Deny", "Allow"] = "Allow"
-    """Whether a service that runs a version which is not cleared any more may have new Pods."""
+    """Whether a running service may start new Pods after its version is no longer cleared."""
 
 
 class GovernancePolicySpec(Struct):
     description: Text | None = None
-    """What the policy is for, and who answers for it."""
+    """Purpose of the policy, and who is responsible for it."""
     mode: PolicyMode = "Enforce"
-    """Enforce shuts gates; Audit only reports what would be shut."""
+    """Enforce: the policy shuts gates. Audit: the policy only reports which gates it would shut."""
     match: PolicyMatch = Field(default_factory=PolicyMatch)
-    """Which versions it applies to; all of them when empty. Every policy that matches applies."""
+    """Versions that the policy applies to; all versions when empty. Every policy that matches a version applies."""
     artifact: ArtifactRequirements = Field(default_factory=ArtifactRequirements)
-    """What the artifact must be."""
+    """Requirements on the artifact."""
     hardware: HardwareRequirements = Field(default_factory=HardwareRequirements)
-    """What the fit to the hardware must be."""
+    """Requirements on the fit to the hardware profile."""
     licenses: Annotated[list[Label], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
         default_factory=list
     )
-    """Licences that are allowed, compared without regard to case; every licence when empty."""
+    """Licences that are allowed, in upper or lower case; every licence when empty."""
     lineage: LineageRequirements | None = None
-    """What must be known of the origin."""
+    """Requirements on the lineage."""
     evaluations: Annotated[list[EvaluationRequirement], Field(max_length=32, json_schema_extra=NAMED_LIST)] = Field(
         default_factory=list
     )
-    """Evaluations that must be there, and good enough. The worst result decides until somebody takes it back."""
+    """Evaluations that must exist and meet their thresholds. The worst result decides until it is withdrawn."""
     submitter_evaluations: SubmitterEvaluations = "Deny"
-    """Whether evaluations of the version's submitter count, for requirements and for rules."""
+    """Whether evaluations by the submitter of the version count, for requirements and for rules."""
     approvals: Annotated[
         list[ApprovalRequirement],
         Field(
             max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}
         ),
     ] = Field(default_factory=list)
-    """Who must approve, by stage."""
+    """Approvals that are required, for each stage."""
     expressions: Annotated[
         list[PolicyExpression], Field(alias="rules", max_length=32, json_schema_extra=NAMED_LIST)
     ] = Field(default_factory=list)
-    """CEL rules."""
+    """Rules, written as CEL expressions."""
     serving_runtimes: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Serving runtimes that InferenceServices may name besides the ones that Gatehouse emits."""
+    """Serving runtimes that InferenceServices may name in addition to the runtimes that Gatehouse writes."""
     running: RunningServices = Field(default_factory=RunningServices)
-    """What becomes of running services when a version is not cleared any more."""
+    """What happens to running services when their version is no longer cleared."""
 
 
 class RuleProblem(Struct):
     rule: Label
     """Rule that does not compile."""
     line: int
-    """Line of the expression, from 1."""
+    """Line of the expression; the first line is 1."""
     column: int
-    """Column of the expression, from 1."""
+    """Column of the expression; the first column is 1."""
     message: Annotated[str, StringConstraints(max_length=1024)]
-    """What is wrong."""
+    """Error of the compiler."""
 
 
 class GovernancePolicyStatus(ConditionedStatus):
     versions: int | None = None
-    """Model versions that the policy applies to."""
+    """Number of ModelVersions that the policy applies to."""
     denied: int | None = None
-    """How many of them it denies."""
+    """Number of ModelVersions that the policy denies."""
     problems: Annotated[list[RuleProblem], Field(max_length=32)] = Field(default_factory=list)
-    """Rules that do not compile. While there are any, every version that the policy applies to is denied."""
+    """Rules that do not compile. While one exists, the policy denies every version that it applies to."""
 
 
 class GovernancePolicy(Resource):
-    """What must hold before a version is cleared: artifact, licence, lineage, evaluations, approvals and CEL rules."""
+    """Requirements for a version: artifact, licence, lineage, evaluations, approvals and CEL rules."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="GovernancePolicy",

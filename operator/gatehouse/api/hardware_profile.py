@@ -40,72 +40,73 @@ QualifiedName = Annotated[
 
 class Accelerator(Struct):
     vendor: Label
-    """Maker of the accelerator, as in NVIDIA or AMD."""
+    """Vendor of the accelerator, for example NVIDIA or AMD."""
     model: Label
-    """Model of the accelerator, as in L4. vLLM chooses its batch by the memory, and for an A100 by that name in it."""
+    """Model of the accelerator, for example L4. vLLM has its own batch size for a model whose name contains A100."""
     memory: Quantity
-    """Memory of one accelerator as its driver reports it, as in 23034Mi."""
+    """Memory of one accelerator as its driver reports it, for example 23034Mi."""
     compute_capability: Annotated[str, StringConstraints(max_length=5, pattern=r"^[0-9]{1,3}\.[0-9]$")] | None = None
-    """NVIDIA compute capability, as in "8.9". Absent for other vendors."""
+    """NVIDIA compute capability, for example "8.9"; absent for other vendors."""
     fp8: Literal["Compute", "WeightOnly", "None"] | None = None
-    """How FP8 models run where there is no compute capability: in FP8 arithmetic, as storage only, or not at all."""
+    """How an accelerator without a compute capability runs FP8 models: in FP8 arithmetic, as storage only, or not at
+    all."""
     count: Annotated[int, Field(ge=1, le=64)] = 1
-    """Accelerators on one node that a replica uses."""
+    """Number of accelerators that one replica uses on one node."""
     resource_name: QualifiedName = "nvidia.com/gpu"
-    """Extended resource that a Pod asks for."""
+    """Extended resource that a Pod requests."""
 
 
 class Toleration(Struct):
     key: Annotated[str, StringConstraints(max_length=316)] | None = None
-    """Taint key; every key when absent and the operator is Exists."""
+    """Taint key. An absent key with the operator Exists tolerates every key."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """How the value is compared; Equal when absent."""
+    """Operator that compares the value; Equal when absent."""
     value: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Taint value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Taint effect; every effect when absent."""
     toleration_seconds: Annotated[int, Field(ge=0)] | None = None
-    """How long a NoExecute taint is borne."""
+    """Seconds for which a NoExecute taint is tolerated."""
 
 
 class NodePlacement(Struct):
     selector: Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=32)] = Field(
         default_factory=dict
     )
-    """Node labels that a node must carry."""
+    """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(default_factory=list)
-    """Taints that the Pods bear."""
+    """Taints that the Pods tolerate."""
 
 
 class ResourceRequirements(Struct):
     requests: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
-    """Resources of one replica besides the accelerators."""
+    """Requests of one replica, without the accelerators."""
     limits: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
-    """Limits of one replica besides the accelerators."""
+    """Limits of one replica, without the accelerators."""
 
 
 class ProfileServing(Struct):
     gpu_memory_utilization: Annotated[str, StringConstraints(max_length=6, pattern=r"^(0\.[0-9]{1,4}|1\.0{1,4})$")] = (
         "0.90"
     )
-    """Part of the accelerator's memory that vLLM may take, as its flag --gpu-memory-utilization."""
+    """Fraction of the accelerator's memory that vLLM may use, as in vLLM's flag --gpu-memory-utilization."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
-    """Data type of the KV cache, as vLLM's flag --kv-cache-dtype."""
+    """Data type of the KV cache, as in vLLM's flag --kv-cache-dtype."""
 
 
 class HardwareProfileSpec(Struct):
     display_name: Label | None = None
-    """Name for people."""
+    """Name that people read."""
     description: Text | None = None
-    """What the machine is and where its figures come from."""
+    """Description of the machine, and the source of its figures."""
     accelerator: Accelerator
     """The accelerator of the machine."""
     node: NodePlacement = Field(default_factory=NodePlacement)
-    """Where Pods may run."""
+    """Nodes on which the Pods may run."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """CPU and memory of one replica."""
     serving: ProfileServing = Field(default_factory=ProfileServing)
-    """How vLLM uses the accelerator."""
+    """Settings with which vLLM uses the accelerator."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -117,11 +118,11 @@ class HardwareProfileSpec(Struct):
 
 class HardwareProfileStatus(ConditionedStatus):
     versions: int | None = None
-    """Model versions that name this profile."""
+    """Number of ModelVersions that name this profile."""
 
 
 class HardwareProfile(Resource):
-    """Accelerator memory, compute capability, count and node placement of one kind of machine that serves models."""
+    """One kind of machine that serves models: accelerator memory, compute capability, count and node placement."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="HardwareProfile",

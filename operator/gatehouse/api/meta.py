@@ -50,14 +50,14 @@ ANNOTATION_WRITER = "gatehouse.dev/writer"
 
 LONGEST_REQUEST = 256
 BLANK = r"\t\n\f\r "
-"""The blanks of Go's regular expressions. What is blank beyond ASCII differs between the two programs that validate."""
+"""The blanks of Go's regular expressions. Beyond ASCII, the two programs that validate disagree about blanks."""
 NOT_BLANK = f"[^{BLANK}]"
 NO_BLANKS = f"{NOT_BLANK}+"
 
 
 @dataclass(frozen=True, slots=True)
 class CelRule:
-    """One ``x-kubernetes-validations`` entry: a CEL expression and the sentence a person gets when it is false."""
+    """One ``x-kubernetes-validations`` entry: a CEL expression, and the message that people read when it is false."""
 
     rule: str
     message: str
@@ -139,7 +139,7 @@ class ObjectReference(Struct):
     name: DnsLabel
     """Name of the object."""
     namespace: DnsLabel | None = None
-    """Namespace of the object; the namespace of the object that refers to it when absent."""
+    """Namespace of the object; the namespace of the referring object when absent."""
 
 
 class SecretKeyReference(Struct):
@@ -157,20 +157,20 @@ class Condition(Struct):
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The metadata.generation that the condition was set from."""
+    """The metadata.generation that the condition describes."""
     last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    """When the status of the condition last changed."""
+    """Time at which the status of the condition last changed."""
     reason: Annotated[
         str,
         StringConstraints(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
     ]
-    """Stable word for the reason, in CamelCase."""
+    """Reason as one stable word, in CamelCase."""
     message: Annotated[str, StringConstraints(max_length=32768)] = ""
-    """The reason as a sentence."""
+    """Reason as a sentence for people."""
 
 
 class ConditionedStatus(Struct):
-    """What the status of every kind carries."""
+    """The fields that the status of every kind has."""
 
     observed_generation: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """The metadata.generation that this status describes."""
@@ -181,9 +181,9 @@ class ConditionedStatus(Struct):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
-    """Conditions in kstatus terms: Ready, Reconciling, Stalled, and one a gate."""
+    """Conditions as kstatus defines them: Ready, Reconciling and Stalled, and one condition for each gate."""
     last_handled_reconcile_at: Annotated[str, StringConstraints(max_length=LONGEST_REQUEST)] | None = None
-    """Value of the annotation gatehouse.dev/reconcile-requested-at that was last handled."""
+    """The last value of the annotation gatehouse.dev/reconcile-requested-at that the operator handled."""
 
 
 class Resource(Struct):
@@ -195,6 +195,6 @@ class Resource(Struct):
 
     @property
     def requested_at(self) -> str | None:
-        """What somebody put into the annotation that asks for a reconcile, as far as a status can hold it."""
+        """The value of the annotation that requests a reconcile, cut to the length that a status can hold."""
         asked = self.metadata.annotations.get(ANNOTATION_RECONCILE_REQUESTED_AT)
         return None if asked is None else asked[:LONGEST_REQUEST]

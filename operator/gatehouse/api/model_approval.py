@@ -19,26 +19,26 @@ ApprovalDecision = Literal["Approved", "Rejected", "ChangesRequested"]
 
 class ModelApprovalSpec(Struct):
     version_ref: VersionReference
-    """The ModelVersion that was decided on, in the same namespace."""
+    """The ModelVersion that the decision is about, in the same namespace."""
     digest: Digest
-    """Digest of the bytes that were decided on; the decision lapses with them."""
+    """Digest of the artifact that the decision is about. A decision on another digest does not count."""
     served_digest: Digest
-    """Digest of what is served, status.servedDigest of the version: an approval lapses when it changes."""
+    """Served digest from status.servedDigest of the version. An approval lapses when the served digest changes."""
     stage: StageName
-    """Stage that was decided on."""
+    """Stage that the decision is about."""
     risk_tier: RiskTier
-    """Risk tier that the version is held to at the time; an approval lapses when the tier is raised."""
+    """Risk tier of the version at the time of the decision. An approval lapses when the tier is raised."""
     decision: ApprovalDecision
-    """What was decided."""
+    """The decision."""
     reason: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NOT_BLANK)]
-    """Why."""
+    """Reason for the decision."""
     approver: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """Who decided; admission binds it to the caller."""
+    """Person who decided. Admission verifies that the approver is the caller."""
     groups: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Groups of the approver that count; admission lets through only groups that the caller is in."""
+    """Groups of the approver that count. Admission verifies that the caller is a member."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -48,11 +48,11 @@ class ModelApprovalSpec(Struct):
 
 
 class ModelApprovalStatus(ConditionedStatus):
-    """A decision says what a person decided; whether it counts is said by the version's gates."""
+    """A decision has no status of its own: the gates of the version say whether the decision counts."""
 
 
 class ModelApproval(Resource):
-    """One person's decision on one digest for one stage. It never changes; deleting it revokes it."""
+    """One person's decision on one digest for one stage. A decision never changes; deleting a decision revokes it."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="ModelApproval",

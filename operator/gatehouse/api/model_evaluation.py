@@ -1,4 +1,4 @@
-"""ModelEvaluation: what was measured of one digest."""
+"""ModelEvaluation: metrics that were measured for one digest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_SLICES = 256
-"""Of all metrics together: every evaluation is in the operator's memory, and hundreds of them come in one page."""
+"""Limit for all metrics together: the operator keeps every evaluation in memory and lists hundreds in one page."""
 FIRST_YEAR = 1900
 LAST_YEAR = 2199
 EvaluationKind = Literal["Task", "Bias", "Safety", "Robustness"]
@@ -45,7 +45,7 @@ Value = Annotated[
 
 
 def _of_these_centuries(at: datetime) -> datetime:
-    """Far from both ends of what a program can reckon with."""
+    """A year far from both ends of the range that programs can compute with."""
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise ValueError(f"the year must be {FIRST_YEAR} to {LAST_YEAR}")
     return at
@@ -64,7 +64,7 @@ Timestamp = Annotated[
             "minLength": 20,
             "maxLength": 35,
             "pattern": f"^{_DATE}T{_TIME}{_ZONE}$",
-            **cel("timestamp(self) > timestamp('1900-01-01T00:00:00Z')", "it must be a day that there was"),
+            **cel("timestamp(self) > timestamp('1900-01-01T00:00:00Z')", "the date must exist in the calendar"),
         }
     ),
 ]
@@ -75,28 +75,29 @@ class VersionReference(Struct):
     name: DnsLabel
     """Name of the ModelVersion."""
     uid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    """Its metadata.uid: a result for one that was deleted and made again does not count."""
+    """The metadata.uid of the ModelVersion. A result does not count for a version that was deleted and created
+    again."""
 
 
 class EvaluationDataset(Struct):
     name: Label
-    """Data set that was used."""
+    """Name of the data set."""
     version: Label | None = None
-    """Its version, revision or hash."""
+    """Version, revision or hash of the data set."""
 
 
 class MetricSlice(Struct):
     name: Label
-    """Part of the data, as in language=de."""
+    """Name of the part of the data, for example language=de."""
     value: Value
-    """Value of the metric for that part."""
+    """Value of the metric for this part of the data."""
 
 
 class MetricResult(Struct):
     name: Label
-    """Name of the metric, as in acc_norm."""
+    """Name of the metric, for example acc_norm."""
     value: Value
-    """Its value."""
+    """Value of the metric."""
     stderr: Value | None = None
     """Standard error of the value."""
     slices: Annotated[
@@ -105,33 +106,33 @@ class MetricResult(Struct):
             max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
     ] = Field(default_factory=list)
-    """The metric for parts of the data."""
+    """Values of the metric for parts of the data."""
 
 
 class ModelEvaluationSpec(Struct):
     version_ref: VersionReference
     """The ModelVersion that was evaluated, in the same namespace."""
     digest: Digest
-    """Digest of the bytes that were evaluated; a result for other bytes does not count."""
+    """Digest of the artifact that was evaluated. A result for another digest does not count."""
     kind: EvaluationKind
-    """What the evaluation is about."""
+    """Kind of the evaluation."""
     suite: Label
-    """Suite that was run, as in lm-evaluation-harness."""
+    """Suite that was run, for example lm-evaluation-harness."""
     suite_version: Label | None = None
     """Version of the suite."""
     task: Label | None = None
-    """Task of the suite, as in arc_challenge."""
+    """Task of the suite, for example arc_challenge."""
     dataset: EvaluationDataset
-    """Data that was used."""
+    """Data set that was used."""
     evaluator: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """Who ran it; admission binds it to the caller."""
+    """Person or service account that ran the evaluation. Admission verifies that the evaluator is the caller."""
     groups: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=253)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Groups of the evaluator that count; admission lets through only groups that the caller is in."""
+    """Groups of the evaluator that count. Admission verifies that the caller is a member."""
     evaluated_at: Timestamp
-    """When it was run, as in 2026-11-29T12:00:00Z. One in the future does not count."""
+    """Time of the run, for example 2026-11-29T12:00:00Z. An evaluation with a time in the future does not count."""
     metrics: Annotated[
         list[MetricResult],
         Field(
@@ -140,11 +141,11 @@ class ModelEvaluationSpec(Struct):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ]
-    """What was measured."""
+    """Metrics that were measured."""
     report_url: Annotated[str, StringConstraints(max_length=1024, pattern=f"^(https?|s3)://{NO_BLANKS}$")] | None = None
     """Link to the report."""
     notes: Text | None = None
-    """What a reader should know."""
+    """Notes for readers."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule("self == oldSelf", "an evaluation never changes: apply a new ModelEvaluation"),
@@ -162,11 +163,11 @@ class ModelEvaluationSpec(Struct):
 
 
 class ModelEvaluationStatus(ConditionedStatus):
-    """An evaluation says what was measured; whether it counts is said by the version's gates."""
+    """An evaluation has no status of its own: the gates of the version say whether the evaluation counts."""
 
 
 class ModelEvaluation(Resource):
-    """Metric results for one digest. It never changes; of several the worst decides until it is taken back."""
+    """Metrics measured for one digest. An evaluation never changes; the worst result decides until it is withdrawn."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="ModelEvaluation",

@@ -1,4 +1,4 @@
-"""ModelRegistry: the connections, stages and users of one registry."""
+"""ModelRegistry: the database, stores, stages and namespaces of one registry."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ StageName = Annotated[str, StringConstraints(min_length=1, max_length=63, patter
 
 
 PRODUCTION: Final = "production"
-"""The stage that is protected where a registry does not say which are."""
+"""The stage that is protected when a registry does not list protected stages."""
 
 
 class DatabaseConnection(Struct):
@@ -55,17 +55,17 @@ class DatabaseConnection(Struct):
     database: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+$")]
     """Name of the database."""
     username: Annotated[str, StringConstraints(min_length=1, max_length=80)]
-    """User who owns the tables."""
+    """Database user who owns the tables."""
     password_secret: SecretKeyReference | None = None
     """Secret with the password."""
     auth: Literal["Password", "Token"] = "Password"
-    """Password, also when absent: it stays until somebody changes it. Token: it is a token of a cloud's IAM, as of AWS
-    RDS, Azure or Cloud SQL, which ends soon and is renewed in the Secret. An open connection stays, and a server whose
-    certificate was checked may ask for the token in clear."""
+    """Password, also when absent: the Secret holds a password that stays valid. Token: the Secret holds a token of a
+    cloud's IAM (AWS RDS, Azure, Cloud SQL) that expires soon and is renewed in the Secret. Open connections stay open.
+    A server whose certificate was verified may request the token in clear text."""
     tls: Literal["Required", "Disabled"] = "Required"
-    """Required: the connection is encrypted, and the server's certificate is for its host. Disabled: it is in clear."""
+    """Required: the connection is encrypted, and the certificate must match the host. Disabled: plain text."""
     ca_secret: SecretKeyReference | None = None
-    """Secret with the PEM certificates that the server's must chain to; the authorities of the system when absent."""
+    """Secret with the authorities, in PEM, of the server's certificate; the system's authorities when absent."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -101,33 +101,32 @@ class ObjectStore(Struct):
             pattern=PREFIX_URI,
         ),
     ]
-    """Artifacts whose URI starts with this are read from this store; the longest prefix wins. Ends with a slash."""
+    """Prefix of the URIs of the artifacts in this store, with a slash at the end. The longest matching prefix wins."""
     endpoint: Annotated[str, StringConstraints(max_length=512, pattern=f"^https?://[^/?#@{BLANK}]+/?$")] | None = None
-    """URL of the store; the endpoint of AWS for the region when absent."""
+    """URL of the store; the AWS endpoint of the region when absent."""
     tls: Literal["Required", "Disabled"] = "Required"
-    """Required, also when absent: the endpoint is https. Disabled: the endpoint may be http, which anybody on the
-    network between can read."""
+    """Required, also when absent: the endpoint uses https. Disabled: the endpoint may use http, which everyone on the
+    network can read."""
     region: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Region that requests are signed for; us-east-1 when absent. Requests to a host of AWS are signed for that
-    host's own region."""
+    """Region for which requests are signed; us-east-1 when absent. Requests to an AWS host are signed for the region
+    of that host."""
     addressing: Literal["Path", "VirtualHost"] = "Path"
-    """Path, also when absent: the bucket is the first part of the path. VirtualHost: it is the first part of the host's
-    name, as some stores want it (Alibaba OSS, Tencent COS, Volcengine TOS, Huawei OBS)."""
+    """Path, also when absent: the bucket is the first part of the path. VirtualHost: the bucket is the first part of
+    the host name, as some stores require (Alibaba OSS, Tencent COS, Volcengine TOS, Huawei OBS)."""
     requester_pays: bool = False
-    """Whether requests say that the requester pays for them, as some buckets of AWS and Google want it; false when
-    absent."""
+    """Whether requests state that the requester pays, as some buckets of AWS and Google require; false when absent."""
     versioned: bool = False
-    """Whether the bucket keeps versions and listings show them, so that every overwrite shows, whatever its ETag and
-    time; false when absent. Needs s3:ListBucketVersions."""
+    """Whether the bucket keeps object versions and listings show them. Gatehouse then sees every overwrite, even one
+    with the same ETag and time. False when absent. Needs the permission s3:ListBucketVersions."""
     credentials_secret: LocalObjectReference | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous when absent."""
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as in OpenShift AI; anonymous access when absent."""
     workload_identity: bool = False
-    """Whether the operator's own identity reads the store: web identity such as IRSA, Pod identity, the node's profile.
-    The operator's setting workloadIdentityFor must name the registry. False when absent."""
+    """Whether the operator reads the store with its own identity: web identity such as IRSA, Pod identity, or the
+    profile of the node. The operator's setting workloadIdentityFor must name the registry. False when absent."""
     ca_secret: SecretKeyReference | None = None
-    """Secret with the PEM certificates that the store's certificate must chain to."""
+    """Secret with the authorities, in PEM, of the store's certificate; the system's authorities when absent."""
     proxy: ProxyUrl | None = None
-    """URL of the proxy that leads to the store; the store is asked directly when absent."""
+    """URL of the proxy for requests to the store; direct requests when absent."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -137,7 +136,7 @@ class ObjectStore(Struct):
         ),
         CelRule(
             "(has(self.tls) && self.tls == 'Disabled') || !has(self.endpoint) || self.endpoint.startsWith('https://')",
-            "an endpoint with http goes with tls: Disabled: anybody on the network can read and change it all",
+            "an endpoint with http needs tls: Disabled: everyone on the network can read and change the artifacts",
         ),
     )
 
@@ -146,7 +145,7 @@ class LabelSelectorRequirement(Struct):
     key: Annotated[str, StringConstraints(min_length=1, max_length=316)]
     """Label key."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the values are compared."""
+    """Operator that compares the label with the values."""
     values: Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)] = Field(
         default_factory=list
     )
@@ -157,16 +156,17 @@ class LabelSelector(Struct):
     match_labels: Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=64)] = Field(
         default_factory=dict
     )
-    """Labels that a namespace must carry."""
+    """Labels that an object must have."""
     match_expressions: Annotated[list[LabelSelectorRequirement], Field(max_length=64)] = Field(default_factory=list)
-    """Requirements on the labels of a namespace."""
+    """Requirements on the labels of an object."""
 
 
 class AllowedNamespaces(Struct):
     from_: Annotated[Literal["Same", "All", "Selector"], Field(alias="from")] = "Same"
-    """Same: only the registry's own namespace. All: every namespace. Selector: namespaces that the selector matches."""
+    """Same: only the namespace of the registry. All: every namespace. Selector: namespaces that the selector
+    matches."""
     selector: LabelSelector | None = None
-    """Which namespaces, when from is Selector."""
+    """Selector of the namespaces, when from is Selector."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -178,16 +178,17 @@ class AllowedNamespaces(Struct):
 
 class Verification(Struct):
     content: bool = True
-    """Whether every byte is hashed; otherwise only checksums of the store can make a version ready."""
+    """Whether Gatehouse hashes every byte. If false, only checksums of the store can make a version ready."""
     interval: Duration = "1h"
-    """How often the store is asked whether an artifact changed."""
+    """Interval at which Gatehouse lists the store to find changes of an artifact."""
     reread: Duration = "720h"
-    """How old the hash of a file may get before the file is read again, though the store shows no change of it. The
-    version stays what it is meanwhile."""
+    """Maximum age of the hash of a file. After this time Gatehouse reads the file again, even if the listing shows no
+    change. The version keeps its phase meanwhile."""
     grace: Duration = "24h"
-    """How long Ready holds while the store or the database cannot be reached."""
+    """Time for which Ready holds while the store or the database cannot be reached."""
     trust_store_checksums: bool = True
-    """Whether a full-object SHA-256 of the store may stand for reading the bytes; once it may not, they are read."""
+    """Whether a SHA-256 of the whole object from the store replaces reading the bytes. If false, Gatehouse reads
+    them."""
 
 
 class Audit(Struct):
@@ -202,21 +203,21 @@ class Audit(Struct):
         ]
         | None
     ) = None
-    """Where signed checkpoints are copied to, below one of objectStores, whose credentials may write there. Ends with a
-    slash. Best a bucket with Object Lock in another team's hands."""
+    """URI for copies of signed checkpoints, with a slash at the end. It must be below the uriPrefix of one of
+    objectStores, whose credentials may write there. A bucket with Object Lock that another team owns is best."""
     checkpoint_interval: Duration | None = None
-    """How often a checkpoint is signed, if there are new records; the operator's own setting when absent."""
+    """Interval at which the operator signs a checkpoint of new records; the operator's setting when absent."""
     retention: Duration | None = None
-    """How old records become before a summary stands for them; they are kept for ever when absent."""
+    """Age after which a summary replaces records; records are kept without limit when absent."""
 
 
 SERVING_ARGUMENT: Final = r"^--[a-z0-9][a-z0-9_-]*(=[A-Za-z0-9._,:+-]*)?$"
-"""How an argument of vLLM is written to pass the gate: no path, no JSON, no template. vLLM reads an underscore in a
+"""The form of an argument of vLLM that the gate accepts: no path, no JSON, no template. vLLM reads an underscore in a
 flag as a dash, and so does the gate."""
 
 
 SERVING_VARIABLE: Final = r"^[A-Z][A-Z0-9_]{0,126}(=[A-Za-z0-9._,:+-]{0,128})?$"
-"""How a registry allows a variable: no path, no URL, no JSON."""
+"""The form in which a registry allows a variable: no path, no URL, no JSON."""
 
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=f"^[^{BLANK}{{}}]+$")]
 PinnedImage = Annotated[
@@ -228,56 +229,58 @@ PinnedImage = Annotated[
         r"@sha256:[0-9a-f]{64})$",
     ),
 ]
-"""An image with its tag or digest, or both: none stands for others."""
+"""An image with a tag, a digest or both. One entry allows one image."""
 
 
 class ServingDefaults(Struct):
     connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
-    """Key in KServe's storage-config Secret (or name of the connection) that templates name."""
+    """Key in KServe's Secret storage-config, or name of the connection, that templates use."""
     label_prefix: Annotated[
         str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     ] = "modelregistry.opendatahub.io"
-    """Prefix of the labels that carry registry ids."""
+    """Prefix of the labels that hold registry ids."""
     vllm_image: Image = (
         "vllm/vllm-openai:v0.30.0@sha256:8a69ffad015f138d7170c4ddc429e230a3bc1c1719f67e14324749df200a4b90"
     )
-    """Image of vLLM in serving runtimes."""
+    """Image of vLLM that serving runtimes use."""
     run_as_user: Annotated[int, Field(ge=0, le=2147483647)] = 2000
-    """User that model servers run as; newer images of vLLM have one of that number. 0 leaves it to the platform, as on
-    OpenShift, which takes one of the namespace's range. It is never root."""
+    """User id that model servers run as; newer vLLM images contain a user with the default id. 0 lets the platform
+    choose, as OpenShift does from the range of the namespace. Model servers never run as root."""
     allowed_arguments: Annotated[
         list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_ARGUMENT)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Arguments of vLLM that versions and services may set beside the built-in list: --flag with any plain value, or
-    --flag=value; an underscore in a flag is a dash, as for vLLM. Those that load other models or other code stay
-    refused."""
+    """Arguments of vLLM that versions and services may set in addition to the built-in list: --flag with any plain
+    value, or --flag=value. An underscore in a flag is read as a dash, as vLLM does. Arguments that load other models
+    or other code stay refused."""
     allowed_environment: Annotated[
         list[Annotated[str, StringConstraints(max_length=256, pattern=SERVING_VARIABLE)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Variables of model servers that versions may set beside the built-in list: NAME with any plain value, or
-    NAME=value. Those that name files, libraries, servers or secrets stay refused."""
+    """Variables of model servers that versions may set in addition to the built-in list: NAME with any plain value, or
+    NAME=value. Variables that name files, libraries, servers or secrets stay refused."""
     initializer_images: Annotated[
         list[PinnedImage], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """Images of KServe's storage initializer that Pods of models may have beside KServe's own releases, each written as
-    KServe's ConfigMap writes it, with a tag or a digest."""
+    """Images of KServe's storage initializer that Pods of models may run in addition to KServe's releases. Write each
+    image as KServe's ConfigMap does, with a tag or a digest."""
     proxy_images: Annotated[
         list[PinnedImage], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """Images of OpenShift AI's kube-rbac-proxy that Pods of models may have before the server, with a tag or digest."""
+    """Images of OpenShift AI's kube-rbac-proxy that Pods of models may run beside the server, with a tag or a
+    digest."""
     allowed_resources: Annotated[
         list[Annotated[str, StringConstraints(max_length=316, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
-    """Extended resources, as in example.com/fuse, that any Pod may ask for in a namespace with a stage: they are no
-    accelerators."""
+    """Extended resources that are not accelerators, for example example.com/fuse. Every Pod in a namespace with a stage
+    may request them."""
 
 
 class ModelRegistrySpec(Struct):
     mysql: MySqlConnection | None = None
-    """Keep rows in MariaDB or MySQL. Without mysql and postgres they are in SQLite in the operator's data directory."""
+    """Keep rows in MariaDB or MySQL. Without mysql and postgres, rows are in SQLite in the operator's data
+    directory."""
     postgres: PostgresConnection | None = None
     """Keep rows in PostgreSQL."""
     object_stores: Annotated[
@@ -292,27 +295,27 @@ class ModelRegistrySpec(Struct):
         list[StageName],
         Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=lambda: ["staging", "production"])
-    """Stages in order; a later one needs the earlier one cleared."""
+    """Stages in order. A version is cleared for a stage only after it is cleared for every earlier stage."""
     protected_stages: (
         Annotated[list[StageName], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] | None
     ) = None
-    """Stages that are shut unless an enforced policy that applies to the version asks for something there; production,
-    if it is one of the stages, when absent. An empty list protects none."""
+    """Stages that are shut until an enforced policy that applies to the version requires something there. When absent,
+    production is protected if it is one of the stages. An empty list protects no stage."""
     default_risk_tier: RiskTier = "Medium"
-    """Risk tier of models that name none. A model that names a lower one counts as this, unless somebody who may
-    classify vouches for it in spec.classifiedBy."""
+    """Risk tier of models that name no tier. A lower tier of a model counts only if a person with the verb classify
+    vouches for it in spec.classifiedBy."""
     required_policies: Annotated[
         list[DnsLabel], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default_factory=list)
-    """GovernancePolicies that must be there: while one is missing, no version is cleared."""
+    """GovernancePolicies that must exist. While one is missing, no version is cleared."""
     allowed_namespaces: AllowedNamespaces = Field(default_factory=AllowedNamespaces)
-    """Namespaces whose models this registry keeps, as in Gateway API."""
+    """Namespaces whose models this registry keeps, in the form of the Gateway API."""
     verification: Verification = Field(default_factory=Verification)
-    """How artifacts are verified."""
+    """Settings for the verification of artifacts."""
     serving: ServingDefaults = Field(default_factory=ServingDefaults)
-    """What serving templates are made with."""
+    """Settings for serving templates."""
     audit: Audit = Field(default_factory=Audit)
-    """How the audit trail is kept."""
+    """Settings for the audit trail."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -333,18 +336,18 @@ class ModelRegistrySpec(Struct):
 
 class ObjectStoreStatus(Struct):
     uri_prefix: Annotated[str, StringConstraints(max_length=1024)]
-    """The prefix from the spec."""
+    """The uriPrefix from the spec."""
     reachable: bool
-    """Whether the store answered."""
+    """Whether the store answers."""
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
-    """What the store answered otherwise."""
+    """Error that the store reported; empty when the store answers."""
 
 
 class ModelRegistryStatus(ConditionedStatus):
     database: Annotated[str, StringConstraints(max_length=512)] | None = None
-    """Database in use, without credentials."""
+    """URL of the database, without credentials."""
     schema_version: Annotated[str, StringConstraints(max_length=64)] | None = None
-    """Revision of the tables."""
+    """Revision of the database schema."""
     object_stores: Annotated[
         list[ObjectStoreStatus],
         Field(
@@ -352,15 +355,15 @@ class ModelRegistryStatus(ConditionedStatus):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uriPrefix"]},
         ),
     ] = Field(default_factory=list)
-    """Which stores answer."""
+    """State of each object store."""
     models: int | None = None
-    """Models that the registry holds, archived ones left out."""
+    """Number of models in the registry, without archived models."""
     versions: int | None = None
-    """Versions that the registry holds, archived ones left out."""
+    """Number of versions in the registry, without archived versions."""
 
 
 class ModelRegistry(Resource):
-    """A registry: its database, its object stores, its stages and who may use it."""
+    """A registry: its database, its object stores, its stages, and the namespaces that may use it."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="ModelRegistry",
@@ -382,7 +385,7 @@ class ModelRegistry(Resource):
 
 
 def protected_stages(spec: ModelRegistrySpec) -> frozenset[str]:
-    """The stages that need a policy. One that is protected unless said otherwise must be one of the registry's."""
+    """The protected stages of a registry. The default, production, counts only if it is a stage of the registry."""
     if spec.protected_stages is not None:
         return frozenset(spec.protected_stages)
     return frozenset({PRODUCTION} & set(spec.stages))

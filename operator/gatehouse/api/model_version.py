@@ -1,4 +1,4 @@
-"""ModelVersion: one immutable version of a model, what was found out about it, and what is still owed."""
+"""ModelVersion: one immutable version of a model, what Gatehouse found, and what is still missing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ __all__ = [
 
 MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*){0,31}$"
 ModelFile = Annotated[str, StringConstraints(max_length=512, pattern=MODEL_FILE)]
-"""A path below an artifact that can stand in an argument of a server; as deep as a manifest's paths, 32 levels."""
+"""A path below an artifact that an argument of a server may contain; at most 32 levels, as in a manifest."""
+ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[
     "Archived",
@@ -89,7 +90,7 @@ Argument = Annotated[
         max_length=256, pattern=r"^(--[a-z0-9][a-z0-9_-]*([= ][^{}\x00-\x1f]*)?|[A-Za-z0-9._,:+-]{1,128})$"
     ),
 ]
-"""A flag with its value or without, or the value of the flag before it."""
+"""A flag with or without a value, or the value of the preceding flag."""
 
 
 class Artifact(Struct):
@@ -102,28 +103,28 @@ class Artifact(Struct):
             )
         ),
     ]
-    """Folder of the files in object storage, as in s3://models/granite-3.1-8b/."""
-    format: ArtifactFormat = DEFAULT_FORMAT
-    """Format of the weights. The files of other formats are only hashed: cleared where a policy names other."""
+    """Folder of the files in object storage, for example s3://models/granite-3.1-8b/."""
+    format: ArtifactFormat = "safetensors"
+    """Format of the weights. Files of the format other are only hashed; a policy must allow them."""
     quantization: Label | None = None
-    """How the weights are quantized, as in FP8-dynamic; for people, the files tell what holds."""
+    """Quantization of the weights, for example FP8-dynamic. For people only: Gatehouse reads it from the files."""
     digest: Digest | None = None
-    """Digest that the files must have; the first one verified holds when absent."""
+    """Digest that the files must have. When absent, the first digest that Gatehouse verifies is binding."""
 
 
 class EnvVar(Struct):
     name: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     """Name of the environment variable."""
     value: Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^{}]*$")] = ""
-    """Value, written as it is, empty when absent; for a secret use the serving runtime."""
+    """Value, without substitution; empty when absent. Put secrets into the serving runtime."""
 
 
 class Serving(Struct):
     max_model_len: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Longest sequence in tokens that vLLM is started for; the largest that fits when absent."""
+    """Maximum length of a sequence in tokens; the longest that fits when absent."""
     extra_args: Annotated[list[Argument], Field(max_length=32)] = Field(default_factory=list)
-    """More arguments of vLLM, each as --flag or --flag=value, of those that the gate and the registry allow. What vLLM
-    reads alike is taken alike: --max_num_seqs=64, and --max-num-seqs and 64 as two arguments."""
+    """More arguments of vLLM that the gate or the registry allows, each as --flag or --flag=value. As in vLLM,
+    --max_num_seqs=64 and the two arguments --max-num-seqs and 64 are the same."""
     env: Annotated[
         list[EnvVar],
         Field(
@@ -131,7 +132,7 @@ class Serving(Struct):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = Field(default_factory=list)
-    """Environment of vLLM."""
+    """Environment variables of vLLM."""
 
 
 class CodeReference(Struct):
@@ -143,15 +144,15 @@ class CodeReference(Struct):
 
 class Lineage(Struct):
     base_model: Annotated[str, StringConstraints(max_length=512)] | None = None
-    """Model this one was made from."""
+    """Model that this version was made from."""
     training_data: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=128)] = Field(
         default_factory=list
     )
-    """Data sets it was trained on."""
+    """Data sets that the model was trained on."""
     code: CodeReference | None = None
     """Training code."""
     pipeline_run: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """Run of the pipeline that made it."""
+    """Run of the pipeline that made the version."""
     hyperparameters: Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=256)] = (
         Field(default_factory=dict)
     )
@@ -159,38 +160,39 @@ class Lineage(Struct):
     dependencies: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=512)] = Field(
         default_factory=list
     )
-    """Packages it was made with."""
+    """Packages that the training used."""
 
 
 class ModelVersionSpec(Struct):
     model_ref: LocalObjectReference
-    """The RegisteredModel that this is a version of."""
+    """The RegisteredModel that the version belongs to."""
     version: VersionName
     """Name of the version, unique in the model."""
     description: Text | None = None
-    """What is new in the version."""
+    """Description of the version, for example its changes."""
     submitted_by: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """Author of the version: its approvals must be of others. Admission binds it to the caller; set once, it stays."""
+    """Author of the version, who cannot approve it. Admission verifies the caller. Once set, the author never
+    changes."""
     submitted_via: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """Who applied the version for its author, as a GitOps controller does; admission binds it to the caller."""
+    """Pipeline or GitOps controller that applied the version for its author. Admission verifies the caller."""
     artifact: Artifact
-    """Where the files are and what they must be."""
+    """Location of the files, and requirements on them."""
     hardware_profile_ref: LocalObjectReference
-    """HardwareProfile that the version is to run on."""
+    """HardwareProfile that the version runs on."""
     runtime: Literal["vLLM"] = "vLLM"
     """Serving runtime."""
     serving: Serving = Field(default_factory=Serving)
-    """How the runtime is started."""
+    """Settings with which the runtime starts."""
     lineage: Lineage = Field(default_factory=Lineage)
-    """Where the version comes from."""
+    """Origin of the version."""
     metrics: Annotated[dict[str, float], Field(max_length=128)] = Field(default_factory=dict)
-    """Free numbers; judged metrics belong in a ModelEvaluation."""
+    """Numbers for information only. Metrics that a policy compares belong in a ModelEvaluation."""
     custom_properties: Annotated[
         dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)
     ] = Field(default_factory=dict)
-    """Free words for search."""
+    """Keys and values for search."""
     state: DeclaredState = "Submitted"
-    """What the author intends with the version."""
+    """State that the author declares."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule("self.modelRef.name == oldSelf.modelRef.name", "modelRef cannot change: make a new ModelVersion"),
@@ -219,11 +221,11 @@ class ArtifactStatus(Struct):
     digest: Digest | None = None
     """Digest of the manifest of the files."""
     content_source: Literal["Bytes", "StoreChecksum", "Mixed"] | None = None
-    """Where the SHA-256 of the files are from: computed from the bytes, or the store's own; absent when not known."""
+    """Source of the SHA-256 of the files: computed from the bytes, or reported by the store; absent when unknown."""
     total_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """Size of all files in bytes."""
     size: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """The same for people, as in 7.8 GiB."""
+    """Size of all files for people, for example 7.8 GiB."""
     files: int | None = None
     """Number of files."""
     parameters: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
@@ -231,32 +233,32 @@ class ArtifactStatus(Struct):
     architecture: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Architecture from config.json."""
     model_file: ModelFile | None = None
-    """The file of the artifact that servers are given in place of its folder, as of GGUF."""
+    """File of the artifact that servers load instead of the folder, for example a GGUF file."""
     dtypes: Annotated[dict[str, Annotated[int, Field(json_schema_extra={"format": "int64"})]], Field(max_length=64)] = (
         Field(default_factory=dict)
     )
-    """Parameters by data type."""
+    """Number of parameters for each data type."""
     unsafe_files: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=20)] = Field(
         default_factory=list
     )
-    """Files that could run code when loaded; the first twenty."""
+    """Files that could run code when they are loaded; at most the first 20."""
     notes: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=16)] = Field(
         default_factory=list
     )
-    """What keeps nobody from serving it and is worth to know: files that are passed over, what is odd in others."""
+    """Notes that do not stop the version: files that the check ignored, and oddities of other files."""
 
 
 class Progress(Struct):
-    """How far the content check is."""
+    """Progress of the check of the content."""
 
     files_done: int
-    """Files hashed."""
+    """Number of files that are hashed."""
     files: int
-    """Files in all."""
+    """Number of all files."""
     bytes_done: Annotated[int, Field(json_schema_extra={"format": "int64"})]
-    """Bytes hashed."""
+    """Number of bytes that are hashed."""
     bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})]
-    """Bytes in all."""
+    """Number of all bytes."""
 
 
 class HardwareStatus(Struct):
@@ -265,68 +267,68 @@ class HardwareStatus(Struct):
     weights_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
     """Bytes of weights on one accelerator."""
     overhead_bytes: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
-    """Bytes that vLLM takes of one accelerator besides weights and KV cache."""
+    """Bytes that vLLM uses on one accelerator in addition to weights and KV cache."""
     kv_cache_bytes_per_token: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
-    """Bytes of KV cache a token takes on one accelerator."""
+    """Bytes of KV cache for each token on one accelerator."""
     max_model_len: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None = None
-    """Sequence length in tokens that the template starts vLLM with, or the longest that would fit; absent where
-    nothing says a length, and vLLM takes its own."""
+    """Sequence length in tokens with which the template starts vLLM, or the longest length that would fit. Absent when
+    no length is known; vLLM then uses its default."""
     max_num_seqs: int | None = None
-    """Sequences that the template lets vLLM serve at once; absent where vLLM's own number will do."""
+    """Number of sequences that the template lets vLLM serve at once; absent when vLLM's default fits."""
     tensor_parallel_size: int | None = None
-    """Accelerators that one replica spans."""
+    """Number of accelerators that one replica uses."""
     warnings: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field(
         default_factory=list
     )
-    """What works, but not as well as it could."""
+    """Warnings about slow or unusual configurations that still work."""
 
 
 class TemplateStatus(Struct):
     name: Annotated[str, StringConstraints(max_length=253)]
     """ConfigMap with inferenceservice.yaml and servingruntime.yaml."""
     digest: Annotated[str, StringConstraints(max_length=71)]
-    """Digest of what the ConfigMap holds."""
+    """Digest of the content of the ConfigMap."""
 
 
 class Gate(Struct):
-    """One thing that has to hold before the version may be deployed to a stage."""
+    """One requirement that must hold before the version is cleared for a stage."""
 
     name: Label
-    """Name of the gate, the same as its condition's type."""
+    """Name of the gate, which is also the type of its condition."""
     stage: Annotated[str, StringConstraints(max_length=63)] = ""
-    """Stage that the gate stands before; every stage when empty."""
+    """Stage that the gate belongs to; every stage when empty."""
     open: bool
-    """Whether it holds."""
+    """Whether the gate is open."""
     unknown: bool = False
-    """Whether that is not known: the gate then stops nothing, and says nothing for the version."""
+    """Whether the state of the gate is unknown. An unknown gate stops nothing and proves nothing."""
     rule: Annotated[str, StringConstraints(max_length=512)]
-    """What has to hold."""
+    """Requirement of the gate."""
     found: Annotated[str, StringConstraints(max_length=2048)]
-    """What was found."""
+    """What Gatehouse found."""
     wanted: Annotated[str, StringConstraints(max_length=1024)]
-    """What would open it."""
+    """What Gatehouse expects, to open the gate."""
     remedy: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """What to do, when it is shut."""
+    """What to do when the gate is shut."""
     waiting: bool = False
-    """Whether it is shut only because another gate is, and opens or says more by itself once that one does."""
+    """Whether the gate is shut only because another gate is shut. It needs no action of its own."""
 
     @property
     def shut(self) -> bool:
-        """Whether it stops the version."""
+        """Whether the gate stops the version."""
         return not self.open and not self.unknown
 
 
 class Refusal(Struct):
-    """Why the version is refused, in a way that counts for every version of the same artifact."""
+    """Reason to refuse the version that also applies to every other version of the same artifact."""
 
     stage: Annotated[str, StringConstraints(max_length=63)] = ""
     """Stage that the version is refused for; every stage when empty."""
     reason: RefusalReason
-    """A person's decision, a policy's, or a fact about the bytes."""
+    """Decision of a person or of a policy, or a fact about the bytes."""
 
 
 class Admission(Struct):
-    """A namespace whose service was seen while the version was cleared for its stage."""
+    """A namespace in which a service was observed while the version was cleared for the stage of the namespace."""
 
     stage: Annotated[str, StringConstraints(max_length=63)]
     """Stage of the namespace."""
@@ -338,54 +340,54 @@ class PolicyOutcome(Struct):
     name: DnsLabel
     """Policy that applies to the version."""
     outcome: Literal["Complies", "Owes", "Denies"]
-    """What it says of the version, the worst over all stages; an Audit policy only reports it."""
+    """Verdict of the policy, the worst of all stages. A policy in mode Audit only reports its verdict."""
 
 
 class ModelVersionStatus(ConditionedStatus):
     phase: Phase | None = None
-    """Where the version stands."""
+    """Phase of the version, which summarises its gates."""
     cleared_for: Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=list
     )
-    """Stages whose every gate is open."""
+    """Stages for which the version is cleared."""
     deployed_to: Annotated[list[Annotated[str, StringConstraints(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=list
     )
     """Stages in which an InferenceService runs the version."""
     admitted_to: Annotated[list[Admission], Field(max_length=128)] = Field(default_factory=list)
-    """Namespaces with an enforced gate and a service of the version, with its digest, that was seen there while the
-    version was cleared for their stage."""
+    """Namespaces with an enforced gate in which a service of the version, with its digest, was observed while the
+    version was cleared for the stage."""
     claimed_at: Annotated[str, StringConstraints(max_length=32)] | None = None
-    """Since when a version of this namespace has been registered with the artifact's URI. The URI belongs to the
-    namespace with the earliest time."""
+    """Time since which a version of this namespace is registered with the URI of the artifact. The namespace with the
+    earliest time owns the URI."""
     refusals: Annotated[list[Refusal], Field(max_length=64)] = Field(default_factory=list)
-    """Why the version is refused, where that counts for every version of the artifact."""
+    """Reasons to refuse the version that also apply to every other version of the artifact."""
     registry: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The registry that keeps the version, as namespace/name."""
     registry_id: Annotated[str, StringConstraints(max_length=32)] | None = None
     """Id of the version's row in the registry."""
     artifact: ArtifactStatus | None = None
-    """What was found at the URI."""
+    """What Gatehouse found at the URI."""
     recorded_digest: Digest | None = None
-    """Digest that the registry holds the version to, where what was found is not that."""
+    """Digest that the registry recorded for the version, when the files have another digest."""
     verification: Progress | None = None
-    """How far the content check is, while it runs."""
+    """Progress of the check of the content, while the check runs."""
     hardware: HardwareStatus | None = None
-    """Whether the version fits the profile, and with which figures."""
+    """Fit of the version to the hardware profile, with its figures."""
     template: TemplateStatus | None = None
     """The serving template."""
     served_digest: Digest | None = None
-    """Digest of what is served: the recorded digest of the artifact, spec.serving, runtime and hardware profile.
-    Approvals name it, and lapse when it changes."""
+    """Served digest: a digest over the recorded digest of the artifact, spec.serving, the runtime and the hardware
+    profile. Approvals name the served digest, and lapse when it changes."""
     risk_tier: RiskTier | None = None
-    """Risk tier that the version is held to: the highest that it was ever submitted with."""
+    """Risk tier of the version: the highest tier that the version was ever submitted with."""
     policies: Annotated[
         list[PolicyOutcome],
         Field(
             max_length=128, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
     ] = Field(default_factory=list)
-    """Policies that apply to the version, and what they say."""
+    """Policies that apply to the version, with their verdicts."""
     gates: Annotated[
         list[Gate],
         Field(
@@ -393,11 +395,11 @@ class ModelVersionStatus(ConditionedStatus):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "stage"]},
         ),
     ] = Field(default_factory=list)
-    """Every gate with what was found and what is wanted; `gatehouse explain` prints them."""
+    """Every gate with what was found and what is expected; `gatehouse explain` prints them."""
 
 
 class ModelVersion(Resource):
-    """One immutable version of a model: its artifact, hardware, runtime and lineage, and what Gatehouse established."""
+    """One immutable version of a model: its artifact, hardware, runtime and lineage, and what Gatehouse found."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="ModelVersion",

@@ -25,33 +25,33 @@ RiskTier = Literal["Low", "Medium", "High"]
 
 class RegisteredModelSpec(Struct):
     registry_ref: ObjectReference | None = None
-    """The ModelRegistry that keeps the model; the one annotated gatehouse.dev/default-registry=true when absent."""
+    """The ModelRegistry of the model; the registry annotated gatehouse.dev/default-registry=true when absent."""
     display_name: Label | None = None
-    """Name for people."""
+    """Name that people read."""
     description: Text | None = None
-    """What the model is for."""
+    """Purpose of the model."""
     provider: Label | None = None
-    """Who made the model."""
+    """Organization that made the model."""
     license: Label | None = None
-    """Licence of the weights, as an SPDX identifier where there is one."""
+    """Licence of the weights; an SPDX identifier where one exists."""
     risk_tier: RiskTier | None = None
-    """Risk tier that policies match on; the registry's default when absent. A lower one than that, or than before,
-    counts once classifiedBy names somebody who may say so."""
+    """Risk tier that policies match; the default of the registry when absent. A tier that is lower than the default, or
+    lower than before, counts only when classifiedBy names a person with the verb classify."""
     classified_by: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
-    """Who vouches for the risk tier, the licence and the labels as they are. Admission binds it to the caller, who
-    holds the verb classify on the tier, and lets nobody else change them while it is set."""
+    """Person who vouches for the current risk tier, licence and labels. Admission verifies that this person is the
+    caller and holds the verb classify on the tier. While this field is set, no one else can change those values."""
     tasks: Annotated[list[Label], Field(max_length=32)] = Field(default_factory=list)
-    """What the model does, as in text-generation."""
+    """Tasks of the model, for example text-generation."""
     languages: Annotated[list[Label], Field(max_length=256)] = Field(default_factory=list)
-    """Languages the model knows, as BCP 47 tags."""
+    """Languages of the model, as BCP 47 tags."""
     owners: Annotated[list[Label], Field(max_length=64)] = Field(default_factory=list)
-    """People or groups who answer for the model."""
+    """People or groups who are responsible for the model."""
     tags: Annotated[dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=64)] = Field(
         default_factory=dict
     )
-    """Free words for search."""
+    """Keys and values for search."""
     state: Literal["Live", "Archived"] = "Live"
-    """An archived model archives its versions."""
+    """Archived: the versions of the model are archived too."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
@@ -68,9 +68,9 @@ class RegisteredModelSpec(Struct):
 
 class VersionCount(Struct):
     phase: Label
-    """Phase of the versions counted."""
+    """Phase of the counted versions."""
     count: int
-    """How many versions are in it."""
+    """Number of versions in the phase."""
 
 
 class RegisteredModelStatus(ConditionedStatus):
@@ -79,9 +79,9 @@ class RegisteredModelStatus(ConditionedStatus):
     registry: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The registry that keeps the model, as namespace/name."""
     risk_tier: RiskTier | None = None
-    """Risk tier that new versions of the model count as."""
+    """Risk tier of new versions of the model."""
     versions: int | None = None
-    """How many versions the model has."""
+    """Number of versions of the model."""
     versions_by_phase: Annotated[
         list[VersionCount],
         Field(
@@ -89,13 +89,13 @@ class RegisteredModelStatus(ConditionedStatus):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["phase"]},
         ),
     ] = Field(default_factory=list)
-    """Versions of the model by phase."""
+    """Number of versions in each phase."""
     latest_ready: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """Name of the newest ModelVersion that is Ready to Deploy."""
+    """Name of the newest ModelVersion in the phase Ready to Deploy."""
 
 
 class RegisteredModel(Resource):
-    """A model family: its owners, licence, risk tier and what it does. Its versions are ModelVersions."""
+    """A model family: its owners, licence, risk tier and tasks. Each version is a ModelVersion."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="RegisteredModel",

@@ -1,8 +1,8 @@
 """Renders the CustomResourceDefinitions from the kinds' types.
 
-Pydantic writes JSON Schema; Kubernetes wants a structural OpenAPI v3 schema: no ``$ref``, no ``anyOf`` with null,
-a type on every node. This module inlines, drops what Kubernetes does not take, and adds CEL rules, list types and
-printer columns.
+Pydantic writes JSON Schema. Kubernetes requires a structural OpenAPI v3 schema: no ``$ref``, no ``anyOf`` with null,
+and a type on every node. This module inlines references, drops keywords that Kubernetes rejects, and adds CEL rules,
+list types and printer columns.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _KEPT = frozenset(
 )
 _KUBERNETES = "x-kubernetes-"
 _LARGEST = {"int32": 2**31 - 1, "int64": 2**53 - 1}
-"""What every reader of JSON agrees on."""
+"""The largest integers that every reader of JSON represents exactly."""
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes repeated values out: anchors read badly in a CRD."""
+    """Writes repeated values in full: anchors are hard to read in a CRD."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
@@ -112,10 +112,10 @@ def openapi_schema(kind: type[Resource]) -> dict[str, Any]:
     status = _structural(generated["properties"]["status"], definitions, rules)
     # kstatus holds an object for in progress until its status names its generation.
     status["default"] = {"observedGeneration": -1}
-    status["description"] = "What Gatehouse established; only the operator writes it."
+    status["description"] = "Facts that Gatehouse established. Only the operator writes the status."
     # One writer owns all of it, so that managedFields need not name each field: they would be as large as the status.
     status["x-kubernetes-map-type"] = "atomic"
-    spec["description"] = "What is declared."
+    spec["description"] = "Desired state that the author declares."
     return {
         "description": generated.get("description", ""),
         "type": "object",
@@ -177,7 +177,7 @@ def _object_members(
 
 
 def _without_defaults_in_lists(node: dict[str, Any], *, listed: bool = False) -> dict[str, Any]:
-    """What people declare in a list stays as they wrote it: the types know the defaults.
+    """Leave out the defaults of items in lists: the types know the defaults.
 
     A client that compares without the schema replaces lists whole: each default that the API server adds to an item
     is a difference from Git to that client.

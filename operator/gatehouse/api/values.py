@@ -31,10 +31,10 @@ _FACTORS: Final = MappingProxyType(
 def bytes_of(quantity: str) -> int:
     """Bytes of a quantity such as 23034Mi, rounded up to whole bytes as Kubernetes does.
 
-    Neither signs nor exponents: no memory of an accelerator is written so. Raises ValueError naming the value.
+    Signs and exponents are not accepted. Raises ValueError, which names the value.
     """
     matched = _QUANTITY.fullmatch(quantity) if len(quantity) <= _LONGEST else None
     if matched is None:
         shown = quantity if len(quantity) <= _LONGEST else f"{quantity[:_LONGEST]}..."
-        raise ValueError(f"{shown!r} is not a quantity of memory; wanted a number and a unit, as in 23034Mi or 24G")
+        raise ValueError(f"{shown!r} is not a quantity of memory; expected a number and a unit, as in 23034Mi or 24G")
     return ceil(Fraction(matched[1]) * _FACTORS[matched[2] or ""])

@@ -1,8 +1,9 @@
-"""VettedArtifacts: what admission lets through, written by the operator only.
+"""VettedArtifacts: the list that admission reads, written only by the operator.
 
-One object a stage and bucket, or several with a range of its URIs each, so that each stays below etcd's limit of
-1.5 MB. A ValidatingAdmissionPolicy is asked with every one of them in turn and all must say yes, so each knows all
-keys: one that does not hold an artifact's key agrees if the key exists, and a key that nobody has is refused by all.
+Each stage and bucket has one object, or several objects with a range of the URIs each, so that every object stays below
+etcd's limit of 1.5 MB. The API server evaluates a ValidatingAdmissionPolicy with each object, and every evaluation must
+pass. Therefore each object holds all keys: an object of another key passes if the key exists in the list of keys. A key
+that no object covers fails in every evaluation.
 """
 
 from __future__ import annotations
@@ -29,32 +30,32 @@ class VettedArtifactsSpec(Struct):
     bucket: Annotated[str, StringConstraints(min_length=3, max_length=63)]
     """Bucket that the artifacts are in."""
     key: Key
-    """stage/bucket, as admission looks it up."""
+    """Stage and bucket as stage/bucket, the key that admission looks up."""
     keys: Annotated[list[Key], Field(max_length=1024, json_schema_extra=ATOMIC_LIST)]
-    """Keys of which the VettedArtifacts objects cover every URI."""
+    """Keys for which the VettedArtifacts objects cover every URI."""
     start: Uri = ""
-    """First URI that this object decides on; the lowest when empty."""
+    """First URI that this object covers; the lowest URI when empty."""
     end: Uri = ""
-    """First URI after those that it decides on; there is none when empty."""
+    """First URI after the range that this object covers; no limit when empty."""
     artifacts: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
         default_factory=dict
     )
-    """URI (with a slash at its end) to digest of each artifact that is cleared for the stage."""
+    """Map from the URI, with a slash at the end, to the digest of each artifact that is cleared for the stage."""
     retained: Annotated[dict[str, Digest], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
         default_factory=dict
     )
-    """Namespace, a blank and URI of each artifact that is not cleared any more, to its digest: services there were
-    admitted while it was cleared, so they may go on and have new Pods."""
+    """Map from namespace, a blank and URI to the digest of each artifact that is no longer cleared. Services in the
+    namespace were admitted while the artifact was cleared, so they keep running and may start new Pods."""
     refused: Annotated[
         dict[str, Annotated[str, StringConstraints(max_length=256)]],
         Field(max_length=2000, json_schema_extra=ATOMIC_MAP),
     ] = Field(default_factory=dict)
-    """URI to the reason of artifacts that are known and not cleared: what admission tells."""
+    """Map from the URI of artifacts that are known but not cleared to the reason that admission reports."""
     files: Annotated[dict[str, ModelFile], Field(max_length=20000, json_schema_extra=ATOMIC_MAP)] = Field(
         default_factory=dict
     )
-    """URI to the file that model servers are given in place of the folder, as --model=/mnt/models/FILE, of artifacts
-    that want it so. No other file of an artifact may be named."""
+    """Map from the URI to the file that model servers load instead of the folder, as in --model=/mnt/models/FILE. No
+    other file of an artifact may be named."""
     runtimes: Annotated[list[Annotated[str, StringConstraints(max_length=253)]], Field(max_length=256)] = Field(
         default_factory=list
     )
@@ -67,45 +68,46 @@ class VettedArtifactsSpec(Struct):
         dict[str, Annotated[str, StringConstraints(max_length=320)]],
         Field(max_length=1024, json_schema_extra=ATOMIC_MAP),
     ] = Field(default_factory=dict)
-    """Arguments that model servers may be started with, --flag with any plain value or --flag=value just so, to who
-    allows them: gatehouse, or a registry."""
+    """Map from each argument that model servers may have to its origin: gatehouse, or a registry. --flag allows any
+    plain value, --flag=value only this value."""
     environment: Annotated[
         dict[str, Annotated[str, StringConstraints(max_length=1024)]],
         Field(max_length=512, json_schema_extra=ATOMIC_MAP),
     ] = Field(default_factory=dict)
-    """Variables that model servers may have, to the regular expression that the whole value must match."""
+    """Map from each variable that model servers may have to the regular expression that the whole value must match."""
     initializers: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=512)] = Field(
         default_factory=list
     )
-    """Images of KServe's storage initializer that Pods of models may have."""
+    """Images of KServe's storage initializer that Pods of models may run."""
     proxies: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=512)] = Field(
         default_factory=list
     )
-    """Images of OpenShift AI's proxy that Pods of models may have before the server."""
+    """Images of OpenShift AI's proxy that Pods of models may run beside the server."""
     connections: Annotated[list[Annotated[str, StringConstraints(max_length=253)]], Field(max_length=256)] = Field(
         default_factory=list
     )
-    """Keys of the Secret storage-config that artifacts of the bucket may be loaded by: the connections that the
-    registries of the bucket verified them by."""
+    """Keys of the Secret storage-config with which services may load artifacts of the bucket: the connections with
+    which the registries verified them."""
     virtual_host: bool = False
-    """Whether KServe's initializer may put the bucket into the host's name: a registry verified the bucket so, or it is
-    in AWS; false when absent."""
+    """Whether KServe's initializer may put the bucket into the host name. True if a registry verified the bucket in
+    this way, or if the bucket is in AWS; false when absent."""
     accelerators: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )
-    """Extended resources of the hardware profiles, as in nvidia.com/gpu."""
+    """Extended resources of the hardware profiles, for example nvidia.com/gpu."""
     resources: Annotated[list[Annotated[str, StringConstraints(max_length=316)]], Field(max_length=256)] = Field(
         default_factory=list
     )
-    """Extended resources that any Pod may ask for: they are no accelerators."""
+    """Extended resources that are not accelerators, and that every Pod may request."""
 
 
 class VettedArtifactsStatus(ConditionedStatus):
-    """Nothing is reconciled from it: the operator writes it, admission reads it."""
+    """VettedArtifacts are not reconciled: the operator writes them, and admission reads them."""
 
 
 class VettedArtifacts(Resource):
-    """What admission lets through for one stage and bucket, or a range of its URIs. Only the operator writes it."""
+    """Artifacts that admission accepts for one stage and bucket, or for a range of URIs. Only the operator writes
+    it."""
 
     info: ClassVar[KindInfo] = KindInfo(
         kind="VettedArtifacts",

@@ -86,11 +86,11 @@ def _explain(printer: Printer, row: Scenario) -> None:
     printer.line(f"{row.machine.name}, {row.size} of it: {row.found.verdict}, {row.found.finding.reason}")
     for label, value in (
         ("found", row.found.finding.found),
-        ("wanted", row.found.finding.expected),
+        ("expected", row.found.finding.expected),
         ("do", row.found.finding.remedy),
     ):
         if value:
-            printer.line(f"     {label:7}{value}")
+            printer.line(f"     {label:9}{value}")
 
 
 def _term(term: MemoryTerm) -> Sequence[str]:

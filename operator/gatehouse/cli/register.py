@@ -221,7 +221,7 @@ def _pairs(flag: str, texts: Sequence[str] | None) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts or ()]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise typer.BadParameter(f"{flag} is {key!r}; wanted: KEY=VALUE")
+            raise typer.BadParameter(f"{flag} is {key!r}; expected: KEY=VALUE")
     return {key: value for key, _, value in pairs}
 
 

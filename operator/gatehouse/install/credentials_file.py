@@ -92,7 +92,7 @@ class WantedSecret(Strict):
             if any(origin != CA_KEY for copy in self.copies for origin in copy.keys.values()):
                 raise ValueError(f"of a certificate only {CA_KEY} is copied: the rest is the server's alone")
         elif not self.generate and self.signing is None:
-            raise ValueError("wanted: generate, signing or certificate; nothing in it would be secret")
+            raise ValueError("expected: generate, signing or certificate; nothing in it would be secret")
         if self.published is not None and self.signing is None:
             raise ValueError("published is the public half of signing, which is not there")
         return self

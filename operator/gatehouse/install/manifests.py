@@ -114,7 +114,7 @@ def _is_ours(container: Mapping[str, Any]) -> bool:
 def _manifest(document: object) -> Manifest:
     if not isinstance(document, Mapping):
         raise OverlayInvalid(
-            f"the rendered overlay has a document that is {type(document).__name__}; wanted: an object"
+            f"the rendered overlay has a document that is {type(document).__name__}; expected: an object"
         )
     metadata = document.get("metadata")
     if not isinstance(metadata, Mapping) or not ({"apiVersion", "kind"} <= document.keys() and "name" in metadata):

@@ -115,7 +115,7 @@ def _has_minio(manifests: tuple[Manifest, ...]) -> bool:
 
 def _store(overlay: str, *, folder: Path, object_store: str) -> Path:
     if object_store != MINIO:
-        raise OverlayInvalid(f"there is no object store {object_store!r}; wanted: {MINIO}")
+        raise OverlayInvalid(f"there is no object store {object_store!r}; expected: {MINIO}")
     beside = folder / MINIO / overlay
     if not beside.is_dir():
         raise OverlayInvalid(f"there is no {MINIO} for the overlay {overlay!r}: {beside} is missing")

@@ -34,7 +34,7 @@ def check_cluster(kubectl: Kubectl) -> str:
     refused = [f"{verb} {what}" for verb, what in _RIGHTS if not _may(kubectl, verb, what)]
     if refused:
         raise ClusterNotUsable(
-            f"this user may not {', '.join(refused)}; wanted: the rights of cluster-admin for the installation. "
+            f"this user may not {', '.join(refused)}; expected: the rights of cluster-admin for the installation. "
             "Choose another user with --context"
         )
     return version
@@ -53,7 +53,7 @@ def _version(kubectl: Kubectl) -> str:
         raise ClusterNotUsable(f"kubectl version did not tell the version of the cluster: {error!r}") from error
     numbers = re.match(r"v(\d+)\.(\d+)", found)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, OLDEST_MINOR):
-        raise ClusterNotUsable(f"the cluster runs Kubernetes {found}; wanted: v1.{OLDEST_MINOR} or newer")
+        raise ClusterNotUsable(f"the cluster runs Kubernetes {found}; expected: v1.{OLDEST_MINOR} or newer")
     return found
 
 

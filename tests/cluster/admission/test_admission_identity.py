@@ -128,7 +128,7 @@ LOWER: Mapping[str, Any] = {"spec": {"riskTier": "Low"}}
         ({"spec": {"license": "Apache-2.0"}}, "changes the license from MIT to Apache-2.0"),
         ({"spec": {"license": None}}, "changes the license from MIT to none"),
         ({"spec": {"riskTier": "Low", "classifiedBy": "scientist"}}, "(it is scientist)"),
-        ({"spec": {"classifiedBy": "scientist"}}, "who may not classify that"),
+        ({"spec": {"classifiedBy": "scientist"}}, "who may not classify models of this tier"),
         ({"spec": {"riskTier": "Low", "classifiedBy": "ai-admin"}}, "(it is ai-admin)"),
         ({"spec": {"classifiedBy": "ai-admin"}}, "spec.classifiedBy is ai-admin, and you are scientist"),
     ],
@@ -509,7 +509,7 @@ def test_a_namespace_does_not_escape_the_gate(
     with pytest.raises(ApiRefused) as refused:
         relabel(landlady, gate, labels, subresource=subresource)
     said = str(refused.value)
-    assert f"you (landlady) may not set, change or drop {next(iter(labels))} of namespace {gate.namespace}" in said
+    assert f"you (landlady) may not set, change or remove {next(iter(labels))} of namespace {gate.namespace}" in said
     assert f"stage: {STAGE} before" in said
     assert "the verb assign on stages.gatehouse.dev/STAGE" in said
     assert "gatehouse-stage-admin" in said
@@ -518,14 +518,14 @@ def test_a_namespace_does_not_escape_the_gate(
 def test_a_namespace_does_not_escape_by_finalize(gate: Gate, landlady: KubeClient) -> None:
     path = f"/api/v1/namespaces/{gate.namespace}"
     body = altered(gate.admin.request("GET", path), {("metadata", "labels", "gatehouse.dev/stage"): None})
-    with pytest.raises(ApiRefused, match=r"may not set, change or drop gatehouse\.dev/stage"):
+    with pytest.raises(ApiRefused, match=r"may not set, change or remove gatehouse\.dev/stage"):
         landlady.request("PUT", f"{path}/finalize?dryRun=All", body)
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_a_namespace_is_not_made_with_labels_of_the_gate(gate: Gate, landlady: KubeClient, label: str) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "own", "labels": {label: "production"}}}
-    assert f"drop {label} of namespace own" in refusal(landlady, body)
+    assert f"remove {label} of namespace own" in refusal(landlady, body)
 
 
 def test_other_labels_are_nobody_s_business(gate: Gate, landlady: KubeClient) -> None:
@@ -562,5 +562,5 @@ def test_an_administrator_of_one_stage_moves_no_namespace_of_another(gate: Gate,
 
 def test_a_gated_namespace_is_not_one_that_kserve_passes_by(gate: Gate, landlady: KubeClient) -> None:
     for client in (landlady, gate.admin):
-        with pytest.raises(ApiRefused, match="KServe passes such a namespace by"):
+        with pytest.raises(ApiRefused, match="KServe ignores such a namespace"):
             relabel(client, gate, {"control-plane": "x"})

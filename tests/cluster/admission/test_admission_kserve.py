@@ -80,7 +80,7 @@ def test_a_proxy_alone_serves_nothing(gate: Gate) -> None:
     pod["spec"]["containers"] = pod["spec"]["containers"][1:]
     said = refusal(gate.developer, pod)
     helpful(said, gate)
-    assert "kserve-container must be its one container" in said
+    assert "kserve-container must be the only container" in said
 
 
 # What other parts make of its Pods

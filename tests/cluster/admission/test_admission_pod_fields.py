@@ -71,7 +71,7 @@ MISSING: Mapping[str, tuple[Changes, str]] = {
     "the mount of the model": ({(*SERVER, "volumeMounts"): [SHM]}, "mounted at /mnt/models in kserve-container"),
     "mounts of the server": ({(*SERVER, "volumeMounts"): None}, "mounted at /mnt/models in kserve-container"),
     "mounts of the initializer": ({(*INIT, "volumeMounts"): None}, "mounted at /mnt/models in storage-initializer"),
-    "variables of the initializer": ({(*INIT, "env"): None}, "STORAGE_CONFIG must be there once"),
+    "variables of the initializer": ({(*INIT, "env"): None}, "must have STORAGE_CONFIG once"),
     "arguments of the initializer": ({(*INIT, "args"): None}, "with the arguments URI /mnt/models"),
     "the initializer": ({("spec", "initContainers"): None}, "found: none"),
     "labels": ({("metadata", "labels"): None}, "lacks the label serving.kserve.io/inferenceservice"),
@@ -83,7 +83,7 @@ def test_a_pod_without_what_it_needs_is_refused_and_told_what(gate: Gate, change
     for client in (gate.developer, gate.admin):
         found = refusal(client, gate.pod(changes))
         # A Pod without labels is a bare Pod that asks for a GPU, too: one of the two policies speaks.
-        assert said in found or ("labels" in str(changes) and "asks for nvidia.com/gpu with" in found)
+        assert said in found or ("labels" in str(changes) and "requests nvidia.com/gpu with" in found)
 
 
 VERIFIED_BY = vetted()["spec"]["connections"]
@@ -112,7 +112,7 @@ CONNECTIONS: Mapping[str, tuple[Changes, str]] = {
 @pytest.mark.parametrize(("changes", "found"), CONNECTIONS.values(), ids=list(CONNECTIONS))
 def test_a_model_is_loaded_by_the_connection_that_it_was_verified_by(gate: Gate, changes: Changes, found: str) -> None:
     said = refusal(gate.developer, gate.pod(changes))
-    assert f"with a key that the artifact was verified by ({', '.join(VERIFIED_BY)}); found: {found}." in said
+    assert f"with a key that verified the artifact ({', '.join(VERIFIED_BY)}); found: {found}." in said
     assert "spec.predictor.model.storage.key" in said
 
 

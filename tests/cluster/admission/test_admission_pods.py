@@ -295,7 +295,7 @@ def test_a_bare_pod_that_asks_for_an_accelerator_is_refused_by_its_name(
 ) -> None:
     said = refusal(gate.developer, plain_pod(gate, changes))
     helpful(said, gate)
-    assert f"Pod {gate.namespace}/plain asks for {named} with " in said
+    assert f"Pod {gate.namespace}/plain requests {named} with " in said
     assert "gatehouse.dev/accelerators=Allow" in said
     assert "spec.serving.allowedResources" in said
 
@@ -389,7 +389,7 @@ def who_makes(gate: Gate, kind: str) -> KubeClient:
 def test_a_plain_workload_with_vllm_on_a_gpu_is_refused(gate: Gate, kind: str) -> None:
     said = refusal(who_makes(gate, kind), workload(gate, kind))
     helpful(said, gate)
-    assert f"{kind} {gate.namespace}/vllm asks for {ACCELERATOR} with " in said
+    assert f"{kind} {gate.namespace}/vllm requests {ACCELERATOR} with " in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -418,7 +418,7 @@ def test_a_workload_from_before_the_gate_may_be_scaled_and_not_changed(gate: Gat
             return late.developer.request("PATCH", path, {"spec": spec}, content_type="application/merge-patch+json")
 
         assert patch({"replicas": 1})
-        with pytest.raises(ApiRefused, match="accelerators there are for models"):
+        with pytest.raises(ApiRefused, match="accelerators there are only for models"):
             patch({"template": {"spec": {"terminationGracePeriodSeconds": 5}}})
 
 
@@ -502,7 +502,7 @@ def test_a_runtime_that_was_emitted_is_not_edited_in_place(gate: Gate) -> None:
         changed = altered(gate.developer.request("GET", path), {(*SERVER, "env"): env})
         said = refusal(gate.developer, changed, method="PUT")
         helpful(said, gate)
-        assert "it is named by its content and does not change" in said
+        assert "the name of the runtime is a hash of its content, which never changes" in said
         assert send(gate.admin, changed, method="PUT")
     finally:
         gate.developer.request("DELETE", path)
@@ -535,7 +535,7 @@ def secret(gate: Gate, name: str, *, managed: bool = False) -> Manifest:
 def test_the_same_uri_is_not_fetched_from_another_server(gate: Gate, name: str, managed: bool) -> None:
     body = secret(gate, name, managed=managed)
     said = refusal(gate.developer, body)
-    assert f"Secret {gate.namespace}/{name} (stage {STAGE}) says which server vetted models are loaded from" in said
+    assert f"Secret {gate.namespace}/{name} (stage {STAGE}) names the server that vetted models are loaded from" in said
     assert "gatehouse-stage-admin" in said
     assert send(gate.admin, body)
 
@@ -546,7 +546,7 @@ def test_a_connection_that_is_there_is_not_pointed_elsewhere(gate: Gate) -> None
     send(gate.admin, body, query="fieldManager=test")
     try:
         for change in ({"stringData": {"AWS_S3_ENDPOINT": "http://evil"}}, {"metadata": {"labels": None}}):
-            with pytest.raises(ApiRefused, match="says which server vetted models are loaded from"):
+            with pytest.raises(ApiRefused, match="names the server that vetted models are loaded from"):
                 gate.developer.request("PATCH", path, change, content_type="application/merge-patch+json")
     finally:
         gate.admin.request("DELETE", path)

@@ -219,7 +219,7 @@ CACHED: Final[Changes] = {
 def test_a_cache_of_models_is_refused_with_the_way_out(gate: Gate) -> None:
     said = refusal(gate.developer, gate.service(CACHED))
     assert "the cluster has a LocalModelCache for this URI" in said
-    assert "set the annotation serving.kserve.io/disable-localmodel to true, as the template has it" in said
+    assert "set the annotation serving.kserve.io/disable-localmodel to true, as in the template" in said
     assert "must not be set" not in said
 
 
@@ -254,7 +254,7 @@ def test_a_service_is_stopped_though_a_cache_came_after_it(gate: Gate) -> None:
 SAID: Final[Mapping[str, tuple[Changes, tuple[str, ...]]]] = {
     "a field": (
         {(*PREDICTOR, "hostNetwork"): True},
-        ("spec.predictor.hostNetwork must not be set: it is not on the list of fields that cannot",),
+        ("spec.predictor.hostNetwork must not be set: only fields that cannot change the model",),
     ),
     "a field with something instead": (
         {(*MODEL, "image"): "x"},
@@ -271,7 +271,7 @@ SAID: Final[Mapping[str, tuple[Changes, tuple[str, ...]]]] = {
     ),
     "another runtime": (
         {(*MODEL, "runtime"): "mine"},
-        ("the runtime mine is none that Gatehouse emitted",),
+        ("the runtime mine is not written by Gatehouse",),
     ),
     "a flag and its value in two": (
         {(*MODEL, "args", -1): "64"},
@@ -290,7 +290,7 @@ SAID: Final[Mapping[str, tuple[Changes, tuple[str, ...]]]] = {
     ),
     "another connection": (
         {(*MODEL, "storage", "key"): "mine"},
-        ("spec.predictor.model.storage.key is mine, and the artifact was verified by minio-connection or models",),
+        ("spec.predictor.model.storage.key is mine, and the artifact was verified with minio-connection or models",),
     ),
     "privileges": (
         {(*MODEL, "securityContext"): {"privileged": True}},
@@ -298,7 +298,7 @@ SAID: Final[Mapping[str, tuple[Changes, tuple[str, ...]]]] = {
     ),
     "metadata": (
         {(*ANNOTATIONS, f"{KSERVE_IO}/storageSecretName"): "x"},
-        ("serving.kserve.io/storageSecretName must not be set: KServe acts on them, and they are not on the list",),
+        ("serving.kserve.io/storageSecretName must not be set: KServe acts on them, and the list does not allow them",),
     ),
     "another bucket": (
         {(*MODEL, "storageUri"): "s3://elsewhere/granite/"},

@@ -96,7 +96,7 @@ def test_who_says_why_first_may_delete_his_own(gate: Gate, reviewer: KubeClient)
 def test_a_decision_that_does_not_say_why_stays(gate: Gate, reviewer: KubeClient, decision: str) -> None:
     said = refused(reviewer, "DELETE", decision)
     name = decision.rpartition("/")[2]
-    assert f"ModelApproval {name} does not say who takes it back, and you are rita" in said
+    assert f"ModelApproval {name} does not say who withdraws it, and you are rita" in said
     assert f"gatehouse withdraw granite-1 -n {gate.namespace} --stage production --reason WHY" in said
     assert f"kubectl annotate modelapprovals.gatehouse.dev {name} -n {gate.namespace} --overwrite {BY}=rita" in said
 
@@ -110,7 +110,7 @@ def test_another_s_name_opens_nothing_to_a_cluster_administrator_either(
     gate: Gate, reviewer: KubeClient, decision: str
 ) -> None:
     """Also not while the approver's own is there: what he was about to delete, he deletes."""
-    assert "does not say who takes it back" in refused(gate.admin, "DELETE", decision)
+    assert "does not say who withdraws it" in refused(gate.admin, "DELETE", decision)
     mark(reviewer, decision, {BY: "rita", WHY: "read the wrong report"})
     assert f"{BY} of ModelApproval {decision.rpartition('/')[2]} is rita, and you are admin" in refused(
         gate.admin, "DELETE", decision
@@ -130,7 +130,7 @@ def test_who_holds_the_verb_revoke_does_it_in_his_own_name(gate: Gate, reviewer:
 def test_a_result_that_does_not_say_why_stays(gate: Gate, meddler: KubeClient, result: str) -> None:
     for client, who in ((meddler, "meddler"), (gate.admin, "admin")):
         said = refused(client, "DELETE", result)
-        assert f"does not say who takes it back, and you are {who}" in said
+        assert f"does not say who withdraws it, and you are {who}" in said
         assert f"gatehouse evaluate withdraw {result.rpartition('/')[2]} -n {gate.namespace} --reason WHY" in said
 
 
@@ -207,9 +207,9 @@ def test_who_thinks_better_of_it_takes_the_withdrawal_back(reviewer: KubeClient,
 def test_nothing_is_made_withdrawn(gate: Gate, reviewer: KubeClient, marks: Mapping[str, str]) -> None:
     """Else whoever lets its namespace go would seem to have somebody else's reason."""
     body = altered(approval(gate, approver="rita"), {("metadata", "annotations"): dict(marks)})
-    assert "must not be made with" in refusal(reviewer, body)
+    assert "must not be created with" in refusal(reviewer, body)
     body = altered(evaluation(gate, evaluator="admin"), {("metadata", "annotations"): dict(marks)})
-    assert "must not be made with" in refusal(gate.admin, body)
+    assert "must not be created with" in refusal(gate.admin, body)
 
 
 # Owners and finalizers
@@ -263,7 +263,7 @@ def test_what_is_there_may_go(gate: Gate, reviewer: KubeClient) -> None:
 )
 def test_nothing_else_is_written_into_one(gate: Gate, decision: str, result: str, metadata: Manifest) -> None:
     for path in (decision, result):
-        assert "never changes, its labels and annotations neither" in refused(
+        assert "never changes, not even its labels and annotations" in refused(
             gate.admin, "PATCH", path, {"metadata": metadata}
         )
 

@@ -164,7 +164,7 @@ async def test_while_nobody_leads_nobody_writes(writers: Writers, leaderless: No
         writers.gate.admin.request("DELETE", f"{LEASES}/{LEASE}")
     else:
         lead(writers.gate.operator, "")
-    said = NO_LIST if how == "no Lease" else "is held by nobody"
+    said = NO_LIST if how == "no Lease" else "is held by no one"
     until(lambda: said in writers.refused_to(OLD), what=lambda: writers.refused_to(OLD))
     for name in ("", OLD):
         assert said in writers.refused_to(name)

@@ -59,7 +59,7 @@ def test_it_is_made_kept_and_brought_in_line(gate: Gate) -> None:
 def test_only_an_administrator_of_the_stage_says_where_models_come_from(gate: Gate) -> None:
     result = create(gate, user=DEVELOPER)
     assert result.exit_code == 2
-    assert "says which server vetted models are loaded from" in result.output
+    assert "names the server that vetted models are loaded from" in result.output
     assert SECRET not in result.output
 
 

@@ -216,7 +216,7 @@ CREATES: list[tuple[str, str, Any, str]] = [
         "ModelRegistry",
         "spec",
         {"objectStores": [{"uriPrefix": "s3://models/", "endpoint": "http://minio:9000"}]},
-        "goes with tls: Disabled",
+        "needs tls: Disabled",
     ),
     *(
         (

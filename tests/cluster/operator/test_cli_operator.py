@@ -70,7 +70,7 @@ def test_explain_says_what_to_do_about_a_shut_gate(
         said.stdout.splitlines()[0] == f"{world.namespace}/{name} is not ready to deploy: {phase}, as {gate} is shut."
     )
     shut = said.stdout.split(f"shut {gate}\n")[1].split("\n\n")[0]
-    assert [line.split()[0] for line in shut.splitlines()] == ["rule", "found", "wanted", "do", "you"]
+    assert [line.split()[0] for line in shut.splitlines()] == ["rule", "found", "expected", "do", "you"]
     assert [line.split()[0] for line in said.stdout.splitlines() if line[:4] in {"shut", "wait"}] == ["shut", "wait"]
     waiting = next(line for line in said.stdout.splitlines() if line.startswith("wait"))
     assert waiting.endswith("TemplateEmitted")

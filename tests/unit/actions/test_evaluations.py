@@ -136,7 +136,7 @@ def test_a_trial_is_told() -> None:
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ([], "wanted a JSON object"),
+        ([], "expected a JSON object"),
         ({}, "no member results"),
         ({"results": {}}, "0 results"),
         ({"results": []}, "as results"),

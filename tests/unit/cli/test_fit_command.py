@@ -95,7 +95,7 @@ def test_what_fits_nowhere_ends_with_1_and_says_why(config: Path) -> None:
     result = run(config, "--profile", "nvidia-l4", "--max-model-len", "131073", "--tensor-parallel-size", "1")
     assert result.exit_code == 1
     assert "DoesNotFit, MaxModelLenTooLong" in result.stdout
-    assert "do     set spec.serving.maxModelLen to at most" in result.stdout
+    assert "do       set spec.serving.maxModelLen to at most" in result.stdout
 
 
 def test_the_release_counts(config: Path) -> None:
@@ -111,8 +111,8 @@ def test_the_release_counts(config: Path) -> None:
     [
         (["missing/config.json"], "does not exist; expected: a folder, a config.json, or a ModelVersion"),
         (["UPPER"], "does not exist"),
-        (["CONFIG", "--release", "latest"], "wanted: a release of vLLM"),
-        (["CONFIG", "--picture", "fit.png"], "wanted: a file whose name ends with .svg"),
+        (["CONFIG", "--release", "latest"], "expected: a release of vLLM"),
+        (["CONFIG", "--picture", "fit.png"], "expected: a file whose name ends with .svg"),
         (["CONFIG", "--calibrate", "no.log"], "no.log cannot be read"),
         (["CONFIG", "--calibrate", "CONFIG"], "the log has no line that vLLM prints"),
         (["CONFIG", "--max-model-len", "0"], "--max-model-len"),
@@ -158,7 +158,7 @@ def test_a_log_comes_from_stdin_too_and_vllm_then_took_its_own_sequences(config:
 def test_a_log_is_of_one_profile(config: Path) -> None:
     result = run(config, "--calibrate", LOGS / "0.11.0.log")
     assert result.exit_code == 2
-    assert "expected: one --profile, on which vLLM started" in result.stderr
+    assert "expected: the one on which vLLM started" in result.stderr
 
 
 def test_a_log_with_a_size_that_no_machine_has_is_refused_at_once(config: Path) -> None:

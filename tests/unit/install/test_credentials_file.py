@@ -64,7 +64,7 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, change: dict[str, Any
 
 def test_a_secret_without_anything_secret_is_refused(tmp_path: Path) -> None:
     plain = {"namespace": "ai", "name": "creds", "values": {"user": "mlmd"}}
-    with pytest.raises(CredentialsInvalid, match="wanted: generate, signing or certificate; nothing in it"):
+    with pytest.raises(CredentialsInvalid, match="expected: generate, signing or certificate; nothing in it"):
         load_credentials_file(written(tmp_path, {"secrets": [plain]}))
     (secret,) = load_credentials_file(written(tmp_path, {"secrets": [plain | {"signing": "audit.key"}]})).secrets
     assert secret.keys == ("user", "audit.key")

@@ -47,7 +47,10 @@ def test_the_context_is_passed_and_errors_are_kubectls_own_words(tmp_path: Path)
     ("script", "said"),
     [
         ("echo connection refused >&2; exit 1", "the cluster does not answer: kubectl version: connection refused"),
-        ("""echo '{"serverVersion": {"gitVersion": "v1.28.4"}}'""", "runs Kubernetes v1.28.4; wanted: v1.29 or newer"),
+        (
+            """echo '{"serverVersion": {"gitVersion": "v1.28.4"}}'""",
+            "runs Kubernetes v1.28.4; expected: v1.29 or newer",
+        ),
         ("echo '{}'", "did not tell the version"),
         (
             """case "$*" in *can-i*) exit 1;; *) echo '{"serverVersion": {"gitVersion": "v1.30.0+k3s1"}}';; esac""",

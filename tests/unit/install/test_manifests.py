@@ -90,7 +90,7 @@ def test_the_image_is_set_in_what_a_cron_job_runs() -> None:
     ("text", "said"),
     [
         ("a: [", "is not YAML"),
-        ("- 1", "is list; wanted: an object"),
+        ("- 1", "is list; expected: an object"),
         ("kind: A", "without apiVersion, kind or metadata.name"),
         ("{apiVersion: v1, kind: A, metadata: 3}", "without apiVersion, kind or metadata.name"),
     ],
@@ -132,7 +132,7 @@ def test_an_overlay_that_has_minio_does_not_get_it_twice(tmp_path: Path) -> None
         ("large", None, r"there is no overlay 'large' in .*; it has small"),
         ("../small", None, r"there is no overlay '../small'"),
         ("small", "minio", r"there is no minio for the overlay 'small'"),
-        ("small", "ceph", r"there is no object store 'ceph'; wanted: minio"),
+        ("small", "ceph", r"there is no object store 'ceph'; expected: minio"),
     ],
 )
 def test_an_unknown_overlay_or_store_is_named(tmp_path: Path, overlay: str, store: str | None, said: str) -> None:

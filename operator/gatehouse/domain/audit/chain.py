@@ -196,7 +196,7 @@ class _Walk:
                     kind="Unsigned",
                     position=self._newest + 1,
                     until=self.last.seq,
-                    message=f"no checkpoint vouches for the last {owed} records, wanted one each {CHECKPOINT_EVERY}",
+                    message=f"no checkpoint vouches for the last {owed} records, expected one each {CHECKPOINT_EVERY}",
                     remedy="Give the copies of the checkpoints with --checkpoints. Look at the operator's log: does it "
                     "have --audit-key?",
                 )

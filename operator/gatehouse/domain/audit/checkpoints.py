@@ -198,8 +198,8 @@ class PublicKeys:
         return True
 
 
-_WANTED: Final = "wanted an ed25519 key as `openssl genpkey -algorithm ed25519` writes it"
-_WANTED_PUBLIC: Final = "wanted ed25519 keys as `openssl pkey -in audit.key -pubout` writes them"
+_WANTED: Final = "expected an ed25519 key as `openssl genpkey -algorithm ed25519` writes it"
+_WANTED_PUBLIC: Final = "expected ed25519 keys as `openssl pkey -in audit.key -pubout` writes them"
 
 
 def checkpoint_json(checkpoint: Checkpoint) -> str:
@@ -214,7 +214,7 @@ def read_checkpoint(text: bytes | str, *, where: str) -> Checkpoint:
         CheckpointUnreadable: naming ``where``.
     """
     if len(text) > LARGEST_CHECKPOINT:
-        raise CheckpointUnreadable(f"{where} is larger than {LARGEST_CHECKPOINT} bytes, wanted a checkpoint")
+        raise CheckpointUnreadable(f"{where} is larger than {LARGEST_CHECKPOINT} bytes, expected a checkpoint")
     try:
         kept: dict[str, Any] = orjson.loads(text)
         checkpoint = Checkpoint(

@@ -55,4 +55,4 @@ class FormatError(ValueError):
 
     def __str__(self) -> str:
         finding = self.finding
-        return f"{finding.reason}: found {finding.found}; wanted {finding.expected}. {finding.remedy}"
+        return f"{finding.reason}: found {finding.found}; expected {finding.expected}. {finding.remedy}"

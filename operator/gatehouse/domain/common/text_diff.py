@@ -46,7 +46,7 @@ def unified(a: Mapping[str, str], b: Mapping[str, str], *, names: tuple[str, str
         if before == after:
             continue
         if max(len(before), len(after)) > MOST_LINES:
-            yield f"{label}: {len(before)} and {len(after)} lines, too many to compare; wanted: at most {MOST_LINES}"
+            yield f"{label}: {len(before)} and {len(after)} lines, too many to compare; expected: at most {MOST_LINES}"
             continue
         lines = difflib.unified_diff(
             [_safe(line) for line in before],

@@ -452,7 +452,7 @@ def _judge(case: _Case, layout: CacheLayout, limit: int, *, name: str, warnings:
     return known(
         "DoesNotFit",
         "ContextTooLong",
-        f"{asked:,} tokens wanted; {found}",
+        f"{asked:,} tokens requested; {found}",
         remedy=f"{shorter}, or {case.more_memory}" if shorter else case.more_memory,
         max_model_len=lengths.safe or None,
     )

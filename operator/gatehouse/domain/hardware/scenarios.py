@@ -131,7 +131,7 @@ def scenarios(
     """
     most = len(machines) * choices.rows_a_machine
     if most > MOST_ROWS:
-        raise ValueError(f"{most:,} rows; wanted: at most {MOST_ROWS:,}, so ask for fewer profiles, lengths or sizes")
+        raise ValueError(f"{most:,} rows; expected: at most {MOST_ROWS:,}, so ask for fewer profiles, lengths or sizes")
     return tuple(row for machine in machines for row in _of_machine(model, machine, choices))
 
 

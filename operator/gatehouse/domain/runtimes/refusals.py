@@ -32,7 +32,7 @@ class TemplateRefused(Exception):
     """No template is written; ``finding`` says why."""
 
     def __init__(self, finding: Finding) -> None:
-        super().__init__(f"{finding.reason}: {finding.found}; wanted {finding.expected}")
+        super().__init__(f"{finding.reason}: {finding.found}; expected {finding.expected}")
         self.finding: Final = finding
 
 

@@ -71,7 +71,7 @@ class GateState:
             return self.finding.found
         if self.unknown:
             return self.finding.found + (f"; {self.finding.remedy}" if self.finding.remedy else "")
-        return f"{self.finding.found}; wanted: {self.finding.expected}" + (
+        return f"{self.finding.found}; expected: {self.finding.expected}" + (
             f"; {self.finding.remedy}" if self.finding.remedy else ""
         )
 
