@@ -11,7 +11,6 @@ from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.audit.checkpoints import LARGEST_CHECKPOINT, Checkpoint, read_checkpoint
 from gatehouse.errors import InputInvalid
 from gatehouse.storage.port import ArtifactStore, StoreFlags
-from gatehouse.storage.providers.table import examples
 from gatehouse.storage.stores import location_of, open_location
 
 __all__ = ["read_copies"]

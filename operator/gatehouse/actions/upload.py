@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from gatehouse.actions.upload_report import UploadReport, VersionNames
-from gatehouse.api.model_version import ArtifactFormat
 from gatehouse.domain.artifact.values import CheckProgress
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.common.locations import ArtifactLocation
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.errors import ActionError
 from gatehouse.storage.port import Bucket, StoreFlags
 from gatehouse.storage.providers.table import PROVIDERS

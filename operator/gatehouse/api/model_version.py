@@ -20,7 +20,7 @@ from gatehouse.api.meta import (
     cel,
 )
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.storage.providers.table import ARTIFACT_URI
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
 MODEL_FILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*){0,31}$"
 ModelFile = Annotated[str, StringConstraints(max_length=512, pattern=MODEL_FILE)]
 """A path below an artifact that an argument of a server may contain; at most 32 levels, as in a manifest."""
-ArtifactFormat = Literal["safetensors", "gguf", "onnx", "other"]
 DeclaredState = Literal["Draft", "Submitted", "Deprecated", "Archived"]
 Phase = Literal[
     "Archived",

@@ -150,7 +150,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 templates=KubernetesTemplates(client),
                 services=KubernetesServices(client),
                 kserve=KubernetesKServe(client),
-                stores=S3Stores(PrometheusStoreMetrics(collectors)),
+                stores=Stores(PrometheusStoreMetrics(collectors)),
                 databases=DatabasePool(data_dir=settings.data_dir, metrics=written),
                 parsing=parsing,
                 term=leader,

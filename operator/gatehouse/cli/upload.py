@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -20,7 +18,6 @@ from gatehouse.cli.options import (
     StoreCaOption,
 )
 from gatehouse.cli.signals import until_told_to_stop
-from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.errors import ActionError
 from gatehouse.printing import Printer, stderr, stdout

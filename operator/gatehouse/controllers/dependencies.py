@@ -17,7 +17,6 @@ from gatehouse.controllers.inference_services import ServiceLister, ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer, KServeReader
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import (
-    ArtifactStores,
     ClusterWriter,
     EventRecorder,
     LeaseTerm,
@@ -37,6 +36,7 @@ from gatehouse.controllers.verification.scheduler import VerificationPool, Versi
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import ObjectKey
+from gatehouse.storage.port import ArtifactStores
 
 __all__ = ["EVERY", "Adapters", "Dependencies"]
 

@@ -20,9 +20,6 @@ from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
 from gatehouse.domain.formats.table import CHECKED_FORMATS
 from gatehouse.domain.runtimes.formats import check_config
 from gatehouse.domain.runtimes.refusals import FormatNotServed
-from gatehouse.storage.s3.multipart import MAX_OBJECT_BYTES
-from gatehouse.upload.errors import FolderRefused
-from gatehouse.domain.version.gates import CHECKED_FORMATS
 from gatehouse.errors import ConditionNotMet
 from gatehouse.storage.parts import MAX_OBJECT_BYTES
 from gatehouse.upload.folder import FolderFiles
@@ -102,18 +99,18 @@ def told_format(folder: FolderFiles) -> ArtifactFormat | None:
     """
     names = [file.path.lower() for file in folder.files]
     beside = [name for name in names if "/" not in name]
-    there = _formats_of(beside)
-    alone = [name for name in there if name != "safetensors" or CONFIG in beside]
-    return next(iter(alone or there or _formats_of(names)), None)
+    top = _formats_of(beside)
+    complete = [known for known in top if known.needs.issubset(beside)]
+    return next((known.name for known in complete or top or _formats_of(names)), None)
 
 
 def guess_format(folder: FolderFiles) -> ArtifactFormat:
-    """The format of the weights from the names in the folder; safetensors if no name tells."""
-    return told_format(folder) or "safetensors"
+    """The format of the weights from the names in the folder; the default if no name tells."""
+    return told_format(folder) or DEFAULT_FORMAT
 
 
-def _formats_of(names: Sequence[str]) -> list[ArtifactFormat]:
-    return [known for known in _TOLD_BY_NAME if any(name.endswith(f".{known}") for name in names)]
+def _formats_of(names: Sequence[str]) -> list[Format]:
+    return [known for known in CHECKED_FORMATS.values() if any(name.endswith(known.ending) for name in names)]
 
 
 class FolderCheck:

@@ -14,7 +14,7 @@ from gatehouse.domain.artifact.model_config import MAX_CONFIG, ModelConfig, Quan
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.format_error import FormatError
-from gatehouse.domain.formats.names import ArtifactFormat
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
 from gatehouse.domain.formats.table import FORMATS, endings
 from gatehouse.domain.runtimes.formats import config_problem
 from gatehouse.errors import InputInvalid
@@ -56,7 +56,7 @@ def known_folder(folder: FolderFiles, *, artifact_format: ArtifactFormat | None 
     if chosen is None and any(file.path == CONFIG for file in folder.files):
         return KnownFolder(config=own_config(folder))
     check_names(folder, prefix="")
-    summary = asyncio.run(look_at(FolderStore(folder), artifact_format=chosen or "safetensors"))
+    summary = asyncio.run(look_at(FolderStore(folder), artifact_format=chosen or DEFAULT_FORMAT))
     return KnownFolder(summary=summary, config=summary.config)
 
 

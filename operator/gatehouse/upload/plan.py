@@ -12,8 +12,6 @@ from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.formats.layout import lay_out
-from gatehouse.storage.s3.multipart import COPY_BYTES, SINGLE_BYTES, composite_sha256
-from gatehouse.storage.s3.uploads import Bucket
 from gatehouse.errors import ConditionNotMet
 from gatehouse.storage.parts import COPY_BYTES, SINGLE_BYTES, composite_sha256
 from gatehouse.storage.port import Bucket

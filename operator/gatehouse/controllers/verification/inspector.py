@@ -33,13 +33,6 @@ from gatehouse.domain.formats.format import Format, Inspection, InspectionStep, 
 from gatehouse.domain.formats.layout import unsafe_files
 from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.formats.table import FORMATS
-from gatehouse.domain.common.format_error import FormatError, listed, shown
-from gatehouse.domain.formats import onnx, parsers, safetensors, shards
-from gatehouse.domain.formats.gguf import GgufHeader
-from gatehouse.domain.formats.gguf_set import gguf_set
-from gatehouse.domain.formats.onnx import OnnxGraph
-from gatehouse.domain.formats.parsers import Parser, Task, TensorFile
-from gatehouse.domain.formats.safetensors import parameters_of
 from gatehouse.storage.port import ArtifactStore
 
 __all__ = ["Structure", "StructureReader", "each"]

@@ -198,7 +198,8 @@ def endpoints_of(registries: Iterable[ModelRegistry]) -> Endpoints:
     for registry in registries:
         name = f"{registry.metadata.namespace}/{registry.metadata.name}"
         for store in registry.spec.object_stores:
-            declared[locate(store.uri_prefix).bucket][_endpoint(store)].add(name)
+            at = provider_of(store.uri_prefix).identity(store.endpoint, store.region)
+            declared[locate(store.uri_prefix).bucket][at].add(name)
     return {bucket: {at: sorted(names) for at, names in places.items()} for bucket, places in declared.items()}
 
 

@@ -22,10 +22,8 @@ from gatehouse.domain.artifact.foreign import left_by
 from gatehouse.domain.artifact.values import RULES
 from gatehouse.domain.common.finding import Finding
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
-from unit.controllers.verification.test_verifier import check
-from unit.domain.formats.test_gguf import written
 from unit.controllers.verification.checks import check
-from unit.domain.formats.test_gguf_set import written
+from unit.domain.formats.test_gguf import written
 
 TOKENIZER = {"tokenizer.json": b"{}"}
 CONFIG = {"config.json": config_json()}

@@ -12,8 +12,6 @@ import pytest
 
 from gatehouse.api.model_evaluation import MAX_SLICES, ModelEvaluationSpec
 from gatehouse.controllers.table import WATCHES
-from gatehouse.domain.artifact.layout import lay_out
-from gatehouse.app.watches import WATCHES
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.domain.formats.layout import lay_out
