@@ -46,7 +46,7 @@ def test_what_a_draft_would_take_away_is_shown(desk: Desk, tmp_path: Path) -> No
         ("granite-1", "staging", "Cleared", "Denied"),
         ("granite-1", "production", "Cleared", "Denied"),
     ]
-    assert own[0]["why"].startswith("PolicyCompliant for staging: license MIT; wanted: one of: Apache-2.0")
+    assert own[0]["why"].startswith("PolicyCompliant for staging: license MIT; expected: one of: Apache-2.0")
     assert found["notVerified"] >= 1
     shown = desk.run_anywhere("policy", "test", file, user=AUTHOR)
     assert "2 stages lost, 0 gained" in shown.stdout

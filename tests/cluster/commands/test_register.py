@@ -141,10 +141,10 @@ def test_another_artifact_or_digest_for_a_version_is_refused_with_both(
     before = body(world, "ModelVersion", "granite-1")
     other = register(uri=world.uri("granite-2"))
     assert (other.exit_code, other.stdout) == (2, "")
-    assert f"of the artifact {world.uri('granite-1')[:-1]}; wanted: {world.uri('granite-2')[:-1]}" in other.stderr
+    assert f"of the artifact {world.uri('granite-1')[:-1]}; expected: {world.uri('granite-2')[:-1]}" in other.stderr
     wrong = register(f"--digest=sha256:{'0' * 64}")
     assert wrong.exit_code == 2
-    assert f"of the digest {digest}; wanted: sha256:{'0' * 64}" in wrong.stderr
+    assert f"of the digest {digest}; expected: sha256:{'0' * 64}" in wrong.stderr
     assert body(world, "ModelVersion", "granite-1") == before
     right = register(f"--digest={digest}", "--wait=ready")
     assert right.exit_code == 0, right.output
@@ -155,7 +155,7 @@ def test_a_model_stays_in_its_registry(world: World, operator: Operator, registe
     assert register().exit_code == 0
     moved = register("--registry=elsewhere/registry", version="2")
     assert moved.exit_code == 2
-    assert f"is in the registry {world.namespace}/registry; wanted: elsewhere/registry. " in moved.stderr
+    assert f"is in the registry {world.namespace}/registry; expected: elsewhere/registry. " in moved.stderr
     assert world.get("ModelVersion", "granite-2") is None
 
 
