@@ -63,7 +63,7 @@ def test_an_evaluation_is_taken_back_by_who_may(desk: Desk, results: str) -> Non
     assert (said.exit_code, said.stdout) == (0, f"modelevaluation.gatehouse.dev/{first} deleted: it no longer counts\n")
     assert [each["metadata"]["name"] for each in desk.all("modelevaluations")] == [second]
     again = desk.run(*command)
-    assert (again.exit_code, f"there is no ModelEvaluation {desk.namespace}/{first}" in again.stderr) == (1, True)
+    assert (again.exit_code, f"ModelEvaluation {desk.namespace}/{first} does not exist" in again.stderr) == (1, True)
 
 
 def test_who_may_only_read_evaluations_is_told_what_it_takes(desk: Desk, results: str) -> None:

@@ -202,7 +202,7 @@ def test_what_is_refused_is_said_with_2(
 ) -> None:
     nowhere = register("--namespace=nowhere", f"--kubeconfig={installed.kubeconfig}")
     assert nowhere.exit_code == 2
-    assert "namespace nowhere is not there yet (kubectl create namespace nowhere)" in nowhere.stderr
+    assert "namespace nowhere does not exist yet (kubectl create namespace nowhere)" in nowhere.stderr
     dots = register(uri="s3://models/../x/")
     assert dots.exit_code == 2
     assert "artifact.uri must not have '.' or '..' as a segment" in dots.stderr

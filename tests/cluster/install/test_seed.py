@@ -423,7 +423,7 @@ def test_seed_that_comes_first_waits_for_kinds_namespace_operator_and_registry(
         first = seed(plane.kubeconfig, "--namespace=seeded", "--registry=seeded/registry")
         first.says("waiting: the cluster does not know hardwareprofiles.gatehouse.dev yet")
         install_kinds(kube)
-        first.says("waiting: namespace seeded is not there yet (kubectl create namespace seeded)")
+        first.says("waiting: namespace seeded does not exist yet (kubectl create namespace seeded)")
         kube.apply(namespace_manifest())
         with make_world(plane, minio, namespace="seeded") as world:
             bucket(world)
