@@ -284,7 +284,7 @@ class RegistryContract:
     @pytest.mark.parametrize(
         ("record", "said"),
         [
-            (a_version(version="v" * 129), "version has 129 characters, wanted at most 128"),
+            (a_version(version="v" * 129), "version has 129 characters, expected at most 128"),
             (a_version(uri="s3://models/\x00/"), "uri contains a NUL character"),
             (a_version(spec="\ud800"), "spec is not valid Unicode"),
         ],

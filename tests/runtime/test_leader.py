@@ -223,5 +223,5 @@ async def test_it_knows_who_leads(lease: FakeLease, clock: FakeClock) -> None:
     [{"retry_period": 8.0}, {"renew_deadline": 10.0}, {"retry_period": 0.0}],
 )
 def test_options_that_could_let_two_lead_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="wanted 0 < retry_period < renew_deadline < duration"):
+    with pytest.raises(ValueError, match="expected 0 < retry_period < renew_deadline < duration"):
         LeaderOptions(**options)  # type: ignore[arg-type]  # a table of keyword arguments

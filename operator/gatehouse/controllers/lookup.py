@@ -83,7 +83,7 @@ class Objects:
             version.metadata.namespace,
             version.spec.model_ref.name,
             reason="ModelNotFound",
-            remedy="apply the RegisteredModel, or correct spec.modelRef in a new ModelVersion",
+            remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
         )
 
     def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:

@@ -37,7 +37,7 @@ _KINDS: Final[Mapping[str, tuple[DatabaseKind, int]]] = {
     "postgresql": ("postgresql", 5432),
 }
 """The kind and the default port, by the name in a URL."""
-_URLS: Final = "wanted mysql+pymysql://USER:PASSWORD@HOST/DATABASE, postgresql+psycopg://… or sqlite:////PATH"
+_URLS: Final = "expected mysql+pymysql://USER:PASSWORD@HOST/DATABASE, postgresql+psycopg://… or sqlite:////PATH"
 
 
 class DatabaseUrlError(ValueError):

@@ -64,5 +64,5 @@ class LeaderOptions:
         if not 0 < self.retry_period < self.renew_deadline < self.duration:
             raise ValueError(
                 f"leader options are duration={self.duration}, renew_deadline={self.renew_deadline}, "
-                f"retry_period={self.retry_period}; wanted 0 < retry_period < renew_deadline < duration"
+                f"retry_period={self.retry_period}; expected 0 < retry_period < renew_deadline < duration"
             )

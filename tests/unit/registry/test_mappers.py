@@ -170,7 +170,7 @@ def test_a_row_that_does_not_decode_is_named(artifact: str) -> None:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (a_file("p" * 1025), "path has 1025 characters, wanted at most 1024"),
+        (a_file("p" * 1025), "path has 1025 characters, expected at most 1024"),
         (a_file("a\udcff"), "path is not valid Unicode"),
         (a_file(etag="e" * 256), "etag has 256 characters"),
         (a_file(size=-1), "size is -1"),
