@@ -417,6 +417,6 @@ def _has_surrogates(value: str) -> bool:
 def _rejected(what: str, column: str, fault: str, allowed: str) -> Stalled:
     return Stalled(
         reason="RowRejected",
-        message=f"The {what} cannot be saved: its {column} {fault}, wanted {allowed}",
+        message=f"The {what} cannot be kept: its {column} {fault}, expected {allowed}",
         remedy=f"Change the {column}.",
     )
