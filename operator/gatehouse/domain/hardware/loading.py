@@ -16,8 +16,8 @@ from gatehouse.domain.runtimes.releases import Release, releases
 
 __all__ = ["gguf_refusal", "refusal_of"]
 
-_OTHER_IMAGE: Final = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
-_OWN_IMAGE: Final = "an image with {plugin}, under a tag that names no release of vLLM"
+_OTHER_IMAGE: Final = "set spec.serving.vllmImage of the ModelRegistry to an image of {release}"
+_OWN_IMAGE: Final = "to an image with {plugin} whose tag names no release of vLLM"
 _PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
 """The plugin that adds a method to releases without it."""
 
@@ -38,7 +38,7 @@ def gguf_refusal(release: Release) -> Finding | None:
         reason="GgufNotLoaded",
         found=f"a model in GGUF, which {release.name} does not load by itself",
         expected="an image of vLLM that loads GGUF, or safetensors",
-        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a version of its own",
+        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a separate version",
     )
 
 
@@ -52,7 +52,7 @@ def _architecture(model: Dimensions, release: Release) -> Finding | None:
             return _architecture_problem(
                 f"{what}, which {release.name} does not load",
                 release,
-                f"{_OTHER_IMAGE.format(release='a newer release')}: {releases()[-1].name} has it",
+                f"{_OTHER_IMAGE.format(release='a newer release')}: {releases()[-1].name} loads the model",
             )
         if part.until is not None and release.minor > part.until:
             return _architecture_problem(
@@ -73,7 +73,7 @@ def _architecture_problem(found: str, release: Release, remedy: str) -> Finding:
     return Finding(
         reason="ArchitectureNotLoaded",
         found=found,
-        expected=f"an architecture that {release.name} has",
+        expected=f"an architecture that {release.name} loads",
         remedy=remedy,
     )
 
@@ -87,7 +87,7 @@ def _method(model: Dimensions, release: Release) -> Finding | None:
     return _method_problem(
         f"weights quantized by {method}, which {release.name} does not load",
         release,
-        other or "take the model in another quantization, or unquantized: the files are not at fault",
+        other or "use the model in another quantization, or without quantization: the files are correct",
     )
 
 
