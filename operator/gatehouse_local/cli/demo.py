@@ -48,7 +48,7 @@ PLURALS: Final = {"Namespace": "namespaces", "RegisteredModel": "registeredmodel
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the walk instead of waiting for Ctrl-C.")] = False,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Folder of the demo's cluster; it is removed at the end.")
+        Path | None, typer.Option("--dir", help="Folder of the demo's cluster; the demo removes the folder at the end.")
     ] = None,
 ) -> None:
     """Start a local cluster, register a miniature Granite, watch its gates open, and walk through the gatekeeper.
@@ -57,7 +57,7 @@ def demo(
 
     The walk is docs/walk.md, command by command: a model is refused, submitted, approved, deployed and altered.
 
-    Exit codes: 0 all went as it should, 1 it did not (and why), 2 the cluster could not be started.
+    Exit codes: 0 success, 1 condition not met: a step of the demo failed, 2 error: the cluster could not be started.
 
     Example: gatehouse demo --once
     """
@@ -165,7 +165,7 @@ def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> No
     """Runs every step of docs/walk.md and shows its output."""
     kubectl = cluster.kubectl() or shutil.which("kubectl")
     if kubectl is None:
-        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.")
+        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not installed.")
         return
     with TemporaryDirectory(prefix="gatehouse-walk-") as folder:
         home = Path(folder)
