@@ -1,7 +1,7 @@
 #!/bin/sh
 # Initialises the data folder once, then becomes the server.
 #
-#   MARIADB_ROOT_PASSWORD                            wanted the first time
+#   MARIADB_ROOT_PASSWORD                            needed at the first start
 #   MARIADB_DATABASE, MARIADB_USER, MARIADB_PASSWORD a database, and a user who owns it
 #
 # Runs as any user that may write to the volume. Everything is made in a folder of its own that takes its final name in
@@ -21,7 +21,7 @@ name() { printf '%s' "$1" | sed -e 's/`/``/g'; }
 statements() {
     root=$(literal "$MARIADB_ROOT_PASSWORD")
     database=$(name "${MARIADB_DATABASE:-}")
-    # mariadb-install-db leaves a root without password at each name of this machine, and nobody besides.
+    # mariadb-install-db creates only root users without a password, one for each name of this machine.
     printf '%s\n' "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host <> 'localhost');" \
         "FLUSH PRIVILEGES;" \
         "ALTER USER 'root'@'localhost' IDENTIFIED BY '$root';" \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Initialises the data folder once, then becomes the server.
 #
-#   POSTGRES_PASSWORD  wanted the first time
+#   POSTGRES_PASSWORD  needed at the first start
 #   POSTGRES_USER      the superuser; default postgres
 #   POSTGRES_DB        its database; default the same name
 #   PGDATA             the data folder; where that is a volume itself, the folder pgdata in it

@@ -67,15 +67,15 @@ class Binaries:
         Raises:
             ProgramMissing: a program cannot be found, downloaded or built.
         """
-        wanted = tuple(names)
-        if self._missing(wanted):
+        chosen = tuple(names)
+        if self._missing(chosen):
             with exclusive(self._folder / ".lock", waiting=self._say_waiting) as lock:
                 self._clear_unfinished()
-                if any(program.in_envtest for program in self._missing(wanted)):
+                if any(program.in_envtest for program in self._missing(chosen)):
                     self._fetch_envtest()
-                for program in self._missing(wanted):
+                for program in self._missing(chosen):
                     self._build(program, lock=lock)
-        return {name: self._found(name) for name in wanted}
+        return {name: self._found(name) for name in chosen}
 
     @property
     def _folder(self) -> Path:
@@ -87,7 +87,9 @@ class Binaries:
     def _found(self, name: str) -> Path:
         path = self.find(name)
         if path is None:
-            raise ProgramMissing(f"{name} was obtained but is not below {self._folder}; is something deleting it?")
+            raise ProgramMissing(
+                f"{name} was installed but is missing in {self._folder}; does another process delete files there?"
+            )
         return path
 
     def _say_waiting(self) -> None:
@@ -108,7 +110,7 @@ class Binaries:
                     download(archive, kubernetes=KUBERNETES_VERSION, index_url=self._envtest_index)
                     unpack(archive, programs, names=names)
             except DownloadUnavailable as reason:
-                self._progress.say(f"No ready-built programs ({reason}); building them instead.")
+                self._progress.say(f"No prebuilt programs ({reason}); building them instead.")
                 return
             target = self._folder / _ENVTEST_FOLDER
             shutil.rmtree(target, ignore_errors=True)

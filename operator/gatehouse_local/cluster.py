@@ -47,7 +47,7 @@ class ServerStatus:
 
 
 class LocalCluster:
-    """A control plane, an object store, a database, the operator and, if wanted, a node, kept in one directory.
+    """A control plane, an object store, a database, the operator and an optional node, in one directory.
 
     A process other than the caller of `up` may call every method.
     """
@@ -124,7 +124,7 @@ class LocalCluster:
         if not self.directory.exists():
             return ()
         if not self._is_ours():
-            raise NotUp(f"{self.directory} is not the directory of a local cluster; nothing was touched.")
+            raise NotUp(f"{self.directory} is not the directory of a local cluster; nothing was changed.")
         with self._locked() as lock:
             supervisor = self._supervisor(lock)
             stopped = self._stop(supervisor, supervisor.records())
@@ -241,7 +241,7 @@ class LocalCluster:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         def say() -> None:
-            self._progress.say(f"Another gatehouse is at work on {self.directory}; waiting for it.")
+            self._progress.say(f"Another gatehouse command uses {self.directory}; waiting for it.")
 
         with exclusive(self.directory / _LOCK, waiting=say) as lock:
             yield lock
@@ -252,14 +252,14 @@ class LocalCluster:
     def _refuse_foreign_directory(self) -> None:
         if self.directory.exists() and not self._is_ours() and any(self.directory.iterdir()):
             raise LocalClusterError(
-                f"{self.directory} holds files that are not a local cluster's. Choose an empty or a new directory."
+                f"{self.directory} holds files of another program. Choose an empty or a new directory."
             )
 
 
 def _refuse_contradictions(state: LocalState, *, database: DatabaseKind | None) -> None:
     if state.bare and database is not None:
         raise LocalClusterError(
-            f"A bare cluster has no database, and {database} was asked for. Leave --database out, or say --no-bare."
+            f"A bare cluster has no database, but --database is {database}. Omit --database, or add --no-bare."
         )
     if state.gpu and not state.node:
-        raise LocalClusterError("A GPU is pretended by a node, and there is none. Say --node, or leave --gpu out.")
+        raise LocalClusterError("--gpu needs a node. Add --node, or omit --gpu.")

@@ -82,21 +82,21 @@ def account_for(name: str) -> Account | None:
         entry = pwd.getpwnam(name)
     except KeyError as error:
         raise LocalClusterError(
-            f"The database server does not run as root, and there is no account {name}. "
+            f"The database server cannot run as root, and there is no account {name}. "
             f"Create it with: useradd --system {name}"
         ) from error
     return Account(name, entry.pw_uid, entry.pw_gid)
 
 
-def home_for(wanted: Path, account: Account | None) -> Path:
-    """`wanted`, or a folder below /var/lib/gatehouse-local if `account` cannot pass through a parent of `wanted`.
+def home_for(folder: Path, account: Account | None) -> Path:
+    """`folder`, or a folder below /var/lib/gatehouse-local if `account` cannot pass through a parent of `folder`.
 
     Root's home, for example, is closed to every other account.
     """
-    if account is None or all(_may_enter(parent, account) for parent in wanted.resolve().parents):
-        return wanted
-    key = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:12]
-    return _ROOT_HOME / f"{wanted.name}-{key}"
+    if account is None or all(_may_enter(parent, account) for parent in folder.resolve().parents):
+        return folder
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return _ROOT_HOME / f"{folder.name}-{key}"
 
 
 def give_to(account: Account | None, path: Path) -> Path:

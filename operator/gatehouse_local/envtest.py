@@ -46,18 +46,18 @@ class Reader(Protocol):
 
 
 def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> EnvtestArchive:
-    """The newest archive of the wanted minor version for this machine.
+    """The newest archive of the given minor version for this machine.
 
     Raises:
         DownloadUnavailable: the index is unreadable or lists no matching archive.
     """
-    wanted = kubernetes.rpartition(".")[0] + "."
+    minor = kubernetes.rpartition(".")[0] + "."
     platform_name = f"{system}-{_MACHINES.get(machine, machine)}"
     try:
         releases = yaml.safe_load(index)["releases"]
         versions = sorted(
-            (version for version in releases if version.startswith(wanted) and version[len(wanted) :].isdigit()),
-            key=lambda version: int(version[len(wanted) :]),
+            (version for version in releases if version.startswith(minor) and version[len(minor) :].isdigit()),
+            key=lambda version: int(version[len(minor) :]),
             reverse=True,
         )
         for version in versions:
@@ -66,7 +66,7 @@ def choose(index: bytes, *, kubernetes: str, system: str, machine: str) -> Envte
                 return EnvtestArchive(version, str(entry["selfLink"]), str(entry["hash"]))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise DownloadUnavailable(f"the envtest release index is not readable: {error!r}") from error
-    raise DownloadUnavailable(f"envtest has no release {wanted}x for {platform_name}")
+    raise DownloadUnavailable(f"envtest has no release {minor}x for {platform_name}")
 
 
 def download(
@@ -78,7 +78,7 @@ def download(
 
     Args:
         target: the file to write.
-        kubernetes: the wanted version; the newest patch release of its minor version is taken.
+        kubernetes: the version; the newest patch release of its minor version is taken.
         index_url: the URL of the release index.
         read: yields the content of a URL in chunks, at most `limit` bytes; by https when None.
 

@@ -85,7 +85,7 @@ def manifests() -> tuple[dict[str, Any], ...]:
             "kind": "RegisteredModel",
             "metadata": {"name": MODEL, "namespace": NAMESPACE},
             "spec": {
-                "displayName": "Granite 3.1 8B Instruct FP8 (a miniature of it)",
+                "displayName": "Granite 3.1 8B Instruct FP8 (a miniature)",
                 "provider": "IBM",
                 "license": "Apache-2.0",
                 "riskTier": "Medium",

@@ -190,7 +190,7 @@ class Stack:
         )
 
     def addresses(self) -> dict[str, str]:
-        """The address of each wanted server, by name."""
+        """The address of each chosen server, by name."""
         ports = self._state.ports
         found = self.control_plane.addresses()
         if self.node is not None:
@@ -204,22 +204,22 @@ class Stack:
         return found
 
     def servers(self, *, holder: int | None) -> list[Server]:
-        """The wanted servers, in the order of their dependencies.
+        """The chosen servers, in the order of their dependencies.
 
         Args:
             holder: the process that keeps the node's namespaces, if one does.
         """
-        wanted = [self.node.holder()] if self.node is not None else []
-        wanted += self.control_plane.servers()
+        servers = [self.node.holder()] if self.node is not None else []
+        servers += self.control_plane.servers()
         if self.node is not None:
-            wanted += self.node.servers(holder or 0)
+            servers += self.node.servers(holder or 0)
         if self.minio is not None:
-            wanted.append(self.minio.server())
+            servers.append(self.minio.server())
         if self.database is not None:
-            wanted.append(self.database.server())
+            servers.append(self.database.server())
         if self.runs_operator:
-            wanted.append(self.operator())
-        return wanted
+            servers.append(self.operator())
+        return servers
 
     @property
     def _operator_data(self) -> Path:

@@ -83,7 +83,7 @@ class LocalState(BaseModel):
             fields = ", ".join(".".join(map(str, entry["loc"])) or "the whole file" for entry in error.errors())
             raise StateUnreadable(
                 f"{path} is not the state of a local cluster of this version (wrong: {fields}). "
-                "Stop it with the version that made it, or remove the folder and start anew."
+                "Stop the cluster with the version that created it, or remove the folder and start again."
             ) from None
 
     def save(self, path: Path) -> None:
@@ -130,5 +130,5 @@ class LocalState(BaseModel):
             NotUp: the cluster was last up with a version without users.
         """
         if name not in self.store_keys:
-            raise NotUp(f"The object store has no user {name} yet. Make it with: gatehouse local up")
+            raise NotUp(f"The object store has no user {name} yet. Create the user with: gatehouse local up")
         return S3Credentials(name, self.store_keys[name])

@@ -123,7 +123,7 @@ def renewed_while_it_is_used(installation: Installation, database: ShippedDataba
     before = database.containers(node)
     database.let_end_soon(node)
     said = database.renew(node)
-    assert f"updated Secret {database.namespace}/{TLS}: it ends on" in said, said
+    assert f"updated Secret {database.namespace}/{TLS}: it expires on" in said, said
     assert "PRIVATE" not in said
     made = database.secret(node)
     assert database.trusted(node).encode() == made["ca.crt"]

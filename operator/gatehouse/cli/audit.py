@@ -54,7 +54,9 @@ def log(
     since: Annotated[
         str | None,
         typer.Option(
-            "--since", metavar="TIME", help="Print no older records: 24h, 2026-11-21 or 2026-11-21T08:00Z, for example."
+            "--since",
+            metavar="TIME",
+            help="Print only records since this age or time, such as 24h, 2026-11-21 or 2026-11-21T08:00Z.",
         ),
     ] = None,
     kind: Annotated[
@@ -95,7 +97,7 @@ def log(
     having = {member: value for member, value in asked.items() if value}
     with exits(DatabaseUrlError, RecordUnreadable, OSError), trails_of(database, ca=database_ca) as trails:
         rows = trails.newest_first(audited_registry(trails, registry), having)
-        with counted(rows, what="records looked through") as counting:
+        with counted(rows, what="records checked") as counting:
             records: list[AuditRecord] = list(islice(matching_records(counting, having, oldest=oldest), limit))[::-1]
     if output == "json":
         print_data([record_wire(record) for record in records])

@@ -18,7 +18,7 @@ def crds(
         Path | None, typer.Option("--write", help="Write one file for each kind into this folder.", file_okay=False)
     ] = None,
     check: Annotated[
-        Path | None, typer.Option("--check", help="Compare the files in this folder.", file_okay=False)
+        Path | None, typer.Option("--check", help="Compare the files in this folder with the kinds.", file_okay=False)
     ] = None,
 ) -> None:
     """Print the CustomResourceDefinitions.

@@ -44,14 +44,14 @@ def credentials(
 
     stopped = ConditionNotMet("stopped by SIGTERM; the Secrets that were created stay, run the command again")
     with exits():
-        wanted = load_credentials_file(file)
-    run_command(lambda: until_told_to_stop(_report(wanted, kubeconfig, context), stopped=stopped))
+        credentials = load_credentials_file(file)
+    run_command(lambda: until_told_to_stop(_report(credentials, kubeconfig, context), stopped=stopped))
 
 
-async def _report(wanted: CredentialsFile, kubeconfig: Path | None, context: str | None) -> None:
+async def _report(credentials: CredentialsFile, kubeconfig: Path | None, context: str | None) -> None:
     from gatehouse.install.credentials import ensure
 
     async with cluster(kubeconfig, context) as client:
-        for secret in wanted.secrets:
+        for secret in credentials.secrets:
             for outcome in await ensure(client, secret):
                 stdout().line(str(outcome))

@@ -159,5 +159,5 @@ def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"--evaluated-at is {text!r}; expected: a time as in 2026-11-21T12:00:00Z") from None
+        raise typer.BadParameter(f"--evaluated-at is {text!r}; expected: a time such as 2026-11-21T12:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -142,7 +142,7 @@ def fit(
     if picture_file is not None and picture_file.suffix.lower() != ".svg":
         fail(f"--picture {picture_file}: expected: a file whose name ends with .svg")
     if release is not None and not _RELEASE.fullmatch(release):
-        fail(f"--release {release}: expected: a release of vLLM, as in 0.11.0")
+        fail(f"--release {release}: expected: a release of vLLM such as 0.11.0")
     names, log = profile or (), None if calibrate is None else _read_log(calibrate)
     with exits():
         known = known_model(target, artifact_format=artifact_format)

@@ -66,7 +66,7 @@ def _number(value: int | None) -> str:
 def print_answer(printer: Printer, answer: FitAnswer) -> None:
     """Prints the table, and the reasons in full where the table has few rows."""
     printer.line(f"{answer.model}: {answer.weights}; vLLM {answer.release}")
-    printer.line("GiB on each GPU; CACHE is that of one sequence of TOKENS, FREE is for the others")
+    printer.line("GiB on each GPU; CACHE is the cache of one sequence of TOKENS, FREE is left for other sequences")
     printer.line()
     printer.columns([HEADER, *map(cells, answer.rows)])
     open_rows = [row for row in answer.rows if row.found.verdict != "Fits"]
@@ -75,7 +75,7 @@ def print_answer(printer: Printer, answer: FitAnswer) -> None:
             _explain(printer, row)
     elif open_rows:
         printer.line()
-        printer.line("to see why a row does not fit and what to do, pass its --profile alone, or use -o json")
+        printer.line("to see why a row does not fit and what to do, pass only its --profile, or use -o json")
     if answer.terms:
         printer.line()
         printer.columns([("TERM", "COMPUTED", "VLLM", "OFF", ""), *map(_term, answer.terms)])
@@ -83,7 +83,7 @@ def print_answer(printer: Printer, answer: FitAnswer) -> None:
 
 def _explain(printer: Printer, row: Scenario) -> None:
     printer.line()
-    printer.line(f"{row.machine.name}, {row.size} of it: {row.found.verdict}, {row.found.finding.reason}")
+    printer.line(f"{row.machine.name}, {row.size} accelerators: {row.found.verdict}, {row.found.finding.reason}")
     for label, value in (
         ("found", row.found.finding.found),
         ("expected", row.found.finding.expected),

@@ -66,7 +66,7 @@ def _legend() -> Iterator[str]:
         yield f'<rect x="{x}" y="42" width="12" height="12" fill="{colour}"/>'
         yield f'<text x="{x + 18}" y="53">{_text(name)}</text>'
         x += 42 + 7 * len(name)
-    yield f'<text x="{_LABELS}" y="76" fill="#5f6368">GiB of each accelerator; the line is what vLLM may take</text>'
+    yield f'<text x="{_LABELS}" y="76" fill="#5f6368">GiB of each accelerator; the line shows what vLLM may use</text>'
 
 
 def _parts(row: Scenario) -> Sequence[_Part]:
@@ -84,7 +84,7 @@ def _bar(row: Scenario, *, y: int, scale: float) -> Iterator[str]:
     found, end = row.found, _LABELS + _BAR
     machine = row.machine.name if row.size == 1 else f"{row.size} x {row.machine.name}"
     tokens = row.requested or found.kv_cache_tokens or found.max_model_len
-    none = "length not known" if found.verdict == "Unknown" else "no length"
+    none = "length unknown" if found.verdict == "Unknown" else "no length"
     details = f"{tokens:,} tokens" if tokens else none
     if found.sequences is not None:
         details += f", {found.sequences:,} at once"

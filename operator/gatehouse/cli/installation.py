@@ -34,7 +34,7 @@ KustomizeOption = Annotated[
 ]
 ObjectStoreOption = Annotated[
     Literal["minio"] | None,
-    typer.Option("--object-store", help="Install MinIO too. Default: the registry names a store of yours."),
+    typer.Option("--object-store", help="Install MinIO too. Default: the registry names your own store."),
 ]
 
 
@@ -78,7 +78,7 @@ def print_installed(kubectl: Kubectl, plan: OverlayPlan, *, waited: bool) -> Non
 
     if waited and plan.last_job is not None and (log := job_log(kubectl, plan.last_job)):
         stdout().text(f"{log}\n")
-    stdout().line(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; it is starting.")
+    stdout().line(f"Gatehouse runs (overlay {plan.overlay})." if waited else "Applied; Gatehouse is starting.")
     if tagged := tagged_images(plan.manifests):
         stdout().line(
             f"Images by tag: {', '.join(tagged)}. Anyone who may push to their registry can replace them; "

@@ -106,8 +106,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         stdout().line(f"gatehouse {__version__}")
         raise typer.Exit
 

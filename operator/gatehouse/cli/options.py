@@ -45,9 +45,9 @@ RiskTierChoice = Literal["Low", "Medium", "High"]
 
 def _reason(text: str) -> str:
     if not text.strip():
-        raise typer.BadParameter("it is empty; expected: a sentence that an auditor understands")
+        raise typer.BadParameter("the reason is empty; expected: a sentence that an auditor understands")
     if len(text) > _LONGEST_REASON:
-        raise typer.BadParameter(f"it has {len(text)} characters; expected: at most {_LONGEST_REASON}")
+        raise typer.BadParameter(f"the reason has {len(text)} characters; expected: at most {_LONGEST_REASON}")
     return text
 
 
@@ -128,7 +128,9 @@ def seconds(text: str | float) -> float:
     if _SECONDS.fullmatch(text):
         return float(text)
     if not _GO.fullmatch(text):
-        raise typer.BadParameter(f"{text!r} is no duration; expected: seconds, or as in 90s, 5m or 1h30m")
+        raise typer.BadParameter(
+            f"{text!r} is not a duration; expected: seconds, or a duration such as 90s, 5m or 1h30m"
+        )
     from gatehouse.domain.common.locations import duration
 
     return duration(text).total_seconds()

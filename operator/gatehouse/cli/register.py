@@ -65,7 +65,7 @@ def register(
     ] = None,
     owner: Annotated[
         list[str] | None,
-        typer.Option(help="Person or group who answers for the model; repeatable.", rich_help_panel=_MODEL),
+        typer.Option(help="Person or group who is responsible for the model; repeatable.", rich_help_panel=_MODEL),
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Tag; repeatable.", rich_help_panel=_MODEL)

@@ -119,7 +119,7 @@ def _print(done: Seeding) -> None:
     rows = [("MODEL", "VERSION", "STATUS", "HARDWARE", "RUNTIME", "ID")]
     rows += [(v.model, v.version, v.phase, v.hardware, v.runtime, v.registry_id) for v in done.versions]
     printer.columns(rows)
-    notes = [f"{kept.declared} is kept as it is: {kept.kept}" for kept in done.kept]
+    notes = [f"{kept.declared} stays unchanged: {kept.kept}" for kept in done.kept]
     notes += [f"{v.namespace}/{v.name} is {v.phase}: {v.advice}" for v in done.versions if not v.ready]
     for line in ("", *notes, *([""] if notes else []), COMPLETE):
         printer.line(line)

@@ -52,4 +52,4 @@ def undeploy(
         kept = uninstall(kubectl, plan, delete_data=delete_data, progress=progress)
     for remainder in kept:
         stdout().line(str(remainder))
-    stdout().line(f"Gatehouse (overlay {plan.overlay}) is gone.")
+    stdout().line(f"Gatehouse (overlay {plan.overlay}) is removed.")

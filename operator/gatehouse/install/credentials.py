@@ -49,7 +49,7 @@ def new_password() -> str:
 
 
 async def ensure(
-    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str] = new_password, now: datetime | None = None
+    api: SecretApi, secret: WantedSecret, *, password: Callable[[], str] = new_password, now: datetime | None = None
 ) -> tuple[SecretOutcome, ...]:
     """Ensures the Secret, and that its copies and its public key match.
 
@@ -63,9 +63,9 @@ async def ensure(
     """
     told: dict[tuple[str, str, str], SecretOutcome] = {}
     for _ in range(_ATTEMPTS):
-        source, outcome = await _source(api, wanted, password=password, now=now or datetime.now(UTC))
-        await _mark_volume(api, wanted)
-        copied = [await _copy(api, source, copy) for copy in wanted.copies]
+        source, outcome = await _source(api, secret, password=password, now=now or datetime.now(UTC))
+        await _mark_volume(api, secret)
+        copied = [await _copy(api, source, copy) for copy in secret.copies]
         for each in (outcome, *copied):
             key = (each.kind, each.namespace, each.name)
             if key not in told or told[key].done == _KEPT:
@@ -74,12 +74,12 @@ async def ensure(
             break
     else:
         raise SecretIncomplete(
-            f"Secret {wanted.namespace}/{wanted.name} is changed by somebody else all the time; stop that and run this "
-            "again"
+            f"Secret {secret.namespace}/{secret.name} changes all the time; stop the other process that changes it, "
+            "and run the command again"
         )
     outcomes = list(told.values())
-    if wanted.signing is not None and wanted.published is not None:
-        outcomes.append(await _publish(api, _public_pem(source, wanted, wanted.signing), wanted.published))
+    if secret.signing is not None and secret.published is not None:
+        outcomes.append(await _publish(api, _public_pem(source, secret, secret.signing), secret.published))
     return tuple(outcomes)
 
 
@@ -91,55 +91,55 @@ async def _stands(api: SecretApi, source: Body) -> bool:
 
 
 async def _source(
-    api: SecretApi, wanted: WantedSecret, *, password: Callable[[], str], now: datetime
+    api: SecretApi, secret: WantedSecret, *, password: Callable[[], str], now: datetime
 ) -> tuple[Body, SecretOutcome]:
-    if wanted.certificate:
-        return await ensure_certificate(api, wanted, now=now)
-    found, done = await find(api, SECRETS, wanted.namespace, wanted.name), _KEPT
+    if secret.certificate:
+        return await ensure_certificate(api, secret, now=now)
+    found, done = await find(api, SECRETS, secret.namespace, secret.name), _KEPT
     if found is None:
-        await _refuse_lost(api, wanted)
-        values = {**wanted.values, **{key: password() for key in wanted.generate}}
-        if wanted.signing is not None:
-            values[wanted.signing] = new_key_pem()[0].decode()
-        body = managed("Secret", wanted.namespace, wanted.name, encoded(values))
+        await _refuse_lost(api, secret)
+        values = {**secret.values, **{key: password() for key in secret.generate}}
+        if secret.signing is not None:
+            values[secret.signing] = new_key_pem()[0].decode()
+        body = managed("Secret", secret.namespace, secret.name, encoded(values))
         try:
-            found, done = await api.create(SECRETS, wanted.namespace, body), "created"
+            found, done = await api.create(SECRETS, secret.namespace, body), "created"
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
             # Another run was faster: its Secret is kept.
-            found = await api.get(SECRETS, wanted.namespace, wanted.name)
+            found = await api.get(SECRETS, secret.namespace, secret.name)
     data = found.get("data") or {}
-    if missing := [key for key in wanted.keys if key not in data]:
+    if missing := [key for key in secret.keys if key not in data]:
         raise SecretIncomplete(
-            f"Secret {wanted.namespace}/{wanted.name} is there and so is kept, but has no key {', '.join(missing)} "
-            f"(it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to have it made anew"
+            f"Secret {secret.namespace}/{secret.name} exists and stays unchanged, but has no key {', '.join(missing)} "
+            f"(it has {', '.join(sorted(data)) or 'none'}); add them, or delete the Secret to create it again"
         )
-    return found, SecretOutcome(namespace=wanted.namespace, name=wanted.name, done=done)
+    return found, SecretOutcome(namespace=secret.namespace, name=secret.name, done=done)
 
 
-async def _refuse_lost(api: SecretApi, wanted: WantedSecret) -> None:
-    if wanted.volume is None:
+async def _refuse_lost(api: SecretApi, secret: WantedSecret) -> None:
+    if secret.volume is None:
         return
-    claim = await find(api, _CLAIMS, wanted.namespace, wanted.volume)
+    claim = await find(api, _CLAIMS, secret.namespace, secret.volume)
     if claim is not None and INITIALISED_WITH in (claim["metadata"].get("annotations") or {}):
         raise SecretLost(
-            f"Secret {wanted.namespace}/{wanted.name} is gone, but the database on PersistentVolumeClaim "
-            f"{wanted.volume} was initialised with its passwords, and new ones would not open it. Restore the Secret "
-            f"with the keys {', '.join(wanted.keys)} from a backup, or set new passwords in the database "
-            f"(docs/install.md); to give the data up, delete the PersistentVolumeClaim"
+            f"Secret {secret.namespace}/{secret.name} is missing, but the database on PersistentVolumeClaim "
+            f"{secret.volume} was initialised with its passwords, and new passwords cannot open it. Restore the Secret "
+            f"with the keys {', '.join(secret.keys)} from a backup, or set new passwords in the database "
+            f"(docs/install.md); if you do not need the data, delete the PersistentVolumeClaim"
         )
 
 
-async def _mark_volume(api: SecretApi, wanted: WantedSecret) -> None:
+async def _mark_volume(api: SecretApi, secret: WantedSecret) -> None:
     """Records on the volume which Secret its data belongs to."""
-    if wanted.volume is None:
+    if secret.volume is None:
         return
-    claim = await find(api, _CLAIMS, wanted.namespace, wanted.volume)
-    if claim is None or (claim["metadata"].get("annotations") or {}).get(INITIALISED_WITH) == wanted.name:
+    claim = await find(api, _CLAIMS, secret.namespace, secret.volume)
+    if claim is None or (claim["metadata"].get("annotations") or {}).get(INITIALISED_WITH) == secret.name:
         return
-    patch = {"metadata": {"annotations": {INITIALISED_WITH: wanted.name}}}
-    await api.patch(_CLAIMS, wanted.namespace, wanted.volume, patch, kind="application/merge-patch+json")
+    patch = {"metadata": {"annotations": {INITIALISED_WITH: secret.name}}}
+    await api.patch(_CLAIMS, secret.namespace, secret.volume, patch, kind="application/merge-patch+json")
 
 
 async def _copy(api: SecretApi, source: Body, copy: SecretCopy) -> SecretOutcome:
@@ -166,13 +166,13 @@ async def _copy_once(api: SecretApi, data: Mapping[str, str], copy: SecretCopy) 
     return SecretOutcome(namespace=copy.namespace, name=copy.name, done="updated")
 
 
-def _public_pem(source: Body, wanted: WantedSecret, key: str) -> str:
+def _public_pem(source: Body, secret: WantedSecret, key: str) -> str:
     """The public half of the existing private key, whatever its origin."""
-    where = f"key {key} of Secret {wanted.namespace}/{wanted.name}"
+    where = f"key {key} of Secret {secret.namespace}/{secret.name}"
     try:
         return Signer.from_pem(b64decode(source["data"][key]), where=where).public_pem.decode()
     except AuditKeyError as error:
-        raise SecretIncomplete(f"{error}; put one there, or delete the Secret to have one made") from None
+        raise SecretIncomplete(f"{error}; write one there, or delete the Secret to create one") from None
 
 
 async def _publish(api: SecretApi, pem: str, published: PublishedKey) -> SecretOutcome:

@@ -88,13 +88,15 @@ class WantedSecret(Strict):
         others = (*self.values, *self.generate, *([self.signing] if self.signing else ()))
         if self.certificate:
             if others:
-                raise ValueError(f"a certificate has a Secret of its own; put {', '.join(others)} into another")
+                raise ValueError(f"a certificate needs its own Secret; put {', '.join(others)} into another Secret")
             if any(origin != CA_KEY for copy in self.copies for origin in copy.keys.values()):
-                raise ValueError(f"of a certificate only {CA_KEY} is copied: the rest is the server's alone")
+                raise ValueError(
+                    f"only {CA_KEY} of a certificate may be copied: the other keys belong to the server alone"
+                )
         elif not self.generate and self.signing is None:
-            raise ValueError("expected: generate, signing or certificate; nothing in it would be secret")
+            raise ValueError("expected: generate, signing or certificate; the Secret would hold nothing secret")
         if self.published is not None and self.signing is None:
-            raise ValueError("published is the public half of signing, which is not there")
+            raise ValueError("published is the public half of signing, and signing is missing")
         return self
 
 
@@ -111,11 +113,11 @@ def load_credentials_file(path: Path) -> CredentialsFile:
         CredentialsInvalid: the file is unreadable or invalid; names the field, the value and the expected value.
     """
     file = load_strict(path, CredentialsFile)
-    for wanted in file.secrets:
-        for copy in wanted.copies:
-            if unknown := sorted(set(copy.keys.values()) - set(wanted.keys)):
+    for secret in file.secrets:
+        for copy in secret.copies:
+            if unknown := sorted(set(copy.keys.values()) - set(secret.keys)):
                 raise CredentialsInvalid(
                     f"{path}: the copy {copy.namespace}/{copy.name} repeats {', '.join(unknown)}, "
-                    f"which is no key of {wanted.namespace}/{wanted.name}; it has {', '.join(wanted.keys)}"
+                    f"which is not a key of {secret.namespace}/{secret.name}; it has {', '.join(secret.keys)}"
                 )
     return file

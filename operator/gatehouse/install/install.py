@@ -80,7 +80,7 @@ def wait_complete(
         NotComplete: a Job failed, or the time is over.
     """
     said: dict[str, str] = {}
-    with progress.step("waiting for what was applied to run"):
+    with progress.step("waiting until everything runs"):
         while True:
             found = findings(workloads, kubectl.list(_WATCHED, "--all-namespaces", SELECTOR))
             for finding in found:
@@ -96,7 +96,7 @@ def wait_complete(
             if deadline.over:
                 lines = [line for finding in coming for line in _delay(kubectl, finding)]
                 raise NotComplete(
-                    "\n".join([f"not complete after {deadline.seconds:.0f} s; what was applied stays", *lines])
+                    "\n".join([f"not complete after {deadline.seconds:.0f} s; the applied objects stay", *lines])
                 )
             sleep(_POLL)
 

@@ -13,7 +13,7 @@ from gatehouse.printing.progress import ProgressReporter
 
 __all__ = ["KindUnavailable", "context_of", "prepare_kind"]
 
-_INSTEAD: Final = "without Docker, a whole node from binaries: gatehouse local up --node (Linux, as root)"
+_INSTEAD: Final = "without Docker, start a whole node from binaries: gatehouse local up --node (Linux, as root)"
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 Which = Callable[[str], "str | None"]

@@ -29,7 +29,7 @@ def find_kubectl(*, local: Callable[[], Path | None]) -> Path:
     path = Path(on_path) if on_path else local()
     if path is None:
         raise KubectlMissing(
-            "kubectl is neither on the PATH nor in the local cluster's cache; "
+            "kubectl is neither on the PATH nor in the cache of the local cluster; "
             "install it (https://kubernetes.io/docs/tasks/tools/), or run: gatehouse local programs"
         )
     return path
@@ -58,7 +58,7 @@ class Kubectl:
         return self._call(*self._options, *arguments, text=text)
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
-        """Server-side apply. Takes over fields that others set, because the files define the wanted state."""
+        """Server-side apply. Takes over fields that others set, because the files define the desired state."""
         options = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", _REQUEST_TIMEOUT)
         self.run("apply", *options, "--filename=-", text=dump(manifests))
 

@@ -50,7 +50,7 @@ def _version(kubectl: Kubectl) -> str:
             "gatehouse local up starts one here"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ClusterNotUsable(f"kubectl version did not tell the version of the cluster: {error!r}") from error
+        raise ClusterNotUsable(f"kubectl version did not report the version of the cluster: {error!r}") from error
     numbers = re.match(r"v(\d+)\.(\d+)", found)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < (1, OLDEST_MINOR):
         raise ClusterNotUsable(f"the cluster runs Kubernetes {found}; expected: v1.{OLDEST_MINOR} or newer")

@@ -38,8 +38,8 @@ class Rollout:
         return f"{self.manifest}: {'; '.join((self.standing, *self.reasons))}"
 
 
-def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Rollout, ...]:
-    """The rollout of each wanted Deployment and Job, from the cluster's Deployments, Jobs, Pods and claims."""
+def findings(manifests: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Rollout, ...]:
+    """The rollout of each applied Deployment and Job, from the cluster's Deployments, Jobs, Pods and claims."""
     found = {_key(body): body for body in objects}
     pods = [body for body in objects if body.get("kind") == "Pod"]
     claims = {
@@ -49,7 +49,7 @@ def findings(wanted: Sequence[Manifest], objects: Sequence[Body]) -> tuple[Rollo
     }
     return tuple(
         _finding(manifest, found.get((manifest.kind, manifest.namespace, manifest.name)), pods, claims)
-        for manifest in wanted
+        for manifest in manifests
     )
 
 
@@ -68,7 +68,7 @@ def warnings(finding: Rollout, events: Iterable[Body]) -> tuple[str, ...]:
 
 def _finding(manifest: Manifest, body: Body | None, pods: Sequence[Body], claims: Mapping[Any, Body]) -> Rollout:
     if body is None:
-        return Rollout(manifest=manifest, state=RolloutState.COMING, standing="not there yet")
+        return Rollout(manifest=manifest, state=RolloutState.COMING, standing="does not exist yet")
     state, standing = _deployment(body) if manifest.kind == "Deployment" else _job(body)
     reasons: list[str] = []
     if state is not RolloutState.DONE:
@@ -78,15 +78,15 @@ def _finding(manifest: Manifest, body: Body | None, pods: Sequence[Body], claims
 
 
 def _deployment(body: Body) -> tuple[RolloutState, str]:
-    wanted = int(body.get("spec", {}).get("replicas", 1))
+    replicas = int(body.get("spec", {}).get("replicas", 1))
     status = body.get("status", {})
     if int(status.get("observedGeneration", 0)) < int(body["metadata"].get("generation", 0)):
         return RolloutState.COMING, "not reconciled yet"
     updated, available = int(status.get("updatedReplicas", 0)), int(status.get("availableReplicas", 0))
     old = int(status.get("replicas", 0)) - updated
-    if updated >= wanted and available >= wanted and old <= 0:
-        return RolloutState.DONE, f"{available} of {wanted} available"
-    return RolloutState.COMING, f"{min(updated, available)} of {wanted} available"
+    if updated >= replicas and available >= replicas and old <= 0:
+        return RolloutState.DONE, f"{available} of {replicas} available"
+    return RolloutState.COMING, f"{min(updated, available)} of {replicas} available"
 
 
 def _job(body: Body) -> tuple[RolloutState, str]:

@@ -86,7 +86,9 @@ async def settled(once: Callable[[], Awaitable[T]], *, what: str) -> T:
         except ApiError as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
-    raise SecretIncomplete(f"{what} is changed by somebody else all the time; stop that and run this again")
+    raise SecretIncomplete(
+        f"{what} changes all the time; stop the other process that changes it, and run the command again"
+    )
 
 
 def managed(

@@ -35,50 +35,50 @@ RENEWED_BEFORE: Final = timedelta(days=120)
 """Time before expiry at which a certificate is renewed: many weekly runs may fail before the certificate expires."""
 
 
-async def ensure_certificate(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
+async def ensure_certificate(api: SecretApi, secret: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
     """Ensures a certificate that is valid for ``RENEWED_BEFORE``. A certificate of another maker is kept unchanged.
 
     Raises:
         SecretIncomplete: the Secret of another maker lacks a key.
         ApiError: the API server refused.
     """
-    what = f"Secret {wanted.namespace}/{wanted.name}"
-    return await settled(lambda: _once(api, wanted, now=now), what=what)
+    what = f"Secret {secret.namespace}/{secret.name}"
+    return await settled(lambda: _once(api, secret, now=now), what=what)
 
 
-async def _once(api: SecretApi, wanted: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
-    kept = SecretOutcome(namespace=wanted.namespace, name=wanted.name, done="kept")
-    found = await find(api, SECRETS, wanted.namespace, wanted.name)
+async def _once(api: SecretApi, secret: WantedSecret, *, now: datetime) -> tuple[Body, SecretOutcome]:
+    kept = SecretOutcome(namespace=secret.namespace, name=secret.name, done="kept")
+    found = await find(api, SECRETS, secret.namespace, secret.name)
     if found is None:
-        data = _data(_issued(wanted, now=now), b"", now=now)
-        body = {**managed("Secret", wanted.namespace, wanted.name, data), "type": "kubernetes.io/tls"}
-        return await api.create(SECRETS, wanted.namespace, body), replace(kept, done="created")
+        data = _data(_issued(secret, now=now), b"", now=now)
+        body = {**managed("Secret", secret.namespace, secret.name, data), "type": "kubernetes.io/tls"}
+        return await api.create(SECRETS, secret.namespace, body), replace(kept, done="created")
     if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
-        _refuse_incomplete(found, wanted)
+        _refuse_incomplete(found, secret)
         return found, kept
     there = {key: _decoded(found, key) for key in CERTIFICATE_KEYS}
     fault = fault_of(
         certificate=there[CERTIFICATE_KEY],
         key=there[PRIVATE_KEY],
         authority=there[CA_KEY],
-        names=wanted.certificate,
+        names=secret.certificate,
         now=now,
         margin=RENEWED_BEFORE,
     )
     if fault is None:
         return found, kept
-    data = {**(found.get("data") or {}), **_data(_issued(wanted, now=now), there[CA_KEY], now=now)}
+    data = {**(found.get("data") or {}), **_data(_issued(secret, now=now), there[CA_KEY], now=now)}
     # The body has its resourceVersion: a change in between is a conflict and leads to a retry.
-    renewed = await api.update(SECRETS, wanted.namespace, wanted.name, {**found, "data": data})
-    return renewed, replace(kept, done="updated", why=f"{fault}; the certificate was made anew")
+    renewed = await api.update(SECRETS, secret.namespace, secret.name, {**found, "data": data})
+    return renewed, replace(kept, done="updated", why=f"{fault}; the certificate was renewed")
 
 
-def _issued(wanted: WantedSecret, *, now: datetime) -> Issued:
+def _issued(secret: WantedSecret, *, now: datetime) -> Issued:
     return issue(
-        authority=new_authority_name(wanted.name),
-        subject=wanted.name,
+        authority=new_authority_name(secret.name),
+        subject=secret.name,
         usage="server",
-        names=wanted.certificate,
+        names=secret.certificate,
         now=now,
         validity=VALIDITY,
     )
@@ -101,11 +101,11 @@ def _decoded(found: Mapping[str, Any], key: str) -> bytes:
         return b""
 
 
-def _refuse_incomplete(found: Mapping[str, Any], wanted: WantedSecret) -> None:
+def _refuse_incomplete(found: Mapping[str, Any], secret: WantedSecret) -> None:
     data = found.get("data") or {}
     if missing := [key for key in CERTIFICATE_KEYS if key not in data]:
         raise SecretIncomplete(
-            f"Secret {wanted.namespace}/{wanted.name} is somebody else's, and so is kept, but has no key "
-            f"{', '.join(missing)} (it has {', '.join(sorted(data)) or 'none'}); add what is missing, or delete it to "
-            "have one made"
+            f"Secret {secret.namespace}/{secret.name} belongs to another owner and stays unchanged, but has no key "
+            f"{', '.join(missing)} (it has {', '.join(sorted(data)) or 'none'}); add the missing keys, or delete the "
+            "Secret to create it again"
         )

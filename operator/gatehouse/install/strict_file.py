@@ -50,7 +50,7 @@ def read_bounded(path: Path) -> bytes:
     except OSError as error:
         raise CredentialsInvalid(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > _LARGEST:
-        raise CredentialsInvalid(f"{path} has more than {_LARGEST} bytes; expected: a file that says what is needed")
+        raise CredentialsInvalid(f"{path} has more than {_LARGEST} bytes; expected: a small file")
     return content
 
 

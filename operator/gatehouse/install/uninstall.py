@@ -53,7 +53,7 @@ def uninstall(
     Raises:
         KubectlFailed: the API server refused, or an object was not deleted in time. Run the command again.
     """
-    with progress.step("stopping the operator and what belongs to it"):
+    with progress.step("stopping the operator and its Jobs"):
         kubectl.delete(of_kind(plan.manifests, *_WORKLOADS), seconds=_DELETED_WITHIN)
     with progress.step("deleting roles, accounts, services and policies"):
         kubectl.drop(_removable(plan.manifests))

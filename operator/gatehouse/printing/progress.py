@@ -57,7 +57,7 @@ class ProgressReporter(Protocol):
 
 
 class Silent:
-    """Progress that nobody watches, for tests and libraries."""
+    """Progress that is not shown, for tests and libraries."""
 
     def step(self, what: str) -> contextlib.AbstractContextManager[None]:
         del what

@@ -13,7 +13,7 @@ __all__ = ["demo"]
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the walk instead of waiting for Ctrl-C.")] = False,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Folder of the demo's cluster; it is removed at the end.")
+        Path | None, typer.Option("--dir", help="Folder of the demo's cluster; the demo removes the folder at the end.")
     ] = None,
 ) -> None:
     """Start a local cluster, register a miniature Granite, watch its gates open, and walk through the gatekeeper.
@@ -22,10 +22,137 @@ def demo(
 
     The walk is docs/walk.md, command by command: a model is refused, submitted, approved, deployed and altered.
 
-    Exit codes: 0 all went as it should, 1 it did not (and why), 2 the cluster could not be started.
+    Exit codes: 0 success, 1 condition not met: a step of the demo failed, 2 error: the cluster could not be started.
 
     Example: gatehouse demo --once
     """
     from gatehouse_local.demo import run_demo
 
-    run_demo(once=once, directory=directory)
+
+@contextmanager
+def _cluster(folder: Path) -> Iterator[LocalCluster]:
+    try:
+        with ConsoleProgress() as progress:
+            cluster = LocalCluster(folder, progress=progress)
+            cluster.down(purge=True)
+            cluster.up(database="sqlite")
+    except LocalClusterError as error:
+        fail(str(error))
+    try:
+        yield cluster
+    finally:
+        with ConsoleProgress() as progress:
+            LocalCluster(folder, progress=progress).down(purge=True)
+
+
+async def _main_job(printer: Printer, env: Mapping[str, str]) -> bool:
+    printer.line(f"Uploading a miniature of Granite 3.1 8B FP8 (real files, tiny dimensions) to {ARTIFACT_URI}")
+    count = await asyncio.to_thread(upload_miniature, env)
+    printer.line(f"{count} files uploaded. Applying RegisteredModel {MODEL} and ModelVersion {VERSION}")
+    async with await ApiClient.connect(kubeconfig=Path(env["KUBECONFIG"]), context="admin") as client:
+        for manifest in manifests():
+            await _apply(client, manifest)
+        version = await _watch(printer, client)
+    printer.line()
+    print_explanation(printer, Explanation(version=version))
+    printer.text(WAITS)
+    return Explanation(version=version).ready
+
+
+async def _apply(client: ApiClient, manifest: Mapping[str, Any]) -> None:
+    metadata = manifest["metadata"]
+    await client.patch(
+        PLURALS[manifest["kind"]],
+        metadata.get("namespace", ""),
+        metadata["name"],
+        manifest,
+        kind="application/apply-patch+yaml",
+        params={"fieldManager": "gatehouse-demo", "force": "true"},
+    )
+
+
+async def _watch(printer: Printer, client: ApiClient) -> ModelVersion:
+    """Shows the gates until the version is ready or the time is over."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    with Live(console=printer.console, transient=True, refresh_per_second=10) as live:
+        while True:
+            version = ModelVersion.model_validate(await client.get(PLURALS["ModelVersion"], NAMESPACE, VERSION))
+            live.update(_view(version))
+            if Explanation(version=version).ready or loop.time() > deadline:
+                return version
+            await asyncio.sleep(POLL)
+
+
+def _view(version: ModelVersion) -> RenderableType:
+    lines = [Text(f"{version.metadata.name}  {version.status.phase or 'not reconciled yet'}", style="bold")]
+    for gate in version.status.gates:
+        mark, style = ("open", "green") if gate.open else ("shut", "yellow") if gate.shut else ("?", "yellow")
+        lines.append(Text.assemble((f"  {mark} ", style), gate.name, f"  {gate.found}"))
+    progress = version.status.verification
+    if progress is not None:
+        lines.append(Text(f"  {progress.bytes_done} of {progress.bytes} bytes hashed"))
+    return Group(*lines)
+
+
+def _show(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+    kubectl = cluster.kubectl() or shutil.which("kubectl")
+    config_map = f"{VERSION}-serving"
+    commands = (
+        ["get", "modelversions", "-A"],
+        ["get", "configmap", config_map, "-n", NAMESPACE, "-o", r"jsonpath={.data.inferenceservice\.yaml}"],
+    )
+    for arguments in commands:
+        printer.line()
+        printer.line(f"$ kubectl {' '.join(arguments)}", style="bold")
+        if kubectl is not None:
+            answer = subprocess.run(
+                [str(kubectl), "--context=admin", *arguments],
+                env={**os.environ, "KUBECONFIG": env["KUBECONFIG"]},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            printer.text(answer.stdout or answer.stderr)
+
+
+def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> None:
+    """Runs every step of docs/walk.md and shows its output."""
+    kubectl = cluster.kubectl() or shutil.which("kubectl")
+    if kubectl is None:
+        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not installed.")
+        return
+    with TemporaryDirectory(prefix="gatehouse-walk-") as folder:
+        home = Path(folder)
+        path = programs(home / "bin", kubectl=Path(kubectl))
+        for step in steps():
+            if step.title:
+                printer.text(f"\n{step.title}", style="bold cyan")
+            printer.text(f"\n$ {step.script}", style="bold")
+            try:
+                said = run_step(step, folder=home, env={**os.environ, **env, "PATH": path})
+            except StepFailed as failed:
+                printer.text(str(failed), style="red")
+                raise typer.Exit(NOT_MET) from failed
+            printer.text(said.rstrip())
+
+
+def _stay(printer: Printer, folder: Path) -> None:
+    option = f"--dir {folder}"
+    printer.text(
+        f"""
+The cluster stays until Ctrl-C. In another terminal:
+
+  eval "$(gatehouse local env {option})"
+  kubectl get modelversions -A -o wide
+  gatehouse explain {VERSION} -n {NAMESPACE}
+  gatehouse template {VERSION} -n {NAMESPACE}
+
+Break the artifact and watch it turn to Artifact Changed:
+
+  echo x | aws s3 cp - {ARTIFACT_URI}README.md        # or any S3 client
+  kubectl annotate mv {VERSION} -n {NAMESPACE} --overwrite gatehouse.dev/reconcile-requested-at="$(date)"
+  kubectl get mv -n {NAMESPACE} -w
+"""
+    )
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})

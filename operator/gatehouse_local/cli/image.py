@@ -20,15 +20,17 @@ __all__ = ["image"]
 def image(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help=f"Which: {', '.join(RECIPES)}. Default: gatehouse."),
+        typer.Argument(metavar="[NAME]...", help=f"Images to build: {', '.join(RECIPES)}. Default: gatehouse."),
     ] = None,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", metavar="DIR", help="The cluster's data. Default: the user's state folder."),
+        typer.Option(
+            "--dir", metavar="DIR", help="Folder of the cluster's data. Default: the state folder of the user."
+        ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    no_load: Annotated[bool, typer.Option("--no-load", help="Only build; leave the node alone.")] = False,
-    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is printed.")] = "table",
+    every: Annotated[bool, typer.Option("--all", help="Build all images.")] = False,
+    no_load: Annotated[bool, typer.Option("--no-load", help="Only build; load nothing into the node.")] = False,
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="Format of the output.")] = "table",
 ) -> None:
     """Build container images and load them into the node of the local cluster.
 
@@ -41,18 +43,14 @@ def image(
 
       gatehouse local image mariadb minio --no-load -o json
 
-    Exit codes: 0 built (and loaded), 1 one could not be.
+    Exit codes: 0 success, 1 condition not met: an image could not be built or loaded, 2 error: wrong usage.
     """
-    from gatehouse.printing.progress import ConsoleProgress
-    from gatehouse_local.cluster import LocalCluster
-    from gatehouse_local.images.images import Images, load
-
-    wanted = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
+    chosen = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
     try:
         with ConsoleProgress() as progress:
             # Checked first, so that a missing node is reported before a build.
             address = None if no_load else _containerd(LocalCluster(directory, progress=progress))
-            archives = Images(progress=progress).obtain(wanted)
+            archives = Images(progress=progress).obtain(chosen)
             if address is not None:
                 for name, archive in archives.items():
                     with progress.step(f"loading {RECIPES[name].reference} into the node"):

@@ -34,12 +34,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Run a whole cluster on this machine: Kubernetes API server, S3 store, database and the operator.\n\n"
     "No containers are needed; with --node (Linux, root) there are Pods too. "
-    "Exit codes: 0 done, 1 no (not up, not running, could not be done), 2 wrong usage.",
+    "Exit codes: 0 success, 1 condition not met: the cluster is not up or the work failed, 2 error: wrong usage.",
 )
 
 Directory = Annotated[
     Path | None,
-    typer.Option("--dir", metavar="DIR", help="Where it keeps its data. Default: the user's state folder."),
+    typer.Option("--dir", metavar="DIR", help="Folder of the cluster's data. Default: the state folder of the user."),
 ]
 
 
@@ -58,9 +58,9 @@ def _reporting() -> Iterator[ConsoleProgress]:
 
 @app.command()
 def miniature(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it is made when it is not there.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; created if it does not exist.")],
 ) -> None:
-    """Write a miniature of Granite 3.1 8B FP8: real files with tiny dimensions, to try things with.
+    """Write a miniature of Granite 3.1 8B FP8 for trials: real files with tiny dimensions.
 
     Example: gatehouse local miniature ./granite && gatehouse upload ./granite s3://models/granite/
     """
@@ -75,12 +75,12 @@ def miniature(
 
 @app.command()
 def put(
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="File to send.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="File to upload.")],
     uri: Annotated[
-        str, typer.Argument(metavar="URI", help="Object to make or replace, as in s3://models/x/config.json.")
+        str, typer.Argument(metavar="URI", help="Object to create or replace, such as s3://models/x/config.json.")
     ],
 ) -> None:
-    """Put one file into the local object store, unchecked: as somebody would who alters an artifact.
+    """Put one file into the local object store without checks, as a person who alters an artifact would do.
 
     Example: eval "$(gatehouse local env)"; gatehouse local put altered.md s3://models/granite/README.md
     """
@@ -98,17 +98,17 @@ def put(
 def up(
     directory: Directory = None,
     database: Annotated[
-        DatabaseChoice | None,
-        typer.Option(help="Where the registry keeps its rows. Default: as before, or sqlite the first time."),
+        DatabaseKind | None,
+        typer.Option(help="Database of the registry. Default: as before, or sqlite the first time."),
     ] = None,
     no_operator: Annotated[
-        bool, typer.Option("--no-operator", help="Leave the operator out, to run it yourself.")
+        bool, typer.Option("--no-operator", help="Start no operator, so that you can run your own.")
     ] = False,
     bare: Annotated[
         bool | None,
         typer.Option(
             "--bare/--no-bare",
-            help="Kubernetes and nothing else, to install Gatehouse on it. Default: as before, or no the first time.",
+            help="Only Kubernetes, to install Gatehouse on it. Default: as before, or no the first time.",
         ),
     ] = None,
     node: Annotated[
@@ -121,7 +121,7 @@ def up(
     gpu: Annotated[
         bool | None,
         typer.Option(
-            "--gpu/--no-gpu", help="The node pretends to have an NVIDIA L4. Default: as before, or no the first time."
+            "--gpu/--no-gpu", help="Pretend that the node has an NVIDIA L4. Default: as before, or no the first time."
         ),
     ] = None,
 ) -> None:
@@ -139,14 +139,14 @@ def up(
 
       sudo gatehouse local up --node --bare && eval "$(sudo gatehouse local env)" && make deploy OVERLAY=rhoai
 
-    Exit codes: 0 everything answers, 1 something could not be started.
+    Exit codes: 0 success, 1 condition not met: a server could not be started, 2 error: wrong usage.
     """
     with _reporting() as progress:
         cluster = _cluster(directory, progress)
         started = cluster.up(database=database, operator=not no_operator, bare=bare, node=node, gpu=gpu)
-        progress.say(f"Started {', '.join(started)}." if started else "Everything was up already.")
+        progress.say(f"Started {', '.join(started)}." if started else "Everything was running already.")
         option = f" --dir {shlex.quote(str(directory))}" if directory else ""
-        progress.say(f'To use it: eval "$(gatehouse local env{option})"')
+        progress.say(f'To use the cluster: eval "$(gatehouse local env{option})"')
 
 
 @app.command()
@@ -159,7 +159,7 @@ def env(directory: Directory = None) -> None:
 
       eval "$(gatehouse local env)"
 
-    Exit codes: 0 printed, 1 there is no cluster.
+    Exit codes: 0 success, 1 condition not met: there is no cluster, 2 error: wrong usage.
     """
     with _reporting() as progress:
         cluster = _cluster(directory, progress)
@@ -174,7 +174,7 @@ def env(directory: Directory = None) -> None:
 @app.command()
 def status(
     directory: Directory = None,
-    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How it is printed.")] = "table",
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="Format of the output.")] = "table",
 ) -> None:
     """Show each server, whether it runs and whether it answers.
 
@@ -182,7 +182,7 @@ def status(
 
       gatehouse local status -o json
 
-    Exit codes: 0 all of them answer, 1 one does not or there is no cluster.
+    Exit codes: 0 success, 1 condition not met: a server does not answer or there is no cluster, 2 error: wrong usage.
     """
     with _reporting() as progress:
         cluster = _cluster(directory, progress)
@@ -198,7 +198,7 @@ def status(
 @app.command()
 def down(
     directory: Directory = None,
-    purge: Annotated[bool, typer.Option("--purge", help="Also remove its data, keys and logs.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove the data, keys and logs of the cluster.")] = False,
 ) -> None:
     """Stop exactly what `up` started. Its data stays, and the next `up` continues with it.
 
@@ -210,7 +210,7 @@ def down(
 
       gatehouse local down --purge
 
-    Exit codes: 0 nothing of it runs any more, 1 something could not be stopped.
+    Exit codes: 0 success, 1 condition not met: a server could not be stopped, 2 error: wrong usage.
     """
     with _reporting() as progress:
         cluster = _cluster(directory, progress)
@@ -223,8 +223,8 @@ def programs(
     use: Annotated[
         Use,
         typer.Argument(
-            help="control-plane: without a node; node: those of `gatehouse local up --node` too; "
-            "e2e: those of `make e2e` too."
+            help="control-plane: programs without a node; node: also those of `gatehouse local up --node`; "
+            "e2e: also those of `make e2e`."
         ),
     ] = "node",
 ) -> None:
@@ -236,7 +236,7 @@ def programs(
 
       gatehouse local programs control-plane
 
-    Exit codes: 0 success, 1 a program could not be obtained, 2 wrong usage.
+    Exit codes: 0 success, 1 condition not met: a program could not be obtained, 2 error: wrong usage.
     """
     from gatehouse_local.binaries import Binaries
 

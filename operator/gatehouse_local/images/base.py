@@ -41,7 +41,7 @@ def bootstrap(archive: Path, *, lock: int) -> None:
     """
     program = which("debootstrap", package="debootstrap")
     if os.geteuid() != 0:
-        raise LocalClusterError("The base image is made with debootstrap, which needs root. Run this as root.")
+        raise LocalClusterError("debootstrap builds the base image and needs root. Run this command as root.")
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".unfinished-") as temporary:
         root = Path(temporary) / "root"
         mirror = mirror_of(read_sources())

@@ -168,7 +168,9 @@ class Buildah:
             # Removes mounts that a killed build left.
             if succeeds([*command, "rm", "--all"], environ=self._environ):
                 return command
-        raise BuildFailed(f"buildah does not run here: see what it says on: buildah --root={self._folder / 'vfs'} info")
+        raise BuildFailed(
+            f"buildah does not run here. To see its error, run: buildah --root={self._folder / 'vfs'} info"
+        )
 
 
 def find_builder(folder: Path) -> Builder:

@@ -63,16 +63,16 @@ class Images:
             BuildFailed: the build failed; with the end of the builder's output.
             LocalClusterError: no image has that name.
         """
-        wanted = [recipe(name) for name in names]
-        found = self._at_hand(wanted)
-        if len(found) < len(wanted):
+        chosen = [recipe(name) for name in names]
+        found = self._at_hand(chosen)
+        if len(found) < len(chosen):
             with exclusive(self._folder / ".lock", waiting=self._say_waiting) as lock:
                 self._clear_unfinished()
-                found = self._at_hand(wanted)
-                missing = [each for each in wanted if each.name not in found]
+                found = self._at_hand(chosen)
+                missing = [each for each in chosen if each.name not in found]
                 if missing:
                     found |= self._build_all(missing, lock=lock)
-        return {each.name: found[each.name] for each in wanted}
+        return {each.name: found[each.name] for each in chosen}
 
     @property
     def _folder(self) -> Path:
@@ -131,8 +131,8 @@ class Images:
             with self._progress.step(f"fetching {BASE_IMAGE}"):
                 if builder.pull(BASE_IMAGE):
                     return BASE_IMAGE
-            self._progress.say(f"No image registry answers for {BASE_IMAGE}; making a base from Debian's packages.")
-            with self._progress.step("making the base image from Debian's packages (some 45 s)"):
+            self._progress.say(f"No image registry answers for {BASE_IMAGE}; building a base from Debian's packages.")
+            with self._progress.step("building the base image from Debian's packages (some 45 s)"):
                 bootstrap(archive, lock=lock)
         builder.add_base(archive, made)
         return made

@@ -73,7 +73,7 @@ def recipe(name: str) -> Recipe:
     """
     found = RECIPES.get(name)
     if found is None:
-        raise LocalClusterError(f"{name} is not an image that can be built here; there are {', '.join(RECIPES)}.")
+        raise LocalClusterError(f"{name} is not an image of Gatehouse; expected one of {', '.join(RECIPES)}.")
     return found
 
 

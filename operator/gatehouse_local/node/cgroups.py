@@ -123,7 +123,7 @@ class NodeCgroup:
                 if not folder.exists():
                     break
                 if time.monotonic() >= deadline:
-                    raise LocalClusterError(f"The cgroup {folder} cannot be removed: something is still in it.")
+                    raise LocalClusterError(f"The cgroup {folder} cannot be removed: a process is still in it.")
                 time.sleep(_PROBE_SECONDS)
 
     def _signal(self, processes: frozenset[int], number: signal.Signals) -> None:

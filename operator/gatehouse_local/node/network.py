@@ -73,7 +73,7 @@ def remove_interface(alias: str) -> None:
         _ip("link", "delete", "dev", INTERFACE)
         if time.monotonic() >= deadline:
             raise LocalClusterError(
-                f"The interface {INTERFACE} does not go. Remove it with: ip link delete {INTERFACE}"
+                f"The interface {INTERFACE} is still there. Remove it with: ip link delete {INTERFACE}"
             )
         time.sleep(_PROBE_SECONDS)
 
@@ -96,14 +96,14 @@ def overlapping(listed: Sequence[Mapping[str, Any]], networks: Sequence[str] = (
 
     A route to a larger network does not count: the node's narrower routes take precedence.
     """
-    wanted = [ipaddress.IPv4Network(network) for network in networks]
+    own = [ipaddress.IPv4Network(network) for network in networks]
     found = []
     for route in listed:
         try:
             destination = ipaddress.IPv4Network(str(route.get("dst", "")))
         except ValueError:  # "default"
             continue
-        if route.get("dev") != INTERFACE and any(destination.subnet_of(network) for network in wanted):
+        if route.get("dev") != INTERFACE and any(destination.subnet_of(network) for network in own):
             found.append(f"{destination} dev {route.get('dev', '?')}")
     return found
 

@@ -262,10 +262,10 @@ def _readiness(client: KubeClient, path: str, *, earliest: str) -> str | None:
     except ApiRefused as refused:
         if refused.status != 404:
             raise
-        return "the kubelet has not registered it"
+        return "the kubelet has not registered the node"
     for condition in node.get("status", {}).get("conditions", []):
         if condition["type"] == "Ready":
             if condition.get("lastHeartbeatTime", "") < earliest:
-                return "the kubelet has not reported since it was started"
+                return "the kubelet has not reported since its start"
             return None if condition["status"] == "True" else str(condition.get("message", condition["status"]))
-    return "it has no condition Ready yet"
+    return "the node has no condition Ready yet"

@@ -89,10 +89,10 @@ def refuse_missing(lacking: Mapping[str, Iterable[str]]) -> None:
 def refuse_interface(owner: str | None, *, alias: str) -> None:
     """Raises NodeImpossible if the interface exists and `owner`, its alias, names another owner."""
     if owner is not None and owner != alias:
-        whose = f"the node of another cluster, {owner}" if owner else "something else"
+        whose = f"the node of another cluster, {owner}" if owner else "another program"
         raise NodeImpossible(
-            f"The network interface {network.INTERFACE} belongs to {whose}. A machine has one node at a time: stop "
-            "that one first with: gatehouse local down --dir DIR"
+            f"The network interface {network.INTERFACE} belongs to {whose}. A machine has one node at a time. Stop "
+            "the other node first: gatehouse local down --dir DIR"
         )
 
 
@@ -101,7 +101,8 @@ def refuse_routes(found: Sequence[str]) -> None:
     if found:
         raise NodeImpossible(
             f"A node needs the networks {network.LINK}, {network.PODS} and {network.SERVICES} for itself, and this "
-            f"machine has routes into them: {', '.join(found)}. Disconnect what made these (a VPN?)."
+            f"machine has routes into them: {', '.join(found)}. Disconnect the network that added "
+            "these routes, for example a VPN."
         )
 
 

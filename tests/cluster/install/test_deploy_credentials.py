@@ -312,7 +312,7 @@ def test_a_certificate_is_made_once_and_renewed_in_time(
     patch(admin, namespace, "db-tls", {"stringData": soon_over(namespace, before["ca.crt"])})
     renewed = run(control_plane, file)
     assert [line.split()[0] for line in renewed.output.splitlines()] == ["updated", "updated"]
-    assert "it ends on" in renewed.output
+    assert "it expires on" in renewed.output
     assert fault(admin, namespace, other) is None
     assert read(admin, other, COPY)["ca.crt"].count("BEGIN CERTIFICATE") == 3
     assert "PRIVATE" not in renewed.output

@@ -237,9 +237,9 @@ def test_what_a_person_changed_is_kept_and_named(
     )
     again = seed(kubeconfig, *into(world))
     assert again.ended() == 0, again.said()
-    kept = [line for line in again.stdout.read_text().splitlines() if "is kept as it is" in line]
+    kept = [line for line in again.stdout.read_text().splitlines() if "stays unchanged" in line]
     assert len(kept) == 1
-    assert kept[0].startswith(f"RegisteredModel {world.namespace}/{MODEL} is kept as it is: another field manager set")
+    assert kept[0].startswith(f"RegisteredModel {world.namespace}/{MODEL} stays unchanged: another field manager set")
     assert "kubectl-edit" in kept[0]
     assert ".spec.license" in kept[0]
     spec = spec_of(world, "RegisteredModel", MODEL)

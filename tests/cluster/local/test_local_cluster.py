@@ -302,14 +302,14 @@ def test_a_bare_cluster_is_kubernetes_and_nothing_else_until_more_is_wanted(fres
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         assert client.request("GET", path)["items"] == []
         assert fresh.up() == (), "the choice is remembered"
-        with pytest.raises(LocalClusterError, match="say --no-bare"):
+        with pytest.raises(LocalClusterError, match="add --no-bare"):
             fresh.up(database="mariadb")
         assert fresh.up(bare=False, operator=False) == ("minio",)
         assert len(client.request("GET", path)["items"]) > 0
 
 
 def test_a_gpu_without_a_node_is_refused(fresh: LocalCluster) -> None:
-    with pytest.raises(LocalClusterError, match="Say --node"):
+    with pytest.raises(LocalClusterError, match="Add --node"):
         fresh.up(gpu=True)
     assert fresh.down() == ()
 
@@ -422,7 +422,7 @@ def test_a_second_up_waits_for_the_first(fresh: LocalCluster, tmp_path: Path) ->
         started = second.up(operator=False)
     assert first.returncode == 0, errors.read_text()
     assert started == (), "the first one had started everything"
-    assert said == [f"Another gatehouse is at work on {fresh.directory}; waiting for it."]
+    assert said == [f"Another gatehouse command uses {fresh.directory}; waiting for it."]
 
 
 def test_up_refuses_a_folder_with_somebody_elses_files(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_up_refuses_a_folder_with_somebody_elses_files(tmp_path: Path) -> None:
     cluster = LocalCluster(tmp_path)
     with pytest.raises(LocalClusterError, match="empty or a new directory"):
         cluster.up(operator=False)
-    with pytest.raises(NotUp, match="nothing was touched"):
+    with pytest.raises(NotUp, match="nothing was changed"):
         cluster.down(purge=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -441,7 +441,7 @@ def test_the_commands_print_data_on_stdout_and_tell_by_their_exit_code(cluster: 
 
     up = run(app, ["up", "--no-operator", *directory])
     assert (up.exit_code, up.stdout) == (0, "")
-    assert "Everything was up already." in up.stderr
+    assert "Everything was running already." in up.stderr
 
     env = run(app, ["env", *directory])
     script = f'{env.stdout}\nprintf %s "$AWS_SECRET_ACCESS_KEY"'

@@ -241,4 +241,4 @@ def test_nothing_to_draw_is_a_picture_too() -> None:
     unknown = Fit(verdict="Unknown", finding=Finding(reason="", found="", expected=""))
     [row] = scenarios(summary(), [Machine(name="l4", spec=shipped("nvidia-l4").spec)], Choices(sizes=(1,)))
     drawn = picture([type(row)(machine=row.machine, size=1, requested=None, found=unknown)], title="unknown")
-    assert "length not known" in drawn
+    assert "length unknown" in drawn

@@ -313,8 +313,8 @@ async def test_a_store_that_pods_cannot_load_from_is_a_warning_and_stops_nothing
     assert (warning is not None) is pays
     if warning is not None:
         assert (warning.status, warning.reason) == ("True", "RequesterPays")
-        assert "s3://models/ is read as a requester who pays" in warning.message
-        assert "copy the models into a bucket of yours" in warning.message
+        assert "requests to s3://models/ must state that the requester pays" in warning.message
+        assert "copy the models into your own bucket" in warning.message
 
 
 async def test_a_registry_whose_database_is_silent_says_that_objects_wait_for_it() -> None:

@@ -153,7 +153,7 @@ DIALECTS: Mapping[str, Dialect] = {
             "caSecret": {"name": "store-ca", "key": "ca.crt"},
         },
         Asked("s3.example.com", "/models", "us-east-1"),
-        warned=("a connection names no proxy", "--ca-config-map"),
+        warned=("a connection has no proxy", "--ca-config-map"),
     ),
 }
 

@@ -43,9 +43,9 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"generate": None}, r"secrets\.0\.generate: Input should be a valid list"),
         (
             {"published": {"namespace": "reg", "name": "key", "key": "a.pub"}},
-            r"secrets\.0: Value error, published is the public half of signing, which is not there",
+            r"secrets\.0: Value error, published is the public half of signing, and signing is missing",
         ),
-        ({"certificate": ["db.svc"]}, r"a certificate has a Secret of its own; put user, password into another"),
+        ({"certificate": ["db.svc"]}, r"a certificate needs its own Secret; put user, password into another"),
         ({"certificate": []}, r"secrets\.0\.certificate: List should have at least 1 item"),
         ({"certificate": ["*.svc"]}, r"secrets\.0\.certificate\.0: String should match pattern"),
         ({"certificate": ["a..svc"]}, r"secrets\.0\.certificate\.0: String should match pattern"),
@@ -53,7 +53,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"generate": ["a/b"]}, r"secrets\.0\.generate\.0: String should match pattern"),
         (
             {"copies": [{"namespace": "reg", "name": "copy", "keys": {"pw": "passwort"}}]},
-            r"the copy reg/copy repeats passwort, which is no key of ai/creds; it has user, password",
+            r"the copy reg/copy repeats passwort, which is not a key of ai/creds; it has user, password",
         ),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, change: dict[str, Any
 
 def test_a_secret_without_anything_secret_is_refused(tmp_path: Path) -> None:
     plain = {"namespace": "ai", "name": "creds", "values": {"user": "mlmd"}}
-    with pytest.raises(CredentialsInvalid, match="expected: generate, signing or certificate; nothing in it"):
+    with pytest.raises(CredentialsInvalid, match="expected: generate, signing or certificate; the Secret would hold"):
         load_credentials_file(written(tmp_path, {"secrets": [plain]}))
     (secret,) = load_credentials_file(written(tmp_path, {"secrets": [plain | {"signing": "audit.key"}]})).secrets
     assert secret.keys == ("user", "audit.key")
@@ -77,7 +77,7 @@ def test_of_a_certificate_only_the_authority_is_copied(tmp_path: Path) -> None:
     assert secret.keys == ("tls.crt", "tls.key", "ca.crt")
     for origin in ("tls.key", "tls.crt"):
         wrong = {**copy, "keys": {"ca.crt": origin}}
-        with pytest.raises(CredentialsInvalid, match=r"of a certificate only ca\.crt is copied"):
+        with pytest.raises(CredentialsInvalid, match=r"only ca\.crt of a certificate may be copied"):
             load_credentials_file(written(tmp_path, {"secrets": [tls | {"copies": [wrong]}]}))
 
 

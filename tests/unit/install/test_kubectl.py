@@ -51,7 +51,7 @@ def test_the_context_is_passed_and_errors_are_kubectls_own_words(tmp_path: Path)
             """echo '{"serverVersion": {"gitVersion": "v1.28.4"}}'""",
             "runs Kubernetes v1.28.4; expected: v1.29 or newer",
         ),
-        ("echo '{}'", "did not tell the version"),
+        ("echo '{}'", "did not report the version"),
         (
             """case "$*" in *can-i*) exit 1;; *) echo '{"serverVersion": {"gitVersion": "v1.30.0+k3s1"}}';; esac""",
             "this user may not create namespaces, patch customresourcedefinitions",

@@ -84,7 +84,7 @@ def test_how_far_a_workload_is(body: dict[str, Any], state: RolloutState, standi
 
 def test_what_is_not_there_yet_is_waited_for() -> None:
     (found,) = findings([wanted()], [])
-    assert (found.state, str(found)) == (RolloutState.COMING, "Deployment ai/db: not there yet")
+    assert (found.state, str(found)) == (RolloutState.COMING, "Deployment ai/db: does not exist yet")
 
 
 @pytest.mark.parametrize(

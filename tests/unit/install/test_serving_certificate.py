@@ -82,7 +82,7 @@ class Api:
         self.secrets[namespace, name] = made
         self.writes.append((namespace, name))
         if (namespace, name) == (WANTED.namespace, WANTED.name):
-            assert self.fault(NOW) != "the key is another certificate's", "between two writes"
+            assert self.fault(NOW) != "the key belongs to another certificate", "between two writes"
         return copy.deepcopy(made)
 
     def value(self, namespace: str, name: str, key: str) -> bytes:
@@ -126,7 +126,7 @@ def test_it_is_renewed_in_time_and_both_certificates_are_trusted_meanwhile() -> 
     in_time = NOW + VALIDITY - RENEWED_BEFORE
     assert ensured(api, now=in_time - timedelta(hours=1))[0].done == "kept"
     assert told(ensured(api, now=in_time)) == [
-        "updated Secret ai/db-tls: it ends on 2027-03-01; the certificate was made anew",
+        "updated Secret ai/db-tls: it expires on 2027-03-01; the certificate was renewed",
         "updated Secret reg/db-creds",
     ]
     trusted = api.value("reg", "db-creds", "ca.crt")
@@ -157,9 +157,9 @@ def test_years_of_weekly_runs_never_leave_a_server_without_one() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tls.key": b"nonsense"}, "it does not read"),
-        ({"tls.crt": b""}, "it does not read"),
-        ({"ca.crt": None}, "it does not read"),
+        ({"tls.key": b"nonsense"}, "it cannot be read"),
+        ({"tls.crt": b""}, "it cannot be read"),
+        ({"ca.crt": None}, "it cannot be read"),
     ],
 )
 def test_one_of_ours_that_was_damaged_is_made_anew(change: dict[str, bytes | None], said: str) -> None:
@@ -250,7 +250,7 @@ def test_somebody_who_writes_all_the_time_is_told_of() -> None:
 
     api = Restless()
     ensured(api)
-    with pytest.raises(SecretIncomplete, match="changed by somebody else all the time"):
+    with pytest.raises(SecretIncomplete, match="changes all the time"):
         ensured(api, now=NOW + VALIDITY)
 
 

@@ -113,7 +113,7 @@ def test_without_network_etcd_is_built_and_the_reason_is_told(tmp_path: Path) ->
     environ = fake_go(tmp_path / "go", 'cp /bin/true "$OUT"')
     binaries(tmp_path, environ, progress).obtain(["etcd", "kubectl"])
     assert len(progress.lines) == 1, "the network is tried once"
-    assert progress.lines[0].startswith(f"No ready-built programs ({NO_NETWORK}: ")
+    assert progress.lines[0].startswith(f"No prebuilt programs ({NO_NETWORK}: ")
 
 
 def test_a_failed_build_leaves_nothing_and_quotes_the_compiler(tmp_path: Path) -> None:

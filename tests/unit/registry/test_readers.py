@@ -262,4 +262,4 @@ async def test_what_is_no_key_and_no_copy_is_an_error(opened: Opened, tmp_path: 
     assert run(tmp_path, "verify", "--checkpoints", tmp_path / "nowhere").exit_code == 2
     result = run(tmp_path, "verify", "--checkpoints", no_copies)
     assert result.exit_code == 2
-    assert "is no checkpoint" in result.stderr
+    assert "is not a checkpoint" in result.stderr

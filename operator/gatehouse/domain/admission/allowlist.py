@@ -123,7 +123,7 @@ class _Merge:
 
     def bar(self, standing: VersionStanding, stage: str, error: Exception) -> None:
         """Shuts the URI of a version that could not be evaluated for a stage, whatever its other versions are."""
-        why = f"{standing.version} cannot be judged: {type(error).__name__}; report it with the operator's log"
+        why = f"{standing.version} cannot be evaluated: {type(error).__name__}; report it with the operator's log"
         self._barred[stage, standing.uri] = why[:LONGEST_REASON]
 
     def found(self) -> Mapping[ShardKey, Shard]:

@@ -100,20 +100,20 @@ class _Walk:
     def _take(self, stored: StoredRecord) -> AuditFinding | None:
         if digest_of(stored.content) != stored.hash:
             return self._missing_before(stored) or _found(
-                "Changed", stored.seq, "its content does not have the hash that it is kept with"
+                "Changed", stored.seq, "the content does not have the recorded hash"
             )
         try:
             kept = orjson.loads(stored.content)
             registry, seq, previous, at = kept["registry"], kept["seq"], kept["previous"], kept["at"]
         except (ValueError, TypeError, KeyError):
-            return self._missing_before(stored) or _found("Changed", stored.seq, "it is no record of Gatehouse's")
+            return self._missing_before(stored) or _found("Changed", stored.seq, "the content is not an audit record")
         if not self.records and self._fresh and stored.seq > 1 and seq == stored.seq:
             self.gap = self.last = AuditHead(stored.seq - 1, str(previous))
             if (finding := self._compare(self.gap)) is not None:
                 return finding
         finding = self._misplaced(stored, seq) or self._missing_before(stored)
         if finding is None and registry != self._registry:
-            finding = _found("Changed", stored.seq, f"it is of registry {str(registry)[:400]}")
+            finding = _found("Changed", stored.seq, f"the record belongs to registry {str(registry)[:400]}")
         if finding is None and previous != self.last.hash:
             finding = self._broken_link(stored)
         if finding is None:
@@ -143,11 +143,9 @@ class _Walk:
     def _missing_before(self, stored: StoredRecord) -> AuditFinding | None:
         expected = self.last.seq + 1
         if stored.seq < expected:
-            return _found("Inserted", stored.seq, f"it stands where record {expected} is due")
+            return _found("Inserted", stored.seq, f"record {expected} is expected at this position")
         if stored.seq > expected and (self.records or not self._fresh):
-            return _found(
-                "Removed", expected, f"after record {self.last.seq} comes record {stored.seq}", stored.seq - 1
-            )
+            return _found("Removed", expected, f"record {stored.seq} follows record {self.last.seq}", stored.seq - 1)
         return None
 
     def _misplaced(self, stored: StoredRecord, seq: Any) -> AuditFinding | None:
@@ -156,19 +154,19 @@ class _Walk:
             return None
         if isinstance(seq, int) and seq < stored.seq and self._recent.get(seq, stored.hash) != stored.hash:
             # Records were moved to make room: the record at their old position was inserted.
-            return _found("Inserted", seq, f"record {seq} as it was written stands at {stored.seq}", stored.seq - 1)
+            return _found("Inserted", seq, f"the original record {seq} is at position {stored.seq}", stored.seq - 1)
         if stored.seq != self.last.seq + 1 and (missing := self._missing_before(stored)) is not None:
             return missing
-        return _found("Moved", stored.seq, f"what stands there was written as record {str(seq)[:20]}")
+        return _found("Moved", stored.seq, f"the record at this position was written as record {str(seq)[:20]}")
 
     def _broken_link(self, stored: StoredRecord) -> AuditFinding:
         """If two records do not fit, the earlier one was changed, unless a checkpoint confirms it."""
         if not self.records or self.vouched == self.last.seq:
-            return _found("Changed", stored.seq, f"it does not follow record {self.last.seq}")
+            return _found("Changed", stored.seq, f"the record does not follow record {self.last.seq}")
         return _found(
             "Changed",
             self.last.seq,
-            f"it was written anew with a hash of its own: record {stored.seq} follows another one",
+            f"the record was written again with another hash: record {stored.seq} follows a different record",
         )
 
     def _compare(self, here: AuditHead) -> AuditFinding | None:
@@ -179,7 +177,7 @@ class _Walk:
             return _found(
                 "Replaced",
                 self.vouched + 1,
-                f"records were written anew: the checkpoint of record {here.seq} names another hash",
+                f"records were written again: the checkpoint of record {here.seq} names another hash",
                 here.seq,
             )
         self.agreed += 1
@@ -196,9 +194,9 @@ class _Walk:
                     kind="Unsigned",
                     position=self._newest + 1,
                     until=self.last.seq,
-                    message=f"no checkpoint vouches for the last {owed} records, expected one each {CHECKPOINT_EVERY}",
-                    remedy="Give the copies of the checkpoints with --checkpoints. Look at the operator's log: does it "
-                    "have --audit-key?",
+                    message=f"no checkpoint covers the last {owed} records, expected one every {CHECKPOINT_EVERY}",
+                    remedy="Pass the copies of the checkpoints with --checkpoints. Check that the operator has "
+                    "--audit-key.",
                 )
             )
         return findings
@@ -214,7 +212,7 @@ class _Walk:
             if signed and said.get("hash") == self.gap.hash:
                 return None
         return _found(
-            "Removed", 1, f"the trail begins with record {self.gap.seq + 1}, and no summary tells why", self.gap.seq
+            "Removed", 1, f"the trail begins with record {self.gap.seq + 1}, and no summary explains this", self.gap.seq
         )
 
     def _cut(self, head: AuditHead | None) -> AuditFinding | None:
@@ -222,7 +220,7 @@ class _Walk:
         if self._newest > last:
             return _found("CutOff", last + 1, f"there is a checkpoint of record {self._newest}", self._newest)
         if head is None:
-            return _found("CutOff", last + 1, "the head of the trail is gone") if self.records else None
+            return _found("CutOff", last + 1, "the head of the trail is missing") if self.records else None
         if head.seq > last:
             return _found("CutOff", last + 1, f"the head of the trail is record {head.seq}", head.seq)
         if head.seq < last:
@@ -236,11 +234,11 @@ class _Walk:
         if self._backwards_count:
             where = ", ".join(map(str, self._backwards))
             yield (
-                f"{self._backwards_count} records are more than 5 minutes older than one before them "
+                f"{self._backwards_count} records are more than 5 minutes older than an earlier record "
                 f"(first at {where}): a clock was wrong"
             )
         if self.gap is not None:
-            yield f"records 1 to {self.gap.seq} were older than the retention; a summary stands for them"
+            yield f"records 1 to {self.gap.seq} were older than the retention; a summary replaces them"
         owed = self.last.seq - self._newest
         if finding is None and owed > 0:
             yield f"the last {owed} records, since {self._unvouched_since}, have no checkpoint yet, only hashes"

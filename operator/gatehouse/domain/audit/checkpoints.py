@@ -165,7 +165,7 @@ class PublicKeys:
             try:
                 key = load_pem_public_key(block.strip().encode("ascii", "replace"))
             except (ValueError, UnsupportedAlgorithm):
-                raise AuditKeyError(f"{where} holds what is no public key in PEM, {_WANTED_PUBLIC}") from None
+                raise AuditKeyError(f"{where} holds no public key in PEM, {_WANTED_PUBLIC}") from None
             if not isinstance(key, Ed25519PublicKey):
                 raise AuditKeyError(f"{where} holds another kind of key, {_WANTED_PUBLIC}")
             keys.append(key)
@@ -229,7 +229,7 @@ def read_checkpoint(text: bytes | str, *, where: str) -> Checkpoint:
         )
         time_text(checkpoint.at)
     except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointUnreadable(f"{where} is no checkpoint: {type(error).__name__}: {error}") from None
+        raise CheckpointUnreadable(f"{where} is not a checkpoint: {type(error).__name__}: {error}") from None
     return checkpoint
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from gatehouse.domain.audit.records import SOMEBODY, FactChange, canonical, digest_of
+from gatehouse.domain.audit.records import UNKNOWN_ACTOR, FactChange, canonical, digest_of
 
 __all__ = ["PolicyText", "policy_facts", "policy_text"]
 
@@ -74,7 +74,7 @@ def _fact(
 ) -> FactChange:
     return FactChange(
         at=at,
-        actor=SOMEBODY,
+        actor=UNKNOWN_ACTOR,
         kind=KIND,
         namespace="",
         name=name,

@@ -19,8 +19,8 @@ __all__ = [
     "GENESIS",
     "LARGEST_FACTS",
     "LONGEST_MESSAGE",
-    "SOMEBODY",
     "SYSTEM_ACTOR",
+    "UNKNOWN_ACTOR",
     "AuditHead",
     "AuditRecord",
     "FactChange",
@@ -38,7 +38,7 @@ __all__ = [
 FORMAT: Final = 1
 GENESIS: Final = "0" * 64
 """The hash that the first record of a chain names as its predecessor's."""
-SOMEBODY: Final = "unknown"
+UNKNOWN_ACTOR: Final = "unknown"
 """The actor of a change that neither the object nor a watch attributes; the API server's own audit log does."""
 SYSTEM_ACTOR: Final = "gatehouse"
 """The actor of Gatehouse's own changes, in audit records, in the history and in managed fields."""
@@ -193,25 +193,25 @@ def read_record(stored: StoredRecord) -> AuditRecord:
             fact=fact,
         )
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise RecordUnreadable(f"record {stored.seq} does not read: {type(error).__name__}: {error}") from None
+        raise RecordUnreadable(f"record {stored.seq} cannot be read: {type(error).__name__}: {error}") from None
 
 
 def _read_text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"it has a {type(value).__name__} where a text belongs")
+        raise TypeError(f"it has a {type(value).__name__} instead of a text")
     return value
 
 
 def _read_number(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"it has a {type(value).__name__} where a whole number belongs")
+        raise TypeError(f"it has a {type(value).__name__} instead of a whole number")
     return value
 
 
 def _read_time(value: object) -> datetime:
     at = datetime.fromisoformat(_read_text(value))
     if at.tzinfo is None:
-        raise ValueError("its time has no zone")
+        raise ValueError("its time has no time zone")
     return at.astimezone(UTC)
 
 
@@ -268,4 +268,4 @@ def _plain(value: Any, *, depth: int) -> Any:
         case list() | tuple():
             return [_plain(member, depth=depth + 1) for member in value]
         case _:
-            raise TypeError(f"a fact holds a {type(value).__name__}, which JSON has no form for")
+            raise TypeError(f"a fact holds a {type(value).__name__}, which JSON cannot hold")

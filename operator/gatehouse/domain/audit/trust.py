@@ -111,11 +111,11 @@ def trust(
             if other.hash != checkpoint.hash:
                 findings.append(_contradicting(checkpoint))
     ordered = [chosen[seq] for seq in sorted(chosen)]
-    findings += [_removed(each.seq, "a copy of it was given") for each in ordered if each.seq not in in_database]
+    findings += [_removed(each.seq, "a copy of it exists") for each in ordered if each.seq not in in_database]
     findings += _links(ordered)
     newest = ordered[-1].seq if ordered else 0
     if head is not None and head.checkpoint > newest:
-        findings.append(_removed(head.checkpoint, "the head of the trail names it"))
+        findings.append(_removed(head.checkpoint, "the head of the trail names the checkpoint"))
     return Trusted(ordered, findings)
 
 
@@ -125,7 +125,7 @@ def _links(ordered: Sequence[Checkpoint]) -> list[AuditFinding]:
     seq, hash_ = 0, ordered[0].previous_hash if ordered else ""
     for checkpoint in ordered:
         if checkpoint.previous_seq > seq:
-            findings.append(_removed(checkpoint.previous_seq, f"checkpoint {checkpoint.seq} names it"))
+            findings.append(_removed(checkpoint.previous_seq, f"checkpoint {checkpoint.seq} names the checkpoint"))
         elif checkpoint.previous_seq < seq or checkpoint.previous_hash != hash_:
             findings.append(_forked(checkpoint, seq))
         seq, hash_ = checkpoint.seq, checkpoint.hash
@@ -135,16 +135,16 @@ def _links(ordered: Sequence[Checkpoint]) -> list[AuditFinding]:
 def _forged(checkpoint: Checkpoint, keys: PublicKeys) -> AuditFinding:
     known = checkpoint.key_id in keys.ids
     why = (
-        "its signature is not of what it says"
+        "its signature does not match its content"
         if known
-        else f"its key {checkpoint.key_id[:64]} is not one of those given"
+        else f"its key {checkpoint.key_id[:64]} is not one of the given keys"
     )
     return AuditFinding(
         kind="CheckpointForged",
         position=checkpoint.seq,
         until=checkpoint.seq,
         message=f"checkpoint {checkpoint.seq} does not count: {why}",
-        remedy=_RESTORE if known else "Give every public key that the operator had, one after the other in one file.",
+        remedy=_RESTORE if known else "Pass every public key that the operator had, one after the other in one file.",
     )
 
 
@@ -153,7 +153,7 @@ def _contradicting(checkpoint: Checkpoint) -> AuditFinding:
         kind="Replaced",
         position=checkpoint.seq,
         until=checkpoint.seq,
-        message=f"two checkpoints of record {checkpoint.seq} name different hashes: records were written anew",
+        message=f"two checkpoints of record {checkpoint.seq} name different hashes: records were written again",
         remedy=_RESTORE,
     )
 
@@ -163,7 +163,7 @@ def _removed(seq: int, how: str) -> AuditFinding:
         kind="CheckpointRemoved",
         position=seq,
         until=seq,
-        message=f"the database has no checkpoint of record {seq}, and there was one: {how}",
+        message=f"the database has lost the checkpoint of record {seq}: {how}",
         remedy=_RESTORE,
     )
 
@@ -174,5 +174,5 @@ def _forked(checkpoint: Checkpoint, seq: int) -> AuditFinding:
         position=checkpoint.previous_seq + 1,
         until=checkpoint.seq,
         message=f"checkpoint {checkpoint.seq} was signed on a trail that did not have checkpoint {seq}",
-        remedy=f"The database was put back to an older state. {_RESTORE}",
+        remedy=f"The database was restored to an older state. {_RESTORE}",
     )

@@ -38,11 +38,11 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 class _RefusedError(ValueError):
     """The refusal of a decoding hook; `loads` adds the name of the document."""
 
-    def __init__(self, rule: str, found: str, wanted: str) -> None:
-        super().__init__(rule, found, wanted)
+    def __init__(self, rule: str, found: str, allowed: str) -> None:
+        super().__init__(rule, found, allowed)
         self.rule = rule
         self.found = found
-        self.wanted = wanted
+        self.allowed = allowed
 
 
 def loads(
@@ -69,7 +69,7 @@ def loads(
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()
     except _RefusedError as refused:
-        raise _error(what, refused.rule, refused.found, refused.wanted) from None
+        raise _error(what, refused.rule, refused.found, refused.allowed) from None
     except UnicodeError as error:
         raise _error(what, "JsonInvalid", shown(str(error)), "valid UTF-8 text") from None
     except RecursionError:
@@ -102,7 +102,7 @@ def loads_leniently(
         if b"\\u" in data:
             value = _whole_characters(value, odd)
     except _RefusedError as refused:
-        raise _error(what, refused.rule, refused.found, refused.wanted) from None
+        raise _error(what, refused.rule, refused.found, refused.allowed) from None
     except RecursionError:
         raise _error(what, "JsonTooDeep", "nesting too deep to follow", f"at most {max_depth} levels") from None
     except ValueError as error:
@@ -120,7 +120,7 @@ def _lenient_decoder(odd: dict[str, None]) -> json.JSONDecoder:
         if len(members) < len(pairs):
             for key, times in Counter(key for key, _ in pairs).items():
                 if times > 1:
-                    note(f"the key {shown(key)} {times} times: left out")
+                    note(f"the key {shown(key)} {times} times: ignored")
                     del members[key]
         return members
 
@@ -150,8 +150,8 @@ def _whole_characters(value: Any, odd: dict[str, None]) -> Any:
     return [_whole_characters(element, odd) for element in value] if isinstance(value, list) else value
 
 
-def _error(what: str, rule: str, found: str, wanted: str) -> FormatError:
-    return FormatError(rule, f"{found} in {what}", wanted, f"Write {what} again and upload it.")
+def _error(what: str, rule: str, found: str, allowed: str) -> FormatError:
+    return FormatError(rule, f"{found} in {what}", allowed, f"Write {what} again and upload it.")
 
 
 def _check_structure(data: bytes, *, max_bytes: int, max_depth: int, max_items: int) -> None:
@@ -293,5 +293,5 @@ def _decoded(token: bytes, *, what: str) -> str:
     return key
 
 
-def _refusal(rule: str, found: str, wanted: str) -> FormatError:
-    return FormatError(rule, found, wanted, "The file is damaged or cut short: write it again and upload it whole.")
+def _refusal(rule: str, found: str, allowed: str) -> FormatError:
+    return FormatError(rule, found, allowed, "The file is damaged or cut short: write it again and upload it whole.")

@@ -126,5 +126,5 @@ def _check_structure(text: str, *, what: str, max_depth: int, tags: bool) -> Non
             raise _error(what, "YamlTag", f"the tag {shown(token.value)}", "values without tags")
 
 
-def _error(what: str, rule: str, found: str, wanted: str) -> FormatError:
-    return FormatError(rule, f"{found} in {what}", wanted, f"Correct {what}.")
+def _error(what: str, rule: str, found: str, allowed: str) -> FormatError:
+    return FormatError(rule, f"{found} in {what}", allowed, f"Correct {what}.")

@@ -104,7 +104,7 @@ def fault_of(
     try:
         return _fault(certificate, key, authority, names, now=now, margin=margin)
     except _UNREADABLE:
-        return "it does not read"
+        return "it cannot be read"
 
 
 def _fault(
@@ -114,17 +114,17 @@ def _fault(
     served = x509.load_pem_x509_certificate(certificate)
     known = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if _public(load_pem_private_key(key, password=None).public_key()) != _public(served.public_key()):
-        return "the key is another certificate's"
+        return "the key belongs to another certificate"
     # An authority signs itself: the signature of an altered one is wrong.
     trusted = x509.load_pem_x509_certificates(authority)
     if not any(_signed(served, each) and _signed(each, each) for each in trusted):
-        return "its authority is not there"
+        return "its authority is missing"
     if lacking := [each.value for each in _general(names) if each not in known]:
         return f"it is not for {', '.join(map(str, lacking))}"
     if served.not_valid_before_utc > now:
-        return f"it begins on {served.not_valid_before_utc:%Y-%m-%d}"
+        return f"it becomes valid on {served.not_valid_before_utc:%Y-%m-%d}"
     if served.not_valid_after_utc <= now + margin:
-        return f"it ends on {served.not_valid_after_utc:%Y-%m-%d}"
+        return f"it expires on {served.not_valid_after_utc:%Y-%m-%d}"
     return None
 
 

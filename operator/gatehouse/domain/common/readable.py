@@ -45,7 +45,7 @@ class Unreadable:
     @property
     def message(self) -> str:
         """The object and its problem as a sentence."""
-        return f"{self.subject} does not read: {self.problem}"
+        return f"{self.subject} cannot be read: {self.problem}"
 
 
 def read(kind: type[R], body: Mapping[str, Any]) -> R | Unreadable:

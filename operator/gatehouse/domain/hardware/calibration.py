@@ -275,7 +275,7 @@ def differing_start(found: Fit, log: StartLog, *, length: int | None, utilizatio
         ("tensor_parallel_size", log.tensor_parallel_size, found.tensor_parallel_size),
     )
     told = [
-        f"vLLM was started with {name} {said}, the fit is computed with {own}"
+        f"vLLM started with {name} {said}, the fit is computed with {own}"
         for name, said, own in pairs
         if said is not None and own is not None and said != own
     ]

@@ -73,7 +73,7 @@ UNKNOWN_MAX_MODEL_LEN: Final = 4096
 _COMPUTED: Final = f"{DEFAULT_FORMAT} of an architecture whose KV cache is computed"
 
 _ENCODER_UNKNOWN: Final = (
-    "what images or sound take is not computed, as config.json does not say how large they may be: "
+    "the memory for images or sound is unknown, as config.json does not give their sizes: "
     "lower maxModelLen or --max-num-seqs if vLLM does not start"
 )
 _MORE_MEMORY: Final = "choose a profile with more memory or more accelerators"
@@ -151,7 +151,7 @@ class _Case(NamedTuple):
         return self.usable - self.weights - self.overheads.of(sequences) - self.graphs[1] - MARGIN
 
     @property
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         return f"weights, overhead and the cache of one sequence within {human_bytes(self.usable)} on {self.machine}"
 
     @property
@@ -159,9 +159,9 @@ class _Case(NamedTuple):
         if self.split.with_experts <= self.split.size:
             return _MORE_MEMORY
         return (
-            f"{_MORE_MEMORY}; or set --enable-expert-parallel in spec.serving.extraArgs, where the registry's "
-            f"spec.serving.allowedArguments has it: experts are then spread over {self.split.with_experts} "
-            f"accelerators, not split"
+            f"{_MORE_MEMORY}; or set --enable-expert-parallel in spec.serving.extraArgs, if the registry allows it in "
+            f"spec.serving.allowedArguments: vLLM then spreads the experts over {self.split.with_experts} accelerators "
+            f"without splitting them"
         )
 
     def outcome(
@@ -170,7 +170,7 @@ class _Case(NamedTuple):
         reason: str,
         found: str,
         *,
-        wanted: str | None = None,
+        requirement: str | None = None,
         remedy: str | None = None,
         max_model_len: int | None = None,
         lengths: _Lengths | None = None,
@@ -197,7 +197,10 @@ class _Case(NamedTuple):
             sequences=sequences,
             usual_sequences=self.sequences[0],
             finding=Finding(
-                reason=reason, found=found, expected=self.wanted if wanted is None else wanted, remedy=remedy or ""
+                reason=reason,
+                found=found,
+                expected=self.requirement if requirement is None else requirement,
+                remedy=remedy or "",
             ),
         )
 
@@ -239,7 +242,7 @@ def fit(
     if isinstance(layout, Unmodelled):
         return _unknown(case, layout, limit, asked.length, name=name)
     if limit is None and asked.length is None:
-        silent = Unmodelled("LengthUnknown", "config.json says of no length that the model takes")
+        silent = Unmodelled("LengthUnknown", "config.json names no maximum length of the model")
         return _unknown(case, silent, None, None, name=name)
     return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model, case))
 
@@ -338,7 +341,7 @@ def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
     what, more = f"{model.heads or 'unknown'} attention heads", ""
     if split.with_experts > split.size:
         what = f"experts of {model.expert_size} in whole blocks"
-        more = f"; spread by --enable-expert-parallel they would take {split.with_experts}"
+        more = f"; with --enable-expert-parallel they would use {split.with_experts}"
     return (f"{count - split.size} of {count} accelerators are not used: {what} split over {split.size}{more}",)
 
 
@@ -389,7 +392,9 @@ def _refusal(case: _Case, model: Dimensions, asked: _Asked) -> Fit | None:
     """The problem that rules the model out whatever the cache is."""
     problem = refusal_of(model, case.release, method=asked.method) or case.precision.problem
     if problem:
-        return case.outcome("DoesNotFit", problem.reason, problem.found, wanted=problem.expected, remedy=problem.remedy)
+        return case.outcome(
+            "DoesNotFit", problem.reason, problem.found, requirement=problem.expected, remedy=problem.remedy
+        )
     if case.small_budget(case.sequences[-1]) < 0:
         found = f"{human_bytes(case.weights)} of weights on {case.machine}; {human_bytes(case.usable)} can be used"
         return case.outcome("DoesNotFit", "WeightsTooLarge", found, remedy=f"{case.more_memory}, or quantize the model")
@@ -444,10 +449,10 @@ def _judge(case: _Case, layout: CacheLayout, limit: int, *, name: str, warnings:
         return known("Fits", "FitsWithMargin", found, max_model_len=case.requested or lengths.safe)
     shorter = _shorter(lengths)
     if case.requested is None and lengths.safe:
-        remedy = f"{case.more_memory}, or be content with {lengths.safe:,} tokens"
+        remedy = f"{case.more_memory}, or accept {lengths.safe:,} tokens"
         return known("Tight", "FitsShortTexts", found, remedy=remedy, max_model_len=lengths.safe)
     if case.requested is not None and need <= case.small_budget(lengths.sequences):
-        remedy = f"should vLLM not start, {shorter or case.more_memory}"
+        remedy = f"if vLLM does not start, {shorter or case.more_memory}"
         return known("Tight", "FitsWithoutMargin", found, remedy=remedy, max_model_len=case.requested)
     return known(
         "DoesNotFit",
@@ -473,7 +478,7 @@ def _beyond_limit(
         "DoesNotFit",
         "MaxModelLenTooLong",
         f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
-        wanted=f"a maxModelLen of at most {limit:,}",
+        requirement=f"a maxModelLen of at most {limit:,}",
         remedy=within if lengths is None else _shorter(lengths) or case.more_memory,
         max_model_len=limit if lengths is None else lengths.safe or None,
         lengths=lengths,
@@ -555,8 +560,7 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
             reason=why.reason,
             found=f"{why.detail}, as no runtime loads it{longest}",
             expected=_COMPUTED,
-            remedy=f"there is no runtime for {artifact_format} yet, and nothing to set: register the model's "
-            f"{DEFAULT_FORMAT} as a version of its own",
+            remedy=f"no runtime loads {artifact_format} yet: register the model's safetensors as a separate version",
         ),
     )
 
@@ -566,7 +570,7 @@ def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: 
     if case and limit and requested and requested > limit:
         return _beyond_limit(case, limit, requested, name=name)
     cautious = None if limit is None else min(UNKNOWN_MAX_MODEL_LEN, limit)
-    start = "vLLM takes a length of its own" if cautious is None else f"the template starts with {cautious:,} tokens"
+    start = "vLLM uses its own default length" if cautious is None else f"the template starts with {cautious:,} tokens"
     asked = f"maxModelLen {requested:,} is not checked" if requested else None
     least = (
         f"; weights and overhead take at least {human_bytes(case.weights + case.overheads.of(case.sequences[-1]))} "
@@ -583,8 +587,8 @@ def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: 
         finding=replace(
             known.finding,
             expected=_COMPUTED,
-            remedy="set spec.serving.maxModelLen to a length known to work on this hardware: the template starts vLLM "
-            "with it, and whether it fits stays unknown",
+            remedy="set spec.serving.maxModelLen to a length that works on this hardware: the template starts vLLM "
+            "with this length, and the fit stays unknown",
         ),
         max_model_len=requested or cautious,
         warnings=(*known.warnings, f"{why.detail}, so the fit is unknown: {asked or start}"),

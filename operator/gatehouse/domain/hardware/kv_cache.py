@@ -115,7 +115,7 @@ def cache_layout(
     """
     text = model.text
     if text is None:
-        return Unmodelled("ArchitectureUnknown", "how the model caches attention is not known")
+        return Unmodelled("ArchitectureUnknown", "how the model caches attention is unknown")
     if text.encoder:
         return CacheLayout()
     layers = layers_of(model)

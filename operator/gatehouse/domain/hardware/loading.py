@@ -20,14 +20,9 @@ from gatehouse.domain.runtimes.releases import Release, releases
 
 __all__ = ["format_refusal", "refusal_of"]
 
-_OTHER_IMAGE: Final = "have spec.serving.vllmImage of the ModelRegistry name an image of {release}"
-_OWN_IMAGE: Final = "an image with {plugin}, under a tag that names no release of vLLM"
-_PLUGINS: Final[Mapping[str, str]] = {"bitsandbytes": "vllm-bnb-plugin"} | {
-    support.method: support.plugin
-    for known in FORMATS.values()
-    for support in known.runtimes.values()
-    if support.method and support.plugin
-}
+_OTHER_IMAGE: Final = "set spec.serving.vllmImage of the ModelRegistry to an image of {release}"
+_OWN_IMAGE: Final = "to an image with {plugin} whose tag names no release of vLLM"
+_PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
 """The plugin that adds a method to releases without it."""
 
 
@@ -45,11 +40,10 @@ def format_refusal(known: Format, release: Release) -> Finding | None:
     if support is None or support.method is None or support.method in release.loads:
         return None
     return Finding(
-        reason=f"{known.name.capitalize()}NotLoaded",
-        found=f"a model in {known.title}, which {release.name} does not load by itself",
-        expected=f"an image of vLLM that loads {known.title}, or {DEFAULT_FORMAT}",
-        remedy=f"{_elsewhere(support.method, release)}, or register the model's {DEFAULT_FORMAT} as a version of its "
-        "own",
+        reason="GgufNotLoaded",
+        found=f"a model in GGUF, which {release.name} does not load by itself",
+        expected="an image of vLLM that loads GGUF, or safetensors",
+        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a separate version",
     )
 
 
@@ -63,7 +57,7 @@ def _architecture(model: Dimensions, release: Release) -> Finding | None:
             return _architecture_problem(
                 f"{what}, which {release.name} does not load",
                 release,
-                f"{_OTHER_IMAGE.format(release='a newer release')}: {releases()[-1].name} has it",
+                f"{_OTHER_IMAGE.format(release='a newer release')}: {releases()[-1].name} loads the model",
             )
         if part.until is not None and release.minor > part.until:
             return _architecture_problem(
@@ -84,7 +78,7 @@ def _architecture_problem(found: str, release: Release, remedy: str) -> Finding:
     return Finding(
         reason="ArchitectureNotLoaded",
         found=found,
-        expected=f"an architecture that {release.name} has",
+        expected=f"an architecture that {release.name} loads",
         remedy=remedy,
     )
 
@@ -98,7 +92,7 @@ def _method(model: Dimensions, release: Release) -> Finding | None:
     return _method_problem(
         f"weights quantized by {method}, which {release.name} does not load",
         release,
-        other or "take the model in another quantization, or unquantized: the files are not at fault",
+        other or "use the model in another quantization, or without quantization: the files are correct",
     )
 
 

@@ -113,7 +113,7 @@ def _integers(quantization: Quantization, release: Release) -> _Demand | None:
 
 def _quantized(demand: _Demand, accelerator: Accelerator, capability: Capability | None) -> Precision:
     name = _name(accelerator)
-    weight_only = f"{name} holds {demand.name} weights but does not compute in {demand.name}: less throughput"
+    weight_only = f"{name} stores {demand.name} weights but does not compute in {demand.name}: throughput is lower"
     if demand.fp8 and accelerator.fp8 is not None:
         if accelerator.fp8 == "None":
             return Precision(
@@ -127,7 +127,7 @@ def _quantized(demand: _Demand, accelerator: Accelerator, capability: Capability
         return Precision(warnings=(weight_only,) if accelerator.fp8 == "WeightOnly" else ())
     if capability is None:
         field = "accelerator.fp8" if demand.fp8 else "accelerator.computeCapability"
-        return Precision(warnings=(f"whether {name} runs {demand.name} weights is not known: no {field}",))
+        return Precision(warnings=(f"without {field}, whether {name} runs {demand.name} weights is unknown",))
     if capability < demand.runs:
         reason = "Fp8NotSupported" if demand.fp8 else "QuantizationNotSupported"
         return Precision(problem=_too_old(reason, f"{demand.name} weights", accelerator, demand.runs))
@@ -150,7 +150,7 @@ def _half(summary: ArtifactSummary, accelerator: Accelerator, capability: Capabi
             )
         )
     return Precision(
-        dtype="half", warnings=(f"{_name(accelerator)} has no BF16: vLLM is started with --dtype=half (FP16)",)
+        dtype="half", warnings=(f"{_name(accelerator)} has no BF16: vLLM starts with --dtype=half (FP16)",)
     )
 
 
@@ -161,7 +161,7 @@ def _cache(
     config = summary.config
     named = config.quantization.kv_cache_bits if config and config.quantization else None
     if dtype == "auto" and release.checkpoint_cache and named == 8:
-        dtype = "fp8, as the checkpoint names it,"
+        dtype = "fp8, which the checkpoint names,"
     if not dtype.startswith("fp8") or capability is None:
         return Precision()
     if config is not None and config.kv_lora_rank and capability < release.latent_fp8_cache:

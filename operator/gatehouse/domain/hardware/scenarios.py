@@ -195,7 +195,7 @@ def _not_split(found: Fit, size: int) -> Fit:
             reason="NotSplit",
             found=f"vLLM does not split the model over {size} accelerators; over {most} it does",
             expected="a tensor parallel size that divides heads, layers and experts",
-            remedy=f"take --tensor-parallel-size {most}",
+            remedy=f"use --tensor-parallel-size {most}",
         ),
         max_model_len=None,
         safe_max_model_len=None,

@@ -47,7 +47,7 @@ _BY_GATEHOUSE = "set by Gatehouse from the artifact, the hardware profile and sp
 _OTHER_BYTES = "it makes vLLM read other files than the verified ones"
 _OTHER_CODE = "it makes vLLM run code that was not verified"
 _OTHER_MEMORY = "it changes the memory that the hardware fit was computed with"
-_SECRET = "arguments and variables are no place for secrets"  # noqa: S105 - a sentence
+_SECRET = "arguments and variables must not hold secrets"  # noqa: S105 - a sentence
 
 TEMPLATE_FLAGS: Final = (
     "--dtype",
@@ -147,8 +147,8 @@ ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
         "--kv-cache-dtype": "set spec.serving.kvCacheDtype of the HardwareProfile",
         "--max-model-len": "set spec.serving.maxModelLen of the ModelVersion",
         "--tensor-parallel-size": "choose a HardwareProfile with that many accelerators",
-        "--api-key": "leave who may call the service to what stands before it",
-        "--served-model-name": "the service is named after its InferenceService",
+        "--api-key": "control access to the service in front of the service",
+        "--served-model-name": "the served name is the name of the InferenceService",
     }
 )
 """The alternative to each flag that Gatehouse sets."""
@@ -365,23 +365,23 @@ def _check_argument(argument: _Argument, admitted: Collection[str]) -> None:
     values = " or ".join(sorted(each for each in admitted if each.startswith(f"{flag}=")))
     remedy = f"remove {shown} from spec.serving.extraArgs"
     if reserved is not None and not known:
-        why, wanted = RESERVED_FLAGS[reserved], values or f"no {reserved} and no beginning of it"
+        why, allowed = RESERVED_FLAGS[reserved], values or f"no {reserved}, and no prefix of it"
         if reserved in ELSEWHERE:
             remedy += f", and {ELSEWHERE[reserved]}"
     elif not plain:
-        why = "it is not of the form --flag or --flag=value with a value of letters, digits and . _ , : + - only"
-        wanted = "--flag or --flag=value; paths and JSON pass nowhere"
+        why = "it must have the form --flag or --flag=value, with a value of letters, digits and . _ , : + - only"
+        allowed = "--flag or --flag=value; paths and JSON are never allowed"
         joined = _joined(argument)
         if joined:
-            why += ", and whether it is the value of the flag before it is not known"
+            why += ", and whether it is the value of the preceding flag is unknown"
             remedy = f"write {_shown(joined)} as one argument, or {remedy}"
     else:
-        why = f"{flag} is not on the list of arguments that are known to be harmless"
-        wanted = values or "arguments that spec.arguments of the VettedArtifacts lists"
-        remedy += f", or have {flag} added to spec.serving.allowedArguments of the ModelRegistry"
+        why = f"{flag} is not on the list of allowed arguments"
+        allowed = values or "arguments that spec.arguments of the VettedArtifacts lists"
+        remedy += f", or ask for {flag} in spec.serving.allowedArguments of the ModelRegistry"
     raise ReservedArgument(
         Finding(
-            reason="ReservedArgument", found=f"serving.extraArgs has {shown}: {why}", expected=wanted, remedy=remedy
+            reason="ReservedArgument", found=f"serving.extraArgs has {shown}: {why}", expected=allowed, remedy=remedy
         )
     )
 

@@ -36,10 +36,10 @@ __all__ = [
 
 _OTHER_BYTES = "it may make the model server read other files than the verified ones"
 _OTHER_CODE = "it may make the model server run code that was not verified"
-_OTHER_SERVER = "it may make the model server talk to another server"
+_OTHER_SERVER = "it may make the model server connect to another server"
 _OTHER_MEMORY = "it changes the memory that the hardware fit was computed with"
-_OTHER_DOORS = "it opens requests that change what is served"
-_SECRET = "variables are no place for secrets"  # noqa: S105 - a sentence
+_OTHER_DOORS = "it permits requests that change the served model"
+_SECRET = "variables must not hold secrets"  # noqa: S105 - a sentence
 
 PLAIN_VALUE: Final = "[A-Za-z0-9._,:+-]*"
 """The value of a variable that a registry adds without a value: no path, no URL, no JSON."""
@@ -378,17 +378,17 @@ def check_variable(name: str, value: str, *, admitted: Mapping[str, str], named:
     if name in TEMPLATE_ENVIRONMENT:
         why, expected = "Gatehouse and KServe set it", f"no {name}"
     elif name in named:
-        why, expected = "it is there twice", "each variable once"
+        why, expected = "it is set twice", "each variable once"
     elif pattern is not None:
-        why = f"its value {_shown(value)} is none that is known to be harmless"
+        why = f"its value {_shown(value)} is not an allowed value"
         expected = f"a value that matches ^({pattern})$"
         remedy = f"give {name} such a value, or remove it from spec.serving.env"
     elif (reserved := reserved_variable(name)) is not None:
         why, expected = reserved, f"an environment without {name}"
     else:
-        why = "it is not on the list of variables that are known to be harmless"
+        why = "it is not on the list of allowed variables"
         expected = "variables that spec.environment of the VettedArtifacts lists"
-        remedy += f", or have {name} added to spec.serving.allowedEnvironment of the ModelRegistry"
+        remedy += f", or ask for {name} in spec.serving.allowedEnvironment of the ModelRegistry"
     raise ReservedEnvironment(
         Finding(reason="ReservedEnvironment", found=f"serving.env has {name}: {why}", expected=expected, remedy=remedy)
     )

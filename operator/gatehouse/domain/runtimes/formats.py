@@ -52,8 +52,8 @@ def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
             Finding(
                 reason="FormatNotServed",
                 found=f"an artifact in {artifact_format} and the runtime {runtime}, which does not load it",
-                expected=f"an artifact in {' or '.join(checked) or 'a format that a runtime loads'}",
-                remedy=f"register the model's {DEFAULT_FORMAT} as a version of its own; there is no runtime for "
+                expected=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
+                remedy=f"register the model's safetensors as a separate version: no runtime loads "
                 f"{artifact_format} yet",
             )
         )
@@ -65,9 +65,9 @@ def check_model_file(summary: ArtifactSummary) -> None:
         raise FormatNotServed(
             Finding(
                 reason="ModelFileName",
-                found=f"the model in {summary.model_file!r}" if summary.model_file else "no file that is the model",
-                expected="a name that an argument can hold: letters, digits and . _ + - in each part, not first",
-                remedy="rename the file, and its splits alike, and register it as a new version",
+                found=f"the model in {summary.model_file!r}" if summary.model_file else "no file with the model",
+                expected="a name for an argument: letters, digits and . _ + -, each part with a letter or digit first",
+                remedy="rename the file and its splits, and register them as a new version",
             )
         )
 
@@ -87,10 +87,10 @@ def config_problem(config: ModelConfig | None) -> Finding | None:
     return Finding(
         reason="ModelTypeMissing",
         found=f"a config.json with no model_type{silent}, with which vLLM does not start",
-        expected="the model's type and its class in config.json, as in "
+        expected="the model's type and its class in config.json, for example "
         '"model_type": "llama", "architectures": ["LlamaForCausalLM"]',
-        remedy="take config.json from the model's own release, or have transformers write it with save_pretrained, and "
-        "register the folder with it as a new version",
+        remedy="use config.json of the model's release, or write it with save_pretrained of transformers, and register "
+        "the folder as a new version",
     )
 
 

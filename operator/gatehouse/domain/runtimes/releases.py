@@ -123,13 +123,13 @@ def release_of(image: str) -> tuple[Release, str | None]:
     tag = _TAG.search(image)
     if tag is None:
         careful = next(each for each in known if each.since == _MOST_CAREFUL)
-        return careful, f"which release of vLLM {_short(image)} has is not known: its fit is computed most carefully"
+        return careful, f"the vLLM release of {_short(image)} is unknown: the fit uses the most careful figures"
     minor = int(tag[1])
     told = None
     if minor < _OLDEST:
-        told = f"{_short(image)} is older than vLLM 0.{_OLDEST}: its fit is a rough guess"
+        told = f"{_short(image)} is older than vLLM 0.{_OLDEST}: the fit is a rough estimate"
     if minor > known[-1].since:
-        return known[-1], f"{_short(image)} is newer than {known[-1].name}, with whose figures the fit is computed"
+        return known[-1], f"{_short(image)} is newer than {known[-1].name}, whose figures the fit uses"
     return replace(next((each for each in reversed(known) if each.since <= minor), known[0]), minor=minor), told
 
 

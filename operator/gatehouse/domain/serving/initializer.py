@@ -66,11 +66,11 @@ def cannot_load(store: ObjectStore) -> Finding | None:
         return None
     return Finding(
         reason=REQUESTER_PAYS,
-        found=f"{store.uri_prefix} is read as a requester who pays, and KServe's initializer sends no such request: "
-        "the store refuses it, and Pods of these models do not start",
+        found=f"requests to {store.uri_prefix} must state that the requester pays, and KServe's initializer does not: "
+        "the store rejects its requests, and Pods of these models do not start",
         expected="a bucket that KServe's initializer may read without x-amz-request-payer",
-        remedy="copy the models into a bucket of yours, or give the connection credentials of the account that owns "
-        "the bucket, which does not pay as a requester",
+        remedy="copy the models into your own bucket, or use credentials of the account that owns the bucket, which "
+        "does not pay as a requester",
     )
 
 
@@ -83,16 +83,16 @@ def _limits(store: ObjectStore, place: Place) -> Iterator[Finding]:
         variable = f"{provider.virtual_host_variable}=true"
         yield Finding(
             reason="VirtualHost",
-            found=f"{store.uri_prefix} takes the bucket in the host's name only, and a connection cannot tell KServe",
-            expected=f"the variable {variable} in KServe's initializer",
-            remedy=f"have an administrator of the cluster add {variable} to spec.container.env of the "
-            f"ClusterStorageContainer that loads {provider.scheme}:// (kubectl edit clusterstoragecontainer default); "
-            "stores that take the bucket in the path only are not loaded by that ClusterStorageContainer any more",
+            found=f"{store.uri_prefix} accepts the bucket only in the host name, which a connection cannot say",
+            expected=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
+            remedy=f"ask a cluster administrator to add {VIRTUAL_BUCKET}=true to spec.container.env of the "
+            "ClusterStorageContainer that loads s3:// (kubectl edit clusterstoragecontainer default); this "
+            "ClusterStorageContainer then no longer loads from stores that accept the bucket only in the path",
         )
     if store.proxy is not None:
         yield Finding(
             reason="Proxy",
-            found=f"Gatehouse reads {store.uri_prefix} by the proxy {store.proxy}, and a connection names no proxy",
-            expected=f"a way from Pods to {place.endpoint} without a proxy",
+            found=f"Gatehouse reads {store.uri_prefix} through proxy {store.proxy}, and a connection has no proxy",
+            expected=f"a connection from Pods to {endpoint} without a proxy",
             remedy="let Pods of the namespace reach the store directly",
         )

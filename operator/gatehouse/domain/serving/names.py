@@ -83,7 +83,7 @@ def require_service_name(name: str, *, namespace: str) -> str:
             reason="NameInvalid",
             found=f"the name {name[:300]!r} for an InferenceService in namespace {namespace}",
             expected=f"lower case letters, digits and dashes, a letter first, at most {max(most, 0)} characters",
-            remedy="choose another name, or leave it out to have one derived",
+            remedy="choose another name, or omit the name and Gatehouse derives one",
         )
     )
 

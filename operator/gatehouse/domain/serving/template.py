@@ -448,7 +448,7 @@ def read_template(config_map: Mapping[str, Any]) -> ServingTemplate:
 def _plain_object(text: object, key: str) -> JsonObject:
     what = f"{key} of the ConfigMap"
     if not isinstance(text, str):
-        raise ValueError(f"{what} is not there")  # noqa: TRY004 - a value from outside
+        raise ValueError(f"{what} is absent")  # noqa: TRY004 - a value from outside
     match bounded_yaml.load_documents(text.encode("utf-8", "surrogatepass"), what=what, max_bytes=_LARGEST_TEXT):
         case [dict(value)]:
             return value

@@ -9,7 +9,7 @@ import orjson
 
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
-from gatehouse.domain.audit.records import SOMEBODY, SYSTEM_ACTOR, FactChange, canonical
+from gatehouse.domain.audit.records import SYSTEM_ACTOR, UNKNOWN_ACTOR, FactChange, canonical
 from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.governance.eligibility import submitters
 from gatehouse.domain.governance.held import Held, held_under
@@ -173,7 +173,7 @@ class _Changes:
                 continue
             withdrawal = self._facts.withdrawals.get(was["uid"])
             yield self._fact(
-                actor=withdrawal.by if withdrawal else SOMEBODY,
+                actor=withdrawal.by if withdrawal else UNKNOWN_ACTOR,
                 kind=kind,
                 name=name,
                 reason="Revoked",

@@ -334,7 +334,7 @@ def test_a_version_that_cannot_be_judged_shuts_its_uri_and_no_other(
     assert calm.artifacts.keys() == {"s3://models/shared/", "s3://models/fine/"}
     assert held.artifacts.keys() == {"s3://models/fine/"}
     assert not [key for key in held.retained if key.endswith("s3://models/shared/")]
-    assert f"cannot be judged: {type(fault).__name__}" in held.refused["s3://models/shared/"]
+    assert f"cannot be evaluated: {type(fault).__name__}" in held.refused["s3://models/shared/"]
     assert "hunter2" not in held.refused["s3://models/shared/"]
     assert held.refused["s3://models/refused/"] == calm.refused["s3://models/refused/"]
 

@@ -247,7 +247,7 @@ def test_a_clock_that_was_set_back_is_noted_and_no_fault() -> None:
     rows = chain([a_fact(number, at=at) for number, at in enumerate(times)])
     verdict = judged(rows, head=AuditHead(5, rows[-1].hash))
     assert verdict.intact
-    assert "2 records are more than 5 minutes older than one before them (first at 3, 4)" in verdict.notes[0]
+    assert "2 records are more than 5 minutes older than an earlier record (first at 3, 4)" in verdict.notes[0]
 
 
 def summarised(
@@ -347,7 +347,7 @@ def test_a_checkpoint_survives_its_copy() -> None:
 
 @given(st.binary(max_size=300))
 def test_hostile_copies_are_refused_by_name(data: bytes) -> None:
-    with pytest.raises(CheckpointUnreadable, match="the copy is no checkpoint"):
+    with pytest.raises(CheckpointUnreadable, match="the copy is not a checkpoint"):
         read_checkpoint(data, where="the copy")
 
 

@@ -114,16 +114,16 @@ def test_what_serves_for_long_enough_is_kept() -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (lambda: fault(issued(), now=NOW + 245 * DAY), "it ends on 2027-03-01"),
-        (lambda: fault(issued(), now=NOW + 900 * DAY), "it ends on 2027-03-01"),
-        (lambda: fault(issued(), now=NOW - DAY), "it begins on 2026-03-01"),
+        (lambda: fault(issued(), now=NOW + 245 * DAY), "it expires on 2027-03-01"),
+        (lambda: fault(issued(), now=NOW + 900 * DAY), "it expires on 2027-03-01"),
+        (lambda: fault(issued(), now=NOW - DAY), "it becomes valid on 2026-03-01"),
         (lambda: fault(issued(), names=(*NAMES, "other.svc")), "it is not for other.svc"),
         (lambda: fault(issued(), names=(ip_address("10.0.0.1"),)), "it is not for 10.0.0.1"),
-        (lambda: fault(issued(), key=issued().key), "the key is another certificate's"),
-        (lambda: fault(issued(), authority=issued().authority), "its authority is not there"),
-        (lambda: fault(issued(), key=b"x"), "it does not read"),
-        (lambda: fault(issued(), authority=b"x"), "it does not read"),
-        (lambda: fault(issued(names=())), "it does not read"),
+        (lambda: fault(issued(), key=issued().key), "the key belongs to another certificate"),
+        (lambda: fault(issued(), authority=issued().authority), "its authority is missing"),
+        (lambda: fault(issued(), key=b"x"), "it cannot be read"),
+        (lambda: fault(issued(), authority=b"x"), "it cannot be read"),
+        (lambda: fault(issued(names=())), "it cannot be read"),
     ],
 )
 def test_what_does_not_serve_is_told_with_its_reason(found: object, said: str) -> None:
@@ -134,7 +134,7 @@ def test_what_does_not_serve_is_told_with_its_reason(found: object, said: str) -
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300))
 def test_rubbish_does_not_serve_and_raises_nothing(certificate: bytes, key: bytes, authority: bytes) -> None:
     told = fault_of(certificate=certificate, key=key, authority=authority, names=NAMES, now=NOW, margin=DAY)
-    assert told == "it does not read"
+    assert told == "it cannot be read"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -74,7 +74,7 @@ def test_what_does_not_read_is_named_with_its_field_and_without_its_value() -> N
     found = read(ModelApproval, body)
 
     assert isinstance(found, Unreadable)
-    assert found.message.startswith("ModelApproval team/by-bob does not read: spec.stage: ")
+    assert found.message.startswith("ModelApproval team/by-bob cannot be read: spec.stage: ")
     assert "hunter2" not in found.message
 
 
@@ -114,7 +114,7 @@ def test_a_policy_that_does_not_read_denies_what_it_may_apply_to(spec: dict[str,
     if denied:
         assert decision.first_shut is not None
         assert decision.first_shut.finding.reason == "PolicyUnreadable"
-        assert "GovernancePolicy strict does not read: spec." in decision.first_shut.finding.found
+        assert "GovernancePolicy strict cannot be read: spec." in decision.first_shut.finding.found
 
 
 def test_a_policy_whose_word_on_running_services_does_not_read_lets_nothing_go_on() -> None:

@@ -121,4 +121,4 @@ class TestOverhead:
     def test_what_is_not_computed_is_said(self) -> None:
         qwen = config("Qwen__Qwen2.5-VL-3B-Instruct")
         found = fit(summary(qwen, weights_bytes=7 * GIB, dtypes={"BF16": 1}), shipped("nvidia-l4").spec)
-        assert any("what images or sound take is not computed" in warning for warning in found.warnings)
+        assert any("the memory for images or sound is unknown" in warning for warning in found.warnings)

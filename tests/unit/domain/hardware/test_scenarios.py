@@ -60,7 +60,7 @@ def test_a_machine_is_grown_until_the_model_fits() -> None:
 def test_a_size_that_does_not_divide_the_model_does_not_fit() -> None:
     [row] = scenarios(QWEN, [machine("nvidia-h100-80gb")], Choices(sizes=(3,)))
     assert (row.found.verdict, row.found.finding.reason, row.fits) == ("DoesNotFit", "NotSplit", False)
-    assert row.found.finding.remedy == "take --tensor-parallel-size 2"
+    assert row.found.finding.remedy == "use --tensor-parallel-size 2"
     assert row.free_bytes is None
 
 

@@ -167,11 +167,11 @@ def test_what_is_on_the_list_is_written_as_arguments_are_and_is_no_beginning_of_
         ("--load-format=npcache", "read other files", "--load-format=auto or --load-format=safetensors"),
         ("--max-model-len=5", "set by Gatehouse", "no --max-model-len"),
         ("--enable-dbo", "--enable-dbo is not on the list", "spec.arguments of the VettedArtifacts"),
-        ('--limit-mm-per-prompt={"image":2}', "not of the form", "paths and JSON pass nowhere"),
-        ("--seed=[1]", "not of the form --flag or --flag=value", "paths and JSON pass nowhere"),
-        ("--seed=1\n", "not of the form", "--flag or --flag=value"),
-        ("-tp=2", "not of the form", "--flag or --flag=value"),
-        ("", "not of the form", "--flag or --flag=value"),
+        ('--limit-mm-per-prompt={"image":2}', "must have the form", "paths and JSON are never allowed"),
+        ("--seed=[1]", "must have the form --flag or --flag=value", "paths and JSON are never allowed"),
+        ("--seed=1\n", "must have the form", "--flag or --flag=value"),
+        ("-tp=2", "must have the form", "--flag or --flag=value"),
+        ("", "must have the form", "--flag or --flag=value"),
     ],
 )
 def test_a_refused_argument_is_told_why_and_what_to_do(argument: str, found: str, wanted: str) -> None:
@@ -295,7 +295,7 @@ def test_what_vllm_reads_alike_is_taken_alike(written: list[str], normal: list[s
         (["--max-model-len", "5"], (), "has '--max-model-len': set by Gatehouse", "set spec.serving.maxModelLen"),
         (["--trust_remote_code"], (), "run code that was not verified", "remove '--trust_remote_code'"),
         (["--load_format=npcache"], (), "read other files", "remove '--load_format=npcache'"),
-        (["--enable_dbo"], (), "--enable-dbo is not on the list", "have --enable-dbo added"),
+        (["--enable_dbo"], (), "--enable-dbo is not on the list", "ask for --enable-dbo"),
     ],
 )
 def test_what_cannot_be_taken_is_told_with_the_way_to_write_it(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.domain.audit.records import SOMEBODY
+from gatehouse.domain.audit.records import UNKNOWN_ACTOR
 from gatehouse.domain.version.facts import Facts, Withdrawal
 from gatehouse.domain.version.lifecycle import Decision, decide
 from policies import approval, evaluation, policy
@@ -48,7 +48,7 @@ def test_a_revoked_approval_is_recorded_with_what_it_said() -> None:
     found = then(facts(policies=(WANTS_ONE,), approvals=(approval("bob"),)), approvals=())
 
     assert told(found) == [
-        (SOMEBODY, "ModelApproval", "Revoked"),
+        (UNKNOWN_ACTOR, "ModelApproval", "Revoked"),
         ("gatehouse", "ModelVersion", "ClearanceWithdrawn"),
         ("gatehouse", "ModelVersion", "ClearanceWithdrawn"),
     ]
@@ -80,7 +80,7 @@ def test_an_approval_made_again_under_its_name_is_another_one() -> None:
         return each.model_copy(update={"metadata": each.metadata.model_copy(update={"uid": uid})})
 
     assert told(then(facts(approvals=(made("1"),)), approvals=(made("2"),))) == [
-        (SOMEBODY, "ModelApproval", "Revoked"),
+        (UNKNOWN_ACTOR, "ModelApproval", "Revoked"),
         ("bob", "ModelApproval", "Approved"),
     ]
 

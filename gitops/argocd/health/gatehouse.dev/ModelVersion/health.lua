@@ -27,7 +27,7 @@ end
 if stalled ~= nil and stalled.status == "True" then
   return health("Degraded", says(stalled))
 end
--- A person's turn: the author has not submitted the version, or somebody owes a decision.
+-- Waits for a person: the author must submit the version, or an approver must decide.
 local phase = obj.status.phase
 if phase == "Draft" or phase == "Pending Review" then
   return health("Suspended", ready ~= nil and ready.message or phase)
@@ -35,7 +35,7 @@ end
 if reconciling ~= nil and reconciling.status == "True" then
   return health("Progressing", says(reconciling))
 end
--- What the author withdrew is as it should be, and nothing is left to happen.
+-- The author took the version back: the state is as intended, and no work is left.
 if phase == "Deprecated" or phase == "Archived" then
   return health("Healthy", phase .. ": " .. (ready ~= nil and ready.message or ""))
 end
