@@ -155,7 +155,7 @@ def _walk(printer: Printer, cluster: LocalCluster, env: Mapping[str, str]) -> No
     """Runs every step of docs/walk.md and shows its output."""
     kubectl = cluster.kubectl() or shutil.which("kubectl")
     if kubectl is None:
-        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not here.")
+        printer.text("\nThe walk through the gatekeeper (docs/walk.md) needs kubectl, which is not installed.")
         return
     with TemporaryDirectory(prefix="gatehouse-walk-") as folder:
         home = Path(folder)

@@ -79,19 +79,12 @@ class Objects:
 
     def model_of(self, version: ModelVersion) -> RegisteredModel | Unmet:
         """The RegisteredModel that a version names, in its own namespace."""
-        namespace, name = version.metadata.namespace, version.spec.model_ref.name
-        model = self.find(RegisteredModel, namespace, name)
-        if isinstance(model, Unreadable):
-            return _unreadable(model)
-        if model is not None and model.metadata.deletion_timestamp is None:
-            return model
-        return Unmet(
-            finding=Finding(
-                reason="ModelNotFound",
-                found=f"no RegisteredModel {name} in namespace {namespace}",
-                expected=f"the RegisteredModel {namespace}/{name}",
-                remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
-            )
+        return self._named(
+            RegisteredModel,
+            version.metadata.namespace,
+            version.spec.model_ref.name,
+            reason="ModelNotFound",
+            remedy="apply the RegisteredModel, or fix spec.modelRef in a new ModelVersion",
         )
 
     def profile_of(self, version: ModelVersion) -> HardwareProfile | Unmet:

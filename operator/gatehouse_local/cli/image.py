@@ -45,6 +45,10 @@ def image(
 
     Exit codes: 0 success, 1 condition not met: an image could not be built or loaded, 2 error: wrong usage.
     """
+    from gatehouse.printing.progress import ConsoleProgress
+    from gatehouse_local.cluster import LocalCluster
+    from gatehouse_local.images.images import Images, load
+
     chosen = tuple(RECIPES) if every else tuple(dict.fromkeys(names or ("gatehouse",)))
     try:
         with ConsoleProgress() as progress:

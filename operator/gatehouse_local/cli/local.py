@@ -98,7 +98,7 @@ def put(
 def up(
     directory: Directory = None,
     database: Annotated[
-        DatabaseKind | None,
+        DatabaseChoice | None,
         typer.Option(help="Database of the registry. Default: as before, or sqlite the first time."),
     ] = None,
     no_operator: Annotated[

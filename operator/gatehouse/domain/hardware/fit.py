@@ -560,7 +560,8 @@ def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name:
             reason=why.reason,
             found=f"{why.detail}, as no runtime loads it{longest}",
             expected=_COMPUTED,
-            remedy=f"no runtime loads {artifact_format} yet: register the model's safetensors as a separate version",
+            remedy=f"no runtime loads {artifact_format} yet: "
+            f"register the model's {DEFAULT_FORMAT} as a separate version",
         ),
     )
 

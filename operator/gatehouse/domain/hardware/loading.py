@@ -22,7 +22,12 @@ __all__ = ["format_refusal", "refusal_of"]
 
 _OTHER_IMAGE: Final = "set spec.serving.vllmImage of the ModelRegistry to an image of {release}"
 _OWN_IMAGE: Final = "to an image with {plugin} whose tag names no release of vLLM"
-_PLUGINS: Final = {"gguf": "vllm-gguf-plugin", "bitsandbytes": "vllm-bnb-plugin"}
+_PLUGINS: Final[Mapping[str, str]] = {"bitsandbytes": "vllm-bnb-plugin"} | {
+    support.method: support.plugin
+    for known in FORMATS.values()
+    for support in known.runtimes.values()
+    if support.method and support.plugin
+}
 """The plugin that adds a method to releases without it."""
 
 
@@ -40,10 +45,10 @@ def format_refusal(known: Format, release: Release) -> Finding | None:
     if support is None or support.method is None or support.method in release.loads:
         return None
     return Finding(
-        reason="GgufNotLoaded",
-        found=f"a model in GGUF, which {release.name} does not load by itself",
-        expected="an image of vLLM that loads GGUF, or safetensors",
-        remedy=f"{_elsewhere('gguf', release)}, or register the model's safetensors as a separate version",
+        reason=f"{known.name.capitalize()}NotLoaded",
+        found=f"a model in {known.title}, which {release.name} does not load by itself",
+        expected=f"an image of vLLM that loads {known.title}, or {DEFAULT_FORMAT}",
+        remedy=f"{_elsewhere(support.method, release)}, or register the model's {DEFAULT_FORMAT} as a separate version",
     )
 
 

@@ -52,8 +52,8 @@ def check_format(runtime: str, artifact_format: ArtifactFormat) -> None:
             Finding(
                 reason="FormatNotServed",
                 found=f"an artifact in {artifact_format} and the runtime {runtime}, which does not load it",
-                expected=f"an artifact in {' or '.join(sorted(served - {'other'})) or 'a format that a runtime loads'}",
-                remedy=f"register the model's safetensors as a separate version: no runtime loads "
+                expected=f"an artifact in {' or '.join(checked) or 'a format that a runtime loads'}",
+                remedy=f"register the model's {DEFAULT_FORMAT} as a separate version: no runtime loads "
                 f"{artifact_format} yet",
             )
         )

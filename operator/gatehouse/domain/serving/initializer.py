@@ -84,15 +84,15 @@ def _limits(store: ObjectStore, place: Place) -> Iterator[Finding]:
         yield Finding(
             reason="VirtualHost",
             found=f"{store.uri_prefix} accepts the bucket only in the host name, which a connection cannot say",
-            expected=f"the variable {VIRTUAL_BUCKET}=true in KServe's initializer",
-            remedy=f"ask a cluster administrator to add {VIRTUAL_BUCKET}=true to spec.container.env of the "
-            "ClusterStorageContainer that loads s3:// (kubectl edit clusterstoragecontainer default); this "
+            expected=f"the variable {variable} in KServe's initializer",
+            remedy=f"ask a cluster administrator to add {variable} to spec.container.env of the "
+            f"ClusterStorageContainer that loads {provider.scheme}:// (kubectl edit clusterstoragecontainer default); this "
             "ClusterStorageContainer then no longer loads from stores that accept the bucket only in the path",
         )
     if store.proxy is not None:
         yield Finding(
             reason="Proxy",
             found=f"Gatehouse reads {store.uri_prefix} through proxy {store.proxy}, and a connection has no proxy",
-            expected=f"a connection from Pods to {endpoint} without a proxy",
+            expected=f"a connection from Pods to {place.endpoint} without a proxy",
             remedy="let Pods of the namespace reach the store directly",
         )
