@@ -11,6 +11,7 @@ from gatehouse.domain.artifact.values import StoredObject
 from gatehouse.domain.audit.checkpoints import LARGEST_CHECKPOINT, Checkpoint, read_checkpoint
 from gatehouse.errors import InputInvalid
 from gatehouse.storage.port import ArtifactStore, StoreFlags
+from gatehouse.storage.providers.table import examples
 from gatehouse.storage.stores import location_of, open_location
 
 __all__ = ["read_copies"]
@@ -34,9 +35,7 @@ async def read_copies(where: str, registry: str, *, store: StoreFlags) -> Sequen
 
 def _from_folder(folder: Path, registry: str) -> Sequence[Checkpoint]:
     if not folder.is_dir():
-        raise InputInvalid(
-            f"folder {folder} does not exist; expected: the copies of checkpoints, or s3://bucket/prefix/"
-        )
+        raise InputInvalid(f"folder {folder} does not exist; expected: the copies of checkpoints, or {examples()}")
     below = folder / registry
     files = sorted((below if below.is_dir() else folder).rglob("*.json"))
     _bounded(len(files), str(folder))

@@ -20,7 +20,7 @@ from gatehouse.api.meta import (
     cel,
 )
 from gatehouse.api.registered_model import RiskTier
-from gatehouse.domain.formats.names import ArtifactFormat
+from gatehouse.domain.formats.names import DEFAULT_FORMAT, ArtifactFormat
 from gatehouse.storage.providers.table import ARTIFACT_URI
 
 __all__ = [
@@ -103,7 +103,7 @@ class Artifact(Struct):
         ),
     ]
     """Folder of the files in object storage, for example s3://models/granite-3.1-8b/."""
-    format: ArtifactFormat = "safetensors"
+    format: ArtifactFormat = DEFAULT_FORMAT
     """Format of the weights. Files of the format other are only hashed; a policy must allow them."""
     quantization: Label | None = None
     """Quantization of the weights, for example FP8-dynamic. For people only: Gatehouse reads it from the files."""

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.storage.test_objectstore_servers import Bucket, bucket_at
 from cluster.upload.uploads import INDEX, LARGE, SMALL, write
-from gatehouse.storage.s3.multipart import PART_BYTES
+from gatehouse.storage.parts import PART_BYTES
 from gatehouse_local.ephemeral import RunningVersitygw
 from gatehouse_local.s3 import S3Endpoint
 from modelfiles import config_json, safetensors_file, shard_index

@@ -14,8 +14,9 @@ from aiohttp import web
 from cluster.countingproxy import refuse, running
 from cluster.storage.test_objectstore_servers import Bucket
 from gatehouse.domain.artifact.layout import MANIFEST
-from gatehouse.storage.s3.multipart import PART_BYTES
-from gatehouse.upload.errors import FileChanged, ObjectsInTheWay
+from gatehouse.storage.parts import PART_BYTES
+from gatehouse.upload.folder import FileChanged
+from gatehouse.upload.plan import ObjectsInTheWay
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -45,7 +46,7 @@ async def test_bytes_that_change_without_a_trace_are_refused_by_the_store(bucket
         file.write(b"changed")
     os.utime(folder / LARGE, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    with pytest.raises(Exception, match="not those that were announced"):
+    with pytest.raises(Exception, match="other bytes than were announced"):
         await sender.send()
 
     assert f"m/{LARGE}" not in keys(bucket)

@@ -14,7 +14,7 @@ from cluster.countingproxy import cut, hold, refuse, running
 from cluster.storage.test_objectstore_servers import Bucket
 from cluster.upload.uploads import LARGE, PARTS, Sender, command, environment, keys, pass_on, run, unfinished, verified
 from gatehouse.domain.artifact.layout import MANIFEST
-from gatehouse.storage.s3.multipart import PART_BYTES
+from gatehouse.storage.parts import PART_BYTES
 
 
 async def test_after_kill_9_only_what_is_missing_is_sent(bucket: Bucket, folder: Path) -> None:

@@ -19,7 +19,7 @@ from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.domain.artifact.signature import SIGNATURE
 from gatehouse.domain.common.errors import Waiting
 from gatehouse.domain.governance.signature_trust import judge_signature
-from gatehouse.upload.errors import ObjectsInTheWay
+from gatehouse.upload.plan import ObjectsInTheWay
 from gatehouse_local.ephemeral import RunningVersitygw
 from signing import make_key, public_pem, sign_folder
 
@@ -129,7 +129,7 @@ async def test_a_folder_may_be_signed_when_it_is_there_already(bucket: Bucket, s
     assert SIGNATURE not in before.sent
 
     sign_folder(small, make_key(), into=small / SIGNATURE)
-    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig already. Say --overwrite"):
+    with pytest.raises(ObjectsInTheWay, match=r"another model\.sig exists already. Use --overwrite"):
         await Sender(small, bucket).send()
     assert (await Sender(small, bucket, overwrite=True).send()).sent == (SIGNATURE,)
 
@@ -140,7 +140,10 @@ async def test_a_signature_of_other_files_is_noted(minio_bucket: Bucket, small: 
 
     artifact = await Sender(small, minio_bucket).check()
 
-    assert "model.sig: the signature is not of these files: signed, but not there: '.hidden'" in artifact.notes[-1]
+    assert (
+        "model.sig: the signature does not cover exactly these files: signed, but missing: '.hidden'"
+        in artifact.notes[-1]
+    )
 
 
 async def test_credentials_for_a_time_are_signed_with_their_token(minio_bucket: Bucket, small: Path) -> None:

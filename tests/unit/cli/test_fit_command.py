@@ -158,7 +158,7 @@ def test_a_log_comes_from_stdin_too_and_vllm_then_took_its_own_sequences(config:
 def test_a_log_is_of_one_profile(config: Path) -> None:
     result = run(config, "--calibrate", LOGS / "0.11.0.log")
     assert result.exit_code == 2
-    assert "expected: the one on which vLLM started" in result.stderr
+    assert "expected: one --profile, on which vLLM started" in result.stderr
 
 
 def test_a_log_with_a_size_that_no_machine_has_is_refused_at_once(config: Path) -> None:

@@ -86,8 +86,8 @@ def _limits(store: ObjectStore, place: Place) -> Iterator[Finding]:
             found=f"{store.uri_prefix} accepts the bucket only in the host name, which a connection cannot say",
             expected=f"the variable {variable} in KServe's initializer",
             remedy=f"ask a cluster administrator to add {variable} to spec.container.env of the "
-            f"ClusterStorageContainer that loads {provider.scheme}:// (kubectl edit clusterstoragecontainer default); this "
-            "ClusterStorageContainer then no longer loads from stores that accept the bucket only in the path",
+            f"ClusterStorageContainer that loads {provider.scheme}:// (kubectl edit clusterstoragecontainer default). "
+            "This ClusterStorageContainer then no longer loads from stores that accept the bucket only in the path",
         )
     if store.proxy is not None:
         yield Finding(

@@ -208,7 +208,7 @@ def test_a_certificate_of_the_authority_for_the_identity_is_taken_and_no_other(f
         check = judged(bundle, folder, wanted)
         assert refusal(check) == "SignerNotTrusted"
         assert check.problem is not None
-        assert f"{SUBJECT} (says {ISSUER})" in check.problem.found
+        assert f"{SUBJECT} (issuer: {ISSUER})" in check.problem.found
     server = authority.sign(bundle, subject=SUBJECT, issuer=ISSUER, purpose=ExtendedKeyUsageOID.SERVER_AUTH)
     assert refusal(judged(server, folder, identities(authority.pem))) == "SignerNotTrusted"
 
