@@ -15,7 +15,7 @@ from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.evidence.excerpt import lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, ClusterObjects, RegistryRows, Subject
+from gatehouse.evidence.model import AuditExcerpt, ClusterObjects, EvidenceRows, Subject
 from policies import approval, evaluation
 
 __all__ = ["REGISTRY", "excerpt_of", "make_signer", "subject", "trail"]
@@ -170,7 +170,7 @@ def subject(*, audit: AuditExcerpt | None = None, **changes: Any) -> Subject:
         tool="gatehouse 0.1.0",
         registry=REGISTRY,
         declared=_objects(**(values | changes)),
-        kept=RegistryRows(
+        kept=EvidenceRows(
             row=worlds.row(digest=DIGEST, artifact=worlds.record(digest=DIGEST)),
             files=FILES,
             history=[history],

@@ -20,7 +20,7 @@ from gatehouse.evidence.cluster_objects import read_declared, read_version
 from gatehouse.evidence.documents import about, entries
 from gatehouse.evidence.envelope import seal
 from gatehouse.evidence.errors import EvidenceError
-from gatehouse.evidence.model import RegistryRows, Subject
+from gatehouse.evidence.model import EvidenceRows, Subject
 from gatehouse.evidence.rows import read_rows, recall
 
 __all__ = ["ExportRequest", "bundle", "export"]
@@ -58,7 +58,7 @@ async def export(objects: ObjectSource, request: ExportRequest, *, signer: Signe
     return bundle(subject, signer=signer)
 
 
-def _rows(request: ExportRequest, body: Mapping[str, Any] | None) -> tuple[ModelVersion, RegistryRows]:
+def _rows(request: ExportRequest, body: Mapping[str, Any] | None) -> tuple[ModelVersion, EvidenceRows]:
     with trails_of(request.database, ca=request.database_ca) as trails:
         version = recall(trails, request.namespace, request.name) if body is None else parsed(ModelVersion, body)
         return version, read_rows(trails, version)

@@ -15,7 +15,7 @@ from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import StoredRecord
 from gatehouse.domain.version.records import FileRecord, StateChange, VersionRecord
 
-__all__ = ["AuditExcerpt", "ClusterObjects", "RegistryRows", "Subject"]
+__all__ = ["AuditExcerpt", "ClusterObjects", "EvidenceRows", "Subject"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class AuditExcerpt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryRows:
+class EvidenceRows:
     """Rows of the registry. ``files`` are the files of the recorded digest, sorted by path."""
 
     row: VersionRecord
@@ -67,7 +67,7 @@ class Subject:
     tool: str
     registry: str
     declared: ClusterObjects
-    kept: RegistryRows
+    kept: EvidenceRows
 
     @property
     def digest(self) -> str:

@@ -14,7 +14,7 @@ from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRe
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
-from gatehouse.evidence.model import AuditExcerpt, RegistryRows
+from gatehouse.evidence.model import AuditExcerpt, EvidenceRows
 from gatehouse.registry.keys import VersionKey
 from gatehouse.registry.readers import Trails
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion
@@ -52,7 +52,7 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
         raise EvidenceError(f"row {row.id} of {namespace}/{name} cannot be parsed: {str(error)[:200]}") from None
 
 
-def read_rows(trails: Trails, version: ModelVersion) -> RegistryRows:
+def read_rows(trails: Trails, version: ModelVersion) -> EvidenceRows:
     """The row of a version with its files, history and part of the audit trail.
 
     Raises:
@@ -79,7 +79,7 @@ def read_rows(trails: Trails, version: ModelVersion) -> RegistryRows:
     ):
         raise EvidenceError(f"the row of {key} belongs to {row.namespace}/{row.object_name}, not to {where}")
     excerpt, notes = _excerpt(trails, registry, row)
-    return RegistryRows(
+    return EvidenceRows(
         row=row,
         files=sorted(files.values(), key=lambda file: file.path.encode()),
         history=history,
