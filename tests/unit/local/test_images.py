@@ -118,9 +118,7 @@ def test_the_dockerfile_agrees_with_the_project() -> None:
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        LocalClusterError, match=r"^redis is not an image that can be built here; there are gatehouse, "
-    ):
+    with pytest.raises(LocalClusterError, match=r"^redis is not an image of Gatehouse; expected one of gatehouse, "):
         Images(cache=tmp_path).obtain(["redis"])
 
 

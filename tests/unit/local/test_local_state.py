@@ -51,7 +51,7 @@ def test_the_state_of_a_version_without_users_reads_and_up_makes_them(tmp_path: 
     path.write_text(json.dumps(content))
     older = LocalState.load(path)
     assert older is not None
-    with pytest.raises(NotUp, match=r"has no user gatehouse-uploader yet\. Make it with: gatehouse local up"):
+    with pytest.raises(NotUp, match=r"has no user gatehouse-uploader yet\. Create the user with: gatehouse local up"):
         older.store_user(UPLOADER)
     up = older.choose(database=None, operator=True, bare=None, node=None, gpu=None)
     assert up.store_keys.keys() == STORE_USERS.keys()

@@ -162,7 +162,7 @@ def test_what_is_on_the_list_is_written_as_arguments_are_and_is_no_beginning_of_
 @pytest.mark.parametrize(
     ("argument", "found", "wanted"),
     [
-        ("--trust-remote-code", "run code that was not verified", "no --trust-remote-code and no beginning of it"),
+        ("--trust-remote-code", "run code that was not verified", "no --trust-remote-code, and no prefix of it"),
         ("--trust", "run code that was not verified", "no --trust-remote-code"),
         ("--load-format=npcache", "read other files", "--load-format=auto or --load-format=safetensors"),
         ("--max-model-len=5", "set by Gatehouse", "no --max-model-len"),
@@ -286,10 +286,10 @@ def test_what_vllm_reads_alike_is_taken_alike(written: list[str], normal: list[s
 @pytest.mark.parametrize(
     ("written", "added", "found", "remedy"),
     [
-        (["--enforce-eager", "true"], (), "has 'true': it is not of the form", "write '--enforce-eager=true' as one"),
+        (["--enforce-eager", "true"], (), "has 'true': it must have the form", "write '--enforce-eager=true' as one"),
         (["--enable_eplb", "true"], ("--enable-eplb",), "has 'true'", "write '--enable-eplb=true' as one argument"),
         (["--some-flag 5"], ("--some-flag",), "has '--some-flag 5'", "write '--some-flag=5' as one argument"),
-        (["64"], (), "has '64': it is not of the form", "remove '64'"),
+        (["64"], (), "has '64': it must have the form", "remove '64'"),
         (["--max_model_len=5"], (), "has '--max_model_len=5': set by Gatehouse", "set spec.serving.maxModelLen"),
         (["--max_model_len 5"], (), "has '--max_model_len 5': set by Gatehouse", "set spec.serving.maxModelLen"),
         (["--max-model-len", "5"], (), "has '--max-model-len': set by Gatehouse", "set spec.serving.maxModelLen"),
