@@ -390,8 +390,8 @@ _KEPT_TEXTS = {
 
 
 class OnnxScan:
-    """One walk: `step` runs first without data, then with the bytes wanted (or the first of them), until it returns the
-    graph.
+    """One walk: `step` runs first without data, then with the requested bytes or the first of them, until the graph is
+    complete.
 
     `step` raises FormatError with the rules WireInvalid, TooDeep, TooScattered, TooManyFields, TensorInvalid,
     ExternalDataInvalid, HostileName, NoGraph; the constructor with ObjectTooLarge.
