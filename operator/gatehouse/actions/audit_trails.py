@@ -13,7 +13,7 @@ from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, Public
 from gatehouse.domain.audit.records import AuditRecord, StoredRecord, read_record
 from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.errors import ActionError
-from gatehouse.registry.readers import Trails
+from gatehouse.registry.readers import AuditReader
 
 __all__ = [
     "Counter",
@@ -32,7 +32,7 @@ Counter = Callable[[Iterable[StoredRecord], int | None], AbstractContextManager[
 """Passes records on and shows their progress; the number is the total, if it is known."""
 
 
-def audited_registry(trails: Trails, asked: str | None) -> str:
+def audited_registry(trails: AuditReader, asked: str | None) -> str:
     """The registry of the given name, or the only one. Raises ActionError, which lists the registries."""
     known = trails.registries()
     if asked is None and len(known) == 1:
@@ -58,7 +58,7 @@ def matching_records(
 
 
 def trail_verdict(
-    trails: Trails, registry: str, *, keys: PublicKeys | None, copies: Sequence[Checkpoint], counted: Counter
+    trails: AuditReader, registry: str, *, keys: PublicKeys | None, copies: Sequence[Checkpoint], counted: Counter
 ) -> Verdict:
     """Whether the trail of a registry is whole, with the keys and the copies of checkpoints that the caller trusts."""
     head = trails.head(registry)

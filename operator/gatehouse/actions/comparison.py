@@ -13,7 +13,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.version.diff import Side
 from gatehouse.errors import ActionError, Refused
 from gatehouse.registry.keys import VersionKey
-from gatehouse.registry.readers import VersionRows
+from gatehouse.registry.readers import VersionSnapshot
 
 __all__ = ["full_name", "read_sides", "with_rows"]
 
@@ -56,7 +56,7 @@ def _key(side: Side) -> VersionKey:
     return VersionKey(registry, spec.model_ref.name, spec.version)
 
 
-def _with_row(side: Side, rows: VersionRows) -> Side:
+def _with_row(side: Side, rows: VersionSnapshot) -> Side:
     if rows.record is None:
         registry = side.version.status.registry
         raise ActionError(

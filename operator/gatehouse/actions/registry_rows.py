@@ -12,12 +12,12 @@ from gatehouse.domain.artifact.values import ArtifactRecord
 from gatehouse.errors import ActionError
 from gatehouse.registry.address import DatabaseUrlError, Target, target_of_url
 from gatehouse.registry.keys import VersionKey
-from gatehouse.registry.readers import Trails, VersionRows, load_version_rows, open_trails
+from gatehouse.registry.readers import AuditReader, VersionSnapshot, load_version_rows, open_trails
 
 __all__ = ["artifact_records", "rows_of", "trails_of"]
 
 
-def rows_of(keys: Sequence[VersionKey], *, database: str, ca: Path | None) -> list[VersionRows]:
+def rows_of(keys: Sequence[VersionKey], *, database: str, ca: Path | None) -> list[VersionSnapshot]:
     """The rows of each key, in the order of the keys. Raises ActionError for a wrong URL, and ReconcileError."""
     try:
         with _target(database, ca) as target:
@@ -40,7 +40,7 @@ def artifact_records(
 
 
 @contextmanager
-def trails_of(database: str, *, ca: Path | None) -> Iterator[Trails]:
+def trails_of(database: str, *, ca: Path | None) -> Iterator[AuditReader]:
     """The audit trails at one moment. Raises DatabaseUrlError, OSError and ReconcileError."""
     with _target(database, ca) as target, open_trails(target) as trails:
         yield trails

@@ -330,9 +330,9 @@ def _with_refused_template(
 
 
 def _requeue(facts: Facts, decision: Decision) -> Requeue:
-    if decision.look_again is None:
+    if decision.check_due is None:
         return Requeue()
-    return Requeue(after=max((decision.look_again - facts.now).total_seconds(), 1.0))
+    return Requeue(after=max((decision.check_due - facts.now).total_seconds(), 1.0))
 
 
 # What the operator declares for the kind

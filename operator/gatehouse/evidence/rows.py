@@ -16,7 +16,7 @@ from gatehouse.evidence.errors import EvidenceError, NoEvidence
 from gatehouse.evidence.excerpt import MOST_RECORDS, lies_in, ranges
 from gatehouse.evidence.model import AuditExcerpt, EvidenceRows
 from gatehouse.registry.keys import VersionKey
-from gatehouse.registry.readers import Trails
+from gatehouse.registry.readers import AuditReader
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion
 
 __all__ = ["read_rows", "recall"]
@@ -26,7 +26,7 @@ _POLICY_RECORDS = 50
 """The number of newest records of each policy."""
 
 
-def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
+def recall(trails: AuditReader, namespace: str, name: str) -> ModelVersion:
     """A version whose object was deleted, from its row.
 
     Raises:
@@ -52,7 +52,7 @@ def recall(trails: Trails, namespace: str, name: str) -> ModelVersion:
         raise EvidenceError(f"row {row.id} of {namespace}/{name} cannot be parsed: {str(error)[:200]}") from None
 
 
-def read_rows(trails: Trails, version: ModelVersion) -> EvidenceRows:
+def read_rows(trails: AuditReader, version: ModelVersion) -> EvidenceRows:
     """The row of a version with its files, history and part of the audit trail.
 
     Raises:
@@ -88,7 +88,7 @@ def read_rows(trails: Trails, version: ModelVersion) -> EvidenceRows:
     )
 
 
-def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditExcerpt, Sequence[str]]:
+def _excerpt(trails: AuditReader, registry: str, row: VersionRecord) -> tuple[AuditExcerpt, Sequence[str]]:
     head = trails.head(registry) or AuditHead(0, "")
     own = sorted(_about(trails, registry, row))
     about = sorted({*own, *_about_policies(trails, registry, row)})
@@ -116,7 +116,7 @@ def _excerpt(trails: Trails, registry: str, row: VersionRecord) -> tuple[AuditEx
     return excerpt, notes
 
 
-def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
+def _about(trails: AuditReader, registry: str, row: VersionRecord) -> Iterator[int]:
     """Positions of the records about the version. ``gatehouse audit verify`` reports unreadable records."""
     for stored in trails.newest_first(registry, {"model": row.model, "version": row.version}):
         try:
@@ -127,7 +127,7 @@ def _about(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
             yield stored.seq
 
 
-def _about_policies(trails: Trails, registry: str, row: VersionRecord) -> Iterator[int]:
+def _about_policies(trails: AuditReader, registry: str, row: VersionRecord) -> Iterator[int]:
     """Positions of the newest records about the texts of the policies that last evaluated the version."""
     try:
         names = list(orjson.loads(row.governance or "{}").get("policies", {}))
@@ -153,5 +153,5 @@ def _length(runs: Sequence[tuple[int, int]]) -> int:
     return sum(last - first + 1 for first, last in runs)
 
 
-def _run(trails: Trails, registry: str, first: int, last: int) -> Iterator[StoredRecord]:
+def _run(trails: AuditReader, registry: str, first: int, last: int) -> Iterator[StoredRecord]:
     return takewhile(lambda stored: stored.seq <= last, trails.records(registry, after=first - 1))

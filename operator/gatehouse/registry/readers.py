@@ -25,21 +25,21 @@ from gatehouse.registry.schema import raise_schema_error
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records, model_versions
 from gatehouse.registry.versions import LoadFiles, LoadVersion
 
-__all__ = ["Trails", "VersionRows", "load_version_rows", "open_trails"]
+__all__ = ["AuditReader", "VersionSnapshot", "load_version_rows", "open_trails"]
 
 PAGE: Final = 5_000
 _AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class VersionRows:
+class VersionSnapshot:
     """The row of a version, or None, and its files by path."""
 
     record: VersionRecord | None
     files: Mapping[str, FileRecord]
 
 
-class Trails:
+class AuditReader:
     """The trails of a database at one moment."""
 
     def __init__(self, connection: Connection) -> None:
@@ -112,17 +112,17 @@ class Trails:
 
 
 @contextmanager
-def open_trails(target: Target) -> Iterator[Trails]:
+def open_trails(target: Target) -> Iterator[AuditReader]:
     """The trails of a database, until the context ends. Tables are read as they are, never migrated.
 
     Raises:
         ReconcileError: a refusal by the database; SchemaMissing; SchemaTooOld; SchemaTooNew.
     """
     with _snapshot(target) as connection:
-        yield Trails(connection)
+        yield AuditReader(connection)
 
 
-def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[VersionRows]:
+def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[VersionSnapshot]:
     """The rows of each key, all in one snapshot.
 
     Raises:
@@ -133,15 +133,15 @@ def load_version_rows(target: Target, keys: Sequence[VersionKey]) -> list[Versio
         return [rows for page in pages for rows in _version_rows(connection, page)]
 
 
-def _version_rows(connection: Connection, keys: Sequence[VersionKey]) -> Iterator[VersionRows]:
+def _version_rows(connection: Connection, keys: Sequence[VersionKey]) -> Iterator[VersionSnapshot]:
     results = read(connection, [*map(LoadVersion, keys), *map(LoadFiles, keys)])
     return map(_rows_of, results[: len(keys)], results[len(keys) :])
 
 
-def _rows_of(record: object, files: object) -> VersionRows:
+def _rows_of(record: object, files: object) -> VersionSnapshot:
     if isinstance(record, ReconcileError):
         raise record
-    return VersionRows(
+    return VersionSnapshot(
         record if isinstance(record, VersionRecord) else None, files if isinstance(files, Mapping) else {}
     )
 

@@ -20,7 +20,7 @@ from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration, locate, store_for
 from gatehouse.domain.version.facts import Facts
-from gatehouse.domain.version.lifecycle import look_again
+from gatehouse.domain.version.lifecycle import check_due
 from gatehouse.domain.version.records import FileRecord
 from gatehouse.domain.version.schedule import asks_store, distrusted, owes_reading, reread_since
 
@@ -109,7 +109,7 @@ class VerificationScheduler:
             self._connections.reread(registry)
 
     def _due(self, facts: Facts) -> bool:
-        due = look_again(facts)
+        due = check_due(facts)
         return due is None or due <= facts.now or owes_reading(facts) or self._checks.running(_key(facts.version))
 
     async def _request(self, facts: Facts, registry: ModelRegistry, rows: RegistryRows) -> CheckRequest:

@@ -44,7 +44,7 @@ from gatehouse.domain.version.schedule import next_check
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
 
-__all__ = ["READY_TO_DEPLOY", "Decision", "decide", "look_again", "nothing_known", "outage"]
+__all__ = ["READY_TO_DEPLOY", "Decision", "check_due", "decide", "nothing_known", "outage"]
 
 REBUILT: Final = "Rebuilt"
 """Reason in the history of a row that a database lost."""
@@ -63,7 +63,7 @@ class Decision:
     """The decision that follows from the facts.
 
     ``reason`` and ``message`` are what a person should read first. ``record`` is the desired row, None when no row is
-    owed; ``change`` is its history entry, None when nothing changed. ``look_again`` is when the artifact is due; None
+    owed; ``change`` is its history entry, None when nothing changed. ``check_due`` is when the artifact is due; None
     when only a change enqueues the version again. ``standings`` is how the version stands before each stage, and
     ``outcomes`` has the outcome of each policy. ``facts`` are the changed facts for the audit trail. ``claimed_at`` is
     since when its namespace has had its URI, None while the version is not registered; ``refusals`` are the refusals
@@ -78,7 +78,7 @@ class Decision:
     cleared_for: tuple[str, ...]
     record: VersionRecord | None
     change: StateChange | None
-    look_again: datetime | None
+    check_due: datetime | None
     standings: tuple[Standing, ...] = ()
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     facts: tuple[FactChange, ...] = ()
@@ -191,8 +191,8 @@ def decide(facts: Facts) -> Decision:
         cleared_for=cleared_for,
         record=record,
         change=_change(facts, record, headline),
-        look_again=min(
-            (at for at in (look_again(facts), next_expiry(facts, record.digest if record else None)) if at),
+        check_due=min(
+            (at for at in (check_due(facts), next_expiry(facts, record.digest if record else None)) if at),
             default=None,
         ),
         standings=stages,
@@ -360,7 +360,7 @@ def outage(facts: Facts) -> ReconcileError | None:
     return None if doubted or isinstance(facts.rereading, Finding) else facts.store_error
 
 
-def look_again(facts: Facts) -> datetime | None:
+def check_due(facts: Facts) -> datetime | None:
     """When the artifact is due; None when it was not checked yet, must not be checked, or is being read again.
 
     The artifact is due at once when the store showed other files, or another version has since seen other bytes there.

@@ -200,9 +200,9 @@ def _approval_gate(facts: Facts, cast: Sequence[Ballot], stage: str) -> GateStat
         against = [ballot for ballot in cast if ballot.counts and ballot.approval.spec.decision == decision]
         if against:
             return _refused(decision, against[0], stage)
-    overheard = next((decision for decision in facts.unreadable if decision.may_refuse), None)
-    if overheard is not None:
-        return _overheard(overheard, stage)
+    refusal = next((decision for decision in facts.unreadable if decision.may_refuse), None)
+    if refusal is not None:
+        return _unreadable_refusal(refusal, stage)
     requirements = list(_requirements(facts.policies, stage))
     if not requirements:
         return open_gate(
@@ -252,7 +252,7 @@ def _refused(decision: str, ballot: Ballot, stage: str) -> GateState:
     )
 
 
-def _overheard(decision: Unreadable, stage: str) -> GateState:
+def _unreadable_refusal(decision: Unreadable, stage: str) -> GateState:
     """The gate for an unreadable decision: the decision may be a refusal."""
     return shut_gate(
         APPROVED,

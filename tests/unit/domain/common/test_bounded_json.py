@@ -123,8 +123,8 @@ def test_odd_parts_are_left_out_and_named() -> None:
         "bytes that are not UTF-8",
         "the number '1e999'",
         "the number '-1e999'",
-        "the key 'f' 2 times: left out",
-        "the key 'a' 2 times: left out",
+        "the key 'f' 2 times: ignored",
+        "the key 'a' 2 times: ignored",
         "half of a surrogate pair",
     )
 

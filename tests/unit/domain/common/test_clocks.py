@@ -23,7 +23,7 @@ from gatehouse.domain.common.conditions import READY, RECONCILING, ConditionStat
 from gatehouse.domain.common.errors import Transient
 from gatehouse.domain.governance.evaluations import Results, counting
 from gatehouse.domain.version.claims import suspected_at
-from gatehouse.domain.version.lifecycle import decide, look_again
+from gatehouse.domain.version.lifecycle import check_due, decide
 from gatehouse.domain.version.outcome import conditions_after_error
 from gatehouse.domain.version.records import FileRecord, StateChange, VersionRecord
 from gatehouse.domain.version.schedule import next_check, reread_due
@@ -126,8 +126,8 @@ def test_files_are_never_read_later_than_the_interval(at: timedelta, interval: t
 @given(ahead=AHEAD)
 def test_a_version_that_was_verified_in_the_future_is_looked_at_now(ahead: timedelta) -> None:
     facts = worlds.facts(artifact=worlds.record(verified_at=NOW + ahead, read_at=NOW + ahead))
-    assert look_again(facts) == NOW
-    decided = decide(facts).look_again
+    assert check_due(facts) == NOW
+    decided = decide(facts).check_due
     assert decided is not None
     assert decided <= NOW
 

@@ -171,7 +171,7 @@ def test_a_version_is_looked_at_again_when_its_evaluation_gets_too_old() -> None
 
     later = decide(replace(facts, now=due + timedelta(seconds=1)))
     assert later.phase == "Pending Review"
-    assert decide(facts).look_again is not None
+    assert decide(facts).check_due is not None
 
 
 def test_stages_are_cleared_in_order() -> None:

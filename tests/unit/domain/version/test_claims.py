@@ -179,8 +179,8 @@ SEEN = worlds.record(verified_at=worlds.NOW - timedelta(minutes=1))
 def test_a_version_looks_at_once_when_another_saw_other_bytes(found: VersionStanding, at_once: bool) -> None:
     decision = decided(found, artifact=SEEN)
 
-    assert decision.look_again is not None
-    assert (decision.look_again <= worlds.NOW) == at_once
+    assert decision.check_due is not None
+    assert (decision.check_due <= worlds.NOW) == at_once
 
 
 # The status

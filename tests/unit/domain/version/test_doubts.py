@@ -34,7 +34,7 @@ def test_a_doubt_shuts_the_gate_and_says_why() -> None:
     doubted = worlds.record(doubted=True)
     decision = decide(worlds.facts(row=ROW, artifact=doubted, rereading=DENIED))
 
-    assert (decision.phase, decision.cleared_for, decision.look_again) == ("Verifying", (), worlds.NOW)
+    assert (decision.phase, decision.cleared_for, decision.check_due) == ("Verifying", (), worlds.NOW)
     assert decision.first_shut is not None
     assert decision.first_shut.finding.reason == "ListingDiffers"
     assert "AccessDenied: GET config.json is refused" in decision.first_shut.finding.found
@@ -49,7 +49,7 @@ def test_a_check_of_another_listing_leaves_a_doubt_in_the_row_that_outlives_the_
 
     restarted = decide(worlds.facts(row=decision.record, artifact=decision.record.artifact))
     assert (restarted.phase, restarted.cleared_for) == ("Verifying", ())
-    assert restarted.look_again == worlds.NOW
+    assert restarted.check_due == worlds.NOW
 
 
 def test_reading_the_same_files_again_is_no_doubt() -> None:
@@ -101,8 +101,8 @@ def test_what_may_go_on_is_looked_at_also_when_nobody_submits_it_any_more() -> N
     for state in ("Deprecated", "Archived", "Draft"):
         running = worlds.facts(row=ROW, version=worlds.version(state=state, status=admitted))
         assert running.watches_artifact
-        assert decide(running).look_again is not None
+        assert decide(running).check_due is not None
         assert not decide(running).cleared_for
         gone = worlds.facts(row=ROW, version=worlds.version(state=state))
         assert not gone.watches_artifact
-        assert decide(gone).look_again is None
+        assert decide(gone).check_due is None

@@ -215,8 +215,8 @@ def test_nothing_is_recorded_in_a_row_that_belongs_to_another_object() -> None:
 def test_when_to_look_again(found: Any, least: float, most: float) -> None:
     decision = decide(worlds.facts(artifact=found, row=worlds.row()))
 
-    assert decision.look_again is not None
-    after = decision.look_again - found.verified_at
+    assert decision.check_due is not None
+    after = decision.check_due - found.verified_at
     assert timedelta(minutes=least) <= after <= timedelta(minutes=most)
 
 
@@ -225,13 +225,13 @@ def test_what_is_missing_is_looked_for_after_two_seconds_four_and_so_on_up_to_th
     at, waits = worlds.NOW, []
     for _ in range(7):
         found = replace(MISSING, missing_since=worlds.NOW, verified_at=at)
-        due = decide(worlds.facts(now=at, artifact=found, row=worlds.row(digest=None))).look_again
+        due = decide(worlds.facts(now=at, artifact=found, row=worlds.row(digest=None))).check_due
         assert due is not None
         waits.append((due - at).total_seconds())
         at = due
     assert waits == [2, 4, 8, 16, 30, 30, 30]
     backwards = replace(MISSING, missing_since=worlds.NOW + timedelta(hours=1))
-    due = decide(worlds.facts(artifact=backwards, row=worlds.row(digest=None))).look_again
+    due = decide(worlds.facts(artifact=backwards, row=worlds.row(digest=None))).check_due
     assert due == backwards.verified_at + timedelta(seconds=2)
 
 

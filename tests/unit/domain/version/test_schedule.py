@@ -10,7 +10,7 @@ import pytest
 
 import worlds
 from gatehouse.domain.artifact.values import CheckProgress, content_source
-from gatehouse.domain.version.lifecycle import decide, look_again
+from gatehouse.domain.version.lifecycle import check_due, decide
 from gatehouse.domain.version.schedule import asks_store, distrusted, owes_reading, reread_since
 from policies import policy
 
@@ -72,8 +72,8 @@ def test_only_what_is_verified_is_read_again() -> None:
 def test_a_version_whose_files_are_being_read_waits_for_that() -> None:
     progress = CheckProgress(files_done=0, files=1, bytes_done=0, bytes=9, rereading=True)
 
-    assert look_again(worlds.facts()) is not None
-    assert look_again(worlds.facts(rereading=progress)) is None
+    assert check_due(worlds.facts()) is not None
+    assert check_due(worlds.facts(rereading=progress)) is None
 
 
 @pytest.mark.parametrize(
