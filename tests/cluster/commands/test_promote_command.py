@@ -120,7 +120,10 @@ def test_a_namespace_of_another_stage_is_refused(desk: Desk, stage: str) -> None
     cleared(desk, "staging")
     said = desk.run("promote", "granite-1", "--to=staging", f"--namespace={stage}")
     assert (said.exit_code, said.stdout) == (2, "")
-    assert f"namespace {stage} is labelled gatehouse.dev/stage={stage}; expected: one of stage staging" in said.stderr
+    assert (
+        f"namespace {stage} is labelled gatehouse.dev/stage={stage}; expected: a namespace of stage staging"
+        in said.stderr
+    )
 
 
 def test_an_older_status_clears_nothing(desk: Desk, stage: str) -> None:

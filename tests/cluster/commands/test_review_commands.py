@@ -145,9 +145,9 @@ def test_an_early_refusal_says_what_is_wanted(desk: Desk) -> None:
     desk.version("granite-1")
     for name, stage, expected in (
         ("no-digest", "staging", "has no digest yet (Verifying)"),
-        ("changed", "staging", "is Artifact Changed: its files are not the ones that were recorded"),
-        ("draft", "staging", "is Draft; only a Submitted version can be decided on"),
-        ("unclaimed", "staging", "nobody submitted"),
+        ("changed", "staging", "is Artifact Changed: its files differ from the recorded digest"),
+        ("draft", "staging", "is Draft; expected: a Submitted version"),
+        ("unclaimed", "staging", "spec.submittedBy is empty"),
         ("granite-1", "moon", "stage is moon; expected: a stage of the registry: staging, production"),
     ):
         said = desk.run("approve", name, f"--stage={stage}", "--reason=r")

@@ -233,7 +233,7 @@ def test_what_does_not_come_is_named_with_its_reason(cluster: Cluster, node: Nod
     node.servers = False
     answer = cluster.deploy("embedded", "--timeout=30s")
     assert answer.exit_code == 1
-    assert "not complete after 30 s; what was applied stays" in answer.output
+    assert "not complete after 30 s; the applied objects stay" in answer.output
     assert "Deployment gatehouse-system/gatehouse-operator: 0 of 1 available" in answer.output
     assert "PersistentVolumeClaim gatehouse-data is not bound" in answer.output
 
