@@ -299,7 +299,7 @@ def test_results_name_only_groups_that_their_evaluator_is_in(gate: Gate, reviewe
     bind(gate, "gatehouse-submitter", user="reviewer", cluster=False)
     assert send(reviewer, evaluation(gate, evaluator="reviewer", groups=["governance"]))
     said = refusal(reviewer, evaluation(gate, evaluator="reviewer", groups=["governance", "lab"]))
-    assert "spec.groups names lab, and you (reviewer) are not in it" in said
+    assert "spec.groups names lab, and you (reviewer) are in none of them" in said
 
 
 # Submitters
