@@ -112,7 +112,7 @@ def test_a_store_of_aws_needs_no_endpoint(gate: Gate) -> None:
         )
         assert result.exit_code == 0, result.output
         assert "created Secret" in result.stdout
-        assert "warning: s3://models-in-china/ is read as a requester who pays" in result.stderr
+        assert "warning: requests to s3://models-in-china/ must state that the requester pays" in result.stderr
         data = gate.admin.request("GET", MANIFEST.format(gate.namespace))["data"]
         entry = json.loads(b64decode(data["weights"]))
         assert (entry["endpoint_url"], entry["region"]) == ("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1")

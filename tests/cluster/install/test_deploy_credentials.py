@@ -185,7 +185,7 @@ def test_a_lost_secret_of_an_initialised_volume_is_not_made_anew(
     admin.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{SOURCE}")
     refused = run(control_plane, file)
     assert refused.exit_code == 2
-    assert "is gone, but the database on PersistentVolumeClaim db-pvc was initialised with its passwords" in (
+    assert "is missing, but the database on PersistentVolumeClaim db-pvc was initialised with its passwords" in (
         refused.output
     )
     with pytest.raises(ApiRefused, match="not found"):

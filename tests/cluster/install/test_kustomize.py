@@ -25,7 +25,7 @@ from gatehouse.cli.options import seconds
 from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
 from gatehouse.domain.audit.checkpoints import new_key_pem
-from gatehouse.install.connections import ACCESS_KEY, MANAGED, SECRET_KEY
+from gatehouse.install.connections import MANAGED
 from gatehouse.install.credentials_file import (
     CA_KEY,
     CERTIFICATE_KEY,
@@ -39,6 +39,7 @@ from gatehouse.install.manifests import Manifest, load, of_kind, tagged_images
 from gatehouse.install.overlays import overlay_names, render
 from gatehouse.install.shipped_files import shipped
 from gatehouse.install.store_users import StoreUsersFile
+from gatehouse.storage.providers.s3 import ACCESS_KEY, SECRET_KEY
 from gatehouse_local import ephemeral
 from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane

@@ -214,7 +214,9 @@ def test_an_outage_does_not_stand_against_a_policy_that_wants_bytes_read(
     server.store.fail("read", code(500, "InternalError"), forever=True)
     with policy(world, **READ):
         world.phase("granite-1", "Pending Review")
-        told = world.wait("granite-1", lambda body: "cannot be read" in gate(body)["found"], what="says no reason")
+        told = world.wait(
+            "granite-1", lambda body: "Gatehouse cannot read the files" in gate(body)["found"], what="says no reason"
+        )
         assert "HTTP 500" in gate(told)["found"]
         assert world.templates() == []
         server.store.faults.clear()
