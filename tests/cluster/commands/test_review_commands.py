@@ -153,7 +153,7 @@ def test_an_early_refusal_says_what_is_wanted(desk: Desk) -> None:
         said = desk.run("approve", name, f"--stage={stage}", "--reason=r")
         assert (said.exit_code, expected in said.stderr) == (2, True), (name, said.output)
     empty = desk.run("approve", "granite-1", "--stage=staging", "--reason=  ")
-    assert (empty.exit_code, "it is empty" in empty.stderr) == (2, True)
+    assert (empty.exit_code, "the reason is empty" in empty.stderr) == (2, True)
     assert desk.all("modelapprovals") == []
 
 
