@@ -209,7 +209,7 @@ def _why(passed: Sequence[Standing]) -> str:
 
 
 def _registry_of(version: ModelVersion) -> ModelRegistry:
-    """A registry with known stages only. Stages that the version is cleared for need no more policy."""
+    """A registry of which only the stages are known. A stage that already cleared the version needs no policy."""
     spec = ModelRegistrySpec()
     stages = list(dict.fromkeys(gate.stage for gate in version.status.gates if gate.stage)) or spec.stages
     protected = protected_stages(spec.model_copy(update={"stages": stages})) - set(version.status.cleared_for)

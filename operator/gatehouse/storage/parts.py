@@ -56,8 +56,8 @@ class StoredPart:
 class StoredSum:
     """The store's statement about an object: size in bytes, ETag, and its SHA-256 in hex.
 
-    ``sha256`` is that of the whole object, ``composite`` that of its parts' SHA-256 after one another; at most one is
-    known.
+    ``sha256`` is the SHA-256 of the whole object. ``composite`` is the SHA-256 of the concatenated SHA-256 values of
+    its parts. At most one of them is known.
     """
 
     size: int

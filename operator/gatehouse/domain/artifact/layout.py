@@ -110,6 +110,6 @@ def is_configuration(path: str) -> bool:
 
 
 def resembles_configuration(path: str) -> bool:
-    """Whether the name is like that of a configuration, and no known loader reads the file as one."""
+    """Whether a file is named like a configuration, although no known loader reads the file."""
     name = path.rpartition("/")[2].lower()
     return name.endswith(".json") and "config" in name and not is_configuration(path)

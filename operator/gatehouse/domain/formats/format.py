@@ -87,7 +87,7 @@ class WeightFacts:
 
     @classmethod
     def summed(cls, files: Iterable[Mapping[str, DtypeTotal]]) -> WeightFacts:
-        """The sums over the files, each of which has its sums by data type."""
+        """The facts of all files together, from the totals by data type of each file."""
         elements: Counter[str] = Counter()
         size = 0
         for dtypes in files:
@@ -129,7 +129,7 @@ class Format(Protocol):
     """The weights that are expected where no file holds any, for messages."""
 
     def holds_weights(self, path: str) -> bool:
-        """Whether the name is that of a file that holds the model."""
+        """Whether the file of this name holds weights of the model."""
         return bool(self.ending) and path.lower().endswith(self.ending) and not left_by(path)
 
     def parts(self, files: Sequence[StoredObject]) -> Parts:

@@ -1,7 +1,7 @@
 """The safetensors header: accepts within bounds what the official library accepts, and nothing else.
 
-Stricter than the official library (0.8) in these points only, each of which stops an attack or an accident: the header
-begins with `{`, no object has a key twice, and there are bounds (MAX_TENSORS in a file, MAX_ENTRY bytes and
+The parser is stricter than the official library (0.8) in these points only, and each stops an attack or an accident:
+the header begins with `{`, no object has a key twice, and there are bounds (MAX_TENSORS in a file, MAX_ENTRY bytes and
 MAX_ENTRY_ITEMS items for one tensor, MAX_METADATA bytes and MAX_METADATA_ITEMS items of `__metadata__`, 65,536 bytes
 for a name). Format: https://github.com/huggingface/safetensors#format.
 """

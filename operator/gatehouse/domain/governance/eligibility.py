@@ -63,7 +63,7 @@ class Review:
 
 
 def is_service_account(user: str) -> bool:
-    """Whether a user name is that of a service account or a node."""
+    """Whether a user name belongs to a service account or a node."""
     return user.startswith(("system:serviceaccount:", "system:node:"))
 
 
@@ -126,7 +126,7 @@ def _state_findings(version: ModelVersion) -> Iterator[Finding]:
 
 
 def submitter_finding(version: ModelVersion) -> Finding | None:
-    """Why no approval of a version counts, whoever approves; None when a person submitted the version."""
+    """Why no approval of the version counts; None when a person submitted the version."""
     if author(version.spec) is not None:
         return None
     account = version.spec.submitted_by

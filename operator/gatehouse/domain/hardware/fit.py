@@ -473,16 +473,25 @@ def _beyond_limit(
     warnings: tuple[str, ...] = (),
 ) -> Fit:
     """``lengths`` are None when only the model's own limit is known."""
-    within = f"set spec.serving.maxModelLen to at most {limit:,}"
+    problem = _too_long(limit, requested, name=name)
     return case.outcome(
         "DoesNotFit",
-        "MaxModelLenTooLong",
-        f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
-        requirement=f"a maxModelLen of at most {limit:,}",
-        remedy=within if lengths is None else _shorter(lengths) or case.more_memory,
+        problem.reason,
+        problem.found,
+        requirement=problem.expected,
+        remedy=problem.remedy if lengths is None else _shorter(lengths) or case.more_memory,
         max_model_len=limit if lengths is None else lengths.safe or None,
         lengths=lengths,
         warnings=warnings,
+    )
+
+
+def _too_long(limit: int, requested: int, *, name: str) -> Finding:
+    return Finding(
+        reason="MaxModelLenTooLong",
+        found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
+        expected=f"a maxModelLen of at most {limit:,}",
+        remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
     )
 
 
@@ -506,19 +515,17 @@ def _packed(
     name: str,
     image: str,
 ) -> Fit:
-    """The sure facts about a model of which only the weights are compared. Its template starts vLLM on one accelerator.
-    No request is longer than the model's limit."""
+    """The fit of a model whose weights alone are compared with the memory of one accelerator, on which vLLM starts.
+
+    A requested length may not exceed the model's limit.
+    """
     accelerator = profile.accelerator
     machine = f"one {accelerator.vendor} {accelerator.model}"
     weights = known.loaded_bytes(summary)
     release, told = release_of(image)
     refusal = format_refusal(known, release)
     if refusal is not None:
-        return Fit(
-            verdict="DoesNotFit",
-            weights_bytes=weights,
-            finding=refusal,
-        )
+        return Fit(verdict="DoesNotFit", weights_bytes=weights, finding=refusal)
     usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since)
     if weights > usable:
         return Fit(
@@ -532,17 +539,8 @@ def _packed(
             ),
         )
     if limit is not None and requested is not None and requested > limit:
-        return Fit(
-            verdict="DoesNotFit",
-            weights_bytes=weights,
-            max_model_len=limit,
-            finding=Finding(
-                reason="MaxModelLenTooLong",
-                found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
-                expected=f"a maxModelLen of at most {limit:,}",
-                remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
-            ),
-        )
+        too_long = _too_long(limit, requested, name=name)
+        return Fit(verdict="DoesNotFit", weights_bytes=weights, max_model_len=limit, finding=too_long)
     unknown = _unknown(None, why, limit, requested, name=name)
     sure = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
     warnings = ((told,) if told else ()) + unknown.warnings

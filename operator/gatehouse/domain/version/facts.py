@@ -125,7 +125,7 @@ class Facts:
 
     @property
     def recorded_digest(self) -> str | None:
-        """The digest that the version's bytes must have: that of the row, or else the declared one."""
+        """The digest that the version's bytes must have: the digest of the row, or else the declared digest."""
         return self.kept_digest or self.version.spec.artifact.digest
 
     @property

@@ -57,7 +57,7 @@ _HOSTS: Final = (
     rf"(?:.+\.)?vpce-[a-z0-9-]+\.s3\.{_REGION}\.vpce",
 )
 _GLOBAL: Final = re.compile(r"(?:.+\.)?s3(?:-external-1)?\.amazonaws\.com")
-"""The host without a region, which is that of us-east-1."""
+"""The host without a region. It serves us-east-1."""
 
 
 @dataclass(frozen=True, slots=True)
