@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import pytest
+
+from interrupts import unwind_on_sigterm
 
 __all__ = [
     "begin",
@@ -32,12 +33,8 @@ Result = pytest.TestReport | pytest.CollectReport
 
 
 def pytest_configure() -> None:
-    """A run that is stopped stops its servers; without a handler, SIGTERM would leave them behind."""
-    signal.signal(signal.SIGTERM, _stop)
-
-
-def _stop(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    """A run that is stopped stops its servers."""
+    unwind_on_sigterm()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

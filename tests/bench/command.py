@@ -6,13 +6,12 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -30,6 +29,7 @@ from bench.policies import bench_policies
 from bench.vllm_fit import VLLM_NEEDED, bench_fit
 from gatehouse.printing.progress import ConsoleProgress, ProgressReporter
 from gatehouse_local.errors import LocalClusterError
+from interrupts import unwind_on_sigterm
 
 __all__ = ["main"]
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 when every count is as it must be, 1 when one is not, 2 when a bench did not end, 130 when it was stopped.
     """
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    unwind_on_sigterm()
     console = Console(width=max(Console().width, 120))
     if "fit" in (options.only or ()) and options.vllm is None:
         console.print(VLLM_NEEDED, highlight=False, markup=False)
@@ -172,8 +172,3 @@ def _write(results: Sequence[Result], started: datetime, console: Console) -> No
     console.print(
         f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", highlight=False
     )
-
-
-def _stop(*_: object) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C, so that every server is stopped."""
-    raise KeyboardInterrupt

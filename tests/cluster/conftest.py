@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.buckets import Bucket, bucket_at
 from cluster.gated import Gate, make_gate
 from cluster.rig import Operator
 from cluster.servers import available
@@ -59,6 +60,17 @@ def versitygw() -> Iterator[RunningVersitygw]:
     """A second S3 server; its objects are plain files below `data`."""
     with available(ephemeral.versitygw()) as running:
         yield running
+
+
+@pytest.fixture(params=["minio", "versitygw"])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    if request.param == "minio":
+        with bucket_at(request.getfixturevalue("minio")) as made:
+            yield made
+    else:
+        gateway: RunningVersitygw = request.getfixturevalue("versitygw")
+        with bucket_at(gateway.endpoint, gateway.data) as made:
+            yield made
 
 
 @pytest.fixture(scope="session")

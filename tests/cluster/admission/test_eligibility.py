@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from cluster.gated import DIGEST, STAGE, Gate, objection, wait_for_rights
+from cluster.admission.test_admission_identity import approval
+from cluster.gated import Gate, objection, wait_for_rights
 from cluster.impersonation import As
 from cluster.status import Manifest
 from gatehouse.api.model_approval import ModelApprovalSpec
@@ -49,35 +50,14 @@ def people(gate: Gate) -> Iterator[None]:
             gate.admin.request("DELETE", path)
 
 
-def decision(*, approver: str, groups: tuple[str, ...], tier: RiskTier) -> ModelApprovalSpec:
-    return ModelApprovalSpec.model_validate(
-        {
-            "versionRef": {"name": "granite-1", "uid": "0b6b3d6c-0000-4000-8000-000000000001"},
-            "digest": DIGEST,
-            "servedDigest": DIGEST,
-            "stage": STAGE,
-            "riskTier": tier,
-            "decision": "Approved",
-            "reason": "evaluated",
-            "approver": approver,
-            "groups": list(groups),
-        }
-    )
-
-
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("caller", PEOPLE, ids=lambda person: str(person.name))
 def test_admission_and_the_code_answer_alike(gate: Gate, caller: Reviewer) -> None:
     answers = set()
     with As(gate.plane, caller.name, groups=tuple(caller.groups)) as client:
         for approver, groups, tier in product((caller.name, "another"), GROUPS, TIERS):
-            spec = decision(approver=approver, groups=groups, tier=tier)
-            body = {
-                "apiVersion": "gatehouse.dev/v1alpha1",
-                "kind": "ModelApproval",
-                "metadata": {"name": "decision", "namespace": gate.namespace},
-                "spec": spec.wire(),
-            }
+            body = approval(gate, approver=approver, groups=list(groups), tier=tier)
+            spec = ModelApprovalSpec.model_validate(body["spec"])
             refusal = admission_finding(spec, caller)
             said = objection(client, body)
             if refusal is None:

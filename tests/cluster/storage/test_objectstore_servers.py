@@ -5,115 +5,27 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from mypy_boto3_s3 import S3Client
 
 from bench.granite import PARAMETERS, WEIGHTS_BYTES, granite_files, upload
+from cluster.buckets import Bucket, Metrics, WallClock, bucket_at, opened
 from collisions import ONE, OTHER
-from gatehouse.api.model_registry import ObjectStore
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.values import Listing, StoredObject
 from gatehouse.domain.common.errors import Transient, Waiting
 from gatehouse.domain.formats.layout import lay_out
 from gatehouse.domain.version.records import FileRecord
-from gatehouse.storage.s3.client import S3Store, S3Stores
+from gatehouse.storage.s3.client import S3Store
 from gatehouse_local.ephemeral import RunningVersitygw
 from gatehouse_local.s3 import S3Endpoint
 from modelfiles import config_json, safetensors_file
-
-
-class Metrics:
-    def __init__(self) -> None:
-        self.requests: Counter[str] = Counter()
-        self.bytes = 0
-
-    def request(self, operation: str, outcome: str, seconds: float) -> None:
-        self.requests[operation] += 1
-
-    def received(self, amount: int) -> None:
-        self.bytes += amount
-
-
-class WallClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-@dataclass
-class Bucket:
-    endpoint: S3Endpoint
-    name: str
-    client: S3Client
-    data: Path | None = None
-
-    def put(self, key: str, body: bytes) -> None:
-        self.client.put_object(Bucket=self.name, Key=key, Body=body)
-
-
-@contextlib.contextmanager
-def bucket_at(endpoint: S3Endpoint, data: Path | None = None) -> Iterator[Bucket]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint.url,
-        region_name=endpoint.region,
-        aws_access_key_id=endpoint.credentials.access_key,
-        aws_secret_access_key=endpoint.credentials.secret_key,
-        verify=str(endpoint.authority) if endpoint.authority else None,
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required", proxies={}),
-    )
-    name = f"models-{secrets.token_hex(4)}"
-    client.create_bucket(Bucket=name)
-    yield Bucket(endpoint, name, client, data / name if data else None)
-    client.close()
-
-
-@pytest.fixture(params=["minio", "versitygw"])
-def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    if request.param == "minio":
-        with bucket_at(request.getfixturevalue("minio")) as made:
-            yield made
-    else:
-        gateway: RunningVersitygw = request.getfixturevalue("versitygw")
-        with bucket_at(gateway.endpoint, gateway.data) as made:
-            yield made
-
-
-@asynccontextmanager
-async def opened(
-    bucket: Bucket,
-    *,
-    metrics: Metrics | None = None,
-    credentials: tuple[str, str] | None = None,
-    anonymous: bool = False,
-    ca_pem: str | None = None,
-    name: str | None = None,
-    versioned: bool = False,
-) -> AsyncIterator[S3Store]:
-    own = (bucket.endpoint.credentials.access_key, bucket.endpoint.credentials.secret_key)
-    async with aclosing(S3Stores(metrics or Metrics())) as stores:
-        yield stores.open(
-            ObjectStore(
-                uri_prefix=f"s3://{bucket.name}/",
-                endpoint=bucket.endpoint.url,
-                region=bucket.endpoint.region,
-                versioned=versioned,
-            ),
-            bucket=name or bucket.name,
-            credentials=None if anonymous else credentials or own,
-            ca_pem=ca_pem,
-        )
 
 
 async def objects(store: S3Store, prefix: str) -> dict[str, StoredObject]:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.storage.test_objectstore_servers import Bucket, bucket_at
+from cluster.buckets import Bucket, bucket_at
 from cluster.upload.uploads import INDEX, LARGE, SMALL, write
 from gatehouse.storage.parts import PART_BYTES
-from gatehouse_local.ephemeral import RunningVersitygw
 from gatehouse_local.s3 import S3Endpoint
 from modelfiles import config_json, safetensors_file, shard_index
 
@@ -27,17 +26,6 @@ async def _connections_end() -> AsyncIterator[None]:
     # The sockets are closed in the loop's next round.
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-
-
-@pytest.fixture(params=["minio", "versitygw"])
-def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    if request.param == "minio":
-        with bucket_at(request.getfixturevalue("minio")) as made:
-            yield made
-    else:
-        gateway: RunningVersitygw = request.getfixturevalue("versitygw")
-        with bucket_at(gateway.endpoint, gateway.data) as made:
-            yield made
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.buckets import Bucket, WallClock, bucket_at, opened
 from cluster.countingproxy import running
-from cluster.storage.test_objectstore_servers import Bucket, WallClock, bucket_at, opened
 from cluster.upload.uploads import keys, run, verified, write
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier

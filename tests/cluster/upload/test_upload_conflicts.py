@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from cluster.buckets import Bucket
 from cluster.countingproxy import refuse, running
-from cluster.storage.test_objectstore_servers import Bucket
 from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.storage.parts import PART_BYTES
 from gatehouse.upload.folder import FileChanged

@@ -10,26 +10,31 @@ from pathlib import Path
 
 from aiohttp import web
 
+from cluster.buckets import Bucket
 from cluster.countingproxy import cut, hold, refuse, running
-from cluster.storage.test_objectstore_servers import Bucket
 from cluster.upload.uploads import LARGE, PARTS, Sender, command, environment, keys, pass_on, run, unfinished, verified
 from gatehouse.domain.artifact.layout import MANIFEST
 from gatehouse.storage.parts import PART_BYTES
+
+
+async def kill_when(reached: asyncio.Event, folder: Path, bucket: Bucket, url: str, *options: str) -> None:
+    """Runs the command until the event is set, and then kills it by signal 9."""
+    process = await asyncio.create_subprocess_exec(
+        *command(folder, bucket, url, *options),
+        env=environment(bucket),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    await asyncio.wait_for(reached.wait(), 60)
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
 
 
 async def test_after_kill_9_only_what_is_missing_is_sent(bucket: Bucket, folder: Path) -> None:
     async with running(bucket.endpoint.url) as proxy:
         reached = asyncio.Event()
         proxy.fail("part", pass_on, pass_on, hold(reached))
-        process = await asyncio.create_subprocess_exec(
-            *command(folder, bucket, proxy.url, "--parallel=1"),
-            env=environment(bucket),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        await asyncio.wait_for(reached.wait(), 60)
-        process.send_signal(signal.SIGKILL)
-        assert await process.wait() == -signal.SIGKILL
+        await kill_when(reached, folder, bucket, proxy.url, "--parallel=1")
         assert proxy.parts == [1, 2, 3]
         assert unfinished(bucket, f"m/{LARGE}") == 1
         assert (await verified(bucket)).record.outcome in {"Missing", "Invalid"}
@@ -52,15 +57,7 @@ async def test_after_kill_9_between_files_the_finished_ones_are_not_sent_again(b
     async with running(bucket.endpoint.url) as proxy:
         reached = asyncio.Event()
         proxy.fail("put", pass_on, hold(reached))
-        process = await asyncio.create_subprocess_exec(
-            *command(small, bucket, proxy.url),
-            env=environment(bucket),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        await asyncio.wait_for(reached.wait(), 60)
-        process.kill()
-        await process.wait()
+        await kill_when(reached, small, bucket, proxy.url)
         # config.json is the last of the model's files: until it is there, nobody takes the rest for a model.
         assert proxy.keys[-2:] == [("put", "m/model.safetensors"), ("put", "m/config.json")]
         assert keys(bucket) == ["m/model.safetensors"]
@@ -123,15 +120,7 @@ async def test_after_kill_9_before_the_checksum_only_that_is_computed(minio_buck
     async with running(minio_bucket.endpoint.url) as proxy:
         reached = asyncio.Event()
         proxy.fail("copy", hold(reached))
-        process = await asyncio.create_subprocess_exec(
-            *command(folder, minio_bucket, proxy.url),
-            env=environment(minio_bucket),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        await asyncio.wait_for(reached.wait(), 60)
-        process.kill()
-        await process.wait()
+        await kill_when(reached, folder, minio_bucket, proxy.url)
         proxy.reset()
 
         result = await Sender(folder, minio_bucket, url=proxy.url).send()

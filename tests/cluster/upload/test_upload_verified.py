@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from cluster.storage.test_objectstore_servers import Bucket, Metrics, bucket_at
+from cluster.buckets import Bucket, Metrics, bucket_at
 from cluster.upload.uploads import KEYS, LARGE, PARTS, Sender, keys, unfinished, verified
 from gatehouse.api.governance_policy import SignatureRequirements
 from gatehouse.domain.artifact.layout import MANIFEST

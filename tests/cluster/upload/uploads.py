@@ -11,7 +11,7 @@ from pathlib import Path
 
 from botocore.credentials import Credentials
 
-from cluster.storage.test_objectstore_servers import Bucket, Metrics, WallClock, opened
+from cluster.buckets import Bucket, Metrics, WallClock, opened
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.controllers.verification.verifier import CheckRequest, CheckResult, Verifier
 from gatehouse.domain.artifact.layout import MANIFEST
