@@ -72,6 +72,8 @@ crds: install ## Render crds/ from the types
 	$(BIN)/gatehouse crds --write crds
 
 bench: install ## Print the figures: rates, counts, memory; JSON in bench-results/
+	@# With PYTHONDONTWRITEBYTECODE set, each start of an operator would compile what has changed since the install.
+	$(BIN)/python -m compileall -q operator
 	$(BIN)/gatehouse local programs control-plane
 	$(BIN)/python tests/bench $(ARGS)
 
