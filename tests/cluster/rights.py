@@ -109,7 +109,7 @@ OPERATES: Rights = {
     **dict.fromkeys(set(KINDS) - {VETTED}, "list watch"),
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
-    SERVICES: "list",
+    SERVICES: "list watch",
     KSERVE_WEBHOOKS: "get",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",

@@ -196,6 +196,8 @@ class FakeApi:
     async def _resource(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
         parts = parts[2:] if parts[0] == "api" else parts[3:]
+        if not parts:
+            return _status(404, "no such group")
         namespace = None
         if parts[0] == "namespaces" and len(parts) > 2:
             namespace, parts = parts[1], parts[2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,13 @@ from kubernetes.aio.client.configuration import Configuration
 from prometheus_client import CollectorRegistry
 
 from gatehouse.cluster.client import ApiClient
-from gatehouse.cluster.inventory import KubernetesMetadata
+from gatehouse.cluster.inventory import KubernetesMetadata, KubernetesPresence
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import KeyOutcome
 from gatehouse.runtime.kopf_source import KopfSource, build_settings
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.refs import Body, Gvr
 from gatehouse.runtime.watches import Watch, build_caches
 from gatehouse.runtime.workqueue import Backoff
@@ -59,6 +60,7 @@ class Rig:
 
     api: FakeApi
     resources: tuple[Gvr, ...] = (WIDGETS,)
+    optional: tuple[Gvr, ...] = ()
     options: ManagerOptions = field(default_factory=ManagerOptions)
     seen: list[tuple[str, Body | None]] = field(default_factory=list)
     synced_when_seen: list[bool] = field(default_factory=list)
@@ -68,29 +70,39 @@ class Rig:
 
     def __post_init__(self) -> None:
         watches = [Watch(resource=resource) for resource in self.resources]
+        watches += [Watch(resource=resource, reconciled=False, optional=True) for resource in self.optional]
         self.caches: Caches = build_caches(watches)
         self.registry = CollectorRegistry()
-        self.source = KopfSource(
-            resources=self.resources,
-            identity="tester",
-            namespaces=self.options.namespaces,
-            login=self.api.login,
-            settings=quick_settings,
-            backoff=QUICK,
-            list_limit=self.list_limit,
-        )
-        self.client = ApiClient(Configuration(host=self.api.url)) if self.lister else None
+        self.source = self.source_of(self.resources, namespaces=self.options.namespaces)
+        self.client = ApiClient(Configuration(host=self.api.url)) if self.lister or self.optional else None
+        self.optional_sources = [
+            OptionalSource(resource=each, source=self.source_of([each]), presence=KubernetesPresence(self.client))
+            for each in self.optional
+            if self.client is not None
+        ]
         self.manager = Manager(
             watches=watches,
             caches=self.caches,
             source=self.source,
-            lister=None if self.client is None else KubernetesMetadata(self.client),
+            optional=self.optional_sources,
+            lister=KubernetesMetadata(self.client) if self.lister and self.client is not None else None,
             metrics=EngineMetrics(self.registry),
             options=self.options,
         )
         for resource in self.resources:
             self.manager.add(resource.plural, Reconciler(self.reconcile_of(resource)))
         self.stop = asyncio.Event()
+
+    def source_of(self, resources: Collection[Gvr], *, namespaces: Collection[str] = ()) -> KopfSource:
+        return KopfSource(
+            resources=resources,
+            identity="tester",
+            namespaces=namespaces,
+            login=self.api.login,
+            settings=quick_settings,
+            backoff=QUICK,
+            list_limit=self.list_limit,
+        )
 
     def reconcile_of(self, resource: Gvr) -> Callable[[str, str], Any]:
         async def reconcile(namespace: str, name: str) -> KeyOutcome:

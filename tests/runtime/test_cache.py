@@ -278,3 +278,17 @@ def test_an_older_deletion_does_not_hide_a_newer_one(cache: ObjectCache) -> None
     cache.apply("DELETED", body(version="12"))
     cache.apply("DELETED", body(version="10"))
     assert cache.apply("MODIFIED", body(version="11")) is None
+
+
+def test_only_what_is_to_be_kept_is_kept_and_told() -> None:
+    def keep(found: Body) -> Body:
+        return {"metadata": found["metadata"], "spec": {"model": found["spec"]["model"]}}
+
+    cache, told = ObjectCache("widgets", {"model": by_model}, keep=keep), list[CacheChange]()
+    cache.subscribe(told.append)
+    cache.apply("ADDED", body(spec={"model": "granite", "ballast": "x" * 10_000}))
+    cache.apply("MODIFIED", body(version="11", spec={"model": "mistral", "ballast": "y" * 10_000}))
+    cache.apply("DELETED", body(version="12", spec={"model": "mistral", "ballast": "y" * 10_000}))
+    assert [change.body["spec"]["model"] for change in told] == ["granite", "mistral", "mistral"]
+    assert all(change.body["spec"].keys() == {"model"} for change in told)
+    assert told[1].body_before == body(spec={"model": "granite"})

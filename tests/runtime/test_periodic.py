@@ -60,3 +60,19 @@ async def test_work_that_fails_each_second_fills_no_log() -> None:
         64,
     ]
     assert events.count("periodic work succeeds again") == 1
+
+
+async def test_work_that_is_done_at_once_waits_from_the_second_time() -> None:
+    clock, done = FakeClock(), []
+
+    async def work() -> None:
+        done.append(clock.now())
+
+    periodic = Periodic(name="work", interval=10.0, work=work, draw=lambda: 0.5, at_once=True)
+    task = asyncio.create_task(periodic.run(clock))
+    await clock.run(25.0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert done == [1000.0, 1010.0, 1020.0]

@@ -25,11 +25,12 @@ class FakeLister:
     version: int = 100
     failures: int = 0
     asked: list[str | None] = field(default_factory=list)
+    broken: Gvr | None = None
 
     async def list_metadata(self, resource: Gvr, namespace: str | None) -> AsyncIterator[MetadataPage]:
         self.asked.append(namespace)
-        if self.failures:
-            self.failures -= 1
+        if self.failures or resource == self.broken:
+            self.failures -= resource != self.broken
             raise ListingFailed("no answer")
         for name, version in self.live.items():
             yield MetadataPage(str(self.version), (ListedObject("team", name, str(version)),))
@@ -37,15 +38,15 @@ class FakeLister:
 
 
 class Bench:
-    def __init__(self, **options: object) -> None:
+    def __init__(self, *, watches: tuple[Watch, ...] = WATCHES, **options: object) -> None:
         self.clock = FakeClock()
-        self.caches = build_caches(WATCHES)
+        self.caches = build_caches(watches)
         self.lister = FakeLister({"a": 10, "b": 11})
         self.relists = 0
         for name, version in self.lister.live.items():
             self.caches["widgets"].apply(None, body(name, version))
         self.sweeper = Sweeper(
-            watches=WATCHES,
+            watches=watches,
             caches=self.caches,
             lister=self.lister,
             relist=self.count,
@@ -117,3 +118,15 @@ async def test_it_sweeps_at_the_interval_and_survives_a_failure() -> None:
     assert bench.lister.asked == ["red", "red", "blue"]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("lags", [False, True])
+async def test_an_optional_kind_that_is_not_listed_keeps_no_other_from_being_compared(lags: bool) -> None:
+    """KServe is absent, or its conversion webhook fails."""
+    gadgets = Gvr("other.dev", "v1", "gadgets", namespaced=True)
+    bench = Bench(watches=(Watch(resource=gadgets, optional=True), *WATCHES))
+    bench.lister.broken = gadgets
+    if lags:
+        bench.lister.live["c"] = 12
+    assert await bench.sweep() is lags
+    assert bench.relists == lags

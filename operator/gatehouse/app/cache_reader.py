@@ -27,6 +27,10 @@ class CacheReader:
         meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))
         return None if meta is None else meta.resource_version
 
+    def complete(self, kind: str) -> bool:
+        """Whether the kind was listed."""
+        return self._caches[kind].complete
+
     def created(self, kind: str, namespace: str, name: str) -> str:
         """The object's creationTimestamp."""
         meta = self._caches[kind].meta(ObjectKey(kind, namespace, name))

@@ -27,7 +27,7 @@ from gatehouse.cluster.events import KubernetesEvents
 from gatehouse.cluster.inventory import (
     KubernetesMetadata,
     KubernetesPolicies,
-    KubernetesServices,
+    KubernetesPresence,
     KubernetesTemplates,
 )
 from gatehouse.cluster.kserve import KubernetesKServe
@@ -35,6 +35,7 @@ from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.declaration import Declaration
 from gatehouse.controllers.dependencies import Adapters, Dependencies
+from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.parsing.processes import WorkerParsing
@@ -44,6 +45,7 @@ from gatehouse.runtime.kopf_source import KopfSource
 from gatehouse.runtime.leader import Leader, LeadershipLost
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.watches import build_caches
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.stores import Stores
@@ -112,15 +114,22 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         stack.push_async_callback(events.aclose)
         parsing = WorkerParsing(on_end=metrics.parser_ended)
         stack.push_async_callback(parsing.aclose)
+        login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
+        services = OptionalSource(
+            resource=SERVICES.resource,
+            source=KopfSource(resources=[SERVICES.resource], identity=identity, login=login),
+            presence=KubernetesPresence(client),
+        )
         manager = Manager(
             watches=WATCHES,
             caches=caches,
             source=KopfSource(
-                resources=[watch.resource for watch in WATCHES],
+                resources=[watch.resource for watch in WATCHES if not watch.optional],
                 identity=identity,
                 namespaces=settings.namespaces,
-                login=login_with(kubeconfig=settings.kubeconfig, context=settings.context),
+                login=login,
             ),
+            optional=[services],
             metrics=engine_metrics,
             leader=leader,
             lister=KubernetesMetadata(client),
@@ -148,7 +157,6 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 events=events,
                 secrets=KubernetesSecrets(client),
                 templates=KubernetesTemplates(client),
-                services=KubernetesServices(client),
                 kserve=KubernetesKServe(client),
                 stores=Stores(PrometheusStoreMetrics(collectors)),
                 databases=DatabasePool(data_dir=settings.data_dir, metrics=written),
@@ -174,7 +182,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 clock=clock,
                 troubles=shared.troubles,
                 templates=shared.templates,
-                services=shared.services,
+                services=services,
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),
                 signer=signer,

@@ -16,7 +16,6 @@ from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
 from gatehouse.app.settings import Settings
 from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.clients import Connections
-from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
@@ -24,6 +23,7 @@ from gatehouse.controllers.ports import EventRecorder, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.audit.checkpoints import Signer
+from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
 
 __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
@@ -40,7 +40,7 @@ class PeriodicParts:
     clock: UtcClock
     troubles: RegistryTroubles
     templates: TemplateSweep
-    services: ServiceSweep
+    services: OptionalSource
     initializer: ClusterInitializer
     policy_writers: PolicyWriters
     signer: Signer | None
@@ -52,7 +52,8 @@ def _templates(parts: PeriodicParts) -> Periodic:
 
 
 def _services(parts: PeriodicParts) -> Periodic:
-    return Periodic(name="services", interval=parts.settings.service_interval, work=parts.services.sweep)
+    interval = parts.settings.service_interval
+    return Periodic(name="services", interval=interval, work=parts.services.check, at_once=True)
 
 
 def _kserve(parts: PeriodicParts) -> Periodic:

@@ -183,7 +183,8 @@ class Settings(BaseModel):
         default=15.0,
         ge=1,
         le=3_600,
-        description="How often the InferenceServices are listed, to tell which version runs in which stage.",
+        description="How often the API server is asked whether it serves InferenceServices, while they are not "
+        "watched. The watch tells which version runs in which stage.",
     )
     secret_interval: Seconds = Field(
         default=60.0,

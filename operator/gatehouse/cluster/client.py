@@ -40,7 +40,7 @@ _LONGEST: Final = 30.0
 """Seconds that a request may take."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=_LONGEST, connect=5)
 METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-_PAGE: Final = "500"
+_PAGE: Final = 500
 _SHORTEST: Final = 0.01
 """The least seconds of a write. The API server would read a shorter timeout as none, and use its own."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -200,10 +200,10 @@ class ApiClient:
                 yield item
 
     async def pages(
-        self, plural: str, path: str, *, selector: str = "", metadata_only: bool = False
+        self, plural: str, path: str, *, selector: str = "", metadata_only: bool = False, limit: int = _PAGE
     ) -> AsyncIterator[dict[str, Any]]:
         """The pages of the consistent list at the path of a collection; only the metadata on request."""
-        params = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
+        params = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
         accept = {"accept": METADATA_ONLY} if metadata_only else {}
         while True:
             page = await self._request("list", "GET", plural, path, params=params, **accept)

@@ -1,4 +1,4 @@
-"""Lists InferenceServices, serving templates, writers of governance policies, and the metadata of all kinds."""
+"""Lists serving templates, writers of governance policies, the metadata of all kinds, and whether a kind is present."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Final
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
 from gatehouse.cluster.errors import to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
-from gatehouse.domain.serving.template import ANNOTATION_DIGEST, ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY, Served
+from gatehouse.domain.serving.template import ANNOTATION_TEMPLATE_DIGEST, MANAGED_BY
 from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.resync import ListedObject, ListingFailed, MetadataPage
 
-__all__ = ["KubernetesMetadata", "KubernetesPolicies", "KubernetesServices", "KubernetesTemplates"]
+__all__ = ["KubernetesMetadata", "KubernetesPolicies", "KubernetesPresence", "KubernetesTemplates"]
 
 
 class KubernetesMetadata:
@@ -72,36 +72,27 @@ def _writer(metadata: Mapping[str, Any]) -> str:
     return str(newest[0].get("manager", "")) if newest else ""
 
 
-class KubernetesServices:
-    """Implements the port ``ServiceLister``."""
+class KubernetesPresence:
+    """Implements the runtime's port ``Presence``."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
-    async def services(self) -> Mapping[str, frozenset[Served]]:
-        """The served artifacts by namespace. A malformed service serves nothing.
+    async def serves(self, resource: Gvr) -> bool:
+        """Whether the API server serves the kind. Lists at most one object, so the right to list is enough.
 
-        :raises Transient: the API server does not answer.
+        Discovery would not do. An API server that has just started answers lists with 503 until it knows every kind,
+        but its discovery may lack a kind for a moment, and the kind would count as absent.
+
+        :raises Transient: the API server does not answer, or cannot list the kind.
         """
-        by_namespace: dict[str, set[Served]] = {}
         try:
-            async for item in self._client.items("inferenceservices"):
-                uri = _at(item, "spec", "predictor", "model", "storageUri")
-                if uri is not None:
-                    digest = _at(item, "metadata", "annotations", ANNOTATION_DIGEST) or ""
-                    by_namespace.setdefault(item["metadata"]["namespace"], set()).add(Served(uri, digest))
+            await anext(self._client.pages(resource.plural, resource.path(), metadata_only=True, limit=1))
         except ClusterError as error:
             if isinstance(error, ApiError) and error.status == 404:
-                return {}
-            raise to_reconcile_error(error, doing="listing the InferenceServices") from error
-        return {namespace: frozenset(served) for namespace, served in by_namespace.items()}
-
-
-def _at(item: Mapping[str, Any], *path: str) -> str | None:
-    value: Any = item
-    for part in path:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value if isinstance(value, str) else None
+                return False
+            raise to_reconcile_error(error, doing=f"listing the {resource.plural}") from error
+        return True
 
 
 TAMPERED: Final = "tampered"

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from gatehouse.api.meta import GROUP, VERSION, Resource
 from gatehouse.controllers.dependencies import Dependencies
-from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.cache import Caches, slim
 from gatehouse.runtime.controller import Reconcile
-from gatehouse.runtime.refs import Gvr, ObjectKey
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 from gatehouse.runtime.watches import FanOut, Watch
 from gatehouse.runtime.workqueue import Backoff
 
@@ -50,6 +50,7 @@ class Trigger:
     relevant: Callable[[Any], object]
     dependents: Callable[[Any, Caches], Iterable[ObjectKey]]
     settle: float = 0.0
+    listed: Callable[[Caches], Iterable[ObjectKey]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class Declaration:
 
     ``workers`` is None for the number in the settings. A kind that ``waits_for_database`` shares its workers fairly
     between databases. ``rights`` are those that the controller uses beyond its own objects and their status.
+
+    ``optional`` and ``keep`` are those of :class:`gatehouse.runtime.watches.Watch`.
     """
 
     resource: Gvr
@@ -74,6 +77,8 @@ class Declaration:
     backoff: Callable[[Dependencies], Backoff] | None = None
     waits_for_database: bool = False
     rights: Sequence[Right] = ()
+    optional: bool = False
+    keep: Callable[[Body], Body] = slim
 
     @property
     def kind(self) -> str:
@@ -101,11 +106,18 @@ def watches_of(declarations: Sequence[Declaration]) -> tuple[Watch, ...]:
             together=declared.together,
             wakes=tuple(_woken_by(declared.kind, declarations)),
             fan_outs=tuple(
-                FanOut(relevant=trigger.relevant, dependents=trigger.dependents, settle=trigger.settle)
+                FanOut(
+                    relevant=trigger.relevant,
+                    dependents=trigger.dependents,
+                    settle=trigger.settle,
+                    listed=trigger.listed,
+                )
                 for other in declarations
                 for trigger in other.triggers
                 if trigger.kind == declared.kind
             ),
+            optional=declared.optional,
+            keep=declared.keep,
         )
         for declared in declarations
     )

@@ -13,7 +13,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.faults import Faults
-from gatehouse.controllers.inference_services import ServiceLister, ServiceSweep
+from gatehouse.controllers.inference_services import Services
 from gatehouse.controllers.kserve_images import ClusterInitializer, KServeReader
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import (
@@ -64,7 +64,6 @@ class Adapters:
     events: EventRecorder
     secrets: SecretReader
     templates: TemplateLister
-    services: ServiceLister
     kserve: KServeReader
     stores: ArtifactStores
     databases: RegistryRowsFactory
@@ -89,7 +88,7 @@ class Dependencies:
     shares: DatabaseShares
     checks: VerificationPool[VersionKey]
     templates: TemplateSweep
-    services: ServiceSweep
+    services: Services
     initializer: ClusterInitializer
 
     @classmethod
@@ -130,7 +129,7 @@ class Dependencies:
                 clock=clock, on_progress=enqueue_version, slots=CheckSlots(parsing=adapters.parsing)
             ),
             templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
-            services=ServiceSweep(reader=reader, lister=adapters.services, enqueue=enqueue_version),
+            services=Services(reader),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
         )
 

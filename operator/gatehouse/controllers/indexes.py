@@ -14,6 +14,7 @@ from gatehouse.api.wire import WireObject, WireVersion
 __all__ = [
     "BY_BUCKET",
     "BY_CLAIM",
+    "BY_DEPLOYED",
     "BY_DIGEST",
     "BY_MODEL",
     "BY_NAMESPACE",
@@ -47,6 +48,7 @@ __all__ = [
 
 BY_BUCKET: Final = "bucket"
 BY_CLAIM: Final = "claim"
+BY_DEPLOYED: Final = "deployed"
 BY_DIGEST: Final = "digest"
 BY_MODEL: Final = "model"
 BY_PHASE: Final = "phase"

@@ -1,7 +1,8 @@
 """Which stages run which artifacts: the InferenceServices in namespaces with a stage label.
 
-The operator lists InferenceServices at intervals and does not watch them: KServe may be absent, and Gatehouse reports
-services without changing them.
+The operator watches InferenceServices while the API server serves them: KServe may be absent, and Gatehouse reports
+services without changing them. A change of a service enqueues the versions that the service runs or ran. The cache
+keeps the few members that are read here, because a service may be large and there may be thousands.
 
 Admission admits a service behind an enforced gate if the service has the digest of a cleared version. A version
 remembers such services only. Admission did not check services in namespaces whose gate only warns, or whose gate was
@@ -10,88 +11,135 @@ enforced later.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, cast
 
+from gatehouse.api.kserve import SERVED_URI, WireService
 from gatehouse.api.model_version import ModelVersion
-from gatehouse.controllers.indexes import BY_SERVED
-from gatehouse.controllers.ports import ObjectName, ObjectReader
+from gatehouse.api.wire import WireMetadata, WireObject
+from gatehouse.controllers.indexes import BY_DEPLOYED, BY_NAMESPACE, BY_SERVED
+from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.common.locations import folder_of
-from gatehouse.domain.serving.template import LABEL_GATE, LABEL_STAGE, UNENFORCED, Served
+from gatehouse.domain.common.readable import member
+from gatehouse.domain.serving.template import ANNOTATION_DIGEST, LABEL_GATE, LABEL_STAGE, UNENFORCED
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 
-__all__ = ["ServiceLister", "ServiceSweep"]
+__all__ = [
+    "INFERENCE_SERVICES",
+    "Services",
+    "kept_of_service",
+    "run_by_service",
+    "run_in_namespace",
+    "served_folder",
+    "service_part",
+    "shown_as_running",
+]
 
-
-class ServiceLister(Protocol):
-    """Lists InferenceServices. Raises ``Transient``."""
-
-    async def services(self) -> Mapping[str, frozenset[Served]]:
-        """Namespace to the artifacts that its InferenceServices serve; empty without KServe."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """For one URI: the stages that run it, and (stage, namespace, digest) of each service behind an enforced gate."""
-
-    stages: tuple[str, ...] = ()
-    enforced: tuple[tuple[str, str, str], ...] = ()
-
-
-_NOTHING: Final = _Found()
+INFERENCE_SERVICES: Final = Gvr("serving.kserve.io", "v1beta1", "inferenceservices", namespaced=True)
+_SERVICES: Final = INFERENCE_SERVICES.plural
+_VERSIONS: Final = ModelVersion.info.plural
 
 
-class ServiceSweep:
-    """Records which artifact is deployed to which stages; ``enqueue`` gets each version whose stages changed."""
+class _Place(NamedTuple):
+    """A namespace with services that serve an artifact under one digest."""
 
-    def __init__(self, *, reader: ObjectReader, lister: ServiceLister, enqueue: Callable[[ObjectName], None]) -> None:
+    stage: str
+    namespace: str
+    digest: str
+    enforced: bool
+
+
+class Services:
+    """The stages that run a version, from the cache of services."""
+
+    def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
-        self._lister = lister
-        self._enqueue = enqueue
-        self._found: Mapping[str, _Found] | None = None
-
-    async def sweep(self) -> None:
-        """Lists once. Raises the errors of listing."""
-        stages: defaultdict[str, set[str]] = defaultdict(set)
-        enforced: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
-        for namespace, services in (await self._lister.services()).items():
-            labels = self._labels(namespace)
-            stage = str(labels.get(LABEL_STAGE, ""))
-            for served in services if stage else ():
-                uri = folder_of(served.uri)
-                stages[uri].add(stage)
-                if labels.get(LABEL_GATE) not in UNENFORCED:
-                    enforced[uri].add((stage, namespace, served.digest))
-        served_at = {uri: _Found(tuple(sorted(names)), tuple(sorted(enforced[uri]))) for uri, names in stages.items()}
-        before, self._found = self._found or {}, served_at
-        for uri in before.keys() | served_at.keys():
-            if before.get(uri) != served_at.get(uri):
-                for name in self._reader.select(ModelVersion.info.plural, BY_SERVED, uri):
-                    self._enqueue(name)
 
     def deployed_to(self, version: ModelVersion) -> list[str]:
-        """Stages that run the version's artifact; before the first sweep, those of its status."""
-        if self._found is None:
+        """Stages that run the version's artifact; while the services are not known, those of its status."""
+        if not self._reader.complete(_SERVICES):
             return list(version.status.deployed_to)
-        return list(self._of(version).stages)
+        return sorted({place.stage for place in self._places(version)})
 
     def served_in(self, version: ModelVersion, *, digest: str | None) -> tuple[tuple[str, str], ...] | None:
         """Stage and namespace of each service with the version's artifact and digest, where the gate is enforced.
 
-        None before the first sweep: the services are not known.
+        None while the services are not known.
         """
-        if self._found is None:
+        if not self._reader.complete(_SERVICES):
             return None
-        return tuple(
-            dict.fromkeys((at, namespace) for at, namespace, has in self._of(version).enforced if has == digest)
-        )
+        found = {(at.stage, at.namespace) for at in self._places(version) if at.enforced and at.digest == digest}
+        return tuple(sorted(found))
 
-    def _of(self, version: ModelVersion) -> _Found:
-        return (self._found or {}).get(folder_of(version.spec.artifact.uri), _NOTHING)
+    def _places(self, version: ModelVersion) -> Iterable[_Place]:
+        """Where the version's artifact is served, in namespaces with a stage."""
+        names = self._reader.select(_SERVICES, BY_SERVED, folder_of(version.spec.artifact.uri))
+        served = {(name.namespace, _digest(self._reader.get(_SERVICES, *name))) for name in names}
+        for namespace, digest in served:
+            labels = self._labels(namespace)
+            if stage := labels.get(LABEL_STAGE):
+                yield _Place(stage, namespace, digest, enforced=labels.get(LABEL_GATE) not in UNENFORCED)
 
     def _labels(self, namespace: str) -> Mapping[str, str]:
         body = self._reader.get("namespaces", "", namespace)
         labels: Mapping[str, str] = (body or {"metadata": {}})["metadata"].get("labels") or {}
         return labels
+
+
+# What the operator declares for the kind
+
+
+def kept_of_service(body: Body) -> Body:
+    """The members of a service that the operator reads. A malformed service serves nothing."""
+    metadata: WireMetadata = body["metadata"]
+    kept: dict[str, Any] = {
+        name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata
+    }
+    digest = (metadata.get("annotations") or {}).get(ANNOTATION_DIGEST)
+    if digest:
+        kept["annotations"] = {ANNOTATION_DIGEST: digest}
+    service: WireService = {"metadata": cast("WireMetadata", kept)}
+    uri = member(body, *SERVED_URI)
+    if isinstance(uri, str):
+        service["spec"] = {"predictor": {"model": {"storageUri": uri}}}
+    return cast("Body", service)
+
+
+def served_folder(service: WireService) -> Iterable[str]:
+    """Values of ``BY_SERVED``: the folder that a service loads."""
+    if "spec" in service:
+        yield folder_of(service["spec"]["predictor"]["model"]["storageUri"])
+
+
+def service_part(service: WireService) -> object:
+    """What decides which version runs, and whether admission let the service in with the version's digest."""
+    return [service.get("spec"), _digest(service)]
+
+
+def run_by_service(service: WireService, caches: Caches) -> Iterable[ObjectKey]:
+    """The versions that a service runs."""
+    for folder in served_folder(service):
+        yield from caches.select(_VERSIONS, BY_SERVED, folder)
+
+
+def run_in_namespace(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
+    """The versions that the services of a namespace run."""
+    services = caches[_SERVICES]
+    keys = services.select(BY_NAMESPACE, namespace["metadata"]["name"])
+    for folder in {folder for key in keys for folder in services.indexed(key, BY_SERVED)}:
+        yield from caches.select(_VERSIONS, BY_SERVED, folder)
+
+
+def shown_as_running(caches: Caches) -> Iterable[ObjectKey]:
+    """The versions that services run, and those whose status still says so."""
+    for folder in caches[_SERVICES].values(BY_SERVED):
+        yield from caches.select(_VERSIONS, BY_SERVED, folder)
+    for stage in caches[_VERSIONS].values(BY_DEPLOYED):
+        yield from caches.select(_VERSIONS, BY_DEPLOYED, stage)
+
+
+def _digest(service: Mapping[str, Any] | WireService | None) -> str:
+    """The digest in a service's annotation; empty where the service has none."""
+    metadata: WireMetadata = service["metadata"] if service else {}
+    return (metadata.get("annotations") or {}).get(ANNOTATION_DIGEST, "")

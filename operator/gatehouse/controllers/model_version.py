@@ -28,6 +28,7 @@ from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Right
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import (
     BY_CLAIM,
+    BY_DEPLOYED,
     BY_DIGEST,
     BY_MODEL,
     BY_NAMESPACE,
@@ -52,7 +53,14 @@ from gatehouse.controllers.indexes import (
     registered_key,
     spec_part,
 )
-from gatehouse.controllers.inference_services import ServiceSweep
+from gatehouse.controllers.inference_services import (
+    INFERENCE_SERVICES,
+    Services,
+    run_by_service,
+    run_in_namespace,
+    service_part,
+    shown_as_running,
+)
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import registry_part
 from gatehouse.controllers.observed import NAMESPACES, Withdrawals
@@ -84,6 +92,8 @@ from gatehouse.runtime.refs import ObjectKey
 __all__ = ["DECLARATION", "ModelVersionController"]
 
 VERSIONS: Final = ModelVersion.info.plural
+SERVICE_SETTLE: Final = 0.2
+"""Seconds without a change of any service, after which the versions that services run are reconciled."""
 REFUSED_AGAIN: Final = timedelta(seconds=10)
 """The least time between two reads of rejected credentials, however many versions were rejected with them."""
 
@@ -111,7 +121,7 @@ class ModelVersionController:
         writer: ClusterWriter,
         templates: TemplateWriter,
         sweep: TemplateSweep,
-        services: ServiceSweep,
+        services: Services,
         withdrawals: Withdrawals,
         clock: UtcClock,
     ) -> None:
@@ -381,6 +391,13 @@ def _index_served(body: WireVersion) -> Iterable[str]:
     yield folder_of(body["spec"]["artifact"]["uri"])
 
 
+def _index_deployed(body: WireVersion) -> Iterable[str]:
+    """The stages in which the status says that services run the version."""
+    status = body.get("status") or {}
+    yield from status.get("deployedTo") or ()
+    yield from (place["stage"] for place in status.get("admittedTo") or ())
+
+
 def _index_standing(body: WireVersion) -> Iterable[str]:
     standing = standing_of(body)
     if standing is not None:
@@ -493,6 +510,7 @@ DECLARATION: Final = Declaration(
         BY_NAMESPACE: namespace_of,
         BY_POLICY: _index_policies,
         BY_SERVED: _index_served,
+        BY_DEPLOYED: _index_deployed,
         BY_STANDING: _index_standing,
         BY_DIGEST: _index_digest,
         BY_REFUSED_AT: _index_refused_at,
@@ -500,6 +518,14 @@ DECLARATION: Final = Declaration(
     },
     triggers=(
         Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_in_namespace),
+        Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=run_in_namespace),
+        Trigger(
+            kind=INFERENCE_SERVICES.plural,
+            relevant=service_part,
+            dependents=run_by_service,
+            settle=SERVICE_SETTLE,
+            listed=shown_as_running,
+        ),
         Trigger(kind=HardwareProfile.info.plural, relevant=spec_part, dependents=_on_profile),
         Trigger(kind=ModelRegistry.info.plural, relevant=registry_part, dependents=_in_registry),
         Trigger(kind=GovernancePolicy.info.plural, relevant=spec_part, dependents=_every_version),
@@ -511,8 +537,7 @@ DECLARATION: Final = Declaration(
     workers=None,
     waits_for_database=True,
     rights=(
-        # Serving templates, and the services that run an artifact.
+        # Serving templates.
         Right(resource="configmaps", verbs=("get", "list", "create", "patch", "delete")),
-        Right(group="serving.kserve.io", resource="inferenceservices", verbs=("list",)),
     ),
 )

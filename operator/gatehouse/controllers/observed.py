@@ -2,6 +2,7 @@
 
 Registries and policies select Namespaces by their labels. Versions are decided again after a change of a ModelApproval
 or a ModelEvaluation. The operator remembers who withdrew one: the cache loses that record with the deleted object.
+InferenceServices are KServe's. Gatehouse reports them and changes none, and they are absent without KServe.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.wire import WireDecision, WireMetadata
 from gatehouse.controllers.declaration import Declaration, resource_of
-from gatehouse.controllers.indexes import BY_VERSION, version_key
+from gatehouse.controllers.indexes import BY_NAMESPACE, BY_SERVED, BY_VERSION, namespace_of, version_key
+from gatehouse.controllers.inference_services import INFERENCE_SERVICES, kept_of_service, served_folder
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.runtime.cache import CacheChange, ChangeType
 from gatehouse.runtime.refs import Gvr
 
-__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "Withdrawals"]
+__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "SERVICES", "Withdrawals"]
 
 REMEMBERED: Final = 4096
 """How many of the newest are kept. A version is reconciled within seconds of the deletion, or after an outage."""
@@ -61,3 +63,9 @@ _INDEXES: Final = {BY_VERSION: _version}
 NAMESPACES: Final = Declaration(resource=Gvr("", "v1", "namespaces", namespaced=False))
 APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_INDEXES)
 EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
+SERVICES: Final = Declaration(
+    resource=INFERENCE_SERVICES,
+    indexes={BY_SERVED: served_folder, BY_NAMESPACE: namespace_of},
+    optional=True,
+    keep=kept_of_service,
+)

@@ -57,7 +57,10 @@ class UtcClock(Protocol):
 
 
 class ObjectReader(Protocol):
-    """The cache of watched objects, by plural name of the kind. Complete before the first reconcile."""
+    """The cache of watched objects, by plural name of the kind.
+
+    The cache of a kind is complete before the first reconcile, unless the kind is optional.
+    """
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """The newest body known, or None. The caller may keep it."""
@@ -77,6 +80,10 @@ class ObjectReader(Protocol):
 
     def names(self, kind: str) -> Sequence[ObjectName]:
         """Every object of a kind."""
+        ...
+
+    def complete(self, kind: str) -> bool:
+        """Whether all objects of an optional kind are known. A kind that is absent has no objects."""
         ...
 
     def created(self, kind: str, namespace: str, name: str) -> str:

@@ -24,6 +24,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     governance_policy.DECLARATION,
     observed.APPROVALS,
     observed.EVALUATIONS,
+    observed.SERVICES,
     vetted_artifacts.DECLARATION,
     registered_model.DECLARATION,
     model_version.DECLARATION,

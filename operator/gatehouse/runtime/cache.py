@@ -33,6 +33,7 @@ __all__ = [
     "digest",
     "is_newer",
     "pack",
+    "slim",
 ]
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -153,10 +154,15 @@ class _Tombstones:
 
 
 class ObjectCache:
-    """All objects of one kind."""
+    """All objects of one kind. ``keep`` makes what is kept of a body."""
 
-    def __init__(self, kind: str, indexes: Mapping[str, Index] | None = None) -> None:
+    def __init__(
+        self, kind: str, indexes: Mapping[str, Index] | None = None, *, keep: Callable[[Body], Body] = slim
+    ) -> None:
         self.kind = kind
+        self.complete = False
+        """Whether the kind was listed once."""
+        self._keep = keep
         self._indexes = dict(indexes or {})
         self._entries: dict[ObjectKey, _Entry] = {}
         self._reverse: dict[str, dict[str, set[ObjectKey]]] = {name: {} for name in self._indexes}
@@ -268,8 +274,8 @@ class ObjectCache:
     def _store(self, key: ObjectKey, body: Body, *, own: bool) -> CacheChange | None:
         if self.knows(key, body["metadata"].get("resourceVersion", "")):
             return None
-        meta = _meta_of(body)
-        kept = slim(body)
+        kept = self._keep(body)
+        meta = _meta_of(kept)
         entry = _Entry(
             meta, pack(kept), tuple(self._values(key, name, index, kept) for name, index in self._indexes.items())
         )
@@ -313,7 +319,7 @@ class ObjectCache:
                 own=False,
                 before=entry.meta,
                 after=None,
-                body=unpack(entry.packed) if body is None else slim(body),
+                body=unpack(entry.packed) if body is None else self._keep(body),
                 packed_before=entry.packed,
             )
         )

@@ -119,8 +119,8 @@ class Informer:
 
     @property
     def missing(self) -> list[str]:
-        """The kinds whose first list is not complete."""
-        return sorted({kind for kind, _ in self._unlisted})
+        """The kinds whose first list is not complete, without the optional kinds."""
+        return sorted({kind for kind, _ in self._unlisted if not self._watches[kind].optional})
 
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
         """Apply watch events of one kind, in their order."""
@@ -159,9 +159,22 @@ class Informer:
 
     def _mark_listed(self, scope: tuple[str, str | None]) -> None:
         self._unlisted.discard(scope)
-        if not self._unlisted and not self.synced.is_set():
+        kind = scope[0]
+        if not self._caches[kind].complete and all(kind != unlisted for unlisted, _ in self._unlisted):
+            self._caches[kind].complete = True
+            self._dispatch_listed(self._watches[kind])
+        if not self.missing and not self.synced.is_set():
             log.info("caches are complete", objects={cache.kind: len(cache) for cache in self._caches})
             self.synced.set()
+
+    def _dispatch_listed(self, watch: Watch) -> None:
+        """Enqueue the keys that waited for the first list of an optional kind."""
+        keys: set[ObjectKey] = set()
+        for fan_out in watch.fan_outs:
+            if fan_out.listed is not None:
+                keys.update(fan_out.listed(self._caches))
+        for key in keys:
+            self._enqueue(key)
 
     def _dispatch(self, change: CacheChange) -> None:
         watch = self._watches[change.key.kind]
@@ -187,8 +200,9 @@ class Informer:
 
     def _dispatch_dependents(self, watch: Watch, change: CacheChange) -> None:
         affected = self._affected(watch, change)
-        # Until the caches are complete, every object is enqueued when it appears.
-        if not affected or not self.synced.is_set():
+        # Until the caches are complete, every object is enqueued when it appears. The end of the first list of an
+        # optional kind enqueues the dependents of its objects.
+        if not affected or not self.synced.is_set() or not self._caches[watch.kind].complete:
             return
         bodies = [change.body, *([] if (old := change.body_before) is None else [old])]
         dependents: dict[float, set[ObjectKey]] = {}
@@ -263,4 +277,4 @@ class Informer:
 
 def scopes(watch: Watch, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:
     """The separate lists of a watch: one for each namespace, or one for all (None)."""
-    return namespaces if namespaces and watch.resource.namespaced else (None,)
+    return namespaces if namespaces and watch.resource.namespaced and not watch.optional else (None,)

@@ -34,7 +34,7 @@ from gatehouse.runtime.informer import ListPage, Sink, WatchEvent
 from gatehouse.runtime.refs import Gvr
 from gatehouse.runtime.workqueue import Backoff
 
-__all__ = ["KopfSource", "Login", "build_registry", "build_settings", "open_session"]
+__all__ = ["KopfSource", "Login", "NotListedError", "build_registry", "build_settings", "open_session"]
 
 Login = Callable[[], kopf.ConnectionInfo]
 """Finds the API server and the credentials. Called again when the server refuses the credentials. May read files."""
@@ -165,6 +165,10 @@ class Taker(Protocol):
         """Apply one page of a list; kopf requests the next page after this returns."""
         ...
 
+    def take_watch(self, scope: Scope) -> None:
+        """The API server has begun to answer a watch."""
+        ...
+
     def take_events(self, kind: str, events: Sequence[WatchEvent]) -> None:
         """Apply watch events of one kind, in their order."""
         ...
@@ -181,6 +185,7 @@ def taking_response(paths: Mapping[str, Scope], taker: Taker) -> type[aiohttp.Cl
             await super().start(connection)
             scope = paths.get(self.url.path)
             if scope is not None and self.status == 200 and "watch" in self.url.query:
+                taker.take_watch(scope)
                 self.content = _WatchStream(self.content, scope[0], taker)  # type: ignore[assignment]
             return self
 
@@ -360,6 +365,11 @@ class KopfSource:
             log.warning("watching has ended and starts again", error=repr(error), seconds=round(delay, 1))
             await asyncio.sleep(delay)
 
+    @property
+    def watching(self) -> bool:
+        """Whether the present run of kopf has opened every watch."""
+        return self._life is not None and self._life.has_watched(self._paths().values())
+
     def relist(self) -> None:
         """Restart kopf, which lists everything, unless a restart is already pending."""
         if self._life is not None and self._life.has_listed(self._paths().values()):
@@ -434,6 +444,7 @@ class _Life:
         self._beat_at = time.monotonic()
         self._begun: set[Scope] = set()
         self._complete: set[Scope] = set()
+        self._watched: set[Scope] = set()
         self._failure: Exception | None = None
         self._helpers: list[asyncio.Task[None]] = []
 
@@ -474,6 +485,14 @@ class _Life:
     def has_listed(self, scopes: Iterable[Scope]) -> bool:
         """Whether all these lists were completed at least once."""
         return self._complete.issuperset(scopes)
+
+    def has_watched(self, scopes: Iterable[Scope]) -> bool:
+        """Whether all these watches were opened at least once."""
+        return self._watched.issuperset(scopes)
+
+    def take_watch(self, scope: Scope) -> None:
+        """Remember the watch."""
+        self._watched.add(scope)
 
     async def take_page(self, page: ListPage) -> None:
         """Pass the page to the sink before kopf requests the next page."""

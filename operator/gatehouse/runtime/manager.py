@@ -65,7 +65,8 @@ class Manager:
     """Runs the controllers of a process.
 
     Controllers may enqueue keys of each other, so the manager exists before them: `add` each of them, then `run`.
-    ``leader`` is None for a process that needs no election; ``lister`` is None for no sweeps.
+    ``optional`` are the sources of optional kinds. ``leader`` is None for a process that needs no election; ``lister``
+    is None for no sweeps.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Manager:
         watches: Iterable[Watch],
         caches: Caches,
         source: EventSource,
+        optional: Iterable[EventSource] = (),
         metrics: EngineMetrics,
         leader: Leader | None = None,
         lister: MetadataLister | None = None,
@@ -84,7 +86,7 @@ class Manager:
         self._watches = tuple(watches)
         self._caches = caches
         self._reconcilers: dict[str, Reconciler] = {}
-        self._source = source
+        self._sources = (source, *optional)
         self._metrics = metrics
         self._leader = leader
         self._lister = lister
@@ -176,7 +178,7 @@ class Manager:
         if informer is None:
             raise RuntimeError("run() builds the informer")
         work = asyncio.create_task(self._work(informer), name="controllers")
-        helpers = [asyncio.create_task(self._source.run(informer), name="source")]
+        helpers = [asyncio.create_task(source.run(informer), name="source") for source in self._sources]
         if self._leader is not None:
             helpers.append(asyncio.create_task(self._leader.hold(), name="leader"))
         if self._lister is not None:
@@ -221,7 +223,8 @@ class Manager:
 
     def _relist(self) -> None:
         self._metrics.relisted()
-        self._source.relist()
+        for source in self._sources:
+            source.relist()
 
     async def _drain(self, work: asyncio.Task[None], helpers: list[asyncio.Task[None]]) -> None:
         """Wait for reconciles in flight, within the grace and while this process leads."""
@@ -242,7 +245,7 @@ class Manager:
             f"queue {kind}": stall_check("the queue", controller.stalled_for, limit)
             for kind, controller in self._controllers.items()
         }
-        liveness["watching"] = stall_check("kopf's event loop", self._source.stalled_for, limit)
+        liveness["watching"] = stall_check("kopf's event loop", self._stalled_for, limit)
         liveness["event loop"] = self._check_lag
         readiness = {"engine": self._check_ready, **self._readiness}
         return HealthServer(
@@ -251,6 +254,9 @@ class Manager:
             readiness=readiness,
             registry=self._metrics.registry,
         )
+
+    def _stalled_for(self) -> float:
+        return max(source.stalled_for() for source in self._sources)
 
     def _check_lag(self) -> str | None:
         lag, limit = self._lag.seconds, self._options.lag_limit

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periodic:
-    """Does ``work`` every ``interval`` seconds, first after one interval; logs a failure and retries.
+    """Does ``work`` every ``interval`` seconds, first after one interval or ``at_once``; logs a failure and retries.
 
     Repeated failures do not fill the log. The traceback is logged only when the failure differs from the one before.
     After that, one line is logged when the number of failures in a row is a power of two.
@@ -28,12 +28,16 @@ class Periodic:
     interval: float
     work: Callable[[], Awaitable[None]]
     draw: Callable[[], float] = random.random
+    at_once: bool = False
 
     async def run(self, clock: Clock, *, failed: Callable[[str], None] = lambda _name: None) -> None:
         """Work until cancelled. Calls ``failed`` with the name on each failure."""
         known, failures = "", 0
+        waits = not self.at_once
         while True:
-            await sleep(clock, jittered(self.interval, draw=self.draw))
+            if waits:
+                await sleep(clock, jittered(self.interval, draw=self.draw))
+            waits = True
             try:
                 await self.work()
             except Exception as error:

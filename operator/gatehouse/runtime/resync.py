@@ -115,10 +115,16 @@ class Sweeper:
         cache = self._caches[watch.kind]
         live: dict[ObjectKey, str] = {}
         listed_at = ""
-        async for page in self._lister.list_metadata(watch.resource, namespace):
-            listed_at = page.resource_version
-            for item in page.objects:
-                live[ObjectKey(watch.kind, item.namespace, item.name)] = item.resource_version
+        try:
+            async for page in self._lister.list_metadata(watch.resource, namespace):
+                listed_at = page.resource_version
+                for item in page.objects:
+                    live[ObjectKey(watch.kind, item.namespace, item.name)] = item.resource_version
+        except ListingFailed:
+            if not watch.optional:
+                raise
+            # The kind is absent, or its webhook fails; other kinds are compared nevertheless.
+            return _Differences({}, {})
         unseen = {key: version for key, version in live.items() if not cache.knows(key, version)}
         vanished = {
             key: meta.resource_version

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gatehouse.runtime.cache import CacheChange, Caches, Index, ObjectCache
+from gatehouse.runtime.cache import CacheChange, Caches, Index, ObjectCache, slim
 from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 
 __all__ = [
@@ -31,11 +31,14 @@ class FanOut:
 
     Dependents that only summarise many objects are enqueued after ``settle`` seconds without such a change, so that
     many changes cause one reconcile. While changes continue, they are enqueued after thirty times ``settle``.
+
+    ``listed`` returns the keys to enqueue when the first list of an optional kind is complete.
     """
 
     relevant: Relevant
     dependents: Dependents
     settle: float = 0.0
+    listed: Callable[[Caches], Iterable[ObjectKey]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,9 @@ class Watch:
     ``reconciled`` is False for a kind that only others depend on. ``together`` names the one key that is enqueued for
     all objects of a kind that are reconciled as a whole. ``wakes`` are the keys that every change of the kind enqueues,
     and ``fan_outs`` enqueue the dependents of the changed object.
+
+    An ``optional`` kind may be absent: the kind delays no start, and is watched in all namespaces. ``keep`` makes what
+    the cache keeps of a body.
     """
 
     resource: Gvr
@@ -53,6 +59,8 @@ class Watch:
     together: str | None = None
     wakes: tuple[ObjectKey, ...] = ()
     fan_outs: tuple[FanOut, ...] = ()
+    optional: bool = False
+    keep: Callable[[Body], Body] = slim
 
     @property
     def kind(self) -> str:
@@ -60,7 +68,7 @@ class Watch:
 
 
 def build_caches(watches: Iterable[Watch]) -> Caches:
-    return Caches(ObjectCache(watch.kind, watch.indexes) for watch in watches)
+    return Caches(ObjectCache(watch.kind, watch.indexes, keep=watch.keep) for watch in watches)
 
 
 def needs_reconcile(change: CacheChange) -> bool:

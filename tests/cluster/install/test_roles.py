@@ -316,7 +316,7 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
     # Seldom: the list of templates, each ten minutes. And the Lease may be there from an earlier test.
     plurals = {kind.partition(".")[0] for kind in KINDS}
     unseen = {(verb, each) for verb in ("list", "watch") for each in {*plurals, "namespaces"}}
-    unseen |= {("list", "configmaps"), ("create", "leases")}
+    unseen |= {("list", "configmaps"), ("create", "leases"), ("watch", "inferenceservices")}
 
     def unused() -> set[tuple[str, str]]:
         counted = operator.metrics()

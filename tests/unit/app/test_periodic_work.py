@@ -20,18 +20,20 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.app.periodic import PERIODIC_WORK, PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings
 from gatehouse.controllers import registry_sweep
-from gatehouse.controllers.inference_services import ServiceSweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
+from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.common.conditions import find
 from gatehouse.domain.common.errors import Stalled, Transient
-from gatehouse.domain.serving.template import Served
 from gatehouse.registry.rows import Rows
+from gatehouse.runtime.informer import Sink
+from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
+from gatehouse.runtime.refs import Gvr
 from registrycontract import Opened, open_file
 from trails import NOW, SIGNER
 
@@ -69,7 +71,8 @@ class World:
     counted: Counter[str] = field(default_factory=Counter)
     generation: int = 0
     versions: dict[str, Any] = field(default_factory=dict)
-    listed: BaseException | None = None
+    failure: BaseException | None = None
+    watching: bool = False
     enqueued: list[ObjectName] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,7 +86,7 @@ class World:
             clock=self,
             troubles=self.troubles,
             templates=TemplateSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
-            services=ServiceSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
+            services=OptionalSource(resource=SERVICES.resource, source=self, presence=self),
             initializer=ClusterInitializer(reader=self, changed=lambda: None),
             policy_writers=self,
             signer=SIGNER,
@@ -133,18 +136,27 @@ class World:
         return []
 
     async def templates(self) -> Mapping[tuple[str, str], str]:
-        if self.listed is not None:
-            raise self.listed
+        if self.failure is not None:
+            raise self.failure
         return {}
 
-    async def services(self) -> Mapping[str, frozenset[Served]]:
-        if self.listed is not None:
-            raise self.listed
-        return {}
+    async def serves(self, _resource: Gvr) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        return False
+
+    async def run(self, _sink: Sink) -> None:
+        """Nothing is watched."""
+
+    def relist(self) -> None:
+        """Nothing is watched."""
+
+    def stalled_for(self) -> float:
+        return 0.0
 
     async def initializer(self) -> str | None:
-        if self.listed is not None:
-            raise self.listed
+        if self.failure is not None:
+            raise self.failure
         return None
 
     async def writers(self) -> Mapping[str, str]:
@@ -317,9 +329,9 @@ async def test_a_list_that_fails_leaves_what_was_known_and_is_made_up_for(
 ) -> None:
     world.versions = {"a": {"template": {"name": "t", "digest": "sha256:1"}}}
     periodic = made(world, work)
-    world.listed = fault
+    world.failure = fault
     with pytest.raises(type(fault)):
         await periodic.work()
-    world.listed = None
+    world.failure = None
     await periodic.work()
     assert world.enqueued == ([ObjectName("team", "a")] if work == "templates" else [])

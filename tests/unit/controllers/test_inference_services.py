@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.controllers.inference_services import ServiceSweep
-from gatehouse.controllers.ports import ObjectName
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.app.cache_reader import CacheReader
+from gatehouse.controllers.inference_services import INFERENCE_SERVICES, Services
+from gatehouse.controllers.table import WATCHES
 from gatehouse.domain.admission.allowlist import ShardKey, retained_uri, shards
 from gatehouse.domain.admission.contest import standing_of
-from gatehouse.domain.serving.template import LABEL_GATE, LABEL_STAGE, Served
+from gatehouse.domain.serving.template import ANNOTATION_DIGEST, LABEL_GATE, LABEL_STAGE
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
+from gatehouse.runtime.cache import pack
+from gatehouse.runtime.informer import Informer, ListPage, WatchEvent
+from gatehouse.runtime.refs import Body, ObjectKey
+from gatehouse.runtime.watches import build_caches
 from policies import approval
+from runtime.fakes import FakeClock
 
-Services = Mapping[str, frozenset[Served]]
+SERVICES, VERSIONS = INFERENCE_SERVICES.plural, ModelVersion.info.plural
 STAGES = ("", "staging", "production", "qa")
+
+
+class Served(NamedTuple):
+    """What a service loads, and the digest that it names."""
+
+    uri: str
+    digest: str
+
+
+Running = Mapping[str, frozenset[Served]]
 GATES = st.sampled_from([None, "", "Enforce", "Warn", "Off", "warn", "off"])
 NAMESPACES = st.dictionaries(st.sampled_from("abc"), st.tuples(st.sampled_from(STAGES), GATES), min_size=1)
 SERVED = st.builds(
@@ -27,45 +45,82 @@ SERVED = st.builds(
     uri=st.sampled_from([worlds.URI, worlds.URI.rstrip("/"), "s3://models/other/"]),
     digest=st.sampled_from([worlds.DIGEST, worlds.OTHER_DIGEST, ""]),
 )
-SERVICES = st.dictionaries(st.sampled_from("abc"), st.frozensets(SERVED, max_size=3))
+SERVICES_OF = st.dictionaries(st.sampled_from("abc"), st.frozensets(SERVED, max_size=3))
 Labels = Mapping[str, tuple[str, str | None]]
 
 
 class Cluster:
-    """Namespaces with a stage and a gate, and what runs in them; its reader knows no versions."""
+    """The operator's cache and informer. All kinds but the services were listed."""
 
-    def __init__(self, labels: Labels, found: Services) -> None:
-        self._labels, self._found = labels, found
+    def __init__(self, labels: Labels, *versions: Body) -> None:
+        self.clock = FakeClock()
+        self.caches = build_caches(WATCHES)
+        self.services = Services(CacheReader(self.caches))
+        self.enqueued: list[ObjectKey] = []
+        self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=self.clock)
+        self._revision = 0
+        first = {"namespaces": [namespace(*each) for each in labels.items()], VERSIONS: versions}
+        for watch in WATCHES:
+            if not watch.optional:
+                self.list(watch.kind, first.get(watch.kind, ()))
+        self.settle()
 
-    async def services(self) -> Services:
-        return self._found
+    def list(self, kind: str, bodies: Sequence[Body]) -> None:
+        """The API server's list is these objects."""
+        items = tuple(self._numbered(each) for each in bodies)
+        page = ListPage(
+            kind=kind, namespace=None, items=items, resource_version=str(self._revision), first=True, last=True
+        )
+        self.informer.take_page(page)
 
-    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        assert (kind, namespace) == ("namespaces", "")
-        if name not in self._labels:
-            return None
-        stage, gate = self._labels[name]
-        labels = {LABEL_STAGE: stage} | ({} if gate is None else {LABEL_GATE: gate})
-        return {"metadata": {"name": name, "labels": labels}}
+    def tell(self, event: str, kind: str, body: Body) -> None:
+        """A watch event."""
+        self.informer.take_events(kind, [WatchEvent(type=event, body=self._numbered(body))])
 
-    def select(self, kind: str, index: str, value: str) -> list[ObjectName]:
-        del kind, index, value
-        return []
+    def settle(self) -> list[str]:
+        """The versions that were enqueued until everything has settled, each as often as it was."""
+        self.clock.advance(60)
+        found = sorted(key.name for key in self.enqueued if key.kind == VERSIONS)
+        self.enqueued.clear()
+        return found
+
+    def _numbered(self, body: Body) -> Body:
+        self._revision += 1
+        return {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._revision)}}
 
 
-async def retained(labels: Labels, found: Services, later: Services) -> dict[ShardKey, set[str]]:
+def namespace(name: str, labels: tuple[str, str | None]) -> Body:
+    stage, gate = labels
+    return {"metadata": {"name": name, "labels": {LABEL_STAGE: stage} | ({} if gate is None else {LABEL_GATE: gate})}}
+
+
+def service(name: str, served: Served, *, at: str = "a", **spec: Any) -> Body:
+    annotations = {ANNOTATION_DIGEST: served.digest, "of": "somebody else"} if served.digest else {}
+    metadata = {"name": name, "namespace": at, "uid": f"{at}/{name}", "annotations": annotations}
+    return {"metadata": metadata, "spec": {"predictor": {"model": {"storageUri": served.uri}}, **spec}}
+
+
+def running_in(found: Running) -> list[Body]:
+    return [service(f"s{n}", each, at=name) for name, served in found.items() for n, each in enumerate(served)]
+
+
+def version(name: str, uri: str, **status: Any) -> Body:
+    body = worlds.version(artifact={"uri": uri}).model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {**body, "metadata": {"name": name, "namespace": "team", "uid": name, "generation": 1}, "status": status}
+
+
+async def retained(labels: Labels, found: Running, later: Running) -> dict[ShardKey, set[str]]:
     """What may go on after the version was cleared with ``found`` running, and then rejected with ``later`` running."""
     status: Any = {}
     for approvals, running in (((), found), ((approval(decision="Rejected"),), later)):
-        cluster = Cluster(labels, running)
-        sweep = ServiceSweep(reader=cluster, lister=cluster, enqueue=lambda _: None)  # type: ignore[arg-type]
-        await sweep.sweep()
+        cluster = Cluster(labels)
+        cluster.list(SERVICES, running_in(running))
         version = worlds.version(status=status)
         facts = worlds.facts(
             version=version,
             row=worlds.row(),
             approvals=approvals,
-            served_in=sweep.served_in(version, digest=worlds.DIGEST),
+            served_in=cluster.services.served_in(version, digest=worlds.DIGEST),
         )
         status = version_status(facts, decide(facts), registry_id=7, template=None, now=facts.now).wire()
     standing = standing_of(
@@ -78,9 +133,9 @@ async def retained(labels: Labels, found: Services, later: Services) -> dict[Sha
     return {key: set(shard.retained) for key, shard in shown.items()}
 
 
-@given(NAMESPACES, SERVICES, SERVICES)
+@given(NAMESPACES, SERVICES_OF, SERVICES_OF)
 async def test_only_a_service_that_was_let_in_while_it_was_cleared_goes_on_and_only_in_its_namespace(
-    labels: Labels, found: Services, later: Services
+    labels: Labels, found: Running, later: Running
 ) -> None:
     """``retained`` must carry nothing that a gate which only warns let in, nor what came after the rejection."""
     for key, entries in (await retained(labels, found, later)).items():
@@ -103,3 +158,88 @@ async def test_what_was_let_in_goes_on() -> None:
     shown = await retained(labels, running, running)
     assert shown[ShardKey("staging", "models")] == {f"a {worlds.URI}"}
     assert not any((await retained(labels, {}, running)).values())
+
+
+STAGED: Labels = {"a": ("staging", None), "b": ("production", None), "c": ("", None)}
+FIRST, OTHER = Served("s3://models/first/", worlds.DIGEST), Served("s3://models/other/", worlds.DIGEST)
+
+
+def two_versions(**of_other: Any) -> Cluster:
+    return Cluster(STAGED, version("first", FIRST.uri), version("other", OTHER.uri, **of_other))
+
+
+def test_while_services_are_not_known_the_status_stands() -> None:
+    cluster, known = two_versions(), worlds.version(status={"deployedTo": ["qa"]})
+    assert cluster.services.deployed_to(known) == ["qa"]
+    assert cluster.services.served_in(known, digest=worlds.DIGEST) is None
+    cluster.list(SERVICES, [])
+    assert cluster.services.deployed_to(known) == []
+    assert cluster.services.served_in(known, digest=worlds.DIGEST) == ()
+
+
+@pytest.mark.parametrize("stale", [{"deployedTo": ["qa"]}, {"admittedTo": [{"stage": "qa", "namespace": "x"}]}, {}])
+def test_the_first_list_reconciles_what_runs_and_what_is_said_to_run(stale: dict[str, Any]) -> None:
+    cluster = two_versions(**stale)
+    cluster.list(SERVICES, [service("s", FIRST), service("t", FIRST, at="b")])
+    assert cluster.settle() == ["first", *(["other"] if stale else [])]
+    assert cluster.services.deployed_to(worlds.version(artifact={"uri": FIRST.uri})) == ["production", "staging"]
+
+
+def test_a_service_that_loads_something_else_reconciles_what_it_ran_and_what_it_runs() -> None:
+    cluster = two_versions()
+    cluster.list(SERVICES, [service("s", FIRST)])
+    cluster.settle()
+    cluster.tell("MODIFIED", SERVICES, service("s", OTHER))
+    assert cluster.settle() == ["first", "other"]
+    cluster.tell("MODIFIED", SERVICES, service("s", Served(OTHER.uri, worlds.OTHER_DIGEST)))
+    assert cluster.settle() == ["other"], "only the annotation changed"
+    cluster.tell("DELETED", SERVICES, service("s", OTHER))
+    assert cluster.settle() == ["other"]
+
+
+def test_what_kserve_reports_of_a_service_reconciles_nothing() -> None:
+    cluster = two_versions()
+    cluster.list(SERVICES, [service("s", FIRST)])
+    cluster.settle()
+    for number in range(100):
+        cluster.tell("MODIFIED", SERVICES, {**service("s", FIRST, replicas=number), "status": {"seen": number}})
+    assert cluster.settle() == []
+
+
+def test_a_burst_of_services_reconciles_each_version_once() -> None:
+    cluster = two_versions()
+    cluster.list(SERVICES, [])
+    for number in range(1000):
+        cluster.tell("ADDED", SERVICES, service(f"s{number}", OTHER if number % 2 else FIRST))
+    assert cluster.settle() == ["first", "other"]
+
+
+def test_a_namespace_whose_stage_changes_reconciles_what_runs_there() -> None:
+    cluster = two_versions()
+    cluster.list(SERVICES, [service("s", FIRST), service("t", FIRST), service("u", OTHER, at="b")])
+    cluster.settle()
+    cluster.tell("MODIFIED", "namespaces", namespace("a", ("qa", None)))
+    assert cluster.settle() == ["first"]
+    assert cluster.services.deployed_to(worlds.version(artifact={"uri": FIRST.uri})) == ["qa"]
+
+
+def test_little_is_kept_of_a_large_service() -> None:
+    cluster = two_versions()
+    large = service("s", FIRST, transformer={"containers": ["x" * 20_000]})
+    cluster.list(SERVICES, [{**large, "status": {"components": "y" * 20_000}}])
+    [body] = cluster.caches[SERVICES].bodies()
+    assert len(pack(body)) < 400
+    assert body["metadata"]["annotations"] == {ANNOTATION_DIGEST: worlds.DIGEST}
+
+
+@pytest.mark.parametrize(
+    "spec", [None, [], "text", {}, {"predictor": []}, {"predictor": {"model": None}}, {"predictor": {"containers": []}}]
+)
+def test_a_malformed_service_serves_nothing(spec: Any) -> None:
+    cluster = two_versions()
+    cluster.list(
+        SERVICES, [{**service("s", FIRST), "spec": spec}, service("t", FIRST, predictor={"model": {"storageUri": 7}})]
+    )
+    assert len(cluster.caches[SERVICES]) == 2
+    assert cluster.caches[SERVICES].values("served") == []
+    assert cluster.settle() == []

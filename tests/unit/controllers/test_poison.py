@@ -36,7 +36,7 @@ from gatehouse.controllers.dependencies import EVERY
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
-from gatehouse.controllers.inference_services import ServiceSweep
+from gatehouse.controllers.inference_services import Services
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
@@ -126,7 +126,6 @@ class World:
         self.faults = Faults(self.reader)
         objects = Objects(self.reader, self.faults)
         world: Any = self
-        services = ServiceSweep(reader=self.reader, lister=world, enqueue=world.ignored)
         self.keeper = VettedArtifactsKeeper(objects=objects, writer=world, clock=world, faults=self.faults)
         version = ModelVersionController(
             objects=objects,
@@ -135,7 +134,7 @@ class World:
             writer=world,
             templates=TemplateWriter(),
             sweep=TemplateSweep(reader=self.reader, lister=world, enqueue=world.ignored),
-            services=services,
+            services=Services(self.reader),
             withdrawals=Withdrawals(),
             clock=world,
         )

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import orjson
 import yaml
@@ -47,7 +47,6 @@ __all__ = [
     "SERVING_RUNTIME_KEY",
     "UNENFORCED",
     "JsonObject",
-    "Served",
     "ServingInput",
     "ServingTemplate",
     "TemplateWriter",
@@ -70,13 +69,6 @@ gate."""
 
 _SHARED_MEMORY_GIB: Final = 2
 """For each accelerator: the processes of the accelerators exchange tensors in shared memory."""
-
-
-class Served(NamedTuple):
-    """What an InferenceService serves: its storage URI, and the digest in its annotation."""
-
-    uri: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
