@@ -23,14 +23,6 @@ from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.s3 import S3Endpoint
 
 
-@pytest.fixture(scope="module")
-def operator(installed: RunningControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """An operator that looks every second at what runs."""
-    arguments = ["--service-interval=1"]
-    with contextlib.closing(Operator(installed, tmp_path_factory.mktemp("operator"), arguments=arguments)) as running:
-        yield running.start()
-
-
 @pytest.fixture
 def court(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[Court]:
     """A registry that looks at its artifacts every second."""
