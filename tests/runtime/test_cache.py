@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from gatehouse.runtime.cache import (
     ObjectCache,
     digest,
     is_newer,
+    pack,
 )
 from gatehouse.runtime.refs import Body, Gvr, ObjectKey, key_of
 
@@ -292,3 +294,15 @@ def test_only_what_is_to_be_kept_is_kept_and_told() -> None:
     assert [change.body["spec"]["model"] for change in told] == ["granite", "mistral", "mistral"]
     assert all(change.body["spec"].keys() == {"model"} for change in told)
     assert told[1].body_before == body(spec={"model": "granite"})
+
+
+def test_a_short_body_takes_little_more_than_its_bytes() -> None:
+    """What orjson returns keeps 4 KiB, however short the body is."""
+    bodies = [body(f"w{number}") for number in range(1000)]
+    tracemalloc.start()
+    try:
+        kept = [pack(each) for each in bodies]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < sum(len(each) + 100 for each in kept)

@@ -44,6 +44,10 @@ class CacheReader:
         """Every value of an index."""
         return self._caches[kind].values(index)
 
+    def indexed(self, kind: str, name: ObjectName, index: str) -> Sequence[str]:
+        """The values of an object in an index."""
+        return self._caches[kind].indexed(ObjectKey(kind, *name), index)
+
     def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
         """The objects of a kind with the value in the index."""
         return [ObjectName(key.namespace, key.name) for key in self._caches.select(kind, index, value)]

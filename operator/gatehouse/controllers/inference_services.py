@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from gatehouse.api.kserve import SERVED_URI, WireService
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireMetadata, WireObject
-from gatehouse.controllers.indexes import BY_DEPLOYED, BY_NAMESPACE, BY_SERVED
+from gatehouse.controllers.indexes import BY_DEPLOYED, BY_DIGEST, BY_NAMESPACE, BY_SERVED
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.common.readable import member
@@ -31,6 +31,7 @@ __all__ = [
     "kept_of_service",
     "run_by_service",
     "run_in_namespace",
+    "served_digest",
     "served_folder",
     "service_part",
     "shown_as_running",
@@ -75,7 +76,8 @@ class Services:
     def _places(self, version: ModelVersion) -> Iterable[_Place]:
         """Where the version's artifact is served, in namespaces with a stage."""
         names = self._reader.select(_SERVICES, BY_SERVED, folder_of(version.spec.artifact.uri))
-        served = {(name.namespace, _digest(self._reader.get(_SERVICES, *name))) for name in names}
+        # The index has the digest without decoding a body: very many services may run one version.
+        served = {(name.namespace, *self._reader.indexed(_SERVICES, name, BY_DIGEST)) for name in names}
         for namespace, digest in served:
             labels = self._labels(namespace)
             if stage := labels.get(LABEL_STAGE):
@@ -112,9 +114,14 @@ def served_folder(service: WireService) -> Iterable[str]:
         yield folder_of(service["spec"]["predictor"]["model"]["storageUri"])
 
 
+def served_digest(service: WireService) -> Iterable[str]:
+    """The one value of ``BY_DIGEST``: the digest in a service's annotation, empty where the service has none."""
+    yield (service["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST, "")
+
+
 def service_part(service: WireService) -> object:
     """What decides which version runs, and whether admission let the service in with the version's digest."""
-    return [service.get("spec"), _digest(service)]
+    return [service.get("spec"), *served_digest(service)]
 
 
 def run_by_service(service: WireService, caches: Caches) -> Iterable[ObjectKey]:
@@ -137,9 +144,3 @@ def shown_as_running(caches: Caches) -> Iterable[ObjectKey]:
         yield from caches.select(_VERSIONS, BY_SERVED, folder)
     for stage in caches[_VERSIONS].values(BY_DEPLOYED):
         yield from caches.select(_VERSIONS, BY_DEPLOYED, stage)
-
-
-def _digest(service: Mapping[str, Any] | WireService | None) -> str:
-    """The digest in a service's annotation; empty where the service has none."""
-    metadata: WireMetadata = service["metadata"] if service else {}
-    return (metadata.get("annotations") or {}).get(ANNOTATION_DIGEST, "")

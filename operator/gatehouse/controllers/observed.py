@@ -17,8 +17,8 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.wire import WireDecision, WireMetadata
 from gatehouse.controllers.declaration import Declaration, resource_of
-from gatehouse.controllers.indexes import BY_NAMESPACE, BY_SERVED, BY_VERSION, namespace_of, version_key
-from gatehouse.controllers.inference_services import INFERENCE_SERVICES, kept_of_service, served_folder
+from gatehouse.controllers.indexes import BY_DIGEST, BY_NAMESPACE, BY_SERVED, BY_VERSION, namespace_of, version_key
+from gatehouse.controllers.inference_services import INFERENCE_SERVICES, kept_of_service, served_digest, served_folder
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.runtime.cache import CacheChange, ChangeType
 from gatehouse.runtime.refs import Gvr
@@ -65,7 +65,7 @@ APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_IND
 EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
 SERVICES: Final = Declaration(
     resource=INFERENCE_SERVICES,
-    indexes={BY_SERVED: served_folder, BY_NAMESPACE: namespace_of},
+    indexes={BY_SERVED: served_folder, BY_DIGEST: served_digest, BY_NAMESPACE: namespace_of},
     optional=True,
     keep=kept_of_service,
 )

@@ -78,6 +78,10 @@ class ObjectReader(Protocol):
         """Every value that some object of a kind has in an index."""
         ...
 
+    def indexed(self, kind: str, name: ObjectName, index: str) -> Sequence[str]:
+        """The values that an object has in an index; none for an unknown object."""
+        ...
+
     def names(self, kind: str) -> Sequence[ObjectName]:
         """Every object of a kind."""
         ...

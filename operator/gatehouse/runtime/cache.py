@@ -52,7 +52,8 @@ def slim(body: Body) -> Body:
 def pack(body: Body) -> bytes:
     """The body as bytes."""
     packed = orjson.dumps(body)
-    return packed if len(packed) <= _DEFLATE_ABOVE else isal_zlib.compress(packed, 1)
+    # A copy, because what orjson returns keeps the 4 KiB that orjson wrote into.
+    return bytes(memoryview(packed)) if len(packed) <= _DEFLATE_ABOVE else isal_zlib.compress(packed, 1)
 
 
 def unpack(packed: bytes) -> Body:
