@@ -1,7 +1,8 @@
 """Every setting of the operator process, declared once.
 
 Flags, environment variables, the keys of the file and ``docs/settings.md`` all follow from the fields of
-:class:`Settings`; where their values come from is in :mod:`gatehouse.app.settings_sources`.
+:class:`Settings`. :mod:`gatehouse.app.settings_declared` derives the names; :mod:`gatehouse.app.settings_sources` reads
+the values.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ YesOrNo = Annotated[bool, Named("true or false", "")]
 class Settings(BaseModel):
     """Settings of one operator process. Times are seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    # The help of the flags reads the fields only: pydantic builds the validator when there are values.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     data_dir: File = Field(
         default=Path("/var/lib/gatehouse"),

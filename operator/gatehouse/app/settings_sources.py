@@ -12,25 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from annotated_types import Ge, Le
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from gatehouse.app.settings import Named, Settings
+from gatehouse.app.settings import Settings
+from gatehouse.app.settings_declared import CONFIG_VARIABLE, PREFIX, DeclaredSetting, declared_settings, written
 
-__all__ = [
-    "CONFIG_VARIABLE",
-    "DeclaredSetting",
-    "Found",
-    "Loaded",
-    "SettingsError",
-    "declared_settings",
-    "load_settings",
-    "shown",
-]
+__all__ = ["Found", "Loaded", "SettingsError", "load_settings"]
 
-PREFIX: Final = "GATEHOUSE_"
-CONFIG_VARIABLE: Final = "GATEHOUSE_CONFIG"
 NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
 """The variable of the file, and those that ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
 LARGEST_FILE: Final = 256 * 1024
@@ -44,22 +32,6 @@ class SettingsError(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredSetting:
-    """One setting, with its names. ``flag`` sets the value, or adds a value to a ``repeatable`` setting."""
-
-    field: str
-    flag: str
-    variable: str
-    key: str
-    wanted: str
-    placeholder: str
-    default: str
-    description: str
-    switch: bool
-    repeatable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +48,6 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
-
-
-def declared_settings() -> tuple[DeclaredSetting, ...]:
-    """Every setting, in the order of declaration."""
-    return tuple(_declared(name, field) for name, field in Settings.model_fields.items())
 
 
 def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Loaded:
@@ -115,23 +82,6 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     if problems:
         raise SettingsError(problems)
     return Loaded(loaded, {field: value.source for field, value in values.items()})
-
-
-def shown(setting: DeclaredSetting, value: Any) -> str:
-    """A value in the form of an environment variable."""
-    return _short(value) if setting.placeholder == "DURATION" else _written(value)
-
-
-def _written(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return ",".join(map(str, value))
-        case _:
-            return str(value)
 
 
 # The sources
@@ -239,57 +189,5 @@ def _refused(error: ValidationError, values: Mapping[str, Found]) -> Iterable[st
 
 
 def _quoted(value: Any) -> str:
-    text = repr(_written(value) if isinstance(value, (list, tuple)) else value)
+    text = repr(written(value) if isinstance(value, (list, tuple)) else value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
-
-
-# The declaration
-
-
-def _declared(name: str, field: FieldInfo) -> DeclaredSetting:
-    named = _named(field)
-    repeatable = isinstance(field.default, tuple)
-    switch = isinstance(field.default, bool)
-    words = name.replace("_", "-")
-    return DeclaredSetting(
-        field=name,
-        flag=f"--{words.removesuffix('s') if repeatable else words}",
-        variable=f"{PREFIX}{name.upper()}",
-        key=str(field.alias),
-        wanted=_wanted(field, named),
-        placeholder=named.placeholder,
-        default=_default(field, named),
-        description=field.description or "",
-        switch=switch,
-        repeatable=repeatable,
-    )
-
-
-def _named(field: FieldInfo) -> Named:
-    """The name of a field's type. For ``File | None`` pydantic keeps the annotation only in the type."""
-    members = getattr(field.annotation, "__args__", ())
-    metadata = [*field.metadata, *(each for member in members for each in getattr(member, "__metadata__", ()))]
-    return next(each for each in metadata if isinstance(each, Named))
-
-
-def _wanted(field: FieldInfo, named: Named) -> str:
-    low = next((each.ge for each in field.metadata if isinstance(each, Ge)), None)
-    high = next((each.le for each in field.metadata if isinstance(each, Le)), None)
-    if low is None or high is None:
-        return named.wanted
-    if named.placeholder == "DURATION":
-        return f"{named.wanted} from {_short(low)} to {_short(high)}, as in 90s or 1h30m"
-    return f"{named.wanted} from {low} to {high}"
-
-
-def _default(field: FieldInfo, named: Named) -> str:
-    return _short(field.default) if named.placeholder == "DURATION" else _written(field.default)
-
-
-def _short(seconds: Any) -> str:
-    """A duration in the largest unit that leaves a whole number."""
-    number = float(seconds)
-    for unit, size in (("h", 3600), ("m", 60)):
-        if number and number % size == 0:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}s"

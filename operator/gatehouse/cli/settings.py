@@ -6,22 +6,17 @@ import os
 from enum import StrEnum
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import (
-    DeclaredSetting,
-    Loaded,
-    SettingsError,
-    declared_settings,
-    load_settings,
-    shown,
-)
+from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
 from gatehouse.cli.exits import ERROR, NOT_MET
 from gatehouse.cli.settings_flags import settings_signature
 from gatehouse.printing import stderr, stdout
+
+if TYPE_CHECKING:
+    from gatehouse.app.settings_sources import Loaded
 
 __all__ = ["settings"]
 
@@ -45,6 +40,9 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
 
     Exit codes: 0 success, 1 condition not met: the file of --check is out of date, 2 error: a setting is not valid.
     """
+    from gatehouse.app.settings_doc import settings_markdown
+    from gatehouse.app.settings_sources import SettingsError, load_settings
+
     if write is not None:
         write.write_text(settings_markdown())
         return

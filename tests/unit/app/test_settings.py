@@ -21,16 +21,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gatehouse.app.settings import Seconds, Settings
+from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
 from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import (
-    LARGEST_FILE,
-    DeclaredSetting,
-    Loaded,
-    SettingsError,
-    declared_settings,
-    load_settings,
-    shown,
-)
+from gatehouse.app.settings_sources import LARGEST_FILE, Loaded, SettingsError, load_settings
 
 REPOSITORY = Path(__file__).parents[3]
 DECLARED = {setting.field: setting for setting in declared_settings()}
