@@ -6,13 +6,13 @@ An unknown name is refused, with the nearest known name. A misspelt setting woul
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import ValidationError
 
 from gatehouse.app.settings import Settings
 from gatehouse.app.settings_declared import CONFIG_VARIABLE, PREFIX, DeclaredSetting, declared_settings, written
@@ -75,13 +75,28 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
         for setting in settings
         if flags.get(setting.field) not in (None, [], ())
     }
-    try:
-        loaded = Settings.model_validate({field: value.value for field, value in values.items()}, by_name=True)
-    except ValidationError as error:
-        raise SettingsError([*problems, *_refused(error, values)]) from None
+    read = dict(_read(settings, values, problems))
     if problems:
         raise SettingsError(problems)
+    try:
+        loaded = Settings(**read)
+    except ValueError as error:
+        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
+        sources = ", ".join(values[field].source for field in times if field in values)
+        raise SettingsError([f"{error} (from {sources})"]) from None
     return Loaded(loaded, {field: value.source for field, value in values.items()})
+
+
+def _read(
+    settings: Iterable[DeclaredSetting], values: Mapping[str, Found], problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    for setting in sorted(settings, key=attrgetter("field")):
+        if (found := values.get(setting.field)) is None:
+            continue
+        try:
+            yield setting.field, setting.read(found.value)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            problems.append(f"{found.source} is {_quoted(found.value)}; expected: {setting.wanted}")
 
 
 # The sources
@@ -129,7 +144,7 @@ class _Loader(yaml.SafeLoader):
 
 def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[str]) -> dict[str, Found]:
     fields = {setting.key: setting.field for setting in settings}
-    content = _read(file, problems)
+    content = _content(file, problems)
     values: dict[str, Found] = {}
     for key, value in content.items():
         if key not in fields:
@@ -139,7 +154,7 @@ def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[s
     return values
 
 
-def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
+def _content(file: Path, problems: list[str]) -> Mapping[Any, Any]:
     try:
         with file.open("rb") as stream:
             text = stream.read(LARGEST_FILE + 1)
@@ -168,24 +183,6 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 
 
 # Problems
-
-
-def _refused(error: ValidationError, values: Mapping[str, Found]) -> Iterable[str]:
-    wrong = {
-        str(problem["loc"][0]) for problem in error.errors(include_url=False, include_input=False) if problem["loc"]
-    }
-    by_key = {setting.key: setting for setting in declared_settings()} | {
-        setting.field: setting for setting in declared_settings()
-    }
-    for name in sorted(wrong):
-        setting = by_key[name]
-        value = values[setting.field]
-        yield f"{value.source} is {_quoted(value.value)}; expected: {setting.wanted}"
-    if not wrong:
-        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
-        sources = ", ".join(values[field].source for field in times if field in values)
-        said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        yield f"{said} (from {sources})"
 
 
 def _quoted(value: Any) -> str:

@@ -58,7 +58,7 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
             stderr().labelled("error", problem)
         raise typer.Exit(ERROR) from None
     if output is Output.JSON:
-        values = loaded.settings.model_dump(mode="json", by_alias=True)
+        values = {setting.key: _plain(loaded, setting) for setting in declared_settings()}
         stdout().data({"settings": values, "sources": dict(_sources(loaded))})
         return
     stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
@@ -67,6 +67,11 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
 def _row(loaded: Loaded, setting: DeclaredSetting) -> tuple[str, str, str]:
     value = shown(setting, getattr(loaded.settings, setting.field))
     return setting.key, value, loaded.sources.get(setting.field, "default")
+
+
+def _plain(loaded: Loaded, setting: DeclaredSetting) -> Any:
+    value = getattr(loaded.settings, setting.field)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _sources(loaded: Loaded) -> dict[str, str]:
