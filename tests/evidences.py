@@ -11,7 +11,8 @@ from gatehouse.actions.snapshot import Snapshot
 from gatehouse.api import GovernancePolicy, HardwareProfile, ModelVersion
 from gatehouse.domain.artifact import manifest
 from gatehouse.domain.artifact.values import HashSource
-from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, new_key_pem
+from gatehouse.domain.audit.checkpoints import Checkpoint
+from gatehouse.domain.audit.keys import Signer, new_key_pem
 from gatehouse.domain.audit.records import GENESIS, AuditHead, FactChange, StoredRecord, fact_document, seal
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.evidence.excerpt import lies_in, ranges

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from gatehouse.domain.audit.chain import verify_chain
-from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys, Signer, new_key_pem
+from gatehouse.domain.audit.checkpoints import Checkpoint
+from gatehouse.domain.audit.keys import PublicKeys, Signer, new_key_pem
 from gatehouse.domain.audit.records import (
     GENESIS,
     AuditHead,

@@ -19,7 +19,7 @@ from gatehouse.cli.fit_output import gib
 from gatehouse.cli.fit_picture import picture
 from gatehouse.domain.artifact.model_config import parse_config
 from gatehouse.domain.artifact.values import ArtifactSummary
-from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, length_limit
+from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, limit_named
 from gatehouse.domain.hardware.fit import Fit, fit
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
 from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
@@ -231,7 +231,7 @@ def _row(name: str, model: Dimensions, run: Run) -> str:
     tokens = max(run.cache)
     layout, weights = run.layout(), estimated_bytes(model, run.release, tensor_parallel_size=1)
     assert isinstance(layout, CacheLayout)
-    limit, own = run.limit or 0, length_limit(model)
+    limit, own = run.limit or 0, limit_named(model)[0]
     needed, cost = run.cache[tokens], layout.cost(tokens)
     share = "-" if weights is None else _percent(weights, run.weights)
     part = " (its language part)" if weights is not None and tower_parameters(model) is None else ""

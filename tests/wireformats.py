@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gatehouse.api import KINDS, Resource
 from gatehouse.api.schema import crd
-from gatehouse.app.settings_sources import DeclaredSetting, declared_settings
+from gatehouse.app.settings_declared import DeclaredSetting, declared_settings
 from gatehouse.registry.schema import version_table
 from gatehouse.registry.tables import metadata
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatehouse.domain.audit.checkpoints import new_key_pem
+from gatehouse.domain.audit.keys import new_key_pem
 from gatehouse.domain.common.certificates import Issued, Name, issue, private_pem
 from gatehouse_local.files import make_private, write_private
 from gatehouse_local.net import LOOPBACK

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.config import Config
@@ -23,6 +23,9 @@ from gatehouse.storage.s3.users import (
 )
 from gatehouse_local.errors import LocalClusterError
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 __all__ = [
     "OPERATOR",
     "REGION",
@@ -34,6 +37,7 @@ __all__ = [
     "ensure_store_users",
     "new_credentials",
     "new_store_keys",
+    "open_store",
 ]
 
 REGION = "us-east-1"
@@ -107,21 +111,26 @@ def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str
         time.sleep(_POLL_SECONDS)
 
 
-def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
-    """Creates a bucket if missing.
-
-    Raises:
-        LocalClusterError: the server refused.
-    """
-    client = boto3.client(
+def open_store(endpoint: S3Endpoint, **options: Any) -> S3Client:
+    """A client of boto3; ``options`` are further ones of botocore's Config."""
+    return boto3.client(
         "s3",
         endpoint_url=endpoint.url,
         region_name=endpoint.region,
         aws_access_key_id=endpoint.credentials.access_key,
         aws_secret_access_key=endpoint.credentials.secret_key,
         verify=str(endpoint.authority) if endpoint.authority else None,
-        config=Config(s3={"addressing_style": "path"}, proxies={}),
+        config=Config(s3={"addressing_style": "path"}, proxies={}, **options),
     )
+
+
+def ensure_bucket(endpoint: S3Endpoint, bucket: str) -> None:
+    """Creates a bucket if missing.
+
+    Raises:
+        LocalClusterError: the server refused.
+    """
+    client = open_store(endpoint)
     try:
         client.create_bucket(Bucket=bucket)
     except ClientError as error:

@@ -7,10 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
-from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint, open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,15 +18,7 @@ __all__ = ["let_anybody_write", "s3_client", "signed_address"]
 @contextlib.contextmanager
 def s3_client(endpoint: S3Endpoint) -> Iterator[S3Client]:
     """A client of one store."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint.url,
-        region_name=endpoint.region,
-        aws_access_key_id=endpoint.credentials.access_key,
-        aws_secret_access_key=endpoint.credentials.secret_key,
-        config=Config(s3={"addressing_style": "path"}, proxies={}, signature_version="s3v4"),
-    )
-    with contextlib.closing(client):
+    with contextlib.closing(open_store(endpoint, signature_version="s3v4")) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Count, Figure, Result
-from gatehouse.domain.hardware.dimensions import length_limit
+from gatehouse.domain.hardware.dimensions import limit_named
 from gatehouse.domain.hardware.kv_cache import CacheLayout
 from gatehouse.domain.hardware.weights import estimated_bytes
 from gatehouse.printing.progress import ProgressReporter
@@ -140,7 +140,7 @@ def _known(name: str, size: int) -> Iterator[Run]:
 
 
 def _of(run: Run) -> Iterator[Difference]:
-    limit = length_limit(run.model)
+    limit = limit_named(run.model)[0]
     if limit != run.limit:
         yield Difference(configuration=run.name, size=run.size, what="limit", vllm=run.limit, gatehouse=limit)
     weights = estimated_bytes(run.model, run.release, tensor_parallel_size=run.size)

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
 from mypy_boto3_s3 import S3Client
 
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.storage.s3.client import S3Store, S3Stores
-from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint, open_store
 
 __all__ = ["Bucket", "Metrics", "WallClock", "bucket_at", "opened"]
 
@@ -52,15 +50,7 @@ class Bucket:
 
 @contextlib.contextmanager
 def bucket_at(endpoint: S3Endpoint, data: Path | None = None) -> Iterator[Bucket]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint.url,
-        region_name=endpoint.region,
-        aws_access_key_id=endpoint.credentials.access_key,
-        aws_secret_access_key=endpoint.credentials.secret_key,
-        verify=str(endpoint.authority) if endpoint.authority else None,
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required", proxies={}),
-    )
+    client = open_store(endpoint, request_checksum_calculation="when_required")
     name = f"models-{secrets.token_hex(4)}"
     client.create_bucket(Bucket=name)
     yield Bucket(endpoint, name, client, data / name if data else None)

@@ -31,7 +31,7 @@ from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import NAMESPACE
-from unit.domain.serving.test_template import DIGEST, serving_input
+from unit.domain.serving.serving_inputs import DIGEST, serving_input
 
 __all__ = [
     "ACCELERATOR",

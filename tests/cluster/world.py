@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from sqlalchemy import create_engine, text
 
 from cluster.rig import PATIENCE, PLURALS, Operator, until
@@ -25,12 +23,12 @@ from gatehouse_local.kube import KubeClient
 from gatehouse_local.miniature import miniature_granite
 from gatehouse_local.objects import namespace as namespace_manifest
 from gatehouse_local.objects import registry_access
-from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint, open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["API", "MINIATURE", "World", "make_world", "open_store", "secret"]
+__all__ = ["API", "MINIATURE", "World", "make_world", "secret"]
 
 API = "/apis/gatehouse.dev/v1alpha1"
 KEY_ID, KEY_SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
@@ -368,19 +366,6 @@ def make_world(
             # A bucket has one endpoint in a cluster: the next world may have this one somewhere else.
             kube.request("DELETE", f"{API}/namespaces/{name}/modelregistries")
             kube.request("DELETE", f"/api/v1/namespaces/{name}")
-
-
-def open_store(endpoint: S3Endpoint) -> S3Client:
-    """A client of an S3 server."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint.url,
-        region_name=endpoint.region,
-        aws_access_key_id=endpoint.credentials.access_key,
-        aws_secret_access_key=endpoint.credentials.secret_key,
-        verify=str(endpoint.authority) if endpoint.authority else None,
-        config=Config(s3={"addressing_style": "path"}, proxies={}),
-    )
 
 
 def clear_text(url: str) -> Mapping[str, str]:

@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 from typer.testing import CliRunner
 
-from cluster.admission.test_admission_inferenceservice import EVIL, OVERRIDES, URIS
-from cluster.admission.test_admission_uses import USES
+from cluster.admission.evasions import EVIL, OVERRIDES, URIS
+from cluster.admission.uses import USES
 from cluster.gated import DEVELOPER, IMAGE, STAGE, URI, Gate, altered, make_gate, send
 from cluster.impersonation import As
 from cluster.pretend_kubelet import pretend_kubelet

@@ -20,9 +20,8 @@ from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.refs import Body, Gvr
 from gatehouse.runtime.watches import Watch, build_caches
-from runtime.fakes import settle
+from runtime.fakes import FakeLease, settle
 from runtime.rig import Ended, until
-from runtime.test_leader import FakeLease
 
 WIDGETS = Gvr("example.dev", "v1", "widgets", namespaced=True)
 QUICK = LeaderOptions(duration=1, renew_deadline=0.5, retry_period=0.02)

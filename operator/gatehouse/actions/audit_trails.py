@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from gatehouse.domain.audit.chain import verify_chain
-from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint, PublicKeys
+from gatehouse.domain.audit.checkpoints import AuditKeyError, Checkpoint
+from gatehouse.domain.audit.keys import PublicKeys
 from gatehouse.domain.audit.records import AuditRecord, StoredRecord, read_record
 from gatehouse.domain.audit.trust import Verdict, trust
 from gatehouse.errors import ActionError

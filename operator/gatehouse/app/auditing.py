@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer
+from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.registry.metrics import RowMetrics
 from gatehouse.registry.tables import audit_records
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["AUDIT_SWEEP", "POLICY_SWEEP", "RecordsWritten", "load_signer"]
 
@@ -38,6 +41,8 @@ def load_signer(file: Path | None) -> Signer | None:
         pem = stream.read(_LARGEST_KEY + 1)
     if len(pem) > _LARGEST_KEY:
         raise AuditKeyError(f"{file} is larger than {_LARGEST_KEY} bytes; expected: a private key in PEM")
+    from gatehouse.domain.audit.keys import Signer  # noqa: PLC0415 - 8 MiB that only an operator with a key needs
+
     return Signer.from_pem(pem, where=str(file))
 
 

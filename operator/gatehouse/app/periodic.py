@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
 from gatehouse.app.settings import Settings
@@ -22,9 +22,11 @@ from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import EventRecorder, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.templates import TemplateSweep
-from gatehouse.domain.audit.checkpoints import Signer
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gatehouse.app.settings_sources import CONFIG_VARIABLE, DeclaredSetting, declared_settings
+from gatehouse.app.settings_declared import CONFIG_VARIABLE, DeclaredSetting, declared_settings
 
 __all__ = ["settings_markdown"]
 

@@ -6,31 +6,19 @@ An unknown name is refused, with the nearest known name. A misspelt setting woul
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from annotated_types import Ge, Le
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from gatehouse.app.settings import Named, Settings
+from gatehouse.app.settings import Settings
+from gatehouse.app.settings_declared import CONFIG_VARIABLE, PREFIX, DeclaredSetting, declared_settings, written
 
-__all__ = [
-    "CONFIG_VARIABLE",
-    "DeclaredSetting",
-    "Found",
-    "Loaded",
-    "SettingsError",
-    "declared_settings",
-    "load_settings",
-    "shown",
-]
+__all__ = ["Found", "Loaded", "SettingsError", "load_settings"]
 
-PREFIX: Final = "GATEHOUSE_"
-CONFIG_VARIABLE: Final = "GATEHOUSE_CONFIG"
 NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
 """The variable of the file, and those that ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
 LARGEST_FILE: Final = 256 * 1024
@@ -44,22 +32,6 @@ class SettingsError(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredSetting:
-    """One setting, with its names. ``flag`` sets the value, or adds a value to a ``repeatable`` setting."""
-
-    field: str
-    flag: str
-    variable: str
-    key: str
-    wanted: str
-    placeholder: str
-    default: str
-    description: str
-    switch: bool
-    repeatable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +48,6 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
-
-
-def declared_settings() -> tuple[DeclaredSetting, ...]:
-    """Every setting, in the order of declaration."""
-    return tuple(_declared(name, field) for name, field in Settings.model_fields.items())
 
 
 def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Loaded:
@@ -108,30 +75,28 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
         for setting in settings
         if flags.get(setting.field) not in (None, [], ())
     }
-    try:
-        loaded = Settings.model_validate({field: value.value for field, value in values.items()}, by_name=True)
-    except ValidationError as error:
-        raise SettingsError([*problems, *_refused(error, values)]) from None
+    read = dict(_read(settings, values, problems))
     if problems:
         raise SettingsError(problems)
+    try:
+        loaded = Settings(**read)
+    except ValueError as error:
+        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
+        sources = ", ".join(values[field].source for field in times if field in values)
+        raise SettingsError([f"{error} (from {sources})"]) from None
     return Loaded(loaded, {field: value.source for field, value in values.items()})
 
 
-def shown(setting: DeclaredSetting, value: Any) -> str:
-    """A value in the form of an environment variable."""
-    return _short(value) if setting.placeholder == "DURATION" else _written(value)
-
-
-def _written(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return ",".join(map(str, value))
-        case _:
-            return str(value)
+def _read(
+    settings: Iterable[DeclaredSetting], values: Mapping[str, Found], problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    for setting in sorted(settings, key=attrgetter("field")):
+        if (found := values.get(setting.field)) is None:
+            continue
+        try:
+            yield setting.field, setting.read(found.value)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            problems.append(f"{found.source} is {_quoted(found.value)}; expected: {setting.wanted}")
 
 
 # The sources
@@ -179,7 +144,7 @@ class _Loader(yaml.SafeLoader):
 
 def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[str]) -> dict[str, Found]:
     fields = {setting.key: setting.field for setting in settings}
-    content = _read(file, problems)
+    content = _content(file, problems)
     values: dict[str, Found] = {}
     for key, value in content.items():
         if key not in fields:
@@ -189,7 +154,7 @@ def _from_file(file: Path, settings: Iterable[DeclaredSetting], problems: list[s
     return values
 
 
-def _read(file: Path, problems: list[str]) -> Mapping[Any, Any]:
+def _content(file: Path, problems: list[str]) -> Mapping[Any, Any]:
     try:
         with file.open("rb") as stream:
             text = stream.read(LARGEST_FILE + 1)
@@ -220,76 +185,6 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 # Problems
 
 
-def _refused(error: ValidationError, values: Mapping[str, Found]) -> Iterable[str]:
-    wrong = {
-        str(problem["loc"][0]) for problem in error.errors(include_url=False, include_input=False) if problem["loc"]
-    }
-    by_key = {setting.key: setting for setting in declared_settings()} | {
-        setting.field: setting for setting in declared_settings()
-    }
-    for name in sorted(wrong):
-        setting = by_key[name]
-        value = values[setting.field]
-        yield f"{value.source} is {_quoted(value.value)}; expected: {setting.wanted}"
-    if not wrong:
-        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
-        sources = ", ".join(values[field].source for field in times if field in values)
-        said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        yield f"{said} (from {sources})"
-
-
 def _quoted(value: Any) -> str:
-    text = repr(_written(value) if isinstance(value, (list, tuple)) else value)
+    text = repr(written(value) if isinstance(value, (list, tuple)) else value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
-
-
-# The declaration
-
-
-def _declared(name: str, field: FieldInfo) -> DeclaredSetting:
-    named = _named(field)
-    repeatable = isinstance(field.default, tuple)
-    switch = isinstance(field.default, bool)
-    words = name.replace("_", "-")
-    return DeclaredSetting(
-        field=name,
-        flag=f"--{words.removesuffix('s') if repeatable else words}",
-        variable=f"{PREFIX}{name.upper()}",
-        key=str(field.alias),
-        wanted=_wanted(field, named),
-        placeholder=named.placeholder,
-        default=_default(field, named),
-        description=field.description or "",
-        switch=switch,
-        repeatable=repeatable,
-    )
-
-
-def _named(field: FieldInfo) -> Named:
-    """The name of a field's type. For ``File | None`` pydantic keeps the annotation only in the type."""
-    members = getattr(field.annotation, "__args__", ())
-    metadata = [*field.metadata, *(each for member in members for each in getattr(member, "__metadata__", ()))]
-    return next(each for each in metadata if isinstance(each, Named))
-
-
-def _wanted(field: FieldInfo, named: Named) -> str:
-    low = next((each.ge for each in field.metadata if isinstance(each, Ge)), None)
-    high = next((each.le for each in field.metadata if isinstance(each, Le)), None)
-    if low is None or high is None:
-        return named.wanted
-    if named.placeholder == "DURATION":
-        return f"{named.wanted} from {_short(low)} to {_short(high)}, as in 90s or 1h30m"
-    return f"{named.wanted} from {low} to {high}"
-
-
-def _default(field: FieldInfo, named: Named) -> str:
-    return _short(field.default) if named.placeholder == "DURATION" else _written(field.default)
-
-
-def _short(seconds: Any) -> str:
-    """A duration in the largest unit that leaves a whole number."""
-    number = float(seconds)
-    for unit, size in (("h", 3600), ("m", 60)):
-        if number and number % size == 0:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}s"

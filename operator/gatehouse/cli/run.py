@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 
-from gatehouse.app.settings_sources import SettingsError, load_settings
 from gatehouse.cli.exits import ERROR
 from gatehouse.cli.settings_flags import settings_signature
 from gatehouse.cli.startup import for_good
@@ -32,6 +31,8 @@ def run(*, config: Path | None, **flags: Any) -> None:
     Exit codes: 0 success: the operator was told to stop, 1 condition not met: the operator lost leadership and must be
     started again, 2 error: the operator could not start.
     """
+    from gatehouse.app.settings_sources import SettingsError, load_settings
+
     try:
         loaded = load_settings(flags=flags, environ=os.environ, config=config)
     except SettingsError as error:

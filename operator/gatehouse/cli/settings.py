@@ -6,22 +6,17 @@ import os
 from enum import StrEnum
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import (
-    DeclaredSetting,
-    Loaded,
-    SettingsError,
-    declared_settings,
-    load_settings,
-    shown,
-)
+from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
 from gatehouse.cli.exits import ERROR, NOT_MET
 from gatehouse.cli.settings_flags import settings_signature
 from gatehouse.printing import stderr, stdout
+
+if TYPE_CHECKING:
+    from gatehouse.app.settings_sources import Loaded
 
 __all__ = ["settings"]
 
@@ -45,6 +40,9 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
 
     Exit codes: 0 success, 1 condition not met: the file of --check is out of date, 2 error: a setting is not valid.
     """
+    from gatehouse.app.settings_doc import settings_markdown
+    from gatehouse.app.settings_sources import SettingsError, load_settings
+
     if write is not None:
         write.write_text(settings_markdown())
         return
@@ -60,7 +58,7 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
             stderr().labelled("error", problem)
         raise typer.Exit(ERROR) from None
     if output is Output.JSON:
-        values = loaded.settings.model_dump(mode="json", by_alias=True)
+        values = {setting.key: _plain(loaded, setting) for setting in declared_settings()}
         stdout().data({"settings": values, "sources": dict(_sources(loaded))})
         return
     stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
@@ -69,6 +67,11 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
 def _row(loaded: Loaded, setting: DeclaredSetting) -> tuple[str, str, str]:
     value = shown(setting, getattr(loaded.settings, setting.field))
     return setting.key, value, loaded.sources.get(setting.field, "default")
+
+
+def _plain(loaded: Loaded, setting: DeclaredSetting) -> Any:
+    value = getattr(loaded.settings, setting.field)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _sources(loaded: Loaded) -> dict[str, str]:

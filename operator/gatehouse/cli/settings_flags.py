@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatehouse.app.settings_sources import CONFIG_VARIABLE, DeclaredSetting, declared_settings
+from gatehouse.app.settings_declared import CONFIG_VARIABLE, DeclaredSetting, declared_settings
 
 __all__ = ["settings_signature"]
 

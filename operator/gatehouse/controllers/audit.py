@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -19,12 +19,15 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import AuditTrail, EventRecorder, UtcClock
 from gatehouse.controllers.registry_sweep import RegistrySweep, RegistryTroubles
 from gatehouse.domain.audit.chain import CHECKPOINT_EVERY, verify_chain
-from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, PublicKeys, Signer, Summary, checkpoint_json
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary, checkpoint_json
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trust import Trusted
 from gatehouse.domain.common.clocks import lies_ahead
 from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.common.locations import duration, locate
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["AuditKeeper", "copy_key"]
 
@@ -91,7 +94,7 @@ class AuditKeeper:
         self._events = events
         self._clock = clock
         self._signer = signer
-        self._keys = PublicKeys([signer.public_key])
+        self._keys = signer.public_keys
         self._interval = interval
         self._written = written
         self._written_before = written()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
 from gatehouse.domain.common.revision import Revision
@@ -24,6 +24,9 @@ from gatehouse.domain.version.records import (
     VersionIds,
     VersionRecord,
 )
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import Signer
 
 __all__ = [
     "AuditTrail",

@@ -16,7 +16,8 @@ from typing import Any, Final
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatehouse.domain.audit.checkpoints import AuditKeyError, PublicKeys, Signer
+from gatehouse.domain.audit.checkpoints import AuditKeyError
+from gatehouse.domain.audit.keys import PublicKeys, Signer
 from gatehouse.evidence.errors import BundleBroken
 
 __all__ = ["ENVELOPE", "INDEX", "PAYLOAD_TYPE", "PUBLIC_KEY", "Seal", "break_seal", "json_bytes", "seal"]

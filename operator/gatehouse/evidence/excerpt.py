@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatehouse.domain.audit.chain import verify_chain
-from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
+from gatehouse.domain.audit.checkpoints import Checkpoint
+from gatehouse.domain.audit.keys import PublicKeys
 from gatehouse.domain.audit.records import AuditHead, RecordUnreadable, StoredRecord, read_record
 from gatehouse.domain.audit.trust import Trusted
 from gatehouse.evidence.model import AuditExcerpt

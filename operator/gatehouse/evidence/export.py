@@ -13,7 +13,7 @@ from gatehouse.actions.objects import ObjectSource, parsed
 from gatehouse.actions.registry_rows import trails_of
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.artifact import manifest
-from gatehouse.domain.audit.checkpoints import Signer
+from gatehouse.domain.audit.keys import Signer
 from gatehouse.domain.common.format_error import FormatError
 from gatehouse.evidence.archive import pack
 from gatehouse.evidence.cluster_objects import read_declared, read_version

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from gatehouse.actions.audit_trails import read_bounded, read_pem
-from gatehouse.domain.audit.checkpoints import Signer, new_key_pem
+from gatehouse.domain.audit.keys import Signer, new_key_pem
 from gatehouse.errors import InputInvalid
 from gatehouse.evidence.archive import LARGEST_BUNDLE
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from gatehouse.domain.audit.checkpoints import CheckpointUnreadable, PublicKeys, read_checkpoint
+from gatehouse.domain.audit.checkpoints import CheckpointUnreadable, read_checkpoint
+from gatehouse.domain.audit.keys import PublicKeys
 from gatehouse.domain.audit.records import StoredRecord, digest_of
 from gatehouse.evidence.archive import unpack
 from gatehouse.evidence.documents import AUDIT, FORMAT, MANIFEST, RECORDS

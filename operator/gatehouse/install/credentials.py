@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gatehouse.cluster.client import ApiError
-from gatehouse.domain.audit.checkpoints import AuditKeyError, Signer, new_key_pem
+from gatehouse.domain.audit.checkpoints import AuditKeyError
+from gatehouse.domain.audit.keys import Signer, new_key_pem
 from gatehouse.install.credentials_file import PublishedKey, SecretCopy, WantedSecret
 from gatehouse.install.errors import SecretIncomplete, SecretLost
 from gatehouse.install.secret_objects import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
-from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Signer, Summary
+from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
 from gatehouse.domain.version.records import (
@@ -38,6 +38,9 @@ from gatehouse.registry.models import LoadModel, SaveModel
 from gatehouse.registry.schema import HEAD
 from gatehouse.registry.tables import model_versions, registered_models
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, SaveFiles, SaveVersion
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["AuditRows", "Rows"]
 

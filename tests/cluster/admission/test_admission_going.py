@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from cluster.admission.test_admission_identity import PERSIST, approval, evaluation, gatehouse, version
+from cluster.admission.callers import PERSIST, approval, evaluation, gatehouse, version
 from cluster.gated import ACCELERATOR, REFUSED, STAGE, Gate, altered, mark, model_pod, send, vetted
 from cluster.rig import until
 from cluster.status import Manifest

@@ -9,40 +9,13 @@ from typing import Any
 
 import pytest
 
-from cluster.gated import DIGEST, STAGE, Gate, altered, refusal, send, take_back, vetted, wait_for_rights
+from cluster.admission.callers import MERGE, PERSIST, RBAC_GROUP, approval, bind, evaluation, gatehouse, version
+from cluster.gated import DIGEST, STAGE, Gate, altered, refusal, send, take_back, vetted
 from cluster.impersonation import As
 from cluster.status import Manifest
 from cluster.world import API
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
-
-MERGE = "application/merge-patch+json"
-PERSIST = "fieldManager=test"
-RBAC_GROUP = "rbac.authorization.k8s.io"
-
-
-def gatehouse(kind: str, gate: Gate, spec: Manifest, *, name: str = "test") -> Manifest:
-    return {
-        "apiVersion": "gatehouse.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name, "namespace": gate.namespace},
-        "spec": spec,
-    }
-
-
-def bind(gate: Gate, role: str, *, user: str = "", group: str = "", cluster: bool = True) -> None:
-    subject = {"apiGroup": RBAC_GROUP, "kind": "User" if user else "Group", "name": user or group}
-    kind = "ClusterRoleBinding" if cluster else "RoleBinding"
-    gate.admin.apply(
-        {
-            "apiVersion": f"{RBAC_GROUP}/v1",
-            "kind": kind,
-            "metadata": {"name": f"test-{role}-{user or group}"[:63], "namespace": gate.namespace},
-            "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role},
-            "subjects": [subject],
-        }
-    )
-    wait_for_rights(gate.admin, role, user=user or "somebody", group=group, namespace=gate.namespace)
 
 
 @pytest.fixture(scope="module")
@@ -178,21 +151,6 @@ def test_the_verb_is_asked_for_on_both_tiers(gate: Gate, classifier: KubeClient,
 # Approvals
 
 
-def approval(gate: Gate, *, approver: str, tier: str = "Low", name: str = "decision", **changes: Any) -> Manifest:
-    spec = {
-        "versionRef": {"name": "granite-1", "uid": "0b6b3d6c-0000-4000-8000-000000000001"},
-        "digest": DIGEST,
-        "servedDigest": DIGEST,
-        "stage": STAGE,
-        "riskTier": tier,
-        "decision": "Approved",
-        "reason": "evaluated",
-        "approver": approver,
-        **changes,
-    }
-    return gatehouse("ModelApproval", gate, spec, name=name)
-
-
 def test_an_approver_decides_in_his_own_name(gate: Gate, reviewer: KubeClient) -> None:
     assert send(reviewer, approval(gate, approver="reviewer", groups=["governance"]))
     assert send(gate.approver, approval(gate, approver="ai-admin", tier="High", groups=["rhoai-admins"]))
@@ -273,21 +231,6 @@ def test_a_decision_never_changes_for_a_cluster_administrator_either(
 # Evaluations
 
 
-def evaluation(gate: Gate, *, evaluator: str, **changes: Any) -> Manifest:
-    spec = {
-        "versionRef": {"name": "granite-1", "uid": "0b6b3d6c-0000-4000-8000-000000000001"},
-        "digest": DIGEST,
-        "kind": "Safety",
-        "suite": "lm-evaluation-harness",
-        "dataset": {"name": "toxigen"},
-        "evaluator": evaluator,
-        "evaluatedAt": "2026-11-01T00:00:00Z",
-        "metrics": [{"name": "acc", "value": "0.9"}],
-        **changes,
-    }
-    return gatehouse("ModelEvaluation", gate, spec)
-
-
 def test_results_are_those_of_who_applies_them(gate: Gate, scientist: KubeClient) -> None:
     assert send(scientist, evaluation(gate, evaluator="scientist"))
     said = refusal(scientist, evaluation(gate, evaluator="independent-lab"))
@@ -303,21 +246,6 @@ def test_results_name_only_groups_that_their_evaluator_is_in(gate: Gate, reviewe
 
 
 # Submitters
-
-
-def version(gate: Gate, *, by: str | None = None, via: str | None = None, name: str = "granite-1") -> Manifest:
-    spec: Manifest = {
-        "modelRef": {"name": "granite"},
-        "version": name,
-        "artifact": {"uri": "s3://models/granite/"},
-        "hardwareProfileRef": {"name": "nvidia-l4"},
-    }
-    return gatehouse(
-        "ModelVersion",
-        gate,
-        altered(spec, {("submittedBy",): by, ("submittedVia",): via}),
-        name=name,
-    )
 
 
 def test_an_author_submits_in_his_own_name_or_in_none(gate: Gate, scientist: KubeClient) -> None:

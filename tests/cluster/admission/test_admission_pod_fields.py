@@ -14,7 +14,7 @@ from cluster.podfields import PLACES, Place, schemas_of
 from cluster.status import Manifest
 from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT, RESERVED_ENVIRONMENT
 from gatehouse_local.errors import ApiRefused
-from unit.domain.runtimes.test_environment import WAYS_IN
+from unit.domain.runtimes.ways_in import WAYS_IN
 
 Changes = Mapping[tuple[str | int, ...], Any]
 SERVICE = "granite-3-1-8b-instruct-fp8-0c1cf10e2f"

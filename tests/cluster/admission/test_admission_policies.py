@@ -5,16 +5,15 @@ There is a way back when they lock people out. No operator runs: the gate stands
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from cluster.admission.policy_texts import POLICIES, words
 from cluster.gated import ACCELERATOR, REASON, REFUSED, STAGE, Gate
 from cluster.rig import until
 from gatehouse.install.shipped_files import documents
@@ -23,24 +22,11 @@ from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.objects import with_operator
 
-POLICIES: Mapping[str, Mapping[str, Any]] = {
-    body["metadata"]["name"]: body
-    for body in documents("kustomize/base/admission")
-    if body["kind"] == "ValidatingAdmissionPolicy"
-}
 BINDINGS = [
     body for body in documents("kustomize/base/admission") if body["kind"] == "ValidatingAdmissionPolicyBinding"
 ]
 STAGED = [body for body in BINDINGS if "matchResources" in body["spec"]]
 PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-
-
-def words(policy: str, variable: str) -> list[str]:
-    """A variable of a policy that is a list of strings."""
-    [expression] = [each["expression"] for each in POLICIES[policy]["spec"]["variables"] if each["name"] == variable]
-    found = ast.literal_eval(re.sub(r"\s+", " ", expression))
-    assert isinstance(found, list)
-    return found
 
 
 def test_no_policy_lets_through_what_it_cannot_decide() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.admission.test_admission_identity import MERGE, PERSIST, RBAC_GROUP, approval, bind, evaluation
+from cluster.admission.callers import MERGE, PERSIST, RBAC_GROUP, approval, bind, evaluation
 from cluster.gated import Gate, altered, mark, refusal, send, take_back
 from cluster.impersonation import As
 from cluster.rig import until

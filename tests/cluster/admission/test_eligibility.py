@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from cluster.admission.test_admission_identity import approval
+from cluster.admission.callers import approval
 from cluster.gated import Gate, objection, wait_for_rights
 from cluster.impersonation import As
 from cluster.status import Manifest

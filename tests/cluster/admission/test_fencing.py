@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.gated import DIGEST, HOLDER, KEYS, LEASE, LEASES, NO_LIST, Gate, lead, objection, vetted
-from cluster.operator.test_status_writes import operator_kubeconfig
+from cluster.operator.kubeconfigs import operator_kubeconfig
 from cluster.rig import until
 from cluster.status import Manifest
 from cluster.world import API

@@ -12,7 +12,7 @@ import pytest
 
 import worlds
 from cluster.gated import ACCELERATOR, DIGEST, IMAGE, KEYS, STAGE, Gate, accepted, refusal, vetted
-from cluster.operator.test_status_writes import operator_kubeconfig
+from cluster.operator.kubeconfigs import operator_kubeconfig
 from cluster.world import API
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter

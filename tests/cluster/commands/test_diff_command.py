@@ -15,12 +15,11 @@ from typer.testing import Result
 
 import worlds
 from cluster.desk import AUTHOR, Desk, make_desk, pending
-from cluster.world import open_store
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.version.records import FileRecord, StateChange
 from gatehouse.registry.pool import DatabasePool
 from gatehouse_local.ephemeral import RunningControlPlane
-from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint, open_store
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from gatehouse.cli.main import app
 from gatehouse.cluster.client import ApiClient
-from gatehouse.domain.audit.checkpoints import PublicKeys, Signer, new_key_pem
+from gatehouse.domain.audit.keys import PublicKeys, Signer, new_key_pem
 from gatehouse.domain.common.certificates import authorities, fault_of, issue, new_authority_name
 from gatehouse.install.credentials import INITIALISED_WITH, ensure
 from gatehouse.install.credentials_file import PublishedKey, SecretCopy, WantedSecret

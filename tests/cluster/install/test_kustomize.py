@@ -24,7 +24,7 @@ from gatehouse.cli.main import app
 from gatehouse.cli.options import seconds
 from gatehouse.cluster.errors import FENCING
 from gatehouse.cluster.secrets import LABEL_USE
-from gatehouse.domain.audit.checkpoints import new_key_pem
+from gatehouse.domain.audit.keys import new_key_pem
 from gatehouse.install.connections import MANAGED
 from gatehouse.install.credentials_file import (
     CA_KEY,

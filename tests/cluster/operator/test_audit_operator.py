@@ -17,13 +17,13 @@ import pytest
 from sqlalchemy import text
 
 from cluster.rig import Operator, until
-from cluster.world import World, make_world, open_store
+from cluster.world import World, make_world
 from gatehouse.api.model_registry import ObjectStore
 from gatehouse.storage.s3.client import S3Stores
 from gatehouse_local.ephemeral import RunningControlPlane, RunningVersitygw
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.pki import KeyPair, ensure_audit_key
-from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.s3 import S3Endpoint, open_store
 
 RETAIN_UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 

@@ -14,8 +14,8 @@ from cluster.world import MINIATURE, World, make_world
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 from modelfiles import safetensors_file
-from unit.controllers.verification.test_layouts import DATA, onnx_model
-from unit.domain.formats.test_gguf import written
+from unit.controllers.verification.onnx_files import DATA, onnx_model
+from unit.domain.formats.gguf_files import written
 
 WITHOUT_INDEX = {path: data for path, data in MINIATURE.items() if path != "model.safetensors.index.json"}
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.operator.kubeconfigs import operator_kubeconfig
 from cluster.world import World
 from gatehouse.cluster.client import ApiClient
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.domain.common.errors import Stalled, Transient
-from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.ephemeral import RunningControlPlane
 
 KIND = "registeredmodels"
-
-
-def operator_kubeconfig(plane: RunningControlPlane) -> Path:
-    """Nobody else writes a status."""
-    return plane.kubeconfig.with_name(f"{OPERATOR_USER}.kubeconfig")
 
 
 async def test_an_object_that_changed_since_it_was_read_is_a_conflict(

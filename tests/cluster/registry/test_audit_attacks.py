@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditcontract import AuditContract
-from cluster.registry.test_registry_contract import ServerDatabases
+from cluster.registry.on_servers import ServerDatabases
 from gatehouse_local.databases import LocalDatabase
 
 

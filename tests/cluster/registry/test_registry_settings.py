@@ -20,7 +20,7 @@ import pymysql
 import pytest
 from sqlalchemy import text
 
-from cluster.registry.test_registry_contract import OnServer, empty_database, execute, opened_on
+from cluster.registry.on_servers import OnServer, empty_database, execute, opened_on
 from cluster.servers import Restartable, available
 from gatehouse.domain.common.errors import Stalled, Waiting
 from gatehouse.registry.drivers import mysql

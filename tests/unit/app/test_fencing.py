@@ -28,7 +28,7 @@ from gatehouse.domain.common.revision import Revision
 from gatehouse.runtime.leader import Leader
 from gatehouse.runtime.lease import LeaderOptions
 from runtime.fakes import FakeClock, FakeLease, settle
-from unit.controllers.test_vetted_keeper import LIMIT, STAGES, URIS, World, admitted
+from unit.controllers.keeping import LIMIT, STAGES, URIS, World, admitted
 
 NAMES: Final = ("one", "two", "three")
 VETTED: Final = frozenset((stage, uri) for stage in STAGES for uri in URIS[:3])

@@ -18,19 +18,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
-from gatehouse.app.settings import Seconds, Settings
+from gatehouse.app.settings import SECONDS, Settings
+from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
 from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import (
-    LARGEST_FILE,
-    DeclaredSetting,
-    Loaded,
-    SettingsError,
-    declared_settings,
-    load_settings,
-    shown,
-)
+from gatehouse.app.settings_sources import LARGEST_FILE, Loaded, SettingsError, load_settings
 
 REPOSITORY = Path(__file__).parents[3]
 DECLARED = {setting.field: setting for setting in declared_settings()}
@@ -105,7 +97,7 @@ def as_flag(setting: DeclaredSetting, value: Any) -> object:
 
 
 def test_every_setting_has_values_here() -> None:
-    assert VALUES.keys() == DECLARED.keys() == Settings.model_fields.keys()
+    assert VALUES.keys() == DECLARED.keys() == {field.name for field in dataclasses.fields(Settings)}
 
 
 def test_without_any_source_there_are_the_defaults() -> None:
@@ -274,7 +266,7 @@ def test_no_environment_raises_anything_else(environ: dict[str, str]) -> None:
     ("text", "seconds"), [("90s", 90), ("1m30s", 90), ("1h0m1s", 3601), ("1500ms", 1.5), ("0.5m", 30), (" 12 ", 12)]
 )
 def test_durations_are_those_of_go(text: str, seconds: float) -> None:
-    assert TypeAdapter(Seconds).validate_python(text) == pytest.approx(seconds)
+    assert SECONDS.read(text) == pytest.approx(seconds)
 
 
 # The declaration, and what follows from it

@@ -38,9 +38,6 @@ HEAVY: Final = frozenset(
 WORK: Final = ("gatehouse.actions", "gatehouse.api", "gatehouse.cluster", "gatehouse.registry", "gatehouse.upload")
 MOST_MODULES: Final = 220
 """Modules of help, of which 160 are those of Python and typer."""
-SETTINGS: Final = frozenset({"run", "settings"})
-"""Their flags follow from the declaration of the settings, which pydantic reads."""
-OF_SETTINGS: Final = frozenset({"pydantic", "yaml"})
 
 _MODULES: Final = """
 import json, sys
@@ -123,9 +120,8 @@ def test_help_imports_no_command_and_no_package_that_it_does_not_need() -> None:
 def test_help_of_a_command_does_not_import_the_work(name: str) -> None:
     shown, modules = modules_of(name, "--help")
     assert f"gatehouse {name}" in shown
-    allowed = OF_SETTINGS if name in SETTINGS else frozenset()
-    assert heavy(modules) <= allowed
-    assert len(modules) <= MOST_MODULES or allowed
+    assert heavy(modules) == set()
+    assert len(modules) <= MOST_MODULES
 
 
 def test_completion_of_a_name_imports_no_command() -> None:
@@ -145,7 +141,7 @@ def test_completion_with_descriptions_imports_no_more() -> None:
 def test_completion_of_options_does_not_import_the_work(name: str) -> None:
     options_of_it, modules = completed(f"gatehouse {name} --")
     assert "--help" in options_of_it
-    assert heavy(modules) <= (OF_SETTINGS if name in SETTINGS else frozenset())
+    assert heavy(modules) == set()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from gatehouse.domain.hardware.fit import Fit
 from gatehouse.domain.hardware.scenarios import Choices, Machine, scenarios
 from modelfiles import config_json, gguf_file, safetensors_file
 from unit.domain.hardware.fits import PROFILES, shipped, summary
-from unit.domain.hardware.test_calibration import LOGS
+from unit.domain.hardware.vllm_logs import LOGS
 
 SVG = "{http://www.w3.org/2000/svg}"
 

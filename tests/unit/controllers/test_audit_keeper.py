@@ -17,7 +17,8 @@ from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import RegistryTroubles
-from gatehouse.domain.audit.checkpoints import Checkpoint, Signer, read_checkpoint
+from gatehouse.domain.audit.checkpoints import Checkpoint, read_checkpoint
+from gatehouse.domain.audit.keys import Signer
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import audit_checkpoints, audit_heads, audit_records

@@ -17,7 +17,7 @@ from gatehouse.controllers.verification.scheduler import Observation
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Transient, Waiting
 from gatehouse.domain.serving.names import served_digest
 from registrycontract import open_file
-from unit.controllers.test_poison import ONE, World, body, estate
+from unit.controllers.estates import ONE, World, body, estate
 
 DOWN = Transient(reason="StoreUnavailable", message="http://127.0.0.1:9000 does not answer")
 FORBIDDEN = Waiting(reason="SecretForbidden", message="no", after=timedelta(seconds=30))

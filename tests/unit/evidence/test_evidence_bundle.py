@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import worlds
 from evidences import DIGEST, FILES, excerpt_of, make_signer, subject, trail
-from gatehouse.domain.audit.checkpoints import PublicKeys, Signer
+from gatehouse.domain.audit.keys import PublicKeys, Signer
 from gatehouse.evidence.archive import MOST_ENTRIES, pack, unpack
 from gatehouse.evidence.envelope import seal
 from gatehouse.evidence.errors import BundleBroken, EvidenceError

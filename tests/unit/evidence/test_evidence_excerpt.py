@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidences import excerpt_of, make_signer, trail
-from gatehouse.domain.audit.checkpoints import PublicKeys
+from gatehouse.domain.audit.keys import PublicKeys
 from gatehouse.evidence.excerpt import ranges, verify_excerpt
 
 SIGNER = make_signer()

@@ -24,6 +24,7 @@ from gatehouse.storage.providers.table import ARTIFACT_URI, FOLDER_TEXT, PREFIX_
 from gatehouse.storage.stores import Stores, location_of
 
 SOURCE = Path(__file__).parents[3] / "operator" / "gatehouse"
+ADMISSION = Path(__file__).parents[3] / "kustomize/base/admission"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,17 @@ def test_the_example_of_a_provider_is_valid(provider: Provider) -> None:
     assert re.fullmatch(FOLDER_TEXT, provider.example)
     assert location_of(provider.example).scheme == provider.scheme
     assert PROVIDERS[provider.scheme] is provider
+
+
+def test_the_policies_of_admission_name_the_schemes_and_the_form_of_the_table() -> None:
+    policies = {file.name: file.read_text() for file in ADMISSION.glob("*.yaml")}
+    named = {name: set(re.findall(r"'\^?([a-z0-9]+)://", policy)) for name, policy in policies.items()}
+    assert {name: schemes for name, schemes in named.items() if schemes} == {
+        "inferenceservice-artifact.yaml": set(PROVIDERS),
+        "inferenceservice-shape.yaml": set(PROVIDERS),
+        "pod-artifact.yaml": set(PROVIDERS),
+    }
+    assert f"'{ARTIFACT_URI.removesuffix('?$')}$'" in policies["inferenceservice-shape.yaml"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)

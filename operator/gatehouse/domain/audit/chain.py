@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from gatehouse.domain.audit.checkpoints import PublicKeys, Summary
+from gatehouse.domain.audit.checkpoints import Summary
 from gatehouse.domain.audit.records import GENESIS, AuditHead, StoredRecord, digest_of
 from gatehouse.domain.audit.trust import AuditFinding, Trusted, Verdict
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import PublicKeys
 
 __all__ = ["CHECKPOINT_EVERY", "SUMMARISED", "TRAIL", "verify_chain"]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gatehouse.domain.audit.checkpoints import Checkpoint, PublicKeys
+from gatehouse.domain.audit.checkpoints import Checkpoint
 from gatehouse.domain.audit.records import AuditHead
+
+if TYPE_CHECKING:
+    from gatehouse.domain.audit.keys import PublicKeys
 
 __all__ = ["AuditFinding", "FindingKind", "Trusted", "Verdict", "trust"]
 

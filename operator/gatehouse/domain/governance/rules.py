@@ -19,7 +19,6 @@ from gatehouse.domain.governance.expression_values import expression_values
 from gatehouse.domain.governance.expressions import ExpressionProblem
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.governance.policy import CompiledPolicy, PolicyFinding, Weight
-from gatehouse.domain.governance.signature_trust import judge_signature
 from gatehouse.domain.hardware.fit import Fit
 
 __all__ = ["Case", "judge"]
@@ -236,7 +235,12 @@ class _Judge:
 
     def _signature(self) -> Iterator[PolicyFinding]:
         required = self.policy.policy.spec.artifact.signature
-        problem = None if required is None else judge_signature(self.case.artifact.signature, required).problem
+        if required is None:
+            return
+        # 8 MiB that only a policy about signatures needs.
+        from gatehouse.domain.governance.signature_trust import judge_signature  # noqa: PLC0415
+
+        problem = judge_signature(self.case.artifact.signature, required).problem
         if problem is not None:
             yield self._broken("artifact.signature", problem)
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from gatehouse.domain.artifact.model_config import LENGTHS, ModelConfig
 from gatehouse.domain.hardware.architectures import Architecture, defaults_of, known_architecture
 
-__all__ = ["Dimensions", "Unmodelled", "dimensions_of", "length_limit", "limit_named"]
+__all__ = ["Dimensions", "Unmodelled", "dimensions_of", "limit_named"]
 
 _WRITTEN: Final = (
     "num_hidden_layers",
@@ -144,13 +144,11 @@ _COUNTED_IN: Final = frozenset({"su", "longrope", "llama3"})
 """Kinds of RoPE scaling that the length in config.json already includes."""
 
 
-def length_limit(model: Dimensions) -> int | None:
-    """The limit in tokens; None where no key has a length, as vLLM then takes a guess of its own."""
-    return limit_named(model)[0]
-
-
 def limit_named(model: Dimensions) -> tuple[int | None, str]:
-    """The limit, with the name of the number that decides."""
+    """The limit in tokens, with the name of the number that decides.
+
+    The limit is None where no key has a length, as vLLM then takes a guess of its own.
+    """
     config = model.config
     limit: int | None = None
     name = ""

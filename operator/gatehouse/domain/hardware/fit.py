@@ -18,59 +18,51 @@ for the requested length, or for 32,768 tokens where the version requests none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import lru_cache, partial
-from typing import Final, Literal, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
 
 from gatehouse.api.hardware_profile import HardwareProfileSpec
-from gatehouse.api.model_registry import ServingDefaults
 from gatehouse.api.model_version import Verdict
-from gatehouse.api.values import bytes_of
 from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactSummary
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.text import human_bytes
-from gatehouse.domain.formats.format import Format
 from gatehouse.domain.formats.names import DEFAULT_FORMAT
 from gatehouse.domain.formats.table import FORMATS
 from gatehouse.domain.hardware.dimensions import Dimensions, Unmodelled, dimensions_of, limit_named
 from gatehouse.domain.hardware.kv_cache import CacheLayout, cache_layout
-from gatehouse.domain.hardware.loading import format_refusal, refusal_of
+from gatehouse.domain.hardware.loading import refusal_of
 from gatehouse.domain.hardware.overhead import (
     MARGIN,
     Overhead,
-    default_chunk,
-    default_sequences,
     encoder_memory,
     overhead_of,
     sequence_choices,
 )
 from gatehouse.domain.hardware.precision import Precision, check_precision
 from gatehouse.domain.hardware.splits import Split, tensor_parallel_size
+from gatehouse.domain.hardware.verdict import (
+    SHIPPED_IMAGE,
+    UNKNOWN_MAX_MODEL_LEN,
+    Fit,
+    too_long,
+    unknown_fit,
+    usable_bytes,
+    usual_sizes,
+)
 from gatehouse.domain.hardware.weights import loaded_bytes, stored_bytes, tower_parameters
+from gatehouse.domain.hardware.weights_fit import fit_by_weights, unserved_fit
 from gatehouse.domain.runtimes.arguments import normal_arguments
-from gatehouse.domain.runtimes.releases import Release, release_of, releases
+from gatehouse.domain.runtimes.releases import Release, release_of
 
 __all__ = ["SHIPPED_IMAGE", "SHORTEST_USEFUL", "UNKNOWN_MAX_MODEL_LEN", "Fit", "fit", "fit_config", "usable_bytes"]
-
-_DRIVER_PERCENT: Final = 2
-_DRIVER_MOST: Final = 768 * 2**20
-"""A program sees less than the memory that nvidia-smi shows: L4 23034 and 22580 MiB, T4 15360 and 15102, A100 40960 and
-40339, H100 81559 and 81008, B200 183359 and 182630 (deviceQuery and torch's total_memory)."""
-
-SHIPPED_IMAGE: Final = ServingDefaults().vllm_image
 
 SHORTEST_USEFUL: Final = 2048
 """The length that must fit when a version asks for none: vLLM's smallest default batch, in tokens."""
 
 _GOAL: Final = 32_768
 """The length for which the template lowers ``max_num_seqs`` when a version asks for none."""
-
-UNKNOWN_MAX_MODEL_LEN: Final = 4096
-"""The longest length that a template sets when only the model's limit is known and the version asks for no length."""
-
-_COMPUTED: Final = f"{DEFAULT_FORMAT} of an architecture whose KV cache is computed"
 
 _ENCODER_UNKNOWN: Final = (
     "the memory for images or sound is unknown, as config.json does not give their sizes: "
@@ -79,42 +71,6 @@ _ENCODER_UNKNOWN: Final = (
 _MORE_MEMORY: Final = "choose a profile with more memory or more accelerators"
 
 _ELEMENT_BYTES: Final = {"auto": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """The verdict and its figures.
-
-    ``weights_bytes``, ``overhead_bytes`` and ``kv_cache_bytes_per_token`` are those of one accelerator.
-    ``max_model_len`` is the length that the template sets: the requested length, or the longest that fits with a
-    margin, rounded down to 256 tokens (whole blocks for every block size of vLLM) unless it is the model's own limit;
-    None where no source has a length. For DoesNotFit, ``max_model_len`` is the longest length that would fit with a
-    margin, None when none does. ``safe_max_model_len`` holds with the margin, ``largest_max_model_len`` without; None
-    is unknown. ``max_num_seqs`` is the number that the template must set, None where vLLM's own number fits. ``dtype``
-    is vLLM's ``--dtype``. ``usable_bytes`` is the memory that vLLM may take of one accelerator, ``graph_bytes`` the
-    least and the most of it that CUDA graphs take. ``kv_cache_bytes`` is the cache of one sequence of
-    ``kv_cache_tokens`` tokens: the requested length, or else the length that the template sets, or the shortest useful
-    length. ``sequences`` is the number served at once, ``usual_sequences`` that of vLLM's own choice.
-    """
-
-    verdict: Verdict
-    finding: Finding
-    weights_bytes: int | None = None
-    overhead_bytes: int | None = None
-    kv_cache_bytes_per_token: int | None = None
-    max_model_len: int | None = None
-    safe_max_model_len: int | None = None
-    largest_max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    tensor_parallel_size: int = 1
-    dtype: Literal["auto", "half"] = "auto"
-    warnings: tuple[str, ...] = ()
-    usable_bytes: int | None = None
-    graph_bytes: tuple[int, int] = (0, 0)
-    kv_cache_tokens: int | None = None
-    kv_cache_bytes: int | None = None
-    sequences: int | None = None
-    usual_sequences: int | None = None
 
 
 class _Lengths(NamedTuple):
@@ -228,11 +184,11 @@ def fit(
         detail = "the size of the weights is not known" if computed else f"the fit of {summary.format} is not computed"
         why = Unmodelled("FormatNotComputed", detail)
         if known is None or not known.runtimes:
-            return _unserved(summary.format, why, limit, name=name)
+            return unserved_fit(summary.format, why, limit, name=name)
         if known.fit == "Weights" and summary.weights_bytes is not None:
             length = requested_max_model_len
-            return _packed(summary, profile, why, limit, length, known=known, name=name, image=vllm_image)
-        return _unknown(None, why, limit, requested_max_model_len, name=name)
+            return fit_by_weights(summary, profile, why, limit, length, known=known, name=name, image=vllm_image)
+        return unknown_fit(why, limit, requested_max_model_len, name=name)
     asked = _Asked.of(requested_max_model_len, arguments)
     case = _case(summary, model, profile, vllm_image, asked)
     refusal = _refusal(case, model, asked)
@@ -240,10 +196,10 @@ def fit(
         return refusal
     layout = _layout(summary, model, profile, case)
     if isinstance(layout, Unmodelled):
-        return _unknown(case, layout, limit, asked.length, name=name)
+        return _unknown(case, layout, limit, name=name)
     if limit is None and asked.length is None:
         silent = Unmodelled("LengthUnknown", "config.json names no maximum length of the model")
-        return _unknown(case, silent, None, None, name=name)
+        return _unknown(case, silent, None, name=name)
     return _judge(case, layout, limit or asked.length or 1, name=name, warnings=_model_warnings(model, case))
 
 
@@ -315,7 +271,7 @@ def _case(
     idle = _idle(model, accelerator.count, split) if split.size < accelerator.count else ()
     whole = model.whole
     encoder = whole is not None and (whole.encoder or whole.pooling)
-    usable, most, chunk = _usual(
+    usable, most, chunk = usual_sizes(
         accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since
     )
     chunk = asked.chunk or chunk
@@ -343,26 +299,6 @@ def _idle(model: Dimensions, count: int, split: Split) -> tuple[str]:
         what = f"experts of {model.expert_size} in whole blocks"
         more = f"; with --enable-expert-parallel they would use {split.with_experts}"
     return (f"{count - split.size} of {count} accelerators are not used: {what} split over {split.size}{more}",)
-
-
-def usable_bytes(profile: HardwareProfileSpec) -> int:
-    """Bytes that vLLM may take of one accelerator of a profile."""
-    accelerator = profile.accelerator
-    since = releases()[-1].since
-    return _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, since)[0]
-
-
-@lru_cache(maxsize=256)
-def _usual(memory: str, utilization: str, accelerator: str, since: int) -> tuple[int, int, int]:
-    """Bytes that vLLM may take of an accelerator, and vLLM's own choice of sequences at once and of its chunk.
-
-    The result is cached: thousands of versions share a few profiles, and fractions are slow.
-    """
-    shown = bytes_of(memory)
-    visible = shown - min(shown * _DRIVER_PERCENT // 100, _DRIVER_MOST)
-    release = next(each for each in releases() if each.since == since)
-    chunk = default_chunk(accelerator, visible, release)
-    return int(visible * Fraction(utilization)), default_sequences(accelerator, visible), chunk
 
 
 def _layout(
@@ -473,7 +409,7 @@ def _beyond_limit(
     warnings: tuple[str, ...] = (),
 ) -> Fit:
     """``lengths`` are None when only the model's own limit is known."""
-    problem = _too_long(limit, requested, name=name)
+    problem = too_long(limit, requested, name=name)
     return case.outcome(
         "DoesNotFit",
         problem.reason,
@@ -486,15 +422,6 @@ def _beyond_limit(
     )
 
 
-def _too_long(limit: int, requested: int, *, name: str) -> Finding:
-    return Finding(
-        reason="MaxModelLenTooLong",
-        found=f"maxModelLen {requested:,}; the model's limit is {limit:,} tokens ({name})",
-        expected=f"a maxModelLen of at most {limit:,}",
-        remedy=f"set spec.serving.maxModelLen to at most {limit:,}",
-    )
-
-
 def _shorter(lengths: _Lengths) -> str | None:
     return f"set spec.serving.maxModelLen to at most {lengths.safe:,}" if lengths.safe else None
 
@@ -504,93 +431,20 @@ def _rounded(tokens: int, limit: int) -> int:
     return tokens if tokens == limit else tokens // step * step
 
 
-def _packed(
-    summary: ArtifactSummary,
-    profile: HardwareProfileSpec,
-    why: Unmodelled,
-    limit: int | None,
-    requested: int | None,
-    *,
-    known: Format,
-    name: str,
-    image: str,
-) -> Fit:
-    """The fit of a model whose weights alone are compared with the memory of one accelerator, on which vLLM starts.
-
-    A requested length may not exceed the model's limit.
-    """
-    accelerator = profile.accelerator
-    machine = f"one {accelerator.vendor} {accelerator.model}"
-    weights = known.loaded_bytes(summary)
-    release, told = release_of(image)
-    refusal = format_refusal(known, release)
-    if refusal is not None:
-        return Fit(verdict="DoesNotFit", weights_bytes=weights, finding=refusal)
-    usable, _, _ = _usual(accelerator.memory, profile.serving.gpu_memory_utilization, accelerator.model, release.since)
-    if weights > usable:
-        return Fit(
-            verdict="DoesNotFit",
-            weights_bytes=weights,
-            finding=Finding(
-                reason="WeightsTooLarge",
-                found=f"{human_bytes(weights)} of weights on {machine}; {human_bytes(usable)} can be used",
-                expected=f"the weights of a {known.title} model within {human_bytes(usable)} on {machine}",
-                remedy="choose a profile with more memory, or a smaller quantization",
-            ),
-        )
-    if limit is not None and requested is not None and requested > limit:
-        too_long = _too_long(limit, requested, name=name)
-        return Fit(verdict="DoesNotFit", weights_bytes=weights, max_model_len=limit, finding=too_long)
-    unknown = _unknown(None, why, limit, requested, name=name)
-    sure = f"{human_bytes(weights)} of weights on {machine}, of which {human_bytes(usable)} can be used"
-    warnings = ((told,) if told else ()) + unknown.warnings
-    finding = replace(unknown.finding, found=f"{unknown.finding.found}; {sure}")
-    return replace(unknown, finding=finding, weights_bytes=weights, warnings=warnings)
-
-
-def _unserved(artifact_format: str, why: Unmodelled, limit: int | None, *, name: str) -> Fit:
-    """The fit of a format that no runtime loads: no length is requested, as the format has no template."""
-    longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
-    return Fit(
-        verdict="Unknown",
-        warnings=(f"{why.detail}, as no runtime loads it",),
-        finding=Finding(
-            reason=why.reason,
-            found=f"{why.detail}, as no runtime loads it{longest}",
-            expected=_COMPUTED,
-            remedy=f"no runtime loads {artifact_format} yet: "
-            f"register the model's {DEFAULT_FORMAT} as a separate version",
-        ),
-    )
-
-
-def _unknown(case: _Case | None, why: Unmodelled, limit: int | None, requested: int | None, *, name: str) -> Fit:
+def _unknown(case: _Case, why: Unmodelled, limit: int | None, *, name: str) -> Fit:
     """The facts that are known all the same: the weights, the least overhead of vLLM, and the model's limit."""
-    if case and limit and requested and requested > limit:
+    requested = case.requested
+    if limit and requested and requested > limit:
         return _beyond_limit(case, limit, requested, name=name)
-    cautious = None if limit is None else min(UNKNOWN_MAX_MODEL_LEN, limit)
-    start = "vLLM uses its own default length" if cautious is None else f"the template starts with {cautious:,} tokens"
-    asked = f"maxModelLen {requested:,} is not checked" if requested else None
-    least = (
-        f"; weights and overhead take at least {human_bytes(case.weights + case.overheads.of(case.sequences[-1]))} "
-        f"of {human_bytes(case.usable)} on {case.machine}"
-        if case
-        else ""
-    )
-    longest = f"; the model's limit is {limit:,} tokens ({name})" if limit else ""
-    found = f"{why.detail}{least}{longest}"
-    bare = Fit(verdict="Unknown", finding=Finding(reason=why.reason, found=found, expected=_COMPUTED))
-    known = case.outcome("Unknown", why.reason, found) if case else bare
+    least = case.weights + case.overheads.of(case.sequences[-1])
+    text = f"; weights and overhead take at least {human_bytes(least)} of {human_bytes(case.usable)} on {case.machine}"
+    unknown = unknown_fit(why, limit, requested, name=name, least=text)
+    known = case.outcome("Unknown", why.reason, unknown.finding.found)
     return replace(
         known,
-        finding=replace(
-            known.finding,
-            expected=_COMPUTED,
-            remedy="set spec.serving.maxModelLen to a length that works on this hardware: the template starts vLLM "
-            "with this length, and the fit stays unknown",
-        ),
-        max_model_len=requested or cautious,
-        warnings=(*known.warnings, f"{why.detail}, so the fit is unknown: {asked or start}"),
+        finding=unknown.finding,
+        max_model_len=unknown.max_model_len,
+        warnings=known.warnings + unknown.warnings,
     )
 
 

@@ -58,11 +58,6 @@ class CacheLayout:
         """Bytes of a token while every layer keeps it."""
         return sum(term.bytes // term.block for term in self.terms)
 
-    @property
-    def largest_block(self) -> int:
-        """Tokens in the largest block."""
-        return max((term.block for term in self.terms), default=1)
-
     def cost(self, tokens: int) -> int:
         """Bytes of a sequence, in whole blocks."""
         total = self.fixed

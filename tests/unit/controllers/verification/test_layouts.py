@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
@@ -23,7 +22,8 @@ from gatehouse.domain.artifact.values import RULES
 from gatehouse.domain.common.finding import Finding
 from modelfiles import config_json, gguf_file, safetensors_file, shard_index
 from unit.controllers.verification.checks import check
-from unit.domain.formats.test_gguf import written
+from unit.controllers.verification.onnx_files import DATA, onnx_model
+from unit.domain.formats.gguf_files import written
 
 TOKENIZER = {"tokenizer.json": b"{}"}
 CONFIG = {"config.json": config_json()}
@@ -343,17 +343,6 @@ async def test_a_damaged_split_is_named_and_nothing_is_said_of_the_set(tmp_path:
 
 
 # ONNX
-
-
-def onnx_model(location: str) -> bytes:
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[64], data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value=location)
-    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [64])
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [tensor])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]).SerializeToString()
-
-
-DATA = np.arange(64, dtype=np.float32).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,11 @@ from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import (
     AuditKeyError,
     CheckpointUnreadable,
-    PublicKeys,
-    Signer,
     Summary,
     checkpoint_json,
-    new_key_pem,
     read_checkpoint,
 )
+from gatehouse.domain.audit.keys import PublicKeys, Signer, new_key_pem
 from gatehouse.domain.audit.records import (
     LARGEST_FACTS,
     LONGEST_MESSAGE,

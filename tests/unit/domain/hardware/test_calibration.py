@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatehouse.domain.hardware.calibration import LONGEST_LINE, StartLog, lines_of, parse_start_log
+from unit.domain.hardware.vllm_logs import LOGS
 
-LOGS = Path(__file__).parent / "vllm" / "logs"
 GIB = 2**30
 
 

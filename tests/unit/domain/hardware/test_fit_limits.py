@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatehouse.domain.artifact.model_config import LENGTHS, parse_config
 from gatehouse.domain.artifact.quantization import Quantization
-from gatehouse.domain.hardware.dimensions import Dimensions, dimensions_of, length_limit, limit_named
+from gatehouse.domain.hardware.dimensions import Dimensions, dimensions_of, limit_named
 from gatehouse.domain.hardware.splits import tensor_parallel_size
 from unit.domain.hardware.fits import granite
 
@@ -46,7 +46,7 @@ ROPE = st.none() | st.fixed_dictionaries(
 @given(lengths=st.dictionaries(st.sampled_from(LENGTHS), st.integers(1, 2_000_000)), rope=ROPE)
 def test_the_limit_is_derived_as_vllm_does(lengths: dict[str, int], rope: dict[str, Any] | None) -> None:
     said = {**lengths, "rope_scaling": rope} if rope else lengths
-    assert length_limit(model(model_type="nobodys", **said)) == as_vllm_does(said)
+    assert limit_named(model(model_type="nobodys", **said))[0] == as_vllm_does(said)
 
 
 @pytest.mark.parametrize(

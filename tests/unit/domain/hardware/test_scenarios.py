@@ -10,7 +10,7 @@ from gatehouse.domain.hardware.calibration import StartLog, differing_start, hel
 from gatehouse.domain.hardware.fit import SHORTEST_USEFUL, Fit, fit, fit_config
 from gatehouse.domain.hardware.scenarios import Choices, Machine, Scenario, scenarios
 from unit.domain.hardware.fits import granite, shipped, summary
-from unit.domain.hardware.test_calibration import LOGS
+from unit.domain.hardware.vllm_logs import LOGS
 from vllmruns import configurations
 
 GIB = 2**30

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from gatehouse.domain.hardware.dimensions import Unmodelled, length_limit
+from gatehouse.domain.hardware.dimensions import Unmodelled, limit_named
 from gatehouse.domain.hardware.splits import tensor_parallel_size
 from gatehouse.domain.hardware.weights import estimated_bytes
 from vllmruns import (
@@ -61,7 +61,7 @@ def test_the_cache_is_exact_in_nearly_all() -> None:
 
 @pytest.mark.parametrize("run", [run for run in runs() if run.size == 1 and run.limit], ids=label)
 def test_the_limit_is_what_vllm_accepts(run: Run) -> None:
-    limit = length_limit(run.model)
+    limit = limit_named(run.model)[0]
     if (run.name, run.version) in OTHER_LIMITS:
         assert limit != run.limit
     elif limit is None:

@@ -37,8 +37,8 @@ from gatehouse.domain.serving.template import render
 from gatehouse.domain.version.facts import Unmet
 from gatehouse.domain.version.gates import GateState, template_gate
 from gatehouse.domain.version.lifecycle import decide
-from gatehouse.install.shipped_files import documents
-from unit.domain.serving.test_template import serving_input
+from unit.domain.runtimes.policy_expressions import expression
+from unit.domain.serving.serving_inputs import serving_input
 
 ADDED = (
     "--enable-expert-parallel",
@@ -47,17 +47,6 @@ ADDED = (
     "--trust-rem",
     "--model=x",
 )
-
-
-def expression(policy: str, variable: str) -> str:
-    """A variable of a policy that the cluster is given."""
-    [body] = [
-        each
-        for each in documents("kustomize/base/admission")
-        if each["kind"] == "ValidatingAdmissionPolicy" and each["metadata"]["name"] == policy
-    ]
-    [found] = [each["expression"] for each in body["spec"]["variables"] if each["name"] == variable]
-    return str(found)
 
 
 def passes_the_gate(argument: str, admitted: Sequence[str]) -> bool:

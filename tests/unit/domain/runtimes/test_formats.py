@@ -26,7 +26,7 @@ from gatehouse.domain.version.records import VersionIds
 from gatehouse.domain.version.status import version_status
 from modelfiles import outcome
 from unit.domain.hardware.fits import shipped
-from unit.domain.serving.test_template import serving_input
+from unit.domain.serving.serving_inputs import serving_input
 
 RUNTIMES = get_args(ModelVersionSpec.model_fields["runtime"].annotation)
 
