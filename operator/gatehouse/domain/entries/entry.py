@@ -86,9 +86,15 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(NewEntry):
-    """An entry of the registry. ``governed`` is None for an entry that is only recorded."""
+    """An entry of the registry. ``governed`` is None for an entry that is only recorded.
+
+    ``key`` is the name of the model or version in the registry: an object of that name in the namespace stands for the
+    entry, or takes the entry over. ``parent_key`` is the model's key of a version. Both are empty for other kinds.
+    """
 
     id: int
+    key: str = ""
+    parent_key: str = ""
     created_at: datetime
     updated_at: datetime
     governed: Governed | None = None
