@@ -1,23 +1,14 @@
 """Names of Kubernetes objects from the names that people give to models and versions.
 
-The rule: lower case; every run of other characters than letters, digits and dots becomes one dash; no dash or dot at an
-end or beside a dot. A name that is too long for Kubernetes is cut and gets ten digits of a hash.
+:mod:`gatehouse.domain.entries.names` has the rule.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from typing import Final
-
+from gatehouse.domain.entries.names import slug
 from gatehouse.errors import InputInvalid
 
 __all__ = ["model_object_name", "version_object_name"]
-
-LONGEST: Final = 253
-_HASH_LENGTH: Final = 10
-_OTHER: Final = re.compile(r"[^a-z0-9.]+")
-_AROUND_DOTS: Final = re.compile(r"-*\.[-.]*")
 
 
 def model_object_name(name: str) -> str:
@@ -38,13 +29,10 @@ def version_object_name(model: str, version: str) -> str:
 
 
 def _object_name(text: str, *, what: str) -> str:
-    safe = _AROUND_DOTS.sub(".", _OTHER.sub("-", text.lower())).strip("-.")
-    if not safe:
+    name = slug(text)
+    if not name:
         raise InputInvalid(
             f"{what} is {text!r}, from which no name of a Kubernetes object can be made; "
             "expected: at least one letter from a to z or a digit"
         )
-    if len(safe) <= LONGEST:
-        return safe
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
-    return f"{safe[: LONGEST - _HASH_LENGTH - 1].rstrip('-.')}-{digest}"
+    return name

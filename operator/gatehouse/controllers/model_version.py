@@ -84,6 +84,7 @@ from gatehouse.domain.version.lifecycle import Decision, decide, nothing_known
 from gatehouse.domain.version.outcome import Requeue, requeue_after_error
 from gatehouse.domain.version.records import FileRecord, VersionIds, VersionRecord
 from gatehouse.domain.version.schedule import must_be_read, owes_reading
+from gatehouse.domain.version.shown import owes_write
 from gatehouse.domain.version.status import version_status
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.controller import Reconcile
@@ -275,8 +276,9 @@ class ModelVersionController:
         row, record = gathered.facts.row, decision.record
         if record is None or gathered.rows is None:
             return None
-        if record == row and gathered.files is None and row.id is not None and row.model_id is not None:
-            return VersionIds(row.model_id, row.id)
+        known = None if row is None else _ids(row)
+        if row is not None and known is not None and gathered.files is None and not owes_write(record, row):
+            return known
         return await gathered.rows.save_version(
             record,
             files=gathered.files,
@@ -320,11 +322,16 @@ async def _held(row: VersionRecord | None, rows: RegistryRows | None, model: Reg
 
 
 def _row_ids(facts: Facts, decision: Decision) -> VersionIds | None:
-    """The ids of the row that the decision goes into, if the row exists."""
+    """The ids of the row that the decision goes into, if the version's object already holds it.
+
+    A row that a client recorded must be taken over first: the database may refuse that.
+    """
     row = facts.row
-    if decision.record is None or row is None or row.id is None or row.model_id is None:
-        return None
-    return VersionIds(row.model_id, row.id)
+    return None if decision.record is None or row is None or row.is_recorded else _ids(row)
+
+
+def _ids(row: VersionRecord) -> VersionIds | None:
+    return None if row.id is None or row.model_id is None else VersionIds(row.model_id, row.id)
 
 
 def _with_refused_template(

@@ -68,7 +68,7 @@ def read_rows(trails: AuditReader, version: ModelVersion) -> EvidenceRows:
     row, files, history = trails.load([LoadVersion(key), LoadFiles(key), LoadHistory(key, _HISTORY)])
     if isinstance(row, Exception):
         raise row
-    if row is None:
+    if row is None or row.is_recorded:
         raise EvidenceError(f"the database has no row of {key}; is it the database of that registry?")
     if row.digest is None:
         raise NoEvidence(f"{where} has no recorded digest yet: Gatehouse has never verified its bytes")

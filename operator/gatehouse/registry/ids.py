@@ -12,6 +12,7 @@ from threading import Lock
 
 from sqlalchemy import Column, Connection, Table, func, select, text
 
+from gatehouse.domain.entries.entry import Entry
 from gatehouse.domain.version.records import KnownIds, ModelRecord, VersionIds, VersionRecord
 from gatehouse.registry.mappers import RowValues
 from gatehouse.registry.tables import model_versions, registered_models
@@ -49,6 +50,10 @@ class HighestIds:
                     versions.append(result.version_id)
                 case ModelRecord():
                     models.append(result.id or 0)
+                case Entry(kind="registered_model"):
+                    models.append(result.id)
+                case Entry(kind="model_version"):
+                    versions.append(result.id)
                 case _:
                     pass
         self.learn(KnownIds(model=max(models), version=max(versions)))

@@ -120,6 +120,7 @@ def archive_versions(writer: Writer, changes: Mapping[Holder, RowValues]) -> Cou
                 "id": row.id,
                 "state": "ARCHIVED",
                 "phase": changes[holder]["state_after"],
+                "shown": None,
                 "updated_at": changes[holder]["at"],
                 "archived_at": changes[holder]["at"],
             }

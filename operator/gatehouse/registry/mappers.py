@@ -17,7 +17,7 @@ from gatehouse.domain.artifact.values import ArtifactOutcome, ArtifactRecord, Ar
 from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.version.records import FileRecord, ModelRecord, StateChange, VersionRecord
-from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
+from gatehouse.registry.tables import artifact_files, entries, history, model_versions, registered_models
 
 __all__ = [
     "CHANGE_COLUMNS",
@@ -29,6 +29,7 @@ __all__ = [
     "change_of",
     "change_values",
     "check_key",
+    "check_values",
     "dump_artifact",
     "file_of",
     "file_values",
@@ -214,6 +215,7 @@ VERSION_COLUMNS = (
     _V.artifact,
     _V.spec,
     _V.governance,
+    _V.shown,
 )
 MODEL_COLUMNS = (_M.id, _M.name, _M.namespace, _M.uid, _M.state, _M.spec, _M.held)
 FILE_COLUMNS = (_F.path, _F.size, _F.etag, _F.sha256, _F.source, _F.modified, _F.version_id, _F.hashed_at)
@@ -221,7 +223,7 @@ CHANGE_COLUMNS = (_H.at, _H.actor, _H.state_before, _H.state_after, _H.digest, _
 
 _WIDTHS: dict[str, tuple[tuple[str, int | None], ...]] = {
     table.name: tuple((column.name, column.type.length) for column in table.c if isinstance(column.type, String))
-    for table in (registered_models, model_versions, artifact_files, history)
+    for table in (registered_models, model_versions, artifact_files, history, entries)
 }
 _LARGEST_INTEGER = 2**63 - 1
 _HASH_SOURCES = frozenset(get_args(HashSource))
@@ -248,8 +250,9 @@ def version_values(registry: str, record: VersionRecord) -> RowValues:
         "artifact": None if record.artifact is None else dump_artifact(record.artifact),
         "spec": record.spec,
         "governance": record.governance,
+        "shown": record.shown,
     }
-    return _checked(model_versions, values, f"version {record.version!r} of model {record.model!r}")
+    return check_values(model_versions, values, f"version {record.version!r} of model {record.model!r}")
 
 
 def version_of(row: AnyRow) -> VersionRecord:
@@ -259,7 +262,7 @@ def version_of(row: AnyRow) -> VersionRecord:
         Stalled: RowUnreadable, naming the row.
     """
     id_, model_id, model, version, namespace, object_name, uid, uri, state, phase, digest, profile, *texts = row
-    artifact, spec, governance = texts
+    artifact, spec, governance, shown = texts
     try:
         checked = None if artifact is None else load_artifact(artifact)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -285,6 +288,7 @@ def version_of(row: AnyRow) -> VersionRecord:
         artifact=checked,
         spec=spec,
         governance=governance,
+        shown=shown,
     )
 
 
@@ -303,7 +307,7 @@ def model_values(registry: str, record: ModelRecord) -> RowValues:
         "spec": record.spec,
         "held": record.held,
     }
-    return _checked(registered_models, values, f"model {record.name!r}")
+    return check_values(registered_models, values, f"model {record.name!r}")
 
 
 def model_of(row: AnyRow) -> ModelRecord:
@@ -334,7 +338,7 @@ def file_values(registry: str, model: str, version: str, record: FileRecord) -> 
         "version_id": record.version_id or None,
         "hashed_at": record.hashed_at,
     }
-    return _checked(artifact_files, values, what) | {"path_hash": path_hash(record.path)}
+    return check_values(artifact_files, values, what) | {"path_hash": path_hash(record.path)}
 
 
 def file_of(row: AnyRow) -> FileRecord:
@@ -374,7 +378,7 @@ def change_values(change: StateChange, what: str) -> RowValues:
     }
     if change.at.tzinfo is None:
         raise _rejected(what, "at", f"is {change.at.isoformat()}", "a time with its zone")
-    return _checked(history, values, f"history of {what}")
+    return check_values(history, values, f"history of {what}")
 
 
 def change_of(row: AnyRow) -> StateChange:
@@ -389,10 +393,15 @@ def check_key(table: Table, **key: str) -> None:
     Raises:
         Stalled: RowRejected.
     """
-    _checked(table, key, f"key of {table.name}")
+    check_values(table, key, f"key of {table.name}")
 
 
-def _checked(table: Table, values: RowValues, what: str) -> RowValues:
+def check_values(table: Table, values: RowValues, what: str) -> RowValues:
+    """The values, if each text fits its column and is text that every database takes.
+
+    Raises:
+        Stalled: RowRejected.
+    """
     for column, width in _WIDTHS[table.name]:
         value = values.get(column)
         if value is None:

@@ -148,8 +148,14 @@ def _refusal(operation: SaveModel, row: StoredRow | None) -> ReconcileError | No
 
 
 def _taken(key: ModelKey, row: StoredRow, namespace: str) -> Stalled | None:
-    if row.namespace == namespace or row.state != "LIVE":
+    if row.namespace == namespace or row.state not in {"LIVE", "RECORDED"}:
         return None
+    if row.state == "RECORDED":
+        return Stalled(
+            reason="NameTaken",
+            message=f"The {key} is recorded for namespace {row.namespace}, not for namespace {namespace}",
+            remedy="Choose another name.",
+        )
     return Stalled(
         reason="NameTaken",
         message=f"The {key} belongs to RegisteredModel {row.namespace}/{row.name}, not to namespace {namespace}",
@@ -163,7 +169,8 @@ def _changed(operation: SaveModel, row: StoredRow) -> RowValues:
 
 
 def _new(values: RowValues, at: datetime) -> RowValues:
-    return values | {"created_at": at, "updated_at": at, "archived_at": archived_at(values["state"], at)}
+    title = {"title": values["name"]}
+    return values | title | {"created_at": at, "updated_at": at, "archived_at": archived_at(values["state"], at)}
 
 
 def _values_for(claim: ModelClaim) -> RowValues:

@@ -33,7 +33,7 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class VersionSnapshot:
-    """The row of a version, or None, and its files by path."""
+    """The row of a version that an object holds or last held, or None, and its files by path."""
 
     record: VersionRecord | None
     files: Mapping[str, FileRecord]
@@ -141,9 +141,8 @@ def _version_rows(connection: Connection, keys: Sequence[VersionKey]) -> Iterato
 def _rows_of(record: object, files: object) -> VersionSnapshot:
     if isinstance(record, ReconcileError):
         raise record
-    return VersionSnapshot(
-        record if isinstance(record, VersionRecord) else None, files if isinstance(files, Mapping) else {}
-    )
+    governed = record if isinstance(record, VersionRecord) and not record.is_recorded else None
+    return VersionSnapshot(governed, files if isinstance(files, Mapping) else {})
 
 
 @contextmanager

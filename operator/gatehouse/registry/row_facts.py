@@ -19,6 +19,8 @@ _VERSION: Final = "ModelVersion"
 _MODEL: Final = "RegisteredModel"
 _VERSION_COLUMNS: Final = ("phase", "state", "digest", "uri", "namespace", "object_name", "uid", "hardware_profile")
 _MODEL_COLUMNS: Final = ("state", "namespace", "uid")
+GOVERNED: Final = "Governed"
+"""Reason of the fact that an object took over a recorded row."""
 _FIRST: Final = ("phase", "state", "digest", "uri")
 """The values in the first record of a version; the rest is in its spec."""
 
@@ -44,7 +46,7 @@ def version_fact(
         "at": at,
         "actor": SYSTEM_ACTOR,
         "digest": values["digest"],
-        "reason": "Registered" if row is None else "Changed",
+        "reason": "Registered" if row is None else GOVERNED if row.state == "RECORDED" else "Changed",
         "message": "" if row is None else f"changed: {_names(after)}",
     }
     if change is not None:
@@ -73,6 +75,8 @@ def model_fact(
         before, after = _differences(row, values, _MODEL_COLUMNS)
         reason = {"ARCHIVED": "Archived", "LIVE": "Restored"}.get(after.get("state", ""), "Changed")
         message = f"changed: {_names(after)}"
+        if row.state == "RECORDED":
+            reason, message = GOVERNED, "an object took over the row that a client recorded"
     if not after:
         return None
     return _document(

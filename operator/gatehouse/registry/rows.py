@@ -31,6 +31,7 @@ from gatehouse.registry.audit import (
     SummariseRecords,
 )
 from gatehouse.registry.database import Database
+from gatehouse.registry.entries import Entries
 from gatehouse.registry.keys import ModelKey, VersionKey
 from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
 from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
@@ -68,6 +69,11 @@ class Rows:
     def audit(self) -> AuditRows:
         """The registry's audit trail."""
         return AuditRows(registry=self._registry, database=self._database)
+
+    @property
+    def entries(self) -> Entries:
+        """The models and versions as REST clients see them, and everything else that clients record."""
+        return Entries(registry=self._registry, database=self._database, now=self._now)
 
     async def load_version(self, *, model: str, version: str) -> VersionRecord | None:
         """The row of a version.

@@ -1,7 +1,8 @@
 """The tables. Migrations bring older tables to these definitions; a test compares the two.
 
 Widths: a registry's key is ``namespace/name`` (63 + 1 + 253), names of Kubernetes objects have at most 253 characters,
-of versions 128, object keys of S3 1024. The widest key takes (317 + 253 + 128 + 64) * 4 = 3048 of InnoDB's 3072 bytes.
+of versions 128, object keys of S3 1024. Titles and names of entries have at most 250. The widest key takes
+(317 + 253 + 128 + 64) * 4 = 3048 of InnoDB's 3072 bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -27,7 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from gatehouse.domain.entries.entry import FIRST_RECORDED_ID
+
 __all__ = [
+    "ENTRY_OPTIONS",
     "TABLE_OPTIONS",
     "VERSION_TABLE",
     "ForeignTableError",
@@ -39,6 +45,8 @@ __all__ = [
     "audit_heads",
     "audit_records",
     "audited_policies",
+    "entries",
+    "entry_properties",
     "history",
     "metadata",
     "model_versions",
@@ -54,6 +62,9 @@ TABLE_OPTIONS: dict[str, Any] = {
 }
 """Names that differ only in case are different names, as in Kubernetes and object stores. The options override the
 server's defaults: MyISAM has no transactions, and only rows of format DYNAMIC allow keys as wide as these."""
+
+ENTRY_OPTIONS: dict[str, Any] = TABLE_OPTIONS | {"mysql_auto_increment": str(FIRST_RECORDED_ID)}
+"""Ids of entries begin above those of models and versions."""
 
 Id = BigInteger().with_variant(Integer(), "sqlite")
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
@@ -110,9 +121,23 @@ registered_models = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime),
+    Column("title", String(253)),
+    Column("external_id", String(255)),
+    Column("recorded_state", String(16)),
+    Column("members", LongText),
+    Column("properties", LongText),
+    Column("creation", String(32)),
     UniqueConstraint("registry", "name"),
+    Index(None, "registry", "external_id", unique=True),
+    Index(None, "registry", "id"),
+    Index(None, "registry", "title", "id"),
+    Index(None, "registry", "created_at", "id"),
+    Index(None, "registry", "updated_at", "id"),
     **TABLE_OPTIONS,
 )
+"""``title`` is the name that clients read and write, and ``name`` that of the object. In a row of state ``RECORDED``,
+which no object holds, ``recorded_state`` is the client's state. ``members`` and ``properties`` are the client's own, as
+JSON. ``creation`` is a random word by which a creation recognises its own row."""
 
 model_versions = Table(
     "model_versions",
@@ -136,11 +161,25 @@ model_versions = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime),
     Column("governance", LongText),
+    Column("title", String(253)),
+    Column("external_id", String(255)),
+    Column("recorded_state", String(16)),
+    Column("members", LongText),
+    Column("properties", LongText),
+    Column("creation", String(32)),
+    Column("shown", LongText),
     UniqueConstraint("registry", "model", "version"),
     Index(None, "registry", "namespace", "object_name"),
     Index(None, "model_id"),
+    Index(None, "registry", "external_id", unique=True),
+    Index(None, "registry", "id"),
+    Index(None, "model_id", "title", "id"),
+    Index(None, "registry", "title", "id"),
+    Index(None, "registry", "created_at", "id"),
+    Index(None, "registry", "updated_at", "id"),
     **TABLE_OPTIONS,
 )
+"""``shown`` is what clients read of the last decision. The other columns are as in ``registered_models``."""
 
 artifact_files = Table(
     "artifact_files",
@@ -230,6 +269,51 @@ audited_policies = Table(
     **TABLE_OPTIONS,
 )
 """The last recorded text of each existing policy, by registry."""
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Id, Identity(start=FIRST_RECORDED_ID), primary_key=True),
+    Column("registry", String(317), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("parent_id", Id, nullable=False),
+    Column("name", String(250), nullable=False),
+    Column("slot", String(32), nullable=False),
+    Column("namespace", String(63), nullable=False),
+    Column("external_id", String(255)),
+    Column("state", String(32), nullable=False),
+    Column("members", LongText, nullable=False),
+    Column("properties", LongText, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("creation", String(32), nullable=False),
+    UniqueConstraint("registry", "kind", "parent_id", "name", "slot"),
+    Index(None, "registry", "kind", "external_id", unique=True),
+    Index(None, "registry", "kind", "id"),
+    Index(None, "registry", "kind", "name", "id"),
+    Index(None, "registry", "kind", "created_at", "id"),
+    Index(None, "registry", "kind", "updated_at", "id"),
+    Index(None, "parent_id", "kind", "id"),
+    **ENTRY_OPTIONS,
+)
+"""What clients record besides models and versions. ``parent_id`` is 0 for an entry without a parent. ``slot`` is empty,
+except where several entries of one parent may have the same name."""
+
+entry_properties = Table(
+    "entry_properties",
+    metadata,
+    Column("subject", String(8), primary_key=True),
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("custom", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(255), primary_key=True),
+    Column("type", String(8), nullable=False),
+    Column("text", LongText),
+    Column("number", Double),
+    Index(None, "subject", "custom", "name", "number", "entry_id"),
+    **TABLE_OPTIONS,
+)
+"""The values that filters and orders compare. ``subject`` is ``model``, ``version`` or ``entry``; ``custom`` is 1 for a
+custom property and 0 for another member of the client's JSON. A bool is the number 0 or 1."""
 
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""

@@ -39,7 +39,9 @@ from gatehouse.registry.writer import StoredRow, Writer
 __all__ = ["LoadFiles", "LoadHistory", "LoadVersion", "SaveFiles", "SaveVersion"]
 
 _V, _F = model_versions.c, artifact_files.c
-_LOCKED = select(*[column for column in _V if column.name not in {"artifact", "governance"}])
+_LONG: Final = frozenset({"artifact", "governance", "members", "properties", "shown"})
+"""Columns with long texts that no decision on a save reads."""
+_LOCKED = select(*[column for column in _V if column.name not in _LONG])
 _NEWEST = func.max(history.c.id)
 _FILE_KEY: Final = ("registry", "model", "version", "path_hash")
 _FILE_BYTES: Final = 300
@@ -140,7 +142,7 @@ class SaveVersion(Write[VersionIds]):
 
     @property
     def weight(self) -> int:
-        texts = sum(len(self.values[column] or "") for column in ("spec", "artifact", "governance"))
+        texts = sum(len(self.values[column] or "") for column in ("spec", "artifact", "governance", "shown"))
         return texts + _FILE_BYTES * len(self.files or ()) + LARGEST_FACT * len(self.facts)
 
     @property
@@ -154,6 +156,7 @@ class SaveVersion(Write[VersionIds]):
         newest = _newest_changes(writer, [row for operation, row in (*plan.updates, *plan.repeats) if operation.change])
         _settle_repeats(writer, plan, newest)
         _insert(writer, plan)
+        _take_over(writer, plan)
         _update(writer, plan)
         _replace_files(writer, [operation for operation in plan.written if operation.files is not None])
         entries: list[RowValues] = []
@@ -244,6 +247,13 @@ def _refusal(operation: SaveVersion, row: StoredRow) -> ReconcileError | None:
     values = operation.values
     if row.id != operation.id:
         return _conflict(operation, f"has row {row.id}, not row {operation.id}")
+    if row.state == "RECORDED" and row.namespace != values["namespace"]:
+        return Stalled(
+            reason="NameTaken",
+            message=f"The {operation.key} is recorded for namespace {row.namespace}, not for namespace "
+            f"{values['namespace']}",
+            remedy="Choose another version.",
+        )
     if row.state == "LIVE" and (row.namespace, row.object_name) != (values["namespace"], values["object_name"]):
         return _conflict(operation, f"is held by ModelVersion {row.namespace}/{row.object_name}")
     if row.digest is not None and row.digest != values["digest"]:
@@ -291,6 +301,7 @@ def _insert(writer: Writer, plan: _Plan) -> None:
             operation.values
             | {
                 "model_id": model,
+                "title": operation.key.version,
                 "created_at": at,
                 "updated_at": at,
                 "archived_at": archived_at(operation.values["state"], at),
@@ -304,6 +315,23 @@ def _insert(writer: Writer, plan: _Plan) -> None:
         listed = of_versions(writer.connection, model_versions, [operation.key for operation in allowed])
         for row in writer.fetch(_LOCKED.where(listed)):
             plan.results[_key(row)] = VersionIds(row.model_id, row.id)
+
+
+def _take_over(writer: Writer, plan: _Plan) -> None:
+    """Refuses to take over a recorded row whose model belongs to another namespace.
+
+    The object gives up the rows of other versions, as if the row were new.
+    """
+    recorded = [operation for operation, row in plan.updates if row.state == "RECORDED"]
+    if not recorded:
+        return
+    models = models_of(writer, [_claim(operation) for operation in recorded])
+    for operation in recorded:
+        model = models[ModelKey(operation.key.registry, operation.key.model), operation.values["namespace"]]
+        if isinstance(model, ReconcileError):
+            plan.results[operation.key] = model
+    plan.updates = [(operation, row) for operation, row in plan.updates if operation.key not in plan.results]
+    _archive_displaced(writer, [operation for operation in recorded if operation.key not in plan.results])
 
 
 def _claim(operation: SaveVersion) -> ModelClaim:

@@ -156,6 +156,8 @@ def _conflict(facts: Facts) -> Unmet | None:
     row, version = facts.row, facts.version
     if row is None:
         return None
+    if row.is_recorded:
+        return _taken_by_client(row, version)
     own = (row.namespace, row.object_name) == (version.metadata.namespace, version.metadata.name)
     what = f"version {row.version} of model {row.model}"
     if not own and facts.holder_exists:
@@ -179,3 +181,18 @@ def _conflict(facts: Facts) -> Unmet | None:
             ),
         )
     return None
+
+
+def _taken_by_client(row: VersionRecord, version: ModelVersion) -> Unmet | None:
+    """Another namespace whose client recorded this (model, version); an object of the same namespace takes it over."""
+    if row.namespace == version.metadata.namespace:
+        return None
+    return Unmet(
+        needs_person=True,
+        finding=Finding(
+            reason="NameTaken",
+            found=f"version {row.version} of model {row.model} is recorded for namespace {row.namespace}",
+            expected="a version that is unique in its model",
+            remedy="give this ModelVersion another spec.version",
+        ),
+    )

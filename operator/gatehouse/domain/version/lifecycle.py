@@ -41,6 +41,7 @@ from gatehouse.domain.version.gates import (
 from gatehouse.domain.version.records import StateChange, VersionRecord
 from gatehouse.domain.version.row_recovery import ARTIFACT_VERIFIED
 from gatehouse.domain.version.schedule import next_check
+from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.domain.version.stages import Outcome, Standing, next_expiry, outcomes, standings
 from gatehouse.domain.version.withdrawals import gone_results, results_gone
 
@@ -180,8 +181,15 @@ def decide(facts: Facts) -> Decision:
     cleared_for = _cleared(stages, against) if phase == READY_TO_DEPLOY else ()
     said = outcomes(facts.policies, stages)
     judged = judgement(facts, held=held, gone=gone, cleared_for=cleared_for, outcomes=said)
-    record = _record(facts, phase, artifact_open=artifact.open, governance=judged)
-    reason, message = headline = _headline(phase, _first_shut(gates, stages), cleared_for)
+    shut = _first_shut(gates, stages)
+    seen = ShownDecision(
+        cleared_for=cleared_for,
+        fit=version_fit.verdict if version_fit else "",
+        reason=shut.finding.reason if shut else "",
+        blocked_by=shut.message if shut else "",
+    )
+    record = _record(facts, phase, artifact_open=artifact.open, governance=judged, shown=seen)
+    reason, message = headline = _headline(phase, shut, cleared_for)
     return Decision(
         phase=phase,
         reason=reason,
@@ -274,7 +282,9 @@ _remembered: Final = lru_cache(maxsize=256)(_computed)
 """Versions of a model mostly differ only in their bytes, and a fit takes a third of the time of a decision."""
 
 
-def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str) -> VersionRecord | None:
+def _record(
+    facts: Facts, phase: Phase, *, artifact_open: bool, governance: str, shown: ShownDecision
+) -> VersionRecord | None:
     version, row = facts.version, facts.row
     if not facts.is_registered:
         return None
@@ -295,6 +305,7 @@ def _record(facts: Facts, phase: Phase, *, artifact_open: bool, governance: str)
         artifact=artifact or _as_doubted(facts),
         spec=facts.spec_json,
         governance=governance,
+        shown=shown.text(),
     )
 
 
@@ -325,7 +336,7 @@ def _change(facts: Facts, record: VersionRecord | None, headline: tuple[str, str
     return StateChange(
         at=facts.now,
         actor=SYSTEM_ACTOR,
-        before=facts.version.status.phase if lost else row.phase if row else None,
+        before=facts.version.status.phase if lost else row.phase or None if row else None,
         after=record.phase,
         digest=record.digest,
         reason=reason,

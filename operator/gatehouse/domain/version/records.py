@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -19,8 +19,12 @@ __all__ = [
     "VersionRecord",
 ]
 
-RowState = Literal["LIVE", "ARCHIVED"]
-"""The two states of the Kubeflow Model Registry's clients."""
+RowState = Literal["LIVE", "ARCHIVED", "RECORDED"]
+"""The two states of the Kubeflow Model Registry's clients, and that of a row that no object has ever held.
+
+A client wrote a recorded row. The object of the same namespace and name takes the row over; nothing else changes its
+state.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ class VersionRecord:
 
     ``object_name`` in ``namespace`` with ``uid`` is the object that holds the row. ``digest`` is the recorded one: once
     set, it never changes. ``spec`` is the object's spec as JSON text, ``governance`` has the facts of the last decision
-    on the version.
+    on the version, ``shown`` what clients read of that decision (:mod:`gatehouse.domain.version.shown`). Records that
+    differ in ``shown`` alone are equal.
     """
 
     id: int | None = None
@@ -63,6 +68,12 @@ class VersionRecord:
     artifact: ArtifactRecord | None
     spec: str
     governance: str | None = None
+    shown: str | None = field(default=None, compare=False)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a client recorded the version, and no object has held the row."""
+        return self.state == "RECORDED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Queries over entries: filters, orders and pages, as data."""

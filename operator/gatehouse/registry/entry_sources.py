@@ -1,0 +1,265 @@
+"""The rows behind each kind of entry: one table with the columns that clients read, under the same names for all kinds.
+
+Models and versions are rows of their own tables. The model artifact of a governed version is derived from the version's
+row, until a client records one. All other kinds are rows of ``entries``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    String,
+    Text,
+    case,
+    cast,
+    exists,
+    literal,
+    null,
+    select,
+)
+
+from gatehouse.domain.entries.entry import EntryKind
+from gatehouse.registry.json_text import json_text
+from gatehouse.registry.tables import entries, model_versions, registered_models
+
+__all__ = ["ROW_COLUMNS", "EntrySource", "Subject", "sources_of"]
+
+Subject = Literal["model", "version", "entry"]
+"""Whose properties a row of ``entry_properties`` has."""
+
+ROW_COLUMNS: Final = (
+    "id",
+    "kind",
+    "parent_id",
+    "namespace",
+    "name",
+    "external_id",
+    "state",
+    "members",
+    "properties",
+    "created_at",
+    "updated_at",
+    "key",
+    "parent_key",
+    "row_state",
+    "object_name",
+    "phase",
+    "digest",
+    "hardware_profile",
+    "uri",
+    "spec",
+    "shown",
+)
+"""The columns of every source, in the order of a selected row."""
+
+_M, _V, _E = registered_models.c, model_versions.c, entries.c
+_Text = ColumnElement[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntrySource:
+    """Where the entries of one kind come from.
+
+    ``scope`` has the columns with which the indexes of pages begin, and their values; ``where`` has further conditions.
+    ``columns`` are those of ``ROW_COLUMNS``. ``texts`` and ``numbers`` are members that are columns, by their names in
+    the client's JSON. ``spec_texts`` are members that the spec of a governed entry has, ``spec_properties`` is the
+    member of the spec with its properties, ``governed_texts`` are the properties that Gatehouse shows. ``subject`` is
+    None for entries that have no properties of their own.
+    """
+
+    kind: EntryKind
+    origin: FromClause
+    scope: tuple[tuple[Column[str], str], ...]
+    where: tuple[ColumnElement[bool], ...] = ()
+    columns: Mapping[str, _Text]
+    subject: Subject | None
+    texts: Mapping[str, _Text] = field(default_factory=dict)
+    numbers: Mapping[str, _Text] = field(default_factory=dict)
+    spec_texts: Mapping[str, _Text] = field(default_factory=dict)
+    spec_properties: str = ""
+    governed_texts: Mapping[str, _Text] = field(default_factory=dict)
+
+    @property
+    def governed(self) -> ColumnElement[bool]:
+        """Whether an object holds the row, or last held the row."""
+        return self.columns["row_state"] != "RECORDED"
+
+    def rows(self, *more: ColumnElement[Any]) -> Select[Any]:
+        """All rows of the kind, with ``ROW_COLUMNS`` and further columns."""
+        return self.unscoped(*more).where(*[column == value for column, value in self.scope])
+
+    def unscoped(self, *more: ColumnElement[Any]) -> Select[Any]:
+        """The rows for a caller that adds the condition of the scope itself."""
+        chosen = [self.columns[name].label(name) for name in ROW_COLUMNS]
+        return select(*chosen, *more).select_from(self.origin).where(*self.where)
+
+
+def sources_of(registry: str, kinds: Collection[EntryKind]) -> Sequence[EntrySource]:
+    """The sources of the kinds in one registry."""
+    found: list[EntrySource] = []
+    for kind in kinds:
+        match kind:
+            case "registered_model":
+                found.append(_models(registry))
+            case "model_version":
+                found.append(_versions(registry))
+            case "model_artifact":
+                found += (_entries(registry, kind), _derived_artifacts(registry))
+            case _:
+                found.append(_entries(registry, kind))
+    return found
+
+
+def _models(registry: str) -> EntrySource:
+    return EntrySource(
+        kind="registered_model",
+        origin=registered_models,
+        scope=((_M.registry, registry),),
+        columns=_columns(
+            "registered_model",
+            id=_M.id,
+            parent_id=literal(0),
+            namespace=_M.namespace,
+            name=_M.title,
+            external_id=_M.external_id,
+            state=_state(_M.state, _M.recorded_state),
+            members=_M.members,
+            properties=_M.properties,
+            created_at=_M.created_at,
+            updated_at=_M.updated_at,
+            key=_M.name,
+            row_state=_M.state,
+            object_name=_M.name,
+            spec=_M.spec,
+        ),
+        subject="model",
+        spec_texts={
+            "description": json_text(_M.spec, "description"),
+            "license": json_text(_M.spec, "license"),
+            "owner": json_text(_M.spec, "owners", 0),
+            "provider": json_text(_M.spec, "provider"),
+        },
+        spec_properties="tags",
+    )
+
+
+def _versions(registry: str) -> EntrySource:
+    return EntrySource(
+        kind="model_version",
+        origin=model_versions,
+        scope=((_V.registry, registry),),
+        columns=_columns(
+            "model_version",
+            id=_V.id,
+            parent_id=_V.model_id,
+            namespace=_V.namespace,
+            name=_V.title,
+            external_id=_V.external_id,
+            state=_state(_V.state, _V.recorded_state),
+            members=_V.members,
+            properties=_V.properties,
+            created_at=_V.created_at,
+            updated_at=_V.updated_at,
+            key=_V.version,
+            parent_key=_V.model,
+            row_state=_V.state,
+            **_decided(),
+        ),
+        subject="version",
+        numbers={"registeredModelId": _V.model_id},
+        spec_texts={
+            "description": json_text(_V.spec, "description"),
+            "author": json_text(_V.spec, "submittedBy"),
+        },
+        spec_properties="customProperties",
+        governed_texts={
+            "gatehouse.phase": _V.phase,
+            "gatehouse.digest": _V.digest,
+            "gatehouse.hardware_profile": _V.hardware_profile,
+        },
+    )
+
+
+def _entries(registry: str, kind: EntryKind) -> EntrySource:
+    return EntrySource(
+        kind=kind,
+        origin=entries,
+        scope=((_E.registry, registry), (_E.kind, kind)),
+        columns=_columns(
+            kind,
+            id=_E.id,
+            parent_id=_E.parent_id,
+            namespace=_E.namespace,
+            name=_E.name,
+            external_id=_E.external_id,
+            state=_E.state,
+            members=_E.members,
+            properties=_E.properties,
+            created_at=_E.created_at,
+            updated_at=_E.updated_at,
+            row_state=literal("RECORDED", String),
+        ),
+        subject="entry",
+        texts={"artifactType": literal(kind.replace("_", "-"), String)},
+        numbers=_PARENTS.get(kind, {}),
+    )
+
+
+_PARENTS: Final[Mapping[EntryKind, Mapping[str, _Text]]] = {
+    "inference_service": {"servingEnvironmentId": _E.parent_id},
+    "serve_model": {"inferenceServiceId": _E.parent_id},
+    "experiment_run": {"experimentId": _E.parent_id},
+    "metric_record": {"experimentRunId": _E.parent_id},
+}
+
+
+def _derived_artifacts(registry: str) -> EntrySource:
+    recorded = exists().where(_E.parent_id == _V.id, _E.kind == "model_artifact")
+    return EntrySource(
+        kind="model_artifact",
+        origin=model_versions.join(registered_models, _V.model_id == _M.id),
+        scope=((_V.registry, registry),),
+        where=(_V.state != "RECORDED", ~recorded),
+        columns=_columns(
+            "model_artifact",
+            id=_V.id,
+            parent_id=_V.id,
+            namespace=_V.namespace,
+            name=_M.title,
+            state=literal("LIVE", String),
+            created_at=_V.created_at,
+            updated_at=_V.updated_at,
+            key=_V.version,
+            parent_key=_V.model,
+            row_state=_V.state,
+            **_decided(),
+        ),
+        subject=None,
+        texts={"artifactType": literal("model-artifact", String), "uri": _V.uri},
+        spec_texts={"modelFormatName": json_text(_V.spec, "artifact", "format")},
+        governed_texts={
+            "gatehouse.phase": _V.phase,
+            "gatehouse.digest": _V.digest,
+            "gatehouse.hardware_profile": _V.hardware_profile,
+        },
+    )
+
+
+def _decided() -> dict[str, _Text]:
+    return {name: _V[name] for name in ("object_name", "phase", "digest", "hardware_profile", "uri", "spec", "shown")}
+
+
+def _state(state: _Text, recorded: _Text) -> _Text:
+    return case((state == "RECORDED", recorded), else_=state)
+
+
+def _columns(kind: EntryKind, **columns: _Text) -> Mapping[str, _Text]:
+    nothing = cast(null(), Text)
+    return dict.fromkeys(ROW_COLUMNS, nothing) | {"kind": literal(kind, String)} | columns
