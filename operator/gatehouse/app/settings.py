@@ -1,7 +1,8 @@
-"""Every setting of the operator process, declared once.
+"""Every setting of the operator process, declared once, and the types of values that settings of all processes have.
 
 Flags, environment variables, the keys of the file and ``docs/settings.md`` all follow from the fields of
-:class:`Settings`; where their values come from is in :mod:`gatehouse.app.settings_sources`.
+:class:`Settings`; where their values come from is in :mod:`gatehouse.app.settings_sources`. The server's settings are
+in :mod:`gatehouse.app.server_settings`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -19,13 +21,29 @@ from pydantic.alias_generators import to_camel
 
 from gatehouse.runtime.lease import LeaderOptions
 
-__all__ = ["HealthAddress", "Named", "Namespaces", "Seconds", "Settings", "WholeNumber", "default_identity"]
+__all__ = [
+    "File",
+    "HealthAddress",
+    "LogLevel",
+    "Named",
+    "Namespaces",
+    "ProcessSettings",
+    "Seconds",
+    "Settings",
+    "SettingsContradiction",
+    "WholeNumber",
+    "Word",
+    "YesOrNo",
+    "default_identity",
+    "host_and_port",
+    "listed",
+]
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _LEASE: Final = LeaderOptions()
 _DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-_REGISTRY: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+REGISTRY_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 
@@ -54,7 +72,7 @@ def _whole(value: Any) -> Any:
     return str(value) if isinstance(value, bool) else value
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """A list, or its members with commas between them."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -69,7 +87,12 @@ def _address(value: Any) -> Any:
     """``HOST:PORT``, or ``0``, which YAML reads as a number."""
     if value == 0 and not isinstance(value, bool):
         return "0"
-    if value == "0" or not isinstance(value, str):
+    return value if value == "0" else host_and_port(value)
+
+
+def host_and_port(value: Any) -> Any:
+    """``HOST:PORT``. Raises ValueError for another text."""
+    if not isinstance(value, str):
         return value
     host, _, port = value.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) <= 65535:
@@ -84,12 +107,12 @@ Namespace = Annotated[str, StringConstraints(pattern=_DNS_LABEL), Named("the nam
 Name = Annotated[str, StringConstraints(pattern=_DNS_SUBDOMAIN), Named("the name of an object", "NAME")]
 Namespaces = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=_DNS_LABEL)], ...],
-    BeforeValidator(_listed),
+    BeforeValidator(listed),
     Named("names of namespaces, with commas between them or as a list", "NAME"),
 ]
 Registries = Annotated[
-    tuple[Annotated[str, StringConstraints(pattern=_REGISTRY)], ...],
-    BeforeValidator(_listed),
+    tuple[Annotated[str, StringConstraints(pattern=REGISTRY_PATTERN)], ...],
+    BeforeValidator(listed),
     Named("registries as NAMESPACE/NAME, with commas between them or as a list", "NAMESPACE/NAME"),
 ]
 LogLevel = Annotated[
@@ -102,10 +125,31 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=253), Named("a 
 YesOrNo = Annotated[bool, Named("true or false", "")]
 
 
-class Settings(BaseModel):
-    """Settings of one operator process. Times are seconds."""
+class SettingsContradiction(ValueError):
+    """The values of several settings contradict each other. ``fields`` are the settings."""
+
+    def __init__(self, message: str, *, fields: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class ProcessSettings(BaseModel):
+    """What the settings of every process have in common. Times are seconds.
+
+    ``command`` is the command that takes the settings. ``from_pod`` names variables of the Pod that go before a
+    default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    command: ClassVar[str]
+    from_pod: ClassVar[Mapping[str, str]] = {}
+
+
+class Settings(ProcessSettings):
+    """Settings of one operator process."""
+
+    command: ClassVar[str] = "gatehouse run"
+    from_pod: ClassVar[Mapping[str, str]] = {"lease_namespace": "POD_NAMESPACE"}
 
     data_dir: File = Field(
         default=Path("/var/lib/gatehouse"),
@@ -234,7 +278,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _lease_times_agree(self) -> Settings:
-        _ = self.leader_options
+        try:
+            _ = self.leader_options
+        except ValueError as error:
+            times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
+            raise SettingsContradiction(str(error), fields=times) from error
         return self
 
 

@@ -9,17 +9,19 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import yaml
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from gatehouse.app.settings import Named, Settings
+from gatehouse.app.server_settings import ServerSettings
+from gatehouse.app.settings import Named, ProcessSettings, Settings, SettingsContradiction
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "PROCESSES",
     "DeclaredSetting",
     "Found",
     "Loaded",
@@ -31,11 +33,23 @@ __all__ = [
 
 PREFIX: Final = "GATEHOUSE_"
 CONFIG_VARIABLE: Final = "GATEHOUSE_CONFIG"
-NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
-"""The variable of the file, and those that ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
+NOT_SETTINGS: Final = frozenset(
+    {
+        CONFIG_VARIABLE,
+        "GATEHOUSE_DATABASE_URL",
+        "GATEHOUSE_AUDIT_PUBLIC_KEY",
+        "GATEHOUSE_URL",
+        "GATEHOUSE_TOKEN",
+    }
+)
+"""The variable of the file, and those that ``gatehouse local env`` exports for SQL clients, ``gatehouse audit`` and
+clients of the server."""
+PROCESSES: Final[tuple[type[ProcessSettings], ...]] = (Settings, ServerSettings)
+"""The declarations of all processes. A Pod may give the variables of several processes to each container."""
 LARGEST_FILE: Final = 256 * 1024
 LONGEST_VALUE: Final = 80
-_POD_NAMESPACE: Final = "POD_NAMESPACE"
+
+S = TypeVar("S", bound=ProcessSettings)
 
 
 class SettingsError(Exception):
@@ -71,22 +85,25 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Generic[S]):
     """The settings, and the source of each that is not a default."""
 
-    settings: Settings
+    settings: S
     sources: Mapping[str, str]
 
 
-def declared_settings() -> tuple[DeclaredSetting, ...]:
-    """Every setting, in the order of declaration."""
-    return tuple(_declared(name, field) for name, field in Settings.model_fields.items())
+def declared_settings(process: type[ProcessSettings]) -> tuple[DeclaredSetting, ...]:
+    """Every setting of a process, in the order of declaration."""
+    return tuple(_declared(name, field) for name, field in process.model_fields.items())
 
 
-def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Loaded:
-    """The settings from every source.
+def load_settings(
+    process: type[S], *, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
+) -> Loaded[S]:
+    """The settings of a process from every source.
 
     Args:
+        process: declares the settings.
         flags: the values from the command line, by field name; None or empty for absent flags.
         environ: the environment.
         config: the file that ``--config`` names; without it, ``GATEHOUSE_CONFIG`` names the file.
@@ -94,12 +111,13 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     Raises:
         SettingsError: names each wrong value, its source, and the expected value.
     """
-    settings = declared_settings()
+    settings = declared_settings(process)
     problems: list[str] = []
     file = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     values: dict[str, Found] = {}
-    if environ.get(_POD_NAMESPACE):
-        values["lease_namespace"] = Found(_POD_NAMESPACE, environ[_POD_NAMESPACE])
+    for field, variable in process.from_pod.items():
+        if environ.get(variable):
+            values[field] = Found(variable, environ[variable])
     if file is not None:
         values |= _from_file(file, settings, problems)
     values |= _from_environment(environ, settings, problems)
@@ -109,9 +127,9 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
         if flags.get(setting.field) not in (None, [], ())
     }
     try:
-        loaded = Settings.model_validate({field: value.value for field, value in values.items()}, by_name=True)
+        loaded = process.model_validate({field: value.value for field, value in values.items()}, by_name=True)
     except ValidationError as error:
-        raise SettingsError([*problems, *_refused(error, values)]) from None
+        raise SettingsError([*problems, *_refused(error, settings, values)]) from None
     if problems:
         raise SettingsError(problems)
     return Loaded(loaded, {field: value.source for field, value in values.items()})
@@ -142,6 +160,7 @@ def _from_environment(
 ) -> dict[str, Found]:
     fields = {setting.variable: setting.field for setting in settings}
     services = _service_links(environ)
+    of_others = {setting.variable for process in PROCESSES for setting in declared_settings(process)}
     values: dict[str, Found] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
@@ -150,7 +169,9 @@ def _from_environment(
             # An empty variable counts as unset: this is how a manifest removes a variable.
             if value != "":
                 values[fields[name]] = Found(name, value)
-        elif not any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services):
+        elif name not in of_others and not any(
+            name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services
+        ):
             problems.append(_unknown(f"environment variable {name}", name, fields))
     return values
 
@@ -220,22 +241,19 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 # Problems
 
 
-def _refused(error: ValidationError, values: Mapping[str, Found]) -> Iterable[str]:
-    wrong = {
-        str(problem["loc"][0]) for problem in error.errors(include_url=False, include_input=False) if problem["loc"]
-    }
-    by_key = {setting.key: setting for setting in declared_settings()} | {
-        setting.field: setting for setting in declared_settings()
-    }
+def _refused(error: ValidationError, settings: Iterable[DeclaredSetting], values: Mapping[str, Found]) -> Iterable[str]:
+    problems = error.errors(include_url=False, include_input=False)
+    wrong = {str(problem["loc"][0]) for problem in problems if problem["loc"]}
+    by_key = {name: setting for setting in settings for name in (setting.key, setting.field)}
     for name in sorted(wrong):
         setting = by_key[name]
         value = values[setting.field]
         yield f"{value.source} is {_quoted(value.value)}; expected: {setting.wanted}"
-    if not wrong:
-        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
-        sources = ", ".join(values[field].source for field in times if field in values)
-        said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        yield f"{said} (from {sources})"
+    for problem in problems if not wrong else ():
+        contradiction = problem.get("ctx", {}).get("error")
+        fields = contradiction.fields if isinstance(contradiction, SettingsContradiction) else ()
+        sources = ", ".join(values[field].source for field in fields if field in values) or "the defaults"
+        yield f"{contradiction or problem['msg']} (from {sources})"
 
 
 def _quoted(value: Any) -> str:

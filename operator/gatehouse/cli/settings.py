@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -10,17 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gatehouse.app.settings import Settings
 from gatehouse.app.settings_doc import settings_markdown
-from gatehouse.app.settings_sources import (
-    DeclaredSetting,
-    Loaded,
-    SettingsError,
-    declared_settings,
-    load_settings,
-    shown,
-)
-from gatehouse.cli.exits import ERROR, NOT_MET
-from gatehouse.cli.settings_flags import settings_signature
+from gatehouse.app.settings_sources import DeclaredSetting, Loaded, declared_settings, shown
+from gatehouse.cli.exits import NOT_MET
+from gatehouse.cli.settings_flags import settings_or_exit, settings_signature
 from gatehouse.printing import stderr, stdout
 
 __all__ = ["settings"]
@@ -53,26 +46,21 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
             stderr().line(f"stale: {check}; run `gatehouse settings --write {check}`")
             raise typer.Exit(NOT_MET)
         return
-    try:
-        loaded = load_settings(flags=flags, environ=os.environ, config=config)
-    except SettingsError as error:
-        for problem in error.problems:
-            stderr().labelled("error", problem)
-        raise typer.Exit(ERROR) from None
+    loaded = settings_or_exit(Settings, config=config, flags=flags)
     if output is Output.JSON:
         values = loaded.settings.model_dump(mode="json", by_alias=True)
         stdout().data({"settings": values, "sources": dict(_sources(loaded))})
         return
-    stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
+    stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings(Settings)))
 
 
-def _row(loaded: Loaded, setting: DeclaredSetting) -> tuple[str, str, str]:
+def _row(loaded: Loaded[Settings], setting: DeclaredSetting) -> tuple[str, str, str]:
     value = shown(setting, getattr(loaded.settings, setting.field))
     return setting.key, value, loaded.sources.get(setting.field, "default")
 
 
-def _sources(loaded: Loaded) -> dict[str, str]:
-    return {setting.key: loaded.sources.get(setting.field, "default") for setting in declared_settings()}
+def _sources(loaded: Loaded[Settings]) -> dict[str, str]:
+    return {setting.key: loaded.sources.get(setting.field, "default") for setting in declared_settings(Settings)}
 
 
 def _signature() -> Signature:
@@ -98,7 +86,7 @@ def _signature() -> Signature:
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (default, annotation) in given.items()
     ]
-    return Signature([*settings_signature().parameters.values(), *added], return_annotation=None)
+    return Signature([*settings_signature(Settings).parameters.values(), *added], return_annotation=None)
 
 
 settings.__signature__ = _signature()  # type: ignore[attr-defined]

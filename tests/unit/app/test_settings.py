@@ -33,7 +33,7 @@ from gatehouse.app.settings_sources import (
 )
 
 REPOSITORY = Path(__file__).parents[3]
-DECLARED = {setting.field: setting for setting in declared_settings()}
+DECLARED = {setting.field: setting for setting in declared_settings(Settings)}
 VALUES: dict[str, tuple[Any, Any, Any]] = {
     "data_dir": (Path("/a"), Path("/b"), Path("/c")),
     "kubeconfig": (Path("/a"), Path("/b"), Path("/c")),
@@ -84,8 +84,8 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 def load(
     flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None, config: Path | None = None
-) -> Loaded:
-    return load_settings(flags=flags or {}, environ=environ or {}, config=config)
+) -> Loaded[Settings]:
+    return load_settings(Settings, flags=flags or {}, environ=environ or {}, config=config)
 
 
 def problems(**sources: Any) -> tuple[str, ...]:
