@@ -16,6 +16,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gatehouse.api import KINDS, Resource
 from gatehouse.api.schema import crd
+from gatehouse.app.server_settings import ServerSettings
+from gatehouse.app.settings import Settings
 from gatehouse.app.settings_declared import DeclaredSetting, declared_settings
 from gatehouse.registry.schema import version_table
 from gatehouse.registry.tables import metadata
@@ -34,7 +36,8 @@ def formats() -> Mapping[str, Mapping[str, Any]]:
     return {
         "kinds": {name: part for kind in KINDS for name, part in _kind(kind)},
         "tables": {table.name: _statements(table) for table in (*metadata.sorted_tables, version_table)},
-        "settings": {setting.key: _setting(setting) for setting in declared_settings()},
+        "settings": {setting.key: _setting(setting) for setting in declared_settings(Settings)},
+        "server settings": {setting.key: _setting(setting) for setting in declared_settings(ServerSettings)},
     }
 
 

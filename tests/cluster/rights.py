@@ -116,6 +116,11 @@ OPERATES: Rights = {
     "events": "create",
 }
 READS_SECRETS: Rights = {"secrets": "get"}
+REVIEWS: Rights = {
+    "tokenreviews.authentication.k8s.io": "create",
+    "subjectaccessreviews.authorization.k8s.io": "create",
+}
+SERVES: Rights = {**REVIEWS, REGISTRIES: "get list"}
 LEADS: Rights = {LEASES: "create", OWN_LEASE: "create get update"}
 
 SHIPPED: Mapping[str, Rights] = {
@@ -134,6 +139,7 @@ SHIPPED: Mapping[str, Rights] = {
     "clusterroles/gatehouse-deployer": DEPLOYS,
     "clusterroles/gatehouse-operator": OPERATES,
     "clusterroles/gatehouse-registry-secrets": READS_SECRETS,
+    "clusterroles/gatehouse-server": SERVES,
     f"namespaces/{NAMESPACE}/roles/gatehouse-operator": {LEASES: "create", OWN_LEASE: "get update"},
 }
 """What the rules of each shipped role say, the aggregated ones as the controller manager filled them in."""
@@ -170,7 +176,9 @@ ASKED = (
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     KSERVE_WEBHOOKS,
+    *REVIEWS,
     "users",
+    "groups",
 )
 """Every resource that is asked for, for each subject; what the subject's table does not name must be refused."""
 VERBS = (
@@ -235,6 +243,7 @@ SUBJECTS = (
     Subject(label="controller", role="gatehouse-submitter-for-others", namespace=HOME, may={VERSIONS: "submitfor"}),
     Subject(label="deployer", role="gatehouse-deployer", namespace=HOME, may=DEPLOYS),
     Subject(label="reader of Secrets", role="gatehouse-registry-secrets", namespace=HOME, may=READS_SECRETS),
+    Subject(label="server", role="gatehouse-server", namespace=HOME, may=SERVES),
     Subject(label="viewer of the cluster", role="view", namespace=HOME, may=SEES_ALL),
     Subject(label="stranger", user="stranger", namespace=HOME, may={}),
 )

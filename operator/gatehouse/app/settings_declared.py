@@ -1,6 +1,6 @@
 """Each setting with its flag, its variable and its key, as they follow from the declaration.
 
-The help of ``gatehouse run`` needs no more of the settings than this module.
+The help of a process needs no more of the settings than this module.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gatehouse.app.settings import Settings, ValueKind, short_duration
+from gatehouse.app.setting_kinds import ValueKind, short_duration
+from gatehouse.app.settings import ProcessSettings
 
 __all__ = ["CONFIG_VARIABLE", "PREFIX", "DeclaredSetting", "declared_settings", "shown", "written"]
 
@@ -35,9 +36,9 @@ class DeclaredSetting:
     read: Callable[[Any], Any]
 
 
-def declared_settings() -> tuple[DeclaredSetting, ...]:
-    """Every setting, in the order of declaration."""
-    return tuple(map(_declared, dataclasses.fields(Settings)))
+def declared_settings(process: type[ProcessSettings]) -> tuple[DeclaredSetting, ...]:
+    """Every setting of a process, in the order of declaration."""
+    return tuple(map(_declared, dataclasses.fields(process)))
 
 
 def shown(setting: DeclaredSetting, value: Any) -> str:

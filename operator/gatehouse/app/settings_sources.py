@@ -10,20 +10,33 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import yaml
 
-from gatehouse.app.settings import Settings
+from gatehouse.app.server_settings import ServerSettings
+from gatehouse.app.settings import ProcessSettings, Settings, SettingsContradiction
 from gatehouse.app.settings_declared import CONFIG_VARIABLE, PREFIX, DeclaredSetting, declared_settings, written
 
 __all__ = ["Found", "Loaded", "SettingsError", "load_settings"]
 
-NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "GATEHOUSE_DATABASE_URL", "GATEHOUSE_AUDIT_PUBLIC_KEY"})
-"""The variable of the file, and those that ``gatehouse local env`` exports for SQL clients and ``gatehouse audit``."""
+NOT_SETTINGS: Final = frozenset(
+    {
+        CONFIG_VARIABLE,
+        "GATEHOUSE_DATABASE_URL",
+        "GATEHOUSE_AUDIT_PUBLIC_KEY",
+        "GATEHOUSE_URL",
+        "GATEHOUSE_TOKEN",
+    }
+)
+"""The variable of the file, and those that ``gatehouse local env`` exports for SQL clients, ``gatehouse audit`` and
+clients of the server."""
+PROCESSES: Final[tuple[type[ProcessSettings], ...]] = (Settings, ServerSettings)
+"""The declarations of all processes. A Pod may give the variables of several processes to each container."""
 LARGEST_FILE: Final = 256 * 1024
 LONGEST_VALUE: Final = 80
-_POD_NAMESPACE: Final = "POD_NAMESPACE"
+
+S = TypeVar("S", bound=ProcessSettings)
 
 
 class SettingsError(Exception):
@@ -43,17 +56,20 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Generic[S]):
     """The settings, and the source of each that is not a default."""
 
-    settings: Settings
+    settings: S
     sources: Mapping[str, str]
 
 
-def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None) -> Loaded:
-    """The settings from every source.
+def load_settings(
+    process: type[S], *, flags: Mapping[str, object], environ: Mapping[str, str], config: Path | None
+) -> Loaded[S]:
+    """The settings of a process from every source.
 
     Args:
+        process: declares the settings.
         flags: the values from the command line, by field name; None or empty for absent flags.
         environ: the environment.
         config: the file that ``--config`` names; without it, ``GATEHOUSE_CONFIG`` names the file.
@@ -61,12 +77,13 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     Raises:
         SettingsError: names each wrong value, its source, and the expected value.
     """
-    settings = declared_settings()
+    settings = declared_settings(process)
     problems: list[str] = []
     file = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     values: dict[str, Found] = {}
-    if environ.get(_POD_NAMESPACE):
-        values["lease_namespace"] = Found(_POD_NAMESPACE, environ[_POD_NAMESPACE])
+    for field, variable in process.from_pod.items():
+        if environ.get(variable):
+            values[field] = Found(variable, environ[variable])
     if file is not None:
         values |= _from_file(file, settings, problems)
     values |= _from_environment(environ, settings, problems)
@@ -79,10 +96,9 @@ def load_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], co
     if problems:
         raise SettingsError(problems)
     try:
-        loaded = Settings(**read)
-    except ValueError as error:
-        times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
-        sources = ", ".join(values[field].source for field in times if field in values)
+        loaded = process(**read)
+    except SettingsContradiction as error:
+        sources = ", ".join(values[field].source for field in error.fields if field in values) or "the defaults"
         raise SettingsError([f"{error} (from {sources})"]) from None
     return Loaded(loaded, {field: value.source for field, value in values.items()})
 
@@ -107,6 +123,7 @@ def _from_environment(
 ) -> dict[str, Found]:
     fields = {setting.variable: setting.field for setting in settings}
     services = _service_links(environ)
+    of_others = {setting.variable for process in PROCESSES for setting in declared_settings(process)}
     values: dict[str, Found] = {}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
@@ -115,7 +132,9 @@ def _from_environment(
             # An empty variable counts as unset: this is how a manifest removes a variable.
             if value != "":
                 values[fields[name]] = Found(name, value)
-        elif not any(name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services):
+        elif name not in of_others and not any(
+            name.startswith((f"{service}_SERVICE_", f"{service}_PORT")) for service in services
+        ):
             problems.append(_unknown(f"environment variable {name}", name, fields))
     return values
 

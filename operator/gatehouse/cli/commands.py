@@ -52,6 +52,7 @@ COMMANDS: Final[Mapping[str, Sequence[CommandEntry]]] = {
         CommandEntry("undeploy", "undeploy", "Remove Gatehouse from a cluster and keep its data."),
         CommandEntry("kind", "kind", "Install Gatehouse on a kind cluster."),
         CommandEntry("run", "run", "Run the operator until it is told to stop."),
+        CommandEntry("server", "server", "Run the REST server until it is told to stop."),
         CommandEntry("settings", "settings", "Print the settings of the operator and their sources."),
         CommandEntry("seed", "seed", "Register the shipped profiles and the first model."),
         CommandEntry("credentials", "credentials", "Create the Secrets of an installation."),

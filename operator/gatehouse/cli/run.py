@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from gatehouse.cli.exits import ERROR
-from gatehouse.cli.settings_flags import settings_signature
+from gatehouse.app.settings import Settings
+from gatehouse.cli.settings_flags import settings_or_exit, settings_signature
 from gatehouse.cli.startup import for_good
-from gatehouse.printing import stderr
 
 __all__ = ["run"]
 
@@ -31,14 +29,7 @@ def run(*, config: Path | None, **flags: Any) -> None:
     Exit codes: 0 success: the operator was told to stop, 1 condition not met: the operator lost leadership and must be
     started again, 2 error: the operator could not start.
     """
-    from gatehouse.app.settings_sources import SettingsError, load_settings
-
-    try:
-        loaded = load_settings(flags=flags, environ=os.environ, config=config)
-    except SettingsError as error:
-        for problem in error.problems:
-            stderr().labelled("error", problem)
-        raise typer.Exit(ERROR) from None
+    loaded = settings_or_exit(Settings, config=config, flags=flags)
     # The operator takes a second to import, and no other command should wait for the import.
     with for_good():
         from gatehouse.app.operator import run_operator
@@ -47,4 +38,4 @@ def run(*, config: Path | None, **flags: Any) -> None:
 
 
 # Typer reads the flags from the signature, and the signature follows from the declaration of the settings.
-run.__signature__ = settings_signature()  # type: ignore[attr-defined]
+run.__signature__ = settings_signature(Settings)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatehouse.app.settings import Settings
 from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
-from gatehouse.cli.exits import ERROR, NOT_MET
-from gatehouse.cli.settings_flags import settings_signature
+from gatehouse.cli.exits import NOT_MET
+from gatehouse.cli.settings_flags import settings_or_exit, settings_signature
 from gatehouse.printing import stderr, stdout
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
     Exit codes: 0 success, 1 condition not met: the file of --check is out of date, 2 error: a setting is not valid.
     """
     from gatehouse.app.settings_doc import settings_markdown
-    from gatehouse.app.settings_sources import SettingsError, load_settings
 
     if write is not None:
         write.write_text(settings_markdown())
@@ -51,31 +50,26 @@ def settings(*, config: Path | None, output: Output, write: Path | None, check: 
             stderr().line(f"stale: {check}; run `gatehouse settings --write {check}`")
             raise typer.Exit(NOT_MET)
         return
-    try:
-        loaded = load_settings(flags=flags, environ=os.environ, config=config)
-    except SettingsError as error:
-        for problem in error.problems:
-            stderr().labelled("error", problem)
-        raise typer.Exit(ERROR) from None
+    loaded = settings_or_exit(Settings, config=config, flags=flags)
     if output is Output.JSON:
-        values = {setting.key: _plain(loaded, setting) for setting in declared_settings()}
+        values = {setting.key: _plain(loaded, setting) for setting in declared_settings(Settings)}
         stdout().data({"settings": values, "sources": dict(_sources(loaded))})
         return
-    stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings()))
+    stdout().table(("SETTING", "VALUE", "FROM"), (_row(loaded, setting) for setting in declared_settings(Settings)))
 
 
-def _row(loaded: Loaded, setting: DeclaredSetting) -> tuple[str, str, str]:
+def _row(loaded: Loaded[Settings], setting: DeclaredSetting) -> tuple[str, str, str]:
     value = shown(setting, getattr(loaded.settings, setting.field))
     return setting.key, value, loaded.sources.get(setting.field, "default")
 
 
-def _plain(loaded: Loaded, setting: DeclaredSetting) -> Any:
+def _plain(loaded: Loaded[Settings], setting: DeclaredSetting) -> Any:
     value = getattr(loaded.settings, setting.field)
     return str(value) if isinstance(value, Path) else value
 
 
-def _sources(loaded: Loaded) -> dict[str, str]:
-    return {setting.key: loaded.sources.get(setting.field, "default") for setting in declared_settings()}
+def _sources(loaded: Loaded[Settings]) -> dict[str, str]:
+    return {setting.key: loaded.sources.get(setting.field, "default") for setting in declared_settings(Settings)}
 
 
 def _signature() -> Signature:
@@ -101,7 +95,7 @@ def _signature() -> Signature:
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (default, annotation) in given.items()
     ]
-    return Signature([*settings_signature().parameters.values(), *added], return_annotation=None)
+    return Signature([*settings_signature(Settings).parameters.values(), *added], return_annotation=None)
 
 
 settings.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self
@@ -20,6 +20,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import kube_config, load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
+from multidict import CIMultiDict
 
 from gatehouse.api import GROUP, KINDS, VERSION
 
@@ -34,6 +35,7 @@ __all__ = [
     "Patch",
     "load_configuration",
     "resource_path",
+    "without_credentials",
 ]
 
 _LONGEST: Final = 30.0
@@ -91,6 +93,8 @@ _ROOTS: Final[Mapping[str, str]] = {
     "leases": "/apis/coordination.k8s.io/v1",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
     "selfsubjectreviews": "/apis/authentication.k8s.io/v1",
+    "subjectaccessreviews": "/apis/authorization.k8s.io/v1",
+    "tokenreviews": "/apis/authentication.k8s.io/v1",
     "inferenceservices": "/apis/serving.kserve.io/v1beta1",
     "servingruntimes": "/apis/serving.kserve.io/v1alpha1",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
@@ -126,6 +130,18 @@ async def load_configuration(*, kubeconfig: Path | None, context: str | None) ->
     return configuration
 
 
+def without_credentials(configuration: Configuration) -> Configuration:
+    """The same API server and the same certificate authority, with no credentials at all."""
+    bare = Configuration(
+        host=configuration.host,
+        ssl_ca_cert=configuration.ssl_ca_cert,
+        ca_cert_data=configuration.ca_cert_data,
+        verify_ssl=configuration.verify_ssl,
+    )
+    bare.disable_strict_ssl_verification = configuration.disable_strict_ssl_verification
+    return bare
+
+
 def _in_cluster(configuration: Configuration) -> bool:
     try:
         load_incluster_config(client_configuration=configuration)
@@ -137,6 +153,9 @@ def _in_cluster(configuration: Configuration) -> bool:
 class ApiClient:
     """One connection pool to one API server."""
 
+    _identity: tuple[tuple[str, str], ...] = ()
+    """The headers of the caller in whose name the client asks; none for the client's own credentials."""
+
     def __init__(self, configuration: Configuration, *, connections: int = 64, observe: Observer | None = None) -> None:
         self._configuration = configuration
         self._base = str(configuration.host).rstrip("/")
@@ -144,6 +163,7 @@ class ApiClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=RESTClientObject(configuration).ssl_context, limit=connections),
             timeout=TIMEOUT,
+            cookie_jar=aiohttp.DummyCookieJar(),  # people share the connections, and nothing else
         )
         self.fence: Fence | None = None
         """The fence of requests that write."""
@@ -155,6 +175,26 @@ class ApiClient:
         """
         made = copy.copy(self)
         made.fence = fence
+        return made
+
+    def bearing(self, token: str) -> Self:
+        """The same connections, for requests with this token instead of the client's own credentials.
+
+        Raises ValueError where the connections present a client certificate: the API server would take the certificate
+        for the caller. :func:`without_credentials` makes the configuration of a client that has none.
+        """
+        if self._configuration.cert_file:
+            raise ValueError("the connections present a client certificate, which goes before a token")
+        return self._acting((("Authorization", f"Bearer {token}"),))
+
+    def impersonating(self, user: str, groups: Iterable[str]) -> Self:
+        """The same connections and credentials, for requests in the name of another user."""
+        names = (("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups))
+        return self._acting(names)
+
+    def _acting(self, identity: tuple[tuple[str, str], ...]) -> Self:
+        made = copy.copy(self)
+        vars(made)["_identity"] = identity
         return made
 
     @classmethod
@@ -263,10 +303,13 @@ class ApiClient:
         path = resource_path(plural, namespace, name)
         return await self._request("delete", "DELETE", plural, path, body=body, params=params)
 
-    async def _authorization(self) -> dict[str, str]:
-        """The header of the official client, which refreshes tokens when they are due."""
-        settings: Any = await self._configuration.auth_settings()
-        return {setting["key"]: setting["value"] for setting in settings.values()}
+    async def _credentials(self) -> CIMultiDict[str]:
+        """The header of the official client, which refreshes tokens when they are due; or that of a caller."""
+        headers: CIMultiDict[str] = CIMultiDict(self._identity)
+        if "Authorization" not in headers:
+            settings: Any = await self._configuration.auth_settings()
+            headers.update((setting["key"], setting["value"]) for setting in settings.values())
+        return headers
 
     async def _request(
         self,
@@ -280,8 +323,8 @@ class ApiClient:
         accept: str = "application/json",
         params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        headers = {"Accept": accept, "User-Agent": "gatehouse"}
-        headers |= await self._authorization()
+        headers = await self._credentials()
+        headers.update({"Accept": accept, "User-Agent": "gatehouse"})
         data = None
         if body is not None:
             headers["Content-Type"] = content_type

@@ -36,6 +36,7 @@ from gatehouse.registry.keys import ModelKey, VersionKey
 from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
 from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
 from gatehouse.registry.models import LoadModel, SaveModel
+from gatehouse.registry.namespaces import ListNamespaces
 from gatehouse.registry.schema import HEAD
 from gatehouse.registry.tables import model_versions, registered_models
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, SaveFiles, SaveVersion
@@ -174,6 +175,10 @@ class Rows:
     async def counts(self) -> RegistryCounts:
         """The counts of live rows."""
         return await self._database.submit(CountRows(self._registry))
+
+    async def namespaces(self) -> frozenset[str]:
+        """The namespaces of the registry's models and versions."""
+        return await self._database.submit(ListNamespaces(self._registry))
 
     async def history(self, *, model: str, version: str, limit: int = 1000) -> Sequence[StateChange]:
         """The newest ``limit`` entries of a version's history, oldest first."""

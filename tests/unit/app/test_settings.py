@@ -19,13 +19,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatehouse.app.settings import SECONDS, Settings
+from gatehouse.app.setting_kinds import SECONDS
+from gatehouse.app.settings import Settings
 from gatehouse.app.settings_declared import DeclaredSetting, declared_settings, shown
 from gatehouse.app.settings_doc import settings_markdown
 from gatehouse.app.settings_sources import LARGEST_FILE, Loaded, SettingsError, load_settings
 
 REPOSITORY = Path(__file__).parents[3]
-DECLARED = {setting.field: setting for setting in declared_settings()}
+DECLARED = {setting.field: setting for setting in declared_settings(Settings)}
 VALUES: dict[str, tuple[Any, Any, Any]] = {
     "data_dir": (Path("/a"), Path("/b"), Path("/c")),
     "kubeconfig": (Path("/a"), Path("/b"), Path("/c")),
@@ -76,8 +77,8 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 def load(
     flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None, config: Path | None = None
-) -> Loaded:
-    return load_settings(flags=flags or {}, environ=environ or {}, config=config)
+) -> Loaded[Settings]:
+    return load_settings(Settings, flags=flags or {}, environ=environ or {}, config=config)
 
 
 def problems(**sources: Any) -> tuple[str, ...]:

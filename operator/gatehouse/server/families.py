@@ -1,0 +1,27 @@
+"""The table of the families of routes: one line for each API that the server speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gatehouse.server.routing import Family
+from gatehouse.server.served_registry import ServedRegistry
+
+__all__ = ["FAMILIES", "FamilyParts", "families"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyParts:
+    """What the handlers of families are built with. What differs from call to call is in the call."""
+
+    registry: ServedRegistry
+
+
+FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = ()
+
+
+def families(parts: FamilyParts) -> Sequence[Family]:
+    """Every family, built."""
+    return [build(parts) for build in FAMILIES]

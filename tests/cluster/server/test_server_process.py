@@ -1,0 +1,152 @@
+"""The server as a process, with the rights that the project ships: its start, its probes, its end, its log."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.rig import until
+from cluster.tokens import account_kubeconfig
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.net import LOOPBACK, free_port
+
+RBAC = "rbac.authorization.k8s.io"
+TOKEN = "a-token-that-no-one-may-read"
+
+
+class ServerProcess:
+    """``gatehouse server`` with nothing of our environment."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str) -> None:
+        self.port, self.health = free_port(), free_port()
+        self.log = folder / "server.log"
+        command = [
+            sys.executable,
+            "-m",
+            "gatehouse",
+            "server",
+            f"--kubeconfig={kubeconfig}",
+            f"--data-dir={folder}",
+            f"--listen-address={LOOPBACK}:{self.port}",
+            f"--health-address={LOOPBACK}:{self.health}",
+            "--log-level=debug",
+            *arguments,
+        ]
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "COVERAGE_"))}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=kept, cwd="/")
+
+    def get(self, path: str, *, port: int = 0, token: str = "") -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port or self.port, timeout=10)) as connection:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def answers(self, path: str, expected: tuple[int, str]) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.get(path) == expected
+        return False
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(30)
+
+
+@pytest.fixture
+def account(control_plane: RunningControlPlane, namespace: str, tmp_path: Path) -> Path:
+    """The kubeconfig of the server's account."""
+    with contextlib.closing(control_plane.client()) as kube:
+        kube.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "server", "namespace": namespace}}
+        )
+        kube.apply(
+            {
+                "apiVersion": f"{RBAC}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": f"{namespace}-server"},
+                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "gatehouse-server"},
+                "subjects": [{"kind": "ServiceAccount", "name": "server", "namespace": namespace}],
+            }
+        )
+    return account_kubeconfig(control_plane, namespace, "server", folder=tmp_path)
+
+
+@pytest.fixture
+def registry(control_plane: RunningControlPlane, namespace: str) -> Iterator[str]:
+    """A registry on SQLite."""
+    spec = {"allowedNamespaces": {"from": "Same"}}
+    with contextlib.closing(control_plane.client()) as kube:
+        kube.apply(
+            {
+                "apiVersion": "gatehouse.dev/v1alpha1",
+                "kind": "ModelRegistry",
+                "metadata": {"name": "registry", "namespace": namespace},
+                "spec": spec,
+            }
+        )
+        yield f"{namespace}/registry"
+        kube.request("DELETE", f"/apis/gatehouse.dev/v1alpha1/namespaces/{namespace}/modelregistries/registry")
+
+
+def test_it_serves_says_that_it_is_ready_and_ends_when_told(account: Path, registry: str, tmp_path: Path) -> None:
+    with contextlib.closing(ServerProcess(tmp_path, account, f"--registry={registry}")) as server:
+        until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
+        assert server.get("/readyz/isDirty") == (200, "OK")
+        checks = json.loads(server.get("/readyz/health?format=json")[1])["checks"]
+        assert checks["database"]["Details"]["schema_dirty"] is False
+        assert server.get("/healthz") == (200, "ok\n")
+        for path in ("/", "/api/model_registry/v1alpha3/nothing", "/metrics"):
+            assert server.get(path, token=TOKEN)[0] == 404
+        assert server.get("/healthz", port=server.health) == (200, "ok\n")
+        until(lambda: server.get("/readyz", port=server.health)[0] == 200, what="the health address is not ready")
+        metrics = server.get("/metrics", port=server.health)[1]
+        assert 'gatehouse_server_requests_total{method="GET",route="none",status="404"}' in metrics
+        assert server.stop() == 0
+        output = server.log.read_text()
+        records = [json.loads(line) for line in output.splitlines()]
+        assert {record["level"] for record in records} <= {"debug", "info"}
+        assert TOKEN not in output + metrics
+
+
+def test_a_stop_lets_a_request_end(account: Path, registry: str, tmp_path: Path) -> None:
+    with contextlib.closing(ServerProcess(tmp_path, account, f"--registry={registry}")) as server:
+        until(lambda: server.answers("/healthz", (200, "ok\n")), what=server.log.read_text)
+        with socket.create_connection((LOOPBACK, server.port), 10) as idle:
+            assert server.stop() == 0
+            assert idle.recv(1) == b""
+
+
+def test_a_registry_that_is_missing_is_told_by_the_probes(account: Path, tmp_path: Path) -> None:
+    with contextlib.closing(ServerProcess(tmp_path, account, "--registry=default/nothing")) as server:
+        said = (503, "model-registry: there is no ModelRegistry default/nothing")
+        until(lambda: server.answers("/readyz/health", said), what=server.log.read_text)
+        assert server.get("/healthz")[0] == 200
+        assert server.stop() == 0
+
+
+def test_an_address_that_is_taken_and_credentials_that_are_missing_end_it(account: Path, tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        address = f"--listen-address={LOOPBACK}:{taken.getsockname()[1]}"
+        with contextlib.closing(ServerProcess(tmp_path, account, address)) as server:
+            assert server.process.wait(30) == 2
+            assert json.loads(server.log.read_text().splitlines()[-1])["event"] == "not started"
+    with contextlib.closing(ServerProcess(tmp_path, tmp_path / "missing")) as server:
+        assert server.process.wait(30) == 2
+        assert "no credentials for a cluster" in server.log.read_text()
