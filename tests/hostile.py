@@ -22,6 +22,7 @@ from gatehouse.domain.formats.layout import lay_out
 from gatehouse.domain.formats.parsers import Parser, Task
 from gatehouse.domain.formats.table import CHECKED_FORMATS, PARSERS
 from gatehouse.domain.governance import lm_eval
+from gatehouse.domain.query import filter_query
 from gatehouse.storage.s3 import listing, multipart, xml
 from modelfiles import gguf_string, gguf_tensor
 
@@ -89,6 +90,14 @@ def _layout(artifact_format: str) -> Callable[[bytes], object]:
     return run
 
 
+def _filter(data: bytes) -> object:
+    """Without the bounds of a filterQuery, which end each of its inputs early."""
+    try:
+        return list(filter_query._tokens(data.decode("latin-1")))
+    except filter_query.FilterQueryError as error:
+        return error
+
+
 OTHERS: dict[str, Callable[[bytes], object]] = {
     "json": _refusing(lambda data: bounded_json.loads(data, what="x", max_bytes=1 << 26)),
     "json leniently": _refusing(lambda data: bounded_json.loads_leniently(data, what="x", max_bytes=1 << 26)),
@@ -100,6 +109,7 @@ OTHERS: dict[str, Callable[[bytes], object]] = {
     "listing page": _page,
     "parts": _parts,
     "error code": _code,
+    "filter query": _filter,
     **{f"layout {name}": _layout(name) for name in CHECKED_FORMATS},
 }
 """Parsers of strangers' bytes that run elsewhere: in commands, or on what a store answers."""
@@ -494,6 +504,11 @@ def _layouts(ending: str) -> list[Shape]:
     ]
 
 
+_FILTER = _repeated(
+    (b"a", b"1", b"1e", b".1", b"--", b"-1", b"''", b"\\'", b"\\", b"`", b"(", b"a.", b" ", b"\n"),
+    (b"", b"'", b"`", b"1."),
+)
+
 SHAPES: dict[str, list[Shape]] = {
     "safetensors": _SAFETENSORS,
     "shards": _SHARDS,
@@ -524,5 +539,6 @@ SHAPES: dict[str, list[Shape]] = {
     "listing page": _XML,
     "parts": _XML,
     "error code": _XML,
+    "filter query": _FILTER,
     **{f"layout {name}": _layouts(known.ending) for name, known in CHECKED_FORMATS.items()},
 }

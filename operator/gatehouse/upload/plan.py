@@ -17,7 +17,7 @@ from gatehouse.storage.parts import COPY_BYTES, SINGLE_BYTES, composite_sha256
 from gatehouse.storage.port import Bucket
 from gatehouse.upload.check import CheckedArtifact, CheckedFile
 
-__all__ = ["Comparison", "FileState", "ObjectsInTheWay", "Plan", "compare", "extra_objects", "plan_upload"]
+__all__ = ["FileState", "FolderComparison", "ObjectsInTheWay", "Plan", "compare", "extra_objects", "plan_upload"]
 
 FileState: TypeAlias = Literal["missing", "same", "same-in-parts", "different"]
 """``same-in-parts``: the bytes are the same, but the store has no checksum of the whole object."""
@@ -31,7 +31,7 @@ class ObjectsInTheWay(ConditionNotMet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class FolderComparison:
     """The state of each file, by path; ``extra`` are objects of the prefix that are no file of the folder."""
 
     states: dict[str, FileState]
@@ -63,7 +63,7 @@ class Plan:
         return sum(file.size for file in self.files)
 
 
-async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manifest: CheckedFile) -> Comparison:
+async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manifest: CheckedFile) -> FolderComparison:
     """Compares every object below the prefix.
 
     Raises ObjectsInTheWay (no bucket, too many objects) and the store's errors.
@@ -82,7 +82,7 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
         return await _state(bucket, prefix, file, stored.get(file.path))
 
     states = await each(files, state, at_once=_AT_ONCE)
-    return Comparison(
+    return FolderComparison(
         states=dict(zip((file.path for file in files), states, strict=True)),
         extra=extra_objects(listing, artifact),
         stored=stored,
@@ -90,7 +90,7 @@ async def compare(bucket: Bucket, prefix: str, artifact: CheckedArtifact, manife
 
 
 def plan_upload(
-    artifact: CheckedArtifact, comparison: Comparison, *, overwrite: bool = False, prune: bool = False
+    artifact: CheckedArtifact, comparison: FolderComparison, *, overwrite: bool = False, prune: bool = False
 ) -> Plan:
     """The steps for the differences. Raises ObjectsInTheWay when they need --overwrite or --prune."""
     different = [
@@ -133,7 +133,7 @@ def extra_objects(listing: Listing, artifact: CheckedArtifact) -> tuple[StoredOb
     return tuple(stored for stored in counted if stored.path not in paths)
 
 
-def _unsummed(files: Sequence[CheckedFile], comparison: Comparison) -> Iterable[CheckedFile]:
+def _unsummed(files: Sequence[CheckedFile], comparison: FolderComparison) -> Iterable[CheckedFile]:
     for file in files:
         if comparison.states[file.path] == "same-in-parts" and SINGLE_BYTES < file.size <= COPY_BYTES:
             yield file

@@ -27,7 +27,7 @@ from gatehouse.storage.parts import (
 from gatehouse.storage.port import ArtifactUploads, Bucket, bytes_body
 from gatehouse.upload.check import CheckedArtifact, CheckedFile
 from gatehouse.upload.folder_store import FolderStore
-from gatehouse.upload.plan import Comparison, Plan, compare, extra_objects, plan_upload
+from gatehouse.upload.plan import FolderComparison, Plan, compare, extra_objects, plan_upload
 
 __all__ = ["SentDiffers", "Summing", "Upload", "UploadOptions", "UploadProgress", "UploadResult"]
 
@@ -233,7 +233,7 @@ class Upload:
         self._progress = replace(now, bytes_done=now.bytes_done + size, bytes_kept=now.bytes_kept + kept)
 
 
-def _kept_in_parts(artifact: CheckedArtifact, comparison: Comparison, plan: Plan) -> list[str]:
+def _kept_in_parts(artifact: CheckedArtifact, comparison: FolderComparison, plan: Plan) -> list[str]:
     """Large files that stay in the store without a SHA-256 of the whole."""
     tried = {file.path for file in plan.unsummed}
     return [

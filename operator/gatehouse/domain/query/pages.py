@@ -20,7 +20,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last entry of the page before, by its value in the order and its id. The value is None in the order by ID."""
+    """The last entry of the page before, by its value in the order and its id.
+
+    Times are milliseconds since 1970, or a finer whole number if the rows have one; values of bools are 0 and 1. In the
+    order by ID the value is None. In another order, None says that the value is that of the entry with this id: the
+    value was too long for a token, or the entry has none.
+    """
 
     value: str | int | float | None
     id: int
