@@ -277,6 +277,15 @@ class ServingDefaults(Struct):
     may request them."""
 
 
+class ClientDefaults(Struct):
+    namespace: DnsLabel | None = None
+    """Namespace of the models that a REST client registers without naming one."""
+    hardware_profile_ref: Annotated[str, StringConstraints(min_length=1, max_length=253)] | None = None
+    """Name of the HardwareProfile of a version whose client names none."""
+    runtime: Literal["vLLM"] | None = None
+    """Model server of a version whose client names none."""
+
+
 class ModelRegistrySpec(Struct):
     mysql: MySqlConnection | None = None
     """Keep rows in MariaDB or MySQL. Without mysql and postgres, rows are in SQLite in the operator's data
@@ -316,6 +325,8 @@ class ModelRegistrySpec(Struct):
     """Settings for serving templates."""
     audit: Audit = Field(default_factory=Audit)
     """Settings for the audit trail."""
+    defaults: ClientDefaults = Field(default_factory=ClientDefaults)
+    """Values for REST clients that cannot say: their API has no such fields."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gatehouse.server.kubeflow.family import kubeflow_family
 from gatehouse.server.routing import Family
 from gatehouse.server.served_registry import ServedRegistry
 
@@ -19,7 +20,10 @@ class FamilyParts:
     registry: ServedRegistry
 
 
-FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = ()
+FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = (
+    lambda parts: kubeflow_family(parts.registry, version="v1alpha3"),
+    lambda parts: kubeflow_family(parts.registry, version="v1"),
+)
 
 
 def families(parts: FamilyParts) -> Sequence[Family]:

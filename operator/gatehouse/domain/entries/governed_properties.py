@@ -17,9 +17,11 @@ from gatehouse.domain.entries.entry import Governed
 from gatehouse.domain.entries.properties import Property
 
 __all__ = [
+    "HARDWARE_PROFILE",
     "PREFIX",
     "READY_LABEL",
     "REQUESTS",
+    "RUNTIME",
     "ReservedPropertyError",
     "SortedProperties",
     "governed_properties",

@@ -18,14 +18,15 @@ from gatehouse.domain.entries.governed_properties import (
     sort_properties,
 )
 from gatehouse.domain.entries.properties import Property
-from gatehouse.server.kubeflow.errors import RegistryError
+from gatehouse.server.errors import BadRequest, Conflict, RequestError
+from gatehouse.server.kubeflow.errors import required_missing
 from gatehouse.server.kubeflow.members import ApiVersion, BodyForm, Member, read_member
 from gatehouse.server.kubeflow.resources import RestResource, artifact_of_type
 
 __all__ = ["LARGEST_BODY", "EntryBody", "check_artifact_type", "new_entry", "read_body", "updated_entry"]
 
-LARGEST_BODY: Final = 1_048_576
-"""Bytes of a request's body."""
+LARGEST_BODY: Final = 16_777_216
+"""Bytes of a body, at most; the server's setting maxBody is the bound of a request."""
 _DEEPEST: Final = 32
 _MOST_ITEMS: Final = 65_536
 
@@ -51,7 +52,7 @@ class EntryBody:
 def read_body(data: bytes, *, form: BodyForm, resources: tuple[RestResource, ...], version: ApiVersion) -> EntryBody:
     """The entry of a body. Of several resources, the member ``artifactType`` chooses one.
 
-    Raises RegistryError: 413 for too many bytes, 422 for a required member that is missing or empty, and 400 for all
+    Raises RequestError: 422 for a required member that is missing or empty, and 400 for all
     else, with the texts that clients compare.
     """
     document = _document(data)
@@ -59,7 +60,7 @@ def read_body(data: bytes, *, form: BodyForm, resources: tuple[RestResource, ...
     known = resource.of_body(form, version=version)
     for name in document:
         if name not in known:
-            raise RegistryError(400, f"json: unknown field {_quoted(name)}")
+            raise BadRequest(f"json: unknown field {_quoted(name)}")
     values = {
         name: _read(member, document[name], resource=resource, version=version)
         for name, member in known.items()
@@ -73,10 +74,10 @@ def read_body(data: bytes, *, form: BodyForm, resources: tuple[RestResource, ...
 def new_entry(body: EntryBody, *, namespace: str, fallback_name: str, parent_id: int | None = None) -> NewEntry:
     """The entry that a body describes. ``parent_id`` is that of the path; ``fallback_name`` names a nameless entry.
 
-    Raises RegistryError (400) for a property that only Gatehouse writes.
+    Raises BadRequest for a property that only Gatehouse writes.
     """
     resource = body.resource
-    own = _own_properties(body.properties or {}, governed=False, shows={}, status=400)
+    own = _own_properties(body.properties or {}, governed=False, shows={}, refusal=BadRequest)
     defaults = {
         member.name: member.default for member in resource.members if member.target == "members" and member.default
     }
@@ -97,7 +98,7 @@ def updated_entry(entry: Entry, body: EntryBody) -> Entry:
     """The entry after an update: what the body has replaces what the entry had, the properties as a whole.
 
     The name, the parent and the kind never change. Properties that Gatehouse shows may come back unchanged, and a
-    client's requests for governing stay on an entry that is governed. Raises RegistryError (409) for a property that
+    client's requests for governing stay on an entry that is governed. Raises Conflict for a property that
     only Gatehouse writes and that differs from what the entry shows.
     """
     properties = entry.properties
@@ -105,7 +106,7 @@ def updated_entry(entry: Entry, body: EntryBody) -> Entry:
         governed = entry.governed is not None
         shows = {**entry.properties, **governed_properties(entry.governed)}
         kept = {name: entry.properties[name] for name in REQUESTS if governed and name in entry.properties}
-        properties = {**kept, **_own_properties(body.properties, governed=governed, shows=shows, status=409)}
+        properties = {**kept, **_own_properties(body.properties, governed=governed, shows=shows, refusal=Conflict)}
     return replace(
         entry,
         external_id=entry.external_id if body.external_id is None else body.external_id or None,
@@ -116,14 +117,12 @@ def updated_entry(entry: Entry, body: EntryBody) -> Entry:
 
 
 def check_artifact_type(existing: RestResource, body: EntryBody) -> None:
-    """Refuses a body of another kind of artifact than the entry's. Raises RegistryError (400)."""
+    """Refuses a body of another kind of artifact than the entry's. Raises BadRequest."""
     if body.resource.kind != existing.kind:
         raise _other_type(existing.artifact_type, body.resource.artifact_type)
 
 
 def _document(data: bytes) -> dict[str, JsonValue]:
-    if len(data) > LARGEST_BODY:
-        raise RegistryError(413, f"the body has {len(data)} bytes; expected at most {LARGEST_BODY}")
     try:
         document = loads(
             data,
@@ -134,11 +133,11 @@ def _document(data: bytes) -> dict[str, JsonValue]:
             constants=False,
         )
     except FormatError as error:
-        raise RegistryError(
-            400, f"the body is not valid: found {error.finding.found}; expected {error.finding.expected}"
+        raise BadRequest(
+            f"the body is not valid: found {error.finding.found}; expected {error.finding.expected}"
         ) from None
     if not isinstance(document, dict):
-        raise RegistryError(400, f"the body is {shown(document)}; expected a JSON object")
+        raise BadRequest(f"the body is {shown(document)}; expected a JSON object")
     return document
 
 
@@ -148,7 +147,7 @@ def _chosen(document: Mapping[str, JsonValue], resources: tuple[RestResource, ..
     if chosen is None or chosen not in resources:
         found = shown(value) if "artifactType" in document else "missing"
         types = ", ".join(resource.artifact_type for resource in resources)
-        raise RegistryError(400, f"invalid artifact type: artifactType is {found}; expected one of {types}")
+        raise BadRequest(f"invalid artifact type: artifactType is {found}; expected one of {types}")
     return chosen
 
 
@@ -162,15 +161,13 @@ def _read(member: Member, value: JsonValue, *, resource: RestResource, version: 
         if value != resource.artifact_type:
             if isinstance(value, str) and artifact_of_type(value) is not None:
                 raise _other_type(resource.artifact_type, value)
-            raise RegistryError(400, f"artifactType is {shown(value)}; expected {resource.artifact_type}")
+            raise BadRequest(f"artifactType is {shown(value)}; expected {resource.artifact_type}")
         return value
     if member.type == "properties":
         return None
     if member.type == "time":
         if not isinstance(value, str) or "\0" in value:
-            raise RegistryError(
-                400, f"{member.name} is {shown(value)}; expected a text, which the registry sets itself"
-            )
+            raise BadRequest(f"{member.name} is {shown(value)}; expected a text, which the registry sets itself")
         return value
     return read_member(member, value, version=version)
 
@@ -181,17 +178,17 @@ def _properties(document: Mapping[str, JsonValue]) -> Mapping[str, Property] | N
     try:
         return read_custom_properties(document["customProperties"])
     except CustomPropertyError as error:
-        raise RegistryError(400, str(error)) from None
+        raise BadRequest(str(error)) from None
 
 
 def _own_properties(
-    properties: Mapping[str, Property], *, governed: bool, shows: Mapping[str, Property], status: int
+    properties: Mapping[str, Property], *, governed: bool, shows: Mapping[str, Property], refusal: type[RequestError]
 ) -> Mapping[str, Property]:
     sorted_ = sort_properties(properties, governed=governed)
     try:
         refuse_reserved(sorted_.reserved, shows=shows)
     except ReservedPropertyError as error:
-        raise RegistryError(status, str(error)) from None
+        raise refusal(str(error)) from None
     return sorted_.own
 
 
@@ -199,8 +196,8 @@ def _check_required(known: Mapping[str, Member], values: Mapping[str, JsonValue]
     for member in known.values():
         if member.required and member.name not in values:
             if member.type == "number":
-                raise RegistryError(400, f"metric {member.name} is required: bad request")
-            raise RegistryError(422, f"required field '{member.name}' is zero value.")
+                raise BadRequest(f"metric {member.name} is required: bad request")
+            raise required_missing(member.name)
 
 
 def _body(
@@ -243,7 +240,7 @@ def _quoted(name: str) -> str:
     return '"' + "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in escaped) + '"'
 
 
-def _other_type(existing: str, update: str) -> RegistryError:
-    return RegistryError(
-        400, f"cannot change artifact type from '{existing}' to '{update}': artifact type is immutable: bad request"
+def _other_type(existing: str, update: str) -> BadRequest:
+    return BadRequest(
+        f"cannot change artifact type from '{existing}' to '{update}': artifact type is immutable: bad request"
     )

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from gatehouse.domain.common.bounded_json import JsonValue
 from gatehouse.domain.common.format_error import shown
-from gatehouse.server.kubeflow.errors import RegistryError
+from gatehouse.server.errors import BadRequest
 
 __all__ = [
     "ALPHA_ONLY",
@@ -76,7 +76,7 @@ class Member:
 
 
 def read_member(member: Member, value: JsonValue, *, version: ApiVersion) -> JsonValue:
-    """The value of a member for an Entry. ``step`` becomes an int in both versions. Raises RegistryError (400).
+    """The value of a member for an Entry. ``step`` becomes an int in both versions. Raises BadRequest.
 
     The types ``properties``, ``artifact_type`` and ``time`` are not read here.
     """
@@ -85,8 +85,8 @@ def read_member(member: Member, value: JsonValue, *, version: ApiVersion) -> Jso
     return _READERS[member.type](member, value)
 
 
-def _refusal(member: Member, value: JsonValue, expected: str) -> RegistryError:
-    return RegistryError(400, f"{member.name} is {_found(value)}; expected {expected}")
+def _refusal(member: Member, value: JsonValue, expected: str) -> BadRequest:
+    return BadRequest(f"{member.name} is {_found(value)}; expected {expected}")
 
 
 def _found(value: JsonValue) -> str:
@@ -100,7 +100,7 @@ def _text(member: Member, value: JsonValue) -> str:
         raise _refusal(member, value, "a text without NUL")
     if not member.shortest <= len(value) <= (member.longest or len(value)):
         bounds = f"{member.shortest} to {member.longest}" if member.longest else f"at least {member.shortest}"
-        raise RegistryError(400, f"{member.name} has {len(value)} characters; expected {bounds}")
+        raise BadRequest(f"{member.name} has {len(value)} characters; expected {bounds}")
     return value
 
 
@@ -108,7 +108,7 @@ def _texts(member: Member, value: JsonValue) -> list[JsonValue]:
     if not isinstance(value, list):
         raise _refusal(member, value, "a list of texts")
     if len(value) > MOST_TEXTS:
-        raise RegistryError(400, f"{member.name} has {len(value)} elements; expected at most {MOST_TEXTS}")
+        raise BadRequest(f"{member.name} has {len(value)} elements; expected at most {MOST_TEXTS}")
     return [_text(member, element) for element in value]
 
 

@@ -13,7 +13,8 @@ from gatehouse.domain.query.filter_query import FilterQueryError, parse_filter
 from gatehouse.domain.query.filters import Filter
 from gatehouse.domain.query.page_tokens import PageQueryError, PageRules, list_identity, parse_page
 from gatehouse.domain.query.pages import Page
-from gatehouse.server.kubeflow.errors import RegistryError, invalid_find
+from gatehouse.server.errors import BadRequest
+from gatehouse.server.kubeflow.errors import invalid_find
 from gatehouse.server.kubeflow.members import ApiVersion
 from gatehouse.server.kubeflow.operations import RestOperation, WordName
 from gatehouse.server.kubeflow.resources import artifact_of_type
@@ -55,18 +56,18 @@ class EntryList:
 
 
 def read_id(text: str, *, what: str) -> int | None:
-    """The id in a path; None for a number that no entry can have, which is 404. Raises RegistryError (400)."""
+    """The id in a path; None for a number that no entry can have, which is 404. Raises BadRequest."""
     if _ID.fullmatch(text):
         return int(text)
     if _NUMBER.fullmatch(text):
         return None
-    raise RegistryError(
-        400, f"invalid {what} ID: found {shown(text)}; expected a whole number from 1 to 999999999: bad request"
+    raise BadRequest(
+        f"invalid {what} ID: found {shown(text)}; expected a whole number from 1 to 999999999: bad request"
     )
 
 
 def read_search(words: Mapping[str, str], *, operation: RestOperation) -> EntrySearch:
-    """What a search looks for. Raises RegistryError (400) without words that identify one entry."""
+    """What a search looks for. Raises BadRequest without words that identify one entry."""
     _check_words(words)
     name, external_id = words.get("name") or None, words.get("externalId") or None
     if "parentResourceId" not in operation.words:
@@ -84,7 +85,7 @@ def read_search(words: Mapping[str, str], *, operation: RestOperation) -> EntryS
 
 
 def read_list(words: Mapping[str, str], *, operation: RestOperation, version: ApiVersion, path: str) -> EntryList:
-    """What a list asks for; ``path`` is the path of the request, with ids. Raises RegistryError (400)."""
+    """What a list asks for; ``path`` is the path of the request, with ids. Raises BadRequest."""
     _check_words(words)
     used: dict[str, str] = {name: words[name] for name in operation.words if words.get(name)}
     narrowing = [name for name in _NARROWING if name in used]
@@ -92,7 +93,7 @@ def read_list(words: Mapping[str, str], *, operation: RestOperation, version: Ap
         page = parse_page(used, rules=PageRules(strict=version == "v1"), path=path, others=narrowing)
         filter_ = parse_filter(used.get("filterQuery", ""))
     except (PageQueryError, FilterQueryError) as error:
-        raise RegistryError(400, f"{error}: bad request") from None
+        raise BadRequest(f"{error}: bad request") from None
     return EntryList(
         page=page,
         identity=list_identity(used, path=path, order=page.order, others=narrowing),
@@ -105,20 +106,18 @@ def read_list(words: Mapping[str, str], *, operation: RestOperation, version: Ap
 
 
 def read_namespace(text: str) -> str | None:
-    """The namespace that a client names; None without one. Raises RegistryError (400)."""
+    """The namespace that a client names; None without one. Raises BadRequest."""
     if not text:
         return None
     if not _NAMESPACE.fullmatch(text):
-        raise RegistryError(400, f"namespace is {shown(text)}; expected the name of a Kubernetes namespace")
+        raise BadRequest(f"namespace is {shown(text)}; expected the name of a Kubernetes namespace")
     return text
 
 
 def _check_words(words: Mapping[str, str]) -> None:
     for name, text in words.items():
         if "\0" in text:
-            raise RegistryError(
-                400, f"Invalid {shown(name)} query parameter: contains null bytes which are not allowed"
-            )
+            raise BadRequest(f"Invalid {shown(name)} query parameter: contains null bytes which are not allowed")
 
 
 def _kinds(artifact_type: str, *, operation: RestOperation) -> tuple[EntryKind, ...]:
@@ -128,15 +127,15 @@ def _kinds(artifact_type: str, *, operation: RestOperation) -> tuple[EntryKind, 
     chosen = artifact_of_type(artifact_type)
     if chosen is None:
         types = ", ".join(resource.artifact_type for resource in operation.resources)
-        raise RegistryError(400, f"artifactType is {shown(artifact_type)}; expected one of {types}")
+        raise BadRequest(f"artifactType is {shown(artifact_type)}; expected one of {types}")
     return (chosen.kind,)
 
 
 def _steps(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if len(parts) > MOST_STEPS:
-        raise RegistryError(400, f"stepIds has {len(parts)} numbers; expected at most {MOST_STEPS}")
+        raise BadRequest(f"stepIds has {len(parts)} numbers; expected at most {MOST_STEPS}")
     for part in parts:
         if not _STEP.fullmatch(part):
-            raise RegistryError(400, f"invalid step ID {shown(part)}: must be a valid integer: bad request")
+            raise BadRequest(f"invalid step ID {shown(part)}: must be a valid integer: bad request")
     return tuple(int(part) for part in parts)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gatehouse.domain.entries.entry import LONGEST_NAME, Entry, Governed, NewEntry
 from gatehouse.domain.entries.properties import Property
+from gatehouse.server.errors import RequestError
 from gatehouse.server.kubeflow.bodies import (
     LARGEST_BODY,
     EntryBody,
@@ -22,7 +23,6 @@ from gatehouse.server.kubeflow.bodies import (
     read_body,
     updated_entry,
 )
-from gatehouse.server.kubeflow.errors import RegistryError
 from gatehouse.server.kubeflow.members import API_VERSIONS, ApiVersion, BodyForm
 from gatehouse.server.kubeflow.resources import ARTIFACTS, RESOURCES, RestResource, resource_of
 
@@ -39,8 +39,8 @@ def read(
     return read_body(data, form=form, resources=resources, version=version)
 
 
-def refusal(document: object, **arguments: Any) -> RegistryError:
-    with pytest.raises(RegistryError) as raised:
+def refusal(document: object, **arguments: Any) -> RequestError:
+    with pytest.raises(RequestError) as raised:
         read(document, **arguments)
     return raised.value
 
@@ -182,7 +182,7 @@ def test_a_body_is_bounded() -> None:
 
 @given(st.binary())
 def test_no_bytes_raise_anything_but_a_refusal(data: bytes) -> None:
-    with pytest.raises(RegistryError):
+    with pytest.raises(RequestError):
         read(data, resources=MODEL)
 
 
@@ -207,7 +207,7 @@ def test_artifact_type_never_changes() -> None:
     error = refusal({"artifactType": "doc-artifact"}, resources=ARTIFACTS[:1], form="update")
     assert (error.status, message in error.message) == (400, True)
     body = read({"artifactType": "doc-artifact"}, resources=ARTIFACTS, form="update")
-    with pytest.raises(RegistryError) as raised:
+    with pytest.raises(RequestError) as raised:
         check_artifact_type(ARTIFACTS[0], body)
     assert (raised.value.status, message in raised.value.message) == (400, True)
     check_artifact_type(ARTIFACTS[1], body)
@@ -283,19 +283,19 @@ def test_properties_of_gatehouse_come_back_and_are_not_recorded() -> None:
 def test_properties_of_gatehouse_do_not_change(name: str) -> None:
     governed = entry(governed=Governed(object_name="granite-1.0", phase="Draft", hardware_profile="h100"))
     body = read({"customProperties": {name: TEXT}}, resources=VERSION, form="update")
-    with pytest.raises(RegistryError, match="only Gatehouse writes it") as raised:
+    with pytest.raises(RequestError, match="only Gatehouse writes it") as raised:
         updated_entry(governed, body)
     assert raised.value.status == 409
 
 
 @pytest.mark.parametrize("name", ["gatehouse.phase", "gatehouse.cleared_for", "Ready to Deploy"])
 def test_no_recorded_entry_can_look_ready(name: str) -> None:
-    with pytest.raises(RegistryError, match="only Gatehouse writes it") as raised:
+    with pytest.raises(RequestError, match="only Gatehouse writes it") as raised:
         new_entry(
             read({"name": "a", "customProperties": {name: TEXT}}, resources=MODEL), namespace="a", fallback_name=""
         )
     assert raised.value.status == 400
-    with pytest.raises(RegistryError, match="only Gatehouse writes it"):
+    with pytest.raises(RequestError, match="only Gatehouse writes it"):
         updated_entry(entry(), read({"customProperties": {name: TEXT}}, resources=VERSION, form="update"))
 
 

@@ -12,7 +12,8 @@ from gatehouse.domain.entries.entry import ARTIFACT_KINDS
 from gatehouse.domain.query.filters import Comparison
 from gatehouse.domain.query.page_tokens import write_token
 from gatehouse.domain.query.pages import Order, Page, Position
-from gatehouse.server.kubeflow.errors import RegistryError, already_exists, invalid_find, not_found
+from gatehouse.server.errors import RequestError
+from gatehouse.server.kubeflow.errors import already_exists, invalid_find, not_found, required_missing
 from gatehouse.server.kubeflow.operations import OPERATIONS, RestOperation
 from gatehouse.server.kubeflow.queries import EntrySearch, read_id, read_list, read_namespace, read_search
 from gatehouse.server.kubeflow.resources import RESOURCES, filter_members, resource_of
@@ -24,8 +25,8 @@ def operation(name: str) -> RestOperation:
     return next(operation for operation in OPERATIONS if operation.id == name)
 
 
-def refusal(words: dict[str, str], name: str, **arguments: Any) -> RegistryError:
-    with pytest.raises(RegistryError) as raised:
+def refusal(words: dict[str, str], name: str, **arguments: Any) -> RequestError:
+    with pytest.raises(RequestError) as raised:
         read_list(words, operation=operation(name), **{"version": "v1", "path": PATH, **arguments})
     return raised.value
 
@@ -105,7 +106,7 @@ def test_the_alpha_version_ignores_unknown_orders() -> None:
 def test_no_words_raise_anything_but_a_refusal(words: dict[str, str]) -> None:
     try:
         read_list(words, operation=operation("getArtifacts"), version="v1", path=PATH)
-    except RegistryError as error:
+    except RequestError as error:
         status = error.status
     else:
         status = 400
@@ -130,14 +131,14 @@ def test_a_search_in_the_registry() -> None:
     find = operation("findRegisteredModel")
     assert read_search({"name": "a"}, operation=find) == EntrySearch(name="a")
     assert read_search({"externalId": "x", "parentResourceId": "7"}, operation=find) == EntrySearch(external_id="x")
-    with pytest.raises(RegistryError, match="invalid parameters call, supply either name, or externalId") as raised:
+    with pytest.raises(RequestError, match="invalid parameters call, supply either name, or externalId") as raised:
         read_search({}, operation=find)
     assert raised.value.status == 400
 
 
 @pytest.mark.parametrize("words", [{}, {"name": "a"}, {"parentResourceId": "7"}, {"name": "", "externalId": ""}])
 def test_a_search_needs_words_that_identify_one_entry(words: dict[str, str]) -> None:
-    with pytest.raises(RegistryError, match=r"supply either \(name and parentResourceId\), or externalId") as raised:
+    with pytest.raises(RequestError, match=r"supply either \(name and parentResourceId\), or externalId") as raised:
         read_search(words, operation=operation("findModelVersion"))
     assert raised.value.status == 400
 
@@ -148,7 +149,7 @@ def test_ids() -> None:
     for none in ("0", "-1", "2147483648", "01", "99999999999999999999"):
         assert read_id(none, what="model version") is None
     for odd in ("", "a", "1.0", "1 ", "٣", "1" * 30, "1\n"):
-        with pytest.raises(RegistryError, match="invalid model version ID: found ") as raised:
+        with pytest.raises(RequestError, match="invalid model version ID: found ") as raised:
             read_id(odd, what="model version")
         assert raised.value.status == 400
 
@@ -157,15 +158,20 @@ def test_namespaces() -> None:
     assert read_namespace("") is None
     assert read_namespace("team-a") == "team-a"
     for odd in ("Team", "-a", "a-", "a.b", "a" * 64, "a\n"):
-        with pytest.raises(RegistryError, match="expected the name of a Kubernetes namespace"):
+        with pytest.raises(RequestError, match="expected the name of a Kubernetes namespace"):
             read_namespace(odd)
 
 
 def test_the_texts_of_refusals() -> None:
-    assert str(not_found("model version", "id 7")) == "404 Not Found: no model version found for id 7: not found"
-    assert str(already_exists("registered model", "a")).startswith("409 Conflict: registered model with name a already")
-    assert invalid_find("name").status == 400
-    assert str(RegistryError(422, "x")) == "422 Bad Request: x"
+    assert str(not_found("model version", "id 7")) == "no model version found for id 7: not found"
+    assert str(already_exists("registered model", "a")).startswith("registered model with name a already")
+    assert [error.status for error in (not_found("x", "y"), already_exists("x", "y"), invalid_find("name"))] == [
+        404,
+        409,
+        400,
+    ]
+    missing = required_missing("name")
+    assert (missing.status, missing.code, missing.message) == (422, "Bad Request", "required field 'name' is zero value.")
 
 
 def test_filters_name_the_members_that_upstream_has() -> None:

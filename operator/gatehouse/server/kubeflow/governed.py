@@ -1,0 +1,77 @@
+"""Entries that a Kubernetes object stands for: how they become governed, and what a client may change of them.
+
+A version becomes governed with its artifact: the URI lies under an object store of the registry, and the caller writes
+the objects with their own rights, so that RBAC and admission judge the call as they judge ``kubectl apply``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from gatehouse.actions.governing import create_governed, governed_manifests
+from gatehouse.actions.lifecycle import Move, move
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.domain.common.locations import store_for
+from gatehouse.domain.entries.artifact_uris import ArtifactAddress, read_artifact_uri, write_artifact_uri
+from gatehouse.domain.entries.entry import Entry, NewEntry
+from gatehouse.server.errors import Conflict
+from gatehouse.server.identity.access import Access
+
+__all__ = ["change_state", "govern", "outward", "own_uri"]
+
+E = TypeVar("E", bound=NewEntry)
+
+
+def outward(registry: ModelRegistry) -> Callable[[str], str]:
+    """Turns the URI of a governed artifact into the form for clients, with the endpoint and region of its store."""
+
+    def write(uri: str) -> str:
+        store = store_for(registry, uri)
+        if store is None:
+            return uri
+        return write_artifact_uri(ArtifactAddress(uri=uri, endpoint=store.endpoint or "", region=store.region or ""))
+
+    return write
+
+
+def own_uri(entry: E) -> E:
+    """The entry with the location alone where a client sent the form for clients."""
+    uri = entry.members.get("uri")
+    if entry.kind != "model_artifact" or not isinstance(uri, str):
+        return entry
+    return replace(entry, members={**entry.members, "uri": read_artifact_uri(uri).uri})
+
+
+async def govern(access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry) -> None:
+    """Creates the RegisteredModel and the ModelVersion of a version, as the caller, if the artifact can be governed.
+
+    An artifact outside of the registry's stores stays recorded. Raises ClusterError with the refusal of the API server.
+    """
+    uri = artifact.members.get("uri")
+    if not isinstance(uri, str) or store_for(registry, uri) is None:
+        return
+    person = await access.whoami()
+    manifests = governed_manifests(
+        registry=registry, model=model, version=version, artifact=artifact, submitted_by=person.name
+    )
+    await create_governed(access.api, manifests)
+
+
+async def change_state(access: Access, entry: Entry, *, state: str) -> None:
+    """Archives or restores a governed version by ``spec.state``, as the caller.
+
+    Raises Conflict for another kind of entry, Refused where another tool declares the state, and ClusterError.
+    """
+    if entry.kind != "model_version" or entry.governed is None:
+        raise Conflict(
+            f"{entry.name} is governed: its object in namespace {entry.namespace} declares the state; change the object"
+        )
+    request = Move(
+        namespace=entry.namespace,
+        name=entry.governed.object_name,
+        verb="archive" if state == "ARCHIVED" else "restore",
+        reason="requested through the registry's REST API",
+    )
+    await move(access.api, access, request)
