@@ -207,6 +207,15 @@ class RegistryContract:
         assert list(await opened.rows.history(model="granite", version="v1")) == []
         assert await opened.rows.counts() == RegistryCounts(models=0, versions=0)
 
+    async def test_namespaces_are_those_of_models_and_versions_of_the_registry(self, opened: Opened) -> None:
+        assert await opened.rows.namespaces() == frozenset()
+        await opened.rows.save_version(a_version(namespace="team-b"), files=None, change=None)
+        await opened.rows.save_model(a_model(name="other", namespace="team-c"))
+        await opened.rows.save_model(a_model(name="third", namespace="team-b", state="ARCHIVED"))
+        assert await opened.rows.namespaces() == {"team-b", "team-c"}
+        elsewhere = Rows(registry="registries/elsewhere", database=opened.rows._database, now=lambda: NOW)
+        assert await elsewhere.namespaces() == frozenset()
+
     async def test_a_version_makes_its_model(self, opened: Opened) -> None:
         ids = await opened.rows.save_version(a_version(), files=None, change=None)
         made = await opened.rows.load_model(model="granite")

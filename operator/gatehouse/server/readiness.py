@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
 from starlette.responses import PlainTextResponse, Response
 
 from gatehouse.domain.common.errors import ReconcileError
-from gatehouse.server.errors import RequestError
+from gatehouse.server.errors import Internal, request_error
 from gatehouse.server.rendering import json_response
 
 __all__ = ["CheckResult", "ReadinessCheck", "ReadinessChecks", "probe_of"]
@@ -25,10 +26,12 @@ _LONGEST: Final = 5.0
 _KEPT: Final = 1.0
 """Seconds for which a result answers further probes: a probe needs no credentials, and a check asks the database."""
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What a check saw. Whoever reaches the port reads the message: it names no host and no credentials."""
+    """What a check saw. Whoever reaches the port reads the message, which names no host and no credentials."""
 
     passed: bool
     message: str = ""
@@ -37,7 +40,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadinessCheck:
-    """A named check. ``run`` may raise the errors of the rows and of requests."""
+    """A named check. An error that ``run`` raises fails the check."""
 
     name: str
     run: Callable[[], Awaitable[CheckResult]]
@@ -95,8 +98,10 @@ async def _run(check: ReadinessCheck) -> CheckResult:
         return CheckResult(passed=False, message=f"{check.name} does not answer within {_LONGEST:g} s")
     except ReconcileError as error:
         return CheckResult(passed=False, message=f"{check.name}: {error.reason}")
-    except RequestError as error:
-        return CheckResult(passed=False, message=f"{check.name}: {error.message}")
+    except Exception as error:  # noqa: BLE001 - a probe answers whatever a check raises
+        if isinstance(known := request_error(error), Internal):
+            _log.error("check failed", check=check.name, exc_info=error)
+        return CheckResult(passed=False, message=f"{check.name}: {known.message}")
 
 
 def _written(name: str, result: CheckResult) -> dict[str, Any]:

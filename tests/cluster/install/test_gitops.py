@@ -261,7 +261,7 @@ def test_the_component_of_the_server_joins_an_overlay_with_a_database_server(
     }
     kinds = ("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount")
     assert added == {
-        "ClusterRoleBinding gatehouse-server",
+        "ClusterRoleBinding /gatehouse-server",
         *(f"{kind} gatehouse-system/gatehouse-server" for kind in kinds),
     }
 

@@ -6,6 +6,7 @@ that are made for the caller.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import math
@@ -38,6 +39,8 @@ KEPT_REJECTED: Final = 5.0
 MOST_TOKENS: Final = 10_000
 MOST_REJECTED: Final = 2_000
 """Tokens that do not count have a cache of their own, so that a flood of them drives no caller out."""
+AT_ONCE: Final = 16
+"""TokenReviews at once: a flood of tokens leaves connections for the other requests of the server."""
 _OWN: Final = "own account"
 
 
@@ -65,6 +68,7 @@ class Authentication:
         self._api = api
         self._audiences = audiences
         self._wall = wall
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._callers: ExpiringCache[bytes, ReviewedUser] = ExpiringCache(size=MOST_TOKENS, now=now)
         self._rejected: ExpiringCache[bytes, bool] = ExpiringCache(size=MOST_REJECTED, now=now)
         self._own: ExpiringCache[str, ReviewedUser] = ExpiringCache(size=1, now=now)
@@ -108,7 +112,8 @@ class Authentication:
         """The owner of a token, or None where the token does not count for the server."""
         spec = {"token": token} | ({"audiences": list(self._audiences)} if self._audiences else {})
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        status = (await review(self._api, "tokenreviews", body)).get("status") or {}
+        async with self._turns:
+            status = (await review(self._api, "tokenreviews", body)).get("status") or {}
         if status.get("authenticated") is not True or not (status.get("user") or {}).get("username"):
             return None
         # An API server that knows no audiences answers without them: then the token has none of ours.
