@@ -146,15 +146,14 @@ def _ordered(
     source: EntrySource, order: Order, *, scoped: bool = True
 ) -> tuple[ColumnElement[Any] | None, Select[Any]]:
     """The value of the order, None for the order by id, and the rows with that value."""
-    rows = source.rows if scoped else source.unscoped
     if order.by == "ID":
-        return None, rows()
+        return None, source.rows(scoped=scoped)
     if order.by in _COLUMNS:
         value = source.columns[_COLUMNS[order.by]]
-        return value, rows(value.label(_ORDER))
+        return value, source.rows(value.label(_ORDER), scoped=scoped)
     kind = order.type or "string"
     value = _P.text if kind == "string" else _P.number
-    joined = rows(value.label(_ORDER)).outerjoin(
+    joined = source.rows(value.label(_ORDER), scoped=scoped).outerjoin(
         entry_properties,
         and_(
             _P.subject == (source.subject or ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
@@ -63,7 +64,7 @@ _M, _V, _E = registered_models.c, model_versions.c, entries.c
 _Text = ColumnElement[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EntrySource:
     """Where the entries of one kind come from.
 
@@ -91,30 +92,39 @@ class EntrySource:
         """Whether an object holds the row, or last held the row."""
         return self.columns["row_state"] != "RECORDED"
 
-    def rows(self, *more: ColumnElement[Any]) -> Select[Any]:
-        """All rows of the kind, with ``ROW_COLUMNS`` and further columns."""
-        return self.unscoped(*more).where(*[column == value for column, value in self.scope])
+    def rows(self, *more: ColumnElement[Any], scoped: bool = True) -> Select[Any]:
+        """All rows of the kind, with ``ROW_COLUMNS`` and further columns.
 
-    def unscoped(self, *more: ColumnElement[Any]) -> Select[Any]:
-        """The rows for a caller that adds the condition of the scope itself."""
-        chosen = [self.columns[name].label(name) for name in ROW_COLUMNS]
-        return select(*chosen, *more).select_from(self.origin).where(*self.where)
+        Without ``scoped`` the caller adds the condition of the scope.
+        """
+        rows = _all_rows(self, scoped=scoped)
+        return rows.add_columns(*more) if more else rows
 
 
 def sources_of(registry: str, kinds: Collection[EntryKind]) -> Sequence[EntrySource]:
     """The sources of the kinds in one registry."""
-    found: list[EntrySource] = []
-    for kind in kinds:
-        match kind:
-            case "registered_model":
-                found.append(_models(registry))
-            case "model_version":
-                found.append(_versions(registry))
-            case "model_artifact":
-                found += (_entries(registry, kind), _derived_artifacts(registry))
-            case _:
-                found.append(_entries(registry, kind))
-    return found
+    return [source for kind in kinds for source in _sources_of(registry, kind)]
+
+
+@lru_cache(maxsize=1_000)
+def _sources_of(registry: str, kind: EntryKind) -> tuple[EntrySource, ...]:
+    """Kept, because their expressions take longer to build than a short statement takes to run."""
+    match kind:
+        case "registered_model":
+            return (_models(registry),)
+        case "model_version":
+            return (_versions(registry),)
+        case "model_artifact":
+            return _entries(registry, kind), _derived_artifacts(registry)
+        case _:
+            return (_entries(registry, kind),)
+
+
+@lru_cache(maxsize=2_000)
+def _all_rows(source: EntrySource, *, scoped: bool) -> Select[Any]:
+    chosen = [source.columns[name].label(name) for name in ROW_COLUMNS]
+    scope = [column == value for column, value in source.scope] if scoped else []
+    return select(*chosen).select_from(source.origin).where(*scope, *source.where)
 
 
 def _models(registry: str) -> EntrySource:

@@ -46,6 +46,10 @@ _STEP: Final = timedelta(milliseconds=1)
 """Clients read times in milliseconds, and every update must show."""
 
 
+class _IdsExhausted(Stalled):
+    """Known only after the insert: the transaction must not be committed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryChange:
     """What a client changes of an entry. What is None stays.
@@ -113,9 +117,11 @@ class UpdateEntry(Write[Entry]):
 
 
 def _settled(act: Callable[[Writer, _Op], Entry], writer: Writer, operation: _Op) -> Entry | ReconcileError:
-    """The result, or the refusal: every refusal comes before the first statement that writes."""
+    """The result, or the refusal. Every refusal but one comes before the first statement that writes."""
     try:
         return act(writer, operation)
+    except _IdsExhausted:
+        raise
     except Stalled as refusal:
         return refusal
 
@@ -243,7 +249,7 @@ def _recorded(
     """Completes a new row: its properties for filters, and its audit record."""
     limit = LARGEST_ID if subject == "entry" else FIRST_RECORDED_ID - 1
     if id_ > limit:
-        raise Stalled(
+        raise _IdsExhausted(
             reason="IdsExhausted",
             message=f"The new {operation.entry.kind} would have the id {id_}, expected at most {limit}",
             remedy="Use another database for new entries.",
