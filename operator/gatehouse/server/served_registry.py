@@ -19,6 +19,8 @@ __all__ = ["ServedRegistry"]
 
 _KEPT: Final = 30.0
 """Seconds for which the ModelRegistry is not read again."""
+_NAMESPACES_KEPT: Final = 2.0
+"""Seconds for which the namespaces with entries are not read again. A list may lack a new namespace for as long."""
 _ONLY: Final = "the only one"
 
 
@@ -47,6 +49,7 @@ class ServedRegistry:
         self._api = api
         self._key = key
         self._registries: ExpiringCache[str, ModelRegistry] = ExpiringCache(size=1, now=now)
+        self._namespaces: ExpiringCache[str, frozenset[str]] = ExpiringCache(size=1, now=now)
         self._connections = Connections(stores=_NoStores(), databases=databases, secrets=secrets, clock=clock)
 
     async def registry(self) -> ModelRegistry:
@@ -70,7 +73,15 @@ class ServedRegistry:
 
     async def namespaces(self) -> frozenset[str]:
         """The namespaces that have entries. Raises as :meth:`rows`."""
-        return await (await self.rows()).namespaces()
+
+        async def read() -> tuple[frozenset[str], float]:
+            return await (await self.rows()).namespaces(), _NAMESPACES_KEPT
+
+        return await self._namespaces.get_or_load(_ONLY, read)
+
+    def forget_namespaces(self) -> None:
+        """Reads the namespaces again at the next call: this process wrote an entry."""
+        self._namespaces.put(_ONLY, frozenset(), seconds=0)
 
     def database_check(self) -> ReadinessCheck:
         """Whether the database answers, in tables of this server's revision."""

@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.rig import until
+from cluster.server.processes import RBAC, ServerProcess
 from cluster.tokens import account_kubeconfig
 from gatehouse_local.ephemeral import RunningControlPlane
-from gatehouse_local.net import LOOPBACK, free_port
+from gatehouse_local.net import LOOPBACK
 
-RBAC = "rbac.authorization.k8s.io"
 TOKEN = "a-token-that-no-one-may-read"
-
-
-class ServerProcess:
-    """``gatehouse server`` with nothing of our environment."""
-
-    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str) -> None:
-        self.port, self.health = free_port(), free_port()
-        self.log = folder / "server.log"
-        command = [
-            sys.executable,
-            "-m",
-            "gatehouse",
-            "server",
-            f"--kubeconfig={kubeconfig}",
-            f"--data-dir={folder}",
-            f"--listen-address={LOOPBACK}:{self.port}",
-            f"--health-address={LOOPBACK}:{self.health}",
-            "--log-level=debug",
-            *arguments,
-        ]
-        kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "COVERAGE_"))}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=kept, cwd="/")
-
-    def get(self, path: str, *, port: int = 0, token: str = "") -> tuple[int, str]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with contextlib.closing(http.client.HTTPConnection(LOOPBACK, port or self.port, timeout=10)) as connection:
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-
-    def answers(self, path: str, expected: tuple[int, str]) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.get(path) == expected
-        return False
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(30)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ SECRET = "a-secret-of-the-proxy"
 
 
 def settings(**values: Any) -> ServerSettings:
-    return ServerSettings.model_validate(values, by_name=True)
+    return ServerSettings(**values)
 
 
 def proxy(file: Path, content: str) -> HeaderPolicy:

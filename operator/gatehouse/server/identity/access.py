@@ -30,7 +30,6 @@ __all__ = ["Access", "AccessReviews", "CallerClients", "KnownNamespaces"]
 KEPT: Final = 10.0
 """Seconds for which an answer of RBAC counts. A new right, and a right that was taken away, show after that."""
 MOST_ANSWERS: Final = 50_000
-MOST_SCOPES: Final = 5_000
 AT_ONCE: Final = 16
 """Reviews that are asked at once, by all requests of this process together."""
 
@@ -45,7 +44,6 @@ class AccessReviews:
         self._api = api
         self._namespaces = namespaces
         self._answers: ExpiringCache[tuple[str, Action], bool] = ExpiringCache(size=MOST_ANSWERS, now=now)
-        self._scopes: ExpiringCache[tuple[str, str], Scope] = ExpiringCache(size=MOST_SCOPES, now=now)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def may(self, user: ReviewedUser, action: Action) -> bool:
@@ -62,16 +60,12 @@ class AccessReviews:
         A user who may list in every namespace costs one review. For another user each namespace of the registry is
         asked about.
         """
-
-        async def ask() -> tuple[Scope, float]:
-            if await self.may(user, Action(verb="list", resource=resource)):
-                return EVERY_NAMESPACE, KEPT
-            known = sorted(await self._namespaces())
-            actions = [Action(verb="list", resource=resource, namespace=namespace) for namespace in known]
-            answers = await asyncio.gather(*(self.may(user, action) for action in actions))
-            return frozenset(namespace for namespace, may in zip(known, answers, strict=True) if may), KEPT
-
-        return await self._scopes.get_or_load((user.key, resource), ask)
+        if await self.may(user, Action(verb="list", resource=resource)):
+            return EVERY_NAMESPACE
+        known = sorted(await self._namespaces())
+        actions = [Action(verb="list", resource=resource, namespace=namespace) for namespace in known]
+        answers = await asyncio.gather(*(self.may(user, action) for action in actions))
+        return frozenset(namespace for namespace, may in zip(known, answers, strict=True) if may)
 
     async def _ask(self, user: ReviewedUser, action: Action) -> bool:
         attributes = {

@@ -26,14 +26,16 @@ def _unchanged(uri: str) -> str:
 def write_entry(
     entry: Entry, *, version: ApiVersion, outward: Callable[[str], str] = _unchanged
 ) -> dict[str, JsonValue]:
-    """The JSON of an entry. ``outward`` turns the URI of a governed artifact into that for clients."""
+    """The JSON of an entry. ``outward`` turns the URI of a model artifact into that for clients."""
     document: dict[str, JsonValue] = {}
     for name, value_of in _writers(entry.kind, version):
         value = value_of(entry)
         if value is not None:
             document[name] = value
-    if entry.kind == "model_artifact" and entry.governed is not None and entry.governed.uri:
-        document["uri"] = outward(entry.governed.uri)
+    if entry.kind == "model_artifact":
+        uri = entry.governed.uri if entry.governed is not None else document.get("uri")
+        if isinstance(uri, str) and uri:
+            document["uri"] = outward(uri)
     return document
 
 

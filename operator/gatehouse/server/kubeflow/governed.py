@@ -13,19 +13,19 @@ from typing import TypeVar
 from gatehouse.actions.governing import create_governed, governed_manifests
 from gatehouse.actions.lifecycle import Move, move
 from gatehouse.api.model_registry import ModelRegistry
-from gatehouse.domain.common.locations import store_for
+from gatehouse.domain.common.locations import folder_of, store_for
 from gatehouse.domain.entries.artifact_uris import ArtifactAddress, read_artifact_uri, write_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
 from gatehouse.server.errors import Conflict
 from gatehouse.server.identity.access import Access
 
-__all__ = ["change_state", "govern", "outward", "own_uri"]
+__all__ = ["change_state", "govern", "is_artifact_of", "outward", "own_uri"]
 
 E = TypeVar("E", bound=NewEntry)
 
 
 def outward(registry: ModelRegistry) -> Callable[[str], str]:
-    """Turns the URI of a governed artifact into the form for clients, with the endpoint and region of its store."""
+    """Turns a location in a store of the registry into the form for clients: with the store's endpoint and region."""
 
     def write(uri: str) -> str:
         store = store_for(registry, uri)
@@ -36,12 +36,20 @@ def outward(registry: ModelRegistry) -> Callable[[str], str]:
     return write
 
 
-def own_uri(entry: E) -> E:
-    """The entry with the location alone where a client sent the form for clients."""
+def own_uri(entry: E, registry: ModelRegistry) -> E:
+    """The entry with the location alone where a client sent the form for clients of a store of the registry."""
     uri = entry.members.get("uri")
     if entry.kind != "model_artifact" or not isinstance(uri, str):
         return entry
-    return replace(entry, members={**entry.members, "uri": read_artifact_uri(uri).uri})
+    location = read_artifact_uri(uri).uri
+    if store_for(registry, location) is None:
+        return entry
+    return replace(entry, members={**entry.members, "uri": location})
+
+
+def is_artifact_of(version: Entry, uri: object) -> bool:
+    """Whether a URI is that of the governed version's artifact."""
+    return version.governed is not None and isinstance(uri, str) and folder_of(uri) == folder_of(version.governed.uri)
 
 
 async def govern(access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry) -> None:

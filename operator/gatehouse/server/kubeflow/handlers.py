@@ -27,7 +27,7 @@ from gatehouse.server.errors import BadRequest, Conflict
 from gatehouse.server.kubeflow.answers import write_entry, write_list
 from gatehouse.server.kubeflow.bodies import EntryBody, check_artifact_type, new_entry, read_body, updated_entry
 from gatehouse.server.kubeflow.errors import already_exists, not_found
-from gatehouse.server.kubeflow.governed import change_state, govern, outward, own_uri
+from gatehouse.server.kubeflow.governed import change_state, govern, is_artifact_of, outward, own_uri
 from gatehouse.server.kubeflow.members import ApiVersion
 from gatehouse.server.kubeflow.operations import Action, RestOperation
 from gatehouse.server.kubeflow.queries import EntryList, read_id, read_list, read_namespace, read_search
@@ -93,13 +93,9 @@ class Handlers:
         reader = await self._reader(call)
         kinds = tuple(resource.kind for resource in operation.resources)
         found = await reader.entries.find(
-            kinds=kinds,
-            name=search.name,
-            parent_id=search.parent_id,
-            external_id=search.external_id,
-            namespaces=await reader.scope(kinds[0]),
+            kinds=kinds, name=search.name, parent_id=search.parent_id, external_id=search.external_id
         )
-        if found is None:
+        if found is None or not await reader.may_read(found):
             named = f"name={search.name}" if search.name is not None else f"externalId={search.external_id}"
             raise not_found(_words(operation), named)
         return self._answer(found, reader)
@@ -161,20 +157,22 @@ class Handlers:
         entry = new_entry(
             body, namespace=namespace, fallback_name=str(uuid4()), parent_id=None if parent is None else parent.id
         )
-        entry = own_uri(entry)
+        entry = own_uri(entry, reader.registry)
         if parent is not None and entry.kind == "model_artifact":
             await self._govern(call, reader, version=parent, artifact=entry)
-        return await _written(body.resource, entry.name, reader.entries.create(entry, actor=call.caller.person.name))
+        created = await _written(body.resource, entry.name, reader.entries.create(entry, actor=call.caller.person.name))
+        self._registry.forget_namespaces()
+        return created
 
     async def _changed(
         self, call: Call, reader: _Reader, existing: Entry, body: EntryBody, *, parent: Entry | None = None
     ) -> Entry:
         await call.access.require(_right("update", existing.kind, existing.namespace))
-        wanted = own_uri(updated_entry(existing, body))
+        wanted = own_uri(updated_entry(existing, body), reader.registry)
         if existing.governed is not None and wanted.state != existing.state:
             await change_state(call.access, existing, state=wanted.state)
-        elif parent is not None and existing.kind == "model_artifact" and existing.governed is None:
-            await self._govern(call, reader, version=parent, artifact=wanted)
+        if existing.kind == "model_artifact":
+            await self._artifact_changed(call, reader, existing, wanted, parent=parent)
         change = EntryChange(
             external_id=body.external_id,
             state=None if existing.governed is not None else body.state,
@@ -190,10 +188,28 @@ class Handlers:
                 id=existing.id,
                 change=change,
                 actor=call.caller.person.name,
-                namespaces=await reader.scope(existing.kind),
             ),
         )
         return changed if existing.governed is None else _in_state(changed, wanted.state)
+
+    async def _artifact_changed(
+        self, call: Call, reader: _Reader, existing: Entry, wanted: Entry, *, parent: Entry | None
+    ) -> None:
+        """What another URI, or a first version, means for the version of an artifact. Raises Conflict."""
+        before, now = existing.members.get("uri"), wanted.members.get("uri")
+        if before == now and parent is None:
+            return
+        version = parent
+        if version is None and existing.parent_id is not None:
+            version = await reader.named("model_version", str(existing.parent_id))
+        if version is None:
+            return
+        if version.governed is not None and before != now and is_artifact_of(version, before):
+            raise Conflict(
+                f"the URI of {existing.name} is that of ModelVersion {version.namespace}/"
+                f"{version.governed.object_name}, which never changes; register another version: conflict"
+            )
+        await self._govern(call, reader, version=version, artifact=wanted)
 
     async def _govern(self, call: Call, reader: _Reader, *, version: Entry, artifact: NewEntry) -> None:
         """Writes the objects of a version whose artifact lies in a store of the registry, as the caller."""
@@ -256,13 +272,17 @@ class _Reader:
         readable = await self._call.access.readable_namespaces(_plural(kind))
         return readable if isinstance(readable, frozenset) else None
 
+    async def may_read(self, entry: Entry) -> bool:
+        """Whether the caller may read an entry."""
+        return await self._call.access.may(_right("get", entry.kind, entry.namespace))
+
     async def one_of(self, kinds: tuple[EntryKind, ...], text: str, *, words: str) -> Entry:
         """The entry of an id in a path. Raises NotFound, and BadRequest for a text that is no id."""
         id_ = read_id(text, what=words)
         found = None
         if id_ is not None:
-            found = await self.entries.get(kinds=kinds, id=id_, namespaces=await self.scope(kinds[0]))
-        if found is None:
+            found = await self.entries.get(kinds=kinds, id=id_)
+        if found is None or not await self.may_read(found):
             raise not_found(words, f"id {text[:32]}")
         return found
 

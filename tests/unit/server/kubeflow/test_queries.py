@@ -171,7 +171,11 @@ def test_the_texts_of_refusals() -> None:
         400,
     ]
     missing = required_missing("name")
-    assert (missing.status, missing.code, missing.message) == (422, "Bad Request", "required field 'name' is zero value.")
+    assert (missing.status, missing.code, missing.message) == (
+        422,
+        "Bad Request",
+        "required field 'name' is zero value.",
+    )
 
 
 def test_filters_name_the_members_that_upstream_has() -> None:

@@ -1,0 +1,126 @@
+"""One story: registered from Python, verified by the operator, seen by every door with one id, digest and words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from model_registry import ModelRegistry
+
+from cluster.rig import Operator, until
+from cluster.server.processes import ServerProcess, make_account
+from cluster.tokens import account_kubeconfig
+from cluster.world import World, make_world
+from gatehouse_local.ephemeral import RunningControlPlane
+from gatehouse_local.s3 import S3Endpoint
+
+V3, V1 = "/api/model_registry/v1alpha3", "/api/model_registry/v1"
+
+
+@dataclass
+class Doors:
+    """A world with a running operator and server, and tokens of two callers."""
+
+    world: World
+    server: ServerProcess
+    submitter: str
+    viewer: str
+
+    def client(self, token: str) -> ModelRegistry:
+        return ModelRegistry(
+            "http://127.0.0.1", self.server.port, author="ann", is_secure=False, user_token=token, log_level=40
+        )
+
+
+@pytest.fixture
+def doors(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, tmp_path: Path) -> Iterator[Doors]:
+    with make_world(installed, minio, interval="1s") as world:
+        world.upload()
+        defaults = {"namespace": world.namespace, "hardwareProfileRef": "nvidia-l4"}
+        world.apply(world.registry(defaults=defaults))
+        world.final("registry", kind="ModelRegistry")
+        make_account(world.kube, world.namespace, "server", "gatehouse-server", everywhere=True)
+        kubeconfig = account_kubeconfig(installed, world.namespace, "server", folder=tmp_path)
+        arguments = [f"--registry={world.namespace}/registry", f"--data-dir={operator.data_dir}"]
+        with contextlib.closing(ServerProcess(tmp_path, kubeconfig, *arguments)) as server:
+            until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
+            yield Doors(
+                world=world,
+                server=server,
+                submitter=make_account(world.kube, world.namespace, "submitter", "gatehouse-submitter"),
+                viewer=make_account(world.kube, world.namespace, "viewer", "gatehouse-viewer"),
+            )
+
+
+def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    client = doors.client(doors.submitter)
+    model = client.register_model(
+        "Granite 3.1 (FP8)",
+        world.uri("granite-1"),
+        model_format_name="safetensors",
+        model_format_version="1",
+        version="3.1, May 2025",
+        version_description="a first one",
+        metadata={"accuracy": 0.93, "tested": True, "note": "kept word for word"},
+    )
+    version = client.get_model_version("Granite 3.1 (FP8)", "3.1, May 2025")
+    assert version is not None
+    assert (version.registered_model_id, version.author) == (model.id, "ann")
+    ready = world.wait("granite-3.1-fp8-3.1-may-2025", lambda body: body["status"].get("phase") == "Ready to Deploy")
+    assert ready["status"]["registryId"] == version.id
+
+    def shown() -> dict[str, object]:
+        status, found = server.ask("GET", f"{V1}/model_versions/{version.id}", token=doors.viewer)
+        assert status == 200
+        properties: dict[str, object] = found["customProperties"]
+        return properties
+
+    until(lambda: "Ready to Deploy" in shown(), what=lambda: str(shown()))
+    properties = shown()
+    assert properties["gatehouse.digest"]["string_value"] == ready["status"]["artifact"]["digest"]  # type: ignore[index]
+    assert properties["note"]["string_value"] == "kept word for word"  # type: ignore[index]
+    artifact = client.get_model_artifact("Granite 3.1 (FP8)", "3.1, May 2025")
+    assert artifact is not None
+    assert artifact.uri is not None
+    assert artifact.uri.startswith(world.uri("granite-1"))
+    assert "endpoint=" in artifact.uri
+    status, archived = server.ask(
+        "PATCH", f"{V3}/model_versions/{version.id}", {"state": "ARCHIVED"}, token=doors.submitter
+    )
+    assert (status, archived["state"]) == (200, "ARCHIVED")
+    world.wait("granite-3.1-fp8-3.1-may-2025", lambda body: body["status"].get("phase") == "Archived")
+    assert world.get("ModelVersion", "granite-3.1-fp8-3.1-may-2025")["spec"]["state"] == "Archived"  # type: ignore[index]
+
+
+def test_what_kubectl_refuses_rest_refuses_in_the_same_words(doors: Doors) -> None:
+    status, answer = doors.server.ask("POST", f"{V3}/registered_models", {"name": "x"}, token=doors.viewer)
+    assert status == 403
+    assert answer["code"] == "Forbidden"
+    account = f"system:serviceaccount:{doors.world.namespace}:viewer"
+    assert f'User "{account}" cannot create resource "registeredmodels"' in answer["message"]
+
+
+def test_what_kubectl_applied_appears_with_nothing_done(doors: Doors) -> None:
+    world = doors.world
+    world.apply(world.model(), world.version())
+    ready = world.wait("granite-1", lambda body: body["status"].get("phase") == "Ready to Deploy")
+    found = doors.client(doors.viewer).get_model_version("granite", "granite-1")
+    assert found is not None
+    assert found.id == ready["status"]["registryId"]
+    status, listing = doors.server.ask("GET", f"{V3}/model_versions/{found.id}/artifacts", token=doors.viewer)
+    assert (status, [item["uri"].partition("?")[0] for item in listing["items"]]) == (200, [world.uri("granite-1")])
+
+
+def test_who_may_not_read_sees_nothing(doors: Doors) -> None:
+    doors.client(doors.submitter).register_model(
+        "hidden", "https://example.com/x", model_format_name="x", model_format_version="1", version="1"
+    )
+    stranger = make_account(doors.world.kube, doors.world.namespace, "stranger")
+    status, listing = doors.server.ask("GET", f"{V3}/registered_models", token=stranger)
+    assert (status, listing["items"]) == (200, [])
+    assert doors.server.ask("GET", f"{V3}/registered_model?name=hidden", token=stranger)[0] == 404
+    assert doors.server.ask("GET", f"{V3}/registered_models")[0] == 401
