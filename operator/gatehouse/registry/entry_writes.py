@@ -339,7 +339,7 @@ def _no_parent(operation: CreateEntry | UpdateEntry, what: str, parent_id: int |
     asked = operation.entry.parent_id if isinstance(operation, CreateEntry) else parent_id
     return ParentMissing(
         reason="ParentMissing",
-        message=f"No {what.replace('_', ' ')} with the id {asked} was found: not found",
+        message=f"The {what.replace('_', ' ')} with the id {asked} was not found",
         remedy="Create the parent first, and use its id.",
     )
 
@@ -401,7 +401,7 @@ def _locked(writer: Writer, operation: UpdateEntry) -> tuple[EntrySource, EntryR
             return source, rows[0]
     raise EntryMissing(
         reason="EntryMissing",
-        message=f"No {' or '.join(map(_words, operation.kinds))} with the id {operation.id} was found: not found",
+        message=f"The {' or '.join(map(_words, operation.kinds))} with the id {operation.id} was not found",
         remedy="List the entries to find the id.",
     )
 

@@ -6,16 +6,22 @@ import pytest
 
 from cluster.registry.test_registry_contract import ServerDatabases
 from entriescontract import EntriesContract
+from entrypagescontract import EntryPagesContract
 from gatehouse_local.databases import LocalDatabase
+from governedentriescontract import GovernedEntriesContract
 
 
-class TestMariadb(ServerDatabases, EntriesContract):
+class OnServer(ServerDatabases, EntriesContract, EntryPagesContract, GovernedEntriesContract):
+    """The contracts of entries on a server."""
+
+
+class TestMariadb(OnServer):
     @pytest.fixture
     def server(self, mariadb: LocalDatabase) -> LocalDatabase:
         return mariadb
 
 
-class TestPostgres(ServerDatabases, EntriesContract):
+class TestPostgres(OnServer):
     @pytest.fixture
     def server(self, postgres: LocalDatabase) -> LocalDatabase:
         return postgres

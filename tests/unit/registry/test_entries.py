@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from entriescontract import EntriesContract
+from entrypagescontract import EntryPagesContract
+from governedentriescontract import GovernedEntriesContract
 from registrycontract import Opened, open_file
 
 
@@ -25,5 +27,5 @@ async def again(opened: Opened, tmp_path: Path) -> AsyncIterator[Opened]:
     await again.databases.aclose()
 
 
-class TestSqlite(EntriesContract):
+class TestSqlite(EntriesContract, EntryPagesContract, GovernedEntriesContract):
     pass
