@@ -92,7 +92,7 @@ class GovernedEntriesContract:
         assert governed.governed is not None
         assert (governed.id, governed.name, governed.external_id) == (version.id, "v1", "x-1")
         assert governed.properties == {"origin": Property("string", "lab"), **PROPERTIES}
-        assert governed.members == {"author": "alice", "description": "first light", "note": "n"}
+        assert governed.members == {"author": "carol", "description": "first light", "note": "n"}
         assert governed.created_at == version.created_at
         assert (governed.governed.cleared_for, governed.governed.fit) == (("dev", "production"), "Fits")
         adopted = await rows.entries.get(kinds=MODELS, id=model.id)

@@ -147,7 +147,9 @@ def _member(source: EntrySource, name: str, tree: Comparison, dialect: str) -> _
     if said is None:
         return own
     by_spec = and_(source.governed, _text(said, tree, dialect))
-    return or_(by_spec, and_(or_(~source.governed, said.is_(None)), own))
+    if name == "uri":
+        return or_(by_spec, and_(or_(~source.governed, said.is_(None)), own))
+    return or_(own, and_(~_has_property(source, name, custom=0), by_spec))
 
 
 def _custom(source: EntrySource, name: str, tree: Comparison, dialect: str) -> _Condition:
@@ -160,12 +162,14 @@ def _custom(source: EntrySource, name: str, tree: Comparison, dialect: str) -> _
     if not source.spec_properties:
         return own
     of_spec = json_text(source.columns["spec"], source.spec_properties, name)
-    return or_(own, and_(source.governed, ~_has_property(source, name), _text(of_spec, tree, dialect)))
+    return or_(own, and_(source.governed, ~_has_property(source, name, custom=1), _text(of_spec, tree, dialect)))
 
 
-def _has_property(source: EntrySource, name: str) -> _Condition:
+def _has_property(source: EntrySource, name: str, *, custom: Literal[0, 1]) -> _Condition:
+    if source.subject is None:
+        return false()
     return exists().where(
-        _P.subject == source.subject, _P.entry_id == source.columns["id"], _P.custom == 1, _P.name == name
+        _P.subject == source.subject, _P.entry_id == source.columns["id"], _P.custom == custom, _P.name == name
     )
 
 

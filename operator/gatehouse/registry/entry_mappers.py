@@ -116,7 +116,9 @@ def _entry(kept: Mapping[str, Any]) -> Entry:
     governed = None
     if kept["row_state"] != "RECORDED":
         spec = orjson.loads(kept["spec"])
-        members = own_members | _SPEC_MEMBERS[kind](kept, spec)
+        members = _SPEC_MEMBERS[kind](kept, spec) | own_members
+        if kind == "model_artifact":
+            members["uri"] = kept["uri"]
         properties = _spec_properties(kind, spec) | own_properties
         governed = _governed(kept)
     return Entry(

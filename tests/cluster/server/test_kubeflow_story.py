@@ -96,6 +96,40 @@ def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None
     assert world.get("ModelVersion", "granite-3.1-fp8-3.1-may-2025")["spec"]["state"] == "Archived"  # type: ignore[index]
 
 
+def test_the_uri_of_a_governed_artifact_never_changes(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    doors.client(doors.submitter).register_model(
+        "fixed", world.uri("granite-1"), model_format_name="safetensors", model_format_version="1", version="1"
+    )
+    world.wait("fixed-1", lambda body: body["status"].get("registryId"))
+    status, artifact = server.ask("GET", f"{V3}/model_artifacts?name=fixed", token=doors.submitter)
+    [found] = [item for item in artifact["items"] if item["name"] == "fixed"]
+    path = f"{V3}/model_artifacts/{found['id']}"
+    unchanged = {"artifactType": "model-artifact", "uri": found["uri"], "description": "the same"}
+    status, answer = server.ask("PATCH", path, unchanged, token=doors.submitter)
+    assert (status, answer.get("description")) == (200, "the same"), answer
+    other = {"artifactType": "model-artifact", "uri": world.uri("other")}
+    status, answer = server.ask("PATCH", path, other, token=doors.submitter)
+    assert status == 409
+    assert f"ModelVersion {world.namespace}/fixed-1, which never changes" in answer["message"]
+
+
+def test_a_recorded_entry_is_never_governed_by_another_door(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    doors.client(doors.submitter).register_model(
+        "pickle", "s3://elsewhere/model.pkl", model_format_name="pickle", model_format_version="1", version="1"
+    )
+    assert world.all("ModelVersion") == []
+    lies = {"gatehouse.phase": {"metadataType": "MetadataStringValue", "string_value": "Ready to Deploy"}}
+    status, answer = server.ask("GET", f"{V3}/model_versions", token=doors.submitter)
+    [version] = answer["items"]
+    assert (status, [name for name in version.get("customProperties", {}) if "gatehouse" in name]) == (200, [])
+    path = f"{V3}/model_versions/{version['id']}"
+    status, answer = server.ask("PATCH", path, {"customProperties": lies}, token=doors.submitter)
+    assert status == 409
+    assert "only Gatehouse writes it" in answer["message"]
+
+
 def test_what_kubectl_refuses_rest_refuses_in_the_same_words(doors: Doors) -> None:
     status, answer = doors.server.ask("POST", f"{V3}/registered_models", {"name": "x"}, token=doors.viewer)
     assert status == 403

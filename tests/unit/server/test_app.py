@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -292,21 +293,35 @@ async def test_a_trace_is_taken_or_made_and_told() -> None:
         assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
 
 
+class JsonLog(io.StringIO):
+    """What the process logs, in place of stderr, which pytest exchanges between the phases of a test."""
+
+    def take(self) -> str:
+        """What was logged since the last call."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
 @pytest.fixture
-def json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+def json_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[JsonLog]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    log = JsonLog()
+    monkeypatch.setattr("sys.stderr", log)
     configure_logging("debug")
-    yield capsys
+    monkeypatch.undo()
+    yield log
     root.handlers, root.level = handlers, level
     structlog.reset_defaults()
 
 
-async def test_each_request_is_a_line_in_the_log_with_its_trace(json_log: pytest.CaptureFixture[str]) -> None:
-    json_log.readouterr()  # what asyncio said as the loop began
+async def test_each_request_is_a_line_in_the_log_with_its_trace(json_log: JsonLog) -> None:
+    json_log.take()  # what asyncio said as the loop began
     app = application(identification(server()))
     answer = await ask(app, f"{PREFIX}/models/7/versions?q=private", headers=BEARER)
-    [line] = json_log.readouterr().err.splitlines()
+    [line] = json_log.take().splitlines()
     record = json.loads(line)
     assert record["trace_id"] == answer.headers["x-request-id"]
     assert {key: record[key] for key in ("event", "route", "method", "status", "user")} == {
@@ -319,14 +334,14 @@ async def test_each_request_is_a_line_in_the_log_with_its_trace(json_log: pytest
     assert "private" not in line
 
 
-async def test_the_log_has_what_the_answer_hides(json_log: pytest.CaptureFixture[str]) -> None:
-    json_log.readouterr()  # what asyncio said as the loop began
+async def test_the_log_has_what_the_answer_hides(json_log: JsonLog) -> None:
+    json_log.take()  # what asyncio said as the loop began
     answer = await fails(RuntimeError("what went wrong"))
-    [line] = json_log.readouterr().err.splitlines()
+    [line] = json_log.take().splitlines()
     assert "what went wrong" in line
     assert json.loads(line)["trace_id"] == answer.headers["x-request-id"]
     await fails(Transient(reason="DatabaseUnavailable", message="db.example:3306 refused"))
-    assert json.loads(json_log.readouterr().err)["cause"] == "DatabaseUnavailable: db.example:3306 refused"
+    assert json.loads(json_log.take())["cause"] == "DatabaseUnavailable: db.example:3306 refused"
 
 
 async def test_labels_are_few_whatever_clients_send() -> None:
@@ -364,7 +379,7 @@ async def test_labels_are_few_whatever_clients_send() -> None:
     known=st.booleans(),
 )
 async def test_a_token_is_in_no_log_no_metric_and_no_answer(
-    json_log: pytest.CaptureFixture[str],
+    json_log: JsonLog,
     name: str,
     prefix: str,
     token: str,
@@ -381,8 +396,8 @@ async def test_a_token_is_in_no_log_no_metric_and_no_answer(
     app = application(identification(api), families=[failing(RuntimeError("down"))], collectors=collectors)
     pairs = [(name, f"{prefix}{token}"), *([("authorization", f"Bearer {token}x")] if twice else [])]
     answer = await ask(app, path, headers=pairs)
-    output = json_log.readouterr()
-    everything = [answer.content.decode(), str(answer.headers), output.err, output.out, _text(collectors)]
+    output = json_log.take()
+    everything = [answer.content.decode(), str(answer.headers), output, _text(collectors)]
     for text in everything:
         assert token not in text
         assert json.dumps(token)[1:-1] not in text
