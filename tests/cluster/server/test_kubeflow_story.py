@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,14 @@ class Doors:
 
     def client(self, token: str) -> ModelRegistry:
         return ModelRegistry(
-            "http://127.0.0.1", self.server.port, author="ann", is_secure=False, user_token=token, log_level=40
+            "http://127.0.0.1",
+            self.server.port,
+            author="ann",
+            is_secure=False,
+            user_token=token,
+            log_level=40,
+            # By default the client patches asyncio of the whole process, and leaves its loop open.
+            async_runner=asyncio.run,
         )
 
 
