@@ -21,6 +21,7 @@ from gatehouse_local.s3 import UPLOADER
 from gatehouse_local.stack import NODE_FOLDER, Stack, database_homes, in_stop_order, program_names
 from gatehouse_local.startup import Startup
 from gatehouse_local.state import DatabaseKind, LocalState
+from gatehouse_local.users import ADMIN
 
 __all__ = ["LocalCluster", "ServerStatus", "default_directory"]
 
@@ -155,13 +156,14 @@ class LocalCluster:
             for server in stack.servers(holder=holder)
         )
 
-    def env(self) -> dict[str, str]:
-        """The variables with which kubectl, S3 clients and SQLAlchemy find the cluster.
+    def env(self, *, user: str = ADMIN) -> dict[str, str]:
+        """The variables with which kubectl, S3 clients, SQLAlchemy and clients of the server find the cluster.
 
-        The S3 variables are for the uploading user, who may only write the bucket.
+        The S3 variables are for the uploading user, who may only write the bucket. ``user`` is the person whose token
+        clients of the server send.
 
         Raises:
-            NotUp: this directory never had a cluster.
+            NotUp: this directory never had a cluster, or the cluster has no such user.
         """
         stack = self._stack()
         kubectl = {"KUBECONFIG": str(stack.control_plane.kubeconfig)}
@@ -176,6 +178,8 @@ class LocalCluster:
             "AWS_REGION": endpoint.region,
             "GATEHOUSE_DATABASE_URL": stack.database_url,
             "GATEHOUSE_AUDIT_PUBLIC_KEY": str(stack.audit_key.public),
+            "GATEHOUSE_URL": stack.server_url,
+            "GATEHOUSE_TOKEN": stack.server_token(user),
         }
 
     def kubectl(self) -> Path | None:

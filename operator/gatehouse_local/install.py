@@ -12,6 +12,7 @@ from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import Manifest, bindings, namespace, registry, with_operator
 from gatehouse_local.s3 import S3Endpoint
+from gatehouse_local.users import SERVER_USER
 
 __all__ = ["install_defaults", "install_kinds"]
 
@@ -22,7 +23,7 @@ def install_kinds(client: KubeClient) -> None:
     Waits until the API server serves the kinds. Keeps existing KServe kinds, and otherwise installs miniature ones.
     """
     definitions = [client.apply(definition) for definition in (*documents("crds"), *_kserve(client))]
-    for manifest in (namespace(), *documents("manifests/rbac"), *bindings(operator_user=OPERATOR_USER)):
+    for manifest in (namespace(), *documents("manifests/rbac"), *_bindings()):
         client.apply(manifest)
     client.wait_served(definitions)
     for manifest in documents("kustomize/base/admission"):
@@ -34,6 +35,10 @@ def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: Loca
     shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
     for manifest in (*shipped, *registry(endpoint, database)):
         client.apply(manifest)
+
+
+def _bindings() -> Iterator[Manifest]:
+    return bindings(operator_user=OPERATOR_USER, server_user=SERVER_USER)
 
 
 def _kserve(client: KubeClient) -> Iterator[Manifest]:

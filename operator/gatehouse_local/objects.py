@@ -39,8 +39,8 @@ def namespace(name: str = NAMESPACE) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _LABELS}}
 
 
-def bindings(*, operator_user: str) -> Iterator[Manifest]:
-    """Binds the operator's user to the shipped roles, and the groups of people to their roles.
+def bindings(*, operator_user: str, server_user: str) -> Iterator[Manifest]:
+    """Binds the users of the operator and the server to the shipped roles, and the groups of people to their roles.
 
     People see everything but Secrets. Users discover models everywhere and deploy in the namespace `default`. Data
     scientists submit models there. Administrators change every kind of Gatehouse, approve models of every risk tier and
@@ -50,6 +50,10 @@ def bindings(*, operator_user: str) -> Iterator[Manifest]:
     yield _binding("gatehouse-operator", _cluster_role("gatehouse-operator"), operator)
     yield _binding("gatehouse-operator", _role("gatehouse-operator"), operator, namespace=NAMESPACE)
     yield registry_access(NAMESPACE, operator_user=operator_user)
+    server = _subject("User", server_user)
+    yield _binding("gatehouse-server", _cluster_role("gatehouse-server"), server)
+    secrets = _cluster_role("gatehouse-registry-secrets")
+    yield _binding("gatehouse-server-registry-secrets", secrets, server, namespace=NAMESPACE)
     users, admins = _subject("Group", "rhoai-users"), _subject("Group", "rhoai-admins")
     yield _binding("gatehouse-local-users-view", _cluster_role("view"), users)
     # The API server also makes this namespace, but some time after becoming ready.
@@ -107,6 +111,7 @@ def registry(endpoint: S3Endpoint, database: LocalDatabase | None) -> Iterator[M
     )
     spec: Manifest = {
         "allowedNamespaces": {"from": "All"},
+        "defaults": {"namespace": "default", "hardwareProfileRef": "nvidia-l4"},
         "objectStores": [
             {
                 "uriPrefix": f"s3://{BUCKET}/",

@@ -13,7 +13,7 @@ from typing import Protocol
 from gatehouse_local import mariadb, postgres
 from gatehouse_local.controlplane import CONTROL_PLANE_PROGRAMS, OPERATOR_USER, ControlPlane
 from gatehouse_local.databases import LocalDatabase, account_for, home_for
-from gatehouse_local.errors import LocalClusterError
+from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import make_private
 from gatehouse_local.mariadb import Mariadb
 from gatehouse_local.minio import Minio
@@ -26,6 +26,7 @@ from gatehouse_local.postgres import Postgres
 from gatehouse_local.process import Server
 from gatehouse_local.s3 import S3Endpoint
 from gatehouse_local.state import DatabaseKind, LocalState
+from gatehouse_local.users import PEOPLE, SERVER_USER
 
 __all__ = [
     "NODE_FOLDER",
@@ -42,6 +43,7 @@ PROGRAM_NAMES = (*CONTROL_PLANE_PROGRAMS, "minio", "kubectl")
 NODE_FOLDER = "node"
 # The kubelet stops before the processes that it would restart, the node's network after the API server on it.
 _STOP_ORDER = (
+    "server",
     "operator",
     "kubelet",
     "coredns",
@@ -181,13 +183,54 @@ class Stack:
                 f"--audit-key={self.audit_key.private}",
                 f"--health-address={LOOPBACK}:{port}",
             ),
-            env={
-                "KUBECONFIG": str(kubeconfig),
-                **{name: value for name, value in os.environ.items() if name.startswith(_OPERATOR_VARIABLES)},
-            },
+            env=self._process_env(kubeconfig),
             settings=(self.control_plane.url,),
             ready=http_ready(port, "/readyz"),
         )
+
+    def server(self) -> Server:
+        """The REST server, with the rights of its own user."""
+        kubeconfig = self.control_plane.user_kubeconfig(SERVER_USER)
+        health = self._state.ports["server_health"]
+        return Server(
+            name="server",
+            argv=(
+                sys.executable,
+                "-m",
+                "gatehouse",
+                "server",
+                f"--kubeconfig={kubeconfig}",
+                f"--context={SERVER_USER}",
+                f"--data-dir={make_private(self._operator_data)}",
+                f"--registry={NAMESPACE}/{REGISTRY}",
+                f"--listen-address={LOOPBACK}:{self._state.ports['server']}",
+                f"--health-address={LOOPBACK}:{health}",
+            ),
+            env=self._process_env(kubeconfig),
+            settings=(self.control_plane.url,),
+            ready=http_ready(health, "/readyz"),
+        )
+
+    def server_token(self, user: str) -> str:
+        """The token with which a person calls the server.
+
+        Raises:
+            NotUp: there is no such user.
+        """
+        if user not in {person.name for person in PEOPLE}:
+            people = ", ".join(person.name for person in PEOPLE)
+            raise NotUp(f"The local cluster has no user {user}; expected: {people}")
+        return self._state.tokens[user]
+
+    @property
+    def server_url(self) -> str:
+        """The address of the REST server."""
+        return f"http://{LOOPBACK}:{self._state.ports['server']}"
+
+    def _process_env(self, kubeconfig: Path) -> dict[str, str]:
+        """The environment of a process of Gatehouse, without credentials of the caller's."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith(_OPERATOR_VARIABLES)}
+        return {"KUBECONFIG": str(kubeconfig), **kept}
 
     def addresses(self) -> dict[str, str]:
         """The address of each chosen server, by name."""
@@ -201,6 +244,7 @@ class Stack:
             found[self._state.database] = f"{LOOPBACK}:{self.database.database.port}"
         if self.runs_operator:
             found["operator"] = f"http://{LOOPBACK}:{ports['operator']}"
+            found["server"] = self.server_url
         return found
 
     def servers(self, *, holder: int | None) -> list[Server]:
@@ -218,7 +262,7 @@ class Stack:
         if self.database is not None:
             servers.append(self.database.server())
         if self.runs_operator:
-            servers.append(self.operator())
+            servers += [self.operator(), self.server()]
         return servers
 
     @property

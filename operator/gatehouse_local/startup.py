@@ -59,10 +59,11 @@ class Startup:
             self._with_node(self._stack.node)
         if self._stack.runs_operator:
             self._ensure(self._stack.operator())
+            self._ensure(self._stack.server())
         return tuple(self._started)
 
     def _cluster(self, *, first: Sequence[Step], second: Sequence[Step]) -> None:
-        """Starts everything but the operator, in parallel with `first`, and with `second` after the API server."""
+        """Starts what Gatehouse needs, in parallel with `first`, and with `second` after the API server."""
         etcd, apiserver, *controllers = self._stack.control_plane.servers()
         _side_by_side([partial(self._one_by_one, etcd, apiserver), self._object_store, self._database, *first])
         _side_by_side([*(partial(self._ensure, server) for server in controllers), self._install, *second])

@@ -31,6 +31,8 @@ _LISTENERS: Mapping[str, str] = {
     "mariadb": "mariadb",
     "postgres": "postgres",
     "operator": "operator",
+    "server": "server",
+    "server_health": "server",
 }
 
 

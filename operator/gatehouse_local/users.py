@@ -24,6 +24,7 @@ __all__ = [
     "PEOPLE",
     "PROXY_USER",
     "SCHEDULER_USER",
+    "SERVER_USER",
     "User",
     "new_tokens",
     "render_kubeconfig",
@@ -41,6 +42,7 @@ class User:
 
 ADMIN: Final = "admin"
 OPERATOR_USER: Final = "gatehouse-operator"
+SERVER_USER: Final = "gatehouse-server"
 # Kubernetes itself binds these names and the group of nodes to sufficient rights; admission knows the first one.
 CONTROLLERS: Final = "system:kube-controller-manager"
 SCHEDULER_USER: Final = "system:kube-scheduler"
@@ -55,6 +57,7 @@ PEOPLE: Final = (
 )
 MACHINES: Final = (
     User(OPERATOR_USER),
+    User(SERVER_USER),
     User(CONTROLLERS, ("system:masters",)),
     User(SCHEDULER_USER),
     User(PROXY_USER),

@@ -150,8 +150,13 @@ def up(
 
 
 @app.command()
-def env(directory: Directory = None) -> None:
-    """Print the variables with which kubectl, S3 clients and SQLAlchemy find the cluster.
+def env(
+    directory: Directory = None,
+    user: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Person whose token clients of the server send.")
+    ] = "admin",
+) -> None:
+    """Print the variables with which kubectl, S3 clients, SQLAlchemy and clients of the REST server find the cluster.
 
     kubectl's folder is added to PATH where no kubectl is on it.
 
@@ -159,11 +164,14 @@ def env(directory: Directory = None) -> None:
 
       eval "$(gatehouse local env)"
 
+      eval "$(gatehouse local env --as ai-developer)" && curl -H "Authorization: Bearer $GATEHOUSE_TOKEN" \
+        "$GATEHOUSE_URL/api/model_registry/v1alpha3/registered_models"
+
     Exit codes: 0 success, 1 condition not met: there is no cluster, 2 error: wrong usage.
     """
     with _reporting() as progress:
         cluster = _cluster(directory, progress)
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in cluster.env().items()]
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in cluster.env(user=user).items()]
         kubectl = None if shutil.which("kubectl") else cluster.kubectl()
         if kubectl is not None:
             lines.append(f'export PATH="$PATH":{shlex.quote(str(kubectl.parent))}')
