@@ -250,16 +250,16 @@ class _Said:
 
 
 def _run(path: tuple[str, ...], arguments: list[str], *, server: HostileServer, **environ: str) -> _Said:
-    if path == ("run",):
-        return _run_operator(arguments, server=server, environ=environ)
+    if path in {("run",), ("server",)}:
+        return _run_process(path[0], arguments, server=server, environ=environ)
     said = CliRunner().invoke(app, [*path, *arguments], env=environ)
     return _Said(said.stdout, said.stderr, said.exception)
 
 
-def _run_operator(arguments: list[str], *, server: HostileServer, environ: Mapping[str, str]) -> _Said:
-    """The operator ends only when it is told to: here once it has asked the API server for something, or has ended."""
+def _run_process(command: str, arguments: list[str], *, server: HostileServer, environ: Mapping[str, str]) -> _Said:
+    """A process ends only when it is told to: here once it has asked the API server for something, or has ended."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "gatehouse", "run", *arguments],
+        [sys.executable, "-m", "gatehouse", command, *arguments],
         env={**os.environ, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -267,7 +267,7 @@ def _run_operator(arguments: list[str], *, server: HostileServer, environ: Mappi
     )
     ended = threading.Thread(target=lambda: (process.wait(), server.asked.set()), daemon=True)
     ended.start()
-    assert server.asked.wait(timeout=60), "the operator neither asked for anything nor ended"
+    assert server.asked.wait(timeout=60), f"gatehouse {command} neither asked for anything nor ended"
     process.terminate()
     said = _Said(*process.communicate(timeout=60))
     ended.join()
