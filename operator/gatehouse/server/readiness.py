@@ -20,7 +20,7 @@ from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.server.errors import Internal, request_error
 from gatehouse.server.rendering import json_response
 
-__all__ = ["CheckResult", "ReadinessCheck", "ReadinessChecks", "probe_of"]
+__all__ = ["ProbeResult", "ReadinessCheck", "ReadinessChecks", "probe_of"]
 
 _LONGEST: Final = 5.0
 _KEPT: Final = 1.0
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+class ProbeResult:
     """What a check saw. Whoever reaches the port reads the message, which names no host and no credentials."""
 
     passed: bool
@@ -43,7 +43,7 @@ class ReadinessCheck:
     """A named check. An error that ``run`` raises fails the check."""
 
     name: str
-    run: Callable[[], Awaitable[CheckResult]]
+    run: Callable[[], Awaitable[ProbeResult]]
 
 
 def probe_of(path: str) -> str | None:
@@ -57,7 +57,7 @@ class ReadinessChecks:
 
     def __init__(self, *, dirty: Sequence[ReadinessCheck], health: Sequence[ReadinessCheck]) -> None:
         self._checks: Mapping[str, Sequence[ReadinessCheck]] = {"isDirty": dirty, "health": health}
-        self._kept: dict[str, tuple[float, dict[str, CheckResult]]] = {}
+        self._kept: dict[str, tuple[float, dict[str, ProbeResult]]] = {}
         self._turn = asyncio.Lock()
 
     async def failed(self) -> str | None:
@@ -77,11 +77,11 @@ class ReadinessChecks:
             return PlainTextResponse((failures[0] or "FAIL") if failures else "OK", status_code=status)
         took = int((time.monotonic() - started) * 1000)
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        meta = CheckResult(passed=True, details={"check_duration_ms": took, "timestamp": now})
+        meta = ProbeResult(passed=True, details={"check_duration_ms": took, "timestamp": now})
         checks = {name: _written(name, result) for name, result in {**results, "meta": meta}.items()}
         return json_response({"status": "fail" if failures else "pass", "checks": checks}, status=status)
 
-    async def _results(self, probe: str) -> dict[str, CheckResult]:
+    async def _results(self, probe: str) -> dict[str, ProbeResult]:
         async with self._turn:
             at, kept = self._kept.get(probe, (0.0, {}))
             if not kept or time.monotonic() - at > _KEPT:
@@ -90,20 +90,20 @@ class ReadinessChecks:
             return kept
 
 
-async def _run(check: ReadinessCheck) -> CheckResult:
+async def _run(check: ReadinessCheck) -> ProbeResult:
     try:
         async with asyncio.timeout(_LONGEST):
             return await check.run()
     except TimeoutError:
-        return CheckResult(passed=False, message=f"{check.name} does not answer within {_LONGEST:g} s")
+        return ProbeResult(passed=False, message=f"{check.name} does not answer within {_LONGEST:g} s")
     except ReconcileError as error:
-        return CheckResult(passed=False, message=f"{check.name}: {error.reason}")
+        return ProbeResult(passed=False, message=f"{check.name}: {error.reason}")
     except Exception as error:  # noqa: BLE001 - a probe answers whatever a check raises
         if isinstance(known := request_error(error), Internal):
             _log.error("check failed", check=check.name, exc_info=error)
-        return CheckResult(passed=False, message=f"{check.name}: {known.message}")
+        return ProbeResult(passed=False, message=f"{check.name}: {known.message}")
 
 
-def _written(name: str, result: CheckResult) -> dict[str, Any]:
+def _written(name: str, result: ProbeResult) -> dict[str, Any]:
     status = "pass" if result.passed else "fail"
     return {"Name": name, "Status": status, "Message": result.message, "Details": dict(result.details)}

@@ -13,7 +13,7 @@ from gatehouse.controllers.ports import RegistryRowsFactory, SecretReader, UtcCl
 from gatehouse.registry.rows import Rows
 from gatehouse.server.errors import Unavailable, server_refused
 from gatehouse.server.identity.expiring import ExpiringCache
-from gatehouse.server.readiness import CheckResult, ReadinessCheck
+from gatehouse.server.readiness import ProbeResult, ReadinessCheck
 
 __all__ = ["ServedRegistry"]
 
@@ -86,20 +86,20 @@ class ServedRegistry:
     def database_check(self) -> ReadinessCheck:
         """Whether the database answers, in tables of this server's revision."""
 
-        async def run() -> CheckResult:
+        async def run() -> ProbeResult:
             rows = await self.rows()
             await rows.counts()
             details = {"schema_version": rows.schema_version, "schema_dirty": False}
-            return CheckResult(passed=True, message="database is healthy", details=details)
+            return ProbeResult(passed=True, message="database is healthy", details=details)
 
         return ReadinessCheck(name="database", run=run)
 
     def service_check(self) -> ReadinessCheck:
         """Whether the registry's entries can be read."""
 
-        async def run() -> CheckResult:
+        async def run() -> ProbeResult:
             await (await self.rows()).counts()
-            return CheckResult(passed=True, message="model registry service is healthy")
+            return ProbeResult(passed=True, message="model registry service is healthy")
 
         return ReadinessCheck(name="model-registry", run=run)
 

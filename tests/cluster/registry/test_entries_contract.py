@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.registry.test_registry_contract import ServerDatabases
+from cluster.registry.on_servers import ServerDatabases
 from entriescontract import EntriesContract
 from entrypagescontract import EntryPagesContract
 from gatehouse_local.databases import LocalDatabase

@@ -20,7 +20,7 @@ from gatehouse.server.identity.authentication import Authentication
 from gatehouse.server.identity.headers import HeaderPolicy
 from gatehouse.server.identity.identification import Identification
 from gatehouse.server.metrics import ServerMetrics
-from gatehouse.server.readiness import CheckResult, ReadinessCheck, ReadinessChecks
+from gatehouse.server.readiness import ProbeResult, ReadinessCheck, ReadinessChecks
 from gatehouse.server.rendering import json_response, kubeflow_error
 from gatehouse.server.routing import Endpoint, Family
 from gatehouse.server.spans import RequestSpans
@@ -103,8 +103,8 @@ def identification(
 
 
 def passing(name: str) -> ReadinessCheck:
-    async def run() -> CheckResult:
-        return CheckResult(passed=True, message=f"{name} is healthy")
+    async def run() -> ProbeResult:
+        return ProbeResult(passed=True, message=f"{name} is healthy")
 
     return ReadinessCheck(name=name, run=run)
 

@@ -24,7 +24,7 @@ from gatehouse.errors import InputInvalid, NothingToDo, ObjectMismatch, Refused
 from gatehouse.server.calls import Call
 from gatehouse.server.errors import BadRequest, RequestError, TooManyRequests, Unprocessable
 from gatehouse.server.identity.headers import HeaderPolicy
-from gatehouse.server.readiness import CheckResult, ReadinessCheck, ReadinessChecks
+from gatehouse.server.readiness import ProbeResult, ReadinessCheck, ReadinessChecks
 from gatehouse.server.rendering import own_error
 from gatehouse.server.routing import Endpoint, Family
 from unit.server.parts import PREFIX, Answer, ReviewServer, application, ask, family, identification, passing
@@ -264,7 +264,7 @@ async def test_probes_answer_below_any_prefix_as_upstream_does() -> None:
 async def test_a_probe_of_a_registry_that_is_down_says_which_check_failed_and_no_host() -> None:
     asked = 0
 
-    async def down() -> CheckResult:
+    async def down() -> ProbeResult:
         nonlocal asked
         asked += 1
         raise Transient(reason="DatabaseUnavailable", message="db.example:3306 refused")

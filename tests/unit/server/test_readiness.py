@@ -10,7 +10,7 @@ import pytest
 from gatehouse.errors import Refused
 from gatehouse.server import readiness
 from gatehouse.server.errors import Unavailable
-from gatehouse.server.readiness import CheckResult, ReadinessCheck, ReadinessChecks, probe_of
+from gatehouse.server.readiness import ProbeResult, ReadinessCheck, ReadinessChecks, probe_of
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_paths_of_probes_count_by_their_end(path: str, probe: str | None) -> Non
     ],
 )
 async def test_every_error_fails_the_check(error: Exception, said: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def fail() -> CheckResult:
+    async def fail() -> ProbeResult:
         raise error
 
     checks = [ReadinessCheck(name="database", run=fail)]
@@ -54,9 +54,9 @@ async def test_every_error_fails_the_check(error: Exception, said: str, caplog: 
 
 
 async def test_a_check_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang() -> CheckResult:
+    async def hang() -> ProbeResult:
         await asyncio.Event().wait()
-        return CheckResult(passed=True)
+        return ProbeResult(passed=True)
 
     monkeypatch.setattr(readiness, "_LONGEST", 0.05)
     checks = ReadinessChecks(dirty=[], health=[ReadinessCheck(name="database", run=hang)])

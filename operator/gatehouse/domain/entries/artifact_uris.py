@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
+from gatehouse.storage.providers.table import PROVIDERS
+
 __all__ = ["ArtifactAddress", "read_artifact_uri", "write_artifact_uri"]
 
-_SCHEMES: Final = ("s3://", "minio://")
+_SCHEMES: Final = tuple(f"{scheme}://" for scheme in PROVIDERS)
 _ENDPOINT: Final = "endpoint"
 _REGION: Final = "defaultRegion"
 _MOST_WORDS: Final = 8

@@ -226,7 +226,7 @@ def _artifact(
 _URI: Final = Member(
     name="uri",
     longest=LONGEST_URI,
-    about="Where the files are, as in s3://bucket/path?endpoint=https://host&defaultRegion=region.",
+    about="Where the files are. A store with an endpoint has it in the query: ?endpoint=https://host&defaultRegion=region.",
     filterable=True,
 )
 
@@ -240,7 +240,7 @@ ARTIFACTS: Final[tuple[RestResource, ...]] = (
         members=(
             _URI,
             *_texts(
-                modelFormatName="The format of the files, as in safetensors.",
+                modelFormatName="The name of the format of the files.",
                 modelFormatVersion="The version of the format.",
                 storageKey="The name of the connection with which model servers read the files.",
                 storagePath="The path of the files in the store that storageKey names.",

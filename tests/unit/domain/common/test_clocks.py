@@ -41,6 +41,8 @@ DECIDED: dict[str, str] = {
     "ArtifactRecord.read_at": "when files are read again",
     "FileRecord.hashed_at": "which files are read again",
     "StateChange.at": "nothing: it is shown",
+    "entries.created_at": "nothing: it is shown, and orders lists",
+    "entries.updated_at": "nothing: it is shown, and orders lists",
     "artifact_files.hashed_at": "which files are read again",
     "audit_checkpoints.at": "nothing: it is shown, and how long a copy is locked is counted from it",
     "history.at": "nothing: it is shown",

@@ -208,7 +208,7 @@ def test_a_governed_artifact_shows_the_uri_that_is_verified() -> None:
         "s3://models/granite/?endpoint=https://s3&defaultRegion=eu-1"
     )
     assert write_entry(governed, version="v1")["uri"] == "s3://models/granite/"
-    assert write_entry(whole("model_artifact"), version="v1", outward=outward)["uri"] == "some text"
+    assert write_entry(whole("model_artifact"), version="v1")["uri"] == "some text"
 
 
 def test_a_version_that_is_ready_has_the_label() -> None:
