@@ -183,6 +183,7 @@ def _versions(registry: str) -> EntrySource:
             **_decided(),
         ),
         subject="version",
+        texts={"gatehouse.model_key": _V.model, "gatehouse.version_key": _V.version},
         numbers={"registeredModelId": _V.model_id},
         spec_texts={
             "description": json_text(_V.spec, "description"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gatehouse.server.catalog.family import catalog_family
 from gatehouse.server.kubeflow.family import kubeflow_family
 from gatehouse.server.routing import Family
 from gatehouse.server.served_registry import ServedRegistry
@@ -23,6 +24,8 @@ class FamilyParts:
 FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = (
     lambda parts: kubeflow_family(parts.registry, version="v1alpha3"),
     lambda parts: kubeflow_family(parts.registry, version="v1"),
+    lambda parts: catalog_family(parts.registry, version="v1alpha1"),
+    lambda parts: catalog_family(parts.registry, version="v1"),
 )
 
 

@@ -27,7 +27,11 @@ _LONGEST_SEGMENT: Final = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One method of one path. ``path`` is below the family's prefix, as in ``/registered_models/{id}/versions``."""
+    """One method of one path. ``path`` is below the family's prefix, as in ``/registered_models/{id}/versions``.
+
+    A parameter as ``{name+}`` may hold slashes. What follows it in a path of the family is matched from the right: of
+    ``/models/{name+}`` and ``/models/{name+}/artifacts``, the second has every path that ends so.
+    """
 
     method: Method
     path: str
@@ -56,6 +60,7 @@ class RouteMatch:
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
     parameter: tuple[str, _Node] | None = None
+    spanning: tuple[str, _Node] | None = None
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     template: str = ""
 
@@ -117,6 +122,13 @@ def _child(node: _Node, part: str, endpoint: Endpoint) -> _Node:
     if not part.startswith("{"):
         return node.literals.setdefault(part, _Node())
     name = part.removeprefix("{").removesuffix("}")
+    if name.endswith("+"):
+        name = name.removesuffix("+")
+        if node.spanning is None:
+            node.spanning = (name, _Node())
+        if node.spanning[0] != name:
+            raise ValueError(f"{endpoint.path} names a parameter {name}; its neighbours name {node.spanning[0]}")
+        return node.spanning[1]
     if node.parameter is None:
         node.parameter = (name, _Node())
     if node.parameter[0] != name:
@@ -131,13 +143,36 @@ def _walk(node: _Node, parts: Sequence[str], at: int, params: dict[str, str]) ->
     literal = node.literals.get(part)
     if literal is not None and (ended := _walk(literal, parts, at + 1, params)) is not None:
         return ended
-    if node.parameter is None or not part or len(part) > _LONGEST_SEGMENT:
+    if not part or len(part) > _LONGEST_SEGMENT:
         return None
-    name, child = node.parameter
-    ended = _walk(child, parts, at + 1, params)
-    if ended is not None:
-        params[name] = part
-    return ended
+    if node.parameter is not None:
+        name, child = node.parameter
+        ended = _walk(child, parts, at + 1, params)
+        if ended is not None:
+            params[name] = part
+            return ended
+    return None if node.spanning is None else _span(*node.spanning, parts, at, params)
+
+
+def _span(name: str, child: _Node, parts: Sequence[str], at: int, params: dict[str, str]) -> _Node | None:
+    """The endpoint behind a parameter that may hold slashes: one with an ending comes before one without."""
+    nearest = max(at + 1, len(parts) - _depth(child))
+    for end in [*range(nearest, len(parts)), len(parts)]:
+        value = "/".join(parts[at:end])
+        if len(value) > _LONGEST_SEGMENT or not all(parts[at:end]):
+            continue
+        ended = _walk(child, parts, end, params)
+        if ended is not None:
+            params[name] = value
+            return ended
+    return None
+
+
+def _depth(node: _Node) -> int:
+    """The number of segments of the longest path below a node."""
+    children = [*node.literals.values()]
+    children += [pair[1] for pair in (node.parameter, node.spanning) if pair is not None]
+    return max((1 + _depth(child) for child in children), default=0)
 
 
 def _allowed(node: _Node) -> tuple[str, ...]:

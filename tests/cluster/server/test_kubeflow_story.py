@@ -19,6 +19,7 @@ from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.s3 import S3Endpoint
 
 V3, V1 = "/api/model_registry/v1alpha3", "/api/model_registry/v1"
+CATALOG = "/api/model_catalog/v1alpha1"
 
 
 @dataclass
@@ -96,12 +97,26 @@ def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None
     assert artifact.uri is not None
     assert artifact.uri.startswith(world.uri("granite-1"))
     assert "endpoint=" in artifact.uri
+    name = "granite-3.1-fp8/3.1-may-2025"
+    single = f"{CATALOG}/sources/gatehouse/models/{name}"
+    status, found = server.ask("GET", f"{CATALOG}/models?q=granite", token=doors.viewer)
+    assert (status, [(item["name"], item["id"]) for item in found["items"]]) == (200, [(name, version.id)])
+    listed = found["items"][0]["customProperties"]
+    assert {key: listed[key] for key in properties} == properties
+    status, artifacts = server.ask("GET", f"{single}/artifacts", token=doors.viewer)
+    assert (status, artifacts["items"][0]["uri"]) == (200, artifact.uri)
+    assert server.ask("GET", single, token=make_account(world.kube, world.namespace, "stranger"))[0] == 404
     status, archived = server.ask(
         "PATCH", f"{V3}/model_versions/{version.id}", {"state": "ARCHIVED"}, token=doors.submitter
     )
     assert (status, archived["state"]) == (200, "ARCHIVED")
     world.wait("granite-3.1-fp8-3.1-may-2025", lambda body: body["status"].get("phase") == "Archived")
     assert world.get("ModelVersion", "granite-3.1-fp8-3.1-may-2025")["spec"]["state"] == "Archived"  # type: ignore[index]
+    until(
+        lambda: server.ask("GET", single, token=doors.viewer)[0] == 404,
+        what=lambda: str(server.ask("GET", single, token=doors.viewer)),
+    )
+    assert server.ask("GET", f"{CATALOG}/models", token=doors.viewer)[1]["items"] == []
 
 
 def test_the_uri_of_a_governed_artifact_never_changes(doors: Doors) -> None:
@@ -128,6 +143,7 @@ def test_a_recorded_entry_is_never_governed_by_another_door(doors: Doors) -> Non
         "pickle", "s3://elsewhere/model.pkl", model_format_name="pickle", model_format_version="1", version="1"
     )
     assert world.all("ModelVersion") == []
+    assert server.ask("GET", f"{CATALOG}/models", token=doors.submitter)[1]["items"] == []
     lies = {"gatehouse.phase": {"metadataType": "MetadataStringValue", "string_value": "Ready to Deploy"}}
     status, answer = server.ask("GET", f"{V3}/model_versions", token=doors.submitter)
     [version] = answer["items"]
