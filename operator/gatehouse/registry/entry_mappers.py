@@ -116,9 +116,7 @@ def _entry(kept: Mapping[str, Any]) -> Entry:
     governed = None
     if kept["row_state"] != "RECORDED":
         spec = orjson.loads(kept["spec"])
-        members = _SPEC_MEMBERS[kind](kept, spec) | own_members
-        if kind == "model_artifact":
-            members["uri"] = kept["uri"]
+        members = own_members | _unless_written(_SPEC_MEMBERS[kind](kept, spec), own_members)
         properties = _spec_properties(kind, spec) | own_properties
         governed = _governed(kept)
     return Entry(
@@ -152,6 +150,11 @@ def _governed(kept: Mapping[str, Any]) -> Governed:
         blocked_by=shown.blocked_by,
         uri=kept["uri"] or "",
     )
+
+
+def _unless_written(said: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a spec says, without what a client wrote itself. The URI is always that of the object."""
+    return {name: value for name, value in said.items() if name == "uri" or _type_of(own.get(name)) not in _COMPARED}
 
 
 def _model_members(_kept: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from gatehouse.registry.audit import (
     SummariseRecords,
 )
 from gatehouse.registry.database import Database
-from gatehouse.registry.entries import Entries
 from gatehouse.registry.keys import ModelKey, VersionKey
 from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
 from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
@@ -43,6 +42,9 @@ from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, Sav
 
 if TYPE_CHECKING:
     from gatehouse.domain.audit.keys import Signer
+
+if TYPE_CHECKING:
+    from gatehouse.registry.entries import Entries
 
 __all__ = ["AuditRows", "Rows"]
 
@@ -74,6 +76,9 @@ class Rows:
     @property
     def entries(self) -> Entries:
         """The models and versions as REST clients see them, and everything else that clients record."""
+        # 2 MiB that only a server needs.
+        from gatehouse.registry.entries import Entries  # noqa: PLC0415
+
         return Entries(registry=self._registry, database=self._database, now=self._now)
 
     async def load_version(self, *, model: str, version: str) -> VersionRecord | None:

@@ -358,7 +358,9 @@ async def population(
             record = replace(record, spec=spec, shown=shown)
             await rows.save_version(record, files=None, change=None)
             said = {"description": "description", "submittedBy": "author"}
-            SPEC_MEMBERS["model_version", made.id] = frozenset(said[name] for name in each.spec if name in said)
+            SPEC_MEMBERS["model_version", made.id] = frozenset(said[name] for name in each.spec if name in said) - {
+                name for name, value in each.members.items() if isinstance(value, bool | int | float | str)
+            }
             SPEC_PROPERTIES[made.id] = frozenset(each.spec.get("customProperties", {})) - frozenset(each.properties)
         for metric in of_metrics:
             await entries(metric.delay).create(new("metric", made.id, replace(metric, external=False)), actor="a")
