@@ -33,6 +33,8 @@ class Entries:
     async def create(self, entry: NewEntry, *, actor: str) -> Entry:
         """Records an entry; returns it with its id. ``actor`` is the user, for the audit trail.
 
+        A metric of an experiment run is recorded twice in one transaction: as the run's metric, and in its history.
+
         Raises:
             EntryExists: another entry has the name in its parent, or the external id.
             ParentMissing: no entry has the id of the parent.
@@ -55,6 +57,7 @@ class Entries:
     ) -> Entry:
         """Changes an entry of one of the kinds; returns the entry as it is then. Each update changes ``updated_at``.
 
+        Another value, step or time of an experiment run's metric also goes into its history.
         A client that changes the derived artifact of a governed version records that artifact, under the same id.
 
         Raises:
@@ -73,6 +76,7 @@ class Entries:
             namespaces=namespaces,
             actor=actor,
             at=self._now(),
+            creation=secrets.token_hex(16),
         )
         return await self._database.submit(operation)
 

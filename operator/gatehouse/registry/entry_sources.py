@@ -218,7 +218,7 @@ def _entries(registry: str, kind: EntryKind) -> EntrySource:
             row_state=literal("RECORDED", String),
         ),
         subject="entry",
-        texts={"artifactType": literal(kind.replace("_", "-"), String)},
+        texts={"artifactType": literal(kind.removesuffix("_record").replace("_", "-"), String)},
         numbers=_PARENTS.get(kind, {}),
     )
 

@@ -8,7 +8,7 @@ what Gatehouse decides on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -42,6 +42,8 @@ _M, _V, _E, _P = registered_models.c, model_versions.c, entries.c, entry_propert
 _TABLES: Final[Mapping[Subject, Table]] = {"model": registered_models, "version": model_versions, "entry": entries}
 _AUDITED: Final[Mapping[EntryKind, str]] = {"registered_model": "RegisteredModel", "model_version": "ModelVersion"}
 _Op = TypeVar("_Op")
+_MEASURED: Final = ("value", "step", "timestamp")
+"""The members of a metric of which the history keeps every value."""
 _STEP: Final = timedelta(milliseconds=1)
 """Clients read times in milliseconds, and every update must show."""
 
@@ -90,7 +92,7 @@ class CreateEntry(Write[Entry]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateEntry(Write[Entry]):
-    """Changes an entry of one of the kinds."""
+    """Changes an entry of one of the kinds. ``creation`` is a random word for what the change records besides."""
 
     turn: ClassVar[int] = 1
 
@@ -101,6 +103,7 @@ class UpdateEntry(Write[Entry]):
     namespaces: Namespaces
     actor: str
     at: datetime
+    creation: str
 
     @property
     def weight(self) -> int:
@@ -188,9 +191,9 @@ def _create_version(writer: Writer, operation: CreateEntry) -> int:
 
 
 def _create_entry(writer: Writer, operation: CreateEntry) -> int:
-    new = operation.entry
+    new, parent_kind = operation.entry, ""
     if new.parent_id is not None:
-        _require_parent(writer, operation.registry, new.parent_id, operation)
+        parent_kind = _require_parent(writer, operation.registry, new.parent_id, operation)
     # The same metric is recorded many times: each record has a slot of its own.
     slot = operation.creation if new.kind == "metric_record" else ""
     key: tuple[ColumnElement[bool], ...] = (
@@ -218,12 +221,32 @@ def _create_entry(writer: Writer, operation: CreateEntry) -> int:
         "state": values.pop("recorded_state"),
     }
     values = check_values(entries, values, f"{new.kind} {new.name[:80]!r}")
+    id_ = _recorded(writer, operation, "entry", _inserted(writer, values, key))
+    if new.kind == "metric" and parent_kind == "experiment_run":
+        _create_entry(writer, replace(operation, entry=_record_of(new)))
+    return id_
+
+
+def _inserted(writer: Writer, values: RowValues, key: tuple[ColumnElement[bool], ...]) -> int:
+    """The id of a new row of the table of entries."""
     if writer.connection.dialect.name == "sqlite":
         highest = writer.connection.scalar(select(func.max(_E.id)))
         values["id"] = max(FIRST_RECORDED_ID, (highest or 0) + 1)
     writer.insert(entries, [values])
-    found = writer.fetch(select(_E.id).where(*key))
-    return _recorded(writer, operation, "entry", found[0].id)
+    return int(writer.fetch(select(_E.id).where(*key))[0].id)
+
+
+def _record_of(metric: NewEntry) -> NewEntry:
+    """The record of a metric's value in the history of its run. A record has no external id of its own."""
+    return NewEntry(
+        kind="metric_record",
+        namespace=metric.namespace,
+        name=metric.name,
+        parent_id=metric.parent_id,
+        state=metric.state,
+        members=metric.members,
+        properties=metric.properties,
+    )
 
 
 def _recorded_values(operation: CreateEntry) -> RowValues:
@@ -328,11 +351,16 @@ def _exists(operation: CreateEntry) -> EntryExists:
     )
 
 
-def _require_parent(writer: Writer, registry: str, parent_id: int, operation: CreateEntry | UpdateEntry) -> None:
-    """Raises ParentMissing if no version and no other entry has the id."""
-    table = entries if parent_id >= FIRST_RECORDED_ID else model_versions
-    if not writer.fetch(select(table.c.id).where(table.c.registry == registry, table.c.id == parent_id)):
-        raise _no_parent(operation, "entry" if table is entries else "model_version", parent_id)
+def _require_parent(writer: Writer, registry: str, parent_id: int, operation: CreateEntry | UpdateEntry) -> str:
+    """The kind of the parent. Raises ParentMissing if no version and no other entry has the id."""
+    if parent_id < FIRST_RECORDED_ID:
+        if not writer.fetch(select(_V.id).where(_V.registry == registry, _V.id == parent_id)):
+            raise _no_parent(operation, "model_version", parent_id)
+        return "model_version"
+    found = writer.fetch(select(_E.kind).where(_E.registry == registry, _E.id == parent_id))
+    if not found:
+        raise _no_parent(operation, "entry", parent_id)
+    return str(found[0].kind)
 
 
 def _no_parent(operation: CreateEntry | UpdateEntry, what: str, parent_id: int | None = None) -> ParentMissing:
@@ -387,7 +415,28 @@ def _update(writer: Writer, operation: UpdateEntry) -> Entry:
     if change.properties is not None:
         _replace_properties(writer, source.subject, entry.id, custom=True, values=properties)
     _audit_change(writer, operation, entry, row)
-    return _read_back(writer, operation.registry, entry.kind, source.subject, entry.id)
+    changed = _read_back(writer, operation.registry, entry.kind, source.subject, entry.id)
+    _record_metric(writer, operation, before=entry, after=changed)
+    return changed
+
+
+def _record_metric(writer: Writer, operation: UpdateEntry, *, before: Entry, after: Entry) -> None:
+    """Keeps the new value of an experiment run's metric in the history of the run."""
+    if after.kind != "metric" or after.parent_id is None:
+        return
+    same = all(before.members.get(name) == after.members.get(name) for name in _MEASURED)
+    if same and before.parent_id == after.parent_id:
+        return
+    if _require_parent(writer, operation.registry, after.parent_id, operation) != "experiment_run":
+        return
+    creation = CreateEntry(
+        registry=operation.registry,
+        entry=_record_of(after),
+        actor=operation.actor,
+        at=operation.at,
+        creation=operation.creation,
+    )
+    _create_entry(writer, creation)
 
 
 def _locked(writer: Writer, operation: UpdateEntry) -> tuple[EntrySource, EntryRow]:
