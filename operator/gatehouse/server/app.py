@@ -104,6 +104,9 @@ class App:
             if path == HEALTHZ:
                 outcome.route = HEALTHZ
                 return PlainTextResponse("ok\n")
+            if (document := self._routes.document(scope["method"], path)) is not None:
+                outcome.route = path
+                return Response(document, media_type="application/json")
             if (family := self._routes.family(path)) is not None:
                 render = family.render
             return await self._call(scope, receive, trace, outcome)

@@ -23,6 +23,7 @@ __all__ = ["Endpoint", "Family", "Handler", "RouteMatch", "RouteTable"]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[["Call"], Awaitable[Response]]
 _LONGEST_SEGMENT: Final = 512
+_READING: Final = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The endpoints below a prefix, and how their errors look."""
+    """The endpoints below a prefix, and how their errors look.
+
+    ``documents`` are JSON texts by their whole paths. They say nothing of the registry, so everyone may read them.
+    """
 
     prefix: str
     endpoints: Sequence[Endpoint]
     render: ErrorRenderer
+    documents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +77,19 @@ class RouteTable:
         # The longest prefix goes first.
         self._families = sorted(families, key=lambda family: len(family.prefix), reverse=True)
         self._roots = [_tree(family) for family in self._families]
+        self._documents = {path: text for family in self._families for path, text in family.documents.items()}
 
     def family(self, path: str) -> Family | None:
         """The family of a path, also of a path that the family does not have."""
         index = self._index(path)
         return None if index is None else self._families[index]
+
+    def document(self, method: str, path: str) -> bytes | None:
+        """The document of a path; None where the path has none. Raises MethodNotAllowed."""
+        document = self._documents.get(path)
+        if document is not None and method not in _READING:
+            raise MethodNotAllowed(_known(method), allowed=_READING)
+        return document
 
     def match(self, method: str, path: str) -> RouteMatch:
         """The endpoint of a request. GET answers HEAD too.

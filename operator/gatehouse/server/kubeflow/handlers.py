@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from starlette.responses import Response
@@ -14,7 +14,7 @@ from gatehouse.actions.identity import Action as Right
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.domain.entries.entry import Entry, EntryKind, NewEntry
+from gatehouse.domain.entries.entry import ARTIFACT_KINDS, FIRST_RECORDED_ID, Entry, EntryKind, NewEntry
 from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryMissing, ParentMissing
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.page_tokens import write_token
@@ -38,12 +38,17 @@ from gatehouse.server.served_registry import ServedRegistry
 
 __all__ = ["Handlers"]
 
+E = TypeVar("E", bound=NewEntry)
 NAMESPACE_HEADER: Final = "x-gatehouse-namespace"
 _REFERENCES: Final[Mapping[str, EntryKind]] = {
     "registeredModelId": "registered_model",
     "modelVersionId": "model_version",
 }
 """Members that name another entry, which must exist."""
+_CURL: Final = ("application/x-www-form-urlencoded",)
+"""What curl says of the body of ``--data``. People archive versions so."""
+_BROWSER: Final = (b"origin", b"cookie", b"sec-fetch-")
+"""How the headers of a browser begin. A foreign page can make a browser send a form, but no JSON."""
 
 
 class Handlers:
@@ -151,14 +156,19 @@ class Handlers:
         parent = await self._parent_of_path(operation, call, reader)
         if parent is None and body.parent_id is not None and body.resource.parent is not None:
             parent = await reader.named(body.resource.parent, str(body.parent_id))
+        if parent is not None and body.parent_id is not None and body.parent_id != parent.id:
+            raise BadRequest(
+                f"the path names the {resource_of(parent.kind).words} {parent.id}, and the body names "
+                f"{body.parent_id}; expected the same id in both"
+            )
         await reader.check_references(body)
         namespace = parent.namespace if parent is not None else self._namespace(call, reader.registry)
         await call.access.require(_right("create", body.resource.kind, namespace))
         entry = new_entry(
             body, namespace=namespace, fallback_name=str(uuid4()), parent_id=None if parent is None else parent.id
         )
-        entry = own_uri(entry, reader.registry)
-        if parent is not None and entry.kind == "model_artifact":
+        entry = _in_run(own_uri(entry, reader.registry), parent)
+        if parent is not None and parent.kind == "model_version" and entry.kind == "model_artifact":
             await self._govern(call, reader, version=parent, artifact=entry)
         created = await _written(body.resource, entry.name, reader.entries.create(entry, actor=call.caller.person.name))
         self._registry.forget_namespaces()
@@ -168,7 +178,7 @@ class Handlers:
         self, call: Call, reader: _Reader, existing: Entry, body: EntryBody, *, parent: Entry | None = None
     ) -> Entry:
         await call.access.require(_right("update", existing.kind, existing.namespace))
-        wanted = own_uri(updated_entry(existing, body), reader.registry)
+        wanted = _in_run(own_uri(updated_entry(existing, body), reader.registry), parent)
         if existing.governed is not None and wanted.state != existing.state:
             await change_state(call.access, existing, state=wanted.state)
         if existing.kind == "model_artifact":
@@ -176,7 +186,7 @@ class Handlers:
         change = EntryChange(
             external_id=body.external_id,
             state=None if existing.governed is not None else body.state,
-            members={name: wanted.members[name] for name in body.members} or None,
+            members={name: wanted.members[name] for name in (*body.members, *_run_members(parent))} or None,
             properties=None if body.properties is None else wanted.properties,
             parent_id=None if parent is None or existing.parent_id == parent.id else parent.id,
         )
@@ -200,9 +210,9 @@ class Handlers:
         if before == now and parent is None:
             return
         version = parent
-        if version is None and existing.parent_id is not None:
+        if version is None and existing.parent_id is not None and existing.parent_id < FIRST_RECORDED_ID:
             version = await reader.named("model_version", str(existing.parent_id))
-        if version is None:
+        if version is None or version.kind != "model_version":
             return
         if version.governed is not None and before != now and is_artifact_of(version, before):
             raise Conflict(
@@ -223,7 +233,7 @@ class Handlers:
     async def _body(
         self, operation: RestOperation, call: Call, *, resources: tuple[RestResource, ...] | None = None
     ) -> EntryBody:
-        call.require_media_type("application/json")
+        call.require_media_type("application/json", *(() if _from_browser(call) else _CURL))
         if operation.form is None:
             raise TypeError(f"{operation.id} reads no body")
         return read_body(
@@ -318,6 +328,10 @@ class _Reader:
                 await self.named(kind, value)
 
 
+def _from_browser(call: Call) -> bool:
+    return any(name.startswith(_BROWSER) for name, _ in call.headers)
+
+
 def _plural(kind: EntryKind) -> str:
     """The Kubernetes resource whose rights count for entries of a kind."""
     return (RegisteredModel if kind == "registered_model" else ModelVersion).info.plural
@@ -335,6 +349,20 @@ def _reference(entry: Entry, member: str) -> int:
     """The id that a member names; 0, which no entry has, without one."""
     value = entry.members.get(member)
     return int(value) if isinstance(value, str) and value.isdecimal() else 0
+
+
+def _run_members(parent: Entry | None) -> dict[str, str]:
+    """The members that an artifact of an experiment run has beside the client's."""
+    if parent is None or parent.kind != "experiment_run":
+        return {}
+    of_experiment = {} if parent.parent_id is None else {"experimentId": str(parent.parent_id)}
+    return {"experimentRunId": str(parent.id), **of_experiment}
+
+
+def _in_run(entry: E, parent: Entry | None) -> E:
+    """The entry with the ids of its experiment run, if its parent is one."""
+    more = _run_members(parent)
+    return replace(entry, members={**entry.members, **more}) if more and entry.kind in ARTIFACT_KINDS else entry
 
 
 def _tree(asked: EntryList) -> Filter | None:

@@ -132,7 +132,9 @@ _REFUSALS: Final[Mapping[int, str]] = {
     404: "The entry does not exist, or the caller may not read it.",
     409: "The request conflicts with the entry, with another entry of the name, or with a rule.",
     413: "The body is too large.",
-    422: "A required member is missing or empty.",
+    415: "The body is of another media type than JSON.",
+    422: "A required member is missing or empty, or a rule of the cluster or of the database refuses the values.",
+    429: "The caller asks too often; try again after the time in Retry-After.",
     500: "The server failed.",
     503: "The database or the Kubernetes API cannot be reached; try again after the time in Retry-After.",
 }

@@ -115,8 +115,7 @@ class RestOperation:
             401,
             403,
             *((404,) if missing else ()),
-            *((409, 413) if body else ()),
-            *((422,) if self.form in {"create", "upsert"} else ()),
+            *((409, 413, 415, 422, 429) if body else ()),
             500,
             503,
         )

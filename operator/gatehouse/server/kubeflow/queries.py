@@ -27,6 +27,7 @@ _ID: Final = re.compile(r"[1-9][0-9]{0,8}")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _STEP: Final = re.compile(r"[0-9]{1,9}")
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_HISTORY: Final[tuple[EntryKind, ...]] = ("metric_record",)
 _NARROWING: Final[tuple[WordName, ...]] = ("name", "externalId", "artifactType", "stepIds")
 
 
@@ -97,7 +98,9 @@ def read_list(words: Mapping[str, str], *, operation: RestOperation, version: Ap
     return EntryList(
         page=page,
         identity=list_identity(used, path=path, order=page.order, others=narrowing),
-        kinds=_kinds(used.get("artifactType", ""), operation=operation),
+        kinds=_HISTORY
+        if operation.action == "metric_history"
+        else _kinds(used.get("artifactType", ""), operation=operation),
         filter=filter_,
         name=used.get("name"),
         external_id=used.get("externalId"),

@@ -20,8 +20,8 @@ __all__ = [
     "resource_of",
 ]
 
-LONGEST_EXTERNAL_ID: Final = 512
-"""Characters; a database can index as many."""
+LONGEST_EXTERNAL_ID: Final = 255
+"""Characters, as the column has; a database can index as many."""
 LONGEST_URI: Final = 2_048
 
 _CREATED: Final = frozenset[BodyForm]({"create", "upsert"})

@@ -68,8 +68,8 @@ def test_statuses() -> None:
     assert by_id["createModelVersion"].statuses("v1alpha3") == (201,)
     assert by_id["upsertModelVersionArtifact"].statuses("v1") == (200, 201)
     assert by_id["updateArtifact"].statuses("v1") == (200,)
-    assert by_id["createModelVersion"].refusals == (400, 401, 403, 404, 409, 413, 422, 500, 503)
-    assert by_id["updateModelVersion"].refusals == (400, 401, 403, 404, 409, 413, 500, 503)
+    assert by_id["createModelVersion"].refusals == (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+    assert by_id["updateModelVersion"].refusals == (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
     assert by_id["getModelVersions"].refusals == (400, 401, 403, 500, 503)
     assert by_id["findModelVersion"].refusals == (400, 401, 403, 404, 500, 503)
 
