@@ -24,8 +24,11 @@ from bench.gate import bench_gate
 from bench.granite_bench import bench_granite
 from bench.hostility import bench_hostility
 from bench.idle import bench_idle
+from bench.kubeflow import bench_kubeflow
 from bench.latency import bench_latency
 from bench.policies import bench_policies
+from bench.rest import ReadScale, bench_rest
+from bench.rest_governed import bench_governed
 from bench.vllm_fit import VLLM_NEEDED, bench_fit
 from gatehouse.printing.progress import ConsoleProgress, ProgressReporter
 from gatehouse_local.errors import LocalClusterError
@@ -33,12 +36,16 @@ from interrupts import unwind_on_sigterm
 
 __all__ = ["main"]
 
-_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "hostility", "flux", "granite")
-_ASKED = ("fit",)
-"""Only with --only, or with what they need: vLLM takes gigabytes."""
+_NAMES = ("idle", "gate", "audit", "policies", "cold", "restart", "latency", "hostility", "rest", "flux", "granite")
+_ASKED = ("fit", "kubeflow")
+"""Only with what they need: vLLM takes gigabytes, and the server of Kubeflow is built from Go."""
 _RESULTS = Path(__file__).resolve().parents[2] / "bench-results"
 _FLUX_COUNT = 1_000
 _STOPPED = 130
+_KUBEFLOW_NEEDED = (
+    "The bench `kubeflow` needs --kubeflow DIR: a checkout of kubeflow/model-registry in which "
+    "`go build -o model-registry .` was run"
+)
 
 Bench = Callable[[], Coroutine[Any, Any, list[Result]]]
 
@@ -53,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=max(Console().width, 120))
     if "fit" in (options.only or ()) and options.vllm is None:
         console.print(VLLM_NEEDED, highlight=False, markup=False)
+        return 2
+    if "kubeflow" in (options.only or ()) and options.kubeflow is None:
+        console.print(_KUBEFLOW_NEEDED, highlight=False, markup=False)
         return 2
     results: list[Result] = []
     started = datetime.now(UTC)
@@ -101,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkout of fluxcd/source-controller with its `manager` built, to be measured in the same run",
     )
     parser.add_argument(
+        "--kubeflow",
+        type=Path,
+        metavar="DIR",
+        help="a checkout of kubeflow/model-registry with its `model-registry` built, to be measured in the same run",
+    )
+    parser.add_argument(
         "--vllm",
         type=Path,
         metavar="VENV",
@@ -111,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench]:
     """The benches in order; the largest farm last but two, so that one sees early whether all is well."""
-    names = frozenset(options.only or (*_NAMES, *(("fit",) if options.vllm else ())))
+    asked = {"fit": options.vllm, "kubeflow": options.kubeflow}
+    names = frozenset(options.only or (*_NAMES, *(name for name in _ASKED if asked[name])))
     quick, profiles = options.quick, options.profile
     scale = 300 if quick else options.scale
     if scale < 1:
@@ -124,7 +141,9 @@ def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench
         "audit": partial(bench_audit, versions=versions, records=records, progress=progress),
         "latency": partial(bench_latency, others=200, repeats=10 if quick else 60, progress=progress),
         "hostility": partial(bench_hostility, others=200, repeats=1 if quick else 5, progress=progress),
+        "rest": partial(_bench_rest, quick=quick, progress=progress),
         "flux": flux,
+        "kubeflow": partial(bench_kubeflow, checkout=options.kubeflow, progress=progress),
         "fit": partial(bench_fit, options.vllm, quick=quick, progress=progress),
     }
     large: dict[str, Bench] = {
@@ -136,6 +155,21 @@ def _plan(options: argparse.Namespace, progress: ProgressReporter) -> list[Bench
         for count, benches in sorted(_farms(names, scale, quick=quick).items())
     ]
     return [*_chosen(small, names), *farms, *_chosen(large, names)]
+
+
+async def _bench_rest(*, quick: bool, progress: ProgressReporter) -> list[Result]:
+    """Reads on a database server and on SQLite, and registrations."""
+    scale = (
+        ReadScale(versions=2_000, repeats=20, requests=600)
+        if quick
+        else ReadScale(versions=100_000, repeats=300, requests=100_000)
+    )
+    small = ReadScale(versions=min(scale.versions, 10_000), repeats=scale.repeats, requests=scale.requests // 20)
+    return [
+        *await bench_rest(database="MariaDB", scale=scale, progress=progress),
+        *await bench_rest(database="SQLite", scale=small, progress=progress),
+        *await bench_governed(others=200, repeats=10 if quick else 60, progress=progress),
+    ]
 
 
 def _farms(names: Collection[str], scale: int, *, quick: bool) -> dict[int, frozenset[str]]:

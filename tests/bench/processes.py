@@ -1,4 +1,4 @@
-"""The operator as a process of its own, and what /proc tells of it."""
+"""The operator and the server as processes of their own, and what /proc tells of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from gatehouse_local.controlplane import OPERATOR_USER
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.net import LOOPBACK, free_port
 from gatehouse_local.process import base_environment
+from gatehouse_local.users import SERVER_USER
 
 __all__ = [
     "MIB",
+    "GatehouseProcess",
     "MachineUsage",
     "Operator",
-    "OperatorDied",
+    "ProcessDied",
+    "RestServer",
     "Usage",
     "is_idle",
     "machine_usage",
@@ -42,8 +45,8 @@ _OF_THE_IMAGE = {"MALLOC_ARENA_MAX": "1"}
 MIB = 1024 * 1024
 
 
-class OperatorDied(Exception):
-    """The operator ended by itself; the message has the end of its log."""
+class ProcessDied(Exception):
+    """A process ended by itself; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,24 @@ def machine_usage(marks: Collection[str], *, besides: int = 0) -> MachineUsage:
     return MachineUsage(servers, time.process_time(), (user + nice + system + sum(other[:2])) / _TICKS)
 
 
-class Operator:
-    """``gatehouse run`` with the rights of the operator's own user; use it as an asynchronous context manager.
+class GatehouseProcess:
+    """A command of ``gatehouse`` that serves until it is stopped; use it as an asynchronous context manager.
 
-    ``wrapper`` are arguments of Python before ``-m gatehouse``, as those of a profiler.
+    ``user`` is the one whose rights it has. ``wrapper`` are arguments of Python before ``-m gatehouse``, as those of a
+    profiler.
     """
 
-    def __init__(self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        plane: RunningControlPlane,
+        command: str,
+        *arguments: str,
+        user: str,
+        data: Path,
+        log: Path,
+        wrapper: tuple[str, ...] = (),
+    ) -> None:
+        self._name = command
         self._port = free_port()
         self._log = log
         self._command = [
@@ -106,11 +120,11 @@ class Operator:
             *wrapper,
             "-m",
             "gatehouse",
-            "run",
-            f"--kubeconfig={plane.kubeconfig}",
-            f"--context={OPERATOR_USER}",
+            command,
+            f"--kubeconfig={plane.kubeconfig.with_name(f'{user}.kubeconfig')}",
             f"--data-dir={data}",
             f"--health-address={LOOPBACK}:{self._port}",
+            *arguments,
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -141,7 +155,7 @@ class Operator:
     def pid(self) -> int:
         """Of the running process."""
         if self._process is None:
-            raise RuntimeError("the operator was not started")
+            raise RuntimeError(f"gatehouse {self._name} was not started")
         return self._process.pid
 
     @property
@@ -161,10 +175,10 @@ class Operator:
     async def samples(self) -> Samples:
         """Its metrics; nothing while it does not answer."""
         if self._process is None or self._session is None:
-            raise RuntimeError("the operator was not started")
+            raise RuntimeError(f"gatehouse {self._name} was not started")
         if self._process.poll() is not None:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
-            raise OperatorDied(f"the operator ended with code {self._process.returncode}:\n{tail}")
+            raise ProcessDied(f"gatehouse {self._name} ended with code {self._process.returncode}:\n{tail}")
         with suppress(aiohttp.ClientConnectionError):
             async with self._session.get(f"http://{LOOPBACK}:{self._port}/metrics") as response:
                 return parse(await response.text(), names=("gatehouse_",))
@@ -184,7 +198,23 @@ class Operator:
                 return last
             await asyncio.sleep(until_next_look(self.age, share))
         said = {name: last.sum(name) for name in sorted({name for name, _ in last.values}) if "bucket" not in name}
-        raise TimeoutError(f"waited {within:.0f} s for {what}; the operator's metrics: {said}")
+        raise TimeoutError(f"waited {within:.0f} s for {what}; the metrics of gatehouse {self._name}: {said}")
+
+
+class Operator(GatehouseProcess):
+    """``gatehouse run`` with the rights of the operator's own user."""
+
+    def __init__(self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()) -> None:
+        super().__init__(plane, "run", user=OPERATOR_USER, data=data, log=log, wrapper=wrapper)
+
+
+class RestServer(GatehouseProcess):
+    """``gatehouse server`` with the rights of the server's own user."""
+
+    def __init__(self, plane: RunningControlPlane, *, data: Path, log: Path, wrapper: tuple[str, ...] = ()) -> None:
+        self.port = free_port()
+        address = f"--listen-address={LOOPBACK}:{self.port}"
+        super().__init__(plane, "server", address, user=SERVER_USER, data=data, log=log, wrapper=wrapper)
 
 
 def until_next_look(age: float, share: float) -> float:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.buckets import let_anybody_write
-from bench.processes import Operator
+from bench.processes import Operator, RestServer
 from bench.samples import BUCKET
 from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.binaries import Binaries
+from gatehouse_local.databases import LocalDatabase
 from gatehouse_local.ephemeral import RunningControlPlane, control_plane, minio
 from gatehouse_local.install import install_defaults
 from gatehouse_local.s3 import S3Endpoint, ensure_bucket
@@ -37,13 +38,26 @@ class Servers:
 
     def operator(self, name: str) -> Operator:
         """The operator; each of its lives has the same data. ``name`` is that of its profile, if one is asked for."""
-        wrapper = ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()
-        return Operator(self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=wrapper)
+        return Operator(
+            self.plane, data=self.home / "data", log=self.home / "operator.log", wrapper=self._wrapper(name)
+        )
+
+    def rest_server(self, name: str) -> RestServer:
+        """The server beside the operator, with the same data. ``name`` is that of its profile."""
+        return RestServer(
+            self.plane, data=self.home / "data", log=self.home / "server.log", wrapper=self._wrapper(name)
+        )
+
+    def _wrapper(self, name: str) -> tuple[str, ...]:
+        return ("-m", "cProfile", "-o", str(self.profiles / f"{name}.prof")) if self.profiles else ()
 
 
 @contextlib.contextmanager
-def servers(progress: ProgressReporter, *, profiles: Path | None = None) -> Iterator[Servers]:
-    """etcd, kube-apiserver, kube-controller-manager and MinIO with an empty bucket."""
+def servers(
+    progress: ProgressReporter, *, profiles: Path | None = None, database: LocalDatabase | None = None
+) -> Iterator[Servers]:
+    """etcd, kube-apiserver, kube-controller-manager and MinIO with an empty bucket. Without ``database`` rows are in
+    SQLite."""
     binaries = Binaries(progress=progress)
     with contextlib.ExitStack() as stack:
         with progress.step("starting the control plane and MinIO"):
@@ -53,5 +67,5 @@ def servers(progress: ProgressReporter, *, profiles: Path | None = None) -> Iter
             ensure_bucket(store, BUCKET)
             let_anybody_write(store, BUCKET)
             with contextlib.closing(plane.client()) as client:
-                install_defaults(client, endpoint=store, database=None)
+                install_defaults(client, endpoint=store, database=database)
         yield Servers(plane=plane, store=store, home=home, progress=progress, profiles=profiles)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
+from gatehouse.app.garbage import collect_rarely
 from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.app.periodic import PeriodicParts, periodic_work
@@ -55,8 +55,6 @@ __all__ = ["run_operator"]
 STOPPED: Final = 0
 LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
-GARBAGE_THRESHOLD: Final = 10_000
-"""New objects between two garbage collections. Python's 700 suits small programs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +70,7 @@ class WallClock:
 def run_operator(settings: Settings) -> int:
     """Runs the operator and returns the exit code of the process."""
     configure_logging(settings.log_level)
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    collect_rarely()
     try:
         uvloop.run(_run(settings))
     except LeadershipLost as lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, TypeAlias, cast
 
@@ -13,13 +13,14 @@ from gatehouse.domain.common.errors import Stalled
 from gatehouse.domain.entries.entry import Entry, EntryKind, Governed
 from gatehouse.domain.entries.properties import PROPERTY_TYPES, Property
 from gatehouse.domain.version.shown import ShownDecision
-from gatehouse.registry.entry_sources import ROW_COLUMNS, Subject
+from gatehouse.registry.entry_sources import Subject
 from gatehouse.registry.mappers import RowValues
 
 __all__ = [
     "EntryRow",
     "dump_members",
     "dump_properties",
+    "entries_of",
     "entry_of",
     "load_members",
     "load_properties",
@@ -27,11 +28,12 @@ __all__ = [
 ]
 
 EntryRow: TypeAlias = "Row[*tuple[Any, ...]]"
-"""A row that begins with ``ROW_COLUMNS``."""
+"""A row with ``ROW_COLUMNS``, or with those that are no constants of its source."""
 
 _TYPES: Final = frozenset(PROPERTY_TYPES)
 _COMPARED: Final = frozenset({"string", "int", "double", "bool"})
 _LONGEST_PROPERTY: Final = 255
+_NO_CONSTANTS: Final[Mapping[str, Any]] = {}
 
 
 def dump_members(members: Mapping[str, Any]) -> str:
@@ -91,13 +93,23 @@ def property_rows(subject: Subject, entry_id: int, *, custom: bool, values: Mapp
         }
 
 
-def entry_of(row: EntryRow) -> Entry:
-    """The entry of a row.
+def entry_of(row: EntryRow, *, constants: Mapping[str, Any] = _NO_CONSTANTS) -> Entry:
+    """The entry of a row. ``constants`` are the values that the statement left out.
 
     Raises:
         Stalled: RowUnreadable, naming the row.
     """
-    kept = dict(zip(ROW_COLUMNS, row, strict=False))
+    (entry,) = entries_of([row], constants=constants)
+    return entry
+
+
+def entries_of(rows: Sequence[EntryRow], *, constants: Mapping[str, Any]) -> list[Entry]:
+    """The entries of rows of one statement. Raises as :func:`entry_of`."""
+    names = rows[0]._fields if rows else ()
+    return [_readable_entry({**constants, **dict(zip(names, row, strict=True))}) for row in rows]
+
+
+def _readable_entry(kept: Mapping[str, Any]) -> Entry:
     try:
         return _entry(kept)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

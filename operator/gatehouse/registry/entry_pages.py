@@ -6,7 +6,7 @@ to the page by an index. A position whose value is not known costs one statement
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -18,7 +18,7 @@ from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, LARGEST_ID, Entry,
 from gatehouse.domain.query.filters import Filter
 from gatehouse.domain.query.pages import Order, Page, Position
 from gatehouse.registry.entry_filters import condition
-from gatehouse.registry.entry_mappers import entry_of
+from gatehouse.registry.entry_mappers import entries_of, entry_of
 from gatehouse.registry.entry_sources import EntrySource, sources_of
 from gatehouse.registry.operations import Read
 from gatehouse.registry.tables import entry_properties
@@ -113,19 +113,22 @@ def position_of(entry: Entry, order: Order) -> Position:
 def page_statement(operation: ListEntries, position: Position | None, *, dialect: str) -> Select[Any]:
     """The statement of a page, with one row more than the page has."""
     order = operation.page.order
-    branches = [_branch(operation, source, position, dialect) for source in _sources(operation)]
-    if len(branches) == 1:
-        return branches[0]
+    sources = _sources(operation)
+    if len(sources) == 1:
+        return _branch(operation, sources[0], position, dialect, whole=False)
+    branches = [_branch(operation, source, position, dialect, whole=True) for source in sources]
     # A limit inside each branch lets each use an index of its own; SQLite accepts one only in a subquery.
     union = union_all(*[select(branch.subquery()) for branch in branches]).subquery()
     value = union.c.get(_ORDER, None)
     return _cut(select(union), order, value, union.c.id, operation.page.size)
 
 
-def _branch(operation: ListEntries, source: EntrySource, position: Position | None, dialect: str) -> Select[Any]:
+def _branch(
+    operation: ListEntries, source: EntrySource, position: Position | None, dialect: str, *, whole: bool
+) -> Select[Any]:
     order, size = operation.page.order, operation.page.size
     ranged = position is not None and operation.parent_id is None and dialect in {"mysql", "mariadb"}
-    value, statement = _ordered(source, order, scoped=not ranged)
+    value, statement = _ordered(source, order, scoped=not ranged, whole=whole)
     if ranged:
         # For an equality MariaDB reads the index from its end up to the page. For a span it goes to the page, but then
         # it must be told that the order of the index is the order of the page.
@@ -143,17 +146,17 @@ def _branch(operation: ListEntries, source: EntrySource, position: Position | No
 
 
 def _ordered(
-    source: EntrySource, order: Order, *, scoped: bool = True
+    source: EntrySource, order: Order, *, scoped: bool = True, whole: bool = True
 ) -> tuple[ColumnElement[Any] | None, Select[Any]]:
     """The value of the order, None for the order by id, and the rows with that value."""
     if order.by == "ID":
-        return None, source.rows(scoped=scoped)
+        return None, source.rows(scoped=scoped, whole=whole)
     if order.by in _COLUMNS:
         value = source.columns[_COLUMNS[order.by]]
-        return value, source.rows(value.label(_ORDER), scoped=scoped)
+        return value, source.rows(value.label(_ORDER), scoped=scoped, whole=whole)
     kind = order.type or "string"
     value = _P.text if kind == "string" else _P.number
-    joined = source.rows(value.label(_ORDER), scoped=scoped).outerjoin(
+    joined = source.rows(value.label(_ORDER), scoped=scoped, whole=whole).outerjoin(
         entry_properties,
         and_(
             _P.subject == (source.subject or ""),
@@ -200,6 +203,11 @@ def _cut(
     return statement if size is None else statement.limit(size + 1)
 
 
+def _left_out(sources: Sequence[EntrySource]) -> Mapping[str, Any]:
+    """The values that the statement of one source leaves out. Branches of a union have the same columns."""
+    return sources[0].constants if len(sources) == 1 else {}
+
+
 def _readable(source: EntrySource, namespaces: Namespaces) -> Sequence[ColumnElement[bool]]:
     return () if namespaces is None else (source.columns["namespace"].in_(sorted(namespaces)),)
 
@@ -241,16 +249,17 @@ def _found(connection: Connection, operation: FindEntry) -> Entry | ReconcileErr
 def _first(connection: Connection, operation: GetEntry | FindEntry, matches: _Matches) -> Entry | ReconcileError | None:
     if operation.namespaces is not None and not operation.namespaces:
         return None
+    sources = _sources(operation)
     branches = [
-        source.rows().where(*matches(source), *_readable(source, operation.namespaces))
-        for source in _sources(operation)
+        source.rows(whole=len(sources) > 1).where(*matches(source), *_readable(source, operation.namespaces))
+        for source in sources
     ]
     statement: Any = branches[0] if len(branches) == 1 else union_all(*branches)
     row = connection.execute(statement).first()
     if row is None:
         return None
     try:
-        return entry_of(row)
+        return entry_of(row, constants=_left_out(sources))
     except ReconcileError as error:
         return error
 
@@ -268,7 +277,8 @@ def _listed(connection: Connection, operation: ListEntries) -> EntryPage | Recon
     rows = connection.execute(page_statement(operation, position, dialect=connection.dialect.name)).all()
     size = len(rows) if page.size is None else page.size
     try:
-        return EntryPage(entries=tuple([entry_of(row) for row in rows[:size]]), more=len(rows) > size)
+        entries = entries_of(rows[:size], constants=_left_out(_sources(operation)))
+        return EntryPage(entries=tuple(entries), more=len(rows) > size)
     except ReconcileError as error:
         return error
 

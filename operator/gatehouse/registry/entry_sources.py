@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 from sqlalchemy import (
     Column,
@@ -64,12 +64,20 @@ _M, _V, _E = registered_models.c, model_versions.c, entries.c
 _Text = ColumnElement[Any]
 
 
+class _Columns(TypedDict):
+    """Two fields of :class:`EntrySource`."""
+
+    columns: Mapping[str, _Text]
+    constants: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EntrySource:
     """Where the entries of one kind come from.
 
     ``scope`` has the columns with which the indexes of pages begin, and their values; ``where`` has further conditions.
-    ``columns`` are those of ``ROW_COLUMNS``. ``texts`` and ``numbers`` are members that are columns, by their names in
+    ``columns`` are those of ``ROW_COLUMNS``, and ``constants`` the values of those that are the same in each row.
+    ``texts`` and ``numbers`` are members that are columns, by their names in
     the client's JSON. ``spec_texts`` are members that the spec of a governed entry has, ``spec_properties`` is the
     member of the spec with its properties, ``governed_texts`` are the properties that Gatehouse shows. ``subject`` is
     None for entries that have no properties of their own.
@@ -80,6 +88,7 @@ class EntrySource:
     scope: tuple[tuple[Column[str], str], ...]
     where: tuple[ColumnElement[bool], ...] = ()
     columns: Mapping[str, _Text]
+    constants: Mapping[str, Any]
     subject: Subject | None
     texts: Mapping[str, _Text] = field(default_factory=dict)
     numbers: Mapping[str, _Text] = field(default_factory=dict)
@@ -92,12 +101,12 @@ class EntrySource:
         """Whether an object holds the row, or last held the row."""
         return self.columns["row_state"] != "RECORDED"
 
-    def rows(self, *more: ColumnElement[Any], scoped: bool = True) -> Select[Any]:
+    def rows(self, *more: ColumnElement[Any], scoped: bool = True, whole: bool = True) -> Select[Any]:
         """All rows of the kind, with ``ROW_COLUMNS`` and further columns.
 
-        Without ``scoped`` the caller adds the condition of the scope.
+        Without ``scoped`` the caller adds the condition of the scope. Without ``whole`` the constants are left out.
         """
-        rows = _all_rows(self, scoped=scoped)
+        rows = _all_rows(self, scoped=scoped, whole=whole)
         return rows.add_columns(*more) if more else rows
 
 
@@ -121,8 +130,9 @@ def _sources_of(registry: str, kind: EntryKind) -> tuple[EntrySource, ...]:
 
 
 @lru_cache(maxsize=2_000)
-def _all_rows(source: EntrySource, *, scoped: bool) -> Select[Any]:
-    chosen = [source.columns[name].label(name) for name in ROW_COLUMNS]
+def _all_rows(source: EntrySource, *, scoped: bool, whole: bool) -> Select[Any]:
+    names = [name for name in ROW_COLUMNS if whole or name not in source.constants]
+    chosen = [source.columns[name].label(name) for name in names]
     scope = [column == value for column, value in source.scope] if scoped else []
     return select(*chosen).select_from(source.origin).where(*scope, *source.where)
 
@@ -132,10 +142,10 @@ def _models(registry: str) -> EntrySource:
         kind="registered_model",
         origin=registered_models,
         scope=((_M.registry, registry),),
-        columns=_columns(
+        **_columns(
             "registered_model",
             id=_M.id,
-            parent_id=literal(0),
+            parent_id=0,
             namespace=_M.namespace,
             name=_M.title,
             external_id=_M.external_id,
@@ -165,7 +175,7 @@ def _versions(registry: str) -> EntrySource:
         kind="model_version",
         origin=model_versions,
         scope=((_V.registry, registry),),
-        columns=_columns(
+        **_columns(
             "model_version",
             id=_V.id,
             parent_id=_V.model_id,
@@ -203,7 +213,7 @@ def _entries(registry: str, kind: EntryKind) -> EntrySource:
         kind=kind,
         origin=entries,
         scope=((_E.registry, registry), (_E.kind, kind)),
-        columns=_columns(
+        **_columns(
             kind,
             id=_E.id,
             parent_id=_E.parent_id,
@@ -215,7 +225,7 @@ def _entries(registry: str, kind: EntryKind) -> EntrySource:
             properties=_E.properties,
             created_at=_E.created_at,
             updated_at=_E.updated_at,
-            row_state=literal("RECORDED", String),
+            row_state="RECORDED",
         ),
         subject="entry",
         texts={"artifactType": literal(kind.removesuffix("_record").replace("_", "-"), String)},
@@ -238,13 +248,13 @@ def _derived_artifacts(registry: str) -> EntrySource:
         origin=model_versions.join(registered_models, _V.model_id == _M.id),
         scope=((_V.registry, registry),),
         where=(_V.state != "RECORDED", ~recorded),
-        columns=_columns(
+        **_columns(
             "model_artifact",
             id=_V.id,
             parent_id=_V.id,
             namespace=_V.namespace,
             name=_M.title,
-            state=literal("LIVE", String),
+            state="LIVE",
             created_at=_V.created_at,
             updated_at=_V.updated_at,
             key=_V.version,
@@ -271,6 +281,22 @@ def _state(state: _Text, recorded: _Text) -> _Text:
     return case((state == "RECORDED", recorded), else_=state)
 
 
-def _columns(kind: EntryKind, **columns: _Text) -> Mapping[str, _Text]:
-    nothing = cast(null(), Text)
-    return dict.fromkeys(ROW_COLUMNS, nothing) | {"kind": literal(kind, String)} | columns
+def _columns(kind: EntryKind, **columns: _Text | str | int) -> _Columns:
+    given: dict[str, _Text | str | int | None] = dict.fromkeys(ROW_COLUMNS) | {"kind": kind} | columns
+    constants = {name: value for name, value in given.items() if not isinstance(value, ColumnElement)}
+    return {
+        "columns": {
+            name: value if isinstance(value, ColumnElement) else _constant(value) for name, value in given.items()
+        },
+        "constants": constants,
+    }
+
+
+def _constant(value: str | int | None) -> _Text:
+    match value:
+        case None:
+            return cast(null(), Text)
+        case str():
+            return literal(value, String)
+        case _:
+            return literal(value)

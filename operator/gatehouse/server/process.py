@@ -17,6 +17,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gatehouse.app.garbage import collect_rarely
 from gatehouse.app.logs import configure_logging
 from gatehouse.app.server_settings import ServerSettings
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration, without_credentials
@@ -79,6 +80,7 @@ class RunningServer:
 def run_server(settings: ServerSettings) -> int:
     """Runs the server and returns the exit code of the process."""
     configure_logging(settings.log_level)
+    collect_rarely()
     try:
         uvloop.run(_run(settings))
     except (ClusterError, OSError, ProxySecretInvalid, SpansUnavailable) as error:

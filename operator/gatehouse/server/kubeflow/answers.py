@@ -90,6 +90,8 @@ def _state(member: Member) -> Callable[[Entry], JsonValue]:
 
 
 def _properties(entry: Entry) -> JsonValue:
+    if entry.governed is None:
+        return write_custom_properties(entry.properties)
     return write_custom_properties({**entry.properties, **governed_properties(entry.governed)})
 
 
