@@ -21,6 +21,7 @@ from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.entries.refusals import EntryExists, EntryMissing, ParentMissing
 from gatehouse.domain.query.filters import Comparison, Filter
 from gatehouse.domain.query.pages import Page
+from gatehouse.domain.query.scopes import EVERY_NAMESPACE
 from gatehouse.domain.version.records import VersionRecord
 from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.registry.entries import Entries
@@ -285,7 +286,7 @@ class EntriesContract:
         hidden = await create(a_new(name="b", namespace="team-b", external_id="e"), actor="a")
         shown = await create(a_new(name="a", namespace="team-a"), actor="a")
         for namespaces, expected in (
-            (None, [hidden, shown]),
+            (EVERY_NAMESPACE, [hidden, shown]),
             (frozenset({"team-a", "team-x"}), [shown]),
             (frozenset[str](), []),
         ):

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
+from gatehouse.app.garbage import collect_rarely
 from gatehouse.app.lease import KubernetesLease
 from gatehouse.app.login import login_with
-from gatehouse.app.garbage import collect_rarely
 from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.app.periodic import PeriodicParts, periodic_work

@@ -9,9 +9,10 @@ from datetime import datetime
 from gatehouse.domain.entries.entry import Entry, EntryKind, NewEntry
 from gatehouse.domain.query.filters import Filter
 from gatehouse.domain.query.pages import Page
+from gatehouse.domain.query.scopes import EVERY_NAMESPACE, Scope
 from gatehouse.registry.database import Database
 from gatehouse.registry.entry_mappers import dump_members, dump_properties
-from gatehouse.registry.entry_pages import EntryPage, FindEntry, GetEntry, ListEntries, Namespaces
+from gatehouse.registry.entry_pages import EntryPage, FindEntry, GetEntry, ListEntries
 from gatehouse.registry.entry_writes import CreateEntry, EntryChange, UpdateEntry
 
 __all__ = ["Entries"]
@@ -20,9 +21,9 @@ __all__ = ["Entries"]
 class Entries:
     """The entries of one registry in a database that other registries may share.
 
-    ``namespaces`` are those whose entries the caller may read, None for all: other entries are as if they were not
-    there. Every method may raise the errors of :meth:`Database.submit`, and Stalled (RowUnreadable) for a row that
-    another program changed. After a ``Transient`` it is unknown whether a write took place.
+    ``namespaces`` are those whose entries the caller may read: other entries are as if they were not there. Every
+    method may raise the errors of :meth:`Database.submit`, and Stalled (RowUnreadable) for a row that another program
+    changed. After a ``Transient`` it is unknown whether a write took place.
     """
 
     def __init__(self, *, registry: str, database: Database, now: Callable[[], datetime]) -> None:
@@ -53,7 +54,7 @@ class Entries:
         id: int,  # noqa: A002 - the word of the clients
         change: EntryChange,
         actor: str,
-        namespaces: Namespaces = None,
+        namespaces: Scope = EVERY_NAMESPACE,
     ) -> Entry:
         """Changes an entry of one of the kinds; returns the entry as it is then. Each update changes ``updated_at``.
 
@@ -85,7 +86,7 @@ class Entries:
         *,
         kinds: Sequence[EntryKind],
         id: int,  # noqa: A002 - the word of the clients
-        namespaces: Namespaces = None,
+        namespaces: Scope = EVERY_NAMESPACE,
     ) -> Entry | None:
         """The entry of an id, of one of the kinds."""
         operation = GetEntry(registry=self._registry, kinds=tuple(kinds), id=id, namespaces=namespaces)
@@ -98,7 +99,7 @@ class Entries:
         name: str | None = None,
         parent_id: int | None = None,
         external_id: str | None = None,
-        namespaces: Namespaces = None,
+        namespaces: Scope = EVERY_NAMESPACE,
     ) -> Entry | None:
         """The entry of a name in a parent, or of an external id, which comes first where both are given.
 
@@ -124,7 +125,7 @@ class Entries:
         page: Page,
         parent_id: int | None = None,
         tree: Filter | None = None,
-        namespaces: Namespaces = None,
+        namespaces: Scope = EVERY_NAMESPACE,
     ) -> EntryPage:
         """A page of the entries of the kinds, of one parent if that is given, that ``tree`` accepts."""
         operation = ListEntries(

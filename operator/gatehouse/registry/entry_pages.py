@@ -17,16 +17,14 @@ from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, LARGEST_ID, Entry, EntryKind
 from gatehouse.domain.query.filters import Filter
 from gatehouse.domain.query.pages import Order, Page, Position
+from gatehouse.domain.query.scopes import EveryNamespace, Scope
 from gatehouse.registry.entry_filters import condition
 from gatehouse.registry.entry_mappers import entries_of, entry_of
 from gatehouse.registry.entry_sources import EntrySource, sources_of
 from gatehouse.registry.operations import Read
 from gatehouse.registry.tables import entry_properties
 
-__all__ = ["EntryPage", "FindEntry", "GetEntry", "ListEntries", "Namespaces", "page_statement", "position_of"]
-
-Namespaces = frozenset[str] | None
-"""The namespaces whose entries the caller may read; None for all."""
+__all__ = ["EntryPage", "FindEntry", "GetEntry", "ListEntries", "page_statement", "position_of", "readable"]
 
 _Matches = Callable[[EntrySource], Sequence[ColumnElement[bool]]]
 _P = entry_properties.c
@@ -51,7 +49,7 @@ class GetEntry(Read[Entry | None]):
     registry: str
     kinds: tuple[EntryKind, ...]
     id: int
-    namespaces: Namespaces
+    namespaces: Scope
 
     @classmethod
     def run(cls, connection: Connection, batch: Sequence[Self]) -> list[Entry | ReconcileError | None]:
@@ -67,7 +65,7 @@ class FindEntry(Read[Entry | None]):
     name: str | None
     parent_id: int | None
     external_id: str | None
-    namespaces: Namespaces
+    namespaces: Scope
 
     @classmethod
     def run(cls, connection: Connection, batch: Sequence[Self]) -> list[Entry | ReconcileError | None]:
@@ -81,7 +79,7 @@ class ListEntries(Read[EntryPage]):
     registry: str
     kinds: tuple[EntryKind, ...]
     parent_id: int | None
-    namespaces: Namespaces
+    namespaces: Scope
     tree: Filter | None
     page: Page
 
@@ -135,7 +133,7 @@ def _branch(
         for column, name in source.scope:
             statement = statement.where(column >= name, column <= name)
             statement = statement.order_by(column.desc() if order.descending else column.asc())
-    statement = statement.where(*_readable(source, operation.namespaces))
+    statement = statement.where(*readable(source, operation.namespaces))
     if operation.parent_id is not None:
         statement = statement.where(source.columns["parent_id"] == operation.parent_id)
     if operation.tree is not None:
@@ -208,8 +206,11 @@ def _left_out(sources: Sequence[EntrySource]) -> Mapping[str, Any]:
     return sources[0].constants if len(sources) == 1 else {}
 
 
-def _readable(source: EntrySource, namespaces: Namespaces) -> Sequence[ColumnElement[bool]]:
-    return () if namespaces is None else (source.columns["namespace"].in_(sorted(namespaces)),)
+def readable(source: EntrySource, namespaces: Scope) -> Sequence[ColumnElement[bool]]:
+    """The conditions under which the caller may read a row."""
+    if isinstance(namespaces, EveryNamespace):
+        return ()
+    return (source.columns["namespace"].in_(sorted(namespaces)),)
 
 
 def _sources(operation: GetEntry | FindEntry | ListEntries) -> Sequence[EntrySource]:
@@ -247,11 +248,11 @@ def _found(connection: Connection, operation: FindEntry) -> Entry | ReconcileErr
 
 
 def _first(connection: Connection, operation: GetEntry | FindEntry, matches: _Matches) -> Entry | ReconcileError | None:
-    if operation.namespaces is not None and not operation.namespaces:
+    if not operation.namespaces:
         return None
     sources = _sources(operation)
     branches = [
-        source.rows(whole=len(sources) > 1).where(*matches(source), *_readable(source, operation.namespaces))
+        source.rows(whole=len(sources) > 1).where(*matches(source), *readable(source, operation.namespaces))
         for source in sources
     ]
     statement: Any = branches[0] if len(branches) == 1 else union_all(*branches)
@@ -267,7 +268,7 @@ def _first(connection: Connection, operation: GetEntry | FindEntry, matches: _Ma
 def _listed(connection: Connection, operation: ListEntries) -> EntryPage | ReconcileError:
     page = operation.page
     nothing = EntryPage(entries=(), more=False)
-    if (operation.namespaces is not None and not operation.namespaces) or page.size == 0 or not operation.kinds:
+    if not operation.namespaces or page.size == 0 or not operation.kinds:
         return nothing
     position = page.after
     if position is not None and position.value is None and page.order.by != "ID":

@@ -20,6 +20,7 @@ from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, LARGEST_ID, Entry,
 from gatehouse.domain.entries.names import KeyChoice, model_key_choice, version_key_choice
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryMissing, ParentMissing
+from gatehouse.domain.query.scopes import Scope
 from gatehouse.registry.entry_mappers import (
     EntryRow,
     dump_members,
@@ -29,7 +30,7 @@ from gatehouse.registry.entry_mappers import (
     load_properties,
     property_rows,
 )
-from gatehouse.registry.entry_pages import Namespaces
+from gatehouse.registry.entry_pages import readable
 from gatehouse.registry.entry_sources import EntrySource, Subject, sources_of
 from gatehouse.registry.mappers import RowValues, check_values
 from gatehouse.registry.operations import LARGEST_FACT, Write
@@ -100,7 +101,7 @@ class UpdateEntry(Write[Entry]):
     kinds: tuple[EntryKind, ...]
     id: int
     change: EntryChange
-    namespaces: Namespaces
+    namespaces: Scope
     actor: str
     at: datetime
     creation: str
@@ -443,8 +444,7 @@ def _locked(writer: Writer, operation: UpdateEntry) -> tuple[EntrySource, EntryR
     """The row, locked against other changes. A recorded artifact comes before one that is derived."""
     for source in sources_of(operation.registry, operation.kinds):
         statement = source.rows().where(source.columns["id"] == operation.id)
-        if operation.namespaces is not None:
-            statement = statement.where(source.columns["namespace"].in_(sorted(operation.namespaces)))
+        statement = statement.where(*readable(source, operation.namespaces))
         rows = writer.connection.execute(statement.with_for_update()).all()
         if rows:
             return source, rows[0]

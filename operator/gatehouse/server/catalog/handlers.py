@@ -19,7 +19,6 @@ from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.entries.governed_properties import READY_LABEL
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.pages import Order, Page
-from gatehouse.registry.entry_pages import Namespaces
 from gatehouse.server.calls import Call
 from gatehouse.server.catalog.answers import (
     Document,
@@ -151,7 +150,7 @@ class CatalogHandlers:
         """All that the caller may read: one statement for the versions, one more for their models."""
         entries = (await self._registry.rows()).entries
         newest = Page(order=Order("ID", descending=True), size=MOST_LISTED)
-        scope = await _scope(call, ModelVersion.info.plural)
+        scope = await call.access.readable_namespaces(ModelVersion.info.plural)
         page = await entries.page(kinds=("model_version",), page=newest, tree=_READY, namespaces=scope)
         found = listed_models(page.entries)
         if not with_models or not found:
@@ -161,7 +160,7 @@ class CatalogHandlers:
             kinds=("registered_model",),
             page=Page(),
             tree=Comparison(("id",), "IN", ids),
-            namespaces=await _scope(call, RegisteredModel.info.plural),
+            namespaces=await call.access.readable_namespaces(RegisteredModel.info.plural),
         )
         return _Listed(models=listed_models(page.entries, models.entries), more=page.more)
 
@@ -248,11 +247,6 @@ def _documents(documents: Sequence[Document], asked: CatalogList) -> Response:
     page = page_of(places, asked.page, rank=lambda placed: placed[0], value=value)
     items = [document for _, document in page.items]
     return json_response(write_page(items, next_page_token=asked.next_token(page), page_size=asked.page.size))
-
-
-async def _scope(call: Call, plural: str) -> Namespaces:
-    readable = await call.access.readable_namespaces(plural)
-    return readable if isinstance(readable, frozenset) else None
 
 
 async def _may_get(call: Call, plural: str, namespace: str) -> bool:

@@ -19,6 +19,7 @@ from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryM
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.page_tokens import write_token
 from gatehouse.domain.query.pages import Order, Page
+from gatehouse.domain.query.scopes import Scope
 from gatehouse.registry.entries import Entries
 from gatehouse.registry.entry_pages import EntryPage, position_of
 from gatehouse.registry.entry_writes import EntryChange
@@ -277,10 +278,9 @@ class _Reader:
         self.registry = registry
         self._call = call
 
-    async def scope(self, kind: EntryKind) -> frozenset[str] | None:
-        """The namespaces whose entries of a kind the caller may read; None for all."""
-        readable = await self._call.access.readable_namespaces(_plural(kind))
-        return readable if isinstance(readable, frozenset) else None
+    async def scope(self, kind: EntryKind) -> Scope:
+        """The namespaces whose entries of a kind the caller may read."""
+        return await self._call.access.readable_namespaces(_plural(kind))
 
     async def may_read(self, entry: Entry) -> bool:
         """Whether the caller may read an entry."""
