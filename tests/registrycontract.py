@@ -30,6 +30,7 @@ from gatehouse.domain.version.records import (
     VersionRecord,
 )
 from gatehouse.registry.address import DatabaseLimits
+from gatehouse.registry.hints import MOST_HINTS
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
@@ -183,7 +184,33 @@ def connected(opened: Opened) -> Iterator[Connection]:
         yield connection
 
 
-class RegistryContract:
+class HintsContract:
+    """Store hints: each taken once, by its registry alone, and never more than a limit."""
+
+    async def test_hints_are_taken_once(self, opened: Opened) -> None:
+        assert await opened.rows.add_hints(["s3://models/a/", "s3://models/b/", "s3://models/a/"]) == 3
+        assert await opened.rows.add_hints([]) == 0
+        other = await opened.databases.open(
+            a_registry("other").model_copy(update={"spec": opened.registry.spec}), password=opened.password, ca_pem=None
+        )
+        await other.add_hints(["s3://others/" + "x" * 1_024 + "/"])
+        assert await opened.rows.take_hints() == ["s3://models/a/", "s3://models/b/"]
+        transactions = opened.counts.transactions
+        assert await opened.rows.take_hints() == []
+        assert opened.counts.transactions == transactions
+        if opened.registry.spec.mysql or opened.registry.spec.postgres:
+            assert await other.take_hints() == ["s3://others/" + "x" * 1_024 + "/"]
+
+    async def test_no_more_hints_wait_than_a_limit(self, opened: Opened) -> None:
+        folders = [f"s3://models/{number}/" for number in range(MOST_HINTS)]
+        added = await asyncio.gather(opened.rows.add_hints(folders[:-1]), opened.rows.add_hints(["s3://late/"] * 2))
+        assert sum(added) == MOST_HINTS
+        assert await opened.rows.add_hints(["s3://models/late/"]) == 0
+        assert set(await opened.rows.take_hints()) == {*folders[:-1], "s3://late/"}
+        assert await opened.rows.add_hints(["s3://models/late/"]) == 1
+
+
+class RegistryContract(HintsContract):
     """Subclasses have a fixture ``opened`` with empty tables, and ``again`` that opens the same registry once more."""
 
     async def test_a_version_comes_back_as_it_was_saved(self, opened: Opened) -> None:

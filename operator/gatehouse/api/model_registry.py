@@ -27,6 +27,7 @@ __all__ = [
     "AllowedNamespaces",
     "Audit",
     "DatabaseConnection",
+    "Hooks",
     "LabelSelector",
     "LabelSelectorRequirement",
     "ModelRegistry",
@@ -286,6 +287,12 @@ class ClientDefaults(Struct):
     """Model server of a version whose client names none."""
 
 
+class Hooks(Struct):
+    token_secret: SecretKeyReference
+    """Secret with the token that object stores send with their events. Events only tell the operator where to look:
+    it verifies each artifact as without them."""
+
+
 class ModelRegistrySpec(Struct):
     mysql: MySqlConnection | None = None
     """Keep rows in MariaDB or MySQL. Without mysql and postgres, rows are in SQLite in the operator's data
@@ -327,6 +334,8 @@ class ModelRegistrySpec(Struct):
     """Settings for the audit trail."""
     defaults: ClientDefaults = Field(default_factory=ClientDefaults)
     """Values for REST clients that cannot say: their API has no such fields."""
+    hooks: Hooks | None = None
+    """Events of the object stores, which the server takes at /hooks/s3/NAME; not taken when absent."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(

@@ -13,6 +13,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.garbage import collect_rarely
@@ -46,6 +47,7 @@ from gatehouse.runtime.leader import Leader, LeadershipLost
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.optional import OptionalSource
+from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.watches import build_caches
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.stores import Stores
@@ -55,6 +57,7 @@ __all__ = ["run_operator"]
 STOPPED: Final = 0
 LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
+VERSIONS: Final = ModelVersion.info.plural
 
 _log = structlog.get_logger(__name__)
 
@@ -183,6 +186,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 services=services,
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),
+                hints=shared.hints,
+                enqueue_version=lambda name: manager.enqueue(ObjectKey(VERSIONS, *name)),
                 signer=signer,
                 written=written.records,
             )

@@ -19,8 +19,9 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import EventRecorder, PolicyWriters, UtcClock
+from gatehouse.controllers.ports import EventRecorder, ObjectName, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
@@ -45,6 +46,8 @@ class PeriodicParts:
     services: OptionalSource
     initializer: ClusterInitializer
     policy_writers: PolicyWriters
+    hints: StoreHints
+    enqueue_version: Callable[[ObjectName], None]
     signer: Signer | None
     written: Callable[[], int]
 
@@ -73,6 +76,18 @@ def _policies(parts: PeriodicParts) -> Periodic:
     return Periodic(name="policies", interval=POLICY_SWEEP, work=trail.sweep)
 
 
+def _hints(parts: PeriodicParts) -> Periodic:
+    hints = HintSweep(
+        objects=parts.objects,
+        connections=parts.connections,
+        hints=parts.hints,
+        enqueue=parts.enqueue_version,
+        clock=parts.clock,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="store hints", interval=HINT_INTERVAL, work=hints.sweep)
+
+
 def _audit(parts: PeriodicParts) -> Periodic | None:
     if parts.signer is None:
         return None
@@ -90,7 +105,14 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
 
 
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
-    {"templates": _templates, "services": _services, "kserve": _kserve, "policies": _policies, "audit": _audit}
+    {
+        "templates": _templates,
+        "services": _services,
+        "kserve": _kserve,
+        "policies": _policies,
+        "store hints": _hints,
+        "audit": _audit,
+    }
 )
 """The factory of each work, by name. A factory returns None for a disabled work."""
 

@@ -30,6 +30,7 @@ from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.rows import RowSweep
 from gatehouse.controllers.shares import DatabaseShares
+from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.parsing import Parsing
 from gatehouse.controllers.verification.scheduler import VerificationPool, VersionKey
@@ -90,6 +91,7 @@ class Dependencies:
     templates: TemplateSweep
     services: Services
     initializer: ClusterInitializer
+    hints: StoreHints
 
     @classmethod
     def over(cls, adapters: Adapters) -> Dependencies:
@@ -131,6 +133,7 @@ class Dependencies:
             templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
             services=Services(reader),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
+            hints=StoreHints(),
         )
 
     def runner(self, controller: KindController[R]) -> Runner[R]:

@@ -207,6 +207,10 @@ class RegistryRows(Protocol):
         """From now on a row gets an id up to these only if the row is known by that id."""
         ...
 
+    async def take_hints(self) -> Sequence[str]:
+        """The folders, as URIs, in which the object store announced changes. Each hint is returned once."""
+        ...
+
     async def counts(self) -> RegistryCounts:
         """Counts of live rows."""
         ...

@@ -31,6 +31,7 @@ from gatehouse.registry.audit import (
     SummariseRecords,
 )
 from gatehouse.registry.database import Database
+from gatehouse.registry.hints import AddHints, DropHints, ListHints
 from gatehouse.registry.keys import ModelKey, VersionKey
 from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
 from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
@@ -176,6 +177,22 @@ class Rows:
     async def reserve(self, highest: KnownIds) -> None:
         """Reserves the ids up to these: objects know these ids of rows that the database has lost."""
         self._database.reserve(highest)
+
+    async def add_hints(self, folders: Sequence[str]) -> int:
+        """Tells the operator to look into folders, given as URIs; returns how many hints were added.
+
+        Hints beyond a limit are dropped.
+        """
+        if not folders:
+            return 0
+        return await self._database.submit(AddHints(self._registry, tuple(folders)))
+
+    async def take_hints(self) -> Sequence[str]:
+        """The folders of all hints, which are removed. Without hints nothing is written."""
+        hints = await self._database.submit(ListHints(self._registry))
+        if hints:
+            await self._database.submit(DropHints(self._registry, tuple(hint.id for hint in hints)))
+        return [hint.folder for hint in hints]
 
     async def counts(self) -> RegistryCounts:
         """The counts of live rows."""

@@ -51,6 +51,7 @@ __all__ = [
     "metadata",
     "model_versions",
     "registered_models",
+    "store_hints",
     "version_table",
 ]
 
@@ -314,6 +315,17 @@ entry_properties = Table(
 )
 """The values that filters and orders compare. ``subject`` is ``model``, ``version`` or ``entry``; ``custom`` is 1 for a
 custom property and 0 for another member of the client's JSON. A bool is the number 0 or 1."""
+
+store_hints = Table(
+    "store_hints",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("registry", String(317), nullable=False),
+    Column("folder", String(2048), nullable=False),
+    Index(None, "registry", "id"),
+    **TABLE_OPTIONS,
+)
+"""Folders in which an object store announced a change. The server adds the rows, and the operator removes them."""
 
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""

@@ -24,8 +24,8 @@ RBAC = "rbac.authorization.k8s.io"
 class ServerProcess:
     """``gatehouse server`` with nothing of our environment."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str) -> None:
-        self.port, self.health = free_port(), free_port()
+    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str, port: int = 0) -> None:
+        self.port, self.health = port or free_port(), free_port()
         self.log = folder / "server.log"
         command = [
             sys.executable,

@@ -26,6 +26,7 @@ from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
+from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.common.conditions import find
 from gatehouse.domain.common.errors import Stalled, Transient
@@ -51,7 +52,7 @@ FAULTS: list[BaseException] = [
     OSError(SECRET),
     AssertionError(SECRET),
 ]
-ABOUT_REGISTRIES = {"policies", "audit"}
+ABOUT_REGISTRIES = {"policies", "store hints", "audit"}
 """Works that look at each registry. A work that is in neither set has no place in the table."""
 ABOUT_OBJECTS = {"templates", "services", "kserve"}
 """Works that read other objects of the cluster."""
@@ -89,6 +90,8 @@ class World:
             services=OptionalSource(resource=SERVICES.resource, source=self, presence=self),
             initializer=ClusterInitializer(reader=self, changed=lambda: None),
             policy_writers=self,
+            hints=StoreHints(),
+            enqueue_version=self.enqueued.append,
             signer=SIGNER,
             written=lambda: 0,
         )
@@ -127,7 +130,8 @@ class World:
         if kind == "modelversions":
             return {"metadata": {"namespace": namespace, "name": name}, "status": self.versions.get(name)}
         metadata = {"namespace": namespace, "name": name, "uid": "u", "generation": self.generation}
-        return {"metadata": metadata, "spec": {"mode": f"Edit{self.generation}"} if not namespace else {}}
+        hooks = {"tokenSecret": {"name": "hooks", "key": "token"}}
+        return {"metadata": metadata, "spec": {"mode": f"Edit{self.generation}"} if not namespace else {"hooks": hooks}}
 
     def revision(self, kind: str, namespace: str, name: str) -> str | None:
         return str(self.generation)
