@@ -39,6 +39,7 @@ from gatehouse.controllers.dependencies import Adapters, Dependencies
 from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
+from gatehouse.mirrors.client import open_mirror
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.runtime.clock import LoopClock, seconds_since_boot
@@ -187,6 +188,8 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),
                 hints=shared.hints,
+                mirrors=shared.mirrors,
+                open_mirror=open_mirror,
                 enqueue_version=lambda name: manager.enqueue(ObjectKey(VERSIONS, *name)),
                 signer=signer,
                 written=written.records,

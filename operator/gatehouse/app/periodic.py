@@ -18,8 +18,9 @@ from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import EventRecorder, ObjectName, PolicyWriters, UtcClock
+from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
@@ -48,6 +49,8 @@ class PeriodicParts:
     policy_writers: PolicyWriters
     hints: StoreHints
     enqueue_version: Callable[[ObjectName], None]
+    mirrors: MirrorStates
+    open_mirror: MirrorFactory
     signer: Signer | None
     written: Callable[[], int]
 
@@ -88,6 +91,18 @@ def _hints(parts: PeriodicParts) -> Periodic:
     return Periodic(name="store hints", interval=HINT_INTERVAL, work=hints.sweep)
 
 
+def _mirrors(parts: PeriodicParts) -> Periodic:
+    keeper = MirrorKeeper(
+        objects=parts.objects,
+        connections=parts.connections,
+        open_mirror=parts.open_mirror,
+        states=parts.mirrors,
+        clock=parts.clock,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="mirrors", interval=MIRROR_INTERVAL, work=keeper.sweep)
+
+
 def _audit(parts: PeriodicParts) -> Periodic | None:
     if parts.signer is None:
         return None
@@ -111,6 +126,7 @@ PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] =
         "kserve": _kserve,
         "policies": _policies,
         "store hints": _hints,
+        "mirrors": _mirrors,
         "audit": _audit,
     }
 )

@@ -16,6 +16,7 @@ from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.inference_services import Services
 from gatehouse.controllers.kserve_images import ClusterInitializer, KServeReader
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MirrorStates
 from gatehouse.controllers.ports import (
     ClusterWriter,
     EventRecorder,
@@ -92,6 +93,7 @@ class Dependencies:
     services: Services
     initializer: ClusterInitializer
     hints: StoreHints
+    mirrors: MirrorStates
 
     @classmethod
     def over(cls, adapters: Adapters) -> Dependencies:
@@ -134,6 +136,7 @@ class Dependencies:
             services=Services(reader),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
             hints=StoreHints(),
+            mirrors=MirrorStates(changed=lambda name: enqueue(ObjectKey(registries, *name))),
         )
 
     def runner(self, controller: KindController[R]) -> Runner[R]:

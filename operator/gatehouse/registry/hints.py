@@ -43,8 +43,7 @@ class AddHints(Write[int]):
         registries = sorted({operation.registry for operation in batch})
         counted = select(_H.registry, func.count()).where(_H.registry.in_(registries)).group_by(_H.registry)
         waiting: dict[str, int] = defaultdict(int)
-        for registry, count in writer.fetch(counted):
-            waiting[registry] = count
+        waiting.update((registry, count) for registry, count in writer.fetch(counted))
         added: list[int] = []
         rows: dict[tuple[str, str], None] = {}
         for operation in batch:

@@ -49,6 +49,7 @@ __all__ = [
     "entry_properties",
     "history",
     "metadata",
+    "mirrored_entries",
     "model_versions",
     "registered_models",
     "store_hints",
@@ -326,6 +327,19 @@ store_hints = Table(
     **TABLE_OPTIONS,
 )
 """Folders in which an object store announced a change. The server adds the rows, and the operator removes them."""
+
+mirrored_entries = Table(
+    "mirrored_entries",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("mirror", String(64), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("remote_id", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    **TABLE_OPTIONS,
+)
+"""What a mirror has of each entry: its id there, and a hash of what was last written. ``mirror`` hashes its URL."""
 
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""

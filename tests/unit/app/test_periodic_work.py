@@ -22,6 +22,7 @@ from gatehouse.app.settings import Settings
 from gatehouse.controllers import registry_sweep
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MirrorStates
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.ports import ObjectName
@@ -30,6 +31,7 @@ from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.domain.common.conditions import find
 from gatehouse.domain.common.errors import Stalled, Transient
+from gatehouse.mirrors.client import open_mirror
 from gatehouse.registry.rows import Rows
 from gatehouse.runtime.informer import Sink
 from gatehouse.runtime.optional import OptionalSource
@@ -52,7 +54,7 @@ FAULTS: list[BaseException] = [
     OSError(SECRET),
     AssertionError(SECRET),
 ]
-ABOUT_REGISTRIES = {"policies", "store hints", "audit"}
+ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit"}
 """Works that look at each registry. A work that is in neither set has no place in the table."""
 ABOUT_OBJECTS = {"templates", "services", "kserve"}
 """Works that read other objects of the cluster."""
@@ -92,6 +94,8 @@ class World:
             policy_writers=self,
             hints=StoreHints(),
             enqueue_version=self.enqueued.append,
+            mirrors=MirrorStates(changed=lambda _name: None),
+            open_mirror=open_mirror,
             signer=SIGNER,
             written=lambda: 0,
         )
@@ -130,8 +134,12 @@ class World:
         if kind == "modelversions":
             return {"metadata": {"namespace": namespace, "name": name}, "status": self.versions.get(name)}
         metadata = {"namespace": namespace, "name": name, "uid": "u", "generation": self.generation}
-        hooks = {"tokenSecret": {"name": "hooks", "key": "token"}}
-        return {"metadata": metadata, "spec": {"mode": f"Edit{self.generation}"} if not namespace else {"hooks": hooks}}
+        spec = {
+            "hooks": {"tokenSecret": {"name": "hooks", "key": "token"}},
+            # Nothing listens there, and nothing is to be written.
+            "mirrors": [{"url": "http://127.0.0.1:1", "tls": "Disabled"}],
+        }
+        return {"metadata": metadata, "spec": {"mode": f"Edit{self.generation}"} if not namespace else spec}
 
     def revision(self, kind: str, namespace: str, name: str) -> str | None:
         return str(self.generation)

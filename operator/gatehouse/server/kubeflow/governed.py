@@ -6,7 +6,6 @@ the objects with their own rights, so that RBAC and admission judge the call as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,26 +13,14 @@ from gatehouse.actions.governing import create_governed, governed_manifests
 from gatehouse.actions.lifecycle import Move, move
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.locations import folder_of, store_for
-from gatehouse.domain.entries.artifact_uris import ArtifactAddress, read_artifact_uri, write_artifact_uri
+from gatehouse.domain.entries.artifact_uris import read_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
 from gatehouse.server.errors import Conflict
 from gatehouse.server.identity.access import Access
 
-__all__ = ["change_state", "govern", "is_artifact_of", "outward", "own_uri"]
+__all__ = ["change_state", "govern", "is_artifact_of", "own_uri"]
 
 E = TypeVar("E", bound=NewEntry)
-
-
-def outward(registry: ModelRegistry) -> Callable[[str], str]:
-    """Turns a location in a store of the registry into the form for clients: with the store's endpoint and region."""
-
-    def write(uri: str) -> str:
-        store = store_for(registry, uri)
-        if store is None:
-            return uri
-        return write_artifact_uri(ArtifactAddress(uri=uri, endpoint=store.endpoint or "", region=store.region or ""))
-
-    return write
 
 
 def own_uri(entry: E, registry: ModelRegistry) -> E:
