@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -49,6 +50,7 @@ from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.spans import SpansUnavailable, work_spans_of
 from gatehouse.runtime.watches import build_caches
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.stores import Stores
@@ -80,7 +82,7 @@ def run_operator(settings: Settings) -> int:
     except LeadershipLost as lost:
         _log.error("leadership lost", error=str(lost))
         return LOST_LEADERSHIP
-    except (ClusterError, OSError, AuditKeyError) as error:
+    except (ClusterError, OSError, AuditKeyError, SpansUnavailable) as error:
         _log.error("not started", error=str(error))
         return NOT_STARTED
     return STOPPED
@@ -102,7 +104,9 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     metrics, engine_metrics = OperatorMetrics(collectors), EngineMetrics(collectors)
     signer, written = load_signer(settings.audit_key), RecordsWritten(metrics)
     caches = build_caches(WATCHES)
+    spans = work_spans_of(os.environ, service="gatehouse-operator")
     async with AsyncExitStack() as stack:
+        stack.callback(spans.close)
         configuration = await load_configuration(kubeconfig=settings.kubeconfig, context=settings.context)
         client = await stack.enter_async_context(ApiClient(configuration, observe=metrics.api_request))
         # A separate client, so that renewals of the lease never wait for a connection.
@@ -169,6 +173,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 patience=settings.patience,
                 probe_interval=timedelta(seconds=settings.probe_interval),
                 secret_interval=timedelta(seconds=settings.secret_interval),
+                spans=spans,
             )
         )
         stack.push_async_callback(shared.aclose)

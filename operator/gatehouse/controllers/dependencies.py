@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -38,6 +38,7 @@ from gatehouse.controllers.verification.scheduler import VerificationPool, Versi
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.spans import NoWorkSpans, WorkSpans
 from gatehouse.storage.port import ArtifactStores
 
 __all__ = ["EVERY", "Adapters", "Dependencies"]
@@ -76,6 +77,7 @@ class Adapters:
     patience: float
     probe_interval: timedelta
     secret_interval: timedelta
+    spans: WorkSpans = field(default_factory=NoWorkSpans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class Dependencies:
             events=adapters.events,
             clock=adapters.clock,
             faults=self.faults,
+            spans=adapters.spans,
         )
 
     async def aclose(self) -> None:

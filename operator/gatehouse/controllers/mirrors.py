@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -185,9 +186,8 @@ class MirrorKeeper:
         rows = await self._connections.rows(registry)
         mirror_id = hashlib.sha256(mirror.url.rstrip("/").encode()).hexdigest()
         write_uri, left = outward(registry), MOST_WRITES
-        token = None if mirror.token_secret is None else await self._connections.secret(registry, mirror.token_secret)
-        ca_pem = None if mirror.ca_secret is None else await self._connections.secret(registry, mirror.ca_secret)
-        async with self._open(mirror.url, token=token, ca_pem=ca_pem) as client:
+        client: MirrorClient | None = None
+        async with AsyncExitStack() as stack:
             while standing.stage < len(MIRRORED_KINDS):
                 entries, after = await rows.changed_entries(
                     MIRRORED_KINDS[standing.stage], since=standing.since, after=standing.after, limit=PAGE
@@ -198,6 +198,8 @@ class MirrorKeeper:
                 writes = decide(forms, mirrored=mirrored, refused=standing.refused)
                 try:
                     for write in writes[:left]:
+                        # A mirror that has everything costs no connection.
+                        client = client or await stack.enter_async_context(await self._opened(registry, mirror))
                         await _written(client, rows, mirror_id, write, standing)
                 except CopyLost:
                     # Registries delete nothing, so this is another database than before: nothing is known of it.
@@ -213,6 +215,12 @@ class MirrorKeeper:
                 if after is None:
                     standing.stage += 1
         return True
+
+    async def _opened(self, registry: ModelRegistry, mirror: Mirror) -> AbstractAsyncContextManager[MirrorClient]:
+        """The mirror, with the Secrets as they are now."""
+        token = None if mirror.token_secret is None else await self._connections.secret(registry, mirror.token_secret)
+        ca_pem = None if mirror.ca_secret is None else await self._connections.secret(registry, mirror.ca_secret)
+        return self._open(mirror.url, token=token, ca_pem=ca_pem)
 
 
 async def _written(

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from gatehouse.runtime.traces import Trace, trace_of
 from gatehouse.server.calls import Call, UncheckedCall, read_query
 from gatehouse.server.errors import Internal, RequestError, Unauthenticated, Unavailable, request_error
 from gatehouse.server.identity.access import Access
@@ -25,7 +26,6 @@ from gatehouse.server.readiness import ReadinessChecks, probe_of
 from gatehouse.server.rendering import ErrorRenderer, own_error
 from gatehouse.server.routing import Family, RouteMatch, RouteTable, UncheckedEndpoint
 from gatehouse.server.spans import NoSpans, RequestSpan, RequestSpans
-from gatehouse.server.traces import Trace, trace_of
 
 __all__ = ["App", "Identify", "build_app"]
 
@@ -85,7 +85,8 @@ class App:
         bound = structlog.contextvars.bound_contextvars
         with self._spans.request(trace, method) as span, bound(trace_id=span.trace_id):
             try:
-                response = await self._answer(scope, receive, Trace(span.trace_id, trace.parent_id), outcome)
+                traced = Trace(span.trace_id, trace.parent_id, traceparent=span.traceparent)
+                response = await self._answer(scope, receive, traced, outcome)
                 response.headers["x-request-id"] = span.trace_id
                 outcome.status = response.status_code
                 await response(scope, receive, send)

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from gatehouse.runtime.traces import Trace
 from gatehouse.server.errors import BadRequest, BodyTooLarge, MediaTypeRefused
 from gatehouse.server.identity.access import Access
 from gatehouse.server.identity.callers import Caller
 from gatehouse.server.identity.headers import RawHeaders
-from gatehouse.server.traces import Trace
 
 __all__ = ["Call", "UncheckedCall", "read_body", "read_query"]
 

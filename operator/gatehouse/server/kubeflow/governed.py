@@ -15,6 +15,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.locations import folder_of, store_for
 from gatehouse.domain.entries.artifact_uris import read_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
+from gatehouse.runtime.spans import step
 from gatehouse.server.errors import Conflict
 from gatehouse.server.identity.access import Access
 
@@ -39,8 +40,12 @@ def is_artifact_of(version: Entry, uri: object) -> bool:
     return version.governed is not None and isinstance(uri, str) and folder_of(uri) == folder_of(version.governed.uri)
 
 
-async def govern(access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry) -> None:
+async def govern(
+    access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry, traceparent: str = ""
+) -> None:
     """Creates the RegisteredModel and the ModelVersion of a version, as the caller, if the artifact can be governed.
+
+    The operator continues the trace that ``traceparent`` names.
 
     An artifact outside of the registry's stores stays recorded. Raises ClusterError with the refusal of the API server.
     """
@@ -49,9 +54,15 @@ async def govern(access: Access, *, registry: ModelRegistry, model: Entry, versi
         return
     person = await access.whoami()
     manifests = governed_manifests(
-        registry=registry, model=model, version=version, artifact=artifact, submitted_by=person.name
+        registry=registry,
+        model=model,
+        version=version,
+        artifact=artifact,
+        submitted_by=person.name,
+        traceparent=traceparent,
     )
-    await create_governed(access.api, manifests)
+    with step("create objects"):
+        await create_governed(access.api, manifests)
 
 
 async def change_state(access: Access, entry: Entry, *, state: str) -> None:

@@ -228,7 +228,14 @@ class Handlers:
         if version.governed is not None or version.parent_id is None:
             return
         model = await reader.named("registered_model", str(version.parent_id))
-        await govern(call.access, registry=reader.registry, model=model, version=version, artifact=artifact)
+        await govern(
+            call.access,
+            registry=reader.registry,
+            model=model,
+            version=version,
+            artifact=artifact,
+            traceparent=call.trace.traceparent,
+        )
 
     # What all share
 
