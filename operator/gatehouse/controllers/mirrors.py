@@ -198,8 +198,8 @@ class MirrorKeeper:
                 writes = decide(forms, mirrored=mirrored, refused=standing.refused)
                 try:
                     for write in writes[:left]:
-                        # A mirror that has everything costs no connection.
-                        client = client or await stack.enter_async_context(await self._opened(registry, mirror))
+                        if client is None:  # a mirror that has everything costs no connection
+                            client = await stack.enter_async_context(await self._opened(registry, mirror))
                         await _written(client, rows, mirror_id, write, standing)
                 except CopyLost:
                     # Registries delete nothing, so this is another database than before: nothing is known of it.
