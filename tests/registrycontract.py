@@ -20,6 +20,9 @@ from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.entries.entry import NewEntry
+from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
+from gatehouse.domain.query.pages import Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -210,7 +213,51 @@ class HintsContract:
         assert await opened.rows.add_hints(["s3://models/late/"]) == 1
 
 
-class RegistryContract(HintsContract):
+class MirroredContract:
+    """What mirrors have, and the entries that changed since."""
+
+    async def test_what_a_mirror_has_is_its_own(self, opened: Opened) -> None:
+        rows = opened.rows
+        model, version = EntryKey("registered_model", 1), EntryKey("model_version", 1)
+        await asyncio.gather(
+            rows.save_mirrored("a", model, Mirrored("41", "f")), rows.save_mirrored("b", model, Mirrored("7", "f"))
+        )
+        await rows.save_mirrored("a", version, Mirrored("42", "g"))
+        await rows.save_mirrored("a", version, Mirrored("42", "h"))
+        keys = [model, version, EntryKey("doc_artifact", 1)]
+        assert await rows.mirrored("a", keys) == {model: Mirrored("41", "f"), version: Mirrored("42", "h")}
+        assert await rows.mirrored("a", []) == {}
+        await rows.forget_mirror("a")
+        assert await rows.mirrored("a", keys) == {}
+        assert await rows.mirrored("b", keys) == {model: Mirrored("7", "f")}
+
+    async def test_entries_that_changed_come_once_each_in_pages(self, opened: Opened) -> None:
+        rows = opened.rows
+        made = [
+            await rows.entries.create(
+                NewEntry(kind="registered_model", namespace="team", name=f"m{number}"), actor="ann"
+            )
+            for number in range(5)
+        ]
+        names: list[str] = []
+        after: Position | None = None
+        for _ in range(3):
+            page, after = await rows.changed_entries(("registered_model",), since=None, after=after, limit=2)
+            names += [entry.name for entry in page]
+        assert (names, after) == (["m0", "m1", "m2", "m3", "m4"], None)
+        late = made[3].updated_at - timedelta(microseconds=1)
+        page, after = await rows.changed_entries(("registered_model",), since=late, after=None, limit=9)
+        assert {"m3", "m4"} <= {entry.name for entry in page}
+        page, _ = await rows.changed_entries(
+            ("registered_model",),
+            since=max(entry.updated_at for entry in made) + timedelta(days=1),
+            after=None,
+            limit=9,
+        )
+        assert page == ()
+
+
+class RegistryContract(HintsContract, MirroredContract):
     """Subclasses have a fixture ``opened`` with empty tables, and ``again`` that opens the same registry once more."""
 
     async def test_a_version_comes_back_as_it_was_saved(self, opened: Opened) -> None:
