@@ -43,7 +43,7 @@ MIRRORS_IN_STEP: Final = "MirrorsInStep"
 """Condition of a ModelRegistry that has mirrors."""
 MIRROR_INTERVAL: Final = 2.0
 """Seconds between two looks at which passes are due."""
-PASS_INTERVAL: Final = timedelta(seconds=10)
+PASS_INTERVAL: Final = timedelta(seconds=5)
 FULL_INTERVAL: Final = timedelta(hours=1)
 """A pass over all entries also tries again what a mirror did not accept."""
 OVERLAP: Final = timedelta(seconds=30)

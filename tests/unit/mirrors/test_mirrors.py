@@ -104,7 +104,7 @@ class World:
             ids += [version.id, artifact.id]
         return ids
 
-    async def turn(self, *, later: timedelta = timedelta(seconds=11)) -> None:
+    async def turn(self, *, later: timedelta = timedelta(seconds=6)) -> None:
         self.now_ += later
         await self.keeper.sweep()
         assert not self.troubles
