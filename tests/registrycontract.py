@@ -20,6 +20,9 @@ from gatehouse.domain.artifact.model_config import ModelConfig
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary
 from gatehouse.domain.common.errors import Stalled, Transient
 from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.entries.entry import NewEntry
+from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
+from gatehouse.domain.query.pages import Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -30,6 +33,7 @@ from gatehouse.domain.version.records import (
     VersionRecord,
 )
 from gatehouse.registry.address import DatabaseLimits
+from gatehouse.registry.hints import MOST_HINTS
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.registry.rows import Rows
 from gatehouse.registry.tables import artifact_files, history, model_versions, registered_models
@@ -183,7 +187,77 @@ def connected(opened: Opened) -> Iterator[Connection]:
         yield connection
 
 
-class RegistryContract:
+class HintsContract:
+    """Store hints: each taken once, by its registry alone, and never more than a limit."""
+
+    async def test_hints_are_taken_once(self, opened: Opened) -> None:
+        assert await opened.rows.add_hints(["s3://models/a/", "s3://models/b/", "s3://models/a/"]) == 3
+        assert await opened.rows.add_hints([]) == 0
+        other = await opened.databases.open(
+            a_registry("other").model_copy(update={"spec": opened.registry.spec}), password=opened.password, ca_pem=None
+        )
+        await other.add_hints(["s3://others/" + "x" * 1_024 + "/"])
+        assert await opened.rows.take_hints() == ["s3://models/a/", "s3://models/b/"]
+        transactions = opened.counts.transactions
+        assert await opened.rows.take_hints() == []
+        assert opened.counts.transactions == transactions
+        if opened.registry.spec.mysql or opened.registry.spec.postgres:
+            assert await other.take_hints() == ["s3://others/" + "x" * 1_024 + "/"]
+
+    async def test_no_more_hints_wait_than_a_limit(self, opened: Opened) -> None:
+        folders = [f"s3://models/{number}/" for number in range(MOST_HINTS)]
+        added = await asyncio.gather(opened.rows.add_hints(folders[:-1]), opened.rows.add_hints(["s3://late/"] * 2))
+        assert sum(added) == MOST_HINTS
+        assert await opened.rows.add_hints(["s3://models/late/"]) == 0
+        assert set(await opened.rows.take_hints()) == {*folders[:-1], "s3://late/"}
+        assert await opened.rows.add_hints(["s3://models/late/"]) == 1
+
+
+class MirroredContract:
+    """What mirrors have, and the entries that changed since."""
+
+    async def test_what_a_mirror_has_is_its_own(self, opened: Opened) -> None:
+        rows = opened.rows
+        model, version = EntryKey("registered_model", 1), EntryKey("model_version", 1)
+        await asyncio.gather(
+            rows.save_mirrored("a", model, Mirrored("41", "f")), rows.save_mirrored("b", model, Mirrored("7", "f"))
+        )
+        await rows.save_mirrored("a", version, Mirrored("42", "g"))
+        await rows.save_mirrored("a", version, Mirrored("42", "h"))
+        keys = [model, version, EntryKey("doc_artifact", 1)]
+        assert await rows.mirrored("a", keys) == {model: Mirrored("41", "f"), version: Mirrored("42", "h")}
+        assert await rows.mirrored("a", []) == {}
+        await rows.forget_mirror("a")
+        assert await rows.mirrored("a", keys) == {}
+        assert await rows.mirrored("b", keys) == {model: Mirrored("7", "f")}
+
+    async def test_entries_that_changed_come_once_each_in_pages(self, opened: Opened) -> None:
+        rows = opened.rows
+        made = [
+            await rows.entries.create(
+                NewEntry(kind="registered_model", namespace="team", name=f"m{number}"), actor="ann"
+            )
+            for number in range(5)
+        ]
+        names: list[str] = []
+        after: Position | None = None
+        for _ in range(3):
+            page, after = await rows.changed_entries(("registered_model",), since=None, after=after, limit=2)
+            names += [entry.name for entry in page]
+        assert (names, after) == (["m0", "m1", "m2", "m3", "m4"], None)
+        late = made[3].updated_at - timedelta(microseconds=1)
+        page, after = await rows.changed_entries(("registered_model",), since=late, after=None, limit=9)
+        assert {"m3", "m4"} <= {entry.name for entry in page}
+        page, _ = await rows.changed_entries(
+            ("registered_model",),
+            since=max(entry.updated_at for entry in made) + timedelta(days=1),
+            after=None,
+            limit=9,
+        )
+        assert page == ()
+
+
+class RegistryContract(HintsContract, MirroredContract):
     """Subclasses have a fixture ``opened`` with empty tables, and ``again`` that opens the same registry once more."""
 
     async def test_a_version_comes_back_as_it_was_saved(self, opened: Opened) -> None:

@@ -23,7 +23,7 @@ from gatehouse_local.files import make_traversable
 from gatehouse_local.install import install_kinds
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.mariadb import Mariadb
-from gatehouse_local.minio import Minio
+from gatehouse_local.minio import Minio, MinioWebhook
 from gatehouse_local.net import free_port
 from gatehouse_local.postgres import Postgres
 from gatehouse_local.process import Supervisor
@@ -93,12 +93,19 @@ def control_plane(binaries: Binaries | None = None, *, bare: bool = False) -> It
 
 
 @contextlib.contextmanager
-def minio(binaries: Binaries | None = None, *, tls: bool = False) -> Iterator[S3Endpoint]:
+def minio(
+    binaries: Binaries | None = None, *, tls: bool = False, webhook: MinioWebhook | None = None
+) -> Iterator[S3Endpoint]:
     """MinIO without buckets; with `tls`, MinIO has a certificate of its own authority."""
     programs = (binaries or Binaries()).obtain(["minio"])
     with _servers() as (home, supervisor):
         store = Minio(
-            home / "minio", program=programs["minio"], port=free_port(), credentials=new_credentials(), tls=tls
+            home / "minio",
+            program=programs["minio"],
+            port=free_port(),
+            credentials=new_credentials(),
+            tls=tls,
+            webhook=webhook,
         )
         supervisor.ensure(store.server())
         yield store.endpoint

@@ -30,10 +30,12 @@ def install_kinds(client: KubeClient) -> None:
         client.apply(with_operator(manifest, OPERATOR_USER))
 
 
-def install_defaults(client: KubeClient, *, endpoint: S3Endpoint, database: LocalDatabase | None) -> None:
+def install_defaults(
+    client: KubeClient, *, endpoint: S3Endpoint, database: LocalDatabase | None, hook_token: str = ""
+) -> None:
     """Applies the shipped hardware profiles, the default policies, and the default registry with its Secrets."""
     shipped = (*documents("manifests/hardware"), *documents("manifests/policies"))
-    for manifest in (*shipped, *registry(endpoint, database)):
+    for manifest in (*shipped, *registry(endpoint, database, hook_token=hook_token)):
         client.apply(manifest)
 
 

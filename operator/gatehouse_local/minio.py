@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gatehouse_local.files import make_private
@@ -12,18 +13,42 @@ from gatehouse_local.pki import ensure_certificate
 from gatehouse_local.process import Server
 from gatehouse_local.s3 import REGION, S3Credentials, S3Endpoint
 
-__all__ = ["Minio"]
+__all__ = ["WEBHOOK", "Minio", "MinioWebhook"]
+
+WEBHOOK = "GATEHOUSE"
+"""The name of the webhook in MinIO's settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinioWebhook:
+    """Where MinIO sends events, with the token that proves MinIO."""
+
+    url: str
+    token: str = field(repr=False)
 
 
 class Minio:
-    """One MinIO server with its data in `home`; with `tls`, a certificate of its own authority."""
+    """One MinIO server with its data in `home`; with `tls`, a certificate of its own authority.
 
-    def __init__(self, home: Path, *, program: Path, port: int, credentials: S3Credentials, tls: bool = False) -> None:
+    `webhook` is where events can be sent; which buckets send them is said by `ensure_bucket_events`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        program: Path,
+        port: int,
+        credentials: S3Credentials,
+        tls: bool = False,
+        webhook: MinioWebhook | None = None,
+    ) -> None:
         self._home = home
         self._program = program
         self._port = port
         self._credentials = credentials
         self._tls = tls
+        self._webhook = webhook
 
     @property
     def endpoint(self) -> S3Endpoint:
@@ -60,7 +85,18 @@ class Minio:
                 "MINIO_SITE_REGION": REGION,
                 "MINIO_BROWSER": "off",
                 "MINIO_UPDATE": "off",
+                **self._events(),
             },
             # /minio/health/ready returns 200 before initialisation; this path waits for credentials and buckets.
             ready=http_ready(self._port, "/minio/health/cluster", tls=context),
         )
+
+    def _events(self) -> dict[str, str]:
+        if self._webhook is None:
+            return {}
+        # Without a queue on disk, which MinIO looks into every 3 seconds. An event is a hint: a lost one costs little.
+        return {
+            f"MINIO_NOTIFY_WEBHOOK_ENABLE_{WEBHOOK}": "on",
+            f"MINIO_NOTIFY_WEBHOOK_ENDPOINT_{WEBHOOK}": self._webhook.url,
+            f"MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_{WEBHOOK}": self._webhook.token,
+        }

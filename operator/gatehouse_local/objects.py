@@ -11,6 +11,7 @@ from gatehouse_local.s3 import S3Endpoint
 
 __all__ = [
     "BUCKET",
+    "HOOK",
     "NAMESPACE",
     "REGISTRY",
     "Manifest",
@@ -25,9 +26,13 @@ Manifest = dict[str, Any]
 
 NAMESPACE = "gatehouse-system"
 REGISTRY = "local"
+HOOK = f"/hooks/s3/{REGISTRY}"
+"""Where the server takes the object store's events."""
 BUCKET = "models"
 _OBJECT_STORE_SECRET = "local-object-store"  # noqa: S105  the name of a Secret
 _DATABASE_SECRET = "local-database"  # noqa: S105  the name of a Secret
+_HOOK_SECRET = "local-store-events"  # noqa: S105  the name of a Secret
+_TOKEN_KEY = "token"  # noqa: S105  a key in a Secret
 _PASSWORD_KEY = "password"  # noqa: S105  a key in a Secret
 _LABELS = {"app.kubernetes.io/part-of": "gatehouse"}
 _RBAC = "rbac.authorization.k8s.io"
@@ -96,8 +101,11 @@ def _joined(variable: Mapping[str, str], user: str) -> Mapping[str, str]:
     return {**variable, "expression": f"{variable['expression']} + ['{user}']"}
 
 
-def registry(endpoint: S3Endpoint, database: LocalDatabase | None) -> Iterator[Manifest]:
-    """The default ModelRegistry `local` with its Secrets; without a database the operator's SQLite has its rows."""
+def registry(endpoint: S3Endpoint, database: LocalDatabase | None, *, hook_token: str = "") -> Iterator[Manifest]:
+    """The default ModelRegistry `local` with its Secrets; without a database the operator's SQLite has its rows.
+
+    With `hook_token` the registry takes the store's events.
+    """
     credentials = endpoint.credentials
     yield _secret(
         _OBJECT_STORE_SECRET,
@@ -122,6 +130,9 @@ def registry(endpoint: S3Endpoint, database: LocalDatabase | None) -> Iterator[M
             }
         ],
     }
+    if hook_token:
+        yield _secret(_HOOK_SECRET, {_TOKEN_KEY: hook_token})
+        spec["hooks"] = {"tokenSecret": {"name": _HOOK_SECRET, "key": _TOKEN_KEY}}
     if database is not None:
         yield _secret(_DATABASE_SECRET, {_PASSWORD_KEY: database.password})
         spec["mysql" if database.kind == "mariadb" else "postgres"] = {

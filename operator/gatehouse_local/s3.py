@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gatehouse.storage.s3.bucket_events import BucketEvents, ensure_bucket_events
 from gatehouse.storage.s3.users import (
     Access,
     StoreAdministrator,
@@ -34,6 +35,7 @@ __all__ = [
     "S3Credentials",
     "S3Endpoint",
     "ensure_bucket",
+    "ensure_store_events",
     "ensure_store_users",
     "new_credentials",
     "new_store_keys",
@@ -88,21 +90,37 @@ def ensure_store_users(endpoint: S3Endpoint, bucket: str, keys: Mapping[str, str
     Raises:
         LocalClusterError: MinIO refused.
     """
-    administrator = StoreAdministrator(
+    users = [
+        StoreUser(name=name, secret_key=keys[name], access=access, bucket=bucket)
+        for name, access in STORE_USERS.items()
+    ]
+    _ensured(lambda: ensure_users(_administrator(endpoint), users))
+
+
+def ensure_store_events(endpoint: S3Endpoint, bucket: str, *, webhook: str) -> None:
+    """Ensures that the bucket sends its events to the webhook with which MinIO was started.
+
+    Raises:
+        LocalClusterError: MinIO refused.
+    """
+    _ensured(lambda: ensure_bucket_events(_administrator(endpoint), [BucketEvents(bucket, webhook)]))
+
+
+def _administrator(endpoint: S3Endpoint) -> StoreAdministrator:
+    return StoreAdministrator(
         url=endpoint.url,
         name=endpoint.credentials.access_key,
         secret_key=endpoint.credentials.secret_key,
         region=endpoint.region,
         authority=endpoint.authority,
     )
-    users = [
-        StoreUser(name=name, secret_key=keys[name], access=access, bucket=bucket)
-        for name, access in STORE_USERS.items()
-    ]
+
+
+def _ensured(ensure: Callable[[], None]) -> None:
     deadline = time.monotonic() + _STARTING_SECONDS
     while True:
         try:
-            return ensure_users(administrator, users)
+            return ensure()
         except UsersRefused as error:
             raise LocalClusterError(str(error)) from error
         except UsersNotReady as error:

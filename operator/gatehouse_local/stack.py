@@ -16,11 +16,11 @@ from gatehouse_local.databases import LocalDatabase, account_for, home_for
 from gatehouse_local.errors import LocalClusterError, NotUp
 from gatehouse_local.files import make_private
 from gatehouse_local.mariadb import Mariadb
-from gatehouse_local.minio import Minio
+from gatehouse_local.minio import Minio, MinioWebhook
 from gatehouse_local.net import LOOPBACK, http_ready
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import NODE_PROGRAMS, Node, NodeAccess
-from gatehouse_local.objects import NAMESPACE, REGISTRY
+from gatehouse_local.objects import HOOK, NAMESPACE, REGISTRY
 from gatehouse_local.pki import KeyPair, ensure_audit_key
 from gatehouse_local.postgres import Postgres
 from gatehouse_local.process import Server
@@ -125,7 +125,7 @@ class Stack:
             programs=programs,
             node=state.node,
         )
-        self.minio = None if state.bare else _minio(folder, state, programs)
+        self.minio = None if state.bare else _minio(folder, state, programs, hook=f"{self.server_url}{HOOK}")
         self.database = None if state.bare else database_server(state.database, folder, state)
         self.node = self._node(programs) if state.node else None
 
@@ -150,6 +150,11 @@ class Stack:
     def store_keys(self) -> Mapping[str, str]:
         """The secret keys of the object store's users."""
         return self._state.store_keys
+
+    @property
+    def hook_token(self) -> str:
+        """The token with which the object store sends its events to the server; empty for none."""
+        return self._state.hook_token
 
     @property
     def audit_key(self) -> KeyPair:
@@ -279,10 +284,11 @@ class Stack:
         return Node(self._folder / NODE_FOLDER, programs=programs, access=access)
 
 
-def _minio(folder: Path, state: LocalState, programs: Mapping[str, Path]) -> Minio:
+def _minio(folder: Path, state: LocalState, programs: Mapping[str, Path], *, hook: str) -> Minio:
     return Minio(
         folder / "minio",
         program=programs["minio"],
         port=state.ports["minio"],
         credentials=state.s3_credentials,
+        webhook=MinioWebhook(hook, state.hook_token) if state.hook_token else None,
     )

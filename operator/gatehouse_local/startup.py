@@ -11,11 +11,12 @@ from functools import partial
 from gatehouse.printing.progress import ProgressReporter
 from gatehouse_local.images.images import Images, load
 from gatehouse_local.install import install_defaults, install_kinds
+from gatehouse_local.minio import WEBHOOK
 from gatehouse_local.node.namespace import HOLDER
 from gatehouse_local.node.node import NODE_SERVERS, PAUSE, Node, containerd_address
 from gatehouse_local.objects import BUCKET
 from gatehouse_local.process import Server, Supervisor
-from gatehouse_local.s3 import OPERATOR, ensure_bucket, ensure_store_users
+from gatehouse_local.s3 import OPERATOR, ensure_bucket, ensure_store_events, ensure_store_users
 from gatehouse_local.stack import Stack, in_stop_order
 
 __all__ = ["Startup"]
@@ -113,7 +114,12 @@ class Startup:
             self._progress.step("applying CRDs and manifests"),
         ):
             install_kinds(client)
-            install_defaults(client, endpoint=store, database=database.database if database else None)
+            install_defaults(
+                client,
+                endpoint=store,
+                database=database.database if database else None,
+                hook_token=self._stack.hook_token,
+            )
 
     def _object_store(self) -> None:
         store = self._stack.minio
@@ -121,6 +127,8 @@ class Startup:
             self._ensure(store.server())
             ensure_bucket(store.endpoint, BUCKET)
             ensure_store_users(store.endpoint, BUCKET, self._stack.store_keys)
+            if self._stack.hook_token:
+                ensure_store_events(store.endpoint, BUCKET, webhook=WEBHOOK)
 
     def _database(self) -> None:
         database = self._stack.database

@@ -54,6 +54,8 @@ class LocalState(BaseModel):
     store_keys: dict[str, str] = Field(default_factory=dict, repr=False)
     """The secret keys of the store's users; empty in the state of a version without users."""
     database_password: str = Field(repr=False)
+    hook_token: str = Field(default="", repr=False)
+    """The token of the object store's events; empty in the state of a version without events."""
 
     @classmethod
     def new(cls) -> Self:
@@ -66,6 +68,7 @@ class LocalState(BaseModel):
             secret_key=credentials.secret_key,
             store_keys=new_store_keys(),
             database_password=secrets.token_urlsafe(24),
+            hook_token=secrets.token_urlsafe(24),
         ).with_free_ports(running=frozenset())
 
     @classmethod
@@ -101,7 +104,8 @@ class LocalState(BaseModel):
         if node is False and gpu is None:
             changes["gpu"] = False  # removed with its node
         grown = {"tokens": {**new_tokens(), **self.tokens}, "store_keys": {**new_store_keys(), **self.store_keys}}
-        return self.model_copy(update={**changes, "operator": operator, **grown})
+        token = self.hook_token or secrets.token_urlsafe(24)
+        return self.model_copy(update={**changes, "operator": operator, "hook_token": token, **grown})
 
     def with_free_ports(self, *, running: frozenset[str]) -> Self:
         """The same state with a new port for each stopped server whose port is taken."""

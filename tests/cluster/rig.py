@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,9 +108,16 @@ class Operator:
     """`gatehouse run` as a process with the rights of the operator's user and nothing of our environment."""
 
     def __init__(
-        self, plane: RunningControlPlane, folder: Path, *, namespaces: Sequence[str] = (), arguments: Sequence[str] = ()
+        self,
+        plane: RunningControlPlane,
+        folder: Path,
+        *,
+        namespaces: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._plane = plane
+        self._more = dict(environment or {})
         self._namespaces = tuple(namespaces)
         self._arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
@@ -232,4 +239,4 @@ class Operator:
 
     def _environment(self) -> dict[str, str]:
         kept = ("PATH", "HOME", "PYTHON", "COVERAGE_")
-        return {name: value for name, value in os.environ.items() if name.startswith(kept)}
+        return {name: value for name, value in os.environ.items() if name.startswith(kept)} | self._more

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gatehouse.actions.apply import ObjectApi
 from gatehouse.actions.manifests import model_version_manifest, registered_model_manifest
 from gatehouse.actions.names import version_object_name
+from gatehouse.api.meta import ANNOTATION_TRACEPARENT
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion, ModelVersionSpec
 from gatehouse.api.registered_model import RegisteredModel, RegisteredModelSpec
@@ -42,13 +43,19 @@ class GovernedManifests:
 
 
 def governed_manifests(
-    *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry, submitted_by: str
+    *,
+    registry: ModelRegistry,
+    model: Entry,
+    version: Entry,
+    artifact: NewEntry,
+    submitted_by: str,
+    traceparent: str = "",
 ) -> GovernedManifests:
     """The objects that stand for a version.
 
     The names of the objects are the keys of the entries, so that the operator takes over their rows with their ids.
     The hardware profile and the runtime come from custom properties of the artifact, the version or the model, or from
-    the registry's defaults.
+    the registry's defaults. With ``traceparent`` the first reconciles of the objects continue a trace.
 
     Raises InputInvalid, which names the member, what was found and what is expected.
     """
@@ -71,7 +78,7 @@ def governed_manifests(
         "hardwareProfileRef": {"name": profile},
         **_given(runtime=_text(requests, RUNTIME) or defaults.runtime, description=version.members.get("description")),
     }
-    return GovernedManifests(
+    manifests = GovernedManifests(
         model=registered_model_manifest(name=model.key, namespace=model.namespace, spec=_model_spec(registry, model)),
         version=model_version_manifest(
             name=version_object_name(version.parent_key, version.key),
@@ -79,6 +86,10 @@ def governed_manifests(
             spec=_validated_version(spec),
         ),
     )
+    if traceparent:
+        for manifest in (manifests.model, manifests.version):
+            manifest["metadata"]["annotations"] = {ANNOTATION_TRACEPARENT: traceparent}
+    return manifests
 
 
 async def create_governed(api: ObjectApi, manifests: GovernedManifests) -> None:

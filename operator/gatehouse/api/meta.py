@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 __all__ = [
     "ANNOTATION_DEFAULT_REGISTRY",
     "ANNOTATION_RECONCILE_REQUESTED_AT",
+    "ANNOTATION_TRACEPARENT",
     "ANNOTATION_WITHDRAWAL_REASON",
     "ANNOTATION_WITHDRAWN_BY",
     "ANNOTATION_WRITER",
@@ -42,6 +43,8 @@ GROUP = "gatehouse.dev"
 VERSION = "v1alpha1"
 ANNOTATION_DEFAULT_REGISTRY = "gatehouse.dev/default-registry"
 ANNOTATION_RECONCILE_REQUESTED_AT = "gatehouse.dev/reconcile-requested-at"
+ANNOTATION_TRACEPARENT = "gatehouse.dev/traceparent"
+"""Written at the creation of an object: the trace that the first reconciles of the object continue."""
 ANNOTATION_WITHDRAWN_BY = "gatehouse.dev/withdrawn-by"
 ANNOTATION_WITHDRAWAL_REASON = "gatehouse.dev/withdrawal-reason"
 """Written into an approval or an evaluation before it is deleted; admission binds them to the caller."""

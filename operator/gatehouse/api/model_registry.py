@@ -27,8 +27,10 @@ __all__ = [
     "AllowedNamespaces",
     "Audit",
     "DatabaseConnection",
+    "Hooks",
     "LabelSelector",
     "LabelSelectorRequirement",
+    "Mirror",
     "ModelRegistry",
     "ModelRegistrySpec",
     "ModelRegistryStatus",
@@ -286,6 +288,34 @@ class ClientDefaults(Struct):
     """Model server of a version whose client names none."""
 
 
+class Hooks(Struct):
+    token_secret: SecretKeyReference
+    """Secret with the token that object stores send with their events. Events only tell the operator where to look:
+    it verifies each artifact as without them."""
+
+
+class Mirror(Struct):
+    url: Annotated[
+        str,
+        StringConstraints(max_length=512, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$"),
+    ]
+    """URL of a Kubeflow Model Registry, without /api."""
+    tls: Literal["Required", "Disabled"] = "Required"
+    """Required, also when absent: the URL uses https. Disabled: the URL may use http, over which everyone on the
+    network can read the token and change what is written."""
+    token_secret: SecretKeyReference | None = None
+    """Secret with the bearer token for the mirror; no credentials when absent."""
+    ca_secret: SecretKeyReference | None = None
+    """Secret with the authorities, in PEM, of the mirror's certificate; the system's authorities when absent."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "(has(self.tls) && self.tls == 'Disabled') || self.url.startsWith('https://')",
+            "a mirror with http needs tls: Disabled: everyone on the network can read the token",
+        ),
+    )
+
+
 class ModelRegistrySpec(Struct):
     mysql: MySqlConnection | None = None
     """Keep rows in MariaDB or MySQL. Without mysql and postgres, rows are in SQLite in the operator's data
@@ -327,6 +357,13 @@ class ModelRegistrySpec(Struct):
     """Settings for the audit trail."""
     defaults: ClientDefaults = Field(default_factory=ClientDefaults)
     """Values for REST clients that cannot say: their API has no such fields."""
+    hooks: Hooks | None = None
+    """Events of the object stores, which the server takes at /hooks/s3/NAME; not taken when absent."""
+    mirrors: Annotated[
+        list[Mirror],
+        Field(max_length=4, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["url"]}),
+    ] = Field(default_factory=list)
+    """Kubeflow Model Registries that get a copy of each model, version and artifact. Nothing is read back."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from gatehouse.api.model_version import ModelVersion
 from gatehouse.app.auditing import RecordsWritten, load_signer
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.app.garbage import collect_rarely
@@ -38,6 +40,7 @@ from gatehouse.controllers.dependencies import Adapters, Dependencies
 from gatehouse.controllers.observed import SERVICES
 from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
+from gatehouse.mirrors.client import open_mirror
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.runtime.clock import LoopClock, seconds_since_boot
@@ -46,6 +49,8 @@ from gatehouse.runtime.leader import Leader, LeadershipLost
 from gatehouse.runtime.manager import Manager, ManagerOptions, Reconciler
 from gatehouse.runtime.metrics import EngineMetrics
 from gatehouse.runtime.optional import OptionalSource
+from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.spans import SpansUnavailable, work_spans_of
 from gatehouse.runtime.watches import build_caches
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.stores import Stores
@@ -55,6 +60,7 @@ __all__ = ["run_operator"]
 STOPPED: Final = 0
 LOST_LEADERSHIP: Final = 1
 NOT_STARTED: Final = 2
+VERSIONS: Final = ModelVersion.info.plural
 
 _log = structlog.get_logger(__name__)
 
@@ -76,7 +82,7 @@ def run_operator(settings: Settings) -> int:
     except LeadershipLost as lost:
         _log.error("leadership lost", error=str(lost))
         return LOST_LEADERSHIP
-    except (ClusterError, OSError, AuditKeyError) as error:
+    except (ClusterError, OSError, AuditKeyError, SpansUnavailable) as error:
         _log.error("not started", error=str(error))
         return NOT_STARTED
     return STOPPED
@@ -98,7 +104,9 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
     metrics, engine_metrics = OperatorMetrics(collectors), EngineMetrics(collectors)
     signer, written = load_signer(settings.audit_key), RecordsWritten(metrics)
     caches = build_caches(WATCHES)
+    spans = work_spans_of(os.environ, service="gatehouse-operator")
     async with AsyncExitStack() as stack:
+        stack.callback(spans.close)
         configuration = await load_configuration(kubeconfig=settings.kubeconfig, context=settings.context)
         client = await stack.enter_async_context(ApiClient(configuration, observe=metrics.api_request))
         # A separate client, so that renewals of the lease never wait for a connection.
@@ -165,6 +173,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 patience=settings.patience,
                 probe_interval=timedelta(seconds=settings.probe_interval),
                 secret_interval=timedelta(seconds=settings.secret_interval),
+                spans=spans,
             )
         )
         stack.push_async_callback(shared.aclose)
@@ -183,6 +192,10 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 services=services,
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),
+                hints=shared.hints,
+                mirrors=shared.mirrors,
+                open_mirror=open_mirror,
+                enqueue_version=lambda name: manager.enqueue(ObjectKey(VERSIONS, *name)),
                 signer=signer,
                 written=written.records,
             )

@@ -18,9 +18,11 @@ from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import EventRecorder, PolicyWriters, UtcClock
+from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
@@ -45,6 +47,10 @@ class PeriodicParts:
     services: OptionalSource
     initializer: ClusterInitializer
     policy_writers: PolicyWriters
+    hints: StoreHints
+    enqueue_version: Callable[[ObjectName], None]
+    mirrors: MirrorStates
+    open_mirror: MirrorFactory
     signer: Signer | None
     written: Callable[[], int]
 
@@ -73,6 +79,30 @@ def _policies(parts: PeriodicParts) -> Periodic:
     return Periodic(name="policies", interval=POLICY_SWEEP, work=trail.sweep)
 
 
+def _hints(parts: PeriodicParts) -> Periodic:
+    hints = HintSweep(
+        objects=parts.objects,
+        connections=parts.connections,
+        hints=parts.hints,
+        enqueue=parts.enqueue_version,
+        clock=parts.clock,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="store hints", interval=HINT_INTERVAL, work=hints.sweep)
+
+
+def _mirrors(parts: PeriodicParts) -> Periodic:
+    keeper = MirrorKeeper(
+        objects=parts.objects,
+        connections=parts.connections,
+        open_mirror=parts.open_mirror,
+        states=parts.mirrors,
+        clock=parts.clock,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="mirrors", interval=MIRROR_INTERVAL, work=keeper.sweep)
+
+
 def _audit(parts: PeriodicParts) -> Periodic | None:
     if parts.signer is None:
         return None
@@ -90,7 +120,15 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
 
 
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
-    {"templates": _templates, "services": _services, "kserve": _kserve, "policies": _policies, "audit": _audit}
+    {
+        "templates": _templates,
+        "services": _services,
+        "kserve": _kserve,
+        "policies": _policies,
+        "store hints": _hints,
+        "mirrors": _mirrors,
+        "audit": _audit,
+    }
 )
 """The factory of each work, by name. A factory returns None for a disabled work."""
 

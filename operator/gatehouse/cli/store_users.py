@@ -15,6 +15,7 @@ from gatehouse.errors import ConditionNotMet
 from gatehouse.printing import stderr, stdout
 
 if TYPE_CHECKING:
+    from gatehouse.storage.s3.bucket_events import BucketEvents
     from gatehouse.storage.s3.users import StoreAdministrator, StoreUser
 
 __all__ = ["store_users"]
@@ -26,7 +27,7 @@ def store_users(
     ],
     timeout: TimeoutOption = 300.0,
 ) -> None:
-    """Create the users of a MinIO.
+    """Create the users of a MinIO, and name the buckets whose events it sends.
 
     Each user gets its own key and one right: to read one bucket or to write one bucket. Only this command and MinIO
     itself need the credentials of the administrator of MinIO. The command waits until MinIO answers. It reads keys from
@@ -39,18 +40,24 @@ def store_users(
 
       gatehouse store-users /etc/gatehouse/store/users.yaml
     """
-    from gatehouse.install.store_users import load_store_users, read_users
+    from gatehouse.install.store_users import load_store_users, read_users, wanted_events
 
     stopped = ConditionNotMet("stopped by SIGTERM; run the command again")
     with exits():
-        administrator, users = read_users(load_store_users(file))
-    run_command(lambda: until_told_to_stop(_ensured(administrator, users, timeout), stopped=stopped))
+        wanted = load_store_users(file)
+        administrator, users = read_users(wanted)
+    events = wanted_events(wanted)
+    run_command(lambda: until_told_to_stop(_ensured(administrator, users, events, timeout), stopped=stopped))
     for user in users:
         stdout().line(f"{user.name} may {user.access} bucket {user.bucket}")
+    for each in events:
+        stdout().line(f"bucket {each.bucket} sends events to webhook {each.webhook}")
 
 
-async def _ensured(administrator: StoreAdministrator, users: tuple[StoreUser, ...], seconds: float) -> None:
+async def _ensured(
+    administrator: StoreAdministrator, users: tuple[StoreUser, ...], events: tuple[BucketEvents, ...], seconds: float
+) -> None:
     from gatehouse.install.store_users import ensure_when_ready
     from gatehouse.runtime.clock import LoopClock
 
-    await ensure_when_ready(administrator, users, seconds=seconds, clock=LoopClock(), say=stderr().line)
+    await ensure_when_ready(administrator, users, events=events, seconds=seconds, clock=LoopClock(), say=stderr().line)

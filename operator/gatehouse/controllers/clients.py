@@ -139,6 +139,11 @@ class Connections:
         """A connection opened in the future was opened before the machine's clock was set back."""
         return slot.since <= opened_before or slot.since > self._clock.now()
 
+    async def secret(self, registry: ModelRegistry, reference: SecretKeyReference) -> str:
+        """A value of a Secret in the namespace of a registry, read now. Raises the errors of reading Secrets."""
+        values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
+        return values[reference.key]
+
     def describe(self, registry: ModelRegistry) -> str:
         """The database of a registry, without credentials."""
         return self._databases.describe(registry)
@@ -193,10 +198,7 @@ class Connections:
         return tuple(values[key] for key in keys)
 
     async def _secret(self, registry: ModelRegistry, reference: SecretKeyReference | None) -> str | None:
-        if reference is None:
-            return None
-        values = await self._secrets.read(registry.metadata.namespace, reference.name, (reference.key,))
-        return values[reference.key]
+        return None if reference is None else await self.secret(registry, reference)
 
 
 def _refuse_clear_text(store: ObjectStore) -> None:

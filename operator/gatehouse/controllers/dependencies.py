@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.inference_services import Services
 from gatehouse.controllers.kserve_images import ClusterInitializer, KServeReader
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MirrorStates
 from gatehouse.controllers.ports import (
     ClusterWriter,
     EventRecorder,
@@ -30,12 +31,14 @@ from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.rows import RowSweep
 from gatehouse.controllers.shares import DatabaseShares
+from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.parsing import Parsing
 from gatehouse.controllers.verification.scheduler import VerificationPool, VersionKey
 from gatehouse.controllers.verification.slots import CheckSlots
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import ObjectKey
+from gatehouse.runtime.spans import NoWorkSpans, WorkSpans
 from gatehouse.storage.port import ArtifactStores
 
 __all__ = ["EVERY", "Adapters", "Dependencies"]
@@ -74,6 +77,7 @@ class Adapters:
     patience: float
     probe_interval: timedelta
     secret_interval: timedelta
+    spans: WorkSpans = field(default_factory=NoWorkSpans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,8 @@ class Dependencies:
     templates: TemplateSweep
     services: Services
     initializer: ClusterInitializer
+    hints: StoreHints
+    mirrors: MirrorStates
 
     @classmethod
     def over(cls, adapters: Adapters) -> Dependencies:
@@ -131,6 +137,8 @@ class Dependencies:
             templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
             services=Services(reader),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
+            hints=StoreHints(),
+            mirrors=MirrorStates(changed=lambda name: enqueue(ObjectKey(registries, *name))),
         )
 
     def runner(self, controller: KindController[R]) -> Runner[R]:
@@ -143,6 +151,7 @@ class Dependencies:
             events=adapters.events,
             clock=adapters.clock,
             faults=self.faults,
+            spans=adapters.spans,
         )
 
     async def aclose(self) -> None:

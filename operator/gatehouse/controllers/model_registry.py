@@ -21,6 +21,7 @@ from gatehouse.controllers.declaration import SUMMARY_SETTLE, Declaration, Trigg
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.indexes import BY_BUCKET, DEFAULT, IS_DEFAULT, outcome_part
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.mirrors import MirrorStates
 from gatehouse.controllers.ports import ObjectName, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
@@ -66,6 +67,7 @@ class ModelRegistryController:
         clock: UtcClock,
         interval: timedelta = INTERVAL,
         troubles: RegistryTroubles | None = None,
+        mirrors: MirrorStates | None = None,
         waiting: Callable[[ModelRegistry], int] = _none_wait,
     ) -> None:
         self._objects = objects
@@ -73,6 +75,7 @@ class ModelRegistryController:
         self._clock = clock
         self._interval = interval
         self._troubles = troubles
+        self._mirrors = mirrors
         self._waiting = waiting
 
     async def reconcile(self, resource: ModelRegistry, body: Mapping[str, Any]) -> Result:  # noqa: ARG002
@@ -105,6 +108,7 @@ class ModelRegistryController:
             *_warnings(resource.spec.serving),
             *_unloadable(resource.spec.object_stores),
             *self._troubled(resource),
+            *(() if self._mirrors is None else self._mirrors.of(resource)),
         ]
         generation = resource.metadata.generation
         status = ModelRegistryStatus(
@@ -281,6 +285,7 @@ def _build(shared: Dependencies) -> Reconcile:
             clock=adapters.clock,
             interval=adapters.probe_interval,
             troubles=shared.troubles,
+            mirrors=shared.mirrors,
             waiting=lambda registry: adapters.set_aside(shares.database(registry)),
         )
     )

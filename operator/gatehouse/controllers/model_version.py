@@ -491,7 +491,10 @@ def _build(shared: Dependencies) -> Reconcile:
             objects=shared.objects,
             connections=shared.connections,
             scheduler=VerificationScheduler(
-                connections=shared.connections, checks=shared.checks, patience=adapters.patience
+                connections=shared.connections,
+                checks=shared.checks,
+                patience=adapters.patience,
+                hinted=lambda key: shared.hints.take(ObjectName(*key)),
             ),
             writer=adapters.writer,
             templates=TemplateWriter(),

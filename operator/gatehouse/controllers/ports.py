@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -15,6 +16,9 @@ from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summar
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
 from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.entries.entry import Entry, EntryKind
+from gatehouse.domain.entries.mirroring import CreateCopy, EntryKey, Mirrored, UpdateCopy
+from gatehouse.domain.query.pages import Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -33,6 +37,8 @@ __all__ = [
     "ClusterWriter",
     "EventRecorder",
     "LeaseTerm",
+    "MirrorClient",
+    "MirrorFactory",
     "ObjectName",
     "ObjectReader",
     "PolicyWriters",
@@ -207,6 +213,28 @@ class RegistryRows(Protocol):
         """From now on a row gets an id up to these only if the row is known by that id."""
         ...
 
+    async def take_hints(self) -> Sequence[str]:
+        """The folders, as URIs, in which the object store announced changes. Each hint is returned once."""
+        ...
+
+    async def changed_entries(
+        self, kinds: Sequence[EntryKind], *, since: datetime | None, after: Position | None, limit: int
+    ) -> tuple[Sequence[Entry], Position | None]:
+        """Entries that changed after ``since``, oldest change first, and where a next page begins, or None."""
+        ...
+
+    async def mirrored(self, mirror: str, keys: Iterable[EntryKey]) -> Mapping[EntryKey, Mirrored]:
+        """What a mirror has of some entries."""
+        ...
+
+    async def save_mirrored(self, mirror: str, key: EntryKey, value: Mirrored) -> None:
+        """Replaces what a mirror has of an entry."""
+        ...
+
+    async def forget_mirror(self, mirror: str) -> None:
+        """From now on nothing is known of a mirror."""
+        ...
+
     async def counts(self) -> RegistryCounts:
         """Counts of live rows."""
         ...
@@ -282,6 +310,30 @@ class ClusterWriter(Protocol):
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Deletes the ConfigMap if it exists and belongs to the owner."""
+        ...
+
+
+class MirrorClient(Protocol):
+    """A mirror. Raises ``Transient`` (MirrorUnavailable) and ``Waiting`` (MirrorDenied); CopyRefused and CopyLost."""
+
+    async def create(self, copy: CreateCopy) -> str | None:
+        """Creates an entry; returns its id there, or None where an entry of the name is there."""
+        ...
+
+    async def find(self, copy: CreateCopy) -> str:
+        """The id of the entry of the name that is there."""
+        ...
+
+    async def update(self, copy: UpdateCopy) -> None:
+        """Replaces what an entry has."""
+        ...
+
+
+class MirrorFactory(Protocol):
+    """Opens mirrors."""
+
+    def __call__(self, url: str, *, token: str | None, ca_pem: str | None) -> AbstractAsyncContextManager[MirrorClient]:
+        """A mirror, until the context ends. Raises ``Waiting`` (MirrorDenied)."""
         ...
 
 

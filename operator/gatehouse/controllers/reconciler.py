@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from gatehouse.api.meta import Condition, ConditionedStatus, Resource
+from gatehouse.api.meta import ANNOTATION_TRACEPARENT, Condition, ConditionedStatus, Resource
 from gatehouse.controllers.faults import Faults, place_of
 from gatehouse.controllers.ports import ClusterWriter, EventRecorder, ObjectName, ObjectReader, UtcClock
 from gatehouse.domain.common.conditions import READY, merge
@@ -30,11 +30,15 @@ from gatehouse.domain.version.outcome import (
     transition,
 )
 from gatehouse.domain.version.status import shut_status
+from gatehouse.runtime.spans import NoWorkSpans, WorkSpans, step
+from gatehouse.runtime.traces import Trace, parse_traceparent
 
-__all__ = ["GONE", "KindController", "Result", "Runner", "after_error"]
+__all__ = ["GONE", "TRACED_FOR", "KindController", "Result", "Runner", "after_error", "trace_of_object"]
 
 GONE: Final = Requeue()
 """Nothing is left to reconcile."""
+TRACED_FOR: Final = timedelta(minutes=15)
+"""The age up to which an object's reconciles continue the trace of its creation."""
 RECONCILE_FAILED: Final = "ReconcileFailed"
 """Reason of an unexpected error."""
 
@@ -88,7 +92,9 @@ class Runner(Generic[R]):
         events: EventRecorder,
         clock: UtcClock,
         faults: Faults | None = None,
+        spans: WorkSpans | None = None,
     ) -> None:
+        self._spans = spans or NoWorkSpans()
         self._controller = controller
         self._info = controller.kind.info
         self._reader = reader
@@ -106,7 +112,7 @@ class Runner(Generic[R]):
                 await self._controller.gone(namespace, name)
                 requeue = GONE
             else:
-                requeue = await self._reconcile(where, body)
+                requeue = await self._traced(where, body)
         except ReconcileError as error:
             _log.warning("reconcile put off", reason=error.reason, message=error.message)
             requeue = requeue_after_error(error)
@@ -118,6 +124,15 @@ class Runner(Generic[R]):
             self._faults.hear(self._info.plural, where)
         self._faults.ended(self._info.plural, where)
         return requeue
+
+    async def _traced(self, where: ObjectName, body: Mapping[str, Any]) -> Requeue:
+        """Reconciles; a young object that names a trace continues the trace, in spans and in the log."""
+        trace = trace_of_object(body, now=self._clock.now())
+        if trace is None:
+            return await self._reconcile(where, body)
+        bound = structlog.contextvars.bound_contextvars
+        with self._spans.reconcile(self._info.plural, *where, trace=trace), bound(trace_id=trace.trace_id):
+            return await self._reconcile(where, body)
 
     async def _reconcile(self, where: ObjectName, body: Mapping[str, Any]) -> Requeue:
         resource = read(self._controller.kind, body)
@@ -165,7 +180,8 @@ class Runner(Generic[R]):
     async def _finish(self, body: Mapping[str, Any], before: ConditionedStatus, status: ConditionedStatus) -> None:
         if status == before and len(body.get("status") or ()) <= len(before.model_fields_set):
             return
-        await self._writer.write_status(self._info.plural, body, status.wire())
+        with step("write status"):
+            await self._writer.write_status(self._info.plural, body, status.wire())
         note = transition(before.conditions, status.conditions, phase_before=_phase(before), phase_after=_phase(status))
         if note is not None:
             self._tell(body, status, note)
@@ -175,6 +191,22 @@ class Runner(Generic[R]):
     def _tell(self, body: Mapping[str, Any], status: ConditionedStatus, note: EventNote) -> None:
         self._events.record(self._info.kind, body, type_=note.type, reason=note.reason, message=note.message)
         _log.info("transition", phase=_phase(status), digest=_digest(status), reason=note.reason, message=note.message)
+
+
+def trace_of_object(body: Mapping[str, Any], *, now: datetime) -> Trace | None:
+    """The trace that an object names, while the object is young. Who may write the object may write the annotation."""
+    metadata = body["metadata"]
+    named = (metadata.get("annotations") or {}).get(ANNOTATION_TRACEPARENT)
+    if not isinstance(named, str):
+        return None
+    trace, created = parse_traceparent(named), metadata.get("creationTimestamp")
+    if trace is None or not isinstance(created, str):
+        return None
+    try:
+        age = now - datetime.fromisoformat(created)
+    except (ValueError, TypeError):
+        return None
+    return trace if age <= TRACED_FOR else None
 
 
 def after_error(

@@ -18,6 +18,7 @@ from gatehouse.install.errors import CredentialsInvalid, NotComplete
 from gatehouse.install.strict_file import Strict, load_strict, read_bounded
 from gatehouse.runtime.clock import Clock, sleep
 from gatehouse.storage.providers.s3 import ACCESS_KEY, SECRET_KEY
+from gatehouse.storage.s3.bucket_events import BucketEvents, ensure_bucket_events
 from gatehouse.storage.s3.users import (
     Access,
     StoreAdministrator,
@@ -27,7 +28,15 @@ from gatehouse.storage.s3.users import (
     ensure_users,
 )
 
-__all__ = ["StoreUsersFile", "WantedUser", "ensure_when_ready", "load_store_users", "read_users"]
+__all__ = [
+    "StoreUsersFile",
+    "WantedEvents",
+    "WantedUser",
+    "ensure_when_ready",
+    "load_store_users",
+    "read_users",
+    "wanted_events",
+]
 
 _POLL: Final = 1.0
 _SHORTEST: Final = 8
@@ -37,6 +46,7 @@ _LONGEST_ROOT: Final = 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}", re.ASCII)
 
 Ensure = Callable[[StoreAdministrator, tuple[StoreUser, ...]], None]
+EnsureEvents = Callable[[StoreAdministrator, tuple[BucketEvents, ...]], None]
 
 
 class WantedUser(Strict):
@@ -48,6 +58,15 @@ class WantedUser(Strict):
     """read: list and get; write: put and delete as well."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     """The one bucket of the access."""
+
+
+class WantedEvents(Strict):
+    """A bucket whose events go to a webhook that MinIO was started with."""
+
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    """The bucket."""
+    webhook: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,64}$")]
+    """The name in MINIO_NOTIFY_WEBHOOK_ENABLE_<name>."""
 
 
 class StoreUsersFile(Strict):
@@ -63,6 +82,8 @@ class StoreUsersFile(Strict):
     """Folder with the files root-user and root-password."""
     users: Annotated[list[WantedUser], Field(min_length=1, max_length=64)]
     """Every user that must exist. Other users stay unchanged."""
+    events: Annotated[list[WantedEvents], Field(max_length=64)] = Field(default_factory=list)
+    """The buckets whose events MinIO sends. Other targets of a bucket stay unchanged."""
 
 
 def load_store_users(path: Path) -> StoreUsersFile:
@@ -107,9 +128,11 @@ async def ensure_when_ready(
     seconds: float,
     clock: Clock,
     say: Callable[[str], None],
+    events: tuple[BucketEvents, ...] = (),
     ensure: Ensure = ensure_users,
+    ensure_events: EnsureEvents = ensure_bucket_events,
 ) -> None:
-    """Ensures the users as soon as the store answers. ``say`` receives each new reason to wait.
+    """Ensures the users and the events as soon as the store answers. ``say`` receives each new reason to wait.
 
     Raises:
         NotComplete: the store did not answer within ``seconds``, or refused.
@@ -117,7 +140,8 @@ async def ensure_when_ready(
     until, said = clock.now() + seconds, ""
     while True:
         try:
-            return await asyncio.to_thread(ensure, administrator, users)
+            await asyncio.to_thread(ensure, administrator, users)
+            return await asyncio.to_thread(ensure_events, administrator, events)
         except UsersRefused as error:
             raise NotComplete(str(error)) from None
         except UsersNotReady as error:
@@ -128,6 +152,11 @@ async def ensure_when_ready(
             said = reason
             say(f"waiting: {reason}")
         await sleep(clock, _POLL)
+
+
+def wanted_events(file: StoreUsersFile) -> tuple[BucketEvents, ...]:
+    """The buckets whose events MinIO sends."""
+    return tuple(BucketEvents(wanted.bucket, wanted.webhook) for wanted in file.events)
 
 
 def _name(path: Path) -> str:

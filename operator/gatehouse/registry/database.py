@@ -26,6 +26,7 @@ from gatehouse.registry.operations import Operation, Read, Write, read, write
 from gatehouse.registry.schema import ensure_schema
 from gatehouse.registry.thread import DatabaseThread
 from gatehouse.registry.writer import Writer
+from gatehouse.runtime.spans import step
 
 __all__ = ["Database"]
 
@@ -87,7 +88,10 @@ class Database:
                 DatabaseInsecure, DatabaseTlsRequired, DatabaseEncoding, DatabaseMisconfigured.
             Stalled: SchemaTooNew, SchemaForeign, RowRejected, DatabaseDamaged, and the operation's own errors.
         """
-        return await self._batcher.submit(operation)
+        if not isinstance(operation, Write):
+            return await self._batcher.submit(operation)
+        with step(f"rows {type(operation).__name__}"):
+            return await self._batcher.submit(operation)
 
     def reserve(self, highest: KnownIds) -> None:
         """Gives new rows ids above these."""

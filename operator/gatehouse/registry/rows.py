@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
+from gatehouse.domain.entries.entry import Entry, EntryKind
+from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
+from gatehouse.domain.query.pages import Order, Page, Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -31,9 +34,11 @@ from gatehouse.registry.audit import (
     SummariseRecords,
 )
 from gatehouse.registry.database import Database
+from gatehouse.registry.hints import AddHints, DropHints, ListHints
 from gatehouse.registry.keys import ModelKey, VersionKey
 from gatehouse.registry.live_rows import ArchiveObject, CountRows, ListLive
 from gatehouse.registry.mappers import RowValues, change_values, check_key, file_values, model_values, version_values
+from gatehouse.registry.mirrored import ForgetMirror, LoadMirrored, SaveMirrored
 from gatehouse.registry.models import LoadModel, SaveModel
 from gatehouse.registry.namespaces import ListNamespaces
 from gatehouse.registry.schema import HEAD
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["AuditRows", "Rows"]
 
 _PAGE = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Rows:
@@ -176,6 +182,51 @@ class Rows:
     async def reserve(self, highest: KnownIds) -> None:
         """Reserves the ids up to these: objects know these ids of rows that the database has lost."""
         self._database.reserve(highest)
+
+    async def add_hints(self, folders: Sequence[str]) -> int:
+        """Tells the operator to look into folders, given as URIs; returns how many hints were added.
+
+        Hints beyond a limit are dropped.
+        """
+        if not folders:
+            return 0
+        return await self._database.submit(AddHints(self._registry, tuple(folders)))
+
+    async def take_hints(self) -> Sequence[str]:
+        """The folders of all hints, which are removed. Without hints nothing is written."""
+        hints = await self._database.submit(ListHints(self._registry))
+        if hints:
+            await self._database.submit(DropHints(self._registry, tuple(hint.id for hint in hints)))
+        return [hint.folder for hint in hints]
+
+    async def changed_entries(
+        self, kinds: Sequence[EntryKind], *, since: datetime | None, after: Position | None, limit: int
+    ) -> tuple[Sequence[Entry], Position | None]:
+        """Entries by the time of their last change, and the position of the next page; None for the last page.
+
+        ``after`` is the position that the page before returned. The first page begins after ``since``.
+        """
+        order = Order("LAST_UPDATE_TIME")
+        if after is None and since is not None:
+            after = Position((since - _EPOCH) // timedelta(microseconds=1), 0)
+        page = await self.entries.page(kinds=kinds, page=Page(order=order, after=after, size=limit))
+        if not page.more:
+            return page.entries, None
+        last = page.entries[-1]
+        return page.entries, Position((last.updated_at - _EPOCH) // timedelta(microseconds=1), last.id)
+
+    async def mirrored(self, mirror: str, keys: Iterable[EntryKey]) -> Mapping[EntryKey, Mirrored]:
+        """What a mirror has of some entries, without those that it does not have."""
+        wanted = tuple(sorted(set(keys)))
+        return await self._database.submit(LoadMirrored(self._registry, mirror, wanted)) if wanted else {}
+
+    async def save_mirrored(self, mirror: str, key: EntryKey, value: Mirrored) -> None:
+        """Replaces what a mirror has of an entry."""
+        await self._database.submit(SaveMirrored(self._registry, mirror, key, value))
+
+    async def forget_mirror(self, mirror: str) -> None:
+        """From now on nothing is known of a mirror."""
+        await self._database.submit(ForgetMirror(self._registry, mirror))
 
     async def counts(self) -> RegistryCounts:
         """The counts of live rows."""

@@ -49,8 +49,10 @@ __all__ = [
     "entry_properties",
     "history",
     "metadata",
+    "mirrored_entries",
     "model_versions",
     "registered_models",
+    "store_hints",
     "version_table",
 ]
 
@@ -314,6 +316,30 @@ entry_properties = Table(
 )
 """The values that filters and orders compare. ``subject`` is ``model``, ``version`` or ``entry``; ``custom`` is 1 for a
 custom property and 0 for another member of the client's JSON. A bool is the number 0 or 1."""
+
+store_hints = Table(
+    "store_hints",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("registry", String(317), nullable=False),
+    Column("folder", String(2048), nullable=False),
+    Index(None, "registry", "id"),
+    **TABLE_OPTIONS,
+)
+"""Folders in which an object store announced a change. The server adds the rows, and the operator removes them."""
+
+mirrored_entries = Table(
+    "mirrored_entries",
+    metadata,
+    Column("registry", String(317), primary_key=True),
+    Column("mirror", String(64), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("remote_id", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    **TABLE_OPTIONS,
+)
+"""What a mirror has of each entry: its id there, and a hash of what was last written. ``mirror`` hashes its URL."""
 
 VERSION_TABLE = "gatehouse_schema"
 """Not Alembic's default: other programs that use Alembic may share the database."""

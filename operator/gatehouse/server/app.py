@@ -16,16 +16,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from gatehouse.server.calls import Call, read_query
+from gatehouse.runtime.traces import Trace, trace_of
+from gatehouse.server.calls import Call, UncheckedCall, read_query
 from gatehouse.server.errors import Internal, RequestError, Unauthenticated, Unavailable, request_error
 from gatehouse.server.identity.access import Access
 from gatehouse.server.identity.headers import Peer, RawHeaders
 from gatehouse.server.metrics import NO_ROUTE, ServerMetrics
 from gatehouse.server.readiness import ReadinessChecks, probe_of
 from gatehouse.server.rendering import ErrorRenderer, own_error
-from gatehouse.server.routing import Family, RouteTable
+from gatehouse.server.routing import Family, RouteMatch, RouteTable, UncheckedEndpoint
 from gatehouse.server.spans import NoSpans, RequestSpan, RequestSpans
-from gatehouse.server.traces import Trace, trace_of
 
 __all__ = ["App", "Identify", "build_app"]
 
@@ -85,7 +85,8 @@ class App:
         bound = structlog.contextvars.bound_contextvars
         with self._spans.request(trace, method) as span, bound(trace_id=span.trace_id):
             try:
-                response = await self._answer(scope, receive, Trace(span.trace_id, trace.parent_id), outcome)
+                traced = Trace(span.trace_id, trace.parent_id, traceparent=span.traceparent)
+                response = await self._answer(scope, receive, traced, outcome)
                 response.headers["x-request-id"] = span.trace_id
                 outcome.status = response.status_code
                 await response(scope, receive, send)
@@ -120,12 +121,17 @@ class App:
         method: str = scope["method"]
         match = self._routes.match(method, scope["path"])
         outcome.route = match.template
+        endpoint = match.endpoint
+        if isinstance(endpoint, UncheckedEndpoint):
+            return await endpoint.handler(self._unchecked(scope, receive, trace, match))
         access = await self._identify(scope["headers"], _peer(scope))
         outcome.user = access.caller.person.name
         if access.caller.anonymous and method not in _READING:
             raise Unauthenticated("an anonymous caller may only read; expected: the header Authorization: Bearer TOKEN")
-        call = Call(
-            access=access,
+        return await endpoint.handler(Call.of(self._unchecked(scope, receive, trace, match), access))
+
+    def _unchecked(self, scope: Scope, receive: Receive, trace: Trace, match: RouteMatch) -> UncheckedCall:
+        return UncheckedCall(
             params=match.params,
             query=read_query(scope["query_string"]),
             headers=scope["headers"],
@@ -133,7 +139,6 @@ class App:
             max_body=self._max_body,
             receive=receive,
         )
-        return await match.endpoint.handler(call)
 
     def _end(self, outcome: _Outcome, span: RequestSpan, *, method: str, seconds: float) -> None:
         self._metrics.answered(route=outcome.route, method=method, status=outcome.status, seconds=seconds)

@@ -6,39 +6,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from gatehouse.runtime.traces import Trace
 from gatehouse.server.errors import BadRequest, BodyTooLarge, MediaTypeRefused
 from gatehouse.server.identity.access import Access
 from gatehouse.server.identity.callers import Caller
 from gatehouse.server.identity.headers import RawHeaders
-from gatehouse.server.traces import Trace
 
-__all__ = ["Call", "read_body", "read_query"]
+__all__ = ["Call", "UncheckedCall", "read_body", "read_query"]
 
 MOST_QUERY_FIELDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """``params`` are the values of the path, ``query`` those of the query in their order, both decoded."""
+class UncheckedCall:
+    """A call whose caller is not known yet.
 
-    access: Access
+    ``params`` are the values of the path, ``query`` those of the query in their order, both decoded.
+    """
+
     params: Mapping[str, str]
     query: tuple[tuple[str, str], ...]
     headers: RawHeaders
     trace: Trace
     max_body: int
     receive: Receive
-
-    @property
-    def caller(self) -> Caller:
-        """Who asks."""
-        return self.access.caller
 
     def header(self, name: str) -> str | None:
         """The only value of a header, or None.
@@ -65,6 +62,31 @@ class Call:
             ClientDisconnect: the client went away.
         """
         return await read_body(self.receive, self.headers, limit=self.max_body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(UncheckedCall):
+    """A call with the rights of its caller."""
+
+    access: Access
+
+    @classmethod
+    def of(cls, call: UncheckedCall, access: Access) -> Self:
+        """The call, of a caller who is known now."""
+        return cls(
+            params=call.params,
+            query=call.query,
+            headers=call.headers,
+            trace=call.trace,
+            max_body=call.max_body,
+            receive=call.receive,
+            access=access,
+        )
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self.access.caller
 
 
 def read_query(raw: bytes) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gatehouse.server.catalog.family import catalog_family
+from gatehouse.server.hooks.family import hooks_family
 from gatehouse.server.kubeflow.family import kubeflow_family
 from gatehouse.server.routing import Family
 from gatehouse.server.served_registry import ServedRegistry
@@ -26,6 +27,7 @@ FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = (
     lambda parts: kubeflow_family(parts.registry, version="v1"),
     lambda parts: catalog_family(parts.registry, version="v1alpha1"),
     lambda parts: catalog_family(parts.registry, version="v1"),
+    lambda parts: hooks_family(parts.registry),
 )
 
 

@@ -24,6 +24,7 @@ from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.runtime.health import HealthServer, LoopLag
+from gatehouse.runtime.spans import SpansUnavailable
 from gatehouse.server.app import build_app
 from gatehouse.server.families import FamilyParts, families
 from gatehouse.server.identity.access import AccessReviews, CallerClients
@@ -35,7 +36,7 @@ from gatehouse.server.metrics import ServerMetrics
 from gatehouse.server.protocol import ConnectionLimits
 from gatehouse.server.readiness import ReadinessChecks
 from gatehouse.server.served_registry import ServedRegistry
-from gatehouse.server.spans import SpansUnavailable, spans_of
+from gatehouse.server.spans import spans_of
 
 __all__ = ["RunningServer", "run_server", "running_server"]
 

@@ -16,12 +16,13 @@ from gatehouse.server.errors import MethodNotAllowed, NotFound
 from gatehouse.server.rendering import ErrorRenderer
 
 if TYPE_CHECKING:
-    from gatehouse.server.calls import Call
+    from gatehouse.server.calls import Call, UncheckedCall
 
-__all__ = ["Endpoint", "Family", "Handler", "RouteMatch", "RouteTable"]
+__all__ = ["Endpoint", "Family", "Handler", "RouteMatch", "RouteTable", "UncheckedEndpoint", "UncheckedHandler"]
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[["Call"], Awaitable[Response]]
+UncheckedHandler = Callable[["UncheckedCall"], Awaitable[Response]]
 _LONGEST_SEGMENT: Final = 512
 _READING: Final = ("GET", "HEAD")
 
@@ -40,6 +41,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UncheckedEndpoint:
+    """As :class:`Endpoint`, for callers that are no users of the cluster: the handler checks their credentials."""
+
+    method: Method
+    path: str
+    handler: UncheckedHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """The endpoints below a prefix, and how their errors look.
 
@@ -47,7 +57,7 @@ class Family:
     """
 
     prefix: str
-    endpoints: Sequence[Endpoint]
+    endpoints: Sequence[Endpoint | UncheckedEndpoint]
     render: ErrorRenderer
     documents: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -56,7 +66,7 @@ class Family:
 class RouteMatch:
     """The endpoint of a request, the values of its path, and the template of the path with the family's prefix."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint | UncheckedEndpoint
     params: Mapping[str, str]
     template: str
 
@@ -66,7 +76,7 @@ class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
     parameter: tuple[str, _Node] | None = None
     spanning: tuple[str, _Node] | None = None
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint | UncheckedEndpoint] = field(default_factory=dict)
     template: str = ""
 
 
@@ -131,7 +141,7 @@ def _tree(family: Family) -> _Node:
     return root
 
 
-def _child(node: _Node, part: str, endpoint: Endpoint) -> _Node:
+def _child(node: _Node, part: str, endpoint: Endpoint | UncheckedEndpoint) -> _Node:
     if not part.startswith("{"):
         return node.literals.setdefault(part, _Node())
     name = part.removeprefix("{").removesuffix("}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from gatehouse.actions.objects import parsed
@@ -78,6 +78,22 @@ class ServedRegistry:
             return await (await self.rows()).namespaces(), _NAMESPACES_KEPT
 
         return await self._namespaces.get_or_load(_ONLY, read)
+
+    async def hook_token(self) -> str | None:
+        """The token that object stores send with their events; None where the registry takes no events.
+
+        Raises Unavailable, and the errors of reading the Secret.
+        """
+        registry = await self.registry()
+        hooks = registry.spec.hooks
+        return None if hooks is None else await self._connections.secret(registry, hooks.token_secret)
+
+    async def add_hints(self, folders: Sequence[str]) -> int:
+        """Tells the operator to look into folders, given as URIs; returns how many hints it gets.
+
+        Raises as :meth:`rows`.
+        """
+        return await (await self.rows()).add_hints(folders)
 
     def forget_namespaces(self) -> None:
         """Reads the namespaces again at the next call: this process wrote an entry."""

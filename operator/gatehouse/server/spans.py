@@ -6,21 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatehouse.server.traces import Trace
+from gatehouse.runtime.spans import parent_context, provider_of, steps_of
+from gatehouse.runtime.traces import Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-__all__ = ["NoSpans", "OpenTelemetrySpans", "RequestSpan", "RequestSpans", "SpansUnavailable", "spans_of"]
+__all__ = ["NoSpans", "OpenTelemetrySpans", "RequestSpan", "RequestSpans", "spans_of"]
 
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _SERVICE: Final = "gatehouse-server"
 _FAILED: Final = 500
-
-
-class SpansUnavailable(Exception):
-    """The environment asks for traces, and the libraries are not installed."""
 
 
 class RequestSpan(Protocol):
@@ -29,6 +25,11 @@ class RequestSpan(Protocol):
     @property
     def trace_id(self) -> str:
         """The trace of the request, with 32 hexadecimal digits."""
+        ...
+
+    @property
+    def traceparent(self) -> str:
+        """The header by which later work continues the trace; empty where no trace is sent."""
         ...
 
     def answered(self, *, route: str, status: int) -> None:
@@ -51,10 +52,11 @@ class RequestSpans(Protocol):
 class _Unsent:
     """A span that only knows its trace."""
 
-    __slots__ = ("trace_id",)
+    __slots__ = ("trace_id", "traceparent")
 
     def __init__(self, trace_id: str) -> None:
         self.trace_id = trace_id
+        self.traceparent = ""
 
     def answered(self, *, route: str, status: int) -> None:
         """Nothing is sent."""
@@ -78,7 +80,10 @@ class _Sent:
     def __init__(self, span: Span, method: str) -> None:
         self._span = span
         self._method = method
-        self.trace_id = f"{span.get_span_context().trace_id:032x}"
+        context = span.get_span_context()
+        self.trace_id = f"{context.trace_id:032x}"
+        sampled = context.trace_flags.sampled
+        self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-01" if sampled else ""
 
     def answered(self, *, route: str, status: int) -> None:
         """Names the route and the status, as the semantic conventions of HTTP do."""
@@ -102,26 +107,13 @@ class OpenTelemetrySpans:
     @contextmanager
     def request(self, trace: Trace, method: str) -> Iterator[RequestSpan]:
         """The span of a request."""
-        from opentelemetry.trace import (  # noqa: PLC0415 - only where traces are sent
-            NonRecordingSpan,
-            SpanContext,
-            SpanKind,
-            TraceFlags,
-            set_span_in_context,
-        )
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - only where traces are sent
 
-        context = None
-        if trace.parent_id:
-            parent = SpanContext(
-                trace_id=int(trace.trace_id, 16),
-                span_id=int(trace.parent_id, 16),
-                is_remote=True,
-                trace_flags=TraceFlags(TraceFlags.SAMPLED if trace.sampled else TraceFlags.DEFAULT),
-            )
-            context = set_span_in_context(NonRecordingSpan(parent))
-        with self._tracer.start_as_current_span(
+        context = parent_context(trace)
+        made = self._tracer.start_as_current_span(
             method, context=context, kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
-        ) as span:
+        )
+        with made as span, steps_of(self._tracer):
             yield _Sent(span, method)
 
     def close(self) -> None:
@@ -130,24 +122,6 @@ class OpenTelemetrySpans:
 
 
 def spans_of(environ: Mapping[str, str]) -> RequestSpans:
-    """The spans that the environment asks for, by the variables of OpenTelemetry.
-
-    Raises SpansUnavailable where a collector is named and the libraries are not installed.
-    """
-    disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
-    if disabled or not any(environ.get(name) for name in _ENDPOINTS):
-        return NoSpans()
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    except ImportError as error:
-        raise SpansUnavailable(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed; expected: the extra `tracing`, as "
-            "in `pip install gatehouse[tracing]`, or no such variable"
-        ) from error
-    named = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": _SERVICE}
-    provider = TracerProvider(resource=Resource.create(named))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return OpenTelemetrySpans(provider)
+    """The spans that the environment asks for, by the variables of OpenTelemetry. Raises SpansUnavailable."""
+    provider = provider_of(environ, service=_SERVICE)
+    return NoSpans() if provider is None else OpenTelemetrySpans(provider)

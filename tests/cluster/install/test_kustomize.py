@@ -403,12 +403,41 @@ def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registr
             *registry.body["spec"]["objectStores"],
             registry.body["spec"].get("mysql"),
             registry.body["spec"].get("postgres"),
+            registry.body["spec"].get("hooks"),
         )
-        for reference in ((part or {}).get(each) for each in ("credentialsSecret", "passwordSecret", "caSecret"))
+        for reference in (
+            (part or {}).get(each) for each in ("credentialsSecret", "passwordSecret", "caSecret", "tokenSecret")
+        )
         if reference
     }
     assert named == labelled
     assert not {each.namespace for each in registries} & {each.namespace for each in made if each.signing}
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
+def test_minio_sends_the_events_of_the_bucket_to_the_registrys_hook_with_its_token(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    [registry] = of_kind(rendered[overlay], "ModelRegistry")
+    [minio] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "minio"]
+    env = {each["name"]: each for each in pod_template(minio)["spec"]["containers"][0]["env"]}
+    endpoint = env["MINIO_NOTIFY_WEBHOOK_ENDPOINT_GATEHOUSE"]["value"]
+    assert endpoint == f"http://gatehouse-server.gatehouse-system.svc:8080/hooks/s3/{registry.name}"
+    reference = env["MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_GATEHOUSE"]["valueFrom"]["secretKeyRef"]
+    [made] = [wanted for wanted in wanted_secrets(rendered[overlay]) if wanted.name == reference["name"]]
+    assert made.generate == [reference["key"]]
+    [copy] = made.copies
+    token = registry.body["spec"]["hooks"]["tokenSecret"]
+    assert (copy.namespace, copy.name) == (registry.namespace, token["name"])
+    assert copy.keys == {token["key"]: reference["key"]}
+    [config] = [each for each in of_kind(rendered[overlay], "ConfigMap") if each.name == "minio-users"]
+    file = StoreUsersFile.model_validate(yaml.safe_load(config.body["data"]["users.yaml"]))
+    assert [(each.bucket, each.webhook) for each in file.events] == [("models", "GATEHOUSE")]
+    [role] = [each for each in of_kind(rendered[overlay], "Role") if each.name == "gatehouse-server-hooks"]
+    assert role.namespace == registry.namespace
+    assert role.body["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [token["name"]], "verbs": ["get"]}
+    ]
 
 
 @pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])

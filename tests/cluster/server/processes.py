@@ -24,8 +24,15 @@ RBAC = "rbac.authorization.k8s.io"
 class ServerProcess:
     """``gatehouse server`` with nothing of our environment."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, *arguments: str) -> None:
-        self.port, self.health = free_port(), free_port()
+    def __init__(
+        self,
+        folder: Path,
+        kubeconfig: Path,
+        *arguments: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port, self.health = port or free_port(), free_port()
         self.log = folder / "server.log"
         command = [
             sys.executable,
@@ -41,7 +48,8 @@ class ServerProcess:
         ]
         kept = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "COVERAGE_"))}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=kept, cwd="/")
+            env = kept | dict(environment or {})
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd="/")
 
     def get(self, path: str, *, port: int = 0, token: str = "") -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

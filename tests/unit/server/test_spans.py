@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gatehouse.server.spans import NoSpans, OpenTelemetrySpans, SpansUnavailable, spans_of
+from gatehouse.runtime.spans import SpansUnavailable
+from gatehouse.server.spans import NoSpans, OpenTelemetrySpans, spans_of
 from unit.server.parts import PREFIX, ReviewServer, application, ask, identification
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -57,12 +57,24 @@ class Observation:
 
 
 class VerificationScheduler:
-    """Checks artifacts in the pool; after ``patience`` seconds it returns the progress of the check."""
+    """Checks artifacts in the pool; after ``patience`` seconds it returns the progress of the check.
 
-    def __init__(self, *, connections: Connections, checks: VerificationPool[VersionKey], patience: float) -> None:
+    ``hinted`` says whether the store announced a change of a version's files since the last call. An announcement makes
+    the check of an artifact due that is not verified, and changes nothing else.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: Connections,
+        checks: VerificationPool[VersionKey],
+        patience: float,
+        hinted: Callable[[VersionKey], bool] = lambda _key: False,
+    ) -> None:
         self._connections = connections
         self._checks = checks
         self._patience = patience
+        self._hinted = hinted
         self._asked: dict[VersionKey, str | None] = {}
 
     async def observe(self, facts: Facts, rows: RegistryRows) -> Observation | None:
@@ -73,9 +85,10 @@ class VerificationScheduler:
         version, registry = facts.version, facts.registry
         if not isinstance(registry, ModelRegistry):
             raise TypeError("a version without a registry is not checked")
+        hinted = self._hinted(_key(version)) and not _is_verified(facts.artifact)
         if _was_asked(version):
             self._reread_once(version, registry)
-        elif not self._due(facts):
+        elif not hinted and not self._due(facts):
             return None
         request = await self._request(facts, registry, rows)
         result = await self._checks.check(_key(version), request, patience=self._patience)
@@ -96,6 +109,7 @@ class VerificationScheduler:
     async def forget(self, key: VersionKey) -> None:
         """Ends the check of a deleted version, if one runs."""
         self._asked.pop(key, None)
+        self._hinted(key)
         await self._checks.cancel(key)
 
     def _reread_once(self, version: ModelVersion, registry: ModelRegistry) -> None:
@@ -137,6 +151,10 @@ class VerificationScheduler:
 
 def _key(version: ModelVersion) -> VersionKey:
     return version.metadata.namespace, version.metadata.name
+
+
+def _is_verified(artifact: ArtifactRecord | CheckProgress | None) -> bool:
+    return isinstance(artifact, ArtifactRecord) and artifact.outcome == "Verified"
 
 
 def _was_asked(version: ModelVersion) -> bool:

@@ -7,13 +7,16 @@ mark.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.domain.common.locations import store_for
 from gatehouse.storage.providers.table import PROVIDERS
 
-__all__ = ["ArtifactAddress", "read_artifact_uri", "write_artifact_uri"]
+__all__ = ["ArtifactAddress", "outward", "read_artifact_uri", "write_artifact_uri"]
 
 _SCHEMES: Final = tuple(f"{scheme}://" for scheme in PROVIDERS)
 _ENDPOINT: Final = "endpoint"
@@ -30,6 +33,18 @@ class ArtifactAddress:
     uri: str
     endpoint: str = ""
     region: str = ""
+
+
+def outward(registry: ModelRegistry) -> Callable[[str], str]:
+    """The URI of an artifact as clients of a registry get it: with the endpoint and region of its store."""
+
+    def written(uri: str) -> str:
+        store = store_for(registry, uri)
+        if store is None:
+            return uri
+        return write_artifact_uri(ArtifactAddress(uri=uri, endpoint=store.endpoint or "", region=store.region or ""))
+
+    return written
 
 
 def read_artifact_uri(text: str) -> ArtifactAddress:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from gatehouse.actions.identity import Action as Right
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.entries.artifact_uris import outward
 from gatehouse.domain.entries.governed_properties import READY_LABEL
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.pages import Order, Page
@@ -52,7 +53,6 @@ from gatehouse.server.catalog.queries import (
 )
 from gatehouse.server.errors import NotFound
 from gatehouse.server.kubeflow.errors import not_found
-from gatehouse.server.kubeflow.governed import outward
 from gatehouse.server.rendering import json_response
 from gatehouse.server.served_registry import ServedRegistry
 

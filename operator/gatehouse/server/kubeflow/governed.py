@@ -6,7 +6,6 @@ the objects with their own rights, so that RBAC and admission judge the call as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,26 +13,15 @@ from gatehouse.actions.governing import create_governed, governed_manifests
 from gatehouse.actions.lifecycle import Move, move
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.locations import folder_of, store_for
-from gatehouse.domain.entries.artifact_uris import ArtifactAddress, read_artifact_uri, write_artifact_uri
+from gatehouse.domain.entries.artifact_uris import read_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
+from gatehouse.runtime.spans import step
 from gatehouse.server.errors import Conflict
 from gatehouse.server.identity.access import Access
 
-__all__ = ["change_state", "govern", "is_artifact_of", "outward", "own_uri"]
+__all__ = ["change_state", "govern", "is_artifact_of", "own_uri"]
 
 E = TypeVar("E", bound=NewEntry)
-
-
-def outward(registry: ModelRegistry) -> Callable[[str], str]:
-    """Turns a location in a store of the registry into the form for clients: with the store's endpoint and region."""
-
-    def write(uri: str) -> str:
-        store = store_for(registry, uri)
-        if store is None:
-            return uri
-        return write_artifact_uri(ArtifactAddress(uri=uri, endpoint=store.endpoint or "", region=store.region or ""))
-
-    return write
 
 
 def own_uri(entry: E, registry: ModelRegistry) -> E:
@@ -52,8 +40,12 @@ def is_artifact_of(version: Entry, uri: object) -> bool:
     return version.governed is not None and isinstance(uri, str) and folder_of(uri) == folder_of(version.governed.uri)
 
 
-async def govern(access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry) -> None:
+async def govern(
+    access: Access, *, registry: ModelRegistry, model: Entry, version: Entry, artifact: NewEntry, traceparent: str = ""
+) -> None:
     """Creates the RegisteredModel and the ModelVersion of a version, as the caller, if the artifact can be governed.
+
+    The operator continues the trace that ``traceparent`` names.
 
     An artifact outside of the registry's stores stays recorded. Raises ClusterError with the refusal of the API server.
     """
@@ -62,9 +54,15 @@ async def govern(access: Access, *, registry: ModelRegistry, model: Entry, versi
         return
     person = await access.whoami()
     manifests = governed_manifests(
-        registry=registry, model=model, version=version, artifact=artifact, submitted_by=person.name
+        registry=registry,
+        model=model,
+        version=version,
+        artifact=artifact,
+        submitted_by=person.name,
+        traceparent=traceparent,
     )
-    await create_governed(access.api, manifests)
+    with step("create objects"):
+        await create_governed(access.api, manifests)
 
 
 async def change_state(access: Access, entry: Entry, *, state: str) -> None:

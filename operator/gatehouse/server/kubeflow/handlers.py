@@ -14,6 +14,7 @@ from gatehouse.actions.identity import Action as Right
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.entries.artifact_uris import outward
 from gatehouse.domain.entries.entry import ARTIFACT_KINDS, FIRST_RECORDED_ID, Entry, EntryKind, NewEntry
 from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryMissing, ParentMissing
 from gatehouse.domain.query.filters import All, Comparison, Filter
@@ -28,7 +29,7 @@ from gatehouse.server.errors import BadRequest, Conflict
 from gatehouse.server.kubeflow.answers import write_entry, write_list
 from gatehouse.server.kubeflow.bodies import EntryBody, check_artifact_type, new_entry, read_body, updated_entry
 from gatehouse.server.kubeflow.errors import already_exists, not_found
-from gatehouse.server.kubeflow.governed import change_state, govern, is_artifact_of, outward, own_uri
+from gatehouse.server.kubeflow.governed import change_state, govern, is_artifact_of, own_uri
 from gatehouse.server.kubeflow.members import ApiVersion
 from gatehouse.server.kubeflow.operations import Action, RestOperation
 from gatehouse.server.kubeflow.queries import EntryList, read_id, read_list, read_namespace, read_search
@@ -227,7 +228,14 @@ class Handlers:
         if version.governed is not None or version.parent_id is None:
             return
         model = await reader.named("registered_model", str(version.parent_id))
-        await govern(call.access, registry=reader.registry, model=model, version=version, artifact=artifact)
+        await govern(
+            call.access,
+            registry=reader.registry,
+            model=model,
+            version=version,
+            artifact=artifact,
+            traceparent=call.trace.traceparent,
+        )
 
     # What all share
 

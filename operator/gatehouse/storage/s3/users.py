@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from minio import MinioAdmin
     from urllib3 import PoolManager
 
-__all__ = ["Access", "StoreAdministrator", "StoreUser", "UsersNotReady", "UsersRefused", "ensure_users", "policy_of"]
+__all__ = [
+    "Access",
+    "StoreAdministrator",
+    "StoreUser",
+    "UsersNotReady",
+    "UsersRefused",
+    "client_options",
+    "ensure_users",
+    "policy_of",
+]
 
 Access = Literal["read", "write"]
 
@@ -112,24 +121,29 @@ def ensure_users(
 
 def _client(administrator: StoreAdministrator, http: PoolManager | None) -> MinioAdmin:
     from minio import MinioAdmin  # noqa: PLC0415
+
+    return MinioAdmin(**client_options(administrator, http))
+
+
+def client_options(administrator: StoreAdministrator, http: PoolManager | None) -> dict[str, Any]:
+    """The arguments of MinIO's clients: no proxy of the environment, no redirection, no retries but the caller's."""
     from minio.credentials.providers import StaticProvider  # noqa: PLC0415
     from urllib3 import PoolManager, Timeout  # noqa: PLC0415
 
     address = urlsplit(administrator.url)
-    return MinioAdmin(
-        endpoint=address.netloc,
-        credentials=StaticProvider(administrator.name, administrator.secret_key),
-        region=administrator.region,
-        secure=address.scheme == "https",
-        # No proxy of the environment, no redirection, and no retries except those of the caller.
-        http_client=http
+    return {
+        "endpoint": address.netloc,
+        "credentials": StaticProvider(administrator.name, administrator.secret_key),
+        "region": administrator.region,
+        "secure": address.scheme == "https",
+        "http_client": http
         or PoolManager(
             timeout=Timeout(connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS),
             retries=False,
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(administrator.authority) if administrator.authority else None,
         ),
-    )
+    }
 
 
 def _refusal(error: Exception, *, doing: str, administrator: str) -> UsersNotReady | UsersRefused:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatehouse.server.traces import Trace, parse_traceparent, trace_of
+from gatehouse.runtime.traces import Trace, parse_traceparent, trace_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HEX = st.text("0123456789abcdef")

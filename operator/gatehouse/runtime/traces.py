@@ -17,11 +17,15 @@ _SAMPLED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """``trace_id`` has 32 hexadecimal digits; ``parent_id`` is the caller's span of 16 digits, or empty."""
+    """``trace_id`` has 32 hexadecimal digits; ``parent_id`` is the caller's span of 16 digits, or empty.
+
+    ``traceparent`` is the header by which later work continues the trace; empty where no trace is sent.
+    """
 
     trace_id: str
     parent_id: str = ""
     sampled: bool = False
+    traceparent: str = ""
 
 
 def parse_traceparent(value: str) -> Trace | None:
