@@ -110,6 +110,7 @@ OPERATES: Rights = {
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
     SERVICES: "list watch",
+    "modelregistries.modelregistry.opendatahub.io": "list",
     KSERVE_WEBHOOKS: "get",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",
