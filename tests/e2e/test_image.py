@@ -457,6 +457,15 @@ def test_the_image_has_what_the_jobs_apply(containers: Containers) -> None:
     assert _gatehouse(containers, "-c", code, entrypoint=("python",)) == "[True, True]\n"
 
 
+def test_the_image_has_what_people_call_the_server_with_from_inside_its_pod(containers: Containers) -> None:
+    assert _gatehouse(containers, "--version", entrypoint=("curl",)).startswith("curl ")
+
+
+def test_the_image_can_send_traces(containers: Containers) -> None:
+    code = "import opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    assert _gatehouse(containers, "-c", code, entrypoint=("python",)) == ""
+
+
 def test_the_image_has_nothing_of_the_local_cluster(runtime: Runtime) -> None:
     packages = next((runtime.rootfs("gatehouse") / "opt/gatehouse/lib").glob("python3*/site-packages"))
 
