@@ -481,7 +481,8 @@ def test_the_image_has_no_compiler_no_installer_and_no_cache(runtime: Runtime) -
     assert unwanted & programs == set()
     assert not (root / "src").exists()
     assert not (root / "root" / ".cache").exists()
-    assert not (root / "run" / "secrets").exists()
+    # buildah leaves the empty folder in which it showed them.
+    assert _names(root / "run" / "secrets") == set()
 
 
 def test_bytecode_is_there_and_never_compared_with_its_source(runtime: Runtime) -> None:
