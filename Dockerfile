@@ -1,13 +1,25 @@
-# The image of the operator and of the gatehouse command.
+# The image of the operator, the server and the gatehouse command.
 #
 #   docker build -t localhost/gatehouse:0.1.0 .        (podman and buildah take the same)
 #   gatehouse local image                              (also where no image registry answers)
 #
-# Any image will do as BASE that has Python 3.11 or newer with venv, and CA certificates.
+# Any image will do as BASE that has Python 3.11 or newer with venv, CA certificates, and curl or apt-get.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
+# People call the server from inside its Pod: kubectl exec … -- curl http://localhost:8080/…
+FROM ${BASE} AS runtime
+# The optional secrets are the package sources and settings of the machine that builds; no layer keeps them.
+RUN --mount=type=secret,id=apt-conf --mount=type=secret,id=apt-sources \
+    if ! command -v curl >/dev/null; then \
+        export APT_CONFIG=/run/secrets/apt-conf DEBIAN_FRONTEND=noninteractive \
+        && apt-get update -qq \
+        && apt-get install -qq --yes --no-install-recommends curl >/dev/null \
+        && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/cache/debconf/*-old /var/log/* \
+            /usr/share/doc/* /usr/share/man/* /usr/share/locale/*; \
+    fi
+
 # Everything that uv.lock names, but nothing of the project: this layer changes only with uv.lock.
-FROM ${BASE} AS dependencies
+FROM runtime AS dependencies
 ARG UV_VERSION=0.13.8
 # Bytecode that is never compared with its source: no time stamp in it, no stat at start-up.
 ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH \
@@ -27,7 +39,7 @@ RUN --mount=type=secret,id=build-env --mount=type=secret,id=ca-bundle \
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=secret,id=build-env --mount=type=secret,id=ca-bundle \
     if [ -s /run/secrets/build-env ]; then . /run/secrets/build-env; fi \
-    && /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --python "$(command -v python3)"
+    && /opt/uv/bin/uv sync --frozen --no-dev --extra tracing --no-install-project --python "$(command -v python3)"
 
 FROM dependencies AS project
 COPY . .
@@ -35,7 +47,7 @@ COPY . .
 # uv notes down the time of the installation; that note would make no two builds alike.
 RUN --mount=type=secret,id=build-env --mount=type=secret,id=ca-bundle \
     if [ -s /run/secrets/build-env ]; then . /run/secrets/build-env; fi \
-    && UV_COMPILE_BYTECODE=0 /opt/uv/bin/uv sync --frozen --no-dev --no-editable --python "$(command -v python3)" \
+    && UV_COMPILE_BYTECODE=0 /opt/uv/bin/uv sync --frozen --no-dev --extra tracing --no-editable --python "$(command -v python3)" \
     && cd /opt/gatehouse \
     && rm lib/python3*/site-packages/gatehouse-*.dist-info/uv_cache.json \
     && sed -i /uv_cache.json/d lib/python3*/site-packages/gatehouse-*.dist-info/RECORD \
@@ -45,7 +57,7 @@ RUN --mount=type=secret,id=build-env --mount=type=secret,id=ca-bundle \
         bin/gatehouse bin/kubectl-gatehouse /own/opt/gatehouse \
     && install -d -m 0770 -o 1001 -g 0 /own/var/lib/gatehouse
 
-FROM ${BASE}
+FROM runtime
 ARG VERSION=0.1.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="Gatehouse" \
@@ -63,6 +75,6 @@ ENV MALLOC_ARENA_MAX=1 \
     PYTHONUNBUFFERED=1
 USER 1001:0
 WORKDIR /var/lib/gatehouse
-EXPOSE 8081
+EXPOSE 8080 8081 8082
 ENTRYPOINT ["gatehouse"]
 CMD ["run"]

@@ -14,6 +14,8 @@ _COREDNS_VERSION = "v1.13.1"
 _MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _VERSITYGW_VERSION = "v1.8.0"
 _KSERVE_VERSION = "v0.20.0"
+_RBAC_PROXY_VERSION = "e2519474e861"
+"""The beginning of the SHA-256 of its source, which is part of this project; a unit test compares the two."""
 
 _, _MINOR, _ = KUBERNETES_VERSION.split(".")
 # Without these the API server reports v0.0.0, and clients that check its version misbehave.
@@ -108,6 +110,16 @@ PROGRAMS: dict[str, Program] = {
             module="versitygw",
             package="github.com/versity/versitygw/cmd/versitygw",
             minutes=0.8,
+        ),
+        # Stands where kube-rbac-proxy would, under its name: the Go module proxy does not have that module.
+        Program(
+            name="kube-rbac-proxy",
+            component="rbac-proxy",
+            version=_RBAC_PROXY_VERSION,
+            module="rbac-proxy",
+            package=".",
+            minutes=0.2,
+            used_by="node",
         ),
         Program(
             name="kserve",

@@ -52,6 +52,7 @@ RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES)
 STAGES = "stages.gatehouse.dev"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
+OPENDATAHUB = "modelregistries.modelregistry.opendatahub.io"
 KSERVE_WEBHOOKS = "mutatingwebhookconfigurations.admissionregistration.k8s.io[inferenceservice.serving.kserve.io]"
 """Tells which namespace is KServe's."""
 LOADERS = tuple(
@@ -110,6 +111,7 @@ OPERATES: Rights = {
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
     SERVICES: "list watch",
+    OPENDATAHUB: "list",
     KSERVE_WEBHOOKS: "get",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",
@@ -153,6 +155,8 @@ ASKED = (
     SERVICES,
     RUNTIMES,
     *LOADERS,
+    OPENDATAHUB,
+    OPENDATAHUB.replace(".", "/status.", 1),
     "configmaps",
     "secrets",
     "events",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +20,10 @@ from typing import Any
 from e2e.machine import Machine
 from gatehouse.install.shipped_files import documents
 from gatehouse_local.miniature import miniature_granite
+from openshift import ROUTES, route_kind, serving_certificate
 from storeaccess import allowed
 
-__all__ = ["COMPLETE", "CONNECTIONS", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
+__all__ = ["COMPLETE", "CONNECTIONS", "MODEL", "OPERATOR", "READY", "SEEDED", "VERSION", "Installation", "Phases"]
 
 OPERATOR = ("--namespace=gatehouse-system", "--selector=app.kubernetes.io/name=gatehouse-operator")
 MODEL = "granite-3.1-8b-instruct-fp8"
@@ -37,6 +41,14 @@ CONNECTIONS = {
 """Namespace and name of the Secret that the registry reads its store with."""
 SEEDED = {"rhoai": "rhoai-model-registries", "postgres": "model-registry", "embedded": "model-registry"}
 """The namespace of the seed's Job."""
+SERVERS = {
+    "rhoai": ("rhoai-model-registries", "private-ai-registry", "https-api"),
+    "postgres": ("gatehouse-system", "gatehouse-server", "http-api"),
+    "embedded": ("gatehouse-system", "gatehouse-server", "http-api"),
+}
+"""Namespace and name of the Service of the REST server, and its port."""
+CERTIFICATE = "private-ai-registry-tls"
+"""The Secret with the certificate of the Service, which OpenShift makes."""
 MODEL_NAMESPACES = {"rhoai": "private-ai", "postgres": "model-registry", "embedded": "model-registry"}
 
 
@@ -81,12 +93,50 @@ class Installation:
         return done.stdout
 
     def deploy(self) -> str:
-        """Install or upgrade."""
+        """Install or upgrade. The overlay rhoai finds what OpenShift would give."""
+        if self.overlay == "rhoai":
+            namespace, service, _ = SERVERS[self.overlay]
+            self.node.apply(route_kind(), *serving_certificate(namespace, service, secret=CERTIFICATE))
+            self.node.wait(namespace, f"crd/{ROUTES}", "condition=Established")
         return self.gatehouse("deploy", self.overlay, "--object-store", "minio")
 
     def undeploy(self, *options: str) -> str:
-        """Take it off."""
-        return self.gatehouse("undeploy", self.overlay, "--object-store", "minio", *options)
+        """Take it off, and with the data what OpenShift would take away."""
+        if self.overlay == "rhoai" and "--delete-data" in options:
+            where = f"--namespace={SERVERS[self.overlay][0]}"
+            self.node.kubectl("delete", "secret", CERTIFICATE, where, "--ignore-not-found")
+        said = self.gatehouse("undeploy", self.overlay, "--object-store", "minio", *options)
+        if self.overlay == "rhoai" and "--delete-data" in options:
+            self.node.kubectl("delete", "crd", ROUTES, "--ignore-not-found")
+        return said
+
+    def rest(self, path: str, *, token: str = "") -> tuple[int, Any]:
+        """The answer of the REST server, reached by its Service as dashboards find it."""
+        namespace, name, port = SERVERS[self.overlay]
+        spec = self.node.get("service", name, f"--namespace={namespace}")["spec"]
+        [number] = [each["port"] for each in spec["ports"] if each["name"] == port]
+        scheme = port.partition("-")[0]
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"{scheme}://{spec['clusterIP']}:{number}{path}", headers=headers)  # noqa: S310
+        context = ssl.create_default_context()
+        # Its name is that of the Service, and its authority is one of the tests.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with urllib.request.urlopen(  # noqa: S310
+                request, timeout=30, context=context if scheme == "https" else None
+            ) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def token(self, account: str, *roles: str) -> str:
+        """A token of a new account that has roles in the namespace of the models."""
+        where = f"--namespace={self.models}"
+        self.node.kubectl("create", "serviceaccount", account, where)
+        for role in roles:
+            subject = f"--serviceaccount={self.models}:{account}"
+            self.node.kubectl("create", "rolebinding", f"{account}-{role}", where, f"--clusterrole={role}", subject)
+        return self.node.kubectl("create", "token", account, where).strip()
 
     def upload(self, folder: Path, uri: str = ARTIFACT_URI, *, label: str = "") -> str:
         """Put a miniature of the model into the cluster's MinIO, as its owner would."""

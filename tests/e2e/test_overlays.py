@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from e2e.databases import DATABASES, renewed_while_it_is_used
-from e2e.installation import COMPLETE, CONNECTIONS, READY, SEEDED, VERSION, Installation
+from e2e.installation import COMPLETE, CONNECTIONS, MODEL, READY, SEEDED, VERSION, Installation
 from e2e.machine import Machine
 from storeaccess import READS, WRITES
+
+MODELS = "/api/model_registry/v1alpha3/registered_models"
+NO_CREDENTIALS = "the request has no credentials; expected: the header Authorization: Bearer TOKEN"
 
 
 @pytest.fixture
@@ -48,6 +51,11 @@ def test_an_overlay_from_nothing_to_ready_and_off_again(nothing: Machine, tmp_pa
         status = installation.wait_phase(READY)
         assert READY in nothing.kubectl("get", "modelversions", "--all-namespaces")
         assert installation.gatehouse("template", VERSION, "-n", installation.models)
+
+        assert installation.rest(MODELS) == (401, {"code": "Unauthorized", "message": NO_CREDENTIALS})
+        code, listed = installation.rest(MODELS, token=installation.token("viewer", "gatehouse-viewer"))
+        assert (code, [item["name"] for item in listed["items"]]) == (200, [MODEL])
+        assert installation.rest(MODELS, token=installation.token("stranger"))[1]["items"] == []
 
         if overlay in DATABASES:
             DATABASES[overlay].wait_served(nothing)

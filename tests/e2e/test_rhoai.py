@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e.databases import DATABASES, renewed_while_it_is_used
-from e2e.installation import COMPLETE, OPERATOR, READY, VERSION, Installation, Phases
+from e2e.installation import COMPLETE, MODEL, OPERATOR, READY, VERSION, Installation, Phases
 from e2e.machine import Machine
+from gatehouse.install.shipped_files import shipped
 from storeaccess import READS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PROMISED = [
     pytest.param(word, command, id=command.splitlines()[0])
-    for document in ("backup.md", "install.md", "troubleshooting.md")
+    for document in ("backup.md", "install.md", "server.md", "troubleshooting.md")
     for word, command in re.findall(
         r"<!-- pods show: (.*?) -->\n```\n(.*?)\n```\n", (DOCS / document).read_text(), re.DOTALL
     )
@@ -135,6 +138,56 @@ def test_people_may_what_their_group_may(rhoai: Installation) -> None:
     node.kubectl("patch", "modelversion", VERSION, models, "--type=merge", "-p", patch, context="ai-admin")
     with pytest.raises(AssertionError, match="orbidden"):
         node.kubectl("get", "secrets", "--namespace=private-ai", context="ai-developer")
+
+
+CURL = ("exec", "--namespace=rhoai-model-registries", "deployment/private-ai-registry", "--", "curl", "-sf")
+REST = "http://localhost:8080/api/model_registry/v1alpha3"
+
+
+def test_the_commands_that_people_type_list_and_archive_as_the_account_of_the_pod(
+    rhoai: Installation, tmp_path: Path
+) -> None:
+    node, name = rhoai.node, "typed"
+    rhoai.upload(tmp_path / name, f"s3://models/{name}/", label=name)
+    rhoai.submit(name, f"s3://models/{name}/")
+    number = rhoai.wait_phase(READY, name)["registryId"]
+    models = json.loads(node.kubectl(*CURL, f"{REST}/registered_models"))
+    assert [item["name"] for item in models["items"]] == [MODEL]
+    command = ("-X", "PATCH", f"{REST}/model_versions/{number}", "-d", '{"state": "ARCHIVED"}')
+    assert json.loads(node.kubectl(*CURL, *command))["state"] == "ARCHIVED"
+    rhoai.wait_phase("Archived", name)
+    pods = "--selector=app.kubernetes.io/name=gatehouse-server"
+    said = node.kubectl("logs", "--namespace=rhoai-model-registries", pods, "--container=server", "--tail=-1")
+    assert "system:serviceaccount:rhoai-model-registries:private-ai-registry" in said
+
+
+def test_what_passes_the_proxy_is_judged_by_its_own_token(rhoai: Installation) -> None:
+    path = "/api/model_registry/v1alpha3/registered_models"
+    assert rhoai.rest(path)[0] == 401
+    code, listed = rhoai.rest(path, token=rhoai.token("reader", "gatehouse-viewer"))
+    assert (code, [item["name"] for item in listed["items"]]) == (200, [MODEL])
+    assert rhoai.rest(path, token=rhoai.token("nobody"))[1]["items"] == []
+
+
+def test_openshift_ais_kind_lists_the_registry_as_available(rhoai: Installation, tmp_path: Path) -> None:
+    node, where = rhoai.node, "--namespace=rhoai-model-registries"
+    component = os.path.relpath(shipped("kustomize/components/opendatahub"), tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\ncomponents: [{component}]\n"
+    )
+    rendered = node.kubectl("kustomize", "--load-restrictor=LoadRestrictionsNone", str(tmp_path))
+    kinds = [each for each in yaml.safe_load_all(rendered) if each["kind"] == "CustomResourceDefinition"]
+    others = [each for each in yaml.safe_load_all(rendered) if each["kind"] != "CustomResourceDefinition"]
+    node.apply(*kinds)
+    [name] = [each["metadata"]["name"] for each in kinds]
+    node.wait("default", f"crd/{name}", "condition=Established")
+    try:
+        node.apply(*others)
+        registry = "modelregistry.modelregistry.opendatahub.io/private-ai-registry"
+        node.wait("rhoai-model-registries", registry, "condition=Available", seconds=150)
+        assert "private-ai-registry   True" in node.kubectl("get", "modelregistry.modelregistry.opendatahub.io", where)
+    finally:
+        node.kubectl("delete", "--filename=-", given=rendered)
 
 
 def test_a_seed_that_is_made_anew_says_the_same(rhoai: Installation) -> None:

@@ -33,6 +33,7 @@ from gatehouse.cluster.inventory import (
     KubernetesTemplates,
 )
 from gatehouse.cluster.kserve import KubernetesKServe
+from gatehouse.cluster.opendatahub import KubernetesOpenDataHub
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.declaration import Declaration
@@ -196,6 +197,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 mirrors=shared.mirrors,
                 open_mirror=open_mirror,
                 enqueue_version=lambda name: manager.enqueue(ObjectKey(VERSIONS, *name)),
+                opendatahub=KubernetesOpenDataHub(client, fenced=client if leader is None else client.fenced(leader)),
                 signer=signer,
                 written=written.records,
             )

@@ -19,6 +19,7 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
+from gatehouse.controllers.opendatahub import OpenDataHubApi, OpenDataHubRegistries
 from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
@@ -51,6 +52,7 @@ class PeriodicParts:
     enqueue_version: Callable[[ObjectName], None]
     mirrors: MirrorStates
     open_mirror: MirrorFactory
+    opendatahub: OpenDataHubApi
     signer: Signer | None
     written: Callable[[], int]
 
@@ -66,6 +68,11 @@ def _services(parts: PeriodicParts) -> Periodic:
 
 def _kserve(parts: PeriodicParts) -> Periodic:
     return Periodic(name="kserve", interval=parts.settings.probe_interval, work=parts.initializer.sweep)
+
+
+def _opendatahub(parts: PeriodicParts) -> Periodic:
+    registries = OpenDataHubRegistries(api=parts.opendatahub, objects=parts.objects, clock=parts.clock)
+    return Periodic(name="opendatahub", interval=parts.settings.probe_interval, work=registries.sweep)
 
 
 def _policies(parts: PeriodicParts) -> Periodic:
@@ -127,6 +134,7 @@ PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] =
         "policies": _policies,
         "store hints": _hints,
         "mirrors": _mirrors,
+        "opendatahub": _opendatahub,
         "audit": _audit,
     }
 )

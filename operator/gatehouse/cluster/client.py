@@ -98,15 +98,19 @@ _ROOTS: Final[Mapping[str, str]] = {
     "inferenceservices": "/apis/serving.kserve.io/v1beta1",
     "servingruntimes": "/apis/serving.kserve.io/v1alpha1",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
+    "modelregistries.modelregistry.opendatahub.io": "/apis/modelregistry.opendatahub.io/v1beta1",
 }
 
 
 def resource_path(plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """The URL path of a resource; core v1 for a kind that is not in the table."""
+    """The URL path of a resource; core v1 for a kind that is not in the table.
+
+    A kind of another group whose plural Gatehouse's own kind has is written as ``plural.group``.
+    """
     parts = [_ROOTS.get(plural, _CORE)]
     if namespace:
         parts += ["namespaces", namespace]
-    parts += [part for part in (plural, name, subresource) if part]
+    parts += [part for part in (plural.partition(".")[0], name, subresource) if part]
     return "/".join(parts)
 
 

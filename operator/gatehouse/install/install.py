@@ -10,7 +10,7 @@ from gatehouse.install.errors import KubectlFailed, NotComplete
 from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
-from gatehouse.install.preflight import check_cluster
+from gatehouse.install.preflight import check_cluster, check_kinds
 from gatehouse.install.rollout import Rollout, RolloutState, findings, warnings
 from gatehouse.printing.progress import ProgressReporter
 
@@ -37,6 +37,7 @@ def install(kubectl: Kubectl, plan: OverlayPlan, *, progress: ProgressReporter, 
     """
     with progress.step("checking the cluster"):
         version = check_cluster(kubectl)
+        check_kinds(kubectl, plan)
     progress.say(f"Installing the overlay {plan.overlay} on Kubernetes {version}.")
     deadline = None if seconds is None else Deadline(seconds)
     with progress.step("applying the kinds"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from gatehouse.install.errors import ClusterNotUsable, KubectlFailed
 from gatehouse.install.kubectl import Kubectl
+from gatehouse.install.manifests import Manifest
+from gatehouse.install.overlays import OverlayPlan
 
-__all__ = ["OLDEST_MINOR", "check_cluster"]
+__all__ = ["OLDEST_MINOR", "check_cluster", "check_kinds", "served"]
 
 OLDEST_MINOR: Final = 29
 """Kubernetes 1.29 is the first version with stable validation rules in CRDs (CEL)."""
@@ -38,6 +41,33 @@ def check_cluster(kubectl: Kubectl) -> str:
             "Choose another user with --context"
         )
     return version
+
+
+def check_kinds(kubectl: Kubectl, plan: OverlayPlan) -> None:
+    """Checks that the cluster serves every kind that the plan does not bring itself.
+
+    Raises:
+        ClusterNotUsable: a kind is of a platform that is not there, such as OpenShift's Route.
+    """
+    brought = {
+        f"{definition.body['spec']['group']}/{version['name']}"
+        for definition in plan.definitions
+        for version in definition.body["spec"]["versions"]
+    }
+    others = [each for each in plan.others if each.api_version not in brought]
+    there = {id(each) for each in served(kubectl, others)}
+    missing = sorted({f"{each.kind} ({each.api_version})" for each in others if id(each) not in there})
+    if missing:
+        raise ClusterNotUsable(
+            f"the cluster does not serve {', '.join(missing)}; expected: the platform of the overlay {plan.overlay}. "
+            "The overlay rhoai is for OpenShift; elsewhere, install kind or postgres"
+        )
+
+
+def served(kubectl: Kubectl, manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """The manifests whose API version the cluster serves, in order."""
+    versions = frozenset(kubectl.run("api-versions").split())
+    return tuple(each for each in manifests if each.api_version in versions)
 
 
 def _version(kubectl: Kubectl) -> str:

@@ -13,6 +13,7 @@ from gatehouse.install.errors import KubectlFailed
 from gatehouse.install.kubectl import Kubectl
 from gatehouse.install.manifests import Manifest, of_kind
 from gatehouse.install.overlays import OverlayPlan
+from gatehouse.install.preflight import served
 from gatehouse.install.secret_objects import MANAGED_BY, MANAGER
 from gatehouse.printing.progress import ProgressReporter
 
@@ -56,7 +57,8 @@ def uninstall(
     with progress.step("stopping the operator and its Jobs"):
         kubectl.delete(of_kind(plan.manifests, *_WORKLOADS), seconds=_DELETED_WITHIN)
     with progress.step("deleting roles, accounts, services and policies"):
-        kubectl.drop(_removable(plan.manifests))
+        # A kind that is gone, as after an earlier removal with all data, took its objects along.
+        kubectl.drop(served(kubectl, _removable(plan.manifests)))
         for namespace in {each.namespace for each in of_kind(plan.manifests, "Deployment")}:
             kubectl.run("delete", "lease", _LEASE, f"--namespace={namespace}", "--ignore-not-found")
     if delete_data:

@@ -143,8 +143,8 @@ class Images:
             compiler = which("gcc", package="gcc libc6-dev")
             argv = [compiler, "-static", "-Os", "-s", "-o", str(context / "pause"), str(context / "pause.c")]
             run(argv, doing="compiling pause.c")
-        if recipe.name == "minio":
-            shutil.copy2(self._binaries.obtain(["minio"])["minio"], context / "minio")
+        if recipe.name in {"minio", "kube-rbac-proxy"}:
+            shutil.copy2(self._binaries.obtain([recipe.name])[recipe.name], context / recipe.name)
 
     def _prune(self, recipe: Recipe, *, newest: Path) -> None:
         """Keeps the new archive and the one before, which another run may be loading."""

@@ -61,6 +61,14 @@ RECIPES: dict[str, Recipe] = {
             context="images/minio",
             inputs=(f"minio {PROGRAMS['minio'].version}",),
         ),
+        Recipe(
+            name="kube-rbac-proxy",
+            reference="quay.io/brancz/kube-rbac-proxy:v0.21.0",
+            context="images/kube-rbac-proxy",
+            based=False,
+            inputs=(f"kube-rbac-proxy {PROGRAMS['kube-rbac-proxy'].version}",),
+            minutes=0.2,
+        ),
     )
 }
 

@@ -27,6 +27,7 @@ from gatehouse_local import ephemeral
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
+from openshift import ROUTES, route_kind
 
 CREDENTIALS, SEED = "gatehouse-credentials", "model-registry-seed"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -91,7 +92,8 @@ class Cluster:
         return self.gatehouse("deploy", overlay, "--timeout=4m", *options)
 
     def clean(self) -> None:
-        for overlay in self._installed:
+        while self._installed:
+            overlay = self._installed.pop()
             gone = self.gatehouse("undeploy", overlay, "--object-store=minio", "--delete-data")
             assert gone.exit_code == 0, gone.output
 
@@ -103,6 +105,17 @@ def cluster(plane: RunningControlPlane) -> Iterator[Cluster]:
         cluster = Cluster(plane, client)
         yield cluster
         cluster.clean()
+
+
+@pytest.fixture
+def openshift(cluster: Cluster, plane: RunningControlPlane) -> Iterator[Cluster]:
+    """The cluster with OpenShift's kind Route, until all that was installed is gone."""
+    cluster.kube.apply(route_kind())
+    kubectl = Kubectl(find_kubectl(local=local_kubectl), kubeconfig=plane.kubeconfig)
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", f"crd/{ROUTES}")
+    yield cluster
+    cluster.clean()
+    kubectl.run("delete", "crd", ROUTES)
 
 
 def secret(admin: KubeClient, namespace: str, name: str) -> Mapping[str, str]:
@@ -120,10 +133,10 @@ def there(admin: KubeClient, path: str) -> bool:
     return True
 
 
-def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(cluster: Cluster, node: Node) -> None:
+def test_deploy_again_undeploy_and_deploy_again_continue_with_everything(openshift: Cluster, node: Node) -> None:
+    cluster = openshift
     first = cluster.deploy("rhoai", "--object-store=minio")
-    assert first.exit_code == 0, first.output
-    assert "Gatehouse runs (overlay rhoai)." in first.output
+    assert (first.exit_code, "Gatehouse runs (overlay rhoai)." in first.output) == (0, True), first.output
     assert "kubectl logs -n rhoai-model-registries job/model-registry-seed" in first.output
     assert "Images by tag: localhost/gatehouse:0.1.0, mariadb:10.11, minio/minio:" in first.output
     made = secret(cluster.kube, "private-ai", "model-registry-db-creds")
@@ -245,6 +258,12 @@ def test_what_cannot_work_is_said_before_anything_is_changed(
     assert refused.exit_code == 2
     assert "this user may not create namespaces" in refused.output
     assert "cluster-admin" in refused.output
+    assert not there(cluster.kube, "/api/v1/namespaces/private-ai")
+
+    elsewhere = cluster.gatehouse("deploy", "rhoai")
+    assert elsewhere.exit_code == 2
+    assert "the cluster does not serve Route (route.openshift.io/v1)" in elsewhere.output
+    assert "install kind or postgres" in " ".join(elsewhere.output.split())
     assert not there(cluster.kube, "/api/v1/namespaces/private-ai")
 
     unknown = cluster.gatehouse("deploy", "openshift")

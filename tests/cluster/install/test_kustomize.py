@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from gatehouse.install.credentials_file import (
     load_credentials_file,
 )
 from gatehouse.install.kubectl import Kubectl
-from gatehouse.install.manifests import Manifest, load, of_kind, tagged_images
+from gatehouse.install.manifests import Manifest, dump, load, of_kind, tagged_images
 from gatehouse.install.overlays import overlay_names, render
 from gatehouse.install.shipped_files import shipped
 from gatehouse.install.store_users import StoreUsersFile
@@ -45,6 +46,7 @@ from gatehouse_local.binaries import Binaries
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import namespace as namespace_manifest
+from openshift import route_kind
 
 OVERLAYS = ("embedded", "kind", "postgres", "rhoai")
 FOLDER = shipped("kustomize")
@@ -101,6 +103,11 @@ def apply(program: Path, plane: RunningControlPlane, folder: Path) -> subprocess
 
 def names(manifests: Sequence[Manifest], *kinds: str) -> set[str]:
     return {f"{each.namespace}/{each.name}" for each in of_kind(manifests, *kinds)}
+
+
+def registries_of(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """The registries of Gatehouse; OpenShift AI's kind has the same name."""
+    return tuple(each for each in of_kind(manifests, "ModelRegistry") if each.api_version.startswith("gatehouse.dev/"))
 
 
 def pods(manifests: Sequence[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -191,9 +198,11 @@ def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Man
     assert names(found, "Deployment") == {
         "gatehouse-system/gatehouse-operator",
         "private-ai/model-registry-db",
+        "rhoai-model-registries/private-ai-registry",
         "minio/minio",
     }
-    assert names(found, "Service") >= {"private-ai/model-registry-db"}
+    assert names(found, "Service") >= {"private-ai/model-registry-db", "rhoai-model-registries/private-ai-registry"}
+    assert names(found, "Route") == {"rhoai-model-registries/private-ai-registry-rest"}
     assert names(found, "PersistentVolumeClaim") == {"private-ai/model-registry-db-pvc", "minio/minio-pvc"}
     assert names(found, "ModelRegistry") == {"rhoai-model-registries/private-ai-registry"}
     assert "rhoai-model-registries/model-registry-seed" in names(found, "Job")
@@ -229,6 +238,199 @@ def test_rhoai_has_the_names_that_its_users_expect(rendered: dict[str, tuple[Man
     }
 
 
+SERVERS = {
+    "rhoai": ("rhoai-model-registries", "private-ai-registry"),
+    "kind": ("rhoai-model-registries", "private-ai-registry"),
+    "postgres": ("gatehouse-system", "gatehouse-server"),
+    "embedded": ("gatehouse-system", "gatehouse-operator"),
+}
+"""Namespace and name of the Deployment that has the server, and of its service account."""
+
+
+def server_of(manifests: Sequence[Manifest], overlay: str) -> dict[str, Any]:
+    """The Deployment that has the server, and the container of the server in ``container``."""
+    namespace, name = SERVERS[overlay]
+    [found] = [each for each in of_kind(manifests, "Deployment") if (each.namespace, each.name) == (namespace, name)]
+    [container] = [each for each in pod_template(found)["spec"]["containers"] if each["name"] == "server"]
+    return {"deployment": found, "container": container, "pod": pod_template(found)}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_dashboards_find_one_service_and_it_reaches_the_server(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    services = [
+        each
+        for each in of_kind(rendered[overlay], "Service")
+        if each.body["metadata"]["labels"].get("component") == "model-registry"
+    ]
+    [service] = services
+    assert len({"http-api", "https-api"} & {port["name"] for port in service.body["spec"]["ports"]}) == 1
+    assert "type" not in service.body["spec"]  # a ClusterIP
+    assert {"displayName", "description"} <= service.body["metadata"]["annotations"].keys()
+    server = server_of(rendered[overlay], overlay)
+    assert service.namespace == server["deployment"].namespace
+    assert service.body["spec"]["selector"].items() <= server["pod"]["metadata"]["labels"].items()
+    others = [
+        each
+        for each in of_kind(rendered[overlay], "Deployment")
+        if service.body["spec"]["selector"].items() <= pod_template(each)["metadata"]["labels"].items()
+        and each.namespace == service.namespace
+    ]
+    assert others == [server["deployment"]]
+    ports = {port["name"] for each in server["pod"]["spec"]["containers"] for port in each["ports"]}
+    assert {port["targetPort"] for port in service.body["spec"]["ports"]} <= ports
+    [policy] = [
+        each
+        for each in of_kind(rendered[overlay], "NetworkPolicy")
+        if each.namespace == service.namespace
+        and each.body["spec"]["podSelector"]["matchLabels"] == service.body["spec"]["selector"]
+    ]
+    allowed = {port["port"] for rule in policy.body["spec"]["ingress"] for port in rule["ports"]}
+    assert allowed == ports
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_server_shows_the_registry_of_the_overlay_and_clients_need_name_no_namespace(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    environment = {each["name"]: each["value"] for each in server_of(rendered[overlay], overlay)["container"]["env"]}
+    [registry] = registries_of(rendered[overlay])
+    assert environment["GATEHOUSE_REGISTRY"] == f"{registry.namespace}/{registry.name}"
+    assert registry.body["spec"]["defaults"]["namespace"] in {
+        each.name for each in of_kind(rendered[overlay], "Namespace")
+    }
+    behind = overlay in {"rhoai", "kind"}
+    assert environment.get("GATEHOUSE_LOOPBACK_IDENTITY") == ("true" if behind else None)
+    assert environment["GATEHOUSE_LISTEN_ADDRESS"] == ("127.0.0.1:8080" if behind else "0.0.0.0:8080")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_database_lets_the_operator_and_the_server_in_and_nobody_else(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    policies = [each for each in of_kind(rendered[overlay], "NetworkPolicy") if each.name == "model-registry-db"]
+    assert len(policies) == (overlay != "embedded")
+    for policy in policies:
+        [rule] = policy.body["spec"]["ingress"]
+        let_in = {
+            (
+                each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"],
+                each["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
+            )
+            for each in rule["from"]
+        }
+        server = server_of(rendered[overlay], overlay)
+        labels = server["pod"]["metadata"]["labels"]
+        assert let_in == {
+            ("gatehouse-system", "gatehouse-operator"),
+            (server["deployment"].namespace, labels["app.kubernetes.io/name"]),
+        }
+
+
+def test_the_server_beside_the_operator_is_the_one_that_runs_alone(rendered: dict[str, tuple[Manifest, ...]]) -> None:
+    """The component has a copy of the container, because kustomize cannot share one."""
+    alone, beside = (server_of(rendered[name], name)["container"] for name in ("postgres", "embedded"))
+    rename = {"health": "server-health"}
+    expected = {
+        **alone,
+        "ports": [{**port, "name": rename.get(port["name"], port["name"])} for port in alone["ports"]],
+        **{
+            probe: {**alone[probe], "httpGet": {"path": "/healthz", "port": "server-health"}}
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+        },
+    }
+    assert beside == expected
+    pod = server_of(rendered["embedded"], "embedded")["pod"]["spec"]
+    operator = next(each for each in pod["containers"] if each["name"] == "operator")
+    # Both open the SQLite file.
+    assert (
+        beside["volumeMounts"][0] == operator["volumeMounts"][0] == {"name": "data", "mountPath": "/var/lib/gatehouse"}
+    )
+
+
+@pytest.mark.parametrize("overlay", ["rhoai", "kind"])
+def test_only_the_proxy_is_reached_from_outside_of_the_pod(
+    rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    server = server_of(rendered[overlay], overlay)
+    spec = server["pod"]["spec"]
+    proxy = next(each for each in spec["containers"] if each["name"] == "kube-rbac-proxy")
+    flags = dict(each.split("=", 1) for each in proxy["args"])
+    assert flags["--upstream"] == "http://127.0.0.1:8080/"
+    assert flags["--ignore-paths"].split(",") == ["/", *("/*" * depth for depth in range(1, 11))]
+    assert "http-api" not in {port["name"] for each in spec["containers"] for port in each["ports"]}
+    assert {server["container"][probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")} == {
+        "health"
+    }
+    certified = {"--tls-cert-file", "--tls-private-key-file"}
+    assert certified & flags.keys() == (certified if overlay == "rhoai" else set())
+    assert ("tls" in {each["name"] for each in spec["volumes"]}) == (overlay == "rhoai")
+    routes = of_kind(rendered[overlay], "Route")
+    assert len(routes) == (overlay == "rhoai")
+    for route in routes:
+        assert route.body["spec"]["tls"] == {"termination": "reencrypt", "insecureEdgeTerminationPolicy": "None"}
+        assert route.body["spec"]["to"]["name"] == "private-ai-registry"
+        assert route.body["spec"]["port"] == {"targetPort": "https-api"}
+    [service] = [each for each in of_kind(rendered[overlay], "Service") if each.name == "private-ai-registry"]
+    annotations = service.body["metadata"]["annotations"]
+    secret = annotations.get("service.beta.openshift.io/serving-cert-secret-name")
+    assert secret == ("private-ai-registry-tls" if overlay == "rhoai" else None)
+    assert annotations["routing.opendatahub.io/external-address-rest"]
+
+
+def test_openshift_ais_kind_is_brought_only_where_its_operator_is_not(
+    rendered: dict[str, tuple[Manifest, ...]],
+) -> None:
+    group = "modelregistry.opendatahub.io"
+    for overlay, found in rendered.items():
+        brought = [
+            each for each in found if each.api_version.startswith(f"{group}/") or each.name.endswith(f".{group}")
+        ]
+        assert {each.kind for each in brought} == (
+            {"CustomResourceDefinition", "ModelRegistry"} if overlay == "kind" else set()
+        )
+    [foreign] = [each for each in of_kind(rendered["kind"], "ModelRegistry") if each.api_version.startswith(group)]
+    [own] = registries_of(rendered["kind"])
+    assert (foreign.namespace, foreign.name) == (own.namespace, own.name)
+    named = foreign.body["spec"]["mysql"]
+    assert {**own.body["spec"]["mysql"], **named} == own.body["spec"]["mysql"]
+
+
+@pytest.mark.parametrize(("component", "kind"), [("ingress", "Ingress"), ("http-route", "HTTPRoute")])
+@pytest.mark.parametrize("overlay", ["postgres", "embedded"])
+def test_a_route_of_plain_kubernetes_names_the_service_and_its_host_is_shown(
+    kubectl_program: Path, tmp_path: Path, overlay: str, component: str, kind: str
+) -> None:
+    copied = tmp_path / "kustomize"
+    shutil.copytree(FOLDER, copied)
+    for beside in ("crds", "manifests"):
+        shutil.copytree(shipped(beside), tmp_path / beside)
+    mine = copied / "overlays" / "mine"
+    mine.mkdir()
+    mine.joinpath("kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                "kind": "Kustomization",
+                "resources": [f"../{overlay}"],
+                "components": [f"../../components/{component}"],
+            }
+        )
+    )
+    found = load(Kubectl(kubectl_program).render(mine))
+    [route] = of_kind(found, kind)
+    [service] = [each for each in of_kind(found, "Service") if each.name == "gatehouse-server"]
+    spec = route.body["spec"]
+    rule = spec["rules"][0]
+    backend = rule["http"]["paths"][0]["backend"]["service"] if kind == "Ingress" else rule["backendRefs"][0]
+    assert (route.namespace, backend["name"]) == (service.namespace, service.name)
+    port = backend["port"]["name"] if kind == "Ingress" else backend["port"]
+    assert port in {member for each in service.body["spec"]["ports"] for member in (each["name"], each["port"])}
+    host = rule["host"] if kind == "Ingress" else spec["hostnames"][0]
+    assert service.body["metadata"]["annotations"]["gatehouse.dev/external-address-rest"] == host
+
+
 def test_the_operator_has_two_replicas_where_its_database_allows(rendered: dict[str, tuple[Manifest, ...]]) -> None:
     operators = {
         overlay: next(each for each in of_kind(found, "Deployment") if each.name == "gatehouse-operator").body["spec"]
@@ -250,7 +452,7 @@ def test_the_operator_reads_secrets_only_where_registries_are(
     bound = [each for each in rendered[overlay] if each.name == "gatehouse-registry-secrets"]
     assert {each.kind for each in bound} == {"ClusterRole", "RoleBinding"}
     bindings = {each.namespace for each in of_kind(bound, "RoleBinding")}
-    assert bindings == {each.namespace for each in of_kind(rendered[overlay], "ModelRegistry")}
+    assert bindings == {each.namespace for each in registries_of(rendered[overlay])}
 
 
 def test_a_database_is_probed_by_a_user_that_is_named(rendered: dict[str, tuple[Manifest, ...]]) -> None:
@@ -311,8 +513,8 @@ def versions(kubectl: Kubectl, manifests: Sequence[Manifest]) -> dict[str, str]:
         kind = f"{each.kind}.{version}.{group}" if slash else each.kind
         where = [f"--namespace={each.namespace}"] if each.namespace else []
         column = "{.metadata.generation}" if each.kind in WITH_CONTROLLERS else "{.metadata.resourceVersion}"
-        found[str(each)] = kubectl.run("get", kind, each.name, *where, f"--output=jsonpath={column}")
-        assert found[str(each)] or each.kind in WITH_CONTROLLERS
+        found[f"{each} {group}"] = kubectl.run("get", kind, each.name, *where, f"--output=jsonpath={column}")
+        assert found[f"{each} {group}"] or each.kind in WITH_CONTROLLERS
     return found
 
 
@@ -389,13 +591,86 @@ def test_the_jobs_that_make_secrets_have_the_rights_they_need_and_no_more(
         }
 
 
+def rights_of(kubectl: Kubectl, account: str, namespace: str) -> set[tuple[str, ...]]:
+    """The rights of an account in a namespace beyond those that every account has: resource, names and verbs."""
+
+    def listed(user: str) -> set[tuple[str, ...]]:
+        table = kubectl.run("auth", "can-i", "--list", f"--as={user}", f"--namespace={namespace}").splitlines()
+        return {tuple(re.split(r"\s{2,}", line.strip())) for line in table}
+
+    return {row for row in listed(account) - listed("system:serviceaccount:none:none") if row[0] != "Resources"}
+
+
+@pytest.mark.parametrize("overlay", ["kind", "postgres", "rhoai"])
+def test_the_account_of_the_server_has_the_rights_it_needs_and_no_more(
+    kubectl_program: Path, plane: RunningControlPlane, rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    kubectl = Kubectl(kubectl_program, kubeconfig=plane.kubeconfig)
+    kinds = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    kubectl.apply(of_kind(rendered[overlay], *kinds))
+    namespace, name = SERVERS[overlay]
+    account = f"system:serviceaccount:{namespace}:{name}"
+    everywhere = {
+        ("tokenreviews.authentication.k8s.io", "[]", "[]", "[create]"),
+        ("subjectaccessreviews.authorization.k8s.io", "[]", "[]", "[create]"),
+        ("modelregistries.gatehouse.dev", "[]", "[]", "[get list]"),
+    }
+    [registry] = registries_of(rendered[overlay])
+    [password] = [
+        registry.body["spec"][part]["passwordSecret"]["name"]
+        for part in ("mysql", "postgres")
+        if part in registry.body["spec"]
+    ]
+    of_loopback = {
+        ("registeredmodels.gatehouse.dev", "[]", "[]", "[get list update]"),
+        ("modelversions.gatehouse.dev", "[]", "[]", "[get list update patch]"),
+    }
+    expected = {each.name: set(everywhere) for each in of_kind(rendered[overlay], "Namespace")}
+    expected[registry.namespace] |= {("secrets", "[]", f"[{password}]", "[get]")}
+    if overlay in {"rhoai", "kind"}:
+        expected["private-ai"] |= of_loopback
+    for where, rights in expected.items():
+        assert rights_of(kubectl, account, where) == rights, where
+
+
+def test_beside_the_operator_the_server_adds_only_its_questions_to_the_rights_of_the_pod(
+    rendered: dict[str, tuple[Manifest, ...]],
+) -> None:
+    def bound(overlay: str) -> set[tuple[str, str]]:
+        subject = {"kind": "ServiceAccount", "name": "gatehouse-operator", "namespace": "gatehouse-system"}
+        return {
+            (each.kind, each.body["roleRef"]["name"])
+            for each in of_kind(rendered[overlay], "RoleBinding", "ClusterRoleBinding")
+            if subject in each.body["subjects"]
+        }
+
+    assert bound("embedded") - bound("postgres") == {("ClusterRoleBinding", "gatehouse-server")}
+    assert (
+        bound("rhoai")
+        == bound("postgres")
+        == bound("kind") - {("ClusterRoleBinding", "gatehouse-operator-opendatahub")}
+    )
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_api_server_takes_every_object_of_an_overlay(
+    kubectl_program: Path, plane: RunningControlPlane, rendered: dict[str, tuple[Manifest, ...]], overlay: str
+) -> None:
+    kubectl = Kubectl(kubectl_program, kubeconfig=plane.kubeconfig)
+    definitions = of_kind(rendered[overlay], "CustomResourceDefinition")
+    kubectl.apply((*load(yaml.safe_dump(route_kind())), *definitions, *of_kind(rendered[overlay], "Namespace")))
+    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    others = [each for each in rendered[overlay] if each.kind != "CustomResourceDefinition"]
+    kubectl.run("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-", text=dump(others))
+
+
 @pytest.mark.parametrize("overlay", ["rhoai", "postgres", "embedded"])
 def test_what_a_registry_names_is_labelled_and_the_audit_key_is_where_no_registry_is(
     rendered: dict[str, tuple[Manifest, ...]], overlay: str
 ) -> None:
     made = wanted_secrets(rendered[overlay])
     labelled = {(copy.namespace, copy.name) for each in made for copy in each.copies if copy.labels.get(LABEL_USE)}
-    registries = of_kind(rendered[overlay], "ModelRegistry")
+    registries = registries_of(rendered[overlay])
     named = {
         (registry.namespace, reference["name"])
         for registry in registries
@@ -480,7 +755,7 @@ def test_who_reads_may_only_read_and_who_serves_is_somebody_else(
 def test_a_registry_checks_the_certificate_that_its_database_serves(
     rendered: dict[str, tuple[Manifest, ...]], overlay: str, part: str
 ) -> None:
-    [registry] = of_kind(rendered[overlay], "ModelRegistry")
+    [registry] = registries_of(rendered[overlay])
     connection = DatabaseConnection.model_validate(registry.body["spec"][part])
     assert connection.tls == "Required"
     assert connection.ca_secret is not None

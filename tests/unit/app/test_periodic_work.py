@@ -56,7 +56,7 @@ FAULTS: list[BaseException] = [
 ]
 ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit"}
 """Works that look at each registry. A work that is in neither set has no place in the table."""
-ABOUT_OBJECTS = {"templates", "services", "kserve"}
+ABOUT_OBJECTS = {"templates", "services", "kserve", "opendatahub"}
 """Works that read other objects of the cluster."""
 
 
@@ -96,6 +96,7 @@ class World:
             enqueue_version=self.enqueued.append,
             mirrors=MirrorStates(changed=lambda _name: None),
             open_mirror=open_mirror,
+            opendatahub=self,
             signer=SIGNER,
             written=lambda: 0,
         )
@@ -173,6 +174,14 @@ class World:
 
     async def writers(self) -> Mapping[str, str]:
         return {}
+
+    async def registries(self) -> Sequence[Mapping[str, Any]]:
+        if self.failure is not None:
+            raise self.failure
+        return []
+
+    async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        raise AssertionError("there is no object")
 
     def record(
         self, kind: str, body: Mapping[str, Any], *, type_: Literal["Normal", "Warning"], reason: str, message: str

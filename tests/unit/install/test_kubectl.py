@@ -8,7 +8,9 @@ import pytest
 
 from gatehouse.install.errors import ClusterNotUsable, KubectlFailed, KubectlMissing
 from gatehouse.install.kubectl import Kubectl, find_kubectl
-from gatehouse.install.preflight import check_cluster
+from gatehouse.install.manifests import load
+from gatehouse.install.overlays import OverlayPlan
+from gatehouse.install.preflight import check_cluster, check_kinds, served
 
 
 def program(folder: Path, script: str) -> Path:
@@ -66,3 +68,30 @@ def test_a_cluster_that_cannot_be_installed_on_is_refused(tmp_path: Path, script
 def test_a_usable_cluster_tells_its_version(tmp_path: Path) -> None:
     script = """case "$*" in *version*) echo '{"serverVersion": {"gitVersion": "v1.36.3"}}';; *) echo yes;; esac"""
     assert check_cluster(Kubectl(program(tmp_path, script))) == "v1.36.3"
+
+
+PLAN = OverlayPlan(
+    overlay="rhoai",
+    manifests=load(
+        """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: models.example.com}
+spec: {group: example.com, versions: [{name: v1}]}
+---
+{apiVersion: example.com/v1, kind: Model, metadata: {name: brought}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: always}}
+---
+{apiVersion: route.openshift.io/v1, kind: Route, metadata: {name: elsewhere}}
+"""
+    ),
+)
+
+
+def test_a_kind_that_neither_the_cluster_nor_the_overlay_has_is_named(tmp_path: Path) -> None:
+    kubectl = Kubectl(program(tmp_path, "echo v1; echo apiextensions.k8s.io/v1"))
+    with pytest.raises(ClusterNotUsable, match=r"does not serve Route \(route.openshift.io/v1\); expected: .* rhoai"):
+        check_kinds(kubectl, PLAN)
+    assert [each.name for each in served(kubectl, PLAN.manifests)] == ["models.example.com", "always"]
+    check_kinds(Kubectl(program(tmp_path, "echo v1; echo route.openshift.io/v1")), PLAN)

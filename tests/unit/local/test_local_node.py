@@ -146,6 +146,7 @@ def test_the_nodes_programs_are_left_out_where_there_is_no_node() -> None:
         "kube-scheduler",
         "kube-proxy",
         "coredns",
+        "kube-rbac-proxy",
     }
 
 

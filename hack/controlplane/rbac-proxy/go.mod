@@ -1,0 +1,3 @@
+module gatehouse.dev/hack/controlplane/rbac-proxy
+
+go 1.26.0

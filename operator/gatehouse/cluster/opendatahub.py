@@ -1,0 +1,69 @@
+"""OpenShift AI's kind ModelRegistry, by its API. The kind may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
+from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.cluster.writer import FIELD_MANAGER
+
+__all__ = ["REGISTRIES", "KubernetesOpenDataHub"]
+
+REGISTRIES: Final = "modelregistries.modelregistry.opendatahub.io"
+_OWN: Final = "app.kubernetes.io/part-of=gatehouse"
+_MOST: Final = 1_000
+_ABSENT: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN})
+"""Without the right to list the kind, which an administrator may take away, its objects are none of ours."""
+
+
+class KubernetesOpenDataHub:
+    """Implements the port ``OpenDataHubApi``. ``fenced`` writes only while this process leads."""
+
+    def __init__(self, client: ApiClient, *, fenced: ApiClient) -> None:
+        self._client = client
+        self._fenced = fenced
+
+    async def registries(self) -> Sequence[Mapping[str, Any]]:
+        """The objects with the label of Gatehouse's objects, at most a thousand; none where the kind is absent.
+
+        :raises Transient: the API server does not answer.
+        """
+        found: list[Mapping[str, Any]] = []
+        try:
+            async for body in self._client.items(REGISTRIES, selector=_OWN):
+                found.append(body)
+                if len(found) == _MOST:
+                    break
+        except ClusterError as error:
+            if isinstance(error, ApiError) and error.status in _ABSENT:
+                return ()
+            raise to_reconcile_error(error, doing=f"listing {REGISTRIES}") from error
+        return found
+
+    async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        """Replaces the status by a JSON patch that tests the resourceVersion.
+
+        :raises ReconcileError: another client changed the object, the API server refuses, or does not answer.
+        """
+        metadata = body["metadata"]
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        try:
+            await self._fenced.patch(
+                REGISTRIES,
+                metadata["namespace"],
+                metadata["name"],
+                patch,
+                kind="application/json-patch+json",
+                subresource="status",
+                params={"fieldManager": FIELD_MANAGER},
+                metadata_only=True,
+            )
+        except ClusterError as error:
+            doing = f"writing the status of {REGISTRIES} {metadata['namespace']}/{metadata['name']}"
+            raise to_reconcile_error(error, doing=doing) from error

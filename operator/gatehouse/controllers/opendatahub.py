@@ -1,0 +1,80 @@
+"""Objects of OpenShift AI's kind ModelRegistry: Gatehouse writes the condition Available of those that are its own.
+
+The kind may be absent, and on a cluster with OpenShift AI's operator the kind belongs to that operator. An object is
+Gatehouse's own if it has the label ``app.kubernetes.io/part-of: gatehouse``; others are not even listed. The right to
+write a status comes with the component that brings the kind. No other work waits for this one: the sweep reads a small
+list at intervals, and writes only differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.ports import UtcClock
+from gatehouse.domain.common.conditions import merge
+from gatehouse.domain.common.errors import ReconcileError
+from gatehouse.domain.common.opendatahub import AVAILABLE, availability
+from gatehouse.domain.common.readable import member, read_conditions
+
+__all__ = ["OpenDataHubApi", "OpenDataHubRegistries"]
+
+_log = structlog.get_logger(__name__)
+
+
+class OpenDataHubApi(Protocol):
+    """The objects of the kind that are Gatehouse's own. Both raise ``ReconcileError``."""
+
+    async def registries(self) -> Sequence[Mapping[str, Any]]:
+        """The objects; none where the kind is absent."""
+        ...
+
+    async def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        """Replaces the status of an object that is unchanged since it was read."""
+        ...
+
+
+class OpenDataHubRegistries:
+    """Keeps the conditions of the objects as Gatehouse's ModelRegistries are."""
+
+    def __init__(self, *, api: OpenDataHubApi, objects: Objects, clock: UtcClock) -> None:
+        self._api = api
+        self._objects = objects
+        self._clock = clock
+
+    async def sweep(self) -> None:
+        """Writes each condition that differs. After an error, the next sweep tries again."""
+        try:
+            bodies = await self._api.registries()
+        except ReconcileError as error:
+            _log.warning("OpenShift AI's ModelRegistries were not listed", reason=error.reason, message=error.message)
+            return
+        for body in bodies:
+            await self._one(body)
+
+    async def _one(self, body: Mapping[str, Any]) -> None:
+        namespace, name = str(body["metadata"]["namespace"]), str(body["metadata"]["name"])
+        generation = body["metadata"].get("generation") or 0
+        state = availability(body, self._objects.find(ModelRegistry, namespace, name))
+        status = body.get("status")
+        status = dict(status) if isinstance(status, Mapping) else {}
+        before = read_conditions(status)
+        others = [condition for condition in before if condition.type != AVAILABLE]
+        ours = merge(before, [state], generation=generation, now=self._clock.now())
+        conditions = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in (*others, *ours)]
+        after = {**status, "observedGeneration": generation, "conditions": conditions}
+        if after == status or member(body, "metadata", "deletionTimestamp"):
+            return
+        try:
+            await self._api.write_status(body, after)
+        except ReconcileError as error:
+            _log.warning(
+                "the status of OpenShift AI's ModelRegistry was not written",
+                registry=f"{namespace}/{name}",
+                reason=error.reason,
+                message=error.message,
+            )
