@@ -274,6 +274,19 @@ class GovernedEntriesContract:
         (again,) = await listed(opened, VERSIONS)
         assert again.properties == kept.properties
 
+    async def test_the_audit_trail_names_who_declared_the_state_of_an_object(self, opened: Opened) -> None:
+        ids = await opened.rows.save_version(a_decided(), files=None, change=a_change())
+        change = EntryChange(declared_state="ARCHIVED")
+        kept = await opened.rows.entries.update(kinds=VERSIONS, id=ids.version_id, change=change, actor="bob")
+        assert kept.state == "LIVE"  # The row follows the object.
+        told = [orjson.loads(each.content) for each in await opened.rows.audit.records(after=0, limit=10)]
+        (record,) = [each for each in told if each["actor"] == "bob"]
+        assert (record["name"], record["before"], record["after"]) == (
+            "granite-v1",
+            {"state": "LIVE"},
+            {"state": "ARCHIVED"},
+        )
+
     async def test_a_lost_row_comes_back_beside_recorded_ones(self, opened: Opened) -> None:
         model, _ = await a_recorded_version(opened)
         known = KnownIds(model=40, version=70)

@@ -58,11 +58,13 @@ class EntryChange:
     """What a client changes of an entry. What is None stays.
 
     Members replace those of the same names, None takes one away; ``properties`` replaces all properties. ``parent_id``
-    attaches an entry that has no parent.
+    attaches an entry that has no parent. ``declared_state`` is the state that the client has just declared in the
+    entry's object: the row follows the object, and the audit trail names who declared the state.
     """
 
     external_id: str | None = None
     state: str | None = None
+    declared_state: str | None = None
     members: Mapping[str, Any] | None = None
     properties: Mapping[str, Property] | None = None
     parent_id: int | None = None
@@ -544,7 +546,7 @@ def _audit_change(writer: Writer, operation: UpdateEntry, entry: Entry, row: Ent
     properties = old_properties if change.properties is None else change.properties
     before = {"state": entry.state, "externalId": entry.external_id} | _plain(old_members, old_properties)
     after = {
-        "state": change.state or entry.state,
+        "state": change.declared_state or change.state or entry.state,
         "externalId": change.external_id or entry.external_id,
     } | _plain(members, properties)
     names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
