@@ -98,9 +98,8 @@ class Handlers:
     async def _find(self, operation: RestOperation, call: Call) -> Response:
         search = read_search(dict(call.query), operation=operation)
         reader = await self._reader(call)
-        kinds = tuple(resource.kind for resource in operation.resources)
         found = await reader.entries.find(
-            kinds=kinds, name=search.name, parent_id=search.parent_id, external_id=search.external_id
+            kinds=operation.kinds, name=search.name, parent_id=search.parent_id, external_id=search.external_id
         )
         if found is None or not await reader.may_read(found):
             named = f"name={search.name}" if search.name is not None else f"externalId={search.external_id}"
@@ -253,8 +252,7 @@ class Handlers:
         )
 
     async def _named(self, operation: RestOperation, call: Call, reader: _Reader) -> Entry:
-        kinds = tuple(resource.kind for resource in operation.resources)
-        return await reader.one_of(kinds, call.params["id"], words=_words(operation))
+        return await reader.one_of(operation.kinds, call.params["id"], words=_words(operation))
 
     async def _parent_of_path(self, operation: RestOperation, call: Call, reader: _Reader) -> Entry | None:
         return None if operation.parent is None else await reader.named(operation.parent, call.params["id"])
