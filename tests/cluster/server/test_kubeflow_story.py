@@ -2,66 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
-from model_registry import ModelRegistry
-
-from cluster.rig import Operator, until
-from cluster.server.processes import ServerProcess, make_account
-from cluster.tokens import account_kubeconfig
-from cluster.world import World, make_world
-from gatehouse_local.ephemeral import RunningControlPlane
-from gatehouse_local.s3 import S3Endpoint
-
-V3, V1 = "/api/model_registry/v1alpha3", "/api/model_registry/v1"
-CATALOG = "/api/model_catalog/v1alpha1"
-
-
-@dataclass
-class Doors:
-    """A world with a running operator and server, and tokens of two callers."""
-
-    world: World
-    server: ServerProcess
-    submitter: str
-    viewer: str
-
-    def client(self, token: str) -> ModelRegistry:
-        return ModelRegistry(
-            "http://127.0.0.1",
-            self.server.port,
-            author="ann",
-            is_secure=False,
-            user_token=token,
-            log_level=40,
-            # By default the client patches asyncio of the whole process, and leaves its loop open.
-            async_runner=asyncio.run,
-        )
-
-
-@pytest.fixture
-def doors(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, tmp_path: Path) -> Iterator[Doors]:
-    with make_world(installed, minio, interval="1s") as world:
-        world.upload()
-        defaults = {"namespace": world.namespace, "hardwareProfileRef": "nvidia-l4"}
-        world.apply(world.registry(defaults=defaults))
-        world.final("registry", kind="ModelRegistry")
-        make_account(world.kube, world.namespace, "server", "gatehouse-server", everywhere=True)
-        kubeconfig = account_kubeconfig(installed, world.namespace, "server", folder=tmp_path)
-        arguments = [f"--registry={world.namespace}/registry", f"--data-dir={operator.data_dir}"]
-        with contextlib.closing(ServerProcess(tmp_path, kubeconfig, *arguments)) as server:
-            until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
-            yield Doors(
-                world=world,
-                server=server,
-                submitter=make_account(world.kube, world.namespace, "submitter", "gatehouse-submitter"),
-                viewer=make_account(world.kube, world.namespace, "viewer", "gatehouse-viewer"),
-            )
+from cluster.rig import until
+from cluster.server.doors import CATALOG, V1, V3, Doors
+from cluster.server.processes import make_account
 
 
 def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None:
