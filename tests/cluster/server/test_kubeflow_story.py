@@ -80,6 +80,46 @@ def test_the_uri_of_a_governed_artifact_never_changes(doors: Doors) -> None:
     assert f"ModelVersion {world.namespace}/fixed-1, which never changes" in answer["message"]
 
 
+def test_a_model_is_archived_with_its_versions_and_restored(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    doors.client(doors.submitter).register_model(
+        "whole", f"minio://{world.bucket}/granite-1", model_format_name="x", model_format_version="1", version="1"
+    )
+    world.phase("whole-1", "Ready to Deploy")
+    assert world.get("ModelVersion", "whole-1")["spec"]["artifact"]["uri"] == world.uri("granite-1").rstrip("/")  # type: ignore[index]
+    path = f"{V3}/registered_models/{world.get('RegisteredModel', 'whole')['status']['registryId']}"  # type: ignore[index]
+    status, answer = server.ask("PATCH", path, {"state": "ARCHIVED"}, token=doors.viewer)
+    assert (status, world.get("RegisteredModel", "whole")["spec"]["state"]) == (403, "Live")  # type: ignore[index]
+    status, answer = server.ask("PATCH", path, {"state": "ARCHIVED", "owner": "eve"}, token=doors.submitter)
+    assert (status, answer["state"], answer["owner"]) == (200, "ARCHIVED", "eve")
+    assert world.get("RegisteredModel", "whole")["spec"]["state"] == "Archived"  # type: ignore[index]
+    world.phase("whole-1", "Archived")
+    assert server.ask("GET", f"{CATALOG}/models", token=doors.viewer)[1]["items"] == []
+    until(lambda: server.ask("GET", path, token=doors.viewer)[1]["state"] == "ARCHIVED", what="the row is not archived")
+    status, answer = server.ask("PATCH", path, {"state": "LIVE"}, token=doors.submitter)
+    assert (status, answer["state"]) == (200, "LIVE")
+    world.phase("whole-1", "Ready to Deploy")
+
+
+def test_a_state_that_git_owns_is_refused_with_the_name_of_the_tool(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    for manifest in (world.model(state="Live"), world.version(state="Submitted")):
+        path = f"{world.kube.path_of(manifest)}?fieldManager=argocd-controller"
+        world.kube.request("PATCH", path, manifest, content_type="application/apply-patch+yaml")
+    world.phase("granite-1", "Ready to Deploy")
+    for kind, name, listed in (
+        ("RegisteredModel", "granite", "registered_models"),
+        ("ModelVersion", "granite-1", "model_versions"),
+    ):
+        path = f"{V3}/{listed}/{world.get(kind, name)['status']['registryId']}"  # type: ignore[index]
+        code, answer = server.ask("PATCH", path, {"state": "ARCHIVED", "description": "x"}, token=doors.submitter)
+        assert (code, answer["code"]) == (403, "Forbidden")
+        said = f"argocd-controller declares spec.state of {kind} {world.namespace}/{name}"
+        assert answer["message"].startswith(said)
+        assert world.get(kind, name)["spec"]["state"] in {"Live", "Submitted"}  # type: ignore[index]
+        assert "description" not in server.ask("GET", path, token=doors.submitter)[1], "nothing is half written"
+
+
 def test_a_recorded_entry_is_never_governed_by_another_door(doors: Doors) -> None:
     world, server = doors.world, doors.server
     doors.client(doors.submitter).register_model(

@@ -7,16 +7,15 @@ the objects with their own rights, so that RBAC and admission judge the call as 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from gatehouse.actions.governing import create_governed, governed_manifests
-from gatehouse.actions.lifecycle import Move, move
+from gatehouse.actions.lifecycle import ModelMove, Move, move, move_model
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.locations import folder_of, store_for
 from gatehouse.domain.entries.artifact_uris import read_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
 from gatehouse.runtime.spans import step
-from gatehouse.server.errors import Conflict
 from gatehouse.server.identity.access import Access
 
 __all__ = ["change_state", "govern", "is_artifact_of", "own_uri"]
@@ -66,18 +65,16 @@ async def govern(
 
 
 async def change_state(access: Access, entry: Entry, *, state: str) -> None:
-    """Archives or restores a governed version by ``spec.state``, as the caller.
+    """Archives or restores a governed model or version by ``spec.state`` of its object, as the caller.
 
-    Raises Conflict for another kind of entry, Refused where another tool declares the state, and ClusterError.
+    Raises Refused where another tool declares the state, and ClusterError.
     """
-    if entry.kind != "model_version" or entry.governed is None:
-        raise Conflict(
-            f"{entry.name} is governed: its object in namespace {entry.namespace} declares the state; change the object"
-        )
-    request = Move(
-        namespace=entry.namespace,
-        name=entry.governed.object_name,
-        verb="archive" if state == "ARCHIVED" else "restore",
-        reason="requested through the registry's REST API",
-    )
-    await move(access.api, access, request)
+    if entry.governed is None:
+        raise TypeError(f"{entry.name} is only recorded: the row has its state")
+    verb: Literal["archive", "restore"] = "archive" if state == "ARCHIVED" else "restore"
+    reason = "requested through the registry's REST API"
+    namespace, name = entry.namespace, entry.governed.object_name
+    if entry.kind == "registered_model":
+        await move_model(access.api, ModelMove(namespace=namespace, name=name, verb=verb, reason=reason))
+    else:
+        await move(access.api, access, Move(namespace=namespace, name=name, verb=verb, reason=reason))

@@ -143,6 +143,11 @@ class Handlers:
             return self._answer(await self._created(operation, call, reader, body), reader, status=201)
         existing = await reader.named(body.resource.kind, str(body.id))
         parent = await self._parent_of_path(operation, call, reader)
+        if parent is not None and parent.namespace != existing.namespace:
+            raise Conflict(
+                f"{body.resource.words} {existing.id} is in namespace {existing.namespace}, and "
+                f"{resource_of(parent.kind).words} {parent.id} in {parent.namespace}; expected one namespace: conflict"
+            )
         return self._answer(await self._changed(call, reader, existing, body, parent=parent), reader)
 
     async def _update(self, operation: RestOperation, call: Call) -> Response:
