@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,7 +85,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, *, max_body: int = 1_048_576) -> AsyncIterator[Served]:
+async def served(folder: Path, *, max_body: int = 1_048_576, sunset: date | None = None) -> AsyncIterator[Served]:
     """The application over a new registry in a folder."""
     databases = DatabasePool(data_dir=folder)
     registry = ServedRegistry(
@@ -100,10 +100,11 @@ async def served(folder: Path, *, max_body: int = 1_048_576) -> AsyncIterator[Se
         ("ann", Action(verb=verb, resource=resource, namespace=namespace))
         for verb in _VERBS
         for resource in _RESOURCES
-        for namespace in ("", "team")
+        for namespace in ("", "team", "other")
     ]
     api = ReviewServer(tokens={TOKEN: {"username": "ann"}}, allowed=actions)
-    app = application(identification(api), families=families(FamilyParts(registry=registry)), max_body=max_body)
+    parts = FamilyParts(registry=registry, sunset=sunset)
+    app = application(identification(api), families=families(parts), max_body=max_body)
     try:
         yield Served(app=app, databases=databases, folder=folder)
     finally:
