@@ -82,7 +82,7 @@ def test_an_author_and_a_reader_with_each_client(doors: Doors, client: Client) -
 
     seen = client.tell(doors, "reader", token=doors.viewer)
     assert seen["read"] == ["Story 1: whole", "v1, May", 21]
-    words = [("create", "registeredmodels"), ("update", "registeredmodels"), ("update", "modelversions")]
+    words = [("create", "registeredmodels"), ("patch", "registeredmodels"), ("patch", "modelversions")]
     for refusal, (verb, plural) in zip(seen["refused"], words, strict=True):
         user = f"system:serviceaccount:{doors.world.namespace}:viewer"
         assert refusal.startswith("(403)")

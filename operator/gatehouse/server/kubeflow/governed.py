@@ -12,6 +12,8 @@ from typing import Literal, TypeVar
 from gatehouse.actions.governing import create_governed, governed_manifests
 from gatehouse.actions.lifecycle import ModelMove, Move, move, move_model
 from gatehouse.api.model_registry import ModelRegistry
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.common.locations import folder_of, store_for
 from gatehouse.domain.entries.artifact_uris import read_artifact_uri
 from gatehouse.domain.entries.entry import Entry, NewEntry
@@ -67,13 +69,19 @@ async def govern(
 async def change_state(access: Access, entry: Entry, *, state: str) -> None:
     """Archives or restores a governed model or version by ``spec.state`` of its object, as the caller.
 
-    Raises Refused where another tool declares the state, and ClusterError.
+    Clients send the state with every change. The object says whether that is another one: the row follows the object
+    some time later. LIVE restores only what is archived. Raises Refused where another tool declares the state, and
+    ClusterError.
     """
     if entry.governed is None:
         raise TypeError(f"{entry.name} is only recorded: the row has its state")
     verb: Literal["archive", "restore"] = "archive" if state == "ARCHIVED" else "restore"
     reason = "requested through the registry's REST API"
     namespace, name = entry.namespace, entry.governed.object_name
+    kind = RegisteredModel if entry.kind == "registered_model" else ModelVersion
+    body = await access.api.get(kind.info.plural, namespace, name)
+    if (body["spec"].get("state") == "Archived") == (state == "ARCHIVED"):
+        return
     if entry.kind == "registered_model":
         await move_model(access.api, ModelMove(namespace=namespace, name=name, verb=verb, reason=reason))
     else:

@@ -183,10 +183,10 @@ class Handlers:
     async def _changed(
         self, call: Call, reader: _Reader, existing: Entry, body: EntryBody, *, parent: Entry | None = None
     ) -> Entry:
-        await call.access.require(_right("update", existing.kind, existing.namespace))
+        await call.access.require(_right_on("patch", existing))
         wanted = _in_run(own_uri(updated_entry(existing, body), reader.registry), parent)
-        if existing.governed is not None and wanted.state != existing.state:
-            await change_state(call.access, existing, state=wanted.state)
+        if existing.governed is not None and body.state is not None:
+            await change_state(call.access, existing, state=body.state)
         if existing.kind == "model_artifact":
             await self._artifact_changed(call, reader, existing, wanted, parent=parent)
         change = EntryChange(
@@ -295,7 +295,7 @@ class _Reader:
 
     async def may_read(self, entry: Entry) -> bool:
         """Whether the caller may read an entry."""
-        return await self._call.access.may(_right("get", entry.kind, entry.namespace))
+        return await self._call.access.may_on(_right_on("get", entry))
 
     async def one_of(self, kinds: tuple[EntryKind, ...], text: str, *, words: str) -> Entry:
         """The entry of an id in a path. Raises NotFound, and BadRequest for a text that is no id."""
@@ -350,6 +350,12 @@ def _plural(kind: EntryKind) -> str:
 
 def _right(verb: str, kind: EntryKind, namespace: str) -> Right:
     return Right(verb=verb, resource=_plural(kind), namespace=namespace)
+
+
+def _right_on(verb: str, entry: Entry) -> Right:
+    """A verb on an entry: on its object, where the entry has one."""
+    right = _right(verb, entry.kind, entry.namespace)
+    return right if entry.governed is None else replace(right, name=entry.governed.object_name)
 
 
 def _words(operation: RestOperation) -> str:

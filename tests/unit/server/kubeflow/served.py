@@ -25,7 +25,7 @@ __all__ = ["TOKEN", "V1", "V3", "Served", "made_run", "served"]
 
 TOKEN = "a-secret-token.of-ann"
 V1, V3 = "/api/model_registry/v1", "/api/model_registry/v1alpha3"
-_VERBS = ("get", "list", "create", "update")
+_VERBS = ("get", "list", "create", "patch")
 _RESOURCES = ("registeredmodels", "modelversions")
 _REGISTRY = {
     "metadata": {"name": "registry", "namespace": "models", "generation": 1},
