@@ -57,7 +57,7 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 def programs(folder: Path, *, kubectl: Path) -> str:
-    """A PATH on which ``gatehouse`` is this program, ``python3`` is its Python, and ``kubectl`` is the given program."""
+    """A PATH with ``gatehouse`` as this program, ``python3`` as its Python, and ``kubectl`` as the given program."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kubectl").unlink(missing_ok=True)
     (folder / "kubectl").symlink_to(kubectl)

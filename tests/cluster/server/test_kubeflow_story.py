@@ -140,6 +140,24 @@ def test_a_state_counts_by_the_object_and_a_deprecated_version_stays_so(doors: D
     assert patched("LIVE") == "Deprecated"
 
 
+def test_an_archive_right_after_the_registration_is_kept(doors: Doors) -> None:
+    """The row does not know of the object yet."""
+    world, server = doors.world, doors.server
+    client = doors.client(doors.submitter)
+    for number in range(3):
+        name = f"quick-{number}"
+        client.register_model(
+            name, world.uri("granite-1"), model_format_name="x", model_format_version="1", version="1"
+        )
+        version = client.get_model_version(name, "1")
+        assert version is not None
+        path = f"{V3}/model_versions/{version.id}"
+        status, answer = server.ask("PATCH", path, {"state": "ARCHIVED"}, token=doors.submitter)
+        assert (status, answer["state"]) == (200, "ARCHIVED")
+        assert world.get("ModelVersion", f"{name}-1")["spec"]["state"] == "Archived"  # type: ignore[index]
+        world.phase(f"{name}-1", "Archived")
+
+
 def test_a_recorded_entry_is_never_governed_by_another_door(doors: Doors) -> None:
     world, server = doors.world, doors.server
     doors.client(doors.submitter).register_model(

@@ -47,6 +47,8 @@ _REFERENCES: Final[Mapping[str, EntryKind]] = {
     "modelVersionId": "model_version",
 }
 """Members that name another entry, which must exist."""
+_DECLARED: Final[tuple[EntryKind, ...]] = ("registered_model", "model_version")
+"""The kinds whose state an object may declare."""
 _CURL: Final = ("application/x-www-form-urlencoded",)
 """What curl says of the body of ``--data``. People archive versions so."""
 _BROWSER: Final = (b"origin", b"cookie", b"sec-fetch-")
@@ -185,13 +187,14 @@ class Handlers:
     ) -> Entry:
         await call.access.require(_right_on("patch", existing))
         wanted = _in_run(own_uri(updated_entry(existing, body), reader.registry), parent)
-        if existing.governed is not None and body.state is not None:
-            await change_state(call.access, existing, state=body.state)
+        declared = existing.governed is not None
+        if body.state is not None and existing.kind in _DECLARED:
+            declared = await change_state(call.access, existing, registry=reader.registry, state=body.state)
         if existing.kind == "model_artifact":
             await self._artifact_changed(call, reader, existing, wanted, parent=parent)
         change = EntryChange(
             external_id=body.external_id,
-            state=None if existing.governed is not None else body.state,
+            state=None if declared else body.state,
             members={name: wanted.members[name] for name in (*body.members, *_run_members(parent))} or None,
             properties=None if body.properties is None else wanted.properties,
             parent_id=None if parent is None or existing.parent_id == parent.id else parent.id,
@@ -206,7 +209,7 @@ class Handlers:
                 actor=call.caller.person.name,
             ),
         )
-        return changed if existing.governed is None else _in_state(changed, wanted.state)
+        return replace(changed, state=wanted.state) if declared else changed
 
     async def _artifact_changed(
         self, call: Call, reader: _Reader, existing: Entry, wanted: Entry, *, parent: Entry | None
@@ -409,9 +412,3 @@ async def _written(resource: RestResource, name: str, write: Awaitable[Entry]) -
         raise not_found(parent, f"{resource.words} {name}") from None
     except EntryGoverned as error:
         raise Conflict(error.message) from None
-
-
-def _in_state(entry: Entry, state: str) -> Entry:
-    """The entry as the object declares it now; the row follows with the next reconcile."""
-
-    return replace(entry, state=state)

@@ -13,11 +13,12 @@ from typing import Any, cast
 import orjson
 
 from gatehouse.actions.identity import Action
-from gatehouse.cluster.client import ApiClient
+from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.controllers.ports import SecretReader
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.server.app import App
 from gatehouse.server.families import FamilyParts, families
+from gatehouse.server.identity.access import CallerClients
 from gatehouse.server.served_registry import ServedRegistry
 from unit.server.parts import Answer, ReviewServer, application, ask, identification
 
@@ -42,6 +43,17 @@ class _Registries:
 
     async def get(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
         return {**_REGISTRY, "apiVersion": "gatehouse.dev/v1alpha1", "kind": "ModelRegistry"}
+
+
+class _NoObjects:
+    """The API server as a caller sees it: it has no model and no version."""
+
+    def bearing(self, token: str) -> _NoObjects:
+        assert token == TOKEN
+        return self
+
+    async def get(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
+        raise ApiError(status=404, reason="NotFound", message=f'{plural} "{name}" not found')
 
 
 class _WallClock:
@@ -104,7 +116,9 @@ async def served(folder: Path, *, max_body: int = 1_048_576, sunset: date | None
     ]
     api = ReviewServer(tokens={TOKEN: {"username": "ann"}}, allowed=actions)
     parts = FamilyParts(registry=registry, sunset=sunset)
-    app = application(identification(api), families=families(parts), max_body=max_body)
+    nothing = cast("ApiClient", _NoObjects())
+    callers = CallerClients(own=nothing, bare=nothing)
+    app = application(identification(api, clients=callers), families=families(parts), max_body=max_body)
     try:
         yield Served(app=app, databases=databases, folder=folder)
     finally:
