@@ -281,12 +281,16 @@ class RegistryContract(HintsContract, MirroredContract):
         assert list(await opened.rows.history(model="granite", version="v1")) == []
         assert await opened.rows.counts() == RegistryCounts(models=0, versions=0)
 
-    async def test_namespaces_are_those_of_models_and_versions_of_the_registry(self, opened: Opened) -> None:
+    async def test_namespaces_are_those_of_the_entries_of_the_registry(self, opened: Opened) -> None:
         assert await opened.rows.namespaces() == frozenset()
         await opened.rows.save_version(a_version(namespace="team-b"), files=None, change=None)
         await opened.rows.save_model(a_model(name="other", namespace="team-c"))
         await opened.rows.save_model(a_model(name="third", namespace="team-b", state="ARCHIVED"))
-        assert await opened.rows.namespaces() == {"team-b", "team-c"}
+        experiment = NewEntry(kind="experiment", namespace="team-d", name="tuning", state="LIVE")
+        made = await opened.rows.entries.create(experiment, actor="ann")
+        run = NewEntry(kind="experiment_run", namespace="team-d", name="1", state="LIVE", parent_id=made.id)
+        await opened.rows.entries.create(run, actor="ann")
+        assert await opened.rows.namespaces() == {"team-b", "team-c", "team-d"}
         elsewhere = Rows(registry="registries/elsewhere", database=opened.rows._database, now=lambda: NOW)
         assert await elsewhere.namespaces() == frozenset()
 

@@ -57,13 +57,14 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 def programs(folder: Path, *, kubectl: Path) -> str:
-    """A PATH on which ``gatehouse`` is this program and ``kubectl`` is the given program."""
+    """A PATH with ``gatehouse`` as this program, ``python3`` as its Python, and ``kubectl`` as the given program."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kubectl").unlink(missing_ok=True)
     (folder / "kubectl").symlink_to(kubectl)
-    launcher = folder / "gatehouse"
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gatehouse "$@"\n')
-    launcher.chmod(0o755)
+    for name, arguments in (("gatehouse", "-m gatehouse "), ("python3", "")):
+        launcher = folder / name
+        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        launcher.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 

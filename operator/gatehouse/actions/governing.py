@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
@@ -19,6 +19,7 @@ from gatehouse.cluster.client import ApiError
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.entries.entry import Entry, NewEntry
 from gatehouse.domain.entries.governed_properties import HARDWARE_PROFILE, RUNTIME
+from gatehouse.domain.formats.names import ArtifactFormat
 from gatehouse.domain.serving.template import JsonObject
 from gatehouse.errors import InputInvalid, ObjectMismatch
 
@@ -55,7 +56,9 @@ def governed_manifests(
 
     The names of the objects are the keys of the entries, so that the operator takes over their rows with their ids.
     The hardware profile and the runtime come from custom properties of the artifact, the version or the model, or from
-    the registry's defaults. With ``traceparent`` the first reconciles of the objects continue a trace.
+    the registry's defaults. A format that the kind does not know, as ``pytorch`` or ``vLLM``, is left to the default:
+    Gatehouse verifies the files, whatever a client calls their format.
+    With ``traceparent`` the first reconciles of the objects continue a trace.
 
     Raises InputInvalid, which names the member, what was found and what is expected.
     """
@@ -73,7 +76,7 @@ def governed_manifests(
         "submittedBy": submitted_by,
         "artifact": {
             "uri": artifact.members["uri"],
-            **_given(format=artifact.members.get("modelFormatName")),
+            **_given(format=_format(artifact.members.get("modelFormatName"))),
         },
         "hardwareProfileRef": {"name": profile},
         **_given(runtime=_text(requests, RUNTIME) or defaults.runtime, description=version.members.get("description")),
@@ -152,6 +155,11 @@ def _validated_version(spec: Mapping[str, Any]) -> ModelVersionSpec:
         raise InputInvalid(
             f"the version cannot be governed: {field} is {shown(details['input'])}: {details['msg']}"
         ) from None
+
+
+def _format(name: object) -> ArtifactFormat | None:
+    """The format that a client means, in any case; None for a name that is no format."""
+    return next((known for known in get_args(ArtifactFormat) if str(name).lower() == known), None)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

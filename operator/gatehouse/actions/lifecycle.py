@@ -1,18 +1,30 @@
-"""The lifecycle of a version for its author: submit, deprecate, archive, restore. Each sets ``spec.state``."""
+"""The lifecycle of versions and models for their authors: submit, deprecate, archive, restore. Each sets a state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from gatehouse.actions.identity import Authorizer, Person
-from gatehouse.api.meta import GROUP
+from gatehouse.api.meta import GROUP, KindInfo
 from gatehouse.api.model_version import DeclaredState, ModelVersion
+from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.errors import Refused
 
-__all__ = ["ANNOTATION_BEFORE", "ANNOTATION_REASON", "Move", "Moved", "Verb", "change_of", "declarers", "move"]
+__all__ = [
+    "ANNOTATION_BEFORE",
+    "ANNOTATION_REASON",
+    "ModelMove",
+    "Move",
+    "Moved",
+    "Verb",
+    "change_of",
+    "declarers",
+    "move",
+    "move_model",
+]
 
 Verb = Literal["submit", "deprecate", "archive", "restore"]
 
@@ -51,12 +63,22 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMove:
+    """A change of a model's state and its reason. The versions of an archived model are archived too."""
+
+    namespace: str
+    name: str
+    verb: Literal["archive", "restore"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The version after the change. ``notes`` are for the person who asks."""
+    """The object after the change. ``notes`` are for the person who asks."""
 
     body: Mapping[str, Any]
     outcome: Literal["configured", "unchanged"]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 async def move(api: ApiClient, authorizer: Authorizer, request: Move) -> Moved:
@@ -65,30 +87,55 @@ async def move(api: ApiClient, authorizer: Authorizer, request: Move) -> Moved:
     Raises Refused, which says what to do, and ClusterError for a refusal of RBAC or admission.
     """
     person = await authorizer.whoami()
+    written = await _written(
+        api,
+        ModelVersion.info,
+        request,
+        change=lambda body: change_of(ModelVersion.model_validate(body), request, person),
+        force=request.force,
+        dry_run=request.dry_run,
+    )
+    notes = tuple(_notes(ModelVersion.model_validate(written.body), request))
+    return replace(written, notes=notes)
+
+
+async def move_model(api: ApiClient, request: ModelMove) -> Moved:
+    """Sets the state of a model. Retries and raises as :func:`move`."""
+    return await _written(api, RegisteredModel.info, request, change=lambda body: _change_of_model(body, request))
+
+
+async def _written(
+    api: ApiClient,
+    kind: KindInfo,
+    request: Move | ModelMove,
+    *,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    force: bool = False,
+    dry_run: bool = False,
+) -> Moved:
+    """Writes the merge patch that ``change`` makes of an object; an empty patch is not written."""
     for _ in range(_ATTEMPTS):
-        body = await api.get("modelversions", request.namespace, request.name)
-        version = ModelVersion.model_validate(body)
-        change = change_of(version, request, person)
-        notes = tuple(_notes(version, request))
-        if not change:
-            return Moved(body=body, outcome="unchanged", notes=notes)
-        _check_declared(body, request)
-        patch = {**change, "metadata": {**change["metadata"], "resourceVersion": body["metadata"]["resourceVersion"]}}
+        body = await api.get(kind.plural, request.namespace, request.name)
+        wanted = change(body)
+        if not wanted:
+            return Moved(body=body, outcome="unchanged")
+        if not force:
+            _check_declared(body, kind)
+        patch = {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": body["metadata"]["resourceVersion"]}}
         try:
             written = await api.patch(
-                "modelversions",
+                kind.plural,
                 request.namespace,
                 request.name,
                 patch,
                 kind="application/merge-patch+json",
-                params={"fieldManager": MANAGER, "fieldValidation": "Strict"}
-                | ({"dryRun": "All"} if request.dry_run else {}),
+                params={"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {}),
             )
         except ApiError as error:
             if error.reason != "Conflict":
                 raise
             continue
-        return Moved(body=written, outcome="configured", notes=notes)
+        return Moved(body=written, outcome="configured")
     raise Refused(
         f"{request.namespace}/{request.name} changes all the time, because other writers change it; try again"
     )
@@ -110,6 +157,13 @@ def change_of(version: ModelVersion, request: Move, person: Person) -> dict[str,
     return {"metadata": {"annotations": annotations}, "spec": {"state": state, **claim}}
 
 
+def _change_of_model(body: Mapping[str, Any], request: ModelMove) -> Mapping[str, Any]:
+    state = "Archived" if request.verb == "archive" else "Live"
+    if RegisteredModel.model_validate(body).spec.state == state:
+        return {}
+    return {"metadata": {"annotations": {ANNOTATION_REASON: request.reason}}, "spec": {"state": state}}
+
+
 def _restored(version: ModelVersion) -> DeclaredState:
     """The earlier state of the version; Submitted where the annotation is missing or names no other state."""
     before = _STATES.get(version.metadata.annotations.get(ANNOTATION_BEFORE, ""), "Submitted")
@@ -124,12 +178,12 @@ def declarers(body: Mapping[str, Any]) -> Iterator[str]:
             yield str(entry["manager"])
 
 
-def _check_declared(body: Mapping[str, Any], request: Move) -> None:
-    declaring = ", ".join(declarers(body))
-    if declaring and not request.force:
+def _check_declared(body: Mapping[str, Any], kind: KindInfo) -> None:
+    declaring, metadata = ", ".join(declarers(body)), body["metadata"]
+    if declaring:
         raise Refused(
-            f"{declaring} declares spec.state of ModelVersion {request.namespace}/{request.name}, and would restore "
-            "the declared state; change the declaration, or use --force"
+            f"{declaring} declares spec.state of {kind.kind} {metadata['namespace']}/{metadata['name']}, and would "
+            "restore the declared state; change the declaration, or use --force"
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 from gatehouse.app.setting_kinds import (
     ADDRESS,
     ADDRESS_OR_NONE,
+    DATE,
     FILE,
     LOG_LEVEL,
     REGISTRY,
@@ -154,6 +156,13 @@ class ServerSettings(ProcessSettings):
     tls_key: Path | None = field(default=None, metadata=setting_of(FILE, "Private key (PEM) of tlsCertificate."))
     tls_client_ca: Path | None = field(
         default=None, metadata=setting_of(FILE, "CA certificates (PEM) of client certificates. Needs tlsCertificate.")
+    )
+    alpha_sunset: date | None = field(
+        default=None,
+        metadata=setting_of(
+            DATE,
+            "The day on which v1alpha3 of the REST API ends; its answers say so by Deprecation, Sunset and Link.",
+        ),
     )
     max_connections: int = field(
         default=512,

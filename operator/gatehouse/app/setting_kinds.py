@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 DNS_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 _SWITCH: Final = {"1": True, "on": True, "t": True, "true": True, "y": True, "yes": True} | {
@@ -96,6 +98,15 @@ def _yes_or_no(value: Any) -> bool:
     return _SWITCH[str(value).lower()]
 
 
+def _date(value: Any) -> date:
+    """A day as in ISO 8601; YAML reads such a word as a date."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if _DAY.fullmatch(_text(value)) is None:
+        raise ValueError(value)
+    return date.fromisoformat(value)
+
+
 def one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         return words[words.index(value.strip().lower() if isinstance(value, str) else value)]
@@ -165,6 +176,7 @@ _WORD: Final = r"(?s:.){1,253}"
 WORD: Final = ValueKind("a word", "NAME", matching(_WORD))
 WORDS: Final = ValueKind("words, with commas between them or as a list", "NAME", listed(_WORD))
 YES_OR_NO: Final = ValueKind("true or false", "", _yes_or_no)
+DATE: Final = ValueKind("a date as 2027-06-30", "DATE", _date)
 
 
 def setting_of(kind: ValueKind, description: str) -> Mapping[str, Any]:

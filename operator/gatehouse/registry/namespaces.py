@@ -9,14 +9,14 @@ from typing import Self
 from sqlalchemy import Connection, select, union
 
 from gatehouse.registry.operations import Read
-from gatehouse.registry.tables import model_versions, registered_models
+from gatehouse.registry.tables import entries, model_versions, registered_models
 
 __all__ = ["ListNamespaces"]
 
 
 @dataclass(frozen=True, slots=True)
 class ListNamespaces(Read[frozenset[str]]):
-    """The namespaces of a registry's models and versions, archived ones too."""
+    """The namespaces of a registry's entries, archived ones too. An entry with a parent has the parent's namespace."""
 
     registry: str
 
@@ -26,10 +26,8 @@ class ListNamespaces(Read[frozenset[str]]):
 
 
 def _namespaces(connection: Connection, registry: str) -> frozenset[str]:
-    both = union(
-        *(
-            select(table.c.namespace).where(table.c.registry == registry)
-            for table in (registered_models, model_versions)
-        )
-    )
-    return frozenset(connection.scalars(both))
+    named = [
+        select(table.c.namespace).where(table.c.registry == registry) for table in (registered_models, model_versions)
+    ]
+    roots = select(entries.c.namespace).where(entries.c.parent_id == 0, entries.c.registry == registry)
+    return frozenset(connection.scalars(union(*named, roots)))

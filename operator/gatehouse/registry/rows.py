@@ -233,7 +233,7 @@ class Rows:
         return await self._database.submit(CountRows(self._registry))
 
     async def namespaces(self) -> frozenset[str]:
-        """The namespaces of the registry's models and versions."""
+        """The namespaces of the registry's entries."""
         return await self._database.submit(ListNamespaces(self._registry))
 
     async def history(self, *, model: str, version: str, limit: int = 1000) -> Sequence[StateChange]:

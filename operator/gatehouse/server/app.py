@@ -7,7 +7,7 @@ they need.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -45,9 +45,13 @@ class Identify(Protocol):
 
 @dataclass(slots=True)
 class _Outcome:
-    """What is known of a request when it ends, for the log and the metrics: never a path, a query or a header."""
+    """What is known of a request when it ends, for the log and the metrics: never a path, a query or a header.
+
+    ``headers`` are those that every answer of the family has.
+    """
 
     route: str = NO_ROUTE
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     status: int = _CLIENT_GONE
     user: str = ""
     error: Exception | None = field(default=None, repr=False)
@@ -87,7 +91,7 @@ class App:
             try:
                 traced = Trace(span.trace_id, trace.parent_id, traceparent=span.traceparent)
                 response = await self._answer(scope, receive, traced, outcome)
-                response.headers["x-request-id"] = span.trace_id
+                response.headers.update({**outcome.headers, "x-request-id": span.trace_id})
                 outcome.status = response.status_code
                 await response(scope, receive, send)
             except ClientDisconnect:
@@ -109,7 +113,7 @@ class App:
                 outcome.route = path
                 return Response(document, media_type="application/json")
             if (family := self._routes.family(path)) is not None:
-                render = family.render
+                render, outcome.headers = family.render, family.headers
             return await self._call(scope, receive, trace, outcome)
         except ClientDisconnect:
             raise

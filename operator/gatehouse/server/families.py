@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from gatehouse.server.catalog.family import catalog_family
@@ -17,13 +18,17 @@ __all__ = ["FAMILIES", "FamilyParts", "families"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyParts:
-    """What the handlers of families are built with. What differs from call to call is in the call."""
+    """What the handlers of families are built with. What differs from call to call is in the call.
+
+    ``sunset`` is the day on which v1alpha3 of the registry ends, if one is set.
+    """
 
     registry: ServedRegistry
+    sunset: date | None = None
 
 
 FAMILIES: Final[Sequence[Callable[[FamilyParts], Family]]] = (
-    lambda parts: kubeflow_family(parts.registry, version="v1alpha3"),
+    lambda parts: kubeflow_family(parts.registry, version="v1alpha3", sunset=parts.sunset),
     lambda parts: kubeflow_family(parts.registry, version="v1"),
     lambda parts: catalog_family(parts.registry, version="v1alpha1"),
     lambda parts: catalog_family(parts.registry, version="v1"),

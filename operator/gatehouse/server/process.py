@@ -134,7 +134,7 @@ async def running_server(settings: ServerSettings) -> AsyncIterator[RunningServe
             dirty=[registry.database_check()], health=[registry.service_check(), registry.database_check()]
         )
         app = build_app(
-            families=families(FamilyParts(registry=registry)),
+            families=families(FamilyParts(registry=registry, sunset=settings.alpha_sunset)),
             identify=identification.access,
             readiness=readiness,
             metrics=metrics,

@@ -54,12 +54,14 @@ class Family:
     """The endpoints below a prefix, and how their errors look.
 
     ``documents`` are JSON texts by their whole paths. They say nothing of the registry, so everyone may read them.
+    ``headers`` are those of every answer, refusals too.
     """
 
     prefix: str
     endpoints: Sequence[Endpoint | UncheckedEndpoint]
     render: ErrorRenderer
     documents: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

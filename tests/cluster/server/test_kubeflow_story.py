@@ -2,66 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
-from model_registry import ModelRegistry
-
-from cluster.rig import Operator, until
-from cluster.server.processes import ServerProcess, make_account
-from cluster.tokens import account_kubeconfig
-from cluster.world import World, make_world
-from gatehouse_local.ephemeral import RunningControlPlane
-from gatehouse_local.s3 import S3Endpoint
-
-V3, V1 = "/api/model_registry/v1alpha3", "/api/model_registry/v1"
-CATALOG = "/api/model_catalog/v1alpha1"
-
-
-@dataclass
-class Doors:
-    """A world with a running operator and server, and tokens of two callers."""
-
-    world: World
-    server: ServerProcess
-    submitter: str
-    viewer: str
-
-    def client(self, token: str) -> ModelRegistry:
-        return ModelRegistry(
-            "http://127.0.0.1",
-            self.server.port,
-            author="ann",
-            is_secure=False,
-            user_token=token,
-            log_level=40,
-            # By default the client patches asyncio of the whole process, and leaves its loop open.
-            async_runner=asyncio.run,
-        )
-
-
-@pytest.fixture
-def doors(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator, tmp_path: Path) -> Iterator[Doors]:
-    with make_world(installed, minio, interval="1s") as world:
-        world.upload()
-        defaults = {"namespace": world.namespace, "hardwareProfileRef": "nvidia-l4"}
-        world.apply(world.registry(defaults=defaults))
-        world.final("registry", kind="ModelRegistry")
-        make_account(world.kube, world.namespace, "server", "gatehouse-server", everywhere=True)
-        kubeconfig = account_kubeconfig(installed, world.namespace, "server", folder=tmp_path)
-        arguments = [f"--registry={world.namespace}/registry", f"--data-dir={operator.data_dir}"]
-        with contextlib.closing(ServerProcess(tmp_path, kubeconfig, *arguments)) as server:
-            until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
-            yield Doors(
-                world=world,
-                server=server,
-                submitter=make_account(world.kube, world.namespace, "submitter", "gatehouse-submitter"),
-                viewer=make_account(world.kube, world.namespace, "viewer", "gatehouse-viewer"),
-            )
+from cluster.rig import until
+from cluster.server.doors import CATALOG, V1, V3, Doors
+from cluster.server.processes import make_account
 
 
 def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None:
@@ -135,6 +78,84 @@ def test_the_uri_of_a_governed_artifact_never_changes(doors: Doors) -> None:
     status, answer = server.ask("PATCH", path, other, token=doors.submitter)
     assert status == 409
     assert f"ModelVersion {world.namespace}/fixed-1, which never changes" in answer["message"]
+
+
+def test_a_model_is_archived_with_its_versions_and_restored(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    doors.client(doors.submitter).register_model(
+        "whole", f"minio://{world.bucket}/granite-1", model_format_name="x", model_format_version="1", version="1"
+    )
+    world.phase("whole-1", "Ready to Deploy")
+    assert world.get("ModelVersion", "whole-1")["spec"]["artifact"]["uri"] == world.uri("granite-1").rstrip("/")  # type: ignore[index]
+    path = f"{V3}/registered_models/{world.get('RegisteredModel', 'whole')['status']['registryId']}"  # type: ignore[index]
+    status, answer = server.ask("PATCH", path, {"state": "ARCHIVED"}, token=doors.viewer)
+    assert (status, world.get("RegisteredModel", "whole")["spec"]["state"]) == (403, "Live")  # type: ignore[index]
+    status, answer = server.ask("PATCH", path, {"state": "ARCHIVED", "owner": "eve"}, token=doors.submitter)
+    assert (status, answer["state"], answer["owner"]) == (200, "ARCHIVED", "eve")
+    assert world.get("RegisteredModel", "whole")["spec"]["state"] == "Archived"  # type: ignore[index]
+    world.phase("whole-1", "Archived")
+    assert server.ask("GET", f"{CATALOG}/models", token=doors.viewer)[1]["items"] == []
+    until(lambda: server.ask("GET", path, token=doors.viewer)[1]["state"] == "ARCHIVED", what="the row is not archived")
+    status, answer = server.ask("PATCH", path, {"state": "LIVE"}, token=doors.submitter)
+    assert (status, answer["state"]) == (200, "LIVE")
+    world.phase("whole-1", "Ready to Deploy")
+
+
+def test_a_state_that_git_owns_is_refused_with_the_name_of_the_tool(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    for manifest in (world.model(state="Live"), world.version(state="Submitted")):
+        path = f"{world.kube.path_of(manifest)}?fieldManager=argocd-controller"
+        world.kube.request("PATCH", path, manifest, content_type="application/apply-patch+yaml")
+    world.phase("granite-1", "Ready to Deploy")
+    for kind, name, listed in (
+        ("RegisteredModel", "granite", "registered_models"),
+        ("ModelVersion", "granite-1", "model_versions"),
+    ):
+        path = f"{V3}/{listed}/{world.get(kind, name)['status']['registryId']}"  # type: ignore[index]
+        code, answer = server.ask("PATCH", path, {"state": "ARCHIVED", "description": "x"}, token=doors.submitter)
+        assert (code, answer["code"]) == (403, "Forbidden")
+        said = f"argocd-controller declares spec.state of {kind} {world.namespace}/{name}"
+        assert answer["message"].startswith(said)
+        assert world.get(kind, name)["spec"]["state"] in {"Live", "Submitted"}  # type: ignore[index]
+        assert "description" not in server.ask("GET", path, token=doors.submitter)[1], "nothing is half written"
+
+
+def test_a_state_counts_by_the_object_and_a_deprecated_version_stays_so(doors: Doors) -> None:
+    world, server = doors.world, doors.server
+    world.apply(world.model(), world.version())
+    path = f"{V3}/model_versions/{world.phase('granite-1', 'Ready to Deploy')['status']['registryId']}"
+
+    def patched(state: str) -> str:
+        status, answer = server.ask("PATCH", path, {"state": state}, token=doors.submitter)
+        assert (status, answer["state"]) == (200, state)
+        found: str = world.get("ModelVersion", "granite-1")["spec"]["state"]  # type: ignore[index]
+        return found
+
+    # Faster than the operator, which tells the row.
+    assert [patched(state) for state in ("LIVE", "ARCHIVED", "ARCHIVED", "LIVE", "LIVE", "ARCHIVED", "LIVE")] == [
+        *("Submitted", "Archived", "Archived", "Submitted", "Submitted", "Archived", "Submitted"),
+    ]
+    world.patch("ModelVersion", "granite-1", {"spec": {"state": "Deprecated"}})
+    world.phase("granite-1", "Deprecated")
+    assert patched("LIVE") == "Deprecated"
+
+
+def test_an_archive_right_after_the_registration_is_kept(doors: Doors) -> None:
+    """The row does not know of the object yet."""
+    world, server = doors.world, doors.server
+    client = doors.client(doors.submitter)
+    for number in range(3):
+        name = f"quick-{number}"
+        client.register_model(
+            name, world.uri("granite-1"), model_format_name="x", model_format_version="1", version="1"
+        )
+        version = client.get_model_version(name, "1")
+        assert version is not None
+        path = f"{V3}/model_versions/{version.id}"
+        status, answer = server.ask("PATCH", path, {"state": "ARCHIVED"}, token=doors.submitter)
+        assert (status, answer["state"]) == (200, "ARCHIVED")
+        assert world.get("ModelVersion", f"{name}-1")["spec"]["state"] == "Archived"  # type: ignore[index]
+        world.phase(f"{name}-1", "Archived")
 
 
 def test_a_recorded_entry_is_never_governed_by_another_door(doors: Doors) -> None:

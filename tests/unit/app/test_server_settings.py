@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,13 @@ def test_values_of_each_kind() -> None:
         "GATEHOUSE_ANONYMOUS_READS": "true",
         "GATEHOUSE_BODY_TIMEOUT": "1m",
         "GATEHOUSE_MAX_BODY": "2048",
+        "GATEHOUSE_ALPHA_SUNSET": "2027-06-30",
     }
     settings = load({**PROXY, **TLS, "tls_client_ca": "/ca", "proxy_names": ["p", "q"]}, environ).settings
     assert settings.registry_key == ("models", "main")
     assert (settings.audiences, settings.proxy_names) == (("a", "b"), ("p", "q"))
     assert (settings.body_timeout, settings.max_body, settings.anonymous_reads) == (60.0, 2048, True)
+    assert settings.alpha_sunset == date(2027, 6, 30)
     assert (settings.proxy_secret, settings.tls_client_ca) == (Path("/s"), Path("/ca"))
 
 
@@ -75,6 +78,9 @@ def test_values_of_each_kind() -> None:
         ("max_body", "10"),
         ("head_timeout", "0"),
         ("anonymous_reads", "perhaps"),
+        ("alpha_sunset", "30.06.2027"),
+        ("alpha_sunset", "2027-06-31"),
+        ("alpha_sunset", "2027-W26-3"),
     ],
 )
 def test_a_value_that_is_wrong_is_named(field: str, value: str) -> None:
@@ -110,6 +116,8 @@ def test_one_environment_may_have_the_variables_of_both_processes_and_a_flag_may
 
 def test_a_file_has_the_settings_of_one_process(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
+    file.write_text("alphaSunset: 2027-06-30\n")
+    assert load_settings(ServerSettings, flags={}, environ={}, config=file).settings.alpha_sunset == date(2027, 6, 30)
     file.write_text("workers: 3\nregistry: a/b\n")
     with pytest.raises(SettingsError, match=r"workers in .* is no setting"):
         load_settings(ServerSettings, flags={}, environ={}, config=file)

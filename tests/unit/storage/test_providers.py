@@ -20,7 +20,7 @@ from gatehouse.errors import InputInvalid
 from gatehouse.storage.metrics import NoMetrics
 from gatehouse.storage.providers.provider import Connection, Provider
 from gatehouse.storage.providers.s3 import S3
-from gatehouse.storage.providers.table import ARTIFACT_URI, FOLDER_TEXT, PREFIX_URI, PROVIDERS
+from gatehouse.storage.providers.table import ALIASES, ARTIFACT_URI, FOLDER_TEXT, PREFIX_URI, PROVIDERS, with_own_scheme
 from gatehouse.storage.stores import Stores, location_of
 
 SOURCE = Path(__file__).parents[3] / "operator" / "gatehouse"
@@ -117,6 +117,14 @@ def test_every_other_scheme_is_refused_with_the_schemes_that_exist(uri: str) -> 
     with pytest.raises(InputInvalid) as told:
         location_of(uri)
     assert str(told.value) == refused.value.message
+
+
+def test_each_other_name_of_a_scheme_leads_to_one_of_the_table() -> None:
+    assert set(ALIASES.values()) <= set(PROVIDERS)
+    assert not set(ALIASES) & set(PROVIDERS)
+    assert with_own_scheme("minio://models/a/") == "s3://models/a/"
+    for uri in ("s3://models/a/", "gs://models/a/", "minio", "MINIO://models/a/", ""):
+        assert with_own_scheme(uri) == uri
 
 
 def test_a_region_that_no_endpoint_serves_names_what_is_expected() -> None:

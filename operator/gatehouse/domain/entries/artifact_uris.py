@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote
 
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.common.locations import store_for
-from gatehouse.storage.providers.table import PROVIDERS
+from gatehouse.storage.providers.table import PROVIDERS, with_own_scheme
 
 __all__ = ["ArtifactAddress", "outward", "read_artifact_uri", "write_artifact_uri"]
 
@@ -50,8 +50,10 @@ def outward(registry: ModelRegistry) -> Callable[[str], str]:
 def read_artifact_uri(text: str) -> ArtifactAddress:
     """The location that a client's URI names.
 
-    A URI of another scheme, or one with other words after the question mark, is returned as it is. Never raises.
+    ``minio://`` is another name of ``s3://``. A URI of another scheme, or one with other words after the question mark,
+    is returned as it is. Never raises.
     """
+    text = with_own_scheme(text)
     uri, mark, query = text.partition("?")
     if not mark or not text.startswith(_SCHEMES):
         return ArtifactAddress(uri=text)

@@ -14,6 +14,7 @@ from typing import Final
 from starlette.responses import Response
 
 from gatehouse.actions.identity import Action as Right
+from gatehouse.api.meta import Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.entries.artifact_uris import outward
@@ -180,10 +181,12 @@ class CatalogHandlers:
         )
         page = await entries.page(kinds=("model_version",), page=Page(size=1), tree=keyed)
         found = [model for model in listed_models(page.entries) if model.name == name]
-        if not found or not await _may_get(call, ModelVersion.info.plural, found[0].version.namespace):
+        if not found or not await _may_get(
+            call, ModelVersion, found[0].version.namespace, found[0].governed.object_name
+        ):
             raise _no_model(name, source)
         version = found[0].version
-        if version.parent_id is None or not await _may_get(call, RegisteredModel.info.plural, version.namespace):
+        if version.parent_id is None or not await _may_get(call, RegisteredModel, version.namespace, keys[0]):
             return found[0]
         model = await entries.get(
             kinds=("registered_model",), id=version.parent_id, namespaces=frozenset({version.namespace})
@@ -249,8 +252,8 @@ def _documents(documents: Sequence[Document], asked: CatalogList) -> Response:
     return json_response(write_page(items, next_page_token=asked.next_token(page), page_size=asked.page.size))
 
 
-async def _may_get(call: Call, plural: str, namespace: str) -> bool:
-    return await call.access.may(Right(verb="get", resource=plural, namespace=namespace))
+async def _may_get(call: Call, kind: type[Resource], namespace: str, name: str) -> bool:
+    return await call.access.may_on(Right(verb="get", resource=kind.info.plural, namespace=namespace, name=name))
 
 
 def _no_model(name: str, source: str) -> NotFound:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from gatehouse.actions.identity import Action, Person
@@ -135,9 +136,17 @@ class Access:
         asked = tuple(dict.fromkeys(actions))
         return dict(zip(asked, await asyncio.gather(*map(self.may, asked)), strict=True))
 
+    async def may_on(self, action: Action) -> bool:
+        """Whether RBAC allows the caller an action on the object that the action names. Raises Unavailable.
+
+        A right to every object of the namespace is one to each. The question about all goes first: its answer is kept
+        for all of them.
+        """
+        return await self.may(replace(action, name="")) or (bool(action.name) and await self.may(action))
+
     async def require(self, action: Action) -> None:
         """Raises Forbidden, in the words of the API server, where RBAC does not allow the caller an action."""
-        if not await self.may(action):
+        if not await self.may_on(action):
             raise Forbidden(_refusal(self.caller.person.name, action))
 
     async def readable_namespaces(self, resource: str) -> Scope:

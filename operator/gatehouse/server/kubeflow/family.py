@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from email.utils import format_datetime
 from typing import Final
 
 import orjson
@@ -14,14 +17,14 @@ from gatehouse.server.rendering import kubeflow_error
 from gatehouse.server.routing import Endpoint, Family
 from gatehouse.server.served_registry import ServedRegistry
 
-__all__ = ["DOCUMENTS", "kubeflow_family"]
+__all__ = ["DOCUMENTS", "kubeflow_family", "sunset_headers"]
 
 DOCUMENTS: Final = "/openapi/model_registry"
 """Below this path, the OpenAPI document of each version is ``VERSION.json``."""
 
 
-def kubeflow_family(registry: ServedRegistry, *, version: ApiVersion) -> Family:
-    """Every operation of a version, and its OpenAPI document."""
+def kubeflow_family(registry: ServedRegistry, *, version: ApiVersion, sunset: date | None = None) -> Family:
+    """Every operation of a version, and its OpenAPI document. ``sunset`` is the day on which the version ends."""
     handlers = Handlers(registry, version=version)
     return Family(
         prefix=f"{PREFIX}/{version}",
@@ -30,5 +33,15 @@ def kubeflow_family(registry: ServedRegistry, *, version: ApiVersion) -> Family:
             for operation in operations_of(version)
         ],
         render=kubeflow_error,
+        headers={} if sunset is None else sunset_headers(sunset),
         documents={f"{DOCUMENTS}/{version}.json": orjson.dumps(openapi_document(version))},
     )
+
+
+def sunset_headers(day: date) -> Mapping[str, str]:
+    """What tells the clients of a version that it ends (RFC 8594), and which version follows."""
+    return {
+        "Deprecation": "true",
+        "Sunset": format_datetime(datetime.combine(day, time(), tzinfo=UTC), usegmt=True),
+        "Link": f'<{PREFIX}/v1/>; rel="successor-version"',
+    }

@@ -47,6 +47,8 @@ _REFERENCES: Final[Mapping[str, EntryKind]] = {
     "modelVersionId": "model_version",
 }
 """Members that name another entry, which must exist."""
+_DECLARED: Final[tuple[EntryKind, ...]] = ("registered_model", "model_version")
+"""The kinds whose state an object may declare."""
 _CURL: Final = ("application/x-www-form-urlencoded",)
 """What curl says of the body of ``--data``. People archive versions so."""
 _BROWSER: Final = (b"origin", b"cookie", b"sec-fetch-")
@@ -98,9 +100,8 @@ class Handlers:
     async def _find(self, operation: RestOperation, call: Call) -> Response:
         search = read_search(dict(call.query), operation=operation)
         reader = await self._reader(call)
-        kinds = tuple(resource.kind for resource in operation.resources)
         found = await reader.entries.find(
-            kinds=kinds, name=search.name, parent_id=search.parent_id, external_id=search.external_id
+            kinds=operation.kinds, name=search.name, parent_id=search.parent_id, external_id=search.external_id
         )
         if found is None or not await reader.may_read(found):
             named = f"name={search.name}" if search.name is not None else f"externalId={search.external_id}"
@@ -144,6 +145,11 @@ class Handlers:
             return self._answer(await self._created(operation, call, reader, body), reader, status=201)
         existing = await reader.named(body.resource.kind, str(body.id))
         parent = await self._parent_of_path(operation, call, reader)
+        if parent is not None and parent.namespace != existing.namespace:
+            raise Conflict(
+                f"{body.resource.words} {existing.id} is in namespace {existing.namespace}, and "
+                f"{resource_of(parent.kind).words} {parent.id} in {parent.namespace}; expected one namespace: conflict"
+            )
         return self._answer(await self._changed(call, reader, existing, body, parent=parent), reader)
 
     async def _update(self, operation: RestOperation, call: Call) -> Response:
@@ -179,15 +185,16 @@ class Handlers:
     async def _changed(
         self, call: Call, reader: _Reader, existing: Entry, body: EntryBody, *, parent: Entry | None = None
     ) -> Entry:
-        await call.access.require(_right("update", existing.kind, existing.namespace))
+        await call.access.require(_right_on("patch", existing))
         wanted = _in_run(own_uri(updated_entry(existing, body), reader.registry), parent)
-        if existing.governed is not None and wanted.state != existing.state:
-            await change_state(call.access, existing, state=wanted.state)
+        declared = existing.governed is not None
+        if body.state is not None and existing.kind in _DECLARED:
+            declared = await change_state(call.access, existing, registry=reader.registry, state=body.state)
         if existing.kind == "model_artifact":
             await self._artifact_changed(call, reader, existing, wanted, parent=parent)
         change = EntryChange(
             external_id=body.external_id,
-            state=None if existing.governed is not None else body.state,
+            state=None if declared else body.state,
             members={name: wanted.members[name] for name in (*body.members, *_run_members(parent))} or None,
             properties=None if body.properties is None else wanted.properties,
             parent_id=None if parent is None or existing.parent_id == parent.id else parent.id,
@@ -202,7 +209,7 @@ class Handlers:
                 actor=call.caller.person.name,
             ),
         )
-        return changed if existing.governed is None else _in_state(changed, wanted.state)
+        return replace(changed, state=wanted.state) if declared else changed
 
     async def _artifact_changed(
         self, call: Call, reader: _Reader, existing: Entry, wanted: Entry, *, parent: Entry | None
@@ -253,8 +260,7 @@ class Handlers:
         )
 
     async def _named(self, operation: RestOperation, call: Call, reader: _Reader) -> Entry:
-        kinds = tuple(resource.kind for resource in operation.resources)
-        return await reader.one_of(kinds, call.params["id"], words=_words(operation))
+        return await reader.one_of(operation.kinds, call.params["id"], words=_words(operation))
 
     async def _parent_of_path(self, operation: RestOperation, call: Call, reader: _Reader) -> Entry | None:
         return None if operation.parent is None else await reader.named(operation.parent, call.params["id"])
@@ -292,7 +298,7 @@ class _Reader:
 
     async def may_read(self, entry: Entry) -> bool:
         """Whether the caller may read an entry."""
-        return await self._call.access.may(_right("get", entry.kind, entry.namespace))
+        return await self._call.access.may_on(_right_on("get", entry))
 
     async def one_of(self, kinds: tuple[EntryKind, ...], text: str, *, words: str) -> Entry:
         """The entry of an id in a path. Raises NotFound, and BadRequest for a text that is no id."""
@@ -349,6 +355,12 @@ def _right(verb: str, kind: EntryKind, namespace: str) -> Right:
     return Right(verb=verb, resource=_plural(kind), namespace=namespace)
 
 
+def _right_on(verb: str, entry: Entry) -> Right:
+    """A verb on an entry: on its object, where the entry has one."""
+    right = _right(verb, entry.kind, entry.namespace)
+    return right if entry.governed is None else replace(right, name=entry.governed.object_name)
+
+
 def _words(operation: RestOperation) -> str:
     return operation.resources[0].words if len(operation.resources) == 1 else "artifact"
 
@@ -400,9 +412,3 @@ async def _written(resource: RestResource, name: str, write: Awaitable[Entry]) -
         raise not_found(parent, f"{resource.words} {name}") from None
     except EntryGoverned as error:
         raise Conflict(error.message) from None
-
-
-def _in_state(entry: Entry, state: str) -> Entry:
-    """The entry as the object declares it now; the row follows with the next reconcile."""
-
-    return replace(entry, state=state)

@@ -81,6 +81,13 @@ class RestOperation:
         }[self.action]
 
     @property
+    def kinds(self) -> tuple[EntryKind, ...]:
+        """The kinds of the entries that the operation reads. A history has the kept values of a metric."""
+        if self.action == "metric_history":
+            return ("metric_record",)
+        return tuple(resource.kind for resource in self.resources)
+
+    @property
     def answers_list(self) -> bool:
         """Whether the answer is a page of entries."""
         return self.action in {"list", "metric_history"}

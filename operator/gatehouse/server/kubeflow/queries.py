@@ -27,7 +27,6 @@ _ID: Final = re.compile(r"[1-9][0-9]{0,8}")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,20}")
 _STEP: Final = re.compile(r"[0-9]{1,9}")
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_HISTORY: Final[tuple[EntryKind, ...]] = ("metric_record",)
 _NARROWING: Final[tuple[WordName, ...]] = ("name", "externalId", "artifactType", "stepIds")
 
 
@@ -98,9 +97,7 @@ def read_list(words: Mapping[str, str], *, operation: RestOperation, version: Ap
     return EntryList(
         page=page,
         identity=list_identity(used, path=path, order=page.order, others=narrowing),
-        kinds=_HISTORY
-        if operation.action == "metric_history"
-        else _kinds(used.get("artifactType", ""), operation=operation),
+        kinds=_kinds(used.get("artifactType", ""), operation=operation),
         filter=filter_,
         name=used.get("name"),
         external_id=used.get("externalId"),
@@ -124,9 +121,8 @@ def _check_words(words: Mapping[str, str]) -> None:
 
 
 def _kinds(artifact_type: str, *, operation: RestOperation) -> tuple[EntryKind, ...]:
-    kinds = tuple(resource.kind for resource in operation.resources)
     if not artifact_type:
-        return kinds
+        return operation.kinds
     chosen = artifact_of_type(artifact_type)
     if chosen is None:
         types = ", ".join(resource.artifact_type for resource in operation.resources)

@@ -9,7 +9,16 @@ from typing import Final
 from gatehouse.storage.providers.provider import Provider
 from gatehouse.storage.providers.s3 import S3
 
-__all__ = ["ARTIFACT_URI", "FOLDER_TEXT", "PREFIX_URI", "PROVIDERS", "examples", "schemes"]
+__all__ = [
+    "ALIASES",
+    "ARTIFACT_URI",
+    "FOLDER_TEXT",
+    "PREFIX_URI",
+    "PROVIDERS",
+    "examples",
+    "schemes",
+    "with_own_scheme",
+]
 
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {
@@ -17,6 +26,14 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     }
 )
 """One line for each kind of store."""
+ALIASES: Final[Mapping[str, str]] = MappingProxyType({"minio": "s3"})
+"""Schemes that clients write for a scheme of the table. Objects and rows of what is governed have the table's."""
+
+
+def with_own_scheme(uri: str) -> str:
+    """The URI of a client with the scheme of its provider, where the client wrote another name of that."""
+    scheme, separator, path = uri.partition("://")
+    return f"{ALIASES[scheme]}{separator}{path}" if separator and scheme in ALIASES else uri
 
 
 def schemes() -> str:

@@ -21,6 +21,12 @@ def test_the_clients_write_this_form() -> None:
     assert write_artifact_uri(S3) == text
 
 
+def test_minio_is_another_name_of_s3() -> None:
+    assert read_artifact_uri("minio://models/granite/").uri == "s3://models/granite/"
+    assert read_artifact_uri("minio://models/granite/?endpoint=https://minio.example:9000&defaultRegion=eu-1") == S3
+    assert read_artifact_uri("minio:models").uri == "minio:models"
+
+
 def test_an_address_without_a_server_is_the_uri() -> None:
     assert write_artifact_uri(ArtifactAddress(uri="s3://a/b")) == "s3://a/b"
     assert read_artifact_uri("s3://a/b?") == ArtifactAddress(uri="s3://a/b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -80,6 +81,19 @@ async def test_another_reader_is_asked_about_in_each_namespace_once_in_seconds()
     assert await asks.readable_namespaces("modelversions") == {HOME}
     clock.seconds += 10
     assert await asks.readable_namespaces("modelversions") == frozenset()
+
+
+async def test_a_right_to_all_counts_for_each_and_is_asked_once() -> None:
+    every, one = Action(verb="get", resource="modelversions", namespace=HOME), "granite-1"
+    api = ReviewServer(allowed=[("ann", every), ("bob", replace(every, name=one))])
+    ann, bob = access(api, caller("ann")), access(api, caller("bob"))
+    assert all([await ann.may_on(replace(every, name=name)) for name in ("", one, "other")])
+    assert api.counts == {"subjectaccessreviews": 1}
+    assert [await bob.may_on(replace(every, name=name)) for name in ("", one, "other")] == [False, True, False]
+    assert api.counts == {"subjectaccessreviews": 4}
+    await bob.require(replace(every, name=one))
+    with pytest.raises(Forbidden, match=r'^modelversions\.gatehouse\.dev "other" is forbidden: User "bob" cannot get'):
+        await bob.require(replace(every, name="other"))
 
 
 async def test_answers_of_one_user_are_none_of_another() -> None:

@@ -6,18 +6,19 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
 from gatehouse.actions.identity import Action
-from gatehouse.cluster.client import ApiClient
+from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.controllers.ports import SecretReader
 from gatehouse.registry.pool import DatabasePool
 from gatehouse.server.app import App
 from gatehouse.server.families import FamilyParts, families
+from gatehouse.server.identity.access import CallerClients
 from gatehouse.server.served_registry import ServedRegistry
 from unit.server.parts import Answer, ReviewServer, application, ask, identification
 
@@ -25,7 +26,7 @@ __all__ = ["TOKEN", "V1", "V3", "Served", "made_run", "served"]
 
 TOKEN = "a-secret-token.of-ann"
 V1, V3 = "/api/model_registry/v1", "/api/model_registry/v1alpha3"
-_VERBS = ("get", "list", "create", "update")
+_VERBS = ("get", "list", "create", "patch")
 _RESOURCES = ("registeredmodels", "modelversions")
 _REGISTRY = {
     "metadata": {"name": "registry", "namespace": "models", "generation": 1},
@@ -42,6 +43,17 @@ class _Registries:
 
     async def get(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
         return {**_REGISTRY, "apiVersion": "gatehouse.dev/v1alpha1", "kind": "ModelRegistry"}
+
+
+class _NoObjects:
+    """The API server as a caller sees it: it has no model and no version."""
+
+    def bearing(self, token: str) -> _NoObjects:
+        assert token == TOKEN
+        return self
+
+    async def get(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
+        raise ApiError(status=404, reason="NotFound", message=f'{plural} "{name}" not found')
 
 
 class _WallClock:
@@ -85,7 +97,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, *, max_body: int = 1_048_576) -> AsyncIterator[Served]:
+async def served(folder: Path, *, max_body: int = 1_048_576, sunset: date | None = None) -> AsyncIterator[Served]:
     """The application over a new registry in a folder."""
     databases = DatabasePool(data_dir=folder)
     registry = ServedRegistry(
@@ -100,10 +112,13 @@ async def served(folder: Path, *, max_body: int = 1_048_576) -> AsyncIterator[Se
         ("ann", Action(verb=verb, resource=resource, namespace=namespace))
         for verb in _VERBS
         for resource in _RESOURCES
-        for namespace in ("", "team")
+        for namespace in ("", "team", "other")
     ]
     api = ReviewServer(tokens={TOKEN: {"username": "ann"}}, allowed=actions)
-    app = application(identification(api), families=families(FamilyParts(registry=registry)), max_body=max_body)
+    parts = FamilyParts(registry=registry, sunset=sunset)
+    nothing = cast("ApiClient", _NoObjects())
+    callers = CallerClients(own=nothing, bare=nothing)
+    app = application(identification(api, clients=callers), families=families(parts), max_body=max_body)
     try:
         yield Served(app=app, databases=databases, folder=folder)
     finally:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from unit.server.kubeflow.served import V1, Served, made_run, served
+from unit.server.kubeflow.served import V1, V3, Served, made_run, served
 
 
 @pytest.fixture
@@ -85,3 +86,29 @@ async def test_the_documents_are_served_without_credentials(door: Served) -> Non
         refused = await door.public("POST", path)
         assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
     assert (await door.public("GET", "/openapi/model_registry")).status == 404
+
+
+async def test_a_version_that_ends_says_so_in_every_answer(tmp_path: Path) -> None:
+    async with served(tmp_path, sunset=date(2027, 6, 30)) as door:
+        for path in ("/registered_models", "/registered_models/5", "/nothing"):
+            headers = (await door.call("GET", path)).headers
+            assert (headers["deprecation"], headers["sunset"]) == ("true", "Wed, 30 Jun 2027 00:00:00 GMT")
+            assert headers["link"] == '</api/model_registry/v1/>; rel="successor-version"'
+            assert "sunset" not in (await door.call("GET", f"{V1}{path}")).headers
+        assert (await door.public("GET", f"{V3}/registered_models")).headers["deprecation"] == "true"
+
+
+async def test_no_version_ends_by_default(door: Served) -> None:
+    assert not {"deprecation", "sunset", "link"} & set((await door.call("GET", "/registered_models")).headers)
+
+
+async def test_an_artifact_stays_in_its_namespace(door: Served) -> None:
+    model = await door.made("/registered_models", {"name": "granite"})
+    version = await door.made("/model_versions", {"name": "1", "registeredModelId": model["id"]})
+    alone = await door.made("/artifacts?namespace=other", {"artifactType": "doc-artifact", "name": "notes"})
+    path = f"/model_versions/{version['id']}/artifacts"
+    refused = await door.call("POST", path, {**alone, "description": "taken"})
+    assert (refused.status, refused.json()["code"]) == (409, "Conflict")
+    assert "is in namespace other, and model version" in refused.json()["message"]
+    assert (await door.call("GET", path)).json()["items"] == []
+    assert "description" not in (await door.call("GET", f"/artifacts/{alone['id']}")).json()
