@@ -30,8 +30,8 @@ def route_kind() -> dict[str, Any]:
     }
 
 
-def serving_certificate(namespace: str, service: str, *, secret: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The Secret that OpenShift makes for an annotated Service, and its namespace."""
+def serving_certificate(namespace: str, service: str, *, secret: str, clients: str) -> tuple[dict[str, Any], ...]:
+    """The Secret that OpenShift makes for an annotated Service, and the authority in the namespace of its clients."""
     names = [f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local"]
     made = issue(
         authority=new_authority_name("openshift"),
@@ -42,10 +42,21 @@ def serving_certificate(namespace: str, service: str, *, secret: str) -> tuple[d
         validity=timedelta(days=30),
     )
     data = {"tls.crt": made.certificate, "tls.key": made.key}
-    return namespace_manifest(namespace), {
+    authority = {
         "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": secret, "namespace": namespace},
-        "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
+        "kind": "ConfigMap",
+        "metadata": {"name": "openshift-service-ca.crt", "namespace": clients},
+        "data": {"service-ca.crt": made.authority.decode()},
     }
+    return (
+        namespace_manifest(namespace),
+        namespace_manifest(clients),
+        authority,
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": secret, "namespace": namespace},
+            "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
+        },
+    )

@@ -96,7 +96,10 @@ class Installation:
         """Install or upgrade. The overlay rhoai finds what OpenShift would give."""
         if self.overlay == "rhoai":
             namespace, service, _ = SERVERS[self.overlay]
-            self.node.apply(route_kind(), *serving_certificate(namespace, service, secret=CERTIFICATE))
+            self.node.apply(route_kind())
+            there = ("get", "secret", CERTIFICATE, f"--namespace={namespace}", "--output=name", "--ignore-not-found")
+            if not self.node.kubectl(*there):
+                self.node.apply(*serving_certificate(namespace, service, secret=CERTIFICATE, clients="minio"))
             self.node.wait(namespace, f"crd/{ROUTES}", "condition=Established")
         return self.gatehouse("deploy", self.overlay, "--object-store", "minio")
 

@@ -161,6 +161,18 @@ def test_the_commands_that_people_type_list_and_archive_as_the_account_of_the_po
     assert "system:serviceaccount:rhoai-model-registries:private-ai-registry" in said
 
 
+def test_an_upload_sends_events_to_the_server_and_is_verified_at_once(rhoai: Installation, tmp_path: Path) -> None:
+    node, name = rhoai.node, "told"
+    rhoai.submit(name, f"s3://models/{name}/")
+    rhoai.wait_phase("Artifact Missing", name)
+    rhoai.upload(tmp_path / name, f"s3://models/{name}/", label=name)
+    rhoai.wait_phase(READY, name)
+    pods = "--selector=app.kubernetes.io/name=gatehouse-server"
+    said = node.kubectl("logs", "--namespace=rhoai-model-registries", pods, "--container=server", "--tail=-1")
+    taken = [line for line in map(json.loads, said.splitlines()) if line.get("route", "").startswith("/hooks/s3/")]
+    assert {line["status"] for line in taken} == {202}
+
+
 def test_what_passes_the_proxy_is_judged_by_its_own_token(rhoai: Installation) -> None:
     path = "/api/model_registry/v1alpha3/registered_models"
     assert rhoai.rest(path)[0] == 401

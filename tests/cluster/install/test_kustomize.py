@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -622,11 +623,12 @@ def test_the_account_of_the_server_has_the_rights_it_needs_and_no_more(
         if part in registry.body["spec"]
     ]
     of_loopback = {
-        ("registeredmodels.gatehouse.dev", "[]", "[]", "[get list update]"),
-        ("modelversions.gatehouse.dev", "[]", "[]", "[get list update patch]"),
+        ("registeredmodels.gatehouse.dev", "[]", "[]", "[get list patch]"),
+        ("modelversions.gatehouse.dev", "[]", "[]", "[get list patch]"),
     }
     expected = {each.name: set(everywhere) for each in of_kind(rendered[overlay], "Namespace")}
-    expected[registry.namespace] |= {("secrets", "[]", f"[{password}]", "[get]")}
+    events = registry.body["spec"]["hooks"]["tokenSecret"]["name"]
+    expected[registry.namespace] |= {("secrets", "[]", f"[{secret}]", "[get]") for secret in (password, events)}
     if overlay in {"rhoai", "kind"}:
         expected["private-ai"] |= of_loopback
     for where, rights in expected.items():
@@ -696,8 +698,22 @@ def test_minio_sends_the_events_of_the_bucket_to_the_registrys_hook_with_its_tok
     [registry] = of_kind(rendered[overlay], "ModelRegistry")
     [minio] = [each for each in of_kind(rendered[overlay], "Deployment") if each.name == "minio"]
     env = {each["name"]: each for each in pod_template(minio)["spec"]["containers"][0]["env"]}
-    endpoint = env["MINIO_NOTIFY_WEBHOOK_ENDPOINT_GATEHOUSE"]["value"]
-    assert endpoint == f"http://gatehouse-server.gatehouse-system.svc:8080/hooks/s3/{registry.name}"
+    assert env["MINIO_NOTIFY_WEBHOOK_ENABLE_GATEHOUSE"]["value"] == "on"
+    endpoint = urlsplit(env["MINIO_NOTIFY_WEBHOOK_ENDPOINT_GATEHOUSE"]["value"])
+    assert endpoint.path == f"/hooks/s3/{registry.name}"
+    [service] = [
+        each
+        for each in of_kind(rendered[overlay], "Service")
+        if endpoint.hostname == f"{each.name}.{each.namespace}.svc"
+    ]
+    assert {"http": "http-api", "https": "https-api"}[endpoint.scheme] in {
+        port["name"] for port in service.body["spec"]["ports"] if port["port"] == endpoint.port
+    }
+    [policy] = [each for each in of_kind(rendered[overlay], "NetworkPolicy") if each.name == "minio"]
+    [to_server] = [rule for rule in policy.body["spec"]["egress"] if "to" in rule]
+    [peer] = to_server["to"]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": service.namespace}}
+    assert to_server["ports"] == [{"port": endpoint.port}]
     reference = env["MINIO_NOTIFY_WEBHOOK_AUTH_TOKEN_GATEHOUSE"]["valueFrom"]["secretKeyRef"]
     [made] = [wanted for wanted in wanted_secrets(rendered[overlay]) if wanted.name == reference["name"]]
     assert made.generate == [reference["key"]]

@@ -29,6 +29,7 @@ class Doors:
     """The parts, with tokens of a person who may submit and of a person who may read."""
 
     world: World
+    operator: Operator
     server: ServerProcess
     submitter: str
     viewer: str
@@ -72,6 +73,7 @@ def open_doors(
             until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
             yield Doors(
                 world=world,
+                operator=operator,
                 server=server,
                 submitter=make_account(world.kube, world.namespace, "submitter", "gatehouse-submitter"),
                 viewer=make_account(world.kube, world.namespace, "viewer", "gatehouse-viewer"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from cluster.rig import until
 from cluster.server.doors import CATALOG, V1, V3, Doors
 from cluster.server.processes import make_account
@@ -60,6 +62,9 @@ def test_registered_from_python_verified_seen_and_archived(doors: Doors) -> None
         what=lambda: str(server.ask("GET", single, token=doors.viewer)),
     )
     assert server.ask("GET", f"{CATALOG}/models", token=doors.viewer)[1]["items"] == []
+    told = [json.loads(row["content"]) for row in world.rows(doors.operator, "audit_records")]
+    by_submitter = [each for each in told if each["actor"] == f"system:serviceaccount:{world.namespace}:submitter"]
+    assert by_submitter[-1]["after"] == {"state": "ARCHIVED"}
 
 
 def test_the_uri_of_a_governed_artifact_never_changes(doors: Doors) -> None:

@@ -195,6 +195,7 @@ class Handlers:
         change = EntryChange(
             external_id=body.external_id,
             state=None if declared else body.state,
+            declared_state=body.state if declared else None,
             members={name: wanted.members[name] for name in (*body.members, *_run_members(parent))} or None,
             properties=None if body.properties is None else wanted.properties,
             parent_id=None if parent is None or existing.parent_id == parent.id else parent.id,
