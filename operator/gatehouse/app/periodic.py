@@ -24,6 +24,7 @@ from gatehouse.controllers.policy_trail import PolicyTrail
 from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
+from gatehouse.controllers.serving_environments import ServingEnvironments
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
+
+SERVING_SWEEP: Final = 2.0
+"""Seconds between two comparisons of what runs with what the registries were told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,13 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
     return Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)
 
 
+def _serving(parts: PeriodicParts) -> Periodic:
+    environments = ServingEnvironments(
+        objects=parts.objects, connections=parts.connections, clock=parts.clock, troubles=parts.troubles
+    )
+    return Periodic(name="serving", interval=SERVING_SWEEP, work=environments.sweep)
+
+
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
     {
         "templates": _templates,
@@ -136,6 +147,7 @@ PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] =
         "mirrors": _mirrors,
         "opendatahub": _opendatahub,
         "audit": _audit,
+        "serving": _serving,
     }
 )
 """The factory of each work, by name. A factory returns None for a disabled work."""

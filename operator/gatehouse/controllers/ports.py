@@ -19,6 +19,7 @@ from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import CreateCopy, EntryKey, Mirrored, UpdateCopy
 from gatehouse.domain.query.pages import Position
+from gatehouse.domain.entries.observed import ObservedServing
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -237,6 +238,10 @@ class RegistryRows(Protocol):
 
     async def counts(self) -> RegistryCounts:
         """Counts of live rows."""
+        ...
+
+    async def save_serving(self, serving: ObservedServing) -> int:
+        """Writes what the cluster shows of serving where the entries differ; the number of written entries."""
         ...
 
 

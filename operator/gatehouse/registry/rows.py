@@ -13,6 +13,7 @@ from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecor
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
 from gatehouse.domain.query.pages import Order, Page, Position
+from gatehouse.domain.entries.observed import ObservedServing
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,
@@ -42,6 +43,7 @@ from gatehouse.registry.mirrored import ForgetMirror, LoadMirrored, SaveMirrored
 from gatehouse.registry.models import LoadModel, SaveModel
 from gatehouse.registry.namespaces import ListNamespaces
 from gatehouse.registry.schema import HEAD
+from gatehouse.registry.serving_entries import SaveServing
 from gatehouse.registry.tables import model_versions, registered_models
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, SaveFiles, SaveVersion
 
@@ -227,6 +229,10 @@ class Rows:
     async def forget_mirror(self, mirror: str) -> None:
         """From now on nothing is known of a mirror."""
         await self._database.submit(ForgetMirror(self._registry, mirror))
+
+    async def save_serving(self, serving: ObservedServing) -> int:
+        """Writes what the cluster shows of serving where the entries differ; returns the number of written entries."""
+        return await self._database.submit(SaveServing(registry=self._registry, serving=serving, at=self._now()))
 
     async def counts(self) -> RegistryCounts:
         """The counts of live rows."""

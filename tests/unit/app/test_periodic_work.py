@@ -54,7 +54,7 @@ FAULTS: list[BaseException] = [
     OSError(SECRET),
     AssertionError(SECRET),
 ]
-ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit"}
+ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit", "serving"}
 """Works that look at each registry. A work that is in neither set has no place in the table."""
 ABOUT_OBJECTS = {"templates", "services", "kserve", "opendatahub"}
 """Works that read other objects of the cluster."""
@@ -147,6 +147,12 @@ class World:
 
     def select(self, kind: str, index: str, value: str) -> Sequence[ObjectName]:
         return []
+
+    def values(self, kind: str, index: str) -> Sequence[str]:
+        return []
+
+    def complete(self, kind: str) -> bool:
+        return True
 
     async def templates(self) -> Mapping[tuple[str, str], str]:
         if self.failure is not None:
