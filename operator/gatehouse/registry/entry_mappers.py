@@ -163,6 +163,8 @@ def _governed(kept: Mapping[str, Any]) -> Governed:
         fit=shown.fit,
         blocked_by=shown.blocked_by,
         uri=kept["uri"] or "",
+        estimate=shown.estimate,
+        measured=shown.measured,
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gatehouse.domain.common.bounded_json import JsonValue
-from gatehouse.domain.entries.custom_properties import write_custom_properties
-from gatehouse.server.catalog.listed_models import (
+from gatehouse.domain.catalog.listed_models import (
     LABEL,
     SOURCE,
     ListedArtifact,
@@ -16,6 +14,9 @@ from gatehouse.server.catalog.listed_models import (
     stage_label,
     stages_of,
 )
+from gatehouse.domain.common.bounded_json import JsonValue
+from gatehouse.domain.entries.custom_properties import write_custom_properties
+from gatehouse.domain.entries.properties import Property
 from gatehouse.server.catalog.queries import CatalogVersion
 
 __all__ = ["Document", "write_artifact", "write_facets", "write_labels", "write_model", "write_page", "write_source"]
@@ -112,19 +113,16 @@ def write_facets(models: Sequence[ListedModel]) -> Document:
     Of a property with more values than a person reads, the first in their order are shown.
     """
     texts: dict[str, set[str]] = {}
-    numbers: dict[str, tuple[float, float]] = {}
+    numbers: dict[str, tuple[int | float, int | float]] = {}
     for model in models:
         for name in _FACETS:
             value = model.field(name)
             texts.setdefault(name, set()).update(
                 value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
             )
-        for name, kept in model.properties.items():
-            if kept.type == "string" and kept.value:
-                texts.setdefault(name, set()).add(str(kept.value))
-            elif kept.type in {"int", "double"}:
-                least, most = numbers.get(name, (float(kept.value), float(kept.value)))
-                numbers[name] = min(least, float(kept.value)), max(most, float(kept.value))
+        _count(model.properties, "", texts, numbers)
+        for artifact in model.artifacts:
+            _count(artifact.properties, "artifacts.", texts, numbers)
     filters: Document = {
         name: {"type": "string", "values": list[JsonValue](sorted(values)[:MOST_FACET_VALUES])}
         for name, values in sorted(texts.items())[:MOST_FACETS]
@@ -133,6 +131,22 @@ def write_facets(models: Sequence[ListedModel]) -> Document:
     for name, (least, most) in sorted(numbers.items())[:MOST_FACETS]:
         filters.setdefault(name, {"type": "number", "range": {"min": least, "max": most}})
     return {"filters": filters, "namedQueries": _named_queries(stages_of(models))}
+
+
+def _count(
+    properties: Mapping[str, Property],
+    prefix: str,
+    texts: dict[str, set[str]],
+    numbers: dict[str, tuple[int | float, int | float]],
+) -> None:
+    """Adds the values of custom properties, under the names that a filterQuery has for them."""
+    for name, kept in properties.items():
+        full = f"{prefix}{name}.{kept.type}_value"
+        if kept.type == "string" and kept.value:
+            texts.setdefault(full, set()).add(str(kept.value))
+        elif kept.type in {"int", "double"} and not isinstance(kept.value, str):
+            least, most = numbers.get(full, (kept.value, kept.value))
+            numbers[full] = min(least, kept.value), max(most, kept.value)
 
 
 def _named_queries(stages: Sequence[str]) -> Document:

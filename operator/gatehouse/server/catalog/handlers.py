@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -17,6 +17,15 @@ from gatehouse.actions.identity import Action as Right
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.catalog.listed_models import (
+    LABEL,
+    SOURCE,
+    ListedArtifact,
+    ListedModel,
+    listed_models,
+    split_name,
+    stage_label,
+)
 from gatehouse.domain.entries.artifact_uris import outward
 from gatehouse.domain.entries.governed_properties import READY_LABEL
 from gatehouse.domain.query.filters import All, Comparison, Filter
@@ -30,15 +39,6 @@ from gatehouse.server.catalog.answers import (
     write_model,
     write_page,
     write_source,
-)
-from gatehouse.server.catalog.listed_models import (
-    LABEL,
-    SOURCE,
-    ListedArtifact,
-    ListedModel,
-    listed_models,
-    split_name,
-    stage_label,
 )
 from gatehouse.server.catalog.matching import Described, matches
 from gatehouse.server.catalog.paging import OrderValue, page_of
@@ -128,7 +128,7 @@ class CatalogHandlers:
         return await self._artifacts(call, ending="artifacts", metrics=None)
 
     async def performance(self, call: Call) -> Response:
-        """The facts about performance: the fit, which is an estimate. No fact meets a target, so none is left out."""
+        """The facts about performance: the fit, which is an estimate. No target is compared with an estimate."""
         return await self._artifacts(call, ending="artifacts/performance", metrics="performance-metrics")
 
     async def _artifacts(self, call: Call, *, ending: str, metrics: str | None) -> Response:
@@ -208,19 +208,23 @@ def _asked_for(model: ListedModel, asked: CatalogList) -> bool:
 
 
 def _value(item: ListedModel | ListedArtifact, order: Order) -> OrderValue:
-    """The value of an item in an order. No model has an accuracy, so that order and RECOMMENDED are by name."""
+    """The value of an item in an order. No latency is measured, so RECOMMENDED is by name.
+
+    Of several artifacts the least value counts, and where the order descends the greatest.
+    """
     match order.by:
         case "ID":
             return None
-        case "NAME" | "ACCURACY" | "RECOMMENDED":
+        case "NAME" | "RECOMMENDED":
             return item.name
         case "CREATE_TIME":
             return _times(item)[0]
         case "LAST_UPDATE_TIME":
             return _times(item)[1]
     if order.by.startswith("artifacts.") and isinstance(item, ListedModel):
-        values = [_property(artifact, order.by.removeprefix("artifacts."), order) for artifact in item.artifacts]
-        return next((value for value in values if value is not None), None)
+        found = [_property(artifact, order.by.removeprefix("artifacts."), order) for artifact in item.artifacts]
+        values: list[Any] = [value for value in found if value is not None]
+        return (max if order.descending else min)(values, default=None)
     return _property(item, order.by, order)
 
 
