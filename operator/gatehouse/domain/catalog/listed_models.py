@@ -15,11 +15,13 @@ from gatehouse.domain.entries.entry import Entry, Governed
 from gatehouse.domain.entries.governed_properties import PREFIX, READY_LABEL, governed_properties
 from gatehouse.domain.entries.measurements import Estimate, Measurement
 from gatehouse.domain.entries.properties import Property, PropertyValue
+from gatehouse.domain.query.filters import All, Comparison, Filter
 
 __all__ = [
     "AVERAGE",
     "ESTIMATE",
     "LABEL",
+    "READY",
     "SOURCE",
     "FieldValue",
     "ListedArtifact",
@@ -35,6 +37,13 @@ SOURCE: Final = "gatehouse"
 """The id of the only source."""
 LABEL: Final = "Vetted"
 ESTIMATE: Final = "an estimate from the shape of the model and the hardware profile; not a measurement"
+READY: Final[Filter] = All(
+    (
+        Comparison(("gatehouse.phase",), "=", (READY_LABEL,), "string"),
+        Comparison(("state",), "=", ("LIVE",)),
+    )
+)
+"""What the rows of a listed model meet; :func:`listed_models` decides."""
 FieldValue = PropertyValue | tuple[str, ...]
 """A value that filters compare: of a member, of a custom property, or a list of texts."""
 AVERAGE: Final = "overall_average"

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gatehouse.domain.catalog.documents import Document, write_artifact, write_model
 from gatehouse.domain.catalog.listed_models import (
     LABEL,
     SOURCE,
     ListedArtifact,
     ListedModel,
-    milliseconds,
     stage_label,
     stages_of,
 )
 from gatehouse.domain.common.bounded_json import JsonValue
-from gatehouse.domain.entries.custom_properties import write_custom_properties
 from gatehouse.domain.entries.properties import Property
 from gatehouse.server.catalog.queries import CatalogVersion
 
-__all__ = ["Document", "write_artifact", "write_facets", "write_labels", "write_model", "write_page", "write_source"]
+__all__ = ["answer_artifact", "answer_model", "write_facets", "write_labels", "write_page", "write_source"]
 
-Document = dict[str, JsonValue]
 MOST_FACETS: Final = 100
 MOST_FACET_VALUES: Final = 200
 _FACETS: Final = ("provider", "license", "language", "tasks", "maturity", "libraryName")
@@ -60,41 +58,19 @@ def write_labels(models: Sequence[ListedModel]) -> Sequence[Document]:
     return labels
 
 
-def write_model(model: ListedModel, *, version: CatalogVersion, counts: bool = False) -> Document:
+def answer_model(model: ListedModel, *, version: CatalogVersion, counts: bool = False) -> Document:
     """The JSON of a model; ``counts`` adds the number of its artifacts by kind, as the single GET has it."""
-    entry = model.version
-    document: Document = {
-        "id": str(model.id),
-        "name": model.name,
-        "sourceId" if version == "v1" else "source_id": SOURCE,
-        "createTimeSinceEpoch": str(milliseconds(entry.created_at)),
-        "lastUpdateTimeSinceEpoch": str(milliseconds(entry.updated_at)),
-        "customProperties": write_custom_properties(model.properties),
-    }
-    document |= {name: list(said) if isinstance(said, tuple) else said for name, said in model.members.items()}
-    if entry.external_id:
-        document["externalId"] = entry.external_id
+    source = "sourceId" if version == "v1" else "source_id"
+    document = {"id": str(model.id), source: SOURCE, **write_model(model)}
     if counts:
         kinds = [artifact.metrics or artifact.type for artifact in model.artifacts]
         document["artifactCounts"] = {kind: kinds.count(kind) for kind in kinds}
     return document
 
 
-def write_artifact(artifact: ListedArtifact, *, outward: Callable[[str], str]) -> Document:
+def answer_artifact(artifact: ListedArtifact, *, outward: Callable[[str], str]) -> Document:
     """The JSON of an artifact. ``outward`` turns its URI into that for clients."""
-    document: Document = {
-        "artifactType": artifact.type,
-        "id": artifact.id,
-        "name": artifact.name,
-        "createTimeSinceEpoch": str(milliseconds(artifact.created_at)),
-        "lastUpdateTimeSinceEpoch": str(milliseconds(artifact.updated_at)),
-        "customProperties": write_custom_properties(artifact.properties),
-    }
-    if artifact.metrics:
-        document["metricsType"] = artifact.metrics
-    else:
-        document["uri"] = outward(artifact.uri)
-    return document
+    return {"id": artifact.id, "name": artifact.name, **write_artifact(artifact, outward=outward)}
 
 
 def write_page(items: Sequence[Document], *, next_page_token: str, page_size: int | None) -> Document:

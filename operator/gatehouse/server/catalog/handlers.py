@@ -17,8 +17,10 @@ from gatehouse.actions.identity import Action as Right
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
+from gatehouse.domain.catalog.documents import Document
 from gatehouse.domain.catalog.listed_models import (
     LABEL,
+    READY,
     SOURCE,
     ListedArtifact,
     ListedModel,
@@ -27,16 +29,14 @@ from gatehouse.domain.catalog.listed_models import (
     stage_label,
 )
 from gatehouse.domain.entries.artifact_uris import outward
-from gatehouse.domain.entries.governed_properties import READY_LABEL
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.pages import Order, Page
 from gatehouse.server.calls import Call
 from gatehouse.server.catalog.answers import (
-    Document,
-    write_artifact,
+    answer_artifact,
+    answer_model,
     write_facets,
     write_labels,
-    write_model,
     write_page,
     write_source,
 )
@@ -61,12 +61,6 @@ __all__ = ["MOST_LISTED", "CatalogHandlers"]
 
 MOST_LISTED: Final = 10_000
 """Versions in the catalog, the newest first."""
-_READY: Final[Filter] = All(
-    (
-        Comparison(("gatehouse.phase",), "=", (READY_LABEL,), "string"),
-        Comparison(("state",), "=", ("LIVE",)),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +100,7 @@ class CatalogHandlers:
             chosen = [model for model in listed.models if _asked_for(model, asked)]
             page = page_of(chosen, asked.page, rank=lambda model: model.id, value=_value)
             return write_page(
-                [write_model(model, version=self._version) for model in page.items],
+                [answer_model(model, version=self._version) for model in page.items],
                 next_page_token=asked.next_token(page),
                 page_size=asked.page.size,
             )
@@ -121,7 +115,7 @@ class CatalogHandlers:
     async def model(self, call: Call) -> Response:
         """One model, with the number of its artifacts."""
         model = await self._named(call)
-        return json_response(write_model(model, version=self._version, counts=True))
+        return json_response(answer_model(model, version=self._version, counts=True))
 
     async def artifacts(self, call: Call) -> Response:
         """The artifacts of a model."""
@@ -144,7 +138,7 @@ class CatalogHandlers:
         ]
         page = page_of(chosen, asked.page, rank=lambda artifact: artifact.rank, value=_value)
         write = outward(await self._registry.registry())
-        documents = [write_artifact(artifact, outward=write) for artifact in page.items]
+        documents = [answer_artifact(artifact, outward=write) for artifact in page.items]
         return json_response(write_page(documents, next_page_token=asked.next_token(page), page_size=asked.page.size))
 
     async def _listed(self, call: Call, *, with_models: bool = True) -> _Listed:
@@ -152,7 +146,7 @@ class CatalogHandlers:
         entries = (await self._registry.rows()).entries
         newest = Page(order=Order("ID", descending=True), size=MOST_LISTED)
         scope = await call.access.readable_namespaces(ModelVersion.info.plural)
-        page = await entries.page(kinds=("model_version",), page=newest, tree=_READY, namespaces=scope)
+        page = await entries.page(kinds=("model_version",), page=newest, tree=READY, namespaces=scope)
         found = listed_models(page.entries)
         if not with_models or not found:
             return _Listed(models=found, more=page.more)
@@ -174,7 +168,7 @@ class CatalogHandlers:
         entries = (await self._registry.rows()).entries
         keyed: Filter = All(
             (
-                _READY,
+                READY,
                 Comparison(("gatehouse.model_key",), "=", (keys[0],)),
                 Comparison(("gatehouse.version_key",), "=", (keys[1],)),
             )

@@ -363,9 +363,11 @@ def _right(verb: str, kind: EntryKind, namespace: str) -> Right:
 
 
 def _right_on(verb: str, entry: Entry) -> Right:
-    """A verb on an entry: on its object, where the entry has one."""
+    """A verb on an entry: on its object, where the entry has one. What runs is read with the right to versions."""
     right = _right(verb, entry.kind, entry.namespace)
-    return right if entry.governed is None else replace(right, name=entry.governed.object_name)
+    if entry.governed is None or is_observed(entry):
+        return right
+    return replace(right, name=entry.governed.object_name)
 
 
 def _words(operation: RestOperation) -> str:

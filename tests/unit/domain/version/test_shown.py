@@ -19,7 +19,6 @@ from gatehouse.domain.version.records import VersionRecord
 from gatehouse.domain.version.shown import ShownDecision, owes_write
 from policies import evaluation
 
-
 BY_ALICE = worlds.version(submittedBy="alice")
 
 
