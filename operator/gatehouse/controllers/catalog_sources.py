@@ -1,7 +1,7 @@
 """Keeps one registry's models in OpenShift AI's catalog: in the ConfigMap that holds the sources of its users.
 
 The ConfigMap is others' too. The own models have a key of their own; of the list of sources only the own entry changes,
-and only while nobody changes the list at the same time.
+and only while no one changes the list at the same time.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class CatalogSources:
                 reason="NoRoom",
                 message=f"the ConfigMap has room for the newest {len(models) - file.left_out} models, and others are "
                 "left out",
-                remedy="Archive versions that nobody shall deploy any more.",
+                remedy="Archive versions that no one shall deploy any more.",
             )
 
     async def _keep_entry(self, config_map: Mapping[str, Any]) -> None:
