@@ -22,11 +22,17 @@ from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
 from gatehouse.controllers.opendatahub import OpenDataHubApi, OpenDataHubRegistries
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
-from gatehouse.controllers.ports import CatalogConfigMaps, EventRecorder, PolicyWriters, UtcClock
+from gatehouse.controllers.ports import (
+    CatalogConfigMaps,
+    EventRecorder,
+    MirrorFactory,
+    ObjectName,
+    PolicyWriters,
+    UtcClock,
+)
 from gatehouse.controllers.registry_sweep import RegistryTroubles
-from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.serving_environments import ServingEnvironments
+from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic

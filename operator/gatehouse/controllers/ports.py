@@ -19,8 +19,8 @@ from gatehouse.domain.catalog.listed_models import ListedModel
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import CreateCopy, EntryKey, Mirrored, UpdateCopy
-from gatehouse.domain.query.pages import Position
 from gatehouse.domain.entries.observed import ObservedServing
+from gatehouse.domain.query.pages import Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,

@@ -10,13 +10,12 @@ from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
+from gatehouse.domain.catalog.listed_models import READY, ListedModel, listed_models
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
-from gatehouse.domain.query.pages import Order, Page, Position
-from gatehouse.domain.catalog.listed_models import READY, ListedModel, listed_models
 from gatehouse.domain.entries.observed import ObservedServing
 from gatehouse.domain.query.filters import Comparison
-from gatehouse.domain.query.pages import Order, Page
+from gatehouse.domain.query.pages import Order, Page, Position
 from gatehouse.domain.version.records import (
     FileRecord,
     KnownIds,

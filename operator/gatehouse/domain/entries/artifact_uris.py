@@ -71,15 +71,3 @@ def write_artifact_uri(address: ArtifactAddress) -> str:
     words = [(_ENDPOINT, address.endpoint), (_REGION, address.region)]
     query = "&".join(f"{word}={quote(value, safe=_KEPT)}" for word, value in words if value)
     return f"{address.uri}?{query}" if query else address.uri
-
-
-def outward(registry: ModelRegistry) -> Callable[[str], str]:
-    """Turns a location in a store of the registry into the form for clients: with the store's endpoint and region."""
-
-    def write(uri: str) -> str:
-        store = store_for(registry, uri)
-        if store is None:
-            return uri
-        return write_artifact_uri(ArtifactAddress(uri=uri, endpoint=store.endpoint or "", region=store.region or ""))
-
-    return write
