@@ -256,20 +256,6 @@ def test_in_every_overlay_checkpoints_are_signed(installed: RunningControlPlane,
     assert key == f"{mount['mountPath']}/{made['signing']}"
 
 
-@pytest.mark.parametrize("overlay", ["postgres", "rhoai"])
-def test_the_component_of_the_server_joins_an_overlay_with_a_database_server(
-    installed: RunningControlPlane, overlay: str, tmp_path: Path
-) -> None:
-    added = {identity(each) for each in with_component(installed, overlay, "server", tmp_path)} - {
-        identity(each) for each in rendered(installed, shipped(f"kustomize/overlays/{overlay}"))
-    }
-    kinds = ("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount")
-    assert added == {
-        "ClusterRoleBinding /gatehouse-server",
-        *(f"{kind} gatehouse-system/gatehouse-server" for kind in kinds),
-    }
-
-
 def test_the_component_of_the_catalogs_sources_names_the_registry_of_its_overlay(
     installed: RunningControlPlane, tmp_path: Path
 ) -> None:
