@@ -10,15 +10,24 @@ from typing import Final, NotRequired, TypedDict
 
 from gatehouse.api.wire import WireObject
 
-__all__ = ["SERVED_URI", "WireService", "WireServiceSpec"]
+__all__ = ["SERVED_URI", "SERVICE_RUNTIME", "SERVICE_URL", "WireService", "WireServiceSpec"]
 
 SERVED_URI: Final = ("spec", "predictor", "model", "storageUri")
+SERVICE_RUNTIME: Final = ("spec", "predictor", "model", "runtime")
+SERVICE_URL: Final = ("status", "url")
 
 
 class WirePredictorModel(TypedDict):
     """``spec.predictor.model`` of a service."""
 
     storageUri: str
+    runtime: NotRequired[str]
+
+
+class WireServiceStatus(TypedDict, total=False):
+    """``status`` of a service."""
+
+    url: str
 
 
 class WirePredictor(TypedDict):
@@ -37,3 +46,4 @@ class WireService(WireObject):
     """An InferenceService, without ``spec`` where the service names no artifact."""
 
     spec: NotRequired[WireServiceSpec]
+    status: NotRequired[WireServiceStatus]

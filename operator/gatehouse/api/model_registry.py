@@ -234,6 +234,13 @@ PinnedImage = Annotated[
 """An image with a tag, a digest or both. One entry allows one image."""
 
 
+class RegistryService(Struct):
+    name: DnsLabel
+    """Name of the Service."""
+    namespace: DnsLabel
+    """Namespace of the Service."""
+
+
 class ServingDefaults(Struct):
     connection_secret: DnsLabel = "minio-connection"  # noqa: S105 - the name of a Secret
     """Key in KServe's Secret storage-config, or name of the connection, that templates use."""
@@ -241,6 +248,9 @@ class ServingDefaults(Struct):
         str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     ] = "modelregistry.opendatahub.io"
     """Prefix of the labels that hold registry ids."""
+    registry_service: RegistryService | None = None
+    """The Service of the REST server of this registry. Templates name the Service in labels, and the InferenceService
+    controllers and dashboards of Kubeflow and OpenShift AI find the registry by these labels."""
     vllm_image: Image = (
         "vllm/vllm-openai:v0.30.0@sha256:8a69ffad015f138d7170c4ddc429e230a3bc1c1719f67e14324749df200a4b90"
     )

@@ -24,6 +24,7 @@ from gatehouse.app.logs import configure_logging
 from gatehouse.app.metrics import OperatorMetrics
 from gatehouse.app.periodic import PeriodicParts, periodic_work
 from gatehouse.app.settings import Settings, default_identity
+from gatehouse.cluster.catalog_sources import KubernetesCatalogSources
 from gatehouse.cluster.client import ApiClient, ClusterError, load_configuration
 from gatehouse.cluster.events import KubernetesEvents
 from gatehouse.cluster.inventory import (
@@ -198,6 +199,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 open_mirror=open_mirror,
                 enqueue_version=lambda name: manager.enqueue(ObjectKey(VERSIONS, *name)),
                 opendatahub=KubernetesOpenDataHub(client, fenced=client if leader is None else client.fenced(leader)),
+                config_maps=KubernetesCatalogSources(client if leader is None else client.fenced(leader)),
                 signer=signer,
                 written=written.records,
             )

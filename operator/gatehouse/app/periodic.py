@@ -15,14 +15,23 @@ from typing import TYPE_CHECKING, Final
 from gatehouse.app.auditing import AUDIT_SWEEP, POLICY_SWEEP
 from gatehouse.app.settings import Settings
 from gatehouse.controllers.audit import AuditKeeper
+from gatehouse.controllers.catalog_sources import CatalogSources
 from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
 from gatehouse.controllers.opendatahub import OpenDataHubApi, OpenDataHubRegistries
 from gatehouse.controllers.policy_trail import PolicyTrail
-from gatehouse.controllers.ports import EventRecorder, MirrorFactory, ObjectName, PolicyWriters, UtcClock
+from gatehouse.controllers.ports import (
+    CatalogConfigMaps,
+    EventRecorder,
+    MirrorFactory,
+    ObjectName,
+    PolicyWriters,
+    UtcClock,
+)
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.serving_environments import ServingEnvironments
 from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
@@ -32,6 +41,11 @@ if TYPE_CHECKING:
     from gatehouse.domain.audit.keys import Signer
 
 __all__ = ["PERIODIC_WORK", "PeriodicParts", "periodic_work"]
+
+CATALOG_SWEEP: Final = 10.0
+"""Seconds between two comparisons of what is ready with OpenShift AI's catalog."""
+SERVING_SWEEP: Final = 2.0
+"""Seconds between two comparisons of what runs with what the registries were told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +67,7 @@ class PeriodicParts:
     mirrors: MirrorStates
     open_mirror: MirrorFactory
     opendatahub: OpenDataHubApi
+    config_maps: CatalogConfigMaps
     signer: Signer | None
     written: Callable[[], int]
 
@@ -126,6 +141,26 @@ def _audit(parts: PeriodicParts) -> Periodic | None:
     return Periodic(name="audit", interval=AUDIT_SWEEP, work=keeper.sweep)
 
 
+def _serving(parts: PeriodicParts) -> Periodic:
+    environments = ServingEnvironments(
+        objects=parts.objects, connections=parts.connections, clock=parts.clock, troubles=parts.troubles
+    )
+    return Periodic(name="serving", interval=SERVING_SWEEP, work=environments.sweep)
+
+
+def _catalog(parts: PeriodicParts) -> Periodic | None:
+    if parts.settings.catalog_source is None:
+        return None
+    sources = CatalogSources(
+        registry=parts.settings.catalog_source,
+        objects=parts.objects,
+        connections=parts.connections,
+        config_maps=parts.config_maps,
+        troubles=parts.troubles,
+    )
+    return Periodic(name="catalog", interval=CATALOG_SWEEP, work=sources.sweep, at_once=True)
+
+
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
     {
         "templates": _templates,
@@ -136,6 +171,8 @@ PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] =
         "mirrors": _mirrors,
         "opendatahub": _opendatahub,
         "audit": _audit,
+        "serving": _serving,
+        "catalog": _catalog,
     }
 )
 """The factory of each work, by name. A factory returns None for a disabled work."""

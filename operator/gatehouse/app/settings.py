@@ -24,6 +24,7 @@ from gatehouse.app.setting_kinds import (
     NAMESPACE,
     NAMESPACES,
     REGISTRIES,
+    REGISTRY,
     SECONDS,
     WHOLE_NUMBER,
     WHOLE_SECONDS,
@@ -176,6 +177,14 @@ class Settings(ProcessSettings):
             REGISTRIES,
             "ModelRegistries whose stores may be read with the operator's own identity at the cloud "
             "(workloadIdentity of an object store). It may read more than the author of a registry: none by default.",
+        ),
+    )
+    catalog_source: str | None = field(
+        default=None,
+        metadata=setting_of(
+            REGISTRY,
+            "ModelRegistry whose versions that are Ready to Deploy are a source of OpenShift AI's model catalog: the "
+            "operator keeps an entry in the ConfigMap model-catalog-sources of its namespace. None by default.",
         ),
     )
     audit_key: Path | None = field(

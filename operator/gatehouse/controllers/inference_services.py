@@ -14,14 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from gatehouse.api.kserve import SERVED_URI, WireService
+from gatehouse.api.kserve import SERVED_URI, SERVICE_RUNTIME, SERVICE_URL, WireService
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireMetadata, WireObject
 from gatehouse.controllers.indexes import BY_DEPLOYED, BY_DIGEST, BY_NAMESPACE, BY_SERVED
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.common.locations import folder_of
 from gatehouse.domain.common.readable import member
-from gatehouse.domain.serving.template import ANNOTATION_DIGEST, LABEL_GATE, LABEL_STAGE, UNENFORCED
+from gatehouse.domain.serving.template import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_VERSION,
+    LABEL_GATE,
+    LABEL_STAGE,
+    UNENFORCED,
+)
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import Body, Gvr, ObjectKey
 
@@ -40,6 +46,7 @@ __all__ = [
 INFERENCE_SERVICES: Final = Gvr("serving.kserve.io", "v1beta1", "inferenceservices", namespaced=True)
 _SERVICES: Final = INFERENCE_SERVICES.plural
 _VERSIONS: Final = ModelVersion.info.plural
+_KEPT: Final = frozenset({"name", "namespace", "uid", "resourceVersion", "deletionTimestamp"})
 
 
 class _Place(NamedTuple):
@@ -95,16 +102,18 @@ class Services:
 def kept_of_service(body: Body) -> Body:
     """The members of a service that the operator reads. A malformed service serves nothing."""
     metadata: WireMetadata = body["metadata"]
-    kept: dict[str, Any] = {
-        name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata
-    }
-    digest = (metadata.get("annotations") or {}).get(ANNOTATION_DIGEST)
-    if digest:
-        kept["annotations"] = {ANNOTATION_DIGEST: digest}
+    kept: dict[str, Any] = {name: value for name, value in metadata.items() if name in _KEPT}
+    said = metadata.get("annotations") or {}
+    if annotations := {name: said[name] for name in (ANNOTATION_DIGEST, ANNOTATION_VERSION) if said.get(name)}:
+        kept["annotations"] = annotations
     service: WireService = {"metadata": cast("WireMetadata", kept)}
-    uri = member(body, *SERVED_URI)
+    uri, runtime, url = (member(body, *path) for path in (SERVED_URI, SERVICE_RUNTIME, SERVICE_URL))
     if isinstance(uri, str):
         service["spec"] = {"predictor": {"model": {"storageUri": uri}}}
+        if isinstance(runtime, str):
+            service["spec"]["predictor"]["model"]["runtime"] = runtime
+    if isinstance(url, str):
+        service["status"] = {"url": url}
     return cast("Body", service)
 
 
@@ -121,7 +130,7 @@ def served_digest(service: WireService) -> Iterable[str]:
 
 def service_part(service: WireService) -> object:
     """What decides which version runs, and whether admission let the service in with the version's digest."""
-    return [service.get("spec"), *served_digest(service)]
+    return [*served_folder(service), *served_digest(service)]
 
 
 def run_by_service(service: WireService, caches: Caches) -> Iterable[ObjectKey]:

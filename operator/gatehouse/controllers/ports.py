@@ -15,9 +15,11 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
+from gatehouse.domain.catalog.listed_models import ListedModel
 from gatehouse.domain.common.revision import Revision
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import CreateCopy, EntryKey, Mirrored, UpdateCopy
+from gatehouse.domain.entries.observed import ObservedServing
 from gatehouse.domain.query.pages import Position
 from gatehouse.domain.version.records import (
     FileRecord,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditTrail",
+    "CatalogConfigMaps",
     "ClusterWriter",
     "EventRecorder",
     "LeaseTerm",
@@ -239,6 +242,14 @@ class RegistryRows(Protocol):
         """Counts of live rows."""
         ...
 
+    async def listed_models(self, *, most: int) -> tuple[Sequence[ListedModel], bool]:
+        """The newest models of the catalog, and whether there are more."""
+        ...
+
+    async def save_serving(self, serving: ObservedServing) -> int:
+        """Writes what the cluster shows of serving where the entries differ; the number of written entries."""
+        ...
+
 
 class RegistryRowsFactory(Protocol):
     """Opens databases, migrates them, keeps one bounded pool each."""
@@ -359,6 +370,23 @@ class PolicyWriters(Protocol):
 
     async def writers(self) -> Mapping[str, str]:
         """The program that last wrote the spec of each policy, under the name it gave itself, by the policy's name."""
+        ...
+
+
+class CatalogConfigMaps(Protocol):
+    """The ConfigMap in which a namespace keeps the sources of OpenShift AI's catalog. Raises ``Transient``, and
+    ``Stalled`` for what is always rejected."""
+
+    async def read(self, namespace: str) -> Mapping[str, Any] | None:
+        """The ConfigMap; None where the namespace has none."""
+        ...
+
+    async def put_data(self, config_map: Mapping[str, Any], key: str, text: str) -> Mapping[str, Any]:
+        """Sets the own key, whoever wrote other keys meanwhile; the ConfigMap then."""
+        ...
+
+    async def replace_data(self, config_map: Mapping[str, Any], key: str, text: str) -> None:
+        """Sets a key that others write as well. Raises ``Superseded`` where the ConfigMap has changed."""
         ...
 
 

@@ -126,7 +126,9 @@ def _entry(kept: Mapping[str, Any]) -> Entry:
     own_members, own_properties = load_members(kept["members"]), load_properties(kept["properties"])
     members, properties = own_members, own_properties
     governed = None
-    if kept["row_state"] != "RECORDED":
+    if kept["row_state"] == "OBSERVED":
+        governed = Governed(object_name=kept["object_name"].partition("/")[0])
+    elif kept["row_state"] != "RECORDED":
         spec = orjson.loads(kept["spec"])
         members = own_members | _unless_written(_SPEC_MEMBERS[kind](kept, spec), own_members)
         properties = _spec_properties(kind, spec) | own_properties
@@ -161,6 +163,8 @@ def _governed(kept: Mapping[str, Any]) -> Governed:
         fit=shown.fit,
         blocked_by=shown.blocked_by,
         uri=kept["uri"] or "",
+        estimate=shown.estimate,
+        measured=shown.measured,
     )
 
 

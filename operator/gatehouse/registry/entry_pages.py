@@ -20,7 +20,7 @@ from gatehouse.domain.query.pages import Order, Page, Position
 from gatehouse.domain.query.scopes import EveryNamespace, Scope
 from gatehouse.registry.entry_filters import condition
 from gatehouse.registry.entry_mappers import entries_of, entry_of
-from gatehouse.registry.entry_sources import EntrySource, sources_of
+from gatehouse.registry.entry_sources import EntrySource, sources_by_id, sources_of
 from gatehouse.registry.operations import Read
 from gatehouse.registry.tables import entry_properties
 
@@ -215,6 +215,8 @@ def readable(source: EntrySource, namespaces: Scope) -> Sequence[ColumnElement[b
 
 def _sources(operation: GetEntry | FindEntry | ListEntries) -> Sequence[EntrySource]:
     """The sources that can have such an entry."""
+    if isinstance(operation, GetEntry):
+        return sources_by_id(operation.registry, operation.kinds)
     found = sources_of(operation.registry, operation.kinds)
     if isinstance(operation, ListEntries) and (operation.parent_id or 0) >= FIRST_RECORDED_ID:
         return [source for source in found if source.subject is not None]

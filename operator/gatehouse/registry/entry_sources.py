@@ -21,16 +21,18 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    func,
     literal,
     null,
     select,
 )
 
 from gatehouse.domain.entries.entry import EntryKind
+from gatehouse.domain.entries.observed import OBSERVED_KINDS, UNDEPLOYED
 from gatehouse.registry.json_text import json_text
 from gatehouse.registry.tables import entries, model_versions, registered_models
 
-__all__ = ["ROW_COLUMNS", "EntrySource", "Subject", "sources_of"]
+__all__ = ["ROW_COLUMNS", "EntrySource", "Subject", "service_of_version", "sources_by_id", "sources_of"]
 
 Subject = Literal["model", "version", "entry"]
 """Whose properties a row of ``entry_properties`` has."""
@@ -113,6 +115,12 @@ class EntrySource:
 def sources_of(registry: str, kinds: Collection[EntryKind]) -> Sequence[EntrySource]:
     """The sources of the kinds in one registry."""
     return [source for kind in kinds for source in _sources_of(registry, kind)]
+
+
+def sources_by_id(registry: str, kinds: Collection[EntryKind]) -> Sequence[EntrySource]:
+    """The sources of the kinds for a search by id, which also finds the service of a version under the version's id."""
+    sources = sources_of(registry, kinds)
+    return [*sources, _services_of_versions(registry)] if "inference_service" in kinds else sources
 
 
 @lru_cache(maxsize=1_000)
@@ -225,12 +233,19 @@ def _entries(registry: str, kind: EntryKind) -> EntrySource:
             properties=_E.properties,
             created_at=_E.created_at,
             updated_at=_E.updated_at,
-            row_state="RECORDED",
+            **_observed(kind),
         ),
         subject="entry",
         texts={"artifactType": literal(kind.removesuffix("_record").replace("_", "-"), String)},
         numbers=_PARENTS.get(kind, {}),
     )
+
+
+def _observed(kind: EntryKind) -> Mapping[str, _Text | str]:
+    if kind not in OBSERVED_KINDS:
+        return {"row_state": "RECORDED"}
+    recorded = case((_E.observed.is_(None), literal("RECORDED", String)), else_=literal("OBSERVED", String))
+    return {"row_state": recorded, "object_name": _E.name}
 
 
 _PARENTS: Final[Mapping[EntryKind, Mapping[str, _Text]]] = {
@@ -270,6 +285,68 @@ def _derived_artifacts(registry: str) -> EntrySource:
             "gatehouse.digest": _V.digest,
             "gatehouse.hardware_profile": _V.hardware_profile,
         },
+    )
+
+
+def service_of_version(registry: str, version_id: ColumnElement[int] | int) -> Select[tuple[int]]:
+    """The id of the newest service that runs a version; of one that ran the version, where none does."""
+    service = entries.alias("service")
+    return (
+        select(service.c.id)
+        .where(
+            service.c.version_id == version_id,
+            service.c.registry == registry,
+            service.c.kind == "inference_service",
+        )
+        # DEPLOYED comes first.
+        .order_by(service.c.state, service.c.id.desc())
+        .limit(1)
+    )
+
+
+def _services_of_versions(registry: str) -> EntrySource:
+    """The service of a version under the id of the version.
+
+    Templates carry that id, because an id must be known before a service exists. No list shows these entries.
+    """
+    environment = entries.alias("environment")
+    home = (
+        select(environment.c.id)
+        .where(
+            environment.c.registry == registry,
+            environment.c.kind == "serving_environment",
+            environment.c.parent_id == 0,
+            environment.c.name == _V.namespace,
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    served = _E.id == service_of_version(registry, _V.id).correlate(model_versions).scalar_subquery()
+    parent = func.coalesce(_E.parent_id, home)
+    version, model = cast(_V.id, String(20)), cast(_V.model_id, String(20))
+    opening, between = literal('{"modelVersionId":"', String), literal('","registeredModelId":"', String)
+    facts = opening + version + between + model + literal('"}', String)
+    return EntrySource(
+        kind="inference_service",
+        origin=model_versions.outerjoin(entries, served),
+        scope=((_V.registry, registry),),
+        where=(_V.state != "RECORDED", parent.is_not(None)),
+        **_columns(
+            "inference_service",
+            id=_V.id,
+            parent_id=parent,
+            namespace=func.coalesce(_E.namespace, _V.namespace),
+            name=func.coalesce(_E.name, _V.object_name),
+            external_id=_E.external_id,
+            state=func.coalesce(_E.state, literal(UNDEPLOYED, String)),
+            members=func.coalesce(_E.members, facts),
+            properties=_E.properties,
+            created_at=func.coalesce(_E.created_at, _V.created_at),
+            updated_at=func.coalesce(_E.updated_at, _V.updated_at),
+            row_state="OBSERVED",
+            object_name=func.coalesce(_E.name, _V.object_name),
+        ),
+        subject=None,
     )
 
 

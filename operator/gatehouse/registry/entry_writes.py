@@ -18,6 +18,7 @@ from gatehouse.domain.audit.records import FactChange, fact_document
 from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, LARGEST_ID, Entry, EntryKind, NewEntry
 from gatehouse.domain.entries.names import KeyChoice, model_key_choice, version_key_choice
+from gatehouse.domain.entries.observed import is_observed, own_members, own_properties
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryMissing, ParentMissing
 from gatehouse.domain.query.scopes import Scope
@@ -31,7 +32,7 @@ from gatehouse.registry.entry_mappers import (
     property_rows,
 )
 from gatehouse.registry.entry_pages import readable
-from gatehouse.registry.entry_sources import EntrySource, Subject, sources_of
+from gatehouse.registry.entry_sources import EntrySource, Subject, service_of_version, sources_of
 from gatehouse.registry.mappers import RowValues, check_values
 from gatehouse.registry.operations import LARGEST_FACT, Write
 from gatehouse.registry.tables import entries, entry_properties, model_versions, registered_models
@@ -383,10 +384,15 @@ def _words(kind: EntryKind) -> str:
 
 
 def _update(writer: Writer, operation: UpdateEntry) -> Entry:
+    if operation.kinds == ("inference_service",) and operation.id < FIRST_RECORDED_ID:
+        running = replace(operation, id=_running(writer, operation))
+        return replace(_update(writer, running), id=operation.id)
     source, row = _locked(writer, operation)
     entry = entry_of(row)
     change = operation.change
-    if entry.governed is not None and change.state not in {None, entry.state}:
+    if is_observed(entry):
+        change = _beside_the_cluster(entry, change)
+    elif entry.governed is not None and change.state not in {None, entry.state}:
         raise EntryGoverned(
             reason="EntryGoverned",
             message=f"The state of {_words(entry.kind)} {entry.name[:80]!r} is {entry.state}, as its object "
@@ -421,6 +427,34 @@ def _update(writer: Writer, operation: UpdateEntry) -> Entry:
     changed = _read_back(writer, operation.registry, entry.kind, source.subject, entry.id)
     _record_metric(writer, operation, before=entry, after=changed)
     return changed
+
+
+def _running(writer: Writer, operation: UpdateEntry) -> int:
+    """The id of the service that stands for a version."""
+    found = writer.fetch(service_of_version(operation.registry, operation.id))
+    if not found:
+        raise EntryGoverned(
+            reason="EntryGoverned",
+            message=f"No service runs the model version {operation.id}, so nothing can be recorded about its service",
+            remedy="Deploy the version first.",
+        )
+    return int(found[0].id)
+
+
+def _beside_the_cluster(entry: Entry, change: EntryChange) -> EntryChange:
+    """A change without what the cluster shows already. Raises EntryGoverned for another version or runtime."""
+    facts = {name: value for name, value in entry.members.items() if name not in own_members(entry.members)}
+    wanted = change.members or {}
+    for name in facts.keys() & wanted.keys():
+        if wanted[name] != facts[name]:
+            raise EntryGoverned(
+                reason="EntryGoverned",
+                message=f"{name} of {_words(entry.kind)} {entry.name[:80]!r} is {facts[name]!r}, as the cluster shows",
+                remedy="Change the InferenceService.",
+            )
+    shown = {name: value for name, value in entry.properties.items() if name not in own_properties(entry.properties)}
+    properties = None if change.properties is None else own_properties(change.properties) | shown
+    return replace(change, state=None, properties=properties)
 
 
 def _record_metric(writer: Writer, operation: UpdateEntry, *, before: Entry, after: Entry) -> None:

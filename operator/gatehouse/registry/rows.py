@@ -10,8 +10,11 @@ from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
 from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summary
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
+from gatehouse.domain.catalog.listed_models import READY, ListedModel, listed_models
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
+from gatehouse.domain.entries.observed import ObservedServing
+from gatehouse.domain.query.filters import Comparison
 from gatehouse.domain.query.pages import Order, Page, Position
 from gatehouse.domain.version.records import (
     FileRecord,
@@ -42,6 +45,7 @@ from gatehouse.registry.mirrored import ForgetMirror, LoadMirrored, SaveMirrored
 from gatehouse.registry.models import LoadModel, SaveModel
 from gatehouse.registry.namespaces import ListNamespaces
 from gatehouse.registry.schema import HEAD
+from gatehouse.registry.serving_entries import SaveServing
 from gatehouse.registry.tables import model_versions, registered_models
 from gatehouse.registry.versions import LoadFiles, LoadHistory, LoadVersion, SaveFiles, SaveVersion
 
@@ -227,6 +231,21 @@ class Rows:
     async def forget_mirror(self, mirror: str) -> None:
         """From now on nothing is known of a mirror."""
         await self._database.submit(ForgetMirror(self._registry, mirror))
+
+    async def save_serving(self, serving: ObservedServing) -> int:
+        """Writes what the cluster shows of serving where the entries differ; returns the number of written entries."""
+        return await self._database.submit(SaveServing(registry=self._registry, serving=serving, at=self._now()))
+
+    async def listed_models(self, *, most: int) -> tuple[Sequence[ListedModel], bool]:
+        """The newest models of the catalog, and whether there are more."""
+        newest = Page(order=Order("ID", descending=True), size=most)
+        page = await self.entries.page(kinds=("model_version",), page=newest, tree=READY)
+        parents = tuple(sorted({entry.parent_id or 0 for entry in page.entries}))
+        if not parents:
+            return (), page.more
+        of_them = Comparison(("id",), "IN", parents)
+        models = await self.entries.page(kinds=("registered_model",), page=Page(), tree=of_them)
+        return listed_models(page.entries, models.entries), page.more
 
     async def counts(self) -> RegistryCounts:
         """The counts of live rows."""

@@ -19,7 +19,7 @@ from gatehouse.registry.tables import VERSION_TABLE, ForeignTableError, metadata
 
 __all__ = ["HEAD", "REVISIONS", "ensure_schema", "raise_schema_error"]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every revision that this code knows, in order."""
 
 HEAD = REVISIONS[-1]

@@ -289,6 +289,8 @@ entries = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("creation", String(32), nullable=False),
+    Column("observed", String(64)),
+    Column("version_id", Id),
     UniqueConstraint("registry", "kind", "parent_id", "name", "slot"),
     Index(None, "registry", "kind", "external_id", unique=True),
     Index(None, "registry", "kind", "id"),
@@ -296,10 +298,14 @@ entries = Table(
     Index(None, "registry", "kind", "created_at", "id"),
     Index(None, "registry", "kind", "updated_at", "id"),
     Index(None, "parent_id", "kind", "id"),
+    Index(None, "version_id", "id"),
     **ENTRY_OPTIONS,
 )
 """What clients record besides models and versions. ``parent_id`` is 0 for an entry without a parent. ``slot`` is empty,
-except where several entries of one parent may have the same name."""
+except where several entries of one parent may have the same name.
+
+``observed`` is the uid of the object of the cluster that the entry shows, and ``version_id`` the version that such a
+service runs. Only the operator writes both."""
 
 entry_properties = Table(
     "entry_properties",

@@ -256,6 +256,20 @@ def test_in_every_overlay_checkpoints_are_signed(installed: RunningControlPlane,
     assert key == f"{mount['mountPath']}/{made['signing']}"
 
 
+def test_the_component_of_the_catalogs_sources_names_the_registry_of_its_overlay(
+    installed: RunningControlPlane, tmp_path: Path
+) -> None:
+    """The component adds no object, and so no right: the operator may patch ConfigMaps already."""
+    manifests = with_component(installed, "rhoai", "model-catalog-sources", tmp_path)
+    plain = rendered(installed, shipped("kustomize/overlays/rhoai"))
+    assert sorted(map(identity, manifests)) == sorted(map(identity, plain))
+    [operator] = [each for each in manifests if identity(each).startswith("Deployment gatehouse-system/gatehouse-op")]
+    [container] = operator["spec"]["template"]["spec"]["containers"]
+    [named] = [each["value"] for each in container["env"] if each["name"] == "GATEHOUSE_CATALOG_SOURCE"]
+    registries = [each["metadata"] for each in manifests if each["kind"] == "ModelRegistry"]
+    assert named in {f"{metadata['namespace']}/{metadata['name']}" for metadata in registries}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_monitoring_component_joins_every_overlay(
     installed: RunningControlPlane, overlay: str, tmp_path: Path

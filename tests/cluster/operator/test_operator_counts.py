@@ -114,6 +114,7 @@ def test_a_version_costs_one_row_one_config_map_one_status_and_one_event(world: 
         "rows model_versions",
         "rows artifact_files",
         "rows history",
+        "rows entries",
         "create configmaps",
         "patch modelversions",
         "patch registeredmodels",
@@ -122,6 +123,7 @@ def test_a_version_costs_one_row_one_config_map_one_status_and_one_event(world: 
         "create events",
         "store",
     }
+    assert written.get("rows entries", 0) <= 1, "the namespace of the versions is a serving environment"
     assert written["patch registeredmodels"] <= 2
     assert [world.events(name, at_least=1) for name in VERSIONS] == [["Normal ReadyToDeploy"]] * 5
     assert [world.history(operator, name) for name in VERSIONS] == [["Ready to Deploy"]] * 5

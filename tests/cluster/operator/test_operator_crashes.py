@@ -110,7 +110,8 @@ def template(config_map: Manifest, row: dict[str, Any]) -> list[Any]:
     found = [yaml.safe_load(text) for text in config_map["data"].values()]
     for body in found:
         labels = body["metadata"]["labels"]
-        for label, column in (("registered-model-id", "model_id"), ("model-version-id", "id")):
+        ids = {"registered-model-id": "model_id", "model-version-id": "id", "inference-service-id": "id"}
+        for label, column in ids.items():
             assert labels.pop(f"modelregistry.opendatahub.io/{label}", str(row[column])) == str(row[column])
     return found
 

@@ -9,9 +9,10 @@ from entriescontract import EntriesContract
 from entrypagescontract import EntryPagesContract
 from gatehouse_local.databases import LocalDatabase
 from governedentriescontract import GovernedEntriesContract
+from servingcontract import ServingContract
 
 
-class OnServer(ServerDatabases, EntriesContract, EntryPagesContract, GovernedEntriesContract):
+class OnServer(ServerDatabases, EntriesContract, EntryPagesContract, GovernedEntriesContract, ServingContract):
     """The contracts of entries on a server."""
 
 

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import worlds
-from gatehouse.api.model_version import ModelVersion
-from gatehouse.app.cache_reader import CacheReader
-from gatehouse.controllers.inference_services import INFERENCE_SERVICES, Services
-from gatehouse.controllers.table import WATCHES
 from gatehouse.domain.admission.allowlist import ShardKey, retained_uri, shards
 from gatehouse.domain.admission.contest import standing_of
-from gatehouse.domain.serving.template import ANNOTATION_DIGEST, LABEL_GATE, LABEL_STAGE
+from gatehouse.domain.serving.template import ANNOTATION_DIGEST
 from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.status import version_status
 from gatehouse.runtime.cache import pack
-from gatehouse.runtime.informer import Informer, ListPage, WatchEvent
-from gatehouse.runtime.refs import Body, ObjectKey
-from gatehouse.runtime.watches import build_caches
+from gatehouse.runtime.refs import Body
 from policies import approval
-from runtime.fakes import FakeClock
+from unit.controllers.service_caches import SERVICES, Cluster, Labels, Served, namespace, service, version
 
-SERVICES, VERSIONS = INFERENCE_SERVICES.plural, ModelVersion.info.plural
 STAGES = ("", "staging", "production", "qa")
-
-
-class Served(NamedTuple):
-    """What a service loads, and the digest that it names."""
-
-    uri: str
-    digest: str
 
 
 Running = Mapping[str, frozenset[Served]]
@@ -46,67 +32,10 @@ SERVED = st.builds(
     digest=st.sampled_from([worlds.DIGEST, worlds.OTHER_DIGEST, ""]),
 )
 SERVICES_OF = st.dictionaries(st.sampled_from("abc"), st.frozensets(SERVED, max_size=3))
-Labels = Mapping[str, tuple[str, str | None]]
-
-
-class Cluster:
-    """The operator's cache and informer. All kinds but the services were listed."""
-
-    def __init__(self, labels: Labels, *versions: Body) -> None:
-        self.clock = FakeClock()
-        self.caches = build_caches(WATCHES)
-        self.services = Services(CacheReader(self.caches))
-        self.enqueued: list[ObjectKey] = []
-        self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=self.clock)
-        self._revision = 0
-        first = {"namespaces": [namespace(*each) for each in labels.items()], VERSIONS: versions}
-        for watch in WATCHES:
-            if not watch.optional:
-                self.list(watch.kind, first.get(watch.kind, ()))
-        self.settle()
-
-    def list(self, kind: str, bodies: Sequence[Body]) -> None:
-        """The API server's list is these objects."""
-        items = tuple(self._numbered(each) for each in bodies)
-        page = ListPage(
-            kind=kind, namespace=None, items=items, resource_version=str(self._revision), first=True, last=True
-        )
-        self.informer.take_page(page)
-
-    def tell(self, event: str, kind: str, body: Body) -> None:
-        """A watch event."""
-        self.informer.take_events(kind, [WatchEvent(type=event, body=self._numbered(body))])
-
-    def settle(self) -> list[str]:
-        """The versions that were enqueued until everything has settled, each as often as it was."""
-        self.clock.advance(60)
-        found = sorted(key.name for key in self.enqueued if key.kind == VERSIONS)
-        self.enqueued.clear()
-        return found
-
-    def _numbered(self, body: Body) -> Body:
-        self._revision += 1
-        return {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._revision)}}
-
-
-def namespace(name: str, labels: tuple[str, str | None]) -> Body:
-    stage, gate = labels
-    return {"metadata": {"name": name, "labels": {LABEL_STAGE: stage} | ({} if gate is None else {LABEL_GATE: gate})}}
-
-
-def service(name: str, served: Served, *, at: str = "a", **spec: Any) -> Body:
-    annotations = {ANNOTATION_DIGEST: served.digest, "of": "somebody else"} if served.digest else {}
-    metadata = {"name": name, "namespace": at, "uid": f"{at}/{name}", "annotations": annotations}
-    return {"metadata": metadata, "spec": {"predictor": {"model": {"storageUri": served.uri}}, **spec}}
 
 
 def running_in(found: Running) -> list[Body]:
     return [service(f"s{n}", each, at=name) for name, served in found.items() for n, each in enumerate(served)]
-
-
-def version(name: str, uri: str, **status: Any) -> Body:
-    body = worlds.version(artifact={"uri": uri}).model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {**body, "metadata": {"name": name, "namespace": "team", "uid": name, "generation": 1}, "status": status}
 
 
 async def retained(labels: Labels, found: Running, later: Running) -> dict[ShardKey, set[str]]:

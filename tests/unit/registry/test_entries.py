@@ -11,6 +11,7 @@ from entriescontract import EntriesContract
 from entrypagescontract import EntryPagesContract
 from governedentriescontract import GovernedEntriesContract
 from registrycontract import Opened, open_file
+from servingcontract import ServingContract
 
 
 @pytest.fixture
@@ -27,5 +28,5 @@ async def again(opened: Opened, tmp_path: Path) -> AsyncIterator[Opened]:
     await again.databases.aclose()
 
 
-class TestSqlite(EntriesContract, EntryPagesContract, GovernedEntriesContract):
+class TestSqlite(EntriesContract, EntryPagesContract, GovernedEntriesContract, ServingContract):
     pass

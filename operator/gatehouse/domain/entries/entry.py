@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from gatehouse.domain.entries.measurements import Estimate, Measurement
 from gatehouse.domain.entries.properties import Property
 
 __all__ = [
@@ -56,7 +57,8 @@ class Governed:
     """What Gatehouse establishes about a model or version that has a Kubernetes object.
 
     ``object_name`` is the name of the object in the entry's namespace. The other members are those of a version.
-    ``blocked_by`` is the message of the first shut gate, or empty.
+    ``blocked_by`` is the message of the first shut gate, or empty. ``estimate`` and ``measured`` are what the fit
+    estimates and what evaluations measured.
     """
 
     object_name: str
@@ -67,6 +69,8 @@ class Governed:
     fit: str = ""
     blocked_by: str = ""
     uri: str = ""
+    estimate: Estimate | None = None
+    measured: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

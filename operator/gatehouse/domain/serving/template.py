@@ -40,6 +40,7 @@ from gatehouse.domain.serving.names import (
 __all__ = [
     "ANNOTATION_DIGEST",
     "ANNOTATION_TEMPLATE_DIGEST",
+    "ANNOTATION_VERSION",
     "INFERENCE_SERVICE_KEY",
     "LABEL_GATE",
     "LABEL_STAGE",
@@ -206,7 +207,19 @@ def _labels(given: ServingInput) -> dict[str, str]:
         f"{GROUP}/version": label_value(given.version),
         f"{prefix}/registered-model-id": str(given.model_id),
         f"{prefix}/model-version-id": str(given.version_id),
+        # The InferenceService controllers of Kubeflow and OpenShift AI write this label where it is missing, which
+        # restarts the model. No service has an id before it exists, so the registry answers the id of the version.
+        f"{prefix}/inference-service-id": str(given.version_id),
+        **_registry_labels(given.defaults),
     }
+
+
+def _registry_labels(defaults: ServingDefaults) -> dict[str, str]:
+    """Where these controllers find the registry. Without the labels they look for the only Service of a registry."""
+    service, prefix = defaults.registry_service, defaults.label_prefix
+    if service is None:
+        return {}
+    return {f"{prefix}/name": service.name, f"{prefix}/namespace": service.namespace}
 
 
 def _annotations(given: ServingInput) -> dict[str, str]:

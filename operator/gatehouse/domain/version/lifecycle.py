@@ -16,15 +16,19 @@ from typing import Final
 import orjson
 
 from gatehouse.api.hardware_profile import HardwareProfile, HardwareProfileSpec
+from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import Phase
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.admission.contest import Objection
 from gatehouse.domain.artifact.values import ArtifactRecord, ArtifactSummary, CheckProgress
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange
+from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.common.errors import ReconcileError, Transient
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
+from gatehouse.domain.entries.measurements import MOST_MEASUREMENTS, MOST_METRICS, Estimate, Measurement
+from gatehouse.domain.governance.evaluations import Results, counting
 from gatehouse.domain.governance.held import Held
 from gatehouse.domain.hardware.fit import SHIPPED_IMAGE, Fit, fit
 from gatehouse.domain.version.claims import claimed_at, contest_gates, objections, refusals, suspected_at
@@ -187,6 +191,8 @@ def decide(facts: Facts) -> Decision:
         fit=version_fit.verdict if version_fit else "",
         reason=shut.finding.reason if shut else "",
         blocked_by=shut.message if shut else "",
+        estimate=_estimate(version_fit),
+        measured=_measured(facts),
     )
     record = _record(facts, phase, artifact_open=artifact.open, governance=judged, shown=seen)
     reason, message = headline = _headline(phase, shut, cleared_for)
@@ -209,6 +215,41 @@ def decide(facts: Facts) -> Decision:
         claimed_at=claimed,
         refusals=refusals(facts, artifact, stages) if facts.wants_artifact else (),
         held=held,
+    )
+
+
+def _estimate(fit: Fit | None) -> Estimate | None:
+    """What the fit estimates, if the version can run."""
+    if fit is None or fit.verdict not in {"Fits", "Tight"}:
+        return None
+    return Estimate(
+        accelerators=fit.tensor_parallel_size,
+        max_model_len=fit.max_model_len or 0,
+        sequences=fit.sequences or 0,
+    )
+
+
+def _measured(facts: Facts) -> tuple[Measurement, ...]:
+    """What others than the submitter measured of exactly these bytes, the newest first."""
+    digest = facts.recorded_digest
+    if digest is None and isinstance(facts.artifact, ArtifactRecord):
+        digest = facts.artifact.digest
+    if digest is None or not facts.evaluations:
+        return ()
+    results = Results(version=facts.version, digest=digest, now=facts.now, evaluations=facts.evaluations)
+    return tuple(_measurement(evaluation) for evaluation in counting(results)[:MOST_MEASUREMENTS])
+
+
+def _measurement(evaluation: ModelEvaluation) -> Measurement:
+    spec = evaluation.spec
+    return Measurement(
+        name=evaluation.metadata.name,
+        kind=spec.kind,
+        suite=spec.suite,
+        task=spec.task or "",
+        dataset=spec.dataset.name,
+        at=timestamp(spec.evaluated_at),
+        metrics=tuple((metric.name, float(metric.value)) for metric in spec.metrics[:MOST_METRICS]),
     )
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from gatehouse.api.model_version import Phase
 from gatehouse.domain.audit.records import canonical
+from gatehouse.domain.entries.measurements import Estimate, Measurement
 from gatehouse.domain.version.records import VersionRecord
 
 __all__ = ["ShownDecision", "owes_write"]
@@ -24,12 +25,15 @@ _MOVING: Final[frozenset[Phase]] = frozenset({"Verifying", "Waiting"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownDecision:
-    """The cleared stages, the verdict on the fit, and the first shut gate: its reason and its message."""
+    """The cleared stages, the verdict on the fit and its figures, the first shut gate with its reason and its message,
+    and what evaluations measured. ``estimate`` is None where the row keeps none."""
 
     cleared_for: tuple[str, ...] = ()
     fit: str = ""
     reason: str = ""
     blocked_by: str = ""
+    estimate: Estimate | None = None
+    measured: tuple[Measurement, ...] = ()
 
     def text(self) -> str:
         """Canonical JSON text; :meth:`parse` reads the text."""
@@ -39,6 +43,8 @@ class ShownDecision:
                 "clearedFor": list(self.cleared_for),
                 "fit": self.fit,
                 "reason": self.reason,
+                **({} if self.estimate is None else {"estimate": self.estimate.wire()}),
+                **({"measured": [one.wire() for one in self.measured]} if self.measured else {}),
             }
         )
 
@@ -52,8 +58,10 @@ class ShownDecision:
                 fit=str(kept.get("fit", "")),
                 reason=str(kept.get("reason", "")),
                 blocked_by=str(kept.get("blockedBy", "")),
+                estimate=Estimate.read(kept["estimate"]) if "estimate" in kept else None,
+                measured=tuple(Measurement.read(one) for one in kept.get("measured", ())),
             )
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, KeyError):
             return cls()
 
 
@@ -61,15 +69,16 @@ def owes_write(record: VersionRecord, row: VersionRecord) -> bool:
     """Whether the record of a decision must be written over the row.
 
     A row from before the decision was shown is written with its next change: a new release writes no rows at its start.
-    A message that changes while its reason stays is written with the next change, too.
+    A message that changes while its reason stays is written with the next change, too, and so are figures that a row
+    does not show yet. What evaluations measured is part of the record of the decision, whose change is written.
     """
     if record != row:
         return True
     if row.shown is None or record.shown == row.shown or record.phase in _MOVING:
         return False
-    return _essence(record.shown) != _essence(row.shown)
+    now, before = ShownDecision.parse(record.shown), ShownDecision.parse(row.shown)
+    return _essence(now) != _essence(before) or before.estimate not in {None, now.estimate}
 
 
-def _essence(text: str | None) -> tuple[tuple[str, ...], str, str]:
-    shown = ShownDecision.parse(text)
+def _essence(shown: ShownDecision) -> tuple[tuple[str, ...], str, str]:
     return shown.cleared_for, shown.fit, shown.reason

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gatehouse.domain.common.bounded_json import JsonValue
-from gatehouse.domain.entries.custom_properties import write_custom_properties
-from gatehouse.server.catalog.listed_models import (
+from gatehouse.domain.catalog.documents import Document, write_artifact, write_model
+from gatehouse.domain.catalog.listed_models import (
     LABEL,
     SOURCE,
     ListedArtifact,
     ListedModel,
-    milliseconds,
     stage_label,
     stages_of,
 )
+from gatehouse.domain.common.bounded_json import JsonValue
+from gatehouse.domain.entries.properties import Property
 from gatehouse.server.catalog.queries import CatalogVersion
 
-__all__ = ["Document", "write_artifact", "write_facets", "write_labels", "write_model", "write_page", "write_source"]
+__all__ = ["answer_artifact", "answer_model", "write_facets", "write_labels", "write_page", "write_source"]
 
-Document = dict[str, JsonValue]
 MOST_FACETS: Final = 100
 MOST_FACET_VALUES: Final = 200
 _FACETS: Final = ("provider", "license", "language", "tasks", "maturity", "libraryName")
@@ -59,41 +58,19 @@ def write_labels(models: Sequence[ListedModel]) -> Sequence[Document]:
     return labels
 
 
-def write_model(model: ListedModel, *, version: CatalogVersion, counts: bool = False) -> Document:
+def answer_model(model: ListedModel, *, version: CatalogVersion, counts: bool = False) -> Document:
     """The JSON of a model; ``counts`` adds the number of its artifacts by kind, as the single GET has it."""
-    entry = model.version
-    document: Document = {
-        "id": str(model.id),
-        "name": model.name,
-        "sourceId" if version == "v1" else "source_id": SOURCE,
-        "createTimeSinceEpoch": str(milliseconds(entry.created_at)),
-        "lastUpdateTimeSinceEpoch": str(milliseconds(entry.updated_at)),
-        "customProperties": write_custom_properties(model.properties),
-    }
-    document |= {name: list(said) if isinstance(said, tuple) else said for name, said in model.members.items()}
-    if entry.external_id:
-        document["externalId"] = entry.external_id
+    source = "sourceId" if version == "v1" else "source_id"
+    document = {"id": str(model.id), source: SOURCE, **write_model(model)}
     if counts:
         kinds = [artifact.metrics or artifact.type for artifact in model.artifacts]
         document["artifactCounts"] = {kind: kinds.count(kind) for kind in kinds}
     return document
 
 
-def write_artifact(artifact: ListedArtifact, *, outward: Callable[[str], str]) -> Document:
+def answer_artifact(artifact: ListedArtifact, *, outward: Callable[[str], str]) -> Document:
     """The JSON of an artifact. ``outward`` turns its URI into that for clients."""
-    document: Document = {
-        "artifactType": artifact.type,
-        "id": artifact.id,
-        "name": artifact.name,
-        "createTimeSinceEpoch": str(milliseconds(artifact.created_at)),
-        "lastUpdateTimeSinceEpoch": str(milliseconds(artifact.updated_at)),
-        "customProperties": write_custom_properties(artifact.properties),
-    }
-    if artifact.metrics:
-        document["metricsType"] = artifact.metrics
-    else:
-        document["uri"] = outward(artifact.uri)
-    return document
+    return {"id": artifact.id, "name": artifact.name, **write_artifact(artifact, outward=outward)}
 
 
 def write_page(items: Sequence[Document], *, next_page_token: str, page_size: int | None) -> Document:
@@ -112,19 +89,16 @@ def write_facets(models: Sequence[ListedModel]) -> Document:
     Of a property with more values than a person reads, the first in their order are shown.
     """
     texts: dict[str, set[str]] = {}
-    numbers: dict[str, tuple[float, float]] = {}
+    numbers: dict[str, tuple[int | float, int | float]] = {}
     for model in models:
         for name in _FACETS:
             value = model.field(name)
             texts.setdefault(name, set()).update(
                 value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
             )
-        for name, kept in model.properties.items():
-            if kept.type == "string" and kept.value:
-                texts.setdefault(name, set()).add(str(kept.value))
-            elif kept.type in {"int", "double"}:
-                least, most = numbers.get(name, (float(kept.value), float(kept.value)))
-                numbers[name] = min(least, float(kept.value)), max(most, float(kept.value))
+        _count(model.properties, "", texts, numbers)
+        for artifact in model.artifacts:
+            _count(artifact.properties, "artifacts.", texts, numbers)
     filters: Document = {
         name: {"type": "string", "values": list[JsonValue](sorted(values)[:MOST_FACET_VALUES])}
         for name, values in sorted(texts.items())[:MOST_FACETS]
@@ -133,6 +107,22 @@ def write_facets(models: Sequence[ListedModel]) -> Document:
     for name, (least, most) in sorted(numbers.items())[:MOST_FACETS]:
         filters.setdefault(name, {"type": "number", "range": {"min": least, "max": most}})
     return {"filters": filters, "namedQueries": _named_queries(stages_of(models))}
+
+
+def _count(
+    properties: Mapping[str, Property],
+    prefix: str,
+    texts: dict[str, set[str]],
+    numbers: dict[str, tuple[int | float, int | float]],
+) -> None:
+    """Adds the values of custom properties, under the names that a filterQuery has for them."""
+    for name, kept in properties.items():
+        full = f"{prefix}{name}.{kept.type}_value"
+        if kept.type == "string" and kept.value:
+            texts.setdefault(full, set()).add(str(kept.value))
+        elif kept.type in {"int", "double"} and not isinstance(kept.value, str):
+            least, most = numbers.get(full, (kept.value, kept.value))
+            numbers[full] = min(least, kept.value), max(most, kept.value)
 
 
 def _named_queries(stages: Sequence[str]) -> Document:

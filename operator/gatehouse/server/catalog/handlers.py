@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -17,28 +17,28 @@ from gatehouse.actions.identity import Action as Right
 from gatehouse.api.meta import Resource
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
-from gatehouse.domain.entries.artifact_uris import outward
-from gatehouse.domain.entries.governed_properties import READY_LABEL
-from gatehouse.domain.query.filters import All, Comparison, Filter
-from gatehouse.domain.query.pages import Order, Page
-from gatehouse.server.calls import Call
-from gatehouse.server.catalog.answers import (
-    Document,
-    write_artifact,
-    write_facets,
-    write_labels,
-    write_model,
-    write_page,
-    write_source,
-)
-from gatehouse.server.catalog.listed_models import (
+from gatehouse.domain.catalog.documents import Document
+from gatehouse.domain.catalog.listed_models import (
     LABEL,
+    READY,
     SOURCE,
     ListedArtifact,
     ListedModel,
     listed_models,
     split_name,
     stage_label,
+)
+from gatehouse.domain.entries.artifact_uris import outward
+from gatehouse.domain.query.filters import All, Comparison, Filter
+from gatehouse.domain.query.pages import Order, Page
+from gatehouse.server.calls import Call
+from gatehouse.server.catalog.answers import (
+    answer_artifact,
+    answer_model,
+    write_facets,
+    write_labels,
+    write_page,
+    write_source,
 )
 from gatehouse.server.catalog.matching import Described, matches
 from gatehouse.server.catalog.paging import OrderValue, page_of
@@ -61,12 +61,6 @@ __all__ = ["MOST_LISTED", "CatalogHandlers"]
 
 MOST_LISTED: Final = 10_000
 """Versions in the catalog, the newest first."""
-_READY: Final[Filter] = All(
-    (
-        Comparison(("gatehouse.phase",), "=", (READY_LABEL,), "string"),
-        Comparison(("state",), "=", ("LIVE",)),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +100,7 @@ class CatalogHandlers:
             chosen = [model for model in listed.models if _asked_for(model, asked)]
             page = page_of(chosen, asked.page, rank=lambda model: model.id, value=_value)
             return write_page(
-                [write_model(model, version=self._version) for model in page.items],
+                [answer_model(model, version=self._version) for model in page.items],
                 next_page_token=asked.next_token(page),
                 page_size=asked.page.size,
             )
@@ -121,14 +115,14 @@ class CatalogHandlers:
     async def model(self, call: Call) -> Response:
         """One model, with the number of its artifacts."""
         model = await self._named(call)
-        return json_response(write_model(model, version=self._version, counts=True))
+        return json_response(answer_model(model, version=self._version, counts=True))
 
     async def artifacts(self, call: Call) -> Response:
         """The artifacts of a model."""
         return await self._artifacts(call, ending="artifacts", metrics=None)
 
     async def performance(self, call: Call) -> Response:
-        """The facts about performance: the fit, which is an estimate. No fact meets a target, so none is left out."""
+        """The facts about performance: the fit, which is an estimate. No target is compared with an estimate."""
         return await self._artifacts(call, ending="artifacts/performance", metrics="performance-metrics")
 
     async def _artifacts(self, call: Call, *, ending: str, metrics: str | None) -> Response:
@@ -144,7 +138,7 @@ class CatalogHandlers:
         ]
         page = page_of(chosen, asked.page, rank=lambda artifact: artifact.rank, value=_value)
         write = outward(await self._registry.registry())
-        documents = [write_artifact(artifact, outward=write) for artifact in page.items]
+        documents = [answer_artifact(artifact, outward=write) for artifact in page.items]
         return json_response(write_page(documents, next_page_token=asked.next_token(page), page_size=asked.page.size))
 
     async def _listed(self, call: Call, *, with_models: bool = True) -> _Listed:
@@ -152,7 +146,7 @@ class CatalogHandlers:
         entries = (await self._registry.rows()).entries
         newest = Page(order=Order("ID", descending=True), size=MOST_LISTED)
         scope = await call.access.readable_namespaces(ModelVersion.info.plural)
-        page = await entries.page(kinds=("model_version",), page=newest, tree=_READY, namespaces=scope)
+        page = await entries.page(kinds=("model_version",), page=newest, tree=READY, namespaces=scope)
         found = listed_models(page.entries)
         if not with_models or not found:
             return _Listed(models=found, more=page.more)
@@ -174,7 +168,7 @@ class CatalogHandlers:
         entries = (await self._registry.rows()).entries
         keyed: Filter = All(
             (
-                _READY,
+                READY,
                 Comparison(("gatehouse.model_key",), "=", (keys[0],)),
                 Comparison(("gatehouse.version_key",), "=", (keys[1],)),
             )
@@ -208,19 +202,23 @@ def _asked_for(model: ListedModel, asked: CatalogList) -> bool:
 
 
 def _value(item: ListedModel | ListedArtifact, order: Order) -> OrderValue:
-    """The value of an item in an order. No model has an accuracy, so that order and RECOMMENDED are by name."""
+    """The value of an item in an order. No latency is measured, so RECOMMENDED is by name.
+
+    Of several artifacts the least value counts, and where the order descends the greatest.
+    """
     match order.by:
         case "ID":
             return None
-        case "NAME" | "ACCURACY" | "RECOMMENDED":
+        case "NAME" | "RECOMMENDED":
             return item.name
         case "CREATE_TIME":
             return _times(item)[0]
         case "LAST_UPDATE_TIME":
             return _times(item)[1]
     if order.by.startswith("artifacts.") and isinstance(item, ListedModel):
-        values = [_property(artifact, order.by.removeprefix("artifacts."), order) for artifact in item.artifacts]
-        return next((value for value in values if value is not None), None)
+        found = [_property(artifact, order.by.removeprefix("artifacts."), order) for artifact in item.artifacts]
+        values: list[Any] = [value for value in found if value is not None]
+        return (max if order.descending else min)(values, default=None)
     return _property(item, order.by, order)
 
 

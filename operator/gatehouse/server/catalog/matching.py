@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
+from gatehouse.domain.catalog.listed_models import FieldValue, ListedModel
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.query.filters import All, Any, Comparison, Filter, Scalar
-from gatehouse.server.catalog.listed_models import FieldValue, ListedModel
 
 __all__ = ["Described", "matches", "text_matches"]
 

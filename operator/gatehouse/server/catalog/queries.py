@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from gatehouse.domain.catalog.listed_models import AVERAGE
 from gatehouse.domain.common.format_error import shown
 from gatehouse.domain.query.filter_query import FilterQueryError, parse_filter
 from gatehouse.domain.query.filters import Filter
@@ -84,6 +85,8 @@ def read_catalog_list(words: Words, *, rules: ListRules, version: CatalogVersion
     repeated = {name: _repeated(words, name, version=version) for name in _REPEATED if name in rules.words}
     used = {name: text for name, text in once.items() if name not in _ONCE[4:] or name in rules.words}
     used |= {name: ",".join(values) for name, values in repeated.items() if values}
+    if rules.by_property and "ACCURACY" in rules.orders and used.get("orderBy") == "ACCURACY":
+        used["orderBy"] = f"artifacts.{AVERAGE}.double_value"
     others = [name for name in rules.words if name != "filterQuery" and name in used]
     try:
         page = parse_page(

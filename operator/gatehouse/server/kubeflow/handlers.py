@@ -16,6 +16,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.registered_model import RegisteredModel
 from gatehouse.domain.entries.artifact_uris import outward
 from gatehouse.domain.entries.entry import ARTIFACT_KINDS, FIRST_RECORDED_ID, Entry, EntryKind, NewEntry
+from gatehouse.domain.entries.observed import adds_nothing, is_observed
 from gatehouse.domain.entries.refusals import EntryExists, EntryGoverned, EntryMissing, ParentMissing
 from gatehouse.domain.query.filters import All, Comparison, Filter
 from gatehouse.domain.query.page_tokens import write_token
@@ -185,16 +186,22 @@ class Handlers:
     async def _changed(
         self, call: Call, reader: _Reader, existing: Entry, body: EntryBody, *, parent: Entry | None = None
     ) -> Entry:
-        await call.access.require(_right_on("patch", existing))
+        patch, observed = _right_on("patch", existing), is_observed(existing)
+        if not observed:
+            await call.access.require(patch)
         wanted = _in_run(own_uri(updated_entry(existing, body), reader.registry), parent)
-        declared = existing.governed is not None
+        if observed:
+            if adds_nothing(existing, wanted):
+                return existing
+            await call.access.require(patch)
+        declared = existing.governed is not None and not observed
         if body.state is not None and existing.kind in _DECLARED:
             declared = await change_state(call.access, existing, registry=reader.registry, state=body.state)
         if existing.kind == "model_artifact":
             await self._artifact_changed(call, reader, existing, wanted, parent=parent)
         change = EntryChange(
             external_id=body.external_id,
-            state=None if declared else body.state,
+            state=None if declared or observed else body.state,
             declared_state=body.state if declared else None,
             members={name: wanted.members[name] for name in (*body.members, *_run_members(parent))} or None,
             properties=None if body.properties is None else wanted.properties,
@@ -357,9 +364,11 @@ def _right(verb: str, kind: EntryKind, namespace: str) -> Right:
 
 
 def _right_on(verb: str, entry: Entry) -> Right:
-    """A verb on an entry: on its object, where the entry has one."""
+    """A verb on an entry: on its object, where the entry has one. What runs is read with the right to versions."""
     right = _right(verb, entry.kind, entry.namespace)
-    return right if entry.governed is None else replace(right, name=entry.governed.object_name)
+    if entry.governed is None or is_observed(entry):
+        return right
+    return replace(right, name=entry.governed.object_name)
 
 
 def _words(operation: RestOperation) -> str:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatehouse.domain.catalog.listed_models import ListedModel
 from gatehouse.domain.entries.entry import Entry, Governed
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.query.filter_query import parse_filter
-from gatehouse.server.catalog.listed_models import ListedModel
 from gatehouse.server.catalog.matching import matches, text_matches
 
 AT = datetime(2026, 12, 1, tzinfo=UTC)

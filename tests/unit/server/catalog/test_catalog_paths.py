@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
 
-from entriescontract import a_decided, a_new, a_recorded_version, statements
-from gatehouse.actions.identity import Action
+from entriescontract import a_new, a_recorded_version, statements
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.version.shown import ShownDecision
-from gatehouse.server.app import App
-from gatehouse.server.catalog.family import catalog_family
-from gatehouse.server.served_registry import ServedRegistry
-from registrycontract import DIGEST, Opened, a_change, a_model, open_file
-from unit.server.parts import ReviewServer, application, ask, identification
+from registrycontract import DIGEST, a_model
+from unit.server.catalog.catalogs import ALPHA, BEARER, V1, Catalog, rights
+from unit.server.parts import ask
 
-ALPHA, V1 = "/api/model_catalog/v1alpha1", "/api/model_catalog/v1"
-BEARER = {"Authorization": "Bearer t"}
 MODEL_SPEC = {
     "provider": "IBM",
     "license": "apache-2.0",
@@ -29,67 +22,6 @@ MODEL_SPEC = {
     "languages": ["en"],
     "description": "a model",
 }
-
-
-@dataclass
-class Catalog:
-    """A server of the catalog over rows in a file; ``reviews`` says what the caller may do."""
-
-    opened: Opened
-    reviews: ReviewServer
-    app: App
-
-    async def get(self, path: str, *, prefix: str = ALPHA) -> tuple[int, Any]:
-        answer = await ask(self.app, prefix + path, headers=BEARER)
-        return answer.status, answer.json()
-
-    async def names(self, query: str = "", *, prefix: str = ALPHA) -> list[str]:
-        status, body = await self.get(f"/models{query}", prefix=prefix)
-        assert status == 200, body
-        return [item["name"] for item in body["items"]]
-
-    async def ready(self, number: int = 1, **changes: Any) -> None:
-        rows = self.opened.rows
-        held = await rows.load_version(model="granite", version=f"v{number}")
-        record = replace(a_decided(number, **changes), id=held.id if held else None)
-        if held:
-            record = replace(record, model_id=held.model_id)
-        await rows.save_version(record, files=None, change=a_change())
-
-
-class Registry:
-    """The registry of the file."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-
-    async def rows(self) -> Any:
-        return self._opened.rows
-
-    async def registry(self) -> Any:
-        return self._opened.registry
-
-
-def rights(*namespaces: str) -> list[tuple[str, Action]]:
-    return [
-        ("ann", Action(verb=verb, resource=resource, namespace=namespace))
-        for namespace in namespaces
-        for verb in ("list", "get")
-        for resource in ("modelversions", "registeredmodels")
-    ]
-
-
-@pytest.fixture
-async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
-    opened = await open_file(tmp_path)
-    reviews = ReviewServer(tokens={"t": {"username": "ann"}}, allowed=rights("", "team-a"))
-    registry = cast("ServedRegistry", Registry(opened))
-    app = application(
-        identification(reviews, namespaces=frozenset({"team-a", "team-b"})),
-        families=[catalog_family(registry, version="v1alpha1"), catalog_family(registry, version="v1")],
-    )
-    yield Catalog(opened, reviews, app)
-    await opened.databases.aclose()
 
 
 @pytest.fixture
@@ -182,7 +114,8 @@ async def test_artifacts_and_estimates(filled: Catalog) -> None:
 async def test_facets(filled: Catalog) -> None:
     _, options = await filled.get("/models/filter_options")
     assert options["filters"]["provider"] == {"type": "string", "values": ["IBM"]}
-    assert options["filters"]["gatehouse.fit"]["values"] == ["Fits"]
+    assert options["filters"]["gatehouse.fit.string_value"]["values"] == ["Fits"]
+    assert options["filters"]["artifacts.gatehouse.fit.string_value"]["values"] == ["Fits"]
     assert options["namedQueries"]["Cleared for dev"] == {
         "gatehouse.cleared_for.dev.bool_value": {"operator": "=", "value": True}
     }

@@ -13,9 +13,11 @@ from typing import Any, cast
 import orjson
 
 from gatehouse.actions.identity import Action
+from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.controllers.ports import SecretReader
 from gatehouse.registry.pool import DatabasePool
+from gatehouse.registry.rows import Rows
 from gatehouse.server.app import App
 from gatehouse.server.families import FamilyParts, families
 from gatehouse.server.identity.access import CallerClients
@@ -84,6 +86,11 @@ class Served:
         path = path if path.startswith("/api/") else f"{V3}{path}"
         return await ask(self.app, path, method=method, headers=sent, content=data)
 
+    async def rows(self) -> Rows:
+        """The rows of the registry, as the operator has them."""
+        registry = ModelRegistry.model_validate({**_REGISTRY, "status": {}})
+        return await self.databases.open(registry, password=None, ca_pem=None)
+
     async def public(self, method: str, path: str) -> Answer:
         """One call without credentials."""
         return await ask(self.app, path, method=method)
@@ -97,8 +104,15 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, *, max_body: int = 1_048_576, sunset: date | None = None) -> AsyncIterator[Served]:
-    """The application over a new registry in a folder."""
+async def served(
+    folder: Path,
+    *,
+    max_body: int = 1_048_576,
+    sunset: date | None = None,
+    verbs: tuple[str, ...] = _VERBS,
+    namespaces: tuple[str, ...] = ("team", "other"),
+) -> AsyncIterator[Served]:
+    """The application over a new registry in a folder, for a caller with the verbs in the namespaces."""
     databases = DatabasePool(data_dir=folder)
     registry = ServedRegistry(
         api=cast("ApiClient", _Registries()),
@@ -110,9 +124,9 @@ async def served(folder: Path, *, max_body: int = 1_048_576, sunset: date | None
     )
     actions = [
         ("ann", Action(verb=verb, resource=resource, namespace=namespace))
-        for verb in _VERBS
+        for verb in verbs
         for resource in _RESOURCES
-        for namespace in ("", "team", "other")
+        for namespace in ("", *namespaces)
     ]
     api = ReviewServer(tokens={TOKEN: {"username": "ann"}}, allowed=actions)
     parts = FamilyParts(registry=registry, sunset=sunset)

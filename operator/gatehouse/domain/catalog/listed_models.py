@@ -13,11 +13,15 @@ from typing import Any, Final
 
 from gatehouse.domain.entries.entry import Entry, Governed
 from gatehouse.domain.entries.governed_properties import PREFIX, READY_LABEL, governed_properties
+from gatehouse.domain.entries.measurements import Estimate, Measurement
 from gatehouse.domain.entries.properties import Property, PropertyValue
+from gatehouse.domain.query.filters import All, Comparison, Filter
 
 __all__ = [
+    "AVERAGE",
     "ESTIMATE",
     "LABEL",
+    "READY",
     "SOURCE",
     "FieldValue",
     "ListedArtifact",
@@ -33,8 +37,28 @@ SOURCE: Final = "gatehouse"
 """The id of the only source."""
 LABEL: Final = "Vetted"
 ESTIMATE: Final = "an estimate from the shape of the model and the hardware profile; not a measurement"
+READY: Final[Filter] = All(
+    (
+        Comparison(("gatehouse.phase",), "=", (READY_LABEL,), "string"),
+        Comparison(("state",), "=", ("LIVE",)),
+    )
+)
+"""What the rows of a listed model meet; :func:`listed_models` decides."""
 FieldValue = PropertyValue | tuple[str, ...]
 """A value that filters compare: of a member, of a custom property, or a list of texts."""
+AVERAGE: Final = "overall_average"
+"""The property by which dashboards order models by accuracy."""
+_ACCURACIES: Final = (
+    AVERAGE,
+    "overall_accuracy",
+    "accuracy",
+    "acc_norm",
+    "acc",
+    "exact_match",
+    "pass@1",
+    "f1",
+)
+"""Metrics that say how many answers of a task are right. The first one that an evaluation has is its accuracy."""
 _TEXTS: Final = ("provider", "license", "licenseLink", "libraryName", "logo", "maturity", "readme")
 _LISTS: Final = ("language", "tasks", "validatedTasks")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -127,38 +151,29 @@ class ListedModel:
 
     @cached_property
     def artifacts(self) -> Sequence[ListedArtifact]:
-        """The artifact that Gatehouse verified, and the estimate of the fit."""
-        governed, version = self.governed, self.version
+        """The artifact that Gatehouse verified, the estimate of the fit, and what evaluations measured."""
+        governed = self.governed
         digest = {f"{PREFIX}digest": Property("string", governed.digest)} if governed.digest else {}
-        artifacts = [
-            ListedArtifact(
-                id=str(version.id),
-                rank=1,
-                name=self.name,
-                uri=governed.uri,
-                properties=digest,
-                created_at=version.created_at,
-                updated_at=version.updated_at,
-            )
-        ]
+        found = [self._artifact(rank=1, id_="", name=self.name, uri=governed.uri, properties=digest)]
         if governed.fit:
-            facts = {
-                f"{PREFIX}fit": governed.fit,
-                f"{PREFIX}fit_basis": ESTIMATE,
-                f"{PREFIX}hardware_profile": governed.hardware_profile,
-            }
-            artifacts.append(
-                ListedArtifact(
-                    id=f"{version.id}-fit",
-                    rank=2,
-                    name=f"{self.name} (estimated fit)",
-                    metrics="performance-metrics",
-                    properties={name: Property("string", text) for name, text in facts.items() if text},
-                    created_at=version.created_at,
-                    updated_at=version.updated_at,
+            name = f"{self.name} (estimated fit)"
+            facts = _estimate_properties(governed)
+            found.append(self._artifact(rank=2, id_="-fit", name=name, metrics="performance-metrics", properties=facts))
+        for rank, measured in enumerate(governed.measured, 3):
+            name = f"{self.name} ({measured.suite}, {measured.task or measured.dataset})"
+            facts = _measured_properties(measured)
+            found.append(
+                self._artifact(
+                    rank=rank, id_=f"-{measured.name}", name=name, metrics="accuracy-metrics", properties=facts
                 )
             )
-        return tuple(artifacts)
+        return tuple(found)
+
+    def _artifact(self, *, id_: str, **values: Any) -> ListedArtifact:
+        version = self.version
+        return ListedArtifact(
+            id=f"{version.id}{id_}", created_at=version.created_at, updated_at=version.updated_at, **values
+        )
 
     def field(self, name: str) -> FieldValue | None:
         """The value of a member that filters and orders know; None for another name, or without a value."""
@@ -185,6 +200,44 @@ class ListedModel:
         said += self.members.get("tasks", ())
         sought = text.casefold()
         return any(sought in part.casefold() for part in said)
+
+
+def _estimate_properties(governed: Governed) -> dict[str, Property]:
+    """The figures of the fit, which say that they are estimates, and the hardware in the words of dashboards."""
+    texts = {
+        f"{PREFIX}fit": governed.fit,
+        f"{PREFIX}fit_basis": ESTIMATE,
+        f"{PREFIX}hardware_profile": governed.hardware_profile,
+        "hardware_type": governed.hardware_profile,
+    }
+    properties = {name: Property("string", text) for name, text in texts.items() if text}
+    estimate = governed.estimate or Estimate()
+    numbers = {
+        "hardware_count": estimate.accelerators,
+        f"{PREFIX}estimated_max_model_len": estimate.max_model_len,
+        f"{PREFIX}estimated_concurrent_requests": estimate.sequences,
+    }
+    return properties | {name: Property("int", number) for name, number in numbers.items() if number}
+
+
+def _measured_properties(measured: Measurement) -> dict[str, Property]:
+    """The metrics of an evaluation, where they come from, and for a task the accuracy that orders compare."""
+    metrics = {name: value for name, value in measured.metrics if not name.startswith(PREFIX)}
+    average = None
+    if measured.kind == "Task":
+        average = next((metrics[name] for name in _ACCURACIES if name in metrics), None)
+    texts = {
+        f"{PREFIX}evaluation": measured.name,
+        f"{PREFIX}evaluation_kind": measured.kind,
+        f"{PREFIX}evaluated_at": measured.at,
+        f"{PREFIX}suite": measured.suite,
+        f"{PREFIX}task": measured.task,
+        f"{PREFIX}dataset": measured.dataset,
+    }
+    properties = {name: Property("double", value) for name, value in metrics.items()}
+    if average is not None:
+        properties[AVERAGE] = Property("double", average)
+    return properties | {name: Property("string", text) for name, text in texts.items() if text}
 
 
 def listed_models(versions: Sequence[Entry], models: Sequence[Entry] = ()) -> Sequence[ListedModel]:

@@ -1,0 +1,1 @@
+"""The model catalog: the versions that it lists, and how clients read them."""
