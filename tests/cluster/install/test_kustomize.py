@@ -266,6 +266,9 @@ def test_dashboards_find_one_service_and_it_reaches_the_server(
         if each.body["metadata"]["labels"].get("component") == "model-registry"
     ]
     [service] = services
+    [registry] = registries_of(rendered[overlay])
+    named = registry.body["spec"]["serving"]["registryService"]
+    assert (named["namespace"], named["name"]) == (service.namespace, service.name)
     assert len({"http-api", "https-api"} & {port["name"] for port in service.body["spec"]["ports"]}) == 1
     assert "type" not in service.body["spec"]  # a ClusterIP
     assert {"displayName", "description"} <= service.body["metadata"]["annotations"].keys()
