@@ -16,6 +16,7 @@ from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.domain.entries.entry import Entry, EntryKind, NewEntry
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.query.pages import Page
+from gatehouse.domain.query.scopes import EVERY_NAMESPACE
 from gatehouse.registry.address import Credentials, DatabaseLimits, Target, address_of
 from gatehouse.registry.connector import Connector
 from gatehouse.registry.entries import Entries
@@ -103,14 +104,21 @@ def bare_page(
     return bare_statement(
         database,
         ListEntries(
-            registry=database.name, kinds=(kind,), parent_id=parent, namespaces=None, tree=None, page=Page(size=size)
+            registry=database.name,
+            kinds=(kind,),
+            parent_id=parent,
+            namespaces=EVERY_NAMESPACE,
+            tree=None,
+            page=Page(size=size),
         ),
     )
 
 
 def bare_get(database: Database, kind: EntryKind, number: int) -> contextlib.AbstractContextManager[BareStatement]:
     """The statement of one entry by its id."""
-    return bare_statement(database, GetEntry(registry=database.name, kinds=(kind,), id=number, namespaces=None))
+    return bare_statement(
+        database, GetEntry(registry=database.name, kinds=(kind,), id=number, namespaces=EVERY_NAMESPACE)
+    )
 
 
 async def fill_models(entries: Entries, *, count: int, namespace: str) -> Sequence[Entry]:

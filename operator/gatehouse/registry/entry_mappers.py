@@ -105,8 +105,9 @@ def entry_of(row: EntryRow, *, constants: Mapping[str, Any] = _NO_CONSTANTS) -> 
 
 def entries_of(rows: Sequence[EntryRow], *, constants: Mapping[str, Any]) -> list[Entry]:
     """The entries of rows of one statement. Raises as :func:`entry_of`."""
-    names = rows[0]._fields if rows else ()
-    return [_readable_entry({**constants, **dict(zip(names, row, strict=True))}) for row in rows]
+    names = (*rows[0]._fields, *constants) if rows else ()
+    same = tuple(constants.values())
+    return [_readable_entry(dict(zip(names, (*row, *same), strict=True))) for row in rows]
 
 
 def _readable_entry(kept: Mapping[str, Any]) -> Entry:
@@ -155,7 +156,7 @@ def _governed(kept: Mapping[str, Any]) -> Governed:
     archived = kept["row_state"] == "ARCHIVED"
     shown = ShownDecision() if archived else ShownDecision.parse(kept["shown"])
     return Governed(
-        object_name=kept["object_name"] or "",
+        object_name=kept["object_name"] or kept["key"] or "",
         phase=kept["phase"] or "",
         digest=kept["digest"] or "",
         cleared_for=shown.cleared_for,

@@ -164,7 +164,6 @@ def _models(registry: str) -> EntrySource:
             updated_at=_M.updated_at,
             key=_M.name,
             row_state=_M.state,
-            object_name=_M.name,
             spec=_M.spec,
         ),
         subject="model",

@@ -126,9 +126,9 @@ def _ways(target: Target) -> frozenset[str]:
 
 
 def _moment(text: str) -> datetime | str:
-    """The time in a text. The driver's own conversion takes thirty times as long, which lists of entries show."""
+    """The time in a text, which is UTC. The driver's own conversion takes thirty times as long, as lists show."""
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(f"{text}+00:00")
     except ValueError:
         return text  # as the driver returns what is no time, such as 0000-00-00
 
