@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from gatehouse.api.kserve import SERVED_URI, SERVICE_RUNTIME, SERVICE_URL, WireService
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireMetadata, WireObject
+from gatehouse.controllers.deployed_services import kept_of_deployed
 from gatehouse.controllers.indexes import BY_DEPLOYED, BY_DIGEST, BY_NAMESPACE, BY_SERVED
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.common.locations import folder_of
@@ -114,7 +115,7 @@ def kept_of_service(body: Body) -> Body:
             service["spec"]["predictor"]["model"]["runtime"] = runtime
     if isinstance(url, str):
         service["status"] = {"url": url}
-    return cast("Body", service)
+    return {**service, **kept_of_deployed(body)}
 
 
 def served_folder(service: WireService) -> Iterable[str]:

@@ -154,6 +154,13 @@ def _asked(facts: DeploymentFacts, request: RollbackRequest) -> _Choice | Findin
     barred = _barred(facts, target, request.to)
     if target is None or barred is not None:
         return barred or _unknown_revision(request.to)
+    if target == facts.running and _is_entered(facts) and target.version == facts.deployment.spec.version_ref.name:
+        return Finding(
+            reason="AlreadyRunning",
+            found=f"revision {target.name} runs, and spec.versionRef names its version",
+            expected="another revision of status.history",
+            remedy="name the revision that shall run",
+        )
     rollback = RollbackStatus(
         version=facts.deployment.spec.version_ref.name,
         from_=facts.running.name if facts.running else None,
