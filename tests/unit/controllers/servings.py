@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from gatehouse.domain.common.errors import ReconcileError, Superseded
 
 __all__ = ["Serving", "loaded", "rolled_out"]
@@ -75,6 +77,7 @@ class Serving:
         return copy.deepcopy(kept)
 
     def _write(self, what: str, body: Mapping[str, Any]) -> None:
+        orjson.dumps(body)
         self.writes.append(f"{what} {body['metadata']['name']}")
         if what in self.refuses:
             raise self.refuses[what]

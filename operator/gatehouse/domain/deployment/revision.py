@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -25,7 +24,6 @@ from gatehouse.domain.serving.names import label_value, require_service_name
 from gatehouse.domain.serving.template import (
     ANNOTATION_DIGEST,
     MANAGED_BY,
-    JsonObject,
     ServingTemplate,
     retarget,
 )
@@ -205,10 +203,10 @@ def service_object(
     }
 
 
-def runtime_object(template: ServingTemplate, *, namespace: str) -> JsonObject:
+def runtime_object(template: ServingTemplate, *, namespace: str) -> dict[str, Any]:
     """The ServingRuntime that the InferenceService names. Its name depends on its content, so deployments share it."""
     runtime = template.serving_runtime
-    return MappingProxyType({**runtime, "metadata": {**runtime["metadata"], "namespace": namespace}})
+    return {**runtime, "metadata": {**runtime["metadata"], "namespace": namespace}}
 
 
 def owner_reference(owner: ObjectMeta) -> dict[str, Any]:
