@@ -25,6 +25,7 @@ __all__ = [
     "ANNOTATION_ROLLBACK_REQUESTED_AT",
     "ANNOTATION_ROLLBACK_TO",
     "LONGEST_REASON",
+    "MOST_REVISIONS",
     "DeployedVersion",
     "DeploymentMethod",
     "DeploymentPhase",
@@ -142,6 +143,8 @@ class HistoryEntry(Struct):
     """Why the revision was applied."""
     actor: Annotated[str, StringConstraints(max_length=253)] = ""
     """Who asked for the revision, as far as Gatehouse knows."""
+    recorded: Outcome | None = None
+    """The outcome that the audit trail has; absent while the trail does not have the revision."""
 
 
 class RollbackStatus(Struct):
@@ -158,6 +161,8 @@ class RollbackStatus(Struct):
     """Why."""
     actor: Annotated[str, StringConstraints(max_length=253)]
     """Who asked; gatehouse where a deadline was missed."""
+    recorded: bool = False
+    """Whether the audit trail has the rollback."""
 
 
 class RollbackRefusal(Struct):

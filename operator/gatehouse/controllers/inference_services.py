@@ -1,8 +1,8 @@
 """Which stages run which artifacts: the InferenceServices in namespaces with a stage label.
 
-The operator watches InferenceServices while the API server serves them: KServe may be absent, and Gatehouse reports
-services without changing them. A change of a service enqueues the versions that the service runs or ran. The cache
-keeps the few members that are read here, because a service may be large and there may be thousands.
+The operator watches InferenceServices while the API server serves them: KServe may be absent. Gatehouse changes only
+the services of deployments, and reports all. A change of a service enqueues the versions that the service runs or ran.
+The cache keeps the few members that are read here, because a service may be large and there may be thousands.
 
 Admission admits a service behind an enforced gate if the service has the digest of a cleared version. A version
 remembers such services only. Admission did not check services in namespaces whose gate only warns, or whose gate was

@@ -39,7 +39,7 @@ from gatehouse.controllers.observed import NAMESPACES
 from gatehouse.controllers.ports import EventRecorder, ObjectName, ServingCluster, UtcClock
 from gatehouse.controllers.reconciler import Result
 from gatehouse.domain.common.conditions import timestamp
-from gatehouse.domain.common.errors import Stalled
+from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import Unreadable
@@ -57,7 +57,7 @@ from gatehouse.domain.deployment.revision import (
 from gatehouse.domain.deployment.rollout import RevisionRollout, deployment_of, rollout_of, service_says
 from gatehouse.domain.deployment.standing import ADMISSION_REFUSED, DeploymentPlace
 from gatehouse.domain.deployment.status import deployment_status
-from gatehouse.domain.deployment.trail import deployment_facts
+from gatehouse.domain.deployment.trail import owed_facts, recorded
 from gatehouse.domain.serving.template import LABEL_STAGE, ServingTemplate, read_template
 from gatehouse.domain.version.outcome import Requeue
 from gatehouse.runtime.cache import Caches
@@ -70,6 +70,8 @@ DEPLOYMENTS: Final = ModelDeployment.info.plural
 VERSIONS: Final = ModelVersion.info.plural
 SERVICES: Final = INFERENCE_SERVICES.plural
 WORKERS: Final = 4
+RECORD_AGAIN: Final = timedelta(seconds=30)
+"""How often a fact that the audit trail does not have is offered again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +99,7 @@ class ModelDeploymentController:
         self._clock = clock
 
     async def reconcile(self, resource: ModelDeployment, body: Mapping[str, Any]) -> Result:
-        """Raises the errors of the API server and of the database. A refusal of admission is a fact."""
+        """Raises the errors of the API server. A refusal of admission is a fact, and the audit trail may be owed."""
         facts = await self._gather(resource)
         if facts.service == "unknown" and resource.status.phase is not None:
             # Nothing is known to have changed: a restart writes nothing.
@@ -114,9 +116,9 @@ class ModelDeploymentController:
                 facts, decision = decide_refused(facts, decision.target, refusal)
         for name in decision.prune:
             await self._serving.forget_revision(resource.metadata.namespace, name, owner_uid=resource.metadata.uid)
-        status = deployment_status(facts, decision, service=written)
-        await self._record(resource, status)
-        return Result(status=status, requeue=_requeue(decision.again))
+        status = await self._record(resource, deployment_status(facts, decision, service=written))
+        owed = next(owed_facts(resource, status, now=facts.now), None) is not None
+        return Result(status=status, requeue=_requeue(_soonest(decision.again, RECORD_AGAIN if owed else None)))
 
     async def gone(self, namespace: str, name: str) -> None:
         """Kubernetes deletes the service and the revisions with their owner."""
@@ -256,16 +258,21 @@ class ModelDeploymentController:
             written_at=timestamp(facts.now),
         )
 
-    async def _record(self, deployment: ModelDeployment, status: ModelDeploymentStatus) -> None:
-        """Records in the audit trail of the model's registry. Raises the database's errors."""
-        facts = list(deployment_facts(deployment, deployment.status, status, now=self._clock.now()))
-        if not facts:
-            return
+    async def _record(self, deployment: ModelDeployment, status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+        """Records in the audit trail of the model's registry; the status with what the trail has now.
+
+        A rollback must not wait for a database: what is not recorded is owed.
+        """
+        facts = list(owed_facts(deployment, status, now=self._clock.now()))
         registry = self._registry_of(deployment)
-        if registry is None:
-            _log.warning("no registry records the deployment", deployment=deployment.metadata.name)
-            return
-        await (await self._connections.rows(registry)).audit.append(facts)
+        if not facts or registry is None:
+            return status
+        try:
+            await (await self._connections.rows(registry)).audit.append(facts)
+        except ReconcileError as error:
+            _log.warning("deployment not recorded yet", reason=error.reason, message=error.message)
+            return status
+        return recorded(status)
 
 
 def _tell(
@@ -303,6 +310,10 @@ def _gone(key: RevisionKey, why: str) -> Finding:
         expected=f"the template {key.template_digest}",
         remedy="name another revision, or deploy the version again",
     )
+
+
+def _soonest(*times: timedelta | None) -> timedelta | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _requeue(again: timedelta | None) -> Requeue:

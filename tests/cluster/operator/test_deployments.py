@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from cluster.pretend_kserve import pretend_kserve
 from cluster.rig import Operator, until
 from cluster.status import Manifest, condition
 from cluster.world import World, make_world
+from gatehouse.cli.main import app
 from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.s3 import S3Endpoint
@@ -33,6 +35,7 @@ class Deployed:
 
     world: World
     operator: Operator
+    plane: RunningControlPlane
     failing: set[str] = field(default_factory=set)
 
     def starts(self, pod: Mapping[str, Any]) -> bool:
@@ -121,7 +124,7 @@ def deployed(installed: RunningControlPlane, minio: S3Endpoint, operator: Operat
         world.ready("granite-1")
         world.ready("granite-2")
         world.wait_told()
-        made = Deployed(world, operator)
+        made = Deployed(world, operator, installed)
         with pretend_kserve(installed, world.namespace, starts=made.starts):
             yield made
             with contextlib.suppress(ApiRefused):
@@ -347,3 +350,40 @@ def test_the_kind_refuses_what_it_does_not_build(deployed: Deployed, spec: Manif
     deployed.deploy(paused=True)
     with pytest.raises(ApiRefused, match=said):
         deployed.deploy(paused=True, **spec)
+
+
+# Commands
+
+
+def command(deployed: Deployed, *arguments: str) -> Result:
+    kubeconfig = deployed.plane.kubeconfig
+    return CliRunner().invoke(app, [*arguments, "--kubeconfig", str(kubeconfig)])
+
+
+def test_a_pipeline_deploys_and_rolls_back_by_commands(deployed: Deployed) -> None:
+    home = deployed.world.namespace
+    deploying = ("-n", home, "--stage=staging", f"--namespace={home}", f"--name={CHAT}", "--wait", "--timeout=120s")
+    said = command(deployed, "deploy-version", "granite-1", *deploying)
+    assert said.exit_code == 0, said.output
+    assert f"modeldeployment.gatehouse.dev/{CHAT} created: granite-1" in said.stdout
+    said = command(deployed, "deploy-version", "granite-2", *deploying)
+    assert said.exit_code == 0, said.output
+
+    said = command(
+        deployed, "rollback", CHAT, "-n", home, "--to=granite-1", "--reason=slow", "--wait", "--timeout=120s"
+    )
+    assert said.exit_code == 0, said.output
+    header, row = command(deployed, "deployments", "-n", home).stdout.splitlines()
+    assert header.split()[:5] == ["NAME", "MODEL", "VERSION", "RUNNING", "PHASE"]
+    assert row.split()[:5] == [CHAT, "granite", "granite-2", "granite-1", "Degraded"]
+    [shown] = json.loads(command(deployed, "deployments", "-n", home, "-o", "json").stdout)
+    assert shown["status"]["rollback"]["reason"] == "slow"
+
+    said = command(deployed, "deploy-version", "granite-2", *deploying)
+    assert said.exit_code == 0, "a person asks again for what was rolled back"
+    said = command(deployed, "rollback", CHAT, "-n", home, "--to=nine", "--reason=slow")
+    assert (said.exit_code, "has no revision nine" in said.stderr) == (2, True)
+    deployed.world.patch("ModelVersion", "granite-1", {"spec": {"state": "Archived"}})
+    deployed.world.phase("granite-1", "Archived")
+    said = command(deployed, "deploy-version", "granite-1", *deploying)
+    assert (said.exit_code, "is not cleared for staging" in said.stderr) == (2, True)

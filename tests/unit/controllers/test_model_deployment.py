@@ -250,6 +250,24 @@ async def test_a_person_rolls_back_to_a_revision_that_is_kept(world: World) -> N
     assert body(world)["spec"]["versionRef"] == {"name": "three"}
 
 
+async def test_what_the_database_cannot_record_is_owed_and_stops_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: Any) -> None:
+        raise Transient(reason="DatabaseUnavailable", message="it does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world, "rows", down)
+        await healthy(world)
+        assert "recorded" not in status(world)["history"][0]
+    assert await told(world) == []
+    await run(world)
+    assert status(world)["history"][0]["recorded"] == "Healthy"
+    assert await told(world) == [("RevisionApplied", "unknown"), ("RevisionHealthy", "gatehouse")]
+    await run(world)
+    assert len(await told(world)) == 2
+
+
 async def test_a_foreign_service_is_left_alone(world: World) -> None:
     foreign = {"metadata": {"name": "one", "namespace": "team"}, "spec": {"predictor": {}}}
     world.serving.store("team", foreign)

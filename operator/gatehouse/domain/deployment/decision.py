@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from gatehouse.api.model_deployment import (
     ANNOTATION_ROLLBACK_TO,
+    MOST_REVISIONS,
     DeploymentPhase,
     HistoryEntry,
     Outcome,
@@ -106,11 +107,11 @@ def decide_refused(
     facts: DeploymentFacts, target: RevisionKey, refusal: Finding
 ) -> tuple[DeploymentFacts, DeploymentDecision]:
     """The facts and the decision after admission refused a target. Nothing more is written in the same step."""
-    refused: RevisionKey | None = target
-    while refused is not None:
-        facts = replace(facts, refused={**facts.refused, refused.name: refusal})
+    facts = replace(facts, refused={**facts.refused, target.name: refusal})
+    decision = decide(facts)
+    while decision.write is not None and decision.target is not None:
+        facts = replace(facts, refused={**facts.refused, decision.target.name: refusal})
         decision = decide(facts)
-        refused = decision.target if decision.write is not None else None
     return facts, decision
 
 
@@ -265,11 +266,13 @@ def _apply(facts: DeploymentFacts, choice: _Choice, noted: DeploymentDecision) -
         reason=choice.reason[:1024],
         actor=choice.actor,
     )
+    # The next step without a write deletes the revisions that are left out; this one only bounds the status.
+    history, _ = kept(entered(facts.status.history, entry, replaced=replaced), limit=MOST_REVISIONS)
     return replace(
         noted,
         phase="Progressing" if choice.rollback is None else "RollingBack",
         write="Apply",
-        history=entered(facts.status.history, entry, replaced=replaced),
+        history=history,
         again=LOOK_AGAIN,
     )
 
@@ -281,19 +284,22 @@ def _put_back(facts: DeploymentFacts, noted: DeploymentDecision) -> DeploymentDe
     # A time in the future was written before the machine's clock was set back.
     if timedelta(0) < waits <= PUT_BACK_AFTER and written is not None and written.uid == _uid(facts):
         return replace(watched, again=waits)
-    return replace(watched, write="PutBack", again=watched.again or LOOK_AGAIN)
+    # Revisions are deleted in a step that writes nothing else.
+    history = watched.history if not watched.prune else tuple(facts.status.history)
+    return replace(watched, write="PutBack", history=history, prune=(), again=watched.again or LOOK_AGAIN)
 
 
 def _watched(facts: DeploymentFacts, noted: DeploymentDecision) -> DeploymentDecision:
     """The target runs: how far its rollout is."""
     rollout = facts.rollout
     rolled_back = None if noted.rollback is None else _rolled_back(noted.rollback)
-    if rollout is not None and rollout.state == "Available":
-        history, prune = kept(_settled(facts, "Healthy"), limit=facts.deployment.spec.revision_history_limit)
+    available = rollout is not None and rollout.state == "Available"
+    settled = _settled(facts, "Healthy") if available else tuple(facts.status.history)
+    history, prune = kept(settled, limit=facts.deployment.spec.revision_history_limit)
+    noted = replace(noted, history=history, prune=prune, again=LOOK_AGAIN if prune else None)
+    if available:
         phase: DeploymentPhase = "Healthy" if rolled_back is None else "Degraded"
-        return replace(
-            noted, phase=phase, finding=rolled_back, person=rolled_back is not None, history=history, prune=prune
-        )
+        return replace(noted, phase=phase, finding=rolled_back, person=rolled_back is not None)
     found = "the InferenceService is not there yet" if rollout is None else rollout.found
     if rollout is not None and rollout.state == "Stopped":
         return replace(noted, phase="Paused", finding=_stopped(found))

@@ -1,7 +1,7 @@
 """What the audit trail gets of a deployment: which revision was applied, what became of it, who asked and why.
 
-The facts are computed from two statuses, so they are recorded once for each status that is written. An operator that is
-stopped between the record and the status records them again.
+The status says what the trail has. A rollback does not wait for a database: what could not be recorded is recorded
+later. An operator that is stopped between the record and the status records the same fact again.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ from datetime import datetime
 from gatehouse.api.model_deployment import HistoryEntry, ModelDeployment, ModelDeploymentStatus
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, UNKNOWN_ACTOR, FactChange
 
-__all__ = ["deployment_facts"]
+__all__ = ["owed_facts", "recorded"]
 
 
-def deployment_facts(
-    deployment: ModelDeployment, before: ModelDeploymentStatus, after: ModelDeploymentStatus, *, now: datetime
-) -> Iterator[FactChange]:
-    """The facts that changed between two statuses."""
-    known = {(entry.revision, entry.at): entry.outcome for entry in before.history}
-    for entry in reversed(after.history):
-        was = known.get((entry.revision, entry.at))
-        if was is None:
+def owed_facts(deployment: ModelDeployment, status: ModelDeploymentStatus, *, now: datetime) -> Iterator[FactChange]:
+    """The facts of a status that the trail does not have, in their order."""
+    for entry in reversed(status.history):
+        if entry.recorded is None:
             yield _fact(
                 deployment,
                 entry,
@@ -32,7 +28,7 @@ def deployment_facts(
                 message=entry.reason,
                 before={"revision": entry.from_},
             )
-        if entry.outcome not in {was, "Progressing"}:
+        if entry.outcome not in {entry.recorded, "Progressing"}:
             yield _fact(
                 deployment,
                 entry,
@@ -40,10 +36,10 @@ def deployment_facts(
                 actor=SYSTEM_ACTOR,
                 reason=f"Revision{entry.outcome}",
                 message=f"revision {entry.revision} is {entry.outcome}",
-                before={"outcome": was},
+                before={"outcome": entry.recorded},
             )
-    if after.rollback is not None and after.rollback != before.rollback:
-        back = after.rollback
+    back = status.rollback
+    if back is not None and not back.recorded:
         yield FactChange(
             at=now,
             actor=back.actor,
@@ -57,6 +53,18 @@ def deployment_facts(
             before={"revision": back.from_},
             after={"revision": back.to},
         )
+
+
+def recorded(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """The status after the trail has all of its facts."""
+    history = [
+        entry if entry.recorded == entry.outcome else entry.model_copy(update={"recorded": entry.outcome})
+        for entry in status.history
+    ]
+    back = status.rollback
+    if back is not None and not back.recorded:
+        back = back.model_copy(update={"recorded": True})
+    return status.model_copy(update={"history": history, "rollback": back})
 
 
 def _fact(

@@ -455,6 +455,21 @@ def test_the_history_is_bounded_and_keeps_the_last_good_revision() -> None:
     assert set(made.pruned) == names
 
 
+def test_promotions_that_never_become_available_keep_the_history_bounded_too() -> None:
+    made = Rehearsal()
+    made.spec(revisionHistoryLimit=2)
+    for number in range(70):
+        name = f"v{number}"
+        made.versions[name] = ready(name, "1", servedDigest=digest("2"), template=str(number % 10))
+        made.promote(name)
+        made.step()
+    assert len(made.status.history) <= 52
+    for _ in range(20):
+        decision = made.step()
+    assert [entry.version for entry in made.status.history] == ["v69", "v68"]
+    assert decision.prune == ()
+
+
 # Whatever happens
 
 
