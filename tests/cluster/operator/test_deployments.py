@@ -114,7 +114,7 @@ class Deployed:
 
 @pytest.fixture
 def deployed(installed: RunningControlPlane, minio: S3Endpoint, operator: Operator) -> Iterator[Deployed]:
-    with make_world(installed, minio, interval="1s") as world:
+    with make_world(installed, minio, interval="1h") as world:
         for name in ("granite-1", "granite-2"):
             world.upload(name)
         labels = {"gatehouse.dev/stage": "staging"}
