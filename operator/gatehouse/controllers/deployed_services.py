@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gatehouse.api.model_deployment import ModelDeployment
 from gatehouse.domain.common.readable import member
-from gatehouse.domain.deployment.facts import ObservedService
+from gatehouse.domain.deployment.facts import DeployedService
 from gatehouse.domain.deployment.revision import ANNOTATION_REVISION
 from gatehouse.domain.serving.template import ANNOTATION_DIGEST
 from gatehouse.runtime.cache import Caches
@@ -41,13 +41,13 @@ def kept_of_deployed(body: Body) -> Mapping[str, Any]:
     }
 
 
-def deployed_service(body: Mapping[str, Any] | None, deployment: ModelDeployment) -> ObservedService | None:
+def deployed_service(body: Mapping[str, Any] | None, deployment: ModelDeployment) -> DeployedService | None:
     """The service of the deployment's name; None where there is none."""
     if body is None:
         return None
     kept, metadata = body.get(_KEPT) or {}, body["metadata"]
     least, most = kept.get("replicas") or (None, None)
-    return ObservedService(
+    return DeployedService(
         uid=metadata.get("uid", ""),
         generation=kept.get("generation") or 0,
         owned=kept.get("owner") == deployment.metadata.uid,

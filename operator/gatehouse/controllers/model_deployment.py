@@ -44,7 +44,7 @@ from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.deployment.decision import DeploymentDecision, decide, decide_refused
-from gatehouse.domain.deployment.facts import DeploymentFacts, ObservedService
+from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
 from gatehouse.domain.deployment.revision import (
     RevisionKey,
     check_template,
@@ -195,7 +195,7 @@ class ModelDeploymentController:
     async def _rollout(self, facts: DeploymentFacts, status: object) -> RevisionRollout | None:
         """The rollout of what the service has. The Deployment is read only where the service says that all is well."""
         service, metadata = facts.service, facts.deployment.metadata
-        if not isinstance(service, ObservedService) or not service.owned or service.revision is None:
+        if not isinstance(service, DeployedService) or not service.owned or service.revision is None:
             return None
         said = service_says(status)
         if said.state != "Available":
@@ -236,7 +236,7 @@ class ModelDeploymentController:
     ) -> ServiceStatus:
         deployment, before = facts.deployment, facts.service
         namespace, stage = deployment.metadata.namespace, facts.place.stage
-        existing = before if isinstance(before, ObservedService) else None
+        existing = before if isinstance(before, DeployedService) else None
         if decision.write == "Apply":
             await self._serving.put_runtime(namespace, runtime_object(template, namespace=namespace))
         service = service_object(
@@ -294,7 +294,7 @@ def _tell(
     elif (
         decision.write == "PutBack"
         and changed
-        and isinstance(service, ObservedService)
+        and isinstance(service, DeployedService)
         and (written.uid, written.generation) != (service.uid, service.generation)
     ):
         message = f"{name} was changed by another writer, and has the fields of its revision again"

@@ -24,7 +24,7 @@ from gatehouse.domain.audit.records import SYSTEM_ACTOR, UNKNOWN_ACTOR
 from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
-from gatehouse.domain.deployment.facts import DeploymentFacts, ObservedService, RollbackRequest
+from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, RollbackRequest
 from gatehouse.domain.deployment.history import entered, kept, resolved
 from gatehouse.domain.deployment.revision import RevisionKey
 from gatehouse.domain.deployment.standing import sentence, shut_gate, version_gate
@@ -400,7 +400,7 @@ def _is_healthy(facts: DeploymentFacts) -> bool:
 def _edited(facts: DeploymentFacts, target: RevisionKey) -> bool:
     """Whether another writer changed the service, or the operator was stopped before it recorded its own write."""
     service, written = facts.service, facts.status.service
-    if not isinstance(service, ObservedService):
+    if not isinstance(service, DeployedService):
         return False
     replicas = facts.deployment.spec.replicas
     return (
@@ -420,7 +420,7 @@ def _watching(facts: DeploymentFacts) -> timedelta | None:
 
 
 def _uid(facts: DeploymentFacts) -> str | None:
-    return facts.service.uid if isinstance(facts.service, ObservedService) else None
+    return facts.service.uid if isinstance(facts.service, DeployedService) else None
 
 
 def _time(text: str) -> datetime:

@@ -28,13 +28,13 @@ from gatehouse.domain.deployment.revision import RevisionKey, candidate
 from gatehouse.domain.deployment.rollout import RevisionRollout
 from gatehouse.domain.deployment.standing import DeploymentPlace
 
-__all__ = ["DeploymentFacts", "ObservedService", "RollbackRequest", "key_of"]
+__all__ = ["DeployedService", "DeploymentFacts", "RollbackRequest", "key_of"]
 
 _LONGEST_RETRY = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedService:
+class DeployedService:
     """The InferenceService of the deployment's name. ``owned`` is whether the deployment controls it.
 
     ``revision`` and ``digest`` are those in its annotations; ``replicas`` are the least and the most.
@@ -75,7 +75,7 @@ class DeploymentFacts:
     place: DeploymentPlace
     name_refused: Finding | None = None
     versions: Mapping[str, ModelVersion | Unreadable] = field(default_factory=dict)
-    service: ObservedService | Literal["unknown"] | None = None
+    service: DeployedService | Literal["unknown"] | None = None
     rollout: RevisionRollout | None = None
     lost: Mapping[str, Finding] = field(default_factory=dict)
     refused: Mapping[str, Finding] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class DeploymentFacts:
     def running(self) -> RevisionKey | None:
         """The revision that the service has, where it is a known one."""
         service = self.service
-        if not isinstance(service, ObservedService) or not service.owned or service.revision is None:
+        if not isinstance(service, DeployedService) or not service.owned or service.revision is None:
             return None
         return self.known.get(service.revision)
 

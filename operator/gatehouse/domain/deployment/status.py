@@ -15,7 +15,7 @@ from gatehouse.api.model_deployment import (
 from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, merge
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.decision import DeploymentDecision
-from gatehouse.domain.deployment.facts import DeploymentFacts, ObservedService
+from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
 from gatehouse.domain.deployment.history import last_good
 from gatehouse.domain.deployment.revision import RevisionKey
 from gatehouse.domain.deployment.standing import sentence, shut_gate, version_gate
@@ -101,7 +101,7 @@ def _conditions(
 
 def _available(facts: DeploymentFacts, decision: DeploymentDecision) -> ConditionState:
     rollout = None if decision.write == "Apply" else facts.rollout
-    if not isinstance(facts.service, ObservedService) or not facts.service.owned or rollout is None:
+    if not isinstance(facts.service, DeployedService) or not facts.service.owned or rollout is None:
         return ConditionState(AVAILABLE, "False", "NotRunning", "no revision is available")
     if rollout.state == "Available":
         return ConditionState(AVAILABLE, "True", "Available", rollout.found)

@@ -13,7 +13,7 @@ from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.common.conditions import find, timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.decision import DeploymentDecision, decide, decide_refused
-from gatehouse.domain.deployment.facts import DeploymentFacts, ObservedService
+from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
 from gatehouse.domain.deployment.revision import name_finding
 from gatehouse.domain.deployment.rollout import RevisionRollout
 from gatehouse.domain.deployment.standing import DeploymentPlace
@@ -67,7 +67,7 @@ class Rehearsal:
 
     deployment: ModelDeployment = field(default_factory=deployment)
     versions: dict[str, Any] = field(default_factory=lambda: {"one": ready(), "two": ready("two", "2")})
-    service: ObservedService | None = None
+    service: DeployedService | None = None
     rollout: RevisionRollout | None = None
     stage: str | None = STAGE
     now: datetime = worlds.NOW
@@ -125,7 +125,7 @@ class Rehearsal:
         )
         if before is None or before.revision != target.name:
             self.rollout = COMING
-        self.service = ObservedService(
+        self.service = DeployedService(
             uid=before.uid if before else f"s-{self._made}",
             generation=1 if before is None else before.generation + (not same),
             owned=True,

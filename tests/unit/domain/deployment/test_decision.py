@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.deployment.decision import decide
-from gatehouse.domain.deployment.facts import ObservedService
+from gatehouse.domain.deployment.facts import DeployedService
 from gatehouse.domain.deployment.revision import candidate
 from gatehouse.domain.deployment.rollout import RevisionRollout
 from gatehouse.domain.deployment.standing import shut_gate
@@ -373,7 +373,7 @@ def test_an_edit_of_the_service_is_put_back_at_most_every_ten_seconds() -> None:
     made = running("one")
     for _ in range(3):
         assert made.service is not None
-        edited = ObservedService(
+        edited = DeployedService(
             uid=made.service.uid,
             generation=made.service.generation + 1,
             owned=True,
@@ -409,7 +409,7 @@ def test_a_deleted_service_is_made_again() -> None:
 
 def test_a_foreign_service_of_the_name_is_left_alone() -> None:
     made = Rehearsal()
-    made.service = ObservedService(uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1))
+    made.service = DeployedService(uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1))
     made.settle()
     assert made.writes == []
     assert made.condition("Stalled") == ("True", "NameTaken")
