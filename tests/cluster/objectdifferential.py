@@ -40,6 +40,7 @@ from gatehouse_local.ephemeral import RunningControlPlane
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.objects import namespace
 from objectmaker import mutant
+from unit.domain.deployment.deployments import deployment
 
 __all__ = ["BASES", "Outcome", "bases", "run_specs", "run_statuses", "ungoverned"]
 
@@ -106,6 +107,7 @@ def bases() -> Mapping[type[Resource], dict[str, Any]]:
             notes="n",
         ),
         policies.approval(groups=["g"]),
+        deployment(),
         VettedArtifacts.model_validate(
             {
                 "metadata": {"name": "staging.models"},

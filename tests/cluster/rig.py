@@ -26,6 +26,7 @@ PLURALS = {
     "RegisteredModel": "registeredmodels",
     "ModelVersion": "modelversions",
     "HardwareProfile": "hardwareprofiles",
+    "ModelDeployment": "modeldeployments",
 }
 PATIENCE = 120.0
 """Seconds, and no bound on anything: beside much else an operator takes half a minute to start."""

@@ -46,10 +46,12 @@ REGISTRIES, MODELS = "modelregistries.gatehouse.dev", "registeredmodels.gatehous
 VERSIONS, PROFILES = "modelversions.gatehouse.dev", "hardwareprofiles.gatehouse.dev"
 POLICIES, EVALUATIONS = "governancepolicies.gatehouse.dev", "modelevaluations.gatehouse.dev"
 APPROVALS, VETTED = "modelapprovals.gatehouse.dev", "vettedartifacts.gatehouse.dev"
-KINDS = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES, EVALUATIONS, APPROVALS, VETTED)
+DEPLOYMENTS = "modeldeployments.gatehouse.dev"
+KINDS = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES, EVALUATIONS, APPROVALS, VETTED, DEPLOYMENTS)
 STATUSES = tuple(kind.replace(".", "/status.", 1) for kind in KINDS)
-RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES)
+RECONCILED = (REGISTRIES, MODELS, VERSIONS, PROFILES, POLICIES, DEPLOYMENTS)
 STAGES = "stages.gatehouse.dev"
+REVISIONS = "controllerrevisions.apps"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
 OPENDATAHUB = "modelregistries.modelregistry.opendatahub.io"
@@ -105,13 +107,16 @@ SUBMITS: Rights = together(DISCOVERS, DECLARES)
 ADMINISTERS: Rights = together(SUBMITS, SETS_UP)
 CLASSIFIES: Rights = together({MODELS: f"{READ} patch"}, dict.fromkeys(TIERS, "classify"))
 ASSIGNS: Rights = {STAGES: "assign", "namespaces": f"{READ} patch"}
-DEPLOYS: Rights = dict.fromkeys((SERVICES, RUNTIMES), f"{READ} {WRITE}")
+DEPLOYS: Rights = dict.fromkeys((DEPLOYMENTS, SERVICES, RUNTIMES), f"{READ} {WRITE}")
 OPERATES: Rights = {
     **dict.fromkeys(set(KINDS) - {VETTED}, "list watch"),
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
-    SERVICES: "list watch",
     OPENDATAHUB: "list",
+    SERVICES: "list watch create patch",
+    RUNTIMES: "create patch",
+    REVISIONS: "get create delete",
+    "deployments.apps": "get",
     KSERVE_WEBHOOKS: "get",
     "configmaps": "get list create patch delete",
     "namespaces": "list watch",
@@ -171,6 +176,7 @@ ASKED = (
     LEASES,
     OWN_LEASE,
     "deployments.apps",
+    REVISIONS,
     "jobs.batch",
     "roles.rbac.authorization.k8s.io",
     "rolebindings.rbac.authorization.k8s.io",
@@ -204,6 +210,7 @@ SEES_ALL: Rights = {
             "persistentvolumeclaims",
             "serviceaccounts",
             "deployments.apps",
+            REVISIONS,
             "jobs.batch",
         ),
         READ,
@@ -233,7 +240,7 @@ SUBJECTS = (
     Subject(label="operator at home", user=OPERATOR_USER, namespace=NAMESPACE, may=OPERATES | READS_SECRETS | LEADS),
     Subject(label="operator at a registry", user=OPERATOR_USER, namespace=HOME, may=OPERATES | READS_SECRETS),
     Subject(label="operator elsewhere", user=OPERATOR_USER, namespace=ELSEWHERE, may=OPERATES),
-    Subject(label="developer", user="ai-developer", namespace="default", may=SEES_ALL | DEPLOYS),
+    Subject(label="developer", user="ai-developer", namespace="default", may=together(SEES_ALL, DEPLOYS)),
     Subject(label="developer elsewhere", user="ai-developer", namespace=HOME, may=SEES_ALL),
     Subject(label="admin", user="ai-admin", namespace=HOME, may=GOVERNS),
     Subject(label="admin at the operator's", user="ai-admin", namespace=NAMESPACE, may=GOVERNS),

@@ -15,7 +15,7 @@ from gatehouse.cluster.client import ApiClient, ApiError
 from gatehouse.domain.serving.template import LABEL_STAGE, ServingTemplate
 from gatehouse.errors import Refused
 
-__all__ = ["Promotion", "PromotionRequest", "promote"]
+__all__ = ["Promotion", "PromotionRequest", "promote", "target_namespace"]
 
 MANAGER: Final = "gatehouse-promote"
 _PLURALS: Final[Mapping[str, str]] = {"ServingRuntime": "servingruntimes", "InferenceService": "inferenceservices"}
@@ -79,7 +79,7 @@ async def promote(api: ApiClient, request: PromotionRequest) -> Promotion:
     cleared = Explanation(version=version).ready and request.stage in version.status.cleared_for
     if request.dry_run or not cleared:
         return Promotion(version=version, gates=gates, cleared=cleared)
-    namespace, note = await _target_namespace(api, request.stage, request.target)
+    namespace, note = await target_namespace(api, request.stage, request.target)
     target = TemplateTarget(service=request.service, namespace=namespace, stage=request.stage)
     template = await emitted_template(api, version, target)
     if template is None:
@@ -102,7 +102,7 @@ def _gates_before(version: ModelVersion, stage: str, stages: Sequence[str]) -> t
     return tuple(gate for gate in version.status.gates if gate.stage in passed)
 
 
-async def _target_namespace(api: ApiClient, stage: str, given: str | None) -> tuple[str, str | None]:
+async def target_namespace(api: ApiClient, stage: str, given: str | None) -> tuple[str, str | None]:
     """The given namespace, or the only namespace with the label of the stage; and a note about it."""
     if given is not None:
         labels = await namespace_labels(api, given)

@@ -6,6 +6,7 @@ from gatehouse.api.governance_policy import GovernancePolicy
 from gatehouse.api.hardware_profile import HardwareProfile
 from gatehouse.api.meta import GROUP, VERSION, Condition, ObjectMeta, Resource
 from gatehouse.api.model_approval import ModelApproval
+from gatehouse.api.model_deployment import ModelDeployment
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
@@ -20,6 +21,7 @@ __all__ = [
     "GovernancePolicy",
     "HardwareProfile",
     "ModelApproval",
+    "ModelDeployment",
     "ModelEvaluation",
     "ModelRegistry",
     "ModelVersion",
@@ -38,4 +40,5 @@ KINDS: tuple[type[Resource], ...] = (
     ModelEvaluation,
     ModelApproval,
     VettedArtifacts,
+    ModelDeployment,
 )

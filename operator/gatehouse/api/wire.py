@@ -19,6 +19,7 @@ __all__ = [
     "TEMPLATE_NAME",
     "WIRES",
     "WireDecision",
+    "WireDeployment",
     "WireMetadata",
     "WireModel",
     "WireObject",
@@ -199,7 +200,34 @@ class WireDecision(WireObject):
     spec: WireDecisionSpec
 
 
+class WireDeploymentSpec(TypedDict):
+    """``spec`` of a deployment."""
+
+    modelRef: WireNamespacedName
+    versionRef: WireName
+
+
+class WireHistoryEntry(TypedDict):
+    """A revision that ran."""
+
+    version: str
+
+
+class WireDeploymentStatus(TypedDict, total=False):
+    """``status`` of a deployment."""
+
+    history: list[WireHistoryEntry]
+
+
+class WireDeployment(WireObject):
+    """A ModelDeployment."""
+
+    spec: WireDeploymentSpec
+    status: NotRequired[WireDeploymentStatus]
+
+
 WIRES: Final = {
+    "modeldeployments": WireDeployment,
     "modelversions": WireVersion,
     "registeredmodels": WireModel,
     "modelregistries": WireRegistry,

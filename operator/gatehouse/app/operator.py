@@ -36,6 +36,7 @@ from gatehouse.cluster.inventory import (
 from gatehouse.cluster.kserve import KubernetesKServe
 from gatehouse.cluster.opendatahub import KubernetesOpenDataHub
 from gatehouse.cluster.secrets import KubernetesSecrets
+from gatehouse.cluster.serving import KubernetesServing
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.declaration import Declaration
 from gatehouse.controllers.dependencies import Adapters, Dependencies
@@ -161,6 +162,10 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                     client if leader is None else client.fenced(leader),
                     written=lambda kind, body: caches[kind].put_own_write(body),
                     name=identity,
+                ),
+                serving=KubernetesServing(
+                    client if leader is None else client.fenced(leader),
+                    written=lambda kind, body: caches[kind].put_own_write(body),
                 ),
                 events=events,
                 secrets=KubernetesSecrets(client),

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, Sequence[CommandEntry]]] = {
         CommandEntry("explain", "explain", "Show why a version is or is not ready, and what to do."),
         CommandEntry("diff", "diff", "Show the differences between two versions."),
         CommandEntry("fit", "fit", "Show on which hardware a model fits."),
+        CommandEntry("deployments", "deployments", "List what is deployed."),
         CommandEntry("template", "template", "Print the serving template of a version."),
     ),
     "Review": (
@@ -43,6 +44,8 @@ COMMANDS: Final[Mapping[str, Sequence[CommandEntry]]] = {
         CommandEntry("register", "register", "Register a version of a model."),
         CommandEntry("submit", "lifecycle", "Submit a version for review."),
         CommandEntry("promote", "promote", "Promote a version to a stage."),
+        CommandEntry("deploy-version", "deployments", "Deploy a version to a stage."),
+        CommandEntry("rollback", "deployments", "Roll a deployment back to an earlier revision."),
         CommandEntry("deprecate", "lifecycle", "Advise against new deployments of a version."),
         CommandEntry("archive", "lifecycle", "Take a version out of the catalog."),
         CommandEntry("restore", "lifecycle", "Restore an archived or deprecated version."),

@@ -90,6 +90,8 @@ class Fence(Protocol):
 _CORE: Final = "/api/v1"
 _ROOTS: Final[Mapping[str, str]] = {
     **{kind.info.plural: f"/apis/{GROUP}/{VERSION}" for kind in KINDS},
+    "controllerrevisions": "/apis/apps/v1",
+    "deployments": "/apis/apps/v1",
     "leases": "/apis/coordination.k8s.io/v1",
     "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
     "selfsubjectreviews": "/apis/authentication.k8s.io/v1",

@@ -24,6 +24,7 @@ from gatehouse.controllers.ports import (
     ObjectReader,
     RegistryRowsFactory,
     SecretReader,
+    ServingCluster,
     TemplateLister,
     UtcClock,
 )
@@ -64,6 +65,7 @@ class Adapters:
     failed: Callable[[str], None]
     clock: UtcClock
     writer: ClusterWriter
+    serving: ServingCluster
     events: EventRecorder
     secrets: SecretReader
     templates: TemplateLister

@@ -1,8 +1,8 @@
 """Which stages run which artifacts: the InferenceServices in namespaces with a stage label.
 
-The operator watches InferenceServices while the API server serves them: KServe may be absent, and Gatehouse reports
-services without changing them. A change of a service enqueues the versions that the service runs or ran. The cache
-keeps the few members that are read here, because a service may be large and there may be thousands.
+The operator watches InferenceServices while the API server serves them: KServe may be absent. Gatehouse changes only
+the services of deployments, and reports all. A change of a service enqueues the versions that the service runs or ran.
+The cache keeps the few members that are read here, because a service may be large and there may be thousands.
 
 Admission admits a service behind an enforced gate if the service has the digest of a cleared version. A version
 remembers such services only. Admission did not check services in namespaces whose gate only warns, or whose gate was
@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from gatehouse.api.kserve import SERVED_URI, SERVICE_RUNTIME, SERVICE_URL, WireService
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireMetadata, WireObject
+from gatehouse.controllers.deployed_services import kept_of_deployed
 from gatehouse.controllers.indexes import BY_DEPLOYED, BY_DIGEST, BY_NAMESPACE, BY_SERVED
 from gatehouse.controllers.ports import ObjectReader
 from gatehouse.domain.common.locations import folder_of
@@ -114,7 +115,7 @@ def kept_of_service(body: Body) -> Body:
             service["spec"]["predictor"]["model"]["runtime"] = runtime
     if isinstance(url, str):
         service["status"] = {"url": url}
-    return cast("Body", service)
+    return {**service, **kept_of_deployed(body)}
 
 
 def served_folder(service: WireService) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
 Registries and policies select Namespaces by their labels. Versions are decided again after a change of a ModelApproval
 or a ModelEvaluation. The operator remembers who withdrew one: the cache loses that record with the deleted object.
-InferenceServices are KServe's. Gatehouse reports them and changes none, and they are absent without KServe.
+InferenceServices are KServe's. Gatehouse reports them and changes only those of deployments. They are absent without
+KServe.
 """
 
 from __future__ import annotations

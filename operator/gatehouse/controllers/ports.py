@@ -48,6 +48,7 @@ __all__ = [
     "RegistryRows",
     "RegistryRowsFactory",
     "SecretReader",
+    "ServingCluster",
     "TemplateLister",
     "UtcClock",
 ]
@@ -354,6 +355,38 @@ class LeaseTerm(Protocol):
     @property
     def took_over(self) -> bool:
         """Whether the operator that led before may still write, because it did not hand the Lease over."""
+        ...
+
+
+class ServingCluster(Protocol):
+    """The objects that run a model. Raises ``Transient``, and where said ``Stalled`` and ``Waiting``."""
+
+    async def template(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The ConfigMap with a serving template."""
+        ...
+
+    async def revision(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """A ControllerRevision."""
+        ...
+
+    async def rollout(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """A Deployment."""
+        ...
+
+    async def keep_revision(self, namespace: str, body: Mapping[str, Any]) -> None:
+        """Creates a ControllerRevision."""
+        ...
+
+    async def forget_revision(self, namespace: str, name: str, *, owner_uid: str) -> None:
+        """Deletes a ControllerRevision of this owner."""
+        ...
+
+    async def put_runtime(self, namespace: str, body: Mapping[str, Any]) -> None:
+        """Applies a ServingRuntime. Raises ``Stalled`` (AdmissionRefused), ``Waiting`` (KServeNotFound)."""
+        ...
+
+    async def put_service(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Applies an InferenceService and returns the result. Raises the errors of ``put_runtime``."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from gatehouse.controllers import (
     governance_policy,
     hardware_profile,
+    model_deployment,
     model_registry,
     model_version,
     observed,
@@ -28,6 +29,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     vetted_artifacts.DECLARATION,
     registered_model.DECLARATION,
     model_version.DECLARATION,
+    model_deployment.DECLARATION,
 )
 
 WATCHES: Final = watches_of(DECLARATIONS)

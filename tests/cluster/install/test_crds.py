@@ -29,6 +29,7 @@ KINDS = {
     "registeredmodels": ("RegisteredModel", "rm", "Namespaced"),
     "modelversions": ("ModelVersion", "mv", "Namespaced"),
     "hardwareprofiles": ("HardwareProfile", "hwp", "Cluster"),
+    "modeldeployments": ("ModelDeployment", "mdep", "Namespaced"),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cluster.impersonation import As
+from cluster.pretend_kserve import pretend_kserve
 from cluster.rig import Metrics, Operator, until
 from cluster.rights import (
     ADMINISTERS,
@@ -61,6 +62,7 @@ def user_of(subject: Subject) -> str:
     return f"only-{subject.role}"
 
 
+MERGE = "application/merge-patch+json"
 PROFILE = next(each for each in documents("manifests/hardware"))["spec"]
 
 
@@ -290,15 +292,42 @@ def test_a_registry_waits_for_the_right_to_read_its_secrets(world: World, operat
     world.final("registry", kind="ModelRegistry")
 
 
-def test_the_operator_needs_each_right_that_it_has(world: World, operator: Operator) -> None:
-    """In the life of one version and one policy it makes use of everything that its tables grant."""
+def deploy_three_revisions(plane: RunningControlPlane, world: World) -> None:
+    """A deployment that keeps two revisions goes through three of one version, and is deleted."""
+    labels = {"gatehouse.dev/stage": "staging", "gatehouse.dev/gate": "Off"}
+    where = f"/api/v1/namespaces/{world.namespace}"
+    world.kube.request("PATCH", where, {"metadata": {"labels": labels}}, content_type=MERGE)
+    spec = {"modelRef": {"name": "granite"}, "versionRef": {"name": "granite-1"}, "servedName": "granite"}
+    deployment = gatehouse("ModelDeployment", "chat", {**spec, "revisionHistoryLimit": 2})
+    world.apply({**deployment, "metadata": {"name": "chat", "namespace": world.namespace}})
+
+    def wait(count: int, phase: str) -> None:
+        def reached(body: Manifest) -> bool:
+            status = body["status"]
+            return (len(status.get("history", ())), status.get("phase")) == (count, phase)
+
+        world.wait("chat", reached, kind="ModelDeployment", what=f"is not {phase} with {count} revisions")
+
+    for count, length in enumerate((16384, 8192, 4096), start=1):
+        world.patch("ModelVersion", "granite-1", {"spec": {"serving": {"maxModelLen": length}}})
+        wait(count, "Progressing")
+    with pretend_kserve(plane, world.namespace):
+        wait(2, "Healthy")
+    world.delete("ModelDeployment", "chat")
+    world.wait("granite-1", lambda body: not body["status"].get("deployedTo"), what="still runs")
+
+
+def test_the_operator_needs_each_right_that_it_has(
+    installed: RunningControlPlane, world: World, operator: Operator
+) -> None:
+    """In the life of one version, one deployment and one policy it makes use of everything that its tables grant."""
     policy = gatehouse("GovernancePolicy", world.namespace, {"mode": "Audit", "match": {"riskTiers": ["High"]}})
     profile = gatehouse("HardwareProfile", world.namespace, PROFILE)
     world.apply(policy, profile)
     world.upload()
     world.apply(world.registry(), world.model(), world.version(hardwareProfileRef={"name": world.namespace}))
     world.ready()
-    world.patch("ModelVersion", "granite-1", {"spec": {"serving": {"maxModelLen": 8192}}})
+    deploy_three_revisions(installed, world)
     world.ready()
     world.patch("ModelVersion", "granite-1", {"spec": ARCHIVED["spec"]})
     world.phase("granite-1", "Archived")
@@ -317,6 +346,7 @@ def test_the_operator_needs_each_right_that_it_has(world: World, operator: Opera
     plurals = {kind.partition(".")[0] for kind in KINDS}
     unseen = {(verb, each) for verb in ("list", "watch") for each in {*plurals, "namespaces"}}
     unseen |= {("list", "configmaps"), ("create", "leases"), ("watch", "inferenceservices")}
+    unseen |= {("create", each) for each in ("inferenceservices", "servingruntimes")}
 
     def unused() -> set[tuple[str, str]]:
         counted = operator.metrics()

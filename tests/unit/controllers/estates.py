@@ -14,6 +14,7 @@ from gatehouse.api import (
     GovernancePolicy,
     HardwareProfile,
     ModelApproval,
+    ModelDeployment,
     ModelEvaluation,
     ModelRegistry,
     ModelVersion,
@@ -29,6 +30,7 @@ from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
 from gatehouse.controllers.inference_services import Services
 from gatehouse.controllers.lookup import Objects
+from gatehouse.controllers.model_deployment import ModelDeploymentController
 from gatehouse.controllers.model_registry import ModelRegistryController
 from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.observed import Withdrawals
@@ -45,6 +47,8 @@ from gatehouse.registry.rows import Rows
 from gatehouse.runtime.informer import Informer
 from gatehouse.runtime.watches import build_caches
 from registrycontract import Opened
+from unit.controllers.servings import Serving
+from unit.domain.deployment import deployments
 
 NOW = worlds.NOW
 ONE, TWO = "s3://models/one/", "s3://other/two/"
@@ -92,6 +96,8 @@ def estate() -> dict[tuple[type[Resource], str], dict[str, Any]]:
     judged = ModelVersion.model_validate(made[ModelVersion, "one"])
     approved = policies.approval(versionRef=about, servedDigest=served_digest(judged.spec, worlds.DIGEST))
     made[ModelApproval, "one"] = body(approved, "one")
+    deployment = deployments.deployment(modelRef={"name": "one"}, versionRef={"name": "one"})
+    made[ModelDeployment, "one"] = body(deployment, "one")
     made[ModelEvaluation, "one"] = body(policies.evaluation(versionRef=about, evaluator="dave"), "one")
     return made
 
@@ -115,6 +121,7 @@ class World:
         self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=loop)
         self.faults = Faults(self.reader)
         objects = Objects(self.reader, self.faults)
+        self.serving = Serving(written=self.caches["inferenceservices"].put_own_write)
         world: Any = self
         self.keeper = VettedArtifactsKeeper(objects=objects, writer=world, clock=world, faults=self.faults)
         version = ModelVersionController(
@@ -134,6 +141,14 @@ class World:
             GovernancePolicyController(objects=objects, clock=world),
             HardwareProfileController(reader=self.reader, clock=world),
             version,
+            ModelDeploymentController(
+                objects=objects,
+                faults=self.faults,
+                connections=world,
+                serving=self.serving,
+                events=world,
+                clock=world,
+            ),
         ]
         self.runners = {
             each.kind: Runner(each, reader=self.reader, writer=world, events=world, clock=world, faults=self.faults)
@@ -205,7 +220,7 @@ class World:
         self.caches["vettedartifacts"].apply("DELETED", gone)
 
     async def put_config_map(self, namespace: str, config_map: Mapping[str, Any]) -> None:
-        """Taken."""
+        self.serving.templates[namespace, config_map["metadata"]["name"]] = config_map
 
     async def delete_config_map(self, namespace: str, name: str, *, owner_uid: str) -> None:
         """Gone."""

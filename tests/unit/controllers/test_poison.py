@@ -17,6 +17,7 @@ from gatehouse.api import (
     KINDS,
     GovernancePolicy,
     ModelApproval,
+    ModelDeployment,
     ModelEvaluation,
     ModelVersion,
     Resource,
@@ -53,7 +54,7 @@ POISONED: dict[type[Resource], list[tuple[str, dict[str, Any]]]] = {
         (label, made) for label, made in spoiled(kind, FINE[kind, "one"]) if isinstance(read(kind, made), Unreadable)
     ]
     for kind in KINDS
-    if kind is not VettedArtifacts
+    if kind not in {VettedArtifacts, ModelDeployment}
 }
 AT_MOST = 8
 """Ways of one kind that are tried, evenly drawn from all of them."""

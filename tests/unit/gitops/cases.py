@@ -18,6 +18,7 @@ from gatehouse.api import (
     GovernancePolicy,
     HardwareProfile,
     ModelApproval,
+    ModelDeployment,
     ModelRegistry,
     ModelVersion,
     RegisteredModel,
@@ -41,6 +42,7 @@ from gatehouse.domain.version.lifecycle import decide
 from gatehouse.domain.version.records import ModelRecord, RegistryCounts
 from gatehouse.domain.version.status import version_status
 from gatehouse.install.shipped_files import shipped
+from unit.domain.deployment.deployments import Rehearsal, deployment
 from unit.gitops.argo import HEALTH, script
 
 __all__ = ["CASES", "OPENSHIFT", "openshift_text", "text"]
@@ -292,6 +294,40 @@ def profile(**accelerator: Any) -> Callable[[], Body]:
     return lambda: reconciled(controller, worlds.profile(**accelerator))
 
 
+def rehearsed(*acts: Callable[[Rehearsal], object]) -> Callable[[], Body]:
+    """A deployment of two versions, after what people and Pods did."""
+
+    def make() -> Body:
+        made = Rehearsal()
+        made.settle()
+        for act in acts:
+            act(made)
+            made.settle()
+        return body(made.deployment, made.status.wire())
+
+    return make
+
+
+def available(made: Rehearsal) -> None:
+    made.available()
+
+
+def promoted(made: Rehearsal) -> None:
+    made.promote("two")
+
+
+def shut(made: Rehearsal) -> None:
+    made.versions.pop("two")
+
+
+def late(made: Rehearsal) -> None:
+    made.wait(hours=1)
+
+
+def stopped(made: Rehearsal) -> None:
+    made.spec(paused=True)
+
+
 def without_status(resource: Resource) -> Callable[[], Body]:
     """As some caches show an object."""
     return lambda: body(resource, None)
@@ -332,6 +368,17 @@ CASES: Mapping[str, Mapping[str, Callable[[], Body]]] = {
         "draft": version(version=worlds.version(state="Draft"), artifact=None),
         "deprecated": version(version=worlds.version(state="Deprecated")),
         "archived": version(model=worlds.model(state="Archived"), artifact=None),
+    },
+    ModelDeployment.info.kind: {
+        "no-status": without_status(deployment()),
+        "created": untouched(deployment()),
+        "changed": next_generation(rehearsed(available)),
+        "healthy": rehearsed(available),
+        "rolling-out": rehearsed(),
+        "held": rehearsed(available, shut, promoted),
+        "paused": rehearsed(available, stopped),
+        "rolled-back": rehearsed(available, promoted, late, available),
+        "no-target": rehearsed(late),
     },
     RegisteredModel.info.kind: {
         "no-status": without_status(worlds.model()),

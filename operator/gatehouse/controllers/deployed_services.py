@@ -1,0 +1,86 @@
+"""The InferenceServices of deployments, as the cache keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from gatehouse.api.model_deployment import ModelDeployment
+from gatehouse.domain.common.readable import member
+from gatehouse.domain.deployment.facts import DeployedService
+from gatehouse.domain.deployment.revision import ANNOTATION_REVISION
+from gatehouse.domain.serving.template import ANNOTATION_DIGEST
+from gatehouse.runtime.cache import Caches
+from gatehouse.runtime.refs import Body, ObjectKey
+
+__all__ = ["deployed_part", "deployed_service", "deploying", "kept_of_deployed", "status_of"]
+
+DEPLOYMENTS: Final = ModelDeployment.info.plural
+_KEPT: Final = "deployed"
+"""The member of a kept body with what follows. Only services of deployments have it."""
+
+
+def kept_of_deployed(body: Body) -> Mapping[str, Any]:
+    """What is kept of a service that a deployment controls, beside what is kept of every service."""
+    owner = _controller_uid(body)
+    if owner is None:
+        return {}
+    predictor = member(body, "spec", "predictor")
+    model = member(body, "status", "modelStatus")
+    return {
+        _KEPT: {
+            "owner": owner,
+            "generation": member(body, "metadata", "generation"),
+            "revision": member(body, "metadata", "annotations", ANNOTATION_REVISION),
+            "replicas": [member(predictor, "minReplicas"), member(predictor, "maxReplicas")],
+            "status": {
+                "conditions": member(body, "status", "conditions") or [],
+                "modelStatus": model if isinstance(model, dict) else {},
+            },
+        }
+    }
+
+
+def deployed_service(body: Mapping[str, Any] | None, deployment: ModelDeployment) -> DeployedService | None:
+    """The service of the deployment's name; None where there is none."""
+    if body is None:
+        return None
+    kept, metadata = body.get(_KEPT) or {}, body["metadata"]
+    least, most = kept.get("replicas") or (None, None)
+    return DeployedService(
+        uid=metadata.get("uid", ""),
+        generation=kept.get("generation") or 0,
+        owned=kept.get("owner") == deployment.metadata.uid,
+        revision=_text(kept.get("revision")),
+        digest=_text(member(metadata, "annotations", ANNOTATION_DIGEST)),
+        replicas=(least if isinstance(least, int) else None, most if isinstance(most, int) else None),
+    )
+
+
+def status_of(body: Mapping[str, Any] | None) -> object:
+    """The status that KServe wrote, as far as it is kept."""
+    return member(body, _KEPT, "status")
+
+
+def deployed_part(service: Mapping[str, Any]) -> object:
+    """What a deployment depends on in the service of its name."""
+    return [service["metadata"].get("uid"), service.get(_KEPT), member(service, "metadata", "annotations")]
+
+
+def deploying(service: Mapping[str, Any], caches: Caches) -> Iterable[ObjectKey]:
+    """The deployment of a service's name."""
+    metadata = service["metadata"]
+    if caches[DEPLOYMENTS].get(metadata["namespace"], metadata["name"]) is not None:
+        yield ObjectKey(DEPLOYMENTS, metadata["namespace"], metadata["name"])
+
+
+def _controller_uid(body: Body) -> str | None:
+    owners = member(body, "metadata", "ownerReferences")
+    for owner in owners if isinstance(owners, list) else ():
+        if member(owner, "kind") == ModelDeployment.info.kind and member(owner, "controller") is True:
+            return _text(member(owner, "uid"))
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

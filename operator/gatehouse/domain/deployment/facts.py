@@ -1,0 +1,146 @@
+"""What is known about a deployment at one moment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Literal
+
+import orjson
+
+from gatehouse.api.model_deployment import (
+    ANNOTATION_RETRY,
+    ANNOTATION_ROLLBACK_REASON,
+    ANNOTATION_ROLLBACK_REQUESTED_AT,
+    ANNOTATION_ROLLBACK_TO,
+    LONGEST_REASON,
+    HistoryEntry,
+    ModelDeployment,
+    ModelDeploymentStatus,
+)
+from gatehouse.api.model_version import ModelVersion
+from gatehouse.domain.common.finding import Finding
+from gatehouse.domain.common.readable import Unreadable
+from gatehouse.domain.deployment.revision import RevisionKey, candidate
+from gatehouse.domain.deployment.rollout import RevisionRollout
+from gatehouse.domain.deployment.standing import DeploymentPlace
+
+__all__ = ["DeployedService", "DeploymentFacts", "RollbackRequest", "key_of"]
+
+_LONGEST_RETRY = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedService:
+    """The InferenceService of the deployment's name. ``owned`` is whether the deployment controls it.
+
+    ``revision`` and ``digest`` are those in its annotations; ``replicas`` are the least and the most.
+    """
+
+    uid: str
+    generation: int
+    owned: bool
+    revision: str | None
+    digest: str | None
+    replicas: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRequest:
+    """What a person asks by annotations."""
+
+    to: str
+    reason: str
+    requested_at: str
+
+    @property
+    def key(self) -> str:
+        """Hash of the request: equal requests are one."""
+        return hashlib.sha256(orjson.dumps([self.to, self.reason, self.requested_at])).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentFacts:
+    """``service`` is None where there is none, ``unknown`` while services cannot be listed.
+
+    ``rollout`` is that of the revision that the service has. ``lost`` are revisions whose ControllerRevision is gone or
+    altered, ``refused`` those that the API server's admission refused just now; both with the reason, by name.
+    """
+
+    now: datetime
+    deployment: ModelDeployment
+    place: DeploymentPlace
+    name_refused: Finding | None = None
+    versions: Mapping[str, ModelVersion | Unreadable] = field(default_factory=dict)
+    service: DeployedService | Literal["unknown"] | None = None
+    rollout: RevisionRollout | None = None
+    lost: Mapping[str, Finding] = field(default_factory=dict)
+    refused: Mapping[str, Finding] = field(default_factory=dict)
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        """The status that the last reconcile wrote."""
+        return self.deployment.status
+
+    @cached_property
+    def candidate(self) -> RevisionKey | None:
+        """The revision of ``spec.versionRef`` as the version is now."""
+        version = self.versions.get(self.deployment.spec.version_ref.name)
+        return candidate(self.deployment, version) if isinstance(version, ModelVersion) else None
+
+    @cached_property
+    def known(self) -> Mapping[str, RevisionKey]:
+        """Every revision that the history or the version has, by name. A forged entry of a history is left out."""
+        keys = [key_of(entry, self.deployment) for entry in self.status.history]
+        entered = {
+            key.name: key for key, entry in zip(keys, self.status.history, strict=True) if key.name == entry.revision
+        }
+        return entered if self.candidate is None else {self.candidate.name: self.candidate, **entered}
+
+    @cached_property
+    def running(self) -> RevisionKey | None:
+        """The revision that the service has, where it is a known one."""
+        service = self.service
+        if not isinstance(service, DeployedService) or not service.owned or service.revision is None:
+            return None
+        return self.known.get(service.revision)
+
+    @cached_property
+    def request(self) -> RollbackRequest | None:
+        """The request for a rollback that was not handled yet."""
+        annotations = self.deployment.metadata.annotations
+        to = annotations.get(ANNOTATION_ROLLBACK_TO)
+        if not to:
+            return None
+        asked = RollbackRequest(
+            to=to[:253],
+            reason=annotations.get(ANNOTATION_ROLLBACK_REASON, "").strip()[:LONGEST_REASON],
+            requested_at=annotations.get(ANNOTATION_ROLLBACK_REQUESTED_AT, "")[:64],
+        )
+        return None if asked.key == self.status.last_handled_rollback else asked
+
+    @property
+    def retry(self) -> str | None:
+        """The value of the annotation that asks to apply ``spec.versionRef`` again."""
+        value = self.deployment.metadata.annotations.get(ANNOTATION_RETRY)
+        return None if value is None else value[:_LONGEST_RETRY]
+
+    @property
+    def retried(self) -> bool:
+        """Whether the annotation has a value that was not handled yet."""
+        return self.retry is not None and self.retry != self.status.last_handled_retry
+
+
+def key_of(entry: HistoryEntry, deployment: ModelDeployment) -> RevisionKey:
+    """The revision of an entry of the history."""
+    return RevisionKey(
+        deployment=deployment.metadata.name,
+        version=entry.version,
+        digest=entry.digest,
+        served_digest=entry.served_digest,
+        template_digest=entry.template_digest,
+        served_name=deployment.spec.served_name,
+    )
