@@ -39,7 +39,6 @@ CATALOG_VERSIONS: Final[tuple[CatalogVersion, ...]] = get_args(CatalogVersion)
 _TAG: Final = "ModelCatalog"
 _STATUSES: Final = ("available", "partially-available", "error", "disabled")
 _METRICS: Final = ("performance-metrics", "accuracy-metrics", "security-metrics")
-_SEGMENT: Final = "[^/\\u0000]+"
 _PROPERTY_ORDER: Final = "[^\\u0000]+\\.(string|int|double|bool)_value"
 _TIME: Final[OpenApiObject] = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
 """Milliseconds since 1970, as a text."""
@@ -92,11 +91,11 @@ def _operation(operation: CatalogOperation, *, version: CatalogVersion) -> OpenA
 
 
 def _path_names() -> Iterator[JsonValue]:
-    for name, about, pattern in (
-        ("source_id", "The id of the source: gatehouse.", _SEGMENT),
-        ("model_name", "The name of the model, as in granite/v1; the slash may be escaped.", f"{_SEGMENT}/{_SEGMENT}"),
+    for name, about in (
+        ("source_id", "The id of the source: gatehouse."),
+        ("model_name", "The name of the model, as in granite/v1; the slash may be escaped."),
     ):
-        schema: OpenApiObject = {"type": "string", "pattern": f"^{pattern}$"}
+        schema = text_schema(shortest=1)
         yield {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
 
 
