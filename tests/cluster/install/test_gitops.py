@@ -274,13 +274,22 @@ def test_the_component_of_the_catalogs_sources_names_the_registry_of_its_overlay
 def test_the_monitoring_component_joins_every_overlay(
     installed: RunningControlPlane, overlay: str, tmp_path: Path
 ) -> None:
+    manifests = rendered(installed, shipped(f"kustomize/overlays/{overlay}"))
     added = {identity(each) for each in with_component(installed, overlay, "monitoring", tmp_path)} - {
-        identity(each) for each in rendered(installed, shipped(f"kustomize/overlays/{overlay}"))
+        identity(each) for each in manifests
     }
+    label = {"app.kubernetes.io/name": "gatehouse-server"}.items()
+    [server] = [
+        each["metadata"]["namespace"]
+        for each in manifests
+        if each["kind"] == "Service" and label <= each["metadata"]["labels"].items()
+    ]
     assert added == {
         "ConfigMap gatehouse-system/gatehouse-dashboard",
         "PrometheusRule gatehouse-system/gatehouse",
+        f"PrometheusRule {server}/gatehouse-server",
         "ServiceMonitor gatehouse-system/gatehouse-operator",
+        f"ServiceMonitor {server}/gatehouse-server",
     }
 
 

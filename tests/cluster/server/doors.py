@@ -67,6 +67,8 @@ def open_doors(
         world.apply(world.registry(defaults=defaults))
         world.final("registry", kind="ModelRegistry")
         make_account(world.kube, world.namespace, "server", "gatehouse-server", everywhere=True)
+        if database is not None:
+            make_account(world.kube, world.namespace, "server", "gatehouse-registry-secrets")
         kubeconfig = account_kubeconfig(plane, world.namespace, "server", folder=folder)
         arguments = [f"--registry={world.namespace}/registry", f"--data-dir={operator.data_dir}"]
         with contextlib.closing(ServerProcess(folder, kubeconfig, *arguments)) as server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,3 +101,26 @@ def test_an_address_that_is_taken_and_credentials_that_are_missing_end_it(accoun
     with contextlib.closing(ServerProcess(tmp_path, tmp_path / "missing")) as server:
         assert server.process.wait(30) == 2
         assert "no credentials for a cluster" in server.log.read_text()
+
+
+def test_a_thousand_slow_connections_are_bounded(account: Path, registry: str, tmp_path: Path) -> None:
+    """By default 512 connections are served at once; here a head may take one second."""
+    arguments = (f"--registry={registry}", "--head-timeout=1")
+    with contextlib.closing(ServerProcess(tmp_path, account, *arguments)) as server, contextlib.ExitStack() as stack:
+        until(lambda: server.answers("/readyz/health", (200, "OK")), what=server.log.read_text)
+        clients = []
+        for _ in range(1_000):
+            client = stack.enter_context(socket.create_connection((LOOPBACK, server.port), 10))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            clients.append(client)
+        # Probes have a port of their own.
+        assert server.get("/healthz", port=server.health) == (200, "ok\n")
+        said = Counter(client.makefile("rb").readline()[9:12].decode() for client in clients)
+        assert said.keys() == {"408", "503"}
+        assert said.total() == 1_000
+        assert said["408"] >= 512
+        assert server.get("/healthz") == (200, "ok\n")
+        metrics = server.get("/metrics", port=server.health)[1]
+        assert "gatehouse_server_connections 0.0" in metrics
+        peak = int(Path(f"/proc/{server.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+        assert peak < 150 * 1_024

@@ -20,12 +20,16 @@ from gatehouse.install.shipped_files import shipped
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.runtime.controller import Controller, KeyOutcome
 from gatehouse.runtime.metrics import EngineMetrics
+from gatehouse.server.app import HEALTHZ
+from gatehouse.server.errors import Internal, Unavailable
+from gatehouse.server.metrics import ServerMetrics
+from gatehouse.server.readiness import probe_of
 from gatehouse.storage.metrics import PrometheusStoreMetrics
 from gatehouse.storage.s3 import refusals
 
 COMPONENT = shipped("kustomize/components/monitoring")
 RUNBOOKS = shipped("docs/monitoring.md")
-JOB = "gatehouse-operator"
+OPERATOR, SERVER = "gatehouse-operator", "gatehouse-server"
 OF_PROMETHEUS = {"up": {"job", "instance", "namespace", "pod"}}
 TARGET = {"job", "instance", "namespace", "pod"}
 """Labels that the scrape adds."""
@@ -36,19 +40,27 @@ def load(name: str) -> dict[str, Any]:
     return loaded
 
 
-RULES = [rule for group in load("rules.yaml")["spec"]["groups"] for rule in group["rules"]]
+RULES = [
+    rule
+    for file in ("rules.yaml", "server-rules.yaml")
+    for group in load(file)["spec"]["groups"]
+    for rule in group["rules"]
+]
 DASHBOARD = json.loads((COMPONENT / "gatehouse.json").read_text())
 TARGETS = [(panel, target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 QUERIES = [rule["expr"] for rule in RULES] + [target["expr"] for _, target in TARGETS]
 
 
 @pytest.fixture(scope="module")
-def exported() -> dict[str, set[str]]:
-    """Labels by name of each sample that the operator exports."""
+def exported() -> dict[str, dict[str, set[str]]]:
+    """Labels by name of each sample that the operator and the server export."""
     return {
-        f"{collector._name}{suffix}": {*collector._labelnames, *(("le",) if suffix == "_bucket" else ())}
-        for collector in asyncio.run(collectors())
-        for suffix in SUFFIXES[collector._type]
+        job: {
+            f"{collector._name}{suffix}": {*collector._labelnames, *(("le",) if suffix == "_bucket" else ())}
+            for collector in found
+            for suffix in SUFFIXES[collector._type]
+        }
+        for job, found in ((OPERATOR, asyncio.run(collectors())), (SERVER, collectors_of_server()))
     }
 
 
@@ -61,6 +73,13 @@ async def collectors() -> list[Any]:
     OperatorMetrics(registry)
     PrometheusStoreMetrics(registry)
     Controller(kind="modelversions", reconcile=nothing, workers=1, clock=LoopClock(), metrics=EngineMetrics(registry))
+    return list(registry._collector_to_names)
+
+
+def collectors_of_server() -> list[Any]:
+    """What the server registers."""
+    registry = CollectorRegistry()
+    ServerMetrics(registry)
     return list(registry._collector_to_names)
 
 
@@ -96,25 +115,28 @@ def groupings(query: str) -> Iterator[set[str]]:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_asks_for_what_is_exported(exported: dict[str, set[str]], query: str) -> None:
-    known = exported | OF_PROMETHEUS
+def test_a_query_asks_for_what_is_exported(exported: dict[str, dict[str, set[str]]], query: str) -> None:
     asked = selectors(query)
-    assert asked
+    [job] = {dict(selector.matchers)["job"] for selector in asked}
+    known = exported[job] | OF_PROMETHEUS
     for selector in asked:
         assert selector.name in known, selector.name
         assert {name for name, _ in selector.matchers} <= known[selector.name] | TARGET
-        assert dict(selector.matchers)["job"] == JOB
     common = set.intersection(*(known[selector.name] for selector in asked))
     for labels in groupings(query):
         assert labels <= common
 
 
 REFUSALS = {each.reason for each in vars(refusals).values() if isinstance(each, refusals.Meaning)}
+PROBES = {HEALTHZ, *(path for path in ("/readyz/health", "/readyz/isDirty") if probe_of(path))}
 VALUES = {
     ("gatehouse_versions", "phase"): set(get_args(Phase)),
     ("gatehouse_reconciles_total", "outcome"): {"done", "later", "retry", "error"},
     ("gatehouse_store_requests_total", "outcome"): {"ok", "cancelled", "CertificateRejected", *REFUSALS},
     ("gatehouse_api_requests_total", "code"): {"0", "403", "429", "5.."},
+    ("gatehouse_server_requests_total", "status"): {str(error.status.value) for error in (Internal, Unavailable)},
+    ("gatehouse_server_requests_total", "route"): PROBES,
+    ("gatehouse_server_request_seconds_bucket", "route"): PROBES,
 }
 
 
@@ -158,12 +180,21 @@ def test_every_panel_names_the_labels_that_its_query_keeps() -> None:
         assert named <= set.union(set(), *groupings(target["expr"])), panel["title"]
 
 
-def test_the_scrape_finds_the_service() -> None:
-    service = yaml.safe_load(shipped("kustomize/base/operator/service.yaml").read_text())
-    monitor = load("service-monitor.yaml")
-    wanted = monitor["spec"]["selector"]["matchLabels"]
-    assert wanted.items() <= service["metadata"]["labels"].items()
-    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"]
-    assert service["metadata"]["name"] == JOB
-    [endpoint] = monitor["spec"]["endpoints"]
-    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+@pytest.mark.parametrize(
+    ("monitor", "service", "job"),
+    [
+        ("service-monitor.yaml", "base/operator/service.yaml", OPERATOR),
+        ("server-monitor.yaml", "base/server/service.yaml", SERVER),
+        ("server-monitor.yaml", "components/server-beside/service.yaml", SERVER),
+    ],
+)
+def test_the_scrape_finds_the_service(monitor: str, service: str, job: str) -> None:
+    found = yaml.safe_load(shipped(f"kustomize/{service}").read_text())
+    asked = load(monitor)
+    wanted = asked["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= found["metadata"]["labels"].items()
+    assert asked["metadata"]["namespace"] == found["metadata"]["namespace"]
+    label = asked["spec"].get("jobLabel")
+    assert (found["metadata"]["labels"][label] if label else found["metadata"]["name"]) == job
+    [endpoint] = asked["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in found["spec"]["ports"]}

@@ -22,6 +22,7 @@ from gatehouse.domain.query.filters import ValueType
 from gatehouse.domain.query.pages import Order, Page, Position
 
 __all__ = [
+    "LONGEST_ORDER",
     "LONGEST_TOKEN",
     "ORDERS",
     "PageQueryError",
@@ -43,7 +44,8 @@ _PAGE_SIZE: Final = re.compile(r"[1-9][0-9]{0,8}")
 _SUFFIX: Final = re.compile(r"(?P<name>.+)\.(?P<type>string|int|double|bool)_value", re.DOTALL)
 _TYPES: Final[dict[str, ValueType]] = {"string": "string", "int": "int", "double": "double", "bool": "bool"}
 _DIRECTIONS: Final = {"ASC": False, "DESC": True}
-_LONGEST_ORDER: Final = 256
+LONGEST_ORDER: Final = 256
+"""Characters of an orderBy that names a property."""
 _NEW_LIST: Final = "Leave nextPageToken out to begin with the first page."
 
 
@@ -138,7 +140,7 @@ def _order(by: str, direction: str, *, rules: PageRules) -> Order:
         raise PageQueryError(f"sortOrder is {shown(direction)}; expected ASC or DESC")
     if by in rules.orders:
         return Order(by=by, descending=descending)
-    if rules.by_property and len(by) <= _LONGEST_ORDER and "\0" not in by:
+    if rules.by_property and len(by) <= LONGEST_ORDER and "\0" not in by:
         match = _SUFFIX.fullmatch(by)
         if match:
             return Order(by=match["name"], descending=descending, type=_TYPES[match["type"]])

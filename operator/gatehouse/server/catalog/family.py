@@ -5,33 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import orjson
+
 from gatehouse.server.catalog.handlers import CatalogHandlers
+from gatehouse.server.catalog.openapi import catalog_document
+from gatehouse.server.catalog.operations import CATALOG_OPERATIONS, CATALOG_PREFIX, CatalogAction
 from gatehouse.server.catalog.queries import CatalogVersion
 from gatehouse.server.rendering import kubeflow_error
 from gatehouse.server.routing import Endpoint, Family, Handler
 from gatehouse.server.served_registry import ServedRegistry
 
-__all__ = ["catalog_family"]
+__all__ = ["CATALOG_DOCUMENTS", "catalog_family"]
 
-_PREFIX: Final = "/api/model_catalog"
-_MODEL: Final = "/sources/{source_id}/models/{model_name+}"
+CATALOG_DOCUMENTS: Final = "/openapi/model_catalog"
+"""Below this path, the OpenAPI document of each version is ``VERSION.json``."""
 
 
 def catalog_family(registry: ServedRegistry, *, version: CatalogVersion) -> Family:
-    """Every operation of a version. All of them read."""
-    prefix = f"{_PREFIX}/{version}"
+    """Every operation of a version, and its OpenAPI document. All operations read."""
+    prefix = f"{CATALOG_PREFIX}/{version}"
     handlers = CatalogHandlers(registry, version=version, prefix=prefix)
-    paths: Mapping[str, Handler] = {
-        "/sources": handlers.sources,
-        "/labels": handlers.labels,
-        "/models": handlers.models,
-        "/models/filter_options": handlers.filter_options,
-        _MODEL: handlers.model,
-        f"{_MODEL}/artifacts": handlers.artifacts,
-        f"{_MODEL}/artifacts/performance": handlers.performance,
+    actions: Mapping[CatalogAction, Handler] = {
+        "sources": handlers.sources,
+        "labels": handlers.labels,
+        "models": handlers.models,
+        "filter_options": handlers.filter_options,
+        "model": handlers.model,
+        "artifacts": handlers.artifacts,
+        "performance": handlers.performance,
     }
     return Family(
         prefix=prefix,
-        endpoints=[Endpoint(method="GET", path=path, handler=handler) for path, handler in paths.items()],
+        endpoints=[
+            Endpoint(method="GET", path=operation.path, handler=actions[operation.action])
+            for operation in CATALOG_OPERATIONS
+        ],
         render=kubeflow_error,
+        documents={f"{CATALOG_DOCUMENTS}/{version}.json": orjson.dumps(catalog_document(version))},
     )

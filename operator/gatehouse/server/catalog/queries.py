@@ -17,8 +17,12 @@ from gatehouse.server.errors import BadRequest
 
 __all__ = [
     "ARTIFACT_RULES",
+    "ARTIFACT_TYPES",
+    "ASSET_TYPES",
     "LABEL_RULES",
+    "LONGEST_SEARCH",
     "MODEL_RULES",
+    "MOST_NAMES",
     "SOURCE_RULES",
     "CatalogList",
     "CatalogVersion",
@@ -31,8 +35,8 @@ CatalogVersion = Literal["v1alpha1", "v1"]
 Words = Sequence[tuple[str, str]]
 T = TypeVar("T")
 LONGEST_SEARCH: Final = 1_000
-MOST_NAMES: Final = 100
-"""Values of source, sourceLabel or artifactType in one query."""
+MOST_NAMES: Final = 40
+"""Values of source, sourceLabel or artifactType in one query; all of them fit into the most fields of a query."""
 _MODEL_ORDERS: Final = ("NAME", "ID", "CREATE_TIME", "LAST_UPDATE_TIME", "ACCURACY", "RECOMMENDED")
 ASSET_TYPES: Final = ("models", "mcp_servers", "agents", "skills")
 ARTIFACT_TYPES: Final = ("model-artifact", "metrics-artifact")
@@ -98,14 +102,14 @@ def read_catalog_list(words: Words, *, rules: ListRules, version: CatalogVersion
         filter_ = parse_filter(used.get("filterQuery", ""), not_in=True)
     except (PageQueryError, FilterQueryError) as error:
         raise BadRequest(f"{error}: bad request") from None
-    search = used.get("q", "").strip()
+    search = used.get("q", "")
     if len(search) > LONGEST_SEARCH:
         raise BadRequest(f"q has {len(search)} characters; expected at most {LONGEST_SEARCH}: bad request")
     return CatalogList(
         page=page,
         identity=list_identity(used, path=path, order=page.order, others=others),
         filter=filter_,
-        search=search,
+        search=search.strip(),
         name=used.get("name", ""),
         asset_type=_known("assetType", used.get("assetType", ""), ASSET_TYPES),
         sources=repeated.get("source", ()),

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
 
 from entriescontract import a_decided
 from gatehouse.actions.identity import Action
+from gatehouse.domain.version.shown import ShownDecision
 from gatehouse.server.app import App
-from registrycontract import Opened, a_change
-from unit.server.parts import ReviewServer, ask
+from gatehouse.server.catalog.family import catalog_family
+from gatehouse.server.served_registry import ServedRegistry
+from registrycontract import Opened, a_change, a_model, open_file
+from unit.server.parts import ReviewServer, application, ask, identification
 
-__all__ = ["ALPHA", "BEARER", "V1", "Catalog", "Registry", "rights"]
+__all__ = ["ALPHA", "BEARER", "TOKEN", "V1", "Catalog", "Registry", "fill", "open_catalog", "rights"]
 
 ALPHA, V1 = "/api/model_catalog/v1alpha1", "/api/model_catalog/v1"
-BEARER = {"Authorization": "Bearer t"}
+TOKEN = "t"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+_MODEL_SPEC = {
+    "provider": "IBM",
+    "license": "apache-2.0",
+    "tasks": ["text-generation"],
+    "languages": ["en"],
+    "description": "a model",
+}
 
 
 @dataclass
@@ -63,3 +79,26 @@ def rights(*namespaces: str) -> list[tuple[str, Action]]:
         for verb in ("list", "get")
         for resource in ("modelversions", "registeredmodels")
     ]
+
+
+@asynccontextmanager
+async def open_catalog(folder: Path) -> AsyncIterator[Catalog]:
+    """Both versions over an empty file, for one caller who may read."""
+    opened = await open_file(folder)
+    reviews = ReviewServer(tokens={TOKEN: {"username": "ann"}}, allowed=rights("", "team-a"))
+    registry = cast("ServedRegistry", Registry(opened))
+    app = application(
+        identification(reviews, namespaces=frozenset({"team-a", "team-b"})),
+        families=[catalog_family(registry, version="v1alpha1"), catalog_family(registry, version="v1")],
+    )
+    yield Catalog(opened, reviews, app)
+    await opened.databases.aclose()
+
+
+async def fill(catalog: Catalog) -> None:
+    """One model with two versions that are ready."""
+    await catalog.ready(1)
+    await catalog.ready(2, shown=ShownDecision(cleared_for=("dev",)).text())
+    model = await catalog.opened.rows.load_model(model="granite")
+    assert model is not None
+    await catalog.opened.rows.save_model(a_model(id=model.id, spec=orjson.dumps(_MODEL_SPEC).decode()))

@@ -5,33 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
 from entriescontract import a_new, a_recorded_version, statements
 from gatehouse.domain.entries.properties import Property
 from gatehouse.domain.version.shown import ShownDecision
-from registrycontract import DIGEST, a_model
+from registrycontract import DIGEST
 from unit.server.catalog.catalogs import ALPHA, BEARER, V1, Catalog, rights
 from unit.server.parts import ask
-
-MODEL_SPEC = {
-    "provider": "IBM",
-    "license": "apache-2.0",
-    "tasks": ["text-generation"],
-    "languages": ["en"],
-    "description": "a model",
-}
-
-
-@pytest.fixture
-async def filled(catalog: Catalog) -> Catalog:
-    await catalog.ready(1)
-    await catalog.ready(2, shown=ShownDecision(cleared_for=("dev",)).text())
-    model = await catalog.opened.rows.load_model(model="granite")
-    assert model is not None
-    await catalog.opened.rows.save_model(a_model(id=model.id, spec=orjson.dumps(MODEL_SPEC).decode()))
-    return catalog
 
 
 async def test_a_ready_version_is_a_model(filled: Catalog) -> None:
