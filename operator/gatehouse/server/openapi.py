@@ -96,7 +96,7 @@ def refusals_of(statuses: Iterable[int]) -> OpenApiObject:
     return {str(status): response(REFUSALS[status], reference("Error")) for status in statuses}
 
 
-def query_word(name: str, *, about: str, schema: JsonValue) -> JsonValue:
+def query_word(name: str, *, about: str, schema: JsonValue) -> OpenApiObject:
     """A word of the query."""
     return {"name": name, "in": "query", "description": about, "schema": schema}
 
