@@ -7,6 +7,7 @@ list types and printer columns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from gatehouse.api import KINDS
 from gatehouse.api.meta import GROUP, VERSION, CelRule, Resource, Struct
 
-__all__ = ["crd", "file_name", "openapi_schema", "render"]
+__all__ = ["crd", "file_name", "folder", "openapi_schema", "render"]
 
 _KEPT = frozenset(
     {
@@ -50,12 +51,23 @@ class _PlainDumper(yaml.SafeDumper):
 
 def render() -> dict[str, str]:
     """File name to YAML text of every CRD."""
-    header = "# Generated from operator/gatehouse/api by `make crds`. Do not edit.\n"
-    return {
-        file_name(kind): header
-        + yaml.dump(crd(kind), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
-        for kind in KINDS
+    return {file_name(kind): _yaml(crd(kind)) for kind in KINDS}
+
+
+def folder() -> dict[str, str]:
+    """File name to text of the folder ``crds/``: every CRD, and the Kustomization that names them all."""
+    crds = render()
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": sorted(crds),
     }
+    return {**crds, "kustomization.yaml": _yaml(kustomization)}
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    header = "# Generated from operator/gatehouse/api by `make crds`. Do not edit.\n"
+    return header + yaml.dump(dict(document), Dumper=_PlainDumper, sort_keys=False, width=110, allow_unicode=True)
 
 
 def file_name(kind: type[Resource]) -> str:

@@ -23,26 +23,27 @@ def crds(
 ) -> None:
     """Print the CustomResourceDefinitions.
 
-    With --write, the command writes them to a folder; with --check, it compares a folder with them.
+    With --write, the command writes them and their Kustomization to a folder; with --check, it compares a folder.
 
     Exit codes: 0 success, 1 condition not met: files in the folder of --check differ, 2 error.
 
     Example: gatehouse crds | kubectl apply --server-side -f -
     """
-    from gatehouse.api.schema import render
+    from gatehouse.api.schema import folder, render
 
-    rendered = render()
     if check is not None:
-        stale = [name for name, text in rendered.items() if _read(check / name) != text]
+        files = folder()
+        there = {path.name for path in check.glob("*.yaml")}
+        stale = sorted(name for name in files.keys() | there if _read(check / name) != files.get(name))
         if stale:
             stderr().line(f"stale in {check}: {', '.join(stale)}; run `make crds`")
             raise typer.Exit(NOT_MET)
     elif directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in rendered.items():
+        for name, text in folder().items():
             (directory / name).write_text(text)
     else:
-        stdout().documents(rendered.values())
+        stdout().documents(render().values())
 
 
 def _read(path: Path) -> str:
