@@ -34,6 +34,7 @@ __all__ = [
     "deploy",
     "outcome_of",
     "read_deployments",
+    "request_of",
     "rollback",
 ]
 
@@ -233,14 +234,23 @@ async def await_deployment(
     return await _await(api, namespace, name, judge, patience)
 
 
-async def await_rollback(api: ApiClient, asked: ModelDeployment, *, patience: Patience) -> DeploymentOutcome:
-    """What becomes of a request for a rollback."""
+def request_of(asked: ModelDeployment) -> RollbackRequest:
+    """The request that an object has. Raises Refused where the API server answered with an object without one."""
     annotations = asked.metadata.annotations
-    key = RollbackRequest(
-        to=annotations[ANNOTATION_ROLLBACK_TO],
-        reason=annotations[ANNOTATION_ROLLBACK_REASON].strip(),
-        requested_at=annotations[ANNOTATION_ROLLBACK_REQUESTED_AT],
-    ).key
+    named = (ANNOTATION_ROLLBACK_TO, ANNOTATION_ROLLBACK_REASON, ANNOTATION_ROLLBACK_REQUESTED_AT)
+    lacking = ", ".join(name for name in named if name not in annotations)
+    if lacking:
+        raise Refused(
+            f"{asked.metadata.namespace}/{asked.metadata.name} has no request for a rollback: no {lacking}; "
+            "expected: the annotations that were just written. Ask again"
+        )
+    to, reason, requested_at = (annotations[name] for name in named)
+    return RollbackRequest(to=to, reason=reason.strip(), requested_at=requested_at)
+
+
+async def await_rollback(api: ApiClient, asked: ModelDeployment, *, patience: Patience) -> DeploymentOutcome:
+    """What becomes of a request for a rollback. Raises Refused for an object without a request."""
+    key = request_of(asked).key
 
     def judge(deployment: ModelDeployment) -> DeploymentOutcome | None:
         status = deployment.status

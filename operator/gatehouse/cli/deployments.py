@@ -156,10 +156,10 @@ def rollback(
 
     Example: gatehouse rollback chat -n chatbots --to chat-78ce699283b74ccd --reason "answers in French" --wait
     """
-    from gatehouse.actions.deployments import RollbackOrder, await_rollback
+    from gatehouse.actions.deployments import RollbackOrder, await_rollback, request_of
     from gatehouse.actions.deployments import rollback as ask
 
-    async def work() -> tuple[ModelDeployment, DeploymentOutcome | None]:
+    async def work() -> tuple[str, DeploymentOutcome | None]:
         order = RollbackOrder(
             namespace=namespace or await default_namespace(kubeconfig, context),
             name=name,
@@ -169,10 +169,11 @@ def rollback(
         )
         async with cluster(kubeconfig, context) as client:
             asked = await ask(client, order)
-            return asked, await await_rollback(client, asked, patience=_patience(timeout)) if wait else None
+            chosen = request_of(asked).to
+            return chosen, await await_rollback(client, asked, patience=_patience(timeout)) if wait else None
 
-    asked, outcome = run_command(work)
-    stdout().line(f"{_NAME}/{name} asked to roll back to {asked.metadata.annotations['gatehouse.dev/rollback-to']}")
+    target, outcome = run_command(work)
+    stdout().line(f"{_NAME}/{name} asked to roll back to {target}")
     if outcome is not None:
         _conclude(outcome)
 

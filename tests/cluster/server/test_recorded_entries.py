@@ -39,7 +39,7 @@ CLAIMS: Mapping[str, Any] = {
 """What a client may want an entry to say of itself, in spellings that a reader takes for Gatehouse's word."""
 ABOUT_VERSIONS = (
     *("explain", "template", "approve", "reject", "request-changes", "withdraw"),
-    *("submit", "promote", "deprecate", "archive", "restore"),
+    *("submit", "promote", "deprecate", "archive", "restore", "deploy-version"),
 )
 """The commands whose argument is a ModelVersion; a test holds the list to the table of commands."""
 OPTIONS = ("--stage=production", "--reason=why not", "--to=production")

@@ -49,7 +49,7 @@ def test_every_example_of_the_page_works(doors: Doors, tmp_path: Path) -> None:
             for part, variable in KEPT.items():
                 if part in call:
                     variables[variable] = answer["id"]
-    assert calls == sum(block.count("curl") for block in EXAMPLES) == 8
+    assert calls == sum(block.count("curl") for block in EXAMPLES) >= 8
     assert {"MODEL", "VERSION", "MODELS"} <= set(variables)
     archived = world.wait("granite-3.1-fp8-3.1-may-2025", lambda body: body["spec"]["state"] == "Archived")
     assert archived["spec"]["artifact"]["uri"] == world.uri("granite-3.1-fp8")

@@ -49,8 +49,10 @@ def plain(value: Any) -> Any:
         case None | bool() | float():
             return value
         case str():
-            # Text from a file may hold half a surrogate pair, which is no character.
-            return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+            # Text from a file may hold half a surrogate pair, which is no character. CEL's runtime takes NUL for the
+            # end of a text, so that a rule would compare the part before NUL alone.
+            known = value.replace("\0", "\\x00")
+            return known if known.isascii() else known.encode("utf-8", "backslashreplace").decode()
         case int():
             # A float compares as well, and CEL has no integer beyond 64 bits.
             return value if _SMALLEST <= value <= _LARGEST else _as_float(value)

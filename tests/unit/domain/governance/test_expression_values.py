@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import worlds
@@ -152,6 +152,20 @@ def test_rules_can_look_at_every_fact(
     values = expression_values(version=version, model=model, artifact=artifact, fit=found, evaluations=evaluations)
 
     assert [looks_at({**values, "stage": "staging"}, name) for name in VARIABLES] == [None] * len(VARIABLES)
+
+
+@given(TEXT, TEXT)
+@example("MIT\0 with exceptions", "MIT")
+@example("\0", "")
+def test_a_rule_compares_whole_texts(found: str, wanted: str) -> None:
+    version = worlds.version(customProperties={found: found})
+    values = expression_values(
+        version=version, model=worlds.model(), artifact=worlds.record(summary=None), fit=None, evaluations=[]
+    )
+    for expression in ("version.customProperties.exists(k, k == stage)", "stage in version.customProperties"):
+        compiled = compile_expression(expression)
+        assert isinstance(compiled, CompiledExpression)
+        assert compiled.judge({**values, "stage": plain(wanted)}).holds == (plain(found) == plain(wanted))
 
 
 def test_the_age_of_an_evaluation_can_be_asked_for() -> None:

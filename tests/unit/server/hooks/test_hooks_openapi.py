@@ -12,11 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from gatehouse.server.errors import BadRequest
 from gatehouse.server.hooks.openapi import hooks_document
 from gatehouse.server.hooks.store_events import read_store_events
+from unit.server.hooks.doors import PATH, TOKEN, Door, body, make_door
 from unit.server.hooks.events import record
-from unit.server.hooks.test_handlers import PATH, TOKEN, Door, body, door
 from unit.server.parts import ask
-
-__all__ = ["door"]
 
 DOCUMENT: Any = hooks_document()
 POST = DOCUMENT["paths"]["/hooks/s3/{registry}"]["post"]
@@ -24,6 +22,11 @@ BODY = Draft202012Validator(
     {**POST["requestBody"]["content"]["application/json"]["schema"], "components": DOCUMENT["components"]}
 )
 STORED = {"bucket": {"name": "models"}, "object": {"key": "a/b"}}
+
+
+@pytest.fixture
+def door() -> Door:
+    return make_door()
 
 
 def test_the_document_is_valid_and_uses_every_schema() -> None:
