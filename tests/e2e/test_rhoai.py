@@ -199,7 +199,8 @@ def test_openshift_ais_kind_lists_the_registry_as_available(rhoai: Installation,
         node.wait("rhoai-model-registries", registry, "condition=Available", seconds=150)
         assert "private-ai-registry   True" in node.kubectl("get", "modelregistry.modelregistry.opendatahub.io", where)
     finally:
-        node.kubectl("delete", "--filename=-", given=rendered)
+        # With the kind go its objects.
+        node.kubectl("delete", "--filename=-", "--ignore-not-found", given=rendered)
 
 
 def test_a_seed_that_is_made_anew_says_the_same(rhoai: Installation) -> None:
