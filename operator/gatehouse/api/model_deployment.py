@@ -6,6 +6,9 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from gatehouse.api.deployment_analysis import MOST_METRICS, DeploymentAnalysis
+from gatehouse.api.deployment_strategy import MOST_STEPS, DeploymentStrategy
+from gatehouse.api.governance_policy import NAMED_LIST
 from gatehouse.api.meta import (
     CelRule,
     ConditionedStatus,
@@ -20,25 +23,31 @@ from gatehouse.api.model_version import Digest
 from gatehouse.api.values import Duration
 
 __all__ = [
+    "ANNOTATION_RESUME",
     "ANNOTATION_RETRY",
     "ANNOTATION_ROLLBACK_REASON",
     "ANNOTATION_ROLLBACK_REQUESTED_AT",
     "ANNOTATION_ROLLBACK_TO",
     "LONGEST_REASON",
     "MOST_REVISIONS",
+    "CanaryStatus",
     "DeployedVersion",
     "DeploymentMethod",
     "DeploymentPhase",
-    "DeploymentStrategy",
+    "GatewayReference",
     "HistoryEntry",
+    "MetricStatus",
     "ModelDeployment",
     "ModelDeploymentSpec",
     "ModelDeploymentStatus",
     "Outcome",
+    "RetiredStatus",
     "RevisionStatus",
     "RollbackRefusal",
     "RollbackStatus",
     "ServiceStatus",
+    "StepStatus",
+    "StepVerdict",
 ]
 
 ANNOTATION_ROLLBACK_TO: Final = "gatehouse.dev/rollback-to"
@@ -49,6 +58,8 @@ ANNOTATION_ROLLBACK_REQUESTED_AT: Final = "gatehouse.dev/rollback-requested-at"
 """Optional. Another value asks once more for the same rollback."""
 ANNOTATION_RETRY: Final = "gatehouse.dev/retry"
 """Another value ends a rollback, and applies spec.versionRef with its newest template."""
+ANNOTATION_RESUME: Final = "gatehouse.dev/resume"
+"""Written by a person: REVISION/STEP ends the pause of that step of that revision; see ``CanaryStatus``."""
 
 LONGEST_REASON: Final = 1024
 MOST_REVISIONS: Final = 50
@@ -64,14 +75,28 @@ ServedName = Annotated[
 ]
 
 
-class DeploymentStrategy(Struct):
-    type: Literal["Recreate"] = "Recreate"
-    """Recreate: the running revision stops before the next one starts, so one set of accelerators is enough."""
+Hostname = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$",
+    ),
+]
 
 
 class DeployedVersion(Struct):
     name: DnsLabel
     """Name of the ModelVersion, in the namespace of the model."""
+
+
+class GatewayReference(Struct):
+    name: DnsLabel
+    """Name of the Gateway."""
+    namespace: DnsLabel | None = None
+    """Its namespace. When absent: that of the deployment."""
+    section_name: DnsLabel | None = None
+    """Name of one of its listeners. When absent: every listener that allows the hostname."""
 
 
 class ModelDeploymentSpec(Struct):
@@ -81,13 +106,20 @@ class ModelDeploymentSpec(Struct):
     """The ModelVersion that shall run, in the namespace of the model. A promotion changes only this field."""
     served_name: ServedName
     """Name that clients write into the field model of a request. The name is the same for each version."""
+    hostname: Hostname | None = None
+    """Name of the host under which clients reach the deployment. BlueGreen and Canary need a hostname. Gatehouse writes
+    the HTTPRoute or the OpenShift Route of this name."""
+    gateway_ref: GatewayReference | None = None
+    """The Gateway of the HTTPRoute. When absent: the Gateway in the operator's settings."""
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
-    """Number of Pods."""
+    """Number of Pods of each revision."""
     strategy: DeploymentStrategy = Field(default_factory=DeploymentStrategy)
     """How the next revision replaces the running one."""
+    analysis: DeploymentAnalysis = Field(default_factory=DeploymentAnalysis)
+    """What the steps named analysis measure."""
     on_failure: Literal["Rollback", "Pause"] = "Rollback"
-    """What follows when a revision is not available at its deadline. Rollback: the newest good revision whose gates are
-    open is applied. Pause: the failed revision stays."""
+    """What follows when a revision is not available at its deadline, or when its analysis fails. Rollback: the newest
+    good revision whose gates are open is applied. Pause: the failed revision stays."""
     progress_deadline: Duration = "30m"
     """Time within which a revision must be available."""
     revision_history_limit: Annotated[int, Field(ge=2, le=MOST_REVISIONS)] = 10
@@ -105,10 +137,73 @@ class ModelDeploymentSpec(Struct):
             "servedName cannot change, because clients use the name: make another ModelDeployment",
         ),
         CelRule(
+            "!has(self.strategy) || !has(self.strategy.type) || self.strategy.type == 'Recreate' || has(self.hostname)",
+            "strategies BlueGreen and Canary need spec.hostname, because Gatehouse splits the requests of that host",
+        ),
+        CelRule(
             "duration(self.progressDeadline) >= duration('10s')",
             "progressDeadline must be at least 10s",
         ),
     )
+
+
+StepVerdict = Literal["Running", "Passed", "Failed", "Inconclusive"]
+
+
+class MetricStatus(Struct):
+    name: DnsLabel
+    """Name of the metric."""
+    passed: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Number of measurements that passed."""
+    failed: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Number of measurements outside of the range."""
+    inconclusive: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Number of measurements without a usable answer."""
+    value: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """The last value."""
+    message: Annotated[str, StringConstraints(max_length=512)] = ""
+    """What the last measurement found."""
+
+
+class StepStatus(Struct):
+    index: Annotated[int, Field(ge=0, le=MOST_STEPS)]
+    """Number of the step, from 0. After the last step: the number of steps."""
+    since: Time
+    """Time at which the step began."""
+    verdict: StepVerdict = "Running"
+    """How far the step is."""
+    measured_at: Time | None = None
+    """Time of the last measurement or question."""
+    metrics: Annotated[list[MetricStatus], Field(max_length=MOST_METRICS, json_schema_extra=NAMED_LIST)] = Field(
+        default_factory=list
+    )
+    """The measurements of the step."""
+
+
+class CanaryStatus(Struct):
+    revision: RevisionName
+    """Name of the next revision."""
+    version: DnsLabel
+    """Its ModelVersion."""
+    digest: Digest
+    """Digest of its artifact."""
+    service: DnsLabel
+    """Name of its InferenceService."""
+    since: Time
+    """Time at which the revision was applied."""
+    weight: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percentage of the requests that the revision gets."""
+    step: StepStatus | None = None
+    """The step of the strategy. Absent while the revision is not available yet."""
+
+
+class RetiredStatus(Struct):
+    revision: RevisionName
+    """Name of the replaced revision."""
+    service: DnsLabel
+    """Name of its InferenceService, which gets no requests."""
+    until: Time
+    """Time at which the InferenceService is deleted."""
 
 
 class RevisionStatus(Struct):
@@ -120,6 +215,8 @@ class RevisionStatus(Struct):
     """Digest of the artifact."""
     since: Time | None = None
     """Time at which the revision was applied."""
+    service: DnsLabel | None = None
+    """Name of the InferenceService that runs the revision."""
 
 
 class HistoryEntry(Struct):
@@ -184,8 +281,9 @@ class ServiceStatus(Struct):
 
 
 class DeploymentMethod(Struct):
-    type: Literal["None"]
-    """How requests are split between revisions. None: one revision runs at a time."""
+    type: Literal["None", "HTTPRoute", "Route"]
+    """How requests are split between revisions. HTTPRoute: by the Gateway API. Route: by OpenShift's router. None:
+    requests cannot be split, and one revision runs at a time."""
     reason: Sentence
     """Why."""
 
@@ -196,7 +294,11 @@ class ModelDeploymentStatus(ConditionedStatus):
     stage: Annotated[str, StringConstraints(max_length=63)] | None = None
     """Stage of the namespace."""
     stable: RevisionStatus | None = None
-    """The revision that the InferenceService has."""
+    """The revision that gets all requests that the next one does not get."""
+    canary: CanaryStatus | None = None
+    """The next revision while strategy BlueGreen or Canary brings it in."""
+    retired: Annotated[list[RetiredStatus], Field(max_length=4)] = Field(default_factory=list)
+    """Replaced revisions that still run, newest first."""
     last_good: RevisionStatus | None = None
     """The newest revision that was available."""
     service: ServiceStatus | None = None
