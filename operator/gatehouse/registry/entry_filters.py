@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, and_, exists, false, func, or_, true
 
+from gatehouse.domain.common.epoch import EPOCH
 from gatehouse.domain.query.filters import All, Comparison, Filter, Operator, Scalar, ValueType
 from gatehouse.domain.query.filters import Any as AnyOf
 from gatehouse.registry.entry_sources import EntrySource
@@ -73,7 +74,6 @@ MEMBERS: Final = frozenset(
 _Expression = ColumnElement[Any]
 _Condition = ColumnElement[bool]
 _P = entry_properties.c
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST: Final = 2**53
 _EQUAL: Final = frozenset({"=", "!=", "IN", "NOT IN"})
 _NUMBERS: Final[dict[ValueType, frozenset[str]]] = {
@@ -110,9 +110,9 @@ def property_name(path: Sequence[str]) -> str:
 def moment_of(milliseconds: int) -> datetime:
     """A time of the clients; the nearest possible time for a number that is none."""
     try:
-        return _EPOCH + timedelta(milliseconds=milliseconds)
+        return EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if milliseconds > 0 else _EPOCH
+        return datetime.max.replace(tzinfo=UTC) if milliseconds > 0 else EPOCH
 
 
 def _comparison(source: EntrySource, tree: Comparison, dialect: str) -> _Condition:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, or_, select, union_all
 
+from gatehouse.domain.common.epoch import EPOCH, microseconds
 from gatehouse.domain.common.errors import ReconcileError
 from gatehouse.domain.entries.entry import FIRST_RECORDED_ID, LARGEST_ID, Entry, EntryKind
 from gatehouse.domain.query.filters import Filter
@@ -28,7 +29,6 @@ __all__ = ["EntryPage", "FindEntry", "GetEntry", "ListEntries", "page_statement"
 
 _Matches = Callable[[EntrySource], Sequence[ColumnElement[bool]]]
 _P = entry_properties.c
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = {"NAME": "name", "CREATE_TIME": "created_at", "LAST_UPDATE_TIME": "updated_at"}
 _TIMES: Final = frozenset({"CREATE_TIME", "LAST_UPDATE_TIME"})
 _ORDER: Final = "order_value"
@@ -99,9 +99,9 @@ def position_of(entry: Entry, order: Order) -> Position:
         case "NAME":
             return Position(entry.name, entry.id)
         case "CREATE_TIME":
-            return Position((entry.created_at - _EPOCH) // timedelta(microseconds=1), entry.id)
+            return Position(microseconds(entry.created_at), entry.id)
         case "LAST_UPDATE_TIME":
-            return Position((entry.updated_at - _EPOCH) // timedelta(microseconds=1), entry.id)
+            return Position(microseconds(entry.updated_at), entry.id)
     kept = entry.properties.get(order.by)
     if kept is None or kept.type != (order.type or "string") or entry.governed is not None:
         return Position(None, entry.id)
@@ -176,7 +176,7 @@ def _after(
     kept = position.value
     if kept is None:
         return and_(value.is_(None), later)
-    at: Any = _EPOCH + timedelta(microseconds=int(kept)) if order.by in _TIMES else kept
+    at: Any = EPOCH + timedelta(microseconds=int(kept)) if order.by in _TIMES else kept
     # The first part alone is a range of an index.
     if order.descending:
         following = and_(value <= at, or_(value < at, later))
@@ -299,5 +299,5 @@ def _known(connection: Connection, operation: ListEntries, position: Position) -
         return None
     (value,) = row
     if isinstance(value, datetime):
-        value = (value - _EPOCH) // timedelta(microseconds=1)
+        value = microseconds(value)
     return Position(value, position.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from gatehouse.domain.audit.chain import SUMMARISED, TRAIL
@@ -11,6 +11,7 @@ from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summar
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import SYSTEM_ACTOR, FactChange, StoredRecord, fact_document
 from gatehouse.domain.catalog.listed_models import READY, ListedModel, listed_models
+from gatehouse.domain.common.epoch import microseconds
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import EntryKey, Mirrored
 from gatehouse.domain.entries.observed import ObservedServing
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 __all__ = ["AuditRows", "Rows"]
 
 _PAGE = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Rows:
@@ -212,12 +212,12 @@ class Rows:
         """
         order = Order("LAST_UPDATE_TIME")
         if after is None and since is not None:
-            after = Position((since - _EPOCH) // timedelta(microseconds=1), 0)
+            after = Position(microseconds(since), 0)
         page = await self.entries.page(kinds=kinds, page=Page(order=order, after=after, size=limit))
         if not page.more:
             return page.entries, None
         last = page.entries[-1]
-        return page.entries, Position((last.updated_at - _EPOCH) // timedelta(microseconds=1), last.id)
+        return page.entries, Position(microseconds(last.updated_at), last.id)
 
     async def mirrored(self, mirror: str, keys: Iterable[EntryKey]) -> Mapping[EntryKey, Mirrored]:
         """What a mirror has of some entries, without those that it does not have."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gatehouse.domain.catalog.listed_models import ListedArtifact, ListedModel, milliseconds
+from gatehouse.domain.catalog.listed_models import ListedArtifact, ListedModel
 from gatehouse.domain.common.bounded_json import JsonValue
+from gatehouse.domain.common.epoch import milliseconds
 from gatehouse.domain.entries.custom_properties import write_custom_properties
 
 __all__ = ["Document", "write_artifact", "write_model"]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
+from gatehouse.domain.common.epoch import milliseconds
 from gatehouse.domain.entries.entry import Entry, Governed
 from gatehouse.domain.entries.governed_properties import PREFIX, READY_LABEL, governed_properties
 from gatehouse.domain.entries.measurements import Estimate, Measurement
@@ -27,7 +28,6 @@ __all__ = [
     "ListedArtifact",
     "ListedModel",
     "listed_models",
-    "milliseconds",
     "split_name",
     "stage_label",
     "stages_of",
@@ -61,7 +61,6 @@ _ACCURACIES: Final = (
 """Metrics that say how many answers of a task are right. The first one that an evaluation has is its accuracy."""
 _TEXTS: Final = ("provider", "license", "licenseLink", "libraryName", "logo", "maturity", "readme")
 _LISTS: Final = ("language", "tasks", "validatedTasks")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,8 +273,3 @@ def stages_of(models: Sequence[ListedModel]) -> Sequence[str]:
 def stage_label(stage: str) -> str:
     """The label of the models that are cleared for a stage."""
     return f"Cleared for {stage}"
-
-
-def milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 
 from gatehouse.domain.common.bounded_json import JsonValue
+from gatehouse.domain.common.epoch import milliseconds
 from gatehouse.domain.entries.custom_properties import write_custom_properties
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.governed_properties import governed_properties
@@ -15,8 +15,6 @@ from gatehouse.server.kubeflow.members import ApiVersion, Member, Target
 from gatehouse.server.kubeflow.resources import RestResource, resource_of
 
 __all__ = ["write_entry", "write_list"]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _unchanged(uri: str) -> str:
@@ -95,17 +93,12 @@ def _properties(entry: Entry) -> JsonValue:
     return write_custom_properties({**entry.properties, **governed_properties(entry.governed)})
 
 
-def _milliseconds(moment: datetime) -> str:
-    since = moment - _EPOCH
-    return str((since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000)
-
-
 _VALUES: Final[Mapping[Target, Callable[[Entry], JsonValue]]] = {
     "id": lambda entry: str(entry.id),
     "name": lambda entry: entry.name,
     "external_id": lambda entry: entry.external_id,
     "parent_id": lambda entry: None if entry.parent_id is None else str(entry.parent_id),
     "properties": _properties,
-    "created_at": lambda entry: _milliseconds(entry.created_at),
-    "updated_at": lambda entry: _milliseconds(entry.updated_at),
+    "created_at": lambda entry: str(milliseconds(entry.created_at)),
+    "updated_at": lambda entry: str(milliseconds(entry.updated_at)),
 }
