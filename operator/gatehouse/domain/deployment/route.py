@@ -82,7 +82,7 @@ class RouteParent(NamedTuple):
         """``NAMESPACE/NAME`` or ``NAMESPACE/NAME/LISTENER``, as the settings have it. Raises ValueError."""
         parts = text.split("/")
         if len(parts) not in (2, 3) or not all(parts):
-            raise ValueError(text)
+            raise ValueError(f"expected NAMESPACE/NAME or NAMESPACE/NAME/LISTENER, and not {text[:300]!r}")
         return cls(*parts)
 
     def __str__(self) -> str:
@@ -237,7 +237,7 @@ def shares_of(services: Iterable[str], *, stable: str, canary: str | None = None
     """
     weights = dict.fromkeys(sorted(services), 0)
     if stable not in weights or canary not in (None, *weights) or not 0 <= percent <= _WHOLE:
-        raise ValueError((stable, canary, percent, sorted(weights)))
+        raise ValueError(f"weights are percentages of services that exist, {sorted(weights)}")
     weights[stable] = _WHOLE
     if canary is not None and canary != stable:
         weights[canary] = percent
