@@ -17,6 +17,8 @@ __all__ = ["KubernetesRoutes"]
 
 _PLURALS: Final = {"HTTPRoute": "httproutes", "Route": "routes"}
 _MERGE: Final = "application/merge-patch+json"
+_IMMUTABLE: Final = "metadata.uid: Invalid value"
+"""What the API server says for a merge patch with the uid of another object."""
 _KIND_COMES: Final = timedelta(seconds=15)
 _PARAMS: Final = {"fieldManager": FIELD_MANAGER}
 
@@ -65,9 +67,9 @@ def _reconcile_error(error: ClusterError, *, doing: str, exists: bool) -> Reconc
             message=f"{doing}: {error}"[:LONGEST_REFUSAL],
             remedy="ask who administers the cluster's admission policies whether the host is allowed",
         )
+    if exists and isinstance(error, ApiError) and (error.status == HTTPStatus.NOT_FOUND or _IMMUTABLE in error.message):
+        return Superseded(reason="Conflict", message=f"{doing}: the route is gone, or replaced by another one")
     if isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND:
-        if exists:
-            return Superseded(reason="Conflict", message=f"{doing}: the route is gone")
         return Waiting(
             reason="KindNotFound",
             message=f"{doing}: the API server does not serve the kind",
