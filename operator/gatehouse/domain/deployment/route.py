@@ -31,6 +31,7 @@ __all__ = [
     "RouteMeans",
     "RouteMethod",
     "RouteParent",
+    "altered_finding",
     "deployed_route",
     "hostname_finding",
     "means_of",
@@ -224,6 +225,22 @@ def route_finding(route: DeployedRoute | None, deployment: ModelDeployment, mean
         found=f"the {means.method} {metadata.namespace}/{metadata.name} does not belong to this ModelDeployment",
         expected=f"no {means.method} of that name, or one that the ModelDeployment controls",
         remedy=f"delete that {means.method}, or make a ModelDeployment with another name",
+    )
+
+
+def altered_finding(written: DeployedRoute, deployment: ModelDeployment, means: RouteMeans) -> Finding | None:
+    """Why the API server's answer to a write is another route than was written; None where the answer is the same.
+
+    To write the route again would change nothing.
+    """
+    if written.exact:
+        return None
+    metadata = deployment.metadata
+    return Finding(
+        reason="RouteAltered",
+        found=f"the API server keeps another {means.method} {metadata.namespace}/{metadata.name} than was written",
+        expected=f"the {means.method} as Gatehouse writes it",
+        remedy="update the Gateway API to 1.2 or newer, and look for a webhook or a policy that changes the route",
     )
 
 

@@ -17,6 +17,7 @@ from gatehouse.domain.deployment.route import (
     HostClaim,
     RouteMeans,
     RouteParent,
+    altered_finding,
     deployed_route,
     hostname_finding,
     means_of,
@@ -386,6 +387,16 @@ def test_a_foreign_route_is_reported_and_not_read(means: RouteMeans) -> None:
     assert route_finding(None, CHAT, means) is None
     assert deployed_route(None, CHAT, means) is None
     assert deployed_route(body, CHAT, NOTHING) is None
+
+
+def test_a_write_that_the_api_server_altered_is_reported() -> None:
+    body = stored(route_object(CHAT, {"chat": 100}, HTTP, uid=None))
+    assert altered_finding(read(body, HTTP), CHAT, HTTP) is None
+    del body["spec"]["rules"][0]["timeouts"]
+    found = altered_finding(read(body, HTTP), CHAT, HTTP)
+    assert found is not None
+    assert found.reason == "RouteAltered"
+    assert "1.2" in found.remedy
 
 
 # what the gateway says
