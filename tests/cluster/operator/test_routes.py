@@ -193,17 +193,17 @@ def test_an_edit_is_seen_and_the_next_patch_removes_it(routes: Cluster) -> None:
         assert after["spec"] == before["spec"]
 
 
-def test_a_rule_that_another_person_added_for_a_header_goes(routes: Cluster) -> None:
-    if routes.means is not HTTP:
-        pytest.skip("an OpenShift Route has no such rule")
-    uid = routes.put(SPLIT).uid
-    body = routes.body()
-    assert body is not None
-    [rule] = body["spec"]["rules"]
-    header = {"name": "x-canary", "value": "1"}
-    added = {"matches": [{"headers": [header]}], "backendRefs": [{"name": "chat-0a1b2c3d-predictor", "port": 80}]}
-    assert not routes.read(routes.edit({"spec": {"rules": [added, rule]}})).exact
-    assert routes.put(SPLIT, uid=uid).exact
+def test_a_rule_that_another_person_added_for_a_header_goes(plane: RunningControlPlane) -> None:
+    with cluster(plane, HTTP) as routes:
+        serve_routes(routes.kube)
+        uid = routes.put(SPLIT).uid
+        body = routes.body()
+        assert body is not None
+        [rule] = body["spec"]["rules"]
+        header = {"name": "x-canary", "value": "1"}
+        added = {"matches": [{"headers": [header]}], "backendRefs": [{"name": "chat-0a1b2c3d-predictor", "port": 80}]}
+        assert not routes.read(routes.edit({"spec": {"rules": [added, rule]}})).exact
+        assert routes.put(SPLIT, uid=uid).exact
 
 
 def test_what_belongs_to_others_stays(routes: Cluster) -> None:
