@@ -14,6 +14,7 @@ import pytest
 from cluster.buckets import Bucket, bucket_at
 from cluster.gated import Gate, make_gate
 from cluster.rig import Operator
+from cluster.routekinds import serve_routes
 from cluster.servers import available
 from cluster.world import World, make_world
 from gatehouse.install.shipped_files import documents
@@ -89,10 +90,11 @@ def postgres() -> Iterator[LocalDatabase]:
 
 @pytest.fixture(scope="session")
 def installed(control_plane: RunningControlPlane) -> RunningControlPlane:
-    """The control plane with the namespace of the operator's Lease and the shipped hardware profiles."""
+    """The control plane with the operator's namespace, the shipped hardware profiles, and the kinds of routes."""
     with contextlib.closing(control_plane.client()) as client:
         for manifest in (namespace_manifest(), *documents("manifests/hardware")):
             client.apply(manifest)
+        serve_routes(client)
     return control_plane
 
 

@@ -54,6 +54,8 @@ STAGES = "stages.gatehouse.dev"
 REVISIONS = "controllerrevisions.apps"
 LEASES, OWN_LEASE = "leases.coordination.k8s.io", f"leases.coordination.k8s.io[{LEASE}]"
 SERVICES, RUNTIMES = "inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"
+HTTP_ROUTES, OPENSHIFT_ROUTES = "httproutes.gateway.networking.k8s.io", "routes.route.openshift.io"
+CUSTOM_HOSTS = "routes/custom-host.route.openshift.io"
 OPENDATAHUB = "modelregistries.modelregistry.opendatahub.io"
 KSERVE_WEBHOOKS = "mutatingwebhookconfigurations.admissionregistration.k8s.io[inferenceservice.serving.kserve.io]"
 """Tells which namespace is KServe's."""
@@ -115,6 +117,8 @@ OPERATES: Rights = {
     OPENDATAHUB: "list",
     SERVICES: "list watch create patch",
     RUNTIMES: "create patch",
+    **dict.fromkeys((HTTP_ROUTES, OPENSHIFT_ROUTES), "list watch create patch delete"),
+    CUSTOM_HOSTS: "create update",
     REVISIONS: "get create delete",
     "deployments.apps": "get",
     KSERVE_WEBHOOKS: "get",
@@ -162,6 +166,9 @@ ASKED = (
     *LOADERS,
     OPENDATAHUB,
     OPENDATAHUB.replace(".", "/status.", 1),
+    HTTP_ROUTES,
+    OPENSHIFT_ROUTES,
+    CUSTOM_HOSTS,
     "configmaps",
     "secrets",
     "events",

@@ -205,6 +205,7 @@ class WireDeploymentSpec(TypedDict):
 
     modelRef: WireNamespacedName
     versionRef: WireName
+    hostname: NotRequired[str]
 
 
 class WireHistoryEntry(TypedDict):

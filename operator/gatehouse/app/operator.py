@@ -35,14 +35,17 @@ from gatehouse.cluster.inventory import (
 )
 from gatehouse.cluster.kserve import KubernetesKServe
 from gatehouse.cluster.opendatahub import KubernetesOpenDataHub
+from gatehouse.cluster.routes import KubernetesRoutes
 from gatehouse.cluster.secrets import KubernetesSecrets
 from gatehouse.cluster.serving import KubernetesServing
 from gatehouse.cluster.writer import KubernetesWriter
 from gatehouse.controllers.declaration import Declaration
 from gatehouse.controllers.dependencies import Adapters, Dependencies
-from gatehouse.controllers.observed import SERVICES
+from gatehouse.controllers.observed import OPTIONAL, ROUTES
+from gatehouse.controllers.routes import every_deployment
 from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
+from gatehouse.domain.deployment.route import RouteParent
 from gatehouse.mirrors.client import open_mirror
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.pool import DatabasePool
@@ -124,11 +127,20 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         parsing = WorkerParsing(on_end=metrics.parser_ended)
         stack.push_async_callback(parsing.aclose)
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
-        services = OptionalSource(
-            resource=SERVICES.resource,
-            source=KopfSource(resources=[SERVICES.resource], identity=identity, login=login),
-            presence=KubernetesPresence(client),
-        )
+
+        def routes_changed() -> None:
+            for key in every_deployment(caches):
+                manager.enqueue(key)
+
+        optional = {
+            declared.kind: OptionalSource(
+                resource=declared.resource,
+                source=KopfSource(resources=[declared.resource], identity=identity, login=login),
+                presence=KubernetesPresence(client),
+                changed=routes_changed if declared in ROUTES else lambda: None,
+            )
+            for declared in OPTIONAL
+        }
         manager = Manager(
             watches=WATCHES,
             caches=caches,
@@ -138,7 +150,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 namespaces=settings.namespaces,
                 login=login,
             ),
-            optional=[services],
+            optional=list(optional.values()),
             metrics=engine_metrics,
             leader=leader,
             lister=KubernetesMetadata(client),
@@ -166,6 +178,14 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 serving=KubernetesServing(
                     client if leader is None else client.fenced(leader),
                     written=lambda kind, body: caches[kind].put_own_write(body),
+                ),
+                routes=KubernetesRoutes(
+                    client if leader is None else client.fenced(leader),
+                    written=lambda kind, body: caches[kind].put_own_write(body),
+                ),
+                served=lambda kind: optional[kind].served,
+                default_gateway=(
+                    None if settings.deployment_gateway is None else RouteParent.parse(settings.deployment_gateway)
                 ),
                 events=events,
                 secrets=KubernetesSecrets(client),
@@ -196,7 +216,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 clock=clock,
                 troubles=shared.troubles,
                 templates=shared.templates,
-                services=services,
+                optional=optional,
                 initializer=shared.initializer,
                 policy_writers=KubernetesPolicies(client),
                 hints=shared.hints,

@@ -17,6 +17,7 @@ from gatehouse.app.settings import Settings
 from gatehouse.controllers.audit import AuditKeeper
 from gatehouse.controllers.catalog_sources import CatalogSources
 from gatehouse.controllers.clients import Connections
+from gatehouse.controllers.inference_services import INFERENCE_SERVICES
 from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.mirrors import MIRROR_INTERVAL, MirrorKeeper, MirrorStates
@@ -31,11 +32,13 @@ from gatehouse.controllers.ports import (
     UtcClock,
 )
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.routes import HTTP_ROUTES, OPENSHIFT_ROUTES
 from gatehouse.controllers.serving_environments import ServingEnvironments
 from gatehouse.controllers.store_hints import HINT_INTERVAL, HintSweep, StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.runtime.optional import OptionalSource
 from gatehouse.runtime.periodic import Periodic
+from gatehouse.runtime.refs import Gvr
 
 if TYPE_CHECKING:
     from gatehouse.domain.audit.keys import Signer
@@ -50,7 +53,10 @@ SERVING_SWEEP: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodicParts:
-    """The parts of the periodic works. Without a ``signer`` nothing is signed; ``written`` counts the audit records."""
+    """The parts of the periodic works. Without a ``signer`` nothing is signed; ``written`` counts the audit records.
+
+    ``optional`` are the sources of the kinds that may be absent, by plural.
+    """
 
     settings: Settings
     objects: Objects
@@ -59,7 +65,7 @@ class PeriodicParts:
     clock: UtcClock
     troubles: RegistryTroubles
     templates: TemplateSweep
-    services: OptionalSource
+    optional: Mapping[str, OptionalSource]
     initializer: ClusterInitializer
     policy_writers: PolicyWriters
     hints: StoreHints
@@ -76,9 +82,14 @@ def _templates(parts: PeriodicParts) -> Periodic:
     return Periodic(name="templates", interval=parts.settings.sweep_interval, work=parts.templates.sweep)
 
 
-def _services(parts: PeriodicParts) -> Periodic:
-    interval = parts.settings.service_interval
-    return Periodic(name="services", interval=interval, work=parts.services.check, at_once=True)
+def _optional(name: str, kind: Gvr) -> Callable[[PeriodicParts], Periodic]:
+    """Asks whether the API server serves a kind that may be absent."""
+
+    def make(parts: PeriodicParts) -> Periodic:
+        work = parts.optional[kind.plural].check
+        return Periodic(name=name, interval=parts.settings.service_interval, work=work, at_once=True)
+
+    return make
 
 
 def _kserve(parts: PeriodicParts) -> Periodic:
@@ -164,7 +175,9 @@ def _catalog(parts: PeriodicParts) -> Periodic | None:
 PERIODIC_WORK: Final[Mapping[str, Callable[[PeriodicParts], Periodic | None]]] = MappingProxyType(
     {
         "templates": _templates,
-        "services": _services,
+        "services": _optional("services", INFERENCE_SERVICES),
+        "HTTPRoutes": _optional("HTTPRoutes", HTTP_ROUTES),
+        "OpenShift routes": _optional("OpenShift routes", OPENSHIFT_ROUTES),
         "kserve": _kserve,
         "policies": _policies,
         "store hints": _hints,

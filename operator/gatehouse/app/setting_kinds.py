@@ -170,6 +170,11 @@ REGISTRY: Final = ValueKind("a registry as NAMESPACE/NAME", "NAMESPACE/NAME", ma
 REGISTRIES: Final = ValueKind(
     "registries as NAMESPACE/NAME, with commas between them or as a list", "NAMESPACE/NAME", listed(_REGISTRY)
 )
+GATEWAY: Final = ValueKind(
+    "a Gateway as NAMESPACE/NAME or NAMESPACE/NAME/LISTENER",
+    "NAMESPACE/NAME[/LISTENER]",
+    matching(f"{DNS_LABEL}/{DNS_LABEL}(/{DNS_LABEL})?"),
+)
 LOG_LEVEL: Final = ValueKind("debug, info, warning or error", "LEVEL", one_of(("debug", "info", "warning", "error")))
 FILE: Final = ValueKind("a path", "PATH", _path)
 _WORD: Final = r"(?s:.){1,253}"

@@ -19,6 +19,7 @@ from uuid import uuid4
 from gatehouse.app.setting_kinds import (
     ADDRESS_OR_NONE,
     FILE,
+    GATEWAY,
     LOG_LEVEL,
     NAME,
     NAMESPACE,
@@ -159,8 +160,8 @@ class Settings(ProcessSettings):
         default=15.0,
         metadata=setting_of(
             SECONDS.within(1, 3_600),
-            "How often the API server is asked whether it serves InferenceServices, while they are not "
-            "watched. The watch tells which version runs in which stage.",
+            "How often the API server is asked whether it serves InferenceServices, HTTPRoutes and OpenShift's "
+            "Routes, while they are not watched. The watch tells which version runs in which stage.",
         ),
     )
     secret_interval: float = field(
@@ -185,6 +186,14 @@ class Settings(ProcessSettings):
             REGISTRY,
             "ModelRegistry whose versions that are Ready to Deploy are a source of OpenShift AI's model catalog: the "
             "operator keeps an entry in the ConfigMap model-catalog-sources of its namespace. None by default.",
+        ),
+    )
+    deployment_gateway: str | None = field(
+        default=None,
+        metadata=setting_of(
+            GATEWAY,
+            "Gateway of the HTTPRoutes of ModelDeployments that have a hostname and no gatewayRef, and one of its "
+            "listeners. None by default: such a deployment gets a Route of OpenShift where that kind is.",
         ),
     )
     audit_key: Path | None = field(

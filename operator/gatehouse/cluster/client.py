@@ -99,6 +99,8 @@ _ROOTS: Final[Mapping[str, str]] = {
     "tokenreviews": "/apis/authentication.k8s.io/v1",
     "inferenceservices": "/apis/serving.kserve.io/v1beta1",
     "servingruntimes": "/apis/serving.kserve.io/v1alpha1",
+    "httproutes": "/apis/gateway.networking.k8s.io/v1",
+    "routes": "/apis/route.openshift.io/v1",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
     "modelregistries.modelregistry.opendatahub.io": "/apis/modelregistry.opendatahub.io/v1beta1",
 }

@@ -8,12 +8,21 @@ from typing import Final
 from gatehouse.cluster.client import ApiError, ApiUnavailable, ClusterError, Fenced
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, Transient
 
-__all__ = ["to_reconcile_error"]
+__all__ = ["LONGEST_REFUSAL", "is_denial", "to_reconcile_error"]
 
 FAILED_TEST: Final = "the server rejected our request due to an error in our request"
 """The API server's whole message when a JSON patch's ``test`` fails; a refusal by the schema names fields."""
+LONGEST_REFUSAL: Final = 2000
+"""How much of a refusal a message has."""
 FENCING: Final = "gatehouse-fencing"
 """The ValidatingAdmissionPolicy that lets only the holder of the Lease write VettedArtifacts."""
+_DENIED: Final = ("denied request", "denied the request")
+"""What the API server says for a ValidatingAdmissionPolicy, and for a webhook."""
+
+
+def is_denial(error: ClusterError) -> bool:
+    """Whether admission refused a request."""
+    return isinstance(error, ApiError) and any(said in error.message for said in _DENIED)
 
 
 def to_reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:

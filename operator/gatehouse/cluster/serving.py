@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gatehouse.cluster.client import ApiClient, ApiError, ClusterError
-from gatehouse.cluster.errors import to_reconcile_error
+from gatehouse.cluster.errors import LONGEST_REFUSAL, is_denial, to_reconcile_error
 from gatehouse.cluster.writer import FIELD_MANAGER
 from gatehouse.domain.common.errors import ReconcileError, Stalled, Superseded, Waiting
 from gatehouse.domain.deployment.standing import ADMISSION_REFUSED
@@ -19,9 +19,6 @@ _SERVICES: Final = "inferenceservices"
 _RUNTIMES: Final = "servingruntimes"
 _REVISIONS: Final = "controllerrevisions"
 _APPLY: Final = "application/apply-patch+yaml"
-_DENIED: Final = ("denied request", "denied the request")
-"""What the API server says for a ValidatingAdmissionPolicy, and for a webhook."""
-_LONGEST: Final = 2000
 _KIND_COMES: Final = timedelta(seconds=15)
 
 
@@ -101,10 +98,10 @@ def _is_absent(error: ClusterError) -> bool:
 
 
 def _reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
-    if isinstance(error, ApiError) and any(said in error.message for said in _DENIED):
+    if is_denial(error):
         return Stalled(
             reason=ADMISSION_REFUSED,
-            message=f"{doing}: {error.message}"[:_LONGEST],
+            message=f"{doing}: {error}"[:LONGEST_REFUSAL],
             remedy="gatehouse explain says whether the version is cleared; see docs/admission.md for the lists",
         )
     if _is_absent(error):
@@ -115,5 +112,5 @@ def _reconcile_error(error: ClusterError, *, doing: str) -> ReconcileError:
             remedy="install KServe",
         )
     if isinstance(error, ApiError) and error.status == HTTPStatus.CONFLICT:
-        return Superseded(reason="Conflict", message=f"{doing}: {error.message}"[:_LONGEST])
+        return Superseded(reason="Conflict", message=f"{doing}: {error.message}"[:LONGEST_REFUSAL])
     return to_reconcile_error(error, doing=doing)

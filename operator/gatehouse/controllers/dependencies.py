@@ -23,13 +23,16 @@ from gatehouse.controllers.ports import (
     LeaseTerm,
     ObjectReader,
     RegistryRowsFactory,
+    RouteWriter,
     SecretReader,
+    ServedKinds,
     ServingCluster,
     TemplateLister,
     UtcClock,
 )
 from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registry_sweep import RegistryTroubles
+from gatehouse.controllers.routes import Routes
 from gatehouse.controllers.rows import RowSweep
 from gatehouse.controllers.shares import DatabaseShares
 from gatehouse.controllers.store_hints import StoreHints
@@ -37,6 +40,7 @@ from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.parsing import Parsing
 from gatehouse.controllers.verification.scheduler import VerificationPool, VersionKey
 from gatehouse.controllers.verification.slots import CheckSlots
+from gatehouse.domain.deployment.route import RouteParent
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import ObjectKey
 from gatehouse.runtime.spans import NoWorkSpans, WorkSpans
@@ -55,7 +59,8 @@ class Adapters:
     """The outside of the controllers: the cache, the queues, the cluster, the stores, the databases, and the settings.
 
     ``set_aside`` is how many objects wait for a database's share of the workers. ``failed`` counts a failure of
-    periodic work. ``patience`` is how many seconds a reconcile waits for a check of an artifact.
+    periodic work. ``patience`` is how many seconds a reconcile waits for a check of an artifact. ``served`` says which
+    optional kinds there are; ``default_gateway`` is the Gateway of deployments that name none.
     """
 
     caches: Caches
@@ -66,6 +71,9 @@ class Adapters:
     clock: UtcClock
     writer: ClusterWriter
     serving: ServingCluster
+    routes: RouteWriter
+    served: ServedKinds
+    default_gateway: RouteParent | None
     events: EventRecorder
     secrets: SecretReader
     templates: TemplateLister
@@ -95,6 +103,7 @@ class Dependencies:
     checks: VerificationPool[VersionKey]
     templates: TemplateSweep
     services: Services
+    routes: Routes
     initializer: ClusterInitializer
     hints: StoreHints
     mirrors: MirrorStates
@@ -138,6 +147,7 @@ class Dependencies:
             ),
             templates=TemplateSweep(reader=reader, lister=adapters.templates, enqueue=enqueue_version),
             services=Services(reader),
+            routes=Routes(reader, served=adapters.served, default_gateway=adapters.default_gateway),
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
             hints=StoreHints(),
             mirrors=MirrorStates(changed=lambda name: enqueue(ObjectKey(registries, *name))),

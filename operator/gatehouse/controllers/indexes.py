@@ -16,6 +16,7 @@ __all__ = [
     "BY_CLAIM",
     "BY_DEPLOYED",
     "BY_DIGEST",
+    "BY_HOSTNAME",
     "BY_MODEL",
     "BY_NAMESPACE",
     "BY_PHASE",
@@ -50,6 +51,7 @@ BY_BUCKET: Final = "bucket"
 BY_CLAIM: Final = "claim"
 BY_DEPLOYED: Final = "deployed"
 BY_DIGEST: Final = "digest"
+BY_HOSTNAME: Final = "hostname"
 BY_MODEL: Final = "model"
 BY_PHASE: Final = "phase"
 BY_POLICY: Final = "policy"

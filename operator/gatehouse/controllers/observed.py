@@ -3,7 +3,7 @@
 Registries and policies select Namespaces by their labels. Versions are decided again after a change of a ModelApproval
 or a ModelEvaluation. The operator remembers who withdrew one: the cache loses that record with the deleted object.
 InferenceServices are KServe's. Gatehouse reports them and changes only those of deployments. They are absent without
-KServe.
+KServe. Routes are those of the Gateway API and of OpenShift. Gatehouse writes those of deployments.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ from gatehouse.api.meta import ANNOTATION_WITHDRAWAL_REASON, ANNOTATION_WITHDRAW
 from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.wire import WireDecision, WireMetadata
-from gatehouse.controllers.declaration import Declaration, resource_of
-from gatehouse.controllers.indexes import BY_DIGEST, BY_NAMESPACE, BY_SERVED, BY_VERSION, namespace_of, version_key
+from gatehouse.controllers.declaration import Declaration, Right, resource_of
+from gatehouse.controllers.indexes import (
+    BY_DIGEST,
+    BY_HOSTNAME,
+    BY_NAMESPACE,
+    BY_SERVED,
+    BY_VERSION,
+    namespace_of,
+    version_key,
+)
 from gatehouse.controllers.inference_services import INFERENCE_SERVICES, kept_of_service, served_digest, served_folder
+from gatehouse.controllers.routes import HTTP_ROUTES, OPENSHIFT_ROUTES, hosts_of_route, kept_of_route
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.runtime.cache import CacheChange, ChangeType
 from gatehouse.runtime.refs import Gvr
 
-__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "SERVICES", "Withdrawals"]
+__all__ = ["APPROVALS", "EVALUATIONS", "NAMESPACES", "OPTIONAL", "ROUTES", "SERVICES", "Withdrawals"]
 
 REMEMBERED: Final = 4096
 """How many of the newest are kept. A version is reconciled within seconds of the deletion, or after an outage."""
@@ -70,3 +79,26 @@ SERVICES: Final = Declaration(
     optional=True,
     keep=kept_of_service,
 )
+_WRITES: Final = ("create", "patch", "delete")
+ROUTES: Final = (
+    Declaration(
+        resource=HTTP_ROUTES,
+        indexes={BY_HOSTNAME: hosts_of_route},
+        optional=True,
+        keep=kept_of_route,
+        rights=(Right(group=HTTP_ROUTES.group, resource="httproutes", verbs=_WRITES),),
+    ),
+    Declaration(
+        resource=OPENSHIFT_ROUTES,
+        indexes={BY_HOSTNAME: hosts_of_route},
+        optional=True,
+        keep=kept_of_route,
+        rights=(
+            Right(group=OPENSHIFT_ROUTES.group, resource="routes", verbs=_WRITES),
+            # OpenShift asks for this right where a route names its host.
+            Right(group=OPENSHIFT_ROUTES.group, resource="routes/custom-host", verbs=("create", "update")),
+        ),
+    ),
+)
+OPTIONAL: Final = (SERVICES, *ROUTES)
+"""The kinds that may be absent."""

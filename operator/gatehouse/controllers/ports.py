@@ -47,7 +47,9 @@ __all__ = [
     "PolicyWriters",
     "RegistryRows",
     "RegistryRowsFactory",
+    "RouteWriter",
     "SecretReader",
+    "ServedKinds",
     "ServingCluster",
     "TemplateLister",
     "UtcClock",
@@ -387,6 +389,30 @@ class ServingCluster(Protocol):
 
     async def put_service(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Applies an InferenceService and returns the result. Raises the errors of ``put_runtime``."""
+        ...
+
+
+class ServedKinds(Protocol):
+    """Knows which optional kinds the API server serves."""
+
+    def __call__(self, kind: str) -> bool | None:
+        """Whether the kind of this plural is served. None before the first answer."""
+        ...
+
+
+class RouteWriter(Protocol):
+    """Writes routes. Raises ``Transient``, and where said ``Stalled`` and ``Waiting``."""
+
+    async def put_route(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Creates a route, or patches the one that still has the uid in ``body``; the result.
+
+        Raises ``Stalled`` (AdmissionRefused), ``Waiting`` (KindNotFound), ``Superseded`` where another route of the
+        name exists.
+        """
+        ...
+
+    async def delete_route(self, namespace: str, name: str, *, method: str, uid: str) -> None:
+        """Deletes the route if it exists and has this uid."""
         ...
 
 

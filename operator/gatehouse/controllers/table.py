@@ -26,6 +26,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     observed.APPROVALS,
     observed.EVALUATIONS,
     observed.SERVICES,
+    *observed.ROUTES,
     vetted_artifacts.DECLARATION,
     registered_model.DECLARATION,
     model_version.DECLARATION,

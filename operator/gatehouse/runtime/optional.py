@@ -9,6 +9,7 @@ the watch when the kind goes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -45,13 +46,22 @@ class WatchingSource(EventSource, Protocol):
 class OptionalSource:
     """Lists and watches one kind while the kind is served. An absent kind has no objects.
 
-    While the API server does not answer, refuses or fails a list, the objects that are known stay known.
+    While the API server does not answer, refuses or fails a list, the objects that are known stay known. ``changed`` is
+    called after another answer than the last one.
     """
 
-    def __init__(self, *, resource: Gvr, source: WatchingSource, presence: Presence) -> None:
+    def __init__(
+        self,
+        *,
+        resource: Gvr,
+        source: WatchingSource,
+        presence: Presence,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
         self._resource = resource
         self._source = source
         self._presence = presence
+        self._changed = changed
         self.served: bool | None = None
         """The last answer of the API server; None before the first."""
         self._unwatched = 0
@@ -66,10 +76,11 @@ class OptionalSource:
             self._unwatched = 0
             return
         served = await self._presence.serves(self._resource)
-        if served != self.served:
-            log.info("optional kind is watched" if served else "optional kind is absent", kind=self._resource.plural)
-        self.served = served
+        before, self.served = self.served, served
         self._answers.put_nowait(served)
+        if served != before:
+            log.info("optional kind is watched" if served else "optional kind is absent", kind=self._resource.plural)
+            self._changed()
         self._unwatched = self._unwatched + 1 if served else 0
         if self._unwatched > _PATIENCE:
             raise NotListedError(f"{self._resource.plural} are served, but cannot be listed and watched")

@@ -24,7 +24,7 @@ from gatehouse.controllers.kserve_images import ClusterInitializer
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.mirrors import MirrorStates
 from gatehouse.controllers.model_registry import ModelRegistryController
-from gatehouse.controllers.observed import SERVICES
+from gatehouse.controllers.observed import OPTIONAL
 from gatehouse.controllers.ports import ObjectName
 from gatehouse.controllers.registry_sweep import PERIODIC_WORK_FAILING, RegistryTroubles
 from gatehouse.controllers.store_hints import StoreHints
@@ -58,7 +58,7 @@ ABOUT_REGISTRIES = {"policies", "store hints", "mirrors", "audit", "serving"}
 """Works that look at each registry. A work that is in no set has no place in the table."""
 ABOUT_ONE_REGISTRY = {"catalog"}
 """Works that look at the registry that a setting names: here the broken one."""
-ABOUT_OBJECTS = {"templates", "services", "kserve", "opendatahub"}
+ABOUT_OBJECTS = {"templates", "services", "HTTPRoutes", "OpenShift routes", "kserve", "opendatahub"}
 """Works that read other objects of the cluster."""
 
 
@@ -91,7 +91,9 @@ class World:
             clock=self,
             troubles=self.troubles,
             templates=TemplateSweep(reader=self, lister=self, enqueue=self.enqueued.append),  # type: ignore[arg-type]
-            services=OptionalSource(resource=SERVICES.resource, source=self, presence=self),
+            optional={
+                each.kind: OptionalSource(resource=each.resource, source=self, presence=self) for each in OPTIONAL
+            },
             initializer=ClusterInitializer(reader=self, changed=lambda: None),
             policy_writers=self,
             hints=StoreHints(),
