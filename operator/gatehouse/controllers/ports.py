@@ -391,6 +391,10 @@ class ServingCluster(Protocol):
         """Applies an InferenceService and returns the result. Raises the errors of ``put_runtime``."""
         ...
 
+    async def delete_service(self, namespace: str, name: str, *, uid: str) -> None:
+        """Deletes the InferenceService if it exists and has this uid."""
+        ...
+
 
 class ServedKinds(Protocol):
     """Knows which optional kinds the API server serves."""
