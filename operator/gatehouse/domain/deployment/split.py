@@ -79,7 +79,7 @@ def _cannot(facts: DeploymentFacts, _: Choice, decision: DeploymentDecision) -> 
 def _failing(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:
     """The next revision failed, or its gates shut: requests go back."""
     coming, canary = facts.coming, decision.canary
-    if coming is None or canary is None or choice.retried or choice.fresh:
+    if coming is None or canary is None or coming == facts.stable or choice.retried or choice.fresh:
         return None
     gate = shut_gate(coming, facts.deployment, facts.versions, facts.place)
     if gate is not None and _is_undecided(facts, coming):
@@ -148,7 +148,13 @@ def _without_main(facts: DeploymentFacts, choice: Choice, decision: DeploymentDe
 
 
 def _at_rest(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:
-    return _put_back(facts, watched(facts, decision)) if choice.target == facts.stable else None
+    target = choice.target
+    if target is None or target != facts.stable:
+        return None
+    if all(entry.revision != target.name for entry in decision.history):
+        # An operator was stopped between the write of the service and that of the status.
+        return replace(applied(facts, choice, decision, service=decision.main), runs=target)
+    return _put_back(facts, watched(facts, replace(decision, canary=None)))
 
 
 def _starting(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:

@@ -410,7 +410,9 @@ def test_a_deleted_service_is_made_again() -> None:
 
 def test_a_foreign_service_of_the_name_is_left_alone() -> None:
     made = Rehearsal()
-    made.service = DeployedService(name="chat", uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1))
+    made.service = DeployedService(
+        name="chat", uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1)
+    )
     made.settle()
     assert made.writes == []
     assert made.condition("Stalled") == ("True", "NameTaken")
