@@ -123,9 +123,10 @@ class StepQuestions:
 
     def _begin(self, name: ObjectName, question: Hashable, ask: Callable[[], Awaitable[object]]) -> None:
         async def answer() -> object:
-            answer = await ask()
-            asked.answered_at = asyncio.get_running_loop().time()
-            return answer
+            try:
+                return await ask()
+            finally:
+                asked.answered_at = asyncio.get_running_loop().time()
 
         task = asyncio.create_task(answer(), name=f"question of {name.namespace}/{name.name}")
         asked = self._asked[name] = _Asked(question, task)
