@@ -175,6 +175,13 @@ def test_a_name_that_is_near_to_none_is_refused_as_well(tmp_path: Path) -> None:
     assert problems(config=file) == (f"xyzzy in {file} is no setting; docs/settings.md lists them all",)
 
 
+def test_a_token_is_not_sent_in_clear_text() -> None:
+    [problem] = problems(flags={"prometheus_address": "http://a", "prometheus_token_file": "/token"})
+    assert problem.startswith("a token is sent by https only")
+    assert problem.endswith("(from --prometheus-address, --prometheus-token-file)")
+    assert load(flags={"prometheus_token_file": "/token"}).settings.prometheus_address is None
+
+
 def test_times_of_the_lease_that_contradict_each_other_are_named_with_their_sources() -> None:
     [problem] = problems(flags={"lease_duration": "5s"}, environ={"GATEHOUSE_LEASE_RETRY_PERIOD": "1s"})
     assert "duration=5, renew_deadline=7.0, retry_period=1.0" in problem

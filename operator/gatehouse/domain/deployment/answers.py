@@ -62,10 +62,11 @@ def read_query_answer(*, status: int, content_type: str, body: bytes) -> QueryAn
         return no_answer(f"HTTP {status} with an answer that is no object")
     if status != HTTPStatus.OK or answer.get("status") != "success":
         return _error(status, answer)
-    if answer.get("warnings"):
-        return no_answer(f"Prometheus warns: {_text(answer['warnings'])}")
     data = answer.get("data")
-    return _result(data) if isinstance(data, Mapping) else no_answer("the answer has no data")
+    found = _result(data) if isinstance(data, Mapping) else no_answer("the answer has no data")
+    if found.kind != "Unusable" and answer.get("warnings"):
+        return no_answer(f"Prometheus warns: {_text(answer['warnings'])}")
+    return found
 
 
 def _error(status: int, answer: Mapping[str, JsonValue]) -> QueryAnswer:
@@ -84,7 +85,7 @@ def _result(data: Mapping[str, JsonValue]) -> QueryAnswer:
     if not result:
         return QueryAnswer(kind="Empty", problem="the query has no result")
     if len(result) > 1:
-        return no_answer(f"the query has {len(result)} results, and not one: sum them, or take the greatest")
+        return no_answer("the query has more than one result: sum the results, or take the greatest")
     [series] = result
     return _sample(series.get("value") if isinstance(series, Mapping) else None)
 
