@@ -67,7 +67,8 @@ class StepQuestions:
     ) -> Literal["Asking", "Passed"] | Finding:
         """Whether Prometheus parses each query: asked once for each plan, before a revision gets requests.
 
-        The finding is QueryInvalid, which needs a person, or PrometheusUnavailable, where a later call asks again.
+        The finding is QueryInvalid, which needs a person, or PrometheusUnavailable or QueryUnanswered, where a later
+        call asks again.
         """
         plan_key = (plan.queries, address)
         if self._checked.get(name) == plan_key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from gatehouse.domain.deployment.answers import LARGEST_ANSWER
 __all__ = ["LARGEST_FILE", "NoReply", "Poster", "Reply", "read_text"]
 
 LARGEST_FILE: Final = 1_048_576
-_CONNECTIONS: Final = 8
+_TOGETHER: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +36,16 @@ class NoReply(Exception):
 
 
 class Poster:
-    """Posts to many addresses at most eight requests at once, from when the context begins until it ends."""
+    """Posts at most eight requests at once to one server, so that a silent server takes nothing from another one."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._free = asyncio.Semaphore(_CONNECTIONS)
+        self._free: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_TOGETHER))
         self.requests = 0
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=_TOGETHER),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -69,11 +70,12 @@ class Poster:
         """A redirect is an answer, and is not followed. Raises NoReply, also for an answer of more than 1 MiB."""
         if self._session is None:
             raise RuntimeError("the poster is not open")
-        async with self._free:
+        address = URL(url, encoded=True)
+        async with self._free[str(address.origin())]:
             self.requests += 1
             try:
                 async with self._session.post(
-                    URL(url, encoded=True),
+                    address,
                     data=body,
                     headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
                     timeout=aiohttp.ClientTimeout(total=seconds),

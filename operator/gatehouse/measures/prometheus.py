@@ -19,6 +19,8 @@ __all__ = ["PrometheusQueries"]
 
 _ROUND_SECONDS: Final = 30
 """How long all queries of one measurement may take."""
+_TOGETHER: Final = 4
+"""How many queries of one measurement are asked at once, so that none takes all requests to a server."""
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -56,7 +58,7 @@ class PrometheusQueries:
     async def answers(
         self, queries: Sequence[str], *, address: str | None, namespace: str
     ) -> Mapping[str, QueryAnswer]:
-        """The answer to each query; all are asked at the same time. Never raises."""
+        """The answer to each query. Never raises."""
         allowed = self._allowed(address)
         if isinstance(allowed, Finding):
             return dict.fromkeys(queries, no_answer(allowed.found))
@@ -76,14 +78,19 @@ class PrometheusQueries:
     ) -> dict[str, QueryAnswer]:
         found = dict.fromkeys(queries, no_answer(f"no answer within {_ROUND_SECONDS} s"))
 
+        free = asyncio.Semaphore(_TOGETHER)
+
         async def ask(query: str) -> None:
+            async with free:
+                found[query] = await answer(query)
+
+        async def answer(query: str) -> QueryAnswer:
             form = urlencode({"query": query, "timeout": f"{self._timeout:g}s", "limit": "2"}).encode()
             try:
                 reply = await self._poster.post(url, form, headers=headers, seconds=self._timeout, tls=tls)
             except NoReply as error:
-                found[query] = no_answer(str(error))
-            else:
-                found[query] = read_query_answer(status=reply.status, content_type=reply.content_type, body=reply.body)
+                return no_answer(str(error))
+            return read_query_answer(status=reply.status, content_type=reply.content_type, body=reply.body)
 
         try:
             async with asyncio.timeout(_ROUND_SECONDS), asyncio.TaskGroup() as group:

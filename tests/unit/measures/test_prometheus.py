@@ -76,27 +76,45 @@ async def test_each_query_is_one_post_that_bounds_what_prometheus_does(prometheu
     assert asker.poster.requests == 3
 
 
-async def test_the_queries_of_a_round_are_asked_at_once_and_at_most_eight(prometheus: FakePrometheus) -> None:
-    together, most, lock = 0, 0, threading.Lock()
-    eight = threading.Event()
+@pytest.mark.parametrize(("rounds", "together"), [(1, 4), (2, 8), (3, 8)])
+async def test_at_most_four_queries_of_a_round_and_eight_of_a_server_are_asked_at_once(
+    prometheus: FakePrometheus, rounds: int, together: int
+) -> None:
+    running, most, lock, full = 0, 0, threading.Lock(), threading.Event()
 
     def count(_: object) -> float:
-        nonlocal together, most
+        nonlocal running, most
         with lock:
-            together += 1
-            most = max(most, together)
-            if together == 8:
-                eight.set()
-        eight.wait(timeout=20)
+            running += 1
+            most = max(most, running)
+            if running == together:
+                full.set()
+        assert full.wait(timeout=20)
         with lock:
-            together -= 1
+            running -= 1
         return 1.0
 
     prometheus.says = count
     async with asking(own=prometheus.url) as asker:
-        answers = await asker.ask(*(str(number) for number in range(20)))
-    assert {answer.kind for answer in answers.values()} == {"Value"}
-    assert (most, len(prometheus.asked)) == (8, 20)
+        answers = await asyncio.gather(
+            *(asker.ask(*(f"{number}-{query}" for query in range(12))) for number in range(rounds))
+        )
+    assert {answer.kind for found in answers for answer in found.values()} == {"Value"}
+    assert (most, len(prometheus.asked)) == (together, 12 * rounds)
+
+
+async def test_a_silent_server_takes_nothing_from_another_one(prometheus: FakePrometheus) -> None:
+    prometheus.says = lambda _: 1.0
+    with fake_prometheus() as silent:
+        silent.silent = True
+        async with asking(own=prometheus.url, further=[silent.url]) as asker:
+            waiting = [asyncio.create_task(asker.ask(*"abcdefgh", address=silent.url)) for _ in range(3)]
+            await asyncio.to_thread(silent.until, 8)
+            answers = await asker.ask("up")
+            assert (answers["up"].value, len(silent.asked)) == (1.0, 8)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_silent_server_costs_the_timeout_and_is_no_pass(prometheus: FakePrometheus) -> None:

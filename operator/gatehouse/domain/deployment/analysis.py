@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 QUERY_INVALID: Final = "QueryInvalid"
+QUERY_UNANSWERED: Final = "QueryUnanswered"
 PROMETHEUS_UNAVAILABLE: Final = "PrometheusUnavailable"
 METRIC_UNKNOWN: Final = "MetricUnknown"
 WEBHOOK: Final = "webhook"
@@ -141,27 +142,37 @@ def query_finding(plan: AnalysisPlan, answers: Mapping[str, QueryAnswer]) -> Fin
 
 
 def source_finding(plan: AnalysisPlan, answers: Mapping[str, QueryAnswer]) -> Finding | None:
-    """Prometheus away: no query of the plan has an answer that can be used."""
-    problems = [
-        answer.problem for query in plan.queries if (answer := answers.get(query, _NOT_ASKED)).kind == "Unusable"
-    ]
-    if not problems or len(problems) < len(plan.queries):
+    """The first query without an answer that can be used. A query without samples has one."""
+    found = [(metric.name, answers.get(query, _NOT_ASKED)) for metric in plan.metrics for query in metric.queries]
+    silent = [(name, answer.problem) for name, answer in found if answer.kind == "Unusable"]
+    if not silent:
         return None
+    name, problem = silent[0]
+    if len(silent) == len(found):
+        return Finding(
+            reason=PROMETHEUS_UNAVAILABLE,
+            found=f"Prometheus answers none of the queries of spec.analysis: {problem}",
+            expected="an answer to each query before the next revision gets requests",
+            remedy="check the address, the token and the network between the operator and Prometheus",
+        )
     return Finding(
-        reason=PROMETHEUS_UNAVAILABLE,
-        found=f"Prometheus answers none of the queries of spec.analysis: {problems[0]}",
-        expected="an answer to each query before the next revision gets requests",
-        remedy="check the address, the token and the network between the operator and Prometheus",
+        reason=QUERY_UNANSWERED,
+        found=f"the metric {name} of spec.analysis has a query without a usable answer: {problem}",
+        expected="one number, or no sample, before the next revision gets requests",
+        remedy="correct the query of the metric; the operator asks again",
     )
 
 
-def due_after(step: StepStatus, interval: timedelta, *, now: datetime) -> timedelta:
+def due_after(step: StepStatus, interval: timedelta, *, now: datetime, at_once: bool = False) -> timedelta:
     """How long until the step is measured or asked again; zero when it is due.
 
-    The first measurement is one interval after the begin of the step. A time that lies ahead was written before the
-    clock jumped back: the step is due, and the measurement writes a time of the present clock.
+    The first measurement is one interval after the begin of the step, or ``at_once`` as for a webhook. A time that lies
+    ahead was written before the clock jumped back: the step is due, and the measurement writes a time of the present
+    clock.
     """
-    last = _time(step.measured_at) or _time(step.since)
+    last = _time(step.measured_at)
+    if last is None and not at_once:
+        last = _time(step.since)
     if last is None or last > now:
         return timedelta(0)
     return max(last + interval - now, timedelta(0))
@@ -265,13 +276,15 @@ class _Judgement:
 
 def _judged(metric: PlannedMetric, answers: Mapping[str, QueryAnswer]) -> _Judgement:
     answer = answers.get(metric.query, _NOT_ASKED)
-    if answer.kind != "Value":
+    if answer.kind in {"Unusable", "Invalid"}:
         return _inconclusive(answer.problem)
-    value = answer.value
+    value = answer.value if answer.kind == "Value" else None
     if metric.samples_query is not None:
         few = _too_few(answers.get(metric.samples_query, _NOT_ASKED), metric.min_samples)
         if few:
             return _inconclusive(few, value)
+    if value is None:
+        return _inconclusive(answer.problem)
     high = _limit(metric, answers)
     if isinstance(high, _Judgement):
         return replace(high, value=value)

@@ -125,12 +125,14 @@ def test_a_query_that_does_not_parse_is_named_with_its_metric() -> None:
     )
 
 
-def test_prometheus_is_away_where_no_query_has_an_answer() -> None:
+def test_a_query_without_an_answer_is_known_before_the_first_request() -> None:
     made = own_plan()
     finding = source_finding(made, {"own": SILENT})
     assert finding is not None
     assert (finding.reason, "no answer within 10 s" in finding.found) == ("PrometheusUnavailable", True)
-    assert source_finding(made, own(SILENT)) is None
+    finding = source_finding(made, own(SILENT))
+    assert finding is not None
+    assert (finding.reason, "the metric own" in finding.found) == ("QueryUnanswered", True)
     assert source_finding(made, own(EMPTY, EMPTY)) is None
 
 
@@ -154,6 +156,11 @@ def test_a_step_is_measured_each_interval_whichever_way_the_clock_jumps(
 ) -> None:
     at = None if measured_at is None else timestamp(measured_at)
     assert due_after(step(measured_at=at), MINUTE, now=now) == after
+
+
+def test_a_webhook_is_asked_at_once() -> None:
+    assert due_after(step(), MINUTE, now=SINCE, at_once=True) == timedelta(0)
+    assert due_after(step(measured_at=timestamp(NOW)), MINUTE, now=NOW, at_once=True) == MINUTE
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.datetimes(timezones=st.just(UTC)))
@@ -196,6 +203,7 @@ def test_a_value_passes_inside_of_its_range(number: float, found: str) -> None:
         (own(EMPTY), "the query has no result"),
         (own(SILENT), "no answer within 10 s"),
         ({"own": value(1)}, "the number of samples is unknown: the query was not answered"),
+        (own(EMPTY, value(0)), "there are 0 samples; expected 1 at least"),
         (own(value(1), EMPTY), "there are no samples: the query has no result; expected 1 at least"),
         (own(value(1), SILENT), "the number of samples is unknown: no answer within 10 s"),
         (own(value(1), value(0.5)), "there are 0.5 samples; expected 1 at least"),
