@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import promql_parser
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gatehouse.api.deployment_analysis import MOST_METRICS
-from gatehouse.domain.deployment.metrics import BUILT_IN_METRICS
+from gatehouse.domain.deployment.metrics import BUILT_IN_METRICS, FINISHED_REQUESTS
+from gatehouse.domain.deployment.queries import AnalysisSubject, filled
 
 FIRST_TOKEN = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
@@ -44,6 +46,13 @@ def fails(name: str, next_: float, stable: float, buckets: Sequence[float]) -> b
 
 def test_an_analysis_has_room_for_each_built_in_metric() -> None:
     assert 0 < len(BUILT_IN_METRICS) <= MOST_METRICS
+
+
+@pytest.mark.parametrize("stable", ["chat", None])
+def test_each_query_parses(stable: str | None) -> None:
+    subject = AnalysisSubject(namespace="a", service="b", stable_service=stable, served_name="c")
+    for query in (FINISHED_REQUESTS, *(metric.query for metric in BUILT_IN_METRICS.values())):
+        promql_parser.parse(filled(query, subject, window="1h30m"))
 
 
 @pytest.mark.parametrize(("name", "buckets"), HISTOGRAMS)
