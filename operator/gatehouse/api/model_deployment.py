@@ -167,6 +167,8 @@ class MetricStatus(Struct):
     """The last value."""
     message: Annotated[str, StringConstraints(max_length=512)] = ""
     """What the last measurement found."""
+    rule: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Hash of the query and its limits. When they change, the counts begin again."""
 
 
 class StepStatus(Struct):
