@@ -57,6 +57,7 @@ from gatehouse.controllers.routes import (
     routing,
     sharing_hostname,
 )
+from gatehouse.controllers.step_measures import StepMeasures
 from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
@@ -109,6 +110,7 @@ class ModelDeploymentController:
         serving: ServingCluster,
         routes: Routes,
         writer: DeploymentWriter,
+        measures: StepMeasures,
         clock: UtcClock,
     ) -> None:
         self._objects = objects
@@ -117,6 +119,7 @@ class ModelDeploymentController:
         self._serving = serving
         self._routes = routes
         self._writer = writer
+        self._measures = measures
         self._clock = clock
 
     async def reconcile(self, resource: ModelDeployment, body: Mapping[str, Any]) -> Result:
@@ -143,7 +146,8 @@ class ModelDeploymentController:
         return Result(status=status, requeue=_requeue(_soonest(decision.again, RECORD_AGAIN if owed else None)))
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Kubernetes deletes the service and the revisions with their owner."""
+        """Kubernetes deletes the services, the route and the revisions with their owner."""
+        self._measures.forget(ObjectName(namespace, name))
 
     def outage(self, resource: ModelDeployment) -> ModelDeploymentStatus:
         """The last known status."""
@@ -196,7 +200,10 @@ class ModelDeploymentController:
             else {name: deployed_service(body, deployment) for name, body in bodies.items()},
             routing=self._routes.of(deployment),
         )
-        return replace(facts, rollouts=await self._rollouts(facts, bodies or {}))
+        facts = replace(facts, rollouts=await self._rollouts(facts, bodies or {}))
+        if bodies is None or deployment.spec.strategy.type == "Recreate":
+            return facts
+        return replace(facts, measured=self._measures.measured(facts), unmeasurable=self._measures.unmeasurable(facts))
 
     def _bodies(self, deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
         """The services that say that the deployment controls them, and those of the names that it may need."""
@@ -373,6 +380,7 @@ def _build(shared: Dependencies) -> Reconcile:
             connections=shared.connections,
             serving=adapters.serving,
             routes=shared.routes,
+            measures=StepMeasures(shared.questions, clock=adapters.clock, ended=adapters.step_ended),
             writer=DeploymentWriter(serving=adapters.serving, routes=adapters.routes, events=adapters.events),
             clock=adapters.clock,
         )
@@ -389,7 +397,10 @@ DECLARATION: Final = Declaration(
         Trigger(kind=SERVICES, relevant=deployed_part, dependents=deploying, listed=every_deployment),
         Trigger(kind=DEPLOYMENTS, relevant=_asked_part, dependents=_itself),
         Trigger(kind=DEPLOYMENTS, relevant=hostname_part, dependents=sharing_hostname),
-        *(Trigger(kind=kind.plural, relevant=route_part, dependents=routing, listed=every_deployment) for kind in ROUTE_KINDS.values()),
+        *(
+            Trigger(kind=kind.plural, relevant=route_part, dependents=routing, listed=every_deployment)
+            for kind in ROUTE_KINDS.values()
+        ),
     ),
     workers=WORKERS,
     rights=(

@@ -81,7 +81,7 @@ class DeploymentFacts:
     ``rollouts`` are those of the revisions that its services have, by the service's name. ``lost`` are revisions whose
     ControllerRevision is gone or altered, ``refused`` those that the API server's admission refused just now; both with
     the reason, by name. ``routing`` is None while routes cannot be listed. ``measured`` is of the step that the status
-    has.
+    has; ``unmeasurable`` is why the steps of the strategy cannot be measured.
     """
 
     now: datetime
@@ -93,6 +93,7 @@ class DeploymentFacts:
     rollouts: Mapping[str, RevisionRollout] = field(default_factory=dict)
     routing: KnownRoute | None = UNROUTED
     measured: Measured | None = None
+    unmeasurable: Finding | None = None
     lost: Mapping[str, Finding] = field(default_factory=dict)
     refused: Mapping[str, Finding] = field(default_factory=dict)
 

@@ -168,6 +168,12 @@ def not_accepted(facts: DeploymentFacts, key: RevisionKey, told: str) -> Finding
     )
 
 
+CHECKING_QUERIES: Final = Finding(
+    reason="CheckingQueries",
+    found="Prometheus is asked whether it parses the queries of spec.analysis",
+    expected="an answer",
+    remedy="wait for the answer",
+)
 ROUTES_UNKNOWN: Final = Finding(
     reason="RoutesUnknown",
     found="the routes of the cluster are not known",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from gatehouse.api.deployment_strategy import DeploymentStep
 from gatehouse.api.model_deployment import (
     CanaryStatus,
     DeploymentPhase,
@@ -26,6 +27,7 @@ from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.choice import Choice, barred, newest_good
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
 from gatehouse.domain.deployment.findings import (
+    CHECKING_QUERIES,
     cannot_split,
     late,
     not_accepted,
@@ -55,6 +57,8 @@ __all__ = ["GIVEN_UP_AFTER", "split"]
 
 GIVEN_UP_AFTER: Final = timedelta(seconds=30)
 """How long a revision that is given up keeps running, so that answers that have begun can end."""
+
+ASK_AGAIN: Final = timedelta(seconds=30)
 
 _Case = Callable[[DeploymentFacts, Choice, DeploymentDecision], DeploymentDecision | None]
 
@@ -157,6 +161,22 @@ def _at_rest(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecisio
     return _put_back(facts, watched(facts, replace(decision, canary=None)))
 
 
+def _unmeasurable(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:
+    """The analysis of the steps cannot be asked, and the next revision has no requests yet."""
+    finding, canary = facts.unmeasurable, decision.canary
+    if finding is None or _skips(facts, choice) or (canary is not None and canary.step is not None):
+        return None
+    checking = finding == CHECKING_QUERIES
+    return replace(
+        decision,
+        phase="Progressing" if checking else "Held",
+        finding=finding,
+        target=facts.running,
+        retried=False,
+        again=LOOK_AGAIN if checking else ASK_AGAIN,
+    )
+
+
 def _starting(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:
     """The next revision has no service yet."""
     target = choice.target
@@ -191,9 +211,7 @@ def _bringing_in(facts: DeploymentFacts, choice: Choice, decision: DeploymentDec
     if rollout is None or rollout.state != "Available":
         found = "the InferenceService is not there yet" if rollout is None else rollout.found
         return replace(decision, phase=phase, finding=warming(facts, target, found), again=LOOK_AGAIN)
-    skips = choice.rollback is not None or not is_healthy(facts)
-    steps = () if skips else tuple(facts.deployment.spec.strategy.steps)
-    progress = stepped(facts, canary, target, steps)
+    progress = stepped(facts, canary, target, _steps(facts, choice))
     if progress.phase == "Done":
         return _promoted(facts, decision, target, service)
     going = replace(
@@ -213,6 +231,7 @@ _CASES: Final[tuple[_Case, ...]] = (
     _barred,
     _without_main,
     _at_rest,
+    _unmeasurable,
     _starting,
     _bringing_in,
 )
@@ -232,8 +251,7 @@ def _failure(facts: DeploymentFacts, choice: Choice, canary: CanaryStatus, key: 
         return late(facts, key, found) if overdue else None
     if rollout.state == "Stopped":
         return None
-    skips = choice.rollback is not None or not is_healthy(facts)
-    steps = () if skips else tuple(facts.deployment.spec.strategy.steps)
+    steps = _steps(facts, choice)
     progress = stepped(facts, canary, key, steps)
     if progress.phase == "Failed":
         return progress.finding
@@ -243,6 +261,15 @@ def _failure(facts: DeploymentFacts, choice: Choice, canary: CanaryStatus, key: 
         route = None if facts.routing is None else facts.routing.route
         return not_accepted(facts, key, "" if route is None else route.told)
     return None
+
+
+def _skips(facts: DeploymentFacts, choice: Choice) -> bool:
+    """A rollback takes no steps, and nor does what replaces a revision that never was available."""
+    return choice.rollback is not None or not is_healthy(facts)
+
+
+def _steps(facts: DeploymentFacts, choice: Choice) -> tuple[DeploymentStep, ...]:
+    return () if _skips(facts, choice) else tuple(facts.deployment.spec.strategy.steps)
 
 
 def _is_undecided(facts: DeploymentFacts, key: RevisionKey) -> bool:
