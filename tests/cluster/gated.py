@@ -44,6 +44,7 @@ __all__ = [
     "HOLDER",
     "IMAGE",
     "INITIALIZER",
+    "KEYS",
     "LEASE",
     "LEASES",
     "NEXT",

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner
 
 from cluster.admission.canaries import CANARY, CANARY_USES, CANARY_WAYS, good_canary, with_canary
 from cluster.admission.evasions import EVIL, OVERRIDES, URIS
@@ -27,12 +26,10 @@ from cluster.rig import until
 from cluster.servers import available
 from cluster.status import Manifest
 from e2e.kserve_manager import INITIALIZER, KServe, kserve, wait_gone
-from gatehouse.cli.main import app
+from e2e.kserve_services import MERGE, PERSIST, furnish, items, ready, said, sent
 from gatehouse_local.errors import ApiRefused
 from gatehouse_local.kube import KubeClient
 
-PERSIST: Final = "fieldManager=test"
-MERGE: Final = "application/merge-patch+json"
 INTERNAL: Final = "internal.serving.kserve.io"
 PREDICTOR = ("spec", "predictor")
 MODEL = (*PREDICTOR, "model")
@@ -56,27 +53,8 @@ def manager() -> Iterator[KServe]:
 def gate(manager: KServe) -> Iterator[Gate]:
     """A namespace with a stage, the runtime of the template and the connection in it."""
     with make_gate(manager.plane) as made:
-        _furnish(made)
+        furnish(made)
         yield made
-
-
-def _furnish(gate: Gate) -> None:
-    for key in ("minio-connection", "evil"):
-        made = CliRunner().invoke(
-            app,
-            [
-                *("connection", "create", key, f"--namespace={gate.namespace}", "--endpoint=http://minio.minio:9000"),
-                *(f"--kubeconfig={gate.plane.kubeconfig}", "--context=admin"),
-            ],
-            env={"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "x"},
-        )
-        assert made.exit_code == 0, made.output
-    send(gate.developer, gate.runtime(), query=PERSIST)
-    for version, kind, name, spec in (
-        ("scheduling.k8s.io/v1", "PriorityClass", "inference", {"value": 1000, "preemptionPolicy": "Never"}),
-        ("node.k8s.io/v1", "RuntimeClass", "nvidia", {"handler": "nvidia"}),
-    ):
-        gate.admin.apply({"apiVersion": version, "kind": kind, "metadata": {"name": name}, **spec})
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +87,6 @@ def _listed(client: KubeClient, path: str) -> bool:
     return False
 
 
-def items(gate: Gate, path: str) -> list[Manifest]:
-    found: list[Manifest] = gate.admin.request("GET", path)["items"]
-    return found
-
-
 def pods(gate: Gate, name: str = "") -> list[Manifest]:
     """Pods of the namespace, or of one service."""
     selector = f"?labelSelector=serving.kserve.io/inferenceservice%3D{name}" if name else ""
@@ -125,15 +98,6 @@ def deploy(gate: Gate, changes: Changes | None = None) -> tuple[str, str]:
     name = f"m-{secrets.token_hex(4)}"
     body = gate.service({NAME: name, **(changes or {})})
     return name, gate.developer.path_of(send(gate.developer, body, query=PERSIST))
-
-
-def ready(gate: Gate, path: str) -> bool:
-    conditions = gate.admin.request("GET", path).get("status", {}).get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def said(gate: Gate, path: str) -> str:
-    return str(gate.admin.request("GET", path).get("status"))
 
 
 def strange(pod: Manifest, *, uri: str | None = None) -> list[str]:
@@ -409,9 +373,9 @@ def test_a_cache_of_models_is_kept_off_by_the_template_and_holds_up_no_service_t
 def test_a_service_from_before_the_gate_is_deleted(gate: Gate) -> None:
     """Whatever it has: its finalizer is taken off by an update."""
     with gate.another(stage=STAGE, gate="Off") as late:
-        _furnish(late)
+        furnish(late)
         body = late.service({DISABLED: None, (*PREDICTOR, "hostNetwork"): True}, uri=EVIL)
-        until(lambda: _sent(late.developer, body), what="the gate is not off")
+        until(lambda: sent(late.developer, body), what="the gate is not off")
         path = late.developer.path_of(body)
         until(lambda: late.admin.request("GET", path)["metadata"].get("finalizers"), what="KServe has not seen it")
         label = {"metadata": {"labels": {"gatehouse.dev/gate": None}}}
@@ -421,13 +385,6 @@ def test_a_service_from_before_the_gate_is_deleted(gate: Gate) -> None:
         wait_gone(late.admin, path)
 
 
-def _sent(client: KubeClient, body: Manifest) -> bool:
-    with contextlib.suppress(ApiRefused):
-        send(client, body, query=PERSIST)
-        return True
-    return False
-
-
 # What should not
 
 
@@ -435,7 +392,7 @@ def test_no_way_of_a_deployer_leads_through_a_canary_either(gate: Gate) -> None:
     let_in = {}
     for number, (way, changes) in enumerate(CANARY_WAYS.items()):
         service = gate.service({NAME: f"canary-{number}"})
-        if _sent(gate.developer, altered(altered(service, with_canary(service)), changes)):
+        if sent(gate.developer, altered(altered(service, with_canary(service)), changes)):
             let_in[f"canary-{number}"] = way
     settled(gate)
     found = {pod["metadata"]["name"]: strange(pod) for pod in pods(gate)}
@@ -454,7 +411,7 @@ def test_no_way_of_a_deployer_leads_to_a_pod_that_loads_anything_but_what_was_ve
     let_in = {}
     for number, (way, changes) in enumerate(ways.items()):
         body = gate.service({NAME: f"way-{number}", **changes})
-        if _sent(gate.developer, body):
+        if sent(gate.developer, body):
             let_in[f"way-{number}"] = way
     settled(gate)
     found = {pod["metadata"]["name"]: strange(pod) for pod in pods(gate)}

@@ -9,7 +9,9 @@ import pytest
 from cluster.admission.canaries import CANARY, CANARY_USES, CANARY_WAYS, ENTRY, INHERITED, good_canary, with_canary
 from cluster.admission.evasions import OVERRIDES
 from cluster.admission.fields import ANNOTATIONS, MODEL, PREDICTOR, Changes
+from cluster.admission.podways import sample
 from cluster.gated import (
+    ADDED,
     DIGEST,
     NEXT,
     NEXT_DIGEST,
@@ -25,6 +27,8 @@ from cluster.gated import (
     vetted,
 )
 from cluster.status import Manifest
+from gatehouse.domain.runtimes.arguments import HARMLESS_ARGUMENTS
+from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT
 
 PERSIST = "fieldManager=test"
 
@@ -95,6 +99,26 @@ def test_there_are_four_canaries_at_most_with_other_names_and_a_hundred_percent(
     assert "different names of predictors" in refusal(gate.developer, of(("a", 1), ("a", 1)))
     named = altered(of(("a", 1)), {(*PREDICTOR, "name"): "a"})
     assert "different names of predictors" in refusal(gate.developer, named)
+
+
+def test_four_canaries_with_everything_stay_within_the_budget_of_the_api_server(gate: Gate) -> None:
+    """The API server refuses an object whose evaluation costs too much."""
+    arguments = [*ADDED, *(each if "=" in each else f"{each}=x" for each in HARMLESS_ARGUMENTS)]
+    variables = [{"name": name, "value": sample(name)} for name in HARMLESS_ENVIRONMENT]
+    many = {f"example.com/{number}": "x" for number in range(100)}
+    service = gate.service()
+    given = service["spec"]["predictor"]["model"]["args"]
+    model = {"args": [*given, *arguments], "env": variables}
+    full = {(*MODEL, field): value for field, value in model.items()}
+    canaries = [good_canary(service, name=f"c{number}", **model) for number in range(4)]
+    for canary in canaries:
+        canary["predictor"] |= {"labels": many, "annotations": canary["predictor"]["annotations"] | many}
+    body = altered(service, {**full, CANARY: canaries, (*PREDICTOR, "labels"): many, (*PREDICTOR, "annotations"): many})
+    assert send(gate.developer, body)
+    last = (*CANARY, 3, "predictor", "model", "args", -1)
+    assert "spec.canary[c3].predictor.model.args has --enable-dbo" in refusal(
+        gate.developer, altered(body, {last: "--enable-dbo"})
+    )
 
 
 def test_each_of_several_canaries_is_judged(gate: Gate) -> None:
