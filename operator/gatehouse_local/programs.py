@@ -135,6 +135,15 @@ PROGRAMS: dict[str, Program] = {
             used_by="e2e",
         ),
         Program(
+            name="kserve-llmisvc",
+            component="kserve",
+            version=_KSERVE_VERSION,
+            module="kserve",
+            package="github.com/kserve/kserve/cmd/llmisvc",
+            minutes=1,
+            used_by="e2e",
+        ),
+        Program(
             name="prometheus",
             component="prometheus",
             version=_PROMETHEUS_VERSION,

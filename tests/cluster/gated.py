@@ -44,8 +44,11 @@ __all__ = [
     "HOLDER",
     "IMAGE",
     "INITIALIZER",
+    "KEYS",
     "LEASE",
     "LEASES",
+    "NEXT",
+    "NEXT_DIGEST",
     "NO_LIST",
     "REASON",
     "REFUSED",
@@ -72,6 +75,9 @@ __all__ = [
 
 STAGE, OTHER_STAGE = "production", "staging"
 URI = "s3://models/granite-3.1-8b-instruct-FP8-dynamic/"
+NEXT = "s3://models/granite-3.2/"
+NEXT_DIGEST = f"sha256:{'5' * 64}"
+"""Another artifact that is cleared, for canaries."""
 REFUSED = "s3://models/tampered/"
 REASON = "private-ai/tampered-1 is Artifact Changed, gate ArtifactVerified is shut"
 GATED = "gate-first"
@@ -106,7 +112,7 @@ def vetted(key: str = f"{STAGE}/models", *, artifacts: Mapping[str, str] | None 
         "bucket": bucket,
         "key": key,
         "keys": list(KEYS),
-        "artifacts": ({URI: DIGEST} if known else {}) if artifacts is None else dict(artifacts),
+        "artifacts": ({URI: DIGEST, NEXT: NEXT_DIGEST} if known else {}) if artifacts is None else dict(artifacts),
         "retained": {f"{GATED} {RETAINED}": DIGEST} if known else {},
         "refused": {REFUSED: REASON} if known else {},
         "images": [IMAGE],

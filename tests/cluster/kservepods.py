@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cluster.status import Manifest
 
-__all__ = ["KSERVE", "OPEN_DATA_HUB", "RELEASES", "Release", "kserve_pod", "mutated_by_kserve"]
+__all__ = ["KSERVE", "OPEN_DATA_HUB", "RELEASES", "Release", "add_service_account", "kserve_pod", "mutated_by_kserve"]
 
 INTERNAL: Final = "internal.serving.kserve.io"
 MODELS: Final = "/mnt/models"
@@ -114,7 +114,7 @@ def kserve_pod(service: Manifest, runtime: Manifest, *, release: Release = KSERV
     """The Pod of the service."""
     service = mutated_by_kserve(service, mode=release.mode)
     pod = _of_the_deployment(service, runtime["spec"], release=release)
-    _service_account(pod["spec"], release=release)
+    add_service_account(pod["spec"], release=release)
     _storage_initializer(pod, release=release)
     return pod
 
@@ -231,7 +231,7 @@ def _proxy(pod: Manifest, name: str, *, release: Release) -> None:
     ]
 
 
-def _service_account(spec: Manifest, *, release: Release) -> None:
+def add_service_account(spec: Manifest, *, release: Release) -> None:
     """What the API server's own admission adds before webhooks are asked."""
     certificates = ["kube-root-ca.crt", *(["openshift-service-ca.crt"] if release.ca else [])]
     spec["serviceAccountName"] = "default"
@@ -255,7 +255,7 @@ def _service_account(spec: Manifest, *, release: Release) -> None:
             },
         }
     )
-    for container in spec["containers"]:
+    for container in (*spec["containers"], *spec.get("initContainers", ())):
         container["volumeMounts"].append(_access())
 
 

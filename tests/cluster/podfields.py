@@ -14,7 +14,7 @@ from cluster.gated import altered
 from cluster.status import Manifest
 from gatehouse_local.kube import KubeClient
 
-__all__ = ["PLACES", "Place", "Schemas", "schemas_of"]
+__all__ = ["PLACES", "Place", "Schemas", "least_value", "schemas_of"]
 
 Path = tuple[str | int, ...]
 Schemas = Mapping[str, Mapping[str, Any]]
@@ -75,7 +75,7 @@ class Place:
         for field, schema in sorted(schemas[self.schema]["properties"].items()):
             if field not in self.allowed:
                 example = EXAMPLES.get((self.schema.rpartition(".")[2], field))
-                yield field, copy.deepcopy(example) if example is not None else _value(schema, schemas)
+                yield field, copy.deepcopy(example) if example is not None else least_value(schema, schemas)
 
     def put(self, pod: Manifest, field: str, value: Any) -> Manifest:
         """The Pod with the field."""
@@ -236,25 +236,25 @@ def schemas_of(client: KubeClient) -> Schemas:
     return found
 
 
-def _value(schema: Mapping[str, Any], schemas: Schemas) -> Any:
+def least_value(schema: Mapping[str, Any], schemas: Schemas) -> Any:
     """The least value of a schema."""
     if "allOf" in schema:
-        return _value(schema["allOf"][0], schemas)
+        return least_value(schema["allOf"][0], schemas)
     if "$ref" in schema:
-        return _value(schemas[str(schema["$ref"]).rpartition("/")[2]], schemas)
+        return least_value(schemas[str(schema["$ref"]).rpartition("/")[2]], schemas)
     if "enum" in schema:
         return schema["enum"][0]
     if "oneOf" in schema:
-        return _value(schema["oneOf"][0], schemas)
+        return least_value(schema["oneOf"][0], schemas)
     match schema.get("type"):
         case "boolean":
             return True
         case "integer" | "number":
             return 1
         case "array":
-            return [_value(schema["items"], schemas)]
+            return [least_value(schema["items"], schemas)]
         case "object":
             properties = schema.get("properties", {})
-            return {name: _value(properties[name], schemas) for name in schema.get("required", ())}
+            return {name: least_value(properties[name], schemas) for name in schema.get("required", ())}
         case _:
             return "x"

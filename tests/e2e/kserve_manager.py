@@ -1,12 +1,12 @@
-"""KServe's own manager on a control plane without a node: its full kinds, its webhooks and its controllers.
+"""KServe's own managers on a control plane without a node: its full kinds, its webhooks and its controllers.
 
-Its manifests are read from the Go module that the manager is built from, so the two are of one release.
+One manager is for InferenceServices, the other for LLMInferenceServices. Their manifests are read from the Go
+module that the managers are built from, so all are of one release.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import shutil
@@ -31,14 +31,15 @@ from gatehouse_local.golang import find_go
 from gatehouse_local.install import install_kinds
 from gatehouse_local.kube import KubeClient
 from gatehouse_local.net import free_port, http_ready
-from gatehouse_local.pki import ensure_certificate
+from gatehouse_local.pki import ServingCertificate, ensure_certificate
 from gatehouse_local.process import Server, Supervisor
 from gatehouse_local.programs import PROGRAMS
 
 __all__ = ["INITIALIZER", "KServe", "gone", "kserve", "wait_gone"]
 
 NAMESPACE: Final = "kserve"
-VERSION: Final = PROGRAMS["kserve"].version
+SERVICES, LLM_SERVICES = "kserve", "kserve-llmisvc"
+VERSION: Final = PROGRAMS[SERVICES].version
 INITIALIZER: Final = f"kserve/storage-initializer:{VERSION}"
 CONFIG: Final = "inferenceservice-config"
 _MERGE: Final = "application/merge-patch+json"
@@ -62,23 +63,27 @@ class KServe:
 @contextlib.contextmanager
 def kserve() -> Iterator[KServe]:
     """A control plane with KServe and Gatehouse's kinds and policies, for as long as the block lasts."""
-    program = Binaries().obtain(["kserve"])["kserve"]
+    programs = Binaries().obtain([SERVICES, LLM_SERVICES])
     module = _module()
     home = Path(tempfile.mkdtemp(prefix="gatehouse-kserve-"))
     supervisor = Supervisor(run=home / "run", logs=home / "logs")
+    certificate = ensure_certificate(home / "certificates", authority="gatehouse-tests-kserve")
+    ports = {name: free_port() for name in programs}
     try:
         with ephemeral.control_plane(bare=True) as plane, contextlib.closing(plane.client()) as client:
-            _kinds(client, module)
+            _kinds(client, module, conversion=_at(ports[LLM_SERVICES], "/convert", certificate))
             install_kinds(client)
             _settings(client, module)
-            webhooks, server = _manager(home, program, plane)
-            supervisor.ensure(server)
+            for name, program in programs.items():
+                supervisor.ensure(
+                    _manager(home / name, name, program, plane, port=ports[name], certificate=certificate)
+                )
             try:
-                for body in _webhooks(module, port=webhooks, authority=home / "certificates" / "ca.crt"):
-                    client.apply(body)
-                yield KServe(plane=plane, log=supervisor.log_file("kserve"))
+                _adapt(client, module, ports=ports, certificate=certificate)
+                yield KServe(plane=plane, log=supervisor.log_file(SERVICES))
             finally:
-                supervisor.stop("kserve")
+                for name in programs:
+                    supervisor.stop(name)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -101,12 +106,15 @@ def _documents(path: Path) -> list[Manifest]:
     return [body for body in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader) if body]
 
 
-def _kinds(client: KubeClient, module: Path) -> None:
-    """The full kinds that this manager knows; those of its other managers stay as Gatehouse has them in miniature."""
+def _kinds(client: KubeClient, module: Path, *, conversion: Mapping[str, Any]) -> None:
+    """The full kinds that these managers know. The cache of models stays as Gatehouse has its kinds in miniature."""
     files = sorted((module / "config" / "crd" / "full").rglob("serving.kserve.io_*.yaml"))
-    bodies = [body for file in files if file.parent.name != "llmisvc" for body in _documents(file)]
+    bodies = [body for file in files for body in _documents(file)]
     for body in bodies:
         body.pop("status", None)
+        if body["spec"]["names"]["kind"].startswith("LLM"):
+            webhook = {"clientConfig": conversion, "conversionReviewVersions": ["v1", "v1beta1"]}
+            body["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
     client.wait_served([client.apply(body) for body in bodies], seconds=120)
 
 
@@ -127,41 +135,61 @@ def _settings(client: KubeClient, module: Path) -> None:
     client.apply(container)
 
 
-def _manager(home: Path, program: Path, plane: RunningControlPlane) -> tuple[int, Server]:
-    webhooks, health, metrics = free_port(), free_port(), free_port()
-    certificate = ensure_certificate(home / "certificates", authority="gatehouse-tests-kserve")
+def _manager(
+    home: Path, name: str, program: Path, plane: RunningControlPlane, *, port: int, certificate: ServingCertificate
+) -> Server:
+    health, metrics = free_port(), free_port()
     # Where controller-runtime looks for them: below the folder for temporary files.
     served = home / "k8s-webhook-server" / "serving-certs"
     served.mkdir(parents=True)
     shutil.copy(certificate.certificate, served / "tls.crt")
     shutil.copy(certificate.key, served / "tls.key")
-    server = Server(
-        name="kserve",
+    return Server(
+        name=name,
         argv=(
             str(program),
-            f"--webhook-port={webhooks}",
+            f"--webhook-port={port}",
             f"--health-probe-addr=127.0.0.1:{health}",
             f"--metrics-addr=127.0.0.1:{metrics}",
         ),
-        env={"KUBECONFIG": str(plane.kubeconfig), "POD_NAMESPACE": NAMESPACE, "TMPDIR": str(home)},
+        env={
+            "KUBECONFIG": str(plane.kubeconfig),
+            "POD_NAMESPACE": NAMESPACE,
+            "TMPDIR": str(home),
+            # The presets have the names of the manifests, without a release in front of them.
+            "LLM_INFERENCE_SERVICE_VERSIONED_CONFIG": "false",
+        },
         ready=http_ready(health, "/readyz"),
     )
-    return webhooks, server
 
 
-def _webhooks(module: Path, *, port: int, authority: Path) -> list[Manifest]:
-    """KServe's webhooks, at the address of the manager."""
-    bodies = [copy.deepcopy(body) for body in _documents(module / "config" / "webhook" / "manifests.yaml")]
-    for body in bodies:
-        body["metadata"].pop("creationTimestamp", None)
-        for webhook in body["webhooks"]:
-            path = webhook["clientConfig"]["service"]["path"]
-            webhook["clientConfig"] = {
-                "url": f"https://127.0.0.1:{port}{path}",
-                "caBundle": b64encode(authority.read_bytes()).decode(),
-            }
-            webhook["admissionReviewVersions"] = ["v1", "v1beta1"]
-    return bodies
+def _at(port: int, path: str, certificate: ServingCertificate) -> Mapping[str, Any]:
+    authority = b64encode(certificate.authority.read_bytes()).decode()
+    return {"url": f"https://127.0.0.1:{port}{path}", "caBundle": authority}
+
+
+def _adapt(client: KubeClient, module: Path, *, ports: Mapping[str, int], certificate: ServingCertificate) -> None:
+    """KServe's webhooks at the addresses of the managers, and what its second manager merges into its services."""
+    folder = module / "config" / "webhook"
+    for name, file in ((SERVICES, folder / "manifests.yaml"), (LLM_SERVICES, folder / "llmisvc" / "manifests.yaml")):
+        for body in _documents(file):
+            body["metadata"].pop("creationTimestamp", None)
+            for webhook in body["webhooks"]:
+                path = webhook["clientConfig"]["service"]["path"]
+                webhook["clientConfig"] = _at(ports[name], path, certificate)
+                webhook["admissionReviewVersions"] = ["v1", "v1beta1"]
+            client.apply(body)
+    for file in sorted((module / "config" / "llmisvcconfig").glob("config-*.yaml")):
+        for body in _documents(file):
+            body["metadata"]["namespace"] = NAMESPACE
+            until(lambda body=body: _applied(client, body), what=f"{file.name} is not taken")
+
+
+def _applied(client: KubeClient, body: Manifest) -> bool:
+    with contextlib.suppress(ApiRefused):
+        client.apply(body)
+        return True
+    return False
 
 
 def gone(client: KubeClient, path: str) -> bool:

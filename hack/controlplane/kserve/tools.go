@@ -1,6 +1,9 @@
 //go:build tools
 
-// Package tools pins the KServe manager that the tests run.
+// Package tools pins KServe's managers that the tests run.
 package tools
 
-import _ "github.com/kserve/kserve/cmd/manager"
+import (
+	_ "github.com/kserve/kserve/cmd/llmisvc"
+	_ "github.com/kserve/kserve/cmd/manager"
+)

@@ -10,9 +10,21 @@ from typing import Final, NotRequired, TypedDict
 
 from gatehouse.api.wire import WireObject
 
-__all__ = ["SERVED_URI", "SERVICE_RUNTIME", "SERVICE_URL", "WireService", "WireServiceSpec"]
+__all__ = [
+    "CANARIES",
+    "CANARY_URI",
+    "SERVED_URI",
+    "SERVICE_RUNTIME",
+    "SERVICE_URL",
+    "WireCanary",
+    "WireService",
+    "WireServiceSpec",
+]
 
 SERVED_URI: Final = ("spec", "predictor", "model", "storageUri")
+CANARIES: Final = ("spec", "canary")
+CANARY_URI: Final = ("predictor", "model", "storageUri")
+"""In an entry of ``CANARIES``."""
 SERVICE_RUNTIME: Final = ("spec", "predictor", "model", "runtime")
 SERVICE_URL: Final = ("status", "url")
 
@@ -36,10 +48,24 @@ class WirePredictor(TypedDict):
     model: WirePredictorModel
 
 
+class WireCanaryPredictor(TypedDict):
+    """``spec.canary[].predictor`` of a service: a canary with an artifact of its own."""
+
+    model: WirePredictorModel
+    annotations: NotRequired[dict[str, str]]
+
+
+class WireCanary(TypedDict):
+    """An entry of ``spec.canary`` of a service."""
+
+    predictor: WireCanaryPredictor
+
+
 class WireServiceSpec(TypedDict):
     """``spec`` of a service."""
 
     predictor: WirePredictor
+    canary: NotRequired[list[WireCanary]]
 
 
 class WireService(WireObject):

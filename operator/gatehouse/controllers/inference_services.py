@@ -7,6 +7,9 @@ The cache keeps the few members that are read here, because a service may be lar
 Admission admits a service behind an enforced gate if the service has the digest of a cleared version. A version
 remembers such services only. Admission did not check services in namespaces whose gate only warns, or whose gate was
 enforced later.
+
+A canary of a service may load another artifact than the stable predictor, and has the digest of that artifact in its
+own annotations. A service then runs several versions.
 """
 
 from __future__ import annotations
@@ -14,7 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from gatehouse.api.kserve import SERVED_URI, SERVICE_RUNTIME, SERVICE_URL, WireService
+from gatehouse.api.kserve import (
+    CANARIES,
+    CANARY_URI,
+    SERVED_URI,
+    SERVICE_RUNTIME,
+    SERVICE_URL,
+    WireCanary,
+    WireService,
+)
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.wire import WireMetadata, WireObject
 from gatehouse.controllers.deployed_services import kept_of_deployed
@@ -38,6 +49,7 @@ __all__ = [
     "kept_of_service",
     "run_by_service",
     "run_in_namespace",
+    "served_artifacts",
     "served_digest",
     "served_folder",
     "service_part",
@@ -48,6 +60,8 @@ INFERENCE_SERVICES: Final = Gvr("serving.kserve.io", "v1beta1", "inferenceservic
 _SERVICES: Final = INFERENCE_SERVICES.plural
 _VERSIONS: Final = ModelVersion.info.plural
 _KEPT: Final = frozenset({"name", "namespace", "uid", "resourceVersion", "deletionTimestamp"})
+_MOST_CANARIES: Final = 16
+"""Admission admits fewer. A service that admission did not check may have any number."""
 
 
 class _Place(NamedTuple):
@@ -83,9 +97,14 @@ class Services:
 
     def _places(self, version: ModelVersion) -> Iterable[_Place]:
         """Where the version's artifact is served, in namespaces with a stage."""
-        names = self._reader.select(_SERVICES, BY_SERVED, folder_of(version.spec.artifact.uri))
+        folder = folder_of(version.spec.artifact.uri)
         # The index has the digest without decoding a body: very many services may run one version.
-        served = {(name.namespace, *self._reader.indexed(_SERVICES, name, BY_DIGEST)) for name in names}
+        served = {
+            (name.namespace, artifact.removesuffix(f"\n{folder}"))
+            for name in self._reader.select(_SERVICES, BY_SERVED, folder)
+            for artifact in self._reader.indexed(_SERVICES, name, BY_DIGEST)
+            if artifact.endswith(f"\n{folder}")
+        }
         for namespace, digest in served:
             labels = self._labels(namespace)
             if stage := labels.get(LABEL_STAGE):
@@ -113,25 +132,58 @@ def kept_of_service(body: Body) -> Body:
         service["spec"] = {"predictor": {"model": {"storageUri": uri}}}
         if isinstance(runtime, str):
             service["spec"]["predictor"]["model"]["runtime"] = runtime
+        if canaries := list(_canaries(body)):
+            service["spec"]["canary"] = canaries
     if isinstance(url, str):
         service["status"] = {"url": url}
     return {**service, **kept_of_deployed(body)}
 
 
+def _canaries(body: Body) -> Iterable[WireCanary]:
+    """The canaries with an artifact of their own."""
+    found = member(body, *CANARIES)
+    for canary in found[:_MOST_CANARIES] if isinstance(found, list) else ():
+        uri, digest = member(canary, *CANARY_URI), member(canary, "predictor", "annotations", ANNOTATION_DIGEST)
+        if isinstance(uri, str) and uri:
+            kept: WireCanary = {"predictor": {"model": {"storageUri": uri}}}
+            if isinstance(digest, str) and digest:
+                kept["predictor"]["annotations"] = {ANNOTATION_DIGEST: digest}
+            yield kept
+
+
+def _served(service: WireService) -> Iterable[tuple[str, str]]:
+    """The folder and the digest of each artifact of a service; the stable predictor's comes first.
+
+    A canary without a digest of its own has that of the service, as its Pods do. Where no digest is said, it is empty.
+    """
+    if "spec" not in service:
+        return
+    stable = served_digest(service)
+    yield folder_of(service["spec"]["predictor"]["model"]["storageUri"]), stable
+    for canary in service["spec"].get("canary", ()):
+        predictor = canary["predictor"]
+        own = predictor.get("annotations", {}).get(ANNOTATION_DIGEST, stable)
+        yield folder_of(predictor["model"]["storageUri"]), own
+
+
 def served_folder(service: WireService) -> Iterable[str]:
-    """Values of ``BY_SERVED``: the folder that a service loads."""
-    if "spec" in service:
-        yield folder_of(service["spec"]["predictor"]["model"]["storageUri"])
+    """Values of ``BY_SERVED``: the folders that a service loads; the stable predictor's comes first."""
+    return dict.fromkeys(folder for folder, _ in _served(service))
 
 
-def served_digest(service: WireService) -> Iterable[str]:
-    """The one value of ``BY_DIGEST``: the digest in a service's annotation, empty where the service has none."""
-    yield (service["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST, "")
+def served_digest(service: WireService) -> str:
+    """The digest in a service's annotation, empty where the service has none."""
+    return (service["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST, "")
+
+
+def served_artifacts(service: WireService) -> Iterable[str]:
+    """Values of ``BY_DIGEST``: a line with the digest and a line with the folder for each artifact of a service."""
+    return (f"{digest}\n{folder}" for folder, digest in _served(service))
 
 
 def service_part(service: WireService) -> object:
-    """What decides which version runs, and whether admission let the service in with the version's digest."""
-    return [*served_folder(service), *served_digest(service)]
+    """What decides which versions run, and whether admission let the service in with the digests of the versions."""
+    return list(_served(service))
 
 
 def run_by_service(service: WireService, caches: Caches) -> Iterable[ObjectKey]:

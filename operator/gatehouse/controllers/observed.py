@@ -29,7 +29,12 @@ from gatehouse.controllers.indexes import (
     namespace_of,
     version_key,
 )
-from gatehouse.controllers.inference_services import INFERENCE_SERVICES, kept_of_service, served_digest, served_folder
+from gatehouse.controllers.inference_services import (
+    INFERENCE_SERVICES,
+    kept_of_service,
+    served_artifacts,
+    served_folder,
+)
 from gatehouse.controllers.routes import HTTP_ROUTES, OPENSHIFT_ROUTES, hosts_of_route, kept_of_route
 from gatehouse.domain.version.facts import Withdrawal
 from gatehouse.runtime.cache import CacheChange, ChangeType
@@ -77,7 +82,7 @@ APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_IND
 EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
 SERVICES: Final = Declaration(
     resource=INFERENCE_SERVICES,
-    indexes={BY_SERVED: served_folder, BY_DIGEST: served_digest, BY_NAMESPACE: namespace_of, BY_OWNER: owner_of},
+    indexes={BY_SERVED: served_folder, BY_DIGEST: served_artifacts, BY_NAMESPACE: namespace_of, BY_OWNER: owner_of},
     optional=True,
     keep=kept_of_service,
 )

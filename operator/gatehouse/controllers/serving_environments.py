@@ -219,7 +219,7 @@ def _read(name: ObjectName, service: WireService) -> _Running | None:
         name=name,
         uid=uid,
         folder=folder,
-        digest=next(iter(served_digest(service)), ""),
+        digest=served_digest(service),
         version=(metadata.get("annotations") or {}).get(ANNOTATION_VERSION, ""),
         runtime=service["spec"]["predictor"]["model"].get("runtime", "") if "spec" in service else "",
         url=service.get("status", {}).get("url", ""),

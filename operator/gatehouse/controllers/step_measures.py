@@ -1,4 +1,4 @@
-"""What the step of a deployment measures: from the spec and the status to a question, and from its answer to a state."""
+"""What the step of a deployment measures: a question from spec and status, and from its answer the new state."""
 
 from __future__ import annotations
 
@@ -42,8 +42,11 @@ class StepMeasures:
 
         The API server parses no PromQL, so Prometheus is asked once.
         """
-        deployment = facts.deployment
+        deployment, canary = facts.deployment, facts.status.canary
         steps = deployment.spec.strategy.steps
+        coming = facts.coming or facts.candidate
+        if coming is None or coming == facts.running or (canary is not None and canary.step is not None):
+            return None
         for step in steps:
             refused = None if step.webhook is None else self._questions.webhook_refused(step.webhook.url)
             if refused is not None:
@@ -52,11 +55,7 @@ class StepMeasures:
             return None
         address = _address(deployment)
         refused = self._questions.metrics_refused(address)
-        coming = facts.coming or facts.candidate
-        if refused is not None or coming is None:
-            return refused
-        canary = facts.status.canary
-        plan = self._plan(facts, slot_names(coming)[0] if canary is None else canary.service)
+        plan = refused or self._plan(facts, slot_names(coming)[0] if canary is None else canary.service)
         if isinstance(plan, Finding):
             return plan
         checked = self._questions.check(_name(deployment), plan, address=address)

@@ -144,7 +144,7 @@ CASES: Final[Mapping[str, Case]] = {
     "llminferenceservices": Case(
         body=lambda gate: other("LLMInferenceService", gate, {"model": {"uri": EVIL}}),
         written={("spec", "model", "name"): "held"},
-        why="KServe only finalizes it, and its Pods are no InferenceService's",
+        why=VAIN,
     ),
     "llminferenceserviceconfigs": Case(
         body=lambda gate: other("LLMInferenceServiceConfig", gate, {"model": {"uri": EVIL}}),

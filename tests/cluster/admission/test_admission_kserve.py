@@ -306,7 +306,6 @@ def listed(client: KubeClient, path: str) -> bool:
 
 
 OTHER_KINDS: Mapping[str, Manifest] = {
-    "LLMInferenceService": {"model": {"uri": EVIL, "name": "granite"}},
     "LLMInferenceServiceConfig": {"model": {"uri": EVIL, "name": "granite"}},
     "TrainedModel": {
         "inferenceService": "granite",

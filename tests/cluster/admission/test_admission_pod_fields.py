@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from cluster.gated import STAGE, Gate, by_gate, refusal, send, vetted
+from cluster.admission.podways import SHM, TZ, VALUES, let_in, sample
+from cluster.gated import STAGE, Gate, refusal, send, vetted
 from cluster.kservepods import OPEN_DATA_HUB
 from cluster.podfields import PLACES, Place, schemas_of
 from cluster.status import Manifest
-from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT, RESERVED_ENVIRONMENT
-from gatehouse_local.errors import ApiRefused
-from unit.domain.runtimes.ways_in import WAYS_IN
+from gatehouse.domain.runtimes.environment import HARMLESS_ENVIRONMENT
 
 Changes = Mapping[tuple[str | int, ...], Any]
-SERVICE = "granite-3-1-8b-instruct-fp8-0c1cf10e2f"
-TZ = {"name": "TZ", "value": "Europe/Berlin"}
-SHM = {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 - in the container
-SAMPLES = (
-    *("1", "0", "INFO", "info", "true", "random", "IB", "C", "FATAL", "LAZY", "PCI_BUS_ID", "NHD", "spawn", "auto"),
-    *("3", "opencv", "NONE", "cores", "ACTIVE", "AF_INET", "DEBUG", "max_split_size_mb:512", "UTC"),
-)
 INIT, SERVER = ("spec", "initContainers", 0), ("spec", "containers", 0)
 
 
@@ -38,17 +29,6 @@ def test_every_field_that_is_not_on_the_list_is_refused_by_its_name(gate: Gate, 
     assert len(fields) > 0
     wrong = {field: said for field, value in fields.items() if (said := let_in(gate, pod, place, field, value))}
     assert wrong == {field: said for field, said in wrong.items() if (str(place), field) in KNOWN}
-
-
-def let_in(gate: Gate, pod: Manifest, place: Place, field: str, value: Any) -> str:
-    """Nothing when the gate refuses the field, or the API server drops it; otherwise what happened."""
-    try:
-        answer = send(gate.admin, place.put(pod, field, value))
-    except ApiRefused as refused:
-        said = str(refused)
-        named = field in said or isinstance(place.path[-1], int)
-        return "" if by_gate(refused) and "gatehouse-pod" in said and named else said
-    return f"passes with {value}" if place.has(answer, field) else ""
 
 
 MISSING: Mapping[str, tuple[Changes, str]] = {
@@ -116,64 +96,6 @@ def test_a_model_is_loaded_by_the_connection_that_it_was_verified_by(gate: Gate,
     assert "spec.predictor.model.storage.key" in said
 
 
-VALUES: Mapping[str, Changes] = {
-    "privileged": {(*SERVER, "securityContext"): {"privileged": True}},
-    "a privileged initializer": {(*INIT, "securityContext"): {"privileged": True}},
-    "escalation": {(*SERVER, "securityContext"): {"allowPrivilegeEscalation": True}},
-    "a capability": {(*SERVER, "securityContext"): {"capabilities": {"add": ["SYS_ADMIN"]}}},
-    "all of /proc": {
-        ("spec", "hostUsers"): False,
-        (*SERVER, "securityContext"): {"procMount": "Unmasked"},
-    },
-    "no seccomp": {(*SERVER, "securityContext"): {"seccompProfile": {"type": "Unconfined"}}},
-    "no seccomp for all": {("spec", "securityContext"): {"seccompProfile": {"type": "Unconfined"}}},
-    "no AppArmor": {(*SERVER, "securityContext"): {"appArmorProfile": {"type": "Unconfined"}}},
-    "no AppArmor for all": {("spec", "securityContext"): {"appArmorProfile": {"type": "Unconfined"}}},
-    "another type of SELinux": {(*SERVER, "securityContext"): {"seLinuxOptions": {"type": "spc_t"}}},
-    "another user of SELinux": {("spec", "securityContext"): {"seLinuxOptions": {"user": "system_u"}}},
-    "a port of the node": {(*SERVER, "ports", 0, "hostPort"): 8080},
-    "a message over code": {(*SERVER, "terminationMessagePath"): "/usr/lib/python3/dist-packages/x.py"},
-    "a message over the model": {(*SERVER, "terminationMessagePath"): "/mnt/models/config.json"},
-    "the node's names": {("spec", "dnsPolicy"): "Default"},
-    "a Pod that ends": {("spec", "restartPolicy"): "Never"},
-    "a TCP probe elsewhere": {(*SERVER, "livenessProbe"): {"tcpSocket": {"host": "evil", "port": 80}}},
-    "a probe with headers": {
-        (*SERVER, "livenessProbe"): {"httpGet": {"port": 8080, "httpHeaders": [{"name": "Host", "value": "evil"}]}}
-    },
-    "the model's folder in another spelling": {(*SERVER, "volumeMounts", -1): {**SHM, "mountPath": "/mnt//models"}},
-    "and in another": {(*SERVER, "volumeMounts", -1): {**SHM, "mountPath": "/mnt/./models"}},
-    "and in a third": {(*SERVER, "volumeMounts", -1): {**SHM, "mountPath": "/mnt/x/../models"}},
-    "the model writable": {(*SERVER, "volumeMounts", 2, "readOnly"): None},
-    "an empty folder over code": {(*SERVER, "volumeMounts", -1): {**SHM, "mountPath": "/usr/lib/python3"}},
-    "certificates in the server": {
-        ("spec", "volumes", -1): {"name": "cabundle-cert", "configMap": {"name": "x"}},
-        (*SERVER, "volumeMounts", -1): {"name": "cabundle-cert", "mountPath": "/etc/ssl/custom-certs"},
-    },
-    "a secret without the proxy": {
-        ("spec", "volumes", -1): {"name": "proxy-tls", "secret": {"secretName": f"{SERVICE}-serving-cert"}},
-        (*SERVER, "volumeMounts", -1): {"name": "proxy-tls", "mountPath": "/etc/tls/private"},
-    },
-    "a newer initializer than any release": {(*INIT, "image"): "kserve/storage-initializer:latest"},
-    "a digest in the initializer's repository": {(*INIT, "image"): f"kserve/storage-initializer@sha256:{'a' * 64}"},
-    "a tag with another digest": {(*INIT, "image"): f"kserve/storage-initializer:v0.20.0@sha256:{'a' * 64}"},
-    "the label of the Service alone": {
-        ("metadata", "labels"): {"app": f"isvc.{SERVICE}-predictor"},
-        ("metadata", "annotations"): None,
-    },
-    "another server for the initializer, by a value": {
-        (*INIT, "env", -1): {"name": "CA_BUNDLE_VOLUME_MOUNT_POINT", "value": "/mnt/models"}
-    },
-    **{
-        f"the variable {name}": {(*SERVER, "env", -1): {"name": name, "value": "1"}}
-        for name in sorted({*WAYS_IN, *RESERVED_ENVIRONMENT})
-    },
-    "a value that is not of the list": {(*SERVER, "env", -1): {"name": "TZ", "value": "/mnt/models/zone"}},
-    "a value that Kubernetes expands": {(*SERVER, "env", -1): {"name": "LANG", "value": "$(HOSTNAME)"}},
-    "another home of the Hub": {(*SERVER, "env", -1): {"name": "HF_HOME", "value": "/mnt/models"}},
-    "another value than the registry's": {(*SERVER, "env", -1): {"name": "TEAM_MODE", "value": "slow"}},
-}
-
-
 @pytest.mark.parametrize("changes", VALUES.values(), ids=list(VALUES))
 def test_a_value_that_is_not_on_the_list_is_refused(gate: Gate, changes: Changes) -> None:
     said = refusal(gate.admin, gate.pod(changes))
@@ -235,10 +157,6 @@ def test_variables_that_a_version_may_set_pass_the_gate_together(gate: Gate) -> 
     pod = gate.pod()
     pod["spec"]["containers"][0]["env"] += variables
     assert send(gate.developer, pod)
-
-
-def sample(name: str) -> str:
-    return next(each for each in SAMPLES if re.fullmatch(HARMLESS_ENVIRONMENT[name], each))
 
 
 @pytest.mark.parametrize("more", ["/", "\n", "$(HOSTNAME)"])

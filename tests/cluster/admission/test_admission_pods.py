@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.admission.podways import PODS
 from cluster.gated import (
     ACCELERATOR,
     ADDED_VARIABLES,
@@ -17,7 +18,6 @@ from cluster.gated import (
     REFUSED,
     RETAINED,
     STAGE,
-    URI,
     Gate,
     altered,
     refusal,
@@ -81,109 +81,6 @@ def test_a_pod_whose_artifact_is_not_cleared_is_refused_with_the_reason(gate: Ga
     said = refusal(gate.developer, gate.pod(uri=REFUSED))
     assert f"{REFUSED} (stage {STAGE}): the artifact is not cleared for {STAGE}: {REASON}" in said
     assert "gatehouse explain tampered-1 -n private-ai" in said
-
-
-PODS: Mapping[str, Changes] = {
-    "another URI": {(*INIT, "args"): [EVIL, "/mnt/models"]},
-    "a second URI": {(*INIT, "args"): [URI, "/mnt/models", EVIL, "/mnt/models"]},
-    "another folder": {(*INIT, "args"): [URI, "/srv"]},
-    "no initializer, as in a namespace that KServe passes by": {("spec", "initContainers"): None},
-    "a second init container": {("spec", "initContainers", -1): {"name": "evil", "image": "evil"}},
-    "an initializer of one's own": {(*INIT, "image"): "evil/storage-initializer:v0.20.0"},
-    "an image that begins the same": {(*INIT, "image"): "kserve/storage-initializer-evil:v1"},
-    "a command for the initializer": {(*INIT, "command"): ["sh", "-c", "evil"]},
-    "another endpoint for the initializer": {
-        (*INIT, "env", -1): {"name": "STORAGE_OVERRIDE_CONFIG", "value": '{"endpoint_url": "http://evil"}'}
-    },
-    "another secret for the initializer": {
-        (*INIT, "env", 0): {
-            "name": "STORAGE_CONFIG",
-            "valueFrom": {"secretKeyRef": {"name": "evil", "key": "x"}},
-        }
-    },
-    "a configuration in the clear": {(*INIT, "env", 0): {"name": "STORAGE_CONFIG", "value": "{}"}},
-    "a proxy for the initializer": {(*INIT, "env", -1): {"name": "HTTP_PROXY", "value": "http://evil"}},
-    "the bucket in the name of another host": {(*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "true"}},
-    "another word for the bucket in the name of a host": {
-        (*INIT, "env", -1): {"name": "S3_USER_VIRTUAL_BUCKET", "value": "True"}
-    },
-    "environment from elsewhere for the initializer": {(*INIT, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
-    "an initializer that stays": {(*INIT, "restartPolicy"): "Always"},
-    "a volume claim in place of the model's folder": {
-        ("spec", "volumes", 2): {"name": "kserve-provision-location", "persistentVolumeClaim": {"claimName": "evil"}}
-    },
-    "an image in place of the model's folder": {
-        ("spec", "volumes", 2): {"name": "kserve-provision-location", "image": {"reference": "evil"}}
-    },
-    "a host path": {("spec", "volumes", -1): {"name": "evil", "hostPath": {"path": "/models"}}},
-    "a config map": {("spec", "volumes", -1): {"name": "evil", "configMap": {"name": "evil"}}},
-    "a volume claim": {("spec", "volumes", -1): {"name": "evil", "persistentVolumeClaim": {"claimName": "evil"}}},
-    "a secret in the projection": {
-        ("spec", "volumes", 1, "projected", "sources", -1): {"secret": {"name": "evil"}},
-    },
-    "what somebody writes into an annotation, as a file": {
-        ("spec", "volumes", 1, "projected", "sources", -1): {
-            "downwardAPI": {"items": [{"path": "x.py", "fieldRef": {"fieldPath": "metadata.annotations['x']"}}]}
-        }
-    },
-    "the access to the API over code": {(*SERVER, "volumeMounts", 1, "mountPath"): "/usr/lib/python3/dist-packages"},
-    "a config map over the initializer's code": {
-        ("spec", "volumes", -1): {"name": "cabundle-cert", "configMap": {"name": "evil"}},
-        (*INIT, "volumeMounts", -1): {"name": "cabundle-cert", "mountPath": "/storage-initializer/scripts"},
-    },
-    "a config map over the server's code": {
-        ("spec", "volumes", -1): {"name": "cabundle-cert", "configMap": {"name": "evil"}},
-        (*SERVER, "volumeMounts", -1): {"name": "cabundle-cert", "mountPath": "/etc/ssl/../../usr/lib/python3"},
-    },
-    "a secret over the server's code": {
-        ("spec", "volumes", -1): {"name": "proxy-tls", "secret": {"secretName": "evil-serving-cert"}},
-        (*SERVER, "volumeMounts", -1): {"name": "proxy-tls", "mountPath": "/usr/lib/python3/dist-packages"},
-    },
-    "another secret": {
-        ("spec", "volumes", -1): {"name": "proxy-tls", "secret": {"secretName": "evil"}},
-        (*SERVER, "volumeMounts", -1): {"name": "proxy-tls", "mountPath": "/etc/tls/private"},
-    },
-    "another volume at the model's folder": {
-        ("spec", "containers", 0, "volumeMounts"): [{"name": "shm", "mountPath": "/mnt/models"}]
-    },
-    "a volume over a file of the model": {
-        (*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/mnt/models/config.json"}
-    },
-    "a part of the volume": {(*SERVER, "volumeMounts", -1): {"name": "shm", "mountPath": "/srv/x", "subPath": "x"}},
-    "a sidecar": {("spec", "containers", -1): {"name": "sidecar", "image": IMAGE}},
-    "another container": {(*SERVER, "name"): "main"},
-    "an image with the model baked in": {(*SERVER, "image"): "evil"},
-    "another tag": {(*SERVER, "image"): "vllm/vllm-openai:latest"},
-    "another command": {(*SERVER, "command"): ["vllm", "serve", "org/evil"]},
-    "another model": {(*SERVER, "args", -1): "--model=org/evil"},
-    "another model by its beginning": {(*SERVER, "args", -1): "--mod=org/evil"},
-    "a model by its place": {(*SERVER, "args", -1): "org/evil"},
-    "an adapter": {(*SERVER, "args", -1): "--lora-modules=x=/tmp/x"},
-    "an argument that is on no list": {(*SERVER, "args", -1): "--enable-dbo"},
-    "a value that is not allowed": {(*SERVER, "args", -1): "--load-format=npcache"},
-    "an empty argument": {(*SERVER, "args", -1): ""},
-    "code of the model": {(*SERVER, "args", -1): "--trust-remote-code"},
-    "the network for models": {(*SERVER, "env", -1): {"name": "HF_HUB_OFFLINE", "value": "0"}},
-    "another hub": {(*SERVER, "env", -1): {"name": "HF_ENDPOINT", "value": "http://evil"}},
-    "a plugin": {(*SERVER, "env", -1): {"name": "VLLM_PLUGINS", "value": "evil"}},
-    "code by the environment": {(*SERVER, "env", -1): {"name": "PYTHONPATH", "value": "/srv"}},
-    "environment by reference": {
-        (*SERVER, "env", -1): {"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    },
-    "environment from elsewhere": {(*SERVER, "envFrom"): [{"configMapRef": {"name": "evil"}}]},
-    "a hook": {(*SERVER, "lifecycle"): {"postStart": {"exec": {"command": ["evil"]}}}},
-    "a probe that runs something": {(*SERVER, "livenessProbe"): {"exec": {"command": ["evil"]}}},
-    "another server by name": {("spec", "hostAliases"): [{"ip": "10.0.0.9", "hostnames": ["minio.minio"]}]},
-    "another name server": {
-        ("spec", "dnsConfig"): {"nameservers": ["10.0.0.9"]},
-        ("spec", "dnsPolicy"): "None",
-    },
-    "the node's network": {("spec", "hostNetwork"): True},
-    "the node's processes": {("spec", "hostPID"): True},
-    "a shared process namespace": {("spec", "shareProcessNamespace"): True},
-    "a claim of a device": {("spec", "resourceClaims"): [{"name": "gpu", "resourceClaimName": "gpu"}]},
-    "no label, so that KServe does nothing": {LABEL: None},
-}
 
 
 @pytest.mark.parametrize("changes", PODS.values(), ids=list(PODS))

@@ -38,6 +38,7 @@ KEDA: Final = {
 
 
 USES: Final[Mapping[str, Changes]] = {
+    "a name, as of a canary that was promoted": {(*PREDICTOR, "name"): "next"},
     "replicas": {(*PREDICTOR, "minReplicas"): 2, (*PREDICTOR, "maxReplicas"): 4},
     "autoscaling by resource": {
         (*PREDICTOR, "scaleMetric"): "cpu",

@@ -38,6 +38,8 @@ from gatehouse.controllers.observed import Withdrawals
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
 from gatehouse.controllers.routes import Routes
+from gatehouse.controllers.step_measures import StepMeasures
+from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.controllers.table import WATCHES
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.scheduler import Observation
@@ -50,7 +52,7 @@ from gatehouse.registry.rows import Rows
 from gatehouse.runtime.informer import Informer
 from gatehouse.runtime.watches import build_caches
 from registrycontract import Opened
-from unit.controllers.servings import RouteKeeper, Serving
+from unit.controllers.servings import Answers, RouteKeeper, Serving
 from unit.domain.deployment import deployments
 
 NOW = worlds.NOW
@@ -124,11 +126,17 @@ class World:
         self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=loop)
         self.faults = Faults(self.reader)
         objects = Objects(self.reader, self.faults)
+        world: Any = self
         self.serving = Serving(written=self.caches["inferenceservices"].put_own_write, deleted=self._forget)
         self.routes = RouteKeeper(written=self.caches["httproutes"].put_own_write)
+        self.verdicts: list[tuple[str, str]] = []
+        self.prometheus = Answers()
+        questions = StepQuestions(metrics=self.prometheus, webhooks=self.prometheus, changed=self.ignored)
+        self.measures = StepMeasures(
+            questions, clock=world, ended=lambda step, verdict: self.verdicts.append((step, verdict))
+        )
         for kind in ("httproutes", "routes"):
             self.caches[kind].complete = True
-        world: Any = self
         self.keeper = VettedArtifactsKeeper(objects=objects, writer=world, clock=world, faults=self.faults)
         version = ModelVersionController(
             objects=objects,
@@ -157,6 +165,7 @@ class World:
                     served={"httproutes": True, "routes": False}.get,
                     default_gateway=RouteParent("infra", "gateway"),
                 ),
+                measures=self.measures,
                 writer=DeploymentWriter(serving=self.serving, routes=self.routes, events=world),
                 clock=world,
             ),

@@ -10,8 +10,10 @@ from typing import Any
 import orjson
 
 from gatehouse.domain.common.errors import ReconcileError, Superseded
+from gatehouse.domain.deployment.answers import QueryAnswer
+from gatehouse.domain.deployment.webhook import WebhookAnswer
 
-__all__ = ["RouteKeeper", "Serving", "loaded", "rolled_out"]
+__all__ = ["Answers", "RouteKeeper", "Serving", "loaded", "rolled_out"]
 
 
 @dataclass
@@ -89,6 +91,25 @@ class Serving:
         self.writes.append(f"{what} {body['metadata']['name']}")
         if what in self.refuses:
             raise self.refuses[what]
+
+
+@dataclass
+class Answers:
+    """A Prometheus, in memory: ``value`` is its answer to everything, and ``asked`` counts the measurements."""
+
+    value: float = 1.0
+    asked: int = 0
+
+    def refused(self, _: str | None) -> None:
+        return None
+
+    async def answers(self, queries: Any, *, address: str | None, namespace: str) -> Mapping[str, QueryAnswer]:
+        self.asked += 1
+        return {query: QueryAnswer(kind="Value", value=self.value) for query in queries}
+
+    async def answer(self, url: str, question: Any, *, within: Any) -> WebhookAnswer:
+        self.asked += 1
+        return WebhookAnswer(status=int(self.value))
 
 
 @dataclass

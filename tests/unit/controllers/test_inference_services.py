@@ -114,6 +114,42 @@ def test_the_first_list_reconciles_what_runs_and_what_is_said_to_run(stale: dict
     assert cluster.services.deployed_to(worlds.version(artifact={"uri": FIRST.uri})) == ["production", "staging"]
 
 
+def canary(served: Served, **predictor: Any) -> dict[str, Any]:
+    annotations = {"annotations": {ANNOTATION_DIGEST: served.digest}} if served.digest else {}
+    return {"predictor": {"name": "x", "model": {"storageUri": served.uri}, **annotations, **predictor}}
+
+
+def test_the_version_of_a_canary_is_deployed_with_its_own_digest_as_long_as_the_canary_is_there() -> None:
+    cluster = two_versions()
+    other = Served(OTHER.uri, worlds.OTHER_DIGEST)
+    cluster.list(SERVICES, [service("s", FIRST, canary=[canary(other)])])
+    assert cluster.settle() == ["first", "other"]
+    versions = {each: worlds.version(artifact={"uri": each.uri}) for each in (FIRST, other)}
+    for each in versions.values():
+        assert cluster.services.deployed_to(each) == ["staging"]
+    assert cluster.services.served_in(versions[FIRST], digest=worlds.DIGEST) == (("staging", "a"),)
+    assert cluster.services.served_in(versions[other], digest=worlds.OTHER_DIGEST) == (("staging", "a"),)
+    assert cluster.services.served_in(versions[other], digest=worlds.DIGEST) == ()
+    assert cluster.services.served_in(versions[FIRST], digest=worlds.OTHER_DIGEST) == ()
+    cluster.tell("MODIFIED", SERVICES, service("s", FIRST))
+    assert cluster.settle() == ["first", "other"]
+    assert cluster.services.deployed_to(versions[other]) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(None, "x", {}, [None], ["x"], [{}], [{"predictor": None}], [{"predictor": {"model": {"storageUri": 7}}}]),
+        [{"predictor": {"model": {"storageUri": ""}}}],
+        [canary(Served(OTHER.uri, ""))] * 17,
+    ],
+)
+def test_a_malformed_canary_hides_no_stable_predictor(spec: Any) -> None:
+    cluster = two_versions()
+    cluster.list(SERVICES, [service("s", FIRST, canary=spec)])
+    assert cluster.services.served_in(worlds.version(artifact={"uri": FIRST.uri}), digest=worlds.DIGEST)
+
+
 def test_a_service_that_loads_something_else_reconciles_what_it_ran_and_what_it_runs() -> None:
     cluster = two_versions()
     cluster.list(SERVICES, [service("s", FIRST)])
