@@ -115,7 +115,7 @@ OPERATES: Rights = {
     **{kind.replace(".", "/status.", 1): "patch" for kind in RECONCILED},
     VETTED: "list watch create patch delete",
     OPENDATAHUB: "list",
-    SERVICES: "list watch create patch",
+    SERVICES: "list watch create patch delete",
     RUNTIMES: "create patch",
     **dict.fromkeys((HTTP_ROUTES, OPENSHIFT_ROUTES), "list watch create patch delete"),
     CUSTOM_HOSTS: "create update",

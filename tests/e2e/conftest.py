@@ -25,7 +25,7 @@ from gatehouse_local.images.images import Images
 from gatehouse_local.images.recipes import RECIPES
 
 _HERE = Path(__file__).parent
-_NEED_NO_NODE = frozenset({"test_kserve.py", "test_registry_tokens.py"})
+_NEED_NO_NODE = frozenset({"test_analysis.py", "test_kserve.py", "test_registry_tokens.py"})
 _MOST_SECONDS = 900
 """The first test on a machine waits for its images to be built."""
 

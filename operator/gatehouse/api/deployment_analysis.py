@@ -27,7 +27,8 @@ class ThresholdRange(Struct):
 
 class AnalysisMetric(Struct):
     name: DnsLabel
-    """Name of the metric. Without a query: one of the built-in metrics."""
+    """Name of the metric. Without a query: one of time-to-first-token-p95, inter-token-latency-p95, failed-requests,
+    requests-waiting, kv-cache-use."""
     query: Query | None = None
     """PromQL with one value as the answer. {{namespace}}, {{pods}} (a regular expression that matches the Pods of the
     next revision), {{stablePods}}, {{servedName}} and {{window}} are replaced."""
@@ -38,7 +39,8 @@ class AnalysisMetric(Struct):
     failure_limit: Annotated[int, Field(ge=0, le=100)] = 0
     """Number of failed measurements that are allowed."""
     min_samples: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Number of samples below which a measurement is inconclusive."""
+    """Number of samples below which a measurement is inconclusive. When absent: 20 for a built-in metric, 1 for a
+    query. 0: samples are not counted."""
 
     rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule("!has(self.query) || has(self.thresholdRange)", "a metric with a query needs thresholdRange"),
@@ -66,3 +68,14 @@ class DeploymentAnalysis(Struct):
     """What is measured. When empty: the built-in metrics of vLLM."""
     prometheus: AnalysisPrometheus | None = None
     """Where queries are sent. When absent: the address in the operator's settings."""
+
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "duration(self.interval) >= duration('1s') && duration(self.interval) <= duration('24h')",
+            "interval must be from 1s to 24h",
+        ),
+        CelRule(
+            "duration(self.window) >= duration('1s') && duration(self.window) <= duration('24h')",
+            "window must be from 1s to 24h",
+        ),
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "ANNOTATION_ROLLBACK_TO",
     "LONGEST_REASON",
     "MOST_REVISIONS",
+    "MOST_SERVICES",
     "CanaryStatus",
     "DeployedVersion",
     "DeploymentMethod",
@@ -45,6 +46,7 @@ __all__ = [
     "RevisionStatus",
     "RollbackRefusal",
     "RollbackStatus",
+    "RouteStatus",
     "ServiceStatus",
     "StepStatus",
     "StepVerdict",
@@ -63,6 +65,8 @@ ANNOTATION_RESUME: Final = "gatehouse.dev/resume"
 
 LONGEST_REASON: Final = 1024
 MOST_REVISIONS: Final = 50
+MOST_SERVICES: Final = 8
+"""InferenceServices of one deployment: the stable one, the next one, and retired ones."""
 
 DeploymentPhase = Literal["Held", "Paused", "RollingBack", "Progressing", "Degraded", "Healthy"]
 Outcome = Literal["Progressing", "Healthy", "Failed", "RolledBack", "Replaced"]
@@ -163,6 +167,8 @@ class MetricStatus(Struct):
     """The last value."""
     message: Annotated[str, StringConstraints(max_length=512)] = ""
     """What the last measurement found."""
+    rule: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Hash of the query and its limits. When they change, the counts begin again."""
 
 
 class StepStatus(Struct):
@@ -280,6 +286,15 @@ class ServiceStatus(Struct):
     """Time of the last write."""
 
 
+class RouteStatus(Struct):
+    weights: Annotated[dict[str, Annotated[int, Field(ge=0, le=100)]], Field(max_length=MOST_SERVICES)]
+    """Percentage of the requests of each InferenceService, by name."""
+    written_at: Time
+    """Time of the last write."""
+    altered: bool = False
+    """Whether the API server kept another route than was written."""
+
+
 class DeploymentMethod(Struct):
     type: Literal["None", "HTTPRoute", "Route"]
     """How requests are split between revisions. HTTPRoute: by the Gateway API. Route: by OpenShift's router. None:
@@ -297,12 +312,17 @@ class ModelDeploymentStatus(ConditionedStatus):
     """The revision that gets all requests that the next one does not get."""
     canary: CanaryStatus | None = None
     """The next revision while strategy BlueGreen or Canary brings it in."""
-    retired: Annotated[list[RetiredStatus], Field(max_length=4)] = Field(default_factory=list)
+    retired: Annotated[list[RetiredStatus], Field(max_length=MOST_SERVICES)] = Field(default_factory=list)
     """Replaced revisions that still run, newest first."""
     last_good: RevisionStatus | None = None
     """The newest revision that was available."""
-    service: ServiceStatus | None = None
-    """The InferenceService, as the operator wrote it last."""
+    services: Annotated[
+        list[ServiceStatus],
+        Field(max_length=MOST_SERVICES, json_schema_extra=NAMED_LIST),
+    ] = Field(default_factory=list)
+    """The InferenceServices, as the operator wrote them last."""
+    route: RouteStatus | None = None
+    """The route, as the operator wrote it last."""
     method: DeploymentMethod | None = None
     """How requests are split."""
     rollback: RollbackStatus | None = None

@@ -179,7 +179,8 @@ def _structural(
 def _object_members(
     node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[CelRule, ...]]
 ) -> dict[str, Any]:
-    if "properties" in node:
+    # The API server leaves out an empty map of properties, and Argo CD would see a difference.
+    if node.get("properties"):
         members = {name: _structural(child, definitions, rules) for name, child in node["properties"].items()}
         return {"properties": members}
     values = node.get("additionalProperties")

@@ -200,12 +200,15 @@ class WireDecision(WireObject):
     spec: WireDecisionSpec
 
 
-class WireDeploymentSpec(TypedDict):
+class _WireHost(TypedDict, total=False):
+    hostname: str
+
+
+class WireDeploymentSpec(_WireHost):
     """``spec`` of a deployment."""
 
     modelRef: WireNamespacedName
     versionRef: WireName
-    hostname: NotRequired[str]
 
 
 class WireHistoryEntry(TypedDict):

@@ -9,6 +9,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gatehouse.api import KINDS
+from gatehouse.api.model_deployment import StepVerdict
 from gatehouse.api.model_version import ModelVersion, Phase
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.indexes import BY_STATUS, BY_UNCLEARED, RUNNING
@@ -31,6 +32,21 @@ class OperatorMetrics:
         self._dropped = Counter("gatehouse_events_dropped", "Events that could not be posted.", registry=registry)
         self._parsers = Counter(
             "gatehouse_parser_ends", "Times that the process which reads files was ended.", ["why"], registry=registry
+        )
+        self._verdicts = Counter(
+            "gatehouse_step_verdicts",
+            "Steps of deployments that ended, by what the step waited for and its verdict.",
+            ["step", "verdict"],
+            registry=registry,
+        )
+        self._queries = Counter(
+            "gatehouse_analysis_queries", "Queries of analyses, by the kind of answer.", ["answer"], registry=registry
+        )
+        self._webhooks = Counter(
+            "gatehouse_step_webhooks",
+            "Questions to webhooks of steps, by status; 0 for no answer.",
+            ["code"],
+            registry=registry,
         )
         self._running = Gauge(
             "gatehouse_running_uncleared",
@@ -63,6 +79,18 @@ class OperatorMetrics:
     def parser_ended(self, why: str) -> None:
         """The process that reads files ended, for ``why``: cpu, memory, time, crash, answer."""
         self._parsers.labels(why).inc()
+
+    def step_ended(self, step: str, verdict: StepVerdict) -> None:
+        """A step of a deployment has a verdict; ``step`` is analysis or webhook."""
+        self._verdicts.labels(step, verdict).inc()
+
+    def query_answered(self, kind: str) -> None:
+        """Prometheus answered a query, or did not."""
+        self._queries.labels(kind).inc()
+
+    def webhook_answered(self, code: int) -> None:
+        """A webhook answered."""
+        self._webhooks.labels(str(code)).inc()
 
     def observe(self, caches: Caches, faults: Faults) -> None:
         """Counts versions by phase, versions that run without clearance, and faulty objects at each scrape."""

@@ -46,6 +46,9 @@ from gatehouse.controllers.routes import every_deployment
 from gatehouse.controllers.table import DECLARATIONS, WATCHES
 from gatehouse.domain.audit.checkpoints import AuditKeyError
 from gatehouse.domain.deployment.route import RouteParent
+from gatehouse.measures.posting import Poster
+from gatehouse.measures.prometheus import PrometheusQueries
+from gatehouse.measures.webhooks import WebhookQuestions
 from gatehouse.mirrors.client import open_mirror
 from gatehouse.parsing.processes import WorkerParsing
 from gatehouse.registry.pool import DatabasePool
@@ -127,6 +130,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
         parsing = WorkerParsing(on_end=metrics.parser_ended)
         stack.push_async_callback(parsing.aclose)
         login = login_with(kubeconfig=settings.kubeconfig, context=settings.context)
+        poster = await stack.enter_async_context(Poster())
 
         def routes_changed() -> None:
             for key in every_deployment(caches):
@@ -169,6 +173,7 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 enqueue=manager.enqueue,
                 set_aside=manager.set_aside,
                 failed=engine_metrics.periodic_failed,
+                step_ended=metrics.step_ended,
                 clock=clock,
                 writer=KubernetesWriter(
                     client if leader is None else client.fenced(leader),
@@ -191,6 +196,14 @@ async def _operator(settings: Settings) -> AsyncIterator[Manager]:
                 secrets=KubernetesSecrets(client),
                 templates=KubernetesTemplates(client),
                 kserve=KubernetesKServe(client),
+                metrics=_prometheus(settings, poster, metrics),
+                webhooks=WebhookQuestions(
+                    poster,
+                    allowed=settings.webhook_addresses,
+                    key_file=settings.webhook_key_file,
+                    now=clock.now,
+                    answered=metrics.webhook_answered,
+                ),
                 stores=Stores(PrometheusStoreMetrics(collectors)),
                 databases=DatabasePool(data_dir=settings.data_dir, metrics=written),
                 parsing=parsing,
@@ -242,6 +255,18 @@ def _reconciler(declared: Declaration, shared: Dependencies, settings: Settings)
         workers=settings.workers if declared.workers is None else declared.workers,
         backoff=None if declared.backoff is None else declared.backoff(shared),
         groups=shared.shares.groups if declared.waits_for_database else None,
+    )
+
+
+def _prometheus(settings: Settings, poster: Poster, metrics: OperatorMetrics) -> PrometheusQueries:
+    return PrometheusQueries(
+        poster,
+        own=settings.prometheus_address,
+        further=settings.further_prometheus_addresses,
+        token_file=settings.prometheus_token_file,
+        ca_file=settings.prometheus_ca_file,
+        timeout=settings.prometheus_timeout,
+        answered=metrics.query_answered,
     )
 
 

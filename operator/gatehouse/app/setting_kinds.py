@@ -1,6 +1,7 @@
 """The kinds of values that settings have: how each is read, and what its errors and the help of its flag call it.
 
-The help of the flags imports the declarations, so this module needs the standard library only.
+The help of the flags imports the declarations, so this module needs only the standard library and the form of
+addresses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from gatehouse.domain.common.addresses import read_address
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
@@ -126,6 +129,14 @@ def _address(value: Any) -> str:
     return str(value)
 
 
+def _web_address(value: Any) -> str:
+    return str(read_address(_text(value)))
+
+
+def _web_addresses(value: Any) -> tuple[str, ...]:
+    return tuple(map(_web_address, listed(r"\S+")(value)))
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
@@ -162,6 +173,15 @@ WHOLE_SECONDS: Final = ValueKind("a duration", "DURATION", _whole_seconds)
 WHOLE_NUMBER: Final = ValueKind("a whole number", "NUMBER", _whole)
 ADDRESS: Final = ValueKind("HOST:PORT", "HOST:PORT", _address)
 ADDRESS_OR_NONE: Final = ValueKind("HOST:PORT, or 0 for none", "HOST:PORT", _address_or_none)
+WEB_ADDRESS: Final = ValueKind(
+    "http:// or https:// with a host in lower case, an optional port and a plain path", "URL", _web_address
+)
+WEB_ADDRESSES: Final = ValueKind(
+    "addresses with http:// or https://, a host in lower case, an optional port and a plain path, with commas "
+    "between them or as a list",
+    "URL",
+    _web_addresses,
+)
 NAMESPACE: Final = ValueKind("the name of a namespace", "NAME", matching(DNS_LABEL))
 NAME: Final = ValueKind("the name of an object", "NAME", matching(DNS_SUBDOMAIN))
 NAMESPACES: Final = ValueKind("names of namespaces, with commas between them or as a list", "NAME", listed(DNS_LABEL))

@@ -27,6 +27,8 @@ from gatehouse.app.setting_kinds import (
     REGISTRIES,
     REGISTRY,
     SECONDS,
+    WEB_ADDRESS,
+    WEB_ADDRESSES,
     WHOLE_NUMBER,
     WHOLE_SECONDS,
     WORD,
@@ -212,6 +214,58 @@ class Settings(ProcessSettings):
             "does not say. There is one at least each 1,000 records.",
         ),
     )
+    prometheus_address: str | None = field(
+        default=None,
+        metadata=setting_of(
+            WEB_ADDRESS,
+            "Prometheus, or what answers like it, for the analysis of deployments whose spec names no other. Without "
+            "one a step named analysis is refused.",
+        ),
+    )
+    prometheus_token_file: Path | None = field(
+        default=None,
+        metadata=setting_of(
+            FILE,
+            "Bearer token for prometheus-address, read at each measurement. No other address gets the token, and the "
+            "address needs https.",
+        ),
+    )
+    prometheus_ca_file: Path | None = field(
+        default=None,
+        metadata=setting_of(
+            FILE, "Authorities in PEM that Prometheus servers may have, in addition to those of the system."
+        ),
+    )
+    prometheus_timeout: float = field(
+        default=10.0,
+        metadata=setting_of(
+            SECONDS.within(1, 30), "How long one query may take. All queries of a measurement end after 30s."
+        ),
+    )
+    further_prometheus_addresses: tuple[str, ...] = field(
+        default=(),
+        metadata=setting_of(
+            WEB_ADDRESSES,
+            "Further Prometheus servers that spec.analysis.prometheus.address may name, or paths below them; none by "
+            "default. The operator asks them without a token.",
+        ),
+    )
+    webhook_addresses: tuple[str, ...] = field(
+        default=(),
+        metadata=setting_of(
+            WEB_ADDRESSES,
+            "Webhooks that steps of deployments may name, or paths below them; none by default, because the operator "
+            "may reach more than the author of a deployment.",
+        ),
+    )
+    webhook_key_file: Path | None = field(
+        default=None,
+        metadata=setting_of(
+            FILE,
+            "Key of Standard Webhooks, as whsec_ and base64, that signs the questions to webhooks. Without one they "
+            "are not signed.",
+        ),
+    )
     shutdown_grace: float = field(
         default=20.0,
         metadata=setting_of(
@@ -243,6 +297,13 @@ class Settings(ProcessSettings):
         except ValueError as error:
             times = ("lease_duration", "lease_renew_deadline", "lease_retry_period")
             raise SettingsContradiction(str(error), fields=times) from error
+        if self.prometheus_token_file is not None and not (self.prometheus_address or "https://").startswith(
+            "https://"
+        ):
+            raise SettingsContradiction(
+                "a token is sent by https only, and prometheus_address has http",
+                fields=("prometheus_address", "prometheus_token_file"),
+            )
 
 
 def default_identity() -> str:

@@ -67,7 +67,7 @@ def _declared(field: dataclasses.Field[Any]) -> DeclaredSetting:
     flag = "-".join((first, *others))
     return DeclaredSetting(
         field=field.name,
-        flag=f"--{flag.removesuffix('s') if repeatable else flag}",
+        flag=f"--{_singular(flag) if repeatable else flag}",
         variable=f"{PREFIX}{field.name.upper()}",
         key=first + "".join(map(str.capitalize, others)),
         wanted=kind.wanted,
@@ -78,3 +78,7 @@ def _declared(field: dataclasses.Field[Any]) -> DeclaredSetting:
         repeatable=repeatable,
         read=kind.read,
     )
+
+
+def _singular(flag: str) -> str:
+    return flag.removesuffix("es") if flag.endswith("sses") else flag.removesuffix("s")

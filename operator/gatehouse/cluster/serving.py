@@ -76,6 +76,14 @@ class KubernetesServing:
         self._written(_SERVICES, answer)
         return answer
 
+    async def delete_service(self, namespace: str, name: str, *, uid: str) -> None:
+        """Deletes the InferenceService if it exists and has this uid. Raises ``Transient``."""
+        try:
+            await self._client.delete(_SERVICES, namespace, name, preconditions={"uid": uid})
+        except ClusterError as error:
+            if not (isinstance(error, ApiError) and error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}):
+                raise to_reconcile_error(error, doing=f"deleting {_SERVICES} {namespace}/{name}") from error
+
     async def _apply(self, plural: str, namespace: str, body: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
         name = body["metadata"]["name"]
         params = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if force else {})}

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from gatehouse.api.meta import Resource
+from gatehouse.api.model_deployment import ModelDeployment, StepVerdict
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.api.vetted_artifacts import VettedArtifacts
@@ -21,6 +22,8 @@ from gatehouse.controllers.ports import (
     ClusterWriter,
     EventRecorder,
     LeaseTerm,
+    MetricSource,
+    ObjectName,
     ObjectReader,
     RegistryRowsFactory,
     RouteWriter,
@@ -29,12 +32,14 @@ from gatehouse.controllers.ports import (
     ServingCluster,
     TemplateLister,
     UtcClock,
+    WebhookSource,
 )
 from gatehouse.controllers.reconciler import KindController, Runner
 from gatehouse.controllers.registry_sweep import RegistryTroubles
 from gatehouse.controllers.routes import Routes
 from gatehouse.controllers.rows import RowSweep
 from gatehouse.controllers.shares import DatabaseShares
+from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.controllers.store_hints import StoreHints
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.parsing import Parsing
@@ -59,8 +64,9 @@ class Adapters:
     """The outside of the controllers: the cache, the queues, the cluster, the stores, the databases, and the settings.
 
     ``set_aside`` is how many objects wait for a database's share of the workers. ``failed`` counts a failure of
-    periodic work. ``patience`` is how many seconds a reconcile waits for a check of an artifact. ``served`` says which
-    optional kinds there are; ``default_gateway`` is the Gateway of deployments that name none.
+    periodic work, and ``step_ended`` a step of a deployment (analysis or webhook) with its verdict. ``patience`` is how
+    many seconds a reconcile waits for a check of an artifact. ``served`` says which optional kinds there are;
+    ``default_gateway`` is the Gateway of deployments that name none.
     """
 
     caches: Caches
@@ -68,6 +74,7 @@ class Adapters:
     enqueue: Callable[[ObjectKey], None]
     set_aside: Callable[[Hashable], int]
     failed: Callable[[str], None]
+    step_ended: Callable[[str, StepVerdict], None]
     clock: UtcClock
     writer: ClusterWriter
     serving: ServingCluster
@@ -78,6 +85,8 @@ class Adapters:
     secrets: SecretReader
     templates: TemplateLister
     kserve: KServeReader
+    metrics: MetricSource
+    webhooks: WebhookSource
     stores: ArtifactStores
     databases: RegistryRowsFactory
     parsing: Parsing
@@ -107,6 +116,7 @@ class Dependencies:
     initializer: ClusterInitializer
     hints: StoreHints
     mirrors: MirrorStates
+    questions: StepQuestions
 
     @classmethod
     def over(cls, adapters: Adapters) -> Dependencies:
@@ -119,6 +129,9 @@ class Dependencies:
 
         def enqueue_vetted() -> None:
             enqueue(ObjectKey(VettedArtifacts.info.plural, "", EVERY))
+
+        def enqueue_deployment(name: ObjectName) -> None:
+            enqueue(ObjectKey(ModelDeployment.info.plural, *name))
 
         faults = Faults(reader, on_silenced=enqueue_vetted)
         objects = Objects(reader, faults)
@@ -151,6 +164,7 @@ class Dependencies:
             initializer=ClusterInitializer(reader=adapters.kserve, changed=enqueue_vetted),
             hints=StoreHints(),
             mirrors=MirrorStates(changed=lambda name: enqueue(ObjectKey(registries, *name))),
+            questions=StepQuestions(metrics=adapters.metrics, webhooks=adapters.webhooks, changed=enqueue_deployment),
         )
 
     def runner(self, controller: KindController[R]) -> Runner[R]:
@@ -169,4 +183,5 @@ class Dependencies:
     async def aclose(self) -> None:
         """Ends the running checks and closes every connection."""
         await self.checks.aclose()
+        await self.questions.aclose()
         await self.connections.aclose()

@@ -13,7 +13,7 @@ from gatehouse.domain.serving.template import ANNOTATION_DIGEST
 from gatehouse.runtime.cache import Caches
 from gatehouse.runtime.refs import Body, ObjectKey
 
-__all__ = ["deployed_part", "deployed_service", "deploying", "kept_of_deployed", "status_of"]
+__all__ = ["deployed_part", "deployed_service", "deploying", "kept_of_deployed", "owner_of", "status_of"]
 
 DEPLOYMENTS: Final = ModelDeployment.info.plural
 _KEPT: Final = "deployed"
@@ -22,7 +22,7 @@ _KEPT: Final = "deployed"
 
 def kept_of_deployed(body: Body) -> Mapping[str, Any]:
     """What is kept of a service that a deployment controls, beside what is kept of every service."""
-    owner = _controller_uid(body)
+    owner, deployment = _controller(body)
     if owner is None:
         return {}
     predictor = member(body, "spec", "predictor")
@@ -30,6 +30,7 @@ def kept_of_deployed(body: Body) -> Mapping[str, Any]:
     return {
         _KEPT: {
             "owner": owner,
+            "deployment": deployment,
             "generation": member(body, "metadata", "generation"),
             "revision": member(body, "metadata", "annotations", ANNOTATION_REVISION),
             "replicas": [member(predictor, "minReplicas"), member(predictor, "maxReplicas")],
@@ -41,13 +42,12 @@ def kept_of_deployed(body: Body) -> Mapping[str, Any]:
     }
 
 
-def deployed_service(body: Mapping[str, Any] | None, deployment: ModelDeployment) -> DeployedService | None:
-    """The service of the deployment's name; None where there is none."""
-    if body is None:
-        return None
+def deployed_service(body: Mapping[str, Any], deployment: ModelDeployment) -> DeployedService:
+    """A service as a deployment sees it."""
     kept, metadata = body.get(_KEPT) or {}, body["metadata"]
     least, most = kept.get("replicas") or (None, None)
     return DeployedService(
+        name=metadata["name"],
         uid=metadata.get("uid", ""),
         generation=kept.get("generation") or 0,
         owned=kept.get("owner") == deployment.metadata.uid,
@@ -62,24 +62,34 @@ def status_of(body: Mapping[str, Any] | None) -> object:
     return member(body, _KEPT, "status")
 
 
+def owner_of(service: Mapping[str, Any]) -> Iterable[str]:
+    """The one value of ``BY_OWNER``: namespace and name of the deployment that controls a service, or nothing."""
+    name = member(service, _KEPT, "deployment")
+    if isinstance(name, str):
+        yield f"{service['metadata']['namespace']}/{name}"
+
+
 def deployed_part(service: Mapping[str, Any]) -> object:
-    """What a deployment depends on in the service of its name."""
+    """What a deployment depends on in its services, and in the service of its name."""
     return [service["metadata"].get("uid"), service.get(_KEPT), member(service, "metadata", "annotations")]
 
 
 def deploying(service: Mapping[str, Any], caches: Caches) -> Iterable[ObjectKey]:
-    """The deployment of a service's name."""
-    metadata = service["metadata"]
-    if caches[DEPLOYMENTS].get(metadata["namespace"], metadata["name"]) is not None:
-        yield ObjectKey(DEPLOYMENTS, metadata["namespace"], metadata["name"])
+    """The deployment of a service's name, and the one that controls the service."""
+    namespace = service["metadata"]["namespace"]
+    owner = member(service, _KEPT, "deployment")
+    for name in {service["metadata"]["name"], *([owner] if isinstance(owner, str) else [])}:
+        if caches[DEPLOYMENTS].get(namespace, name) is not None:
+            yield ObjectKey(DEPLOYMENTS, namespace, name)
 
 
-def _controller_uid(body: Body) -> str | None:
+def _controller(body: Body) -> tuple[str | None, str | None]:
+    """Uid and name of the deployment that controls a service."""
     owners = member(body, "metadata", "ownerReferences")
     for owner in owners if isinstance(owners, list) else ():
         if member(owner, "kind") == ModelDeployment.info.kind and member(owner, "controller") is True:
-            return _text(member(owner, "uid"))
-    return None
+            return _text(member(owner, "uid")), _text(member(owner, "name"))
+    return None, None
 
 
 def _text(value: object) -> str | None:

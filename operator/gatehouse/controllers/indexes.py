@@ -19,6 +19,7 @@ __all__ = [
     "BY_HOSTNAME",
     "BY_MODEL",
     "BY_NAMESPACE",
+    "BY_OWNER",
     "BY_PHASE",
     "BY_POLICY",
     "BY_PROFILE",
@@ -57,6 +58,7 @@ BY_PHASE: Final = "phase"
 BY_POLICY: Final = "policy"
 BY_PROFILE: Final = "profile"
 BY_NAMESPACE: Final = "namespace"
+BY_OWNER: Final = "owner"
 BY_REFUSED_AT: Final = "refused at"
 BY_REFUSED_DIGEST: Final = "refused digest"
 BY_REGISTERED: Final = "registered"

@@ -15,13 +15,13 @@ from typing import Any, Final
 import structlog
 
 from gatehouse.api.model_deployment import (
+    ANNOTATION_RESUME,
     ANNOTATION_RETRY,
     ANNOTATION_ROLLBACK_REASON,
     ANNOTATION_ROLLBACK_REQUESTED_AT,
     ANNOTATION_ROLLBACK_TO,
     ModelDeployment,
     ModelDeploymentStatus,
-    ServiceStatus,
 )
 from gatehouse.api.model_registry import ModelRegistry
 from gatehouse.api.model_version import ModelVersion
@@ -31,28 +31,48 @@ from gatehouse.controllers.clients import Connections
 from gatehouse.controllers.declaration import Declaration, Right, Trigger, resource_of
 from gatehouse.controllers.dependencies import Dependencies
 from gatehouse.controllers.deployed_services import deployed_part, deployed_service, deploying, status_of
+from gatehouse.controllers.deployment_writes import DeploymentWriter
 from gatehouse.controllers.faults import Faults
-from gatehouse.controllers.indexes import BY_NAMESPACE, BY_VERSION, labels_part, namespace_of, version_key
+from gatehouse.controllers.indexes import (
+    BY_HOSTNAME,
+    BY_NAMESPACE,
+    BY_OWNER,
+    BY_VERSION,
+    labels_part,
+    namespace_of,
+    version_key,
+)
 from gatehouse.controllers.inference_services import INFERENCE_SERVICES
 from gatehouse.controllers.lookup import Objects
 from gatehouse.controllers.observed import NAMESPACES
-from gatehouse.controllers.ports import EventRecorder, ObjectName, ServingCluster, UtcClock
+from gatehouse.controllers.ports import ObjectName, ServingCluster, UtcClock
 from gatehouse.controllers.reconciler import Result
-from gatehouse.domain.common.conditions import timestamp
+from gatehouse.controllers.routes import (
+    ROUTE_KINDS,
+    Routes,
+    every_deployment,
+    hostname_of,
+    hostname_part,
+    route_part,
+    routing,
+    sharing_hostname,
+)
+from gatehouse.controllers.step_measures import StepMeasures
 from gatehouse.domain.common.errors import ReconcileError, Stalled
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.common.readable import Unreadable
-from gatehouse.domain.deployment.decision import DeploymentDecision, decide, decide_refused
-from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
+from gatehouse.domain.deployment.decision import decide, decide_refused
+from gatehouse.domain.deployment.facts import DeploymentFacts, key_of
+from gatehouse.domain.deployment.plan import DeploymentDecision
 from gatehouse.domain.deployment.revision import (
     RevisionKey,
+    candidate,
     check_template,
     name_finding,
     read_revision,
     revision_object,
-    runtime_object,
-    service_object,
+    slot_names,
 )
 from gatehouse.domain.deployment.rollout import RevisionRollout, deployment_of, rollout_of, service_says
 from gatehouse.domain.deployment.standing import ADMISSION_REFUSED, DeploymentPlace
@@ -88,40 +108,46 @@ class ModelDeploymentController:
         faults: Faults,
         connections: Connections,
         serving: ServingCluster,
-        events: EventRecorder,
+        routes: Routes,
+        writer: DeploymentWriter,
+        measures: StepMeasures,
         clock: UtcClock,
     ) -> None:
         self._objects = objects
         self._faults = faults
         self._connections = connections
         self._serving = serving
-        self._events = events
+        self._routes = routes
+        self._writer = writer
+        self._measures = measures
         self._clock = clock
 
     async def reconcile(self, resource: ModelDeployment, body: Mapping[str, Any]) -> Result:
         """Raises the errors of the API server. A refusal of admission is a fact, and the audit trail may be owed."""
         facts = await self._gather(resource)
-        if facts.service == "unknown" and resource.status.phase is not None:
+        if (facts.services is None or facts.routing is None) and resource.status.phase is not None:
             # Nothing is known to have changed: a restart writes nothing.
             return Result(status=resource.status, requeue=_requeue(timedelta(seconds=5)))
         facts, decision, template = await self._resolve(facts)
-        written = resource.status.service
-        if decision.write is not None and decision.target is not None and template is not None:
+        service = None
+        if decision.target is not None and template is not None:
             try:
-                written = await self._apply(facts, decision, decision.target, template, body)
+                service = await self._writer.put_service(facts, decision, template, body)
             except Stalled as error:
                 if error.reason != ADMISSION_REFUSED:
                     raise
                 refusal = error.finding(expected="an InferenceService that admission accepts")
                 facts, decision = decide_refused(facts, decision.target, refusal)
-        for name in decision.prune:
-            await self._serving.forget_revision(resource.metadata.namespace, name, owner_uid=resource.metadata.uid)
-        status = await self._record(resource, deployment_status(facts, decision, service=written))
+        route = await self._writer.put_route(facts, decision)
+        await self._writer.delete(facts, decision)
+        made = deployment_status(facts, decision, service=service, route=route)
+        status = await self._record(resource, made)
         owed = next(owed_facts(resource, status, now=facts.now), None) is not None
         return Result(status=status, requeue=_requeue(_soonest(decision.again, RECORD_AGAIN if owed else None)))
 
     async def gone(self, namespace: str, name: str) -> None:
-        """Kubernetes deletes the service and the revisions with their owner."""
+        """Kubernetes deletes the services, the route and the revisions with their owner."""
+        self._measures.forget(ObjectName(namespace, name))
 
     def outage(self, resource: ModelDeployment) -> ModelDeploymentStatus:
         """The last known status."""
@@ -155,24 +181,48 @@ class ModelDeploymentController:
     # gather
 
     async def _gather(self, deployment: ModelDeployment) -> DeploymentFacts:
-        namespace, name = deployment.metadata.namespace, deployment.metadata.name
+        namespace = deployment.metadata.namespace
         reader = self._objects.reader
         place = DeploymentPlace(
             namespace=namespace,
             stage=self._stage(namespace),
             home=deployment.spec.model_ref.namespace or namespace,
         )
-        known = reader.complete(SERVICES)
-        body = reader.get(SERVICES, namespace, name) if known else None
+        bodies = self._bodies(deployment) if reader.complete(SERVICES) else None
         facts = DeploymentFacts(
             now=self._clock.now(),
             deployment=deployment,
             place=place,
             name_refused=name_finding(deployment),
             versions=dict(self._versions(deployment, place)),
-            service=deployed_service(body, deployment) if known else "unknown",
+            services=None
+            if bodies is None
+            else {name: deployed_service(body, deployment) for name, body in bodies.items()},
+            routing=self._routes.of(deployment),
         )
-        return replace(facts, rollout=await self._rollout(facts, status_of(body)))
+        facts = replace(facts, rollouts=await self._rollouts(facts, bodies or {}))
+        if bodies is None or deployment.spec.strategy.type == "Recreate":
+            return facts
+        return replace(facts, measured=self._measures.measured(facts), unmeasurable=self._measures.unmeasurable(facts))
+
+    def _bodies(self, deployment: ModelDeployment) -> dict[str, dict[str, Any]]:
+        """The services that say that the deployment controls them, and those of the names that it may need."""
+        reader, metadata = self._objects.reader, deployment.metadata
+        owned = reader.select(SERVICES, BY_OWNER, f"{metadata.namespace}/{metadata.name}")
+        names = {metadata.name, *(found.name for found in owned)}
+        if deployment.spec.strategy.type != "Recreate":
+            names.update(self._slots(deployment))
+        found = {name: reader.get(SERVICES, metadata.namespace, name) for name in sorted(names)}
+        return {name: body for name, body in found.items() if body is not None}
+
+    def _slots(self, deployment: ModelDeployment) -> Iterable[str]:
+        """The names that the services of the known revisions may have."""
+        home = deployment.spec.model_ref.namespace or deployment.metadata.namespace
+        version = self._objects.find(ModelVersion, home, deployment.spec.version_ref.name)
+        newest = candidate(deployment, version) if isinstance(version, ModelVersion) else None
+        keys = [key_of(entry, deployment) for entry in deployment.status.history]
+        for key in (*keys, *([newest] if newest else [])):
+            yield from slot_names(key)
 
     def _stage(self, namespace: str) -> str | None:
         labels = (self._objects.reader.get(NAMESPACES.kind, "", namespace) or {"metadata": {}})["metadata"]
@@ -192,16 +242,22 @@ class ModelDeploymentController:
             if version is not None:
                 yield name, version
 
-    async def _rollout(self, facts: DeploymentFacts, status: object) -> RevisionRollout | None:
-        """The rollout of what the service has. The Deployment is read only where the service says that all is well."""
-        service, metadata = facts.service, facts.deployment.metadata
-        if not isinstance(service, DeployedService) or not service.owned or service.revision is None:
-            return None
+    async def _rollouts(self, facts: DeploymentFacts, bodies: Mapping[str, Any]) -> dict[str, RevisionRollout]:
+        """The rollouts of the services that have a revision."""
+        rollouts: dict[str, RevisionRollout] = {}
+        for name, service in facts.own.items():
+            if service.revision is not None:
+                status = status_of(bodies[name])
+                rollouts[name] = await self._rollout(facts, name, status, revision=service.revision)
+        return rollouts
+
+    async def _rollout(self, facts: DeploymentFacts, name: str, status: object, *, revision: str) -> RevisionRollout:
+        """The rollout of a service. Its Deployment is read only where the service says that all is well."""
         said = service_says(status)
         if said.state != "Available":
             return said
-        rolled = await self._serving.rollout(metadata.namespace, deployment_of(metadata.name))
-        return rollout_of(status, rolled, revision=service.revision)
+        rolled = await self._serving.rollout(facts.deployment.metadata.namespace, deployment_of(name))
+        return rollout_of(status, rolled, revision=revision)
 
     async def _template(self, facts: DeploymentFacts, key: RevisionKey) -> ServingTemplate | Finding:
         """The template of a revision: of its ControllerRevision, or of its version where there is none yet."""
@@ -224,40 +280,6 @@ class ModelDeploymentController:
             await self._serving.keep_revision(namespace, body)
         return checked
 
-    # apply
-
-    async def _apply(
-        self,
-        facts: DeploymentFacts,
-        decision: DeploymentDecision,
-        target: RevisionKey,
-        template: ServingTemplate,
-        body: Mapping[str, Any],
-    ) -> ServiceStatus:
-        deployment, before = facts.deployment, facts.service
-        namespace, stage = deployment.metadata.namespace, facts.place.stage
-        existing = before if isinstance(before, DeployedService) else None
-        if decision.write == "Apply":
-            await self._serving.put_runtime(namespace, runtime_object(template, namespace=namespace))
-        service = service_object(
-            target, template, deployment, stage=stage or "", uid=existing.uid if existing else None
-        )
-        answer = await self._serving.put_service(namespace, service)
-        metadata = answer["metadata"]
-        _tell(
-            self._events,
-            facts,
-            decision,
-            body,
-            changed=existing is None or existing.generation != metadata.get("generation"),
-        )
-        return ServiceStatus(
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata.get("generation") or 0,
-            written_at=timestamp(facts.now),
-        )
-
     async def _record(self, deployment: ModelDeployment, status: ModelDeploymentStatus) -> ModelDeploymentStatus:
         """Records in the audit trail of the model's registry; the status with what the trail has now.
 
@@ -273,34 +295,6 @@ class ModelDeploymentController:
             _log.warning("deployment not recorded yet", reason=error.reason, message=error.message)
             return status
         return recorded(status)
-
-
-def _tell(
-    events: EventRecorder,
-    facts: DeploymentFacts,
-    decision: DeploymentDecision,
-    body: Mapping[str, Any],
-    *,
-    changed: bool,
-) -> None:
-    """Reports an edit of the service that was put back. Without a record of an own write it may be no edit."""
-    written, metadata = facts.status.service, facts.deployment.metadata
-    name = f"InferenceService {metadata.namespace}/{metadata.name}"
-    service = facts.service
-    if written is None:
-        return
-    if service is None:
-        message = f"{name} was deleted by another writer, and is made again"
-    elif (
-        decision.write == "PutBack"
-        and changed
-        and isinstance(service, DeployedService)
-        and (written.uid, written.generation) != (service.uid, service.generation)
-    ):
-        message = f"{name} was changed by another writer, and has the fields of its revision again"
-    else:
-        return
-    events.record(ModelDeployment.info.kind, body, type_="Warning", reason="ServicePutBack", message=message)
 
 
 def _gone(key: RevisionKey, why: str) -> Finding:
@@ -358,19 +352,23 @@ def _in_namespace(namespace: WireObject, caches: Caches) -> Iterable[ObjectKey]:
     return caches.select(DEPLOYMENTS, BY_NAMESPACE, namespace["metadata"]["name"])
 
 
+_ASKS: Final = (
+    ANNOTATION_ROLLBACK_TO,
+    ANNOTATION_ROLLBACK_REASON,
+    ANNOTATION_ROLLBACK_REQUESTED_AT,
+    ANNOTATION_RETRY,
+    ANNOTATION_RESUME,
+)
+
+
 def _asked_part(body: WireObject) -> object:
     """What people ask by annotations, which change no generation."""
     annotations = body["metadata"].get("annotations") or {}
-    names = (ANNOTATION_ROLLBACK_TO, ANNOTATION_ROLLBACK_REASON, ANNOTATION_ROLLBACK_REQUESTED_AT, ANNOTATION_RETRY)
-    return [annotations.get(name) for name in names]
+    return [annotations.get(name) for name in _ASKS]
 
 
 def _itself(body: WireObject, _caches: Caches) -> Iterable[ObjectKey]:
     yield ObjectKey(DEPLOYMENTS, body["metadata"]["namespace"], body["metadata"]["name"])
-
-
-def _every_deployment(caches: Caches) -> Iterable[ObjectKey]:
-    return caches[DEPLOYMENTS].keys()
 
 
 def _build(shared: Dependencies) -> Reconcile:
@@ -381,7 +379,9 @@ def _build(shared: Dependencies) -> Reconcile:
             faults=shared.faults,
             connections=shared.connections,
             serving=adapters.serving,
-            events=adapters.events,
+            routes=shared.routes,
+            measures=StepMeasures(shared.questions, clock=adapters.clock, ended=adapters.step_ended),
+            writer=DeploymentWriter(serving=adapters.serving, routes=adapters.routes, events=adapters.events),
             clock=adapters.clock,
         )
     )
@@ -390,19 +390,24 @@ def _build(shared: Dependencies) -> Reconcile:
 DECLARATION: Final = Declaration(
     resource=resource_of(ModelDeployment),
     build=_build,
-    indexes={BY_VERSION: _index_versions, BY_NAMESPACE: namespace_of},
+    indexes={BY_VERSION: _index_versions, BY_NAMESPACE: namespace_of, BY_HOSTNAME: hostname_of},
     triggers=(
         Trigger(kind=NAMESPACES.kind, relevant=labels_part, dependents=_in_namespace),
         Trigger(kind=VERSIONS, relevant=_gates_part, dependents=_running),
-        Trigger(kind=SERVICES, relevant=deployed_part, dependents=deploying, listed=_every_deployment),
+        Trigger(kind=SERVICES, relevant=deployed_part, dependents=deploying, listed=every_deployment),
         Trigger(kind=DEPLOYMENTS, relevant=_asked_part, dependents=_itself),
+        Trigger(kind=DEPLOYMENTS, relevant=hostname_part, dependents=sharing_hostname),
+        *(
+            Trigger(kind=kind.plural, relevant=route_part, dependents=routing, listed=every_deployment)
+            for kind in ROUTE_KINDS.values()
+        ),
     ),
     workers=WORKERS,
     rights=(
         Right(resource="configmaps", verbs=("get",)),
         Right(group="apps", resource="controllerrevisions", verbs=("get", "create", "delete")),
         Right(group="apps", resource="deployments", verbs=("get",)),
-        Right(group="serving.kserve.io", resource="inferenceservices", verbs=("create", "patch")),
+        Right(group="serving.kserve.io", resource="inferenceservices", verbs=("create", "patch", "delete")),
         Right(group="serving.kserve.io", resource="servingruntimes", verbs=("create", "patch")),
     ),
 )

@@ -18,10 +18,12 @@ from gatehouse.api.model_approval import ModelApproval
 from gatehouse.api.model_evaluation import ModelEvaluation
 from gatehouse.api.wire import WireDecision, WireMetadata
 from gatehouse.controllers.declaration import Declaration, Right, resource_of
+from gatehouse.controllers.deployed_services import owner_of
 from gatehouse.controllers.indexes import (
     BY_DIGEST,
     BY_HOSTNAME,
     BY_NAMESPACE,
+    BY_OWNER,
     BY_SERVED,
     BY_VERSION,
     namespace_of,
@@ -80,7 +82,7 @@ APPROVALS: Final = Declaration(resource=resource_of(ModelApproval), indexes=_IND
 EVALUATIONS: Final = Declaration(resource=resource_of(ModelEvaluation), indexes=_INDEXES)
 SERVICES: Final = Declaration(
     resource=INFERENCE_SERVICES,
-    indexes={BY_SERVED: served_folder, BY_DIGEST: served_artifacts, BY_NAMESPACE: namespace_of},
+    indexes={BY_SERVED: served_folder, BY_DIGEST: served_artifacts, BY_NAMESPACE: namespace_of, BY_OWNER: owner_of},
     optional=True,
     keep=kept_of_service,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from gatehouse.api.model_registry import ModelRegistry
@@ -16,7 +16,10 @@ from gatehouse.domain.audit.checkpoints import AuditStanding, Checkpoint, Summar
 from gatehouse.domain.audit.policies import PolicyText
 from gatehouse.domain.audit.records import FactChange, StoredRecord
 from gatehouse.domain.catalog.listed_models import ListedModel
+from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.deployment.answers import QueryAnswer
+from gatehouse.domain.deployment.webhook import WebhookAnswer, WebhookQuestion
 from gatehouse.domain.entries.entry import Entry, EntryKind
 from gatehouse.domain.entries.mirroring import CreateCopy, EntryKey, Mirrored, UpdateCopy
 from gatehouse.domain.entries.observed import ObservedServing
@@ -40,6 +43,7 @@ __all__ = [
     "ClusterWriter",
     "EventRecorder",
     "LeaseTerm",
+    "MetricSource",
     "MirrorClient",
     "MirrorFactory",
     "ObjectName",
@@ -53,6 +57,7 @@ __all__ = [
     "ServingCluster",
     "TemplateLister",
     "UtcClock",
+    "WebhookSource",
 ]
 
 
@@ -351,6 +356,32 @@ class MirrorFactory(Protocol):
         ...
 
 
+class MetricSource(Protocol):
+    """Prometheus servers."""
+
+    def refused(self, address: str | None) -> Finding | None:
+        """Why queries cannot be sent to an address of an object; None is the operator's own Prometheus."""
+        ...
+
+    async def answers(
+        self, queries: Sequence[str], *, address: str | None, namespace: str
+    ) -> Mapping[str, QueryAnswer]:
+        """The answer to each query, within 30 s. Never raises."""
+        ...
+
+
+class WebhookSource(Protocol):
+    """Webhooks of steps."""
+
+    def refused(self, url: str) -> Finding | None:
+        """Why a webhook of an object cannot be asked."""
+        ...
+
+    async def answer(self, url: str, question: WebhookQuestion, *, within: timedelta) -> WebhookAnswer:
+        """Asks once, within 30 s. Never raises."""
+        ...
+
+
 class LeaseTerm(Protocol):
     """How this process became the leader."""
 
@@ -389,6 +420,10 @@ class ServingCluster(Protocol):
 
     async def put_service(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Applies an InferenceService and returns the result. Raises the errors of ``put_runtime``."""
+        ...
+
+    async def delete_service(self, namespace: str, name: str, *, uid: str) -> None:
+        """Deletes the InferenceService if it exists and has this uid."""
         ...
 
 

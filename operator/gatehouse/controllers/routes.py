@@ -11,7 +11,6 @@ enqueues ``routing``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,12 +20,12 @@ from gatehouse.api.model_deployment import ModelDeployment
 from gatehouse.api.wire import WireDeployment
 from gatehouse.controllers.indexes import BY_HOSTNAME
 from gatehouse.controllers.ports import ObjectName, ObjectReader, ServedKinds
-from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import member
 from gatehouse.domain.deployment.route import (
     ROUTE_ANNOTATIONS,
     DeployedRoute,
     HostClaim,
+    KnownRoute,
     RouteMeans,
     RouteMethod,
     RouteParent,
@@ -42,7 +41,6 @@ __all__ = [
     "HTTP_ROUTES",
     "OPENSHIFT_ROUTES",
     "ROUTE_KINDS",
-    "KnownRoute",
     "Routes",
     "every_deployment",
     "hostname_of",
@@ -64,20 +62,6 @@ _METADATA: Final = frozenset(
 _UNKEPT: Final = frozenset({"certificate", "key", "caCertificate", "externalCertificate"})
 _LARGEST: Final = 64 * 1024
 """Bytes of a spec or a status. The operator's own are far smaller; a larger one counts as empty."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRoute:
-    """What is known of a deployment's route.
-
-    ``refused`` is why nothing may be written: the host or the name belongs to others. ``stale`` are routes of the
-    deployment that its means do not use, as uid by method: after a change of the means, or without a host.
-    """
-
-    means: RouteMeans
-    route: DeployedRoute | None
-    refused: Finding | None
-    stale: Mapping[RouteMethod, str]
 
 
 class Routes:

@@ -246,6 +246,20 @@ CREATES: list[tuple[str, str, Any, str]] = [
     ("HardwareProfile", "spec.accelerator.memory", "a lot", "spec.accelerator.memory"),
     ("HardwareProfile", "spec.accelerator.count", 0, "spec.accelerator.count"),
     ("HardwareProfile", "spec.serving.gpuMemoryUtilization", "1.5", "gpuMemoryUtilization"),
+    *(
+        ("ModelDeployment", "spec.analysis", analysis, said)
+        for analysis, said in (
+            ({"interval": "0s"}, "interval must be from 1s to 24h"),
+            ({"interval": "25h"}, "interval must be from 1s to 24h"),
+            ({"window": "0m"}, "window must be from 1s to 24h"),
+            ({"window": "1 minute"}, "spec.analysis.window"),
+            ({"metrics": [{"name": "own", "query": "up"}]}, "a metric with a query needs thresholdRange"),
+            ({"metrics": [{"name": "own", "thresholdRange": {}}]}, "name min, max, or both"),
+            ({"metrics": [{"name": "own", "thresholdRange": {"max": "NaN"}}]}, "thresholdRange.max"),
+            ({"metrics": [{"name": "own"}, {"name": "own"}]}, "Duplicate value"),
+            ({"prometheus": {"address": "http://user@prometheus"}}, "spec.analysis.prometheus.address"),
+        )
+    ),
 ]
 
 
@@ -257,6 +271,12 @@ def test_what_cannot_be_meant_is_refused(world: World, kind: str, path: str, val
         "RegisteredModel": world.model("refused"),
         "ModelRegistry": {**world.registry(), "metadata": {"name": "refused", "namespace": world.namespace}},
         "HardwareProfile": {**profile, "metadata": {"name": "refused"}},
+        "ModelDeployment": {
+            "apiVersion": "gatehouse.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": "refused", "namespace": world.namespace},
+            "spec": {"modelRef": {"name": "granite"}, "versionRef": {"name": "granite-1"}, "servedName": "granite"},
+        },
     }
     with pytest.raises(ApiRefused) as refused:
         world.kube.request("POST", world.path(kind), changed(manifests[kind], path, value))

@@ -51,6 +51,13 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "deployment_gateway": ("a/b", "c/d/e", "f-1/g"),
     "audit_key": (Path("/a"), Path("b"), Path("/c/d")),
     "audit_checkpoint_interval": (1.0, 90.0, 86400.0),
+    "prometheus_address": ("http://a:9090", "https://a/b", "https://c"),
+    "prometheus_token_file": (Path("/a"), Path("b"), Path("/c/d")),
+    "prometheus_ca_file": (Path("/a"), Path("b"), Path("/c/d")),
+    "prometheus_timeout": (1.0, 10.5, 30.0),
+    "further_prometheus_addresses": (("http://a", "http://b:1/c"), ("https://d",), ("https://e/f",)),
+    "webhook_addresses": (("http://a", "http://b:1/c"), ("https://d",), ("https://e/f/",)),
+    "webhook_key_file": (Path("/a"), Path("b"), Path("/c/d")),
     "shutdown_grace": (0.0, 1.5, 300.0),
     "stall_limit": (10.0, 90.0, 3600.0),
 }
@@ -74,6 +81,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "catalog_source": ("registry", "a/b/c", "A/b", "a/", "/b"),
     "deployment_gateway": ("gateway", "a/b/c/d", "A/b", "a/", "/b", "a/b/", "a//c", "a/b.c"),
     "audit_checkpoint_interval": ("0.5s", "25h"),
+    "prometheus_address": ("prometheus:9090", "http://A", "http://a?b", "http://u@a", "http://a:65536", "ftp://a"),
+    "prometheus_timeout": ("0", "31s"),
+    "further_prometheus_addresses": ("a", "http://a,b", "http://a/../b"),
+    "webhook_addresses": ("a", "https://a/%2e", "https://a."),
     "shutdown_grace": ("5m1s", "s"),
     "stall_limit": ("9", "2h", "1h-"),
 }
@@ -164,6 +175,13 @@ def test_every_problem_of_every_source_is_told_at_once(tmp_path: Path) -> None:
 def test_a_name_that_is_near_to_none_is_refused_as_well(tmp_path: Path) -> None:
     file = written(tmp_path, "xyzzy: 1\n")
     assert problems(config=file) == (f"xyzzy in {file} is no setting; docs/settings.md lists them all",)
+
+
+def test_a_token_is_not_sent_in_clear_text() -> None:
+    [problem] = problems(flags={"prometheus_address": "http://a", "prometheus_token_file": "/token"})
+    assert problem.startswith("a token is sent by https only")
+    assert problem.endswith("(from --prometheus-address, --prometheus-token-file)")
+    assert load(flags={"prometheus_token_file": "/token"}).settings.prometheus_address is None
 
 
 def test_times_of_the_lease_that_contradict_each_other_are_named_with_their_sources() -> None:

@@ -25,6 +25,7 @@ from gatehouse.api import (
 from gatehouse.api.meta import ANNOTATION_WRITER
 from gatehouse.app.cache_reader import CacheReader
 from gatehouse.controllers.dependencies import EVERY
+from gatehouse.controllers.deployment_writes import DeploymentWriter
 from gatehouse.controllers.faults import Faults
 from gatehouse.controllers.governance_policy import GovernancePolicyController
 from gatehouse.controllers.hardware_profile import HardwareProfileController
@@ -36,18 +37,22 @@ from gatehouse.controllers.model_version import ModelVersionController
 from gatehouse.controllers.observed import Withdrawals
 from gatehouse.controllers.reconciler import Runner
 from gatehouse.controllers.registered_model import RegisteredModelController
+from gatehouse.controllers.routes import Routes
+from gatehouse.controllers.step_measures import StepMeasures
+from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.controllers.table import WATCHES
 from gatehouse.controllers.templates import TemplateSweep
 from gatehouse.controllers.verification.scheduler import Observation
 from gatehouse.controllers.vetted_artifacts import VettedArtifactsKeeper
 from gatehouse.domain.common.revision import Revision
+from gatehouse.domain.deployment.route import RouteParent
 from gatehouse.domain.serving.names import served_digest
 from gatehouse.domain.serving.template import TemplateWriter
 from gatehouse.registry.rows import Rows
 from gatehouse.runtime.informer import Informer
 from gatehouse.runtime.watches import build_caches
 from registrycontract import Opened
-from unit.controllers.servings import Serving
+from unit.controllers.servings import Answers, RouteKeeper, Serving
 from unit.domain.deployment import deployments
 
 NOW = worlds.NOW
@@ -121,8 +126,17 @@ class World:
         self.informer = Informer(watches=WATCHES, caches=self.caches, enqueue=self.enqueued.append, clock=loop)
         self.faults = Faults(self.reader)
         objects = Objects(self.reader, self.faults)
-        self.serving = Serving(written=self.caches["inferenceservices"].put_own_write)
         world: Any = self
+        self.serving = Serving(written=self.caches["inferenceservices"].put_own_write, deleted=self._forget)
+        self.routes = RouteKeeper(written=self.caches["httproutes"].put_own_write)
+        self.verdicts: list[tuple[str, str]] = []
+        self.prometheus = Answers()
+        questions = StepQuestions(metrics=self.prometheus, webhooks=self.prometheus, changed=self.ignored)
+        self.measures = StepMeasures(
+            questions, clock=world, ended=lambda step, verdict: self.verdicts.append((step, verdict))
+        )
+        for kind in ("httproutes", "routes"):
+            self.caches[kind].complete = True
         self.keeper = VettedArtifactsKeeper(objects=objects, writer=world, clock=world, faults=self.faults)
         version = ModelVersionController(
             objects=objects,
@@ -146,7 +160,13 @@ class World:
                 faults=self.faults,
                 connections=world,
                 serving=self.serving,
-                events=world,
+                routes=Routes(
+                    self.reader,
+                    served={"httproutes": True, "routes": False}.get,
+                    default_gateway=RouteParent("infra", "gateway"),
+                ),
+                measures=self.measures,
+                writer=DeploymentWriter(serving=self.serving, routes=self.routes, events=world),
                 clock=world,
             ),
         ]
@@ -154,6 +174,11 @@ class World:
             each.kind: Runner(each, reader=self.reader, writer=world, events=world, clock=world, faults=self.faults)
             for each in controllers
         }
+
+    def _forget(self, service: dict[str, Any]) -> None:
+        self.revision_ += 1
+        gone = {**service, "metadata": {**service["metadata"], "resourceVersion": str(3_000_000 + self.revision_)}}
+        self.informer._apply("inferenceservices", "DELETED", gone)
 
     # what the tests do
 

@@ -10,8 +10,10 @@ from typing import Any
 import orjson
 
 from gatehouse.domain.common.errors import ReconcileError, Superseded
+from gatehouse.domain.deployment.answers import QueryAnswer
+from gatehouse.domain.deployment.webhook import WebhookAnswer
 
-__all__ = ["Serving", "loaded", "rolled_out"]
+__all__ = ["Answers", "RouteKeeper", "Serving", "loaded", "rolled_out"]
 
 
 @dataclass
@@ -19,6 +21,7 @@ class Serving:
     """``written`` hears of each InferenceService; ``refuses`` is raised by the next writes of a plural."""
 
     written: Callable[[dict[str, Any]], object] = lambda _: None
+    deleted: Callable[[dict[str, Any]], object] = lambda _: None
     templates: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     revisions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     runtimes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -57,6 +60,13 @@ class Serving:
         self._write("service", body)
         return self.store(namespace, body)
 
+    async def delete_service(self, namespace: str, name: str, *, uid: str) -> None:
+        kept = self.services.get((namespace, name))
+        if kept is not None and kept["metadata"]["uid"] == uid:
+            self._write("delete service", kept)
+            del self.services[namespace, name]
+            self.deleted(kept)
+
     def store(self, namespace: str, body: Mapping[str, Any], **status: Any) -> dict[str, Any]:
         """What the API server keeps of an InferenceService, and whoever watches hears of it."""
         key = (namespace, body["metadata"]["name"])
@@ -81,6 +91,75 @@ class Serving:
         self.writes.append(f"{what} {body['metadata']['name']}")
         if what in self.refuses:
             raise self.refuses[what]
+
+
+@dataclass
+class Answers:
+    """A Prometheus, in memory: ``value`` is its answer to everything, and ``asked`` counts the measurements."""
+
+    value: float = 1.0
+    asked: int = 0
+
+    def refused(self, _: str | None) -> None:
+        return None
+
+    async def answers(self, queries: Any, *, address: str | None, namespace: str) -> Mapping[str, QueryAnswer]:
+        self.asked += 1
+        return {query: QueryAnswer(kind="Value", value=self.value) for query in queries}
+
+    async def answer(self, url: str, question: Any, *, within: Any) -> WebhookAnswer:
+        self.asked += 1
+        return WebhookAnswer(status=int(self.value))
+
+
+@dataclass
+class RouteKeeper:
+    """The routes of a cluster, in memory. The gateway accepts each write at once, unless ``slow``."""
+
+    written: Callable[[dict[str, Any]], object]
+    writes: list[dict[str, int]] = field(default_factory=list)
+    bodies: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    slow: bool = False
+
+    async def put_route(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        orjson.dumps(body)
+        name = body["metadata"]["name"]
+        before = self.bodies.get((namespace, name))
+        made = _without_nulls(copy.deepcopy(dict(body)))
+        if before is not None:
+            assert made["metadata"]["uid"] == before["metadata"]["uid"]
+            made["metadata"]["ownerReferences"] = before["metadata"]["ownerReferences"]
+        made["metadata"]["uid"] = f"route-of-{name}"
+        self.writes.append(
+            {
+                each["name"].removesuffix("-predictor"): each["weight"]
+                for each in made["spec"]["rules"][0]["backendRefs"]
+            }
+        )
+        return self.store(namespace, made)
+
+    def store(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the API server keeps, and what the gateway says."""
+        generation = len(self.writes)
+        body["metadata"] |= {"generation": generation, "resourceVersion": str(2_000_000 + generation)}
+        said = [{"type": type_, "status": "True", "observedGeneration": generation} for type_ in _GATEWAY_SAYS]
+        parents = [{"parentRef": body["spec"]["parentRefs"][0], "conditions": said}]
+        body["status"] = {} if self.slow else {"parents": parents}
+        self.bodies[namespace, body["metadata"]["name"]] = body
+        self.written(copy.deepcopy(body))
+        return copy.deepcopy(body)
+
+    async def delete_route(self, namespace: str, name: str, *, method: str, uid: str) -> None:
+        self.bodies.pop((namespace, name), None)
+
+
+_GATEWAY_SAYS = ("Accepted", "ResolvedRefs")
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_nulls(each) for name, each in value.items() if each is not None}
 
 
 def loaded(**changes: Any) -> dict[str, Any]:

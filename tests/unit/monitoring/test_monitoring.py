@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from gatehouse.api.model_version import Phase
 from gatehouse.app.metrics import OperatorMetrics
+from gatehouse.domain.deployment.answers import AnswerKind
 from gatehouse.install.shipped_files import shipped
 from gatehouse.runtime.clock import LoopClock
 from gatehouse.runtime.controller import Controller, KeyOutcome
@@ -134,6 +135,7 @@ VALUES = {
     ("gatehouse_reconciles_total", "outcome"): {"done", "later", "retry", "error"},
     ("gatehouse_store_requests_total", "outcome"): {"ok", "cancelled", "CertificateRejected", *REFUSALS},
     ("gatehouse_api_requests_total", "code"): {"0", "403", "429", "5.."},
+    ("gatehouse_analysis_queries_total", "answer"): set(get_args(AnswerKind)),
     ("gatehouse_server_requests_total", "status"): {str(error.status.value) for error in (Internal, Unavailable)},
     ("gatehouse_server_requests_total", "route"): PROBES,
     ("gatehouse_server_request_seconds_bucket", "route"): PROBES,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Literal
 
 import orjson
 
@@ -20,32 +19,44 @@ from gatehouse.api.model_deployment import (
     HistoryEntry,
     ModelDeployment,
     ModelDeploymentStatus,
+    StepStatus,
 )
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.readable import Unreadable
 from gatehouse.domain.deployment.revision import RevisionKey, candidate
 from gatehouse.domain.deployment.rollout import RevisionRollout
+from gatehouse.domain.deployment.route import UNROUTED, KnownRoute
 from gatehouse.domain.deployment.standing import DeploymentPlace
 
-__all__ = ["DeployedService", "DeploymentFacts", "RollbackRequest", "key_of"]
+__all__ = ["DeployedService", "DeploymentFacts", "Measured", "RollbackRequest", "key_of"]
 
 _LONGEST_RETRY = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedService:
-    """The InferenceService of the deployment's name. ``owned`` is whether the deployment controls it.
+    """An InferenceService. ``owned`` is whether the deployment controls it.
 
     ``revision`` and ``digest`` are those in its annotations; ``replicas`` are the least and the most.
     """
 
+    name: str
     uid: str
     generation: int
     owned: bool
     revision: str | None
     digest: str | None
     replicas: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How far the measurements of a step are: its state, in words what was found, and when to measure again."""
+
+    state: StepStatus
+    told: str
+    again: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +75,13 @@ class RollbackRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentFacts:
-    """``service`` is None where there is none, ``unknown`` while services cannot be listed.
+    """``services`` are those that the deployment controls, and others whose names it may need; None while they cannot
+    be listed.
 
-    ``rollout`` is that of the revision that the service has. ``lost`` are revisions whose ControllerRevision is gone or
-    altered, ``refused`` those that the API server's admission refused just now; both with the reason, by name.
+    ``rollouts`` are those of the revisions that its services have, by the service's name. ``lost`` are revisions whose
+    ControllerRevision is gone or altered, ``refused`` those that the API server's admission refused just now; both with
+    the reason, by name. ``routing`` is None while routes cannot be listed. ``measured`` is of the step that the status
+    has; ``unmeasurable`` is why the steps of the strategy cannot be measured.
     """
 
     now: datetime
@@ -75,8 +89,11 @@ class DeploymentFacts:
     place: DeploymentPlace
     name_refused: Finding | None = None
     versions: Mapping[str, ModelVersion | Unreadable] = field(default_factory=dict)
-    service: DeployedService | Literal["unknown"] | None = None
-    rollout: RevisionRollout | None = None
+    services: Mapping[str, DeployedService] | None = field(default_factory=dict)
+    rollouts: Mapping[str, RevisionRollout] = field(default_factory=dict)
+    routing: KnownRoute | None = UNROUTED
+    measured: Measured | None = None
+    unmeasurable: Finding | None = None
     lost: Mapping[str, Finding] = field(default_factory=dict)
     refused: Mapping[str, Finding] = field(default_factory=dict)
 
@@ -101,12 +118,49 @@ class DeploymentFacts:
         return entered if self.candidate is None else {self.candidate.name: self.candidate, **entered}
 
     @cached_property
+    def own(self) -> Mapping[str, DeployedService]:
+        """The services that the deployment controls."""
+        return {name: service for name, service in (self.services or {}).items() if service.owned}
+
+    @cached_property
+    def main(self) -> DeployedService | None:
+        """The service of the stable revision.
+
+        The status names it. Without a status it is the one with the most requests, or the one of the deployment's name.
+        """
+        stable, name = self.status.stable, self.deployment.metadata.name
+        if stable is not None:
+            return self.own.get(stable.service or name)
+        route = None if self.routing is None else self.routing.route
+        weights = {} if route is None or not route.owned else route.weights
+        ranked = sorted(self.own.values(), key=lambda each: (-weights.get(each.name, 0), each.name != name, each.name))
+        return ranked[0] if ranked else None
+
+    @property
+    def rollout(self) -> RevisionRollout | None:
+        """The rollout of the stable revision's service."""
+        return None if self.main is None else self.rollouts.get(self.main.name)
+
+    @cached_property
     def running(self) -> RevisionKey | None:
-        """The revision that the service has, where it is a known one."""
-        service = self.service
-        if not isinstance(service, DeployedService) or not service.owned or service.revision is None:
-            return None
-        return self.known.get(service.revision)
+        """The revision that the main service has, where it is a known one."""
+        return None if self.main is None else self.revision_of(self.main)
+
+    @cached_property
+    def stable(self) -> RevisionKey | None:
+        """The revision that the status has as the stable one, or else the running one."""
+        stable = self.status.stable
+        return self.running if stable is None else self.known.get(stable.revision)
+
+    @cached_property
+    def coming(self) -> RevisionKey | None:
+        """The next revision of a rollout in the status."""
+        canary = self.status.canary
+        return None if canary is None else self.known.get(canary.revision)
+
+    def revision_of(self, service: DeployedService) -> RevisionKey | None:
+        """The revision that a service has, where it is a known one."""
+        return None if service.revision is None else self.known.get(service.revision)
 
     @cached_property
     def request(self) -> RollbackRequest | None:

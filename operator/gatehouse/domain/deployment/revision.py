@@ -39,12 +39,14 @@ __all__ = [
     "revision_object",
     "runtime_object",
     "service_object",
+    "slot_names",
 ]
 
 ANNOTATION_REVISION: Final = f"{GROUP}/revision"
 """On the InferenceService, and by KServe on its Deployment and Pods: the revision that they run."""
 LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 _HASH_LENGTH: Final = 16
+_SLOT_LENGTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,12 @@ class RevisionKey:
         return f"{self.deployment}-{hashed}"
 
 
+def slot_names(key: RevisionKey) -> tuple[str, str]:
+    """The names that the InferenceService of a revision may have where revisions run side by side."""
+    hashed = key.name[-_HASH_LENGTH:]
+    return f"{key.deployment}-{hashed[:_SLOT_LENGTH]}", f"{key.deployment}-{hashed[_SLOT_LENGTH:]}"
+
+
 def recorded_digest(version: ModelVersion) -> str | None:
     """The digest that the registry recorded for a version."""
     status = version.status
@@ -91,10 +99,13 @@ def candidate(deployment: ModelDeployment, version: ModelVersion) -> RevisionKey
 
 
 def name_finding(deployment: ModelDeployment) -> Finding | None:
-    """Why KServe cannot serve the deployment's name in its namespace; None where KServe can."""
+    """Why KServe cannot serve the names of the deployment in its namespace; None where KServe can."""
     metadata = deployment.metadata
+    beside = deployment.spec.strategy.type != "Recreate"
     try:
-        require_service_name(metadata.name, namespace=metadata.namespace)
+        require_service_name(
+            f"{metadata.name}-{'0' * _SLOT_LENGTH}" if beside else metadata.name, namespace=metadata.namespace
+        )
     except NameRefused as refused:
         found = refused.finding
         return Finding(
@@ -170,14 +181,20 @@ def _altered(key: RevisionKey, found: str) -> Finding:
 
 
 def service_object(
-    key: RevisionKey, template: ServingTemplate, deployment: ModelDeployment, *, stage: str, uid: str | None
+    key: RevisionKey,
+    template: ServingTemplate,
+    deployment: ModelDeployment,
+    *,
+    name: str,
+    stage: str,
+    uid: str | None,
 ) -> dict[str, Any]:
-    """The InferenceService that runs a revision. ``uid`` is that of the existing service.
+    """The InferenceService ``name`` that runs a revision. ``uid`` is that of the existing service.
 
     The last ``--served-model-name`` counts: the runtime's own one is the name of the service.
     """
     metadata = deployment.metadata
-    moved = retarget(template, name=metadata.name, namespace=metadata.namespace, stage=stage).inference_service
+    moved = retarget(template, name=name, namespace=metadata.namespace, stage=stage).inference_service
     predictor = moved["spec"]["predictor"]
     model = predictor["model"]
     named = [*model["args"], f"--served-model-name={key.served_name}"]

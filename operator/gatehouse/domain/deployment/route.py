@@ -26,8 +26,10 @@ from gatehouse.domain.serving.template import MANAGED_BY
 
 __all__ = [
     "ROUTE_ANNOTATIONS",
+    "UNROUTED",
     "DeployedRoute",
     "HostClaim",
+    "KnownRoute",
     "RouteMeans",
     "RouteMethod",
     "RouteParent",
@@ -118,6 +120,25 @@ class DeployedRoute:
     exact: bool
     accepted: bool
     told: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRoute:
+    """What is known of a deployment's route.
+
+    ``refused`` is why nothing may be written: the host or the name belongs to others. ``stale`` are routes of the
+    deployment that its means do not use, as uid by method: after a change of the means, or without a host.
+    """
+
+    means: RouteMeans
+    route: DeployedRoute | None
+    refused: Finding | None
+    stale: Mapping[RouteMethod, str]
+
+
+UNROUTED: Final = KnownRoute(
+    means=RouteMeans(method="None", reason="spec.hostname is absent"), route=None, refused=None, stale={}
+)
 
 
 class HostClaim(NamedTuple):

@@ -3,41 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from gatehouse.api.model_deployment import (
     DeploymentMethod,
     HistoryEntry,
     ModelDeploymentStatus,
     RevisionStatus,
+    RouteStatus,
     ServiceStatus,
 )
 from gatehouse.domain.common.conditions import READY, RECONCILING, STALLED, ConditionState, merge
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.deployment.decision import DeploymentDecision
-from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
+from gatehouse.domain.deployment.facts import DeploymentFacts
 from gatehouse.domain.deployment.history import last_good
+from gatehouse.domain.deployment.plan import DeploymentDecision
 from gatehouse.domain.deployment.revision import RevisionKey
 from gatehouse.domain.deployment.standing import sentence, shut_gate, version_gate
 
-__all__ = ["AVAILABLE", "CLEARED", "PAUSED", "PROGRESSING", "ROLLED_BACK", "deployment_status"]
+__all__ = [
+    "ANALYSIS_PASSED",
+    "AVAILABLE",
+    "CLEARED",
+    "PAUSED",
+    "PROGRESSING",
+    "ROLLED_BACK",
+    "TRAFFIC_SPLIT",
+    "deployment_status",
+]
 
 AVAILABLE: Final = "Available"
 PROGRESSING: Final = "Progressing"
 PAUSED: Final = "Paused"
 CLEARED: Final = "Cleared"
 ROLLED_BACK: Final = "RolledBack"
-_METHOD: Final = DeploymentMethod(
-    type="None", reason="strategy Recreate: one revision runs at a time, and all requests go to it"
-)
+TRAFFIC_SPLIT: Final = "TrafficSplit"
+ANALYSIS_PASSED: Final = "AnalysisPassed"
 
 
 def deployment_status(
-    facts: DeploymentFacts, decision: DeploymentDecision, *, service: ServiceStatus | None
+    facts: DeploymentFacts,
+    decision: DeploymentDecision,
+    *,
+    service: ServiceStatus | None = None,
+    route: RouteStatus | None = None,
 ) -> ModelDeploymentStatus:
-    """The status after the decision was applied. ``service`` is the InferenceService as it was written last."""
+    """The status after the decision was applied. ``service`` and ``route`` are what this step has written."""
     deployment, before = facts.deployment, facts.status
-    runs = decision.target if decision.write is not None else facts.running
+    runs = decision.runs
     generation = deployment.metadata.generation
     handled = before.last_handled_rollback if decision.handled is None else decision.handled.key
     good = last_good(decision.history)
@@ -46,10 +59,13 @@ def deployment_status(
         last_handled_reconcile_at=deployment.requested_at,
         phase=decision.phase,
         stage=facts.place.stage,
-        stable=_stable(runs, decision.history),
+        stable=_stable(runs, decision),
+        canary=decision.canary,
+        retired=list(decision.retired),
         last_good=None if good is None else _revision(good),
-        service=service if runs is not None else None,
-        method=_METHOD,
+        services=list(_services(facts, decision, service)),
+        route=route or (before.route if facts.routing is None or facts.routing.route is not None else None),
+        method=_method(facts),
         rollback=decision.rollback,
         rollback_refusal=decision.refusal,
         last_handled_rollback=handled,
@@ -59,12 +75,34 @@ def deployment_status(
     )
 
 
-def _stable(runs: RevisionKey | None, history: tuple[HistoryEntry, ...]) -> RevisionStatus | None:
+def _stable(runs: RevisionKey | None, decision: DeploymentDecision) -> RevisionStatus | None:
     if runs is None:
         return None
-    entry = next((entry for entry in history if entry.revision == runs.name), None)
+    entry = next((entry for entry in decision.history if entry.revision == runs.name), None)
     since = None if entry is None else entry.at
-    return RevisionStatus(revision=runs.name, version=runs.version, digest=runs.digest, since=since)
+    return RevisionStatus(
+        revision=runs.name, version=runs.version, digest=runs.digest, since=since, service=decision.main
+    )
+
+
+def _services(
+    facts: DeploymentFacts, decision: DeploymentDecision, written: ServiceStatus | None
+) -> Iterator[ServiceStatus]:
+    """The services as they were written last, without those that are gone."""
+    gone = {service.name for service in decision.delete}
+    if written is not None:
+        yield written
+    for service in facts.status.services:
+        there = facts.services is None or service.name in facts.own
+        if there and service.name not in gone and (written is None or written.name != service.name):
+            yield service
+
+
+def _method(facts: DeploymentFacts) -> DeploymentMethod | None:
+    if facts.routing is None:
+        return facts.status.method
+    means = facts.routing.means
+    return DeploymentMethod(type=means.method, reason=means.reason[:1024])
 
 
 def _revision(entry: HistoryEntry) -> RevisionStatus:
@@ -89,6 +127,8 @@ def _conditions(
     yield _available(facts, decision)
     yield _progress(decision)
     yield _cleared(facts, runs)
+    yield from _split(facts, decision)
+    yield from _analysed(facts, decision)
     if phase == "Paused" and finding is not None:
         yield ConditionState(PAUSED, "True", finding.reason, sentence(finding))
     if decision.rollback is not None:
@@ -100,12 +140,38 @@ def _conditions(
 
 
 def _available(facts: DeploymentFacts, decision: DeploymentDecision) -> ConditionState:
-    rollout = None if decision.write == "Apply" else facts.rollout
-    if not isinstance(facts.service, DeployedService) or not facts.service.owned or rollout is None:
+    replaced = decision.write == "Apply" and decision.service == decision.main
+    rollout = None if replaced else facts.rollouts.get(decision.main)
+    if rollout is None:
         return ConditionState(AVAILABLE, "False", "NotRunning", "no revision is available")
     if rollout.state == "Available":
         return ConditionState(AVAILABLE, "True", "Available", rollout.found)
     return ConditionState(AVAILABLE, "False", rollout.state, rollout.found)
+
+
+def _split(facts: DeploymentFacts, decision: DeploymentDecision) -> Iterator[ConditionState]:
+    """Whether the gateway has taken up the weights; of a deployment with a route."""
+    routing = facts.routing
+    if routing is None or routing.means.method == "None":
+        return
+    route = routing.route
+    if decision.weights is not None or route is None:
+        yield ConditionState(TRAFFIC_SPLIT, "False", "RouteWritten", "the gateway has not taken up the route yet")
+        return
+    shares = ", ".join(f"{name} {weight} %" for name, weight in sorted(route.weights.items()) if weight)
+    if route.owned and route.exact and route.accepted:
+        yield ConditionState(TRAFFIC_SPLIT, "True", "Accepted", shares)
+        return
+    reason = "RouteAltered" if route.owned and not route.exact else "NotAccepted"
+    yield ConditionState(TRAFFIC_SPLIT, "False", reason, f"{route.told or 'the route is not the one that was written'}")
+
+
+def _analysed(facts: DeploymentFacts, decision: DeploymentDecision) -> Iterator[ConditionState]:
+    """The verdict of the step that is measured, or of the last one that failed."""
+    step = None if decision.canary is None else decision.canary.step
+    if step is not None and step.measured_at is not None and facts.measured is not None:
+        status: Literal["True", "False", "Unknown"] = "False" if step.verdict == "Failed" else "Unknown"
+        yield ConditionState(ANALYSIS_PASSED, status, step.verdict, facts.measured.told)
 
 
 def _progress(decision: DeploymentDecision) -> ConditionState:

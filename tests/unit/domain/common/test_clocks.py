@@ -58,6 +58,8 @@ DECIDED: dict[str, str] = {
     "Condition.last_transition_time": "the grace of an outage, and when a rival was judged",
     "ModelVersionStatus.claimed_at": "who registered a URI first: the order, not the age",
     "ServiceStatus.written_at": "how soon an edit by others is put back, and never later than after ten seconds",
+    "RouteStatus.written_at": "how soon an edit by others is put back, and never later than after ten seconds",
+    "StepStatus.measured_at": "when a step is measured again, and never later than after an interval",
     "ConditionedStatus.last_handled_reconcile_at": "nothing: it is compared as a text",
 }
 """Every time that is kept, and what it decides. A new one has to be thought of here, and tested below."""

@@ -12,8 +12,9 @@ from gatehouse.api.model_deployment import ModelDeployment, ModelDeploymentStatu
 from gatehouse.api.model_version import ModelVersion
 from gatehouse.domain.common.conditions import find, timestamp
 from gatehouse.domain.common.finding import Finding
-from gatehouse.domain.deployment.decision import DeploymentDecision, decide, decide_refused
+from gatehouse.domain.deployment.decision import decide, decide_refused
 from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts
+from gatehouse.domain.deployment.plan import DeploymentDecision
 from gatehouse.domain.deployment.revision import name_finding
 from gatehouse.domain.deployment.rollout import RevisionRollout
 from gatehouse.domain.deployment.standing import DeploymentPlace
@@ -84,8 +85,8 @@ class Rehearsal:
             "place": DeploymentPlace(namespace=NAMESPACE, stage=self.stage, home="team"),
             "name_refused": name_finding(self.deployment),
             "versions": self.versions,
-            "service": self.service,
-            "rollout": self.rollout if self.service is not None and self.service.owned else None,
+            "services": {} if self.service is None else {"chat": self.service},
+            "rollouts": {} if self.service is None or self.rollout is None else {"chat": self.rollout},
             "lost": self.lost,
         }
         return DeploymentFacts(**(known | changes))
@@ -95,7 +96,7 @@ class Rehearsal:
         facts = self.facts()
         decision = decide(facts)
         assert decide(facts) == decision
-        written = self.status.service
+        written = None
         if decision.write is not None and self.refuses:
             assert decision.target is not None
             refused = Finding(reason="AdmissionRefused", found="denied request", expected="an admitted service")
@@ -126,6 +127,7 @@ class Rehearsal:
         if before is None or before.revision != target.name:
             self.rollout = COMING
         self.service = DeployedService(
+            name="chat",
             uid=before.uid if before else f"s-{self._made}",
             generation=1 if before is None else before.generation + (not same),
             owned=True,

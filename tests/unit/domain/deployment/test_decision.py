@@ -374,6 +374,7 @@ def test_an_edit_of_the_service_is_put_back_at_most_every_ten_seconds() -> None:
     for _ in range(3):
         assert made.service is not None
         edited = DeployedService(
+            name="chat",
             uid=made.service.uid,
             generation=made.service.generation + 1,
             owned=True,
@@ -409,7 +410,9 @@ def test_a_deleted_service_is_made_again() -> None:
 
 def test_a_foreign_service_of_the_name_is_left_alone() -> None:
     made = Rehearsal()
-    made.service = DeployedService(uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1))
+    made.service = DeployedService(
+        name="chat", uid="x", generation=1, owned=False, revision=None, digest=None, replicas=(1, 1)
+    )
     made.settle()
     assert made.writes == []
     assert made.condition("Stalled") == ("True", "NameTaken")
@@ -438,7 +441,7 @@ def test_what_admission_refuses_is_held_and_tried_again() -> None:
 def test_unknown_services_write_nothing() -> None:
     made = running("one")
     made.promote("two")
-    decision = decide(made.facts(service="unknown"))
+    decision = decide(made.facts(services=None))
     assert (decision.phase, decision.write) == ("Held", None)
 
 

@@ -95,7 +95,7 @@ def test_a_template_of_another_artifact_is_no_revision() -> None:
 
 
 def test_the_service_has_the_name_of_the_deployment_the_mark_of_the_revision_and_one_served_name() -> None:
-    made = service_object(KEY, TEMPLATE, deployment(replicas=3), stage="production", uid=None)
+    made = service_object(KEY, TEMPLATE, deployment(replicas=3), name="chat", stage="production", uid=None)
     metadata, predictor = made["metadata"], made["spec"]["predictor"]
     assert (metadata["name"], metadata["namespace"]) == ("chat", NAMESPACE)
     assert "uid" not in metadata
@@ -107,7 +107,7 @@ def test_the_service_has_the_name_of_the_deployment_the_mark_of_the_revision_and
         "--served-model-name=granite",
     ]
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (3, 3)
-    assert service_object(KEY, TEMPLATE, CHAT, stage="production", uid="s-1")["metadata"]["uid"] == "s-1"
+    assert service_object(KEY, TEMPLATE, CHAT, name="chat", stage="production", uid="s-1")["metadata"]["uid"] == "s-1"
     assert render(serving_input()) == TEMPLATE, "the template is not changed in place"
 
 
