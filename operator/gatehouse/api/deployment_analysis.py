@@ -22,7 +22,13 @@ class ThresholdRange(Struct):
     max: Number | None = None
     """Greatest value that passes."""
 
-    rules: ClassVar[tuple[CelRule, ...]] = (CelRule("has(self.min) || has(self.max)", "name min, max, or both"),)
+    rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule("has(self.min) || has(self.max)", "name min, max, or both"),
+        CelRule(
+            "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)",
+            "min must not be greater than max: no value would pass",
+        ),
+    )
 
 
 class AnalysisMetric(Struct):

@@ -12,7 +12,7 @@ from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.common.locations import duration
 from gatehouse.domain.deployment.analysis import AnalysisPlan, asked, due_after, measured, plan_analysis
-from gatehouse.domain.deployment.facts import DeploymentFacts, Measured
+from gatehouse.domain.deployment.facts import DeploymentFacts, StepMeasurement
 from gatehouse.domain.deployment.findings import CHECKING_QUERIES
 from gatehouse.domain.deployment.queries import AnalysisSubject
 from gatehouse.domain.deployment.revision import slot_names
@@ -63,7 +63,7 @@ class StepMeasures:
             return CHECKING_QUERIES
         return None if checked == "Passed" else checked
 
-    def measured(self, facts: DeploymentFacts) -> Measured | None:
+    def measured(self, facts: DeploymentFacts) -> StepMeasurement | None:
         """The state of the step that the status has; None where the step measures nothing."""
         canary = facts.status.canary
         step = None if canary is None else canary.step
@@ -74,20 +74,20 @@ class StepMeasures:
         if declared.analysis is None and declared.webhook is None:
             return None
         if step.verdict != "Running":
-            return Measured(state=step, told=_told(step))
+            return StepMeasurement(state=step, told=_told(step))
         analysis = facts.deployment.spec.analysis
         interval = duration(analysis.interval)
         due = due_after(step, interval, now=self._clock.now(), at_once=declared.webhook is not None)
         if due > timedelta(0):
-            return Measured(state=step, told=_told(step), again=due)
+            return StepMeasurement(state=step, told=_told(step), again=due)
         state = self._ask(facts, canary, step, declared)
         if isinstance(state, Finding):
-            return Measured(state=step, told=sentence(state), again=interval)
+            return StepMeasurement(state=step, told=sentence(state), again=interval)
         if state is None:
-            return Measured(state=step, told=_told(step), again=_ASKING)
+            return StepMeasurement(state=step, told=_told(step), again=_ASKING)
         if state.verdict != "Running":
             self._ended("webhook" if declared.webhook is not None else "analysis", state.verdict)
-        return Measured(state=state, told=_told(state), again=due_after(state, interval, now=self._clock.now()))
+        return StepMeasurement(state=state, told=_told(state), again=due_after(state, interval, now=self._clock.now()))
 
     def _ask(
         self, facts: DeploymentFacts, canary: CanaryStatus, step: StepStatus, declared: DeploymentStep

@@ -23,7 +23,17 @@ __all__ = ["StepQuestions"]
 _FRESH_SECONDS: Final = 60
 """An answer that no call took in this time says nothing of now, and is asked again."""
 
+_TOLD_SECONDS: Final = 10
+"""How long a finding of a check stands before the queries are asked again."""
+
 _A = TypeVar("_A")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    plan: Hashable
+    finding: Finding
+    at: float
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +54,7 @@ class StepQuestions:
         self._changed = changed
         self._asked: dict[ObjectName, _Asked] = {}
         self._checked: dict[ObjectName, Hashable] = {}
+        self._told: dict[ObjectName, _Told] = {}
 
     def metrics_refused(self, address: str | None) -> Finding | None:
         """Why the queries of an analysis cannot be asked; known without asking."""
@@ -67,22 +78,30 @@ class StepQuestions:
     ) -> Literal["Asking", "Passed"] | Finding:
         """Whether Prometheus parses each query: asked once for each plan, before a revision gets requests.
 
-        The finding is QueryInvalid, which needs a person, or PrometheusUnavailable or QueryUnanswered, where a later
-        call asks again.
+        The finding is QueryInvalid, which needs a person, or PrometheusUnavailable or QueryUnanswered. A call after ten
+        seconds asks again, and the finding stands until the answer is there, so that a status does not change to and
+        fro.
         """
-        plan_key = (plan.queries, address)
+        plan_key, now = (plan.queries, address), asyncio.get_running_loop().time()
         if self._checked.get(name) == plan_key:
             return "Passed"
+        told = self._told.get(name)
+        if told is not None and told.plan != plan_key:
+            told = None
+        if told is not None and now - told.at < _TOLD_SECONDS:
+            return told.finding
         answers = self._take(
             name,
             ("check", *plan_key),
             lambda: self._metrics.answers(plan.queries, address=address, namespace=name.namespace),
         )
         if answers is None:
-            return "Asking"
+            return "Asking" if told is None else told.finding
         finding = query_finding(plan, answers) or source_finding(plan, answers)
         if finding is not None:
+            self._told[name] = _Told(plan_key, finding, now)
             return finding
+        self._told.pop(name, None)
         self._checked[name] = plan_key
         return "Passed"
 
@@ -99,6 +118,7 @@ class StepQuestions:
     def forget(self, name: ObjectName) -> None:
         """Ends what is asked for a deployment, as when it is gone or its revision is."""
         self._checked.pop(name, None)
+        self._told.pop(name, None)
         asked = self._asked.pop(name, None)
         if asked is not None:
             asked.task.cancel()

@@ -255,6 +255,10 @@ CREATES: list[tuple[str, str, Any, str]] = [
             ({"window": "1 minute"}, "spec.analysis.window"),
             ({"metrics": [{"name": "own", "query": "up"}]}, "a metric with a query needs thresholdRange"),
             ({"metrics": [{"name": "own", "thresholdRange": {}}]}, "name min, max, or both"),
+            (
+                {"metrics": [{"name": "own", "thresholdRange": {"min": "10", "max": "9"}}]},
+                "min must not be greater than",
+            ),
             ({"metrics": [{"name": "own", "thresholdRange": {"max": "NaN"}}]}, "thresholdRange.max"),
             ({"metrics": [{"name": "own"}, {"name": "own"}]}, "Duplicate value"),
             ({"prometheus": {"address": "http://user@prometheus"}}, "spec.analysis.prometheus.address"),

@@ -190,21 +190,41 @@ async def test_queries_are_checked_once_for_each_plan(world: World) -> None:
 @pytest.mark.parametrize(
     ("says", "reason"), [(INVALID, "QueryInvalid"), (no_answer("silence"), "PrometheusUnavailable")]
 )
-async def test_a_check_that_did_not_pass_is_a_finding_and_is_asked_again(
-    world: World, says: QueryAnswer, reason: str
+async def test_a_finding_of_a_check_stands_until_a_later_answer(
+    world: World, says: QueryAnswer, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def check(query: str = "up") -> str:
+        found = world.questions.check(CHAT, plan(query), address=None)
+        return found.reason if isinstance(found, Finding) else found
+
+    loop, later = asyncio.get_running_loop(), 0.0
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + later)
     world.says = says
-    for _ in range(2):
-        assert world.questions.check(CHAT, plan(), address=None) == "Asking"
-        await world.settled()
-        finding = world.questions.check(CHAT, plan(), address=None)
-        assert isinstance(finding, Finding)
-        assert finding.reason == reason
-    assert (len(world.asked), len(world.changed)) == (2, 2)
+    assert check() == "Asking"
+    await world.settled()
+    assert [check(), check(), len(world.asked), len(world.changed)] == [reason, reason, 1, 1]
+    later = 11
+    assert [check(), check()] == [reason, reason], "the finding stands while the queries are asked again"
+    await world.settled()
+    assert [check(), len(world.asked)] == [reason, 2]
+    later = 22
     world.says = QueryAnswer(kind="Empty", problem="the query has no result")
+    assert check() == reason
+    await world.settled()
+    assert [check(), check(), len(world.asked)] == ["Passed", "Passed", 3]
+    assert check("down") == "Asking"
+
+
+async def test_a_query_that_was_corrected_is_asked_at_once(world: World) -> None:
+    world.says = INVALID
     world.questions.check(CHAT, plan(), address=None)
     await world.settled()
-    assert world.questions.check(CHAT, plan(), address=None) == "Passed"
+    assert isinstance(world.questions.check(CHAT, plan(), address=None), Finding)
+    world.says = ONE
+    assert world.questions.check(CHAT, plan("down"), address=None) == "Asking"
+    await world.settled()
+    assert world.questions.check(CHAT, plan("down"), address=None) == "Passed"
 
 
 async def test_what_is_forgotten_ends_and_enqueues_nothing(world: World) -> None:

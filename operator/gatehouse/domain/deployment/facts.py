@@ -29,7 +29,7 @@ from gatehouse.domain.deployment.rollout import RevisionRollout
 from gatehouse.domain.deployment.route import UNROUTED, KnownRoute
 from gatehouse.domain.deployment.standing import DeploymentPlace
 
-__all__ = ["DeployedService", "DeploymentFacts", "Measured", "RollbackRequest", "key_of"]
+__all__ = ["DeployedService", "DeploymentFacts", "RollbackRequest", "StepMeasurement", "key_of"]
 
 _LONGEST_RETRY = 256
 
@@ -51,7 +51,7 @@ class DeployedService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class StepMeasurement:
     """How far the measurements of a step are: its state, in words what was found, and when to measure again."""
 
     state: StepStatus
@@ -92,7 +92,7 @@ class DeploymentFacts:
     services: Mapping[str, DeployedService] | None = field(default_factory=dict)
     rollouts: Mapping[str, RevisionRollout] = field(default_factory=dict)
     routing: KnownRoute | None = UNROUTED
-    measured: Measured | None = None
+    measured: StepMeasurement | None = None
     unmeasurable: Finding | None = None
     lost: Mapping[str, Finding] = field(default_factory=dict)
     refused: Mapping[str, Finding] = field(default_factory=dict)

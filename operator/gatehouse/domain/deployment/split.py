@@ -111,7 +111,7 @@ def _failing(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecisio
 
 
 def _superseded(facts: DeploymentFacts, choice: Choice, decision: DeploymentDecision) -> DeploymentDecision | None:
-    """Another revision is wanted than the one that is brought in."""
+    """Another revision is to run than the one that is brought in."""
     canary, target = decision.canary, choice.target
     if canary is None or (target is not None and canary.revision == target.name):
         return None

@@ -18,7 +18,7 @@ from gatehouse.domain.deployment.findings import analysis_failed, at_step, incon
 from gatehouse.domain.deployment.moments import moment
 from gatehouse.domain.deployment.revision import RevisionKey
 
-__all__ = ["LAST", "Progress", "stepped"]
+__all__ = ["LAST", "StepProgress", "stepped"]
 
 LAST: Final = DeploymentStep(set_weight=100)
 """After the steps of the strategy the next revision gets all requests."""
@@ -28,7 +28,7 @@ StepPhase = Literal["Progressing", "Paused", "Failed", "Done"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class StepProgress:
     """Where a rollout is. ``finding`` says what the step waits for, or why it failed."""
 
     canary: CanaryStatus
@@ -75,7 +75,7 @@ class _Stay:
 
 def stepped(
     facts: DeploymentFacts, canary: CanaryStatus, key: RevisionKey, steps: tuple[DeploymentStep, ...]
-) -> Progress:
+) -> StepProgress:
     """Goes through the steps that are over. ``Done`` when the next revision has all requests."""
     whole = (*steps, LAST)
     state = canary.step or _begin(0, facts.now)
@@ -87,9 +87,9 @@ def stepped(
             canary = canary.model_copy(update={"weight": step.set_weight})
         if stay is not None:
             kept = canary.model_copy(update={"step": stay.state or state})
-            return Progress(canary=kept, phase=stay.phase, finding=stay.finding, again=stay.again)
+            return StepProgress(canary=kept, phase=stay.phase, finding=stay.finding, again=stay.again)
         state = _begin(state.index + 1, facts.now)
-    return Progress(canary=canary.model_copy(update={"step": state}), phase="Done")
+    return StepProgress(canary=canary.model_copy(update={"step": state}), phase="Done")
 
 
 def _begin(index: int, now: datetime) -> StepStatus:

@@ -11,7 +11,7 @@ import worlds
 from gatehouse.api.model_deployment import ModelDeployment, ModelDeploymentStatus, RouteStatus, ServiceStatus
 from gatehouse.domain.common.conditions import find, timestamp
 from gatehouse.domain.deployment.decision import decide
-from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, Measured
+from gatehouse.domain.deployment.facts import DeployedService, DeploymentFacts, StepMeasurement
 from gatehouse.domain.deployment.plan import DeploymentDecision
 from gatehouse.domain.deployment.revision import name_finding
 from gatehouse.domain.deployment.rollout import RevisionRollout
@@ -51,7 +51,7 @@ class Rollout:
     means: RouteMeans = MEANS
     accepts: bool = True
     starts: bool = False
-    measured: Measured | None = None
+    measured: StepMeasurement | None = None
     now: datetime = worlds.NOW
     writes: list[str] = field(default_factory=list)
     weights: list[dict[str, int]] = field(default_factory=list)

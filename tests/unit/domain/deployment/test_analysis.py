@@ -112,6 +112,20 @@ def test_what_cannot_be_asked_is_a_finding_before_anything_is_asked(
     assert found in finding.found
 
 
+@given(
+    st.one_of(st.text(min_size=1, max_size=80), st.from_regex(r"a?\{\{[a-zA-Z]{0,10}\}?\}?.{0,5}", fullmatch=True)),
+    st.from_regex(r"-?[0-9]{1,12}(\.[0-9]{1,9})?", fullmatch=True),
+    st.integers(0, 1_000_000),
+)
+def test_each_analysis_that_the_api_server_takes_has_a_plan_or_a_finding(query: str, most: str, samples: int) -> None:
+    metric = {"name": "own", "query": query, "minSamples": samples, "thresholdRange": {"max": most}}
+    made = plan_analysis(DeploymentAnalysis.model_validate({"metrics": [metric]}), SUBJECT)
+    if isinstance(made, Finding):
+        assert (made.reason, "{{" in query) == ("QueryInvalid", True)
+    else:
+        assert [each.high for each in made.metrics] == [float(most)]
+
+
 def test_a_query_that_does_not_parse_is_named_with_its_metric() -> None:
     made = plan(OWN, {"name": "requests-waiting"})
     assert query_finding(made, {}) is None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatehouse.api.model_deployment import StepStatus
-from gatehouse.domain.deployment.facts import Measured
+from gatehouse.domain.deployment.facts import StepMeasurement
 from gatehouse.domain.deployment.route import RouteMeans
 from unit.domain.deployment.deployments import ready
 from unit.domain.deployment.rollouts import AVAILABLE, Died, Rollout, split
@@ -180,14 +180,14 @@ def test_an_analysis_that_does_not_pass(verdict: Any, phase: str, shares: dict[s
     made = coming(strategy={"type": "Canary", "steps": [{"setWeight": 10}, {"analysis": {}}]})
     assert made.shares == {"one": 90, "two": 10}
     state = StepStatus(index=1, since="2026-01-01T00:00:00Z", verdict=verdict, measured_at="2026-01-01T00:00:00Z")
-    made.measured = Measured(state=state, told="ttft-p95 is 9 of at most 2")
+    made.measured = StepMeasurement(state=state, told="ttft-p95 is 9 of at most 2")
     made.settle()
     assert (made.status.phase, made.shares) == (phase, shares)
 
 
 def test_an_analysis_that_passes_goes_on() -> None:
     made = coming(strategy={"type": "Canary", "steps": [{"setWeight": 10}, {"analysis": {}}]})
-    made.measured = Measured(
+    made.measured = StepMeasurement(
         state=StepStatus(index=1, since="2026-01-01T00:00:00Z", verdict="Passed"), told="3 of 3 measurements"
     )
     made.settle()
