@@ -15,7 +15,7 @@ from gatehouse.controllers.step_questions import StepQuestions
 from gatehouse.domain.common.conditions import timestamp
 from gatehouse.domain.common.finding import Finding
 from gatehouse.domain.deployment.answers import QueryAnswer
-from gatehouse.domain.deployment.facts import Measured
+from gatehouse.domain.deployment.facts import StepMeasurement
 from gatehouse.domain.deployment.findings import CHECKING_QUERIES
 from gatehouse.domain.deployment.webhook import WebhookAnswer, WebhookQuestion
 from unit.domain.deployment.rollouts import Rollout, split
@@ -66,7 +66,7 @@ class World:
         canary = self.made.status.canary
         return None if canary is None else canary.step
 
-    async def measured(self) -> Measured:
+    async def measured(self) -> StepMeasurement:
         """Twice, because the first call asks."""
         self.measures.measured(self.made.facts())
         for _ in range(5):

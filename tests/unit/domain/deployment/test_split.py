@@ -200,7 +200,7 @@ def test_a_retry_begins_the_measurements_of_the_first_step_again(verdict: Any) -
     canary = made.status.canary
     assert canary is not None
     assert canary.step is not None
-    made.measured = Measured(state=canary.step.model_copy(update={"verdict": verdict}), told="as before")
+    made.measured = StepMeasurement(state=canary.step.model_copy(update={"verdict": verdict}), told="as before")
     made.annotate(retry="1")
     made.wait(seconds=10)
     made.step()
